@@ -1,0 +1,1 @@
+"""The wire contract; the current version, re-exported."""

@@ -1,0 +1,106 @@
+"""The failures that the worker knows, each named for the act that it asks of its caller.
+
+    GistStreamError
+    ├── Stop                      end the process: nothing that the worker could try again would help
+    │   ├── BadSettings           the settings contradict themselves or the world          exit code 2
+    │   ├── BrokerUnavailable     no broker answers, or it refuses us, at start             exit code 3
+    │   ├── TopicsMissing         topics are missing and may not be created                 exit code 4
+    │   ├── BadModel              the model cannot be loaded or fails its verification      exit code 5
+    │   └── TooManyFailures       the model is broken, not the data                         exit code 6
+    ├── DeadLetter                park this one record and go on with the next
+    │   ├── InvalidRecord         the bytes do not follow the wire contract
+    │   ├── RecordFailed          the model fails on this one text
+    │   └── RecordRefused         the broker will never take what came of this record
+    └── Retry                     end the partition's session and start again from its committed offset
+        ├── PublishFailed         a send or commit failed or its outcome is unknown
+        └── ConsumerBroken        the consumer must be built anew
+
+A broken invariant of our own is none of these: it is `InvariantBroken`, a bug, and ends the process visibly.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from worker.records import Output, Partition
+
+
+class GistStreamError(Exception):
+    """Any failure that the worker knows by name."""
+
+
+class Stop(GistStreamError):
+    """End the process with `exit_code` and this one readable line."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class BadSettings(Stop):
+    """A setting is wrong, or two contradict each other."""
+
+    exit_code = 2
+
+
+class BrokerUnavailable(Stop):
+    """No broker answers at the bootstrap address, or it refuses our credentials."""
+
+    exit_code = 3
+
+
+class TopicsMissing(Stop):
+    """A topic is missing, or is so configured that the worker could not use it."""
+
+    exit_code = 4
+
+
+class BadModel(Stop):
+    """A model reference does not resolve, or a file of it is not what its manifest says."""
+
+    exit_code = 5
+
+
+class TooManyFailures(Stop):
+    """So many records failed with no success between that the model must be at fault, not the data."""
+
+    exit_code = 6
+
+
+class DeadLetter(GistStreamError):
+    """Park this record in the dead-letter topic and go on."""
+
+
+class InvalidRecord(DeadLetter):
+    """The bytes of a record do not follow the wire contract; the message says how."""
+
+
+class RecordFailed(DeadLetter):
+    """The model cannot process this one text; the message says why."""
+
+
+class RecordRefused(DeadLetter):
+    """The broker will never take one of this record's messages (too large, say)."""
+
+    def __init__(self, partition: Partition, offset: int, output: Output, reason: str) -> None:
+        """Name the message that was refused by its record and its output."""
+        super().__init__(f"{output} refused the message of {partition}@{offset}: {reason}")
+        self.partition = partition
+        self.offset = offset
+        self.output = output
+        self.reason = reason
+
+
+class Retry(GistStreamError):
+    """End the session of the partition and start again from its committed offset."""
+
+
+class PublishFailed(Retry):
+    """A send or a commit failed, timed out or was cancelled: its outcome is unknown."""
+
+
+class ConsumerBroken(Retry):
+    """The consumer can no longer be trusted and must be built anew."""
+
+
+class InvariantBroken(AssertionError):
+    """This is a bug in the worker: something that its own code guarantees does not hold."""

@@ -1,0 +1,94 @@
+"""What the pipeline needs of the world, and nothing more: three small protocols.
+
+The broker room and the model room satisfy them; the tests' fakes do too. The composition root (`cli`) hands them in, so that
+the pipeline imports neither Kafka's client nor torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from worker.records import Outcome, Output, Partition, Prediction, Record, Task, TokenizedItem, Tokens, UnreadableRange
+
+
+class AssignmentListener(Protocol):
+    """Whom the source tells about its partitions. Both calls are made from the event loop, one at a time."""
+
+    def assigned(self, partitions: Collection[Partition]) -> None:
+        """These are ours now, and paused. Returns at once: no heartbeat leaves while it runs."""
+
+    async def revoked(self, partitions: Collection[Partition]) -> None:
+        """These go to another member when this returns: drain them, within a bound."""
+
+
+class Source(Protocol):
+    """One member of the consumer group."""
+
+    async def start(self, listener: AssignmentListener) -> None:
+        """Join the group. Raises `Stop` where no broker answers."""
+
+    async def poll(self, partitions: Collection[Partition], *, max_records: int) -> Sequence[Record | UnreadableRange]:
+        """Return what has arrived for these partitions, in order and without a gap in each of them, or nothing.
+
+        Waits a short, bounded time. Partitions that are left out stay assigned and lose nothing: that is backpressure.
+        Must be called again and again, even with no partitions. Raises `ConsumerBroken` where the consumer can't go on.
+        """
+
+    def lag(self) -> Mapping[Partition, int]:
+        """Records between our position and the end of each assigned partition, as last heard from the broker."""
+
+    async def stop(self) -> None:
+        """Leave the group. Neither drains nor commits."""
+
+
+class Delivery(Protocol):
+    """How finished records become visible: at least once or exactly once, and nobody else knows which."""
+
+    async def start(self) -> None:
+        """Connect. Raises `Stop` where no broker answers or an output topic is missing."""
+
+    async def open(self, partition: Partition) -> int:
+        """Make ready to publish for `partition` and return the offset to read from; the source stands there now."""
+
+    async def publish(self, partition: Partition, outcomes: Sequence[Outcome]) -> None:
+        """Publish the messages of a finished prefix, in order; returns once every one is acknowledged.
+
+        Raises `RecordRefused` where the broker will never take one of them (of these outcomes, then, some may be visible
+        already), and `PublishFailed` where the outcome is unknown: the session must end then.
+        """
+
+    async def commit(self, partitions: Collection[Partition]) -> None:
+        """Commit what was published of these open partitions, as far as that is not yet done. Raises `PublishFailed`."""
+
+    async def close(self, partition: Partition) -> None:
+        """Forget `partition`: nothing that was published for it since the last commit is committed any more."""
+
+    def max_message_bytes(self, output: Output) -> int:
+        """Return the largest `Message.size_bytes` that this output accepts."""
+
+    async def stop(self) -> None:
+        """Disconnect, within a bound, whatever the broker does."""
+
+
+class Model(Protocol):
+    """Texts in, plain values out. Both methods block and are called from threads; `infer` from one thread only."""
+
+    #: `name@revision`, as the outputs' headers carry it.
+    name: str
+    #: The tasks that it has heads for (`embed` needs none).
+    tasks: frozenset[Task]
+    #: The longest text that it reads, in tokens.
+    max_tokens: int
+
+    def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
+        """Tokenize, with special tokens, truncated to `max_tokens`."""
+
+    def infer(self, items: Sequence[TokenizedItem]) -> list[Prediction]:
+        """Run one forward pass and return a prediction for each item, in order.
+
+        A head that fails on one item is a `Failure` in that item's prediction. An exception means that the pass as a whole
+        failed: the caller may try again with fewer items.
+        """

@@ -1,0 +1,266 @@
+"""The nouns that travel through the worker, in the order in which they come to be.
+
+    Record ──decode──▶ Item ──tokenize──▶ TokenizedItem ──batch──▶ Batch ──infer──▶ Prediction ──encode──▶ Outcome
+
+What travels knows where it came from: everything reaches back to its `Record`, and `next_offset`, the offset to commit once
+a record is done, is a property, so that the +1 is written once. All of them are immutable, and none of them knows Kafka's
+client, torch or the wire format.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+Headers: TypeAlias = tuple[tuple[str, bytes], ...]
+
+
+class Task(StrEnum):
+    """What a record may ask of the model; the value is its name on the wire."""
+
+    EMBED = "embed"
+    CLASSIFY = "classify"
+    NER = "ner"
+
+
+class Output(StrEnum):
+    """Where a message goes; the value is the suffix of the default topic name, `<input>.<suffix>`."""
+
+    EMBEDDINGS = "embeddings"
+    LABELS = "labels"
+    ENTITIES = "entities"
+    DEAD_LETTERS = "dlq"
+
+
+class Stage(StrEnum):
+    """Where a record failed, as its dead letter says; the steps of the flow by name."""
+
+    CONSUME = "consume"
+    DECODE = "decode"
+    TOKENIZE = "tokenize"
+    INFER = "infer"
+    ENCODE = "encode"
+    PUBLISH = "publish"
+
+
+OUTPUT_OF_TASK: Mapping[Task, Output] = {
+    Task.EMBED: Output.EMBEDDINGS,
+    Task.CLASSIFY: Output.LABELS,
+    Task.NER: Output.ENTITIES,
+}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Partition:
+    """One partition of one input topic: the unit of order, of assignment and of commit."""
+
+    topic: str
+    index: int
+
+    def __str__(self) -> str:
+        """Return `topic-index`, as Kafka's own tools print it."""
+        return f"{self.topic}-{self.index}"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One message as it came from the input topic: bytes, untouched. A value of None is a tombstone."""
+
+    partition: Partition
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+    #: Milliseconds since the epoch, as the producer or the broker stamped it; -1 where neither did.
+    timestamp_ms: int = -1
+
+    @property
+    def next_offset(self) -> int:
+        """The offset to commit once this record is done."""
+        return self.offset + 1
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of key and value."""
+        return len(self.key or b"") + len(self.value or b"")
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableRange:
+    """Offsets that the client could not read (corrupt batch, header key that is not UTF-8): parked as one dead letter."""
+
+    partition: Partition
+    offset: int
+    next_offset: int
+    error: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A decoded record: a text, and what is asked of it."""
+
+    record: Record
+    id: str
+    text: str
+    tasks: frozenset[Task]
+
+
+@dataclass(frozen=True, slots=True)
+class Tombstone:
+    """A record with a null value: it passes through to every output topic and costs no forward pass."""
+
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """A tokenized text, special tokens included."""
+
+    #: Vocabulary ids, int32, shape `[length]`.
+    ids: NDArray[np.int32]
+    #: Code-point offsets `[start, end)` into the original text, int32, shape `[length, 2]`; `(0, 0)` for special tokens.
+    spans: NDArray[np.int32]
+    #: For each token the index of its word, int32, shape `[length]`; -1 for special tokens.
+    words: NDArray[np.int32]
+    #: True where the text was longer than the model reads.
+    truncated: bool
+
+    def __len__(self) -> int:
+        """Return the number of tokens: the item's weight."""
+        return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizedItem:
+    """An item ready for the model. Its weight is what the forward pass pays for it."""
+
+    item: Item
+    tokens: Tokens
+
+    @property
+    def weight(self) -> int:
+        """Tokens, special tokens included."""
+        return len(self.tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one forward pass gets, in the order in which the items arrived."""
+
+    items: tuple[TokenizedItem, ...]
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens over all items."""
+        return sum(item.weight for item in self.items)
+
+    def halves(self) -> tuple[Batch, Batch]:
+        """Split in two for the search of a guilty record; needs at least two items."""
+        middle = len(self.items) // 2
+        return Batch(self.items[:middle]), Batch(self.items[middle:])
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """What one classification head says of a text."""
+
+    label: str
+    #: The probability of `label`, in [0, 1].
+    score: float
+    #: The probability of every label of the head.
+    scores: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """A named entity; `start` and `end` are code points of the original text, `text == original[start:end]`."""
+
+    type: str
+    text: str
+    start: int
+    end: int
+    score: float
+    #: The name of the head that found it.
+    task: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a record, or one task of it, has no result: what a dead letter says."""
+
+    stage: Stage
+    error: str
+    message: str
+    #: The task that failed; None where the whole record did.
+    task: Task | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The model's answer for one item. A task that was not asked for, or that failed, is None."""
+
+    #: Unit-length sentence vector, float32, shape `[hidden]`.
+    embedding: NDArray[np.float32] | None = None
+    #: By head name.
+    labels: Mapping[str, Classification] | None = None
+    #: In text order, never overlapping within one head.
+    entities: tuple[Entity, ...] | None = None
+    #: Tasks that failed for this item alone; the others are published.
+    failures: tuple[Failure, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message for one output topic, ready to send. A value of None is a tombstone."""
+
+    output: Output
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of key, value and headers, without the protocol's own overhead."""
+        headers = sum(len(name.encode()) + len(value) for name, value in self.headers)
+        return len(self.key or b"") + len(self.value or b"") + headers
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The fate of one record: what is published for it, and the offset to commit after that."""
+
+    source: Record | UnreadableRange
+    messages: tuple[Message, ...] = field(default=())
+
+    @property
+    def partition(self) -> Partition:
+        """The input partition, whose number the output messages keep where the output topic has as many."""
+        return self.source.partition
+
+    @property
+    def offset(self) -> int:
+        """The input offset."""
+        return self.source.offset
+
+    @property
+    def next_offset(self) -> int:
+        """The offset to commit once every message is acknowledged."""
+        return self.source.next_offset
+
+    @property
+    def is_dead_letter(self) -> bool:
+        """Whether any of its messages goes to the dead-letter topic."""
+        return any(message.output is Output.DEAD_LETTERS for message in self.messages)
+
+
+def next_offset_of(outcomes: Sequence[Outcome]) -> int:
+    """Return the offset to commit after the last of `outcomes`, a non-empty run in partition order."""
+    return outcomes[-1].next_offset

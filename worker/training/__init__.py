@@ -1,0 +1,1 @@
+"""How the heads, and the encoder, are trained."""
