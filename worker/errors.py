@@ -6,7 +6,8 @@
     │   ├── BrokerUnavailable     no broker answers, or it refuses us, at start             exit code 3
     │   ├── TopicsMissing         topics are missing and may not be created                 exit code 4
     │   ├── BadModel              the model cannot be loaded or fails its verification      exit code 5
-    │   └── TooManyFailures       the model is broken, not the data                         exit code 6
+    │   ├── TooManyFailures       the model is broken, not the data                         exit code 6
+    │   └── DrainIncomplete       asked to stop, it could not finish its work in time       exit code 7
     ├── DeadLetter                park this one record and go on with the next
     │   ├── InvalidRecord         the bytes do not follow the wire contract
     │   ├── RecordFailed          the model fails on this one text
@@ -23,6 +24,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from worker.records import Output, Partition
 
 
@@ -66,6 +69,12 @@ class TooManyFailures(Stop):
     exit_code = 6
 
 
+class DrainIncomplete(Stop):
+    """The drain limit passed with work unpublished or uncommitted: nothing is lost, the next owner does it again."""
+
+    exit_code = 7
+
+
 class DeadLetter(GistStreamError):
     """Park this record in the dead-letter topic and go on."""
 
@@ -104,3 +113,17 @@ class ConsumerBroken(Retry):
 
 class InvariantBroken(AssertionError):
     """This is a bug in the worker: something that its own code guarantees does not hold."""
+
+
+def cause_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the `Stop` in a group of failures, for it says what to do; the first of the others where there is none."""
+    causes = list(_leaves(group))
+    return next((cause for cause in causes if isinstance(cause, Stop)), causes[0])
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error

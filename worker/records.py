@@ -55,6 +55,7 @@ OUTPUT_OF_TASK: Mapping[Task, Output] = {
     Task.CLASSIFY: Output.LABELS,
     Task.NER: Output.ENTITIES,
 }
+TASK_OF_OUTPUT: Mapping[Output, Task] = {output: task for task, output in OUTPUT_OF_TASK.items()}
 
 
 @dataclass(frozen=True, slots=True, order=True)

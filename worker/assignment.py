@@ -1,0 +1,155 @@
+"""The partitions that are ours: given, worked on, drained and handed back.
+
+The group gives partitions and takes them away; each has a session while it is ours. Taking leave is bounded: what is in flight
+gets `drain_timeout_s` to be published and is committed; what is not ready by then is dropped, and the next owner does it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from worker.errors import PublishFailed
+from worker.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Coroutine
+
+    from worker.ports import Delivery
+    from worker.records import Partition
+    from worker.session import Backoff, SessionEvents
+    from worker.telemetry import Telemetry
+
+    Spawn = Callable[[Coroutine[None, None, None]], asyncio.Task[None]]
+
+
+class Assignment:
+    """Every session of the worker, by partition; the listener whom the source tells what is ours.
+
+    `spawn` starts a task whose death ends the worker: Kafka's client would only log what its callbacks raise.
+    """
+
+    def __init__(
+        self,
+        *,
+        spawn: Spawn,
+        delivery: Delivery,
+        telemetry: Telemetry,
+        events: SessionEvents,
+        backoff: Backoff,
+        max_publish_records: int,
+        drain_timeout_s: float,
+    ) -> None:
+        """Own nothing yet."""
+        self._spawn = spawn
+        self._delivery = delivery
+        self._telemetry = telemetry
+        self._events = events
+        self._backoff = backoff
+        self._max_publish_records = max_publish_records
+        self._drain_timeout_s = drain_timeout_s
+        # The sessions of the partitions that are ours, each with its life.
+        self._sessions: dict[Partition, tuple[Session, asyncio.Task[None]]] = {}
+        # Partitions that are being handed back: they get no more records.
+        self._leaving: set[Partition] = set()
+        # Whether the group has given us our share, be it empty.
+        self.is_known = False
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the group has given us our share and every partition of it takes records."""
+        return self.is_known and all(session.is_ready for session, _ in self._sessions.values())
+
+    @property
+    def weight(self) -> int:
+        """Tokens in flight over all partitions."""
+        return sum(session.weight for session, _ in self._sessions.values())
+
+    @property
+    def partitions(self) -> set[Partition]:
+        """The partitions that are ours."""
+        return set(self._sessions)
+
+    def session_of(self, partition: Partition) -> Session | None:
+        """Return the session of a partition that is ours and not being handed back."""
+        return None if partition in self._leaving else self.owner_of(partition)
+
+    def owner_of(self, partition: Partition) -> Session | None:
+        """Return the session of a partition that is ours, also while it is being handed back."""
+        found = self._sessions.get(partition)
+        return found[0] if found else None
+
+    def with_room(self, max_weight: int) -> list[Partition]:
+        """Return the partitions that take records and hold no more than `max_weight` tokens."""
+        return [
+            partition
+            for partition, (session, _) in self._sessions.items()
+            if session.is_ready and session.weight <= max_weight and partition not in self._leaving
+        ]
+
+    def assigned(self, partitions: Collection[Partition]) -> None:
+        """Open a session for each; returns at once."""
+        self.is_known = True
+        self._telemetry.rebalance("assigned", len(partitions))
+        for partition in partitions:
+            session = Session(
+                partition,
+                delivery=self._delivery,
+                events=self._events,
+                backoff=self._backoff,
+                max_publish_records=self._max_publish_records,
+            )
+            predecessor = self._sessions.get(partition)
+            self._sessions[partition] = session, self._spawn(_succeed(session, predecessor[1] if predecessor else None))
+
+    async def revoked(self, partitions: Collection[Partition]) -> None:
+        """Hand these back, drained as far as the bound allows."""
+        self._telemetry.rebalance("revoked", len(partitions))
+        await self._spawn(self._hand_back(set(partitions)))
+
+    async def _hand_back(self, partitions: set[Partition]) -> None:
+        await self.release(partitions)
+
+    async def release(self, partitions: set[Partition], *, is_draining: bool = True) -> bool:
+        """End the sessions of these partitions; return whether everything of them was published and committed."""
+        mine = partitions & self._sessions.keys()
+        self._leaving |= mine
+        try:
+            is_drained = is_draining and await self._drained(mine) and await self.commit(mine)
+        finally:
+            # Two leaves may overlap, of a partition and of the whole worker: the first to end ends the session.
+            lives = [self._sessions.pop(partition)[1] for partition in mine & self._sessions.keys()]
+            for life in lives:
+                life.cancel()
+            self._leaving -= mine
+        await asyncio.gather(*lives, return_exceptions=True)
+        return is_drained
+
+    async def commit(self, partitions: Collection[Partition]) -> bool:
+        """Commit what was published of these; return whether that went well: what failed stays due."""
+        mine = [partition for partition in partitions if (session := self.owner_of(partition)) and session.is_ready]
+        try:
+            async with asyncio.timeout(self._drain_timeout_s):
+                await self._delivery.commit(mine)
+        except (PublishFailed, TimeoutError) as error:
+            self._telemetry.retry("commit", error)
+            return False
+        return True
+
+    async def _drained(self, partitions: set[Partition]) -> bool:
+        """Wait for the lines of these partitions to empty, within the bound; a session that ended meanwhile is not drained."""
+        sessions = [self._sessions[partition][0] for partition in partitions]
+        try:
+            async with asyncio.timeout(self._drain_timeout_s):
+                await asyncio.gather(*(session.drained() for session in sessions))
+        except TimeoutError:
+            return False
+        return all(session.is_ready for session in sessions)
+
+
+async def _succeed(session: Session, predecessor: asyncio.Task[None] | None) -> None:
+    """Live, but not before the last session of the same partition has ended, in case nobody told us that it was taken away."""
+    if predecessor is not None:
+        predecessor.cancel()
+        await asyncio.wait([predecessor])
+    await session.run()

@@ -1,0 +1,75 @@
+"""What becomes of a record: its results, or a dead letter that says why not. Pure.
+
+A record ends in the outputs or in the dead-letter topic, whole or task by task: a head that fails, or a topic that refuses one
+message, costs that output alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from worker import codec
+from worker.errors import DeadLetter, RecordRefused
+from worker.records import TASK_OF_OUTPUT, Failure, Outcome, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from worker.records import Output, Prediction, Record, TokenizedItem, Tombstone, UnreadableRange
+
+
+def failure_of(error: Exception, stage: Stage) -> Failure:
+    """Describe an exception as a dead letter does: the stage, the class and the message."""
+    return Failure(stage=stage, error=type(error).__name__, message=str(error) or type(error).__name__)
+
+
+class Fates:
+    """Turns what happened to a record into what is published for it, never larger than its topics take."""
+
+    def __init__(
+        self,
+        *,
+        model_name: str,
+        limits: codec.Limits,
+        encoding: codec.EmbeddingEncoding,
+        max_message_bytes: Callable[[Output], int],
+    ) -> None:
+        """Sign with `model_name`; `max_message_bytes` says what an output topic takes."""
+        self._model_name = model_name
+        self._limits = limits
+        self._encoding = encoding
+        self._max_message_bytes = max_message_bytes
+
+    def predicted(self, tokenized: TokenizedItem, prediction: Prediction) -> Outcome:
+        """Return the results of a record; a result that cannot be written gives it up."""
+        try:
+            outcome = codec.encode(
+                tokenized, prediction, model_name=self._model_name, encoding=self._encoding, limits=self._limits
+            )
+        except DeadLetter as error:
+            return self.given_up(tokenized.item.record, failure_of(error, Stage.ENCODE))
+        return self._fitting(outcome)
+
+    def passed_on(self, tombstone: Tombstone, tasks: frozenset[codec.Task]) -> Outcome:
+        """Return a tombstone for every output. Raises `InvalidRecord` where it cannot be one."""
+        return codec.encode_tombstone(tombstone, tasks=tasks)
+
+    def given_up(self, source: Record | UnreadableRange, failure: Failure) -> Outcome:
+        """Return a dead letter in place of all outputs."""
+        return codec.dead_letter_outcome(source, failure, model_name=self._model_name, limits=self._limits)
+
+    def refused(self, outcome: Outcome, refusal: RecordRefused) -> Outcome:
+        """Put a dead letter in the place of the message that was refused; the record's other outputs stay."""
+        failure = Failure(Stage.PUBLISH, type(refusal).__name__, refusal.reason, task=TASK_OF_OUTPUT.get(refusal.output))
+        kept = tuple(message for message in outcome.messages if message.output is not refusal.output)
+        return Outcome(outcome.source, kept + self.given_up(outcome.source, failure).messages)
+
+    def _fitting(self, outcome: Outcome) -> Outcome:
+        """Replace every message that its topic would not take, before anything is sent."""
+        fitting = outcome
+        for message in outcome.messages:
+            limit_bytes = self._max_message_bytes(message.output)
+            if message.size_bytes > limit_bytes:
+                reason = f"{message.size_bytes} bytes, and the topic takes {limit_bytes}"
+                fitting = self.refused(fitting, RecordRefused(outcome.partition, outcome.offset, message.output, reason))
+        return fitting

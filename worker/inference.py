@@ -1,0 +1,102 @@
+"""One model, one thread, and the search for the guilty record.
+
+The device works off the event loop, in a thread of its own, so that heartbeats leave while a batch runs. A batch that fails is
+halved until the record that is to blame stands alone: it costs its neighbours a second pass, never their results.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeVar
+
+from worker.errors import RecordFailed, TooManyFailures
+from worker.fates import failure_of
+from worker.records import Batch, Failure, Prediction, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from worker.ports import Model
+    from worker.records import Item, TokenizedItem, Tokens
+
+
+Answer = TypeVar("Answer")
+
+
+class Inference:
+    """Tokenizes and predicts in threads; an exception of the model is the failure of as few records as possible.
+
+    When `max_consecutive_failures` records have failed with no success between, the model is at fault, not the data:
+    `TooManyFailures` then ends the worker before it empties the topic into the dead letters.
+    """
+
+    def __init__(self, model: Model, *, max_consecutive_failures: int) -> None:
+        """Use `model` from two threads: one tokenizes, one runs the forward passes."""
+        self._model = model
+        # How many failures in a row are still the data's.
+        self._max_consecutive_failures = max_consecutive_failures
+        # Records that failed since the last success.
+        self._num_consecutive_failures = 0
+        # The tokenizer's thread: one, because the tokenizer has threads of its own.
+        self._tokenizer = ThreadPoolExecutor(1, thread_name_prefix="tokenize")
+        # The device's thread: one, so that passes follow each other in the order in which they were asked for.
+        self._device = ThreadPoolExecutor(1, thread_name_prefix="infer")
+
+    async def tokenize(self, items: Sequence[Item]) -> list[Tokens | Failure]:
+        """Tokenize the texts of some items; an answer for each, in order."""
+        if not items:
+            return []
+        try:
+            tokens = await asyncio.get_running_loop().run_in_executor(self._tokenizer, self._tokenize_now, items)
+        except Exception as error:  # noqa: BLE001  whatever the model raises becomes the failure of the guilty record alone
+            if len(items) == 1:
+                return [self._note_failure(failure_of(error, Stage.TOKENIZE))]
+            middle = len(items) // 2
+            return [*await self.tokenize(items[:middle]), *await self.tokenize(items[middle:])]
+        return list(tokens)
+
+    async def predict(self, batch: Batch) -> list[Prediction]:
+        """Run one forward pass, or several smaller ones where it fails; a prediction for each item, in order."""
+        try:
+            predictions = await asyncio.get_running_loop().run_in_executor(self._device, self._infer_now, batch.items)
+        except Exception as error:  # noqa: BLE001  whatever the model raises becomes the failure of the guilty record alone
+            if len(batch.items) == 1:
+                return [Prediction(failures=(self._note_failure(failure_of(error, Stage.INFER)),))]
+            left, right = batch.halves()
+            return [*await self.predict(left), *await self.predict(right)]
+        for prediction in predictions:
+            self._note_prediction(prediction)
+        return predictions
+
+    def stop(self) -> None:
+        """Let the threads go; a pass that is running is not waited for."""
+        self._tokenizer.shutdown(wait=False, cancel_futures=True)
+        self._device.shutdown(wait=False, cancel_futures=True)
+
+    def _tokenize_now(self, items: Sequence[Item]) -> list[Tokens]:
+        return _one_each(self._model.tokenize([item.text for item in items]), len(items))
+
+    def _infer_now(self, items: Sequence[TokenizedItem]) -> list[Prediction]:
+        return _one_each(self._model.infer(items), len(items))
+
+    def _note_prediction(self, prediction: Prediction) -> None:
+        if prediction.failures:
+            self._note_failure(prediction.failures[0])
+        else:
+            self._num_consecutive_failures = 0
+
+    def _note_failure(self, failure: Failure) -> Failure:
+        self._num_consecutive_failures += 1
+        if self._num_consecutive_failures >= self._max_consecutive_failures:
+            raise TooManyFailures(
+                f"{self._num_consecutive_failures} records failed in a row with no success between, so the model is broken, "
+                f"not the data; the last failed to {failure.stage}: {failure.error}: {failure.message}",
+            )
+        return failure
+
+
+def _one_each(answers: list[Answer], num_questions: int) -> list[Answer]:
+    if len(answers) != num_questions:
+        raise RecordFailed(f"the model gave {len(answers)} answers to {num_questions} items")
+    return answers

@@ -1,0 +1,124 @@
+"""What is finished, and what may therefore be published and committed: the line of one partition session.
+
+The idea is the commit watermark: records finish in any order, but only the longest finished prefix leaves, so that the order
+of the partition is kept and no offset is committed over a record that is still in work. The same object measures load, because
+what it still holds is exactly what is in flight. Pure: no clock, no await, no Kafka.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from worker.errors import InvariantBroken
+
+if TYPE_CHECKING:
+    from worker.records import Outcome, Record, UnreadableRange
+
+
+@dataclass(slots=True)
+class _Entry:
+    """One record in line."""
+
+    # The very object that was tracked: a result counts only for it.
+    source: Record | UnreadableRange
+    # What the record still costs in memory and work, in tokens.
+    weight: int
+    # Its fate, once it has one.
+    outcome: Outcome | None = None
+
+
+class Ledger:
+    """The line of one partition session.
+
+    Every record is tracked in offset order and finishes once. `take` hands out finished records in offset order and never past
+    one that is unfinished. A session that ends throws its ledger away; a late result of it then finds that the next session's
+    ledger tracks another object at that offset, or nothing, and is ignored.
+    """
+
+    def __init__(self, start: int) -> None:
+        """Begin at `start`, the offset that the session reads first."""
+        # Records that were tracked and not yet taken, in offset order.
+        self._line: OrderedDict[int, _Entry] = OrderedDict()
+        # The offset after the last tracked record: nothing below it may come again.
+        self._end = start
+        # The sum of the weights of all that was tracked and not yet released.
+        self._weight = 0
+        # Taken for publication and not yet acknowledged: still in flight.
+        self._weight_taken = 0
+        # Everything below is published.
+        self._next_offset = start
+
+    @property
+    def next_offset(self) -> int:
+        """The offset that may be committed: everything below it is published."""
+        return self._next_offset
+
+    @property
+    def weight(self) -> int:
+        """Tokens in flight: tracked and not yet published."""
+        return self._weight
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether everything that was tracked is published."""
+        return not self._line and not self._weight_taken
+
+    @property
+    def has_finished_prefix(self) -> bool:
+        """Whether `take` would hand out anything."""
+        return bool(self._line) and next(iter(self._line.values())).outcome is not None
+
+    def track(self, source: Record | UnreadableRange, weight: int) -> bool:
+        """Put a record in line with a weight of at least 1; return False for one below the end of the line: a redelivery."""
+        if source.offset < self._end:
+            return False
+        self._line[source.offset] = _Entry(source, max(1, weight))
+        self._end = source.next_offset
+        self._weight += max(1, weight)
+        return True
+
+    def is_waiting_for(self, source: Record | UnreadableRange) -> bool:
+        """Tell whether this very record is in line and unfinished: only then is work on it worth anything."""
+        entry = self._line.get(source.offset)
+        return entry is not None and entry.source is source and entry.outcome is None
+
+    def weigh(self, source: Record | UnreadableRange, weight: int) -> None:
+        """Correct the weight of a record, now that its tokens are counted."""
+        entry = self._line.get(source.offset)
+        if entry is not None and entry.source is source:
+            self._weight += max(1, weight) - entry.weight
+            entry.weight = max(1, weight)
+
+    def finish(self, outcome: Outcome) -> bool:
+        """Note the fate of a record; return False where nobody waits for it any more (a late or second result)."""
+        if not self.is_waiting_for(outcome.source):
+            return False
+        self._line[outcome.offset].outcome = outcome
+        return True
+
+    def take(self, max_outcomes: int) -> list[Outcome]:
+        """Take the longest finished prefix, at most `max_outcomes` of it, for publication; empty where the first is unfinished.
+
+        What was taken must be acknowledged by `published` before more is taken.
+        """
+        if self._weight_taken:
+            raise InvariantBroken("a prefix was taken while the one before was still being published")
+        taken: list[Outcome] = []
+        while self._line and len(taken) < max_outcomes:
+            entry = next(iter(self._line.values()))
+            if entry.outcome is None:
+                break
+            taken.append(entry.outcome)
+            self._weight_taken += entry.weight
+            self._line.popitem(last=False)
+        return taken
+
+    def published(self, outcomes: list[Outcome]) -> None:
+        """Note that what was taken is visible: its weight is released, and the offset after it may be committed."""
+        if not outcomes:
+            raise InvariantBroken("nothing was published")
+        self._next_offset = outcomes[-1].next_offset
+        self._weight -= self._weight_taken
+        self._weight_taken = 0

@@ -1,0 +1,306 @@
+"""The whole flow on one page.
+
+    consume → decode → tokenize → batch → infer → encode → publish → commit
+
+Every step hands on to the next through the smallest thing that will do: a list, the batcher, the session's ledger. Backpressure
+is two numbers on one gauge, the tokens in flight: above `high` no more records are asked for, at or below `low` they are again,
+and the poll loop turns meanwhile. One batch is on the device and one is ready, no more: a longer queue would only add latency.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from worker import codec
+from worker.assignment import Assignment
+from worker.batching import Batcher
+from worker.errors import ConsumerBroken, DrainIncomplete, InvalidRecord, cause_of
+from worker.fates import Fates, failure_of
+from worker.inference import Inference
+from worker.records import Failure, Record, Stage, TokenizedItem, Tombstone, UnreadableRange
+from worker.session import SessionEvents
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Sequence
+
+    from worker.ports import Delivery, Model, Source
+    from worker.records import Batch, Item, Outcome, Partition, Prediction, Task, Tokens
+    from worker.session import Backoff
+    from worker.telemetry import Telemetry
+
+# A record weighs its tokens, or its bytes over this number where that is more: huge texts may not fill the memory.
+BYTES_PER_TOKEN_OF_BALLAST = 64
+# What a record is taken to weigh before its tokens are counted.
+BYTES_PER_TOKEN_GUESSED = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Every number that the flow depends on; `settings` documents them and how to choose them."""
+
+    tasks: frozenset[Task]
+    limits: codec.Limits
+    embedding_encoding: codec.EmbeddingEncoding
+    batch_tokens: int
+    batch_records: int
+    max_wait_s: float
+    look_ahead_records: int
+    tokens_in_flight_high: int
+    tokens_in_flight_low: int
+    max_poll_records: int
+    max_publish_records: int
+    commit_interval_s: float
+    drain_timeout_s: float
+    max_consecutive_failures: int
+    backoff: Backoff
+
+
+class Pipeline:
+    """The flow from one source, through one model, to one delivery.
+
+    `run` returns after `drain` was called and everything in flight is published and committed; otherwise it raises the `Stop`
+    that ended it. A step that dies ends all of them, visibly.
+    """
+
+    def __init__(self, *, source: Source, delivery: Delivery, model: Model, telemetry: Telemetry, options: Options) -> None:
+        """Put the flow together; nothing runs before `run`."""
+        self._source = source
+        self._delivery = delivery
+        self._telemetry = telemetry
+        self._options = options
+        # Every task of the flow; one that dies ends them all.
+        self._tasks = asyncio.TaskGroup()
+        self._inference = Inference(model, max_consecutive_failures=options.max_consecutive_failures)
+        self._batcher = Batcher(
+            max_tokens=options.batch_tokens,
+            max_records=options.batch_records,
+            max_wait_s=options.max_wait_s,
+            look_ahead=options.look_ahead_records,
+        )
+        self._fates = Fates(
+            model_name=model.name,
+            limits=options.limits,
+            encoding=options.embedding_encoding,
+            max_message_bytes=delivery.max_message_bytes,
+        )
+        self._assignment = Assignment(
+            spawn=self._spawn,
+            delivery=delivery,
+            telemetry=telemetry,
+            events=SessionEvents(self._opened, self._ended, self._published, self._fates.refused),
+            backoff=options.backoff,
+            max_publish_records=options.max_publish_records,
+            drain_timeout_s=options.drain_timeout_s,
+        )
+        # Decoded and not yet tokenized, oldest first.
+        self._decoded: list[Item] = []
+        # Set while something is decoded and not yet tokenized.
+        self._has_decoded = asyncio.Event()
+        # Set whenever a batch may have become due: items came, or a batch left the device.
+        self._may_be_due = asyncio.Event()
+        # One batch on the device and one ready.
+        self._places = asyncio.Semaphore(2)
+        # Batches on the device or ready for it.
+        self._num_batches = 0
+        # Whether the gauge allows more records.
+        self._has_room = True
+        # Set once the worker is asked to finish.
+        self._should_drain = asyncio.Event()
+        # When the poll loop last turned, in seconds of `time.monotonic`.
+        self.last_poll_s = time.monotonic()
+
+    async def run(self) -> None:
+        """Join the group, let the records flow until asked to drain, then leave."""
+        is_drained = True
+        try:
+            await self._delivery.start()
+            async with self._tasks:
+                await self._source.start(self._assignment)
+                steps = [self._consume(), self._tokenize(), self._infer(), self._commit(), self._observe()]
+                flow = [self._spawn(step) for step in steps]
+                await self._should_drain.wait()
+                is_drained = await self._assignment.release(self._assignment.partitions)
+                for task in flow:
+                    task.cancel()
+        except BaseExceptionGroup as group:
+            raise cause_of(group) from group
+        finally:
+            self._inference.stop()
+            await self._source.stop()
+            await self._delivery.stop()
+        if not is_drained:
+            limit = f"{self._options.drain_timeout_s:g} s"
+            raise DrainIncomplete(f"not everything was published and committed within {limit}; its next owner does it again")
+
+    def drain(self) -> None:
+        """Finish what is in flight, commit it, and leave."""
+        self._should_drain.set()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the group has given us our share and every partition of it takes records."""
+        return self._assignment.is_ready
+
+    # ── the verbs ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _consume(self) -> None:
+        while True:
+            try:
+                sources = await self._source.poll(self._partitions_with_room(), max_records=self._options.max_poll_records)
+            except ConsumerBroken as error:
+                await self._rejoin(error)
+                continue
+            self.last_poll_s = time.monotonic()
+            for source in sources:
+                self._accept(source)
+
+    def _accept(self, source: Record | UnreadableRange) -> None:
+        session = self._assignment.session_of(source.partition)
+        size_bytes = source.size_bytes if isinstance(source, Record) else 0
+        if session is None or not session.track(source, size_bytes // BYTES_PER_TOKEN_GUESSED):
+            return
+        self._telemetry.consumed(source.partition.topic, 1)
+        if isinstance(source, UnreadableRange):
+            self._give_up(source, Failure(Stage.CONSUME, source.error, source.message))
+        else:
+            self._decode(source)
+
+    def _decode(self, record: Record) -> None:
+        try:
+            decoded = codec.decode(record, limits=self._options.limits, tasks=self._options.tasks)
+            if isinstance(decoded, Tombstone):
+                self._finish(self._fates.passed_on(decoded, self._options.tasks))
+                return
+        except InvalidRecord as error:
+            self._give_up(record, failure_of(error, Stage.DECODE))
+            return
+        self._decoded.append(decoded)
+        self._has_decoded.set()
+
+    async def _tokenize(self) -> None:
+        while True:
+            await self._has_decoded.wait()
+            items, self._decoded = self._decoded[: self._options.batch_records], self._decoded[self._options.batch_records :]
+            if not self._decoded:
+                self._has_decoded.clear()
+            began_s = time.monotonic()
+            answers = await self._inference.tokenize(items)
+            self._telemetry.stage("tokenize", time.monotonic() - began_s)
+            self._batcher.add(self._tokenized(items, answers), time.monotonic())
+            self._may_be_due.set()
+
+    async def _infer(self) -> None:
+        while True:
+            await self._places.acquire()
+            batch = await self._next_batch()
+            self._num_batches += 1
+            self._spawn(self._process(batch))
+
+    async def _process(self, batch: Batch) -> None:
+        self._telemetry.batch(len(batch.items), batch.num_tokens, self._options.batch_tokens)
+        began_s = time.monotonic()
+        try:
+            predictions = await self._inference.predict(batch)
+        finally:
+            self._num_batches -= 1
+            self._places.release()
+            self._may_be_due.set()
+        self._telemetry.stage("infer", time.monotonic() - began_s)
+        self._encode(batch, predictions)
+
+    def _encode(self, batch: Batch, predictions: Sequence[Prediction]) -> None:
+        began_s = time.monotonic()
+        for tokenized, prediction in zip(batch.items, predictions, strict=True):
+            self._finish(self._fates.predicted(tokenized, prediction))
+        self._telemetry.stage("encode", time.monotonic() - began_s)
+
+    async def _commit(self) -> None:
+        while True:
+            await asyncio.sleep(self._options.commit_interval_s)
+            await self._assignment.commit(self._assignment.partitions)
+
+    # ── what the verbs lean on ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def _partitions_with_room(self) -> list[Partition]:
+        weight = self._assignment.weight
+        if weight > self._options.tokens_in_flight_high:
+            self._has_room = False
+        elif weight <= self._options.tokens_in_flight_low:
+            self._has_room = True
+        if not self._has_room or self._should_drain.is_set():
+            return []
+        # One partition whose line stands still may not take the room of all others.
+        return self._assignment.with_room(self._options.tokens_in_flight_high // 2)
+
+    def _tokenized(self, items: Sequence[Item], answers: Sequence[Tokens | Failure]) -> list[TokenizedItem]:
+        """Give up what failed, weigh the rest, and drop what nobody waits for any more."""
+        wanted = []
+        for item, answer in zip(items, answers, strict=True):
+            session = self._assignment.owner_of(item.record.partition)
+            if session is None or not session.is_waiting_for(item.record):
+                continue
+            if isinstance(answer, Failure):
+                self._give_up(item.record, answer)
+                continue
+            session.weigh(item.record, max(len(answer), item.record.size_bytes // BYTES_PER_TOKEN_OF_BALLAST))
+            wanted.append(TokenizedItem(item, answer))
+        return wanted
+
+    async def _next_batch(self) -> Batch:
+        while True:
+            device_is_idle = self._num_batches == 0
+            self._may_be_due.clear()
+            batch = self._batcher.take(time.monotonic(), device_is_idle=device_is_idle)
+            if batch is not None:
+                return batch
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._batcher.due_in_s(time.monotonic()) if device_is_idle else None):
+                    await self._may_be_due.wait()
+
+    def _give_up(self, source: Record | UnreadableRange, failure: Failure) -> None:
+        self._finish(self._fates.given_up(source, failure))
+
+    def _finish(self, outcome: Outcome) -> None:
+        session = self._assignment.owner_of(outcome.partition)
+        if session is not None:
+            session.finish(outcome)
+
+    async def _rejoin(self, error: ConsumerBroken) -> None:
+        self._telemetry.retry("consume", error)
+        await self._assignment.release(self._assignment.partitions, is_draining=False)
+        await self._source.stop()
+        await self._source.start(self._assignment)
+
+    async def _observe(self) -> None:
+        """Report the gauges once a second, and how late the event loop wakes us."""
+        interval_s = 1.0
+        while True:
+            due_s = time.monotonic() + interval_s
+            await asyncio.sleep(interval_s)
+            self._telemetry.loop_lag(max(0.0, time.monotonic() - due_s))
+            self._telemetry.load(in_flight_tokens=self._assignment.weight, num_waiting=len(self._batcher) + len(self._decoded))
+            self._telemetry.lag({(it.topic, it.index): num for it, num in self._source.lag().items()})
+
+    def _spawn(self, step: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        return self._tasks.create_task(step)
+
+    # ── what a session tells ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _opened(self, partition: Partition, offset: int) -> None:
+        self._telemetry.session_opened(str(partition), offset)
+
+    def _ended(self, partition: Partition, error: Exception) -> None:
+        self._telemetry.session_ended(str(partition), error)
+        self._batcher.discard(lambda tokenized: tokenized.item.record.partition == partition)
+
+    def _published(self, outcomes: Sequence[Outcome], seconds: float) -> None:
+        now_ms = time.time() * 1000
+        self._telemetry.stage("publish", seconds)
+        for outcome in outcomes:
+            self._telemetry.published([message.output for message in outcome.messages])
+            if isinstance(outcome.source, Record) and outcome.source.timestamp_ms >= 0:
+                self._telemetry.end_to_end((now_ms - outcome.source.timestamp_ms) / 1000)

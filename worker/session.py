@@ -1,0 +1,159 @@
+"""The unit of correctness: one partition, from its assignment to its revocation.
+
+A session is opened (the delivery makes ready and says from which offset to read), works, and ends at any doubt: a send that
+failed, an answer that did not come. What it had in flight is then dropped, and it is opened again, after a pause that grows,
+from the committed offset. At-least-once and exactly-once differ in the `Delivery` alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from worker.errors import PublishFailed, RecordRefused
+from worker.ledger import Ledger
+from worker.records import Output
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from worker.ports import Delivery
+    from worker.records import Outcome, Partition, Record, UnreadableRange
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How long to pause before a session is opened again: doubling, with jitter, from the first to the longest, in seconds."""
+
+    first_s: float = 0.1
+    max_s: float = 10.0
+
+    def pause_s(self, num_failures: int) -> float:
+        """Return the pause after the n-th failure in a row (n from 1), in seconds."""
+        # A random half keeps partitions that failed together from coming back together.
+        jitter = random.uniform(0.5, 1)  # noqa: S311
+        return min(self.max_s, self.first_s * 2.0 ** (min(num_failures, 32) - 1)) * jitter
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEvents:
+    """Whom a session tells what; all are called from the event loop and return at once."""
+
+    #: It stands at this offset and takes records.
+    opened: Callable[[Partition, int], None]
+    #: It ended with work in flight dropped, for this reason.
+    ended: Callable[[Partition, Exception], None]
+    #: These outcomes are acknowledged; publishing took so many seconds.
+    published: Callable[[Sequence[Outcome], float], None]
+    #: A message was refused for good: returns what to publish in its place.
+    refused: Callable[[Outcome, RecordRefused], Outcome]
+
+
+class Session:
+    """One partition of ours.
+
+    `run` is its life and ends only by cancellation. While `is_ready`, records are tracked and their outcomes finished, in any
+    order; what has finished is published in order, one prefix at a time.
+    """
+
+    def __init__(
+        self, partition: Partition, *, delivery: Delivery, events: SessionEvents, backoff: Backoff, max_publish_records: int
+    ) -> None:
+        """Belong to `partition`; at most `max_publish_records` outcomes are in publication at a time."""
+        self.partition = partition
+        self._delivery = delivery
+        self._events = events
+        self._backoff = backoff
+        self._max_publish_records = max_publish_records
+        # The line of the session that is open; None while none is.
+        self._ledger: Ledger | None = None
+        # Set whenever the line may have changed: something finished, was published or was dropped.
+        self._changed = asyncio.Event()
+        # Failures since the last prefix that was published.
+        self._num_failures = 0
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it takes records."""
+        return self._ledger is not None
+
+    @property
+    def weight(self) -> int:
+        """Tokens in flight."""
+        return self._ledger.weight if self._ledger else 0
+
+    def track(self, source: Record | UnreadableRange, weight: int) -> bool:
+        """Put what has arrived in line; return False where it is not wanted: not ready, or a redelivery."""
+        return self._ledger is not None and self._ledger.track(source, weight)
+
+    def weigh(self, source: Record | UnreadableRange, weight: int) -> None:
+        """Correct the weight of what is in line."""
+        if self._ledger is not None:
+            self._ledger.weigh(source, weight)
+
+    def is_waiting_for(self, source: Record | UnreadableRange) -> bool:
+        """Tell whether a result for this very record is still wanted."""
+        return self._ledger is not None and self._ledger.is_waiting_for(source)
+
+    def finish(self, outcome: Outcome) -> None:
+        """Note the fate of a record; a late result of a session that has ended is ignored."""
+        if self._ledger is not None and self._ledger.finish(outcome):
+            self._changed.set()
+
+    async def run(self) -> None:
+        """Open, work, end at any doubt, pause, and open again, until cancelled."""
+        while True:
+            try:
+                await self._open()
+                await self._publish()
+            except PublishFailed as failure:
+                self._num_failures += 1
+                self._events.ended(self.partition, failure)
+            finally:
+                self._ledger = None
+                self._changed.set()
+                await self._delivery.close(self.partition)
+            await asyncio.sleep(self._backoff.pause_s(self._num_failures))
+
+    async def drained(self) -> None:
+        """Return once everything in line is published, or dropped because the session ended."""
+        while self._ledger is not None and not self._ledger.is_empty:
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def _open(self) -> None:
+        start = await self._delivery.open(self.partition)
+        self._ledger = Ledger(start)
+        self._events.opened(self.partition, start)
+
+    async def _publish(self) -> None:
+        loop = asyncio.get_running_loop()
+        while (ledger := self._ledger) is not None:
+            outcomes = ledger.take(self._max_publish_records)
+            if not outcomes:
+                self._changed.clear()
+                await self._changed.wait()
+                continue
+            began_s = loop.time()
+            outcomes = await self._publish_all(outcomes)
+            ledger.published(outcomes)
+            self._num_failures = 0
+            self._changed.set()
+            self._events.published(outcomes, loop.time() - began_s)
+
+    async def _publish_all(self, outcomes: list[Outcome]) -> list[Outcome]:
+        """Publish a prefix; a message that is refused for good is replaced by its dead letter, and the prefix sent again."""
+        while True:
+            try:
+                await self._delivery.publish(self.partition, outcomes)
+            except RecordRefused as refusal:
+                if refusal.output is Output.DEAD_LETTERS:
+                    raise PublishFailed(f"a dead letter cannot be written, and nothing may pass it: {refusal}") from refusal
+                outcomes = [
+                    self._events.refused(outcome, refusal) if outcome.offset == refusal.offset else outcome
+                    for outcome in outcomes
+                ]
+            else:
+                return outcomes
