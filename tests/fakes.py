@@ -1,0 +1,233 @@
+"""A Kafka and a model in memory, behind the same ports as the real ones, with faults that a test can plant."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from worker.errors import PublishFailed, RecordRefused
+from worker.records import Classification, Entity, Failure, Output, Partition, Prediction, Record, Stage, Task, Tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from worker.ports import AssignmentListener
+    from worker.records import Message, Outcome, TokenizedItem, UnreadableRange
+
+
+class FakeKafka:
+    """One input topic, its group's committed offsets, and everything that was published."""
+
+    def __init__(self, num_partitions: int = 1, topic: str = "texts") -> None:
+        self.partitions = [Partition(topic, index) for index in range(num_partitions)]
+        # What was produced, by partition; the offset is the place in the list.
+        self.log: dict[Partition, list[Record]] = {partition: [] for partition in self.partitions}
+        self.committed: dict[Partition, int] = {}
+        # What became visible: the input record's coordinates and the message, in order of publication.
+        self.published: list[tuple[Partition, int, Message]] = []
+        # Set whenever anything above changes.
+        self.changed = asyncio.Event()
+
+    def produce(self, value: bytes | None, *, partition: int = 0, key: bytes | None = b"k") -> Record:
+        """Append a record to a partition."""
+        home = self.partitions[partition]
+        record = Record(home, len(self.log[home]), key, value, timestamp_ms=1_700_000_000_000)
+        self.log[home].append(record)
+        self.changed.set()
+        return record
+
+    def offsets(self, output: Output, partition: int = 0) -> list[int]:
+        """Return the input offsets of what was published to an output for a partition, in order of publication."""
+        home = self.partitions[partition]
+        return [offset for where, offset, message in self.published if where == home and message.output is output]
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for a condition on what is published or committed; the test's own time limit bounds it."""
+        while not condition():
+            self.changed.clear()
+            await self.changed.wait()
+
+
+class FakeSource:
+    """One member of the group, which is given partitions by the test."""
+
+    def __init__(self, kafka: FakeKafka, *, assign_at_start: bool = True) -> None:
+        self.kafka = kafka
+        self.positions: dict[Partition, int] = {}
+        self.assign_at_start = assign_at_start
+        self.listener: AssignmentListener | None = None
+        # Raised by the next poll, once.
+        self.poll_error: Exception | None = None
+        # Handed out by the next poll, once, in place of records.
+        self.unreadable: list[UnreadableRange] = []
+        self.num_starts = 0
+        self.num_stops = 0
+        # The partitions that were asked for, poll by poll.
+        self.asked: list[list[Partition]] = []
+
+    async def start(self, listener: AssignmentListener) -> None:
+        """Join, and be given everything."""
+        self.num_starts += 1
+        self.listener = listener
+        if self.assign_at_start:
+            listener.assigned(self.kafka.partitions)
+
+    async def poll(self, partitions: Collection[Partition], *, max_records: int) -> Sequence[Record | UnreadableRange]:
+        """Hand out what the positions point to."""
+        self.asked.append(sorted(partitions))
+        if self.poll_error is not None:
+            error, self.poll_error = self.poll_error, None
+            raise error
+        if self.unreadable:
+            found, self.unreadable = self.unreadable, []
+            for hole in found:
+                self.positions[hole.partition] = hole.next_offset
+            return found
+        records = [
+            record for partition in partitions for record in self.kafka.log[partition][self.positions.get(partition, 0) :]
+        ][:max_records]
+        for record in records:
+            self.positions[record.partition] = record.next_offset
+        if not records:
+            await asyncio.sleep(0.001)
+        return records
+
+    def lag(self) -> Mapping[Partition, int]:
+        """Count what was not handed out."""
+        return {it: len(log) - self.positions.get(it, 0) for it, log in self.kafka.log.items()}
+
+    async def stop(self) -> None:
+        """Leave."""
+        self.num_stops += 1
+
+
+class FakeDelivery:
+    """At least once, in memory."""
+
+    def __init__(self, kafka: FakeKafka, source: FakeSource) -> None:
+        self.kafka = kafka
+        self.source = source
+        # Published and not yet committed, by open partition.
+        self.next_offsets: dict[Partition, int] = {}
+        # Asked before each publication; raises what should go wrong.
+        self.on_publish: Callable[[Partition, Sequence[Outcome]], None] = lambda _partition, _outcomes: None
+        # While cleared, nothing is acknowledged.
+        self.acknowledges = asyncio.Event()
+        self.acknowledges.set()
+        self.commit_error: PublishFailed | None = None
+        self.limits: dict[Output, int] = defaultdict(lambda: 1_000_000)
+        self.opened: list[tuple[Partition, int]] = []
+
+    async def start(self) -> None:
+        """Connect to nothing."""
+
+    async def open(self, partition: Partition) -> int:
+        """Read from the committed offset on."""
+        start = self.kafka.committed.get(partition, 0)
+        self.source.positions[partition] = start
+        self.opened.append((partition, start))
+        return start
+
+    async def publish(self, partition: Partition, outcomes: Sequence[Outcome]) -> None:
+        """Make the messages visible, unless a fault is planted."""
+        self.on_publish(partition, outcomes)
+        await self.acknowledges.wait()
+        for outcome in outcomes:
+            for message in outcome.messages:
+                self.kafka.published.append((partition, outcome.offset, message))
+        self.next_offsets[partition] = outcomes[-1].next_offset
+        self.kafka.changed.set()
+
+    async def commit(self, partitions: Collection[Partition]) -> None:
+        """Commit what was published."""
+        if self.commit_error is not None:
+            raise self.commit_error
+        for partition in partitions:
+            if partition in self.next_offsets:
+                self.kafka.committed[partition] = self.next_offsets[partition]
+        self.kafka.changed.set()
+
+    async def close(self, partition: Partition) -> None:
+        """Forget what was not committed."""
+        self.next_offsets.pop(partition, None)
+
+    def max_message_bytes(self, output: Output) -> int:
+        """Return the planted limit."""
+        return self.limits[output]
+
+    async def stop(self) -> None:
+        """Disconnect from nothing."""
+
+
+class FakeModel:
+    """Answers without weights: the embedding says how long the text is, the label what its first letter is.
+
+    A text that holds `poison` makes the whole pass fail; one that holds `headless` fails in its NER head alone.
+    """
+
+    def __init__(self, *, max_tokens: int = 64) -> None:
+        self.name = "fake@1"
+        self.tasks = frozenset(Task)
+        self.max_tokens = max_tokens
+        # The size of every pass, in items.
+        self.passes: list[int] = []
+        # Asked before each pass; may block or raise.
+        self.on_infer: Callable[[Sequence[TokenizedItem]], None] = lambda _items: None
+        # Asked before texts are tokenized; may raise.
+        self.on_tokenize: Callable[[Sequence[str]], None] = lambda _texts: None
+
+    def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
+        """Take each word for a token."""
+        self.on_tokenize(texts)
+        return [self._tokens(text) for text in texts]
+
+    def _tokens(self, text: str) -> Tokens:
+        num_words = len(text.split())
+        length = max(1, min(num_words, self.max_tokens))
+        ids = np.arange(length, dtype=np.int32)
+        return Tokens(ids, np.zeros((length, 2), dtype=np.int32), ids, truncated=num_words > self.max_tokens)
+
+    def infer(self, items: Sequence[TokenizedItem]) -> list[Prediction]:
+        """Answer for each text, unless a fault is planted."""
+        self.passes.append(len(items))
+        self.on_infer(items)
+        if any("poison" in it.item.text for it in items):
+            raise RuntimeError("the pass failed")
+        return [self._predict(it) for it in items]
+
+    def _predict(self, tokenized: TokenizedItem) -> Prediction:
+        text, tasks = tokenized.item.text, tokenized.item.tasks
+        is_headless = "headless" in text and Task.NER in tasks
+        entities = (Entity("WORD", text[:1], 0, 1, 1.0, "ner"),)
+        return Prediction(
+            embedding=np.array([len(text), 1], dtype=np.float32) if Task.EMBED in tasks else None,
+            labels={"first": Classification(text[:1], 1.0, {text[:1]: 1.0})} if Task.CLASSIFY in tasks else None,
+            entities=entities if Task.NER in tasks and not is_headless else None,
+            failures=(Failure(Stage.INFER, "HeadError", "the head failed", Task.NER),) if is_headless else (),
+        )
+
+
+def refuse(output: Output, offset: int) -> Callable[[Partition, Sequence[Outcome]], None]:
+    """Return an `on_publish` under which a topic refuses the message of one record, for good."""
+
+    def on_publish(partition: Partition, outcomes: Sequence[Outcome]) -> None:
+        for outcome in outcomes:
+            if outcome.offset == offset and any(message.output is output for message in outcome.messages):
+                raise RecordRefused(partition, offset, output, "planted")
+
+    return on_publish
+
+
+def fail_times(num_failures: int) -> Callable[[Partition, Sequence[Outcome]], None]:
+    """Return an `on_publish` that fails so many times and then no more."""
+    left = [num_failures]
+
+    def on_publish(partition: Partition, _outcomes: Sequence[Outcome]) -> None:
+        if left[0]:
+            left[0] -= 1
+            raise PublishFailed(f"planted for {partition}")
+
+    return on_publish

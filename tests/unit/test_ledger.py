@@ -1,0 +1,153 @@
+"""The ledger: only the contiguous finished prefix leaves, whatever the order of finishing."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.makers import PARTITION, outcome, record
+from worker.errors import InvariantBroken
+from worker.ledger import Ledger
+from worker.records import Outcome, UnreadableRange
+
+
+def offsets(outcomes: list[Outcome]) -> list[int]:
+    """Return the offsets of some outcomes."""
+    return [it.offset for it in outcomes]
+
+
+def test_nothing_leaves_before_the_first_is_finished() -> None:
+    """A finished record behind an unfinished one stays."""
+    ledger = Ledger(5)
+    first, second = record(5), record(6)
+    ledger.track(first, 1)
+    ledger.track(second, 1)
+    ledger.finish(outcome(second))
+    assert ledger.take(10) == []
+    assert not ledger.has_finished_prefix
+    ledger.finish(outcome(first))
+    assert offsets(ledger.take(10)) == [5, 6]
+
+
+def test_take_is_bounded() -> None:
+    """No more leaves at once than was asked for."""
+    ledger = Ledger(0)
+    for offset in range(5):
+        ledger.track(record(offset), 1)
+    for offset in range(5):
+        ledger.finish(outcome(ledger._line[offset].source))  # type: ignore[arg-type]
+    taken = ledger.take(3)
+    assert offsets(taken) == [0, 1, 2]
+    ledger.published(taken)
+    assert ledger.next_offset == 3
+
+
+def test_a_second_prefix_waits_for_the_first() -> None:
+    """Taking while a prefix is being published is a bug, and says so."""
+    ledger = Ledger(0)
+    for it in (record(0), record(1)):
+        ledger.track(it, 1)
+        ledger.finish(outcome(it))
+    ledger.take(1)
+    with pytest.raises(InvariantBroken, match="still being published"):
+        ledger.take(1)
+
+
+def test_publishing_nothing_is_a_bug() -> None:
+    """An empty acknowledgement says so."""
+    with pytest.raises(InvariantBroken, match="nothing"):
+        Ledger(0).published([])
+
+
+def test_a_redelivered_record_is_not_tracked_again() -> None:
+    """What lies below the end of the line is refused."""
+    ledger = Ledger(3)
+    assert not ledger.track(record(2), 1)
+    assert ledger.track(record(3), 1)
+    assert not ledger.track(record(3), 1)
+
+
+def test_a_late_result_of_a_dead_session_is_ignored() -> None:
+    """The next session tracks the same offset as another object, and only a result for that one counts."""
+    stale, fresh = record(0), record(0)
+    ledger = Ledger(0)
+    ledger.track(fresh, 1)
+    assert not ledger.finish(outcome(stale))
+    assert not ledger.is_waiting_for(stale)
+    assert ledger.take(1) == []
+    assert ledger.finish(outcome(fresh))
+
+
+def test_a_record_finishes_once() -> None:
+    """The second result of a record is ignored."""
+    ledger = Ledger(0)
+    only = record(0)
+    ledger.track(only, 1)
+    assert ledger.finish(outcome(only))
+    assert not ledger.finish(Outcome(only))
+    assert len(ledger.take(1)[0].messages) == 1
+
+
+def test_an_unreadable_range_moves_the_offset_past_its_end() -> None:
+    """One dead letter stands for the whole range."""
+    ledger = Ledger(10)
+    hole = UnreadableRange(PARTITION, 10, 25, "UnicodeDecodeError", "header key")
+    ledger.track(hole, 0)
+    assert not ledger.track(record(24), 1)
+    assert ledger.track(record(25), 1)
+    ledger.finish(Outcome(hole))
+    ledger.published(ledger.take(1))
+    assert ledger.next_offset == 25
+
+
+def test_weight_is_what_is_in_flight() -> None:
+    """The gauge falls only when what was taken is acknowledged, and follows corrections."""
+    ledger = Ledger(0)
+    first, second = record(0), record(1)
+    ledger.track(first, 10)
+    ledger.track(second, 0)
+    assert ledger.weight == 11
+    ledger.weigh(first, 4)
+    ledger.weigh(record(1), 100)
+    assert ledger.weight == 5
+    ledger.finish(outcome(first))
+    taken = ledger.take(1)
+    assert ledger.weight == 5
+    assert not ledger.is_empty
+    ledger.published(taken)
+    assert ledger.weight == 1
+    assert not ledger.is_empty
+
+
+@given(
+    start=st.integers(0, 10**12),
+    gaps=st.lists(st.integers(1, 4), min_size=1, max_size=60),
+    order=st.randoms(use_true_random=False),
+    batch=st.integers(1, 10),
+)
+def test_any_order_of_finishing_publishes_the_line_in_order(start: int, gaps: list[int], order: object, batch: int) -> None:
+    """Whatever finishes when, everything leaves once, in offset order, and never past an unfinished record."""
+    ledger = Ledger(start)
+    sources = [record(start + sum(gaps[:n])) for n in range(len(gaps))]
+    for source in sources:
+        ledger.track(source, source.offset % 7)
+    finished: set[int] = set()
+    left: list[int] = []
+    shuffled = list(sources)
+    order.shuffle(shuffled)  # type: ignore[attr-defined]
+    for source in shuffled:
+        ledger.finish(outcome(source))
+        finished.add(source.offset)
+        while taken := ledger.take(batch):
+            ledger.published(taken)
+            left += offsets(taken)
+        expected = []
+        for it in sources:
+            if it.offset not in finished:
+                break
+            expected.append(it.offset)
+        assert left == expected
+        assert ledger.next_offset == (left[-1] + 1 if left else start)
+    assert ledger.is_empty
+    assert ledger.weight == 0
