@@ -86,9 +86,9 @@ class FakeSource:
             for hole in found:
                 self.positions[hole.partition] = hole.next_offset
             return found
-        records = [
-            record for partition in partitions for record in self.kafka.log[partition][self.positions.get(partition, 0) :]
-        ][:max_records]
+        records = [record for partition in partitions for record in self.kafka.log[partition][self.positions.get(partition, 0) :]][
+            :max_records
+        ]
         for record in records:
             self.positions[record.partition] = record.next_offset
         if not records:

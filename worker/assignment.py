@@ -90,7 +90,7 @@ class Assignment:
     def assigned(self, partitions: Collection[Partition]) -> None:
         """Open a session for each; returns at once."""
         self.is_known = True
-        self._telemetry.rebalance("assigned", len(partitions))
+        self._telemetry.rebalance("assigned", sorted(map(str, partitions)))
         for partition in partitions:
             session = Session(
                 partition,
@@ -104,7 +104,7 @@ class Assignment:
 
     async def revoked(self, partitions: Collection[Partition]) -> None:
         """Hand these back, drained as far as the bound allows."""
-        self._telemetry.rebalance("revoked", len(partitions))
+        self._telemetry.rebalance("revoked", sorted(map(str, partitions)))
         await self._spawn(self._hand_back(set(partitions)))
 
     async def _hand_back(self, partitions: set[Partition]) -> None:

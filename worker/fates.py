@@ -15,7 +15,7 @@ from worker.records import TASK_OF_OUTPUT, Failure, Outcome, Stage
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from worker.records import Output, Prediction, Record, TokenizedItem, Tombstone, UnreadableRange
+    from worker.records import Output, Prediction, Record, Task, TokenizedItem, Tombstone, UnreadableRange
 
 
 def failure_of(error: Exception, stage: Stage) -> Failure:
@@ -43,14 +43,12 @@ class Fates:
     def predicted(self, tokenized: TokenizedItem, prediction: Prediction) -> Outcome:
         """Return the results of a record; a result that cannot be written gives it up."""
         try:
-            outcome = codec.encode(
-                tokenized, prediction, model_name=self._model_name, encoding=self._encoding, limits=self._limits
-            )
+            outcome = codec.encode(tokenized, prediction, model_name=self._model_name, encoding=self._encoding, limits=self._limits)
         except DeadLetter as error:
             return self.given_up(tokenized.item.record, failure_of(error, Stage.ENCODE))
         return self._fitting(outcome)
 
-    def passed_on(self, tombstone: Tombstone, tasks: frozenset[codec.Task]) -> Outcome:
+    def passed_on(self, tombstone: Tombstone, tasks: frozenset[Task]) -> Outcome:
         """Return a tombstone for every output. Raises `InvalidRecord` where it cannot be one."""
         return codec.encode_tombstone(tombstone, tasks=tasks)
 
@@ -62,7 +60,8 @@ class Fates:
         """Put a dead letter in the place of the message that was refused; the record's other outputs stay."""
         failure = Failure(Stage.PUBLISH, type(refusal).__name__, refusal.reason, task=TASK_OF_OUTPUT.get(refusal.output))
         kept = tuple(message for message in outcome.messages if message.output is not refusal.output)
-        return Outcome(outcome.source, kept + self.given_up(outcome.source, failure).messages)
+        letter = self.given_up(outcome.source, failure)
+        return Outcome(outcome.source, kept + letter.messages, outcome.failures + letter.failures)
 
     def _fitting(self, outcome: Outcome) -> Outcome:
         """Replace every message that its topic would not take, before anything is sent."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from worker import codec
@@ -27,36 +26,15 @@ from worker.session import SessionEvents
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
+    from worker.options import Options
     from worker.ports import Delivery, Model, Source
-    from worker.records import Batch, Item, Outcome, Partition, Prediction, Task, Tokens
-    from worker.session import Backoff
+    from worker.records import Batch, Item, Outcome, Partition, Prediction, Tokens
     from worker.telemetry import Telemetry
 
 # A record weighs its tokens, or its bytes over this number where that is more: huge texts may not fill the memory.
 BYTES_PER_TOKEN_OF_BALLAST = 64
 # What a record is taken to weigh before its tokens are counted.
 BYTES_PER_TOKEN_GUESSED = 4
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """Every number that the flow depends on; `settings` documents them and how to choose them."""
-
-    tasks: frozenset[Task]
-    limits: codec.Limits
-    embedding_encoding: codec.EmbeddingEncoding
-    batch_tokens: int
-    batch_records: int
-    max_wait_s: float
-    look_ahead_records: int
-    tokens_in_flight_high: int
-    tokens_in_flight_low: int
-    max_poll_records: int
-    max_publish_records: int
-    commit_interval_s: float
-    drain_timeout_s: float
-    max_consecutive_failures: int
-    backoff: Backoff
 
 
 class Pipeline:
@@ -163,7 +141,7 @@ class Pipeline:
         size_bytes = source.size_bytes if isinstance(source, Record) else 0
         if session is None or not session.track(source, size_bytes // BYTES_PER_TOKEN_GUESSED):
             return
-        self._telemetry.consumed(source.partition.topic, 1)
+        self._telemetry.consumed(source.partition.topic)
         if isinstance(source, UnreadableRange):
             self._give_up(source, Failure(Stage.CONSUME, source.error, source.message))
         else:
@@ -201,7 +179,12 @@ class Pipeline:
             self._spawn(self._process(batch))
 
     async def _process(self, batch: Batch) -> None:
-        self._telemetry.batch(len(batch.items), batch.num_tokens, self._options.batch_tokens)
+        self._telemetry.batch(
+            num_records=len(batch.items),
+            num_tokens=batch.num_tokens,
+            max_tokens=self._options.batch_tokens,
+            num_truncated=sum(item.tokens.truncated for item in batch.items),
+        )
         began_s = time.monotonic()
         try:
             predictions = await self._inference.predict(batch)
@@ -302,5 +285,7 @@ class Pipeline:
         self._telemetry.stage("publish", seconds)
         for outcome in outcomes:
             self._telemetry.published([message.output for message in outcome.messages])
+            for failure in outcome.failures:
+                self._telemetry.dead_letter(failure.stage)
             if isinstance(outcome.source, Record) and outcome.source.timestamp_ms >= 0:
                 self._telemetry.end_to_end((now_ms - outcome.source.timestamp_ms) / 1000)

@@ -9,12 +9,12 @@ client, torch or the wire format.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     import numpy as np
     from numpy.typing import NDArray
@@ -239,7 +239,9 @@ class Outcome:
     """The fate of one record: what is published for it, and the offset to commit after that."""
 
     source: Record | UnreadableRange
-    messages: tuple[Message, ...] = field(default=())
+    messages: tuple[Message, ...] = ()
+    #: What the dead letters among the messages stand for.
+    failures: tuple[Failure, ...] = ()
 
     @property
     def partition(self) -> Partition:
@@ -255,13 +257,3 @@ class Outcome:
     def next_offset(self) -> int:
         """The offset to commit once every message is acknowledged."""
         return self.source.next_offset
-
-    @property
-    def is_dead_letter(self) -> bool:
-        """Whether any of its messages goes to the dead-letter topic."""
-        return any(message.output is Output.DEAD_LETTERS for message in self.messages)
-
-
-def next_offset_of(outcomes: Sequence[Outcome]) -> int:
-    """Return the offset to commit after the last of `outcomes`, a non-empty run in partition order."""
-    return outcomes[-1].next_offset

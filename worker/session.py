@@ -152,8 +152,7 @@ class Session:
                 if refusal.output is Output.DEAD_LETTERS:
                     raise PublishFailed(f"a dead letter cannot be written, and nothing may pass it: {refusal}") from refusal
                 outcomes = [
-                    self._events.refused(outcome, refusal) if outcome.offset == refusal.offset else outcome
-                    for outcome in outcomes
+                    self._events.refused(outcome, refusal) if outcome.offset == refusal.offset else outcome for outcome in outcomes
                 ]
             else:
                 return outcomes

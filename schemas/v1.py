@@ -1,0 +1,141 @@
+"""Version 1 of the wire contract: what producers send and what consumers get.
+
+These models are the reference: the JSON Schema files beside this module are generated from them (`python -m schemas`), and the
+tests hold every message that the worker writes against them. The worker itself reads and writes plain dictionaries, because
+that is several times faster. Version 1 is additive: consumers ignore fields that they do not know; a change of meaning is
+version 2.
+
+Every output carries the record's key, its own headers, and these (decimal or `true`/`false`, UTF-8): `gist-source-topic`,
+`gist-source-partition`, `gist-source-offset`, `gist-source-timestamp` (milliseconds since the epoch), `gist-model`
+(name@revision), `gist-tokens` and `gist-truncated`. A tombstone (a null value) passes through to every output topic.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+TaskName = Literal["embed", "classify", "ner"]
+StageName = Literal["consume", "decode", "tokenize", "infer", "encode", "publish"]
+Score = Annotated[float, Field(ge=0, le=1)]
+Base64 = Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]*={0,2}$", json_schema_extra={"contentEncoding": "base64"})]
+
+
+class _Input(BaseModel):
+    """Fields that we do not know are ignored."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class _Result(BaseModel):
+    """What the worker writes has no other fields."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Request(_Input):
+    """A text to process, as the JSON value of an input record.
+
+    Besides this form, the input takes plain UTF-8 text with the header `content-type: text/plain`, and CloudEvents 1.0
+    (structured, or binary with `ce_` headers) whose data is this object or a plain string. A null value is a tombstone.
+    """
+
+    text: str = Field(min_length=1, description="The text; not blank.")
+    id: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Comes back in every output. Without it, the id is `topic-partition-offset`.",
+    )
+    tasks: list[TaskName] | None = Field(
+        default=None,
+        min_length=1,
+        description="What to do with this text; all that the worker serves by default. The header `tasks` "
+        "(comma-separated) says the same; the field wins.",
+    )
+
+
+class Embedding(_Result):
+    """The sentence vector of a text."""
+
+    id: str = Field(description="The id of the input record.")
+    embedding: list[float] | Base64 = Field(
+        description="The unit-length vector: a list of numbers, or the base64 of its bytes, as `encoding` says.",
+    )
+    dim: int = Field(gt=0, description="The number of dimensions.")
+    encoding: Literal["float", "float32", "float16", "int8", "binary"] = Field(
+        description="`float`: a list of numbers. Else base64 of: `float32`, `float16`: little-endian numbers; `int8`: each "
+        "number times 127, rounded; `binary`: one bit for each number, 1 where it is above zero, eight to a byte, the first in "
+        "the highest bit.",
+    )
+
+
+class Label(_Result):
+    """What one classification head says."""
+
+    label: str = Field(description="The most probable label.")
+    score: Score = Field(description="Its probability.")
+    scores: dict[str, Score] = Field(description="The probability of every label of the head.")
+
+
+class Labels(_Result):
+    """The labels of a text."""
+
+    id: str = Field(description="The id of the input record.")
+    labels: dict[str, Label] = Field(description="By the name of the head.")
+
+
+class Entity(_Result):
+    """One named entity."""
+
+    type: str = Field(description="Its type, as the head was trained: PER, ORG, LOC.")
+    text: str = Field(description="The characters of the original text from `start` to `end`.")
+    start: int = Field(ge=0, description="Its first character, in code points of the original text.")
+    end: int = Field(gt=0, description="The character after its last, in code points of the original text.")
+    score: Score = Field(description="How sure the head is.")
+    task: str = Field(description="The name of the head that found it.")
+
+
+class Entities(_Result):
+    """The named entities of a text, in text order."""
+
+    id: str = Field(description="The id of the input record.")
+    entities: list[Entity] = Field(description="Those of one head never overlap.")
+
+
+class DeadLetterSource(_Result):
+    """Where a dead letter came from."""
+
+    topic: str
+    partition: int = Field(ge=0)
+    offset: int = Field(ge=0)
+    next_offset: int = Field(gt=0, description="The offset after the last one that this letter stands for.")
+    timestamp: int | None = Field(description="Milliseconds since the epoch; null where nobody stamped the record.")
+
+
+class DeadLetterHeader(_Result):
+    """One header of the record."""
+
+    name: str
+    value: Base64
+
+
+class DeadLetter(_Result):
+    """A record, or one task of it, that could not be processed, with what is needed to see why and to replay it."""
+
+    source: DeadLetterSource
+    stage: StageName = Field(description="The step that failed.")
+    error: str = Field(description="The class of the error.")
+    message: str = Field(description="What went wrong.")
+    task: TaskName | None = Field(description="The task that failed; null where the whole record did.")
+    attempts: int = Field(ge=1, description="How often the record was tried.")
+    model: str = Field(description="The model, name@revision.")
+    key: Base64 | None = Field(description="The record's key.")
+    headers: list[DeadLetterHeader] = Field(description="The record's headers, the first of them where they are too many.")
+    payload: Base64 | None = Field(description="The record's value, or its beginning where `truncated`; null for none.")
+    payload_bytes: int = Field(ge=0, description="The size of the whole value.")
+    payload_sha256: str | None = Field(description="The SHA-256 of the whole value, in hexadecimal; null for none.")
+    truncated: bool = Field(description="Whether key, headers or payload were cut: such a record cannot be replayed from here.")
+
+
+MODELS: tuple[type[BaseModel], ...] = (Request, Embedding, Labels, Entities, DeadLetter)

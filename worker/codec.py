@@ -1,0 +1,193 @@
+"""Results to bytes: every message that the worker writes, and nothing that a consumer could not read. Pure.
+
+`decode`, the other direction, stands in `decoding`. The messages are built from plain dictionaries; `schemas` says what they mean,
+and the tests hold one against the other.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+
+from worker.decoding import Limits, decode
+from worker.errors import InvariantBroken
+from worker.records import OUTPUT_OF_TASK, Message, Outcome, Output, Record, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from worker.records import Failure, Headers, Prediction, TokenizedItem, Tombstone, UnreadableRange
+
+__all__ = [
+    "EmbeddingEncoding",
+    "Limits",
+    "dead_letter_outcome",
+    "decode",
+    "embedding_vector",
+    "encode",
+    "encode_tombstone",
+]
+
+# Our own headers; what comes in under this prefix is replaced, so that an output can be an input again.
+_OURS = "gist-"
+# Bounds of what a dead letter says, in characters, and carries, in bytes.
+_MAX_MESSAGE_CHARS = 2_000
+_MAX_DEAD_LETTER_KEY_BYTES = 16_384
+_INT8_SCALE = 127
+
+
+class EmbeddingEncoding(StrEnum):
+    """How a vector is written; `schemas.v1.Embedding` defines each."""
+
+    FLOAT = "float"
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+    INT8 = "int8"
+    BINARY = "binary"
+
+
+def encode(
+    tokenized: TokenizedItem, prediction: Prediction, *, model_name: str, encoding: EmbeddingEncoding, limits: Limits
+) -> Outcome:
+    """Return a message for each task with a result, and a dead letter for each that failed."""
+    item, tokens = tokenized.item, tokenized.tokens
+    truncated = b"true" if tokens.truncated else b"false"
+    headers = (*_headers_of(item.record, model_name), ("gist-tokens", b"%d" % len(tokens)), ("gist-truncated", truncated))
+
+    def message(output: Output, value: Mapping[str, Any]) -> Message:
+        return Message(output, item.record.key, orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY), headers)
+
+    messages = []
+    if prediction.embedding is not None:
+        messages.append(message(Output.EMBEDDINGS, {"id": item.id, **_embedding(prediction.embedding, encoding)}))
+    if prediction.labels is not None:
+        labels = {name: {"label": it.label, "score": it.score, "scores": it.scores} for name, it in prediction.labels.items()}
+        messages.append(message(Output.LABELS, {"id": item.id, "labels": labels}))
+    if prediction.entities is not None:
+        entities = [
+            {"type": it.type, "text": it.text, "start": it.start, "end": it.end, "score": it.score, "task": it.task}
+            for it in prediction.entities
+        ]
+        messages.append(message(Output.ENTITIES, {"id": item.id, "entities": entities}))
+    letters = [_dead_letter(item.record, it, model_name=model_name, limits=limits) for it in prediction.failures]
+    return Outcome(item.record, (*messages, *letters), prediction.failures)
+
+
+def encode_tombstone(tombstone: Tombstone, *, tasks: frozenset[Task]) -> Outcome:
+    """Return a tombstone for the output of every task that the worker serves."""
+    record = tombstone.record
+    headers = _headers_of(record, None)
+    outputs = [OUTPUT_OF_TASK[task] for task in Task if task in tasks]
+    return Outcome(record, tuple(Message(output, record.key, None, headers) for output in outputs))
+
+
+def dead_letter_outcome(source: Record | UnreadableRange, failure: Failure, *, model_name: str, limits: Limits) -> Outcome:
+    """Return a dead letter as all that becomes of a record."""
+    return Outcome(source, (_dead_letter(source, failure, model_name=model_name, limits=limits),), (failure,))
+
+
+def embedding_vector(value: Mapping[str, Any]) -> NDArray[np.float32]:
+    """Return the vector of an `Embedding` value, float32, shape `[dim]`, whatever its encoding; `binary` gives -1 and 1."""
+    encoding, dim = EmbeddingEncoding(value["encoding"]), int(value["dim"])
+    if encoding is EmbeddingEncoding.FLOAT:
+        return np.asarray(value["embedding"], dtype=np.float32)
+    content = base64.b64decode(value["embedding"], validate=True)
+    if encoding is EmbeddingEncoding.BINARY:
+        bits = np.unpackbits(np.frombuffer(content, dtype=np.uint8), count=dim)
+        return bits.astype(np.float32) * 2 - 1
+    if encoding is EmbeddingEncoding.INT8:
+        return np.frombuffer(content, dtype=np.int8).astype(np.float32) / np.float32(_INT8_SCALE)
+    return np.frombuffer(content, dtype="<f4" if encoding is EmbeddingEncoding.FLOAT32 else "<f2").astype(np.float32)
+
+
+def _embedding(vector: NDArray[np.float32], encoding: EmbeddingEncoding) -> dict[str, Any]:
+    if not np.isfinite(vector).all():
+        raise InvariantBroken("a vector with NaN or infinity came out of the model room")
+    return {"embedding": _encoded(vector, encoding), "dim": len(vector), "encoding": encoding.value}
+
+
+def _encoded(vector: NDArray[np.float32], encoding: EmbeddingEncoding) -> NDArray[np.float32] | str:
+    if encoding is EmbeddingEncoding.FLOAT:
+        return np.ascontiguousarray(vector, dtype=np.float32)
+    if encoding is EmbeddingEncoding.BINARY:
+        return _base64(np.packbits(vector > 0).tobytes())
+    if encoding is EmbeddingEncoding.INT8:
+        return _base64(np.rint(vector * _INT8_SCALE).clip(-127, 127).astype(np.int8).tobytes())
+    return _base64(vector.astype("<f4" if encoding is EmbeddingEncoding.FLOAT32 else "<f2").tobytes())
+
+
+def _headers_of(record: Record, model_name: str | None) -> Headers:
+    """Return the record's own headers and where it came from."""
+    own = tuple((name, value) for name, value in record.headers if not name.startswith(_OURS))
+    origin = (
+        ("gist-source-topic", record.partition.topic.encode()),
+        ("gist-source-partition", b"%d" % record.partition.index),
+        ("gist-source-offset", b"%d" % record.offset),
+        ("gist-source-timestamp", b"%d" % record.timestamp_ms),
+    )
+    return own + origin + ((("gist-model", model_name.encode()),) if model_name else ())
+
+
+def _dead_letter(source: Record | UnreadableRange, failure: Failure, *, model_name: str, limits: Limits) -> Message:
+    """Return a letter of at most about 4/3 of the payload limit, the key limit and the header limit, plus 4 kB."""
+    record = source if isinstance(source, Record) else None
+    payload = record.value if record else None
+    key = record.key if record else None
+    headers = _bounded_headers(record, limits) if record else []
+    value = {
+        "source": {
+            "topic": source.partition.topic,
+            "partition": source.partition.index,
+            "offset": source.offset,
+            "next_offset": source.next_offset,
+            "timestamp": record.timestamp_ms if record and record.timestamp_ms >= 0 else None,
+        },
+        "stage": failure.stage,
+        "error": failure.error,
+        "message": _printable(failure.message),
+        "task": failure.task,
+        "attempts": 1,
+        "model": model_name,
+        "key": None if key is None else _base64(key[:_MAX_DEAD_LETTER_KEY_BYTES]),
+        "headers": [{"name": name, "value": _base64(content)} for name, content in headers],
+        "payload": None if payload is None else _base64(payload[: limits.max_dead_letter_payload_bytes]),
+        "payload_bytes": len(payload or b""),
+        "payload_sha256": None if payload is None else hashlib.sha256(payload).hexdigest(),
+        "truncated": record is not None
+        and (
+            len(headers) < len(record.headers)
+            or len(key or b"") > _MAX_DEAD_LETTER_KEY_BYTES
+            or len(payload or b"") > limits.max_dead_letter_payload_bytes
+        ),
+    }
+    origin = _headers_of(Record(source.partition, source.offset, None, None, timestamp_ms=-1), model_name)
+    kept_key = None if key is None else key[:_MAX_DEAD_LETTER_KEY_BYTES]
+    return Message(Output.DEAD_LETTERS, kept_key, orjson.dumps(value), origin)
+
+
+def _bounded_headers(record: Record, limits: Limits) -> list[tuple[str, bytes]]:
+    """Return as many of the record's headers, from the first, as the limits of a valid record allow."""
+    kept: list[tuple[str, bytes]] = []
+    room_bytes = limits.max_headers_bytes
+    for name, value in record.headers[: limits.max_headers]:
+        room_bytes -= len(name.encode(errors="surrogatepass")) + len(value or b"")
+        if room_bytes < 0:
+            break
+        kept.append((_printable(name), value or b""))
+    return kept
+
+
+def _printable(text: str) -> str:
+    """Return a text that JSON can carry, bounded: an error message may quote anything."""
+    return text[:_MAX_MESSAGE_CHARS].encode(errors="replace").decode()
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()

@@ -1,0 +1,229 @@
+"""Bytes to texts: what a producer may send, read with suspicion. Pure.
+
+Whatever the bytes are, the answer is an `Item`, a `Tombstone` or `InvalidRecord` with a reason that its producer understands. The
+parser itself refuses what is not strict JSON (NaN, infinities, lone surrogates, nesting beyond 1,024, numbers that overflow); of
+duplicate keys the last one counts.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from worker.errors import InvalidRecord
+from worker.records import Item, Task, Tombstone
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from worker.records import Record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a record may be at most; beyond it, the record is invalid."""
+
+    max_message_bytes: int = 1_048_576
+    max_headers: int = 32
+    #: Names and values together.
+    max_headers_bytes: int = 16_384
+    max_id_chars: int = 256
+    max_text_chars: int = 1_000_000
+    #: How much of a record's payload its dead letter carries.
+    max_dead_letter_payload_bytes: int = 262_144
+
+
+# The only fields of a request that we read; with the text they make an `Item`.
+_CLOUDEVENTS_VERSION = "1.0"
+_JSON_TYPES = ("application/json", "text/json")
+
+
+def decode(record: Record, *, limits: Limits, tasks: frozenset[Task]) -> Item | Tombstone:
+    """Read a record; `tasks` are those that the worker serves, and all that a record without a selection gets.
+
+    Raises `InvalidRecord`, and nothing else, whatever the bytes are.
+    """
+    headers = _checked_headers(record, limits)
+    if record.value is None:
+        if record.key is None:
+            raise InvalidRecord("a tombstone needs a key: without one it deletes nothing")
+        return Tombstone(record)
+    if len(record.value) > limits.max_message_bytes:
+        raise InvalidRecord(f"the value has {len(record.value)} bytes; at most {limits.max_message_bytes} are read")
+    request = _request(record.value, headers)
+    selected = request.get("tasks")
+    if selected is None and "tasks" in headers:
+        selected = [name.strip() for name in _text_of(headers, "tasks").split(",")]
+    return Item(
+        record=record,
+        id=_checked_id(request.get("id"), record, limits),
+        text=_checked_text(request.get("text"), limits),
+        tasks=_checked_tasks(selected, tasks),
+    )
+
+
+def _checked_headers(record: Record, limits: Limits) -> dict[str, bytes]:
+    """Return the headers by name, the last of each name, as Kafka's own clients read them."""
+    if len(record.headers) > limits.max_headers:
+        raise InvalidRecord(f"the record has {len(record.headers)} headers; at most {limits.max_headers} are taken")
+    num_bytes = sum(len(name.encode(errors="surrogatepass")) + len(value or b"") for name, value in record.headers)
+    if num_bytes > limits.max_headers_bytes:
+        raise InvalidRecord(f"the headers have {num_bytes} bytes; at most {limits.max_headers_bytes} are taken")
+    return dict(record.headers)
+
+
+def _text_of(headers: Mapping[str, bytes], name: str) -> str:
+    try:
+        return (headers[name] or b"").decode()
+    except UnicodeDecodeError:
+        raise InvalidRecord(f"the header {name!r} is not UTF-8") from None
+
+
+def _request(value: bytes, headers: Mapping[str, bytes]) -> Mapping[str, Any]:
+    """Return the fields of the request, whichever of the forms it came in."""
+    content_type, charset = _content_type(_text_of(headers, "content-type")) if "content-type" in headers else ("", "utf-8")
+    if content_type.startswith("application/cloudevents"):
+        if content_type != "application/cloudevents+json":
+            raise InvalidRecord(f"the content type {content_type!r} is not read; of CloudEvents, application/cloudevents+json is")
+        return _structured_event(_object(value))
+    if "ce_specversion" in headers:
+        return _binary_event(value, headers, content_type)
+    if content_type == "text/plain":
+        if charset not in ("utf-8", "utf8", "us-ascii"):
+            raise InvalidRecord(f"plain text must be UTF-8, not {charset!r}")
+        return {"text": _plain(value)}
+    fields = _object(value)
+    return _structured_event(fields) if "specversion" in fields and "text" not in fields else fields
+
+
+def _content_type(header: str) -> tuple[str, str]:
+    """Return the media type and the charset, in lower case."""
+    media_type, *parameters = (part.strip().lower() for part in header.split(";"))
+    charsets = [it.removeprefix("charset=").strip('"') for it in parameters if it.startswith("charset=")]
+    return media_type, charsets[0] if charsets else "utf-8"
+
+
+def _plain(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidRecord(f"the text is not UTF-8: byte {error.start} is {value[error.start]:#04x}") from None
+
+
+def _object(value: bytes) -> Mapping[str, Any]:
+    try:
+        parsed = orjson.loads(value)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRecord(f"the value is not JSON: {error}") from None
+    if not isinstance(parsed, dict):
+        raise InvalidRecord(f"the value must be a JSON object with a `text`, not {_kind(parsed)}")
+    return parsed
+
+
+def _structured_event(event: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Read a CloudEvent whose attributes and data are one JSON object."""
+    _check_version(event.get("specversion"))
+    data = event.get("data")
+    if data is None and "data_base64" in event:
+        content_type = event.get("datacontenttype", "application/json")
+        if not isinstance(content_type, str):
+            raise InvalidRecord(f"the event's datacontenttype must be a string, not {_kind(content_type)}")
+        media_type, _ = _content_type(content_type)
+        data = _event_data(_unbase64(event["data_base64"]), media_type)
+    return _with_event_id(data, event.get("id"))
+
+
+def _binary_event(value: bytes, headers: Mapping[str, bytes], content_type: str) -> Mapping[str, Any]:
+    """Read a CloudEvent whose attributes are headers and whose data is the value."""
+    _check_version(_text_of(headers, "ce_specversion"))
+    event_id = _text_of(headers, "ce_id") if "ce_id" in headers else None
+    return _with_event_id(_event_data(value, content_type), event_id)
+
+
+def _event_data(value: bytes, content_type: str) -> object:
+    if content_type == "text/plain":
+        return _plain(value)
+    if content_type and content_type not in _JSON_TYPES and not content_type.endswith("+json"):
+        raise InvalidRecord(f"an event's data of type {content_type!r} is not read; application/json and text/plain are")
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRecord(f"the event's data is not JSON: {error}") from None
+
+
+def _with_event_id(data: object, event_id: object) -> Mapping[str, Any]:
+    """Return the request that the data is; the event's id serves where it names none of its own."""
+    if isinstance(data, str):
+        return {"text": data, "id": event_id}
+    if not isinstance(data, dict):
+        raise InvalidRecord(f"the event's data must be an object with a `text`, or a string, not {_kind(data)}")
+    return data if data.get("id") is not None else {**data, "id": event_id}
+
+
+def _check_version(version: object) -> None:
+    if version != _CLOUDEVENTS_VERSION:
+        raise InvalidRecord(f"CloudEvents {_CLOUDEVENTS_VERSION} is read, not specversion {_shown(version)}")
+
+
+def _unbase64(encoded: object) -> bytes:
+    if not isinstance(encoded, str):
+        raise InvalidRecord(f"data_base64 must be a string, not {_kind(encoded)}")
+    try:
+        return base64.b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidRecord("data_base64 is not base64") from None
+
+
+def _checked_text(text: object, limits: Limits) -> str:
+    if text is None:
+        raise InvalidRecord("there is no `text`")
+    if not isinstance(text, str):
+        raise InvalidRecord(f"`text` must be a string, not {_kind(text)}")
+    if len(text) > limits.max_text_chars:
+        raise InvalidRecord(f"the text has {len(text)} characters; at most {limits.max_text_chars} are read")
+    if not text.strip("\0 \t\r\n\f\v\ufeff") or text.isspace():
+        raise InvalidRecord("the text is blank")
+    return text
+
+
+def _checked_id(identity: object, record: Record, limits: Limits) -> str:
+    if identity is None:
+        return f"{record.partition}-{record.offset}"
+    if not isinstance(identity, str):
+        raise InvalidRecord(f"`id` must be a string, not {_kind(identity)}")
+    if not 0 < len(identity) <= limits.max_id_chars:
+        raise InvalidRecord(f"`id` has {len(identity)} characters; it needs 1 to {limits.max_id_chars}")
+    if not identity.isprintable():
+        raise InvalidRecord("`id` holds characters that cannot be printed")
+    return identity
+
+
+def _checked_tasks(selected: object, served: frozenset[Task]) -> frozenset[Task]:
+    if selected is None:
+        return served
+    if not isinstance(selected, list) or not all(isinstance(name, str) for name in selected):
+        raise InvalidRecord(f"`tasks` must be a list of names, not {_kind(selected)}")
+    names = ", ".join(sorted(served))
+    unknown = sorted(set(selected) - set(Task))
+    if unknown:
+        raise InvalidRecord(f"there is no task {_shown(unknown[0])}; this worker serves {names}")
+    asked = frozenset(Task(name) for name in selected)
+    # What another worker serves is not our failure, as long as something is left for us to do.
+    if not asked & served:
+        raise InvalidRecord(f"none of the tasks asked for is served here; this worker serves {names}")
+    return asked & served
+
+
+def _kind(value: object) -> str:
+    """Name the JSON type of a value, without showing the value: it is somebody's data."""
+    names = {type(None): "null", bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "a list"}
+    return names.get(type(value), "an object")
+
+
+def _shown(value: object) -> str:
+    """Show the beginning of a short name."""
+    return repr(value[:40]) if isinstance(value, str) else _kind(value)

@@ -1,0 +1,32 @@
+"""What the flow can be told, as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from worker.codec import EmbeddingEncoding, Limits
+    from worker.records import Task
+    from worker.session import Backoff
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Every number that the flow depends on; `settings` documents them and how to choose them."""
+
+    tasks: frozenset[Task]
+    limits: Limits
+    embedding_encoding: EmbeddingEncoding
+    batch_tokens: int
+    batch_records: int
+    max_wait_s: float
+    look_ahead_records: int
+    tokens_in_flight_high: int
+    tokens_in_flight_low: int
+    max_poll_records: int
+    max_publish_records: int
+    commit_interval_s: float
+    drain_timeout_s: float
+    max_consecutive_failures: int
+    backoff: Backoff

@@ -1,0 +1,248 @@
+"""Every metric and every log event, declared once, each with its unit and what it means when it moves.
+
+Log lines are few for each unit of work: the life of the worker and of its partitions, and what went wrong; never a payload, never a
+secret. What happens for each record is a metric. `GET /metrics` shows them all.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, MutableMapping
+
+_LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+_SECRET = re.compile(r"(?i)(password|passwd|secret|token|sasl_\w+|auth\w*)(['\"]?\s*[=:]\s*)('[^']*'|\"[^\"]*\"|b'[^']*'|\S+)")
+# A second of one foreign logger may show so many lines: a client whose broker is away repeats itself a hundred times a second.
+_MAX_FOREIGN_LINES = 5
+
+
+class Telemetry:
+    """The instruments of one worker. Every method returns at once; texts and keys never come near it."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        """Declare everything in `registry`, or in one of its own."""
+        self.registry = registry or CollectorRegistry()
+        self._log = structlog.get_logger("gist-stream")
+        self._declare_flow()
+        self._declare_health()
+
+    def _declare_flow(self) -> None:
+        registry = self.registry
+        # Falls to zero while lag grows: the worker is stuck, or backpressure holds it.
+        self._consumed = Counter("gist_records_consumed", "Records taken from the input topics.", ["topic"], registry=registry)
+        # Follows the consumed records times the tasks asked for; a gap that stays open is work in flight.
+        self._published = Counter(
+            "gist_messages_published", "Messages acknowledged by the output topics.", ["output"], registry=registry
+        )
+        # Anything above zero wants a look at the dead-letter topic.
+        self._dead_letters = Counter(
+            "gist_dead_letters", "Dead letters acknowledged, by the step that failed.", ["stage"], registry=registry
+        )
+        # The speed that the hardware gives.
+        self._tokens = Counter("gist_tokens", "Tokens that went through the model.", registry=registry)
+        self._batches = Counter("gist_batches", "Forward passes.", registry=registry)
+        self._truncated = Counter("gist_truncated_texts", "Texts longer than the model reads.", registry=registry)
+        # Low under a backlog: batches are cut by records or by waiting, not by tokens.
+        buckets = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 1, 1.5)
+        self._fill = Histogram("gist_batch_fill_ratio", "Tokens of a batch over its budget.", registry=registry, buckets=buckets)
+        sizes = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+        self._batch_records = Histogram("gist_batch_records", "Records of a batch.", registry=registry, buckets=sizes)
+        # Which step the time goes to.
+        self._stages = Histogram(
+            "gist_stage_duration_seconds", "One call of a step of the flow.", ["stage"], registry=registry, buckets=_LATENCY_S
+        )
+        # What a user waits for; grows with lag.
+        self._end_to_end = Histogram(
+            "gist_end_to_end_latency_seconds",
+            "From a record's timestamp to the acknowledgement of its outputs.",
+            registry=registry,
+            buckets=_LATENCY_S,
+        )
+
+    def _declare_health(self) -> None:
+        registry = self.registry
+        # At its upper bound: the model or the output topics are slower than the input.
+        self._in_flight = Gauge("gist_in_flight_tokens", "Tokens tracked and not yet published.", registry=registry)
+        self._waiting = Gauge("gist_waiting_records", "Records that wait for the model.", registry=registry)
+        # Growing: add replicas, up to the number of partitions.
+        self._lag = Gauge(
+            "gist_lag_records", "Records between our position and the partition's end.", ["topic", "partition"], registry=registry
+        )
+        # Rising steadily: members come and go, or miss their heartbeats.
+        self._rebalances = Counter("gist_rebalances", "Partitions given and taken, by kind.", ["kind"], registry=registry)
+        self._sessions = Counter("gist_sessions_opened", "Partition sessions opened.", registry=registry)
+        # Above zero: work was dropped and is done again.
+        self._sessions_ended = Counter(
+            "gist_sessions_ended", "Partition sessions that ended in doubt, by reason.", ["reason"], registry=registry
+        )
+        self._retries = Counter(
+            "gist_retries", "Failures that are tried again, by step and error.", ["stage", "error"], registry=registry
+        )
+        self._broker_events = Counter(
+            "gist_broker_events", "Things that the broker room noticed, by name.", ["event"], registry=registry
+        )
+        # Above a second: something blocks the event loop, and heartbeats are late.
+        self._loop_lag = Gauge("gist_event_loop_lag_seconds", "How late the event loop woke its last observer.", registry=registry)
+        # Differs between replicas: they do not run the same model or build.
+        self._build = Gauge(
+            "gist_build_info", "The version, the model and the device; always 1.", ["version", "model", "device"], registry=registry
+        )
+
+    # ── the flow ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def consumed(self, topic: str) -> None:
+        """Count a record taken from an input topic."""
+        self._consumed.labels(topic).inc()
+
+    def stage(self, stage: str, seconds: float) -> None:
+        """Note how long one call of a step took, in seconds."""
+        self._stages.labels(stage).observe(seconds)
+
+    def batch(self, *, num_records: int, num_tokens: int, max_tokens: int, num_truncated: int) -> None:
+        """Note a batch on its way to the model."""
+        self._batches.inc()
+        self._tokens.inc(num_tokens)
+        self._truncated.inc(num_truncated)
+        self._batch_records.observe(num_records)
+        self._fill.observe(num_tokens / max_tokens)
+
+    def published(self, outputs: Iterable[str]) -> None:
+        """Count the messages of a record, by output, once they are acknowledged."""
+        for output in outputs:
+            self._published.labels(output).inc()
+
+    def dead_letter(self, stage: str) -> None:
+        """Count a dead letter."""
+        self._dead_letters.labels(stage).inc()
+
+    def end_to_end(self, seconds: float) -> None:
+        """Note the age of a record at the acknowledgement of its outputs, in seconds; clocks may differ, so not below zero."""
+        self._end_to_end.observe(max(0.0, seconds))
+
+    # ── the load ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def load(self, *, in_flight_tokens: int, num_waiting: int) -> None:
+        """Report what is in the worker now."""
+        self._in_flight.set(in_flight_tokens)
+        self._waiting.set(num_waiting)
+
+    def lag(self, lags: Mapping[tuple[str, int], int]) -> None:
+        """Report the lag of each of our partitions; those that are no longer ours are forgotten."""
+        self._lag.clear()
+        for (topic, index), num_records in lags.items():
+            self._lag.labels(topic, str(index)).set(num_records)
+
+    def loop_lag(self, seconds: float) -> None:
+        """Report how late the event loop is."""
+        self._loop_lag.set(seconds)
+
+    # ── the life ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def started(self, *, version: str, model: str, device: str, **fields: object) -> None:
+        """Say what runs here."""
+        self._build.labels(version, model, device).set(1)
+        self._log.info("started", version=version, model=model, device=device, **fields)
+
+    def rebalance(self, kind: str, partitions: list[str]) -> None:
+        """Say which partitions were `assigned` or `revoked`."""
+        self._rebalances.labels(kind).inc()
+        self._log.info("partitions_" + kind, partitions=partitions)
+
+    def session_opened(self, partition: str, offset: int) -> None:
+        """Say that a partition takes records from an offset on."""
+        self._sessions.inc()
+        self._log.info("session_opened", partition=partition, offset=offset)
+
+    def session_ended(self, partition: str, error: Exception) -> None:
+        """Say that a partition's work was dropped, and why."""
+        self._sessions_ended.labels(type(error).__name__).inc()
+        self._log.warning("session_ended", partition=partition, error=str(error))
+
+    def retry(self, stage: str, error: Exception) -> None:
+        """Say that something failed that is tried again."""
+        self._retries.labels(stage, type(error).__name__).inc()
+        self._log.warning("retry", stage=stage, error=f"{type(error).__name__}: {error}")
+
+    def broker_event(self, event: str, **fields: object) -> None:
+        """Pass on what the broker room noticed: an offset out of range, an unreadable range, a dead fetch task."""
+        self._broker_events.labels(event).inc()
+        self._log.warning(event, **fields)
+
+    def info(self, event: str, **fields: object) -> None:
+        """Log a step of the worker's life."""
+        self._log.info(event, **fields)
+
+
+class _Redacting(logging.Filter):
+    """Holds back what a foreign library must not say: below INFO it prints payloads, and in a fault it repeats itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Lines that each logger wrote in the second that counts.
+        self._num_lines: dict[tuple[str, int], int] = defaultdict(int)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Drop what is below INFO or too much; redact what remains."""
+        if record.levelno < logging.INFO:
+            return False
+        second = int(record.created)
+        if any(key[1] != second for key in self._num_lines):
+            self._num_lines.clear()
+        self._num_lines[record.name, second] += 1
+        record.msg, record.args = redacted(record.getMessage()), ()
+        return self._num_lines[record.name, second] <= _MAX_FOREIGN_LINES
+
+
+def redacted(message: str) -> str:
+    """Return a log message without the value of anything that is named like a secret."""
+    return _SECRET.sub(r"\1\2***", message)
+
+
+def configure_logging(*, level: str, log_format: str) -> None:
+    """Set up structlog, and the standard library's logging through it; `log_format` is `auto`, `json` or `pretty`."""
+    is_pretty = log_format == "pretty" or (log_format == "auto" and sys.stderr.isatty())
+    renderers: list[structlog.typing.Processor]
+    if is_pretty:
+        renderers = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    else:
+        renderers = [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(serializer=_json)]
+    shared: list[structlog.typing.Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+    # Below INFO Kafka's client prints payloads and secrets: not even `debug` opens it.
+    logging.getLogger("aiokafka").setLevel(max(logging.INFO, logging.getLogger().level))
+    handler.addFilter(_only_foreign(_Redacting()))
+    structlog.configure(
+        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+
+
+def _only_foreign(redacting: _Redacting) -> Any:
+    """Return a filter that leaves our own lines alone: they are structured and few."""
+    return lambda record: record.name == "gist-stream" or redacting.filter(record)
+
+
+def _json(event: MutableMapping[str, Any], **_options: object) -> str:
+    return orjson.dumps(event, default=str).decode()
