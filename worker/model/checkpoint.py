@@ -1,0 +1,158 @@
+"""A model directory: an encoder by reference, heads of its own, and a manifest against which everything is verified.
+
+    manifest.json        name, encoder (reference and the sha256 of its files), heads, sha256 of the heads, how it was trained
+    heads.safetensors    the parameters of every head, named `<head>.<parameter>`
+    README.md            the model card
+
+A reference to a bare encoder, without a manifest, is a model too: it embeds, and has no heads.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from worker.errors import BadModel
+from worker.model.encoder import EncoderConfig, load_published
+from worker.model.heads import Head, HeadConfig
+from worker.model.multitask import MultiTask
+from worker.model.references import locate, sha256_of
+from worker.model.sentence import SentenceConfig
+from worker.model.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from torch import Tensor
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+HEADS = "heads.safetensors"
+# What an encoder is made of; those that are there are pinned by their sha256.
+ENCODER_FILES = (
+    "config.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "vocab.txt",
+    "modules.json",
+    "1_Pooling/config.json",
+    "sentence_bert_config.json",
+)
+_DIGITS_OF_REVISION = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A model as it was loaded and verified."""
+
+    #: `name@revision`.
+    name: str
+    model: MultiTask
+    tokenizer: Tokenizer
+    #: The longest text in tokens, special tokens included.
+    max_tokens: int
+
+
+def load(reference: str, *, max_tokens: int | None = None) -> Checkpoint:
+    """Load and verify a model in fp32; raises `BadModel`, naming the file, where anything is not what it should be.
+
+    `max_tokens` shortens the longest text; the default is what the model was published for.
+    """
+    located = locate(reference)
+    manifest = _read_manifest(located.directory / MANIFEST) if (located.directory / MANIFEST).exists() else None
+    encoder_located = locate(manifest["encoder"]["reference"]) if manifest else located
+    directory = encoder_located.directory
+    if manifest:
+        _verify(directory, manifest["encoder"]["files"])
+    config = EncoderConfig.read(directory / "config.json")
+    sentence = SentenceConfig.read(directory)
+    longest = min(config.max_position_embeddings, sentence.max_tokens or config.max_position_embeddings)
+    if max_tokens is not None and max_tokens > config.max_position_embeddings:
+        raise BadModel(
+            f"{reference}: it has {config.max_position_embeddings} positions, so texts of {max_tokens} tokens are too long"
+        )
+    heads = _load_heads(located.directory, manifest, config) if manifest else []
+    revision = manifest["heads_sha256"] if manifest else located.revision or sha256_of(directory / "model.safetensors")
+    return Checkpoint(
+        name=f"{manifest['name'] if manifest else located.name}@{revision[:_DIGITS_OF_REVISION]}",
+        model=MultiTask(load_published(config, directory / "model.safetensors"), sentence, heads).eval(),
+        tokenizer=Tokenizer.read(directory, max_tokens=max_tokens or longest),
+        max_tokens=max_tokens or longest,
+    )
+
+
+def save(
+    directory: Path, *, name: str, encoder_reference: str, heads: Sequence[Head], training: Mapping[str, Any], card: str
+) -> None:
+    """Write a checkpoint that `load` accepts; `training` says how the heads came to be, `card` is the model card."""
+    directory.mkdir(parents=True, exist_ok=True)
+    tensors: dict[str, Tensor] = {
+        f"{head.config.name}.{parameter}": value.detach().float().contiguous()
+        for head in heads
+        for parameter, value in head.state_dict().items()
+    }
+    save_file(tensors, directory / HEADS)
+    encoder = locate(encoder_reference)
+    manifest = {
+        "format": FORMAT,
+        "name": name,
+        "encoder": {
+            "reference": encoder_reference,
+            "files": {file: sha256_of(encoder.directory / file) for file in ENCODER_FILES if (encoder.directory / file).exists()},
+        },
+        "heads": [asdict(head.config) for head in heads],
+        "heads_sha256": sha256_of(directory / HEADS),
+        "training": dict(training),
+    }
+    (directory / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+    (directory / "README.md").write_text(card)
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_bytes())
+        if manifest["format"] != FORMAT:
+            raise BadModel(f"{path}: format {manifest['format']} is not known; this version reads format {FORMAT}")
+        for name in ("name", "heads", "heads_sha256", "training"):
+            manifest[name]
+        manifest["encoder"]["reference"], manifest["encoder"]["files"]["model.safetensors"]
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise BadModel(f"{path}: not a manifest: {error}") from error
+    except KeyError as error:
+        raise BadModel(f"{path}: not a manifest: {error} is missing") from error
+    return manifest
+
+
+def _verify(directory: Path, files: Mapping[str, str]) -> None:
+    for file, expected in files.items():
+        found = sha256_of(directory / file)
+        if found != expected:
+            raise BadModel(
+                f"{directory / file}: its sha256 is {found[:12]}…, and the manifest says {expected[:12]}…: "
+                "it was changed or damaged, or is another model's; fetch it again"
+            )
+
+
+def _load_heads(directory: Path, manifest: Mapping[str, Any], encoder: EncoderConfig) -> list[Head]:
+    _verify(directory, {HEADS: manifest["heads_sha256"]})
+    heads = []
+    try:
+        tensors = load_file(directory / HEADS)
+        for written in manifest["heads"]:
+            fields: dict[str, Any] = {name: tuple(it) if isinstance(it, list) else it for name, it in written.items()}
+            config = HeadConfig(**fields)
+            head = Head(config, encoder.hidden_size)
+            prefix = config.name + "."
+            head.load_state_dict({name.removeprefix(prefix): it for name, it in tensors.items() if name.startswith(prefix)})
+            heads.append(head)
+    except (SafetensorError, RuntimeError, TypeError, AttributeError) as error:
+        raise BadModel(f"{directory / HEADS}: not the heads of the manifest: {error}") from error
+    if not all(torch.isfinite(it).all() for it in tensors.values()):
+        raise BadModel(f"{directory / HEADS}: it holds numbers that are not finite")
+    return heads

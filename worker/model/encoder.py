@@ -1,0 +1,213 @@
+"""A BERT-like sentence encoder, whole in one file, over texts packed without padding.
+
+The architecture is that of Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers" (2019): learned absolute
+positions, post-layer-norm, a GELU feed-forward of four times the width. It loads the weights that are published for it.
+
+All texts of a batch lie end to end in one matrix of `T` tokens, so that the matrix products pay for no padding; positions restart
+with each text. Only attention needs to know where a text ends: it looks at texts of similar length side by side, in slots.
+
+Shapes: `T` tokens, `H` hidden, `A` heads of width `D = H / A`, `F` feed-forward; a group of `n` texts in slots of `L` tokens.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from torch.nn import functional
+
+from worker.errors import BadModel
+from worker.model.packing import slots_by_length
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+    from pathlib import Path
+
+    from worker.model.packing import Packed
+
+_ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "gelu": functional.gelu,
+    "gelu_new": lambda x: functional.gelu(x, approximate="tanh"),
+    "gelu_pytorch_tanh": lambda x: functional.gelu(x, approximate="tanh"),
+    "relu": functional.relu,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderConfig:
+    """The shape of an encoder, in the words of the published `config.json`."""
+
+    vocab_size: int
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    intermediate_size: int
+    max_position_embeddings: int
+    type_vocab_size: int = 2
+    hidden_act: str = "gelu"
+    layer_norm_eps: float = 1e-12
+
+    @classmethod
+    def read(cls, path: Path) -> EncoderConfig:
+        """Read a published `config.json`; raises `BadModel` for an architecture that this encoder is not."""
+        try:
+            published = json.loads(path.read_bytes())
+            if published.get("model_type") != "bert" or published.get("position_embedding_type", "absolute") != "absolute":
+                raise BadModel(
+                    f"{path}: only BERT encoders with absolute positions are supported, not {published.get('model_type')!r}"
+                )
+            config = cls(**{name: published[name] for name in cls.__dataclass_fields__ if name in published})
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise BadModel(f"{path}: not the configuration of an encoder: {error}") from error
+        if config.hidden_act not in _ACTIVATIONS:
+            raise BadModel(f"{path}: the activation {config.hidden_act!r} is not one of {', '.join(_ACTIVATIONS)}")
+        if config.hidden_size % config.num_attention_heads:
+            raise BadModel(f"{path}: {config.hidden_size} dimensions do not divide into {config.num_attention_heads} heads")
+        return config
+
+
+@dataclass(frozen=True, slots=True)
+class PackedTensors:
+    """A packed batch on the device, with its slots for the attention."""
+
+    #: int64, shape `[T]`.
+    ids: Tensor
+    #: int64, shape `[T]`.
+    positions: Tensor
+    #: For each group: flat tokens `[n, L]`, and an additive mask `[n, 1, 1, L]` or None.
+    groups: tuple[tuple[Tensor, Tensor | None], ...]
+    #: For each token its place among the places of all groups, shape `[T]`.
+    place_of_token: Tensor
+
+    @classmethod
+    def of(cls, packed: Packed, *, device: torch.device, dtype: torch.dtype) -> PackedTensors:
+        """Copy a packed batch to a device; masks are of the encoder's dtype."""
+        groups, place_of_token = slots_by_length(packed)
+
+        def mask(is_token: Any) -> Tensor | None:
+            if is_token is None:
+                return None
+            allowed = torch.from_numpy(is_token)[:, None, None, :]
+            return torch.zeros(allowed.shape, dtype=dtype).masked_fill_(~allowed, float("-inf")).to(device)
+
+        return cls(
+            torch.from_numpy(packed.ids).to(device),
+            torch.from_numpy(packed.positions).to(device),
+            tuple((torch.from_numpy(group.tokens).to(device), mask(group.is_token)) for group in groups),
+            torch.from_numpy(place_of_token).to(device),
+        )
+
+
+class Attention(nn.Module):
+    """Every token looks at the tokens of its own text, through `A` heads."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.num_heads = config.num_attention_heads
+        self.query_key_value = nn.Linear(config.hidden_size, 3 * config.hidden_size)
+        self.output = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(self, x: Tensor, batch: PackedTensors) -> Tensor:
+        """[T, H] → [T, H]."""
+        projected = self.query_key_value(x)  # [T, 3H]
+        mixed = [self._attend(projected[tokens], mask) for tokens, mask in batch.groups]
+        flat = mixed[0] if len(mixed) == 1 else torch.cat(mixed)  # [places, H]
+        output: Tensor = self.output(flat[batch.place_of_token])  # [T, H]
+        return output
+
+    def _attend(self, projected: Tensor, mask: Tensor | None) -> Tensor:
+        """[n, L, 3H] → [n * L, H]."""
+        n, length, width = projected.shape
+        split = projected.view(n, length, 3, self.num_heads, width // 3 // self.num_heads)
+        query, key, value = split.permute(2, 0, 3, 1, 4)  # three of [n, A, L, D]
+        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)  # [n, A, L, D]
+        return mixed.transpose(1, 2).reshape(n * length, width // 3)
+
+
+class Layer(nn.Module):
+    """Attention and feed-forward, each added to what came in, then normalised."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.attention = Attention(config)
+        self.attention_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.expand = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.contract = nn.Linear(config.intermediate_size, config.hidden_size)
+        self.feed_forward_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.activation = _ACTIVATIONS[config.hidden_act]
+
+    def forward(self, x: Tensor, batch: PackedTensors) -> Tensor:
+        """[T, H] → [T, H]."""
+        x = self.attention_norm(x + self.attention(x, batch))
+        output: Tensor = self.feed_forward_norm(x + self.contract(self.activation(self.expand(x))))
+        return output
+
+
+class Encoder(nn.Module):
+    """Token ids in, hidden states out."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        """Build it with random weights; `load_published` replaces them."""
+        super().__init__()
+        self.config = config
+        self.words = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.positions = nn.Embedding(config.max_position_embeddings, config.hidden_size)
+        self.types = nn.Embedding(config.type_vocab_size, config.hidden_size)
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
+
+    def forward(self, batch: PackedTensors, layers: Collection[int]) -> dict[int, Tensor]:
+        """Return the hidden states `[T, H]` after each of `layers`: 0 is the embeddings; what lies above them is not computed."""
+        # A single text is a sentence of type 0.
+        x = self.words(batch.ids) + self.positions(batch.positions) + self.types.weight[0]
+        x = self.norm(x)  # [T, H]
+        states = {0: x}
+        for number, layer in enumerate(self.layers[: max(layers)], start=1):
+            x = layer(x, batch)
+            states[number] = x
+        return {number: states[number] for number in layers}
+
+
+def load_published(config: EncoderConfig, path: Path) -> Encoder:
+    """Build an encoder from a published `model.safetensors`; raises `BadModel` where a tensor is missing or of another shape."""
+    # Without storage at first: the weights are read once, straight into their place.
+    with torch.device("meta"):
+        encoder = Encoder(config)
+    try:
+        with safe_open(path, framework="pt") as published:
+            prefix = "bert." if any(name.startswith("bert.") for name in published.keys()) else ""  # noqa: SIM118  not a mapping
+            state = {
+                name: torch.cat([published.get_tensor(prefix + source) for source in sources]).float()
+                for name, sources in _sources(config).items()
+            }
+            encoder.load_state_dict(state, strict=True, assign=True)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise BadModel(f"{path}: not the weights of this encoder: {error}") from error
+    return encoder.eval()
+
+
+def _sources(config: EncoderConfig) -> dict[str, list[str]]:
+    """Return for each parameter of ours the published tensors that it is made of, one below the other."""
+    names = {
+        "words": ["embeddings.word_embeddings"],
+        "positions": ["embeddings.position_embeddings"],
+        "types": ["embeddings.token_type_embeddings"],
+    }
+    with_bias = {"norm": ["embeddings.LayerNorm"]}
+    for number in range(config.num_hidden_layers):
+        ours, theirs = f"layers.{number}", f"encoder.layer.{number}"
+        with_bias |= {
+            f"{ours}.attention.query_key_value": [f"{theirs}.attention.self.{it}" for it in ("query", "key", "value")],
+            f"{ours}.attention.output": [f"{theirs}.attention.output.dense"],
+            f"{ours}.attention_norm": [f"{theirs}.attention.output.LayerNorm"],
+            f"{ours}.expand": [f"{theirs}.intermediate.dense"],
+            f"{ours}.contract": [f"{theirs}.output.dense"],
+            f"{ours}.feed_forward_norm": [f"{theirs}.output.LayerNorm"],
+        }
+    weights = {f"{ours}.weight": [f"{it}.weight" for it in theirs] for ours, theirs in (names | with_bias).items()}
+    biases = {f"{ours}.bias": [f"{it}.bias" for it in theirs] for ours, theirs in with_bias.items()}
+    return weights | biases

