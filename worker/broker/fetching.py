@@ -1,0 +1,173 @@
+"""Reading through Kafka's client with suspicion: no record lost to an exception, no partition held up by another's bad batch.
+
+The client's `getmany` moves positions before it hands records out, so an exception for one partition loses what it had drained of
+the others; a batch that cannot be read raises for ever; and a fetch task that has died looks like an idle topic. Each has its
+answer here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiokafka import TopicPartition
+from aiokafka.errors import CorruptRecordException, IllegalStateError, KafkaError, OffsetOutOfRangeError
+
+from worker.errors import ConsumerBroken
+from worker.records import Partition, Record, UnreadableRange
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from aiokafka import AIOKafkaConsumer, ConsumerRecord
+
+    from worker.broker.consumer import OnEvent
+
+# Asked for when no partition may be read: the poll loop must turn all the same.
+_NOBODY = TopicPartition("", -1)
+# A batch that fails so often at one place is not a passing fault of the network.
+_MAX_ATTEMPTS = 3
+# How many records of a partition that failed are read one at a time before it is trusted again.
+_MAX_SINGLE_RECORDS = 1_000
+# How long a probe waits for records that the broker says are there, in milliseconds.
+_PROBE_TIMEOUT_MS = 2_000
+
+
+class Fetcher:
+    """Knows where each open partition stands, and reads on from there and nowhere else."""
+
+    def __init__(self, client: AIOKafkaConsumer, on_event: OnEvent) -> None:
+        self._client = client
+        self._on_event = on_event
+        # The next offset that we expect of each open partition.
+        self._next: dict[TopicPartition, int] = {}
+        # Partitions that are read alone after an exception, each with how many records it is read one at a time: 0 while it is not
+        # known whether it was this one.
+        self._suspects: dict[TopicPartition, int] = {}
+        # How often a partition has failed at an offset.
+        self._attempts: dict[tuple[TopicPartition, int], int] = {}
+
+    def open(self, partition: Partition, offset: int) -> None:
+        """Read a partition from `offset` on; raises the client's `IllegalStateError` where it is not ours."""
+        where = TopicPartition(partition.topic, partition.index)
+        self._client.seek(where, offset)
+        self._next[where] = offset
+        self._client.resume(where)
+
+    def close(self, partition: Partition) -> None:
+        """Let nothing more of a partition through."""
+        self._next.pop(TopicPartition(partition.topic, partition.index), None)
+
+    def lag(self) -> Mapping[Partition, int]:
+        """Records between our position and the end of each open partition, as last heard."""
+        lags = {}
+        for where, offset in self._next.items():
+            if where in self._client.assignment():
+                lags[Partition(where.topic, where.partition)] = max(0, (self._client.highwater(where) or offset) - offset)
+        return lags
+
+    async def poll(
+        self, partitions: Collection[Partition], *, max_records: int, timeout_ms: int
+    ) -> Sequence[Record | UnreadableRange]:
+        """Return what has arrived, waiting no longer than `timeout_ms` for it; raises `ConsumerBroken`."""
+        self._check_alive()
+        wanted = [where for it in partitions if (where := TopicPartition(it.topic, it.index)) in self._next]
+        suspect = next((it for it in self._suspects if it in wanted), None)
+        if suspect is not None:
+            return await self._poll_suspect(suspect, max_records=max_records)
+        try:
+            fetched = await self._client.getmany(*(wanted or [_NOBODY]), timeout_ms=timeout_ms, max_records=max_records)
+        except OffsetOutOfRangeError as error:
+            raise ConsumerBroken(f"the log no longer holds our position: {error}") from error
+        except IllegalStateError:
+            # A partition was taken away between our question and the answer.
+            return []
+        except Exception as error:  # noqa: BLE001  whatever the client raises, nothing that it drained may be lost
+            self._restore()
+            self._suspects = dict.fromkeys(wanted, 0)
+            self._on_event("fetch_failed", error=f"{type(error).__name__}: {error}")
+            return []
+        return [record for where, found in fetched.items() for record in self._accept(where, found)]
+
+    def _accept(self, where: TopicPartition, found: Sequence[ConsumerRecord]) -> list[Record]:
+        """Take over records in order; what lies below our position is a redelivery."""
+        if where not in self._next:
+            return []
+        partition = Partition(where.topic, where.partition)
+        records = [_record(partition, it) for it in found if it.offset >= self._next[where]]
+        if records:
+            self._next[where] = records[-1].next_offset
+        return records
+
+    async def _poll_suspect(self, where: TopicPartition, *, max_records: int) -> Sequence[Record | UnreadableRange]:
+        """Read one partition alone; once it is the culprit, record by record: what stands before the bad place is still good."""
+        offset, num_single = self._next[where], self._suspects[where]
+        try:
+            fetched = await self._client.getmany(where, timeout_ms=_PROBE_TIMEOUT_MS, max_records=1 if num_single else max_records)
+        except OffsetOutOfRangeError as error:
+            raise ConsumerBroken(f"the log no longer holds our position: {error}") from error
+        except Exception as error:  # noqa: BLE001  this partition alone was asked for: it is the one
+            self._restore()
+            self._suspects[where] = _MAX_SINGLE_RECORDS
+            self._attempts[where, offset] = self._attempts.get((where, offset), 0) + 1
+            if self._attempts[where, offset] < _MAX_ATTEMPTS or _is_passing(error):
+                return []
+            self._attempts.clear()
+            return [await self._unreadable(where, offset, error)]
+        records = self._accept(where, fetched.get(where, []))
+        if num_single > 1 and records:
+            self._suspects[where] = num_single - 1
+        else:
+            del self._suspects[where]
+        return records
+
+    async def _unreadable(self, where: TopicPartition, offset: int, error: Exception) -> UnreadableRange:
+        """Find where the unreadable batch ends: the first offset above `offset` from which reading works again."""
+        end = max(offset + 1, self._client.highwater(where) or 0)
+        bad, good = offset, offset + 1
+        step = 1
+        while good < end and not await self._is_readable(where, good):
+            bad, step = good, step * 2
+            good = min(end, good + step)
+        while good - bad > 1:
+            middle = (bad + good) // 2
+            if await self._is_readable(where, middle):
+                good = middle
+            else:
+                bad = middle
+        self._client.seek(where, good)
+        self._next[where] = good
+        self._on_event("unreadable_range", partition=f"{where.topic}-{where.partition}", offset=offset, next_offset=good)
+        return UnreadableRange(Partition(where.topic, where.partition), offset, good, type(error).__name__, str(error))
+
+    async def _is_readable(self, where: TopicPartition, offset: int) -> bool:
+        self._client.seek(where, offset)
+        try:
+            await self._client.getmany(where, timeout_ms=_PROBE_TIMEOUT_MS, max_records=1)
+        except Exception as error:
+            if isinstance(error, KafkaError) and not isinstance(error, CorruptRecordException):
+                raise ConsumerBroken(f"the search for the end of an unreadable batch was interrupted: {error}") from error
+            return False
+        return True
+
+    def _restore(self) -> None:
+        """Put every open partition back to where we know that it stands."""
+        for where, offset in self._next.items():
+            if where in self._client.assignment():
+                self._client.seek(where, offset)
+
+    def _check_alive(self) -> None:
+        """Notice a background task of the client that has died: nothing else would tell."""
+        if self._client._fetcher._fetch_task.done():  # noqa: SLF001  pinned to 0.14, whose contract test watches this
+            raise ConsumerBroken("the client's fetch task has died")
+        if self._client._coordinator._coordination_task.done():  # noqa: SLF001  the same
+            raise ConsumerBroken("the client's coordination task has died")
+
+
+def _is_passing(error: Exception) -> bool:
+    """Tell a fault of the network or the broker from one of the bytes."""
+    return isinstance(error, KafkaError) and not isinstance(error, CorruptRecordException)
+
+
+def _record(partition: Partition, it: ConsumerRecord) -> Record:
+    headers = tuple((name, value if value is not None else b"") for name, value in it.headers)
+    return Record(partition, it.offset, it.key, it.value, headers, it.timestamp if it.timestamp is not None else -1)

@@ -1,0 +1,108 @@
+"""The topics that the worker needs: what they are, and how they come to be."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from worker.errors import BrokerUnavailable, TopicsMissing
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from worker.broker.connection import Connection
+
+_MAX_MESSAGE_BYTES = "max.message.bytes"
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What of a topic matters to us."""
+
+    num_partitions: int
+    #: The largest batch of records that the topic takes.
+    max_message_bytes: int
+
+
+async def shapes_of(connection: Connection, names: Sequence[str]) -> dict[str, Shape]:
+    """Describe topics; raises `TopicsMissing`, naming them, where some are not there, and `BrokerUnavailable`."""
+    async with _admin(connection) as admin:
+        partitions = await _partitions(admin, names)
+        if missing := [name for name in names if name not in partitions]:
+            raise TopicsMissing(
+                f"{_listed(missing)} at {connection.bootstrap_servers}: create {'it' if len(missing) == 1 else 'them'} with "
+                "`gist-stream topics --create`, or set GIST_CREATE_TOPICS=true"
+            )
+        limits = await _max_message_bytes(admin, names)
+    return {name: Shape(partitions[name], limits[name]) for name in names}
+
+
+async def create_missing(connection: Connection, wanted: Mapping[str, int | None], *, replication_factor: int = -1) -> list[str]:
+    """Create the topics of `wanted` that are not there and return their names.
+
+    `wanted` says how many partitions each should have, None for the broker's own default; a `replication_factor` of -1 is the
+    broker's default too. Raises `TopicsMissing` where the broker refuses, and `BrokerUnavailable`.
+    """
+    async with _admin(connection) as admin:
+        there = await _partitions(admin, list(wanted))
+        new = [
+            NewTopic(name, num_partitions or -1, replication_factor) for name, num_partitions in wanted.items() if name not in there
+        ]
+        if not new:
+            return []
+        answer = await admin.create_topics(new)
+        for name, code, *message in answer.topic_errors:
+            if code and for_code(code) is not TopicAlreadyExistsError:
+                raise TopicsMissing(f"the topic {name} could not be created: {message[0] if message else for_code(code).__name__}")
+    return [topic.name for topic in new]
+
+
+async def partitions_of(connection: Connection, names: Sequence[str]) -> dict[str, int]:
+    """Return the number of partitions of those topics that are there. Raises `BrokerUnavailable`."""
+    async with _admin(connection) as admin:
+        return await _partitions(admin, names)
+
+
+@contextlib.asynccontextmanager
+async def _admin(connection: Connection) -> AsyncIterator[AIOKafkaAdminClient]:
+    options = connection.options()
+    admin = AIOKafkaAdminClient(**options)
+    try:
+        await connection.connect(admin.start())
+        yield admin
+    except KafkaError as error:
+        raise BrokerUnavailable(f"{connection.bootstrap_servers} does not answer as a broker should: {error}") from error
+    finally:
+        await admin.close()
+
+
+async def _partitions(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, int]:
+    """Return the partitions of each topic that exists; asking by name would create them where brokers do that."""
+    there = set(await admin.list_topics())
+    wanted = [name for name in names if name in there]
+    described = await admin.describe_topics(wanted) if wanted else []
+    return {str(it["topic"]): len(it["partitions"]) for it in described if not it["error_code"]}
+
+
+async def _max_message_bytes(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, int]:
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name, configs={_MAX_MESSAGE_BYTES: ""}) for name in names]
+    limits: dict[str, int] = {}
+    for answer in await admin.describe_configs(resources):
+        for code, message, _kind, name, entries in answer.resources:
+            if code:
+                raise TopicsMissing(f"the configuration of the topic {name} cannot be read: {message or for_code(code).__name__}")
+            limits[name] = int(_entry(entries, _MAX_MESSAGE_BYTES))
+    return limits
+
+
+def _entry(entries: Sequence[Any], wanted: str) -> str:
+    return next(str(entry[1]) for entry in entries if entry[0] == wanted)
+
+
+def _listed(missing: Sequence[str]) -> str:
+    return f"there {'is no topic' if len(missing) == 1 else 'are no topics'} {', '.join(missing)}"

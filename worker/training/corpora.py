@@ -1,0 +1,88 @@
+"""Real sentences, fetched when they are needed and never kept in the project. Needs no torch: the demo reads them too.
+
+They stand in the source distribution of `vaderSentiment` (MIT licence; Hutto and Gilbert, "VADER", ICWSM 2014): 23,703 sentences of
+movie reviews, tweets, product reviews and newspaper editorials, each with the mean of 20 human ratings from -4 to 4.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import re
+import subprocess
+import sys
+import tarfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from worker.errors import BadSettings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_PACKAGE = "vaderSentiment==3.3.2"
+_ARCHIVE = "vaderSentiment-3.3.2.tar.gz"
+_SHA256 = "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9"
+_INNER = "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz"
+_SECTIONS = {
+    "movies": "movieReviewSnippets_GroundTruth.txt",
+    "tweets": "tweets_GroundTruth.txt",
+    "products": "amazonReviewSnippets_GroundTruth.txt",
+    "editorials": "nytEditorialSnippets_GroundTruth.txt",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RatedSentence:
+    """A sentence and what people felt about it."""
+
+    section: str
+    text: str
+    #: The mean human rating, from -4 (negative) to 4 (positive).
+    rating: float
+
+    @property
+    def split(self) -> int:
+        """A number from 0 to 99 that depends on the words alone, so that no duplicate stands on both sides of a split."""
+        words = " ".join(re.findall(r"\w+", self.text.lower()))
+        return int.from_bytes(hashlib.sha256(words.encode()).digest()[:4]) % 100
+
+
+def rated_sentences(cache: Path) -> list[RatedSentence]:
+    """Return all sentences, in the order of the corpus; fetched into `cache` once and verified each time.
+
+    Raises `BadSettings` where they are not there and cannot be fetched.
+    """
+    path = cache / _ARCHIVE
+    if not path.exists():
+        _fetch(cache)
+    if hashlib.sha256(path.read_bytes()).hexdigest() != _SHA256:
+        raise BadSettings(f"{path}: not the file that it should be (its sha256 differs); delete it and try again")
+    with tarfile.open(path) as outer, tarfile.open(fileobj=io.BytesIO(_content(outer, _INNER))) as inner:
+        return [
+            RatedSentence(section, text, float(rating))
+            for section, file in _SECTIONS.items()
+            for _, rating, text in csv.reader(
+                _content(inner, f"hutto_ICWSM_2014/{file}").decode("utf-8", errors="replace").splitlines(),
+                delimiter="\t",
+                quoting=csv.QUOTE_NONE,
+            )
+        ]
+
+
+def _content(archive: tarfile.TarFile, name: str) -> bytes:
+    file = archive.extractfile(name)
+    if file is None:
+        raise BadSettings(f"{name}: not a file in the archive")
+    return file.read()
+
+
+def _fetch(cache: Path) -> None:
+    cache.mkdir(parents=True, exist_ok=True)
+    options = ["--quiet", "--no-deps", "--no-binary=:all:", "--no-build-isolation", "--dest", str(cache)]
+    command = [sys.executable, "-m", "pip", "download", *options, _PACKAGE]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  our own interpreter, fixed arguments
+    if done.returncode or not (cache / _ARCHIVE).exists():
+        reason = (done.stderr.strip().splitlines() or ["no file came"])[-1]
+        raise BadSettings(f"the corpus {_PACKAGE} could not be fetched: {reason}")
