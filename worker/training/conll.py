@@ -77,6 +77,8 @@ def _tagged(sentence: Sequence[tuple[str, str]]) -> TaggedText:
         text += token
         kind = TYPES.get(tag[2:])
         label = f"{tag[0]}-{kind}" if kind else bio.OUTSIDE
+        if is_after_at and kind and previous == bio.OUTSIDE:
+            path[-1] = previous = f"B-{kind}"
         is_continued = label[1:] == previous[1:] and label != bio.OUTSIDE and (label[0] == "I" or is_after_at)
         path.append(f"I-{kind}" if is_continued else label.replace("I-", "B-"))
         previous, is_after_at = path[-1], token == _HANDLE

@@ -107,7 +107,8 @@ def _train_ner(options: TrainOptions, features: Features, tagged: Sequence[Tagge
         dropout=options.dropout,
     )
     texts = [it.text for it in tagged]
-    word_labels = [word_labels_of(it, starts) for it, starts in zip(tagged, _word_starts(features, texts), strict=True)]
+    starts = _word_starts(features, texts)
+    word_labels = [word_labels_of(it, firsts) for it, firsts in zip(tagged, starts, strict=True)]
     index = {label: number for number, label in enumerate(labels)}
     rows = Rows(
         features.words(texts, options.layers),
@@ -115,7 +116,14 @@ def _train_ner(options: TrainOptions, features: Features, tagged: Sequence[Tagge
     )
     parts = np.concatenate([np.full(len(path), _part(text)) for path, text in zip(word_labels, texts, strict=True)])
     is_dev = parts < _DEV_PARTS
-    return fit(config, rows.where(~is_dev), rows.where(is_dev), options=options.fit, progress=progress)
+    # Corpora disagree on whether an @handle is a name: where one says that it is none, nothing is learned from it.
+    is_told = ~(np.concatenate([_in_handle(text, it) for text, it in zip(texts, starts, strict=True)]) & (rows.labels == 0))
+    return fit(config, rows.where(~is_dev & is_told), rows.where(is_dev & is_told), options=options.fit, progress=progress)
+
+
+def _in_handle(text: str, starts: Sequence[int]) -> NDArray[np.bool_]:
+    """Tell of each word whether it is the `@` or the name of a handle."""
+    return np.array(["@" in text[max(0, start - 1) : start + 1] for start in starts], dtype=bool)
 
 
 def _word_starts(features: Features, texts: Sequence[str]) -> list[list[int]]:

@@ -1,0 +1,303 @@
+"""Every knob, once: what it does, its bounds, and how to choose it.
+
+Read from flags, the environment (`GIST_...`) and a `.env` file, in this order. The flags of `gist-stream run`, `.env.example` and
+the table in the README are made from this class (`python -m worker.settings --write`; `--check` says whether they are current).
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from worker.errors import BadSettings
+
+PREFIX = "GIST_"
+DEFAULT_MODEL = "package:worker/checkpoints/minilm"
+TaskName = Literal["embed", "classify", "ner"]
+
+
+class Settings(BaseSettings):
+    """The settings of one worker."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_file=".env", env_ignore_empty=True, frozen=True, extra="ignore", hide_input_in_errors=True
+    )
+
+    # ── Kafka ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+    bootstrap_servers: str = Field(
+        "localhost:9092",
+        min_length=1,
+        description="Addresses of brokers, comma-separated. Two or three of the cluster's are enough.",
+    )
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="How to reach the brokers. Outside a private network choose `SSL` or `SASL_SSL`."
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "SCRAM-SHA-512", description="How to log in with SASL; what the brokers' administrator says."
+    )
+    sasl_username: str | None = Field(None, description="The user to log in as.")
+    sasl_password: SecretStr | None = Field(None, description="The password. It is never shown; better here than as a flag.")
+    allow_plaintext_password: bool = Field(
+        default=False, description="Send a password over a connection that is not encrypted. Only for a network that nobody reads."
+    )
+    ssl_ca_file: Path | None = Field(None, description="The certificates to trust, PEM. Unset: the system's.")
+    ssl_cert_file: Path | None = Field(None, description="Our own certificate, PEM, where the brokers ask for one.")
+    ssl_key_file: Path | None = Field(None, description="The key of our certificate, PEM.")
+    client_id: str = Field("gist-stream", min_length=1, description="Our name in the brokers' logs and quotas.")
+    group_id: str = Field(
+        "gist-stream",
+        min_length=1,
+        description="The consumer group. Workers of one group share the partitions; a new group starts anew.",
+    )
+    group_instance_id: str | None = Field(
+        None,
+        description="A name that a restart keeps (a StatefulSet's pod name): a restart then causes no rebalance. One process each.",
+    )
+
+    # ── topics ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
+    input_topic: str = Field("texts", min_length=1, description="The topic to read.")
+    embeddings_topic: str = Field("", description="Where vectors go. Unset: `<input>.embeddings`.")
+    labels_topic: str = Field("", description="Where labels go. Unset: `<input>.labels`.")
+    entities_topic: str = Field("", description="Where entities go. Unset: `<input>.entities`.")
+    dead_letter_topic: str = Field("", description="Where records go that cannot be processed. Unset: `<input>.dlq`.")
+    create_topics: bool = Field(
+        default=False, description="Create missing topics at the start. For development; in production let their owner create them."
+    )
+    topic_partitions: int = Field(
+        4, ge=1, le=10_000, description="Partitions of a topic that is created; the most workers that can share the load."
+    )
+    replication_factor: int = Field(
+        0, ge=0, le=32, description="Copies of a topic that is created. 0: three, or as many as there are brokers."
+    )
+    start_at: Literal["earliest", "latest", "none"] = Field(
+        "earliest", description="Where a partition without a committed offset begins. `none` refuses to start there."
+    )
+
+    # ── model ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+    model: str = Field(
+        DEFAULT_MODEL,
+        min_length=1,
+        description="A directory, `package:<package>/<folder>`, or a hub's `org/name@revision`: a checkpoint, or a bare encoder.",
+    )
+    tasks: Annotated[frozenset[TaskName], NoDecode] = Field(
+        frozenset(),
+        description="Tasks to serve, comma-separated: embed, classify, ner. Unset: all that the model can. Fewer cost less.",
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the model runs. `auto`: on a GPU if there is one.")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="The encoder's numbers. `auto`: bfloat16 where the hardware multiplies it, else float32, the exact one."
+    )
+    threads: int = Field(
+        0, ge=0, le=1024, description="Threads of the matrix products. 0: one for each core that the process may use."
+    )
+    max_text_tokens: int = Field(
+        0, ge=0, le=8192, description="Longer texts are truncated, and say so in a header. 0: what the model was published for."
+    )
+    embedding_encoding: Literal["float", "float32", "float16", "int8", "binary"] = Field(
+        "float",
+        description="How vectors are written. `float` reads anywhere; `float32` is as exact in a third of the bytes.",
+    )
+
+    # ── batching ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+    batch_tokens: int = Field(
+        4096,
+        ge=8,
+        le=1_048_576,
+        description="Tokens of one forward pass. More is faster until the caches overflow; less answers sooner.",
+    )
+    batch_records: int = Field(512, ge=1, le=65_536, description="Records of one forward pass, whatever their tokens.")
+    max_wait_ms: float = Field(
+        2.0,
+        ge=0,
+        le=60_000,
+        description="How long a record waits for company while the model is idle. More only helps where records trickle.",
+    )
+    tokens_in_flight_high: int = Field(
+        65_536,
+        ge=16,
+        description="Above this no more records are read. Ten batches keep the model busy; more costs memory and redone work.",
+    )
+    tokens_in_flight_low: int = Field(32_768, ge=8, description="At or below this reading goes on. Half of the upper bound.")
+    max_poll_records: int = Field(500, ge=1, le=65_536, description="Records taken at a time from what was fetched.")
+
+    # ── delivery ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+    delivery: Literal["at_least_once"] = Field(
+        "at_least_once",
+        description="None is lost; after a crash what was published and not committed is published again, with the same id.",
+    )
+    compression: Literal["none", "gzip", "lz4", "snappy", "zstd"] = Field(
+        "lz4", description="Compression of what is published. Vectors shrink to about half as JSON, hardly as base64."
+    )
+    commit_interval_ms: int = Field(
+        1000, ge=10, le=60_000, description="How often offsets are committed: the most work that a crash repeats, in time."
+    )
+    drain_timeout_ms: int = Field(
+        20_000,
+        ge=100,
+        le=600_000,
+        description="How long work in flight may take to finish when partitions are taken away or we stop.",
+    )
+    session_timeout_ms: int = Field(
+        45_000,
+        ge=6_000,
+        le=1_800_000,
+        description="Silence after which the group gives our partitions away. Less takes over sooner.",
+    )
+    heartbeat_interval_ms: int = Field(3_000, ge=100, le=600_000, description="At most a third of the session timeout.")
+    rebalance_timeout_ms: int = Field(
+        60_000, ge=6_000, le=1_800_000, description="How long the group waits for its members to hand partitions back."
+    )
+    request_timeout_ms: int = Field(
+        90_000, ge=1_000, le=1_800_000, description="How long one request to a broker may take; longer than the rebalance timeout."
+    )
+    publish_timeout_ms: int = Field(
+        30_000, ge=1_000, le=600_000, description="How long acknowledgements may take. A broker's failover needs 15 s."
+    )
+    max_backoff_ms: int = Field(
+        10_000, ge=100, le=600_000, description="The longest pause before a failed partition is tried again."
+    )
+    max_consecutive_failures: int = Field(
+        100, ge=1, description="Records that may fail in the model with no success between before it is the model that is broken."
+    )
+
+    # ── limits of a record ───────────────────────────────────────────────────────────────────────────────────────────────────
+    max_message_bytes: int = Field(1_048_576, ge=1, description="A larger record is a dead letter.")
+    max_headers: int = Field(32, ge=0, description="A record with more headers is a dead letter.")
+    max_headers_bytes: int = Field(16_384, ge=0, description="A record whose headers are larger is a dead letter.")
+    max_id_chars: int = Field(256, ge=1, description="A record with a longer id is a dead letter.")
+    max_text_chars: int = Field(1_000_000, ge=1, description="A record with a longer text is a dead letter.")
+    max_dead_letter_payload_bytes: int = Field(
+        262_144,
+        ge=0,
+        le=700_000,
+        description="How much of a record its dead letter carries. Below this it can be replayed from there.",
+    )
+
+    # ── operation ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+    http_host: str = Field("127.0.0.1", description="Where `/livez`, `/readyz` and `/metrics` listen. `0.0.0.0` in a container.")
+    http_port: int = Field(8080, ge=0, le=65_535, description="0: any free port, which the log names.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged. Never a text or a secret.")
+    log_format: Literal["auto", "json", "pretty"] = Field("auto", description="`auto`: pretty in a terminal, JSON lines elsewhere.")
+
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        contradictions = [
+            (self.tokens_in_flight_low > self.tokens_in_flight_high, "TOKENS_IN_FLIGHT_LOW is above GIST_TOKENS_IN_FLIGHT_HIGH"),
+            (
+                self.tokens_in_flight_high < self.batch_tokens,
+                "TOKENS_IN_FLIGHT_HIGH is below GIST_BATCH_TOKENS: no batch would fill",
+            ),
+            (
+                self.batch_tokens < self.max_text_tokens,
+                "BATCH_TOKENS is below GIST_MAX_TEXT_TOKENS: the longest text would not fit",
+            ),
+            (self.drain_timeout_ms >= self.rebalance_timeout_ms, "DRAIN_TIMEOUT_MS is not below GIST_REBALANCE_TIMEOUT_MS"),
+            (self.rebalance_timeout_ms >= self.request_timeout_ms, "REBALANCE_TIMEOUT_MS is not below GIST_REQUEST_TIMEOUT_MS"),
+            (
+                self.session_timeout_ms < 3 * self.heartbeat_interval_ms,
+                "HEARTBEAT_INTERVAL_MS is over a third of GIST_SESSION_TIMEOUT_MS",
+            ),
+            (
+                self._is_sasl and not (self.sasl_username and self.sasl_password),
+                "SASL_USERNAME and GIST_SASL_PASSWORD are both needed",
+            ),
+            (
+                self.security_protocol == "SASL_PLAINTEXT" and not self.allow_plaintext_password,
+                "SECURITY_PROTOCOL=SASL_PLAINTEXT sends the password in the clear: use SASL_SSL, or set GIST_ALLOW_PLAINTEXT_PASSWORD",
+            ),
+            (bool(self.ssl_key_file) != bool(self.ssl_cert_file), "SSL_CERT_FILE and GIST_SSL_KEY_FILE need each other"),
+            (
+                len({self.input_topic, *self.output_topics}) <= len(self.output_topics),
+                "INPUT_TOPIC and the output topics must all differ",
+            ),
+        ]
+        for is_wrong, what in contradictions:
+            if is_wrong:
+                raise ValueError(PREFIX + what)
+        return self
+
+    @property
+    def _is_sasl(self) -> bool:
+        return self.security_protocol.startswith("SASL")
+
+    @property
+    def output_topics(self) -> tuple[str, str, str, str]:
+        """The topics for embeddings, labels, entities and dead letters."""
+        return (
+            self.embeddings_topic or f"{self.input_topic}.embeddings",
+            self.labels_topic or f"{self.input_topic}.labels",
+            self.entities_topic or f"{self.input_topic}.entities",
+            self.dead_letter_topic or f"{self.input_topic}.dlq",
+        )
+
+
+def read(flags: dict[str, Any] | None = None) -> Settings:
+    """Read the settings; raises `BadSettings` with one readable line, which never holds a value: it could be a secret."""
+    try:
+        return Settings(**(flags or {}))
+    except ValidationError as error:
+        problems = []
+        for it in error.errors(include_url=False, include_input=False):
+            name = PREFIX + str(it["loc"][0]).removeprefix(PREFIX.lower()).upper() + ": " if it["loc"] else ""
+            problems.append(name + it["msg"].removeprefix("Value error, "))
+        raise BadSettings("; ".join(problems)) from None
+
+
+def env_example() -> str:
+    """Return `.env.example`: every setting with its default, commented out."""
+    lines = ["# Copy to .env and uncomment what should differ. Made by `python -m worker.settings --write`."]
+    for name, field in Settings.model_fields.items():
+        lines += ["", f"# {field.description}", f"#{PREFIX}{name.upper()}={shown_default(name)}"]
+    return "\n".join(lines) + "\n"
+
+
+def markdown_table() -> str:
+    """Return the table of all settings for the README."""
+    rows = [
+        f"| `{PREFIX}{name.upper()}` | {f'`{default}`' if (default := shown_default(name)) else ''} | {field.description} |"
+        for name, field in Settings.model_fields.items()
+    ]
+    return "\n".join(["| variable | default | what it does, and how to choose it |", "| --- | --- | --- |", *rows])
+
+
+def shown_default(name: str) -> str:
+    """Return a default as one would write it in the environment; empty for unset."""
+    default = Settings.model_fields[name].default
+    if default is None or default == frozenset():
+        return ""
+    return str(default).lower() if isinstance(default, bool) else str(default)
+
+
+_TABLE = re.compile(r"(?<=<!-- settings -->\n).*?(?=\n<!-- /settings -->)", re.DOTALL)
+
+
+def _generated(root: Path) -> dict[Path, str]:
+    readme = root / "README.md"
+    return {root / ".env.example": env_example(), readme: _TABLE.sub(lambda _: markdown_table(), readme.read_text())}
+
+
+def main(arguments: list[str]) -> int:
+    """Write the generated files, or check them; return the exit code."""
+    generated = _generated(Path(__file__).parents[1])
+    outdated = [path for path, text in generated.items() if not path.exists() or path.read_text() != text]
+    if arguments == ["--write"]:
+        for path in outdated:
+            path.write_text(generated[path])
+        return 0
+    for path in outdated:
+        sys.stderr.write(f"{path.name} is not current: run python -m worker.settings --write\n")
+    return 1 if outdated else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
