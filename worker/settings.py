@@ -1,13 +1,11 @@
 """Every knob, once: what it does, its bounds, and how to choose it.
 
 Read from flags, the environment (`GIST_...`) and a `.env` file, in this order. The flags of `gist-stream run`, `.env.example` and
-the table in the README are made from this class (`python -m worker.settings --write`; `--check` says whether they are current).
+the table in the README are made from this class by `worker.documents`.
 """
 
 from __future__ import annotations
 
-import re
-import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -213,7 +211,7 @@ class Settings(BaseSettings):
             ),
             (
                 self.security_protocol == "SASL_PLAINTEXT" and not self.allow_plaintext_password,
-                "SECURITY_PROTOCOL=SASL_PLAINTEXT sends the password in the clear: use SASL_SSL, or set GIST_ALLOW_PLAINTEXT_PASSWORD",
+                "SECURITY_PROTOCOL=SASL_PLAINTEXT sends the password readably: use SASL_SSL or set GIST_ALLOW_PLAINTEXT_PASSWORD",
             ),
             (bool(self.ssl_key_file) != bool(self.ssl_cert_file), "SSL_CERT_FILE and GIST_SSL_KEY_FILE need each other"),
             (
@@ -251,53 +249,3 @@ def read(flags: dict[str, Any] | None = None) -> Settings:
             name = PREFIX + str(it["loc"][0]).removeprefix(PREFIX.lower()).upper() + ": " if it["loc"] else ""
             problems.append(name + it["msg"].removeprefix("Value error, "))
         raise BadSettings("; ".join(problems)) from None
-
-
-def env_example() -> str:
-    """Return `.env.example`: every setting with its default, commented out."""
-    lines = ["# Copy to .env and uncomment what should differ. Made by `python -m worker.settings --write`."]
-    for name, field in Settings.model_fields.items():
-        lines += ["", f"# {field.description}", f"#{PREFIX}{name.upper()}={shown_default(name)}"]
-    return "\n".join(lines) + "\n"
-
-
-def markdown_table() -> str:
-    """Return the table of all settings for the README."""
-    rows = [
-        f"| `{PREFIX}{name.upper()}` | {f'`{default}`' if (default := shown_default(name)) else ''} | {field.description} |"
-        for name, field in Settings.model_fields.items()
-    ]
-    return "\n".join(["| variable | default | what it does, and how to choose it |", "| --- | --- | --- |", *rows])
-
-
-def shown_default(name: str) -> str:
-    """Return a default as one would write it in the environment; empty for unset."""
-    default = Settings.model_fields[name].default
-    if default is None or default == frozenset():
-        return ""
-    return str(default).lower() if isinstance(default, bool) else str(default)
-
-
-_TABLE = re.compile(r"(?<=<!-- settings -->\n).*?(?=\n<!-- /settings -->)", re.DOTALL)
-
-
-def _generated(root: Path) -> dict[Path, str]:
-    readme = root / "README.md"
-    return {root / ".env.example": env_example(), readme: _TABLE.sub(lambda _: markdown_table(), readme.read_text())}
-
-
-def main(arguments: list[str]) -> int:
-    """Write the generated files, or check them; return the exit code."""
-    generated = _generated(Path(__file__).parents[1])
-    outdated = [path for path, text in generated.items() if not path.exists() or path.read_text() != text]
-    if arguments == ["--write"]:
-        for path in outdated:
-            path.write_text(generated[path])
-        return 0
-    for path in outdated:
-        sys.stderr.write(f"{path.name} is not current: run python -m worker.settings --write\n")
-    return 1 if outdated else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

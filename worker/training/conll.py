@@ -68,7 +68,9 @@ def _sentences(path: Path) -> Iterator[list[tuple[str, str]]]:
 
 def _tagged(sentence: Sequence[tuple[str, str]]) -> TaggedText:
     """Join the tokens by spaces, except that an `@` stays with its name and is one entity with it."""
-    text, tokens, path = "", [], []
+    text = ""
+    tokens: list[tuple[int, int]] = []
+    path: list[str] = []
     previous = bio.OUTSIDE
     is_after_at = False
     for token, tag in sentence:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from worker.model.heads import Head
     from worker.training.conll import TaggedText
     from worker.training.corpora import RatedSentence

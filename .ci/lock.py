@@ -1,0 +1,46 @@
+"""Write requirements.lock, or check that it was made from today's pyproject.toml.
+
+python .ci/lock.py            resolves anew: exact versions with the sha256 of each file, and no addresses
+python .ci/lock.py --check    exits 1 where the dependencies have changed since; needs no network
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+LOCK = ROOT / "requirements.lock"
+OPTIONS = (
+    "--universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet "
+    "--extra embedded --group dev pyproject.toml"
+)
+
+
+def header() -> str:
+    """Return the first line of a current lock: what it was made from."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    tables = [project["project"][name] for name in ("dependencies", "optional-dependencies", "requires-python")]
+    digest = hashlib.sha256(json.dumps([*tables, project["dependency-groups"]], sort_keys=True).encode()).hexdigest()
+    return f"# made by `make lock` from dependencies with sha256 {digest}\n"
+
+
+def main(arguments: list[str]) -> int:
+    """Lock or check; return the exit code."""
+    if arguments == ["--check"]:
+        is_current = LOCK.read_text().startswith(header())
+        if not is_current:
+            sys.stderr.write("requirements.lock was made from other dependencies than pyproject.toml has: run make lock\n")
+        return 0 if is_current else 1
+    command = [sys.executable, "-m", "uv", "pip", "compile", *OPTIONS.split(), "--output-file", str(LOCK)]
+    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)  # noqa: S603  fixed arguments
+    LOCK.write_text(header() + LOCK.read_text())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

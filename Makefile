@@ -1,0 +1,58 @@
+# Everything that a newcomer needs: `make demo`, `make test`. `make` alone lists the rest.
+PYTHON ?= python3
+BIN := .venv/bin
+# Two pools of threads on few cores would fight; what the tests need is little.
+TEST_ENV := OMP_NUM_THREADS=2 TOKENIZERS_PARALLELISM=true HF_HUB_OFFLINE=1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo stop test test-docker check format generate lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+setup: .venv/made ## make the virtual environment (.venv), from the locked versions
+
+# Made on first need, and made anew only when the lock changes.
+.venv/made: requirements.lock
+	@echo "making .venv from requirements.lock (several GB the first time: torch brings CUDA)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "gist-stream needs Python 3.11 or newer")'
+	@rm -rf .venv && $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .
+	@touch $@
+
+demo: .venv/made ## see it work: a real Kafka, a worker, real messages (KEEP=1 leaves them running)
+	@$(BIN)/gist-stream demo $(if $(KEEP),--keep) $(ARGS)
+
+stop: ## end what `make demo KEEP=1` left running
+	@for name in worker kafka; do if [ -f .demo/$$name.pid ]; then kill $$(cat .demo/$$name.pid) 2>/dev/null || true; rm .demo/$$name.pid; fi; done
+
+test: .venv/made ## run the tests, on a real Kafka
+	@$(TEST_ENV) $(BIN)/python -m pytest $(ARGS)
+
+test-docker: .venv/made ## run the Kafka tests against a container too, where this machine can run Docker
+	@PYTHON=$(CURDIR)/$(BIN)/python deploy/docker/check
+
+check: .venv/made ## lint, types, the rules of imports, and that generated files are current
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m schemas --check
+	@$(BIN)/python -m worker.documents --check
+	@$(BIN)/python .ci/lock.py --check
+
+format: .venv/made ## format the code
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+generate: .venv/made ## write the JSON Schemas, .env.example and the README's settings table anew
+	@$(BIN)/python -m schemas
+	@$(BIN)/python -m worker.documents --write
+
+lock: .venv/made ## resolve the versions anew
+	@$(BIN)/python .ci/lock.py
+
+clean: stop ## remove everything that the other targets made
+	rm -rf .venv .demo .data dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

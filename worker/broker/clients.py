@@ -1,0 +1,89 @@
+"""Plain clients for people at a terminal: produce texts, follow topics. The worker itself uses neither."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from worker.errors import BrokerUnavailable
+from worker.records import Partition, Record
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from worker.broker.connection import Connection
+    from worker.records import Headers
+
+
+@dataclass(slots=True)
+class Producer:
+    """Sends records and counts those that are acknowledged."""
+
+    _client: AIOKafkaProducer
+    # Sends that are not yet acknowledged.
+    _pending: set[asyncio.Future[object]]
+
+    async def send(
+        self, topic: str, value: bytes | None, *, key: bytes | None = None, headers: Headers = (), partition: int | None = None
+    ) -> None:
+        """Send a record; returns once there is room for the next, and raises where an earlier one failed."""
+        self._pending.add(await self._client.send(topic, value, key=key, headers=list(headers), partition=partition))
+        if len(self._pending) >= 10_000:  # noqa: PLR2004  bounds what waits for the broker
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Wait until everything is acknowledged."""
+        pending, self._pending = self._pending, set()
+        await asyncio.gather(*pending)
+
+
+@contextlib.asynccontextmanager
+async def producing(connection: Connection) -> AsyncIterator[Producer]:
+    """Open a producer; everything is acknowledged when it closes. Raises `BrokerUnavailable`."""
+    client = AIOKafkaProducer(**connection.options(), enable_idempotence=True, compression_type="lz4", linger_ms=5)
+    try:
+        await connection.connect(client.start())
+        producer = Producer(client, set())
+        yield producer
+        await producer.flush()
+    except KafkaError as error:
+        raise BrokerUnavailable(f"the records could not be sent to {connection.bootstrap_servers}: {error}") from error
+    finally:
+        await client.stop()
+
+
+async def following(
+    connection: Connection, topics: Sequence[str], *, from_beginning: bool, stop: asyncio.Event | None = None
+) -> AsyncIterator[list[Record]]:
+    """Yield what is committed to some topics, as it arrives, until `stop` is set; belongs to no group and commits nothing."""
+    client = AIOKafkaConsumer(
+        **connection.options(), isolation_level="read_committed", enable_auto_commit=False, fetch_max_wait_ms=100
+    )
+    try:
+        await connection.connect(client.start())
+        partitions = [TopicPartition(topic, it) for topic in topics for it in sorted(await _partitions(client, topic))]
+        client.assign(partitions)
+        await (client.seek_to_beginning if from_beginning else client.seek_to_end)(*partitions)
+        while stop is None or not stop.is_set():
+            fetched = await client.getmany(timeout_ms=200)
+            yield [
+                Record(Partition(where.topic, where.partition), it.offset, it.key, it.value, tuple(it.headers), it.timestamp)
+                for where, found in fetched.items()
+                for it in found
+            ]
+    except KafkaError as error:
+        raise BrokerUnavailable(f"{connection.bootstrap_servers} does not give the records: {error}") from error
+    finally:
+        await client.stop()
+
+
+async def _partitions(client: AIOKafkaConsumer, topic: str) -> set[int]:
+    # The client knows a topic's partitions only once it was told to care for the topic.
+    await client._client.add_topic(topic)  # noqa: SLF001  there is no public way without joining a group
+    found: set[int] = client.partitions_for_topic(topic) or set()
+    return found

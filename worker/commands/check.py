@@ -1,0 +1,65 @@
+"""Say what is wrong before it goes wrong: topics and everything that a worker leans on."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from worker.broker import topics as admin
+from worker.commands.run import connection_of, create_topics, load_engine, topics_of
+from worker.errors import Stop, TopicsMissing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from worker.model.engine import Engine
+    from worker.settings import Settings
+
+
+def topics(settings: Settings, *, create: bool) -> None:
+    """List the topics of a worker, or create those that are missing; raises `TopicsMissing` where some are."""
+    console = Console()
+    if create:
+        for name in asyncio.run(create_topics(settings)):
+            console.print(f"created {name}")
+    wanted = [settings.input_topic, *topics_of(settings).values()]
+    there = asyncio.run(admin.partitions_of(connection_of(settings), wanted))
+    for name in wanted:
+        console.print(f"{name:40} {f'{there[name]} partitions' if name in there else 'missing'}")
+    if missing := [name for name in wanted if name not in there]:
+        raise TopicsMissing(f"missing: {', '.join(missing)}; create them with `gist-stream topics --create`")
+
+
+def check(settings: Settings) -> None:
+    """Print a line for each thing that must be right; raises the first `Stop` after all were tried."""
+    console = Console(highlight=False)
+    connection = connection_of(settings)
+    steps: dict[str, Callable[[], str]] = {
+        "settings": lambda: f"group {settings.group_id}, {settings.input_topic} → {', '.join(settings.output_topics)}",
+        "broker": lambda: f"{settings.bootstrap_servers} answers" if _answers(settings) is not None else "",
+        "topics": lambda: _shown(asyncio.run(admin.shapes_of(connection, [settings.input_topic, *settings.output_topics]))),
+        "model": lambda: _described(load_engine(settings)),
+    }
+    stops = []
+    for name, step in steps.items():
+        try:
+            console.print(f"[green]ok[/]    {name:10} {step()}")
+        except Stop as stop:
+            console.print(f"[red]wrong[/] {name:10} {stop}")
+            stops.append(stop)
+    if stops:
+        raise stops[0]
+
+
+def _answers(settings: Settings) -> object:
+    return asyncio.run(admin.partitions_of(connection_of(settings), [settings.input_topic]))
+
+
+def _described(engine: Engine) -> str:
+    return f"{engine.name} on {engine.description}: {', '.join(sorted(engine.tasks))}"
+
+
+def _shown(shapes: dict[str, admin.Shape]) -> str:
+    return ", ".join(f"{name} ({shape.num_partitions})" for name, shape in shapes.items())

@@ -1,0 +1,196 @@
+"""Run a worker: the composition root, where settings become objects, and the life of the process.
+
+The first SIGTERM or SIGINT drains: what is in flight is published and committed, within the drain limit. The second leaves at once;
+nothing is lost by that, only done again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+import worker
+from worker.codec import EmbeddingEncoding, Limits
+from worker.errors import BadSettings
+from worker.http import HttpServer
+from worker.options import Options
+from worker.pipeline import Pipeline
+from worker.records import OUTPUT_OF_TASK, Output, Task
+from worker.session import Backoff
+from worker.telemetry import Telemetry, configure_logging
+
+if TYPE_CHECKING:
+    from worker.broker.connection import Connection
+    from worker.model.engine import Engine
+    from worker.settings import Settings
+
+# A poll loop that has not turned for so long is stuck; a rebalance may hold it as long as its own limit.
+_STUCK_AFTER_S = 120.0
+
+
+def run(settings: Settings) -> None:
+    """Run until told to stop; raises the `Stop` that ended the worker otherwise."""
+    configure_logging(level=settings.log_level, log_format=settings.log_format)
+    asyncio.run(_run(settings))
+
+
+async def _run(settings: Settings) -> None:
+    telemetry = Telemetry()
+    engine = await asyncio.to_thread(load_engine, settings)
+    await asyncio.to_thread(engine.warm_up)
+    if settings.create_topics:
+        await create_topics(settings)
+    pipeline = _pipeline(settings, engine, telemetry)
+    _drain_on_signal(pipeline, telemetry)
+    server = HttpServer(
+        host=settings.http_host,
+        port=settings.http_port,
+        registry=telemetry.registry,
+        is_live=lambda: None if time.monotonic() - pipeline.last_poll_s < _STUCK_AFTER_S else "the poll loop does not turn",
+        is_ready=lambda: None if pipeline.is_ready else "not every partition that is ours takes records yet",
+    )
+    async with server:
+        telemetry.started(
+            version=worker.__version__,
+            model=engine.name,
+            device=engine.description,
+            tasks=sorted(_tasks(settings, engine)),
+            http=f"{settings.http_host}:{server.port}",
+            input=settings.input_topic,
+            group=settings.group_id,
+            delivery=settings.delivery,
+            pid=os.getpid(),
+        )
+        await pipeline.run()
+    telemetry.info("stopped")
+
+
+def load_engine(settings: Settings) -> Engine:
+    """Load the model and check that it can do what is asked of it; raises `BadModel` or `BadSettings`."""
+    # Heavy: only a process that needs the model pays for it.
+    from worker.model.engine import Engine  # noqa: PLC0415
+
+    engine = Engine.load(
+        settings.model,
+        device=settings.device,
+        dtype=settings.dtype,
+        threads=settings.threads or len(os.sched_getaffinity(0)),
+        max_tokens=settings.max_text_tokens or None,
+    )
+    if missing := settings.tasks - engine.tasks:
+        raise BadSettings(f"GIST_TASKS: the model {engine.name} has no head for {', '.join(sorted(missing))}")
+    if settings.batch_tokens < engine.max_tokens:
+        raise BadSettings(f"GIST_BATCH_TOKENS is below the longest text of the model {engine.name}: {engine.max_tokens} tokens")
+    return engine
+
+
+def connection_of(settings: Settings) -> Connection:
+    """Return how to reach the brokers."""
+    from worker.broker.connection import Connection  # noqa: PLC0415
+
+    password = settings.sasl_password.get_secret_value() if settings.sasl_password else None
+    files = (settings.ssl_ca_file, settings.ssl_cert_file, settings.ssl_key_file)
+    ca_file, cert_file, key_file = (str(path) if path else None for path in files)
+    return Connection(
+        bootstrap_servers=settings.bootstrap_servers,
+        client_id=settings.client_id,
+        security_protocol=settings.security_protocol,
+        sasl_mechanism=settings.sasl_mechanism,
+        sasl_username=settings.sasl_username,
+        sasl_password=password,
+        ssl_ca_file=ca_file,
+        ssl_cert_file=cert_file,
+        ssl_key_file=key_file,
+        request_timeout_ms=settings.request_timeout_ms,
+    )
+
+
+def topics_of(settings: Settings) -> dict[Output, str]:
+    """Return the output topics."""
+    embeddings, labels, entities, dead_letters = settings.output_topics
+    return {Output.EMBEDDINGS: embeddings, Output.LABELS: labels, Output.ENTITIES: entities, Output.DEAD_LETTERS: dead_letters}
+
+
+async def create_topics(settings: Settings) -> list[str]:
+    """Create the topics that are missing, the outputs with as many partitions as the input; return their names."""
+    from worker.broker import topics  # noqa: PLC0415
+
+    connection = connection_of(settings)
+    there = await topics.partitions_of(connection, [settings.input_topic])
+    num_partitions = there.get(settings.input_topic, settings.topic_partitions)
+    wanted = dict.fromkeys([settings.input_topic, *settings.output_topics], num_partitions)
+    return await topics.create_missing(connection, wanted, replication_factor=settings.replication_factor)
+
+
+def _tasks(settings: Settings, engine: Engine) -> frozenset[Task]:
+    return frozenset(Task(name) for name in settings.tasks) or engine.tasks
+
+
+def _pipeline(settings: Settings, engine: Engine, telemetry: Telemetry) -> Pipeline:
+    from worker.broker.consumer import Consumer  # noqa: PLC0415
+    from worker.broker.publisher import AtLeastOnce  # noqa: PLC0415
+
+    connection, tasks = connection_of(settings), _tasks(settings, engine)
+    consumer = Consumer(
+        connection,
+        topics=[settings.input_topic],
+        group_id=settings.group_id,
+        group_instance_id=settings.group_instance_id,
+        on_event=telemetry.broker_event,
+        start_at=settings.start_at,
+        session_timeout_ms=settings.session_timeout_ms,
+        heartbeat_interval_ms=settings.heartbeat_interval_ms,
+        rebalance_timeout_ms=settings.rebalance_timeout_ms,
+    )
+    used = {OUTPUT_OF_TASK[task] for task in tasks} | {Output.DEAD_LETTERS}
+    delivery = AtLeastOnce(
+        consumer,
+        connection,
+        topics={output: topic for output, topic in topics_of(settings).items() if output in used},
+        compression=None if settings.compression == "none" else settings.compression,
+        step_timeout_s=settings.publish_timeout_ms / 1000,
+    )
+    return Pipeline(source=consumer, delivery=delivery, model=engine, telemetry=telemetry, options=options_of(settings, tasks))
+
+
+def options_of(settings: Settings, tasks: frozenset[Task]) -> Options:
+    """Return what the flow is told, as plain values."""
+    limits: dict[str, Any] = {name: getattr(settings, name) for name in Limits.__dataclass_fields__}
+    return Options(
+        tasks=tasks,
+        limits=Limits(**limits),
+        embedding_encoding=EmbeddingEncoding(settings.embedding_encoding),
+        batch_tokens=settings.batch_tokens,
+        batch_records=settings.batch_records,
+        max_wait_s=settings.max_wait_ms / 1000,
+        look_ahead_records=settings.batch_records,
+        tokens_in_flight_high=settings.tokens_in_flight_high,
+        tokens_in_flight_low=settings.tokens_in_flight_low,
+        max_poll_records=settings.max_poll_records,
+        max_publish_records=settings.batch_records,
+        commit_interval_s=settings.commit_interval_ms / 1000,
+        drain_timeout_s=settings.drain_timeout_ms / 1000,
+        max_consecutive_failures=settings.max_consecutive_failures,
+        backoff=Backoff(max_s=settings.max_backoff_ms / 1000),
+    )
+
+
+def _drain_on_signal(pipeline: Pipeline, telemetry: Telemetry) -> None:
+    num_signals = 0
+
+    def on_signal(number: signal.Signals) -> None:
+        nonlocal num_signals
+        num_signals += 1
+        if num_signals > 1:
+            telemetry.info("left", signal=number.name)
+            # Threads may be deep in a forward pass; nothing short of this ends them.
+            os._exit(128 + number)
+        telemetry.info("draining", signal=number.name)
+        pipeline.drain()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)

@@ -1,0 +1,39 @@
+"""Results for people: a text with its entities in colour, and its labels."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_COLOURS = {"PER": "black on bright_cyan", "ORG": "black on bright_yellow", "LOC": "black on bright_green"}
+_LABEL_COLOURS = {"positive": "green", "negative": "red"}
+
+
+def highlighted(text: str, entities: Sequence[Mapping[str, Any]]) -> Text:
+    """Return a text whose entities stand out, each followed by its type."""
+    shown = Text()
+    end = 0
+    for entity in entities:
+        shown.append(text[end : entity["start"]])
+        shown.append(f"{entity['text']}\u00a0{entity['type']}", style=_COLOURS.get(entity["type"], "black on white"))
+        end = entity["end"]
+    shown.append(text[end:])
+    return shown
+
+
+def labelled(labels: Mapping[str, Mapping[str, Any]]) -> Text:
+    """Return labels and how sure the heads are."""
+    parts = [Text(f"{it['label']} {it['score']:.2f}", style=_LABEL_COLOURS.get(it["label"], "cyan")) for it in labels.values()]
+    return Text("  ").join(parts)
+
+
+def dead_letter(letter: Mapping[str, Any]) -> Text:
+    """Return where a record failed and why, with the beginning of its payload."""
+    payload = base64.b64decode(letter["payload"])[:40] if letter["payload"] else b""
+    shown = Text(f"{letter['stage']}: {letter['message']}", style="red")
+    return shown.append(f"  {payload!r}", style="dim")
