@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, MutableMapping
@@ -34,6 +34,8 @@ class Telemetry:
         self._log = structlog.get_logger("gist-stream")
         self._declare_flow()
         self._declare_health()
+        # Memory, processor time and open files of the process.
+        ProcessCollector(registry=self.registry)
 
     def _declare_flow(self) -> None:
         registry = self.registry

@@ -35,10 +35,13 @@ class FitOptions:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """What a head learns from: float16 states `[rows, layers, H]` and the index of each row's label, int64 `[rows]`."""
+    """What a head learns from: float16 states `[rows, layers, H]` and what it should say of each row, `[rows]`.
+
+    That is the index of the label, int64; for two classes it may also be the probability of the second, float32.
+    """
 
     states: NDArray[np.float16]
-    labels: NDArray[np.int64]
+    labels: NDArray[np.int64] | NDArray[np.float32]
 
     def where(self, chosen: NDArray[np.bool_]) -> Rows:
         """Return the chosen rows."""
@@ -89,7 +92,7 @@ def dev_loss(head: Head, rows: Rows, *, batch_rows: int = 8192) -> float:
     return total / len(rows.labels)
 
 
-def _loss(head: Head, states: NDArray[np.float16], labels: NDArray[np.int64]) -> torch.Tensor:
+def _loss(head: Head, states: NDArray[np.float16], labels: NDArray[np.int64] | NDArray[np.float32]) -> torch.Tensor:
     layers = torch.from_numpy(states.astype(np.float32)).unbind(1)
     logits, target = head(list(layers)), torch.from_numpy(labels)
     if logits.shape[-1] == 1:

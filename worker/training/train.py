@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 SENTIMENT = "sentiment"
 NER = "ner"
 _SENTIMENT_LABELS = ("negative", "positive")
+# The log-odds of "positive" that one point of rating stands for.
+_CERTAINTY = 1.5
 # Of a hundred parts of the sentences, chosen by their words: these many test, these many choose the best epoch.
 _TEST_PARTS, _DEV_PARTS = 20, 10
 
@@ -49,7 +51,7 @@ class TrainOptions:
     #: CoNLL files to score the entities on.
     ner_test: tuple[Path, ...] = ()
     layers: tuple[int, ...] = (2, 3, 4, 5, 6)
-    hidden_size: int = 64
+    hidden_size: int = 128
     dropout: float = 0.2
     fit: FitOptions = field(default_factory=FitOptions)
 
@@ -91,7 +93,9 @@ def _train_sentiment(
         dropout=options.dropout,
     )
     states = features.sentences([it.text for it in sentences], options.layers)
-    rows = Rows(states, np.array([it.rating > 0 for it in sentences], dtype=np.int64))
+    # People disagree most where they feel least: a rating says how sure to be, not only which way.
+    ratings = np.array([it.rating for it in sentences])
+    rows = Rows(states, (1 / (1 + np.exp(-_CERTAINTY * ratings))).astype(np.float32))
     parts = np.array([it.split for it in sentences])
     is_dev = (parts >= _TEST_PARTS) & (parts < _TEST_PARTS + _DEV_PARTS)
     train_rows = rows.where(parts >= _TEST_PARTS + _DEV_PARTS)

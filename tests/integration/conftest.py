@@ -1,0 +1,53 @@
+"""A real Kafka for every test here: the one at KAFKA_BOOTSTRAP_SERVERS, else one in Docker, else the embedded one."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration import docker_kafka
+from worker.broker.connection import Connection
+from worker.broker.embedded import EmbeddedKafka
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[str]:
+    """Give the bootstrap address of a broker for the whole run, and say which it is."""
+    if given := os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
+        print(f"\nKafka: {given}, as KAFKA_BOOTSTRAP_SERVERS says")  # noqa: T201
+        yield given
+        return
+    reason = docker_kafka.unavailable()
+    if reason is None:
+        with docker_kafka.ApacheKafka() as container:
+            print(f"\nKafka: {docker_kafka.IMAGE} in Docker")  # noqa: T201
+            yield container.bootstrap_servers
+        return
+    with EmbeddedKafka() as embedded:
+        print(f"\nKafka: embedded ({reason})")  # noqa: T201
+        yield embedded.bootstrap_servers
+
+
+@pytest.fixture
+def connection(kafka: str) -> Connection:
+    """Give the way to the broker of the run."""
+    return Connection(bootstrap_servers=kafka, request_timeout_ms=10_000)
+
+
+@pytest.fixture
+def topic() -> str:
+    """Give a name that no other test has."""
+    return f"texts-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def own_kafka() -> Iterator[EmbeddedKafka]:
+    """Give a broker that the test may kill."""
+    with EmbeddedKafka() as broker:
+        yield broker

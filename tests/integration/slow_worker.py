@@ -1,0 +1,34 @@
+"""A worker whose model is slow, or heavy on nothing: the real worker with `FakeModel` in the place of the engine.
+
+python -m tests.integration.slow_worker SECONDS    the pause of each forward pass
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from tests.fakes import FakeModel
+from worker.commands import run
+from worker.settings import read
+
+
+class SlowModel(FakeModel):
+    """Blocks its thread for some seconds in each pass."""
+
+    description = "slow"
+
+    def warm_up(self) -> None:
+        """Be warm already."""
+
+
+def main(seconds: float) -> None:
+    """Run the worker."""
+    model = SlowModel()
+    model.on_infer = lambda _items: time.sleep(seconds)
+    run.load_engine = lambda _settings: model  # type: ignore[assignment, return-value]
+    run.run(read())
+
+
+if __name__ == "__main__":
+    main(float(sys.argv[1]))

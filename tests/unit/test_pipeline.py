@@ -1,0 +1,384 @@
+"""The pipeline over a Kafka and a model in memory: order, dead letters, backpressure, retries, drain."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from prometheus_client import generate_latest
+
+from tests.fakes import FakeDelivery, FakeKafka, FakeModel, FakeSource, fail_times, refuse
+from worker.codec import EmbeddingEncoding, Limits
+from worker.errors import ConsumerBroken, DrainIncomplete, PublishFailed, TooManyFailures
+from worker.options import Options
+from worker.pipeline import Pipeline
+from worker.records import Output, Partition, Task, UnreadableRange
+from worker.session import Backoff
+from worker.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from worker.records import TokenizedItem
+
+OPTIONS = Options(
+    tasks=frozenset(Task),
+    limits=Limits(),
+    embedding_encoding=EmbeddingEncoding.FLOAT,
+    batch_tokens=64,
+    batch_records=8,
+    max_wait_s=0.0,
+    look_ahead_records=8,
+    tokens_in_flight_high=2_000,
+    tokens_in_flight_low=1_000,
+    max_poll_records=50,
+    max_publish_records=16,
+    commit_interval_s=0.01,
+    drain_timeout_s=5.0,
+    max_consecutive_failures=1_000,
+    backoff=Backoff(first_s=0.001, max_s=0.002),
+)
+RESULTS = (Output.EMBEDDINGS, Output.LABELS, Output.ENTITIES)
+
+
+class World:
+    """A pipeline and everything around it."""
+
+    def __init__(self, *, num_partitions: int = 1, **options: Any) -> None:
+        self.kafka = FakeKafka(num_partitions)
+        self.source = FakeSource(self.kafka)
+        self.delivery = FakeDelivery(self.kafka, self.source)
+        self.model = FakeModel()
+        self.telemetry = Telemetry()
+        self.pipeline = Pipeline(
+            source=self.source,
+            delivery=self.delivery,
+            model=self.model,
+            telemetry=self.telemetry,
+            options=replace(OPTIONS, **options),
+        )
+
+    def produce(self, *texts: str, partition: int = 0) -> None:
+        """Append requests to a partition."""
+        for text in texts:
+            self.kafka.produce(json.dumps({"text": text}).encode(), partition=partition)
+
+    async def committed(self, partition: int = 0) -> None:
+        """Wait until everything that was produced to a partition is committed."""
+        home = self.kafka.partitions[partition]
+        await self.kafka.until(lambda: self.kafka.committed.get(home) == len(self.kafka.log[home]))
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run the pipeline, drain it at the end, and pass on what ends it; a death meanwhile interrupts the test."""
+        async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.pipeline.run())
+            yield
+            self.pipeline.drain()
+
+    def dead_letters(self) -> list[tuple[int, str, str]]:
+        """Return offset, stage and error of each dead letter."""
+        letters = [(offset, message) for _, offset, message in self.kafka.published if message.output is Output.DEAD_LETTERS]
+        return [(offset, it["stage"], it["error"]) for offset, m in letters for it in [json.loads(m.value or b"null")]]
+
+
+async def test_every_record_comes_out_in_order_in_every_output() -> None:
+    """All outputs of a partition hold its records, each once, in offset order, and everything is committed."""
+    world = World(num_partitions=3)
+    for partition in range(3):
+        world.produce(*(f"{'word ' * (n % 7)}text {n}" for n in range(100)), partition=partition)
+    async with world.running():
+        for partition in range(3):
+            await world.committed(partition)
+    for partition in range(3):
+        for output in RESULTS:
+            assert world.kafka.offsets(output, partition) == list(range(100))
+
+
+async def test_a_record_gets_only_the_tasks_that_it_asks_for() -> None:
+    """The other outputs stay silent for it, and the offset moves all the same."""
+    world = World()
+    world.kafka.produce(b'{"text": "only labels", "tasks": ["classify"]}')
+    async with world.running():
+        await world.committed()
+    assert [message.output for _, _, message in world.kafka.published] == [Output.LABELS]
+
+
+async def test_a_tombstone_passes_through_in_its_place() -> None:
+    """Every output gets a null value with the record's key, between its neighbours, without a forward pass."""
+    world = World()
+    world.produce("before")
+    world.kafka.produce(None, key=b"gone")
+    world.produce("after")
+    async with world.running():
+        await world.committed()
+    for output in RESULTS:
+        assert world.kafka.offsets(output) == [0, 1, 2]
+    assert [m.key for _, offset, m in world.kafka.published if offset == 1] == [b"gone"] * 3
+    assert [m.value for _, offset, m in world.kafka.published if offset == 1] == [None] * 3
+    assert sum(world.model.passes) == 2
+
+
+async def test_an_invalid_record_becomes_a_dead_letter_and_the_line_goes_on() -> None:
+    """It costs nothing but itself."""
+    world = World()
+    world.produce("good")
+    world.kafka.produce(b"not json")
+    world.kafka.produce(None, key=None)
+    world.produce("good again")
+    async with world.running():
+        await world.committed()
+    assert world.dead_letters() == [(1, "decode", "InvalidRecord"), (2, "decode", "InvalidRecord")]
+    assert world.kafka.offsets(Output.EMBEDDINGS) == [0, 3]
+
+
+async def test_the_guilty_record_of_a_batch_is_found() -> None:
+    """A batch that fails is halved until the record stands alone; its neighbours are published, in order."""
+    world = World()
+    world.produce(*(f"poison {n}" if n in (3, 11) else f"text {n}" for n in range(16)))
+    async with world.running():
+        await world.committed()
+    assert world.dead_letters() == [(3, "infer", "RuntimeError"), (11, "infer", "RuntimeError")]
+    assert world.kafka.offsets(Output.LABELS) == [n for n in range(16) if n not in (3, 11)]
+
+
+async def test_a_head_that_fails_costs_only_its_task() -> None:
+    """The record's other outputs are published, and the dead letter names the task."""
+    world = World()
+    world.produce("fine", "headless", "fine too")
+    async with world.running():
+        await world.committed()
+    assert world.kafka.offsets(Output.EMBEDDINGS) == [0, 1, 2]
+    assert world.kafka.offsets(Output.ENTITIES) == [0, 2]
+    letter = next(json.loads(m.value or b"") for _, _, m in world.kafka.published if m.output is Output.DEAD_LETTERS)
+    assert (letter["task"], letter["error"]) == ("ner", "HeadError")
+
+
+async def test_a_text_that_cannot_be_tokenized_is_found_too() -> None:
+    """The search works for the tokenizer as for the model."""
+    world = World()
+
+    def on_tokenize(texts: Sequence[str]) -> None:
+        if any("cursed" in text for text in texts):
+            raise ValueError("no tokens")
+
+    world.model.on_tokenize = on_tokenize
+    world.produce("a", "cursed", "b", "c")
+    async with world.running():
+        await world.committed()
+    assert world.dead_letters() == [(1, "tokenize", "ValueError")]
+    assert world.kafka.offsets(Output.EMBEDDINGS) == [0, 2, 3]
+
+
+async def test_a_broken_model_stops_the_worker_instead_of_emptying_the_topic() -> None:
+    """So many failures with no success between end it; nothing of the last batch is committed."""
+    world = World(max_consecutive_failures=5)
+    world.produce(*(f"poison {n}" for n in range(50)))
+    with pytest.raises(ExceptionGroup) as caught:
+        async with world.running():
+            await asyncio.Event().wait()
+    assert caught.group_contains(TooManyFailures, match="5 records failed in a row")
+    assert len(world.dead_letters()) < 5
+    assert world.source.num_stops == 1
+
+
+async def test_a_failed_publication_is_tried_again_from_the_committed_offset() -> None:
+    """Nothing is lost and the order holds, whatever was sent before."""
+    world = World()
+    world.delivery.on_publish = fail_times(3)
+    world.produce(*(f"text {n}" for n in range(40)))
+    async with world.running():
+        await world.committed()
+    assert world.kafka.offsets(Output.EMBEDDINGS) == list(range(40))
+    assert len(world.delivery.opened) == 4
+
+
+async def test_a_message_that_the_topic_refuses_becomes_a_dead_letter() -> None:
+    """A refusal that only the broker knows of costs that output of that record; everything else is published."""
+    world = World(max_publish_records=1)
+    world.delivery.on_publish = refuse(Output.EMBEDDINGS, 2)
+    world.produce(*(f"text {n}" for n in range(5)))
+    async with world.running():
+        await world.committed()
+    assert world.dead_letters() == [(2, "publish", "RecordRefused")]
+    assert world.kafka.offsets(Output.EMBEDDINGS) == [0, 1, 3, 4]
+    assert world.kafka.offsets(Output.LABELS) == [0, 1, 2, 3, 4]
+
+
+async def test_a_message_over_the_limit_is_never_sent() -> None:
+    """What the topic would not take is replaced before anything is sent."""
+    world = World()
+    world.delivery.limits[Output.EMBEDDINGS] = 10
+    world.produce("text")
+    async with world.running():
+        await world.committed()
+    assert world.dead_letters() == [(0, "publish", "RecordRefused")]
+    assert world.kafka.offsets(Output.EMBEDDINGS) == []
+
+
+async def test_nothing_passes_a_dead_letter_that_cannot_be_written() -> None:
+    """The offset waits for it, and goes on once it can be written."""
+    world = World()
+    world.delivery.on_publish = refuse(Output.DEAD_LETTERS, 1)
+    world.produce("good")
+    world.kafka.produce(b"bad")
+    world.produce("waits")
+    async with world.running():
+        await world.kafka.until(lambda: len(world.delivery.opened) > 3)
+        assert world.kafka.committed.get(world.kafka.partitions[0], 0) <= 1
+        world.delivery.on_publish = lambda _partition, _outcomes: None
+        await world.committed()
+    assert world.kafka.offsets(Output.DEAD_LETTERS) == [1]
+
+
+async def test_an_unreadable_range_becomes_one_dead_letter() -> None:
+    """It names the range, and the offset moves past its end."""
+    world = World()
+    home = world.kafka.partitions[0]
+    world.source.unreadable = [UnreadableRange(home, 0, 7, "UnicodeDecodeError", "a header key")]
+    async with world.running():
+        await world.kafka.until(lambda: world.kafka.committed.get(home) == 7)
+    letter = json.loads(world.kafka.published[0][2].value or b"null")
+    assert (letter["source"]["offset"], letter["source"]["next_offset"], letter["payload"]) == (0, 7, None)
+
+
+async def test_a_broken_consumer_is_built_anew() -> None:
+    """The work in flight is dropped and read again; nothing is lost."""
+    world = World()
+    world.source.poll_error = ConsumerBroken("planted")
+    world.produce(*(f"text {n}" for n in range(10)))
+    async with world.running():
+        await world.committed()
+    assert world.source.num_starts == 2
+    assert sorted(set(world.kafka.offsets(Output.EMBEDDINGS))) == list(range(10))
+
+
+async def test_backpressure_holds_the_reading_and_lets_it_go_on() -> None:
+    """While nothing is acknowledged, no more is read than the upper bound and one poll; then everything goes on."""
+    world = World(tokens_in_flight_high=40, tokens_in_flight_low=20, batch_tokens=8, max_poll_records=4)
+    world.delivery.acknowledges.clear()
+    world.produce(*(f"text {n}" for n in range(200)))
+    async with world.running():
+        await _until(lambda: world.source.asked[-3:] == [[], [], []])
+        assert world.source.positions[world.kafka.partitions[0]] < 60
+        world.delivery.acknowledges.set()
+        await world.committed()
+    assert world.kafka.offsets(Output.EMBEDDINGS) == list(range(200))
+
+
+async def test_one_batch_runs_and_one_is_ready() -> None:
+    """The model is never asked from two threads at once, and no third batch waits behind it."""
+    world = World(batch_records=2)
+    on_device, overlaps = threading.Lock(), []
+
+    def on_infer(_items: Sequence[TokenizedItem]) -> None:
+        if not on_device.acquire(blocking=False):
+            overlaps.append(1)
+            return
+        # Gives another thread, if there were one, the time to get here.
+        threading.Event().wait(0.002)
+        on_device.release()
+
+    world.model.on_infer = on_infer
+    world.produce(*(f"text {n}" for n in range(50)))
+    async with world.running():
+        await world.committed()
+    assert not overlaps
+    assert max(world.model.passes) == 2
+
+
+async def test_revocation_drains_and_commits() -> None:
+    """When it returns, what was in flight is published and committed, and a new owner starts behind it."""
+    world = World()
+    home = world.kafka.partitions[0]
+    world.produce(*(f"text {n}" for n in range(30)))
+    async with world.running():
+        await world.kafka.until(lambda: bool(world.kafka.published))
+        assert world.source.listener is not None
+        await world.source.listener.revoked([home])
+        published = world.kafka.offsets(Output.EMBEDDINGS)
+        assert world.kafka.committed[home] == len(published)
+        world.source.listener.assigned([home])
+        await world.committed()
+    assert world.kafka.offsets(Output.EMBEDDINGS) == list(range(30))
+
+
+async def test_revocation_does_not_wait_for_ever() -> None:
+    """What is not ready within the bound is dropped, and its offset is not committed."""
+    world = World(drain_timeout_s=0.05)
+    home = world.kafka.partitions[0]
+    world.delivery.acknowledges.clear()
+    world.produce("stuck")
+    async with world.running():
+        await _until(lambda: bool(world.model.passes))
+        assert world.source.listener is not None
+        await world.source.listener.revoked([home])
+        assert home not in world.kafka.committed
+        assert world.pipeline.is_ready
+
+
+async def test_a_drain_that_cannot_finish_says_so() -> None:
+    """The worker leaves with `DrainIncomplete` when the brokers do not answer."""
+    world = World(drain_timeout_s=0.05)
+    world.delivery.commit_error = PublishFailed("planted")
+    world.produce("text")
+    with pytest.raises(ExceptionGroup) as caught:
+        async with world.running():
+            await world.kafka.until(lambda: bool(world.kafka.published))
+    assert caught.group_contains(DrainIncomplete)
+
+
+async def test_a_failed_commit_is_tried_again() -> None:
+    """Nothing is dropped for it: the next interval commits."""
+    world = World()
+    world.delivery.commit_error = PublishFailed("planted")
+    world.produce("text")
+    async with world.running():
+        await world.kafka.until(lambda: bool(world.kafka.published))
+        await _until(lambda: b'gist_retries_total{error="PublishFailed",stage="commit"}' in _exposition(world.telemetry))
+        world.delivery.commit_error = None
+        await world.committed()
+    assert world.kafka.offsets(Output.EMBEDDINGS) == [0]
+
+
+async def test_the_telemetry_counts_what_happened() -> None:
+    """Records, messages, dead letters and latencies are all there after a run."""
+    world = World()
+    world.produce("one", "two")
+    world.kafka.produce(b"bad")
+    async with world.running():
+        await world.committed()
+    exposition = _exposition(world.telemetry)
+    assert b'gist_records_consumed_total{topic="texts"} 3.0' in exposition
+    assert b'gist_messages_published_total{output="embeddings"} 2.0' in exposition
+    assert b'gist_dead_letters_total{stage="decode"} 1.0' in exposition
+    assert b"gist_end_to_end_latency_seconds_count 3.0" in exposition
+
+
+async def test_a_worker_without_partitions_is_ready_once_it_knows() -> None:
+    """A replica that the group gave nothing to is ready; one that does not know yet is not."""
+    world = World(num_partitions=0)
+    assert not world.pipeline.is_ready
+    async with world.running():
+        await _until(lambda: world.pipeline.is_ready)
+    assert world.source.num_stops == 1
+
+
+def _exposition(telemetry: Telemetry) -> bytes:
+    return generate_latest(telemetry.registry)
+
+
+async def _until(condition: Any) -> None:
+    """Let the event loop turn until a condition holds; the test's time limit bounds it."""
+    while not condition():  # noqa: ASYNC110  what is waited for has no event of its own
+        await asyncio.sleep(0)
+
+
+def test_partition_names_read_like_kafkas_own() -> None:
+    """Logs and ids name a partition as Kafka's tools do."""
+    assert str(Partition("texts", 3)) == "texts-3"
