@@ -120,7 +120,7 @@ class Settings(BaseSettings):
         ge=16,
         description="Above this no more records are read. Ten batches keep the model busy; more costs memory and redone work.",
     )
-    tokens_in_flight_low: int = Field(32_768, ge=8, description="At or below this reading goes on. Half of the upper bound.")
+    tokens_in_flight_low: int = Field(8_192, ge=8, description="At or below this reading goes on. Half of the upper bound.")
     max_poll_records: int = Field(500, ge=1, le=65_536, description="Records taken at a time from what was fetched.")
 
     # ── delivery ─────────────────────────────────────────────────────────────────────────────────────────────────────────────

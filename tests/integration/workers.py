@@ -49,6 +49,11 @@ class WorkerProcess:
             "heartbeat_interval_ms": 500,
             "commit_interval_ms": 200,
             "threads": 1,
+            # Little in flight: most of the records are still to come when something is killed.
+            "batch_tokens": 1_024,
+            "tokens_in_flight_high": 4_096,
+            "tokens_in_flight_low": 2_048,
+            "max_poll_records": 50,
             **settings,
         }
         self.log = Path(tempfile.mkstemp(prefix="gist-stream-worker-", suffix=".log")[1])
