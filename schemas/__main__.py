@@ -11,7 +11,7 @@ import re
 import sys
 from pathlib import Path
 
-from schemas import MODELS, VERSION
+from schemas import HEADERS, MODELS, VERSION
 
 FOLDER = Path(__file__).parent / f"v{VERSION}"
 
@@ -22,6 +22,9 @@ def files() -> dict[Path, str]:
     for model in MODELS:
         name = re.sub(r"(?<!^)(?=[A-Z])", "_", model.__name__).lower()
         schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **model.model_json_schema()}
+        if model in HEADERS:
+            # JSON Schema has no word for the headers of a message; a reader of the file needs them all the same.
+            schema["$comment"] = "Headers: " + " ".join(f"`{header}`: {meaning}" for header, meaning in HEADERS[model].items())
         found[FOLDER / f"{name}.schema.json"] = json.dumps(schema, indent=2) + "\n"
     return found
 

@@ -5,9 +5,10 @@ tests hold every message that the worker writes against them. The worker itself 
 that is several times faster. Version 1 is additive: consumers ignore fields that they do not know; a change of meaning is
 version 2.
 
-Every output carries the record's key, its own headers, and these (decimal or `true`/`false`, UTF-8): `gist-source-topic`,
-`gist-source-partition`, `gist-source-offset`, `gist-source-timestamp` (milliseconds since the epoch), `gist-model`
-(name@revision), `gist-tokens` and `gist-truncated`. A tombstone (a null value) passes through to every output topic.
+Every output keeps the record's key and its headers, and carries those of `HEADERS`. Of the record's own headers two kinds do not
+come through: one that begins with `gist-` gives way to ours, so that an output can be an input again, and `content-type` becomes
+`application/json`, because it speaks of the value. A tombstone (a null value) passes through to every output topic, with the
+headers that say where it came from.
 """
 
 from __future__ import annotations
@@ -15,6 +16,21 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+# Where an output came from; every output carries these, as UTF-8.
+SOURCE_HEADERS = {
+    "gist-source-topic": "The topic of the input record.",
+    "gist-source-partition": "Its partition, decimal.",
+    "gist-source-offset": "Its offset, decimal.",
+    "gist-source-timestamp": "Its timestamp in milliseconds since the epoch, decimal; -1 where nobody stamped it.",
+}
+# What made it; on everything but a tombstone.
+MODEL_HEADERS = {"gist-model": "The model, name@revision."}
+# How its text was read; on results.
+TEXT_HEADERS = {
+    "gist-tokens": "The number of tokens that the model read, special tokens included, decimal.",
+    "gist-truncated": "`true` where the text was longer than the model reads, else `false`.",
+}
 
 TaskName = Literal["embed", "classify", "ner"]
 StageName = Literal["consume", "decode", "tokenize", "infer", "encode", "publish"]
@@ -38,20 +54,22 @@ class Request(_Input):
     """A text to process, as the JSON value of an input record.
 
     Besides this form, the input takes plain UTF-8 text with the header `content-type: text/plain`, and CloudEvents 1.0
-    (structured, or binary with `ce_` headers) whose data is this object or a plain string. A null value is a tombstone.
+    (structured, or binary with `ce_` headers) whose data is this object or a plain string; the event's id serves where the data
+    has none. A null value is a tombstone and needs a key. The JSON is strict UTF-8 without a byte order mark, at most 1,024
+    levels deep; of duplicate fields the last one counts. Sizes of value, headers, text and id are bounded by the worker's settings.
     """
 
     text: str = Field(min_length=1, description="The text; not blank.")
     id: str | None = Field(
         default=None,
         min_length=1,
-        description="Comes back in every output. Without it, the id is `topic-partition-offset`.",
+        description="Comes back in every output; printable characters. Without it, the id is `topic-partition-offset`.",
     )
     tasks: list[TaskName] | None = Field(
         default=None,
         min_length=1,
-        description="What to do with this text; all that the worker serves by default. The header `tasks` "
-        "(comma-separated) says the same; the field wins.",
+        description="What to do with this text; all that the worker serves by default. What it does not serve is left "
+        "to others, as long as it serves one of them. The header `tasks` (comma-separated) says the same; the field wins.",
     )
 
 
@@ -106,9 +124,9 @@ class Entities(_Result):
 class DeadLetterSource(_Result):
     """Where a dead letter came from."""
 
-    topic: str
-    partition: int = Field(ge=0)
-    offset: int = Field(ge=0)
+    topic: str = Field(description="The input topic.")
+    partition: int = Field(ge=0, description="The input partition.")
+    offset: int = Field(ge=0, description="The offset of the record, or the first of a range that could not be read.")
     next_offset: int = Field(gt=0, description="The offset after the last one that this letter stands for.")
     timestamp: int | None = Field(description="Milliseconds since the epoch; null where nobody stamped the record.")
 
@@ -116,8 +134,8 @@ class DeadLetterSource(_Result):
 class DeadLetterHeader(_Result):
     """One header of the record."""
 
-    name: str
-    value: Base64
+    name: str = Field(description="Its name.")
+    value: Base64 = Field(description="Its bytes.")
 
 
 class DeadLetter(_Result):
@@ -139,3 +157,10 @@ class DeadLetter(_Result):
 
 
 MODELS: tuple[type[BaseModel], ...] = (Request, Embedding, Labels, Entities, DeadLetter)
+# The headers that come with each of them.
+HEADERS: dict[type[BaseModel], dict[str, str]] = {
+    Embedding: SOURCE_HEADERS | MODEL_HEADERS | TEXT_HEADERS,
+    Labels: SOURCE_HEADERS | MODEL_HEADERS | TEXT_HEADERS,
+    Entities: SOURCE_HEADERS | MODEL_HEADERS | TEXT_HEADERS,
+    DeadLetter: SOURCE_HEADERS | MODEL_HEADERS,
+}

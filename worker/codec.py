@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
+from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +21,11 @@ from worker.errors import InvariantBroken
 from worker.records import OUTPUT_OF_TASK, Message, Outcome, Output, Record, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
 
-    from worker.records import Failure, Headers, Prediction, TokenizedItem, Tombstone, UnreadableRange
+    from worker.records import Classification, Entity, Failure, Headers, Prediction, TokenizedItem, Tombstone, UnreadableRange
 
 __all__ = [
     "EmbeddingEncoding",
@@ -37,6 +39,8 @@ __all__ = [
 
 # Our own headers; what comes in under this prefix is replaced, so that an output can be an input again.
 _OURS = "gist-"
+# This header of the input speaks of the input's value; ours is another.
+_CONTENT_TYPE = "content-type"
 # Bounds of what a dead letter says, in characters, and carries, in bytes.
 _MAX_MESSAGE_CHARS = 2_000
 _MAX_DEAD_LETTER_KEY_BYTES = 16_384
@@ -56,7 +60,10 @@ class EmbeddingEncoding(StrEnum):
 def encode(
     tokenized: TokenizedItem, prediction: Prediction, *, model_name: str, encoding: EmbeddingEncoding, limits: Limits
 ) -> Outcome:
-    """Return a message for each task with a result, and a dead letter for each that failed."""
+    """Return a message for each task with a result, and a dead letter for each that failed.
+
+    Raises `InvariantBroken` where a number is not finite: JSON has no word for it, and nobody could read the value.
+    """
     item, tokens = tokenized.item, tokenized.tokens
     truncated = b"true" if tokens.truncated else b"false"
     headers = (*_headers_of(item.record, model_name), ("gist-tokens", b"%d" % len(tokens)), ("gist-truncated", truncated))
@@ -68,14 +75,9 @@ def encode(
     if prediction.embedding is not None:
         messages.append(message(Output.EMBEDDINGS, {"id": item.id, **_embedding(prediction.embedding, encoding)}))
     if prediction.labels is not None:
-        labels = {name: {"label": it.label, "score": it.score, "scores": it.scores} for name, it in prediction.labels.items()}
-        messages.append(message(Output.LABELS, {"id": item.id, "labels": labels}))
+        messages.append(message(Output.LABELS, {"id": item.id, "labels": _labels(prediction.labels)}))
     if prediction.entities is not None:
-        entities = [
-            {"type": it.type, "text": it.text, "start": it.start, "end": it.end, "score": it.score, "task": it.task}
-            for it in prediction.entities
-        ]
-        messages.append(message(Output.ENTITIES, {"id": item.id, "entities": entities}))
+        messages.append(message(Output.ENTITIES, {"id": item.id, "entities": _entities(prediction.entities)}))
     letters = [_dead_letter(item.record, it, model_name=model_name, limits=limits) for it in prediction.failures]
     return Outcome(item.record, (*messages, *letters), prediction.failures)
 
@@ -94,17 +96,45 @@ def dead_letter_outcome(source: Record | UnreadableRange, failure: Failure, *, m
 
 
 def embedding_vector(value: Mapping[str, Any]) -> NDArray[np.float32]:
-    """Return the vector of an `Embedding` value, float32, shape `[dim]`, whatever its encoding; `binary` gives -1 and 1."""
-    encoding, dim = EmbeddingEncoding(value["encoding"]), int(value["dim"])
+    """Return the vector of an `Embedding` value, float32, shape `[dim]`, whatever its encoding; `binary` gives -1 and 1.
+
+    Raises `ValueError` where the value is not what its `encoding` and `dim` say.
+    """
+    vector = _decoded(value["embedding"], EmbeddingEncoding(value["encoding"]))
+    dim = int(value["dim"])
+    # The last byte of packed bits may be padded.
+    padding = 7 if value["encoding"] == EmbeddingEncoding.BINARY else 0
+    if not dim <= len(vector) <= dim + padding:
+        raise ValueError(f"an embedding of {len(vector)} numbers says that it has {dim}")
+    return vector[:dim]
+
+
+def _decoded(embedding: Any, encoding: EmbeddingEncoding) -> NDArray[np.float32]:
     if encoding is EmbeddingEncoding.FLOAT:
-        return np.asarray(value["embedding"], dtype=np.float32)
-    content = base64.b64decode(value["embedding"], validate=True)
+        return np.asarray(embedding, dtype=np.float32)
+    content = base64.b64decode(embedding, validate=True)
     if encoding is EmbeddingEncoding.BINARY:
-        bits = np.unpackbits(np.frombuffer(content, dtype=np.uint8), count=dim)
-        return bits.astype(np.float32) * 2 - 1
+        return np.unpackbits(np.frombuffer(content, dtype=np.uint8)).astype(np.float32) * 2 - 1
     if encoding is EmbeddingEncoding.INT8:
         return np.frombuffer(content, dtype=np.int8).astype(np.float32) / np.float32(_INT8_SCALE)
     return np.frombuffer(content, dtype="<f4" if encoding is EmbeddingEncoding.FLOAT32 else "<f2").astype(np.float32)
+
+
+def _labels(labels: Mapping[str, Classification]) -> dict[str, Any]:
+    _check_finite(score for it in labels.values() for score in (it.score, *it.scores.values()))
+    return {name: {"label": it.label, "score": it.score, "scores": dict(it.scores)} for name, it in labels.items()}
+
+
+def _entities(entities: tuple[Entity, ...]) -> list[dict[str, Any]]:
+    _check_finite(it.score for it in entities)
+    return [
+        {"type": it.type, "text": it.text, "start": it.start, "end": it.end, "score": it.score, "task": it.task} for it in entities
+    ]
+
+
+def _check_finite(scores: Iterable[float]) -> None:
+    if not all(map(math.isfinite, scores)):
+        raise InvariantBroken("a score that is NaN or infinite came out of the model room")
 
 
 def _embedding(vector: NDArray[np.float32], encoding: EmbeddingEncoding) -> dict[str, Any]:
@@ -124,8 +154,12 @@ def _encoded(vector: NDArray[np.float32], encoding: EmbeddingEncoding) -> NDArra
 
 
 def _headers_of(record: Record, model_name: str | None) -> Headers:
-    """Return the record's own headers and where it came from."""
-    own = tuple((name, value) for name, value in record.headers if not name.startswith(_OURS))
+    """Return the record's own headers, with the type of our value in place of the type of its own, and where it came from."""
+    own = tuple(
+        (name, b"application/json" if name == _CONTENT_TYPE else value)
+        for name, value in record.headers
+        if not name.startswith(_OURS)
+    )
     origin = (
         ("gist-source-topic", record.partition.topic.encode()),
         ("gist-source-partition", b"%d" % record.partition.index),
@@ -136,18 +170,22 @@ def _headers_of(record: Record, model_name: str | None) -> Headers:
 
 
 def _dead_letter(source: Record | UnreadableRange, failure: Failure, *, model_name: str, limits: Limits) -> Message:
-    """Return a letter of at most about 4/3 of the payload limit, the key limit and the header limit, plus 4 kB."""
-    record = source if isinstance(source, Record) else None
-    payload = record.value if record else None
-    key = record.key if record else None
-    headers = _bounded_headers(record, limits) if record else []
+    """Return a letter about a record, bounded whatever the record is.
+
+    Its size is at most 4/3 of the limit of the payload, 7/3 of that of the key, 22/3 of that of the headers (a control character
+    in a name takes six) and 16 kB: with the default limits half a megabyte.
+    """
+    # Of an unreadable range nothing is known but where it lies.
+    record = source if isinstance(source, Record) else Record(source.partition, source.offset, None, None)
+    payload, key, headers = record.value, record.key, _bounded_headers(record, limits)
+    kept_key = None if key is None else key[:_MAX_DEAD_LETTER_KEY_BYTES]
     value = {
         "source": {
             "topic": source.partition.topic,
             "partition": source.partition.index,
             "offset": source.offset,
             "next_offset": source.next_offset,
-            "timestamp": record.timestamp_ms if record and record.timestamp_ms >= 0 else None,
+            "timestamp": record.timestamp_ms if record.timestamp_ms >= 0 else None,
         },
         "stage": failure.stage,
         "error": failure.error,
@@ -155,33 +193,28 @@ def _dead_letter(source: Record | UnreadableRange, failure: Failure, *, model_na
         "task": failure.task,
         "attempts": 1,
         "model": model_name,
-        "key": None if key is None else _base64(key[:_MAX_DEAD_LETTER_KEY_BYTES]),
+        "key": None if kept_key is None else _base64(kept_key),
         "headers": [{"name": name, "value": _base64(content)} for name, content in headers],
         "payload": None if payload is None else _base64(payload[: limits.max_dead_letter_payload_bytes]),
         "payload_bytes": len(payload or b""),
         "payload_sha256": None if payload is None else hashlib.sha256(payload).hexdigest(),
-        "truncated": record is not None
-        and (
-            len(headers) < len(record.headers)
-            or len(key or b"") > _MAX_DEAD_LETTER_KEY_BYTES
-            or len(payload or b"") > limits.max_dead_letter_payload_bytes
-        ),
+        "truncated": len(headers) < len(record.headers)
+        or key != kept_key
+        or len(payload or b"") > limits.max_dead_letter_payload_bytes,
     }
-    origin = _headers_of(Record(source.partition, source.offset, None, None, timestamp_ms=-1), model_name)
-    kept_key = None if key is None else key[:_MAX_DEAD_LETTER_KEY_BYTES]
-    return Message(Output.DEAD_LETTERS, kept_key, orjson.dumps(value), origin)
+    return Message(Output.DEAD_LETTERS, kept_key, orjson.dumps(value), _headers_of(replace(record, headers=headers), model_name))
 
 
-def _bounded_headers(record: Record, limits: Limits) -> list[tuple[str, bytes]]:
+def _bounded_headers(record: Record, limits: Limits) -> Headers:
     """Return as many of the record's headers, from the first, as the limits of a valid record allow."""
     kept: list[tuple[str, bytes]] = []
     room_bytes = limits.max_headers_bytes
     for name, value in record.headers[: limits.max_headers]:
-        room_bytes -= len(name.encode(errors="surrogatepass")) + len(value or b"")
+        room_bytes -= len(name.encode()) + len(value)
         if room_bytes < 0:
             break
-        kept.append((_printable(name), value or b""))
-    return kept
+        kept.append((name, value))
+    return tuple(kept)
 
 
 def _printable(text: str) -> str:

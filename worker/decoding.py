@@ -37,9 +37,10 @@ class Limits:
     max_dead_letter_payload_bytes: int = 262_144
 
 
-# The only fields of a request that we read; with the text they make an `Item`.
 _CLOUDEVENTS_VERSION = "1.0"
 _JSON_TYPES = ("application/json", "text/json")
+# ASCII is UTF-8 already.
+_CHARSETS = ("utf-8", "utf8", "us-ascii")
 
 
 def decode(record: Record, *, limits: Limits, tasks: frozenset[Task]) -> Item | Tombstone:
@@ -70,7 +71,7 @@ def _checked_headers(record: Record, limits: Limits) -> dict[str, bytes]:
     """Return the headers by name, the last of each name, as Kafka's own clients read them."""
     if len(record.headers) > limits.max_headers:
         raise InvalidRecord(f"the record has {len(record.headers)} headers; at most {limits.max_headers} are taken")
-    num_bytes = sum(len(name.encode(errors="surrogatepass")) + len(value or b"") for name, value in record.headers)
+    num_bytes = sum(len(name.encode()) + len(value) for name, value in record.headers)
     if num_bytes > limits.max_headers_bytes:
         raise InvalidRecord(f"the headers have {num_bytes} bytes; at most {limits.max_headers_bytes} are taken")
     return dict(record.headers)
@@ -78,7 +79,7 @@ def _checked_headers(record: Record, limits: Limits) -> dict[str, bytes]:
 
 def _text_of(headers: Mapping[str, bytes], name: str) -> str:
     try:
-        return (headers[name] or b"").decode()
+        return headers[name].decode()
     except UnicodeDecodeError:
         raise InvalidRecord(f"the header {name!r} is not UTF-8") from None
 
@@ -88,14 +89,14 @@ def _request(value: bytes, headers: Mapping[str, bytes]) -> Mapping[str, Any]:
     content_type, charset = _content_type(_text_of(headers, "content-type")) if "content-type" in headers else ("", "utf-8")
     if content_type.startswith("application/cloudevents"):
         if content_type != "application/cloudevents+json":
-            raise InvalidRecord(f"the content type {content_type!r} is not read; of CloudEvents, application/cloudevents+json is")
+            raise InvalidRecord(
+                f"the content type {_shown(content_type)} is not read; of CloudEvents, application/cloudevents+json is"
+            )
         return _structured_event(_object(value))
     if "ce_specversion" in headers:
-        return _binary_event(value, headers, content_type)
+        return _binary_event(value, headers, content_type, charset)
     if content_type == "text/plain":
-        if charset not in ("utf-8", "utf8", "us-ascii"):
-            raise InvalidRecord(f"plain text must be UTF-8, not {charset!r}")
-        return {"text": _plain(value)}
+        return {"text": _plain(value, charset)}
     fields = _object(value)
     return _structured_event(fields) if "specversion" in fields and "text" not in fields else fields
 
@@ -107,7 +108,9 @@ def _content_type(header: str) -> tuple[str, str]:
     return media_type, charsets[0] if charsets else "utf-8"
 
 
-def _plain(value: bytes) -> str:
+def _plain(value: bytes, charset: str) -> str:
+    if charset not in _CHARSETS:
+        raise InvalidRecord(f"plain text must be UTF-8, not {_shown(charset)}")
     try:
         return value.decode()
     except UnicodeDecodeError as error:
@@ -132,23 +135,22 @@ def _structured_event(event: Mapping[str, Any]) -> Mapping[str, Any]:
         content_type = event.get("datacontenttype", "application/json")
         if not isinstance(content_type, str):
             raise InvalidRecord(f"the event's datacontenttype must be a string, not {_kind(content_type)}")
-        media_type, _ = _content_type(content_type)
-        data = _event_data(_unbase64(event["data_base64"]), media_type)
+        data = _event_data(_unbase64(event["data_base64"]), *_content_type(content_type))
     return _with_event_id(data, event.get("id"))
 
 
-def _binary_event(value: bytes, headers: Mapping[str, bytes], content_type: str) -> Mapping[str, Any]:
+def _binary_event(value: bytes, headers: Mapping[str, bytes], content_type: str, charset: str) -> Mapping[str, Any]:
     """Read a CloudEvent whose attributes are headers and whose data is the value."""
     _check_version(_text_of(headers, "ce_specversion"))
     event_id = _text_of(headers, "ce_id") if "ce_id" in headers else None
-    return _with_event_id(_event_data(value, content_type), event_id)
+    return _with_event_id(_event_data(value, content_type, charset), event_id)
 
 
-def _event_data(value: bytes, content_type: str) -> object:
+def _event_data(value: bytes, content_type: str, charset: str) -> object:
     if content_type == "text/plain":
-        return _plain(value)
+        return _plain(value, charset)
     if content_type and content_type not in _JSON_TYPES and not content_type.endswith("+json"):
-        raise InvalidRecord(f"an event's data of type {content_type!r} is not read; application/json and text/plain are")
+        raise InvalidRecord(f"an event's data of type {_shown(content_type)} is not read; application/json and text/plain are")
     try:
         return orjson.loads(value)
     except orjson.JSONDecodeError as error:
@@ -205,8 +207,12 @@ def _checked_id(identity: object, record: Record, limits: Limits) -> str:
 def _checked_tasks(selected: object, served: frozenset[Task]) -> frozenset[Task]:
     if selected is None:
         return served
-    if not isinstance(selected, list) or not all(isinstance(name, str) for name in selected):
+    if not isinstance(selected, list):
         raise InvalidRecord(f"`tasks` must be a list of names, not {_kind(selected)}")
+    if not selected:
+        raise InvalidRecord("none of the tasks is asked for: `tasks` is empty")
+    if strange := [name for name in selected if not isinstance(name, str)]:
+        raise InvalidRecord(f"`tasks` must be a list of names; {_kind(strange[0])} is none")
     names = ", ".join(sorted(served))
     unknown = sorted(set(selected) - set(Task))
     if unknown:
