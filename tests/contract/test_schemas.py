@@ -1,0 +1,83 @@
+"""The wire contract: the schema files are those of the models, and accept what the models accept."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import jsonschema
+import pytest
+
+import schemas
+from schemas.__main__ import FOLDER, files, main, stale
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def schema(name: str) -> dict[str, Any]:
+    """Return a schema file's content."""
+    loaded: dict[str, Any] = json.loads((FOLDER / f"{name}.schema.json").read_text())
+    return loaded
+
+
+def test_the_files_are_current() -> None:
+    """A change of a model without its file is noticed."""
+    assert stale() == []
+    assert main(["--check"]) == 0
+
+
+def test_drift_is_noticed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file that differs, one that is missing and one that is nobody's are all named."""
+    monkeypatch.setattr("schemas.__main__.FOLDER", tmp_path)
+    assert main([]) == 0
+    (tmp_path / "request.schema.json").write_text("{}")
+    (tmp_path / "labels.schema.json").unlink()
+    (tmp_path / "old.schema.json").write_text("{}")
+    assert main(["--check"]) == 1
+    complaints = capsys.readouterr().err
+    assert all(name in complaints for name in ("request.schema.json", "labels.schema.json", "old.schema.json"))
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda path: path.name)
+def test_each_file_is_a_json_schema(path: Path) -> None:
+    """It follows the draft that it names, and describes every field."""
+    content = json.loads(path.read_text())
+    jsonschema.Draft202012Validator.check_schema(content)
+    assert content["description"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("request", {"text": "hello"}),
+        ("request", {"text": "hello", "id": "1", "tasks": ["embed", "ner"], "more": 1}),
+        ("embedding", {"id": "1", "embedding": [0.5], "dim": 1, "encoding": "float"}),
+        ("embedding", {"id": "1", "embedding": "AAAA", "dim": 3, "encoding": "int8"}),
+        ("labels", {"id": "1", "labels": {"s": {"label": "a", "score": 1.0, "scores": {"a": 1.0}}}}),
+        ("entities", {"id": "1", "entities": []}),
+    ],
+)
+def test_what_the_contract_says_is_accepted(name: str, value: dict[str, Any]) -> None:
+    """By the schema file and by the model alike."""
+    jsonschema.validate(value, schema(name))
+    model = {it.__name__.lower(): it for it in schemas.MODELS}[name]
+    model.model_validate(value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("request", {}),
+        ("request", {"text": ""}),
+        ("request", {"text": "x", "tasks": ["translate"]}),
+        ("embedding", {"id": "1", "embedding": [0.5], "dim": 0, "encoding": "float"}),
+        ("embedding", {"id": "1", "embedding": [0.5], "dim": 1, "encoding": "float", "more": 1}),
+        ("labels", {"id": "1", "labels": {"s": {"label": "a", "score": 1.5, "scores": {}}}}),
+        ("entities", {"id": "1", "entities": [{"type": "PER"}]}),
+    ],
+)
+def test_what_it_does_not_say_is_refused(name: str, value: dict[str, Any]) -> None:
+    """By the schema file."""
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(value, schema(name))

@@ -1,0 +1,194 @@
+"""Encoding: every output says what the schemas say, and dead letters stay within their bounds."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import schemas
+from worker.codec import EmbeddingEncoding, Limits, dead_letter_outcome, embedding_vector, encode, encode_tombstone
+from worker.errors import InvariantBroken
+from worker.records import (
+    Classification,
+    Entity,
+    Failure,
+    Item,
+    Output,
+    Partition,
+    Prediction,
+    Record,
+    Stage,
+    Task,
+    TokenizedItem,
+    Tokens,
+    Tombstone,
+    UnreadableRange,
+)
+
+LIMITS = Limits()
+WHERE = Partition("texts", 3)
+MODELS = {
+    Output.EMBEDDINGS: schemas.Embedding,
+    Output.LABELS: schemas.Labels,
+    Output.ENTITIES: schemas.Entities,
+    Output.DEAD_LETTERS: schemas.DeadLetter,
+}
+
+
+def tokenized(record: Record, *, truncated: bool = False) -> TokenizedItem:
+    """Return an item of three tokens."""
+    zeros = np.zeros(3, dtype=np.int32)
+    tokens = Tokens(zeros, np.zeros((3, 2), dtype=np.int32), zeros, truncated=truncated)
+    return TokenizedItem(Item(record, "id-1", "Ada in Paris", frozenset(Task)), tokens)
+
+
+def predicted(vector: np.ndarray[Any, np.dtype[np.float32]]) -> Prediction:
+    """Return a prediction for every task."""
+    return Prediction(
+        embedding=vector,
+        labels={"sentiment": Classification("positive", 0.75, {"negative": 0.25, "positive": 0.75})},
+        entities=(Entity("PER", "Ada", 0, 3, 0.9, "ner"),),
+    )
+
+
+def encoded(record: Record, prediction: Prediction, encoding: EmbeddingEncoding = EmbeddingEncoding.FLOAT) -> dict[Output, Any]:
+    """Return the values by output."""
+    outcome = encode(tokenized(record), prediction, model_name="m@1", encoding=encoding, limits=LIMITS)
+    return {it.output: orjson.loads(it.value or b"null") for it in outcome.messages}
+
+
+VECTOR = np.array([0.6, -0.8, 0.0], dtype=np.float32)
+
+
+def test_every_output_follows_its_schema() -> None:
+    """The models of the contract accept what the worker writes."""
+    values = encoded(Record(WHERE, 7, b"k", b"{}"), predicted(VECTOR))
+    assert set(values) == {Output.EMBEDDINGS, Output.LABELS, Output.ENTITIES}
+    for output, value in values.items():
+        MODELS[output].model_validate(value)
+
+
+def test_outputs_carry_the_key_the_headers_and_where_they_came_from() -> None:
+    """Our own headers replace whatever came in under their prefix."""
+    record = Record(WHERE, 7, b"k", b"{}", (("trace", b"1"), ("gist-model", b"forged")), timestamp_ms=99)
+    outcome = encode(
+        tokenized(record, truncated=True), predicted(VECTOR), model_name="m@1", encoding=EmbeddingEncoding.FLOAT, limits=LIMITS
+    )
+    for message in outcome.messages:
+        assert message.key == b"k"
+        assert message.headers == (
+            ("trace", b"1"),
+            ("gist-source-topic", b"texts"),
+            ("gist-source-partition", b"3"),
+            ("gist-source-offset", b"7"),
+            ("gist-source-timestamp", b"99"),
+            ("gist-model", b"m@1"),
+            ("gist-tokens", b"3"),
+            ("gist-truncated", b"true"),
+        )
+    assert outcome.next_offset == 8
+
+
+def test_a_failed_task_is_a_dead_letter_beside_the_other_outputs() -> None:
+    """The outcome carries the failure too, for the metrics."""
+    failure = Failure(Stage.INFER, "HeadError", "no", Task.NER)
+    prediction = Prediction(embedding=VECTOR, failures=(failure,))
+    outcome = encode(
+        tokenized(Record(WHERE, 7, b"k", b"{}")), prediction, model_name="m@1", encoding=EmbeddingEncoding.FLOAT, limits=LIMITS
+    )
+    assert [it.output for it in outcome.messages] == [Output.EMBEDDINGS, Output.DEAD_LETTERS]
+    assert outcome.failures == (failure,)
+    letter = schemas.DeadLetter.model_validate_json(outcome.messages[1].value or b"")
+    assert (letter.task, letter.stage) == ("ner", "infer")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "tolerance"),
+    [
+        (EmbeddingEncoding.FLOAT, 0),
+        (EmbeddingEncoding.FLOAT32, 0),
+        (EmbeddingEncoding.FLOAT16, 5e-4),
+        (EmbeddingEncoding.INT8, 0.004),
+    ],
+)
+@given(numbers=st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=40))
+def test_a_vector_comes_back(encoding: EmbeddingEncoding, tolerance: float, numbers: list[float]) -> None:
+    """Exactly, or within what the encoding can hold."""
+    vector = np.array(numbers, dtype=np.float32)
+    value = encoded(Record(WHERE, 7, b"k", b"{}"), Prediction(embedding=vector), encoding)[Output.EMBEDDINGS]
+    schemas.Embedding.model_validate(value)
+    np.testing.assert_allclose(embedding_vector(value), vector, atol=tolerance, rtol=0)
+
+
+@given(numbers=st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=40))
+def test_binary_keeps_the_signs(numbers: list[float]) -> None:
+    """One bit a number: above zero or not."""
+    vector = np.array(numbers, dtype=np.float32)
+    value = encoded(Record(WHERE, 7, b"k", b"{}"), Prediction(embedding=vector), EmbeddingEncoding.BINARY)[Output.EMBEDDINGS]
+    np.testing.assert_array_equal(embedding_vector(value) > 0, vector > 0)
+
+
+def test_a_vector_that_is_not_finite_never_leaves() -> None:
+    """JSON would write it as null; it is a bug of ours and says so."""
+    with pytest.raises(InvariantBroken, match="NaN"):
+        encoded(Record(WHERE, 7, b"k", b"{}"), Prediction(embedding=np.array([np.nan], dtype=np.float32)))
+
+
+def test_a_tombstone_goes_to_the_outputs_of_the_tasks_served() -> None:
+    """It keeps its key and has no value."""
+    outcome = encode_tombstone(Tombstone(Record(WHERE, 7, b"k", None)), tasks=frozenset({Task.EMBED, Task.NER}))
+    assert [(it.output, it.key, it.value) for it in outcome.messages] == [
+        (Output.EMBEDDINGS, b"k", None),
+        (Output.ENTITIES, b"k", None),
+    ]
+
+
+def test_a_dead_letter_can_be_replayed() -> None:
+    """Key, headers and payload are whole; the digest proves it."""
+    record = Record(WHERE, 7, b"k\xff", b"\xff payload", (("h", b"\x00"),), timestamp_ms=5)
+    outcome = dead_letter_outcome(record, Failure(Stage.DECODE, "InvalidRecord", "no"), model_name="m@1", limits=LIMITS)
+    letter = schemas.DeadLetter.model_validate_json(outcome.messages[0].value or b"")
+    assert base64.b64decode(letter.payload or "") == record.value
+    assert base64.b64decode(letter.key or "") == record.key
+    assert [(h.name, base64.b64decode(h.value)) for h in letter.headers] == [("h", b"\x00")]
+    assert letter.payload_sha256 == hashlib.sha256(record.value or b"").hexdigest()
+    assert (letter.truncated, letter.source.timestamp, outcome.messages[0].key) == (False, 5, b"k\xff")
+
+
+@given(
+    value=st.none() | st.binary(max_size=50).map(lambda it: it * 40_000),
+    key=st.none() | st.binary(max_size=3).map(lambda it: it * 20_000),
+    headers=st.lists(st.tuples(st.text(max_size=20), st.binary(max_size=3).map(lambda it: it * 8_000)), max_size=60),
+    message=st.text(max_size=10).map(lambda it: it * 1_000) | st.just("\ud800"),
+)
+def test_a_dead_letter_is_bounded_whatever_the_record_is(
+    value: bytes | None, key: bytes | None, headers: list[tuple[str, bytes]], message: str
+) -> None:
+    """It is valid, smaller than a topic's default limit, and says when it was cut."""
+    record = Record(WHERE, 7, key, value, tuple(headers))
+    outcome = dead_letter_outcome(record, Failure(Stage.DECODE, "E", message), model_name="m@1", limits=LIMITS)
+    letter = schemas.DeadLetter.model_validate_json(outcome.messages[0].value or b"")
+    assert outcome.messages[0].size_bytes < 500_000
+    is_whole = len(value or b"") <= LIMITS.max_dead_letter_payload_bytes and len(key or b"") <= 16_384
+    assert letter.truncated or (is_whole and len(letter.headers) == len(headers))
+    assert letter.payload_bytes == len(value or b"")
+
+
+def test_an_unreadable_range_is_one_letter() -> None:
+    """It names the offsets that nobody could read."""
+    outcome = dead_letter_outcome(
+        UnreadableRange(WHERE, 5, 9, "UnicodeDecodeError", "a header key"),
+        Failure(Stage.CONSUME, "UnicodeDecodeError", "a header key"),
+        model_name="m@1",
+        limits=LIMITS,
+    )
+    letter = schemas.DeadLetter.model_validate_json(outcome.messages[0].value or b"")
+    assert (letter.source.offset, letter.source.next_offset, letter.payload, letter.source.timestamp) == (5, 9, None, None)
+    assert outcome.next_offset == 9

@@ -1,0 +1,193 @@
+"""Decoding: whatever the bytes are, a valid result or `InvalidRecord` with a reason."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.decoding import Limits, decode
+from worker.errors import InvalidRecord
+from worker.records import Item, Partition, Record, Task, Tombstone
+
+if TYPE_CHECKING:
+    from worker.records import Headers
+
+ALL = frozenset(Task)
+LIMITS = Limits()
+
+
+def record(value: bytes | None, *, key: bytes | None = b"k", headers: Headers = ()) -> Record:
+    """Return a record."""
+    return Record(Partition("texts", 3), 42, key, value, headers)
+
+
+def item(value: bytes, *, headers: Headers = (), tasks: frozenset[Task] = ALL) -> Item:
+    """Decode to an item."""
+    decoded = decode(record(value, headers=headers), limits=LIMITS, tasks=tasks)
+    assert isinstance(decoded, Item)
+    return decoded
+
+
+def test_a_json_request_is_read() -> None:
+    """Text, id and tasks come through; fields that we do not know do not matter."""
+    found = item(b'{"text": "hello", "id": "a-1", "tasks": ["ner", "embed"], "score": 1}')
+    assert (found.text, found.id, found.tasks) == ("hello", "a-1", {Task.NER, Task.EMBED})
+
+
+def test_without_an_id_the_place_is_the_id() -> None:
+    """It is the topic, the partition and the offset."""
+    assert item(b'{"text":"x"}').id == "texts-3-42"
+
+
+def test_of_duplicate_keys_the_last_counts() -> None:
+    """As in most parsers."""
+    assert item(b'{"text":"first","text":"last"}').text == "last"
+
+
+def test_plain_text_is_read_when_its_header_says_so() -> None:
+    """The content type may carry a charset, in any case."""
+    assert item("naïve".encode(), headers=(("content-type", b"Text/Plain; charset=UTF-8"),)).text == "naïve"
+
+
+def test_a_structured_cloudevent_is_read() -> None:
+    """Its data is the request, or the text itself; its id serves where the data has none."""
+    event = {"specversion": "1.0", "id": "e-1", "source": "/s", "type": "t"}
+    headers = (("content-type", b"application/cloudevents+json; charset=utf-8"),)
+    assert item(json.dumps(event | {"data": {"text": "a"}}).encode(), headers=headers).id == "e-1"
+    assert item(json.dumps(event | {"data": {"text": "a", "id": "own"}}).encode()).id == "own"
+    assert item(json.dumps(event | {"data": "just text"}).encode()).text == "just text"
+    encoded = base64.b64encode(b'{"text":"b64"}').decode()
+    assert item(json.dumps(event | {"data_base64": encoded}).encode()).text == "b64"
+
+
+def test_a_binary_cloudevent_is_read() -> None:
+    """Its attributes are headers, its data the value, as its content type says."""
+    headers = (("ce_specversion", b"1.0"), ("ce_id", b"e-2"), ("content-type", b"text/plain"))
+    assert (item(b"plain", headers=headers).text, item(b"plain", headers=headers).id) == ("plain", "e-2")
+    assert item(b'{"text":"json"}', headers=(*headers[:2], ("content-type", b"application/json"))).text == "json"
+
+
+def test_tasks_may_come_in_a_header_and_the_field_wins() -> None:
+    """The header's names are separated by commas."""
+    headers = (("tasks", b"embed, ner"),)
+    assert item(b'{"text":"x"}', headers=headers).tasks == {Task.EMBED, Task.NER}
+    assert item(b'{"text":"x","tasks":["classify"]}', headers=headers).tasks == {Task.CLASSIFY}
+
+
+def test_a_task_that_another_worker_serves_is_left_to_it() -> None:
+    """What remains is done; nothing left is the record's failure."""
+    served = frozenset({Task.EMBED})
+    assert item(b'{"text":"x","tasks":["embed","ner"]}', tasks=served).tasks == {Task.EMBED}
+    with pytest.raises(InvalidRecord, match="none of the tasks"):
+        decode(record(b'{"text":"x","tasks":["ner"]}'), limits=LIMITS, tasks=served)
+
+
+def test_a_null_value_is_a_tombstone() -> None:
+    """With a key; without one it would delete nothing."""
+    assert isinstance(decode(record(None), limits=LIMITS, tasks=ALL), Tombstone)
+    with pytest.raises(InvalidRecord, match="needs a key"):
+        decode(record(None, key=None), limits=LIMITS, tasks=ALL)
+
+
+CLOUD = (("content-type", b"application/cloudevents+json"),)
+PLAIN = (("content-type", b"text/plain"),)
+
+
+@pytest.mark.parametrize(
+    ("value", "headers", "reason"),
+    [
+        (b"", (), "not JSON"),
+        (b"\xff\xfe", (), "not JSON"),
+        (b"\xff\xfe", PLAIN, "not UTF-8: byte 0 is 0xff"),
+        (b"x", (("content-type", b"text/plain; charset=latin-1"),), "must be UTF-8"),
+        (b'{"text": NaN}', (), "not JSON"),
+        (b'{"text": "a", "n": Infinity}', (), "not JSON"),
+        (b"[" * 200_000, (), "depth limit"),
+        (b'{"a":' * 200_000, (), "depth limit"),
+        (b'{"text": "a", "n": ' + b"9" * 10_000 + b"}", (), "not JSON"),
+        (b'{"text": "\\ud800"}', (), "not JSON"),
+        (b"\xef\xbb\xbf{}", (), "BOM"),
+        (b'["text"]', (), "must be a JSON object with a `text`, not a list"),
+        (b'"text"', (), "not a string"),
+        (b"null", (), "not null"),
+        (b"{}", (), "there is no `text`"),
+        (b'{"text": null}', (), "there is no `text`"),
+        (b'{"text": 7}', (), "`text` must be a string, not a number"),
+        (b'{"text": true}', (), "not a boolean"),
+        (b'{"text": ""}', (), "blank"),
+        (b'{"text": " \\u0000\\n\\t "}', (), "blank"),
+        (b'{"text": "x", "id": 7}', (), "`id` must be a string"),
+        (b'{"text": "x", "id": ""}', (), "`id` has 0 characters"),
+        (b'{"text": "x", "id": "' + b"i" * 257 + b'"}', (), "`id` has 257"),
+        (b'{"text": "x", "id": "a\\nb"}', (), "cannot be printed"),
+        (b'{"text": "x", "tasks": "embed"}', (), "must be a list"),
+        (b'{"text": "x", "tasks": [1]}', (), "must be a list of names"),
+        (b'{"text": "x", "tasks": []}', (), "`tasks` is empty"),
+        (b'{"text": "x", "tasks": ["translate"]}', (), "there is no task 'translate'"),
+        (b'{"text": "x"}', (("tasks", b"\xff"),), "the header 'tasks' is not UTF-8"),
+        (b'{"text": "x"}', (("content-type", b"\xff"),), "the header 'content-type' is not UTF-8"),
+        (b'{"text": "x"}', (("content-type", b"application/cloudevents-batch+json"),), "is not read"),
+        (b'{"specversion": "0.3", "data": "x"}', CLOUD, "specversion '0.3'"),
+        (b'{"specversion": "1.0", "data": [1]}', CLOUD, "not a list"),
+        (b'{"specversion": "1.0"}', CLOUD, "not null"),
+        (b'{"specversion": "1.0", "data_base64": "%%%"}', CLOUD, "not base64"),
+        (b'{"specversion": "1.0", "data_base64": 1}', CLOUD, "must be a string"),
+        (b'{"specversion": "1.0", "data_base64": "e30=", "datacontenttype": 5}', CLOUD, "datacontenttype"),
+        (b"<x/>", (("ce_specversion", b"1.0"), ("content-type", b"application/xml")), "'application/xml' is not read"),
+        (b"{", (("ce_specversion", b"1.0"),), "the event's data is not JSON"),
+        (b"x" * 1_048_577, (), "at most 1048576"),
+        (json.dumps({"text": "x" * 1_000_001}).encode(), (), "at most 1000000"),
+        (b'{"text": "x"}', tuple((f"h{n}", b"") for n in range(33)), "33 headers"),
+        (b'{"text": "x"}', (("h", b"x" * 16_384),), "the headers have"),
+    ],
+)
+def test_what_does_not_follow_the_contract_is_refused_with_a_reason(value: bytes, headers: Headers, reason: str) -> None:
+    """The reason says what is wrong, for whoever reads the dead letter."""
+    with pytest.raises(InvalidRecord) as caught:
+        decode(record(value, headers=headers), limits=LIMITS, tasks=ALL)
+    assert reason in str(caught.value)
+
+
+def test_a_megabyte_without_a_space_is_a_text() -> None:
+    """It is long, not wrong."""
+    assert len(item(json.dumps({"text": "x" * 1_000_000}).encode()).text) == 1_000_000
+
+
+def test_nul_and_surrogate_pairs_come_through() -> None:
+    """They are characters like others."""
+    assert item(b'{"text":"a\\u0000\\ud83d\\ude00"}').text == "a\0😀"
+
+
+HEADERS = st.lists(
+    st.tuples(st.sampled_from(["content-type", "tasks", "ce_specversion", "ce_id", "other"]), st.binary(max_size=40)), max_size=6
+).map(tuple)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["text", "id", "tasks", "data", "specversion", "data_base64", "x"]), inner, max_size=5)
+    ),
+    max_leaves=12,
+)
+
+
+@given(value=st.binary(max_size=200) | JSON.map(lambda it: json.dumps(it).encode()), headers=HEADERS, key=st.none() | st.binary())
+def test_any_bytes_give_an_item_or_a_reason(value: bytes, headers: Headers, key: bytes | None) -> None:
+    """Nothing that a producer can send raises anything but `InvalidRecord`."""
+    reason: str | None = None
+    decoded = None
+    try:
+        decoded = decode(record(value, key=key, headers=headers), limits=LIMITS, tasks=ALL)
+    except InvalidRecord as error:
+        reason = str(error)
+    if decoded is None:
+        assert reason
+    else:
+        assert isinstance(decoded, Item)
+        assert decoded.text.strip()
+        assert decoded.tasks
