@@ -141,7 +141,7 @@ class DeadLetterHeader(_Result):
 class DeadLetter(_Result):
     """A record, or one task of it, that could not be processed, with what is needed to see why and to replay it."""
 
-    source: DeadLetterSource
+    source: DeadLetterSource = Field(description="Where the record stood.")
     stage: StageName = Field(description="The step that failed.")
     error: str = Field(description="The class of the error.")
     message: str = Field(description="What went wrong.")

@@ -1,0 +1,227 @@
+"""Every message that the worker can write: its value follows the schema file, its headers are those that the contract names."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import TYPE_CHECKING, Any
+
+import jsonschema
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import schemas
+from schemas.__main__ import FOLDER
+from worker.codec import EmbeddingEncoding, Limits, dead_letter_outcome, embedding_vector, encode, encode_tombstone
+from worker.errors import InvariantBroken
+from worker.records import (
+    Classification,
+    Entity,
+    Failure,
+    Item,
+    Output,
+    Partition,
+    Prediction,
+    Record,
+    Stage,
+    Task,
+    TokenizedItem,
+    Tokens,
+    Tombstone,
+    UnreadableRange,
+)
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from worker.records import Message, Outcome
+
+LIMITS = Limits()
+MODELS: dict[Output, type[BaseModel]] = {
+    Output.EMBEDDINGS: schemas.Embedding,
+    Output.LABELS: schemas.Labels,
+    Output.ENTITIES: schemas.Entities,
+    Output.DEAD_LETTERS: schemas.DeadLetter,
+}
+VALIDATORS = {
+    output: jsonschema.Draft202012Validator(json.loads((FOLDER / f"{name}.schema.json").read_text()))
+    for output, name in zip(MODELS, ("embedding", "labels", "entities", "dead_letter"), strict=True)
+}
+
+
+def followed(message: Message) -> dict[str, Any]:
+    """Return the value of a message that follows the contract, in its value and in its headers."""
+    value: dict[str, Any] = orjson.loads(message.value or b"null")
+    VALIDATORS[message.output].validate(value)
+    MODELS[message.output].model_validate(value, strict=True)
+    ours = [name for name, _ in message.headers if name.startswith("gist-")]
+    assert ours == list(schemas.HEADERS[MODELS[message.output]])
+    return value
+
+
+def encoded(record: Record, prediction: Prediction, encoding: EmbeddingEncoding = EmbeddingEncoding.FLOAT) -> Outcome:
+    """Encode what the model said of a record."""
+    zeros = np.zeros(3, dtype=np.int32)
+    tokens = Tokens(zeros, np.zeros((3, 2), dtype=np.int32), zeros, truncated=False)
+    item = TokenizedItem(Item(record, "id-1", "text", frozenset(Task)), tokens)
+    return encode(item, prediction, model_name="m@1", encoding=encoding, limits=LIMITS)
+
+
+NAMES = st.text(min_size=1, max_size=8)
+SCORES = st.floats(0, 1)
+HEADERS = st.lists(
+    st.tuples(st.text(max_size=8) | st.just("gist-model") | st.just("content-type"), st.binary(max_size=8)), max_size=5
+)
+RECORDS = st.builds(
+    Record,
+    st.builds(Partition, st.from_regex(r"[a-z.]{1,20}", fullmatch=True), st.integers(0, 2**31 - 1)),
+    st.integers(0, 2**63 - 2),
+    st.none() | st.binary(max_size=20),
+    st.none() | st.binary(max_size=20),
+    HEADERS.map(tuple),
+    st.integers(-1, 2**62),
+)
+FAILURES = st.builds(
+    Failure, st.sampled_from(Stage), NAMES, st.text(st.characters(exclude_categories=())), st.none() | st.sampled_from(Task)
+)
+CLASSIFICATIONS = st.builds(Classification, NAMES, SCORES, st.dictionaries(NAMES, SCORES, max_size=4))
+ENTITIES = st.builds(Entity, NAMES, st.text(max_size=8), st.integers(0, 9), st.integers(10, 99), SCORES, NAMES)
+VECTORS = st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=20).map(lambda it: np.array(it, dtype=np.float32))
+PREDICTIONS = st.builds(
+    Prediction,
+    st.none() | VECTORS,
+    st.none() | st.dictionaries(NAMES, CLASSIFICATIONS, max_size=3),
+    st.none() | st.lists(ENTITIES, max_size=4).map(tuple),
+    st.lists(FAILURES, max_size=2).map(tuple),
+)
+
+
+@given(record=RECORDS, prediction=PREDICTIONS, encoding=st.sampled_from(EmbeddingEncoding))
+def test_whatever_the_model_says_follows_the_contract(record: Record, prediction: Prediction, encoding: EmbeddingEncoding) -> None:
+    """There is one message for each task with a result and one letter for each that failed, and each is valid."""
+    outcome = encoded(record, prediction, encoding)
+    for message in outcome.messages:
+        followed(message)
+        assert message.key == record.key
+    results = [prediction.embedding, prediction.labels, prediction.entities]
+    assert len(outcome.messages) == sum(it is not None for it in results) + len(prediction.failures)
+
+
+@given(source=RECORDS | st.just(UnreadableRange(Partition("texts", 0), 5, 9, "Corrupt", "no")), failure=FAILURES)
+def test_every_dead_letter_follows_the_contract(source: Record | UnreadableRange, failure: Failure) -> None:
+    """Whatever the error message quotes, and whatever the record is."""
+    (message,) = dead_letter_outcome(source, failure, model_name="m@1", limits=LIMITS).messages
+    value = followed(message)
+    assert (value["source"]["offset"], value["source"]["next_offset"]) == (source.offset, source.next_offset)
+
+
+@given(record=RECORDS)
+def test_a_small_record_can_be_replayed_exactly_from_its_dead_letter(record: Record) -> None:
+    """Key, value and headers come back byte for byte."""
+    failure = Failure(Stage.INFER, "RecordFailed", "no")
+    (message,) = dead_letter_outcome(record, failure, model_name="m@1", limits=LIMITS).messages
+    letter = followed(message)
+    whole = {name: None if letter[name] is None else base64.b64decode(letter[name]) for name in ("key", "payload")}
+    headers = tuple((it["name"], base64.b64decode(it["value"])) for it in letter["headers"])
+    assert (whole["key"], whole["payload"], headers) == (record.key, record.value, record.headers)
+    assert not letter["truncated"]
+
+
+@pytest.mark.parametrize("name_bytes", [1, 500, 16_000])
+def test_the_largest_dead_letter_has_the_size_that_is_promised(name_bytes: int) -> None:
+    """At its worst a header's name is all control characters, each of which takes six in JSON."""
+    header = ("\1" * name_bytes, b"")
+    record = Record(Partition("t" * 249, 0), 2**62, b"k" * 10**6, b"v" * 10**6, (header,) * 100)
+    failure = Failure(Stage.DECODE, "InvalidRecord", "\1" * 10**6)
+    (message,) = dead_letter_outcome(record, failure, model_name="m@1", limits=LIMITS).messages
+    assert followed(message)["truncated"]
+    promised = 4 * LIMITS.max_dead_letter_payload_bytes + 7 * 16_384 + 22 * LIMITS.max_headers_bytes
+    assert message.size_bytes <= promised / 3 + 16_384
+
+
+def test_a_dead_letter_keeps_the_headers_and_the_timestamp_of_its_record() -> None:
+    """A trace goes on through the dead-letter topic."""
+    record = Record(Partition("texts", 3), 7, b"k", b"{", (("traceparent", b"00-1"), ("gist-model", b"forged")), timestamp_ms=99)
+    failure = Failure(Stage.DECODE, "InvalidRecord", "no")
+    (message,) = dead_letter_outcome(record, failure, model_name="m@1", limits=LIMITS).messages
+    assert message.headers == (
+        ("traceparent", b"00-1"),
+        ("gist-source-topic", b"texts"),
+        ("gist-source-partition", b"3"),
+        ("gist-source-offset", b"7"),
+        ("gist-source-timestamp", b"99"),
+        ("gist-model", b"m@1"),
+    )
+
+
+def test_the_content_type_is_that_of_the_output() -> None:
+    """A record of plain text has an output of JSON, and a consumer must not be told otherwise."""
+    record = Record(Partition("texts", 0), 7, b"k", b"text", (("content-type", b"text/plain"), ("other", b"text/plain")))
+    (message,) = encoded(record, Prediction(entities=())).messages
+    assert message.headers[:2] == (("content-type", b"application/json"), ("other", b"text/plain"))
+
+
+def test_a_tombstone_says_where_it_came_from() -> None:
+    """No model has seen it, so it names none."""
+    record = Record(Partition("texts", 0), 7, b"k", None, (("trace", b"1"),))
+    outcome = encode_tombstone(Tombstone(record), tasks=frozenset(Task))
+    assert [message.output for message in outcome.messages] == [Output.EMBEDDINGS, Output.LABELS, Output.ENTITIES]
+    for message in outcome.messages:
+        assert (message.key, message.value) == (b"k", None)
+        assert [name for name, _ in message.headers] == ["trace", *schemas.SOURCE_HEADERS]
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda it: Prediction(embedding=np.array([0.5, it], dtype=np.float32)),
+        lambda it: Prediction(labels={"s": Classification("a", it, {"a": 1.0})}),
+        lambda it: Prediction(labels={"s": Classification("a", 1.0, {"a": 1.0, "b": it})}),
+        lambda it: Prediction(entities=(Entity("PER", "Ada", 0, 3, it, "ner"),)),
+    ],
+)
+def test_a_number_that_is_not_finite_is_never_written(number: float, broken: Any) -> None:
+    """JSON would say null in its place."""
+    with pytest.raises(InvariantBroken, match="NaN"):
+        encoded(Record(Partition("texts", 0), 7, b"k", b"{}"), broken(number))
+
+
+@given(vector=VECTORS)
+def test_floats_are_written_with_the_digits_of_float32_and_no_more(vector: np.ndarray[Any, np.dtype[np.float32]]) -> None:
+    """The shortest decimal that reads back as the same float32: half the bytes of float64's."""
+    (message,) = encoded(Record(Partition("texts", 0), 7, b"k", b"{}"), Prediction(embedding=vector)).messages
+    value = orjson.loads(message.value or b"")
+    assert [np.float32(number) for number in value["embedding"]] == list(vector)
+    assert all(len(f"{abs(number):e}".split("e")[0].replace(".", "").rstrip("0")) <= 9 for number in value["embedding"])
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"embedding": [0.5], "dim": 2, "encoding": "float"},
+        {"embedding": "AAAA", "dim": 2, "encoding": "int8"},
+        {"embedding": "AA==", "dim": 9, "encoding": "binary"},
+        {"embedding": "AAA=", "dim": 8, "encoding": "binary"},
+        {"embedding": "AAA=", "dim": 1, "encoding": "float32"},
+        {"embedding": "%%%%", "dim": 3, "encoding": "int8"},
+        {"embedding": "AAAA", "dim": 3, "encoding": "int4"},
+    ],
+)
+def test_a_vector_that_contradicts_itself_is_refused(value: dict[str, Any]) -> None:
+    """A consumer never gets a vector of another length than the message says."""
+    with pytest.raises(ValueError, match=r".+"):
+        embedding_vector(value)
+
+
+@pytest.mark.parametrize("model", schemas.MODELS, ids=lambda it: it.__name__)
+def test_every_field_is_described(model: type[BaseModel]) -> None:
+    """Producers and consumers in other languages have nothing else to read."""
+    schema = model.model_json_schema()
+    for part in (schema, *schema.get("$defs", {}).values()):
+        assert part["description"]
+        for name, field in part["properties"].items():
+            assert field.get("description"), name
