@@ -69,6 +69,12 @@ def test_what_is_read_is_what_the_schema_allows(request: dict[str, Any]) -> None
         assert reason
 
 
+@pytest.mark.parametrize("text", ["\0", "\ufeff", "\u3000\u2003", "\r\n", "\x1c"])
+def test_a_text_of_nothing_but_space_is_blank(text: str) -> None:
+    """Whatever the space is called."""
+    assert refusal(json.dumps({"text": text}).encode()) == "the text is blank"
+
+
 EVENT = {"specversion": "1.0", "id": "e-1", "source": "/s", "type": "text.created"}
 STRUCTURED = ("content-type", b"application/cloudevents+json; charset=UTF-8")
 BINARY = (("ce_specversion", b"1.0"), ("ce_id", b"e-1"), ("ce_source", b"/s"), ("ce_type", b"text.created"))

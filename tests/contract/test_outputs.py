@@ -190,6 +190,26 @@ def test_a_number_that_is_not_finite_is_never_written(number: float, broken: Any
         encoded(Record(Partition("texts", 0), 7, b"k", b"{}"), broken(number))
 
 
+@pytest.mark.parametrize(
+    ("encoding", "content"),
+    [
+        ("float32", "0000003f 000080bf 00000000"),
+        ("float16", "0038 00bc 0000"),
+        ("int8", "40 81 00"),
+        ("binary", "80"),
+    ],
+)
+def test_the_bytes_of_a_vector_are_those_that_the_contract_defines(encoding: str, content: str) -> None:
+    """Little-endian numbers; 127 times the number, rounded; bits from the highest, zero for zero."""
+    vector = np.array([0.5, -1, 0], dtype=np.float32)
+    (message,) = encoded(
+        Record(Partition("t", 0), 7, b"k", b""), Prediction(embedding=vector), EmbeddingEncoding(encoding)
+    ).messages
+    value = followed(message)
+    assert base64.b64decode(value["embedding"]) == bytes.fromhex(content)
+    assert (value["dim"], value["encoding"]) == (3, encoding)
+
+
 @given(vector=VECTORS)
 def test_floats_are_written_with_the_digits_of_float32_and_no_more(vector: np.ndarray[Any, np.dtype[np.float32]]) -> None:
     """The shortest decimal that reads back as the same float32: half the bytes of float64's."""
