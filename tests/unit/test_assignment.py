@@ -1,0 +1,135 @@
+"""The assignment: partitions that come and go, in whatever order somebody tells us."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+from tests.fakes import FakeDelivery, FakeKafka, FakeSource
+from tests.makers import outcome
+from worker.assignment import Assignment
+from worker.session import Backoff, SessionEvents
+from worker.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+class World:
+    """An assignment over a Kafka in memory."""
+
+    def __init__(self, num_partitions: int = 2) -> None:
+        self.kafka = FakeKafka(num_partitions)
+        self.delivery = FakeDelivery(self.kafka, FakeSource(self.kafka))
+        self.tasks = asyncio.TaskGroup()
+        self.assignment = Assignment(
+            spawn=self.tasks.create_task,
+            delivery=self.delivery,
+            telemetry=Telemetry(),
+            events=SessionEvents(lambda *_: None, lambda *_: None, lambda *_: None, lambda it, _: it),
+            backoff=Backoff(first_s=0.0, max_s=0.0),
+            max_publish_records=10,
+            drain_timeout_s=0.2,
+        )
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run its tasks, and let everything go at the end."""
+        async with self.tasks:
+            yield
+            await self.assignment.release(self.assignment.partitions, is_draining=False)
+
+    async def ready(self) -> None:
+        """Wait until every session is open."""
+        while not self.assignment.is_ready:  # noqa: ASYNC110  a session's readiness has no event of its own
+            await asyncio.sleep(0)
+
+
+async def test_it_is_ready_once_every_session_is_open() -> None:
+    """Not before the group has spoken, and not before the sessions are open."""
+    world = World()
+    async with world.running():
+        assert not world.assignment.is_ready
+        world.assignment.assigned(world.kafka.partitions)
+        assert not world.assignment.is_ready
+        await world.ready()
+        assert world.assignment.with_room(10) == world.kafka.partitions
+
+
+async def test_a_partition_that_is_handed_back_takes_no_more_records_but_finishes_what_it_has() -> None:
+    """`session_of` forgets it at once, `owner_of` when it is drained."""
+    world = World(1)
+    home = world.kafka.partitions[0]
+    async with world.running():
+        world.assignment.assigned([home])
+        await world.ready()
+        session = world.assignment.session_of(home)
+        assert session is not None
+        record = world.kafka.produce(b"x")
+        session.track(record, 7)
+        assert world.assignment.weight == 7
+        leaving = asyncio.create_task(world.assignment.revoked([home]))
+        while world.assignment.session_of(home) is not None:  # noqa: ASYNC110  the task has no event for its first step
+            await asyncio.sleep(0)
+        assert world.assignment.with_room(100) == []
+        assert world.assignment.owner_of(home) is session
+        session.finish(outcome(record))
+        await leaving
+        assert world.assignment.owner_of(home) is None
+    assert world.kafka.committed == {home: 1}
+
+
+async def test_a_partition_that_is_full_has_no_room() -> None:
+    """Others have."""
+    world = World(2)
+    async with world.running():
+        world.assignment.assigned(world.kafka.partitions)
+        await world.ready()
+        session = world.assignment.session_of(world.kafka.partitions[0])
+        assert session is not None
+        session.track(world.kafka.produce(b"x"), 50)
+        assert world.assignment.with_room(49) == [world.kafka.partitions[1]]
+
+
+async def test_a_partition_that_is_given_twice_has_one_session() -> None:
+    """The second waits for the end of the first."""
+    world = World(1)
+    home = world.kafka.partitions[0]
+    async with world.running():
+        world.assignment.assigned([home])
+        await world.ready()
+        first = world.assignment.owner_of(home)
+        world.assignment.assigned([home])
+        await world.ready()
+        second = world.assignment.owner_of(home)
+        assert second is not first
+        assert first is not None
+        assert not first.is_ready
+    assert len(world.delivery.opened) == 2
+
+
+async def test_leaves_may_overlap() -> None:
+    """A partition is taken away while the worker stops: both return, and it is ended once."""
+    world = World(1)
+    home = world.kafka.partitions[0]
+    async with world.running():
+        world.assignment.assigned([home])
+        await world.ready()
+        session = world.assignment.owner_of(home)
+        assert session is not None
+        session.track(world.kafka.produce(b"never finished"), 1)
+        results = await asyncio.gather(
+            world.assignment.release({home}), world.assignment.release({home}), world.assignment.revoked([home])
+        )
+        assert results[:2] == [False, False]
+        assert world.assignment.partitions == set()
+
+
+async def test_what_is_not_ours_is_not_committed() -> None:
+    """Asking for it is no error."""
+    world = World(1)
+    async with world.running():
+        assert await world.assignment.commit(world.kafka.partitions)
+        await world.assignment.revoked(world.kafka.partitions)
+    assert world.kafka.committed == {}

@@ -1,0 +1,40 @@
+"""The nouns: what travels knows where it came from."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.makers import outcome, record, tokenized
+from worker.records import OUTPUT_OF_TASK, TASK_OF_OUTPUT, Batch, Message, Output, Task
+
+
+def test_the_offset_to_commit_is_the_one_after() -> None:
+    """For a record and for what became of it."""
+    assert record(41).next_offset == 42
+    assert outcome(record(41)).next_offset == 42
+
+
+def test_every_task_has_an_output_and_the_way_back() -> None:
+    """Only the dead letters are no task's output."""
+    assert set(OUTPUT_OF_TASK) == set(Task)
+    assert {output: TASK_OF_OUTPUT[output] for output in OUTPUT_OF_TASK.values()} == TASK_OF_OUTPUT
+    assert set(Output) - set(TASK_OF_OUTPUT) == {Output.DEAD_LETTERS}
+
+
+@given(st.lists(st.integers(1, 50), min_size=2, max_size=40))
+def test_halves_hold_what_the_batch_held(weights: list[int]) -> None:
+    """In order, and neither is empty."""
+    batch = Batch(tuple(tokenized(n, weight) for n, weight in enumerate(weights)))
+    left, right = batch.halves()
+    assert left.items + right.items == batch.items
+    assert left.items
+    assert right.items
+    assert left.num_tokens + right.num_tokens == sum(weights)
+
+
+def test_sizes_count_bytes() -> None:
+    """Of key, value and, in a message, of headers."""
+    assert record(1, "é".encode()).size_bytes == len(b"key-1") + 2
+    assert Message(Output.LABELS, b"kk", b"vvv", (("é", b"12"),)).size_bytes == 2 + 3 + 2 + 2
+    assert Message(Output.LABELS, None, None).size_bytes == 0
