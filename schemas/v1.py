@@ -146,7 +146,7 @@ class DeadLetter(_Result):
     error: str = Field(description="The class of the error.")
     message: str = Field(description="What went wrong.")
     task: TaskName | None = Field(description="The task that failed; null where the whole record did.")
-    attempts: int = Field(ge=1, description="How often the record was tried.")
+    attempts: int = Field(ge=1, description="How often the record was tried; 1 as long as nobody replays it.")
     model: str = Field(description="The model, name@revision.")
     key: Base64 | None = Field(description="The record's key.")
     headers: list[DeadLetterHeader] = Field(description="The record's headers, the first of them where they are too many.")

@@ -35,6 +35,7 @@ __all__ = [
     "embedding_vector",
     "encode",
     "encode_tombstone",
+    "max_dead_letter_bytes",
 ]
 
 # Our own headers; what comes in under this prefix is replaced, so that an output can be an input again.
@@ -93,6 +94,14 @@ def encode_tombstone(tombstone: Tombstone, *, tasks: frozenset[Task]) -> Outcome
 def dead_letter_outcome(source: Record | UnreadableRange, failure: Failure, *, model_name: str, limits: Limits) -> Outcome:
     """Return a dead letter as all that becomes of a record."""
     return Outcome(source, (_dead_letter(source, failure, model_name=model_name, limits=limits),), (failure,))
+
+
+def max_dead_letter_bytes(limits: Limits) -> int:
+    """Return the size that no dead letter exceeds: a topic that takes less could hold up a partition for ever.
+
+    Base64 takes 4/3 of the payload; the key and the headers come as they are too; a control character in a name takes six.
+    """
+    return (4 * limits.max_dead_letter_payload_bytes + 7 * _MAX_DEAD_LETTER_KEY_BYTES + 22 * limits.max_headers_bytes) // 3 + 16_384
 
 
 def embedding_vector(value: Mapping[str, Any]) -> NDArray[np.float32]:
@@ -172,8 +181,7 @@ def _headers_of(record: Record, model_name: str | None) -> Headers:
 def _dead_letter(source: Record | UnreadableRange, failure: Failure, *, model_name: str, limits: Limits) -> Message:
     """Return a letter about a record, bounded whatever the record is.
 
-    Its size is at most 4/3 of the limit of the payload, 7/3 of that of the key, 22/3 of that of the headers (a control character
-    in a name takes six) and 16 kB: with the default limits half a megabyte.
+    Its size is at most `max_dead_letter_bytes`.
     """
     # Of an unreadable range nothing is known but where it lies.
     record = source if isinstance(source, Record) else Record(source.partition, source.offset, None, None)

@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from worker import codec
-from worker.errors import DeadLetter, RecordRefused
-from worker.records import TASK_OF_OUTPUT, Failure, Outcome, Stage
+from worker.errors import BadSettings, DeadLetter, RecordRefused
+from worker.records import TASK_OF_OUTPUT, Failure, Outcome, Output, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from worker.records import Output, Prediction, Record, Task, TokenizedItem, Tombstone, UnreadableRange
+    from worker.records import Prediction, Record, Task, TokenizedItem, Tombstone, UnreadableRange
 
 
 def failure_of(error: Exception, stage: Stage) -> Failure:
@@ -39,6 +39,15 @@ class Fates:
         self._limits = limits
         self._encoding = encoding
         self._max_message_bytes = max_message_bytes
+
+    def check_dead_letters_fit(self) -> None:
+        """Raise `BadSettings` where a dead letter might be refused: nothing may pass it, so it would hold up its partition."""
+        needed_bytes, taken_bytes = codec.max_dead_letter_bytes(self._limits), self._max_message_bytes(Output.DEAD_LETTERS)
+        if needed_bytes > taken_bytes:
+            raise BadSettings(
+                f"a dead letter may have {needed_bytes} bytes, and its topic takes {taken_bytes}: "
+                "lower GIST_MAX_DEAD_LETTER_PAYLOAD_BYTES, or raise the topic's max.message.bytes"
+            )
 
     def predicted(self, tokenized: TokenizedItem, prediction: Prediction) -> Outcome:
         """Return the results of a record; a result that cannot be written gives it up."""

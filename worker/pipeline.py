@@ -96,6 +96,7 @@ class Pipeline:
         is_drained = True
         try:
             await self._delivery.start()
+            self._fates.check_dead_letters_fit()
             async with self._tasks:
                 await self._source.start(self._assignment)
                 steps = [self._consume(), self._tokenize(), self._infer(), self._commit(), self._observe()]

@@ -44,7 +44,7 @@ def ours(directory: Path, sequences: list[list[int]], dtype: torch.dtype = torch
     model = encoder(directory)
     states = model(PackedTensors.of(packed, device=CPU, dtype=dtype), range(model.config.num_hidden_layers + 1))
     stacked = torch.stack(list(states.values()))
-    return list(stacked.split(packed.lengths.tolist(), dim=1))
+    return list(torch.split(stacked, packed.lengths.tolist(), dim=1))
 
 
 @torch.inference_mode()

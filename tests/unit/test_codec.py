@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
@@ -32,9 +32,12 @@ from worker.records import (
     UnreadableRange,
 )
 
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
 LIMITS = Limits()
 WHERE = Partition("texts", 3)
-MODELS = {
+MODELS: dict[Output, type[BaseModel]] = {
     Output.EMBEDDINGS: schemas.Embedding,
     Output.LABELS: schemas.Labels,
     Output.ENTITIES: schemas.Entities,

@@ -36,7 +36,7 @@ def item(value: bytes, *, headers: Headers = (), tasks: frozenset[Task] = ALL) -
 def test_a_json_request_is_read() -> None:
     """Text, id and tasks come through; fields that we do not know do not matter."""
     found = item(b'{"text": "hello", "id": "a-1", "tasks": ["ner", "embed"], "score": 1}')
-    assert (found.text, found.id, found.tasks) == ("hello", "a-1", {Task.NER, Task.EMBED})
+    assert (found.text, found.id, found.tasks) == ("hello", "a-1", frozenset({Task.NER, Task.EMBED}))
 
 
 def test_without_an_id_the_place_is_the_id() -> None:

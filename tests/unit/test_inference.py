@@ -98,10 +98,10 @@ async def test_a_head_that_always_fails_stops_the_worker_too() -> None:
         await it.predict(batch(model, ["headless"] * 4))
 
 
-async def test_a_model_with_too_few_answers_is_not_believed() -> None:
+async def test_a_model_with_too_few_answers_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody could say which answer belongs to which text."""
     model = FakeModel()
-    model.infer = lambda _items: []  # type: ignore[method-assign]
+    monkeypatch.setattr(model, "infer", lambda _items: [])
     with inference(model) as it:
         prediction = (await it.predict(batch(model, ["a"])))[0]
     assert prediction.failures[0].message == "the model gave 0 answers to 1 items"

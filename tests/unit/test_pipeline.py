@@ -14,7 +14,7 @@ from prometheus_client import generate_latest
 
 from tests.fakes import FakeDelivery, FakeKafka, FakeModel, FakeSource, fail_times, refuse
 from worker.codec import EmbeddingEncoding, Limits
-from worker.errors import ConsumerBroken, DrainIncomplete, PublishFailed, TooManyFailures
+from worker.errors import BadSettings, ConsumerBroken, DrainIncomplete, PublishFailed, TooManyFailures
 from worker.options import Options
 from worker.pipeline import Pipeline
 from worker.records import Output, Partition, Task, UnreadableRange
@@ -219,6 +219,15 @@ async def test_a_message_over_the_limit_is_never_sent() -> None:
         await world.committed()
     assert world.dead_letters() == [(0, "publish", "RecordRefused")]
     assert world.kafka.offsets(Output.EMBEDDINGS) == []
+
+
+async def test_a_dead_letter_topic_that_is_too_small_stops_the_start() -> None:
+    """Its largest dead letter would hold up the partition for ever; the message says what to change."""
+    world = World()
+    world.delivery.limits[Output.DEAD_LETTERS] = 100_000
+    with pytest.raises(BadSettings, match="GIST_MAX_DEAD_LETTER_PAYLOAD_BYTES"):
+        await world.pipeline.run()
+    assert world.source.num_starts == 0
 
 
 async def test_nothing_passes_a_dead_letter_that_cannot_be_written() -> None:

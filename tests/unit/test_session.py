@@ -113,8 +113,8 @@ async def test_what_nobody_can_mend_ends_the_session_for_good() -> None:
     """A `Stop` out of the delivery is not tried again: it ends the worker."""
     world = World()
 
-    async def never(_partition: Partition) -> int:
-        raise BadSettings("no offset")
+    async def never(partition: Partition) -> int:
+        raise BadSettings(f"no offset for {partition}")
 
     world.delivery.open = never  # type: ignore[method-assign]
     with pytest.raises(BadSettings, match="no offset"):
@@ -125,7 +125,6 @@ async def test_outside_of_a_session_nothing_is_taken() -> None:
     """Before it is open, and after it ended, records are not tracked and nothing waits."""
     world = World()
     record = world.kafka.produce(b"x")
-    assert not world.session.is_ready
     assert not world.session.track(record, 1)
     assert not world.session.is_waiting_for(record)
     world.session.weigh(record, 5)
@@ -133,7 +132,7 @@ async def test_outside_of_a_session_nothing_is_taken() -> None:
     await world.session.drained()
     async with world.running():
         assert world.session.is_ready
-    assert not world.session.is_ready
+    assert not world.session.track(record, 1)
 
 
 async def test_a_session_that_cannot_open_tries_again() -> None:
