@@ -31,7 +31,7 @@ test: .venv/made ## run the tests, on a real Kafka
 	@$(TEST_ENV) $(BIN)/python -m pytest $(ARGS)
 
 test-docker: .venv/made ## run the Kafka tests against a container too, where this machine can run Docker
-	@PYTHON=$(CURDIR)/$(BIN)/python deploy/docker/check
+	@PYTHON=$(CURDIR)/$(BIN)/python deploy/docker/check $(ARGS)
 
 check: .venv/made ## lint, types, the rules of imports, and that generated files are current
 	@$(BIN)/ruff check

@@ -5,17 +5,20 @@ from __future__ import annotations
 import io
 import os
 import tarfile
+import time
 from pathlib import Path
 from typing import Self
 
 import docker
 from docker.errors import DockerException, ImageNotFound
 from testcontainers.core.container import DockerContainer
-from testcontainers.core.wait_strategies import LogMessageWaitStrategy
+
+from worker.broker.embedded import answers
 
 IMAGE = os.environ.get("KAFKA_IMAGE", "apache/kafka:4.3.1")
 _SCRIPT = "/tmp/start.sh"  # noqa: S108  inside the container
 _PORT = 9092
+_START_TIMEOUT_S = 60.0
 _SOCKET = Path("/var/run/docker.sock")
 
 
@@ -47,7 +50,7 @@ class ApacheKafka(DockerContainer):  # type: ignore[misc]  # testcontainers ship
         return f"{self.get_container_host_ip()}:{self.get_exposed_port(_PORT)}"
 
     def start(self) -> Self:
-        """Start it and return once it says that it serves."""
+        """Start it and return once it answers."""
         super().start()
         listeners = f"PLAINTEXT://{self.bootstrap_servers},BROKER://localhost:9093"
         script = f"export KAFKA_ADVERTISED_LISTENERS={listeners}\nexec /etc/kafka/docker/run\n".encode()
@@ -57,7 +60,12 @@ class ApacheKafka(DockerContainer):  # type: ignore[misc]  # testcontainers ship
             info.size, info.mode = len(script), 0o644
             archive.addfile(info, io.BytesIO(script))
         self.get_wrapped_container().put_archive(os.path.dirname(_SCRIPT), content.getvalue())  # noqa: PTH120  the same
-        LogMessageWaitStrategy("Kafka Server started").with_startup_timeout(60).wait_until_ready(self)
+        host, port = self.get_container_host_ip(), int(self.get_exposed_port(_PORT))
+        deadline_s = time.monotonic() + _START_TIMEOUT_S
+        while not answers(host, port):
+            if time.monotonic() > deadline_s:
+                raise TimeoutError(f"the container did not answer: {self.get_logs()[0][-2000:].decode(errors='replace')}")
+            time.sleep(0.1)
         return self
 
 

