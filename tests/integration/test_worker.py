@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from tests.integration.raw import configure
 from tests.integration.workers import RESULTS, Watcher, WorkerProcess, create, first_seen, produce
-from worker.broker import topics as admin
 from worker.broker.clients import producing
 from worker.broker.connection import Connection
 from worker.codec import embedding_vector
@@ -145,7 +145,7 @@ async def test_a_broker_that_restarts_under_load_costs_nothing_but_time(own_kafk
 async def test_a_topic_that_takes_only_small_messages_gets_a_dead_letter(connection: Connection, topic: str) -> None:
     """Vectors that do not fit become dead letters; labels and entities of the same records are published, and the line goes on."""
     await create(connection, topic, num_partitions=1)
-    await admin.configure(connection, f"{topic}.embeddings", {"max.message.bytes": "2000"})
+    await configure(connection, f"{topic}.embeddings", {"max.message.bytes": "2000"})
     await produce(connection, topic, TEXTS, num_partitions=1)
     async with Watcher(connection, topic, num_expected=len(TEXTS)) as watcher:
         with WorkerProcess(connection.bootstrap_servers, topic):

@@ -67,15 +67,6 @@ async def partitions_of(connection: Connection, names: Sequence[str]) -> dict[st
         return await _partitions(admin, names)
 
 
-async def configure(connection: Connection, name: str, entries: Mapping[str, str]) -> None:
-    """Set the configuration of a topic. Raises `TopicsMissing` where the broker refuses, and `BrokerUnavailable`."""
-    async with _admin(connection) as admin:
-        for answer in await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, configs=dict(entries))]):
-            for code, message, *_ in answer.resources:
-                if code:
-                    raise TopicsMissing(f"the topic {name} cannot be configured: {message or for_code(code).__name__}")
-
-
 @contextlib.asynccontextmanager
 async def _admin(connection: Connection) -> AsyncIterator[AIOKafkaAdminClient]:
     options = connection.options()

@@ -1,0 +1,80 @@
+"""What no well-behaved client does to a topic: broken bytes, deleted records, odd limits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
+from aiokafka.record.util import calc_crc32c
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from worker.broker.connection import Connection
+    from worker.records import Partition
+
+_HEADER_KEY = "to-be-broken"
+# Where a batch has its checksum, and where what it covers begins.
+_CRC_AT, _CRC_FROM = 17, 21
+
+
+async def produce_poisoned(connection: Connection, partition: Partition, values: Sequence[bytes], *, poisoned: int) -> None:
+    """Append one batch of which one record has a header key that is not UTF-8."""
+    builder = _DefaultRecordBatchBuilderPy(
+        magic=2, compression_type=0, is_transactional=0, producer_id=-1, producer_epoch=-1, base_sequence=-1, batch_size=100_000
+    )
+    for number, value in enumerate(values):
+        builder.append(number, 1_700_000_000_000, None, value, [(_HEADER_KEY, b"")] if number == poisoned else [])
+    batch = bytearray(builder.build())
+    at = batch.index(_HEADER_KEY.encode())
+    batch[at : at + 2] = b"\xff\xfe"
+    batch[_CRC_AT:_CRC_FROM] = calc_crc32c(bytes(batch[_CRC_FROM:])).to_bytes(4)
+    async with AIOKafkaProducer(bootstrap_servers=connection.bootstrap_servers) as producer:
+        await producer.partitions_for(partition.topic)
+        leader = producer.client.cluster.leader_for_partition(TopicPartition(partition.topic, partition.index))
+        topics = [(partition.topic, [(partition.index, bytes(batch))])]
+        answer = await producer.client.send(
+            leader, ProduceRequest(required_acks=-1, timeout=10_000, topics=topics, transactional_id=None)
+        )
+        error_code = answer.topics[0][1][0][1]
+        assert error_code == 0, error_code
+
+
+def flip_last_byte(segment: Path, content: bytes) -> None:
+    """Damage the one place on a broker's disk where some bytes stand."""
+    log = bytearray(segment.read_bytes())
+    assert log.count(content) == 1
+    log[log.index(content) + len(content) - 1] ^= 0xFF
+    segment.write_bytes(log)
+
+
+async def delete_before(connection: Connection, partition: Partition, offset: int) -> None:
+    """Do what retention does."""
+    async with _Admin(connection) as admin:
+        where = TopicPartition(partition.topic, partition.index)
+        await admin.delete_records({where: RecordsToDelete(before_offset=offset)})
+
+
+async def configure(connection: Connection, topic: str, entries: Mapping[str, str]) -> None:
+    """Set the configuration of a topic."""
+    async with _Admin(connection) as admin:
+        resource = ConfigResource(ConfigResourceType.TOPIC, topic, configs=dict(entries))
+        for answer in await admin.alter_configs([resource]):
+            assert all(not code for code, *_ in answer.resources)
+
+
+class _Admin:
+    def __init__(self, connection: Connection) -> None:
+        self._client = AIOKafkaAdminClient(bootstrap_servers=connection.bootstrap_servers)
+
+    async def __aenter__(self) -> AIOKafkaAdminClient:
+        await self._client.start()
+        return self._client
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.close()

@@ -1,0 +1,257 @@
+"""The consumer on a real Kafka: no record lost to backpressure, to a poisoned batch, to a dead task or to retention."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from tests.integration.raw import delete_before, flip_last_byte, produce_poisoned
+from worker.broker.clients import producing
+from worker.broker.connection import Connection
+from worker.broker.consumer import Consumer
+from worker.broker.embedded import EmbeddedKafka
+from worker.broker.topics import create_missing
+from worker.errors import BadSettings, BrokerUnavailable, ConsumerBroken, PublishFailed
+from worker.records import Partition, Record, UnreadableRange
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection, Sequence
+    from pathlib import Path
+
+pytestmark = pytest.mark.kafka
+
+
+class Group:
+    """Listens as the pipeline does, and notes what it is told."""
+
+    def __init__(self) -> None:
+        self.assigned_now: set[Partition] = set()
+        self.revocations: list[set[Partition]] = []
+        self.events: list[tuple[str, dict[str, object]]] = []
+
+    def assigned(self, partitions: Collection[Partition]) -> None:
+        """Note them."""
+        self.assigned_now = set(partitions)
+
+    async def revoked(self, partitions: Collection[Partition]) -> None:
+        """Note them."""
+        self.revocations.append(set(partitions))
+
+    def on_event(self, event: str, **fields: object) -> None:
+        """Note it."""
+        self.events.append((event, fields))
+
+
+@contextlib.asynccontextmanager
+async def joined(
+    connection: Connection, topic: str, *, num_partitions: int, rewind: bool = True, **options: Any
+) -> AsyncIterator[tuple[Consumer, Group]]:
+    """Create a topic, join a group on it, and open every partition."""
+    await create_missing(connection, {topic: num_partitions})
+    group = Group()
+    consumer = Consumer(
+        connection,
+        topics=[topic],
+        group_id=f"group-{topic}",
+        on_event=group.on_event,
+        session_timeout_ms=6000,
+        heartbeat_interval_ms=500,
+        **options,
+    )
+    await consumer.start(group)
+    try:
+        while len(group.assigned_now) < num_partitions:
+            await consumer.poll([], max_records=1)
+        if rewind:
+            for partition in sorted(group.assigned_now):
+                await consumer.rewind(partition)
+        yield consumer, group
+    finally:
+        await consumer.stop()
+
+
+async def send(connection: Connection, topic: str, *, partition: int, values: Sequence[bytes]) -> None:
+    """Append values to a partition."""
+    async with producing(connection) as producer:
+        for value in values:
+            await producer.send(topic, value, partition=partition)
+
+
+async def receive(
+    consumer: Consumer, partitions: Collection[Partition], count: int, *, max_records: int = 100
+) -> list[Record | UnreadableRange]:
+    """Poll until so much has come; the test's own time limit bounds it."""
+    received: list[Record | UnreadableRange] = []
+    while len(received) < count:
+        received += await consumer.poll(partitions, max_records=max_records)
+    return received
+
+
+def numbers(received: Sequence[Record | UnreadableRange], partition: int) -> list[int]:
+    """Return the offsets of a partition's records."""
+    return [it.offset for it in received if it.partition.index == partition]
+
+
+async def test_a_partition_that_is_left_out_loses_nothing(connection: Connection, topic: str) -> None:
+    """Backpressure is leaving it out: its records come later, in order, and its neighbour's meanwhile."""
+    async with joined(connection, topic, num_partitions=2) as (consumer, _):
+        one, two = Partition(topic, 0), Partition(topic, 1)
+        for partition in (0, 1):
+            await send(connection, topic, partition=partition, values=[b"%d" % n for n in range(50)])
+        first = await receive(consumer, [one], 50, max_records=7)
+        assert numbers(first, 0) == list(range(50))
+        assert numbers(first, 1) == []
+        while consumer.lag() != {one: 0, two: 50}:
+            assert await consumer.poll([one], max_records=1) == []
+        assert numbers(await receive(consumer, [one, two], 50), 1) == list(range(50))
+
+
+async def test_nothing_comes_of_a_partition_that_is_not_open(connection: Connection, topic: str) -> None:
+    """Between assignment and `rewind`, and after `close`, its records wait."""
+    async with joined(connection, topic, num_partitions=1, rewind=False) as (consumer, _):
+        home = Partition(topic, 0)
+        await send(connection, topic, partition=0, values=[b"a", b"b"])
+        for _ in range(3):
+            assert await consumer.poll([home], max_records=10) == []
+        assert await consumer.rewind(home) == 0
+        assert numbers(await receive(consumer, [home], 2), 0) == [0, 1]
+        consumer.close(home)
+        await send(connection, topic, partition=0, values=[b"c"])
+        for _ in range(3):
+            assert await consumer.poll([home], max_records=10) == []
+        await consumer.commit({home: 1})
+        assert await consumer.rewind(home) == 1
+        assert numbers(await receive(consumer, [home], 2), 0) == [1, 2]
+
+
+async def test_a_header_key_that_is_not_utf8_costs_its_own_batch_and_nobody_else(connection: Connection, topic: str) -> None:
+    """What stands before it is read, the range is named, and both partitions go on in order."""
+    async with joined(connection, topic, num_partitions=2) as (consumer, group):
+        one, two = Partition(topic, 0), Partition(topic, 1)
+        await send(connection, topic, partition=0, values=[b"before"])
+        await produce_poisoned(connection, Partition(topic, 0), [b"good", b"poison", b"unread", b"unread too"], poisoned=1)
+        await send(connection, topic, partition=0, values=[b"after", b"after too"])
+        await send(connection, topic, partition=1, values=[b"%d" % n for n in range(20)])
+        received = await receive(consumer, [one, two], 25)
+        assert numbers(received, 1) == list(range(20))
+        holes = [it for it in received if isinstance(it, UnreadableRange)]
+        assert [(it.partition, it.offset, it.next_offset, it.error) for it in holes] == [(one, 2, 5, "UnicodeDecodeError")]
+        assert numbers(received, 0) == [0, 1, 2, 5, 6]
+        assert "unreadable_range" in [event for event, _ in group.events]
+
+
+async def test_a_batch_that_rotted_on_the_brokers_disk_is_named_as_a_range(topic: str, tmp_path: Path) -> None:
+    """A checksum that does not fit is tried again and then given up; the batches around it are read."""
+    broker = EmbeddedKafka(directory=tmp_path / "kafka").start()
+    try:
+        way = Connection(bootstrap_servers=broker.bootstrap_servers)
+        await create_missing(way, {topic: 1})
+        for values in ([b"before"], [b"a", b"b", b"rotten"], [b"after"]):
+            await send(way, topic, partition=0, values=values)
+        await asyncio.to_thread(broker.stop)
+        flip_last_byte(tmp_path / "kafka" / "logs" / f"{topic}-0" / f"{0:020}.log", b"rotten")
+        await asyncio.to_thread(broker.start)
+        async with joined(way, topic, num_partitions=1) as (consumer, _):
+            received = await receive(consumer, [Partition(topic, 0)], 3)
+    finally:
+        await asyncio.to_thread(broker.stop)
+    assert [(it.offset, it.next_offset) for it in received] == [(0, 1), (1, 4), (4, 5)]
+    assert isinstance(received[1], UnreadableRange)
+    assert received[1].error == "CorruptRecordException"
+
+
+async def test_a_fetch_task_that_died_is_noticed(connection: Connection, topic: str) -> None:
+    """The next poll says so; a new start reads on from the committed offset."""
+    async with joined(connection, topic, num_partitions=1) as (consumer, group):
+        home = Partition(topic, 0)
+        assert consumer._client is not None
+        task = consumer._client._fetcher._fetch_task
+        task.cancel()
+        await asyncio.wait([task])
+        with pytest.raises(ConsumerBroken, match="fetch task"):
+            await consumer.poll([home], max_records=1)
+        await consumer.stop()
+        group.assigned_now = set()
+        await consumer.start(group)
+        while not group.assigned_now:
+            await consumer.poll([], max_records=1)
+        await consumer.rewind(home)
+        await send(connection, topic, partition=0, values=[b"x"])
+        assert numbers(await receive(consumer, [home], 1), 0) == [0]
+
+
+async def test_a_committed_offset_that_the_log_no_longer_holds_is_loud(connection: Connection, topic: str) -> None:
+    """Retention was faster: reading begins at the first record that is left, and somebody is told."""
+    async with joined(connection, topic, num_partitions=1) as (consumer, group):
+        home = Partition(topic, 0)
+        await send(connection, topic, partition=0, values=[b"%d" % n for n in range(10)])
+        await consumer.commit({home: 2})
+        await delete_before(connection, home, 6)
+        assert await consumer.rewind(home) == 6
+        assert [event for event, _ in group.events] == ["committed_offset_out_of_range"]
+        assert numbers(await receive(consumer, [home], 4), 0) == [6, 7, 8, 9]
+
+
+async def test_a_position_that_falls_out_of_the_log_breaks_the_consumer(connection: Connection, topic: str) -> None:
+    """It must not jump silently: whoever polls is told, and a rewind finds the way."""
+    async with joined(connection, topic, num_partitions=1) as (consumer, _):
+        home = Partition(topic, 0)
+        await send(connection, topic, partition=0, values=[b"%d" % n for n in range(10)])
+        await delete_before(connection, home, 8)
+        assert consumer._fetcher is not None
+        consumer._fetcher.open(home, 3)
+        with pytest.raises(ConsumerBroken, match="no longer holds"):
+            await receive(consumer, [home], 1)
+
+
+async def test_where_to_start_without_a_committed_offset_is_a_setting(connection: Connection, topic: str) -> None:
+    """At the first record, behind the last, or nowhere."""
+    await create_missing(connection, {topic: 1})
+    await send(connection, topic, partition=0, values=[b"a", b"b"])
+    home = Partition(topic, 0)
+    async with joined(connection, topic, num_partitions=1, rewind=False, start_at="latest") as (consumer, _):
+        assert await consumer.rewind(home) == 2
+    async with joined(connection, topic, num_partitions=1, rewind=False, start_at="none") as (consumer, _):
+        with pytest.raises(BadSettings, match="no usable committed offset"):
+            await consumer.rewind(home)
+
+
+async def test_only_what_is_ours_is_committed(connection: Connection, topic: str) -> None:
+    """A partition of another topic, or one that is gone, is left out silently; ours is committed."""
+    async with joined(connection, topic, num_partitions=1) as (consumer, _):
+        await send(connection, topic, partition=0, values=[b"a"])
+        await consumer.commit({Partition("somebody-elses", 0): 5, Partition(topic, 0): 1})
+        await consumer.commit({Partition("somebody-elses", 0): 6})
+    probe = AIOKafkaConsumer(bootstrap_servers=connection.bootstrap_servers, group_id=f"group-{topic}", enable_auto_commit=False)
+    await probe.start()
+    assert await probe.committed(TopicPartition(topic, 0)) == 1
+    await probe.stop()
+
+
+async def test_a_consumer_that_is_not_started_says_so(connection: Connection, topic: str) -> None:
+    """Nothing pretends to work; stopping it is no error."""
+    consumer = Consumer(connection, topics=[topic], group_id="g", on_event=Group().on_event)
+    with pytest.raises(ConsumerBroken, match="not started"):
+        await consumer.poll([], max_records=1)
+    assert consumer.lag() == {}
+    await consumer.stop()
+
+
+async def test_a_broker_that_is_not_there_stops_the_start(topic: str) -> None:
+    """With one line that names the address."""
+    consumer = Consumer(Connection(bootstrap_servers="127.0.0.1:1"), topics=[topic], group_id="g", on_event=Group().on_event)
+    with pytest.raises(BrokerUnavailable, match=r"127\.0\.0\.1:1"):
+        await consumer.start(Group())
+
+
+async def test_a_committed_offset_that_cannot_be_read_is_doubt(own_kafka: EmbeddedKafka, topic: str) -> None:
+    """The session is tried again later, not begun at a guess."""
+    way = Connection(bootstrap_servers=own_kafka.bootstrap_servers, request_timeout_ms=2000)
+    async with joined(way, topic, num_partitions=1, rewind=False, step_timeout_s=1.0) as (consumer, _):
+        await asyncio.to_thread(own_kafka.kill)
+        with pytest.raises(PublishFailed, match="cannot be read"):
+            await consumer.rewind(Partition(topic, 0))

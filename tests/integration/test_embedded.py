@@ -1,0 +1,79 @@
+"""The embedded Kafka: real, verified, and gone when whoever started it is gone."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from worker.broker import embedded
+from worker.broker.connection import Connection
+from worker.broker.embedded import EmbeddedKafka, answers
+from worker.broker.topics import create_missing, partitions_of
+from worker.errors import BrokerUnavailable
+
+pytestmark = pytest.mark.kafka
+
+
+async def test_a_crash_keeps_the_data_and_a_stop_removes_them(own_kafka: EmbeddedKafka) -> None:
+    """What was created before a kill is there after the next start, at the same address."""
+    connection = Connection(bootstrap_servers=own_kafka.bootstrap_servers)
+    await create_missing(connection, {"kept": 3})
+    own_kafka.kill()
+    assert not answers("127.0.0.1", own_kafka.port)
+    own_kafka.start()
+    assert await partitions_of(connection, ["kept", "never"]) == {"kept": 3}
+    directory = own_kafka._directory
+    own_kafka.stop()
+    assert not directory.exists()
+    with pytest.raises(BrokerUnavailable, match="not running"):
+        _ = own_kafka.pid
+
+
+def test_it_ends_with_its_parent_even_when_that_is_killed() -> None:
+    """A process that starts a broker and is killed with SIGKILL leaves none behind."""
+    program = (
+        "import sys, time\n"
+        "from worker.broker.embedded import EmbeddedKafka\n"
+        "kafka = EmbeddedKafka().start()\n"
+        "print(kafka.pid, kafka._directory, flush=True)\n"
+        "time.sleep(300)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pid, directory = parent.stdout.readline().split()
+        assert _is_running(int(pid))
+        parent.kill()
+    subprocess.run(["tail", f"--pid={pid}", "-f", "/dev/null"], check=True, timeout=30)  # noqa: S607
+    assert not _is_running(int(pid))
+    subprocess.run(["rm", "-r", directory], check=True)  # noqa: S607
+
+
+def test_a_jar_that_is_not_the_locked_one_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its sha256 is compared before anything runs."""
+    locked = json.loads(embedded._LOCK.read_text())
+    forged = tmp_path / "embedded.lock"
+    forged.write_text(json.dumps(locked | {next(iter(locked)): "0" * 64}))
+    monkeypatch.setattr(embedded, "_LOCK", forged)
+    with pytest.raises(BrokerUnavailable, match=r"is not the file of embedded\.lock"):
+        embedded.runtime()
+
+
+def test_a_broker_that_cannot_start_says_why(tmp_path: Path) -> None:
+    """Its last words are in the error, and nothing is left running."""
+    kafka = EmbeddedKafka(directory=tmp_path / "data", properties="listeners=NONSENSE\n")
+    with pytest.raises(BrokerUnavailable, match=r"could not make its data directory|did not start"):
+        kafka.start()
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    # A child that nobody has waited for still has a number.
+    return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
