@@ -1,4 +1,4 @@
-"""A real Kafka for every test here: the one at KAFKA_BOOTSTRAP_SERVERS, else one in Docker, else the embedded one."""
+"""For every test: no time limits on examples, and a real Kafka for those that ask for one: the one at KAFKA_BOOTSTRAP_SERVERS, else one in Docker, else the embedded one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.integration import docker_kafka
 from worker.broker.connection import Connection
@@ -14,6 +15,11 @@ from worker.broker.embedded import EmbeddedKafka
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("no-clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("no-clock")
 
 
 @pytest.fixture(scope="session")

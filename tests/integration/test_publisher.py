@@ -1,0 +1,121 @@
+"""Publishing at least once on a real Kafka: refusals, doubt, and what one partition's failure means for the others."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.integration.raw import configure
+from tests.integration.reading import read_all
+from worker.broker.connection import Connection
+from worker.broker.consumer import Consumer
+from worker.broker.publisher import AtLeastOnce
+from worker.broker.topics import create_missing
+from worker.errors import PublishFailed, RecordRefused, TopicsMissing
+from worker.records import Message, Outcome, Output, Partition, Record
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from worker.broker.embedded import EmbeddedKafka
+
+pytestmark = pytest.mark.kafka
+
+
+@contextlib.asynccontextmanager
+async def delivering(connection: Connection, topic: str, *, num_partitions: int = 2, **options: Any) -> AsyncIterator[AtLeastOnce]:
+    """Give a delivery to one output topic and the dead letters; its consumer is in no group."""
+    topics = {Output.EMBEDDINGS: f"{topic}.embeddings", Output.DEAD_LETTERS: f"{topic}.dlq"}
+    await create_missing(connection, dict.fromkeys(topics.values(), num_partitions))
+    consumer = Consumer(connection, topics=[topic], group_id="nobody", on_event=lambda event, **fields: None)  # noqa: ARG005
+    delivery = AtLeastOnce(consumer, connection, topics=topics, **options)
+    await delivery.start()
+    try:
+        yield delivery
+    finally:
+        await delivery.stop()
+
+
+def outcome(partition: Partition, offset: int, value: bytes = b"v") -> Outcome:
+    """Return an outcome with one message."""
+    return Outcome(Record(partition, offset, b"k", b""), (Message(Output.EMBEDDINGS, b"%d" % offset, value, (("h", b"1"),)),))
+
+
+async def test_messages_keep_their_partition_key_headers_and_order(connection: Connection, topic: str) -> None:
+    """The output partition has the input partition's number; a number beyond its end wraps around."""
+    async with delivering(connection, topic, num_partitions=2) as delivery:
+        for index in range(3):
+            home = Partition(topic, index)
+            await delivery.publish(home, [outcome(home, offset) for offset in range(index * 10, index * 10 + 5)])
+        even, odd = [await read_all(connection, f"{topic}.embeddings", partition=it) for it in (0, 1)]
+    assert [record.key for record in even] == [b"%d" % n for n in (*range(5), *range(20, 25))]
+    assert [record.key for record in odd] == [b"%d" % n for n in range(10, 15)]
+    assert even[0].headers == (("h", b"1"),)
+
+
+async def test_a_message_that_only_the_broker_refuses_is_found_and_the_line_goes_on(connection: Connection, topic: str) -> None:
+    """The limit of the topic was lowered after we read it: the guilty record is named, and the producer works on."""
+    home = Partition(topic, 0)
+    async with delivering(connection, topic, compression=None) as delivery:
+        await configure(connection, f"{topic}.embeddings", {"max.message.bytes": "3000"})
+        with pytest.raises(RecordRefused) as caught:
+            await delivery.publish(home, [outcome(home, 0), outcome(home, 1, b"x" * 10_000), outcome(home, 2)])
+        assert (caught.value.offset, caught.value.output) == (1, Output.EMBEDDINGS)
+        await delivery.publish(home, [outcome(home, 0), outcome(home, 2)])
+        keys = [record.key for record in await read_all(connection, f"{topic}.embeddings")]
+    assert keys[-2:] == [b"0", b"2"]
+    assert b"1" not in keys
+
+
+async def test_a_message_over_our_own_limit_is_refused_before_it_is_sent(connection: Connection, topic: str) -> None:
+    """The producer is not the worse for it."""
+    home = Partition(topic, 0)
+    async with delivering(connection, topic) as delivery:
+        with pytest.raises(RecordRefused):
+            await delivery.publish(home, [outcome(home, 0, b"x" * 2_000_000)])
+        await delivery.publish(home, [outcome(home, 1)])
+        assert [record.key for record in await read_all(connection, f"{topic}.embeddings")] == [b"1"]
+
+
+async def test_no_answer_is_doubt_for_everybody_and_a_new_producer_goes_on(own_kafka: EmbeddedKafka, topic: str) -> None:
+    """While the broker is away, every publication in work fails within its limit; when it is back, the next succeeds."""
+    connection = Connection(bootstrap_servers=own_kafka.bootstrap_servers, request_timeout_ms=3000)
+    one, two = Partition(topic, 0), Partition(topic, 1)
+    async with delivering(connection, topic, step_timeout_s=4.0) as delivery:
+        await delivery.publish(one, [outcome(one, 0)])
+        await asyncio.to_thread(own_kafka.kill)
+        results = await asyncio.gather(
+            delivery.publish(one, [outcome(one, 1)]), delivery.publish(two, [outcome(two, 0)]), return_exceptions=True
+        )
+        assert [type(it) for it in results] == [PublishFailed, PublishFailed]
+        await asyncio.to_thread(own_kafka.start)
+        await delivery.publish(one, [outcome(one, 2)])
+        keys = [record.key for record in await read_all(connection, f"{topic}.embeddings")]
+    assert keys[0] == b"0"
+    assert keys[-1] == b"2"
+
+
+async def test_a_cancelled_publication_leaves_no_broken_producer_behind(connection: Connection, topic: str) -> None:
+    """Nobody knows what became of it; the next one works."""
+    home = Partition(topic, 0)
+    async with delivering(connection, topic) as delivery:
+        await delivery.publish(home, [outcome(home, 0)])
+        publishing = asyncio.create_task(delivery.publish(home, [outcome(home, n) for n in range(1, 500)]))
+        await asyncio.sleep(0)
+        publishing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await publishing
+        await delivery.publish(home, [outcome(home, 1000)])
+        assert (await read_all(connection, f"{topic}.embeddings"))[-1].key == b"1000"
+
+
+async def test_a_missing_output_topic_stops_the_start(connection: Connection, topic: str) -> None:
+    """It is named."""
+    consumer = Consumer(connection, topics=[topic], group_id="nobody", on_event=lambda event, **fields: None)  # noqa: ARG005
+    delivery = AtLeastOnce(consumer, connection, topics={Output.LABELS: f"{topic}.labels"})
+    with pytest.raises(TopicsMissing, match=f"{topic}.labels"):
+        await delivery.start()
+    await delivery.stop()
