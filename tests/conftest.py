@@ -1,4 +1,7 @@
-"""For every test: no time limits on examples, and a real Kafka for those that ask for one: the one at KAFKA_BOOTSTRAP_SERVERS, else one in Docker, else the embedded one."""
+"""For every test: examples without a clock, and a real Kafka for those that ask for one.
+
+That is the one at KAFKA_BOOTSTRAP_SERVERS, else one in Docker, else the embedded one.
+"""
 
 from __future__ import annotations
 

@@ -83,7 +83,8 @@ class Head(nn.Module):
 def classification(config: HeadConfig, logits: NDArray[np.float32]) -> Classification:
     """Return what the logits of one text, shape `[num_logits]`, say."""
     if config.num_logits == 1:
-        positive = 1 / (1 + np.exp(-np.float64(logits[0])))
+        # The sigmoid, in a form that no logit overflows.
+        positive = (1 + np.tanh(np.float64(logits[0]) / 2)) / 2
         probabilities = np.array([1 - positive, positive])
     else:
         probabilities = np.exp(_log_softmax(logits.astype(np.float64)))

@@ -1,0 +1,59 @@
+"""BIO paths: the best valid one is found, and entities come out whole."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from worker.model.bio import allowed_transitions, best_path, entities, labels_of
+
+LABELS = labels_of(["LOC", "PER"])
+ALLOWED = allowed_transitions(LABELS)
+
+
+def test_the_labels_of_types() -> None:
+    """Outside first, then beginning and inside of each type."""
+    assert LABELS == ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
+
+
+def test_inside_follows_only_its_own() -> None:
+    """Beginning and outside follow anything."""
+    index = {label: number for number, label in enumerate(LABELS)}
+    assert ALLOWED[index["B-PER"], index["I-PER"]]
+    assert ALLOWED[index["I-PER"], index["I-PER"]]
+    assert not ALLOWED[index["B-LOC"], index["I-PER"]]
+    assert not ALLOWED[index["O"], index["I-PER"]]
+    assert not ALLOWED[-1, index["I-LOC"]]
+    assert ALLOWED[:, index["O"]].all()
+    assert ALLOWED[:, index["B-LOC"]].all()
+
+
+@given(arrays.arrays(np.float64, st.tuples(st.integers(1, 4), st.just(5)), elements=st.floats(-5, 5)))
+def test_no_valid_path_scores_higher(scores: np.ndarray) -> None:
+    """Against every path there is."""
+    words = np.arange(len(scores))
+
+    def is_valid(path: tuple[int, ...]) -> bool:
+        return all(ALLOWED[before, label] for before, label in zip((-1, *path), path, strict=False))
+
+    paths = [path for path in itertools.product(range(5), repeat=len(scores)) if is_valid(path)]
+    best = max(scores[words, list(path)].sum() for path in paths)
+    found = best_path(scores, ALLOWED)
+    assert is_valid(tuple(found.tolist()))
+    np.testing.assert_allclose(scores[words, found].sum(), best)
+
+
+def test_no_words_have_no_path() -> None:
+    """An empty text is no error."""
+    assert best_path(np.empty((0, 5)), ALLOWED).tolist() == []
+
+
+def test_entities_are_runs() -> None:
+    """Two that touch are two; one at the end is closed."""
+    path = ["B-PER", "I-PER", "B-PER", "O", "B-LOC", "O", "O", "B-LOC", "I-LOC"]
+    assert list(entities(path)) == [("PER", 0, 2), ("PER", 2, 3), ("LOC", 4, 5), ("LOC", 7, 9)]
+    assert list(entities([])) == []

