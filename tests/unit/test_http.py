@@ -1,0 +1,58 @@
+"""The HTTP endpoints: what orchestrators and Prometheus see."""
+
+from __future__ import annotations
+
+import aiohttp
+import pytest
+
+from worker.errors import BadSettings
+from worker.http import HttpServer
+from worker.telemetry import Telemetry
+
+
+class Health:
+    """What the checks say."""
+
+    def __init__(self) -> None:
+        self.live: str | None = None
+        self.ready: str | None = "not yet"
+
+    def server(self, *, port: int = 0) -> HttpServer:
+        """Return a server that asks us."""
+        return HttpServer(
+            host="127.0.0.1", port=port, registry=Telemetry().registry, is_live=lambda: self.live, is_ready=lambda: self.ready
+        )
+
+
+async def get(server: HttpServer, path: str) -> tuple[int, str, str]:
+    """Return status, content type and body."""
+    url = f"http://127.0.0.1:{server.port}/{path}"
+    async with aiohttp.ClientSession() as session, session.get(url) as answer:
+        return answer.status, answer.content_type, await answer.text()
+
+
+async def test_the_checks_are_asked_each_time() -> None:
+    """Yes is 200, no is 503 with the reason."""
+    health = Health()
+    async with health.server() as server:
+        assert (await get(server, "livez"))[::2] == (200, "ok\n")
+        assert (await get(server, "readyz"))[::2] == (503, "not yet\n")
+        health.ready, health.live = None, "stuck"
+        assert (await get(server, "livez"))[::2] == (503, "stuck\n")
+        assert (await get(server, "readyz"))[::2] == (200, "ok\n")
+
+
+async def test_the_metrics_are_prometheus_text() -> None:
+    """All of the registry."""
+    async with Health().server() as server:
+        status, content_type, body = await get(server, "metrics")
+    assert (status, content_type) == (200, "text/plain")
+    assert "# HELP gist_tokens_total" in body
+
+
+async def test_a_port_that_is_taken_is_a_bad_setting() -> None:
+    """One line that names it."""
+    async with Health().server() as server:
+        with pytest.raises(BadSettings, match=rf"GIST_HTTP_PORT: nothing can listen at 127\.0\.0\.1:{server.port}"):
+            async with Health().server(port=server.port):
+                pass

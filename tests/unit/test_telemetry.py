@@ -1,0 +1,126 @@
+"""Telemetry: every metric well named and explained, every log line a JSON object without secrets."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+
+import pytest
+from prometheus_client import generate_latest
+
+from worker.telemetry import Telemetry, configure_logging, redacted
+
+
+def filled() -> Telemetry:
+    """Return a telemetry to which everything has happened."""
+    telemetry = Telemetry()
+    telemetry.consumed("texts")
+    telemetry.stage("infer", 0.02)
+    telemetry.batch(num_records=3, num_tokens=50, max_tokens=100, num_truncated=1)
+    telemetry.published(["embeddings", "labels"])
+    telemetry.dead_letter("decode")
+    telemetry.end_to_end(-5)
+    telemetry.load(in_flight_tokens=7, num_waiting=2)
+    telemetry.lag({("texts", 0): 5, ("texts", 1): 6})
+    telemetry.loop_lag(0.001)
+    telemetry.started(version="1", model="m@1", device="cpu")
+    telemetry.rebalance("assigned", ["texts-0"])
+    telemetry.session_opened("texts-0", 5)
+    telemetry.session_ended("texts-0", ValueError("why"))
+    telemetry.retry("commit", ValueError("why"))
+    telemetry.broker_event("unreadable_range", offset=3)
+    telemetry.info("stopped")
+    return telemetry
+
+
+def test_every_metric_is_ours_explained_and_in_base_units() -> None:
+    """As Prometheus asks: a prefix, a help text, seconds and bytes, no type in the name."""
+    exposition = generate_latest(filled().registry).decode()
+    names = re.findall(r"^# HELP (\S+) (.+)$", exposition, re.MULTILINE)
+    assert len(names) > 20
+    for name, help_text in names:
+        assert name.startswith(("gist_", "process_"))
+        assert help_text.strip()
+        assert not re.search(r"_(ms|milliseconds|counter|gauge)$", name)
+        if "latency" in name or "duration" in name or name.endswith("loop_lag"):
+            assert "_seconds" in name
+
+
+def test_what_happened_can_be_read_off() -> None:
+    """Counts, sums, and the state of now; a latency is never negative."""
+    exposition = generate_latest(filled().registry).decode()
+    for line in (
+        'gist_records_consumed_total{topic="texts"} 1.0',
+        'gist_messages_published_total{output="labels"} 1.0',
+        "gist_tokens_total 50.0",
+        "gist_truncated_texts_total 1.0",
+        "gist_batch_fill_ratio_sum 0.5",
+        "gist_end_to_end_latency_seconds_sum 0.0",
+        "gist_in_flight_tokens 7.0",
+        'gist_lag_records{partition="1",topic="texts"} 6.0',
+        'gist_build_info{device="cpu",model="m@1",version="1"} 1.0',
+        'gist_retries_total{error="ValueError",stage="commit"} 1.0',
+    ):
+        assert line in exposition
+
+
+def test_the_lag_of_a_partition_that_left_is_forgotten() -> None:
+    """Else it would be counted twice over all workers."""
+    telemetry = filled()
+    telemetry.lag({("texts", 1): 9})
+    exposition = generate_latest(telemetry.registry).decode()
+    assert 'partition="0"' not in exposition
+    assert 'gist_lag_records{partition="1",topic="texts"} 9.0' in exposition
+
+
+@pytest.mark.usefixtures("_logging_as_before")
+def test_log_lines_are_json_objects(capsys: pytest.CaptureFixture[str]) -> None:
+    """Ours with their fields, foreign ones with their logger's name, each with a time and a level."""
+    configure_logging(level="info", log_format="json")
+    filled()
+    logging.getLogger("aiokafka.consumer").warning("lost %s", "something")
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    ended = next(line for line in lines if line["event"] == "session_ended")
+    assert (ended["partition"], ended["error"], ended["level"]) == ("texts-0", "why", "warning")
+    assert all("timestamp" in line for line in lines)
+    assert lines[-1]["event"] == "lost something"
+
+
+@pytest.mark.usefixtures("_logging_as_before")
+def test_a_terminal_gets_words(capsys: pytest.CaptureFixture[str]) -> None:
+    """The same events, for people."""
+    configure_logging(level="warning", log_format="pretty")
+    filled()
+    shown = capsys.readouterr().err
+    assert "session_ended" in shown
+    assert "session_opened" not in shown
+
+
+@pytest.mark.usefixtures("_logging_as_before")
+def test_kafkas_client_may_not_say_everything(capsys: pytest.CaptureFixture[str]) -> None:
+    """Not its payloads, even at debug; not a password; and not the same a hundred times a second."""
+    configure_logging(level="debug", log_format="json")
+    logger = logging.getLogger("aiokafka.producer")
+    logger.debug("Sending (key=b'k' value=b'the text')")
+    logger.warning("connect failed: sasl_plain_password='hush' user=me")
+    for _ in range(100):
+        logger.warning("broker is away")
+    shown = capsys.readouterr().err
+    assert "the text" not in shown
+    assert "hush" not in shown
+    assert 1 <= shown.count("broker is away") <= 10
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("password=hush", "password=***"),
+        ("{'sasl_plain_password': 'hush', 'x': 1}", "{'sasl_plain_password': ***, 'x': 1}"),
+        ('token: "hush" and more', "token: *** and more"),
+        ("nothing here", "nothing here"),
+    ],
+)
+def test_the_value_of_what_is_named_like_a_secret_is_taken_out(message: str, expected: str) -> None:
+    """And the rest stays."""
+    assert redacted(message) == expected
