@@ -53,12 +53,7 @@ class Pipeline:
         # Every task of the flow; one that dies ends them all.
         self._tasks = asyncio.TaskGroup()
         self._inference = Inference(model, max_consecutive_failures=options.max_consecutive_failures)
-        self._batcher = Batcher(
-            max_tokens=options.batch_tokens,
-            max_records=options.batch_records,
-            max_wait_s=options.max_wait_s,
-            look_ahead=options.look_ahead_records,
-        )
+        self._batcher = _batcher(options)
         self._fates = Fates(
             model_name=model.name,
             limits=options.limits,
@@ -290,3 +285,12 @@ class Pipeline:
                 self._telemetry.dead_letter(failure.stage)
             if isinstance(outcome.source, Record) and outcome.source.timestamp_ms >= 0:
                 self._telemetry.end_to_end((now_ms - outcome.source.timestamp_ms) / 1000)
+
+
+def _batcher(options: Options) -> Batcher:
+    return Batcher(
+        max_tokens=options.batch_tokens,
+        max_records=options.batch_records,
+        max_wait_s=options.max_wait_s,
+        look_ahead=options.look_ahead_records,
+    )

@@ -29,7 +29,7 @@ def produce(settings: Settings, source: Path | None, *, is_json: bool, key: str 
 
 
 def _records(source: Path | None, *, is_json: bool, key: str | None, count: int) -> Iterator[tuple[bytes | None, bytes]]:
-    """Return key and value of each record; a file that is shorter than `count` starts over. A file that is missing is noticed now."""
+    """Return key and value of each record; a file that is shorter than `count` starts over. A missing file is noticed now."""
     lines = itertools.islice(_lines(source, is_repeated=count > 0), count or None)
     return (_record(line.rstrip(b"\r\n"), is_json=is_json, key=key) for line in lines if line.strip())
 
