@@ -54,12 +54,7 @@ class Pipeline:
         self._tasks = asyncio.TaskGroup()
         self._inference = Inference(model, max_consecutive_failures=options.max_consecutive_failures)
         self._batcher = _batcher(options)
-        self._fates = Fates(
-            model_name=model.name,
-            limits=options.limits,
-            encoding=options.embedding_encoding,
-            max_message_bytes=delivery.max_message_bytes,
-        )
+        self._fates = _fates(model, delivery, options)
         self._assignment = Assignment(
             spawn=self._spawn,
             delivery=delivery,
@@ -293,4 +288,13 @@ def _batcher(options: Options) -> Batcher:
         max_records=options.batch_records,
         max_wait_s=options.max_wait_s,
         look_ahead=options.look_ahead_records,
+    )
+
+
+def _fates(model: Model, delivery: Delivery, options: Options) -> Fates:
+    return Fates(
+        model_name=model.name,
+        limits=options.limits,
+        encoding=options.embedding_encoding,
+        max_message_bytes=delivery.max_message_bytes,
     )
