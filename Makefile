@@ -22,6 +22,7 @@ setup: .venv/made ## make the virtual environment (.venv), from the locked versi
 	@touch $@
 
 demo: .venv/made ## see it work: a real Kafka, a worker, real messages (KEEP=1 leaves them running)
+	@$(if $(KEEP),$(MAKE) --no-print-directory stop && rm -rf .demo/kafka)
 	@$(BIN)/gist-stream demo $(if $(KEEP),--keep) $(ARGS)
 
 stop: ## end what `make demo KEEP=1` left running

@@ -25,3 +25,11 @@ async def read_all(connection: Connection, topic: str, *, partition: int = 0) ->
         while await client.position(where) < end:
             records += (await client.getmany(where, timeout_ms=500)).get(where, [])
         return records
+
+
+async def committed(connection: Connection, group_id: str, topic: str, *, num_partitions: int) -> list[int]:
+    """Return what a group has committed of each partition; 0 for nothing."""
+    async with AIOKafkaConsumer(
+        bootstrap_servers=connection.bootstrap_servers, group_id=group_id, enable_auto_commit=False
+    ) as client:
+        return [await client.committed(TopicPartition(topic, index)) or 0 for index in range(num_partitions)]

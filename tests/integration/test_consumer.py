@@ -110,6 +110,20 @@ async def test_a_partition_that_is_left_out_loses_nothing(connection: Connection
         assert numbers(await receive(consumer, [one, two], 50), 1) == list(range(50))
 
 
+async def test_partitions_take_turns(connection: Connection, topic: str) -> None:
+    """Under a backlog everywhere, no partition is emptied before the others are begun."""
+    async with joined(connection, topic, num_partitions=4) as (consumer, _):
+        everybody = [Partition(topic, index) for index in range(4)]
+        for partition in range(4):
+            await send(connection, topic, partition=partition, values=[b"%d" % n for n in range(200)])
+        # All four have something ready once each has been heard of.
+        while set(consumer.lag().values()) != {200}:
+            assert await consumer.poll([], max_records=1) == []
+        received = await receive(consumer, everybody, 200, max_records=40)
+        shares = [len(numbers(received, partition)) for partition in range(4)]
+        assert min(shares) >= 20, shares
+
+
 async def test_nothing_comes_of_a_partition_that_is_not_open(connection: Connection, topic: str) -> None:
     """Between assignment and `rewind`, and after `close`, its records wait."""
     async with joined(connection, topic, num_partitions=1, rewind=False) as (consumer, _):

@@ -14,7 +14,7 @@ from worker.errors import BrokerUnavailable
 from worker.records import Partition, Record
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
     from worker.broker.connection import Connection
     from worker.records import Headers
@@ -59,7 +59,7 @@ async def producing(connection: Connection) -> AsyncIterator[Producer]:
 
 async def following(
     connection: Connection, topics: Sequence[str], *, from_beginning: bool, stop: asyncio.Event | None = None
-) -> AsyncIterator[list[Record]]:
+) -> AsyncGenerator[list[Record], None]:
     """Yield what is committed to some topics, as it arrives, until `stop` is set; belongs to no group and commits nothing."""
     client = AIOKafkaConsumer(
         **connection.options(), isolation_level="read_committed", enable_auto_commit=False, fetch_max_wait_ms=100

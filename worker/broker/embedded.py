@@ -14,6 +14,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -74,9 +75,10 @@ class EmbeddedKafka:
 
         With `is_kept` the broker goes on when this process ends.
         """
-        self.port, self._controller_port = port or _free_port(), _free_port()
         self._is_temporary = directory is None
         self._directory = directory or Path(tempfile.mkdtemp(prefix="gist-stream-kafka-"))
+        # A directory that was used before keeps its address.
+        self.port, self._controller_port = _configured_ports(self._directory) or (port or _free_port(), _free_port())
         self._properties = properties
         self._is_kept = is_kept
         # The broker, while it runs.
@@ -173,6 +175,14 @@ def answers(host: str, port: int) -> bool:
             return len(connection.recv(8)) == 8  # noqa: PLR2004  the size and the correlation id of any answer
     except OSError:
         return False
+
+
+def _configured_ports(directory: Path) -> tuple[int, int] | None:
+    configuration = directory / "server.properties"
+    if not configuration.exists():
+        return None
+    port, controller_port = re.findall(r"^listeners=.*:(\d+),.*:(\d+)$", configuration.read_text(), re.MULTILINE)[0]
+    return int(port), int(controller_port)
 
 
 def _free_port() -> int:

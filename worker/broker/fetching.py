@@ -74,6 +74,15 @@ class Fetcher:
         suspect = next((it for it in self._suspects if it in wanted), None)
         if suspect is not None:
             return await self._poll_suspect(suspect, max_records=max_records)
+        # What was fetched already, the same number of each partition: the client would empty one before it turns to the next.
+        share = max(1, max_records // max(1, len(wanted)))
+        records: list[Record] = []
+        for where in wanted:
+            records += await self._drain([where], max_records=share, timeout_ms=0)
+        return records or await self._drain(wanted, max_records=max_records, timeout_ms=timeout_ms)
+
+    async def _drain(self, wanted: Sequence[TopicPartition], *, max_records: int, timeout_ms: int) -> list[Record]:
+        """Take over what was fetched; a failure puts every partition back and makes these suspects."""
         try:
             fetched = await self._client.getmany(*(wanted or [_NOBODY]), timeout_ms=timeout_ms, max_records=max_records)
         except OffsetOutOfRangeError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import time
 from dataclasses import dataclass, field
@@ -66,16 +67,17 @@ def tail(settings: Settings, *, from_beginning: bool, count: int) -> None:
 
 
 async def _tail(settings: Settings, *, from_beginning: bool, count: int) -> None:
-    console, joiner, num_shown = Console(), Joiner(), 0
+    console, joiner, num_shown = Console(highlight=False), Joiner(), 0
     outputs = {topic: output for output, topic in topics_of(settings).items()}
-    async for records in following(connection_of(settings), list(outputs), from_beginning=from_beginning):
-        now_s = time.monotonic()
-        joined = [it for record in records for it in joiner.add(outputs[record.partition.topic], record, now_s)]
-        for place, values in [*joined, *joiner.overdue(now_s)]:
-            _show(console, place, values)
-            num_shown += 1
-            if num_shown == count:
-                return
+    async with contextlib.aclosing(following(connection_of(settings), list(outputs), from_beginning=from_beginning)) as arriving:
+        async for records in arriving:
+            now_s = time.monotonic()
+            joined = [it for record in records for it in joiner.add(outputs[record.partition.topic], record, now_s)]
+            for place, values in [*joined, *joiner.overdue(now_s)]:
+                _show(console, place, values)
+                num_shown += 1
+                if num_shown == count:
+                    return
 
 
 def _show(console: Console, place: Place, values: dict[Output, dict[str, Any]]) -> None:
