@@ -40,6 +40,8 @@ class Fetcher:
         self._on_event = on_event
         # The next offset that we expect of each open partition.
         self._next: dict[TopicPartition, int] = {}
+        # How often each open partition was opened: what was read before belongs to a session that has ended.
+        self._openings: dict[TopicPartition, int] = {}
         # Partitions that are read alone after an exception, each with how many records it is read one at a time: 0 while it is not
         # known whether it was this one.
         self._suspects: dict[TopicPartition, int] = {}
@@ -51,6 +53,7 @@ class Fetcher:
         where = TopicPartition(partition.topic, partition.index)
         self._client.seek(where, offset)
         self._next[where] = offset
+        self._openings[where] = self._openings.get(where, 0) + 1
         self._client.resume(where)
 
     def close(self, partition: Partition) -> None:
@@ -76,10 +79,17 @@ class Fetcher:
             return await self._poll_suspect(suspect, max_records=max_records)
         # What was fetched already, the same number of each partition: the client would empty one before it turns to the next.
         share = max(1, max_records // max(1, len(wanted)))
-        records: list[Record] = []
+        drained: list[tuple[int, list[Record]]] = []
         for where in wanted:
-            records += await self._drain([where], max_records=share, timeout_ms=0)
+            opening = self._openings[where]
+            drained.append((opening, await self._drain([where], max_records=share, timeout_ms=0)))
+        # A partition may have changed hands while another was asked: its new session begins at an offset of its own.
+        records = [it for opening, found in drained for it in found if self._is_of(it, opening)]
         return records or await self._drain(wanted, max_records=max_records, timeout_ms=timeout_ms)
+
+    def _is_of(self, record: Record, opening: int) -> bool:
+        where = TopicPartition(record.partition.topic, record.partition.index)
+        return where in self._next and self._openings[where] == opening
 
     async def _drain(self, wanted: Sequence[TopicPartition], *, max_records: int, timeout_ms: int) -> list[Record]:
         """Take over what was fetched; a failure puts every partition back and makes these suspects."""

@@ -1,0 +1,129 @@
+"""Reading through a client that is scripted: what is read in one session never counts in the next."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiokafka import TopicPartition
+
+from worker.broker.fetching import Fetcher
+from worker.errors import ConsumerBroken
+from worker.records import Partition, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ONE, TWO = Partition("texts", 0), Partition("texts", 1)
+
+
+class ScriptedClient:
+    """Answers as it is told, and notes where it was put."""
+
+    def __init__(self) -> None:
+        self.logs: dict[int, list[int]] = {}
+        self.positions: dict[int, int] = {}
+        # Called before each answer, with the partitions asked for.
+        self.before: Callable[[tuple[TopicPartition, ...]], None] = lambda _asked: None
+        running = SimpleNamespace(done=lambda: False)
+        self._fetcher = SimpleNamespace(_fetch_task=running)
+        self._coordinator = SimpleNamespace(_coordination_task=running)
+
+    def seek(self, where: TopicPartition, offset: int) -> None:
+        """Stand at an offset."""
+        self.positions[where.partition] = offset
+
+    def resume(self, where: TopicPartition) -> None:
+        """Do nothing."""
+
+    def assignment(self) -> set[TopicPartition]:
+        """Own everything."""
+        return {TopicPartition("texts", it) for it in self.positions}
+
+    def highwater(self, where: TopicPartition) -> int | None:
+        """Return the end of the log."""
+        log = self.logs.get(where.partition)
+        return log[-1] + 1 if log else None
+
+    async def getmany(self, *asked: TopicPartition, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[Any]]:
+        """Hand out what the positions point to."""
+        del timeout_ms
+        self.before(asked)
+        answer = {}
+        for where in asked:
+            found = [it for it in self.logs.get(where.partition, []) if it >= self.positions[where.partition]][:max_records]
+            if found:
+                self.positions[where.partition] = found[-1] + 1
+                answer[where] = [
+                    SimpleNamespace(offset=it, key=None, value=b"", headers=[("h", None)], timestamp=None) for it in found
+                ]
+        return answer
+
+
+def numbers(found: Any) -> list[tuple[int, int]]:
+    """Return partition and offset of each record."""
+    return [(it.partition.index, it.offset) for it in found]
+
+
+async def test_what_was_read_before_a_partition_changed_hands_does_not_count() -> None:
+    """It was read at 100; while its neighbour was asked, it was taken away and begun again at 90: nothing in between is lost."""
+    client = ScriptedClient()
+    client.logs = {0: list(range(80, 110)), 1: [5]}
+    fetcher = Fetcher(client, lambda event, **fields: None)  # noqa: ARG005
+    fetcher.open(ONE, 100)
+    fetcher.open(TWO, 5)
+
+    def rebalance(asked: tuple[TopicPartition, ...]) -> None:
+        if asked == (TopicPartition("texts", 1),):
+            client.before = lambda _asked: None
+            fetcher.close(ONE)
+            fetcher.open(ONE, 90)
+
+    client.before = rebalance
+    assert numbers(await fetcher.poll([ONE, TWO], max_records=100, timeout_ms=0)) == [(1, 5)]
+    assert numbers(await fetcher.poll([ONE, TWO], max_records=100, timeout_ms=0)) == [(0, it) for it in range(90, 110)]
+
+
+async def test_an_exception_for_one_partition_loses_nothing_of_the_others() -> None:
+    """What had been drained before it is read again or was handed out already; each record comes once."""
+    client = ScriptedClient()
+    client.logs = {0: list(range(10)), 1: list(range(10))}
+    events: list[str] = []
+    fetcher = Fetcher(client, lambda event, **fields: events.append(event))  # noqa: ARG005
+    fetcher.open(ONE, 0)
+    fetcher.open(TWO, 0)
+    failures = [ValueError("once"), ValueError("twice")]
+
+    def fail(asked: tuple[TopicPartition, ...]) -> None:
+        if TopicPartition("texts", 1) in asked and failures:
+            # As the client does: the position has moved when it raises.
+            client.positions[1] = 7
+            raise failures.pop()
+
+    client.before = fail
+    found: list[Any] = []
+    while len(found) < 20:
+        found += await fetcher.poll([ONE, TWO], max_records=100, timeout_ms=0)
+    assert sorted(numbers(found)) == [(partition, it) for partition in (0, 1) for it in range(10)]
+    assert [it for it in numbers(found) if it[0] == 1] == [(1, it) for it in range(10)]
+    assert events == ["fetch_failed"]
+
+
+async def test_records_are_ours_and_plain() -> None:
+    """A header without a value is empty, a record that nobody stamped has -1."""
+    client = ScriptedClient()
+    client.logs = {0: [3]}
+    fetcher = Fetcher(client, lambda event, **fields: None)  # noqa: ARG005
+    fetcher.open(ONE, 0)
+    assert await fetcher.poll([ONE], max_records=1, timeout_ms=0) == [Record(ONE, 3, None, b"", (("h", b""),), -1)]
+    assert fetcher.lag() == {ONE: 0}
+
+
+async def test_a_dead_background_task_is_noticed() -> None:
+    """Of the fetcher and of the coordinator."""
+    for name, task in (("_fetcher", "_fetch_task"), ("_coordinator", "_coordination_task")):
+        client = ScriptedClient()
+        setattr(client, name, SimpleNamespace(**{task: SimpleNamespace(done=lambda: True)}))
+        with pytest.raises(ConsumerBroken, match="task has died"):
+            await Fetcher(client, lambda event, **fields: None).poll([], max_records=1, timeout_ms=0)  # noqa: ARG005
