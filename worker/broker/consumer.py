@@ -8,7 +8,7 @@ client moves positions before it hands records out.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
@@ -23,15 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from worker.broker.connection import Connection
+    from worker.broker.fetching import OnEvent
     from worker.ports import AssignmentListener
     from worker.records import Record, UnreadableRange
-
-
-class OnEvent(Protocol):
-    """Whom the broker room tells what it noticed: the name of the event and its fields."""
-
-    def __call__(self, event: str, **fields: object) -> None:
-        """Return at once."""
 
 
 class Consumer:

@@ -7,7 +7,7 @@ answer here.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from aiokafka import TopicPartition
 from aiokafka.errors import CorruptRecordException, IllegalStateError, KafkaError, OffsetOutOfRangeError
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
-    from worker.broker.consumer import OnEvent
 
 # Asked for when no partition may be read: the poll loop must turn all the same.
 _NOBODY = TopicPartition("", -1)
@@ -30,6 +29,13 @@ _MAX_ATTEMPTS = 3
 _MAX_SINGLE_RECORDS = 1_000
 # How long a probe waits for records that the broker says are there, in milliseconds.
 _PROBE_TIMEOUT_MS = 2_000
+
+
+class OnEvent(Protocol):
+    """Whom the broker room tells what it noticed: the name of the event and its fields."""
+
+    def __call__(self, event: str, **fields: object) -> None:
+        """Return at once."""
 
 
 class Fetcher:
