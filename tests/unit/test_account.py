@@ -31,7 +31,7 @@ def test_what_comes_again_is_counted() -> None:
             account.note(it, output(0, partition=partition))
     assert (account.num_duplicates, account.num_missing) == (0, 0)
     account.note(Output.LABELS, output(0))
-    assert (account.num_duplicates, account.num_accounted) == (1, 2)
+    assert (account.num_duplicates, account.num_accounted, account.num_repeated_records) == (1, 2, 1)
 
 
 def test_the_place_of_the_input_is_in_the_headers() -> None:

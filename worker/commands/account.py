@@ -52,6 +52,11 @@ class Account:
         """Records that went in and have neither all their outputs nor a dead letter."""
         return self.num_produced - self.num_accounted
 
+    @property
+    def num_repeated_records(self) -> int:
+        """Input records of which some output was seen again."""
+        return sum(max(outputs.values()) > 1 for outputs in self.seen.values())
+
 
 def _is_accounted(outputs: Counter[Output]) -> bool:
     return outputs[Output.DEAD_LETTERS] > 0 or outputs.keys() >= _ALL

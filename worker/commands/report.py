@@ -78,7 +78,9 @@ def _print_account(console: Console, observer: Observer, *, num_bad: int, may_re
         f"  accounted for  {account.num_accounted}, of them {account.num_dead_letters} dead letters ({num_bad} were sent bad)"
     )
     console.print(f"  lost           {account.num_missing}")
-    repeated = f" (of {len(account.seen)} records, all recognisable by id; {observer.num_kills} kill -9)" if may_repeat else ""
+    repeated = (
+        f" (of {account.num_repeated_records} records, recognisable by id; {observer.num_kills} kill -9)" if may_repeat else ""
+    )
     console.print(f"  duplicated     {account.num_duplicates}{repeated}")
     console.print(f"  backlog        {messages_per_s:.0f} messages/s, {tokens_per_s:.0f} tokens/s")
     console.print(f"  one at a time  p50 {p50:.0f} ms, p99 {p99:.0f} ms from the message's timestamp to its embedding's")
