@@ -114,7 +114,8 @@ def demo(*, is_kept: bool, count: int, kill_after: int) -> int:
             console.print(
                 f"\nKafka and the worker go on. Try, in this folder:\n\n  export GIST_BOOTSTRAP_SERVERS={bootstrap_servers} "
                 f"GIST_INPUT_TOPIC={settings.input_topic}\n  .venv/bin/gist-stream tail &\n"
-                "  echo 'Ada Lovelace loved London.' | .venv/bin/gist-stream produce\n\nand to end them:  make stop"
+                "  echo 'Ada Lovelace loved London.' | .venv/bin/gist-stream produce\n\nand to end them:  make stop",
+                soft_wrap=True,
             )
     return code
 

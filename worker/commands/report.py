@@ -87,6 +87,7 @@ def _print_account(console: Console, observer: Observer, *, num_bad: int, may_re
     console.print("[green]everything is accounted for[/]" if is_good else "[red]not everything is as it should be[/]")
     console.print(
         "\nnext: your own texts (`gist-stream produce`, `gist-stream tail`), your own Kafka (GIST_BOOTSTRAP_SERVERS),\n"
-        "your own heads (`gist-stream train`); `make demo KEEP=1` leaves Kafka and the worker running for that."
+        "your own heads (`gist-stream train`); `make demo KEEP=1` leaves Kafka and the worker running for that.",
+        soft_wrap=True,
     )
     return is_good
