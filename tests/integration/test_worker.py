@@ -80,12 +80,14 @@ async def test_two_workers_share_a_topic_while_one_comes_and_goes(connection: Co
             producing_all = asyncio.create_task(produce(connection, topic, texts(count), num_partitions=num_partitions))
             await second.ready()
             await watcher.until(lambda: watcher.account.num_accounted > 300)
-            shares = [await asyncio.to_thread(it.metric, "gist_records_consumed_total") for it in (first, second)]
+            # Both work: neither leaves before it has had its share.
+            for worker in (first, second):
+                while not await asyncio.to_thread(worker.metric, "gist_records_consumed_total"):  # noqa: ASYNC110  another process
+                    await asyncio.sleep(0.1)
             assert await second.end(signal.SIGTERM) == 0
             await producing_all
             await watcher.all_accounted()
             assert await first.end(signal.SIGTERM) == 0
-    assert sum(share > 0 for share in shares) >= 1
     assert watcher.account.num_duplicates == 0
     for offsets in watcher.order.values():
         assert offsets == sorted(offsets)
