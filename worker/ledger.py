@@ -65,11 +65,6 @@ class Ledger:
         """Whether everything that was tracked is published."""
         return not self._line and not self._weight_taken
 
-    @property
-    def has_finished_prefix(self) -> bool:
-        """Whether `take` would hand out anything."""
-        return bool(self._line) and next(iter(self._line.values())).outcome is not None
-
     def track(self, source: Record | UnreadableRange, weight: int) -> bool:
         """Put a record in line with a weight of at least 1; return False for one below the end of the line: a redelivery."""
         if source.offset < self._end:

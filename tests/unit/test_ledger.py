@@ -25,7 +25,6 @@ def test_nothing_leaves_before_the_first_is_finished() -> None:
     ledger.track(second, 1)
     ledger.finish(outcome(second))
     assert ledger.take(10) == []
-    assert not ledger.has_finished_prefix
     ledger.finish(outcome(first))
     assert offsets(ledger.take(10)) == [5, 6]
 
