@@ -6,6 +6,7 @@ the words' own and a ban on what is not valid); most paths are valid as they com
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +24,8 @@ def labels_of(types: Sequence[str]) -> tuple[str, ...]:
     return (OUTSIDE, *(f"{prefix}-{kind}" for kind in types for prefix in "BI"))
 
 
-def allowed_transitions(labels: Sequence[str]) -> NDArray[np.bool_]:
+@lru_cache
+def allowed_transitions(labels: tuple[str, ...]) -> NDArray[np.bool_]:
     """Return which label may follow which, bool, shape `[labels + 1, labels]`; the last row is the start of a text."""
     before = [*labels, OUTSIDE]
     return np.array([[not it.startswith("I-") or previous[1:] == it[1:] for it in labels] for previous in before])

@@ -36,6 +36,9 @@ _ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "relu": functional.relu,
 }
 
+#: The products of a layer whose inputs are calibrated for 8-bit products.
+CALIBRATED = ("query_key_value", "output", "expand")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncoderConfig:

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+# Up to here the sizes of a batch's matrix lie 16 tokens apart, beyond 64.
+_FEW_TOKENS = 512
+
 
 @dataclass(frozen=True, slots=True)
 class Packed:
@@ -37,6 +40,21 @@ def pack(sequences: Sequence[NDArray[np.int32]]) -> Packed:
     ids = np.concatenate(sequences).astype(np.int64)
     positions = np.arange(len(ids), dtype=np.int64) - np.repeat(cu_seqlens[:-1], lengths)
     return Packed(ids, positions, cu_seqlens)
+
+
+def padded(num_tokens: int) -> int:
+    """Return the size of the matrix for a batch: one of a few, because each new size costs what is set up for a matrix product.
+
+    The sizes lie 16 tokens apart up to 512, and 64 beyond: a full batch of 4,096 tokens computes at most 63 for nothing.
+    """
+    step = 16 if num_tokens <= _FEW_TOKENS else 64
+    return max(step, -(-num_tokens // step) * step)
+
+
+def padded_for_capture(num_tokens: int) -> int:
+    """Return the size of the matrix where each size is captured and kept: a power of two, or half-way to the next, from 64 on."""
+    power = max(64, 1 << (num_tokens - 1).bit_length())
+    return power if num_tokens > power * 3 // 4 or power <= 64 else power * 3 // 4  # noqa: PLR2004  the smallest
 
 
 @dataclass(frozen=True, slots=True)

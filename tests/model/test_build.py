@@ -1,0 +1,91 @@
+"""The kernels are compiled once, and where they cannot be, the reason is said."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import stat
+from typing import TYPE_CHECKING
+
+import pytest
+
+from worker.model.native import build
+from worker.model.native.build import Unavailable, cache_directory, library
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give an empty cache."""
+    monkeypatch.setenv("GIST_CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def compiler(directory: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """Put a compiler of ours in front of the machine's."""
+    path = directory / "c++"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("CXX", str(path))
+
+
+def test_a_second_start_finds_what_the_first_compiled(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where the compiler is gone by then, as in an image without one."""
+    assert isinstance(library(), ctypes.CDLL)
+    assert [it.suffix for it in cache.iterdir()] == [".so"]
+    compiler(tmp_path, monkeypatch, "exit 1")
+    assert isinstance(library(), ctypes.CDLL)
+
+
+def test_without_a_compiler_the_reason_says_what_is_missing(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And where compiled kernels were looked for."""
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(Unavailable, match="no C\\+\\+ compiler") as caught:
+        library()
+    assert str(cache) in str(caught.value)
+
+
+def test_what_the_compiler_says_is_passed_on(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And nothing half-done stays behind."""
+    compiler(tmp_path, monkeypatch, "echo 'unknown flag' >&2; exit 1")
+    with pytest.raises(Unavailable, match="unknown flag"):
+        library()
+    assert list(cache.iterdir()) == []
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_compiler_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within the limit."""
+    compiler(tmp_path, monkeypatch, "exec tail -f /dev/null")
+    monkeypatch.setattr(build, "_TIMEOUT_S", 0.1)
+    with pytest.raises(Unavailable, match="did not finish"):
+        library()
+
+
+def test_a_damaged_library_is_not_a_crash(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is no library is a reason like any other."""
+    library()
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / next(cache.iterdir()).name).write_bytes(b"not a library")
+    monkeypatch.setenv("GIST_CACHE_DIR", str(tmp_path / "damaged"))
+    with pytest.raises(Unavailable, match="loaded"):
+        library()
+
+
+def test_a_cache_that_cannot_be_written_is_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file stands where the directory should be."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("GIST_CACHE_DIR", str(tmp_path / "file"))
+    with pytest.raises(Unavailable, match="cannot be kept"):
+        library()
+
+
+def test_the_cache_is_the_users_unless_said_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the usual variables."""
+    monkeypatch.delenv("GIST_CACHE_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_directory() == tmp_path / "gist-stream"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert str(cache_directory()).startswith(os.path.expanduser("~"))  # noqa: PTH111  the shell's own idea of home
