@@ -37,7 +37,7 @@ def saved(tmp_path: Path) -> Path:
 def test_what_was_saved_loads(saved: Path) -> None:
     """Heads, labels and the encoder; the name carries the revision of the heads."""
     loaded = checkpoint.load(str(saved))
-    head = loaded.model.heads["s"]
+    head = loaded.heads.heads["s"]
     assert isinstance(head, Head)
     assert head.config == CONFIG
     assert loaded.name == f"mine@{sha256_of(saved / 'heads.safetensors')[:12]}"
@@ -49,14 +49,14 @@ def test_what_was_saved_loads(saved: Path) -> None:
 def test_a_bare_encoder_is_a_model_without_heads() -> None:
     """Its revision is that of its weights."""
     loaded = checkpoint.load(MINILM)
-    assert len(loaded.model.heads) == 0
+    assert len(loaded.heads.heads) == 0
     assert loaded.name == "model@53aa51172d14"
 
 
 def test_gists_shape_goes_through_the_same_path(gist_shaped: Path) -> None:
     """From a directory, offline."""
     loaded = checkpoint.load(str(gist_shaped))
-    assert (loaded.model.encoder.config.num_hidden_layers, loaded.model.sentence.pooling, loaded.max_tokens) == (12, "cls", 512)
+    assert (loaded.encoder.config.num_hidden_layers, loaded.heads.sentence.pooling, loaded.max_tokens) == (12, "cls", 512)
 
 
 def test_texts_may_be_shorter_than_published_and_no_longer_than_positions() -> None:

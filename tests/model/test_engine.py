@@ -163,7 +163,7 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(BadModel, match="no CUDA device"):
         Engine.load(MINILM, device="cuda")
-    assert Engine.load(MINILM, device="auto").device.type == "cpu"
+    assert Engine.load(MINILM, device="auto").backend.device.type == "cpu"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -175,4 +175,4 @@ def test_a_gpu_gives_the_same_vectors() -> None:
 
 def test_the_description_is_for_people() -> None:
     """Device, number format and threads."""
-    assert ENGINE.description.startswith("cpu float32, ")
+    assert ENGINE.description.startswith("cpu float32 compiled, ")

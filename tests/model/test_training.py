@@ -111,7 +111,7 @@ def test_without_tagged_texts_there_is_no_entity_head(tmp_path: Path) -> None:
     """The sentiment head is trained alone."""
     options = TrainOptions(encoder=MINILM, output=tmp_path / "out", cache=tmp_path / "cache", layers=(6,), fit=FitOptions(epochs=1))
     train(options, silent)
-    assert list(checkpoint.load(str(options.output)).model.heads) == ["sentiment"]
+    assert list(checkpoint.load(str(options.output)).heads.heads) == ["sentiment"]
 
 
 def test_a_corpus_that_is_not_there_stops_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,7 +198,7 @@ def test_the_shipped_card_says_what_its_manifest_says() -> None:
     """Every figure on it is one that was measured, and the floors hold in both number formats."""
     directory = locate(DEFAULT_MODEL).directory
     manifest = json.loads((directory / "manifest.json").read_text())
-    heads = [head.config for head in checkpoint.load(DEFAULT_MODEL).model.heads.values() if isinstance(head, Head)]
+    heads = [head.config for head in checkpoint.load(DEFAULT_MODEL).heads.heads.values() if isinstance(head, Head)]
     expected = card(manifest["name"], manifest["encoder"]["reference"], heads, manifest["training"])
     assert (directory / "README.md").read_text() == expected
     for scores in manifest["training"]["scores"].values():

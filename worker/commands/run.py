@@ -57,6 +57,8 @@ async def _run(settings: Settings) -> None:
             version=worker.__version__,
             model=engine.name,
             device=engine.description,
+            backend=engine.backend.name,
+            because=engine.because,
             tasks=sorted(_tasks(settings, engine)),
             http=f"{settings.http_host}:{server.port}",
             input=settings.input_topic,
@@ -77,6 +79,7 @@ def load_engine(settings: Settings) -> Engine:
         settings.model,
         device=settings.device,
         dtype=settings.dtype,
+        backend=settings.backend,
         threads=settings.threads or len(os.sched_getaffinity(0)),
         max_tokens=settings.max_text_tokens or None,
     )

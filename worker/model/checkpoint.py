@@ -2,6 +2,7 @@
 
     manifest.json        name, encoder (reference and the sha256 of its files), heads, sha256 of the heads, how it was trained
     heads.safetensors    the parameters of every head, named `<head>.<parameter>`
+    int8.safetensors     where it was calibrated for 8-bit products: the range of each channel, named `<layer>.<product>`
     README.md            the model card
 
 A reference to a bare encoder, without a manifest, is a model too: it embeds, and has no heads.
@@ -10,6 +11,7 @@ A reference to a bare encoder, without a manifest, is a model too: it embeds, an
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +20,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from worker.errors import BadModel
-from worker.model.encoder import EncoderConfig, load_published
+from worker.model.encoder import CALIBRATED, EncoderConfig, load_published
 from worker.model.heads import Head, HeadConfig
-from worker.model.multitask import MultiTask
+from worker.model.multitask import MultiTaskHeads
 from worker.model.references import locate, sha256_of
 from worker.model.sentence import SentenceConfig
 from worker.model.tokenizer import Tokenizer
@@ -31,9 +33,12 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from worker.model.encoder import Encoder
+
 FORMAT = 1
 MANIFEST = "manifest.json"
 HEADS = "heads.safetensors"
+INT8 = "int8.safetensors"
 # What an encoder is made of; those that are there are pinned by their sha256.
 ENCODER_FILES = (
     "config.json",
@@ -53,10 +58,14 @@ class Checkpoint:
 
     #: `name@revision`.
     name: str
-    model: MultiTask
+    #: In fp32.
+    encoder: Encoder
+    heads: MultiTaskHeads
     tokenizer: Tokenizer
     #: The longest text in tokens, special tokens included.
     max_tokens: int
+    #: What `calibration.ranges_of` found, where it was calibrated.
+    ranges: dict[str, Tensor] | None
 
 
 def load(reference: str, *, max_tokens: int | None = None) -> Checkpoint:
@@ -81,9 +90,11 @@ def load(reference: str, *, max_tokens: int | None = None) -> Checkpoint:
     revision = manifest["heads_sha256"] if manifest else located.revision or sha256_of(directory / "model.safetensors")
     return Checkpoint(
         name=f"{manifest['name'] if manifest else located.name}@{revision[:_DIGITS_OF_REVISION]}",
-        model=MultiTask(load_published(config, directory / "model.safetensors"), sentence, heads).eval(),
+        encoder=load_published(config, directory / "model.safetensors"),
+        heads=MultiTaskHeads(config, sentence, heads).eval(),
         tokenizer=Tokenizer.read(directory, max_tokens=max_tokens or longest),
         max_tokens=max_tokens or longest,
+        ranges=_load_ranges(located.directory, manifest, config) if manifest and "int8" in manifest else None,
     )
 
 
@@ -110,8 +121,25 @@ def save(
         "heads_sha256": sha256_of(directory / HEADS),
         "training": dict(training),
     }
-    (directory / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+    _write_manifest(directory, manifest)
     (directory / "README.md").write_text(card)
+
+
+def save_calibrated(directory: Path, reference: str, ranges: Mapping[str, Tensor], difference: Mapping[str, Any]) -> None:
+    """Write a copy of the model at `reference` with its calibration; `difference` says how far that is from fp32."""
+    located = locate(reference)
+    if (located.directory / MANIFEST).exists():
+        if located.directory != directory.resolve():
+            shutil.copytree(located.directory, directory, dirs_exist_ok=True)
+    else:
+        save(directory, name=located.name, encoder_reference=reference, heads=[], training={}, card=f"{located.name}, calibrated\n")
+    save_file({name: it.contiguous() for name, it in ranges.items()}, directory / INT8)
+    manifest = _read_manifest(directory / MANIFEST)
+    _write_manifest(directory, manifest | {"int8": {"sha256": sha256_of(directory / INT8), "difference": dict(difference)}})
+
+
+def _write_manifest(directory: Path, manifest: Mapping[str, Any]) -> None:
+    (directory / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
@@ -137,6 +165,18 @@ def _verify(directory: Path, files: Mapping[str, str]) -> None:
                 f"{directory / file}: its sha256 is {found[:12]}…, and the manifest says {expected[:12]}…: "
                 "it was changed or damaged, or is another model's; fetch it again"
             )
+
+
+def _load_ranges(directory: Path, manifest: Mapping[str, Any], encoder: EncoderConfig) -> dict[str, Tensor]:
+    _verify(directory, {INT8: manifest["int8"]["sha256"]})
+    try:
+        ranges = load_file(directory / INT8)
+    except SafetensorError as error:
+        raise BadModel(f"{directory / INT8}: {error}") from error
+    expected = {f"{number}.{kind}" for number in range(encoder.num_hidden_layers) for kind in CALIBRATED}
+    if ranges.keys() != expected or not all(len(it) == encoder.hidden_size and it.isfinite().all() for it in ranges.values()):
+        raise BadModel(f"{directory / INT8}: not the calibration of this encoder")
+    return ranges
 
 
 def _load_heads(directory: Path, manifest: Mapping[str, Any], encoder: EncoderConfig) -> list[Head]:

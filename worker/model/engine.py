@@ -13,7 +13,7 @@ import torch
 
 from worker.errors import BadModel
 from worker.model import checkpoint
-from worker.model.encoder import PackedTensors
+from worker.model.backends import choose
 from worker.model.heads import Head, classification, entities
 from worker.model.packing import pack
 from worker.records import Failure, Item, Partition, Prediction, Record, Stage, Task, TokenizedItem
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from worker.model.backends import Backend, BackendName
     from worker.records import Classification, Entity, Tokens
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -33,25 +34,31 @@ _CPU_FLAGS_FOR_BF16 = {"amx_bf16", "avx512_bf16"}
 class Engine:
     """A loaded model. `tokenize` and `infer` block; `infer` is called from one thread at a time."""
 
-    def __init__(self, loaded: checkpoint.Checkpoint, *, device: torch.device, dtype: torch.dtype) -> None:
-        """Move a loaded model to its device; the encoder computes in `dtype`, the heads in fp32."""
+    def __init__(self, loaded: checkpoint.Checkpoint, backend: Backend, *, because: str) -> None:
+        """Use a loaded model, whose encoder runs in `backend`, chosen `because`; the heads compute in fp32."""
         self.name = loaded.name
         self.max_tokens = loaded.max_tokens
-        self.device = device
-        self.dtype = dtype
+        self.backend = backend
+        self.because = because
         self._tokenizer = loaded.tokenizer
-        self._model = loaded.model.to(device)
-        self._model.encoder.to(dtype)
+        self._model = loaded.heads.to(backend.device)
         # The heads by the task that they serve.
         self._heads: dict[Task, list[Head]] = {task: [] for task in (Task.CLASSIFY, Task.NER)}
-        for head in loaded.model.heads.values():
+        for head in loaded.heads.heads.values():
             if isinstance(head, Head):
                 self._heads[Task(head.config.task)].append(head)
         self.tasks = frozenset({Task.EMBED} | {task for task, heads in self._heads.items() if heads})
 
     @classmethod
     def load(
-        cls, reference: str, *, device: Device = "auto", dtype: Dtype = "auto", threads: int = 0, max_tokens: int | None = None
+        cls,
+        reference: str,
+        *,
+        device: Device = "auto",
+        dtype: Dtype = "auto",
+        backend: BackendName = "auto",
+        threads: int = 0,
+        max_tokens: int | None = None,
     ) -> Engine:
         """Load and verify the model at `reference`; raises `BadModel`.
 
@@ -59,14 +66,24 @@ class Engine:
         """
         if threads:
             torch.set_num_threads(threads)
-        chosen = _device(device)
-        return cls(checkpoint.load(reference, max_tokens=max_tokens), device=chosen, dtype=_dtype(dtype, chosen))
+        return cls.of(checkpoint.load(reference, max_tokens=max_tokens), device=device, dtype=dtype, backend=backend)
+
+    @classmethod
+    @torch.inference_mode()
+    def of(
+        cls, loaded: checkpoint.Checkpoint, *, device: Device = "auto", dtype: Dtype = "auto", backend: BackendName = "auto"
+    ) -> Engine:
+        """Take over a loaded model; raises `BadModel` where this machine cannot run it as asked."""
+        place = _device(device)
+        chosen, because = choose(loaded.encoder, backend, device=place, dtype=_dtype(dtype, place), ranges=loaded.ranges)
+        return cls(loaded, chosen, because=because)
 
     @property
     def description(self) -> str:
-        """The device, the number format and the threads, for people."""
-        threads = f", {torch.get_num_threads()} threads" if self.device.type == "cpu" else ""
-        return f"{self.device.type} {str(self.dtype).removeprefix('torch.')}{threads}"
+        """The device, the number format, the backend and the threads, for people."""
+        device, dtype = self.backend.device.type, str(self.backend.dtype).removeprefix("torch.")
+        threads = f", {torch.get_num_threads()} threads" if device == "cpu" else ""
+        return f"{device} {dtype} {self.backend.name}{threads}"
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
         """Tokenize, with special tokens, truncated to `max_tokens`."""
@@ -88,9 +105,10 @@ class Engine:
         asked = frozenset[Task]().union(*(it.item.tasks for it in items))
         heads = [head.config.name for task, heads in self._heads.items() if task in asked for head in heads]
         packed = pack([it.tokens.ids for it in items])
-        batch = PackedTensors.of(packed, device=self.device, dtype=self.dtype)
-        cu_seqlens = torch.from_numpy(packed.cu_seqlens).to(self.device)
-        outputs = self._model(batch, cu_seqlens, is_embedding=Task.EMBED in asked, heads=heads)
+        is_embedding = Task.EMBED in asked
+        states = self.backend.encode(packed, self._model.layers(is_embedding=is_embedding, heads=heads))
+        cu_seqlens = torch.from_numpy(packed.cu_seqlens).to(self.backend.device)
+        outputs = self._model(states, cu_seqlens, is_embedding=is_embedding, heads=heads)
         vectors = None if outputs.vectors is None else outputs.vectors.cpu().numpy()
         logits = {name: it.cpu().numpy() for name, it in outputs.logits.items()}
         starts = packed.cu_seqlens

@@ -72,7 +72,20 @@ class Head(nn.Module):
     def forward(self, layers: list[Tensor]) -> Tensor:
         """Return logits `[..., num_logits]`, fp32, from the states of each of its layers, `[..., H]` each."""
         weights = self.mix.softmax(0)
-        mixed = sum((weight * layer.float() for weight, layer in zip(weights, layers, strict=True)), start=torch.zeros(()))
+        return self.read(
+            sum((weight * layer.float() for weight, layer in zip(weights, layers, strict=True)), start=torch.zeros(()))
+        )
+
+    def mixed(self, layers: list[Tensor]) -> Tensor:
+        """Mix the states of its layers, `[..., H]` each, into one, fp32: as `forward` does, but without gradients."""
+        first, *others = self.mix.softmax(0).tolist()
+        mixed: Tensor = layers[0].float() * first
+        for weight, layer in zip(others, layers[1:], strict=True):
+            mixed.add_(layer, alpha=weight)
+        return mixed
+
+    def read(self, mixed: Tensor) -> Tensor:
+        """Return logits `[..., num_logits]`, fp32, from mixed states `[..., H]`, which may be pooled: pooling is a mix too."""
         x = self.dropout(self.norm(mixed))
         if self.hidden is not None:
             x = self.dropout(nn.functional.gelu(self.hidden(x)))
@@ -100,6 +113,8 @@ def entities(config: HeadConfig, logits: NDArray[np.float32], tokenized: Tokeniz
     code points of the original text; its score is the mean probability of its words' labels.
     """
     tokens, text = tokenized.tokens, tokenized.item.text
+    if (logits.argmax(axis=1) == config.labels.index(bio.OUTSIDE)).all():
+        return ()
     is_first = np.flatnonzero((tokens.words >= 0) & (np.diff(tokens.words, prepend=-1) != 0))
     if not len(is_first):
         return ()

@@ -72,7 +72,7 @@ class Features:
     @torch.inference_mode()
     def _passes(self, texts: Sequence[str], layers: Sequence[int]) -> Iterator[tuple[torch.Tensor, torch.Tensor, Sequence[Tokens]]]:
         """Yield the states `[T, layers, H]`, the starts and the tokens of some texts at a time, in order."""
-        encoder = self._loaded.model.encoder
+        encoder = self._loaded.encoder
         tokens = self.tokenize(texts)
         first = 0
         while first < len(tokens):
@@ -88,7 +88,7 @@ class Features:
 
 
 def _pooled(loaded: Checkpoint, states: torch.Tensor, cu_seqlens: torch.Tensor) -> torch.Tensor:
-    return torch.stack([pool(it, cu_seqlens, loaded.model.sentence.pooling) for it in states.unbind(1)], dim=1)
+    return torch.stack([pool(it, cu_seqlens, loaded.heads.sentence.pooling) for it in states.unbind(1)], dim=1)
 
 
 def _first_piece_states(states: torch.Tensor, cu_seqlens: torch.Tensor, tokens: Sequence[Tokens]) -> torch.Tensor:

@@ -59,7 +59,7 @@ class TrainOptions:
 def train(options: TrainOptions, progress: Callable[[str], None]) -> dict[str, Any]:
     """Train, save and score; return the scores. Raises `BadSettings` for the data and `BadModel` for the encoder."""
     loaded = checkpoint.load(options.encoder)
-    loaded.model.encoder.to(torch.bfloat16)
+    loaded.encoder.to(torch.bfloat16)
     features = Features(loaded, options.cache, progress)
     sentences = [it for it in rated_sentences(options.cache) if it.rating]
     heads = [_train_sentiment(options, features, sentences, progress)]

@@ -1,0 +1,151 @@
+"""Every backend against the reference implementation, packed with any neighbours; and which of them is chosen."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from worker.errors import BadModel
+from worker.model import checkpoint
+from worker.model.backends import Backend, BackendName, choose
+from worker.model.native import kernels
+from worker.model.native.build import Unavailable
+from worker.model.packing import pack
+from worker.model.sentence import pool
+from worker.settings import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.model
+CPU = torch.device("cpu")
+# How far the states of a text may be from the reference's, and its vector's cosine at least.
+WAYS: list[tuple[BackendName, torch.dtype, float | None, float]] = [
+    ("eager", torch.float32, 1e-4, 0.99999),
+    ("compiled", torch.float32, 1e-4, 0.99999),
+    ("eager", torch.bfloat16, None, 0.999),
+    ("compiled", torch.bfloat16, None, 0.999),
+    ("int8", torch.float32, None, 0.99),
+    ("int8", torch.bfloat16, None, 0.99),
+]
+SENTENCES = [
+    "Ada Lovelace moved to London.",
+    "Awful. I hated every minute of it, and so did everybody else in the room!",
+    "ok",
+    "The ministers of finance of the eleven countries met in Paris on Tuesday to talk about the price of bread.",
+    "@marie thanks, see you at 8 :-)",
+    "It never pretends to be more than it is, and that is more than most films can say.",
+]
+
+
+@lru_cache
+def backend(reference: str, name: BackendName, dtype: torch.dtype) -> Backend:
+    """Return a backend for a model."""
+    loaded = checkpoint.load(reference)
+    with torch.inference_mode():
+        return choose(loaded.encoder, name, device=CPU, dtype=dtype, ranges=loaded.ranges)[0]
+
+
+@lru_cache
+def reference(directory: Path) -> Any:
+    """Return the same encoder by transformers, in fp32."""
+    from transformers import AutoModel  # noqa: PLC0415  heavy
+
+    return AutoModel.from_pretrained(directory, add_pooling_layer=False).eval()
+
+
+@torch.inference_mode()
+def check(found: Backend, published: Path, sequences: list[list[int]], *, tolerance: float | None, cosine: float) -> None:
+    """Compare the states of every layer, and the mean of the last."""
+    packed = pack([np.array(it, dtype=np.int32) for it in sequences])
+    last = reference(published).config.num_hidden_layers
+    states = found.encode(packed, range(last + 1))
+    assert list(states) == list(range(last + 1))
+    vectors = pool(states[last], torch.from_numpy(packed.cu_seqlens), "mean")
+    for number, sequence in enumerate(sequences):
+        theirs = reference(published)(torch.tensor([sequence]), output_hidden_states=True).hidden_states
+        own = slice(packed.cu_seqlens[number], packed.cu_seqlens[number + 1])
+        for layer in range(last + 1):
+            assert states[layer][own].shape == theirs[layer][0].shape
+            if tolerance is not None:
+                torch.testing.assert_close(states[layer][own].float(), theirs[layer][0], atol=tolerance, rtol=0)
+        assert torch.cosine_similarity(vectors[number], theirs[last][0].mean(0), dim=0) >= cosine
+
+
+@pytest.mark.parametrize(("name", "dtype", "tolerance", "cosine"), WAYS)
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from(SENTENCES), min_size=1, max_size=12), st.integers(1, 4))
+def test_every_backend_gives_what_the_reference_gives(
+    minilm: Path, name: BackendName, dtype: torch.dtype, tolerance: float | None, cosine: float, texts: list[str], times: int
+) -> None:
+    """Whatever stands beside a text."""
+    tokens = checkpoint.load(DEFAULT_MODEL).tokenizer.encode([" ".join([text] * times) for text in texts])
+    check(backend(DEFAULT_MODEL, name, dtype), minilm, [it.ids.tolist() for it in tokens], tolerance=tolerance, cosine=cosine)
+
+
+@pytest.mark.parametrize(("name", "dtype", "tolerance", "cosine"), [it for it in WAYS if it[0] != "int8"])
+@settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.lists(st.integers(1000, 29_000), min_size=1, max_size=60), min_size=1, max_size=12))
+def test_gists_shape_too(
+    gist_shaped: Path, name: BackendName, dtype: torch.dtype, tolerance: float | None, cosine: float, sequences: list[list[int]]
+) -> None:
+    """Twelve layers with random weights, and any tokens."""
+    check(backend(str(gist_shaped), name, dtype), gist_shaped, sequences, tolerance=tolerance, cosine=cosine)
+
+
+@pytest.mark.parametrize(("name", "dtype", "tolerance", "cosine"), WAYS)
+def test_the_longest_text_has_its_positions(
+    minilm: Path, name: BackendName, dtype: torch.dtype, tolerance: float | None, cosine: float
+) -> None:
+    """512 tokens beside one of two; 8 bits are calibrated on real texts, so it is one."""
+    tokens = checkpoint.load(DEFAULT_MODEL, max_tokens=512).tokenizer.encode([" ".join(SENTENCES) * 9, "ok"])
+    assert len(tokens[0].ids) == 512
+    check(backend(DEFAULT_MODEL, name, dtype), minilm, [it.ids.tolist() for it in tokens], tolerance=tolerance, cosine=cosine)
+
+
+def test_the_fastest_of_those_that_are_as_exact_is_chosen(minilm: Path) -> None:
+    """Which on a CPU is the compiled one, never the 8-bit one."""
+    chosen, because = choose(checkpoint.load(str(minilm)).encoder, "auto", device=CPU, dtype=torch.float32)
+    assert (chosen.name, because) == ("compiled", "the fastest here that is as exact as PyTorch")
+
+
+def test_what_cannot_run_here_is_passed_over(minilm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the reason; asked for by name, it is an error."""
+
+    def no_library() -> None:
+        raise Unavailable("there is no C++ compiler")
+
+    monkeypatch.setattr(kernels, "library", no_library)
+    encoder = checkpoint.load(str(minilm)).encoder
+    chosen, because = choose(encoder, "auto", device=CPU, dtype=torch.float32)
+    assert chosen.name == "eager"
+    assert "there is no C++ compiler" in because
+    with pytest.raises(BadModel, match="the backend compiled cannot run here: there is no C\\+\\+ compiler"):
+        choose(encoder, "compiled", device=CPU, dtype=torch.float32)
+
+
+def test_eager_is_for_every_number_format(minilm: Path) -> None:
+    """Also for those that nothing else knows."""
+    chosen, _ = choose(checkpoint.load(str(minilm)).encoder, "eager", device=CPU, dtype=torch.float16)
+    assert chosen.dtype == torch.float16
+    assert choose(checkpoint.load(str(minilm)).encoder, "auto", device=CPU, dtype=torch.float16)[0].name == "eager"
+
+
+@pytest.mark.parametrize("name", ["eager", "compiled", "int8"])
+def test_only_the_layers_that_are_asked_for_are_computed(name: BackendName) -> None:
+    """A head that reads layer 3 does not pay for the layers above."""
+    packed = pack([np.array([101, 7592, 102], dtype=np.int32)])
+    with torch.inference_mode():
+        assert list(backend(DEFAULT_MODEL, name, torch.float32).encode(packed, {3})) == [3]
+
+
+def test_8_bits_want_a_calibration(minilm: Path) -> None:
+    """And say how to get one."""
+    with pytest.raises(BadModel, match="gist-stream quantize"):
+        choose(checkpoint.load(str(minilm)).encoder, "int8", device=CPU, dtype=torch.float32)
