@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.model.packing import pack, slots_by_length
+from worker.model.packing import groups, pack, slots_by_length
 
 SEQUENCES = st.lists(st.lists(st.integers(0, 30_000), min_size=1, max_size=70), min_size=1, max_size=20)
 
@@ -36,3 +36,22 @@ def test_slots_hold_each_text_whole_and_nothing_else(sequences: list[list[int]],
             assert len(set(text_of[row])) == 1
             assert inside.sum() == packed.lengths[text_of[row[0]]]
             assert len(row) - inside.sum() < step
+
+
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=200), st.integers(32, 512), st.integers(1, 8))
+def test_every_text_is_in_one_group(lengths: list[int], max_tokens: int, num_threads: int) -> None:
+    """No group is empty, and no thread has less to do than another by more than a group."""
+    order, bounds = groups(np.array(lengths), max_tokens=max_tokens, num_threads=num_threads)
+    assert sorted(order.tolist()) == list(range(len(lengths)))
+    assert (np.diff(bounds) > 0).all()
+    assert (bounds[0], bounds[-1]) == (0, len(lengths))
+
+
+def test_groups_are_full() -> None:
+    """A full batch of short texts fills an equal number of groups for each thread, nearly to the last token."""
+    lengths = np.clip(np.random.default_rng(0).lognormal(3.2, 0.6, 130).astype(int), 5, 256)
+    order, bounds = groups(lengths, max_tokens=384, num_threads=2)
+    sizes = [int(lengths[order[first:end]].sum()) for first, end in zip(bounds[:-1], bounds[1:], strict=True)]
+    assert len(sizes) % 2 == 0
+    assert max(sizes) <= 384
+    assert sum(sizes) >= 0.97 * sum(-(-it // 32) * 32 for it in sizes)

@@ -1,13 +1,15 @@
 """The ways to run the encoder, behind one small interface, and the choice of the fastest that this machine offers.
 
 eager       plain PyTorch: the reference, for every device and number format
-compiled    on a CPU: matrix products with weights laid out once (oneDNN), and kernels compiled for this processor
+compiled    on a CPU: the whole encoder on tile registers (AMX), in kernels compiled for this processor; on a processor without
+            them, matrix products with weights laid out once (oneDNN), and kernels for the rest
             on a GPU: variable-length attention, and the whole pass captured as a CUDA graph for each of a few sizes
 int8        on a CPU: the same with 8-bit matrix products, for a checkpoint that was calibrated (`gist-stream quantize`)
 """
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from worker.errors import BadModel
@@ -84,10 +86,16 @@ def _faster(
         from worker.model.captured import Captured  # noqa: PLC0415  for GPUs only
 
         return lambda: Captured(encoder, device=device, dtype=dtype)
-    if wanted == "int8":
-        from worker.model.quantized import Quantized  # noqa: PLC0415  for those who ask for it
+    return lambda: _compiled(encoder, dtype, is_8_bit=wanted == "int8", ranges=ranges)
 
-        return lambda: Quantized(encoder, dtype=dtype, ranges=ranges)
+
+def _compiled(encoder: Encoder, dtype: torch.dtype, *, is_8_bit: bool, ranges: Mapping[str, Tensor] | None) -> Backend:
+    """Return the fastest compiled way on a CPU: on tile registers where the processor has them, else by the products of oneDNN."""
     from worker.model.compiled import Compiled  # noqa: PLC0415  for CPUs only
+    from worker.model.quantized import Quantized  # noqa: PLC0415  the same
+    from worker.model.tiled import Tiled  # noqa: PLC0415  the same
 
-    return lambda: Compiled(encoder, dtype=dtype)
+    if dtype == Tiled.dtype and not (is_8_bit and ranges is None):
+        with contextlib.suppress(Unavailable):
+            return Tiled(encoder, ranges=ranges if is_8_bit else None)
+    return Quantized(encoder, dtype=dtype, ranges=ranges) if is_8_bit else Compiled(encoder, dtype=dtype)

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+# Rows that a product on tiles takes at a time.
+_ROWS = 32
 # Up to here the sizes of a batch's matrix lie 16 tokens apart, beyond 64.
 _FEW_TOKENS = 512
 
@@ -87,3 +89,26 @@ def slots_by_length(packed: Packed, *, step: int = 16) -> tuple[list[Slots], NDA
         place_of_token[tokens[inside]] = num_places + np.flatnonzero(inside)
         num_places += inside.size
     return groups, place_of_token
+
+
+def groups(lengths: NDArray[np.int64], *, max_tokens: int, num_threads: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Divide texts (`lengths`, `[n]`) into groups of about equal size, as many for each thread; a longer text stands alone.
+
+    The largest go first, each to the first group with room for it; what fits nowhere goes where most room is left. Groups are
+    filled up to a multiple of 32 tokens, because that is what a product costs. Returns the texts in order of groups, int64 `[n]`,
+    and where each group starts, and the end of the last, int64 `[groups + 1]`.
+    """
+    total = int(lengths.sum())
+    num_groups = min(len(lengths), num_threads * -(-total // (num_threads * max_tokens)))
+    room = [-(-total // (num_groups * _ROWS)) * _ROWS] * num_groups
+    members: list[list[int]] = [[] for _ in room]
+    for text in np.argsort(-lengths, kind="stable").tolist():
+        length = int(lengths[text])
+        group = next((it for it, left in enumerate(room) if left >= length), -1)
+        if group < 0:
+            group = room.index(max(room))
+        members[group].append(text)
+        room[group] -= length
+    kept = [it for it in members if it]
+    bounds = np.cumsum([0, *map(len, kept)])
+    return np.array([text for group in kept for text in group], dtype=np.int64), bounds.astype(np.int64)

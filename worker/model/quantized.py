@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 # How far a channel's size goes over to the weights, from 0 to 1, and how much beyond the calibrated texts is still in range. An
 # attention's output has rare large numbers, which must not be cut; what leaves a layer norm is bounded.
-_SMOOTHING = {"query_key_value": 0.75, "output": 0.5, "expand": 0.75}
-_MARGIN = {"query_key_value": 1.1, "output": 1.3, "expand": 1.1}
+SMOOTHING = {"query_key_value": 0.75, "output": 0.7, "expand": 0.75}
+MARGIN = {"query_key_value": 1.1, "output": 1.3, "expand": 1.1}
 _ZERO = 128
-_LARGEST = 127
+LARGEST = 127
 
 
 class Product:
@@ -37,7 +37,7 @@ class Product:
 
     def __init__(self, weight: Tensor, bias: Tensor | None, *, zero: int, dtype: torch.dtype) -> None:
         """Quantize `weight` (fp32, `[outputs, inputs]`); the input's byte `zero` means 0."""
-        self.scale = (weight.abs().amax(1) / _LARGEST).clamp(min=torch.finfo(torch.float32).tiny)
+        self.scale = (weight.abs().amax(1) / LARGEST).clamp(min=torch.finfo(torch.float32).tiny)
         whole = torch.round(weight / self.scale[:, None]).to(torch.int8)
         #: What an input of ones gives, fp32, `[outputs]`.
         self.sums = whole.float().sum(1) * self.scale
@@ -61,9 +61,9 @@ class Calibrated:
     def __init__(self, source: nn.Linear, range_of: Tensor, kind: str, dtype: torch.dtype) -> None:
         """Divide the work between input and weights; `range_of` is the largest size of each input channel, fp32, `[inputs]`."""
         weight, bias = source.weight.detach().float(), source.bias.detach().float()
-        largest, share = range_of.clamp(min=1e-5), _SMOOTHING[kind]
+        largest, share = range_of.clamp(min=1e-5), SMOOTHING[kind]
         factor = largest**share / weight.abs().amax(0).clamp(min=1e-5) ** (1 - share)
-        step = (largest / factor).max() * _MARGIN[kind] / _LARGEST
+        step = (largest / factor).max() * MARGIN[kind] / LARGEST
         self.scale = (1 / (factor * step)).contiguous()
         self.product = Product(weight / self.scale, bias, zero=_ZERO, dtype=dtype)
 

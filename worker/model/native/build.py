@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("kernels.cpp")
-_SOURCES = (SOURCE, SOURCE.with_name("attention.h"), SOURCE.with_name("vectors.h"))
+_SOURCES = (SOURCE, *(SOURCE.with_name(f"{it}.h") for it in ("attention", "vectors", "tiles", "tiled_attention", "tiled_encoder")))
 _FLAGS = ("-O3", "-march=native", "-std=c++17", "-fno-math-errno", "-w", "-fopenmp", "-shared", "-fPIC")
 _COMPILERS = ("c++", "g++", "clang++")
 _TIMEOUT_S = 120

@@ -9,6 +9,7 @@
 #include <omp.h>
 
 #include "attention.h"
+#include "tiled_encoder.h"
 
 namespace {
 
@@ -100,4 +101,22 @@ EXPORT(f32)
 EXPORT(bf16)
 // The threads of the next parallel region, to see whether this library shares its pool with the matrix products.
 int gist_num_threads() { return omp_get_max_threads(); }
+
+#ifdef GIST_TILES
+int gist_has_tiles() { return has_tiles(); }
+void gist_prefer_large_pages(void *memory, size_t bytes) { madvise(memory, bytes, MADV_HUGEPAGE); }
+
+// The whole encoder. `texts`: ids, starts, order and bounds; `tables`: words, places, gain and bias; `out`: for each layer from the
+// embeddings on where its states go, or null. Returns 0 when done, 1 out of memory.
+int gist_encode(const int64_t *const *texts, int64_t num_groups, const void *const *tables, const float *const *parameters, uint16_t *const *out,
+                int hidden, int intermediate, int num_heads, int num_layers, float epsilon, int is_8_bit, int threads) {
+    const Shape shape{hidden, intermediate, num_heads, num_layers, epsilon};
+    const EmbeddingTables embeddings{(const uint16_t *)tables[0], (const uint16_t *)tables[1], (const float *)tables[2], (const float *)tables[3]};
+    const Texts batch{texts[0], texts[1], texts[2], texts[3], num_groups};
+    return is_8_bit ? encode<true>(shape, embeddings, parameters, batch, out, threads)
+                    : encode<false>(shape, embeddings, parameters, batch, out, threads);
+}
+#else
+int gist_has_tiles() { return 0; }
+#endif
 }

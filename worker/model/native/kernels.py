@@ -40,7 +40,7 @@ class Kernels:
         self._suffix = _SUFFIXES[dtype]
         # The threads of every call: those of the matrix products.
         self._num_threads = torch.get_num_threads()
-        _check_threads(self._loaded)
+        check_threads(self._loaded)
         shape = [c_int64, c_int, c_int, c_int]
         self._attend = self._function("attend", c_int, [c_void_p] * 3 + shape)
         self._attend_quantize = self._function("attend_quantize", c_int, [c_void_p] * 3 + [*shape, c_void_p])
@@ -126,7 +126,7 @@ class Norm:
         self.epsilon = source.eps
 
 
-def _check_threads(loaded: ctypes.CDLL) -> None:
+def check_threads(loaded: ctypes.CDLL) -> None:
     """Refuse a library with threads of its own: two pools on the same cores are many times slower than one."""
     num_threads = torch.get_num_threads()
     torch.set_num_threads(num_threads + 1)

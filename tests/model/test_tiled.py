@@ -1,0 +1,97 @@
+"""The encoder on tile registers: weights lie as the kernels read them, and a group of texts never shows in the result."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from worker.model.encoder import Encoder, EncoderConfig
+from worker.model.native.build import Unavailable, library
+from worker.model.packing import pack
+from worker.model.tiled import Tiled, check_shape, laid_out
+
+SHAPE: dict[str, Any] = {
+    "vocab_size": 50,
+    "hidden_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 448,
+    "max_position_embeddings": 600,
+}
+HAS_TILES = bool(library().gist_has_tiles())
+needs_tiles = pytest.mark.skipif(not HAS_TILES, reason="needs a processor with tile registers (AMX)")
+
+
+def encoder(**changed: int) -> Encoder:
+    """Return a small encoder with random weights."""
+    torch.manual_seed(0)
+    return Encoder(EncoderConfig(**SHAPE | changed)).eval()
+
+
+@pytest.mark.parametrize(("dtype", "pair"), [(torch.bfloat16, 2), (torch.int8, 4)])
+def test_weights_lie_by_panels_steps_and_tiles(dtype: torch.dtype, pair: int) -> None:
+    """Every number is where the kernels look for it."""
+    weight = torch.arange(64 * 128).remainder(120).view(64, 128).to(dtype)
+    flat = laid_out(weight).view(-1)
+    for output, number in [(0, 0), (1, 0), (17, 5), (40, 77), (63, 127)]:
+        panel, tile, column = output // 32, output % 32 // 16, output % 16
+        step, inside = divmod(number, 16 * pair)
+        place = ((((panel * (128 // (16 * pair)) + step) * 2 + tile) * 16 + inside // pair) * 16 + column) * pair + inside % pair
+        assert flat[place] == weight[output, number]
+
+
+@pytest.mark.parametrize(
+    "changed", [{"num_attention_heads": 8}, {"hidden_size": 96, "num_attention_heads": 3}, {"intermediate_size": 224}]
+)
+def test_a_shape_that_does_not_fit_is_a_reason(changed: dict[str, int]) -> None:
+    """The next way is taken then."""
+    check_shape(EncoderConfig(**SHAPE))
+    with pytest.raises(Unavailable, match="fit the tiles"):
+        check_shape(EncoderConfig(**SHAPE | changed))
+    with pytest.raises(Unavailable, match="GELU, not relu"):
+        check_shape(EncoderConfig(**SHAPE, hidden_act="relu"))
+
+
+@pytest.mark.skipif(HAS_TILES, reason="this processor has tile registers")
+def test_without_tile_registers_the_next_way_is_taken() -> None:
+    """With the reason."""
+    with pytest.raises(Unavailable, match="no tile registers"):
+        Tiled(encoder())
+
+
+@needs_tiles
+@pytest.mark.parametrize("heads", [{"num_attention_heads": 4}, {"num_attention_heads": 2}])
+@settings(max_examples=12, deadline=None)
+@given(st.lists(st.integers(1, 70), min_size=1, max_size=40), st.integers(0, 600))
+def test_texts_do_not_see_each_other(heads: dict[str, int], lengths: list[int], longest: int) -> None:
+    """A text alone, and beside any others, in any group, gives the same states to the last bit."""
+    backend = Tiled(encoder(**heads))
+    texts = [np.arange(it, dtype=np.int32) % 50 for it in [*lengths, max(1, longest)]]
+    packed = pack(texts)
+    states = backend.encode(packed, {0, 1, 2})
+    for number in (0, len(texts) - 1):
+        alone = backend.encode(pack([texts[number]]), {0, 1, 2})
+        own = slice(packed.cu_seqlens[number], packed.cu_seqlens[number + 1])
+        for layer, found in states.items():
+            assert torch.equal(found[own], alone[layer])
+
+
+@needs_tiles
+@pytest.mark.parametrize("heads", [{"num_attention_heads": 4}, {"num_attention_heads": 2}])
+@pytest.mark.parametrize("is_8_bit", [False, True])
+def test_any_shape_that_fits_gives_what_the_reference_gives(heads: dict[str, int], *, is_8_bit: bool) -> None:
+    """Heads of 32 and 64 numbers, and a feed-forward that is not a whole number of pieces."""
+    from worker.model.backends import Eager  # noqa: PLC0415  beside what it is compared with
+    from worker.model.calibration import ranges_of  # noqa: PLC0415  the same
+
+    packed = pack([np.arange(it, dtype=np.int32) % 50 for it in (3, 33, 64, 200)])
+    ranges = ranges_of(encoder(**heads), iter([packed])) if is_8_bit else None
+    with torch.inference_mode():
+        found = Tiled(encoder(**heads), ranges=ranges).encode(packed, {2})[2].float()
+        exact = Eager(encoder(**heads), device=torch.device("cpu"), dtype=torch.float32).encode(packed, {2})[2]
+    assert torch.cosine_similarity(found, exact, dim=1).min() > (0.99 if is_8_bit else 0.9995)

@@ -1,0 +1,368 @@
+// The whole encoder on the tile registers, for one group of texts at a time: what a group needs between two products stays in the
+// second-level cache of its thread, and a thread waits for nobody before the last group is done.
+#pragma once
+
+#include "tiled_attention.h"
+#ifdef GIST_TILES
+
+#include <cstdlib>
+#include <sys/mman.h>
+#include <memory>
+
+namespace {
+
+// The parameters of a layer, in the order in which they come. Weights are laid out, all others are fp32. Those of the second row are
+// for 8 bits: what a channel is multiplied with to become a byte, and what a sum of bytes is multiplied with to become a number.
+enum Parameter {
+    MIX_W, MIX_B, OUTPUT_W, OUTPUT_B, NORM_1_GAIN, NORM_1_BIAS, EXPAND_W, EXPAND_B, CONTRACT_W, CONTRACT_B, NORM_2_GAIN, NORM_2_BIAS,
+    MIX_IN, OUTPUT_IN, EXPAND_IN, MIX_OUT, OUTPUT_OUT, EXPAND_OUT, CONTRACT_OUT,
+    NUM_PARAMETERS
+};
+
+struct Shape {
+    int hidden, intermediate, num_heads, num_layers;
+    float epsilon;
+};
+// Heads that are computed together: what stands between two products is small then, and stays close.
+inline int heads_of_a_part(const Shape &s) {
+    int heads = std::max(1, 128 / (s.hidden / s.num_heads));
+    while (s.num_heads % heads) heads--;
+    return heads;
+}
+// Numbers of the feed-forward's inner row that are computed together.
+constexpr int PIECE = 384;
+
+struct EmbeddingTables {
+    const uint16_t *words, *places;
+    const float *gain, *bias;
+};
+
+inline __m512 widen_16(const uint16_t *p) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16));
+}
+inline void narrow_16(uint16_t *p, __m512 x) { _mm256_storeu_si256((__m256i *)p, (__m256i)_mm512_cvtneps_pbh(x)); }
+inline void narrow_32(uint16_t *p, __m512 low, __m512 high) { _mm512_storeu_si512(p, (__m512i)_mm512_cvtne2ps_pbh(high, low)); }
+inline void signed_bytes(int8_t *p, __m512 x) {
+    const __m512i limit = _mm512_set1_epi32(-127);
+    _mm_storeu_si128((__m128i *)p, _mm512_cvtsepi32_epi8(_mm512_max_epi32(_mm512_cvtps_epi32(x), limit)));
+}
+
+// GELU to 2e-4: x * (1/2 + u * P(u * u)), u being x held between -4 and 4, fitted to the least largest error.
+inline __m512 gelu_16(__m512 x) {
+    const __m512 u = _mm512_max_ps(_mm512_min_ps(x, _mm512_set1_ps(4.0f)), _mm512_set1_ps(-4.0f)), z = _mm512_mul_ps(u, u);
+    __m512 p = _mm512_set1_ps(2.2781425747e-08f);
+    for (const float c : {-1.5986014186e-06f, 4.7955497320e-05f, -8.1401521099e-04f, 8.7723867403e-03f, -6.4573106538e-02f, 0.39788334566f})
+        p = _mm512_fmadd_ps(p, z, _mm512_set1_ps(c));
+    return _mm512_mul_ps(x, _mm512_fmadd_ps(u, p, _mm512_set1_ps(0.5f)));
+}
+// Thirty-two numbers in fp16, which keeps three bits more than bf16.
+inline __m512h halve_32(__m512 low, __m512 high) {
+    const __m256i halves[] = {(__m256i)_mm512_cvtxps_ph(low), (__m256i)_mm512_cvtxps_ph(high)};
+    return _mm512_castsi512_ph(_mm512_inserti64x4(_mm512_castsi256_si512(halves[0]), halves[1], 1));
+}
+// GELU is never below this, less what the fit is wrong by.
+constexpr float LEAST_GELU = -0.1703f;
+
+// A layer norm of one row, whose numbers are at hand in fp32.
+template <class Out> inline void normalize(const float *row, int width, const float *gain, const float *bias, float epsilon, const Out &out) {
+    __m512 total = _mm512_setzero_ps(), squares = _mm512_setzero_ps();
+    for (int c = 0; c < width; c += 16) {
+        const __m512 x = _mm512_loadu_ps(row + c);
+        total = _mm512_add_ps(total, x), squares = _mm512_fmadd_ps(x, x, squares);
+    }
+    const float mean = _mm512_reduce_add_ps(total) / width;
+    const float variance = std::max(0.0f, _mm512_reduce_add_ps(squares) / width - mean * mean);
+    const __m512 factor = _mm512_set1_ps(1 / std::sqrt(variance + epsilon)), offset = _mm512_set1_ps(mean);
+    for (int c = 0; c < width; c += 16) {
+        const __m512 x = _mm512_mul_ps(_mm512_sub_ps(_mm512_loadu_ps(row + c), offset), factor);
+        out(c, _mm512_fmadd_ps(x, _mm512_loadu_ps(gain + c), _mm512_loadu_ps(bias + c)));
+    }
+}
+
+// The rows of one group of texts on their way through the layers. IS_8_BIT: what enters a product is bytes.
+template <bool IS_8_BIT> class Group {
+    using Product = std::conditional_t<IS_8_BIT, Signed, Bf16>;
+    using Contraction = std::conditional_t<IS_8_BIT, Unsigned, Bf16>;
+    using Input = std::conditional_t<IS_8_BIT, int8_t, uint16_t>;
+    using Sum = typename Product::Sum;
+
+    const Shape &shape;
+    const int num_rows, num_heads;
+    // From a row to the next, in numbers.
+    const size_t outer_row, inner_row;
+    // The state; queries, keys and values of a part of the heads, or a piece of the feed-forward: the two are never needed at once.
+    uint16_t *x, *inner;
+    // What the products read: the state, what attention gives, the piece in bytes.
+    Input *x_in, *attended;
+    uint8_t *piece_in;
+    float *x_steps, *steps, *sums;
+    char *space;
+
+    // Tiles read past the end of a group by as much.
+    static size_t rows_of(int num_tokens) { return size_t(num_tokens + 31) / 32 * 32 + 32; }
+    // Rows lie a line further apart than they are long: at 768 bytes, the rows of a tile would crowd a part of the cache.
+    static size_t apart(size_t width) { return width + 64 / sizeof(Input); }
+    static size_t inner_width(const Shape &s) { return apart(std::max(3 * heads_of_a_part(s) * (s.hidden / s.num_heads), PIECE)); }
+    // Buffers lie apart by a little more than they are long, lest the same places of all of them meet in the cache.
+    static size_t round(size_t bytes) { return (bytes + 63) / 64 * 64 + 320; }
+    template <class T> static T *take(char *&memory, size_t count) {
+        T *taken = reinterpret_cast<T *>(memory);
+        memory += round(count * sizeof(T));
+        return taken;
+    }
+
+  public:
+    static size_t bytes(const Shape &s, int num_tokens, int longest) {
+        const size_t rows = rows_of(num_tokens), outer = rows * apart(s.hidden), inner = rows * inner_width(s);
+        const size_t own = 3 * round(outer * 2) + 2 * round(inner * 2) + 2 * round(rows * 4) + round(outer * 4);
+        return own + round(std::max(AttentionSpace<32>::bytes(longest), AttentionSpace<64>::bytes(longest)));
+    }
+    Group(const Shape &shape, int num_tokens, char *memory) : shape(shape), num_rows(num_tokens), num_heads(heads_of_a_part(shape)), outer_row(apart(shape.hidden)), inner_row(inner_width(shape)) {
+        const size_t rows = rows_of(num_tokens);
+        x = take<uint16_t>(memory, rows * outer_row);
+        if constexpr (IS_8_BIT)
+            x_in = take<int8_t>(memory, rows * outer_row);
+        else
+            x_in = x;
+        attended = take<Input>(memory, rows * outer_row);
+        inner = take<uint16_t>(memory, rows * inner_row);
+        piece_in = IS_8_BIT ? take<uint8_t>(memory, rows * inner_row) : nullptr;
+        x_steps = take<float>(memory, rows);
+        steps = take<float>(memory, rows);
+        sums = take<float>(memory, rows * outer_row);
+        space = memory;
+    }
+
+    const uint16_t *row(int i) const { return x + i * outer_row; }
+
+    void embed(int row, int64_t word, int64_t place, const EmbeddingTables &tables, const float *in_scale) {
+        const int H = shape.hidden;
+        alignas(64) float numbers[4096];
+        for (int c = 0; c < H; c += 16)
+            _mm512_store_ps(numbers + c, _mm512_add_ps(widen_16(tables.words + word * H + c), widen_16(tables.places + place * H + c)));
+        become_norm(row, numbers, tables.gain, tables.bias, in_scale);
+    }
+
+    // `starts` are those of the texts in this group; `next_in` makes the bytes of the next layer.
+    void pass(const float *const *p, const int *starts, int num_texts, const float *next_in) {
+        const int H = shape.hidden;
+        for (int head = 0; head < shape.num_heads; head += num_heads) attend(p, head, starts, num_texts);
+        add_product<Product>((const char *)attended, outer_row, weights(p[OUTPUT_W], H, H), p[OUTPUT_OUT], nullptr, false);
+        add_and_normalize(p[OUTPUT_B], p[NORM_1_GAIN], p[NORM_1_BIAS], p[EXPAND_IN]);
+        for (int first = 0; first < shape.intermediate; first += PIECE) feed_forward(p, first, std::min(PIECE, shape.intermediate - first));
+        add_and_normalize(p[CONTRACT_B], p[NORM_2_GAIN], p[NORM_2_BIAS], next_in);
+    }
+
+  private:
+    static Weights weights(const float *laid_out, int inputs, int outputs, int first_output = 0) {
+        const int num_steps = inputs * Product::BYTES / STEP_BYTES;
+        const size_t panel_bytes = size_t(num_steps) * PANEL_STEP_BYTES;
+        return {(const char *)laid_out + first_output / BLOCK * panel_bytes, panel_bytes, outputs, num_steps};
+    }
+
+    // Some heads of all texts.
+    void attend(const float *const *p, int first_head, const int *starts, int num_texts) {
+        const int H = shape.hidden, width = H / shape.num_heads, own = num_heads * width, first = first_head * width;
+        const float *scale = IS_8_BIT ? p[MIX_OUT] + 3 * first : nullptr, *bias = p[MIX_B] + 3 * first;
+        multiply_in(weights(p[MIX_W], H, 3 * own, 3 * first), scale, bias, narrow_32);
+        for (int i = 0; i < num_texts; i++)
+            for (int head = 0; head < num_heads; head++) {
+                const auto out = [&](int token, int c, __m512 low, __m512 high) {
+                    give(starts[i] + token, first + head * width + c, low, high, p[OUTPUT_IN]);
+                };
+                const uint16_t *q = inner + starts[i] * inner_row + head * width;
+                if (width == 32)
+                    attend_tiled<32>(q, inner_row, own, starts[i + 1] - starts[i], space, out);
+                else
+                    attend_tiled<64>(q, inner_row, own, starts[i + 1] - starts[i], space, out);
+            }
+        settle();
+    }
+
+    void give(int row, int column, __m512 low, __m512 high, const float *in_scale) {
+        Input *to = attended + row * outer_row + column;
+        if constexpr (IS_8_BIT) {
+            signed_bytes(to, _mm512_mul_ps(low, _mm512_loadu_ps(in_scale + column)));
+            signed_bytes(to + 16, _mm512_mul_ps(high, _mm512_loadu_ps(in_scale + column + 16)));
+        } else
+            narrow_32(to, low, high);
+    }
+
+    // Multiply the state, and put what `change` makes of the numbers into `inner`.
+    template <class Change> void multiply_in(const Weights &w, const float *scale, const float *bias, const Change &change) {
+        multiply<Product>((const char *)x_in, outer_row * sizeof(Input), w, num_rows, [&](int first, int end, int c, const Sum *s) {
+            const __m512 bias_low = _mm512_loadu_ps(bias + c), bias_high = _mm512_loadu_ps(bias + c + 16);
+            __m512 scale_low, scale_high;
+            if constexpr (IS_8_BIT) scale_low = _mm512_loadu_ps(scale + c), scale_high = _mm512_loadu_ps(scale + c + 16);
+            uint16_t *to = inner + first * inner_row + c;
+            for (int row = first; row < end; row++, to += inner_row, s += BLOCK) {
+                const float step = IS_8_BIT ? x_steps[row] : 1.0f;
+                change(to, number(s, scale_low, bias_low, step), number(s + 16, scale_high, bias_high, step));
+            }
+        });
+    }
+
+    // Some numbers of the inner row, and what they add to the outer one.
+    void feed_forward(const float *const *p, int first, int width) {
+        const int H = shape.hidden;
+        const float *scale = IS_8_BIT ? p[EXPAND_OUT] + first : nullptr, *bias = p[EXPAND_B] + first;
+        multiply_in(weights(p[EXPAND_W], H, width, first), scale, bias, [](uint16_t *to, __m512 low, __m512 high) {
+            if constexpr (IS_8_BIT)
+                _mm512_storeu_ph(to, halve_32(gelu_16(low), gelu_16(high)));
+            else
+                narrow_32(to, gelu_16(low), gelu_16(high));
+        });
+        const char *activated = (const char *)inner;
+        if constexpr (IS_8_BIT) {
+            for (int row = 0; row < num_rows; row++) quantize_row(row, width);
+            settle();
+            activated = (const char *)piece_in;
+        }
+        Weights w = weights(p[CONTRACT_W], shape.intermediate, H);
+        w.first += size_t(first) * Product::BYTES / STEP_BYTES * PANEL_STEP_BYTES;
+        w.num_steps = width * Product::BYTES / STEP_BYTES;
+        add_product<Contraction>(activated, inner_row, w, p[CONTRACT_OUT], steps, first > 0);
+    }
+
+    // Put a product into `sums`, or add it to them; sums of bytes count by column, and by row where rows have steps of their own.
+    template <class P> void add_product(const char *rows, size_t row, const Weights &w, const float *scale, const float *row_scale, bool is_added) {
+        if constexpr (!IS_8_BIT)
+            multiply_into<P>(sums, outer_row, is_added, rows, row * sizeof(Input), w, num_rows);
+        else
+            multiply<P>(rows, row, w, num_rows, [&](int first, int end, int c, const Sum *s) {
+                const __m512 scales[] = {_mm512_loadu_ps(scale + c), _mm512_loadu_ps(scale + c + 16)};
+                for (int row = first; row < end; row++, s += BLOCK) {
+                    const __m512 step = _mm512_set1_ps(row_scale ? row_scale[row] : 1.0f);
+                    for (int half = 0; half < 2; half++) {
+                        float *to = sums + row * outer_row + c + half * 16;
+                        const __m512 number = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_loadu_si512(s + half * 16)), step);
+                        const __m512 before = is_added ? _mm512_loadu_ps(to) : _mm512_setzero_ps();
+                        _mm512_storeu_ps(to, _mm512_fmadd_ps(number, scales[half], before));
+                    }
+                }
+            });
+    }
+
+    static __m512 number(const Sum *s, __m512 scale, __m512 bias, float step) {
+        if constexpr (IS_8_BIT)
+            return _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_load_si512(s)), _mm512_mul_ps(scale, _mm512_set1_ps(step)), bias);
+        else
+            return _mm512_add_ps(_mm512_load_ps(s), bias);
+    }
+
+    // A row of the state becomes the norm of some numbers, which are changed. As bytes, its own step takes its largest to the last.
+    void become_norm(int row, float *numbers, const float *gain, const float *bias, const float *in_scale) {
+        const int H = shape.hidden;
+        __m512 largest = _mm512_setzero_ps();
+        normalize(numbers, H, gain, bias, shape.epsilon, [&](int c, __m512 z) {
+            narrow_16(x + row * outer_row + c, z);
+            if constexpr (IS_8_BIT) {
+                const __m512 scaled = _mm512_mul_ps(z, _mm512_loadu_ps(in_scale + c));
+                _mm512_storeu_ps(numbers + c, scaled);
+                largest = _mm512_max_ps(largest, _mm512_abs_ps(scaled));
+            }
+        });
+        if constexpr (IS_8_BIT) {
+            x_steps[row] = std::max(_mm512_reduce_max_ps(largest), 1e-20f) / 127;
+            const __m512 factor = _mm512_set1_ps(1 / x_steps[row]);
+            for (int c = 0; c < H; c += 16) signed_bytes(x_in + row * outer_row + c, _mm512_mul_ps(_mm512_loadu_ps(numbers + c), factor));
+        }
+    }
+
+    // Each row's own step takes its largest number to the last byte; the first byte is `LEAST_GELU`.
+    void quantize_row(int row, int width) {
+        const uint16_t *numbers = inner + row * inner_row;
+        uint8_t *bytes = piece_in + row * inner_row;
+        __m512h largest = _mm512_setzero_ph();
+        for (int c = 0; c < width; c += 32) largest = _mm512_max_ph(largest, _mm512_loadu_ph(numbers + c));
+        steps[row] = (float(_mm512_reduce_max_ph(largest)) - LEAST_GELU) / 255;
+        const __m512h factor = _mm512_set1_ph(1 / steps[row]), offset = _mm512_set1_ph(-LEAST_GELU / steps[row]);
+        for (int c = 0; c < width; c += 32) {
+            const __m512h scaled = _mm512_max_ph(_mm512_fmadd_ph(_mm512_loadu_ph(numbers + c), factor, offset), _mm512_setzero_ph());
+            _mm256_storeu_si256((__m256i *)(bytes + c), _mm512_cvtusepi16_epi8(_mm512_cvtph_epu16(scaled)));
+        }
+    }
+
+    // The state becomes the norm of itself, the sums and a shift.
+    void add_and_normalize(const float *shift, const float *gain, const float *bias, const float *in_scale) {
+        const int H = shape.hidden;
+        for (int row = 0; row < num_rows; row++) {
+            float *numbers = sums + row * outer_row;
+            for (int c = 0; c < H; c += 16) {
+                const __m512 before = _mm512_add_ps(widen_16(x + row * outer_row + c), _mm512_loadu_ps(shift + c));
+                _mm512_storeu_ps(numbers + c, _mm512_add_ps(_mm512_loadu_ps(numbers + c), before));
+            }
+            become_norm(row, numbers, gain, bias, in_scale);
+        }
+        settle();
+    }
+};
+
+constexpr size_t HUGE_PAGE = 2 << 20;
+
+// Memory that a thread keeps from pass to pass: fresh pages would cost more than what is done with them.
+inline char *kept_memory(size_t bytes) {
+    thread_local std::unique_ptr<char, decltype(&std::free)> memory(nullptr, std::free);
+    thread_local size_t size = 0;
+    if (size < bytes) {
+        memory.reset(static_cast<char *>(std::aligned_alloc(HUGE_PAGE, (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE)));
+        if (memory) madvise(memory.get(), bytes, MADV_HUGEPAGE);
+        size = memory ? bytes : 0;
+    }
+    return memory.get();
+}
+
+// The texts of a batch: ids lie end to end, text `i` from `starts[i]` to `starts[i + 1]`; group `g` has the texts
+// `order[bounds[g]]` to `order[bounds[g + 1]]`.
+struct Texts {
+    const int64_t *ids, *starts, *order, *bounds;
+    int64_t num_groups;
+};
+
+template <bool IS_8_BIT>
+bool encode_group(const Shape &shape, const EmbeddingTables &tables, const float *const *parameters, const Texts &texts, int64_t group, uint16_t *const *out) {
+    const int64_t *members = texts.order + texts.bounds[group];
+    const int num_texts = int(texts.bounds[group + 1] - texts.bounds[group]);
+    const auto length = [&](int i) { return int(texts.starts[members[i] + 1] - texts.starts[members[i]]); };
+    int num_tokens = 0, longest = 0;
+    for (int i = 0; i < num_texts; i++) num_tokens += length(i), longest = std::max(longest, length(i));
+    const size_t space = (num_texts + 1) * sizeof(int) + 64;
+    char *memory = kept_memory(space + Group<IS_8_BIT>::bytes(shape, num_tokens, longest));
+    if (!memory) return false;
+    int *starts = reinterpret_cast<int *>(memory);
+    Group<IS_8_BIT> rows(shape, num_tokens, memory + (space + 63) / 64 * 64);
+    starts[0] = 0;
+    for (int i = 0; i < num_texts; i++) {
+        starts[i + 1] = starts[i] + length(i);
+        for (int t = 0; t < length(i); t++) rows.embed(starts[i] + t, texts.ids[texts.starts[members[i]] + t], t, tables, parameters[MIX_IN]);
+    }
+    const auto give = [&](int layer) {
+        for (int i = 0; out[layer] && i < num_texts; i++)
+            for (int t = 0; t < length(i); t++)
+                std::memcpy(out[layer] + (texts.starts[members[i]] + t) * shape.hidden, rows.row(starts[i] + t), size_t(shape.hidden) * 2);
+    };
+    give(0);
+    for (int layer = 0; layer < shape.num_layers; layer++) {
+        const float *const *own = parameters + layer * NUM_PARAMETERS;
+        const float *next_in = layer + 1 < shape.num_layers ? own[NUM_PARAMETERS + MIX_IN] : own[MIX_IN];
+        rows.pass(own, starts, num_texts, next_in);
+        give(layer + 1);
+    }
+    return true;
+}
+
+template <bool IS_8_BIT>
+int encode(const Shape &shape, const EmbeddingTables &tables, const float *const *parameters, const Texts &texts, uint16_t *const *out, int num_threads) {
+    int failed = 0;
+#pragma omp parallel num_threads(num_threads)
+    {
+        TileShape tiles;
+#pragma omp for schedule(dynamic, 1)
+        for (int64_t group = 0; group < texts.num_groups; group++)
+            if (!encode_group<IS_8_BIT>(shape, tables, parameters, texts, group, out)) __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
+    }
+    return failed;
+}
+
+} // namespace
+#endif

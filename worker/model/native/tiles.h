@@ -1,0 +1,172 @@
+// Matrix products on the processor's tile registers (AMX), 32 rows by 32 columns at a time.
+//
+// Whatever the numbers are, a step of a product takes 64 bytes of each row: 32 numbers in bf16, 64 in 8 bits. Weights are laid out
+// by panels of 32 columns, a panel by steps, a step as two tiles of 16 columns (`tiled.laid_out`).
+#pragma once
+
+#if defined(__AMX_BF16__) && defined(__AMX_INT8__) && defined(__AVX512BF16__) && defined(__AVX512FP16__)
+#define GIST_TILES 1
+#include <immintrin.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+namespace {
+
+constexpr int BLOCK = 32;
+constexpr int TILE_BYTES = 1024;
+constexpr int STEP_BYTES = 64;
+// Columns of a panel times the bytes of a step: what a panel advances by in a step.
+constexpr int PANEL_STEP_BYTES = BLOCK * STEP_BYTES;
+
+// Linux gives the tile registers to a process that asks for them.
+inline bool has_tiles() {
+    constexpr int REQUEST_PERMISSION = 0x1023, TILE_DATA = 18;
+    static const bool granted = syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+    return granted;
+}
+
+// The shape of the tiles of this thread while it lives; the matrix library of others keeps its own, and finds it again.
+class TileShape {
+    struct alignas(64) Shape {
+        uint8_t palette = 0, start_row = 0, reserved[14] = {};
+        uint16_t bytes[16] = {};
+        uint8_t rows[16] = {};
+    };
+    Shape before;
+
+  public:
+    TileShape() {
+        _tile_storeconfig(&before);
+        Shape ours;
+        ours.palette = 1;
+        for (int i = 0; i < 8; i++) ours.bytes[i] = 64, ours.rows[i] = 16;
+        _tile_loadconfig(&ours);
+    }
+    ~TileShape() {
+        if (before.palette)
+            _tile_loadconfig(&before);
+        else
+            _tile_release();
+    }
+};
+
+// The compiler does not know what tile loads read: what was stored before must be in memory by then.
+inline void settle() { asm volatile("" ::: "memory"); }
+
+struct Bf16 {
+    using Sum = float;
+    static constexpr int BYTES = 2;
+    static void multiply() { _tile_dpbf16ps(0, 4, 6); _tile_dpbf16ps(1, 4, 7); _tile_dpbf16ps(2, 5, 6); _tile_dpbf16ps(3, 5, 7); }
+};
+// Signed bytes by signed bytes, and unsigned by signed.
+struct Signed {
+    using Sum = int32_t;
+    static constexpr int BYTES = 1;
+    static void multiply() { _tile_dpbssd(0, 4, 6); _tile_dpbssd(1, 4, 7); _tile_dpbssd(2, 5, 6); _tile_dpbssd(3, 5, 7); }
+};
+struct Unsigned {
+    using Sum = int32_t;
+    static constexpr int BYTES = 1;
+    static void multiply() { _tile_dpbusd(0, 4, 6); _tile_dpbusd(1, 4, 7); _tile_dpbusd(2, 5, 6); _tile_dpbusd(3, 5, 7); }
+};
+
+inline void clear_sums() { _tile_zero(0); _tile_zero(1); _tile_zero(2); _tile_zero(3); }
+template <class S> inline void load_sums(const S *sums, size_t row) {
+    _tile_loadd(0, sums, row * 4); _tile_loadd(1, sums + 16, row * 4);
+    _tile_loadd(2, sums + 16 * row, row * 4); _tile_loadd(3, sums + 16 * row + 16, row * 4);
+}
+template <class S> inline void store_sums(S *sums, size_t row) {
+    _tile_stored(0, sums, row * 4); _tile_stored(1, sums + 16, row * 4);
+    _tile_stored(2, sums + 16 * row, row * 4); _tile_stored(3, sums + 16 * row + 16, row * 4);
+}
+
+// Add 32 rows times a panel to the sums; `meanwhile(step)` keeps the vector units busy while the tiles multiply.
+template <class P, class Meanwhile>
+inline void add_products(const char *rows, size_t row_bytes, const char *panel, int num_steps, const Meanwhile &meanwhile) {
+    for (int step = 0; step < num_steps; step++) {
+        const char *x = rows + step * STEP_BYTES, *w = panel + step * PANEL_STEP_BYTES;
+        _tile_loadd(4, x, row_bytes);
+        _tile_loadd(6, w, STEP_BYTES);
+        _tile_loadd(7, w + TILE_BYTES, STEP_BYTES);
+        _tile_loadd(5, x + 16 * row_bytes, row_bytes);
+        P::multiply();
+        meanwhile(step);
+    }
+}
+
+// Weights as they are laid out, or a piece of their steps.
+struct Weights {
+    const char *first;
+    // From a panel to the next.
+    size_t panel_bytes;
+    int num_columns, num_steps;
+
+    const char *panel(int column) const { return first + size_t(column / BLOCK) * panel_bytes; }
+};
+
+// Brings the next panel closer while one is multiplied: weights come from far, once for each group of texts.
+struct Prefetch {
+    const char *next, *end;
+    // Lines for each step, so that the panel is there when the last block of rows is done.
+    int lines;
+
+    Prefetch(const Weights &w, int column, int num_rows)
+        : next(w.panel(column + BLOCK)), end(next + (column + BLOCK < w.num_columns ? w.num_steps * PANEL_STEP_BYTES : 0)) {
+        const int num_blocks = (num_rows + BLOCK - 1) / BLOCK;
+        lines = (BLOCK + num_blocks - 1) / num_blocks;
+    }
+    void some() {
+        for (int i = 0; i < lines && next < end; i++, next += 64) _mm_prefetch(next, _MM_HINT_T1);
+    }
+};
+
+// Multiply `num_rows` rows (rounded up to 32; what is past the end is computed and means nothing) with all columns.
+// `finish(first, end, column, sums)` takes rows of 32 sums, some at a time, while the next block is multiplied.
+template <class P, class Finish> void multiply(const char *x, size_t row_bytes, const Weights &w, int num_rows, const Finish &finish) {
+    using Sum = typename P::Sum;
+    alignas(64) Sum sums[2][BLOCK * BLOCK];
+    const int a_step = (BLOCK + w.num_steps - 1) / w.num_steps;
+    int turn = 0, row_before = -1, column_before = 0;
+    for (int column = 0; column < w.num_columns; column += BLOCK) {
+        Prefetch prefetch(w, column, num_rows);
+        for (int row = 0; row < num_rows; row += BLOCK) {
+            clear_sums();
+            add_products<P>(x + row * row_bytes, row_bytes, w.panel(column), w.num_steps, [&](int step) {
+                prefetch.some();
+                const int first = step * a_step, end = std::min(BLOCK, first + a_step);
+                if (row_before >= 0 && first < end) finish(row_before + first, row_before + end, column_before, sums[turn ^ 1] + first * BLOCK);
+            });
+            store_sums(sums[turn], BLOCK);
+            settle();
+            turn ^= 1, row_before = row, column_before = column;
+        }
+    }
+    finish(row_before, row_before + BLOCK, column_before, sums[turn ^ 1]);
+    settle();
+}
+
+// The same, with the sums left in `sums`, whose rows are `sums_row` numbers apart, or added to what is there.
+template <class P>
+void multiply_into(typename P::Sum *sums, size_t sums_row, bool is_added, const char *x, size_t row_bytes, const Weights &w, int num_rows) {
+    for (int column = 0; column < w.num_columns; column += BLOCK) {
+        Prefetch prefetch(w, column, num_rows);
+        for (int row = 0; row < num_rows; row += BLOCK) {
+            auto *block = sums + row * sums_row + column;
+            if (is_added)
+                load_sums(block, sums_row);
+            else
+                clear_sums();
+            add_products<P>(x + row * row_bytes, row_bytes, w.panel(column), w.num_steps, [&](int) { prefetch.some(); });
+            store_sums(block, sums_row);
+        }
+    }
+    settle();
+}
+
+} // namespace
+#endif

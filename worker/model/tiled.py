@@ -1,0 +1,188 @@
+"""The encoder on the tile registers of a processor that has them (AMX), whole in one call, in bf16 or with 8-bit products.
+
+A batch is divided into groups of texts, each as large as the second-level cache of a core can hold on its way through the layers.
+A thread takes a group through the whole encoder: it reads the weights, and nothing else travels. Between two products stands what
+`native/tiled_encoder.h` does in passing: biases, GELU, norms, attention, and for 8 bits the scales.
+
+With 8 bits a row of the state has a step of its own, so that its largest number is the last byte; how the channels of a row share
+the range is calibrated (Xiao et al., "SmoothQuant", 2023).
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from worker.model.encoder import Layer
+from worker.model.native.build import Unavailable, library
+from worker.model.native.kernels import check_threads
+from worker.model.packing import groups
+from worker.model.quantized import LARGEST, MARGIN, SMOOTHING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from torch import nn
+
+    from worker.model.encoder import Encoder, EncoderConfig
+    from worker.model.packing import Packed
+
+# The tokens of a group: what passes between its products stays within two megabytes.
+_GROUP_TOKENS = 384
+# What tiles and kernels count in: columns of a panel, bytes of a step, and the smallest GELU that the kernels give.
+_PANEL, _STEP_BYTES, _LEAST_GELU = 32, 64, -0.1703
+_HEAD_WIDTHS = (32, 64)
+_LARGEST_HIDDEN = 4096
+# Channels of the heads that are computed together.
+_PART = 128
+_ALIGNMENT = 2 << 20
+
+
+class Tiled:
+    """An encoder on a CPU with tile registers; its states are bf16."""
+
+    device = torch.device("cpu")
+    dtype = torch.bfloat16
+
+    def __init__(self, encoder: Encoder, *, ranges: Mapping[str, Tensor] | None = None) -> None:
+        """Lay out the weights of `encoder`; with `ranges` (of `calibration.ranges_of`) as bytes. Raises `Unavailable`."""
+        self.name = "compiled" if ranges is None else "int8"
+        self._config = encoder.config
+        check_shape(encoder.config)
+        self._library = library()
+        if not self._library.gist_has_tiles():
+            raise Unavailable("the processor, the kernel or the compiler has no tile registers (AMX)")
+        check_threads(self._library)
+        self._num_threads = torch.get_num_threads()
+        layers = [layer for layer in encoder.layers if isinstance(layer, Layer)]
+        tables = [encoder.words.weight, encoder.positions.weight + encoder.types.weight[0]]
+        parameters = [
+            it
+            for number, layer in enumerate(layers)
+            for it in (_parameters(layer) if ranges is None else _parameters_in_bytes(layer, _of_layer(ranges, number)))
+        ]
+        norm = [encoder.norm.weight.detach().float(), encoder.norm.bias.detach().float()]
+        # Everything in one place, which the kernels only read.
+        self._memory, pointers = _together([*(it.detach().bfloat16() for it in tables), *norm, *parameters], self._library)
+        self._tables, self._parameters = _array(pointers[:4]), _array(pointers[4:])
+
+    def encode(self, packed: Packed, layers: Collection[int]) -> dict[int, Tensor]:
+        """Return the states after each of `layers`."""
+        shape = self._config
+        states = {it: torch.empty(len(packed.ids), shape.hidden_size, dtype=self.dtype) for it in layers}
+        order, bounds = groups(packed.lengths, max_tokens=_GROUP_TOKENS, num_threads=self._num_threads)
+        texts = _array([it.ctypes.data for it in (packed.ids, packed.cu_seqlens, order, bounds)])
+        out = _array([states[it].data_ptr() if it in states else None for it in range(max(layers) + 1)])
+        code = self._library.gist_encode(
+            *(texts, ctypes.c_int64(len(bounds) - 1), self._tables, self._parameters, out),
+            *(shape.hidden_size, shape.intermediate_size, shape.num_attention_heads, max(layers)),
+            *(ctypes.c_float(shape.layer_norm_eps), int(self.name == "int8"), self._num_threads),
+        )
+        if code:
+            raise MemoryError("there is no memory left for the encoder")
+        return states
+
+
+def check_shape(config: EncoderConfig) -> None:
+    """Raise `Unavailable` for an encoder whose shape or activation the tiles do not fit."""
+    width = config.hidden_size // config.num_attention_heads
+    if config.hidden_act != "gelu":
+        raise Unavailable(f"the activation on tiles is GELU, not {config.hidden_act}")
+    if width not in _HEAD_WIDTHS or config.hidden_size > _LARGEST_HIDDEN or config.hidden_size % _STEP_BYTES:
+        raise Unavailable(f"{config.num_attention_heads} heads of {width} numbers do not fit the tiles")
+    if config.intermediate_size % _STEP_BYTES:
+        raise Unavailable(f"a feed-forward of {config.intermediate_size} numbers does not fit the tiles")
+
+
+def laid_out(weight: Tensor) -> Tensor:
+    """Return weights `[outputs, inputs]`, bf16 or int8, by panels of 32 outputs, steps of 64 bytes, and two tiles of 16 outputs.
+
+    A row of a tile holds four bytes of input for each of its outputs.
+    """
+    outputs, inputs = weight.shape
+    pair = 4 // weight.element_size()
+    return weight.view(outputs // _PANEL, 2, 16, inputs // (16 * pair), 16, pair).permute(0, 3, 1, 4, 2, 5).contiguous()
+
+
+def _by_parts(layer: Layer) -> tuple[Tensor, Tensor]:
+    """Return weights and biases of query, key and value, those of some heads together: `[parts, 3, heads of a part]`."""
+    mix, num_heads = layer.attention.query_key_value, layer.attention.num_heads
+    width = mix.in_features // num_heads
+    heads = next(it for it in range(max(1, _PART // width), 0, -1) if num_heads % it == 0)
+    order = torch.arange(mix.out_features).view(3, num_heads // heads, heads * width).transpose(0, 1).reshape(-1)
+    return mix.weight.detach()[order].float(), mix.bias.detach()[order].float()
+
+
+def _plain(source: nn.Linear | nn.LayerNorm) -> tuple[Tensor, Tensor]:
+    return source.weight.detach().float(), source.bias.detach().float()
+
+
+def _parameters(layer: Layer) -> list[Tensor | None]:
+    """Return the parameters in the order of the kernels' `Parameter`."""
+    mix, output, expand, contract = _by_parts(layer), *map(_plain, (layer.attention.output, layer.expand, layer.contract))
+
+    def tiles(pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        return laid_out(pair[0].bfloat16()), pair[1]
+
+    first, second = _plain(layer.attention_norm), _plain(layer.feed_forward_norm)
+    return [*tiles(mix), *tiles(output), *first, *tiles(expand), *tiles(contract), *second, *[None] * 7]
+
+
+def _parameters_in_bytes(layer: Layer, ranges: Mapping[str, Tensor]) -> list[Tensor | None]:
+    """Return the parameters in the order of the kernels' `Parameter`, weights as bytes."""
+    mix, mix_in = _smoothed(_by_parts(layer), ranges, "query_key_value")
+    output, output_in = _smoothed(_plain(layer.attention.output), ranges, "output")
+    # What attention gives is cut at a fixed place, since no thread sees a whole row of it.
+    largest = (ranges["output"].clamp(min=1e-5) * output_in).max() * MARGIN["output"] / LARGEST
+    output, output_in = (output[0] * largest, output[1]), output_in / largest
+    expand, expand_in = _smoothed(_plain(layer.expand), ranges, "expand")
+    (mix_w, mix_out), (output_w, output_out), (expand_w, expand_out) = (_in_bytes(it[0]) for it in (mix, output, expand))
+    contract_w, contract_out = _in_bytes(layer.contract.weight.detach().float())
+    # The bytes of an activation count from its minimum, and what that adds to every sum is the same.
+    shift = layer.contract.bias.detach().float() + contract_w.float().sum(1) * contract_out * _LEAST_GELU
+    first, second = _plain(layer.attention_norm), _plain(layer.feed_forward_norm)
+    weights = [laid_out(it) for it in (mix_w, output_w, expand_w, contract_w)]
+    return [
+        *(weights[0], mix[1], weights[1], output[1], *first, weights[2], expand[1], weights[3], shift, *second),
+        *(mix_in, output_in, expand_in, mix_out, output_out, expand_out, contract_out),
+    ]
+
+
+def _smoothed(pair: tuple[Tensor, Tensor], ranges: Mapping[str, Tensor], kind: str) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    """Hand the size of large input channels over to the weights; return these, and what the channels are multiplied with."""
+    weight, share = pair[0], SMOOTHING[kind]
+    scale = weight.abs().amax(0).clamp(min=1e-5) ** (1 - share) / ranges[kind].clamp(min=1e-5) ** share
+    return (weight / scale, pair[1]), scale
+
+
+def _in_bytes(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Return weights as int8, and for each output what a sum of bytes is multiplied with, fp32."""
+    scale = (weight.abs().amax(1) / LARGEST).clamp(min=torch.finfo(torch.float32).tiny)
+    return torch.round(weight / scale[:, None]).to(torch.int8), scale
+
+
+def _of_layer(ranges: Mapping[str, Tensor], number: int) -> dict[str, Tensor]:
+    prefix = f"{number}."
+    return {name.removeprefix(prefix): it for name, it in ranges.items() if name.startswith(prefix)}
+
+
+def _together(tensors: Sequence[Tensor | None], loaded: ctypes.CDLL) -> tuple[Tensor, list[int | None]]:
+    """Copy tensors one behind the other into large pages, where an address is found faster; return the memory and their places."""
+    sizes = [0 if it is None else -(-it.nbytes // _STEP_BYTES) * _STEP_BYTES for it in tensors]
+    memory = torch.empty(sum(sizes) + _ALIGNMENT, dtype=torch.uint8)
+    first = -memory.data_ptr() % _ALIGNMENT
+    loaded.gist_prefer_large_pages(ctypes.c_void_p(memory.data_ptr() + first), ctypes.c_size_t(sum(sizes)))
+    places: list[int | None] = []
+    for tensor, offset in zip(tensors, np.cumsum([first, *sizes]).tolist(), strict=False):
+        if tensor is not None:
+            memory[offset : offset + tensor.nbytes] = tensor.contiguous().view(-1).view(torch.uint8)
+        places.append(None if tensor is None else memory.data_ptr() + offset)
+    return memory, places
+
+
+def _array(pointers: Sequence[int | None]) -> ctypes.Array[ctypes.c_void_p]:
+    return (ctypes.c_void_p * len(pointers))(*pointers)
