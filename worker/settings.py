@@ -90,7 +90,7 @@ class Settings(BaseSettings):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="The encoder's numbers. `auto`: bfloat16 where the hardware multiplies it, else float32, the exact one."
     )
-    backend: Literal["auto", "eager", "compiled", "int8"] = Field(
+    backend: Literal["auto", "eager", "compiled", "openvino", "int8"] = Field(
         "auto",
         description="How the encoder runs. `auto`: the fastest here that is as exact. `int8`: faster on a CPU, less exact.",
     )
