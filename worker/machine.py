@@ -61,6 +61,12 @@ def keep_freed_memory() -> bool:
     return mallopt is not None and all(mallopt(option, value) == 1 for option, value in wanted.items())
 
 
+def release_freed_memory() -> None:
+    """Hand back what glibc keeps: once, after the model is loaded, when the weights as they were read are no longer needed."""
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+        trim(0)
+
+
 def _control_groups(root: Path) -> list[Path]:
     """Return the directories of our control groups and of those above them, of both versions."""
     listed = root / "proc/self/cgroup"

@@ -92,3 +92,31 @@ def test_glibc_takes_every_wish() -> None:
     code = "from worker.machine import keep_freed_memory; print(keep_freed_memory())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "True\n"
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
+def test_what_is_kept_can_be_handed_back() -> None:
+    """Memory that was freed stays with the process until it is released."""
+    code = """
+from ctypes import CDLL, c_size_t, c_void_p, memset
+from pathlib import Path
+from worker.machine import keep_freed_memory, release_freed_memory
+
+def resident_pages():
+    return int(Path("/proc/self/statm").read_text().split()[1])
+
+keep_freed_memory()
+libc = CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = c_void_p, [c_size_t], [c_void_p]
+blocks = [libc.malloc(16 << 20) for _ in range(4)]
+for block in blocks:
+    memset(block, 1, 16 << 20)
+used = resident_pages()
+for block in blocks:
+    libc.free(block)
+kept = resident_pages()
+release_freed_memory()
+print(used - kept < 1000, kept - resident_pages() > 10_000)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True True\n"

@@ -17,7 +17,7 @@ import worker
 from worker.codec import EmbeddingEncoding, Limits
 from worker.errors import BadSettings
 from worker.http import HttpServer
-from worker.machine import ThreadPlan, keep_freed_memory, num_cores
+from worker.machine import ThreadPlan, keep_freed_memory, num_cores, release_freed_memory
 from worker.options import Options
 from worker.pipeline import Pipeline
 from worker.records import OUTPUT_OF_TASK, Output, Task
@@ -44,6 +44,7 @@ def run(settings: Settings) -> None:
 async def _run(settings: Settings) -> None:
     telemetry = Telemetry()
     engine = await asyncio.to_thread(load_engine, settings)
+    await asyncio.to_thread(release_freed_memory)
     await asyncio.to_thread(engine.warm_up)
     if settings.create_topics:
         await create_topics(settings)
