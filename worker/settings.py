@@ -90,12 +90,18 @@ class Settings(BaseSettings):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="The encoder's numbers. `auto`: bfloat16 where the hardware multiplies it, else float32, the exact one."
     )
-    backend: Literal["auto", "eager", "compiled", "int8"] = Field(
+    backend: Literal["auto", "eager", "compiled", "openvino", "int8"] = Field(
         "auto",
         description="How the encoder runs. `auto`: the fastest here that is as exact. `int8`: faster on a CPU, less exact.",
     )
     threads: int = Field(
-        0, ge=0, le=1024, description="Threads of the matrix products. 0: one for each core that the process may use."
+        0,
+        ge=0,
+        le=1024,
+        description="Threads of the matrix products. 0: one for each core that the process may use, its container's limit counted.",
+    )
+    tokenizer_threads: int = Field(
+        0, ge=0, le=1024, description="Threads of the tokenizer. 0: one for every four cores, which is enough on a CPU."
     )
     max_text_tokens: int = Field(
         0, ge=0, le=8192, description="Longer texts are truncated, and say so in a header. 0: what the model was published for."

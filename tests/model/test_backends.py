@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from worker.errors import BadModel
-from worker.model import checkpoint
+from worker.model import checkpoint, runtime
 from worker.model.backends import Backend, BackendName, choose
 from worker.model.native import kernels
 from worker.model.native.build import Unavailable
@@ -29,8 +29,10 @@ CPU = torch.device("cpu")
 WAYS: list[tuple[BackendName, torch.dtype, float | None, float]] = [
     ("eager", torch.float32, 1e-4, 0.99999),
     ("compiled", torch.float32, 1e-4, 0.99999),
+    ("openvino", torch.float32, 1e-4, 0.99999),
     ("eager", torch.bfloat16, None, 0.999),
     ("compiled", torch.bfloat16, None, 0.999),
+    ("openvino", torch.bfloat16, None, 0.999),
     ("int8", torch.float32, None, 0.99),
     ("int8", torch.bfloat16, None, 0.99),
 ]
@@ -47,6 +49,8 @@ SENTENCES = [
 @lru_cache
 def backend(reference: str, name: BackendName, dtype: torch.dtype) -> Backend:
     """Return a backend for a model."""
+    if name == "openvino":
+        pytest.importorskip("openvino", reason="the extra openvino is not installed")
     loaded = checkpoint.load(reference)
     with torch.inference_mode():
         return choose(loaded.encoder, name, device=CPU, dtype=dtype, ranges=loaded.ranges)[0]
@@ -115,19 +119,38 @@ def test_the_fastest_of_those_that_are_as_exact_is_chosen(minilm: Path) -> None:
     assert (chosen.name, because) == ("compiled", "the fastest here that is as exact as PyTorch")
 
 
-def test_what_cannot_run_here_is_passed_over(minilm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the reason; asked for by name, it is an error."""
+@pytest.fixture
+def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the compiler and the compiled kernels away."""
 
     def no_library() -> None:
         raise Unavailable("there is no C++ compiler")
 
     monkeypatch.setattr(kernels, "library", no_library)
+
+
+@pytest.mark.usefixtures("no_compiler")
+def test_what_cannot_run_here_is_passed_over(minilm: Path) -> None:
+    """For the next fastest, with the reason; asked for by name, it is an error."""
+    pytest.importorskip("openvino", reason="the extra openvino is not installed")
+    encoder = checkpoint.load(str(minilm)).encoder
+    chosen, because = choose(encoder, "auto", device=CPU, dtype=torch.float32)
+    assert (chosen.name, because) == ("openvino", "compiled cannot run here: there is no C++ compiler")
+    with pytest.raises(BadModel, match="the backend compiled cannot run here: there is no C\\+\\+ compiler"):
+        choose(encoder, "compiled", device=CPU, dtype=torch.float32)
+
+
+@pytest.mark.usefixtures("no_compiler")
+def test_pytorch_is_there_always(minilm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also with neither a compiler nor a runtime; what both lack is said."""
+    monkeypatch.setattr(runtime, "openvino", None)
     encoder = checkpoint.load(str(minilm)).encoder
     chosen, because = choose(encoder, "auto", device=CPU, dtype=torch.float32)
     assert chosen.name == "eager"
-    assert "there is no C++ compiler" in because
-    with pytest.raises(BadModel, match="the backend compiled cannot run here: there is no C\\+\\+ compiler"):
-        choose(encoder, "compiled", device=CPU, dtype=torch.float32)
+    assert because == (
+        "compiled cannot run here: there is no C++ compiler; "
+        "openvino cannot run here: OpenVINO is not installed: `pip install 'gist-stream[openvino]'`"
+    )
 
 
 def test_eager_is_for_every_number_format(minilm: Path) -> None:
@@ -137,7 +160,7 @@ def test_eager_is_for_every_number_format(minilm: Path) -> None:
     assert choose(checkpoint.load(str(minilm)).encoder, "auto", device=CPU, dtype=torch.float16)[0].name == "eager"
 
 
-@pytest.mark.parametrize("name", ["eager", "compiled", "int8"])
+@pytest.mark.parametrize("name", ["eager", "compiled", "openvino", "int8"])
 def test_only_the_layers_that_are_asked_for_are_computed(name: BackendName) -> None:
     """A head that reads layer 3 does not pay for the layers above."""
     packed = pack([np.array([101, 7592, 102], dtype=np.int32)])

@@ -10,12 +10,14 @@ import asyncio
 import os
 import signal
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import worker
 from worker.codec import EmbeddingEncoding, Limits
 from worker.errors import BadSettings
 from worker.http import HttpServer
+from worker.machine import ThreadPlan, keep_freed_memory, num_cores, release_freed_memory
 from worker.options import Options
 from worker.pipeline import Pipeline
 from worker.records import OUTPUT_OF_TASK, Output, Task
@@ -34,12 +36,15 @@ _STUCK_AFTER_S = 120.0
 def run(settings: Settings) -> None:
     """Run until told to stop; raises the `Stop` that ended the worker otherwise."""
     configure_logging(level=settings.log_level, log_format=settings.log_format)
+    # Before the first thread: a thread keeps the heap that it began with.
+    keep_freed_memory()
     asyncio.run(_run(settings))
 
 
 async def _run(settings: Settings) -> None:
     telemetry = Telemetry()
     engine = await asyncio.to_thread(load_engine, settings)
+    await asyncio.to_thread(release_freed_memory)
     await asyncio.to_thread(engine.warm_up)
     if settings.create_topics:
         await create_topics(settings)
@@ -59,6 +64,7 @@ async def _run(settings: Settings) -> None:
             device=engine.description,
             backend=engine.backend.name,
             because=engine.because,
+            threads=asdict(thread_plan_of(settings)),
             tasks=sorted(_tasks(settings, engine)),
             http=f"{settings.http_host}:{server.port}",
             input=settings.input_topic,
@@ -72,7 +78,9 @@ async def _run(settings: Settings) -> None:
 
 def load_engine(settings: Settings) -> Engine:
     """Load the model and check that it can do what is asked of it; raises `BadModel` or `BadSettings`."""
-    # Heavy: only a process that needs the model pays for it.
+    plan = thread_plan_of(settings)
+    plan.prepare()
+    # Heavy: only a process that needs the model pays for it. And not earlier: its libraries read the plan when they are loaded.
     from worker.model.engine import Engine  # noqa: PLC0415
 
     engine = Engine.load(
@@ -80,7 +88,7 @@ def load_engine(settings: Settings) -> Engine:
         device=settings.device,
         dtype=settings.dtype,
         backend=settings.backend,
-        threads=settings.threads or len(os.sched_getaffinity(0)),
+        threads=plan.matmul,
         max_tokens=settings.max_text_tokens or None,
     )
     if missing := settings.tasks - engine.tasks:
@@ -88,6 +96,11 @@ def load_engine(settings: Settings) -> Engine:
     if settings.batch_tokens < engine.max_tokens:
         raise BadSettings(f"GIST_BATCH_TOKENS is below the longest text of the model {engine.name}: {engine.max_tokens} tokens")
     return engine
+
+
+def thread_plan_of(settings: Settings) -> ThreadPlan:
+    """Return how many threads do what."""
+    return ThreadPlan.of(num_cores(), matmul=settings.threads, tokenizer=settings.tokenizer_threads)
 
 
 def connection_of(settings: Settings) -> Connection:

@@ -5,6 +5,7 @@ compiled    on a CPU: the whole encoder on tile registers (AMX), in kernels comp
             them, matrix products with weights laid out once (oneDNN), and kernels for the rest
             on a GPU: variable-length attention, and the whole pass captured as a CUDA graph for each of a few sizes
 int8        on a CPU: the same with 8-bit matrix products, for a checkpoint that was calibrated (`gist-stream quantize`)
+openvino    on a CPU, where it is installed: Intel's runtime, which needs no compiler
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from worker.model.encoder import PackedTensors
 from worker.model.native.build import Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Collection, Mapping
 
     import torch
     from torch import Tensor
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     from worker.model.encoder import Encoder
     from worker.model.packing import Packed
 
-BackendName = Literal["auto", "eager", "compiled", "int8"]
+BackendName = Literal["auto", "eager", "compiled", "openvino", "int8"]
+# The ways that are as exact as PyTorch and faster, the fastest first; PyTorch itself is there always.
+_AS_EXACT: Mapping[str, list[BackendName]] = {"cpu": ["compiled", "openvino"], "cuda": ["compiled"]}
 
 
 class Backend(Protocol):
@@ -66,27 +69,37 @@ def choose(
     `auto` takes the fastest that is there and falls back without failing; a way that was asked for by name and is not there is
     a `BadModel`. `ranges` are those of `calibration.ranges_of`.
     """
-    if wanted == "eager":
-        return Eager(encoder, device=device, dtype=dtype), "as asked"
-    try:
-        backend = _faster(encoder, wanted, device=device, dtype=dtype, ranges=ranges)()
-    except Unavailable as error:
-        if wanted != "auto":
-            raise BadModel(f"the backend {wanted} cannot run here: {error}") from error
-        return Eager(encoder, device=device, dtype=dtype), f"the compiled one cannot run here: {error}"
-    return backend, "as asked" if wanted != "auto" else "the fastest here that is as exact as PyTorch"
+    passed_over: list[str] = []
+    for name in _AS_EXACT[device.type] if wanted == "auto" else [wanted]:
+        try:
+            backend = _backend(encoder, name, device=device, dtype=dtype, ranges=ranges)
+        except Unavailable as error:
+            if wanted != "auto":
+                raise BadModel(f"the backend {name} cannot run here: {error}") from error
+            passed_over.append(f"{name} cannot run here: {error}")
+        else:
+            fastest = "; ".join(passed_over) or "the fastest here that is as exact as PyTorch"
+            return backend, "as asked" if wanted != "auto" else fastest
+    return Eager(encoder, device=device, dtype=dtype), "; ".join(passed_over)
 
 
-def _faster(
-    encoder: Encoder, wanted: BackendName, *, device: torch.device, dtype: torch.dtype, ranges: Mapping[str, Tensor] | None
-) -> Callable[[], Backend]:
+def _backend(
+    encoder: Encoder, name: BackendName, *, device: torch.device, dtype: torch.dtype, ranges: Mapping[str, Tensor] | None
+) -> Backend:
+    """Build one of them; raises `Unavailable`."""
+    if name == "eager":
+        return Eager(encoder, device=device, dtype=dtype)
     if device.type == "cuda":
-        if wanted == "int8":
-            raise Unavailable("8-bit products are for CPUs")
+        if name != "compiled":
+            raise Unavailable("it is for CPUs")
         from worker.model.captured import Captured  # noqa: PLC0415  for GPUs only
 
-        return lambda: Captured(encoder, device=device, dtype=dtype)
-    return lambda: _compiled(encoder, dtype, is_8_bit=wanted == "int8", ranges=ranges)
+        return Captured(encoder, device=device, dtype=dtype)
+    if name == "openvino":
+        from worker.model.runtime import OpenVino  # noqa: PLC0415  heavy, and needed only where nothing faster is there
+
+        return OpenVino(encoder, dtype=dtype)
+    return _compiled(encoder, dtype, is_8_bit=name == "int8", ranges=ranges)
 
 
 def _compiled(encoder: Encoder, dtype: torch.dtype, *, is_8_bit: bool, ranges: Mapping[str, Tensor] | None) -> Backend:

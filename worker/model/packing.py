@@ -112,3 +112,52 @@ def groups(lengths: NDArray[np.int64], *, max_tokens: int, num_threads: int) -> 
     kept = [it for it in members if it]
     bounds = np.cumsum([0, *map(len, kept)])
     return np.array([text for group in kept for text in group], dtype=np.int64), bounds.astype(np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Sequences end to end in `R` rows of `L` places each; what one row holds is kept apart by the attention's mask."""
+
+    #: For each place the flat token that stands in it, int64, shape `[R, L]`; 0 in the places that are left over.
+    tokens: NDArray[np.int64]
+    #: For each place the number of its sequence, int64, shape `[R, L]`; -1 in the places that are left over.
+    sequences: NDArray[np.int64]
+
+
+def rows_by_length(packed: Packed, *, shortest: int = 64) -> tuple[list[Rows], NDArray[np.int64]]:
+    """Lay sequences into rows of a few lengths, `shortest` times a power of two, each sequence whole in one row.
+
+    The longest come first (first-fit decreasing): one that fits nowhere opens the shortest row that holds it, so that few tokens
+    stand beside strangers, and shorter ones fill what is left. Returns the rows of each length, and for each flat token (shape
+    `[T]`) its place among all places of all rows, one after the other.
+    """
+    filled = _fill(packed.lengths, shortest)
+    groups = [_rows(packed, [its for of, its in filled if of == width], width) for width in sorted({of for of, _ in filled})]
+    place_of_token = np.empty(len(packed.ids), dtype=np.int64)
+    is_token = np.concatenate([group.sequences.ravel() for group in groups]) >= 0
+    place_of_token[np.concatenate([group.tokens.ravel() for group in groups])[is_token]] = np.flatnonzero(is_token)
+    return groups, place_of_token
+
+
+def _fill(lengths: NDArray[np.int64], shortest: int) -> list[tuple[int, list[int]]]:
+    """Return of each row its places and the sequences in it."""
+    rows: list[tuple[int, list[int]]] = []
+    left: list[int] = []
+    for number in np.argsort(-lengths, kind="stable").tolist():
+        length = int(lengths[number])
+        row = next((it for it, space in enumerate(left) if space >= length), len(rows))
+        if row == len(rows):
+            rows.append((shortest << (-(-length // shortest) - 1).bit_length(), []))
+            left.append(rows[row][0])
+        rows[row][1].append(number)
+        left[row] -= length
+    return rows
+
+
+def _rows(packed: Packed, members: Sequence[Sequence[int]], width: int) -> Rows:
+    tokens, sequences = np.zeros((len(members), width), dtype=np.int64), np.full((len(members), width), -1, dtype=np.int64)
+    for row, numbers in enumerate(members):
+        own = np.concatenate([np.arange(packed.cu_seqlens[it], packed.cu_seqlens[it + 1]) for it in numbers])
+        tokens[row, : len(own)] = own
+        sequences[row, : len(own)] = np.repeat(numbers, packed.lengths[list(numbers)])
+    return Rows(tokens, sequences)

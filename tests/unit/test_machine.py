@@ -1,0 +1,122 @@
+"""The cores that the process may use, and how they are shared out."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from worker.machine import ThreadPlan, num_cores
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def _eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+
+
+def tree(root: Path, groups: str, **files: str) -> Path:
+    """Write what the kernel shows: our control groups, and files by path below the mount."""
+    for path, content in {"proc/self/cgroup": groups, **{f"sys/fs/cgroup/{it}": text for it, text in files.items()}}.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(content)
+    return root
+
+
+QUOTAS = [("max 100000", 8), ("200000 100000", 2), ("150000 100000", 2), ("20000 100000", 1), ("9900000 100000", 8)]
+
+
+@pytest.mark.parametrize(("quota", "expected"), QUOTAS)
+def test_a_limit_is_rounded_up_and_never_raises(tmp_path: Path, quota: str, expected: int) -> None:
+    """Part of a core is a thread, and no limit gives more than the affinity."""
+    assert num_cores(tree(tmp_path, "0::/\n", **{"cpu.max": quota + "\n"})) == expected
+
+
+def test_the_tightest_of_nested_groups_counts(tmp_path: Path) -> None:
+    """Whichever level it stands on; a sibling's does not."""
+    limits = {"a/cpu.max": "300000 100000\n", "a/b/cpu.max": "max 100000\n", "a/c/cpu.max": "100000 100000\n"}
+    assert num_cores(tree(tmp_path, "0::/a/b\n", **limits)) == 3
+
+
+def test_a_path_of_the_host_leads_to_the_mounts_root(tmp_path: Path) -> None:
+    """A container without a namespace for its control groups sees its own at the top."""
+    limits = {"cpu,cpuacct/cpu.cfs_quota_us": "250000\n", "cpu,cpuacct/cpu.cfs_period_us": "100000\n"}
+    assert num_cores(tree(tmp_path, "5:memory:/docker/x\n4:cpu,cpuacct:/docker/x\n", **limits)) == 3
+
+
+def test_version_one_without_a_limit(tmp_path: Path) -> None:
+    """Says -1."""
+    limits = {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}
+    assert num_cores(tree(tmp_path, "4:cpu:/\n0::/\n", **limits)) == 8
+
+
+def test_a_machine_without_control_groups(tmp_path: Path) -> None:
+    """The affinity is all there is."""
+    assert num_cores(tmp_path) == 8
+
+
+@pytest.mark.parametrize(("cores", "expected"), [(1, ThreadPlan(1, 1)), (2, ThreadPlan(2, 1)), (16, ThreadPlan(16, 4))])
+def test_the_products_take_every_core_and_the_tokenizer_a_quarter(cores: int, expected: ThreadPlan) -> None:
+    """At least one each."""
+    assert ThreadPlan.of(cores) == expected
+
+
+def test_what_is_given_stands() -> None:
+    """Each number for itself."""
+    assert ThreadPlan.of(2, matmul=1) == ThreadPlan(1, 1)
+    assert ThreadPlan.of(2, tokenizer=2) == ThreadPlan(2, 2)
+
+
+def test_the_libraries_are_told_and_a_users_policy_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the environment, which they read when they are loaded."""
+    # Set first, so that it is put back.
+    monkeypatch.setenv("OMP_WAIT_POLICY", "")
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    monkeypatch.setenv("RAYON_NUM_THREADS", "7")
+    ThreadPlan(2, 1).prepare()
+    assert (os.environ["RAYON_NUM_THREADS"], os.environ["OMP_WAIT_POLICY"]) == ("1", "passive")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    ThreadPlan(2, 1).prepare()
+    assert os.environ["OMP_WAIT_POLICY"] == "active"
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
+def test_glibc_takes_every_wish() -> None:
+    """In a process of its own, whose memory it changes."""
+    code = "from worker.machine import keep_freed_memory; print(keep_freed_memory())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
+def test_what_is_kept_can_be_handed_back() -> None:
+    """Memory that was freed stays with the process until it is released."""
+    code = """
+from ctypes import CDLL, c_size_t, c_void_p, memset
+from pathlib import Path
+from worker.machine import keep_freed_memory, release_freed_memory
+
+def resident_pages():
+    return int(Path("/proc/self/statm").read_text().split()[1])
+
+keep_freed_memory()
+libc = CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = c_void_p, [c_size_t], [c_void_p]
+blocks = [libc.malloc(16 << 20) for _ in range(4)]
+for block in blocks:
+    memset(block, 1, 16 << 20)
+used = resident_pages()
+for block in blocks:
+    libc.free(block)
+kept = resident_pages()
+release_freed_memory()
+print(used - kept < 1000, kept - resident_pages() > 10_000)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True True\n"
