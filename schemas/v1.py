@@ -28,8 +28,9 @@ SOURCE_HEADERS = {
 MODEL_HEADERS = {"gist-model": "The model, name@revision."}
 # How its text was read; on results.
 TEXT_HEADERS = {
-    "gist-tokens": "The number of tokens that the model read, special tokens included, decimal.",
-    "gist-truncated": "`true` where the text was longer than the model reads, else `false`.",
+    "gist-tokens": "The number of tokens of the text as the model read it, special tokens included, decimal; where a long text is "
+    "read in windows, those where windows overlap count once.",
+    "gist-truncated": "`true` where the text was longer than the model reads, in as many windows as it may, else `false`.",
 }
 
 TaskName = Literal["embed", "classify", "ner"]

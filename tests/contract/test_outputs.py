@@ -32,6 +32,7 @@ from worker.records import (
     Tokens,
     Tombstone,
     UnreadableRange,
+    Window,
 )
 
 if TYPE_CHECKING:
@@ -108,6 +109,18 @@ def test_whatever_the_model_says_follows_the_contract(record: Record, prediction
         assert message.key == record.key
     results = [prediction.embedding, prediction.labels, prediction.entities]
     assert len(outcome.messages) == sum(it is not None for it in results) + len(prediction.failures)
+
+
+@pytest.mark.parametrize(("truncated", "flag"), [(False, b"false"), (True, b"true")])
+def test_a_long_text_in_windows_counts_each_token_once(truncated: bool, flag: bytes) -> None:  # noqa: FBT001  a parameter
+    """And says whether all of it was read."""
+    zeros = np.zeros(5, dtype=np.int32)
+    windows = (Window(1, 3, 0, 2), Window(2, 4, 2, 5))
+    tokens = Tokens(zeros, np.zeros((5, 2), dtype=np.int32), zeros, truncated=truncated, windows=windows)
+    item = TokenizedItem(Item(Record(Partition("texts", 0), 7, b"k", b"{}"), "id-1", "text", frozenset(Task)), tokens)
+    outcome = encode(item, Prediction(entities=()), model_name="m@1", encoding=EmbeddingEncoding.FLOAT, limits=LIMITS)
+    followed(outcome.messages[0])
+    assert outcome.messages[0].headers[-2:] == (("gist-tokens", b"5"), ("gist-truncated", flag))
 
 
 @given(source=RECORDS | st.just(UnreadableRange(Partition("texts", 0), 5, 9, "Corrupt", "no")), failure=FAILURES)
