@@ -7,6 +7,7 @@ tail       follow the results
 topics     list or create the topics
 check      say what is wrong before it goes wrong
 train      make heads
+quantize   make a model ready for 8-bit products
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import typer
 
 import worker
 from worker.errors import Stop
-from worker.settings import Settings, read
+from worker.settings import DEFAULT_MODEL, Settings, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -163,6 +164,22 @@ def train(
         cache=cache,
         seed=seed,
     )
+
+
+@app.command()
+def quantize(
+    output: Annotated[Path, typer.Argument(help="The directory of the calibrated checkpoint.")],
+    *,
+    model: Annotated[str, typer.Option(help="The checkpoint, or bare encoder, to calibrate.")] = DEFAULT_MODEL,
+    texts: Annotated[Path | None, typer.Option(help="Texts like yours, one a line. Unset: sentences that are fetched.")] = None,
+    count: Annotated[int, typer.Option(min=1, help="How many of them: one half to calibrate on, the other to measure.")] = 4000,
+    cache: Annotated[Path, typer.Option(help="Where fetched texts are kept.")] = Path(".data"),
+    force: Annotated[bool, typer.Option("--force", help="Write it although it is far from fp32, or over what is there.")] = False,
+) -> None:
+    """Calibrate a model for 8-bit products on a CPU, and measure what they cost in exactness."""
+    from worker.commands import quantize as command  # noqa: PLC0415
+
+    command.quantize(output=output, model=model, texts=texts, count=count, cache=cache, is_forced=force)
 
 
 @app.command()

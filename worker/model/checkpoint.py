@@ -67,6 +67,8 @@ class Checkpoint:
     max_tokens: int
     #: What `calibration.ranges_of` found, where it was calibrated.
     ranges: dict[str, Tensor] | None
+    #: How far 8-bit products are from fp32, as `calibration.Difference` has it, where it was calibrated.
+    difference: Mapping[str, float] | None
 
 
 def load(reference: str, *, max_tokens: int | None = None, windowing: Windowing | None = None) -> Checkpoint:
@@ -99,6 +101,7 @@ def load(reference: str, *, max_tokens: int | None = None, windowing: Windowing 
         tokenizer=Tokenizer.read(directory, max_tokens=longest, windowing=windowing),
         max_tokens=longest,
         ranges=_load_ranges(located.directory, manifest, config) if manifest and "int8" in manifest else None,
+        difference=manifest.get("int8", {}).get("difference") if manifest else None,
     )
 
 

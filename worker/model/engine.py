@@ -42,6 +42,8 @@ class Engine:
         self.max_tokens = loaded.max_tokens
         self.backend = backend
         self.because = because
+        #: How far 8-bit products are from fp32, as it was measured; None for a model that is not calibrated.
+        self.difference = loaded.difference
         self._tokenizer = loaded.tokenizer
         self._model = loaded.heads.to(backend.device)
         # The heads by the task that they serve.
