@@ -8,6 +8,7 @@ topics     list or create the topics
 check      say what is wrong before it goes wrong
 train      make heads
 quantize   make a model ready for 8-bit products
+bench      compare the engine with what one would otherwise pick
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ app = typer.Typer(
     help="Text in on one Kafka topic; embeddings, labels and entities out on others: in order, none lost.",
     epilog="Exit codes: 0 done · 2 settings · 3 broker · 4 topics · 5 model · 6 the model is broken · 7 not drained in time.",
 )
+
+bench_app = typer.Typer(no_args_is_help=True, help="Measure, beside what one would otherwise pick.")
+app.add_typer(bench_app, name="bench")
 
 
 def with_settings(function: Callable[..., None]) -> Callable[..., None]:
@@ -180,6 +184,20 @@ def quantize(
     from worker.commands import quantize as command  # noqa: PLC0415
 
     command.quantize(output=output, model=model, texts=texts, count=count, cache=cache, is_forced=force)
+
+
+@bench_app.command("encodings")
+def bench_encodings(
+    *,
+    model: Annotated[str, typer.Option(help="The model whose vectors are written.")] = DEFAULT_MODEL,
+    count: Annotated[int, typer.Option(min=200, help="How many sentences.")] = 4000,
+    cache: Annotated[Path, typer.Option(help="Where fetched texts are kept.")] = Path(".data"),
+    json_path: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file too.")] = None,
+) -> None:
+    """Measure what each encoding of vectors weighs, and what it costs whoever searches."""
+    from worker.commands import bench_encodings as command  # noqa: PLC0415
+
+    command.bench_encodings(model=model, count=count, cache=cache, json_path=json_path)
 
 
 @app.command()

@@ -18,7 +18,7 @@ from worker.settings import Settings
 if TYPE_CHECKING:
     from pathlib import Path
 
-COMMANDS = ("run", "demo", "produce", "tail", "topics", "check", "train", "quantize", "version")
+COMMANDS = ("run", "demo", "produce", "tail", "topics", "check", "train", "quantize", "bench", "version")
 
 
 def test_the_help_names_every_command_and_the_exit_codes() -> None:

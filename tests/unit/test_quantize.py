@@ -1,4 +1,4 @@
-"""The command that calibrates: which texts it takes, what it prints, and what it leaves alone."""
+"""The command that calibrates: what it prints, and what it leaves alone."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from rich.console import Console
 
 from worker.commands import check
 from worker.commands import quantize as module
-from worker.commands.quantize import chosen, quantize, report
+from worker.commands.quantize import quantize, report
 from worker.errors import BadModel
 from worker.model import calibration
 from worker.model.calibration import Difference
@@ -25,21 +23,6 @@ if TYPE_CHECKING:
 FOUND = Difference(
     num_texts=50, min_cosine=0.99123, p01_cosine=0.9961, mean_cosine=0.9987, label_agreement=0.9917, entity_f1=0.9662
 )
-
-
-@given(st.lists(st.text(max_size=3)), st.integers(1, 60))
-def test_texts_are_chosen_from_all_over_them_and_each_once(texts: list[str], count: int) -> None:
-    """So that none is calibrated on and measured with; blank ones are left out."""
-    found = chosen(texts, count)
-    there = {text for text in texts if text.strip()}
-    assert len(found) == len(set(found)) == min(count, len(there))
-    assert set(found) <= there
-    assert sorted(found, key=texts.index) == found
-
-
-def test_half_of_them_is_every_other() -> None:
-    """Not the first half, which may be of one kind."""
-    assert chosen(list("abcdefgh"), 4) == ["a", "c", "e", "g"]
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from worker.errors import BadModel, BadSettings
 from worker.model import calibration
-from worker.training.corpora import rated_sentences
+from worker.training.corpora import rated_sentences, spread
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,17 +21,10 @@ def quantize(*, output: Path, model: str, texts: Path | None, count: int, cache:
     """Write a calibrated copy of `model` to `output`; raises `BadModel` where it is too far from fp32, unless forced."""
     if not is_forced and output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise BadModel(f"{output}: there is something already; --force writes over it")
-    found = calibration.quantize(model, chosen(_texts(texts, cache), count), output, is_forced=is_forced)
+    found = calibration.quantize(model, spread(_texts(texts, cache), count), output, is_forced=is_forced)
     console = Console(highlight=False)
     console.print(report(found))
     console.print(f"written to {output}; serve it with GIST_MODEL={output} GIST_BACKEND=int8", soft_wrap=True)
-
-
-def chosen(texts: list[str], count: int) -> list[str]:
-    """Return so many of some texts, each once and none of them blank, from all over them."""
-    different = list(dict.fromkeys(text for text in texts if text.strip()))
-    count = min(count, len(different))
-    return [different[number * len(different) // count] for number in range(count)]
 
 
 def report(found: Difference) -> Table:
