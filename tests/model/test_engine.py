@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 
 from tests.makers import record
 from tests.model.conftest import MINILM
+from worker.commands.run import load_engine
 from worker.errors import BadModel
 from worker.model import engine as module
 from worker.model.engine import Engine
 from worker.model.windows import Windowing
 from worker.records import Item, Task, TokenizedItem, Tokens
-from worker.settings import DEFAULT_MODEL
+from worker.settings import DEFAULT_MODEL, read
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -259,6 +260,16 @@ def test_a_long_text_is_asked_one_thing(tasks: frozenset[Task]) -> None:
     prediction = infer(WINDOWED, [story(600), "ok"], tasks)[0]
     answers = (prediction.embedding, prediction.labels, prediction.entities)
     assert [it is not None for it in answers] == [task in tasks for task in (Task.EMBED, Task.CLASSIFY, Task.NER)]
+
+
+def test_the_settings_decide_what_becomes_of_long_texts() -> None:
+    """Cut by default; with windows, as many and as far over each other as they say."""
+    flags = {"device": "cpu", "dtype": "float32", "threads": "2"}
+    (cut,) = load_engine(read(flags)).tokenize([story(900)])
+    assert (len(cut), cut.truncated, cut.windows) == (256, True, ())
+    windowed = flags | {"long_text": "window", "window_overlap_tokens": "50", "max_windows": "3"}
+    (read_on,) = load_engine(read(windowed)).tokenize([story(900)])
+    assert (len(read_on), read_on.truncated, len(read_on.windows)) == (3 * (254 - 50) + 50 + 2, True, 3)
 
 
 def test_the_description_is_for_people() -> None:
