@@ -28,8 +28,9 @@ SOURCE_HEADERS = {
 MODEL_HEADERS = {"gist-model": "The model, name@revision."}
 # How its text was read; on results.
 TEXT_HEADERS = {
-    "gist-tokens": "The number of tokens that the model read, special tokens included, decimal.",
-    "gist-truncated": "`true` where the text was longer than the model reads, else `false`.",
+    "gist-tokens": "The number of tokens of the text as the model read it, special tokens included, decimal; where a long text is "
+    "read in windows, those where windows overlap count once.",
+    "gist-truncated": "`true` where the text was longer than the model reads, in as many windows as it may, else `false`.",
 }
 
 TaskName = Literal["embed", "classify", "ner"]
@@ -83,8 +84,14 @@ class Embedding(_Result):
     dim: int = Field(gt=0, description="The number of dimensions.")
     encoding: Literal["float", "float32", "float16", "int8", "binary"] = Field(
         description="`float`: a list of numbers. Else base64 of: `float32`, `float16`: little-endian numbers; `int8`: each "
-        "number times 127, rounded; `binary`: one bit for each number, 1 where it is above zero, eight to a byte, the first in "
-        "the highest bit.",
+        "number divided by `scale`, rounded; `binary`: one bit for each number, 1 where it is above zero, eight to a byte, the "
+        "first in the highest bit.",
+    )
+    scale: float | None = Field(
+        default=None,
+        gt=0,
+        description="With `int8`, what a step of 1 is worth: each number is its byte times `scale`. It differs from vector to "
+        "vector; a cosine does not depend on it, a dot product does. 1/127 where it is missing.",
     )
 
 

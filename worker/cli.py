@@ -7,6 +7,8 @@ tail       follow the results
 topics     list or create the topics
 check      say what is wrong before it goes wrong
 train      make heads
+quantize   make a model ready for 8-bit products
+bench      compare the engine with what one would otherwise pick
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import typer
 
 import worker
 from worker.errors import Stop
-from worker.settings import Settings, read
+from worker.settings import DEFAULT_MODEL, Settings, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +34,9 @@ app = typer.Typer(
     help="Text in on one Kafka topic; embeddings, labels and entities out on others: in order, none lost.",
     epilog="Exit codes: 0 done · 2 settings · 3 broker · 4 topics · 5 model · 6 the model is broken · 7 not drained in time.",
 )
+
+bench_app = typer.Typer(no_args_is_help=True, help="Measure, beside what one would otherwise pick.")
+app.add_typer(bench_app, name="bench")
 
 
 def with_settings(function: Callable[..., None]) -> Callable[..., None]:
@@ -163,6 +168,36 @@ def train(
         cache=cache,
         seed=seed,
     )
+
+
+@app.command()
+def quantize(
+    output: Annotated[Path, typer.Argument(help="The directory of the calibrated checkpoint.")],
+    *,
+    model: Annotated[str, typer.Option(help="The checkpoint, or bare encoder, to calibrate.")] = DEFAULT_MODEL,
+    texts: Annotated[Path | None, typer.Option(help="Texts like yours, one a line. Unset: sentences that are fetched.")] = None,
+    count: Annotated[int, typer.Option(min=1, help="How many of them: one half to calibrate on, the other to measure.")] = 4000,
+    cache: Annotated[Path, typer.Option(help="Where fetched texts are kept.")] = Path(".data"),
+    force: Annotated[bool, typer.Option("--force", help="Write it although it is far from fp32, or over what is there.")] = False,
+) -> None:
+    """Calibrate a model for 8-bit products on a CPU, and measure what they cost in exactness."""
+    from worker.commands import quantize as command  # noqa: PLC0415
+
+    command.quantize(output=output, model=model, texts=texts, count=count, cache=cache, is_forced=force)
+
+
+@bench_app.command("encodings")
+def bench_encodings(
+    *,
+    model: Annotated[str, typer.Option(help="The model whose vectors are written.")] = DEFAULT_MODEL,
+    count: Annotated[int, typer.Option(min=200, help="How many sentences.")] = 4000,
+    cache: Annotated[Path, typer.Option(help="Where fetched texts are kept.")] = Path(".data"),
+    json_path: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file too.")] = None,
+) -> None:
+    """Measure what each encoding of vectors weighs, and what it costs whoever searches."""
+    from worker.commands import bench_encodings as command  # noqa: PLC0415
+
+    command.bench_encodings(model=model, count=count, cache=cache, json_path=json_path)
 
 
 @app.command()

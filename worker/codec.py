@@ -45,7 +45,7 @@ _CONTENT_TYPE = "content-type"
 # Bounds of what a dead letter says, in characters, and carries, in bytes.
 _MAX_MESSAGE_CHARS = 2_000
 _MAX_DEAD_LETTER_KEY_BYTES = 16_384
-_INT8_SCALE = 127
+_INT8_LARGEST = 127
 
 
 class EmbeddingEncoding(StrEnum):
@@ -109,7 +109,8 @@ def embedding_vector(value: Mapping[str, Any]) -> NDArray[np.float32]:
 
     Raises `ValueError` where the value is not what its `encoding` and `dim` say.
     """
-    vector = _decoded(value["embedding"], EmbeddingEncoding(value["encoding"]))
+    scale = 1 / _INT8_LARGEST if value.get("scale") is None else float(value["scale"])
+    vector = _decoded(value["embedding"], EmbeddingEncoding(value["encoding"]), scale=scale)
     dim = int(value["dim"])
     # The last byte of packed bits may be padded.
     padding = 7 if value["encoding"] == EmbeddingEncoding.BINARY else 0
@@ -118,14 +119,16 @@ def embedding_vector(value: Mapping[str, Any]) -> NDArray[np.float32]:
     return vector[:dim]
 
 
-def _decoded(embedding: Any, encoding: EmbeddingEncoding) -> NDArray[np.float32]:
+def _decoded(embedding: Any, encoding: EmbeddingEncoding, *, scale: float) -> NDArray[np.float32]:
     if encoding is EmbeddingEncoding.FLOAT:
         return np.asarray(embedding, dtype=np.float32)
     content = base64.b64decode(embedding, validate=True)
     if encoding is EmbeddingEncoding.BINARY:
         return np.unpackbits(np.frombuffer(content, dtype=np.uint8)).astype(np.float32) * 2 - 1
     if encoding is EmbeddingEncoding.INT8:
-        return np.frombuffer(content, dtype=np.int8).astype(np.float32) / np.float32(_INT8_SCALE)
+        if not 0 < scale < math.inf:
+            raise ValueError(f"an embedding has the scale {scale}")
+        return (np.frombuffer(content, dtype=np.int8) * np.float64(scale)).astype(np.float32)
     return np.frombuffer(content, dtype="<f4" if encoding is EmbeddingEncoding.FLOAT32 else "<f2").astype(np.float32)
 
 
@@ -149,7 +152,13 @@ def _check_finite(scores: Iterable[float]) -> None:
 def _embedding(vector: NDArray[np.float32], encoding: EmbeddingEncoding) -> dict[str, Any]:
     if not np.isfinite(vector).all():
         raise InvariantBroken("a vector with NaN or infinity came out of the model room")
-    return {"embedding": _encoded(vector, encoding), "dim": len(vector), "encoding": encoding.value}
+    value = {"dim": len(vector), "encoding": encoding.value}
+    if encoding is EmbeddingEncoding.INT8:
+        # Of a unit vector of some hundred numbers none is near 1: a step that suits the largest is several times finer.
+        scale = float(np.abs(vector).max()) / _INT8_LARGEST or 1 / _INT8_LARGEST
+        steps = np.rint(vector / np.float64(scale)).astype(np.int8)
+        return {"embedding": _base64(steps.tobytes()), **value, "scale": scale}
+    return {"embedding": _encoded(vector, encoding), **value}
 
 
 def _encoded(vector: NDArray[np.float32], encoding: EmbeddingEncoding) -> NDArray[np.float32] | str:
@@ -157,8 +166,6 @@ def _encoded(vector: NDArray[np.float32], encoding: EmbeddingEncoding) -> NDArra
         return np.ascontiguousarray(vector, dtype=np.float32)
     if encoding is EmbeddingEncoding.BINARY:
         return _base64(np.packbits(vector > 0).tobytes())
-    if encoding is EmbeddingEncoding.INT8:
-        return _base64(np.rint(vector * _INT8_SCALE).clip(-127, 127).astype(np.int8).tobytes())
     return _base64(vector.astype("<f4" if encoding is EmbeddingEncoding.FLOAT32 else "<f2").tobytes())
 
 

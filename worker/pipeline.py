@@ -220,7 +220,7 @@ class Pipeline:
             if isinstance(answer, Failure):
                 self._give_up(item.record, answer)
                 continue
-            session.weigh(item.record, max(len(answer), item.record.size_bytes // BYTES_PER_TOKEN_OF_BALLAST))
+            session.weigh(item.record, max(answer.weight, item.record.size_bytes // BYTES_PER_TOKEN_OF_BALLAST))
             wanted.append(TokenizedItem(item, answer))
         return wanted
 

@@ -80,11 +80,11 @@ class Model(Protocol):
     name: str
     #: The tasks that it has heads for (`embed` needs none).
     tasks: frozenset[Task]
-    #: The longest text that it reads, in tokens.
+    #: What it reads at once, in tokens: the longest text, or the longest window of one.
     max_tokens: int
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
-        """Tokenize, with special tokens, truncated to `max_tokens`."""
+        """Tokenize, with special tokens; what is longer than `max_tokens` is truncated, or planned to be read in windows."""
 
     def infer(self, items: Sequence[TokenizedItem]) -> list[Prediction]:
         """Run one forward pass and return a prediction for each item, in order.

@@ -122,6 +122,18 @@ class Tombstone:
 
 
 @dataclass(frozen=True, slots=True)
+class Window:
+    """A stretch of a long text that the model reads as a sequence of its own, between special tokens: places in `Tokens.ids`."""
+
+    #: Its first token, and the one after its last.
+    start: int
+    end: int
+    #: Of the text's tokens, special tokens included, those that are read from this window: each from exactly one.
+    read_start: int
+    read_end: int
+
+
+@dataclass(frozen=True, slots=True)
 class Tokens:
     """A tokenized text, special tokens included."""
 
@@ -133,10 +145,17 @@ class Tokens:
     words: NDArray[np.int32]
     #: True where the text was longer than the model reads.
     truncated: bool
+    #: How a text is read that is longer than the model reads at once; empty for a text that is not.
+    windows: tuple[Window, ...] = ()
 
     def __len__(self) -> int:
-        """Return the number of tokens: the item's weight."""
+        """Return the number of tokens; those where windows overlap count once."""
         return len(self.ids)
+
+    @property
+    def weight(self) -> int:
+        """What a forward pass pays for the text: its tokens, or those of its windows, each with its own special tokens."""
+        return len(self.ids) if not self.windows else sum(it.end - it.start + 2 for it in self.windows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +168,7 @@ class TokenizedItem:
     @property
     def weight(self) -> int:
         """Tokens, special tokens included."""
-        return len(self.tokens)
+        return self.tokens.weight
 
 
 @dataclass(frozen=True, slots=True)

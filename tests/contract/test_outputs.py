@@ -32,6 +32,7 @@ from worker.records import (
     Tokens,
     Tombstone,
     UnreadableRange,
+    Window,
 )
 
 if TYPE_CHECKING:
@@ -108,6 +109,18 @@ def test_whatever_the_model_says_follows_the_contract(record: Record, prediction
         assert message.key == record.key
     results = [prediction.embedding, prediction.labels, prediction.entities]
     assert len(outcome.messages) == sum(it is not None for it in results) + len(prediction.failures)
+
+
+@pytest.mark.parametrize(("truncated", "flag"), [(False, b"false"), (True, b"true")])
+def test_a_long_text_in_windows_counts_each_token_once(truncated: bool, flag: bytes) -> None:  # noqa: FBT001  a parameter
+    """And says whether all of it was read."""
+    zeros = np.zeros(5, dtype=np.int32)
+    windows = (Window(1, 3, 0, 2), Window(2, 4, 2, 5))
+    tokens = Tokens(zeros, np.zeros((5, 2), dtype=np.int32), zeros, truncated=truncated, windows=windows)
+    item = TokenizedItem(Item(Record(Partition("texts", 0), 7, b"k", b"{}"), "id-1", "text", frozenset(Task)), tokens)
+    outcome = encode(item, Prediction(entities=()), model_name="m@1", encoding=EmbeddingEncoding.FLOAT, limits=LIMITS)
+    followed(outcome.messages[0])
+    assert outcome.messages[0].headers[-2:] == (("gist-tokens", b"5"), ("gist-truncated", flag))
 
 
 @given(source=RECORDS | st.just(UnreadableRange(Partition("texts", 0), 5, 9, "Corrupt", "no")), failure=FAILURES)
@@ -200,7 +213,7 @@ def test_a_number_that_is_not_finite_is_never_written(number: float, broken: Any
     ],
 )
 def test_the_bytes_of_a_vector_are_those_that_the_contract_defines(encoding: str, content: str) -> None:
-    """Little-endian numbers; 127 times the number, rounded; bits from the highest, zero for zero."""
+    """Little-endian numbers; numbers over the scale, here 1/127, rounded; bits from the highest, zero for zero."""
     vector = np.array([0.5, -1, 0], dtype=np.float32)
     (message,) = encoded(
         Record(Partition("t", 0), 7, b"k", b""), Prediction(embedding=vector), EmbeddingEncoding(encoding)
@@ -208,6 +221,24 @@ def test_the_bytes_of_a_vector_are_those_that_the_contract_defines(encoding: str
     value = followed(message)
     assert base64.b64decode(value["embedding"]) == bytes.fromhex(content)
     assert (value["dim"], value["encoding"]) == (3, encoding)
+    assert value.get("scale") == (pytest.approx(1 / 127) if encoding == "int8" else None)
+
+
+@given(vector=VECTORS)
+def test_8_bits_are_worth_their_scale(vector: np.ndarray[Any, np.dtype[np.float32]]) -> None:
+    """The largest number is the last step, and every other within half a step, however small they are."""
+    (message,) = encoded(Record(Partition("t", 0), 7, b"k", b""), Prediction(embedding=vector), EmbeddingEncoding.INT8).messages
+    value = followed(message)
+    steps = np.frombuffer(base64.b64decode(value["embedding"]), dtype=np.int8)
+    assert np.abs(steps.astype(int)).max() == (127 if vector.any() else 0)
+    assert (np.abs(steps * np.float64(value["scale"]) - vector) <= 0.5001 * value["scale"]).all()
+
+
+@pytest.mark.parametrize("missing", [{}, {"scale": None}])
+def test_8_bits_without_a_scale_are_steps_of_a_127th(missing: dict[str, Any]) -> None:
+    """As a producer may write them who knows that no number is above 1."""
+    vector = embedding_vector({"embedding": "QIEA", "dim": 3, "encoding": "int8", **missing})
+    np.testing.assert_allclose(vector, [64 / 127, -1, 0], rtol=1e-6)
 
 
 @given(vector=VECTORS)
@@ -229,6 +260,9 @@ def test_floats_are_written_with_the_digits_of_float32_and_no_more(vector: np.nd
         {"embedding": "AAA=", "dim": 1, "encoding": "float32"},
         {"embedding": "%%%%", "dim": 3, "encoding": "int8"},
         {"embedding": "AAAA", "dim": 3, "encoding": "int4"},
+        {"embedding": "AAAA", "dim": 3, "encoding": "int8", "scale": 0},
+        {"embedding": "AAAA", "dim": 3, "encoding": "int8", "scale": -1},
+        {"embedding": "AAAA", "dim": 3, "encoding": "int8", "scale": "wide"},
     ],
 )
 def test_a_vector_that_contradicts_itself_is_refused(value: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from worker.errors import BadModel
 from worker.model import checkpoint
 from worker.model.heads import Head, HeadConfig
 from worker.model.references import locate, sha256_of
+from worker.model.windows import Windowing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,6 +65,13 @@ def test_texts_may_be_shorter_than_published_and_no_longer_than_positions() -> N
     assert checkpoint.load(MINILM, max_tokens=512).max_tokens == 512
     with pytest.raises(BadModel, match="512 positions"):
         checkpoint.load(MINILM, max_tokens=513)
+
+
+def test_windows_overlap_by_half_of_what_they_hold_at_most() -> None:
+    """Which depends on the model."""
+    checkpoint.load(MINILM, windowing=Windowing(overlap_tokens=127, max_windows=2))
+    with pytest.raises(BadModel, match="windows of 256 tokens overlap by at most half of what they hold, 127"):
+        checkpoint.load(MINILM, windowing=Windowing(overlap_tokens=128, max_windows=2))
 
 
 def _rewrite(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], object]:

@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 
 from tests.makers import record
 from tests.model.conftest import MINILM
+from worker.commands.run import load_engine
 from worker.errors import BadModel
 from worker.model import engine as module
 from worker.model.engine import Engine
-from worker.records import Item, Task, TokenizedItem
-from worker.settings import DEFAULT_MODEL
+from worker.model.windows import Windowing
+from worker.records import Item, Task, TokenizedItem, Tokens
+from worker.settings import DEFAULT_MODEL, read
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.model
 ALL = frozenset(Task)
 ENGINE = Engine.load(DEFAULT_MODEL, device="cpu", dtype="float32", threads=2)
+WINDOWED = Engine.load(
+    DEFAULT_MODEL, device="cpu", dtype="float32", threads=2, windowing=Windowing(overlap_tokens=32, max_windows=4)
+)
 TEXTS = ["Ada Lovelace moved to London.", "Awful. I hated every minute.", "ok", "A lovely day in Paris with Marie Curie " * 9]
 
 
@@ -171,6 +176,100 @@ def test_a_gpu_gives_the_same_vectors() -> None:
     """Within the rounding of its number format."""
     for exact, other in zip(infer(ENGINE, TEXTS), infer(Engine.load(DEFAULT_MODEL, device="cuda"), TEXTS), strict=True):
         assert float(vector(exact) @ vector(other)) >= 0.999
+
+
+# Plain words that are one token each, and nobody's name.
+FILLER = "the weather was fine and the road was long and then it was dark again but we went on"
+
+
+def story(num_words: int, *names: tuple[int, str]) -> str:
+    """Return a text of so many words, where a sentence about somebody begins at some of them."""
+    words = (FILLER.split() * (num_words // 18 + 1))[:num_words]
+    for place, name in names:
+        sentence = f". {name} lives in Berlin .".split()
+        words[place : place + len(sentence)] = sentence
+    return " ".join(words)
+
+
+def parts(tokens: Tokens) -> list[Tokens]:
+    """Return the windows of a text as texts of their own."""
+    places = [[0, *range(it.start, it.end), len(tokens) - 1] for it in tokens.windows]
+    return [Tokens(tokens.ids[it], tokens.spans[it], tokens.words[it], truncated=False) for it in places]
+
+
+def infer_tokens(engine: Engine, text: str, tokens: Sequence[Tokens]) -> list[Prediction]:
+    """Infer in one batch what was tokenized from one text."""
+    return engine.infer([TokenizedItem(Item(record(n), "", text, ALL), it) for n, it in enumerate(tokens)])
+
+
+def test_a_long_text_is_the_mean_of_its_windows() -> None:
+    """By tokens: the vector, normalised again, and the logits; and a short text beside it stays what it is, bit by bit."""
+    short, long = WINDOWED.tokenize(["Ada Lovelace moved to London.", story(600)])
+    assert (len(long), len(long.windows), long.truncated) == (602, 3, False)
+    beside, whole = infer_tokens(WINDOWED, "Ada Lovelace moved to London.", [short, long])
+    alone, *windows = infer_tokens(ENGINE, "Ada Lovelace moved to London.", [short, *parts(long)])
+    assert vector(beside).tobytes() == vector(alone).tobytes()
+    assert (beside.labels, beside.entities) == (alone.labels, alone.entities)
+    weights = [len(it) for it in parts(long)]
+    mean = np.average([vector(it) for it in windows], axis=0, weights=weights)
+    np.testing.assert_allclose(vector(whole), mean / np.linalg.norm(mean), atol=1e-6)
+    scores = [(it.labels or {})["sentiment"].scores["positive"] for it in windows]
+    logit = np.average([np.log(it / (1 - it)) for it in scores], weights=weights)
+    assert (whole.labels or {})["sentiment"].scores["positive"] == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-5)
+
+
+@pytest.mark.parametrize("place", [3, 200, 222, 223, 224, 230, 400])
+def test_a_name_is_found_once_wherever_it_stands(place: int) -> None:
+    """In characters of the whole text."""
+    text = story(450, (place, "Barack Obama"))
+    name, city = text.index("Barack Obama"), text.index("Berlin")
+    assert spans(infer(WINDOWED, [text])[0]) == [("PER", name, name + 12), ("LOC", city, city + 6)]
+
+
+def test_a_name_across_a_seam_is_one() -> None:
+    """Its first word is read from one window, its second from the next."""
+    text = story(450, (223, "Barack Obama"))
+    tokens = WINDOWED.tokenize([text])[0]
+    first, second = tokens.windows
+    words = [text[start:end] for start, end in tokens.spans[[first.read_end - 1, second.read_start]]]
+    assert words == ["Barack", "Obama"]
+    assert [it.text for it in infer(WINDOWED, [text])[0].entities or ()] == ["Barack Obama", "Berlin"]
+
+
+def test_a_text_that_just_fits_is_not_cut() -> None:
+    """It says the same with windows and without; one token more makes two."""
+    fits, longer = story(254), story(255)
+    tokens = WINDOWED.tokenize([fits, longer])
+    assert [(len(it), len(it.windows)) for it in tokens] == [(256, 0), (257, 2)]
+    one, other = infer(WINDOWED, [fits])[0], infer(ENGINE, [fits])[0]
+    assert vector(one).tobytes() == vector(other).tobytes()
+    assert (one.labels, one.entities) == (other.labels, other.entities)
+    assert np.linalg.norm(vector(infer(WINDOWED, [longer])[0])) == pytest.approx(1)
+
+
+def test_what_the_windows_do_not_hold_is_truncated() -> None:
+    """And flagged; a name that stands there is not found."""
+    (tokens,) = WINDOWED.tokenize([story(5000, (4900, "Barack Obama"))])
+    assert (tokens.truncated, len(tokens.windows), len(tokens)) == (True, 4, 4 * (254 - 32) + 32 + 2)
+    assert infer(WINDOWED, [story(5000, (4900, "Barack Obama"))])[0].entities == ()
+
+
+@pytest.mark.parametrize("tasks", [frozenset({task}) for task in Task])
+def test_a_long_text_is_asked_one_thing(tasks: frozenset[Task]) -> None:
+    """Only that is computed."""
+    prediction = infer(WINDOWED, [story(600), "ok"], tasks)[0]
+    answers = (prediction.embedding, prediction.labels, prediction.entities)
+    assert [it is not None for it in answers] == [task in tasks for task in (Task.EMBED, Task.CLASSIFY, Task.NER)]
+
+
+def test_the_settings_decide_what_becomes_of_long_texts() -> None:
+    """Cut by default; with windows, as many and as far over each other as they say."""
+    flags = {"device": "cpu", "dtype": "float32", "threads": "2"}
+    (cut,) = load_engine(read(flags)).tokenize([story(900)])
+    assert (len(cut), cut.truncated, cut.windows) == (256, True, ())
+    windowed = flags | {"long_text": "window", "window_overlap_tokens": "50", "max_windows": "3"}
+    (read_on,) = load_engine(read(windowed)).tokenize([story(900)])
+    assert (len(read_on), read_on.truncated, len(read_on.windows)) == (3 * (254 - 50) + 50 + 2, True, 3)
 
 
 def test_the_description_is_for_people() -> None:

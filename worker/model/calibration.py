@@ -62,7 +62,8 @@ def quantize(reference: str, texts: Sequence[str], output: Path, *, is_forced: b
     found = difference(exact, predictions(Engine.of(replace(loaded, ranges=ranges), backend="int8", device="cpu"), texts[1::2]))
     if found.min_cosine < LEAST_COSINE and not is_forced:
         raise BadModel(
-            f"a text's vector turns too far for 8-bit products: its cosine is {found.min_cosine:.4f}, below {LEAST_COSINE}"
+            f"a text's vector turns too far for 8-bit products: its cosine is {found.min_cosine:.4f}, below {LEAST_COSINE}; "
+            "--force writes the checkpoint all the same"
         )
     checkpoint.save_calibrated(output, reference, ranges, asdict(found))
     return found

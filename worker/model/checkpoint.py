@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from worker.model.encoder import Encoder
+    from worker.model.windows import Windowing
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -62,16 +63,19 @@ class Checkpoint:
     encoder: Encoder
     heads: MultiTaskHeads
     tokenizer: Tokenizer
-    #: The longest text in tokens, special tokens included.
+    #: The longest text, or window of one, in tokens, special tokens included.
     max_tokens: int
     #: What `calibration.ranges_of` found, where it was calibrated.
     ranges: dict[str, Tensor] | None
+    #: How far 8-bit products are from fp32, as `calibration.Difference` has it, where it was calibrated.
+    difference: Mapping[str, float] | None
 
 
-def load(reference: str, *, max_tokens: int | None = None) -> Checkpoint:
+def load(reference: str, *, max_tokens: int | None = None, windowing: Windowing | None = None) -> Checkpoint:
     """Load and verify a model in fp32; raises `BadModel`, naming the file, where anything is not what it should be.
 
-    `max_tokens` shortens the longest text; the default is what the model was published for.
+    `max_tokens` shortens the longest text; the default is what the model was published for. With `windowing`, that is the longest
+    window of a text.
     """
     located = locate(reference)
     manifest = _read_manifest(located.directory / MANIFEST) if (located.directory / MANIFEST).exists() else None
@@ -81,20 +85,23 @@ def load(reference: str, *, max_tokens: int | None = None) -> Checkpoint:
         _verify(directory, manifest["encoder"]["files"])
     config = EncoderConfig.read(directory / "config.json")
     sentence = SentenceConfig.read(directory)
-    longest = min(config.max_position_embeddings, sentence.max_tokens or config.max_position_embeddings)
+    longest = max_tokens or min(config.max_position_embeddings, sentence.max_tokens or config.max_position_embeddings)
     if max_tokens is not None and max_tokens > config.max_position_embeddings:
         raise BadModel(
             f"{reference}: it has {config.max_position_embeddings} positions, so texts of {max_tokens} tokens are too long"
         )
+    if windowing and not windowing.fits(longest):
+        raise BadModel(f"{reference}: windows of {longest} tokens overlap by at most half of what they hold, {longest // 2 - 1}")
     heads = _load_heads(located.directory, manifest, config) if manifest else []
     revision = manifest["heads_sha256"] if manifest else located.revision or sha256_of(directory / "model.safetensors")
     return Checkpoint(
         name=f"{manifest['name'] if manifest else located.name}@{revision[:_DIGITS_OF_REVISION]}",
         encoder=load_published(config, directory / "model.safetensors"),
         heads=MultiTaskHeads(config, sentence, heads).eval(),
-        tokenizer=Tokenizer.read(directory, max_tokens=max_tokens or longest),
-        max_tokens=max_tokens or longest,
+        tokenizer=Tokenizer.read(directory, max_tokens=longest, windowing=windowing),
+        max_tokens=longest,
         ranges=_load_ranges(located.directory, manifest, config) if manifest and "int8" in manifest else None,
+        difference=manifest.get("int8", {}).get("difference") if manifest else None,
     )
 
 

@@ -16,6 +16,7 @@ from worker.model import checkpoint
 from worker.model.backends import choose
 from worker.model.heads import Head, classification, entities
 from worker.model.packing import pack
+from worker.model.windows import Merging, sequences
 from worker.records import Failure, Item, Partition, Prediction, Record, Stage, Task, TokenizedItem
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from worker.model.backends import Backend, BackendName
+    from worker.model.windows import Windowing
     from worker.records import Classification, Entity, Tokens
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -40,6 +42,8 @@ class Engine:
         self.max_tokens = loaded.max_tokens
         self.backend = backend
         self.because = because
+        #: How far 8-bit products are from fp32, as it was measured; None for a model that is not calibrated.
+        self.difference = loaded.difference
         self._tokenizer = loaded.tokenizer
         self._model = loaded.heads.to(backend.device)
         # The heads by the task that they serve.
@@ -47,6 +51,7 @@ class Engine:
         for head in loaded.heads.heads.values():
             if isinstance(head, Head):
                 self._heads[Task(head.config.task)].append(head)
+        self._classifiers = {head.config.name for head in self._heads[Task.CLASSIFY]}
         self.tasks = frozenset({Task.EMBED} | {task for task, heads in self._heads.items() if heads})
 
     @classmethod
@@ -59,14 +64,17 @@ class Engine:
         backend: BackendName = "auto",
         threads: int = 0,
         max_tokens: int | None = None,
+        windowing: Windowing | None = None,
     ) -> Engine:
         """Load and verify the model at `reference`; raises `BadModel`.
 
-        `threads` are those of the matrix products; 0 leaves torch's choice. `max_tokens` shortens the longest text.
+        `threads` are those of the matrix products; 0 leaves torch's choice. `max_tokens` shortens the longest text. Longer ones
+        are truncated, or read in windows as `windowing` says.
         """
         if threads:
             torch.set_num_threads(threads)
-        return cls.of(checkpoint.load(reference, max_tokens=max_tokens), device=device, dtype=dtype, backend=backend)
+        loaded = checkpoint.load(reference, max_tokens=max_tokens, windowing=windowing)
+        return cls.of(loaded, device=device, dtype=dtype, backend=backend)
 
     @classmethod
     @torch.inference_mode()
@@ -86,7 +94,7 @@ class Engine:
         return f"{device} {dtype} {self.backend.name}{threads}"
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
-        """Tokenize, with special tokens, truncated to `max_tokens`."""
+        """Tokenize, with special tokens; what is longer than `max_tokens` is truncated, or planned to be read in windows."""
         return self._tokenizer.encode(texts)
 
     def warm_up(self) -> None:
@@ -104,7 +112,8 @@ class Engine:
         """Run one forward pass and return a prediction for each item, in order."""
         asked = frozenset[Task]().union(*(it.item.tasks for it in items))
         heads = [head.config.name for task, heads in self._heads.items() if task in asked for head in heads]
-        packed = pack([it.tokens.ids for it in items])
+        texts = [it.tokens for it in items]
+        packed = pack(sequences(texts))
         is_embedding = Task.EMBED in asked
         states = self.backend.encode(packed, self._model.layers(is_embedding=is_embedding, heads=heads))
         cu_seqlens = torch.from_numpy(packed.cu_seqlens).to(self.backend.device)
@@ -112,15 +121,27 @@ class Engine:
         vectors = None if outputs.vectors is None else outputs.vectors.cpu().numpy()
         logits = {name: it.cpu().numpy() for name, it in outputs.logits.items()}
         starts = packed.cu_seqlens
+        if len(starts) - 1 > len(items):
+            vectors, logits, starts = self._merged(Merging(texts, starts), vectors, logits)
         return [
             self._predict(it, None if vectors is None else vectors[n], self._own(logits, n, slice(starts[n], starts[n + 1])))
             for n, it in enumerate(items)
         ]
 
+    def _merged(
+        self, merging: Merging, vectors: NDArray[np.float32] | None, logits: dict[str, NDArray[np.float32]]
+    ) -> tuple[NDArray[np.float32] | None, dict[str, NDArray[np.float32]], NDArray[np.int64]]:
+        """Return what is said of the texts for what is said of their windows: the vectors, the logits, and where texts start."""
+        is_normalized, classifiers = self._model.sentence.is_normalized, self._classifiers
+        return (
+            None if vectors is None else merging.vectors(vectors, is_normalized=is_normalized),
+            {name: merging.mean(it) if name in classifiers else merging.tokens(it) for name, it in logits.items()},
+            merging.starts,
+        )
+
     def _own(self, logits: dict[str, NDArray[np.float32]], index: int, tokens: slice) -> dict[str, NDArray[np.float32]]:
         """Return of each head's logits those of one text."""
-        classifiers = {head.config.name for head in self._heads[Task.CLASSIFY]}
-        return {name: it[index] if name in classifiers else it[tokens] for name, it in logits.items()}
+        return {name: it[index] if name in self._classifiers else it[tokens] for name, it in logits.items()}
 
     def _predict(
         self, tokenized: TokenizedItem, vector: NDArray[np.float32] | None, logits: dict[str, NDArray[np.float32]]

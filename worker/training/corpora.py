@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from worker.errors import BadSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 _PACKAGE = "vaderSentiment==3.3.2"
@@ -69,6 +70,13 @@ def rated_sentences(cache: Path) -> list[RatedSentence]:
                 quoting=csv.QUOTE_NONE,
             )
         ]
+
+
+def spread(texts: Sequence[str], count: int) -> list[str]:
+    """Return so many of some texts, or as many as there are, each once and none of them blank, from all over them."""
+    different = list(dict.fromkeys(text for text in texts if text.strip()))
+    count = min(count, len(different))
+    return [different[number * len(different) // count] for number in range(count)]
 
 
 def _content(archive: tarfile.TarFile, name: str) -> bytes:

@@ -1,0 +1,107 @@
+"""8-bit products: the calibration matters, a text has the same states in any company, and nothing runs where it cannot."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from worker.errors import BadModel
+from worker.model import checkpoint
+from worker.model.backends import Backend, choose
+from worker.model.calibration import passes, ranges_of
+from worker.model.packing import pack
+from worker.settings import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.model
+CPU = torch.device("cpu")
+TEXTS = [
+    "Ada Lovelace moved to London.",
+    "Awful. I hated every minute of it, and so did everybody else in the room!",
+    "ok",
+    "The ministers of finance of the eleven countries met in Paris on Tuesday to talk about the price of bread.",
+]
+
+
+@lru_cache
+def model() -> checkpoint.Checkpoint:
+    """Return the shipped model, which is calibrated."""
+    return checkpoint.load(DEFAULT_MODEL)
+
+
+@lru_cache
+def backend(dtype: torch.dtype = torch.float32) -> Backend:
+    """Return its encoder with 8-bit products."""
+    with torch.inference_mode():
+        return choose(model().encoder, "int8", device=CPU, dtype=dtype, ranges=model().ranges)[0]
+
+
+@torch.inference_mode()
+def last_states(found: Backend, texts: list[str]) -> list[torch.Tensor]:
+    """Return the last states of each text, packed into one batch."""
+    packed = pack([it.ids for it in model().tokenizer.encode(texts)])
+    states = found.encode(packed, {model().encoder.config.num_hidden_layers})
+    return list(torch.split(next(iter(states.values())).float(), packed.lengths.tolist()))
+
+
+def cosines(ranges: dict[str, torch.Tensor]) -> Any:
+    """Return the cosine of each text's mean with that of plain PyTorch, under some calibration."""
+    with torch.inference_mode():
+        exact, _ = choose(model().encoder, "eager", device=CPU, dtype=torch.float32)
+        found, _ = choose(model().encoder, "int8", device=CPU, dtype=torch.float32, ranges=ranges)
+    pairs = zip(last_states(exact, TEXTS), last_states(found, TEXTS), strict=True)
+    return np.array([float(torch.cosine_similarity(one.mean(0), other.mean(0), dim=0)) for one, other in pairs])
+
+
+@settings(max_examples=10)
+@given(st.lists(st.sampled_from(TEXTS), min_size=1, max_size=9))
+def test_company_does_not_matter(texts: list[str]) -> None:
+    """No step of a text depends on its neighbours: the states are the same as alone, but for the order of sums."""
+    alone = {text: last_states(backend(), [text])[0] for text in set(texts)}
+    for text, states in zip(texts, last_states(backend(), texts), strict=True):
+        assert torch.cosine_similarity(states, alone[text], dim=1).min() >= 0.995
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_states_have_the_format_that_was_asked_for(dtype: torch.dtype) -> None:
+    """And are finite, in every layer that was asked for and no other."""
+    packed = pack([it.ids for it in model().tokenizer.encode(TEXTS)])
+    with torch.inference_mode():
+        states = backend(dtype).encode(packed, {1, 4})
+    assert set(states) == {1, 4}
+    for it in states.values():
+        assert it.dtype == dtype == backend(dtype).dtype
+        assert it.shape == (len(packed.ids), 384)
+        assert it.isfinite().all()
+
+
+def test_it_is_as_close_as_its_calibration() -> None:
+    """Calibrated on the texts themselves it is close to fp32; with ranges that cut most of a state it is not."""
+    ranges = ranges_of(model().encoder, passes(model().tokenizer.encode(TEXTS)))
+    assert cosines(ranges).min() >= 0.99
+    assert cosines({name: it / 20 for name, it in ranges.items()}).min() < 0.9
+
+
+@pytest.mark.parametrize("changed", [{"ranges": None}, {"device": torch.device("cuda")}])
+def test_where_it_cannot_run_the_reason_is_one_line(changed: dict[str, Any]) -> None:
+    """Without a calibration, and on a GPU."""
+    options: dict[str, Any] = {"device": CPU, "dtype": torch.float32, "ranges": model().ranges} | changed
+    with pytest.raises(BadModel, match=r"the backend int8 cannot run here: .*(calibrated|for CPUs)"):
+        choose(model().encoder, "int8", **options)
+
+
+def test_another_activation_is_a_reason(minilm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is quantized after GELU is fitted to GELU."""
+    encoder = checkpoint.load(str(minilm)).encoder
+    monkeypatch.setattr(encoder, "config", replace(encoder.config, hidden_act="relu"))
+    with pytest.raises(BadModel, match="GELU"):
+        choose(encoder, "int8", device=CPU, dtype=torch.float32, ranges=model().ranges)

@@ -1,0 +1,83 @@
+"""The command that calibrates: what it prints, and what it leaves alone."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from rich.console import Console
+
+from worker.commands import check
+from worker.commands import quantize as module
+from worker.commands.quantize import quantize, report
+from worker.errors import BadModel
+from worker.model import calibration
+from worker.model.calibration import Difference
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+FOUND = Difference(
+    num_texts=50, min_cosine=0.99123, p01_cosine=0.9961, mean_cosine=0.9987, label_agreement=0.9917, entity_f1=0.9662
+)
+
+
+@pytest.fixture
+def calibrated(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str], str, bool]]:
+    """Give what reaches the calibration, which does nothing."""
+    calls = []
+
+    def stand_in(reference: str, texts: Sequence[str], output: Path, *, is_forced: bool) -> Difference:
+        calls.append((reference, list(texts), output.name, is_forced))
+        return FOUND
+
+    monkeypatch.setattr(calibration, "quantize", stand_in)
+    return calls
+
+
+def test_a_file_of_texts_is_calibrated_on_and_the_report_is_printed(
+    tmp_path: Path, calibrated: list[tuple[str, list[str], str, bool]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One text a line; the way to serve it is the last line."""
+    (tmp_path / "texts.txt").write_bytes("Café\n\nok\r\nok\n".encode())
+    (tmp_path / "new").mkdir()
+    quantize(output=tmp_path / "new", model="m", texts=tmp_path / "texts.txt", count=9, cache=tmp_path, is_forced=False)
+    assert calibrated == [("m", ["Café", "ok"], "new", False)]
+    shown = capsys.readouterr().out
+    assert "0.9912" in shown
+    assert shown.splitlines()[-1].endswith("GIST_BACKEND=int8")
+
+
+def test_what_is_there_already_stays_unless_forced(
+    tmp_path: Path, calibrated: list[tuple[str, list[str], str, bool]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A typing mistake must not cost a model its heads."""
+    monkeypatch.setattr(module, "rated_sentences", lambda _cache: [])
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(BadModel, match="something already; --force"):
+        quantize(output=tmp_path, model="m", texts=None, count=9, cache=tmp_path, is_forced=False)
+    assert not calibrated
+    quantize(output=tmp_path, model="m", texts=None, count=9, cache=tmp_path, is_forced=True)
+    assert calibrated == [("m", [], tmp_path.name, True)]
+
+
+def test_the_report_is_small() -> None:
+    """Six lines, each with its number."""
+    console = Console(width=100)
+    with console.capture() as capture:
+        console.print(report(FOUND))
+    shown = capture.get()
+    for number in ("50", "0.9912", "0.9961", "0.9987", "99.2%", "0.966"):
+        assert number in shown
+
+
+@pytest.mark.parametrize(("backend", "is_said"), [("int8", True), ("compiled", False)])
+def test_the_check_of_a_model_says_what_8_bits_cost(backend: str, is_said: bool) -> None:  # noqa: FBT001  a parameter
+    """Only where it runs with them."""
+    engine: Any = SimpleNamespace(
+        name="m@1", description="cpu", tasks={"embed"}, backend=SimpleNamespace(name=backend), difference=asdict(FOUND)
+    )
+    assert ("cosine to fp32 when it was calibrated: min 0.9912, mean 0.9987" in check._described(engine)) == is_said

@@ -1,0 +1,1 @@
+"""Benchmarks. Nothing here runs in production."""

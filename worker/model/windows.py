@@ -1,0 +1,127 @@
+"""Long texts in overlapping windows: where the windows lie, and how what is said of them becomes what is said of the text. Pure.
+
+A text that the model cannot read at once is read in as few windows as hold it, all of about the same length, so that none is
+nearly empty and nothing is computed twice but the overlaps. Each window is a sequence of its own, between special tokens. The
+vector of the text is the mean of the windows' vectors. Its tokens are read from one window each: in the middle of an overlap one
+window hands over to the next, so that no token is read at an edge where it lacks its neighbours, and entities are sought once, in
+the whole text.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from worker.records import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from worker.records import Tokens
+
+# One opens a sequence, one closes it.
+_NUM_SPECIAL = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Windowing:
+    """How a long text is cut into windows."""
+
+    #: How many tokens two consecutive windows share, or a little less, so that a word begins where a window does.
+    overlap_tokens: int
+    #: The most windows of one text; what lies beyond is not read.
+    max_windows: int
+
+    def fits(self, max_tokens: int) -> bool:
+        """Tell whether windows of `max_tokens` tokens can overlap like this: by half of what they hold at most."""
+        return 2 * self.overlap_tokens <= max_tokens - _NUM_SPECIAL
+
+    def max_text_tokens(self, max_tokens: int) -> int:
+        """Return the longest text, special tokens included, that windows of `max_tokens` tokens hold."""
+        return self.max_windows * (max_tokens - _NUM_SPECIAL - self.overlap_tokens) + self.overlap_tokens + _NUM_SPECIAL
+
+    def plan(self, words: NDArray[np.int32], max_tokens: int) -> tuple[Window, ...]:
+        """Cut a text of more than `max_tokens` tokens into windows of at most so many; `words` are those of `Tokens`."""
+        overlap, num_shared = self.overlap_tokens, len(words) - _NUM_SPECIAL - self.overlap_tokens
+        num_windows = -(-num_shared // (max_tokens - _NUM_SPECIAL - overlap))
+        cuts = [1 + number * num_shared // num_windows for number in range(num_windows + 1)]
+        # Moved by less than half an overlap, the two edges of an overlap cannot pass each other.
+        begins, slack = np.flatnonzero(np.diff(words, prepend=-1)).tolist(), (overlap - 1) // 2
+        starts = [1, *(_next_or_same(begins, cut, slack) for cut in cuts[1:-1])]
+        ends = [*(_last_or_same(begins, cut + overlap, slack) for cut in cuts[1:-1]), len(words) - 1]
+        seams = [0, *((start + end) // 2 for start, end in zip(starts[1:], ends, strict=False)), len(words)]
+        return tuple(Window(start, end, *read) for start, end, read in zip(starts, ends, pairwise(seams), strict=True))
+
+
+def sequences(texts: Sequence[Tokens]) -> list[NDArray[np.int32]]:
+    """Return what the encoder reads for some texts, in order: each text's ids, or those of its windows."""
+    if not any(it.windows for it in texts):
+        return [it.ids for it in texts]
+    return [sequence for it in texts for sequence in (_cut(it) if it.windows else (it.ids,))]
+
+
+class Merging:
+    """Brings what a model says of sequences together to what it says of `n` texts."""
+
+    def __init__(self, texts: Sequence[Tokens], cu_seqlens: NDArray[np.int64]) -> None:
+        """Note which of the packed sequences, that start at `cu_seqlens`, belong to which text."""
+        num_each = np.array([len(it.windows) or 1 for it in texts])
+        self._first = np.cumsum(num_each) - num_each
+        self._is_cut = num_each > 1
+        lengths = np.diff(cu_seqlens)
+        # The share of each sequence in its text, by tokens; exactly 1 where it is the whole text.
+        self._shares = (lengths / np.repeat(np.add.reduceat(lengths, self._first), num_each)).astype(np.float32)[:, None]
+        #: For each token of the texts, end to end, the packed token that it is read from.
+        self._rows = np.concatenate([_rows(it, cu_seqlens[first:]) for it, first in zip(texts, self._first.tolist(), strict=True)])
+        #: Where each text's tokens start, and the end of the last, int64, shape `[n + 1]`.
+        self.starts = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum([len(it) for it in texts])])
+
+    def mean(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Average the values of sequences, `[sequences, width]`, by tokens; return `[n, width]`."""
+        averages: NDArray[np.float32] = np.add.reduceat(values * self._shares, self._first, axis=0)
+        return averages
+
+    def vectors(self, vectors: NDArray[np.float32], *, is_normalized: bool) -> NDArray[np.float32]:
+        """Average sentence vectors `[sequences, H]` by tokens, and normalise those of texts in windows; return `[n, H]`."""
+        averages = self.mean(vectors)
+        if is_normalized:
+            sizes = np.linalg.norm(averages[self._is_cut], axis=1, keepdims=True)
+            averages[self._is_cut] /= np.maximum(sizes, np.finfo(np.float32).tiny)
+        return averages
+
+    def tokens(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Take of the values of packed tokens, `[T, width]`, one for each token of the texts, end to end."""
+        own: NDArray[np.float32] = values[self._rows]
+        return own
+
+
+def _next_or_same(begins: list[int], place: int, slack: int) -> int:
+    """Return where the next word begins, or `place` where that is further than `slack`."""
+    number = bisect_left(begins, place)
+    return begins[number] if number < len(begins) and begins[number] - place <= slack else place
+
+
+def _last_or_same(begins: list[int], place: int, slack: int) -> int:
+    """Return where the last word before `place` ends, or `place` where that is further than `slack`."""
+    number = bisect_right(begins, place) - 1
+    return begins[number] if number >= 0 and place - begins[number] <= slack else place
+
+
+def _cut(tokens: Tokens) -> list[NDArray[np.int32]]:
+    opening, closing = tokens.ids[:1], tokens.ids[-1:]
+    return [np.concatenate([opening, tokens.ids[it.start : it.end], closing]) for it in tokens.windows]
+
+
+def _rows(tokens: Tokens, starts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the packed tokens that a text's tokens are read from; `starts` are those of its sequences."""
+    if not tokens.windows:
+        return np.arange(starts[0], starts[1])
+    # The opening special token stands before a window's first token.
+    rows = [np.arange(it.read_start, it.read_end) - it.start + 1 + first for it, first in zip(tokens.windows, starts, strict=False)]
+    return np.concatenate(rows)
