@@ -7,6 +7,7 @@ tail       follow the results
 topics     list or create the topics
 check      say what is wrong before it goes wrong
 train      make heads
+bench      measure
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ app = typer.Typer(
     help="Text in on one Kafka topic; embeddings, labels and entities out on others: in order, none lost.",
     epilog="Exit codes: 0 done · 2 settings · 3 broker · 4 topics · 5 model · 6 the model is broken · 7 not drained in time.",
 )
+
+bench_app = typer.Typer(no_args_is_help=True, help="Measure: the worker with the broker in the loop.")
+app.add_typer(bench_app, name="bench")
 
 
 def with_settings(function: Callable[..., None]) -> Callable[..., None]:
@@ -162,6 +166,35 @@ def train(
         ner_test=tuple(ner_test or ()),
         cache=cache,
         seed=seed,
+    )
+
+
+@bench_app.command()
+def stream(
+    *,
+    workers: Annotated[str, typer.Option(help="How many workers, comma-separated: each number is measured.")] = "1",
+    delivery: Annotated[str, typer.Option(help="Ways of delivery, comma-separated. Unset: all.")] = "",
+    partitions: Annotated[int, typer.Option(min=1, help="Partitions of the topics.")] = 8,
+    count: Annotated[int, typer.Option(min=100, help="Messages of the backlog.")] = 20_000,
+    seconds: Annotated[float, typer.Option(min=2, help="How long each load is offered.")] = 15.0,
+    quick: Annotated[bool, typer.Option("--quick", help="Less of everything: two minutes.")] = False,
+    json: Annotated[Path | None, typer.Option(help="Write the results here, as JSON.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the results here, as PNG.")] = None,
+) -> None:
+    """Measure throughput, latency at offered loads and the cost of the broker's side, beside the bare engine and a tuned peer."""
+    from worker.commands import bench_stream as command  # noqa: PLC0415  heavy
+
+    raise typer.Exit(
+        command.bench_stream(
+            deliveries=tuple(it.strip() for it in delivery.split(",") if it.strip()),
+            worker_counts=command.counts_of(workers),
+            num_partitions=partitions,
+            count=count,
+            phase_s=seconds,
+            is_quick=quick,
+            json_file=json,
+            plot_file=plot,
+        )
     )
 
 
