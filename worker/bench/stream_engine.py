@@ -36,9 +36,12 @@ def main() -> None:
     asked = children.question()
     engine = Engine.load(**asked["engine"])
     engine.warm_up()
-    texts = orjson.loads(Path(asked["texts"]).read_bytes())[: asked["num_texts"]]
+    texts = orjson.loads(Path(asked["texts"]).read_bytes())
     done_ms, num_tokens = [], []
+    deadline_s = time.monotonic() + asked["limit_s"]
     for batch in batches(engine, texts, max_tokens=asked["batch_tokens"], max_records=asked["batch_records"]):
+        if time.monotonic() > deadline_s:
+            break
         engine.infer(batch.items)
         done_ms += [time.monotonic() * 1000] * len(batch.items)
         num_tokens += [it.weight for it in batch.items]

@@ -6,6 +6,7 @@ A process of its own: `python -m worker.bench.stream_peer`.
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 # What was fetched by then is a batch, if it is smaller; a backlog never waits so long.
 _TAKE_TIMEOUT_S = 1.0
+# One to start the clock and one to measure, whatever the time limit says.
+_MIN_BATCHES = 2
 
 
 def main() -> None:
@@ -40,9 +43,11 @@ def main() -> None:
 
 
 async def _serve(model: SentenceTransformer, asked: dict[str, Any]) -> None:
-    connection, num_done = Connection(**asked["connection"]), 0
+    connection, num_done, deadline_s = Connection(**asked["connection"]), 0, time.monotonic() + asked["limit_s"]
     async with producing(connection) as producer, consuming(connection, asked["topic"], group_id=asked["output"]) as member:
-        while num_done < asked["num_messages"]:
+        while num_done < asked["num_messages"] and (
+            num_done < _MIN_BATCHES * asked["batch_records"] or time.monotonic() < deadline_s
+        ):
             records = await member.take(asked["batch_records"], timeout_s=_TAKE_TIMEOUT_S)
             await _answer(model, records, producer, asked["output"])
             await member.commit()

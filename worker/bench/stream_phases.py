@@ -7,6 +7,7 @@ carries the input's timestamp in a header and the broker's own timestamp of the 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from worker.broker import clients, topics
 from worker.records import OUTPUT_OF_TASK, Output, Partition
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from worker.bench.tally import Answer
     from worker.broker.clients import Producer
@@ -101,11 +102,14 @@ def request(text: str, number: int) -> bytes:
     return orjson.dumps({"id": f"message-{number}", "text": text if text.strip() else "(blank)"})
 
 
-async def fill(topic: Topics, values: Sequence[bytes]) -> None:
-    """Send a backlog as fast as the broker takes it."""
-    async with clients.producing(topic.connection) as producer:
+@contextlib.asynccontextmanager
+async def backlog(topic: Topics, values: Sequence[bytes]) -> AsyncIterator[None]:
+    """Send a backlog, which nobody sees before the end: then all of it is there at once, and nobody produces any more."""
+    async with clients.withholding(topic.connection, name=topic.input) as producer:
         for value in values:
             await topic.send(producer, value, due_ms=int(time.time() * 1000))
+        await producer.flush()
+        yield
 
 
 async def answered(topic: Topics, workers: Sequence[WorkerProcess], *, every_s: float = 1.0) -> dict[str, float]:

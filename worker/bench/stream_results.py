@@ -85,7 +85,8 @@ class Results:
     engines: list[Engine] = field(default_factory=list)
     streams: list[Stream] = field(default_factory=list)
     peer: Peer | None = None
-    left_out: list[str] = field(default_factory=list)
+    #: What a reader must know of how it was measured.
+    notes: list[str] = field(default_factory=list)
 
     @property
     def engine_per_s(self) -> float:
@@ -102,15 +103,19 @@ class Results:
         """Messages without all their outputs, over everything."""
         return sum(it.lost for it in self.streams)
 
+    def vs_engine(self, stream: Stream) -> float:
+        """Return what is left of the engine's speed with the broker in the loop."""
+        return _ratio(stream.capacity.messages_per_s, self.engine_per_s)
+
     def summary(self) -> dict[str, Any]:
         """Return the figures of the first way to run the workers that one compares with other runs; None where one is missing."""
         first = self.streams[0]
         values = {
             "messages_per_s": first.capacity.messages_per_s,
             "tokens_per_s": first.capacity.tokens_per_s,
-            "vs_engine": first.capacity.messages_per_s / self.engine_per_s,
-            "broker_cost": 1 - first.capacity.messages_per_s / self.engine_per_s,
-            "vs_peer": first.capacity.messages_per_s / self.peer.messages_per_s if self.peer else None,
+            "vs_engine": self.vs_engine(first),
+            "broker_cost": 1 - self.vs_engine(first),
+            "vs_peer": _ratio(first.capacity.messages_per_s, self.peer.messages_per_s) if self.peer else None,
             "p50_ms": {f"{it.share:.0%}": it.latency.p50_ms for it in first.loads},
             "p95_ms": {f"{it.share:.0%}": it.latency.p95_ms for it in first.loads},
             "p99_ms": {f"{it.share:.0%}": it.latency.p99_ms for it in first.loads},
@@ -124,3 +129,7 @@ class Results:
             "bare_pass_p50_ms": self.bare_pass_ms,
         }
         return {name: None if isinstance(it, float) and math.isnan(it) else it for name, it in values.items()}
+
+
+def _ratio(ours: float, theirs: float) -> float:
+    return ours / theirs if theirs else math.nan

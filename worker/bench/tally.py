@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from worker.commands.account import Account, source_of
 
@@ -70,16 +69,16 @@ class Throughput:
     tokens_per_s: float
 
 
-def throughput(done_ms: Sequence[float], num_tokens: Sequence[int], *, since_ms: float = 0.0, skipped: float = 0.1) -> Throughput:
-    """Return the speed from ascending times of completion: without the first tenth, and without what came before `since_ms`.
+def throughput(done_ms: Sequence[float], num_tokens: Sequence[int], *, skipped: float = 0.1) -> Throughput:
+    """Return the speed from ascending times of completion, without a first part of them: the warm-up.
 
     The message at which the clock starts does not count: its own work lies before. Zero where fewer than two are left.
     """
-    first = max(int(len(done_ms) * skipped), int(np.searchsorted(np.asarray(done_ms, dtype=np.float64), since_ms)))
+    first = int(len(done_ms) * skipped)
     if len(done_ms) - first < _MIN_MESSAGES:
         return Throughput(0.0, 0.0)
     # Of those that were done in the same millisecond as the first, none is after it.
-    first = int(np.searchsorted(np.asarray(done_ms, dtype=np.float64), done_ms[first], side="right"))
+    first = bisect.bisect_right(done_ms, done_ms[first])
     seconds = (done_ms[-1] - done_ms[first - 1]) / 1000
     if seconds <= 0:
         return Throughput(0.0, 0.0)

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from worker.broker.connection import Connection
     from worker.records import Headers
 
+# How long records may be withheld, in milliseconds.
+_WITHHELD_MS = 300_000
+
 
 @dataclass(slots=True)
 class Producer:
@@ -62,6 +65,28 @@ async def producing(connection: Connection, *, linger_ms: int = 5) -> AsyncItera
         producer = Producer(client, set())
         yield producer
         await producer.flush()
+    except KafkaError as error:
+        raise BrokerUnavailable(f"the records could not be sent to {connection.bootstrap_servers}: {error}") from error
+    finally:
+        await client.stop()
+
+
+@contextlib.asynccontextmanager
+async def withholding(connection: Connection, *, name: str) -> AsyncIterator[Producer]:
+    """Open a producer whose records stand in their topics and are seen, all at once, when it closes. Raises `BrokerUnavailable`.
+
+    It is a transaction under the id `name`: whoever reads only what is committed sees nothing before. It closes within minutes, or
+    the brokers drop everything.
+    """
+    client = AIOKafkaProducer(
+        **connection.options(), transactional_id=name, transaction_timeout_ms=_WITHHELD_MS, compression_type="lz4", linger_ms=5
+    )
+    try:
+        await connection.connect(client.start())
+        async with client.transaction():
+            producer = Producer(client, set())
+            yield producer
+            await producer.flush()
     except KafkaError as error:
         raise BrokerUnavailable(f"the records could not be sent to {connection.bootstrap_servers}: {error}") from error
     finally:

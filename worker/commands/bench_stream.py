@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from worker.bench.stream_results import Results
 
 _DATA = Path(".data")
+# Columns of the tables where no terminal says how many there are.
+_WIDTH = 132
 _NEEDED = ("psutil", "matplotlib", "sentence_transformers")
 #: Every way of delivery that the worker knows.
 DELIVERIES: tuple[str, ...] = get_args(Settings.model_fields["delivery"].annotation)
@@ -49,17 +51,27 @@ def bench_stream(
         deliveries=deliveries or DELIVERIES,
         worker_counts=worker_counts,
         num_partitions=num_partitions,
-        num_backlog=min(count, 5_000) if is_quick else count,
+        num_backlog=min(count, 4_000) if is_quick else count,
         num_engine_texts=min(count, 4_000) if is_quick else count,
+        limit_s=8.0 if is_quick else 40.0,
         num_engine_runs=1 if is_quick else 2,
         num_peer_messages=min(count, 3_072) if is_quick else min(count, 8_192),
         phase_s=min(phase_s, 5.0) if is_quick else phase_s,
         num_single=50 if is_quick else 100,
     )
     console, began_s = Console(highlight=False), time.monotonic()
-    results = _measured(console, plan)
+    if not console.is_terminal:
+        console.width = _WIDTH
+    try:
+        results = _measured(console, plan)
+    except asyncio.CancelledError:
+        console.print("ended by SIGTERM")
+        return 128 + signal.SIGTERM
     if is_quick:
-        results.left_out.append(f"quick: {plan.num_backlog} messages, {plan.phase_s:g} s a load, one run of the engine")
+        results.notes.append(
+            f"quick: a backlog of {plan.num_backlog} messages, {plan.phase_s:g} s a load, {plan.num_single} single messages, "
+            "and the engine only before the stream, not after it too"
+        )
     stream_report.show(console, results)
     console.print(f"measured in {time.monotonic() - began_s:.0f} s")
     if json_file is not None:
@@ -111,6 +123,7 @@ def _place(console: Console, settings: Settings, broker_pid: int | None, directo
             "backend": settings.backend,
             "max_tokens": settings.max_text_tokens or None,
         },
+        worker={name: getattr(settings, name) for name in ("model", "device", "dtype", "backend", "max_text_tokens")},
         batch_tokens=settings.batch_tokens,
         batch_records=settings.batch_records,
         max_wait_ms=settings.max_wait_ms,
