@@ -59,7 +59,7 @@ class Producer:
 @contextlib.asynccontextmanager
 async def producing(connection: Connection, *, linger_ms: int = 5) -> AsyncIterator[Producer]:
     """Open a producer; everything is acknowledged when it closes. Raises `BrokerUnavailable`."""
-    client = AIOKafkaProducer(**connection.options(), enable_idempotence=True, compression_type="lz4", linger_ms=linger_ms)
+    client = AIOKafkaProducer(**connection.options(), enable_idempotence=True, compression_type="zstd", linger_ms=linger_ms)
     try:
         await connection.connect(client.start())
         producer = Producer(client, set())
@@ -79,7 +79,7 @@ async def withholding(connection: Connection, *, name: str) -> AsyncIterator[Pro
     the brokers drop everything.
     """
     client = AIOKafkaProducer(
-        **connection.options(), transactional_id=name, transaction_timeout_ms=_WITHHELD_MS, compression_type="lz4", linger_ms=5
+        **connection.options(), transactional_id=name, transaction_timeout_ms=_WITHHELD_MS, compression_type="zstd", linger_ms=5
     )
     try:
         await connection.connect(client.start())
