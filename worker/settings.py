@@ -134,7 +134,7 @@ class Settings(BaseSettings):
     )
     compression: Literal["none", "gzip", "lz4", "snappy", "zstd"] = Field(
         "zstd",
-        description="Compression of what is published. `zstd` makes a vector as JSON 2.5 times smaller; `lz4` costs seven times as much.",
+        description="Compression of what is published. `zstd` shrinks vectors as JSON to 40 %, at a seventh of the cost of `lz4`.",
     )
     commit_interval_ms: int = Field(
         1000, ge=10, le=60_000, description="How often offsets are committed: the most work that a crash repeats, in time."

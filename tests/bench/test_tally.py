@@ -70,7 +70,14 @@ def test_the_beginning_does_not_count() -> None:
     """The first tenth is warm-up; of too little there is no speed."""
     slow_start = [0.0, *(1_000.0 + it for it in range(99))]
     assert throughput(slow_start, [1] * 100).messages_per_s == pytest.approx(1_000)
-    assert throughput([0.0, 500.0, 1_000.0, 1_001.0, 1_002.0], [1] * 5, skipped=0.5).messages_per_s == pytest.approx(1_000)
+    assert throughput([0.0, 500.0, 1_000.0, 1_001.0, 1_002.0], [1] * 5, skipped=0.6).messages_per_s == pytest.approx(1_000)
     assert throughput([1.0], [1]).messages_per_s == 0
     assert throughput([1.0, 1.0, 1.0], [1, 1, 1]).messages_per_s == 0
     assert throughput([], []).messages_per_s == 0
+
+
+def test_a_burst_that_ends_a_batch_is_not_its_speed() -> None:
+    """Two batches of four, a second apart, each acknowledged within three milliseconds: four a second."""
+    done_ms = [0.0, 1.0, 2.0, 3.0, 1_000.0, 1_001.0, 1_002.0, 1_003.0]
+    assert throughput(done_ms, [2] * 8, skipped=0.5).messages_per_s == pytest.approx(4)
+    assert throughput(done_ms, [2] * 8, skipped=0.5).tokens_per_s == pytest.approx(8)

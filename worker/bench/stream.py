@@ -39,9 +39,9 @@ _SHARES = (0.25, 0.5, 0.75, 0.9)
 class Plan:
     """How much is measured."""
 
-    deliveries: tuple[str, ...]
-    worker_counts: tuple[int, ...]
-    num_partitions: int
+    deliveries: tuple[str, ...] = ("at_least_once",)
+    worker_counts: tuple[int, ...] = (1,)
+    num_partitions: int = 8
     num_backlog: int
     num_engine_texts: int
     num_engine_runs: int

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 # What was fetched by then is a batch, if it is smaller; a backlog never waits so long.
 _TAKE_TIMEOUT_S = 1.0
-# One to start the clock and one to measure, whatever the time limit says.
-_MIN_BATCHES = 2
+# One to start the clock and two to measure, whatever the time limit says.
+_MIN_BATCHES = 3
 
 
 def main() -> None:

@@ -122,7 +122,7 @@ def _draw_latency(axes: Axes, results: Results) -> None:
         offered = [it.offered_per_s for it in stream.loads]
         for percent, style in ((50, "-"), (95, "--"), (99, ":")):
             waits = [getattr(it.latency, f"p{percent}_ms") for it in stream.loads]
-            axes.plot(offered, waits, style, marker="o", color=f"C{number}", label=f"{_name(stream)}, p{percent}")
+            axes.plot(offered, waits, style, marker="o", color=f"C{number}", label=f"{_name(stream)}: p{percent}")
     axes.set_yscale("log")
     axes.set_xlabel("offered messages/s")
     axes.set_ylabel("ms from due to answered")

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from worker.commands.account import Place
     from worker.records import Output, Record
 
-_MIN_MESSAGES = 2
-
 
 @dataclass(slots=True)
 class Answer:
@@ -72,14 +70,15 @@ class Throughput:
 def throughput(done_ms: Sequence[float], num_tokens: Sequence[int], *, skipped: float = 0.1) -> Throughput:
     """Return the speed from ascending times of completion, without a first part of them: the warm-up.
 
-    The message at which the clock starts does not count: its own work lies before. Zero where fewer than two are left.
+    Work in batches is done in bursts: skip whole ones where they are few. Zero where nothing is left.
     """
-    first = int(len(done_ms) * skipped)
-    if len(done_ms) - first < _MIN_MESSAGES:
+    num_skipped = max(1, int(len(done_ms) * skipped))
+    if len(done_ms) < num_skipped + 1:
         return Throughput(0.0, 0.0)
-    # Of those that were done in the same millisecond as the first, none is after it.
-    first = bisect.bisect_right(done_ms, done_ms[first])
-    seconds = (done_ms[-1] - done_ms[first - 1]) / 1000
+    # The clock starts with the last that is skipped; what was done in the same millisecond is not after it.
+    start_ms = done_ms[num_skipped - 1]
+    first = bisect.bisect_right(done_ms, start_ms)
+    seconds = (done_ms[-1] - start_ms) / 1000
     if seconds <= 0:
         return Throughput(0.0, 0.0)
     return Throughput((len(done_ms) - first) / seconds, sum(num_tokens[first:]) / seconds)

@@ -7,6 +7,7 @@ import importlib.util
 import signal
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -45,20 +46,9 @@ def bench_stream(
     _check(deliveries)
     # Heavy, and there only with the extra that was checked.
     from worker.bench import stream_report  # noqa: PLC0415
-    from worker.bench.stream import Plan  # noqa: PLC0415
 
-    plan = Plan(
-        deliveries=deliveries or DELIVERIES,
-        worker_counts=worker_counts,
-        num_partitions=num_partitions,
-        num_backlog=min(count, 4_000) if is_quick else count,
-        num_engine_texts=min(count, 4_000) if is_quick else count,
-        limit_s=8.0 if is_quick else 40.0,
-        num_engine_runs=1 if is_quick else 2,
-        num_peer_messages=min(count, 3_072) if is_quick else min(count, 8_192),
-        phase_s=min(phase_s, 5.0) if is_quick else phase_s,
-        num_single=50 if is_quick else 100,
-    )
+    plan = _plan(count, phase_s, is_quick=is_quick)
+    plan = replace(plan, deliveries=deliveries or DELIVERIES, worker_counts=worker_counts, num_partitions=num_partitions)
     console, began_s = Console(highlight=False), time.monotonic()
     if not console.is_terminal:
         console.width = _WIDTH
@@ -79,6 +69,21 @@ def bench_stream(
     if plot_file is not None:
         stream_report.plot(results, plot_file)
     return 1 if results.lost else 0
+
+
+def _plan(count: int, phase_s: float, *, is_quick: bool) -> Plan:
+    """Return how much is measured of one way to run the workers."""
+    from worker.bench.stream import Plan  # noqa: PLC0415  heavy
+
+    return Plan(
+        num_backlog=min(count, 4_000) if is_quick else count,
+        num_engine_texts=min(count, 4_000) if is_quick else count,
+        num_engine_runs=1 if is_quick else 2,
+        num_peer_messages=min(count, 3_072) if is_quick else min(count, 8_192),
+        limit_s=8.0 if is_quick else 40.0,
+        phase_s=min(phase_s, 5.0) if is_quick else phase_s,
+        num_single=50 if is_quick else 100,
+    )
 
 
 def counts_of(workers: str) -> tuple[int, ...]:
