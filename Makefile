@@ -5,7 +5,7 @@ BIN := .venv/bin
 TEST_ENV := OMP_NUM_THREADS=2 TOKENIZERS_PARALLELISM=true HF_HUB_OFFLINE=1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo stop test test-docker check format generate lock clean
+.PHONY: help setup demo stop bench-stream test test-docker check format generate lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -27,6 +27,9 @@ demo: .venv/made ## see it work: a real Kafka, a worker, real messages (KEEP=1 l
 
 stop: ## end what `make demo KEEP=1` left running
 	@for name in worker kafka; do if [ -f .demo/$$name.pid ]; then kill $$(cat .demo/$$name.pid) 2>/dev/null || true; rm .demo/$$name.pid; fi; done
+
+bench-stream: .venv/made ## measure the worker with the broker in the loop (ARGS="--quick": two minutes)
+	@$(BIN)/gist-stream bench stream $(ARGS)
 
 test: .venv/made ## run the tests, on a real Kafka
 	@$(TEST_ENV) $(BIN)/python -m pytest $(ARGS)

@@ -8,7 +8,7 @@ topics     list or create the topics
 check      say what is wrong before it goes wrong
 train      make heads
 quantize   make a model ready for 8-bit products
-bench      compare the engine with what one would otherwise pick
+bench      measure it beside what one would otherwise pick
 """
 
 from __future__ import annotations
@@ -167,6 +167,35 @@ def train(
         ner_test=tuple(ner_test or ()),
         cache=cache,
         seed=seed,
+    )
+
+
+@bench_app.command()
+def stream(
+    *,
+    workers: Annotated[str, typer.Option(help="How many workers, comma-separated: each number is measured.")] = "1",
+    delivery: Annotated[str, typer.Option(help="Ways of delivery, comma-separated. Unset: all.")] = "",
+    partitions: Annotated[int, typer.Option(min=1, help="Partitions of the topics.")] = 8,
+    count: Annotated[int, typer.Option(min=100, help="Messages of the backlog.")] = 20_000,
+    seconds: Annotated[float, typer.Option(min=2, help="How long each load is offered.")] = 15.0,
+    quick: Annotated[bool, typer.Option("--quick", help="Less of everything: two minutes.")] = False,
+    json: Annotated[Path | None, typer.Option(help="Write the results here, as JSON.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the results here, as PNG.")] = None,
+) -> None:
+    """Measure throughput, latency at offered loads and the cost of the broker's side, beside the bare engine and a tuned peer."""
+    from worker.commands import bench_stream as command  # noqa: PLC0415  heavy
+
+    raise typer.Exit(
+        command.bench_stream(
+            deliveries=tuple(it.strip() for it in delivery.split(",") if it.strip()),
+            worker_counts=command.counts_of(workers),
+            num_partitions=partitions,
+            count=count,
+            phase_s=seconds,
+            is_quick=quick,
+            json_file=json,
+            plot_file=plot,
+        )
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,10 +15,15 @@ from worker.errors import BrokerUnavailable
 from worker.records import Partition, Record
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+
+    from aiokafka import ConsumerRecord
 
     from worker.broker.connection import Connection
     from worker.records import Headers
+
+# How long records may be withheld, in milliseconds.
+_WITHHELD_MS = 300_000
 
 
 @dataclass(slots=True)
@@ -29,10 +35,18 @@ class Producer:
     _pending: set[asyncio.Future[object]]
 
     async def send(
-        self, topic: str, value: bytes | None, *, key: bytes | None = None, headers: Headers = (), partition: int | None = None
+        self,
+        topic: str,
+        value: bytes | None,
+        *,
+        key: bytes | None = None,
+        headers: Headers = (),
+        partition: int | None = None,
+        timestamp_ms: int | None = None,
     ) -> None:
         """Send a record; returns once there is room for the next, and raises where an earlier one failed."""
-        self._pending.add(await self._client.send(topic, value, key=key, headers=list(headers), partition=partition))
+        sent = await self._client.send(topic, value, key=key, headers=list(headers), partition=partition, timestamp_ms=timestamp_ms)
+        self._pending.add(sent)
         if len(self._pending) >= 10_000:  # noqa: PLR2004  bounds what waits for the broker
             await self.flush()
 
@@ -43,14 +57,36 @@ class Producer:
 
 
 @contextlib.asynccontextmanager
-async def producing(connection: Connection) -> AsyncIterator[Producer]:
+async def producing(connection: Connection, *, linger_ms: int = 5) -> AsyncIterator[Producer]:
     """Open a producer; everything is acknowledged when it closes. Raises `BrokerUnavailable`."""
-    client = AIOKafkaProducer(**connection.options(), enable_idempotence=True, compression_type="lz4", linger_ms=5)
+    client = AIOKafkaProducer(**connection.options(), enable_idempotence=True, compression_type="zstd", linger_ms=linger_ms)
     try:
         await connection.connect(client.start())
         producer = Producer(client, set())
         yield producer
         await producer.flush()
+    except KafkaError as error:
+        raise BrokerUnavailable(f"the records could not be sent to {connection.bootstrap_servers}: {error}") from error
+    finally:
+        await client.stop()
+
+
+@contextlib.asynccontextmanager
+async def withholding(connection: Connection, *, name: str) -> AsyncIterator[Producer]:
+    """Open a producer whose records stand in their topics and are seen, all at once, when it closes. Raises `BrokerUnavailable`.
+
+    It is a transaction under the id `name`: whoever reads only what is committed sees nothing before. It closes within minutes, or
+    the brokers drop everything.
+    """
+    client = AIOKafkaProducer(
+        **connection.options(), transactional_id=name, transaction_timeout_ms=_WITHHELD_MS, compression_type="zstd", linger_ms=5
+    )
+    try:
+        await connection.connect(client.start())
+        async with client.transaction():
+            producer = Producer(client, set())
+            yield producer
+            await producer.flush()
     except KafkaError as error:
         raise BrokerUnavailable(f"the records could not be sent to {connection.bootstrap_servers}: {error}") from error
     finally:
@@ -70,16 +106,75 @@ async def following(
         client.assign(partitions)
         await (client.seek_to_beginning if from_beginning else client.seek_to_end)(*partitions)
         while stop is None or not stop.is_set():
-            fetched = await client.getmany(timeout_ms=200)
-            yield [
-                Record(Partition(where.topic, where.partition), it.offset, it.key, it.value, tuple(it.headers), it.timestamp)
-                for where, found in fetched.items()
-                for it in found
-            ]
+            yield _records(await client.getmany(timeout_ms=200))
     except KafkaError as error:
         raise BrokerUnavailable(f"{connection.bootstrap_servers} does not give the records: {error}") from error
     finally:
         await client.stop()
+
+
+async def reading(connection: Connection, positions: dict[Partition, int]) -> AsyncGenerator[list[Record], None]:
+    """Yield what stands from some positions on to the present end, and move the positions there. Raises `BrokerUnavailable`."""
+    client = AIOKafkaConsumer(**connection.options(), isolation_level="read_committed", enable_auto_commit=False)
+    try:
+        await connection.connect(client.start())
+        places = {TopicPartition(it.topic, it.index): it for it in positions}
+        client.assign(list(places))
+        ends = await client.end_offsets(list(places))
+        for where, partition in places.items():
+            client.seek(where, positions[partition])
+        while behind := [where for where, partition in places.items() if positions[partition] < ends[where]]:
+            fetched = await client.getmany(*behind, timeout_ms=200)
+            for where in behind:
+                positions[places[where]] = await client.position(where)
+            yield _records(fetched)
+    except KafkaError as error:
+        raise BrokerUnavailable(f"{connection.bootstrap_servers} does not give the records: {error}") from error
+    finally:
+        await client.stop()
+
+
+@dataclass(slots=True)
+class Member:
+    """One member of a consumer group that takes records in turn and commits them: the loop that most programs write."""
+
+    _client: AIOKafkaConsumer
+
+    async def take(self, max_records: int, *, timeout_s: float) -> list[Record]:
+        """Return so many records, or those that came in time."""
+        records: list[Record] = []
+        deadline_s = time.monotonic() + timeout_s
+        while len(records) < max_records and (left_s := deadline_s - time.monotonic()) > 0:
+            fetched = await self._client.getmany(timeout_ms=int(left_s * 1000), max_records=max_records - len(records))
+            records += _records(fetched)
+        return records
+
+    async def commit(self) -> None:
+        """Commit everything that was taken."""
+        await self._client.commit()
+
+
+@contextlib.asynccontextmanager
+async def consuming(connection: Connection, topic: str, *, group_id: str) -> AsyncIterator[Member]:
+    """Join a group that reads a topic from its beginning. Raises `BrokerUnavailable`."""
+    client = AIOKafkaConsumer(
+        topic, **connection.options(), group_id=group_id, enable_auto_commit=False, auto_offset_reset="earliest"
+    )
+    try:
+        await connection.connect(client.start())
+        yield Member(client)
+    except KafkaError as error:
+        raise BrokerUnavailable(f"{connection.bootstrap_servers} failed a member of {group_id}: {error}") from error
+    finally:
+        await client.stop()
+
+
+def _records(fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> list[Record]:
+    return [
+        Record(Partition(where.topic, where.partition), it.offset, it.key, it.value, tuple(it.headers), it.timestamp)
+        for where, found in fetched.items()
+        for it in found
+    ]
 
 
 async def _partitions(client: AIOKafkaConsumer, topic: str) -> set[int]:

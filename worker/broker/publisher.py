@@ -49,7 +49,7 @@ class AtLeastOnce:
         connection: Connection,
         *,
         topics: Mapping[Output, str],
-        compression: str | None = "lz4",
+        compression: str | None = "zstd",
         step_timeout_s: float = 30.0,
     ) -> None:
         """Publish to `topics` and commit through `consumer`; no step takes longer than `step_timeout_s`."""

@@ -42,16 +42,26 @@ async def shapes_of(connection: Connection, names: Sequence[str]) -> dict[str, S
     return {name: Shape(partitions[name], limits[name]) for name in names}
 
 
-async def create_missing(connection: Connection, wanted: Mapping[str, int], *, replication_factor: int = 0) -> list[str]:
+async def create_missing(
+    connection: Connection,
+    wanted: Mapping[str, int],
+    *,
+    replication_factor: int = 0,
+    configuration: Mapping[str, str] | None = None,
+) -> list[str]:
     """Create the topics of `wanted`, each with so many partitions, that are not there, and return their names.
 
-    A `replication_factor` of 0 means three, or as many as there are brokers. Raises `TopicsMissing` where the broker refuses, and
-    `BrokerUnavailable`.
+    A `replication_factor` of 0 means three, or as many as there are brokers; `configuration` is that of each new topic. Raises
+    `TopicsMissing` where the broker refuses, and `BrokerUnavailable`.
     """
     async with _admin(connection) as admin:
         there = await _partitions(admin, list(wanted))
         replicas = replication_factor or min(3, len((await admin.describe_cluster())["brokers"]))
-        new = [NewTopic(name, num_partitions, replicas) for name, num_partitions in wanted.items() if name not in there]
+        new = [
+            NewTopic(name, num_partitions, replicas, topic_configs=dict(configuration or {}))
+            for name, num_partitions in wanted.items()
+            if name not in there
+        ]
         if not new:
             return []
         answer = await admin.create_topics(new)

