@@ -5,10 +5,10 @@ BIN := .venv/bin
 TEST_ENV := OMP_NUM_THREADS=2 TOKENIZERS_PARALLELISM=true HF_HUB_OFFLINE=1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo stop test test-docker check format generate lock clean
+.PHONY: help setup demo stop test test-docker bench-engine check format generate lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 setup: .venv/made ## make the virtual environment (.venv), from the locked versions
 
@@ -30,6 +30,9 @@ stop: ## end what `make demo KEEP=1` left running
 
 test: .venv/made ## run the tests, on a real Kafka
 	@$(TEST_ENV) $(BIN)/python -m pytest $(ARGS)
+
+bench-engine: .venv/made ## compare the engine with what one would otherwise pick (ARGS="--quick": within a minute)
+	@$(BIN)/gist-stream bench engine $(ARGS)
 
 test-docker: .venv/made ## run the Kafka tests against a container too, where this machine can run Docker
 	@PYTHON=$(CURDIR)/$(BIN)/python deploy/docker/check $(ARGS)

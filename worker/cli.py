@@ -7,6 +7,7 @@ tail       follow the results
 topics     list or create the topics
 check      say what is wrong before it goes wrong
 train      make heads
+bench      compare the engine with what one would otherwise pick
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ app = typer.Typer(
     help="Text in on one Kafka topic; embeddings, labels and entities out on others: in order, none lost.",
     epilog="Exit codes: 0 done · 2 settings · 3 broker · 4 topics · 5 model · 6 the model is broken · 7 not drained in time.",
 )
+
+bench_app = typer.Typer(no_args_is_help=True, help="Measure, beside what one would otherwise pick.")
+app.add_typer(bench_app, name="bench")
 
 
 def with_settings(function: Callable[..., None]) -> Callable[..., None]:
@@ -163,6 +167,21 @@ def train(
         cache=cache,
         seed=seed,
     )
+
+
+@bench_app.command("engine")
+def bench_engine(
+    *,
+    quick: Annotated[bool, typer.Option("--quick", help="The essential, within a minute.")] = False,
+    threads: Annotated[int, typer.Option(min=0, help="Threads of everybody. 0: one for each core that the process may use.")] = 0,
+    json_path: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
+    plot_path: Annotated[Path | None, typer.Option("--plot", help="Draw them into this PNG.")] = None,
+    cache: Annotated[Path, typer.Option(help="Where fetched texts are kept.")] = Path(".data"),
+) -> None:
+    """Run our engine, the usual libraries and the bare matrix products in turn, on the same texts."""
+    from worker.commands import bench_engine as command  # noqa: PLC0415
+
+    command.bench_engine(is_quick=quick, threads=threads, json_path=json_path, plot_path=plot_path, cache=cache)
 
 
 @app.command()
