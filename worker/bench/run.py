@@ -78,8 +78,9 @@ def _setting(
 ) -> Setting:
     """Write into `room` what everybody reads."""
     published = locate(_ENCODER).directory
-    say("writing the texts, and weights of GIST's shape")
-    write_gist_shaped(room / "gist-shaped", published)
+    if GIST_SHAPE in plan.corpora:
+        say("writing weights of GIST's shape")
+        write_gist_shaped(room / "gist-shaped", published)
     (room / "cache").mkdir()
     corpora = [mixture(published / "tokenizer.json", plan.num_mixture)]
     if texts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -29,6 +30,8 @@ def bench_engine(*, is_quick: bool, threads: int, json_path: Path | None, plot_p
     for path in (json_path, plot_path):
         if path and not path.absolute().parent.is_dir():
             raise BadSettings(f"{path}: there is no such directory")
+    if plot_path and not find_spec("matplotlib"):
+        raise BadSettings("matplotlib is not installed: pip install 'gist-stream[bench]'")
     progress = Console(stderr=True)
     result = run(
         plans.quick() if is_quick else plans.full(),
@@ -42,7 +45,7 @@ def bench_engine(*, is_quick: bool, threads: int, json_path: Path | None, plot_p
     if json_path:
         json_path.write_text(json.dumps(summary.as_json(result), indent=2) + "\n")
     if plot_path:
-        _draw(result, plot_path)
+        plot.draw(result, plot_path)
 
 
 def _batching() -> Batching:
@@ -67,10 +70,3 @@ def _print(console: Console, result: Result) -> None:
     for line in (*table.notes(result), Text(), *table.summary_lines(result), Text(), table.machine_line(result.machine)):
         console.print(line, soft_wrap=True)
     console.print(f"took {result.seconds:.0f} s", style="dim")
-
-
-def _draw(result: Result, path: Path) -> None:
-    try:
-        plot.draw(result, path)
-    except ModuleNotFoundError as error:
-        raise BadSettings(f"{path}: {error.name} is not installed: pip install 'gist-stream[bench]'") from error
