@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +17,14 @@ def test_a_question_is_whole_batches_or_the_whole_corpus(each_s: float, box_s: f
     assert 1 <= num <= num_texts
     assert num == num_texts or num % batch_size == 0
     assert num <= max(batch_size, box_s / each_s)
+
+
+@given(st.floats(0, 1e6), st.floats(0, 1e6), st.integers(1, 8))
+def test_time_is_shared_equally(now_s: float, until_s: float, num_parts: int) -> None:
+    """The parts together take what is left; what is late already takes nothing."""
+    first = plan.share(now_s, until_s, num_parts)
+    assert now_s <= first <= max(now_s, until_s) * (1 + 1e-9)
+    assert plan.share(now_s, until_s, 1) == pytest.approx(max(now_s, until_s))
 
 
 def test_the_full_run_has_every_shape_on_every_corpus() -> None:

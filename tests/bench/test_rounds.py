@@ -77,7 +77,7 @@ def setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> rounds.Setting:
         models=dict.fromkeys((plans.GIST_SHAPE, plans.MINILM), ("ours", "published")),
         corpora={MIXTURE: written, REAL: written},
         cache=tmp_path,
-        until_s=float("inf"),
+        started_s=float("inf"),
         say=lambda _: None,
     )
 
@@ -125,5 +125,5 @@ def test_one_that_dies_is_named_and_asked_no_more(setting: rounds.Setting, monke
 
 def test_rounds_end_in_time(setting: rounds.Setting) -> None:
     """Where the time is short, one round counts."""
-    panels, _ = rounds.run_shape(replace(setting, until_s=0.0), plans.GIST_SHAPE)
+    panels, _ = rounds.run_shape(replace(setting, started_s=0.0), plans.GIST_SHAPE)
     assert {len(it.samples) for it in panels[0].measured()} == {1}

@@ -15,7 +15,7 @@ from worker.settings import DEFAULT_MODEL
 
 TINY = replace(
     plans.quick(), corpora={plans.MINILM: (MIXTURE, REAL)}, peers=(), num_rounds=1, box_s=0.01, num_mixture=16, num_judged=4,
-    limit_s=150, timeout_s=100, left_out=(),
+    limit_s=150, rounds_s=150, timeout_s=100, left_out=(),
 )  # fmt: skip
 
 

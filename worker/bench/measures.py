@@ -93,6 +93,11 @@ class Panel:
         return next((it for it in self.measured() if it.name == name), None)
 
     @property
+    def num_rounds(self) -> int:
+        """How many rounds counted."""
+        return max((len(it.samples) for it in self.entries), default=0)
+
+    @property
     def chosen(self) -> Entry | None:
         """The way of ours that `auto` takes."""
         return next((it for it in self.measured("ours") if it.is_chosen), None)
@@ -112,6 +117,7 @@ class Panel:
             "corpus": self.corpus,
             "num_messages": self.num_messages,
             "mean_tokens": self.mean_tokens,
+            "num_rounds": self.num_rounds,
             "caption": self.caption,
             "contestants": [self._entry_as_json(it) for it in self.entries],
         }

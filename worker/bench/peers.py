@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from abc import ABC, abstractmethod
 from dataclasses import asdict
 from pathlib import Path
@@ -132,7 +133,9 @@ class OpenVino(Padded):
 
         super().__init__(job, corpora)
         example = {name: torch.ones(2, 8, dtype=torch.int64) for name in ("input_ids", "attention_mask")}
-        with torch.inference_mode():
+        with torch.inference_mode(), warnings.catch_warnings():
+            # OpenVINO reads a model by tracing, which torch calls deprecated.
+            warnings.simplefilter("ignore")
             converted = openvino.convert_model(VectorOf(Path(job.model), torch.float32), example_input=example)
         properties = {
             "PERFORMANCE_HINT": "THROUGHPUT",

@@ -53,18 +53,22 @@ class Setting:
     corpora: Mapping[str, Written]
     #: An empty directory, for what our engine keeps between starts.
     cache: Path
-    #: When the run has to be at its end, on the monotonic clock.
-    until_s: float
+    #: When it began, on the monotonic clock.
+    started_s: float
     say: Callable[[str], None]
 
     @property
     def timeout_s(self) -> float:
         """How long the next answer may take."""
-        return max(0.0, min(self.plan.timeout_s, self.until_s - time.monotonic()))
+        return max(0.0, min(self.plan.timeout_s, self.started_s + self.plan.limit_s - time.monotonic()))
 
-    def has_time_for_rounds(self, seconds: float) -> bool:
-        """Whether another round of so many seconds leaves what the comparison with fp32 needs."""
-        return time.monotonic() + seconds < self.until_s - self.plan.reserve_s
+    def share_of_rounds(self, shape: str, corpus: str) -> float:
+        """Return until when the rounds of a corpus may begin: what time is left is shared with the corpora that follow."""
+        everything = [
+            (shape, corpus) for shape, corpora in self.plan.corpora.items() for corpus in corpora if corpus in self.corpora
+        ]
+        num_left = len(everything) - everything.index((shape, corpus))
+        return plans.share(time.monotonic(), self.started_s + self.plan.rounds_s, num_left)
 
     def job(self, spec: Spec, shape: str, corpora: Sequence[str]) -> Job:
         """Return what a contestant is told."""
@@ -170,12 +174,12 @@ def _run_corpus(setting: Setting, shape: str, corpus: str, running: Sequence[_Ru
     written = setting.corpora[corpus]
     samples: dict[str, list[Sample]] = {it.spec.name: [] for it in running}
     sizes: dict[str, int] = {}
-    plan = setting.plan
-    started = time.monotonic()
+    plan, until_s = setting.plan, setting.share_of_rounds(shape, corpus)
+    started_s = 0.0
     for number in range(-2, plan.num_rounds):
-        if number > 0 and not setting.has_time_for_rounds(time.monotonic() - started):
+        last_s, started_s = time.monotonic() - started_s, time.monotonic()
+        if number > 0 and started_s + last_s > until_s:
             break
-        started = time.monotonic()
         setting.say(f"{shape}, {corpus}: {f'round {number + 1} of {plan.num_rounds}' if number >= 0 else 'warming up'}")
         for it in running:
             size = sizes.get(it.spec.name, min(_NUM_FIRST, written.num_texts))

@@ -96,7 +96,7 @@ def _setting(
         },
         corpora={it.name: _written(it, room / f"{it.name}.json", tokenizer) for it in corpora},
         cache=room / "cache",
-        until_s=time.monotonic() + plan.limit_s,
+        started_s=time.monotonic(),
         say=say,
     )
 

@@ -20,7 +20,9 @@ _COLUMNS = ("messages/s", "min to max", "vs ours", "tokens/s", "fill", "of roofl
 
 def panel_table(panel: Panel) -> Table:
     """Return a table of everybody on one shape and one corpus; who has no numbers says why."""
-    title = f"{panel.shape}; {panel.corpus}: {panel.num_messages} texts, mean {panel.mean_tokens:.1f} tokens"
+    title = (
+        f"{panel.shape}; {panel.corpus}: {panel.num_messages} texts, mean {panel.mean_tokens:.1f} tokens; {panel.num_rounds} rounds"
+    )
     table = Table(title=title, caption=panel.caption, title_justify="left", caption_justify="left")
     table.add_column("contestant", no_wrap=True)
     for column in _COLUMNS:
