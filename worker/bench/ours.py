@@ -91,9 +91,9 @@ class Ours:
             seconds = time.perf_counter() - started
         return asdict(Sample(num_messages=len(part), num_tokens=num_tokens, num_rows=num_rows, seconds=seconds))
 
-    def heads(self, corpus: str) -> dict[str, float]:
-        """Return what the heads cost, as `head_costs.measure` does."""
-        tokens = self._engine.tokenize(self._corpora[corpus].texts)
+    def heads(self, corpus: str, num_texts: int) -> dict[str, float]:
+        """Return what the heads cost on so many texts, as `head_costs.measure` does."""
+        tokens = self._engine.tokenize(self._corpora[corpus].texts[:num_texts])
         items = self._items(tokens, self._engine.tasks)
         own = [it.items for it in batches([items], self._batching)]
         return head_costs.measure(self._engine, self._heads, own)

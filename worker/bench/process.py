@@ -55,7 +55,7 @@ class Contestant:
             env=os.environ | threads_of(job.threads) | environment,
             start_new_session=True,
         )
-        self._send(job.as_json())
+        self._job = job
 
     def __enter__(self) -> Self:
         """Give itself."""
@@ -66,7 +66,11 @@ class Contestant:
         self.close()
 
     def ready(self) -> tuple[dict[str, Any], float]:
-        """Wait until it has run once; return what it says of itself, and the seconds since its start. Raises `Absent`, `Died`."""
+        """Give it its job and wait until it has run once; raises `Absent`, `Died`.
+
+        Returns what it says of itself, and the seconds since its start.
+        """
+        self._send(self._job.as_json())
         answer = self._receive()
         if "absent" in answer:
             raise Absent(answer["absent"])

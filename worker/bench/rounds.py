@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 # Enough to tell how fast a contestant is.
 _NUM_FIRST = 64
+_NUM_FOR_HEADS = 512
 # The threads of who answered last spin a while before they sleep.
 _SETTLE_S = 0.03
 CAPTIONS = {
@@ -115,9 +116,19 @@ def run_shape(setting: Setting, shape: str) -> tuple[list[Panel], dict[str, floa
         heads: dict[str, float] = {}
         chosen = next((it for it in running if it.is_chosen and not it.failure), None)
         if chosen and shape == plans.MINILM and REAL in corpora:
-            setting.say("what the heads cost")
-            heads = chosen.process.ask("heads", corpus=REAL)
+            heads = _heads(setting, chosen)
         return panels, heads
+
+
+def _heads(setting: Setting, chosen: _Running) -> dict[str, float]:
+    """Return what the heads cost; nothing where it dies of it, which is said."""
+    setting.say("measuring what the heads cost")
+    chosen.process.timeout_s = setting.timeout_s
+    try:
+        return chosen.process.ask("heads", corpus=REAL, num_texts=_NUM_FOR_HEADS)
+    except Died as error:
+        setting.say(f"what the heads cost is not known: {error}")
+        return {}
 
 
 def judge(setting: Setting, ways: Sequence[str]) -> dict[str, dict[str, float]]:
@@ -126,6 +137,7 @@ def judge(setting: Setting, ways: Sequence[str]) -> dict[str, dict[str, float]]:
     spec = plans.Spec(name="judge", role="judge", kind="judge")
     with setting.start(spec, plans.MINILM, [REAL]) as process:
         process.ready()
+        process.timeout_s = setting.timeout_s
         return process.ask("compare", corpus=REAL, num_texts=setting.plan.num_judged, ways=list(ways))
 
 
@@ -180,6 +192,8 @@ def _run_corpus(setting: Setting, shape: str, corpus: str, running: Sequence[_Ru
         last_s, started_s = time.monotonic() - started_s, time.monotonic()
         if number > 0 and started_s + last_s > until_s:
             break
+        if number == -1 and started_s > until_s:
+            continue
         setting.say(f"{shape}, {corpus}: {f'round {number + 1} of {plan.num_rounds}' if number >= 0 else 'warming up'}")
         for it in running:
             size = sizes.get(it.spec.name, min(_NUM_FIRST, written.num_texts))
