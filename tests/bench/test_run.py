@@ -9,7 +9,7 @@ import pytest
 from tests.bench.conftest import SENTENCES
 from worker.bench import plan as plans
 from worker.bench.job import Batching
-from worker.bench.run import machine, run
+from worker.bench.run import run
 from worker.bench.workload import MIXTURE, REAL
 from worker.settings import DEFAULT_MODEL
 
@@ -45,11 +45,3 @@ def test_without_the_real_corpus_the_rest_runs() -> None:
     result = run(plan, threads=2, batching=Batching(8, 1, 8, 1), checkpoint=DEFAULT_MODEL, texts=[], say=lambda _: None)
     assert result.left_out == ["the real corpus: it is not here"]
     assert (result.panels, result.exactness) == ([], {})
-
-
-def test_the_machine_is_named() -> None:
-    """With the versions of what was measured."""
-    found = machine(3)
-    assert found["threads"] == 3
-    assert found["torch"]
-    assert found["cores"] >= 1

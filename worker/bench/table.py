@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from worker.bench.measures import Entry, Panel, Result
 
 _MIB = 1 << 20
+OTHERS = "busy with other programs"
+_MUCH = 0.1
 _COLUMNS = ("messages/s", "min to max", "vs ours", "tokens/s", "fill", "of roofline", "peak MiB", "cold s", "warm s")
 
 
@@ -87,6 +89,9 @@ def _plain(value: float | str) -> str:
     return value if isinstance(value, str) else f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"  # noqa: PLR2004  digits
 
 
-def machine_line(machine: Mapping[str, object]) -> Text:
-    """Return what it ran on, in one line."""
-    return Text("; ".join(f"{name} {value}" for name, value in machine.items()), style="dim")
+def machine_line(machine: Mapping[str, Any]) -> Text:
+    """Return what it ran on, in one line; in red where others took so much of it that the figures say little."""
+    is_busy = (machine.get(OTHERS) or 0) > _MUCH
+    shown = Text("; ".join(f"{name} {value}" for name, value in machine.items()), style="dim")
+    warning = "\nother programs took much of this machine: some figures are of them, run it again alone"
+    return shown.append(warning, style="bold red") if is_busy else shown
