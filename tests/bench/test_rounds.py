@@ -107,9 +107,9 @@ def test_the_chosen_way_is_marked_and_its_first_start_was_the_cold_one(setting: 
 
 
 def test_the_quick_run_keeps_the_way_that_auto_chooses(setting: rounds.Setting) -> None:
-    """Its first start is the only one."""
+    """Its first start is the only one, and int8 runs beside it."""
     panels, _ = rounds.run_shape(replace(setting, plan=plans.quick()), plans.GIST_SHAPE)
-    assert [it.name for it in panels[0].measured("ours")] == ["ours, compiled"]
+    assert [it.name for it in panels[0].measured("ours")] == ["ours, compiled", "ours, int8"]
     assert ("start", "eager") not in Fake.log
 
 

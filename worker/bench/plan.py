@@ -112,7 +112,7 @@ def quick() -> Plan:
         limit_s=57,
         left_out=(
             "MiniLM's shape and the real corpus (but for the comparison with fp32)",
-            "our other ways",
+            "our other ways, but for int8",
             *(it.name for it in _PEERS if it.name not in _ESSENTIAL),
             "the cold start",
             "what the heads cost",

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from worker.bench.measures import Panel, Result
 
-_WIDTH_INCHES, _DPI = 9, 100
+_WIDTH_INCHES, _DPI, _PAD_INCHES = 9, 100, 0.12
 _INCHES_PER_BAR, _INCHES_PER_PANEL = 0.3, 0.9
 _COLOURS = {"ours": "#1b7f5c", "padded": "#9aa5b1", "roofline": "#d9dee4"}
 _CHOSEN = "#0b5d41"
@@ -19,12 +19,13 @@ _INK, _FAINT = "#1f2933", "#616e7c"
 def draw(result: Result, path: Path) -> None:
     """Write a PNG, 900 pixels wide; raises `ModuleNotFoundError` where matplotlib is not installed."""
     from matplotlib.figure import Figure  # noqa: PLC0415  not always installed, and heavy
+    from matplotlib.layout_engine import ConstrainedLayoutEngine  # noqa: PLC0415
 
     panels = [it for it in result.panels if it.measured()]
     heights = [_INCHES_PER_PANEL + _INCHES_PER_BAR * len(it.measured()) for it in panels] or [_INCHES_PER_PANEL]
-    figure = Figure(figsize=(_WIDTH_INCHES, sum(heights)), layout="constrained")
     # Room between one panel and the title of the next.
-    figure.get_layout_engine().set(h_pad=0.12)
+    layout = ConstrainedLayoutEngine(h_pad=_PAD_INCHES)
+    figure = Figure(figsize=(_WIDTH_INCHES, sum(heights)), layout=layout)
     axes = figure.subplots(max(1, len(panels)), 1, squeeze=False, height_ratios=heights)
     for panel, axis in zip(panels, axes[:, 0], strict=False):
         _draw_panel(panel, axis)

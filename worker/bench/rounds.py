@@ -169,10 +169,12 @@ def _start_all(setting: Setting, shape: str, corpora: Sequence[str], stack: Exit
 
 
 def _start_ways(setting: Setting, chosen: _Running, running: list[_Running], start: Callable[[Spec], _Running | None]) -> None:
-    """Start each of our ways; the full run ends the first, whose start was the cold one."""
+    """Start each of our ways; the full run ends the first, whose start was the cold one, the quick one keeps it and adds int8."""
     way = chosen.about["chosen"]
     if setting.plan.is_quick:
         chosen.spec, chosen.is_chosen = plans.ours(way), True
+        if way != "int8":
+            start(plans.ours("int8"))
         return
     running.remove(chosen)
     chosen.process.close()

@@ -86,7 +86,7 @@ def summary_lines(result: Result) -> Iterator[Text]:
 
 
 def _plain(value: float | str) -> str:
-    return value if isinstance(value, str) else f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"  # noqa: PLR2004  digits
+    return value if isinstance(value, str) else f"{value:,.0f}" if value >= 1000 else f"{value:.5g}"  # noqa: PLR2004  digits
 
 
 def machine_line(machine: Mapping[str, Any]) -> Text:
