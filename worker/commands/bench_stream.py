@@ -1,4 +1,4 @@
-"""Measure the worker with the broker in the loop; `worker.bench.stream` says how."""
+"""Measure the worker with the broker in the loop; `worker.bench.stream.run` says how."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from worker.settings import Settings, read
 from worker.training.corpora import rated_sentences
 
 if TYPE_CHECKING:
-    from worker.bench.stream import Place, Plan
-    from worker.bench.stream_results import Results
+    from worker.bench.stream.results import Results
+    from worker.bench.stream.run import Place, Plan
 
 _DATA = Path(".data")
 # Columns of the tables where no terminal says how many there are.
@@ -45,7 +45,7 @@ def bench_stream(
     """Measure, print, and return 0 only if nothing was lost."""
     _check(deliveries)
     # Heavy, and there only with the extra that was checked.
-    from worker.bench import stream_report  # noqa: PLC0415
+    from worker.bench.stream import report as stream_report  # noqa: PLC0415
 
     plan = _plan(count, phase_s, is_quick=is_quick)
     plan = replace(plan, deliveries=deliveries or DELIVERIES, worker_counts=worker_counts, num_partitions=num_partitions)
@@ -73,7 +73,7 @@ def bench_stream(
 
 def _plan(count: int, phase_s: float, *, is_quick: bool) -> Plan:
     """Return how much is measured of one way to run the workers."""
-    from worker.bench.stream import Plan  # noqa: PLC0415  heavy
+    from worker.bench.stream.run import Plan  # noqa: PLC0415  heavy
 
     return Plan(
         num_backlog=min(count, 4_000) if is_quick else count,
@@ -111,7 +111,7 @@ def _measured(console: Console, plan: Plan) -> Results:
 
 
 def _place(console: Console, settings: Settings, broker_pid: int | None, directory: Path) -> Place:
-    from worker.bench.stream import Place  # noqa: PLC0415  heavy
+    from worker.bench.stream.run import Place  # noqa: PLC0415  heavy
 
     sentences = [it.text for it in rated_sentences(_DATA)]
     console.print(f"texts       {len(sentences)} sentences of reviews, posts and newspapers")
@@ -138,7 +138,7 @@ def _place(console: Console, settings: Settings, broker_pid: int | None, directo
 
 async def _run(plan: Plan, place: Place) -> Results:
     """Run, and take SIGTERM as Ctrl-C: either way what was started is ended first."""
-    from worker.bench.stream import run  # noqa: PLC0415  heavy
+    from worker.bench.stream.run import run  # noqa: PLC0415  heavy
 
     task = asyncio.current_task()
     if task is not None:

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.bench.offered import due_times_s, latency
+from worker.bench.stream.offered import due_times_s, latency
 
 RATES = st.floats(1, 2_000)
 SECONDS = st.floats(0.5, 20)

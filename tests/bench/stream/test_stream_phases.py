@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from worker.bench import stream_phases
+from worker.bench.stream import phases as stream_phases
 from worker.broker.connection import Connection
 
 

@@ -9,14 +9,19 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from worker.bench import children
+from worker.bench.stream import children
 from worker.errors import BadModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-ECHO = "from worker.bench import children\nasked = children.question()\nprint('noise')\nchildren.answer({'got': asked['word']})\n"
+ECHO = """
+from worker.bench.stream import children
+asked = children.question()
+print('noise')
+children.answer({'got': asked['word']})
+"""
 
 
 @pytest.fixture

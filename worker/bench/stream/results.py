@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from worker.bench.offered import Latency
-    from worker.bench.tally import Throughput
-    from worker.bench.usage import Usage
+    from worker.bench.stream.offered import Latency
+    from worker.bench.stream.tally import Throughput
+    from worker.bench.stream.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)

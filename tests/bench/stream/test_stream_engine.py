@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from worker.bench.stream_engine import bare_pass_ms, batches
+from worker.bench.stream.engine import bare_pass_ms, batches
 from worker.model.engine import Engine
 
 pytestmark = pytest.mark.model

@@ -1,6 +1,6 @@
 """The worker's own engine without a broker: the same model, threads, batches and tokenizing thread, and nothing read or written.
 
-What the stream loses against this is what the broker's side costs. A process of its own: `python -m worker.bench.stream_engine`.
+What the stream loses against this is what the broker's side costs. A process of its own: `python -m worker.bench.stream.engine`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import orjson
 
 from worker.batching import Batcher
-from worker.bench import children
-from worker.bench.offered import latency
-from worker.bench.tally import throughput
+from worker.bench.stream import children
+from worker.bench.stream.offered import latency
+from worker.bench.stream.tally import throughput
 from worker.model.engine import Engine
 from worker.records import Item, Partition, Record, TokenizedItem
 

@@ -1,6 +1,6 @@
 """The best tuned peer: consume, SentenceTransformers' `encode` in large batches, produce, commit. Embeddings only, as JSON.
 
-A process of its own: `python -m worker.bench.stream_peer`.
+A process of its own: `python -m worker.bench.stream.peer`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import orjson
 import torch
 from sentence_transformers import SentenceTransformer
 
-from worker.bench import children
+from worker.bench.stream import children
 from worker.broker.clients import consuming, producing
 from worker.broker.connection import Connection
 from worker.model.references import locate

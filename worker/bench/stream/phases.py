@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import orjson
 
-from worker.bench.offered import due_times_s, latency
-from worker.bench.stream_results import Load, Trickle
-from worker.bench.tally import Tally
+from worker.bench.stream.offered import due_times_s, latency
+from worker.bench.stream.results import Load, Trickle
+from worker.bench.stream.tally import Tally
 from worker.broker import clients, topics
 from worker.records import OUTPUT_OF_TASK, Output, Partition
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
-    from worker.bench.tally import Answer
+    from worker.bench.stream.tally import Answer
     from worker.broker.clients import Producer
     from worker.broker.connection import Connection
     from worker.commands.worker_process import WorkerProcess

@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 
-from worker.bench.usage import Watch
+from worker.bench.stream.usage import Watch
 
 
 async def test_this_process_uses_memory_and_time() -> None:

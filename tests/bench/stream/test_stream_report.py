@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.console import Console
 
-from worker.bench import stream_report
-from worker.bench.offered import Latency
-from worker.bench.stream_results import Engine, Load, Peer, Results, Stream, Trickle
-from worker.bench.tally import Throughput
-from worker.bench.usage import Usage
+from worker.bench.stream import report as stream_report
+from worker.bench.stream.offered import Latency
+from worker.bench.stream.results import Engine, Load, Peer, Results, Stream, Trickle
+from worker.bench.stream.tally import Throughput
+from worker.bench.stream.usage import Usage
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.bench.tally import Tally, throughput
+from worker.bench.stream.tally import Tally, throughput
 from worker.records import Output, Partition, Record
 
 RESULTS = (Output.EMBEDDINGS, Output.LABELS, Output.ENTITIES)

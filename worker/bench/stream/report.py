@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from rich.console import Console
 
-    from worker.bench.stream_results import Results, Stream
+    from worker.bench.stream.results import Results, Stream
 
 
 def show(console: Console, results: Results) -> None:

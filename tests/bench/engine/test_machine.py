@@ -1,0 +1,21 @@
+"""What a run took place on."""
+
+from __future__ import annotations
+
+from worker.bench.engine.machine import OtherPrograms, machine
+
+
+def test_the_machine_is_named() -> None:
+    """With the versions of what was measured."""
+    found = machine(3)
+    assert found["threads"] == 3
+    assert found["torch"]
+    assert found["cores"] >= 1
+
+
+def test_what_others_took_is_a_share() -> None:
+    """Of all cores; our own work is not counted in it."""
+    others = OtherPrograms()
+    sum(range(200_000))
+    share = others.share()
+    assert share is None or 0 <= share <= 1

@@ -1,0 +1,1 @@
+"""The engine beside what one would otherwise pick, in processes that take turns."""

@@ -1,0 +1,193 @@
+"""What one would otherwise pick: the usual libraries, as they are usually used, and as they are best used."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from abc import ABC, abstractmethod
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from worker.bench.engine.measures import Sample
+from worker.model.sentence import SentenceConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from worker.bench.engine.job import Job
+    from worker.bench.engine.workload import Corpus
+
+
+class VectorOf(nn.Module):
+    """A transformers model and the pooling of its publisher: ids and mask `[n, L]` in, vectors `[n, H]` out."""
+
+    def __init__(self, directory: Path, dtype: torch.dtype) -> None:
+        """Load the published model."""
+        from transformers import AutoModel  # noqa: PLC0415  heavy, and not for SentenceTransformers
+
+        super().__init__()
+        self._model = AutoModel.from_pretrained(directory, add_pooling_layer=False, dtype=dtype).eval()
+        self._is_cls = SentenceConfig.read(directory).pooling == "cls"
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Encode, pool and normalise."""
+        states = self._model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        weights = attention_mask[..., None].to(states.dtype)
+        pooled = states[:, 0] if self._is_cls else (states * weights).sum(1) / weights.sum(1)
+        vectors: Tensor = nn.functional.normalize(pooled.float(), dim=-1)
+        return vectors
+
+
+def side_by_side(sequences: Sequence[NDArray[np.int64]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return ids and mask `[n, L]`, padded to the longest."""
+    longest = max(map(len, sequences))
+    ids, mask = np.zeros((2, len(sequences), longest), dtype=np.int64)
+    for row, sequence in enumerate(sequences):
+        ids[row, : len(sequence)], mask[row, : len(sequence)] = sequence, 1
+    return ids, mask
+
+
+def padded_batches(sequences: Sequence[NDArray[np.int64]], size: int, *, is_sorted: bool) -> Iterator[Sequence[int]]:
+    """Yield the places of each batch, in order of arrival or of length."""
+    order = sorted(range(len(sequences)), key=lambda place: len(sequences[place])) if is_sorted else list(range(len(sequences)))
+    for start in range(0, len(order), size):
+        yield order[start : start + size]
+
+
+class Padded(ABC):
+    """Who pads each batch to its longest text, over the published tokenizer."""
+
+    def __init__(self, job: Job, corpora: Mapping[str, Corpus]) -> None:
+        """Tokenize the texts whose tokenizing is not part of the work."""
+        from transformers import AutoTokenizer  # noqa: PLC0415  heavy, and not for SentenceTransformers
+
+        torch.set_num_threads(job.threads)
+        self._job = job
+        self._corpora = corpora
+        self._tokenizer = AutoTokenizer.from_pretrained(job.model)
+        self._tokens = {name: self._tokenize(it.texts) for name, it in corpora.items() if not it.is_tokenizing}
+
+    def _tokenize(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
+        longest = SentenceConfig.read(Path(self._job.model)).max_tokens
+        return [np.array(it) for it in self._tokenizer(list(texts), truncation=True, max_length=longest)["input_ids"]]
+
+    def about(self) -> dict[str, Any]:
+        """Say what runs."""
+        self._run(self._tokenize(next(iter(self._corpora.values())).texts[:1]), is_sorted=False)
+        return {"about": f"{self._job.dtype}, batches of {self._job.batch_size}"}
+
+    def measure(self, corpus: str, first: int, num_messages: int) -> dict[str, Any]:
+        """Run so many texts, and return a `Sample`."""
+        part = self._part(corpus, first, num_messages)
+        started = time.perf_counter()
+        if self._corpora[corpus].is_tokenizing:
+            sequences = self._tokenize([self._corpora[corpus].texts[place] for place in part])
+        else:
+            sequences = [self._tokens[corpus][place] for place in part]
+        num_rows = self._run(sequences, is_sorted=self._job.is_sorted)
+        seconds = time.perf_counter() - started
+        num_tokens = sum(map(len, sequences))
+        return asdict(Sample(num_messages=len(part), num_tokens=num_tokens, num_rows=num_rows, seconds=seconds))
+
+    def _part(self, corpus: str, first: int, num_messages: int) -> list[int]:
+        if self._job.is_sorted:
+            return self._corpora[corpus].sorted_part(first, num_messages, self._job.batch_size)
+        return self._corpora[corpus].part(first, num_messages)
+
+    @abstractmethod
+    def _run(self, sequences: Sequence[NDArray[np.int64]], *, is_sorted: bool) -> int:
+        """Run everything to vectors in memory; return the rows that were computed."""
+
+
+class Transformers(Padded):
+    """The transformers library, a batch at a time."""
+
+    def __init__(self, job: Job, corpora: Mapping[str, Corpus]) -> None:
+        """Load the model."""
+        super().__init__(job, corpora)
+        self._vector_of = VectorOf(Path(job.model), getattr(torch, job.dtype))
+
+    @torch.inference_mode()
+    def _run(self, sequences: Sequence[NDArray[np.int64]], *, is_sorted: bool) -> int:
+        num_rows = 0
+        for places in padded_batches(sequences, self._job.batch_size, is_sorted=is_sorted):
+            ids, mask = side_by_side([sequences[place] for place in places])
+            self._vector_of(torch.from_numpy(ids), torch.from_numpy(mask)).numpy()
+            num_rows += ids.size
+        return num_rows
+
+
+class OpenVino(Padded):
+    """OpenVINO in its throughput mode: the same model converted, several padded batches at a time."""
+
+    def __init__(self, job: Job, corpora: Mapping[str, Corpus]) -> None:
+        """Convert and compile the model."""
+        import openvino  # noqa: PLC0415  not always installed
+
+        super().__init__(job, corpora)
+        example = {name: torch.ones(2, 8, dtype=torch.int64) for name in ("input_ids", "attention_mask")}
+        with torch.inference_mode(), warnings.catch_warnings():
+            # OpenVINO reads a model by tracing, which torch calls deprecated.
+            warnings.simplefilter("ignore")
+            converted = openvino.convert_model(VectorOf(Path(job.model), torch.float32), example_input=example)
+        properties = {
+            "PERFORMANCE_HINT": "THROUGHPUT",
+            "INFERENCE_PRECISION_HINT": {"bfloat16": "bf16", "float32": "f32"}[job.dtype],
+            "INFERENCE_NUM_THREADS": job.threads,
+        }
+        self._requests = openvino.AsyncInferQueue(openvino.Core().compile_model(converted, "CPU", properties))
+        self._requests.set_callback(lambda request, _: request.get_output_tensor(0).data.copy())
+
+    def _run(self, sequences: Sequence[NDArray[np.int64]], *, is_sorted: bool) -> int:
+        num_rows = 0
+        for places in padded_batches(sequences, self._job.batch_size, is_sorted=is_sorted):
+            ids, mask = side_by_side([sequences[place] for place in places])
+            self._requests.start_async({"input_ids": ids, "attention_mask": mask})
+            num_rows += ids.size
+        self._requests.wait_all()
+        return num_rows
+
+
+class SentenceTransformers:
+    """`SentenceTransformer.encode`, which sorts by length itself, and always tokenizes."""
+
+    def __init__(self, job: Job, corpora: Mapping[str, Corpus]) -> None:
+        """Load the model."""
+        from sentence_transformers import SentenceTransformer  # noqa: PLC0415  not always installed
+
+        torch.set_num_threads(job.threads)
+        self._job = job
+        self._corpora = corpora
+        self._model = SentenceTransformer(job.model, device="cpu", model_kwargs={"dtype": getattr(torch, job.dtype)})
+        # Tokens and rows of the batches since somebody asked.
+        self._num_tokens = self._num_rows = 0
+        self._model[0].register_forward_pre_hook(self._count)
+
+    def about(self) -> dict[str, Any]:
+        """Say what runs."""
+        self._encode(next(iter(self._corpora.values())).texts[:1])
+        return {"about": f"{self._job.dtype}, batches of {self._job.batch_size}"}
+
+    def measure(self, corpus: str, first: int, num_messages: int) -> dict[str, Any]:
+        """Run so many texts, and return a `Sample`."""
+        part = self._corpora[corpus].sorted_part(first, num_messages, self._job.batch_size)
+        texts = [self._corpora[corpus].texts[place] for place in part]
+        self._num_tokens = self._num_rows = 0
+        started = time.perf_counter()
+        self._encode(texts)
+        seconds = time.perf_counter() - started
+        return asdict(Sample(num_messages=len(texts), num_tokens=self._num_tokens, num_rows=self._num_rows, seconds=seconds))
+
+    def _encode(self, texts: Sequence[str]) -> None:
+        self._model.encode(list(texts), batch_size=self._job.batch_size, show_progress_bar=False)
+
+    def _count(self, _module: nn.Module, inputs: tuple[dict[str, Tensor]]) -> None:
+        self._num_tokens += int(inputs[0]["attention_mask"].sum())
+        self._num_rows += inputs[0]["input_ids"].numel()

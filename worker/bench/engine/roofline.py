@@ -1,0 +1,70 @@
+"""The bare matrix products of an encoder: what its linear layers cost when nothing stands between them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from worker.bench.engine.measures import Sample
+from worker.errors import BadModel
+from worker.model.encoder import EncoderConfig
+from worker.model.packing import padded
+from worker.model.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from worker.bench.engine.job import Job
+    from worker.bench.engine.workload import Corpus
+
+
+class Roofline:
+    """All linear layers of the shape, each with weights of its own laid out once for oneDNN, over as many rows as a batch has."""
+
+    def __init__(self, job: Job, corpora: Mapping[str, Corpus]) -> None:
+        """Lay out random weights; raises `BadModel` where this build of torch lacks the products."""
+        torch.set_num_threads(job.threads)
+        if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]  # torch's own
+            raise BadModel("this build of torch has no oneDNN")
+        self._dtype = getattr(torch, job.dtype)
+        config = EncoderConfig.read(Path(job.model) / "config.json")
+        tokenizer = Tokenizer.read(Path(job.model), max_tokens=config.max_position_embeddings)
+        self._corpora = corpora
+        self._lengths = {name: [len(it) for it in tokenizer.encode(corpus.texts)] for name, corpus in corpora.items()}
+        self._batch_tokens = job.batching.batch_tokens
+        hidden, wide = config.hidden_size, config.intermediate_size
+        shapes = [(3 * hidden, hidden), (hidden, hidden), (wide, hidden), (hidden, wide)] * config.num_hidden_layers
+        self._products = [
+            (inputs, self._laid_out(outputs, inputs), torch.zeros(outputs).to(self._dtype)) for outputs, inputs in shapes
+        ]
+        self._inputs = {size: torch.randn(self._batch_tokens, size).to(self._dtype) for size in (hidden, wide)}
+
+    def about(self) -> dict[str, Any]:
+        """Say what runs."""
+        self._run(self._batch_tokens)
+        return {"about": f"{len(self._products)} products of {self._batch_tokens} rows, {str(self._dtype).removeprefix('torch.')}"}
+
+    def measure(self, corpus: str, first: int, num_messages: int) -> dict[str, Any]:
+        """Run the products for the tokens of so many texts, and return a `Sample`."""
+        num_tokens = sum(self._lengths[corpus][place] for place in self._corpora[corpus].part(first, num_messages))
+        started = time.perf_counter()
+        for done in range(0, num_tokens, self._batch_tokens):
+            self._run(min(self._batch_tokens, padded(num_tokens - done)))
+        seconds = time.perf_counter() - started
+        return asdict(Sample(num_messages=num_messages, num_tokens=num_tokens, num_rows=num_tokens, seconds=seconds))
+
+    def _laid_out(self, outputs: int, inputs: int) -> Tensor:
+        weight = torch.randn(outputs, inputs).to(self._dtype)
+        laid_out: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, None)  # noqa: SLF001  what torch's own compiler emits
+        return laid_out
+
+    @torch.inference_mode()
+    def _run(self, num_rows: int) -> None:
+        for size, weight, bias in self._products:
+            torch.ops.mkldnn._linear_pointwise(self._inputs[size][:num_rows], weight, bias, "none", [], "")  # noqa: SLF001

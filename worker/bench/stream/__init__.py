@@ -1,0 +1,1 @@
+"""The worker with the broker in the loop."""
