@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.bench.test_stream_report import results
+from tests.bench.stream.test_stream_report import results
 from worker.commands import bench_stream
 from worker.errors import BadSettings
 
