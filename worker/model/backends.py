@@ -16,15 +16,17 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from worker.errors import BadModel
 from worker.model.encoder import PackedTensors
 from worker.model.native.build import Unavailable
+from worker.model.reading import Readable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     import torch
     from torch import Tensor
 
     from worker.model.encoder import Encoder
     from worker.model.packing import Packed
+    from worker.model.reading import Reading
 
 BackendName = Literal["auto", "eager", "compiled", "openvino", "int8"]
 # The ways that are as exact as PyTorch and faster, the fastest first; PyTorch itself is there always.
@@ -43,8 +45,14 @@ class Backend(Protocol):
     def encode(self, packed: Packed, layers: Collection[int]) -> dict[int, Tensor]:
         """Return the states `[T, H]` after each of `layers`; 0 is the embeddings."""
 
+    def num_rows(self, packed: Packed) -> int:
+        """Return how many rows a product computes for these texts: what is more than their tokens is computed for nothing."""
 
-class Eager:
+    def read(self, packed: Packed, readings: Sequence[Reading]) -> list[Tensor]:
+        """Return what each of `readings` says, as `Reading.of` does."""
+
+
+class Eager(Readable):
     """Plain PyTorch."""
 
     name = "eager"

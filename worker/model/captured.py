@@ -16,6 +16,7 @@ from torch.nn.attention.varlen import varlen_attn
 from worker.model.encoder import Encoder, Layer
 from worker.model.native.build import Unavailable
 from worker.model.packing import padded_for_capture
+from worker.model.reading import Readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -94,7 +95,7 @@ class _Graph:
         return {number: states[:num_tokens] for number, states in self._states.items()}
 
 
-class Captured:
+class Captured(Readable):
     """An encoder in bf16 or fp16 on a GPU. The states of a pass are overwritten by the next one."""
 
     name = "compiled"
@@ -108,6 +109,10 @@ class Captured:
         self._encoder = encoder.to(device, dtype)
         # The captured passes, by size and layers.
         self._graphs: dict[tuple[int, frozenset[int]], _Graph] = {}
+
+    def num_rows(self, packed: Packed) -> int:
+        """Return how many rows a product computes for these texts."""
+        return padded_for_capture(len(packed.ids))
 
     def encode(self, packed: Packed, layers: Collection[int]) -> dict[int, Tensor]:
         """Return the states after each of `layers`."""

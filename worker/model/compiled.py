@@ -16,6 +16,7 @@ from worker.model.encoder import Layer
 from worker.model.native.build import Unavailable
 from worker.model.native.kernels import Kernels, Norm
 from worker.model.packing import padded
+from worker.model.reading import Readable
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -90,7 +91,7 @@ class Embeddings:
         return self._kernels.add_norm(words, places, self._norm)
 
 
-class Compiled:
+class Compiled(Readable):
     """An encoder in fp32 or bf16 on a CPU."""
 
     name = "compiled"
@@ -104,6 +105,10 @@ class Compiled:
         kernels, activation = Kernels(dtype), ACTIVATIONS[encoder.config.hidden_act]
         self._embeddings = Embeddings(encoder, kernels, dtype)
         self._layers = [CompiledLayer(layer, kernels, dtype, activation) for layer in encoder.layers if isinstance(layer, Layer)]
+
+    def num_rows(self, packed: Packed) -> int:
+        """Return how many rows a product computes for these texts."""
+        return padded(len(packed.ids))
 
     def encode(self, packed: Packed, layers: Collection[int]) -> dict[int, Tensor]:
         """Return the states after each of `layers`."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from worker.model.backends import Backend, BackendName
+    from worker.model.reading import Reading
     from worker.model.windows import Windowing
     from worker.records import Classification, Entity, Tokens
 
@@ -51,7 +52,12 @@ class Engine:
         for head in loaded.heads.heads.values():
             if isinstance(head, Head):
                 self._heads[Task(head.config.task)].append(head)
+        for head in self._heads[Task.NER]:
+            # They read every token; the others one vector for each text, which costs nothing.
+            head.compute_in(backend.dtype)
         self._classifiers = {head.config.name for head in self._heads[Task.CLASSIFY]}
+        # What is read of a pass, by whether vectors are asked for and by which heads.
+        self._known_readings: dict[tuple[bool, tuple[str, ...]], list[Reading]] = {}
         self.tasks = frozenset({Task.EMBED} | {task for task, heads in self._heads.items() if heads})
 
     @classmethod
@@ -115,9 +121,8 @@ class Engine:
         texts = [it.tokens for it in items]
         packed = pack(sequences(texts))
         is_embedding = Task.EMBED in asked
-        states = self.backend.encode(packed, self._model.layers(is_embedding=is_embedding, heads=heads))
-        cu_seqlens = torch.from_numpy(packed.cu_seqlens).to(self.backend.device)
-        outputs = self._model(states, cu_seqlens, is_embedding=is_embedding, heads=heads)
+        read = self.backend.read(packed, self._readings(is_embedding, tuple(heads)))
+        outputs = self._model(read, is_embedding=is_embedding, heads=heads)
         vectors = None if outputs.vectors is None else outputs.vectors.cpu().numpy()
         logits = {name: it.cpu().numpy() for name, it in outputs.logits.items()}
         starts = packed.cu_seqlens
@@ -127,6 +132,13 @@ class Engine:
             self._predict(it, None if vectors is None else vectors[n], self._own(logits, n, slice(starts[n], starts[n + 1])))
             for n, it in enumerate(items)
         ]
+
+    def _readings(self, is_embedding: bool, heads: tuple[str, ...]) -> list[Reading]:  # noqa: FBT001  a key
+        """Return what is read of a pass; worked out once, because a head on a GPU answers late."""
+        key = (is_embedding, heads)
+        if key not in self._known_readings:
+            self._known_readings[key] = self._model.readings(is_embedding=is_embedding, heads=heads)
+        return self._known_readings[key]
 
     def _merged(
         self, merging: Merging, vectors: NDArray[np.float32] | None, logits: dict[str, NDArray[np.float32]]

@@ -76,21 +76,24 @@ class Head(nn.Module):
             sum((weight * layer.float() for weight, layer in zip(weights, layers, strict=True)), start=torch.zeros(()))
         )
 
-    def mixed(self, layers: list[Tensor]) -> Tensor:
-        """Mix the states of its layers, `[..., H]` each, into one, fp32: as `forward` does, but without gradients."""
-        first, *others = self.mix.softmax(0).tolist()
-        mixed: Tensor = layers[0].float() * first
-        for weight, layer in zip(others, layers[1:], strict=True):
-            mixed.add_(layer, alpha=weight)
-        return mixed
+    @property
+    def weights(self) -> tuple[tuple[int, float], ...]:
+        """The share of each of its layers."""
+        return tuple(zip(self.config.layers, self.mix.softmax(0).tolist(), strict=True))
 
     def read(self, mixed: Tensor) -> Tensor:
-        """Return logits `[..., num_logits]`, fp32, from mixed states `[..., H]`, which may be pooled: pooling is a mix too."""
-        x = self.dropout(self.norm(mixed))
+        """Return logits `[..., num_logits]` from mixed states `[..., H]`, which may be pooled: pooling is a mix too."""
+        x = self.dropout(self.norm(mixed.to(self.norm.weight.dtype)))
         if self.hidden is not None:
             x = self.dropout(nn.functional.gelu(self.hidden(x)))
-        logits: Tensor = self.output(x)
+        logits: Tensor = self.output(x.to(self.output.weight.dtype))
         return logits
+
+    def compute_in(self, dtype: torch.dtype) -> None:
+        """Compute in a number format; the last step, which is small, stays in fp32."""
+        self.norm.to(dtype)
+        if self.hidden is not None:
+            self.hidden.to(dtype)
 
 
 def classification(config: HeadConfig, logits: NDArray[np.float32]) -> Classification:

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from worker.errors import BadModel
 from worker.model.heads import Head
-from worker.model.sentence import pool, sentence_vectors
+from worker.model.reading import Reading
+from worker.model.sentence import sentence_vectors
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Sequence
 
     from worker.model.encoder import EncoderConfig
     from worker.model.sentence import SentenceConfig
@@ -45,19 +46,16 @@ class MultiTaskHeads(nn.Module):
                     f"the head {head.config.name!r} reads layer {max(head.config.layers)} of an encoder of {self.last_layer} layers"
                 )
 
-    def layers(self, *, is_embedding: bool, heads: Collection[str]) -> set[int]:
-        """Return the layers whose states are needed for the sentence vectors, and for these heads."""
-        return {it for head in self._asked(heads) for it in head.config.layers} | ({self.last_layer} if is_embedding else set())
+    def readings(self, *, is_embedding: bool, heads: Collection[str]) -> list[Reading]:
+        """Return what is read of a pass: for each of these heads, and last for the sentence vectors."""
+        pooling = self.sentence.pooling
+        own = [Reading(head.weights, pooling if head.config.task == "classify" else None) for head in self._asked(heads)]
+        return [*own, Reading(((self.last_layer, 1.0),), pooling)] if is_embedding else own
 
-    def forward(self, states: Mapping[int, Tensor], cu_seqlens: Tensor, *, is_embedding: bool, heads: Collection[str]) -> Outputs:
-        """Read the states `[T, H]` of the layers; `cu_seqlens` are the starts of the texts, `[n + 1]`."""
-        logits = {}
-        for head in self._asked(heads):
-            mixed = head.mixed([states[layer] for layer in head.config.layers])
-            if head.config.task == "classify":
-                mixed = pool(mixed, cu_seqlens, self.sentence.pooling)
-            logits[head.config.name] = head.read(mixed)
-        return Outputs(sentence_vectors(states[self.last_layer], cu_seqlens, self.sentence) if is_embedding else None, logits)
+    def forward(self, read: Sequence[Tensor], *, is_embedding: bool, heads: Collection[str]) -> Outputs:
+        """Compute from what was read, in the order of `readings`."""
+        logits = {head.config.name: head.read(it).float() for head, it in zip(self._asked(heads), read, strict=False)}
+        return Outputs(sentence_vectors(read[-1], self.sentence) if is_embedding else None, logits)
 
     def _asked(self, heads: Collection[str]) -> list[Head]:
         return [head for name, head in self.heads.items() if name in heads and isinstance(head, Head)]

@@ -17,6 +17,8 @@ from worker.model.compiled import Embeddings
 from worker.model.encoder import CALIBRATED, Layer
 from worker.model.native.build import Unavailable
 from worker.model.native.kernels import GELU_MINIMUM, Kernels, Norm
+from worker.model.packing import padded
+from worker.model.reading import Readable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -95,7 +97,7 @@ class QuantizedLayer:
         )
 
 
-class Quantized:
+class Quantized(Readable):
     """An encoder with 8-bit matrix products on a CPU; its states are fp32 or bf16."""
 
     name = "int8"
@@ -119,6 +121,10 @@ class Quantized:
         # Nobody multiplies the bytes of the last state.
         self._scales = [layer.query_key_value.scale for layer in self._layers]
         self._scales.append(torch.ones_like(self._scales[0]))
+
+    def num_rows(self, packed: Packed) -> int:
+        """Return how many rows a product computes for these texts."""
+        return padded(len(packed.ids))
 
     def encode(self, packed: Packed, layers: Collection[int]) -> dict[int, Tensor]:
         """Return the states after each of `layers`."""

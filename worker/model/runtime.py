@@ -17,6 +17,7 @@ import torch
 from worker.model.encoder import Layer
 from worker.model.native.build import Unavailable
 from worker.model.packing import rows_by_length
+from worker.model.reading import Readable
 
 try:
     import openvino
@@ -37,7 +38,7 @@ _PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16"}
 _FORBIDDEN = -1e4
 
 
-class OpenVino:
+class OpenVino(Readable):
     """An encoder in fp32 or bf16 on a CPU."""
 
     name = "openvino"
@@ -58,6 +59,10 @@ class OpenVino:
             self._compile([1])
         except RuntimeError as error:
             raise Unavailable(f"OpenVINO does not work here: {str(error).strip().splitlines()[-1]}") from error
+
+    def num_rows(self, packed: Packed) -> int:
+        """Return how many rows a product computes for these texts."""
+        return sum(rows.tokens.size for rows in rows_by_length(packed)[0])
 
     def encode(self, packed: Packed, layers: Collection[int]) -> dict[int, Tensor]:
         """Return the states after each of `layers`."""

@@ -76,7 +76,6 @@ def pool(states: Tensor, cu_seqlens: Tensor, pooling: Pooling) -> Tensor:
     return functional.embedding_bag(everybody, states.float(), cu_seqlens[:-1], mode="mean")
 
 
-def sentence_vectors(states: Tensor, cu_seqlens: Tensor, config: SentenceConfig) -> Tensor:
-    """Return the vectors `[n, H]` of packed texts from the encoder's last states `[T, H]`, in fp32."""
-    pooled = pool(states, cu_seqlens, config.pooling)
+def sentence_vectors(pooled: Tensor, config: SentenceConfig) -> Tensor:
+    """Return the vectors `[n, H]` of texts from the encoder's last states, pooled, both in fp32."""
     return functional.normalize(pooled, dim=-1) if config.is_normalized else pooled

@@ -22,6 +22,7 @@ from worker.model.native.build import Unavailable, library
 from worker.model.native.kernels import check_threads
 from worker.model.packing import groups
 from worker.model.quantized import LARGEST, MARGIN, SMOOTHING
+from worker.model.reading import Reading
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -40,6 +41,8 @@ _LARGEST_HIDDEN = 4096
 # Channels of the heads that are computed together.
 _PART = 128
 _ALIGNMENT = 2 << 20
+# As the kernels number them.
+_POOLINGS = (None, "mean", "cls")
 
 
 class Tiled:
@@ -72,19 +75,38 @@ class Tiled:
 
     def encode(self, packed: Packed, layers: Collection[int]) -> dict[int, Tensor]:
         """Return the states after each of `layers`."""
-        shape = self._config
-        states = {it: torch.empty(len(packed.ids), shape.hidden_size, dtype=self.dtype) for it in layers}
+        return dict(zip(layers, self.read(packed, [Reading(((it, 1.0),), None) for it in layers]), strict=True))
+
+    def num_rows(self, packed: Packed) -> int:
+        """Return how many rows a product computes for these texts."""
+        order, bounds = groups(packed.lengths, max_tokens=_GROUP_TOKENS, num_threads=self._num_threads)
+        tokens = np.add.reduceat(packed.lengths[order], bounds[:-1])
+        return int((-(-tokens // _PANEL) * _PANEL).sum())
+
+    def read(self, packed: Packed, readings: Sequence[Reading]) -> list[Tensor]:
+        """Return what each of `readings` says, gathered while a group is at hand."""
+        shape, num_layers = self._config, max(max(it.layers) for it in readings)
+        weights = np.zeros((len(readings), num_layers + 1), dtype=np.float32)
+        for row, reading in zip(weights, readings, strict=True):
+            row[[layer for layer, _ in reading.weights]] = [weight for _, weight in reading.weights]
+        poolings = np.array([_POOLINGS.index(it.pooling) for it in readings], dtype=np.int32)
+        found = [self._room_for(it, packed) for it in readings]
         order, bounds = groups(packed.lengths, max_tokens=_GROUP_TOKENS, num_threads=self._num_threads)
         texts = _array([it.ctypes.data for it in (packed.ids, packed.cu_seqlens, order, bounds)])
-        out = _array([states[it].data_ptr() if it in states else None for it in range(max(layers) + 1)])
         code = self._library.gist_encode(
-            *(texts, ctypes.c_int64(len(bounds) - 1), self._tables, self._parameters, out),
-            *(shape.hidden_size, shape.intermediate_size, shape.num_attention_heads, max(layers)),
+            *(texts, ctypes.c_int64(len(bounds) - 1), self._tables, self._parameters),
+            *(ctypes.c_void_p(weights.ctypes.data), ctypes.c_void_p(poolings.ctypes.data)),
+            *(_array([it.data_ptr() for it in found]), len(found)),
+            *(shape.hidden_size, shape.intermediate_size, shape.num_attention_heads, num_layers),
             *(ctypes.c_float(shape.layer_norm_eps), int(self.name == "int8"), self._num_threads),
         )
         if code:
             raise MemoryError("there is no memory left for the encoder")
-        return states
+        return found
+
+    def _room_for(self, reading: Reading, packed: Packed) -> Tensor:
+        rows, dtype = (len(packed.ids), self.dtype) if reading.pooling is None else (len(packed.lengths), torch.float32)
+        return torch.empty(rows, self._config.hidden_size, dtype=dtype)
 
 
 def check_shape(config: EncoderConfig) -> None:

@@ -53,5 +53,4 @@ def measure(engine: Engine, heads: MultiTaskHeads, batches: Sequence[Sequence[To
 @torch.inference_mode()
 def _tensors(engine: Engine, heads: MultiTaskHeads, names: Sequence[str], items: Sequence[TokenizedItem]) -> None:
     packed = pack([it.tokens.ids for it in items])
-    states = engine.backend.encode(packed, heads.layers(is_embedding=True, heads=names))
-    heads(states, torch.from_numpy(packed.cu_seqlens), is_embedding=True, heads=names)
+    heads(engine.backend.read(packed, heads.readings(is_embedding=True, heads=names)), is_embedding=True, heads=names)

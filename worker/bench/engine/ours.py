@@ -17,8 +17,7 @@ from worker.model import checkpoint
 from worker.model.backends import BackendName
 from worker.model.calibration import passes, ranges_of
 from worker.model.engine import Engine
-from worker.model.packing import pack, padded
-from worker.model.sentence import sentence_vectors
+from worker.model.packing import pack
 from worker.records import Item, Partition, Record, Task, TokenizedItem
 
 if TYPE_CHECKING:
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from worker.bench.engine.job import Batching, Job
     from worker.bench.engine.workload import Corpus
     from worker.model.checkpoint import Checkpoint
+    from worker.model.packing import Packed
     from worker.records import Batch, Tokens
 
 _RECORD = Record(Partition("bench", 0), 0, None, b"")
@@ -68,7 +68,7 @@ class Ours:
         texts = list(chain.from_iterable(it.texts for it in corpora.values()))
         loaded, self._engine = load(job.model, way, texts)
         # The encoder in fp32 goes with `loaded`: the worker does not keep it either.
-        self._heads, self._last = loaded.heads, loaded.heads.last_layer
+        self._heads = loaded.heads
         self._tokens = {name: self._engine.tokenize(it.texts) for name, it in corpora.items() if not it.is_tokenizing}
 
     def about(self) -> dict[str, Any]:
@@ -81,14 +81,14 @@ class Ours:
     def measure(self, corpus: str, first: int, num_messages: int) -> dict[str, Any]:
         """Run so many texts, and return a `Sample`."""
         part = self._corpora[corpus].part(first, num_messages)
-        num_tokens = num_rows = 0
+        num_tokens, packs = 0, []
         with ThreadPoolExecutor(1, thread_name_prefix="tokenize") as tokenizer:
             started = time.perf_counter()
             for batch in batches(self._arriving(corpus, part, tokenizer), self._batching):
-                self._run(batch.items)
+                packs.append(self._run(batch.items))
                 num_tokens += batch.num_tokens
-                num_rows += padded(batch.num_tokens)
             seconds = time.perf_counter() - started
+        num_rows = sum(map(self._engine.backend.num_rows, packs))
         return asdict(Sample(num_messages=len(part), num_tokens=num_tokens, num_rows=num_rows, seconds=seconds))
 
     def heads(self, corpus: str, num_texts: int) -> dict[str, float]:
@@ -99,11 +99,15 @@ class Ours:
         return head_costs.measure(self._engine, self._heads, own)
 
     @torch.inference_mode()
-    def _run(self, items: Sequence[TokenizedItem]) -> None:
-        """Run one pass to vectors in memory."""
+    def _run(self, items: Sequence[TokenizedItem]) -> Packed:
+        """Run one pass to vectors in memory; return what it packed."""
         packed = pack([it.tokens.ids for it in items])
-        states = self._engine.backend.encode(packed, {self._last})[self._last]
-        sentence_vectors(states, torch.from_numpy(packed.cu_seqlens), self._heads.sentence).numpy()
+        read = self._engine.backend.read(packed, self._heads.readings(is_embedding=True, heads=()))
+        vectors = self._heads(read, is_embedding=True, heads=()).vectors
+        if vectors is not None:
+            # Where a GPU computes, this waits for it.
+            vectors.cpu()
+        return packed
 
     def _arriving(self, name: str, part: Sequence[int], tokenizer: ThreadPoolExecutor) -> Iterator[Sequence[TokenizedItem]]:
         """Yield the texts of each poll; where tokenizing is part of the work, it goes on in a thread, as in the worker."""

@@ -1,0 +1,65 @@
+"""What somebody reads of the encoder's states: a mix of layers, for each token or for each text.
+
+Heads and the sentence vector need no more than that of a pass. A backend that knows what will be read can gather it on the way, and
+need not hand out the states of every layer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from worker.model.sentence import pool
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from torch import Tensor
+
+    from worker.model.packing import Packed
+    from worker.model.sentence import Pooling
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A mix of the states after some layers."""
+
+    #: The weight of each layer that counts; 0 are the embeddings.
+    weights: tuple[tuple[int, float], ...]
+    #: How the tokens of a text become one; None for each token's own.
+    pooling: Pooling | None
+
+    @property
+    def layers(self) -> set[int]:
+        """The layers that count."""
+        return {layer for layer, _ in self.weights}
+
+    def of(self, states: Mapping[int, Tensor], cu_seqlens: Tensor) -> Tensor:
+        """Mix states `[T, H]` by layer: to `[T, H]` in their format, or pooled by text (starts `cu_seqlens`) to fp32 `[n, H]`."""
+        (first, weight), *others = self.weights
+        mixed = states[first].float() * weight
+        for layer, weight in others:
+            mixed.add_(states[layer], alpha=weight)
+        return mixed.to(states[first].dtype) if self.pooling is None else pool(mixed, cu_seqlens, self.pooling)
+
+
+class Readable:
+    """Gives a backend that computes states its `read`."""
+
+    device: torch.device
+
+    def encode(self, packed: Packed, layers: Collection[int]) -> dict[int, Tensor]:
+        """Return the states after each of `layers`."""
+        raise NotImplementedError
+
+    def num_rows(self, packed: Packed) -> int:
+        """Return how many rows a product computes for these texts."""
+        return len(packed.ids)
+
+    def read(self, packed: Packed, readings: Sequence[Reading]) -> list[Tensor]:
+        """Return what each of `readings` says, as `Reading.of` does."""
+        states = self.encode(packed, set().union(*(it.layers for it in readings)))
+        cu_seqlens = torch.from_numpy(packed.cu_seqlens).to(self.device)
+        return [it.of(states, cu_seqlens) for it in readings]
