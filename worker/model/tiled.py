@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from worker.model.encoder import Encoder, EncoderConfig
     from worker.model.packing import Packed
 
-# The tokens of a group: what passes between its products stays within two megabytes.
-_GROUP_TOKENS = 384
+# The tokens of a group, in bf16 and with 8 bits: what passes between its products stays within two megabytes.
+_GROUP_TOKENS, _GROUP_TOKENS_IN_BYTES = 384, 256
 # What tiles and kernels count in: columns of a panel, bytes of a step, and the smallest GELU that the kernels give.
 _PANEL, _STEP_BYTES, _LEAST_GELU = 32, 64, -0.1703
 _HEAD_WIDTHS = (32, 64)
@@ -54,6 +54,7 @@ class Tiled:
     def __init__(self, encoder: Encoder, *, ranges: Mapping[str, Tensor] | None = None) -> None:
         """Lay out the weights of `encoder`; with `ranges` (of `calibration.ranges_of`) as bytes. Raises `Unavailable`."""
         self.name = "compiled" if ranges is None else "int8"
+        self._group_tokens = _GROUP_TOKENS if ranges is None else _GROUP_TOKENS_IN_BYTES
         self._config = encoder.config
         check_shape(encoder.config)
         self._library = library()
@@ -79,7 +80,7 @@ class Tiled:
 
     def num_rows(self, packed: Packed) -> int:
         """Return how many rows a product computes for these texts."""
-        order, bounds = groups(packed.lengths, max_tokens=_GROUP_TOKENS, num_threads=self._num_threads)
+        order, bounds = groups(packed.lengths, max_tokens=self._group_tokens, num_threads=self._num_threads)
         tokens = np.add.reduceat(packed.lengths[order], bounds[:-1])
         return int((-(-tokens // _PANEL) * _PANEL).sum())
 
@@ -91,7 +92,7 @@ class Tiled:
             row[[layer for layer, _ in reading.weights]] = [weight for _, weight in reading.weights]
         poolings = np.array([_POOLINGS.index(it.pooling) for it in readings], dtype=np.int32)
         found = [self._room_for(it, packed) for it in readings]
-        order, bounds = groups(packed.lengths, max_tokens=_GROUP_TOKENS, num_threads=self._num_threads)
+        order, bounds = groups(packed.lengths, max_tokens=self._group_tokens, num_threads=self._num_threads)
         texts = _array([it.ctypes.data for it in (packed.ids, packed.cu_seqlens, order, bounds)])
         code = self._library.gist_encode(
             *(texts, ctypes.c_int64(len(bounds) - 1), self._tables, self._parameters),

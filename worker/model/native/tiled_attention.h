@@ -1,4 +1,4 @@
-// Attention within one text on the tile registers: scores, weights and sums of 16 queries at a time.
+// Attention within one text on the tile registers: scores, weights and sums of up to 16 queries at a time.
 #pragma once
 
 #include "tiles.h"
@@ -9,12 +9,13 @@
 
 namespace {
 
-// exp(x) for x <= 0, to 2e-7.
-inline __m512 exp_below_0(__m512 x) {
-    const __m512 t = _mm512_mul_ps(_mm512_max_ps(x, _mm512_set1_ps(-87.0f)), _mm512_set1_ps(1.44269504f));
+// 2 to the power of t, for t <= 0, to 4e-5: a weight is kept in bf16, which is a hundred times coarser.
+inline __m512 exp2_below_0(__m512 t) {
+    // Below this the processor would take many times as long over each number.
+    t = _mm512_max_ps(t, _mm512_set1_ps(-126.0f));
     const __m512 n = _mm512_roundscale_ps(t, 0), r = _mm512_sub_ps(t, n);
-    __m512 p = _mm512_fmadd_ps(r, _mm512_set1_ps(0.0013333558f), _mm512_set1_ps(0.0096181291f));
-    for (const float c : {0.0555041087f, 0.2402265069f, 0.6931471806f, 1.0f}) p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(c));
+    __m512 p = _mm512_fmadd_ps(r, _mm512_set1_ps(0.0096181291f), _mm512_set1_ps(0.0555041087f));
+    for (const float c : {0.2402265069f, 0.6931471806f, 1.0f}) p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(c));
     return _mm512_scalef_ps(p, n);
 }
 
@@ -44,14 +45,16 @@ inline void transpose_16(__m512i *r) {
 // What one thread needs for one head of one text; D is the width of the head.
 template <int D> struct AttentionSpace {
     static constexpr int STEPS = D / 32, TILES = D / 16;
+    // So many queries take each step together: one alone would wait for the tiles, the tiles for it.
+    static constexpr int QUERIES = 64;
     int length, num_blocks, num_pairs_of_blocks;
     __m512i *keys, *values;
-    float *scores;
+    float *scores, *mixed;
     uint16_t *weights;
 
     static size_t bytes(int longest) {
         const size_t padded = (longest + 31) / 32 * 32;
-        return padded * D * 2 * 2 + 16 * padded * (4 + 2) + 256;
+        return padded * D * 2 * 2 + QUERIES * (padded * (4 + 2) + D * 4) + 256;
     }
     AttentionSpace(char *memory, int length)
         : length(length), num_blocks((length + 15) / 16), num_pairs_of_blocks((length + 31) / 32) {
@@ -59,7 +62,8 @@ template <int D> struct AttentionSpace {
         keys = reinterpret_cast<__m512i *>(memory);
         values = reinterpret_cast<__m512i *>(memory + padded * D * 2);
         scores = reinterpret_cast<float *>(memory + padded * D * 4);
-        weights = reinterpret_cast<uint16_t *>(memory + padded * D * 4 + 16 * padded * 4);
+        mixed = scores + QUERIES * padded;
+        weights = reinterpret_cast<uint16_t *>(mixed + QUERIES * D);
     }
     int row() const { return num_pairs_of_blocks * 32; }
 };
@@ -92,7 +96,7 @@ template <int D> void lay_out(const AttentionSpace<D> &s, const uint16_t *k, con
     settle();
 }
 
-template <int D> void score(const AttentionSpace<D> &s, const uint16_t *q, size_t row) {
+template <int D> void score(const AttentionSpace<D> &s, const uint16_t *q, size_t row, float *scores) {
     _tile_loadd(4, q, row * 2);
     if constexpr (D == 64) _tile_loadd(5, q + 32, row * 2);
     for (int block = 0; block < s.num_blocks; block++) {
@@ -101,28 +105,26 @@ template <int D> void score(const AttentionSpace<D> &s, const uint16_t *q, size_
         _tile_loadd(6, keys, 64);
         _tile_dpbf16ps(0, 4, 6);
         if constexpr (D == 64) {
-            _tile_loadd(7, keys + 16, 64);
-            _tile_dpbf16ps(0, 5, 7);
+            _tile_loadd(6, keys + 16, 64);
+            _tile_dpbf16ps(0, 5, 6);
         }
-        _tile_stored(0, s.scores + block * 16, s.row() * 4);
+        _tile_stored(0, scores + block * 16, s.row() * 4);
     }
-    settle();
 }
 
 // Turn the scores of one query into weights, and return one over their sum.
 template <int D> float weigh(const AttentionSpace<D> &s, int query) {
     const float *scores = s.scores + query * s.row();
     uint16_t *weights = s.weights + query * s.row();
-    const __m512 scale = _mm512_set1_ps(1 / std::sqrt(float(D)));
+    const float log2_scale = 1.44269504f / std::sqrt(float(D));
     const __mmask16 tail = __mmask16(0xffff >> (s.num_blocks * 16 - s.length));
     const int last = s.num_blocks - 1;
-    __m512 largest = _mm512_set1_ps(-1e30f), total = _mm512_setzero_ps();
+    __m512 largest = _mm512_mask_loadu_ps(_mm512_set1_ps(-1e30f), tail, scores + last * 16), total = _mm512_setzero_ps();
     for (int i = 0; i < last; i++) largest = _mm512_max_ps(largest, _mm512_loadu_ps(scores + i * 16));
-    largest = _mm512_mask_max_ps(largest, tail, largest, _mm512_loadu_ps(scores + last * 16));
-    const __m512 top = _mm512_set1_ps(_mm512_reduce_max_ps(largest));
+    const __m512 scale = _mm512_set1_ps(log2_scale), offset = _mm512_set1_ps(_mm512_reduce_max_ps(largest) * log2_scale);
     for (int i = 0; i < s.num_pairs_of_blocks * 2; i++) {
         __m512 weight = _mm512_setzero_ps();
-        if (i <= last) weight = exp_below_0(_mm512_mul_ps(_mm512_sub_ps(_mm512_loadu_ps(scores + i * 16), top), scale));
+        if (i <= last) weight = exp2_below_0(_mm512_fmsub_ps(_mm512_loadu_ps(scores + i * 16), scale, offset));
         if (i == last) weight = _mm512_maskz_mov_ps(tail, weight);
         total = _mm512_add_ps(total, weight);
         _mm256_storeu_si256((__m256i *)(weights + i * 16), (__m256i)_mm512_cvtneps_pbh(weight));
@@ -130,27 +132,29 @@ template <int D> float weigh(const AttentionSpace<D> &s, int query) {
     return 1 / _mm512_reduce_add_ps(total);
 }
 
-// The values of every token, summed by the weights of 16 queries; at most four tiles of sums.
-template <int D> void mix(const AttentionSpace<D> &s, float *mixed) {
-    const auto add = [&](auto tile_of_sums, int tile, int block) {
-        _tile_loadd(6, s.values + size_t(block * s.TILES + tile) * 16, 64);
-        if constexpr (tile_of_sums.value == 0) _tile_dpbf16ps(0, 4, 6);
-        if constexpr (tile_of_sums.value == 1) _tile_dpbf16ps(1, 4, 6);
-        if constexpr (tile_of_sums.value == 2) _tile_dpbf16ps(2, 4, 6);
-        if constexpr (tile_of_sums.value == 3) _tile_dpbf16ps(3, 4, 6);
-    };
+// The values of every token, summed by the weights of 16 queries.
+template <int D> void mix(const AttentionSpace<D> &s, const uint16_t *weights, float *mixed) {
     clear_sums();
     for (int block = 0; block < s.num_pairs_of_blocks; block++) {
-        _tile_loadd(4, s.weights + block * 32, s.row() * 2);
-        add(std::integral_constant<int, 0>{}, 0, block), add(std::integral_constant<int, 1>{}, 1, block);
-        if constexpr (D == 64) add(std::integral_constant<int, 2>{}, 2, block), add(std::integral_constant<int, 3>{}, 3, block);
+        const __m512i *values = s.values + size_t(block) * s.TILES * 16;
+        _tile_loadd(4, weights + block * 32, s.row() * 2);
+        _tile_loadd(6, values, 64);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_loadd(7, values + 16, 64);
+        _tile_dpbf16ps(1, 4, 7);
+        if constexpr (D == 64) {
+            _tile_loadd(6, values + 32, 64);
+            _tile_dpbf16ps(2, 4, 6);
+            _tile_loadd(7, values + 48, 64);
+            _tile_dpbf16ps(3, 4, 7);
+        }
     }
-    _tile_stored(0, mixed, D * 4); _tile_stored(1, mixed + 16, D * 4);
+    _tile_stored(0, mixed, D * 4);
+    _tile_stored(1, mixed + 16, D * 4);
     if constexpr (D == 64) {
         _tile_stored(2, mixed + 32, D * 4);
         _tile_stored(3, mixed + 48, D * 4);
     }
-    settle();
 }
 
 // One head of one text. `q` is its first query, `row` the distance between tokens; `out(token, column, values)` takes 32 of the head.
@@ -158,19 +162,20 @@ template <int D, class Out>
 void attend_tiled(const uint16_t *q, size_t row, int width, int length, char *memory, const Out &out) {
     const AttentionSpace<D> s(memory, length);
     lay_out<D>(s, q + width, q + 2 * width, row);
-    alignas(64) float mixed[16 * D];
-    for (int first = 0; first < length; first += 16) {
-        const int num_queries = std::min(16, length - first);
-        score<D>(s, q + first * row, row);
-        float share[16];
-        for (int i = 0; i < num_queries; i++) share[i] = weigh<D>(s, i);
+    for (int first = 0; first < length; first += s.QUERIES) {
+        const int num_queries = std::min(s.QUERIES, length - first);
+        for (int i = 0; i < num_queries; i += 16) score<D>(s, q + (first + i) * row, row, s.scores + i * s.row());
         settle();
-        mix<D>(s, mixed);
+        float shares[s.QUERIES];
+        for (int i = 0; i < num_queries; i++) shares[i] = weigh<D>(s, i);
+        settle();
+        for (int i = 0; i < num_queries; i += 16) mix<D>(s, s.weights + i * s.row(), s.mixed + i * D);
+        settle();
         for (int i = 0; i < num_queries; i++)
             for (int c = 0; c < D; c += 32) {
-                const __m512 factor = _mm512_set1_ps(share[i]);
-                out(first + i, c, _mm512_mul_ps(_mm512_load_ps(mixed + i * D + c), factor),
-                    _mm512_mul_ps(_mm512_load_ps(mixed + i * D + c + 16), factor));
+                const __m512 share = _mm512_set1_ps(shares[i]);
+                out(first + i, c, _mm512_mul_ps(_mm512_loadu_ps(s.mixed + i * D + c), share),
+                    _mm512_mul_ps(_mm512_loadu_ps(s.mixed + i * D + c + 16), share));
             }
     }
 }

@@ -29,9 +29,6 @@ inline int heads_of_a_part(const Shape &s) {
     while (s.num_heads % heads) heads--;
     return heads;
 }
-// Numbers of the feed-forward's inner row that are computed together.
-constexpr int PIECE = 384;
-
 struct EmbeddingTables {
     const uint16_t *words, *places;
     const float *gain, *bias;
@@ -85,6 +82,8 @@ template <bool IS_8_BIT> class Group {
     using Contraction = std::conditional_t<IS_8_BIT, Unsigned, Bf16>;
     using Input = std::conditional_t<IS_8_BIT, int8_t, uint16_t>;
     using Sum = typename Product::Sum;
+    // Numbers of the feed-forward's inner row that are computed together: twelve steps of the product that reads them.
+    static constexpr int PIECE = IS_8_BIT ? 768 : 384;
 
     const Shape &shape;
     const int num_rows, num_heads;

@@ -129,9 +129,10 @@ struct Prefetch {
 // `finish(first, end, column, sums)` takes rows of 32 sums, some at a time, while the next block is multiplied.
 template <class P, class Finish> void multiply(const char *x, size_t row_bytes, const Weights &w, int num_rows, const Finish &finish) {
     using Sum = typename P::Sum;
-    alignas(64) Sum sums[2][BLOCK * BLOCK];
+    // One block's sums: they are finished by the time that the next block's are there.
+    alignas(64) Sum sums[BLOCK * BLOCK];
     const int a_step = (BLOCK + w.num_steps - 1) / w.num_steps;
-    int turn = 0, row_before = -1, column_before = 0;
+    int row_before = -1, column_before = 0;
     for (int column = 0; column < w.num_columns; column += BLOCK) {
         Prefetch prefetch(w, column, num_rows);
         for (int row = 0; row < num_rows; row += BLOCK) {
@@ -139,14 +140,14 @@ template <class P, class Finish> void multiply(const char *x, size_t row_bytes, 
             add_products<P>(x + row * row_bytes, row_bytes, w.panel(column), w.num_steps, [&](int step) {
                 prefetch.some();
                 const int first = step * a_step, end = std::min(BLOCK, first + a_step);
-                if (row_before >= 0 && first < end) finish(row_before + first, row_before + end, column_before, sums[turn ^ 1] + first * BLOCK);
+                if (row_before >= 0 && first < end) finish(row_before + first, row_before + end, column_before, sums + first * BLOCK);
             });
-            store_sums(sums[turn], BLOCK);
+            store_sums(sums, BLOCK);
             settle();
-            turn ^= 1, row_before = row, column_before = column;
+            row_before = row, column_before = column;
         }
     }
-    finish(row_before, row_before + BLOCK, column_before, sums[turn ^ 1]);
+    finish(row_before, row_before + BLOCK, column_before, sums);
     settle();
 }
 
