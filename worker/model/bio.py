@@ -49,6 +49,25 @@ def best_path(scores: NDArray[np.float64], allowed: NDArray[np.bool_]) -> NDArra
     return np.array(backwards[::-1])
 
 
+def best_paths(scores: NDArray[np.float64], starts: NDArray[np.int64], allowed: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Return the best valid paths of some texts, end to end, from the scores of their words; texts start at `starts`, `[n + 1]`."""
+    path: NDArray[np.intp] = scores.argmax(axis=1)
+    before = np.concatenate([[-1], path])
+    before[starts] = -1
+    wrong = np.flatnonzero(~allowed[before[:-1], path])
+    for text in np.unique(np.searchsorted(starts, wrong, side="right") - 1).tolist():
+        own = slice(starts[text], starts[text + 1])
+        path[own] = best_path(scores[own], allowed)
+    return path
+
+
+def runs(path: NDArray[np.intp], labels: tuple[str, ...]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the first word and the word after the last of each entity of valid paths, end to end: none of them begins inside."""
+    is_begin, is_inside = (np.array([it.startswith(prefix) for it in labels])[path] for prefix in ("B-", "I-"))
+    begins, closes = np.flatnonzero(is_begin), np.flatnonzero(np.append(~is_inside, True))
+    return begins, closes[np.searchsorted(closes, begins, side="right")]
+
+
 def entities(path: Sequence[str]) -> Iterator[tuple[str, int, int]]:
     """Yield the type, the first word and the word after the last of each entity of a valid path."""
     start = None

@@ -8,26 +8,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
 import torch
 
 from worker.errors import BadModel
 from worker.model import checkpoint
 from worker.model.backends import choose
-from worker.model.heads import Head, classification, entities
+from worker.model.heads import Head
 from worker.model.packing import pack
+from worker.model.plain import Numbers, predictions
 from worker.model.windows import Merging, sequences
-from worker.records import Failure, Item, Partition, Prediction, Record, Stage, Task, TokenizedItem
+from worker.records import Item, Partition, Record, Task, TokenizedItem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
     from worker.model.backends import Backend, BackendName
+    from worker.model.heads import HeadConfig
     from worker.model.reading import Reading
     from worker.model.windows import Windowing
-    from worker.records import Classification, Entity, Tokens
+    from worker.records import Prediction, Tokens
 
 Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -48,14 +47,13 @@ class Engine:
         self._tokenizer = loaded.tokenizer
         self._model = loaded.heads.to(backend.device)
         # The heads by the task that they serve.
-        self._heads: dict[Task, list[Head]] = {task: [] for task in (Task.CLASSIFY, Task.NER)}
+        self._heads: dict[Task, list[HeadConfig]] = {task: [] for task in (Task.CLASSIFY, Task.NER)}
         for head in loaded.heads.heads.values():
             if isinstance(head, Head):
-                self._heads[Task(head.config.task)].append(head)
-        for head in self._heads[Task.NER]:
-            # They read every token; the others one vector for each text, which costs nothing.
-            head.compute_in(backend.dtype)
-        self._classifiers = {head.config.name for head in self._heads[Task.CLASSIFY]}
+                self._heads[Task(head.config.task)].append(head.config)
+                if head.config.task == "ner":
+                    # They read every token; the others one vector for each text, which costs nothing.
+                    head.compute_in(backend.dtype)
         # What is read of a pass, by whether vectors are asked for and by which heads.
         self._known_readings: dict[tuple[bool, tuple[str, ...]], list[Reading]] = {}
         self.tasks = frozenset({Task.EMBED} | {task for task, heads in self._heads.items() if heads})
@@ -117,21 +115,20 @@ class Engine:
     def infer(self, items: Sequence[TokenizedItem]) -> list[Prediction]:
         """Run one forward pass and return a prediction for each item, in order."""
         asked = frozenset[Task]().union(*(it.item.tasks for it in items))
-        heads = [head.config.name for task, heads in self._heads.items() if task in asked for head in heads]
+        heads = [it.name for task, configs in self._heads.items() if task in asked for it in configs]
         texts = [it.tokens for it in items]
         packed = pack(sequences(texts))
         is_embedding = Task.EMBED in asked
         read = self.backend.read(packed, self._readings(is_embedding, tuple(heads)))
         outputs = self._model(read, is_embedding=is_embedding, heads=heads)
-        vectors = None if outputs.vectors is None else outputs.vectors.cpu().numpy()
-        logits = {name: it.cpu().numpy() for name, it in outputs.logits.items()}
-        starts = packed.cu_seqlens
-        if len(starts) - 1 > len(items):
-            vectors, logits, starts = self._merged(Merging(texts, starts), vectors, logits)
-        return [
-            self._predict(it, None if vectors is None else vectors[n], self._own(logits, n, slice(starts[n], starts[n + 1])))
-            for n, it in enumerate(items)
-        ]
+        numbers = Numbers(
+            None if outputs.vectors is None else outputs.vectors.cpu().numpy(),
+            {name: it.cpu().numpy() for name, it in outputs.logits.items()},
+            packed.cu_seqlens,
+        )
+        if len(packed.cu_seqlens) - 1 > len(items):
+            numbers = self._merged(Merging(texts, packed.cu_seqlens), numbers)
+        return predictions(items, numbers, self._heads)
 
     def _readings(self, is_embedding: bool, heads: tuple[str, ...]) -> list[Reading]:  # noqa: FBT001  a key
         """Return what is read of a pass; worked out once, because a head on a GPU answers late."""
@@ -140,48 +137,14 @@ class Engine:
             self._known_readings[key] = self._model.readings(is_embedding=is_embedding, heads=heads)
         return self._known_readings[key]
 
-    def _merged(
-        self, merging: Merging, vectors: NDArray[np.float32] | None, logits: dict[str, NDArray[np.float32]]
-    ) -> tuple[NDArray[np.float32] | None, dict[str, NDArray[np.float32]], NDArray[np.int64]]:
-        """Return what is said of the texts for what is said of their windows: the vectors, the logits, and where texts start."""
-        is_normalized, classifiers = self._model.sentence.is_normalized, self._classifiers
-        return (
-            None if vectors is None else merging.vectors(vectors, is_normalized=is_normalized),
-            {name: merging.mean(it) if name in classifiers else merging.tokens(it) for name, it in logits.items()},
+    def _merged(self, merging: Merging, windows: Numbers) -> Numbers:
+        """Return what is said of the texts for what is said of their windows."""
+        is_normalized, classifiers = self._model.sentence.is_normalized, {it.name for it in self._heads[Task.CLASSIFY]}
+        return Numbers(
+            None if windows.vectors is None else merging.vectors(windows.vectors, is_normalized=is_normalized),
+            {name: merging.mean(it) if name in classifiers else merging.tokens(it) for name, it in windows.logits.items()},
             merging.starts,
         )
-
-    def _own(self, logits: dict[str, NDArray[np.float32]], index: int, tokens: slice) -> dict[str, NDArray[np.float32]]:
-        """Return of each head's logits those of one text."""
-        return {name: it[index] if name in self._classifiers else it[tokens] for name, it in logits.items()}
-
-    def _predict(
-        self, tokenized: TokenizedItem, vector: NDArray[np.float32] | None, logits: dict[str, NDArray[np.float32]]
-    ) -> Prediction:
-        """Return the plain values of one text; each task that fails, fails alone."""
-        tasks, failures = tokenized.item.tasks, []
-        embedding: NDArray[np.float32] | None = None
-        labels: dict[str, Classification] | None = None
-        found: tuple[Entity, ...] | None = None
-        for task in sorted(tasks):
-            try:
-                if task is Task.EMBED and vector is not None:
-                    embedding = _finite(vector)
-                elif task is Task.CLASSIFY:
-                    configs = [head.config for head in self._heads[task]]
-                    labels = {it.name: classification(it, _finite(logits[it.name])) for it in configs}
-                elif task is Task.NER:
-                    configs = [head.config for head in self._heads[task]]
-                    found = tuple(entity for it in configs for entity in entities(it, _finite(logits[it.name]), tokenized))
-            except Exception as error:  # noqa: BLE001  what one head does wrong on one text costs that task of that text alone
-                failures.append(Failure(Stage.INFER, type(error).__name__, str(error), task))
-        return Prediction(embedding, labels, found, tuple(failures))
-
-
-def _finite(numbers: NDArray[np.float32]) -> NDArray[np.float32]:
-    if not np.isfinite(numbers).all():
-        raise FloatingPointError("the model gives numbers that are not finite (NaN or infinity) for this text")
-    return numbers
 
 
 def _device(device: Device) -> torch.device:

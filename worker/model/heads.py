@@ -18,6 +18,8 @@ from worker.model import bio
 from worker.records import Classification, Entity, Task
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from numpy.typing import NDArray
 
     from worker.records import TokenizedItem
@@ -96,41 +98,65 @@ class Head(nn.Module):
             self.hidden.to(dtype)
 
 
-def classification(config: HeadConfig, logits: NDArray[np.float32]) -> Classification:
-    """Return what the logits of one text, shape `[num_logits]`, say."""
+def classifications(config: HeadConfig, logits: NDArray[np.float32]) -> list[Classification]:
+    """Return what the logits of `n` texts, shape `[n, num_logits]`, say of each."""
     if config.num_logits == 1:
         # The sigmoid, in a form that no logit overflows.
-        positive = (1 + np.tanh(np.float64(logits[0]) / 2)) / 2
-        probabilities = np.array([1 - positive, positive])
+        positive = (1 + np.tanh(logits[:, 0].astype(np.float64) / 2)) / 2
+        probabilities = np.stack([1 - positive, positive], axis=1)
     else:
         probabilities = np.exp(_log_softmax(logits.astype(np.float64)))
-    scores = {label: float(score) for label, score in zip(config.labels, probabilities, strict=True)}
-    label = max(scores, key=scores.__getitem__)
-    return Classification(label, scores[label], scores)
+    best = probabilities.argmax(axis=1).tolist()
+    return [
+        Classification(config.labels[index], scores[index], dict(zip(config.labels, scores, strict=True)))
+        for index, scores in zip(best, probabilities.tolist(), strict=True)
+    ]
 
 
-def entities(config: HeadConfig, logits: NDArray[np.float32], tokenized: TokenizedItem) -> tuple[Entity, ...]:
-    """Return the entities of one text from the logits of its tokens, shape `[tokens, labels]`.
+def entities(config: HeadConfig, logits: NDArray[np.float32], texts: Sequence[TokenizedItem]) -> list[tuple[Entity, ...]]:
+    """Return the entities of each text from the logits of the texts' tokens, end to end, shape `[T, labels]`.
 
     A word is labelled by its first piece. An entity reaches from the first character of its first word to the last of its last, in
     code points of the original text; its score is the mean probability of its words' labels.
     """
-    tokens, text = tokenized.tokens, tokenized.item.text
-    if (logits.argmax(axis=1) == config.labels.index(bio.OUTSIDE)).all():
-        return ()
-    is_first = np.flatnonzero((tokens.words >= 0) & (np.diff(tokens.words, prepend=-1) != 0))
-    if not len(is_first):
-        return ()
-    # A word's last piece stands right before the next word's first, or before whatever special token follows.
-    is_last = np.flatnonzero((tokens.words >= 0) & (np.diff(tokens.words, append=-1) != 0))
-    scores = _log_softmax(logits[is_first].astype(np.float64))
-    path = bio.best_path(scores, bio.allowed_transitions(config.labels))
-    found = []
-    for kind, first, end in bio.entities([config.labels[index] for index in path]):
-        start_char, end_char = int(tokens.spans[is_first[first]][0]), int(tokens.spans[is_last[end - 1]][1])
-        score = float(np.exp(scores[np.arange(first, end), path[first:end]]).mean())
-        found.append(Entity(kind, text[start_char:end_char], start_char, end_char, min(score, 1.0), config.name))
-    return tuple(found)
+    lengths = np.array([len(it.tokens) for it in texts])
+    # Most texts name nobody, and cost no more than this.
+    is_named = np.zeros(len(texts), dtype=bool)
+    is_named[np.repeat(np.arange(len(texts)), lengths)[logits.argmax(axis=1) != config.labels.index(bio.OUTSIDE)]] = True
+    numbers = np.flatnonzero(is_named).tolist()
+    found: list[list[Entity]] = [[] for _ in numbers]
+    if numbers:
+        named = [texts[number] for number in numbers]
+        for place, entity in _entities(config, logits[np.repeat(is_named, lengths)], named):
+            found[place].append(entity)
+    of_named = dict(zip(numbers, map(tuple, found), strict=True))
+    return [of_named.get(number, ()) for number in range(len(texts))]
+
+
+def _entities(config: HeadConfig, logits: NDArray[np.float32], texts: Sequence[TokenizedItem]) -> Iterator[tuple[int, Entity]]:
+    """Yield each entity of some texts, in order, with the place of its text among them."""
+    starts = np.cumsum([0, *(len(it.tokens) for it in texts)])
+    is_first, is_last = _word_edges(np.concatenate([it.tokens.words for it in texts]), starts)
+    first, last = np.flatnonzero(is_first), np.flatnonzero(is_last)
+    scores = _log_softmax(logits[first].astype(np.float64))
+    path = bio.best_paths(scores, np.searchsorted(first, starts), bio.allowed_transitions(config.labels))
+    probabilities = np.exp(scores[np.arange(len(path)), path])
+    begins, ends = bio.runs(path, config.labels)
+    spans = np.concatenate([it.tokens.spans for it in texts])
+    places = np.searchsorted(starts, first[begins], side="right") - 1
+    columns = (places, path[begins], begins, ends, spans[first[begins], 0], spans[last[ends - 1], 1])
+    for place, label, begin, end, start_char, end_char in zip(*(it.tolist() for it in columns), strict=True):
+        score = min(float(probabilities[begin:end].sum() / (end - begin)), 1.0)
+        text = texts[place].item.text[start_char:end_char]
+        yield place, Entity(config.labels[label][2:], text, start_char, end_char, score, config.name)
+
+
+def _word_edges(words: NDArray[np.int32], starts: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Tell which tokens are the first pieces of words, and which the last; texts start at `starts`, and no word spans two."""
+    is_edge = np.ones(len(words) + 1, dtype=bool)
+    is_edge[1:-1] = words[1:] != words[:-1]
+    is_edge[starts] = True
+    return is_edge[:-1] & (words >= 0), is_edge[1:] & (words >= 0)
 
 
 def _log_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:

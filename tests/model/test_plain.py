@@ -1,0 +1,141 @@
+"""Numbers to plain values: each text gets what it asks for, and pays only for itself."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.makers import record
+from worker.model import plain as module
+from worker.model.bio import labels_of
+from worker.model.heads import HeadConfig, entities
+from worker.model.plain import Numbers, predictions
+from worker.records import Item, Task, TokenizedItem, Tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from worker.records import Prediction
+
+pytestmark = pytest.mark.model
+HEADS: dict[Task, list[HeadConfig]] = {
+    Task.CLASSIFY: [
+        HeadConfig(name="sentiment", task="classify", labels=("no", "yes"), layers=(1,)),
+        HeadConfig(name="topic", task="classify", labels=("a", "b", "c"), layers=(1,)),
+    ],
+    Task.NER: [HeadConfig(name=name, task="ner", labels=labels_of([name.upper()]), layers=(1,)) for name in ("who", "where")],
+}
+ALL = frozenset(Task)
+# What each text asks for, and how many words it has, of one token each.
+BATCHES = st.lists(st.tuples(st.frozensets(st.sampled_from(Task)), st.integers(0, 5)), min_size=1, max_size=8)
+
+
+def text_of(num_words: int, tasks: frozenset[Task] = ALL) -> TokenizedItem:
+    """Return a text of words of one character between special tokens."""
+    words = [-1, *range(num_words), -1]
+    spans = [(max(it, 0), it + 1) for it in words]
+    tokens = Tokens(np.zeros(len(words), dtype=np.int32), np.array(spans), np.array(words), truncated=False)
+    return TokenizedItem(Item(record(0), "", "abcde"[:num_words], tasks), tokens)
+
+
+def numbers_of(texts: Sequence[TokenizedItem], seed: int = 0) -> Numbers:
+    """Return random numbers for some texts."""
+    starts = np.cumsum([0, *(len(it.tokens) for it in texts)])
+    random = np.random.default_rng(seed)
+
+    def draw(num_rows: int, width: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+        return random.normal(size=(num_rows, width)).astype(np.float32)
+
+    logits = {it.name: draw(len(texts), it.num_logits) for it in HEADS[Task.CLASSIFY]}
+    logits |= {it.name: draw(starts[-1], it.num_logits) for it in HEADS[Task.NER]}
+    return Numbers(draw(len(texts), 4), logits, starts)
+
+
+def alone(numbers: Numbers, number: int) -> Numbers:
+    """Return the numbers of one text."""
+    (start, end), one = list(pairwise(numbers.starts))[number], slice(number, number + 1)
+    classifiers = {it.name for it in HEADS[Task.CLASSIFY]}
+    logits = {name: it[one] if name in classifiers else it[start:end] for name, it in numbers.logits.items()}
+    assert numbers.vectors is not None
+    return Numbers(numbers.vectors[one], logits, np.array([0, end - start]))
+
+
+def said(prediction: Prediction) -> tuple[object, ...]:
+    """Return all of a prediction, in a form that can be compared."""
+    vector = None if prediction.embedding is None else prediction.embedding.tolist()
+    return vector, prediction.labels, prediction.entities, prediction.failures
+
+
+@given(batch=BATCHES, seed=st.integers(0, 1000))
+def test_a_batch_says_what_each_text_alone_does(batch: list[tuple[frozenset[Task], int]], seed: int) -> None:
+    """Of the tasks that it asks for, and of no other."""
+    texts = [text_of(num_words, tasks) for tasks, num_words in batch]
+    numbers = numbers_of(texts, seed)
+    found = predictions(texts, numbers, HEADS)
+    assert [said(it) for it in found] == [said(predictions([it], alone(numbers, n), HEADS)[0]) for n, it in enumerate(texts)]
+    for it, prediction in zip(texts, found, strict=True):
+        answers = {Task.EMBED: prediction.embedding, Task.CLASSIFY: prediction.labels, Task.NER: prediction.entities}
+        assert {task for task, answer in answers.items() if answer is not None} == it.item.tasks
+
+
+def test_every_head_speaks() -> None:
+    """Labels by head; entities of one head after those of the other."""
+    texts = [text_of(2)]
+    numbers = numbers_of(texts)
+    for name in ("who", "where"):
+        numbers.logits[name][1:3] = [[0, 9, 0], [9, 0, 0]]
+    (prediction,) = predictions(texts, numbers, HEADS)
+    assert list(prediction.labels or ()) == ["sentiment", "topic"]
+    assert [(it.task, it.type, it.text) for it in prediction.entities or ()] == [("who", "WHO", "a"), ("where", "WHERE", "a")]
+
+
+@given(guilty=st.dictionaries(st.integers(0, 4), st.frozensets(st.sampled_from(Task), min_size=1)))
+def test_numbers_that_are_not_finite_cost_their_text_and_task(guilty: dict[int, frozenset[Task]]) -> None:
+    """All others say what they would have said."""
+    texts = [text_of(num_words) for num_words in (3, 0, 5, 1, 2)]
+    numbers, healthy = numbers_of(texts), predictions(texts, numbers_of(texts), HEADS)
+    assert numbers.vectors is not None
+    for number, tasks in guilty.items():
+        for task in tasks:
+            name, row = ("topic", number) if task is Task.CLASSIFY else ("where", numbers.starts[number])
+            (numbers.vectors[number] if task is Task.EMBED else numbers.logits[name][row])[0] = np.nan
+    for number, (it, whole) in enumerate(zip(predictions(texts, numbers, HEADS), healthy, strict=True)):
+        failed = guilty.get(number, frozenset())
+        assert [failure.task for failure in it.failures] == sorted(failed)
+        assert all("not finite" in failure.message for failure in it.failures)
+        expected = [
+            None if task in failed else answer for task, answer in zip(("embed", "classify", "ner"), said(whole), strict=False)
+        ]
+        assert list(said(it)[:3]) == expected
+
+
+def test_what_nobody_asked_for_may_be_anything() -> None:
+    """A text that does not ask for its vector does not fail for it."""
+    texts = [text_of(1), text_of(2, frozenset({Task.NER}))]
+    numbers = numbers_of(texts)
+    assert numbers.vectors is not None
+    numbers.vectors[1] = np.inf
+    assert [it.failures for it in predictions(texts, numbers, HEADS)] == [(), ()]
+
+
+def test_an_exception_over_one_text_costs_only_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own task; the others are answered."""
+
+    def picky(config: HeadConfig, logits: Any, texts: Sequence[TokenizedItem]) -> Any:
+        if any(it.item.text == "ab" for it in texts):
+            raise KeyError("ab")
+        return entities(config, logits, texts)
+
+    monkeypatch.setattr(module, "entities", picky)
+    first, second, third = predictions(
+        [text_of(1), text_of(2), text_of(3)], numbers_of([text_of(1), text_of(2), text_of(3)]), HEADS
+    )
+    assert (first.failures, third.failures) == ((), ())
+    assert first.entities is not None
+    assert (second.entities, [(it.error, it.task) for it in second.failures]) == (None, [("KeyError", Task.NER)])
+    assert second.labels is not None

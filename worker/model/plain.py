@@ -1,0 +1,103 @@
+"""Numbers → plain values: what leaves this room, for a whole batch at once.
+
+What can be done once for all texts is; where that fails, each text is read alone, so that only the guilty one pays, with the one
+task that failed. No number that is not finite leaves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from worker.model.heads import classifications, entities
+from worker.records import Failure, Prediction, Stage, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from worker.model.heads import HeadConfig
+    from worker.records import Classification, Entity, TokenizedItem
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """What one pass says of `n` texts of `T` tokens, end to end."""
+
+    #: Sentence vectors, shape `[n, H]`; None where nobody asked.
+    vectors: NDArray[np.float32] | None
+    #: Logits of the heads that somebody asked for, by name: `[n, num_logits]` for `classify`, `[T, labels]` for `ner`.
+    logits: Mapping[str, NDArray[np.float32]]
+    #: Where each text's tokens start, and the end of the last, int64, shape `[n + 1]`.
+    starts: NDArray[np.int64]
+
+    def of_texts(self, values: NDArray[np.float32], chosen: Sequence[int]) -> NDArray[np.float32]:
+        """Return of values `[n, width]` those of some texts; raises `FloatingPointError` where one is not finite."""
+        return _finite(values if len(chosen) == len(self.starts) - 1 else values[chosen])
+
+    def of_tokens(self, values: NDArray[np.float32], chosen: Sequence[int]) -> NDArray[np.float32]:
+        """Return of values `[T, width]` those of some texts' tokens; raises `FloatingPointError` where one is not finite."""
+        if len(chosen) == len(self.starts) - 1:
+            return _finite(values)
+        return _finite(np.concatenate([values[self.starts[it] : self.starts[it + 1]] for it in chosen]))
+
+
+def predictions(texts: Sequence[TokenizedItem], numbers: Numbers, heads: Mapping[Task, Sequence[HeadConfig]]) -> list[Prediction]:
+    """Return the plain values of each text, of the tasks that it asks for; each task that fails on a text, fails alone."""
+    failures: dict[int, list[Failure]] = {}
+    labels = _answers(Task.CLASSIFY, texts, partial(_labels, numbers, heads[Task.CLASSIFY]), failures)
+    embeddings = _answers(Task.EMBED, texts, partial(_embeddings, numbers), failures)
+    found = _answers(Task.NER, texts, partial(_found, numbers, heads[Task.NER], texts), failures)
+    return [Prediction(embeddings.get(n), labels.get(n), found.get(n), tuple(failures.get(n, ()))) for n in range(len(texts))]
+
+
+def _answers(
+    task: Task,
+    texts: Sequence[TokenizedItem],
+    read: Callable[[Sequence[int]], Sequence[Answer]],
+    failures: dict[int, list[Failure]],
+) -> dict[int, Answer]:
+    """Return what `read` says of the texts that ask for the task, by their number; note the failures of those that fail."""
+    asked = [number for number, it in enumerate(texts) if task in it.item.tasks]
+    try:
+        return dict(zip(asked, read(asked), strict=True)) if asked else {}
+    except Exception:  # noqa: BLE001  whoever it is that fails, it fails again alone, and is noted then
+        answers = {}
+    for number in asked:
+        try:
+            (answers[number],) = read([number])
+        except Exception as error:  # noqa: BLE001  what one head does wrong on one text costs that task of that text alone
+            failures.setdefault(number, []).append(Failure(Stage.INFER, type(error).__name__, str(error), task))
+    return answers
+
+
+def _embeddings(numbers: Numbers, chosen: Sequence[int]) -> list[NDArray[np.float32]]:
+    return [] if numbers.vectors is None else list(numbers.of_texts(numbers.vectors, chosen))
+
+
+def _labels(numbers: Numbers, heads: Sequence[HeadConfig], chosen: Sequence[int]) -> list[dict[str, Classification]]:
+    """Return the labels of some texts, by head."""
+    by_head = {it.name: classifications(it, numbers.of_texts(numbers.logits[it.name], chosen)) for it in heads}
+    return [{name: column[place] for name, column in by_head.items()} for place in range(len(chosen))]
+
+
+def _found(
+    numbers: Numbers, heads: Sequence[HeadConfig], texts: Sequence[TokenizedItem], chosen: Sequence[int]
+) -> list[tuple[Entity, ...]]:
+    """Return the entities of some texts: those of one head after those of the other."""
+    own = [texts[it] for it in chosen]
+    by_head = [entities(it, numbers.of_tokens(numbers.logits[it.name], chosen), own) for it in heads]
+    return [tuple(chain.from_iterable(column[place] for column in by_head)) for place in range(len(chosen))]
+
+
+def _finite(numbers: NDArray[np.float32]) -> NDArray[np.float32]:
+    if not np.isfinite(numbers).all():
+        raise FloatingPointError("the model gives numbers that are not finite (NaN or infinity) for this text")
+    return numbers
