@@ -107,8 +107,9 @@ class EmbeddedKafka:
         if not configuration.exists():
             text = _CONFIGURATION.format(port=self.port, controller_port=self._controller_port, directory=self._directory)
             configuration.write_text(text + self._properties)
+            # It may begin with a dash, and must not be taken for an option then.
             cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-            format_command = [*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(configuration)]
+            format_command = [*java, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(configuration)]
             done = subprocess.run(format_command, capture_output=True, text=True, check=False)  # noqa: S603
             if done.returncode:
                 raise BrokerUnavailable(f"the embedded Kafka could not make its data directory: {done.stderr[-500:]}")

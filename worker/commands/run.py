@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 # A poll loop that has not turned for so long is stuck; a rebalance may hold it as long as its own limit.
 _STUCK_AFTER_S = 120.0
+# How long the event loop may keep the interpreter from the model's thread, which asks for it between any two operations.
+_SWITCH_INTERVAL_S = 0.0001
 
 
 def run(settings: Settings) -> None:
@@ -38,6 +41,7 @@ def run(settings: Settings) -> None:
     configure_logging(level=settings.log_level, log_format=settings.log_format)
     # Before the first thread: a thread keeps the heap that it began with.
     keep_freed_memory()
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     asyncio.run(_run(settings))
 
 
