@@ -145,11 +145,11 @@ class Settings(BaseSettings):
         description="How long a record waits for company while the model is idle. More only helps where records trickle.",
     )
     tokens_in_flight_high: int = Field(
-        16_384,
+        65_536,
         ge=16,
-        description="Above this no more records are read. Four batches keep the model busy; more takes longer to drain.",
+        description="Above this no more records are read. Sixteen batches hide the brokers' answers; more takes longer to drain.",
     )
-    tokens_in_flight_low: int = Field(8_192, ge=8, description="At or below this reading goes on. Half of the upper bound.")
+    tokens_in_flight_low: int = Field(32_768, ge=8, description="At or below this reading goes on. Half of the upper bound.")
     max_poll_records: int = Field(500, ge=1, le=65_536, description="Records taken at a time from what was fetched.")
 
     # ── delivery ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
