@@ -17,6 +17,7 @@ class SlowModel(FakeModel):
     """Blocks its thread for some seconds in each pass."""
 
     description = "slow"
+    because = "a test wants it so"
 
     def warm_up(self) -> None:
         """Be warm already."""

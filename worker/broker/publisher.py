@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
@@ -200,8 +200,10 @@ class _Producer:
             for task in sending:
                 task.cancel()
             # Whatever they end with is known already, or follows from it.
-            await asyncio.wait([acknowledged, *sending])
-            acknowledged.cancelled() or acknowledged.exception()
+            ended: list[asyncio.Future[Any]] = [acknowledged, *sending]
+            await asyncio.wait(ended)
+            if not acknowledged.cancelled():
+                acknowledged.exception()
 
     async def _send_batches(self, topic: str, partition: int, batches: Sequence[BatchBuilder]) -> None:
         """Send batches to one place, each queued once the one before has left, and await their acknowledgements."""

@@ -66,7 +66,6 @@ async def _run(settings: Settings) -> None:
             version=worker.__version__,
             model=engine.name,
             device=engine.description,
-            backend=engine.backend.name,
             because=engine.because,
             threads=asdict(thread_plan_of(settings)),
             tasks=sorted(_tasks(settings, engine)),
