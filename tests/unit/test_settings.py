@@ -55,7 +55,7 @@ SASL = {"security_protocol": "SASL_SSL", "sasl_username": "u", "sasl_password": 
         ({"delivery": "twice"}, "GIST_DELIVERY"),
         ({"tasks": "embed,translate"}, "GIST_TASKS"),
         ({"input_topic": ""}, "GIST_INPUT_TOPIC"),
-        ({"tokens_in_flight_low": "20000"}, "GIST_TOKENS_IN_FLIGHT_LOW is above"),
+        ({"tokens_in_flight_low": "70000"}, "GIST_TOKENS_IN_FLIGHT_LOW is above"),
         ({"tokens_in_flight_high": "100", "tokens_in_flight_low": "50"}, "GIST_TOKENS_IN_FLIGHT_HIGH is below"),
         ({"batch_tokens": "256", "max_text_tokens": "512"}, "GIST_BATCH_TOKENS is below GIST_MAX_TEXT_TOKENS"),
         ({"long_text": "forget"}, "GIST_LONG_TEXT"),
