@@ -65,6 +65,14 @@ def test_without_tile_registers_the_next_way_is_taken() -> None:
 
 
 @needs_tiles
+@pytest.mark.parametrize(("sequence", "reason"), [([1, 50], "none of the 50"), ([-1], "none of the 50"), ([1] * 601, "600 places")])
+def test_what_the_tables_do_not_hold_is_refused(sequence: list[int], reason: str) -> None:
+    """As PyTorch refuses it: nobody reads memory that is not the model's."""
+    with pytest.raises(IndexError, match=reason):
+        Tiled(encoder()).encode(pack([np.array(sequence, dtype=np.int32)]), {1})
+
+
+@needs_tiles
 @pytest.mark.parametrize("heads", [{"num_attention_heads": 4}, {"num_attention_heads": 2}])
 @settings(max_examples=12, deadline=None)
 @given(st.lists(st.integers(1, 70), min_size=1, max_size=40), st.integers(0, 600))

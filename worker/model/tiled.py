@@ -87,6 +87,7 @@ class Tiled:
     def read(self, packed: Packed, readings: Sequence[Reading]) -> list[Tensor]:
         """Return what each of `readings` says, gathered while a group is at hand."""
         shape, num_layers = self._config, max(max(it.layers) for it in readings)
+        self._check_tables(packed)
         weights = np.zeros((len(readings), num_layers + 1), dtype=np.float32)
         for row, reading in zip(weights, readings, strict=True):
             row[[layer for layer, _ in reading.weights]] = [weight for _, weight in reading.weights]
@@ -104,6 +105,15 @@ class Tiled:
         if code:
             raise MemoryError("there is no memory left for the encoder")
         return found
+
+    def _check_tables(self, packed: Packed) -> None:
+        """Raise `IndexError` for what the tables do not hold: the kernels would read past their ends."""
+        if not 0 <= packed.ids.min() <= packed.ids.max() < self._config.vocab_size:
+            raise IndexError(f"a token is none of the {self._config.vocab_size} that the encoder knows")
+        if packed.lengths.max() > self._config.max_position_embeddings:
+            raise IndexError(
+                f"a text has {packed.lengths.max()} tokens, and the encoder {self._config.max_position_embeddings} places"
+            )
 
     def _room_for(self, reading: Reading, packed: Packed) -> Tensor:
         rows, dtype = (len(packed.ids), self.dtype) if reading.pooling is None else (len(packed.lengths), torch.float32)
