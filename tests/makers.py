@@ -4,9 +4,31 @@ from __future__ import annotations
 
 import numpy as np
 
+from worker.codec import EmbeddingEncoding, Limits
+from worker.options import Options
 from worker.records import Item, Message, Outcome, Output, Partition, Record, Task, TokenizedItem, Tokens
+from worker.session import Backoff
 
 PARTITION = Partition("texts", 0)
+# A flow in small: little in flight, and no pause worth waiting for.
+OPTIONS = Options(
+    tasks=frozenset(Task),
+    limits=Limits(),
+    embedding_encoding=EmbeddingEncoding.FLOAT,
+    batch_tokens=64,
+    batch_records=8,
+    max_wait_s=0.0,
+    look_ahead_records=8,
+    tokens_in_flight_high=2_000,
+    tokens_in_flight_low=1_000,
+    max_poll_records=50,
+    max_publish_records=16,
+    publish_interval_s=0.0,
+    commit_interval_s=0.01,
+    drain_timeout_s=5.0,
+    max_consecutive_failures=1_000,
+    backoff=Backoff(first_s=0.001, max_s=0.002),
+)
 
 
 def record(offset: int, value: bytes | None = b'{"text":"hello"}', *, partition: Partition = PARTITION) -> Record:

@@ -15,9 +15,10 @@ from worker.session import Session
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine
 
+    from worker.options import Options
     from worker.ports import Delivery
     from worker.records import Partition
-    from worker.session import Backoff, SessionEvents
+    from worker.session import SessionEvents
     from worker.telemetry import Telemetry
 
     Spawn = Callable[[Coroutine[None, None, None]], asyncio.Task[None]]
@@ -36,18 +37,14 @@ class Assignment:
         delivery: Delivery,
         telemetry: Telemetry,
         events: SessionEvents,
-        backoff: Backoff,
-        max_publish_records: int,
-        drain_timeout_s: float,
+        options: Options,
     ) -> None:
         """Own nothing yet."""
         self._spawn = spawn
         self._delivery = delivery
         self._telemetry = telemetry
         self._events = events
-        self._backoff = backoff
-        self._max_publish_records = max_publish_records
-        self._drain_timeout_s = drain_timeout_s
+        self._options = options
         # The sessions of the partitions that are ours, each with its life.
         self._sessions: dict[Partition, tuple[Session, asyncio.Task[None]]] = {}
         # Partitions that are being handed back: they get no more records.
@@ -96,8 +93,9 @@ class Assignment:
                 partition,
                 delivery=self._delivery,
                 events=self._events,
-                backoff=self._backoff,
-                max_publish_records=self._max_publish_records,
+                backoff=self._options.backoff,
+                max_publish_records=self._options.max_publish_records,
+                publish_interval_s=self._options.publish_interval_s,
             )
             predecessor = self._sessions.get(partition)
             self._sessions[partition] = session, self._spawn(_succeed(session, predecessor[1] if predecessor else None))
@@ -129,7 +127,7 @@ class Assignment:
         """Commit what was published of these; return whether that went well: what failed stays due."""
         mine = [partition for partition in partitions if (session := self.owner_of(partition)) and session.is_ready]
         try:
-            async with asyncio.timeout(self._drain_timeout_s):
+            async with asyncio.timeout(self._options.drain_timeout_s):
                 await self._delivery.commit(mine)
         except (PublishFailed, TimeoutError) as error:
             self._telemetry.retry("commit", error)
@@ -140,7 +138,7 @@ class Assignment:
         """Wait for the lines of these partitions to empty, within the bound; a session that ended meanwhile is not drained."""
         sessions = [self._sessions[partition][0] for partition in partitions]
         try:
-            async with asyncio.timeout(self._drain_timeout_s):
+            async with asyncio.timeout(self._options.drain_timeout_s):
                 await asyncio.gather(*(session.drained() for session in sessions))
         except TimeoutError:
             return False

@@ -115,6 +115,11 @@ class InvariantBroken(AssertionError):
     """This is a bug in the worker: something that its own code guarantees does not hold."""
 
 
+def reason_of(error: BaseException) -> str:
+    """Return what an exception says, or its name where it says nothing."""
+    return str(error) or type(error).__name__
+
+
 def cause_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """Return the `Stop` in a group of failures, for it says what to do; the first of the others where there is none."""
     causes = list(_leaves(group))

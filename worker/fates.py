@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from worker import codec
-from worker.errors import BadSettings, DeadLetter, RecordRefused
+from worker.errors import BadSettings, DeadLetter, RecordRefused, reason_of
 from worker.records import TASK_OF_OUTPUT, Failure, Outcome, Output, Stage
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def failure_of(error: Exception, stage: Stage) -> Failure:
     """Describe an exception as a dead letter does: the stage, the class and the message."""
-    return Failure(stage=stage, error=type(error).__name__, message=str(error) or type(error).__name__)
+    return Failure(stage=stage, error=type(error).__name__, message=reason_of(error))
 
 
 class Fates:

@@ -47,6 +47,8 @@ class Ledger:
         self._weight = 0
         # Taken for publication and not yet acknowledged: still in flight.
         self._weight_taken = 0
+        # Records that have a fate and were not yet taken.
+        self._num_finished = 0
         # Everything below is published.
         self._next_offset = start
 
@@ -59,6 +61,11 @@ class Ledger:
     def weight(self) -> int:
         """Tokens in flight: tracked and not yet published."""
         return self._weight
+
+    @property
+    def num_finished(self) -> int:
+        """Records that are finished and wait to be taken, or for those before them."""
+        return self._num_finished
 
     @property
     def is_empty(self) -> bool:
@@ -91,6 +98,7 @@ class Ledger:
         if not self.is_waiting_for(outcome.source):
             return False
         self._line[outcome.offset].outcome = outcome
+        self._num_finished += 1
         return True
 
     def take(self, max_outcomes: int) -> list[Outcome]:
@@ -108,6 +116,7 @@ class Ledger:
             taken.append(entry.outcome)
             self._weight_taken += entry.weight
             self._line.popitem(last=False)
+        self._num_finished -= len(taken)
         return taken
 
     def published(self, outcomes: list[Outcome]) -> None:

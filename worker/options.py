@@ -26,6 +26,7 @@ class Options:
     tokens_in_flight_low: int
     max_poll_records: int
     max_publish_records: int
+    publish_interval_s: float
     commit_interval_s: float
     drain_timeout_s: float
     max_consecutive_failures: int

@@ -60,9 +60,7 @@ class Pipeline:
             delivery=delivery,
             telemetry=telemetry,
             events=SessionEvents(self._opened, self._ended, self._published, self._fates.refused),
-            backoff=options.backoff,
-            max_publish_records=options.max_publish_records,
-            drain_timeout_s=options.drain_timeout_s,
+            options=options,
         )
         # Decoded and not yet tokenized, oldest first.
         self._decoded: list[Item] = []
@@ -89,8 +87,9 @@ class Pipeline:
             self._fates.check_dead_letters_fit()
             async with self._tasks:
                 await self._source.start(self._assignment)
-                steps = [self._consume(), self._tokenize(), self._infer(), self._commit(), self._observe()]
-                flow = [self._spawn(step) for step in steps]
+                flow = [
+                    self._spawn(it) for it in (self._consume(), self._tokenize(), self._infer(), self._commit(), self._observe())
+                ]
                 await self._should_drain.wait()
                 is_drained = await self._assignment.release(self._assignment.partitions)
                 for task in flow:

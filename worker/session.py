@@ -8,6 +8,7 @@ from the committed offset. At-least-once and exactly-once differ in the `Deliver
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -59,20 +60,33 @@ class Session:
     """
 
     def __init__(
-        self, partition: Partition, *, delivery: Delivery, events: SessionEvents, backoff: Backoff, max_publish_records: int
+        self,
+        partition: Partition,
+        *,
+        delivery: Delivery,
+        events: SessionEvents,
+        backoff: Backoff,
+        max_publish_records: int,
+        publish_interval_s: float = 0.0,
     ) -> None:
-        """Belong to `partition`; at most `max_publish_records` outcomes are in publication at a time."""
+        """Belong to `partition`; at most `max_publish_records` outcomes are in publication at a time.
+
+        Publications begin `publish_interval_s` apart, unless one would be full or the line is to be emptied.
+        """
         self.partition = partition
         self._delivery = delivery
         self._events = events
         self._backoff = backoff
         self._max_publish_records = max_publish_records
+        self._publish_interval_s = publish_interval_s
         # The line of the session that is open; None while none is.
         self._ledger: Ledger | None = None
         # Set whenever the line may have changed: something finished, was published or was dropped.
         self._changed = asyncio.Event()
         # Failures since the last prefix that was published.
         self._num_failures = 0
+        # How many wait for the line to be empty: nothing is held back for the interval then.
+        self._num_draining = 0
 
     @property
     def is_ready(self) -> bool:
@@ -119,9 +133,14 @@ class Session:
 
     async def drained(self) -> None:
         """Return once everything in line is published, or dropped because the session ended."""
-        while self._ledger is not None and not self._ledger.is_empty:
-            self._changed.clear()
-            await self._changed.wait()
+        self._num_draining += 1
+        self._changed.set()
+        try:
+            while self._ledger is not None and not self._ledger.is_empty:
+                self._changed.clear()
+                await self._changed.wait()
+        finally:
+            self._num_draining -= 1
 
     async def _open(self) -> None:
         start = await self._delivery.open(self.partition)
@@ -142,6 +161,16 @@ class Session:
             self._num_failures = 0
             self._changed.set()
             self._events.published(outcomes, loop.time() - began_s)
+            if self._publish_interval_s:
+                await self._interval(ledger, began_s + self._publish_interval_s)
+
+    async def _interval(self, ledger: Ledger, until_s: float) -> None:
+        """Let outcomes gather until a moment of the loop's time, or until there is a reason to publish at once."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(until_s):
+                while not self._num_draining and ledger.num_finished < self._max_publish_records:
+                    self._changed.clear()
+                    await self._changed.wait()
 
     async def _publish_all(self, outcomes: list[Outcome]) -> list[Outcome]:
         """Publish a prefix; a message that is refused for good is replaced by its dead letter, and the prefix sent again."""

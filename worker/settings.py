@@ -6,12 +6,12 @@ the table in the README are made from this class by `worker.documents`.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import NoDecode, SettingsConfigDict
 
+from worker.connection_settings import ConnectionSettings
 from worker.errors import BadSettings
 
 PREFIX = "GIST_"
@@ -19,42 +19,11 @@ DEFAULT_MODEL = "package:worker/checkpoints/minilm"
 TaskName = Literal["embed", "classify", "ner"]
 
 
-class Settings(BaseSettings):
+class Settings(ConnectionSettings):
     """The settings of one worker."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_file=".env", env_ignore_empty=True, frozen=True, extra="ignore", hide_input_in_errors=True
-    )
-
-    # ── Kafka ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
-    bootstrap_servers: str = Field(
-        "localhost:9092",
-        min_length=1,
-        description="Addresses of brokers, comma-separated. Two or three of the cluster's are enough.",
-    )
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        "PLAINTEXT", description="How to reach the brokers. Outside a private network choose `SSL` or `SASL_SSL`."
-    )
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
-        "SCRAM-SHA-512", description="How to log in with SASL; what the brokers' administrator says."
-    )
-    sasl_username: str | None = Field(None, description="The user to log in as.")
-    sasl_password: SecretStr | None = Field(None, description="The password. It is never shown; better here than as a flag.")
-    allow_plaintext_password: bool = Field(
-        default=False, description="Send a password over a connection that is not encrypted. Only for a network that nobody reads."
-    )
-    ssl_ca_file: Path | None = Field(None, description="The certificates to trust, PEM. Unset: the system's.")
-    ssl_cert_file: Path | None = Field(None, description="Our own certificate, PEM, where the brokers ask for one.")
-    ssl_key_file: Path | None = Field(None, description="The key of our certificate, PEM.")
-    client_id: str = Field("gist-stream", min_length=1, description="Our name in the brokers' logs and quotas.")
-    group_id: str = Field(
-        "gist-stream",
-        min_length=1,
-        description="The consumer group. Workers of one group share the partitions; a new group starts anew.",
-    )
-    group_instance_id: str | None = Field(
-        None,
-        description="A name that a restart keeps (a StatefulSet's pod name): a restart then causes no rebalance. One process each.",
     )
 
     # ── topics ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -153,9 +122,27 @@ class Settings(BaseSettings):
     max_poll_records: int = Field(500, ge=1, le=65_536, description="Records taken at a time from what was fetched.")
 
     # ── delivery ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
-    delivery: Literal["at_least_once"] = Field(
+    delivery: Literal["at_least_once", "exactly_once"] = Field(
         "at_least_once",
-        description="None is lost; after a crash what was published and not committed is published again, with the same id.",
+        description="`exactly_once`: outputs and offset are one transaction. Else a crash may repeat outputs, with the same id.",
+    )
+    transaction_interval_ms: int = Field(
+        100,
+        ge=0,
+        le=10_000,
+        description="Exactly once: transactions of a partition begin so far apart. More costs less, and readers see results later.",
+    )
+    transaction_records: int = Field(
+        1000, ge=1, le=65_536, description="Exactly once: a transaction of so many records does not wait for the interval."
+    )
+    transaction_timeout_ms: int = Field(
+        30_000,
+        ge=1_000,
+        le=900_000,
+        description="Exactly once: how long readers may wait behind a dead worker's transaction; a takeover frees them sooner.",
+    )
+    allow_old_brokers: bool = Field(
+        default=False, description="Exactly once on brokers before Kafka 4.0, where a takeover may cause duplicates."
     )
     compression: Literal["none", "gzip", "lz4", "snappy", "zstd"] = Field(
         "zstd",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -13,18 +14,25 @@ if TYPE_CHECKING:
 
 
 async def read_all(connection: Connection, topic: str, *, partition: int = 0) -> list[ConsumerRecord]:
-    """Return what a partition holds now, from its beginning to its end."""
+    """Return what a partition holds, from its beginning to its end, once no transaction of it is open any more."""
     where = TopicPartition(topic, partition)
-    async with AIOKafkaConsumer(
-        bootstrap_servers=connection.bootstrap_servers, isolation_level="read_committed", enable_auto_commit=False
-    ) as client:
+    async with _reader(connection, "read_committed") as client, _reader(connection, "read_uncommitted") as log:
         client.assign([where])
         await client.seek_to_beginning(where)
-        end = (await client.end_offsets([where]))[where]
+        end = (await log.end_offsets([where]))[where]
+        # A broker answers the end of a transaction a little before its readers see it.
+        while (await client.end_offsets([where]))[where] < end:  # noqa: ASYNC110  the broker tells nobody
+            await asyncio.sleep(0.01)
         records: list[ConsumerRecord] = []
         while await client.position(where) < end:
             records += (await client.getmany(where, timeout_ms=500)).get(where, [])
         return records
+
+
+def _reader(connection: Connection, isolation_level: str) -> AIOKafkaConsumer:
+    return AIOKafkaConsumer(
+        bootstrap_servers=connection.bootstrap_servers, isolation_level=isolation_level, enable_auto_commit=False
+    )
 
 
 async def committed(connection: Connection, group_id: str, topic: str, *, num_partitions: int) -> list[int]:
@@ -33,3 +41,9 @@ async def committed(connection: Connection, group_id: str, topic: str, *, num_pa
         bootstrap_servers=connection.bootstrap_servers, group_id=group_id, enable_auto_commit=False
     ) as client:
         return [await client.committed(TopicPartition(topic, index)) or 0 for index in range(num_partitions)]
+
+
+async def until_committed(connection: Connection, group_id: str, topic: str, offset: int, *, partition: int = 0) -> None:
+    """Wait until a group stands at an offset; the test's own time limit bounds it."""
+    while (await committed(connection, group_id, topic, num_partitions=partition + 1))[partition] != offset:  # noqa: ASYNC110  the same
+        await asyncio.sleep(0.01)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tests.fakes import FakeDelivery, FakeKafka, FakeSource
-from tests.makers import outcome
+from tests.makers import OPTIONS, outcome
 from worker.assignment import Assignment
-from worker.session import Backoff, SessionEvents
+from worker.session import SessionEvents
 from worker.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -28,9 +29,7 @@ class World:
             delivery=self.delivery,
             telemetry=Telemetry(),
             events=SessionEvents(lambda *_: None, lambda *_: None, lambda *_: None, lambda it, _: it),
-            backoff=Backoff(first_s=0.0, max_s=0.0),
-            max_publish_records=10,
-            drain_timeout_s=0.2,
+            options=replace(OPTIONS, drain_timeout_s=0.2),
         )
 
     @contextlib.asynccontextmanager

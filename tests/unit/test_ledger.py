@@ -42,6 +42,20 @@ def test_take_is_bounded() -> None:
     assert ledger.next_offset == 3
 
 
+def test_it_counts_what_is_finished_and_not_yet_taken() -> None:
+    """Also what waits for one before it."""
+    ledger = Ledger(0)
+    records = [record(offset) for offset in range(3)]
+    for it in records:
+        ledger.track(it, 1)
+    ledger.finish(outcome(records[2]))
+    ledger.finish(outcome(records[2]))
+    assert ledger.num_finished == 1
+    ledger.finish(outcome(records[0]))
+    ledger.take(10)
+    assert ledger.num_finished == 1
+
+
 def test_a_second_prefix_waits_for_the_first() -> None:
     """Taking while a prefix is being published is a bug, and says so."""
     ledger = Ledger(0)

@@ -13,12 +13,10 @@ import pytest
 from prometheus_client import generate_latest
 
 from tests.fakes import FakeDelivery, FakeKafka, FakeModel, FakeSource, fail_times, refuse
-from worker.codec import EmbeddingEncoding, Limits
+from tests.makers import OPTIONS
 from worker.errors import BadSettings, ConsumerBroken, DrainIncomplete, PublishFailed, TooManyFailures
-from worker.options import Options
 from worker.pipeline import Pipeline
-from worker.records import Output, Partition, Task, UnreadableRange, Window
-from worker.session import Backoff
+from worker.records import Output, Partition, UnreadableRange, Window
 from worker.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -26,23 +24,6 @@ if TYPE_CHECKING:
 
     from worker.records import TokenizedItem, Tokens
 
-OPTIONS = Options(
-    tasks=frozenset(Task),
-    limits=Limits(),
-    embedding_encoding=EmbeddingEncoding.FLOAT,
-    batch_tokens=64,
-    batch_records=8,
-    max_wait_s=0.0,
-    look_ahead_records=8,
-    tokens_in_flight_high=2_000,
-    tokens_in_flight_low=1_000,
-    max_poll_records=50,
-    max_publish_records=16,
-    commit_interval_s=0.01,
-    drain_timeout_s=5.0,
-    max_consecutive_failures=1_000,
-    backoff=Backoff(first_s=0.001, max_s=0.002),
-)
 RESULTS = (Output.EMBEDDINGS, Output.LABELS, Output.ENTITIES)
 
 

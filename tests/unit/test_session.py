@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class World:
     """A session over a Kafka in memory, and what it told."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, publish_interval_s: float = 0.0) -> None:
         self.kafka = FakeKafka()
         self.delivery = FakeDelivery(self.kafka, FakeSource(self.kafka))
         self.told: list[str] = []
@@ -37,6 +37,7 @@ class World:
             events=SessionEvents(self._opened, self._ended, self._published, self._refused),
             backoff=Backoff(first_s=0.0, max_s=0.0),
             max_publish_records=2,
+            publish_interval_s=publish_interval_s,
         )
 
     def _opened(self, _partition: Partition, offset: int) -> None:
@@ -75,6 +76,33 @@ async def test_it_publishes_finished_prefixes_in_order_and_in_bounded_pieces() -
         await world.session.drained()
         assert world.session.weight == 0
     assert world.told == ["opened at 0", "published [0, 1]", "published [2, 3]", "published [4]"]
+
+
+async def test_between_two_publications_outcomes_gather() -> None:
+    """The first leaves at once; the next waits for its interval, unless it is full or the line is to be emptied."""
+    world = World(publish_interval_s=3_600.0)
+    async with world.running():
+        records = [world.kafka.produce(b"x") for _ in range(5)]
+        for number, record in enumerate(records):
+            world.session.track(record, 1)
+            world.session.finish(outcome(record))
+            if number in (0, 2):
+                await world.kafka.until(lambda num=number + 1: len(world.kafka.published) == num)  # type: ignore[misc]
+        assert world.told == ["opened at 0", "published [0]", "published [1, 2]"]
+        await world.session.drained()
+    assert world.told == ["opened at 0", "published [0]", "published [1, 2]", "published [3, 4]"]
+
+
+async def test_what_gathered_leaves_when_its_time_has_come() -> None:
+    """Though it is not full and nobody drains."""
+    world = World(publish_interval_s=0.001)
+    async with world.running():
+        for _ in range(3):
+            record = world.kafka.produce(b"x")
+            world.session.track(record, 1)
+            world.session.finish(outcome(record))
+            await world.kafka.until(lambda: len(world.kafka.published) == len(world.kafka.log[world.session.partition]))
+    assert len(world.kafka.published) == 3
 
 
 async def test_doubt_drops_the_work_and_begins_again_at_the_committed_offset() -> None:

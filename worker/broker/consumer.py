@@ -16,7 +16,7 @@ from aiokafka.errors import IllegalStateError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from worker.broker.fetching import Fetcher
-from worker.errors import BadSettings, ConsumerBroken, PublishFailed
+from worker.errors import BadSettings, ConsumerBroken, PublishFailed, reason_of
 from worker.records import Partition
 
 if TYPE_CHECKING:
@@ -97,19 +97,29 @@ class Consumer:
         _, fetcher = self._started()
         return await fetcher.poll(partitions, max_records=max_records, timeout_ms=self._poll_timeout_ms)
 
+    async def committed(self, partition: Partition) -> int | None:
+        """Return what the group has committed of a partition, None where it has nothing. Raises `PublishFailed`."""
+        client, _ = self._started()
+        try:
+            async with asyncio.timeout(self._step_timeout_s):
+                committed: int | None = await client.committed(TopicPartition(partition.topic, partition.index))
+        except (KafkaError, TimeoutError) as error:
+            raise PublishFailed(f"the committed offset of {partition} cannot be read: {reason_of(error)}") from error
+        return committed
+
     async def rewind(self, partition: Partition) -> int:
         """Put a partition to its committed offset and let it flow; return that offset. Raises `PublishFailed`."""
         client, fetcher = self._started()
         where = TopicPartition(partition.topic, partition.index)
+        committed = await self.committed(partition)
         try:
             async with asyncio.timeout(self._step_timeout_s):
-                committed = await client.committed(where)
                 first = (await client.beginning_offsets([where]))[where]
                 end = (await client.end_offsets([where]))[where]
             start = self._start(partition, committed, first, end)
             fetcher.open(partition, start)
         except (KafkaError, TimeoutError) as error:
-            raise PublishFailed(f"the committed offset of {partition} cannot be read: {_reason(error)}") from error
+            raise PublishFailed(f"the ends of {partition} cannot be read: {reason_of(error)}") from error
         return start
 
     def _start(self, partition: Partition, committed: int | None, first: int, end: int) -> int:
@@ -138,7 +148,7 @@ class Consumer:
             try:
                 await asyncio.wait_for(client.commit(mine), self._step_timeout_s)
             except (KafkaError, TimeoutError) as error:
-                raise PublishFailed(f"the offsets could not be committed: {_reason(error)}") from error
+                raise PublishFailed(f"the offsets could not be committed: {reason_of(error)}") from error
 
     def close(self, partition: Partition) -> None:
         """Let nothing more of a partition through until it is rewound."""
@@ -193,7 +203,3 @@ async def _stopped(client: AIOKafkaConsumer) -> None:
         await asyncio.wait_for(client.stop(), 10)
     except (KafkaError, TimeoutError):
         await client._client.close()  # noqa: SLF001  the connections are all that is left to close
-
-
-def _reason(error: BaseException) -> str:
-    return str(error) or type(error).__name__

@@ -27,13 +27,17 @@ from worker.telemetry import Telemetry, configure_logging
 
 if TYPE_CHECKING:
     from worker.broker.connection import Connection
+    from worker.broker.consumer import Consumer
     from worker.model.engine import Engine
+    from worker.ports import Delivery
     from worker.settings import Settings
 
 # A poll loop that has not turned for so long is stuck; a rebalance may hold it as long as its own limit.
 _STUCK_AFTER_S = 120.0
 # How long the event loop may keep the interpreter from the model's thread, which asks for it between any two operations.
 _SWITCH_INTERVAL_S = 0.0001
+# How many heartbeats a partition that was taken from us waits before we would take it back: by then we know whose it is.
+_HEARTBEATS_AFTER_FENCE = 1.5
 
 
 def run(settings: Settings) -> None:
@@ -153,7 +157,6 @@ def _tasks(settings: Settings, engine: Engine) -> frozenset[Task]:
 
 def _pipeline(settings: Settings, engine: Engine, telemetry: Telemetry) -> Pipeline:
     from worker.broker.consumer import Consumer  # noqa: PLC0415
-    from worker.broker.publisher import AtLeastOnce  # noqa: PLC0415
 
     connection, tasks = connection_of(settings), _tasks(settings, engine)
     consumer = Consumer(
@@ -167,15 +170,31 @@ def _pipeline(settings: Settings, engine: Engine, telemetry: Telemetry) -> Pipel
         heartbeat_interval_ms=settings.heartbeat_interval_ms,
         rebalance_timeout_ms=settings.rebalance_timeout_ms,
     )
+    delivery = _delivery(settings, consumer, connection, tasks)
+    return Pipeline(source=consumer, delivery=delivery, model=engine, telemetry=telemetry, options=options_of(settings, tasks))
+
+
+def _delivery(settings: Settings, consumer: Consumer, connection: Connection, tasks: frozenset[Task]) -> Delivery:
+    from worker.broker.publisher import AtLeastOnce  # noqa: PLC0415
+    from worker.broker.transactions import ExactlyOnce  # noqa: PLC0415
+
     used = {OUTPUT_OF_TASK[task] for task in tasks} | {Output.DEAD_LETTERS}
-    delivery = AtLeastOnce(
+    topics = {output: topic for output, topic in topics_of(settings).items() if output in used}
+    compression = None if settings.compression == "none" else settings.compression
+    step_timeout_s = settings.publish_timeout_ms / 1000
+    if settings.delivery == "at_least_once":
+        return AtLeastOnce(consumer, connection, topics=topics, compression=compression, step_timeout_s=step_timeout_s)
+    return ExactlyOnce(
         consumer,
         connection,
-        topics={output: topic for output, topic in topics_of(settings).items() if output in used},
-        compression=None if settings.compression == "none" else settings.compression,
-        step_timeout_s=settings.publish_timeout_ms / 1000,
+        topics=topics,
+        group_id=settings.group_id,
+        compression=compression,
+        step_timeout_s=step_timeout_s,
+        transaction_timeout_s=settings.transaction_timeout_ms / 1000,
+        fenced_pause_s=_HEARTBEATS_AFTER_FENCE * settings.heartbeat_interval_ms / 1000,
+        allow_old_brokers=settings.allow_old_brokers,
     )
-    return Pipeline(source=consumer, delivery=delivery, model=engine, telemetry=telemetry, options=options_of(settings, tasks))
 
 
 def options_of(settings: Settings, tasks: frozenset[Task]) -> Options:
@@ -192,7 +211,8 @@ def options_of(settings: Settings, tasks: frozenset[Task]) -> Options:
         tokens_in_flight_high=settings.tokens_in_flight_high,
         tokens_in_flight_low=settings.tokens_in_flight_low,
         max_poll_records=settings.max_poll_records,
-        max_publish_records=settings.batch_records,
+        max_publish_records=settings.transaction_records if settings.delivery == "exactly_once" else settings.batch_records,
+        publish_interval_s=settings.transaction_interval_ms / 1000 if settings.delivery == "exactly_once" else 0.0,
         commit_interval_s=settings.commit_interval_ms / 1000,
         drain_timeout_s=settings.drain_timeout_ms / 1000,
         max_consecutive_failures=settings.max_consecutive_failures,

@@ -1,0 +1,36 @@
+"""The output topics and what they take."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from worker.broker.outputs import OutputTopics
+from worker.broker.topics import create_missing
+from worker.errors import TopicsMissing
+from worker.records import Message, Output, Partition
+
+if TYPE_CHECKING:
+    from worker.broker.connection import Connection
+
+pytestmark = pytest.mark.kafka
+
+
+async def test_a_message_goes_where_its_record_came_from(connection: Connection, topic: str) -> None:
+    """The partition's number is kept, and wraps around in a topic that has fewer."""
+    await create_missing(connection, {f"{topic}.a": 2})
+    await create_missing(connection, {f"{topic}.b": 1}, configuration={"max.message.bytes": "5000"})
+    outputs = OutputTopics({Output.LABELS: f"{topic}.a", Output.ENTITIES: f"{topic}.b"})
+    await outputs.describe(connection)
+    label, entity = Message(Output.LABELS, b"k", b"v"), Message(Output.ENTITIES, b"k", b"v")
+    assert [outputs.addressed(Partition(topic, it), label)[:2] for it in range(3)] == [(f"{topic}.a", it) for it in (0, 1, 0)]
+    assert outputs.addressed(Partition(topic, 5), entity) == (f"{topic}.b", 0, entity)
+    assert outputs.max_request_bytes == 5_000
+    assert outputs.max_message_bytes(Output.ENTITIES) < 5_000 < outputs.max_message_bytes(Output.LABELS)
+
+
+async def test_a_topic_that_is_not_there_is_named(connection: Connection, topic: str) -> None:
+    """At the start, not at the first message."""
+    with pytest.raises(TopicsMissing, match=f"{topic}.a"):
+        await OutputTopics({Output.LABELS: f"{topic}.a"}).describe(connection)

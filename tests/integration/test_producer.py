@@ -1,0 +1,49 @@
+"""A producer that is dropped whenever anything is in doubt leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.ports import free_port
+from worker.broker.connection import Connection
+from worker.broker.producer import BatchProducer
+from worker.broker.transactional import TransactionalProducer
+from worker.errors import PublishFailed
+
+if TYPE_CHECKING:
+    from worker.broker.embedded import EmbeddedKafka
+
+pytestmark = pytest.mark.kafka
+
+
+async def test_a_producer_that_finds_no_broker_says_so_and_is_gone() -> None:
+    """The failure asks for another session, and nothing goes on in the background."""
+    producer = BatchProducer(Connection(bootstrap_servers=f"127.0.0.1:{free_port()}"), compression=None, max_request_bytes=1000)
+    with pytest.raises(PublishFailed, match="no producer could be started"):
+        await producer.start(5)
+    await producer.discard()
+    assert len(asyncio.all_tasks()) == 1
+
+
+async def test_dropping_a_producer_whose_broker_is_away_ends_what_it_does_in_the_background(own_kafka: EmbeddedKafka) -> None:
+    """Also the search for a coordinator, which the client would go on with for ever."""
+    connection = Connection(bootstrap_servers=own_kafka.bootstrap_servers, request_timeout_ms=2_000)
+    producer = TransactionalProducer(
+        connection, transactional_id="t", transaction_timeout_s=10, compression=None, max_request_bytes=1_000
+    )
+    await producer.start(10)
+    await producer.begin(5)
+    await asyncio.to_thread(own_kafka.kill)
+    with pytest.raises(TimeoutError):
+        await producer.commit(1) if await _is_used(producer) else None
+    await producer.discard()
+    assert len(asyncio.all_tasks()) == 1
+
+
+async def _is_used(producer: TransactionalProducer) -> bool:
+    """Put an offset into the transaction, which then cannot end without a broker."""
+    producer._client._txn_manager.consumer_group_added("g")
+    return True

@@ -1,0 +1,46 @@
+"""The output topics of a worker: what each takes, and where in it a message goes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from worker.broker.topics import shapes_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from worker.broker.connection import Connection
+    from worker.broker.producer import Addressed
+    from worker.broker.topics import Shape
+    from worker.records import Message, Output, Partition
+
+# What the batch around a message may add to its size: the batch header and the lengths of its fields.
+_OVERHEAD_BYTES = 1_024
+
+
+class OutputTopics:
+    """The topics by output; nothing is known of them before `describe`."""
+
+    def __init__(self, topics: Mapping[Output, str]) -> None:
+        """Name them."""
+        self._topics = topics
+        # What each output topic is: its partitions and the largest message that it takes.
+        self._shapes: dict[Output, Shape] = {}
+
+    async def describe(self, connection: Connection) -> None:
+        """Read what they are; raises `TopicsMissing` or `BrokerUnavailable`."""
+        shapes = await shapes_of(connection, list(self._topics.values()))
+        self._shapes = {output: shapes[topic] for output, topic in self._topics.items()}
+
+    @property
+    def max_request_bytes(self) -> int:
+        """The largest message that every one of them takes."""
+        return min(shape.max_message_bytes for shape in self._shapes.values())
+
+    def max_message_bytes(self, output: Output) -> int:
+        """Return the largest message that this output accepts, less what a batch adds to it."""
+        return max(0, self._shapes[output].max_message_bytes - _OVERHEAD_BYTES)
+
+    def addressed(self, partition: Partition, message: Message) -> Addressed:
+        """Keep the input partition's number, so that the order of a partition, and its keys, stay together."""
+        return self._topics[message.output], partition.index % self._shapes[message.output].num_partitions, message

@@ -1,0 +1,141 @@
+"""One producer of Kafka's client, good until its first failure: whole batches out, every acknowledgement awaited.
+
+A send that fails leaves the client unable to say what became of it, and out of step with the broker for that partition; a client
+that is stopped in good order waits for brokers that may never answer. So a producer is thrown away, and a new one is made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import (
+    InvalidMessageError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+    UnsupportedForMessageFormatError,
+)
+
+from worker.errors import PublishFailed, reason_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aiokafka.producer.message_accumulator import BatchBuilder
+
+    from worker.broker.connection import Connection
+    from worker.records import Message
+
+# What a broker says of a message that it will never take, however often it is sent.
+REFUSALS = (MessageSizeTooLargeError, RecordListTooLargeError, InvalidMessageError, UnsupportedForMessageFormatError)
+_MAX_BATCH_BYTES = 524_288
+# How often the client's background task is told to end before it is left behind.
+_MAX_CANCELLATIONS = 3
+# A message on its way: topic, partition and content.
+Addressed: TypeAlias = "tuple[str, int, Message]"
+
+
+class BatchProducer:
+    """One producer of Kafka's client, good until its first failure."""
+
+    def __init__(self, connection: Connection, *, compression: str | None, max_request_bytes: int, **options: Any) -> None:
+        """Send no message over `max_request_bytes`; `options` are added to those of Kafka's client."""
+        self._max_request_bytes = max_request_bytes
+        self._client = AIOKafkaProducer(
+            **connection.options(),
+            enable_idempotence=True,
+            acks="all",
+            compression_type=compression,
+            # The client's own check comes before a sequence number is taken; the broker's comes after, and wedges the producer.
+            max_request_size=max_request_bytes,
+            max_batch_size=min(_MAX_BATCH_BYTES, max_request_bytes),
+            **options,
+        )
+        # Done once the producer is thrown away: whoever still waits for an acknowledgement stops waiting.
+        self._discarded = asyncio.get_running_loop().create_future()
+
+    async def start(self, timeout_s: float) -> None:
+        """Connect; raises `PublishFailed`, and is no longer of use then."""
+        try:
+            await asyncio.wait_for(self._client.start(), timeout_s)
+        except (KafkaError, OSError, TimeoutError) as error:
+            await self.discard()
+            raise PublishFailed(f"no producer could be started: {reason_of(error)}") from error
+
+    async def send(self, addressed: Sequence[Addressed], timeout_s: float) -> None:
+        """Send in order and await every acknowledgement; raises what any of them raised."""
+        places: dict[tuple[str, int], list[Message]] = {}
+        for topic, partition, it in addressed:
+            places.setdefault((topic, partition), []).append(it)
+        # Refused before anything is sent.
+        batches = {place: self._batches(messages) for place, messages in places.items()}
+        sending = [asyncio.create_task(self._send_batches(*place, its)) for place, its in batches.items()]
+        acknowledged = asyncio.gather(*sending)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await asyncio.wait([acknowledged, self._discarded], return_when=asyncio.FIRST_COMPLETED)
+                if not acknowledged.done():
+                    raise KafkaError("another partition's message failed, and the producer with it")
+                acknowledged.result()
+        finally:
+            for task in sending:
+                task.cancel()
+            # Whatever they end with is known already, or follows from it.
+            ended: list[asyncio.Future[Any]] = [acknowledged, *sending]
+            await asyncio.wait(ended)
+            if not acknowledged.cancelled():
+                acknowledged.exception()
+
+    async def _send_batches(self, topic: str, partition: int, batches: Sequence[BatchBuilder]) -> None:
+        """Send batches to one place, each queued once the one before has left, and await their acknowledgements."""
+        waiting: list[asyncio.Future[object]] = []
+        try:
+            for it in batches:
+                waiting.append(await self._client.send_batch(it, topic, partition=partition))  # noqa: PERF401  kept if one fails
+            await asyncio.gather(*waiting)
+        finally:
+            for future in waiting:
+                future.cancel()
+
+    def _batches(self, messages: Sequence[Message]) -> list[BatchBuilder]:
+        """Fill batches ourselves: one acknowledgement for each costs the event loop far less than one for each message."""
+        batches: list[BatchBuilder] = []
+        for it in messages:
+            if it.size_bytes > self._max_request_bytes:
+                raise MessageSizeTooLargeError(f"a message of {it.size_bytes} bytes, and {self._max_request_bytes} may be sent")
+            if not batches or not _is_added(batches[-1], it):
+                batches.append(self._client.create_batch())
+                _is_added(batches[-1], it)
+        for batch in batches:
+            batch.close()
+        return batches
+
+    async def discard(self) -> None:
+        """Drop it without flushing and without waiting for a broker; a second time has no effect."""
+        if self._discarded.done():
+            return
+        self._discarded.set_result(None)
+        client = self._client
+        client._closed = True  # noqa: SLF001  its own stop() would flush first, and wait for brokers that may never answer
+        sender = client._sender  # noqa: SLF001  the same
+        task = None if sender is None else sender.sender_task
+        if task is not None:
+            task.cancel()
+        # Whoever discards is often being cancelled, or fails already: what cannot be closed in time goes with its object.
+        with contextlib.suppress(KafkaError, OSError, TimeoutError):
+            await asyncio.wait_for(client.client.close(), 5)
+        for _ in range(_MAX_CANCELLATIONS):
+            if task is None or task.done():
+                break
+            # Cancelled once, the client's task waits for its own tasks, of which one may look for a coordinator for ever.
+            task.cancel()
+            await asyncio.wait([task], timeout=1)
+
+
+def _is_added(batch: BatchBuilder, message: Message) -> bool:
+    """Add a message to a batch; False where it is full."""
+    key, value, headers = message.key, message.value, list(message.headers)
+    return batch.append(timestamp=None, key=key, value=value, headers=headers) is not None

@@ -1,0 +1,84 @@
+"""One transactional producer of Kafka's client: each step under a deadline, and an eye on what may still arrive late."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from aiokafka import TopicPartition
+from aiokafka.errors import InvalidProducerEpoch, KafkaError, NodeNotReadyError, ProducerFenced
+from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.protocol.transaction import (
+    AddOffsetsToTxnRequest,
+    AddPartitionsToTxnRequest,
+    EndTxnRequest,
+    TxnOffsetCommitRequest,
+)
+from aiokafka.structs import OffsetAndMetadata
+
+from worker.broker.producer import BatchProducer
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from worker.broker.connection import Connection
+    from worker.records import Partition
+
+# What belongs to the transaction that is open when it arrives, not to the one that it was sent for.
+_OF_A_TRANSACTION = (ProduceRequest, AddPartitionsToTxnRequest, AddOffsetsToTxnRequest, TxnOffsetCommitRequest, EndTxnRequest)
+# Between tries after a passing error, in milliseconds; the client's own default would dominate a short transaction.
+_RETRY_BACKOFF_MS = 20
+
+
+class TransactionalProducer(BatchProducer):
+    """Good for one transaction after the other until the first failure, or the first doubt."""
+
+    def __init__(self, connection: Connection, *, transactional_id: str, transaction_timeout_s: float, **options: Any) -> None:
+        """Fence, at the start, every producer that has this id; brokers end a transaction that is older than its time."""
+        super().__init__(
+            connection,
+            transactional_id=transactional_id,
+            transaction_timeout_ms=round(transaction_timeout_s * 1000),
+            retry_backoff_ms=_RETRY_BACKOFF_MS,
+            **options,
+        )
+        # Whether a request was given up that may still arrive: with this epoch it could hit a later transaction.
+        self.is_doubtful = False
+        self._client.client.send = self._watched(self._client.client.send)
+
+    async def begin(self, timeout_s: float) -> None:
+        """Begin a transaction; it costs nothing yet."""
+        await asyncio.wait_for(self._client.begin_transaction(), timeout_s)
+
+    async def send_offset(self, partition: Partition, offset: int, group_id: str, timeout_s: float) -> None:
+        """Put the offset that the group is to stand at into the transaction."""
+        offsets = {TopicPartition(partition.topic, partition.index): OffsetAndMetadata(offset, "")}
+        await asyncio.wait_for(self._client.send_offsets_to_transaction(offsets, group_id), timeout_s)
+
+    async def commit(self, timeout_s: float) -> None:
+        """Make everything of the transaction visible at once."""
+        await asyncio.wait_for(self._client.commit_transaction(), timeout_s)
+
+    def is_fenced(self, error: BaseException) -> bool:
+        """Tell whether it was shut out: the client may say so by a state of its own that a later step then stumbles over."""
+        return isinstance(error, ProducerFenced | InvalidProducerEpoch) or self._client._txn_manager.is_fatal_error()  # noqa: SLF001
+
+    async def discard(self) -> None:
+        """Drop it as it stands; whoever has its id next ends a transaction that is open."""
+        await super().discard()
+        waiter = self._client._txn_manager.wait_for_transaction_end()  # noqa: SLF001  a failure that nobody asks for is logged as lost
+        if waiter is not None and waiter.done() and not waiter.cancelled():
+            waiter.exception()
+
+    def _watched(self, send: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def watched(node_id: int, request: object, **options: Any) -> Any:
+            try:
+                return await send(node_id, request, **options)
+            except NodeNotReadyError:
+                # It was never sent.
+                raise
+            except KafkaError:
+                self.is_doubtful |= isinstance(request, _OF_A_TRANSACTION)
+                raise
+
+        return watched

@@ -1,0 +1,172 @@
+"""Exactly once: the outputs of a finished prefix and its input offset become visible together, in one transaction, or not at all.
+
+Each input partition has a transactional id of its own, whoever owns it, so that a new owner's producer ends what the last one left
+open and shuts it out: the epoch of the producer is the only fence, because the brokers take a transaction's offsets from anybody.
+Therefore `open` fences first and reads the committed offset after; and what is in doubt (an error, a time-out, an answer that was
+late) is never mended: the producer is dropped, and a new one, with a new epoch, goes on only from where the group stands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from worker.broker.outputs import OutputTopics
+from worker.broker.producer import REFUSALS
+from worker.broker.transactional import TransactionalProducer
+from worker.broker.versions import check_transactions
+from worker.errors import PublishFailed, RecordRefused, reason_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from worker.broker.connection import Connection
+    from worker.broker.consumer import Consumer
+    from worker.broker.producer import Addressed
+    from worker.records import Outcome, Output, Partition
+
+
+class ExactlyOnce:
+    """Satisfies `worker.ports.Delivery`: the offset is committed inside of the transaction that publishes."""
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        connection: Connection,
+        *,
+        topics: Mapping[Output, str],
+        group_id: str,
+        compression: str | None = "zstd",
+        step_timeout_s: float = 30.0,
+        transaction_timeout_s: float = 30.0,
+        fenced_pause_s: float = 5.0,
+        allow_old_brokers: bool = False,
+    ) -> None:
+        """Publish to `topics` and commit for `group_id`; no step of a transaction takes longer than `step_timeout_s`.
+
+        A partition that was fenced waits `fenced_pause_s`, longer than a heartbeat, before it fences in turn: who was taken for
+        dead learns of it by then. `allow_old_brokers` trusts brokers whose transactions are not safe.
+        """
+        self._consumer = consumer
+        self._connection = connection
+        self._outputs = OutputTopics(topics)
+        self._group_id = group_id
+        self._compression = compression
+        self._step_timeout_s = step_timeout_s
+        self._transaction_timeout_s = transaction_timeout_s
+        self._fenced_pause_s = fenced_pause_s
+        self._allow_old_brokers = allow_old_brokers
+        # The producer of each open partition; none while the last one is in doubt.
+        self._producers: dict[Partition, TransactionalProducer] = {}
+        # Where the group stands in each open partition, as far as we know; None where it has committed nothing.
+        self._committed: dict[Partition, int | None] = {}
+        # Partitions whose last producer was shut out: by a new owner, or by the end of its transaction's time.
+        self._fenced: set[Partition] = set()
+
+    async def start(self) -> None:
+        """Connect, see that the brokers' transactions are safe, and read what the output topics take."""
+        await check_transactions(self._connection, allow_old_brokers=self._allow_old_brokers)
+        await self._outputs.describe(self._connection)
+
+    def max_message_bytes(self, output: Output) -> int:
+        """Return the largest message that this output accepts, less what a batch adds to it."""
+        return self._outputs.max_message_bytes(output)
+
+    async def open(self, partition: Partition) -> int:
+        """Shut out whoever published for the partition before, then stand at its committed offset and return it."""
+        if partition in self._fenced:
+            await asyncio.sleep(self._fenced_pause_s)
+            self._fenced.discard(partition)
+        await self._drop(partition)
+        self._producers[partition] = await self._started(partition)
+        self._committed[partition] = await self._consumer.committed(partition)
+        return await self._consumer.rewind(partition)
+
+    async def close(self, partition: Partition) -> None:
+        """Forget a partition; its next owner ends a transaction that is open."""
+        self._consumer.close(partition)
+        self._committed.pop(partition, None)
+        await self._drop(partition)
+
+    async def publish(self, partition: Partition, outcomes: Sequence[Outcome]) -> None:
+        """Publish a finished prefix and commit the offset after it; returns once it is certain that both become visible."""
+        messages = [(outcome, message) for outcome in outcomes for message in outcome.messages]
+        addressed = [self._outputs.addressed(partition, message) for _, message in messages]
+        next_offset = outcomes[-1].next_offset
+        try:
+            await self._transact(partition, [addressed], next_offset)
+        except _PartRefused:
+            # Which of them it was shows when they are sent one at a time.
+            try:
+                await self._transact(partition, [[it] for it in addressed], next_offset)
+            except _PartRefused as refusal:
+                outcome, message = messages[refusal.number]
+                raise RecordRefused(partition, outcome.offset, message.output, str(refusal)) from refusal
+
+    async def commit(self, partitions: Collection[Partition]) -> None:
+        """Do nothing: what is published is committed."""
+
+    async def stop(self) -> None:
+        """Disconnect: nothing is in flight that anybody still waits for."""
+        await asyncio.gather(*(self._drop(partition) for partition in list(self._producers)))
+
+    async def _transact(self, partition: Partition, parts: Sequence[Sequence[Addressed]], next_offset: int) -> None:
+        """Run one transaction over the parts, each acknowledged before the next; any doubt ends the producer."""
+        producer = await self._trusted(partition)
+        try:
+            await producer.begin(self._step_timeout_s)
+            for number, part in enumerate(parts):
+                try:
+                    await producer.send(part, self._step_timeout_s)
+                except REFUSALS as error:
+                    raise _PartRefused(number, reason_of(error)) from error
+            await producer.send_offset(partition, next_offset, self._group_id, self._step_timeout_s)
+            await producer.commit(self._step_timeout_s)
+        except BaseException as error:
+            if producer.is_fenced(error):
+                self._fenced.add(partition)
+            await self._drop(partition)
+            if isinstance(error, _PartRefused) or not isinstance(error, Exception):
+                raise
+            # Whatever it is, nobody knows whether the transaction was committed.
+            raise PublishFailed(f"a transaction of {partition} is in doubt: {reason_of(error)}") from error
+        self._committed[partition] = next_offset
+
+    async def _trusted(self, partition: Partition) -> TransactionalProducer:
+        """Return the producer of an open partition, or a new one, where nobody else has committed since ours did."""
+        producer = self._producers.get(partition)
+        if producer is not None and not producer.is_doubtful:
+            return producer
+        await self._drop(partition)
+        if partition not in self._committed:
+            raise PublishFailed(f"{partition} is not open")
+        self._producers[partition] = await self._started(partition)
+        committed = await self._consumer.committed(partition)
+        if committed != self._committed[partition]:
+            await self._drop(partition)
+            raise PublishFailed(f"{partition} stands at {committed}, where we had left it at {self._committed[partition]}")
+        return self._producers[partition]
+
+    async def _started(self, partition: Partition) -> TransactionalProducer:
+        producer = TransactionalProducer(
+            self._connection,
+            transactional_id=f"gist-stream:{self._group_id}:{partition.topic}:{partition.index}",
+            transaction_timeout_s=self._transaction_timeout_s,
+            compression=self._compression,
+            max_request_bytes=self._outputs.max_request_bytes,
+        )
+        await producer.start(self._step_timeout_s)
+        return producer
+
+    async def _drop(self, partition: Partition) -> None:
+        producer = self._producers.pop(partition, None)
+        if producer is not None:
+            await producer.discard()
+
+
+class _PartRefused(Exception):
+    """A broker will never take this part of a transaction."""
+
+    def __init__(self, number: int, reason: str) -> None:
+        super().__init__(reason)
+        self.number = number
