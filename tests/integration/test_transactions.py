@@ -15,8 +15,8 @@ from tests.integration.reading import read_all, until_committed
 from worker.broker.clients import producing
 from worker.broker.consumer import Consumer
 from worker.broker.topics import create_missing
-from worker.broker.transactions import ExactlyOnce
-from worker.errors import PublishFailed, RecordRefused
+from worker.broker.transactions import ExactlyOnce, check_transactions
+from worker.errors import BrokerUnavailable, PublishFailed, RecordRefused
 from worker.records import Message, Outcome, Output, Partition, Record
 
 if TYPE_CHECKING:
@@ -108,6 +108,13 @@ def fail_once(delivery: ExactlyOnce, home: Partition, kind: type, *, is_sent: bo
 
     client.send = failing
     delivery._producers[home]._client.client.send = delivery._producers[home]._watched(failing)
+
+
+async def test_brokers_that_refuse_transactions_like_ours_stop_the_start(connection: Connection) -> None:
+    """One line says why: here, that a transaction may not take so long."""
+    with pytest.raises(BrokerUnavailable, match=r"refuses transactions: .*(?i:timeout)") as caught:
+        await check_transactions(connection, group_id="g", transaction_timeout_s=100_000)
+    assert "\n" not in str(caught.value)
 
 
 async def test_outputs_and_offset_become_visible_together(connection: Connection, home: Partition) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from worker.broker import versions
-from worker.broker.versions import check_transactions
+from worker.broker.versions import refuse_old_brokers
 from worker.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
@@ -18,15 +18,12 @@ pytestmark = pytest.mark.kafka
 
 async def test_a_broker_of_today_is_trusted(connection: Connection) -> None:
     """Kafka 4 answers with the newer end of a transaction."""
-    await check_transactions(connection)
+    await refuse_old_brokers(connection)
 
 
-async def test_an_older_broker_is_refused_by_name_unless_that_is_wanted(
-    connection: Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One line says which broker, why, and what to do; the setting that it names lets it pass."""
+async def test_an_older_broker_is_refused_by_name(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line says which broker, why, and what to do."""
     monkeypatch.setattr(versions, "_SAFE_VERSION", 99)
     with pytest.raises(BrokerUnavailable, match=f"{connection.bootstrap_servers} is not.*GIST_ALLOW_OLD_BROKERS") as caught:
-        await check_transactions(connection)
+        await refuse_old_brokers(connection)
     assert "\n" not in str(caught.value)
-    await check_transactions(connection, allow_old_brokers=True)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from worker.broker.outputs import OutputTopics
 from worker.broker.producer import REFUSALS
 from worker.broker.transactional import TransactionalProducer
-from worker.broker.versions import check_transactions
-from worker.errors import PublishFailed, RecordRefused, reason_of
+from worker.broker.versions import refuse_old_brokers
+from worker.errors import BrokerUnavailable, PublishFailed, RecordRefused, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -24,6 +24,30 @@ if TYPE_CHECKING:
     from worker.broker.consumer import Consumer
     from worker.broker.producer import Addressed
     from worker.records import Outcome, Output, Partition
+
+# What every transactional id of ours begins with: an administrator may allow them by it.
+_PREFIX = "gist-stream"
+_CHECK_TIMEOUT_S = 20.0
+
+
+async def check_transactions(
+    connection: Connection, *, group_id: str, transaction_timeout_s: float, allow_old_brokers: bool = False
+) -> None:
+    """Raise `BrokerUnavailable` where the brokers are too old or refuse transactions like ours, and say why."""
+    if not allow_old_brokers:
+        await refuse_old_brokers(connection)
+    producer = TransactionalProducer(
+        connection,
+        transactional_id=f"{_PREFIX}:{group_id}:check",
+        transaction_timeout_s=transaction_timeout_s,
+        compression=None,
+        max_request_bytes=1,
+    )
+    try:
+        await producer.start(_CHECK_TIMEOUT_S)
+    except PublishFailed as error:
+        raise BrokerUnavailable(f"{connection.bootstrap_servers} refuses transactions: {error}") from error
+    await producer.discard()
 
 
 class ExactlyOnce:
@@ -65,7 +89,12 @@ class ExactlyOnce:
 
     async def start(self) -> None:
         """Connect, see that the brokers' transactions are safe, and read what the output topics take."""
-        await check_transactions(self._connection, allow_old_brokers=self._allow_old_brokers)
+        await check_transactions(
+            self._connection,
+            group_id=self._group_id,
+            transaction_timeout_s=self._transaction_timeout_s,
+            allow_old_brokers=self._allow_old_brokers,
+        )
         await self._outputs.describe(self._connection)
 
     def max_message_bytes(self, output: Output) -> int:
@@ -150,7 +179,7 @@ class ExactlyOnce:
     async def _started(self, partition: Partition) -> TransactionalProducer:
         producer = TransactionalProducer(
             self._connection,
-            transactional_id=f"gist-stream:{self._group_id}:{partition.topic}:{partition.index}",
+            transactional_id=f"{_PREFIX}:{self._group_id}:{partition.topic}:{partition.index}",
             transaction_timeout_s=self._transaction_timeout_s,
             compression=self._compression,
             max_request_bytes=self._outputs.max_request_bytes,

@@ -17,13 +17,11 @@ if TYPE_CHECKING:
 _END_TXN, _SAFE_VERSION = 26, 5
 
 
-async def check_transactions(connection: Connection, *, allow_old_brokers: bool = False) -> None:
-    """Raise `BrokerUnavailable` where a broker is older than Kafka 4.0, unless that is allowed.
+async def refuse_old_brokers(connection: Connection) -> None:
+    """Raise `BrokerUnavailable` where a broker is older than Kafka 4.0.
 
     There the offsets of a finished transaction may become visible after its successor has read them, and records come twice.
     """
-    if allow_old_brokers:
-        return
     admin = AIOKafkaAdminClient(**connection.options())
     try:
         await connection.connect(admin.start())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from worker.broker import topics as admin
+from worker.broker.transactions import check_transactions
 from worker.commands.run import connection_of, create_topics, load_engine, topics_of
 from worker.errors import Stop, TopicsMissing
 
@@ -39,6 +40,7 @@ def check(settings: Settings) -> None:
     steps: dict[str, Callable[[], str]] = {
         "settings": lambda: f"group {settings.group_id}, {settings.input_topic} → {', '.join(settings.output_topics)}",
         "broker": lambda: f"{settings.bootstrap_servers} answers" if _answers(settings) is not None else "",
+        "delivery": lambda: _delivers(settings),
         "topics": lambda: _shown(asyncio.run(admin.shapes_of(connection, [settings.input_topic, *settings.output_topics]))),
         "model": lambda: _described(load_engine(settings)),
     }
@@ -55,6 +57,16 @@ def check(settings: Settings) -> None:
 
 def _answers(settings: Settings) -> object:
     return asyncio.run(admin.partitions_of(connection_of(settings), [settings.input_topic]))
+
+
+def _delivers(settings: Settings) -> str:
+    if settings.delivery == "exactly_once":
+        timeout_s = settings.transaction_timeout_ms / 1000
+        connection, allows = connection_of(settings), settings.allow_old_brokers
+        asyncio.run(
+            check_transactions(connection, group_id=settings.group_id, transaction_timeout_s=timeout_s, allow_old_brokers=allows)
+        )
+    return settings.delivery.replace("_", " ")
 
 
 def _described(engine: Engine) -> str:
