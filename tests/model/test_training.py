@@ -19,12 +19,12 @@ from worker.model.references import locate
 from worker.settings import DEFAULT_MODEL
 from worker.training import train as module
 from worker.training.card import card
-from worker.training.conll import Span
 from worker.training.corpora import RatedSentence
+from worker.training.data.examples import Span, TaggedText
 from worker.training.evaluation import Score, _halves, score
 from worker.training.features import Features
 from worker.training.fit import FitOptions, Rows, fit
-from worker.training.train import TrainOptions, train, word_labels_of
+from worker.training.train import TrainOptions, tagged_texts, train, word_labels_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -157,10 +157,23 @@ def test_features_are_cached_by_what_they_depend_on(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 4
 
 
+def test_entities_of_published_corpora_become_ours(tmp_path: Path) -> None:
+    """Types are mapped to ours, what is not ours is nothing, and a handle that was cut in two is one."""
+    corpus = tmp_path / "corpus.conll"
+    corpus.write_text("Nokia B-corporation\nN95 B-product\nEspoo B-location\n@ O\nada B-person\n")
+    (only,) = tagged_texts(corpus)
+    assert only == TaggedText("Nokia N95 Espoo @ada", (Span("ORG", 0, 5), Span("LOC", 10, 15), Span("PER", 16, 20)))
+
+
+def test_a_file_without_entities_is_refused(tmp_path: Path) -> None:
+    """It says what it is instead."""
+    (tmp_path / "reviews.csv").write_text("text,label\ngood,pos\n")
+    with pytest.raises(BadSettings, match=r"reviews\.csv: binary, where entities are needed"):
+        tagged_texts(tmp_path / "reviews.csv")
+
+
 def test_words_are_labelled_by_where_they_start() -> None:
     """The first word of an entity begins it, those inside follow; a span may hold several words of the tokenizer."""
-    from worker.training.conll import TaggedText  # noqa: PLC0415
-
     text = TaggedText("hey @ada b", (Span("PER", 4, 10),))
     assert word_labels_of(text, [0, 4, 5, 9]) == ["O", "B-PER", "I-PER", "I-PER"]
 

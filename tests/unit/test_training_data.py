@@ -1,4 +1,4 @@
-"""Training data: corpora are read with clear errors, and nothing stands on both sides of a split."""
+"""Sentences that are fetched: they are verified, and nothing stands on both sides of a split."""
 
 from __future__ import annotations
 
@@ -12,67 +12,10 @@ from hypothesis import strategies as st
 
 from worker.errors import BadSettings
 from worker.training import corpora
-from worker.training.conll import Span, TaggedText, read
 from worker.training.corpora import RatedSentence, rated_sentences, spread
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-def tagged(tmp_path: Path, text: str) -> list[TaggedText]:
-    """Read a corpus with this content."""
-    path = tmp_path / "corpus.conll"
-    path.write_text(text)
-    return read(path)
-
-
-def shown(it: TaggedText) -> list[tuple[str, str]]:
-    """Return type and characters of the entities."""
-    return [(span.type, it.text[span.start : span.end]) for span in it.spans]
-
-
-def test_sentences_are_joined_and_their_entities_placed(tmp_path: Path) -> None:
-    """Tokens by spaces; what follows inside belongs to its beginning."""
-    first, second = tagged(tmp_path, "Ada\tB-PER\nLovelace\tI-PER\nin\tO\nParis\tB-LOC\n\n\nok\tO\n")
-    assert (first.text, second.text) == ("Ada Lovelace in Paris", "ok")
-    assert first.spans == (Span("PER", 0, 12), Span("LOC", 16, 21))
-    assert second.spans == ()
-
-
-def test_other_columns_and_other_names_are_read(tmp_path: Path) -> None:
-    """The tag is the last column; types are mapped to ours, and what is not ours is nothing."""
-    (only,) = tagged(tmp_path, "Nokia NNP I-corporation\nN95 NNP B-product\nEspoo NNP B-location\nEspoo NNP B-location\n")
-    assert shown(only) == [("ORG", "Nokia"), ("LOC", "Espoo"), ("LOC", "Espoo")]
-
-
-@pytest.mark.parametrize("at", ["O", "B-PER"])
-def test_an_at_is_one_entity_with_its_name(tmp_path: Path, at: str) -> None:
-    """However the corpus counts it."""
-    (only,) = tagged(tmp_path, f"hey\tO\n@\t{at}\nada\tB-PER\nB\tI-PER\n")
-    assert only.text == "hey @ada B"
-    assert shown(only) == [("PER", "@ada B")]
-
-
-def test_an_at_without_a_name_is_a_word(tmp_path: Path) -> None:
-    """It begins nothing."""
-    (only,) = tagged(tmp_path, "@\tO\nnoon\tO\nAda\tB-PER\n")
-    assert shown(only) == [("PER", "Ada")]
-
-
-@pytest.mark.parametrize(("line", "number"), [("Ada", 2), ("Ada\tPER", 2), ("Ada\tE-PER", 2)])
-def test_a_line_that_is_not_conll_is_named(tmp_path: Path, line: str, number: int) -> None:
-    """With file and number."""
-    with pytest.raises(BadSettings, match=rf"corpus\.conll:{number}: not a token and an IOB tag"):
-        tagged(tmp_path, f"ok\tO\n{line}\n")
-
-
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    """And one that is not text."""
-    with pytest.raises(BadSettings, match="cannot be read"):
-        read(tmp_path / "none.conll")
-    (tmp_path / "binary").write_bytes(b"\xff\xfe")
-    with pytest.raises(BadSettings, match="cannot be read"):
-        read(tmp_path / "binary")
 
 
 def test_the_split_depends_on_the_words_alone() -> None:

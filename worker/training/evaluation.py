@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from worker.records import Item, Partition, Record, Task, TokenizedItem
-from worker.training.conll import Span
+from worker.training.data.examples import Span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from worker.model.engine import Engine
     from worker.records import Prediction
-    from worker.training.conll import TaggedText
+    from worker.training.data.examples import TaggedText
 
 _BATCH = 64
 # The number of the text, the entity, and its characters.

@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from worker.errors import BadSettings
 from worker.model import bio, checkpoint
 from worker.model.engine import Engine
 from worker.model.heads import HeadConfig
-from worker.training import conll
 from worker.training.card import card
 from worker.training.corpora import rated_sentences
+from worker.training.data.examples import TaggedData
+from worker.training.data.labels import LabelMap
+from worker.training.data.layout import Layout
+from worker.training.data.read import read
 from worker.training.evaluation import accuracy, entity_scores
 from worker.training.features import Features, first_pieces
 from worker.training.fit import FitOptions, Rows, fit
@@ -26,12 +30,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from worker.model.heads import Head
-    from worker.training.conll import TaggedText
     from worker.training.corpora import RatedSentence
+    from worker.training.data.examples import TaggedText
 
 SENTIMENT = "sentiment"
 NER = "ner"
 _SENTIMENT_LABELS = ("negative", "positive")
+# What published corpora call the three types that we know; whatever is not named here is not an entity to us.
+TYPES = LabelMap(
+    {"PER": "PER", "ORG": "ORG", "LOC": "LOC", "person": "PER", "corporation": "ORG", "group": "ORG", "location": "LOC"},
+    drops_others=True,
+)
 # The log-odds of "positive" that one point of rating stands for.
 _CERTAINTY = 1.5
 # Of a hundred parts of the sentences, chosen by their words: these many test, these many choose the best epoch.
@@ -46,9 +55,9 @@ class TrainOptions:
     output: Path
     cache: Path
     name: str = "minilm-sentiment-ner"
-    #: CoNLL files to learn entities from; without any, only the sentiment head is trained.
+    #: Files to learn entities from; without any, only the sentiment head is trained.
     ner_train: tuple[Path, ...] = ()
-    #: CoNLL files to score the entities on.
+    #: Files to score the entities on.
     ner_test: tuple[Path, ...] = ()
     layers: tuple[int, ...] = (2, 3, 4, 5, 6)
     hidden_size: int = 128
@@ -63,7 +72,7 @@ def train(options: TrainOptions, progress: Callable[[str], None]) -> dict[str, A
     features = Features(loaded, options.cache, progress)
     sentences = [it for it in rated_sentences(options.cache) if it.rating]
     heads = [_train_sentiment(options, features, sentences, progress)]
-    tagged = [it for path in options.ner_train for it in conll.read(path)]
+    tagged = [it for path in options.ner_train for it in tagged_texts(path)]
     if tagged:
         heads.append(_train_ner(options, features, tagged, progress))
     training: dict[str, Any] = {
@@ -127,6 +136,14 @@ def _train_ner(options: TrainOptions, features: Features, tagged: Sequence[Tagge
     return fit(config, rows.where(~is_dev & is_told), rows.where(is_dev & is_told), options=options.fit, progress=progress)
 
 
+def tagged_texts(path: Path) -> tuple[TaggedText, ...]:
+    """Read texts with entities of the types that we know; raises `BadSettings` with file, line and reason."""
+    data = read(path, Layout(joins_handles=True))
+    if not isinstance(data, TaggedData):
+        raise BadSettings(f"{path}: {data.kind}, where entities are needed")
+    return TYPES.tagged(data).texts
+
+
 def _in_handle(text: str, starts: Sequence[int]) -> NDArray[np.bool_]:
     """Tell of each word whether it is the `@` or the name of a handle."""
     return np.array(["@" in text[max(0, start - 1) : start + 1] for start in starts], dtype=bool)
@@ -163,7 +180,7 @@ def _scores(engine: Engine, sentences: Sequence[RatedSentence], ner_test: Sequen
             "texts": len(labels),
         }
     for path in ner_test:
-        by_kind = entity_scores(engine, conll.read(path))
+        by_kind = entity_scores(engine, tagged_texts(path))
         scores[f"entities, {_titled(path)}"] = {
             kind: {name: round(value, 4) for name, value in asdict(it).items()} for kind, it in by_kind.items()
         }

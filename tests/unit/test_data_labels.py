@@ -1,0 +1,100 @@
+"""Labels are renamed, merged and dropped as a map says, and nothing is learned from what cannot be right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from worker.errors import BadSettings
+from worker.training.data.examples import Kind, LabelledData, LabelledText, Source, Span, TaggedData, TaggedText
+from worker.training.data.labels import LabelMap, check_labels, check_map
+
+
+def labelled(*labels: tuple[str, ...], name: str = "train.csv", is_multi_label: bool = False) -> LabelledData:
+    """Return texts with these labels, one a line."""
+    texts = tuple(LabelledText(f"text {n}", its, n) for n, its in enumerate(labels, start=2))
+    return LabelledData(Source(Path(name)), texts, is_multi_label)
+
+
+def tagged(*types: str, name: str = "train.conll") -> TaggedData:
+    """Return one text with entities of these types."""
+    spans = tuple(Span(kind, n, n + 1) for n, kind in enumerate(types))
+    return TaggedData(Source(Path(name)), (TaggedText("x" * len(types), spans, 1),))
+
+
+POLARITY = LabelMap({"positive": "pos", "very positive": "pos", "neutral": None})
+
+
+def test_labels_are_renamed_merged_and_dropped() -> None:
+    """A text whose only label is dropped is dropped; what is not named stays."""
+    data = POLARITY.labelled(labelled(("positive",), ("neutral",), ("very positive",), ("negative",)))
+    assert [(it.text, it.labels) for it in data.texts] == [("text 2", ("pos",)), ("text 4", ("pos",)), ("text 5", ("negative",))]
+    assert data.labels == ("negative", "pos")
+
+
+def test_of_several_labels_the_others_stay() -> None:
+    """Merged ones count once, and a text may be left with none."""
+    data = POLARITY.apply(labelled(("positive", "very positive", "x"), ("neutral",), is_multi_label=True))
+    assert [it.labels for it in data.texts] == [("pos", "x"), ()]
+    assert data.kind is Kind.MULTI_LABEL
+
+
+def test_types_of_entities_are_mapped_alike() -> None:
+    """Where others are dropped, they are no entities."""
+    data = LabelMap({"person": "PER"}, drops_others=True).apply(tagged("person", "product", "person"))
+    assert data.texts == (TaggedText("xxx", (Span("PER", 0, 1), Span("PER", 2, 3))),)
+
+
+def test_a_map_that_names_what_is_not_there_is_refused() -> None:
+    """It is a slip of the pen; a label may stand in one of several files."""
+    check_map(LabelMap({"a": "x", "b": None}), [labelled(("a",)), labelled(("b",))])
+    with pytest.raises(BadSettings, match="the label map names 'postive', which no text has; the labels are negative, positive"):
+        check_map(LabelMap({"postive": "pos"}), [labelled(("positive",), ("negative",))])
+
+
+def test_the_labels_to_learn_are_those_of_the_training_data() -> None:
+    """Sorted, or in the order that is wanted."""
+    train, test = labelled(("b",), ("a",)), labelled(("a",), name="test.csv")
+    assert check_labels(train, test) == ("a", "b")
+    assert check_labels(train, test, wanted=["b", "a"]) == ("b", "a")
+    assert check_labels(tagged("PER")) == ("PER",)
+    assert check_labels(labelled(("a",), (), is_multi_label=True)) == ("a",)
+
+
+@pytest.mark.parametrize(
+    ("train", "held_out", "wanted", "reason"),
+    [
+        (
+            labelled(("a",), ("b",)),
+            [labelled(("a",), ("c",), name="dev.csv")],
+            None,
+            "dev.csv:3: the label 'c' is none of the training data, which are a, b",
+        ),
+        (tagged("PER"), [tagged("PER", "LOC", name="dev.conll")], None, "dev.conll:1: the label 'LOC' is none of the training"),
+        (labelled(("a",), ("b",)), [], ["a"], "train.csv:3: the label 'b' is none to be learned, which are a"),
+        (labelled(("a",), ("b",)), [], ["a", "b", "c"], "train.csv: no training text has the label 'c'"),
+        (labelled(("a",), ("a",)), [], None, "train.csv: nothing to learn: its labels are a"),
+        (labelled(), [], None, "train.csv: nothing to learn: its labels are none"),
+        (tagged(), [], None, "train.conll: nothing to learn: its entities are none"),
+        (
+            labelled(("a",), ("b",)),
+            [tagged("PER", name="dev.conll")],
+            None,
+            "dev.conll: entities, where the training data are binary",
+        ),
+        (
+            labelled(("a",), ("b",)),
+            [labelled(("a",), name="dev.csv", is_multi_label=True)],
+            None,
+            "dev.csv: multi-label, where the training data are binary",
+        ),
+    ],
+)
+def test_what_cannot_be_learned_is_one_line(
+    train: LabelledData | TaggedData, held_out: list[LabelledData | TaggedData], wanted: list[str] | None, reason: str
+) -> None:
+    """With the file, and the line where there is one."""
+    with pytest.raises(BadSettings) as caught:
+        check_labels(train, *held_out, wanted=wanted)
+    assert str(caught.value).startswith(reason)

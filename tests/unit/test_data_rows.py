@@ -1,0 +1,237 @@
+"""Rows of JSON lines and tables: their columns are found, what their labels are decides what they are, what is broken is named."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import TYPE_CHECKING
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.errors import BadSettings
+from worker.training.data.examples import Data, Kind, LabelledData, LabelledText, Span, TaggedData, TaggedText
+from worker.training.data.layout import Format, Layout, Scheme
+from worker.training.data.read import format_of, read
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def data_in(tmp_path: Path, name: str, content: str, layout: Layout | None = None) -> Data:
+    """Read a file with this name and content."""
+    (tmp_path / name).write_text(content, encoding="utf-8", newline="")
+    return read(tmp_path / name, layout)
+
+
+def labelled(tmp_path: Path, name: str, content: str, layout: Layout | None = None) -> list[tuple[str, tuple[str, ...]]]:
+    """Return the texts of a file with their labels."""
+    data = data_in(tmp_path, name, content, layout)
+    assert isinstance(data, LabelledData)
+    return [(it.text, it.labels) for it in data.texts]
+
+
+def test_labels_of_json_lines_are_names(tmp_path: Path) -> None:
+    """A whole number and a truth value are what CSV would hold of them; blank lines are none."""
+    content = '{"text":"a","label":"pos"}\n\n{"label":1,"text":"b","id":7}\r\n{"text":"c","label":true}\n'
+    data = data_in(tmp_path, "x.jsonl", content)
+    assert isinstance(data, LabelledData)
+    assert data.texts == (LabelledText("a", ("pos",)), LabelledText("b", ("1",)), LabelledText("c", ("true",)))
+    assert [it.line for it in data.texts] == [1, 3, 4]
+    assert data.kind is Kind.MULTI_CLASS
+    assert data.source.read_as == "JSON lines, text in 'text', label in 'label'"
+
+
+def test_lists_of_labels_are_multi_label(tmp_path: Path) -> None:
+    """Each label counts once; there may be none."""
+    data = data_in(tmp_path, "x.jsonl", '{"text":"a","labels":[]}\n{"text":"b","labels":["x","y","x"]}\n')
+    assert isinstance(data, LabelledData)
+    assert [it.labels for it in data.texts] == [(), ("x", "y")]
+    assert data.kind is Kind.MULTI_LABEL
+    assert labelled(tmp_path, "y.jsonl", '{"text":"a","labels":[]}\n') == [("a", ())]
+
+
+def test_a_separator_makes_several_labels_of_a_field(tmp_path: Path) -> None:
+    """In tables too."""
+    found = labelled(tmp_path, "x.csv", "text,label\na,x|y\nb,\nc, y \n", Layout(label_separator="|"))
+    assert found == [("a", ("x", "y")), ("b", ()), ("c", ("y",))]
+
+
+def test_spans_are_entities(tmp_path: Path) -> None:
+    """In the order of the text; `type` may stand for `label`; a text may have none."""
+    content = (
+        '{"text":"Ada in Paris","spans":[{"start":7,"end":12,"label":"LOC"},{"start":0,"end":3,"type":"PER"}]}\n'
+        '{"text":"😀 Ada","spans":[{"start":2,"end":5,"label":"PER"}]}\n'
+        '{"text":"ok","spans":[]}\n'
+    )
+    data = data_in(tmp_path, "x.jsonl", content)
+    assert isinstance(data, TaggedData)
+    assert data.texts == (
+        TaggedText("Ada in Paris", (Span("PER", 0, 3), Span("LOC", 7, 12))),
+        TaggedText("😀 Ada", (Span("PER", 2, 5),)),
+        TaggedText("ok", ()),
+    )
+    assert data.kind is Kind.ENTITIES
+    assert isinstance(data_in(tmp_path, "y.jsonl", '{"text":"ok","spans":[]}\n'), TaggedData)
+
+
+def test_lists_of_words_and_tags_are_entities(tmp_path: Path) -> None:
+    """As in CoNLL."""
+    content = '{"tokens":["Ada","Lovelace"],"ner_tags":["I-PER","I-PER"]}\n{"tokens":["ok"],"ner_tags":["O"]}\n'
+    data = data_in(tmp_path, "x.jsonl", content)
+    assert data.texts == (TaggedText("Ada Lovelace", (Span("PER", 0, 12),)), TaggedText("ok", ()))
+    assert data.source.read_as.endswith("iob1")
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("{", "not JSON: "),
+        ("[1]", "not a JSON object"),
+        ('{"text":"a"}', "no value for 'label'"),
+        ('{"text":null,"label":"x"}', "no value for 'text'"),
+        ('{"text":7,"label":"x"}', "not a text: 7"),
+        ('{"text":"a","label":1.5}', r"not a label \(a name or a whole number\): 1.5"),
+        ('{"text":"a","label":" "}', "not a label"),
+        ('{"text":"a","label":["x"]}', "a list where other rows have one"),
+    ],
+)
+def test_a_broken_json_line_is_named(tmp_path: Path, line: str, reason: str) -> None:
+    """With file, line and reason; it may be left out, and is counted."""
+    content = f'{{"text":"a","label":"x"}}\n{line}\n{{"text":"b","label":"y"}}\n'
+    with pytest.raises(BadSettings, match=rf"x\.jsonl:2: {reason}"):
+        data_in(tmp_path, "x.jsonl", content)
+    data = data_in(tmp_path, "x.jsonl", content, Layout(skips_broken=True))
+    assert [it.text for it in data.texts] == ["a", "b"]
+    assert [it.line for it in data.source.broken] == [2]
+
+
+@pytest.mark.parametrize(
+    ("spans", "reason"),
+    [
+        ('[{"start":0,"end":9,"label":"X"}]', "span 0 to 9 is not inside the text, which has 3 characters"),
+        ('[{"start":2,"end":2,"label":"X"}]', "span 2 to 2 is not inside"),
+        ('[{"start":0,"end":2,"label":"X"},{"start":1,"end":3,"label":"Y"}]', "spans overlap: 0 to 2 and 1 to 3"),
+        ('[{"start":true,"end":2,"label":"X"}]', "a span needs whole numbers start and end, and a label"),
+        ('[{"start":0,"end":2}]', "a span needs"),
+        ("[7]", "not a span: 7"),
+        ('"X"', "not a list of spans: 'X'"),
+    ],
+)
+def test_a_span_that_cannot_be_is_named(tmp_path: Path, spans: str, reason: str) -> None:
+    """With file, line and reason."""
+    content = f'{{"text":"Ada","spans":[{{"start":0,"end":3,"label":"PER"}}]}}\n{{"text":"Bob","spans":{spans}}}\n'
+    with pytest.raises(BadSettings, match=rf"x\.jsonl:2: {reason}"):
+        data_in(tmp_path, "x.jsonl", content)
+
+
+@pytest.mark.parametrize(
+    ("tags", "reason"),
+    [
+        ('["O"]', "not as many tags as words"),
+        ('["O",3]', "not a tag: 3"),
+        ('"O"', "not as many"),
+        ('["O","S-X"]', "not a tag of iob2: 'S-X'"),
+    ],
+)
+def test_tags_that_do_not_fit_their_words_are_named(tmp_path: Path, tags: str, reason: str) -> None:
+    """With file, line and reason."""
+    content = f'{{"tokens":["a"],"tags":["B-X"]}}\n{{"tokens":["a","b"],"tags":{tags}}}\n'
+    with pytest.raises(BadSettings, match=rf"x\.jsonl:2: {reason}"):
+        data_in(tmp_path, "x.jsonl", content, Layout(scheme=Scheme.IOB2))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("x.csv", 'id,Text,label\n1,"a, ""b""",pos\n2,"two\nlines",neg\n'),
+        ("x.csv", 'Text;label\n"a, ""b""";pos\n"two\nlines";neg\n'),
+        ("x.tsv", 'label\tText\npos\t"a, ""b"""\nneg\t"two\nlines"\n'),
+        ("x.csv", '\ufeffText,label\r\n"a, ""b""",pos\r\n\r\n"two\nlines",neg\r\n'),
+    ],
+)
+def test_tables_are_read_as_they_are_written(tmp_path: Path, name: str, content: str) -> None:
+    """Quoted, over several lines, in any order of columns, with any usual delimiter and line end."""
+    assert labelled(tmp_path, name, content) == [('a, "b"', ("pos",)), ("two\nlines", ("neg",))]
+
+
+def test_quotes_of_a_table_with_tabs_may_be_none(tmp_path: Path) -> None:
+    """They are characters like others, where reading them as quotes breaks more."""
+    content = 'text\tlabel\n"Good" he said\tpos\n5" too small\tneg\n"never closed\tneg\n'
+    assert labelled(tmp_path, "x.tsv", content) == [
+        ('"Good" he said', ("pos",)),
+        ('5" too small', ("neg",)),
+        ('"never closed', ("neg",)),
+    ]
+
+
+def test_columns_may_be_named_or_numbered(tmp_path: Path) -> None:
+    """Numbers count from 1; of two columns the other is the label."""
+    content = "one,two,text\na,b,c\n"
+    assert labelled(tmp_path, "x.csv", content, Layout(text_column="one", label_column="3")) == [("a", ("c",))]
+    assert labelled(tmp_path, "x.csv", content, Layout(text_column="2", label_column="one")) == [("b", ("a",))]
+    assert labelled(tmp_path, "x.csv", "tweet,mood\na,b\n") == [("a", ("b",))]
+
+
+@pytest.mark.parametrize(
+    ("content", "layout", "reason"),
+    [
+        ("a,b,c\n1,2,3\n", Layout(), r"which column is the text\? Name one of a, b, c \(--text-column\)"),
+        ("text,b,c\n1,2,3\n", Layout(), r"which column is the label\? Name one of text, b, c \(--label-column\)"),
+        ("text,label\n1,2\n", Layout(label_column="mood"), "no column 'mood' for the label: its columns are text, label"),
+        ("text,label\n1,2\n", Layout(text_column="3"), "no column '3' for the text"),
+        ("text,label,text\n1,2,3\n", Layout(), "1: the header names a column twice"),
+        ("text,label\n", Layout(), "no row in it"),
+        ("", Layout(), "no row in it"),
+        ("text,label\na,b\nc\n", Layout(), "3: columns: 1 where the header has 2"),
+        ("text,label\na,b\na,\n", Layout(), "3: not a label"),
+        ('text,label\na,b\n"never closed,b\n', Layout(), "3: quotes that do not match"),
+    ],
+)
+def test_a_table_that_cannot_be_read_is_one_line(tmp_path: Path, content: str, layout: Layout, reason: str) -> None:
+    """It says what to do, or where it is broken."""
+    with pytest.raises(BadSettings, match=rf"x\.csv:( )?{reason}"):
+        data_in(tmp_path, "x.csv", content, layout)
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\0"), min_size=1)
+
+
+@given(st.lists(st.tuples(texts, st.sampled_from(["pos", "neg"])), min_size=1), st.booleans())
+def test_what_was_written_is_read(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]], is_tabbed: bool) -> None:  # noqa: FBT001  hypothesis gives it
+    """Whatever characters a text holds, in tables and in JSON lines."""
+    folder = tmp_path_factory.mktemp("rows")
+    written = io.StringIO(newline="")
+    writer = csv.writer(written, delimiter="\t" if is_tabbed else ",", quoting=csv.QUOTE_ALL)
+    writer.writerows([("text", "label"), *rows])
+    expected = [(text, (label,)) for text, label in rows]
+    assert labelled(folder, "x.tsv" if is_tabbed else "x.csv", written.getvalue()) == expected
+    lines = b"\n".join(orjson.dumps({"text": text, "label": label}) for text, label in rows)
+    assert labelled(folder, "x.jsonl", lines.decode()) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("x.JSONL", "", Format.JSONL),
+        ("x.txt", ' {"text":"a"}\n', Format.JSONL),
+        ("x.txt", "Ada B-PER\n", Format.CONLL),
+        ("x.txt", "text\tlabel\na\tO\n", Format.TSV),
+        ("x.tsv", "text\n", Format.TSV),
+        ("x.data", "text,label\na,b\n", Format.CSV),
+        ("x.csv", "Ada\tO\n", Format.CSV),
+    ],
+)
+def test_the_format_is_found_out(tmp_path: Path, name: str, content: str, expected: Format) -> None:
+    """By the extension, or the first lines."""
+    (tmp_path / name).write_text(content)
+    assert format_of(tmp_path / name) is expected
+
+
+@pytest.mark.parametrize("content", ["", "some prose\nand more of it\n"])
+def test_a_file_of_no_known_format_is_one_line(tmp_path: Path, content: str) -> None:
+    """It says which there are."""
+    with pytest.raises(BadSettings, match=r"x\.txt: cannot tell what it is: name its format \(conll, jsonl, csv, tsv, arrow\)"):
+        data_in(tmp_path, "x.txt", content)

@@ -1,0 +1,113 @@
+"""Tags of words: every scheme says the same entities, and what does not follow it is told of, never lost."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.training.data.layout import Scheme
+from worker.training.data.schemes import Run, decoded, detected, is_tag, is_tag_of
+
+# The type of each entity, or None for a word outside, and how many words it has.
+Shape = list[tuple[str | None, int]]
+shapes = st.lists(st.tuples(st.sampled_from([None, "PER", "LOC"]), st.integers(1, 3)), max_size=8)
+_FIRST_AND_LAST = {Scheme.IOBES: ("E", "S"), Scheme.BILOU: ("L", "U")}
+
+
+def runs_of(shape: Shape) -> list[Run]:
+    """Return the entities of a shape."""
+    runs, word = [], 0
+    for kind, length in shape:
+        if kind:
+            runs.append(Run(kind, word, word + length))
+        word += length
+    return runs
+
+
+def written(shape: Shape, scheme: Scheme) -> list[str]:
+    """Write a shape in a scheme, by the book."""
+    tags: list[str] = []
+    for (before, _), (kind, length) in pairwise([(None, 0), *shape]):
+        if kind is None:
+            tags += ["O"] * length
+        elif scheme is Scheme.IOB1:
+            tags += ["B" if before == kind else "I", *"I" * (length - 1)]
+        elif scheme is Scheme.IOB2:
+            tags += ["B", *"I" * (length - 1)]
+        else:
+            last, alone = _FIRST_AND_LAST[scheme]
+            tags += [alone] if length == 1 else ["B", *"I" * (length - 2), last]
+        tags[len(tags) - length :] = [f"{mark}-{kind}" if kind else "O" for mark in tags[len(tags) - length :]]
+    return tags
+
+
+@given(shapes, st.sampled_from(Scheme))
+def test_what_was_written_is_read(shape: Shape, scheme: Scheme) -> None:
+    """In any scheme, without a slip."""
+    tags = written(shape, scheme)
+    assert decoded(tags, scheme) == (runs_of(shape), [])
+    assert all(is_tag_of(tag, scheme) for tag in tags)
+
+
+@given(st.lists(shapes, min_size=1), st.sampled_from(Scheme))
+def test_the_scheme_is_found_out(corpus: list[Shape], scheme: Scheme) -> None:
+    """Or another that reads these tags alike."""
+    sentences = [written(shape, scheme) for shape in corpus]
+    found = detected(sentences)
+    assert [decoded(tags, found) for tags in sentences] == [(runs_of(shape), []) for shape in corpus]
+
+
+@given(st.lists(st.sampled_from(["O", *(f"{mark}-{kind}" for mark in "BIES" for kind in ("PER", "LOC"))]), max_size=9))
+def test_every_tagged_word_is_in_one_entity_of_its_type(tags: list[str]) -> None:
+    """However badly the tags follow the scheme."""
+    runs, _ = decoded(tags, Scheme.IOBES)
+    words = {word: run.type for run in runs for word in range(run.first, run.end)}
+    assert words == {word: tag[2:] for word, tag in enumerate(tags) if tag != "O"}
+    assert sum(run.end - run.first for run in runs) == len(words)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "tags", "runs", "slips"),
+    [
+        (Scheme.IOB2, "O I-PER I-PER", [Run("PER", 1, 3)], [(1, "I-PER after O, where nothing of its type has begun")]),
+        (
+            Scheme.IOB2,
+            "B-PER I-LOC",
+            [Run("PER", 0, 1), Run("LOC", 1, 2)],
+            [(1, "I-LOC after B-PER, where nothing of its type has begun")],
+        ),
+        (Scheme.IOB1, "O B-PER", [Run("PER", 1, 2)], [(1, "B-PER after O, where iob1 has I-")]),
+        (Scheme.IOBES, "B-PER O", [Run("PER", 0, 1)], [(0, "B-PER before O, where its entity has not ended")]),
+        (
+            Scheme.IOBES,
+            "S-PER E-PER",
+            [Run("PER", 0, 1), Run("PER", 1, 2)],
+            [(1, "E-PER after S-PER, where nothing of its type has begun")],
+        ),
+        (Scheme.BILOU, "B-PER I-PER", [Run("PER", 0, 2)], [(1, "I-PER before O, where its entity has not ended")]),
+    ],
+)
+def test_a_slip_is_told_of_and_read_as_the_nearest(
+    scheme: Scheme, tags: str, runs: list[Run], slips: list[tuple[int, str]]
+) -> None:
+    """With the word at which it stands."""
+    assert decoded(tags.split(), scheme) == (runs, slips)
+
+
+def test_most_of_the_tags_decide() -> None:
+    """A few slips do not make another scheme of it."""
+    assert detected([["B-PER", "I-PER"], ["O", "B-LOC"], ["O", "I-PER"]]) is Scheme.IOB2
+    assert detected([["I-PER", "I-PER"], ["O", "I-LOC"], ["O", "B-PER"]]) is Scheme.IOB1
+    assert detected([["B-PER", "E-PER", "S-LOC", "U-LOC"]]) is Scheme.IOBES
+    assert detected([["B-PER", "L-PER", "U-LOC", "E-LOC"]]) is Scheme.BILOU
+    assert detected([]) is Scheme.IOB2
+
+
+@pytest.mark.parametrize("text", ["", "o", "B", "B-", "X-PER", "PER", "-", "_", "Ohio"])
+def test_other_words_are_no_tags(text: str) -> None:
+    """Nor are they of any scheme."""
+    assert not is_tag(text)
+    assert not is_tag_of("S-PER", Scheme.IOB2)
