@@ -1,0 +1,94 @@
+"""Near-duplicates: the rule is the documented one, exactly, in any order of the texts."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.training.data.duplicates import are_alike, groups_of, key_of, words_of
+
+if TYPE_CHECKING:
+    from random import Random
+
+few_words = st.lists(st.sampled_from("abcdefgh"), max_size=12).map(" ".join)
+
+
+def together(texts: list[str]) -> set[frozenset[int]]:
+    """Return the groups as sets of places."""
+    groups = groups_of(texts)
+    return {frozenset(place for place, it in enumerate(groups) if it == group) for group in groups}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Good day!", "good   DAY …"),
+        ("see https://t.co/abc", "See http://example.org/x?y=1."),
+        ("see www.one.org", "see https://two.org"),
+        ("@ada thanks", "@ grace: thanks"),
+        ("call 0800 123", "call 555"),
+        ("\uff26\uff55\uff4c\uff4c width \uff11\uff12", "full width 7"),
+        ("no no no", "no"),
+        ("a b c d", "d c b a"),
+        ("one two three four five six seven eight nine", "one two three four five six seven eight ten"),
+        ("!!! :-)", ":-) !!!"),
+        ("東京は大きい都市です", "東京は大きな都市です"),
+        ("", " \n"),
+    ],
+)
+def test_these_are_near_duplicates(one: str, other: str) -> None:
+    """For they say the same but for what does not count."""
+    assert are_alike(words_of(one), words_of(other))
+    assert groups_of([one, other]) == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("I love Paris", "I love Rome"),
+        ("one two three four five six seven eight", "one two three four five six seven ten"),
+        ("ok 😂", "ok 😡"),
+        ("!!!", "???"),
+        ("", "."),
+        ("mail a@b.org", "mail c@d.org"),
+    ],
+)
+def test_these_are_not(one: str, other: str) -> None:
+    """For what differs is too much of them."""
+    assert groups_of([one, other]) == [0, 1]
+
+
+def test_near_duplicates_of_near_duplicates_belong_together() -> None:
+    """Although the first and the last are far apart."""
+    words = [f"w{chr(97 + n)}" for n in range(26)]
+    texts = [" ".join(words[n : n + 12]) for n in range(8)]
+    assert not are_alike(words_of(texts[0]), words_of(texts[-1]))
+    assert groups_of([*texts, "something else"]) == [0] * 8 + [1]
+
+
+@given(st.lists(few_words, max_size=14))
+def test_no_pair_is_missed_and_none_is_invented(texts: list[str]) -> None:
+    """The groups are those that comparing all with all gives."""
+    groups = list(range(len(texts)))
+    for one, other in combinations(range(len(texts)), 2):
+        if are_alike(words_of(texts[one]), words_of(texts[other])):
+            groups = [groups[one] if it == groups[other] else it for it in groups]
+    assert together(texts) == {frozenset(place for place, it in enumerate(groups) if it == group) for group in groups}
+
+
+@given(st.lists(st.text(max_size=8) | few_words, max_size=10), st.randoms(use_true_random=False))
+def test_the_order_of_the_texts_does_not_matter(texts: list[str], random: Random) -> None:
+    """The same texts belong together."""
+    order = list(range(len(texts)))
+    random.shuffle(order)
+    shuffled = together([texts[it] for it in order])
+    assert {frozenset(order[it] for it in group) for group in shuffled} == together(texts)
+
+
+def test_a_set_of_words_has_one_text() -> None:
+    """Whatever the order in which the words came."""
+    assert key_of(words_of("b a")) == key_of(words_of("a b!")) == "a b"
