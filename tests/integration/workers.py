@@ -38,6 +38,8 @@ class WorkerProcess:
     ) -> None:
         self.port = free_port()
         self._program = program
+        # What the program is told that is no setting.
+        self.environment: dict[str, str] = {}
         # Short limits: a test should see a takeover, not wait for it.
         self._settings = {
             "bootstrap_servers": bootstrap_servers,
@@ -62,7 +64,7 @@ class WorkerProcess:
     def start(self) -> Self:
         """Start it; `ready` says when it serves."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("GIST_")}
-        environment |= {f"GIST_{name.upper()}": str(value) for name, value in self._settings.items()}
+        environment |= {f"GIST_{name.upper()}": str(value) for name, value in self._settings.items()} | self.environment
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, *self._program], env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log

@@ -1,0 +1,236 @@
+"""The laboratory: brokers, workers, a known input, somebody who reads all the time, and the verdict at the end.
+
+async with Lab(mode="at_least_once", seed=7, cluster=cluster) as lab:
+await lab.worker("a").ready()
+lab.produce(10_000, rate=1_000)
+...                                  # faults, at moments that `lab.random` chooses
+await lab.settled(120)
+totals = await lab.verify()          # raises with every violation, and where the history is
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import re
+import time
+import uuid
+from contextlib import AsyncExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from tests.faults.cluster import Cluster
+from tests.faults.history import History
+from tests.faults.observer import Ends, Observer, Reader, ends_of
+from tests.faults.oracle import Oracle, Totals, differences, recovery
+from tests.faults.proxy import Proxies
+from tests.faults.workers import PROGRAM, LabWorker
+from tests.faults.workload import Producing, Workload
+from tests.integration.workers import create
+from worker.broker.connection import Connection
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from tests.faults.oracle import Mode
+
+# No worker may grow beyond this, whatever happens; Python with all its libraries and a small model takes a quarter of it.
+MAX_RESIDENT_BYTES = 600_000_000
+# The upper bound of the gauge that workers of the laboratory have, and what one poll may add.
+MAX_IN_FLIGHT_TOKENS = 4_096 + 50 * 64
+MIN_RECOVERY = 0.8
+_DIRECTORY = Path(os.environ.get("FAULTS_DIR", ".data/faults"))
+
+
+class Lab:
+    """One scenario on a topic of its own. With a `cluster` that others use too, it leaves it healed."""
+
+    def __init__(
+        self,
+        *,
+        mode: Mode,
+        seed: int,
+        num_partitions: int = 4,
+        cluster: Cluster | None = None,
+        num_brokers: int = 1,
+        proxied: bool = False,
+        scenario: str | None = None,
+        poison_every: int = 0,
+    ) -> None:
+        """Prepare; everything starts when it is entered. Without a `cluster` it has one of its own."""
+        test = os.environ.get("PYTEST_CURRENT_TEST", "scenario").split("::")[-1].split(" ")[0]
+        self.scenario = scenario or re.sub(r"\[.*", "", test)
+        self.mode = mode
+        self.seed = seed
+        self.random = random.Random(f"{seed}:{self.scenario}:{mode}")  # noqa: S311  to be repeated, not to be secret
+        self.topic = f"faults-{uuid.uuid4().hex[:8]}"
+        self.workload = Workload(num_partitions, poison_every=poison_every)
+        self.history = History(_DIRECTORY / f"{self.scenario}-{mode}-{seed}-{self.topic[-8:]}.jsonl")
+        self.history.note("began", scenario=self.scenario, mode=mode, seed=seed, topic=self.topic, workload=asdict(self.workload))
+        self.oracle = Oracle(self.workload, mode)
+        self.workers: list[LabWorker] = []
+        self._own_cluster = cluster is None
+        self.cluster = cluster or Cluster(num_brokers, proxied=proxied)
+        ports = [(node.proxy_port, node.behind_proxy_port) for node in self.cluster.nodes] if self.cluster.is_proxied else []
+        self.proxies = Proxies(ports, self.history.fault)
+        self._stack = AsyncExitStack()
+        self._began_s = time.monotonic()
+        self._healed_s: float | None = None
+        self._producing: list[asyncio.Task[None]] = []
+        # What the scenario itself or the limits found wrong.
+        self._problems: list[str] = []
+        self._hanging: Ends | None = None
+
+    async def __aenter__(self) -> Self:
+        """Start everything but the workers."""
+        try:
+            if self._own_cluster:
+                self._stack.callback(self.cluster.close)
+                await asyncio.to_thread(self.cluster.start)
+            self._stack.enter_context(self.proxies)
+            await create(
+                Connection(bootstrap_servers=self.cluster.bootstrap_servers),
+                self.topic,
+                num_partitions=self.workload.num_partitions,
+            )
+            self.producer = Producing(self.cluster.bootstrap_servers, self.topic, self.workload)
+            await self.producer.start()
+            self._stack.push_async_callback(self.producer.stop)
+            self.observer = Observer(self._reader(self.oracle))
+            self._stack.callback(self.observer.stop)
+            sampling = asyncio.create_task(self._sample())
+            self._stack.callback(sampling.cancel)
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Leave nothing running, and the cluster as it was."""
+        for task in self._producing:
+            task.cancel()
+        for worker in self.workers:
+            worker.__exit__(kind, error, trace)
+        if error is not None:
+            self.history.note("failed", error=f"{type(error).__name__}: {error}")
+            error.add_note(f"history: {self.history.path}")
+        if not self._own_cluster:
+            await asyncio.to_thread(self.cluster.heal)
+        await self._stack.aclose()
+
+    def worker(self, name: str, program: Sequence[str] = PROGRAM, **settings: object) -> LabWorker:
+        """Start a worker; settings that begin with `fault_` are what goes wrong inside it (see `program`)."""
+        servers = self.cluster.proxied_servers if self.cluster.is_proxied else self.cluster.bootstrap_servers
+        worker = LabWorker(name, self.history, servers, self.topic, program, delivery=self.mode, **settings)
+        self.workers.append(worker)
+        worker.launch()
+        return worker
+
+    def produce(self, count: int, rate: float | None = None) -> asyncio.Task[None]:
+        """Send the next `count` records in the background, so many a second or at once."""
+        self.history.note("produce", count=count, rate=rate)
+        task = asyncio.create_task(self.producer.produce(count, rate))
+        self._producing.append(task)
+        return task
+
+    def fault(self, name: str, **fields: object) -> None:
+        """Note a fault that the scenario itself injects."""
+        self.history.fault(name, **fields)
+
+    def healed(self) -> None:
+        """Say that nothing is wrong any more: from now on the throughput must come back."""
+        self._healed_s = time.monotonic()
+        self.history.note("healed")
+
+    def problem(self, words: str) -> None:
+        """Add a violation of the scenario's own: the verdict will tell it."""
+        self._problems.append(words)
+        self.history.note("problem", words=words)
+
+    async def arrived(self, num_outputs: int) -> None:
+        """Return once so many outputs were read; the test's own time limit bounds it."""
+        while self.oracle.num_seen < num_outputs:
+            self.observer.check()
+            await asyncio.sleep(0.05)
+
+    async def settled(self, timeout_s: float) -> bool:
+        """Wait until everything produced has its fate, nothing hangs, and all is committed; say whether it came to that."""
+        await asyncio.gather(*self._producing)
+        count, deadline_s = self.producer.num_produced, time.monotonic() + timeout_s
+        while time.monotonic() < deadline_s:
+            self.observer.check()
+            if not self.oracle.missing(count) and await self._is_committed():
+                self.history.note("settled", records=count)
+                return True
+            await asyncio.sleep(0.5)
+        missing = self.oracle.missing(count)
+        self.problem(
+            f"unsettled: after {timeout_s:g} s {len(missing)} records miss something, first {missing[:5]}; {self._hanging}"
+        )
+        return False
+
+    async def verify(self) -> Totals:
+        """Read everything again, hold it all against what must be, add the totals to the summary, and raise on any violation."""
+        self.observer.stop()
+        self.observer.check()
+        final, count = Oracle(self.workload, self.mode), self.producer.num_produced
+        reader = self._reader(final)
+        await asyncio.to_thread(lambda: asyncio.run(reader.read_to_end()))
+        final.judge(count)
+        violations = [*final.violations(), *differences(self.oracle, final), *self._problems, *self._recovery()]
+        totals = Totals(
+            mode=self.mode,
+            scenario=self.scenario,
+            seed=self.seed,
+            seconds=round(time.monotonic() - self._began_s, 1),
+            records=count,
+            faults=self.history.num_faults,
+            dead_letters=final.num_dead_letters(),
+            lost=final.count("lost"),
+            duplicated=final.num_duplicates,
+            torn=final.count("torn"),
+            disordered=final.count("disordered"),
+            hanging=len(self._hanging.hanging) if self._hanging else 0,
+            violations=len(violations),
+        )
+        self.history.note("totals", **asdict(totals), reader_errors=self.observer.reader.errors, found=violations)
+        _sum_up(totals)
+        assert not violations, "\n".join([*violations, f"history: {self.history.path}"])
+        return totals
+
+    def _recovery(self) -> list[str]:
+        first_fault_s = self.history.first_fault_s
+        if self._healed_s is None or first_fault_s is None:
+            return []
+        found = recovery(sorted(self.observer.reader.arrivals.items()), first_fault_s, self._healed_s)
+        self.history.note("recovery", ratio=found)
+        return [f"slow: {found:.0%} of the throughput came back"] if found is not None and found < MIN_RECOVERY else []
+
+    async def _is_committed(self) -> bool:
+        group_id = f"group-{self.topic}"
+        self._hanging = await ends_of(self.cluster.bootstrap_servers, self.topic, self.workload.num_partitions, group_id)
+        return not self._hanging.hanging and self._hanging.inputs == self._hanging.committed
+
+    def _reader(self, oracle: Oracle) -> Reader:
+        return Reader(self.cluster.bootstrap_servers, self.topic, self.workload.num_partitions, oracle)
+
+    async def _sample(self) -> None:
+        """Hold the workers' memory and their tokens in flight to their limits, once a second."""
+        while True:
+            for worker in list(self.workers):
+                if (sample := await asyncio.to_thread(worker.sample)) is None:
+                    continue
+                resident_bytes, in_flight_tokens = sample
+                self.history.note("sample", worker=worker.name, resident_bytes=resident_bytes, in_flight_tokens=in_flight_tokens)
+                if resident_bytes > MAX_RESIDENT_BYTES or in_flight_tokens > MAX_IN_FLIGHT_TOKENS:
+                    self.problem(f"limits: {worker.name} has {resident_bytes:.0f} bytes, {in_flight_tokens:.0f} tokens in flight")
+            await asyncio.sleep(1)
+
+
+def _sum_up(totals: Totals) -> None:
+    with Path(os.environ.get("FAULTS_SUMMARY", _DIRECTORY / "summary.jsonl")).open("a") as summary:
+        summary.write(json.dumps(asdict(totals)) + "\n")

@@ -1,0 +1,123 @@
+"""The worker as the fault laboratory runs it: the real one, with a deterministic model in the place of the engine.
+
+python -m tests.faults.program
+
+What goes wrong inside it is told by the environment:
+
+    FAULT_PASS_S=0.05             seconds that each pass takes
+    FAULT_KILL=after:Produce:30   SIGKILL to itself after the answer to its 30th Produce; `before:` before a request is sent
+    FAULT_CLOCK_H=5               `time.time` jumps every second by up to so many hours, forward or back
+    FAULT_SEED=7                  of the jumps
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from aiokafka.client import AIOKafkaClient
+
+from tests.fakes import FakeModel
+from tests.faults.workload import Poison, label_of, span_of, vector_of
+from worker.commands import run
+from worker.records import Classification, Entity, Failure, Prediction, Stage, Task
+from worker.settings import read
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from worker.records import TokenizedItem
+
+
+class LabModel(FakeModel):
+    """Its answers depend on the text alone; a text that holds a `Poison` makes it fail as that says."""
+
+    description = "deterministic"
+    because = "a fault is being tested"
+
+    def __init__(self, pass_s: float) -> None:
+        super().__init__()
+        self._pass_s = pass_s
+
+    def warm_up(self) -> None:
+        """Be warm already."""
+
+    def infer(self, items: Sequence[TokenizedItem]) -> list[Prediction]:
+        """Answer for each text, unless one of them is poisoned."""
+        time.sleep(self._pass_s)
+        texts = [it.item.text for it in items]
+        if any(Poison.RAISE in text for text in texts):
+            raise RuntimeError("the pass failed")
+        if any(Poison.MEMORY in text for text in texts):
+            raise MemoryError
+        return [_prediction(text) for text in texts]
+
+
+def _prediction(text: str) -> Prediction:
+    label, (start, end) = label_of(text), span_of(text)
+    labels = {"kind": Classification(label, 1.0, {label: 1.0})}
+    entities = (Entity("NUMBER", text[start:end], start, end, 1.0, "ner"),)
+    if Poison.NAN in text:
+        # As the model room tells of a vector that is not finite: the task fails, and the number does not leave the room.
+        failure = Failure(Stage.INFER, "FloatingPointError", "the vector is not finite", Task.EMBED)
+        return Prediction(None, labels, entities, (failure,))
+    return Prediction(vector_of(text).astype(np.float32), labels, entities)
+
+
+def kill_at(point: str) -> None:
+    """Kill this process before the Nth request of a kind is sent, or after it is answered; `point` is as in FAULT_KILL."""
+    when, kind, ordinal = point.split(":")
+    # Requests of the kind so far.
+    num_seen = 0
+    send = AIOKafkaClient.send
+
+    async def counted(client: AIOKafkaClient, node_id: int, request: Any, **options: Any) -> Any:
+        nonlocal num_seen
+        is_due = False
+        if request_kind(request) == kind:
+            num_seen += 1
+            is_due = num_seen == int(ordinal)
+        if is_due and when == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        answer = await send(client, node_id, request, **options)
+        if is_due:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return answer
+
+    AIOKafkaClient.send = counted
+
+
+def request_kind(request: object) -> str:
+    """Return the name of a request's kind in the protocol: `Produce`, `EndTxn`."""
+    return re.sub(r"Request(_v\d+)?$", "", type(request).__name__)
+
+
+def shake_clock(hours: float, seed: int) -> None:
+    """Let the wall clock jump every second; monotonic clocks are not touched, as none is by a real jump."""
+    wall_clock_s = time.time
+
+    def shaken() -> float:
+        now_s = wall_clock_s()
+        return now_s + random.Random(f"{seed}:{int(now_s)}").uniform(-hours, hours) * 3600  # noqa: S311  a fault, not a secret
+
+    time.time = shaken
+
+
+def main() -> None:
+    """Run the worker."""
+    model = LabModel(float(os.environ.get("FAULT_PASS_S", "0")))
+    run.load_engine = lambda _settings: model  # type: ignore[assignment, return-value]
+    if point := os.environ.get("FAULT_KILL"):
+        kill_at(point)
+    if hours := float(os.environ.get("FAULT_CLOCK_H", "0")):
+        shake_clock(hours, int(os.environ.get("FAULT_SEED", "0")))
+    run.run(read())
+
+
+if __name__ == "__main__":
+    main()
