@@ -5,7 +5,7 @@ BIN := .venv/bin
 TEST_ENV := OMP_NUM_THREADS=2 TOKENIZERS_PARALLELISM=true HF_HUB_OFFLINE=1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo stop bench-engine bench-stream test test-docker check format generate lock clean
+.PHONY: help setup demo stop bench-engine bench-stream test test-faults test-docker check format generate lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -36,6 +36,9 @@ bench-stream: .venv/made ## measure the worker with the broker in the loop (ARGS
 
 test: .venv/made ## run the tests, on a real Kafka
 	@$(TEST_ENV) $(BIN)/python -m pytest $(ARGS)
+
+test-faults: .venv/made ## kill, freeze and cut off workers and brokers, and count what is lost (SEED=, DURATION= seconds, SCALE=)
+	@$(TEST_ENV) FAULTS_SEED=$(SEED) DURATION=$(DURATION) FAULTS_SCALE=$(SCALE) $(BIN)/python -m pytest tests/faults -m "faults or not faults" $(ARGS)
 
 test-docker: .venv/made ## run the Kafka tests against a container too, where this machine can run Docker
 	@PYTHON=$(CURDIR)/$(BIN)/python deploy/docker/check $(ARGS)

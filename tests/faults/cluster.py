@@ -84,7 +84,7 @@ class Cluster:
         self._directory = directory or Path(tempfile.mkdtemp(prefix="gist-stream-cluster-"))
         self._properties = properties
         self.is_proxied = proxied
-        ports = _free_ports(4 * num_brokers)
+        ports = free_ports(4 * num_brokers)
         quartets = zip(*[iter(ports)] * 4, strict=True)
         self.nodes = [Node(self._directory / f"node-{i}", *quartet) for i, quartet in enumerate(quartets)]
 
@@ -260,7 +260,7 @@ def _java() -> list[str]:
     return [str(command), *_JVM, "-cp", os.pathsep.join(map(str, jars))]
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Return ports that are free now, all different."""
     with contextlib.ExitStack() as stack:
         probes = [stack.enter_context(socket.socket()) for _ in range(count)]

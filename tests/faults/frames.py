@@ -92,8 +92,6 @@ class Conditions:
     #: Bytes vanish; when it heals the connections that lost some break.
     loses_requests: bool = False
     loses_answers: bool = False
-    #: New connections are refused.
-    refuses: bool = False
 
 
 @dataclass(frozen=True, slots=True)

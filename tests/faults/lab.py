@@ -17,6 +17,7 @@ import random
 import re
 import time
 import uuid
+from collections import Counter
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -196,6 +197,7 @@ class Lab:
             disordered=final.count("disordered"),
             hanging=len(self._hanging.hanging) if self._hanging else 0,
             violations=len(violations),
+            exits=Counter(str(code) for worker in self.workers for code in worker.exits),
         )
         self.history.note("totals", **asdict(totals), reader_errors=self.observer.reader.errors, found=violations)
         _sum_up(totals)

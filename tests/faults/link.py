@@ -61,18 +61,22 @@ class Link:
         """Carry frames; returns when the link is closed."""
         readers = [self._read(self._client_reader, self._requests), self._read(self._broker_reader, self._answers)]
         tasks = [asyncio.create_task(it) for it in (self._deliver_requests(), self._deliver_answers(), *readers)]
+        is_dropped = True
         try:
             await asyncio.wait(tasks[:2], return_when=asyncio.FIRST_COMPLETED)
+            is_dropped = False
         finally:
-            is_broken = not any(it.done() and not it.cancelled() and it.exception() is None for it in tasks[:2])
             for task in tasks:
                 task.cancel()
+            # Before anything is awaited: another cancellation may cut short what follows.
+            for writer in (self._client_writer, self._broker_writer):
+                if is_dropped:
+                    writer.transport.abort()
+                writer.close()
             await asyncio.gather(*tasks, return_exceptions=True)
             for writer in (self._client_writer, self._broker_writer):
-                if is_broken:
-                    writer.transport.abort()
-                else:
-                    writer.close()
+                with contextlib.suppress(OSError):
+                    await writer.wait_closed()
 
     async def _read(self, reader: asyncio.StreamReader, queue: Queued) -> None:
         loop = asyncio.get_running_loop()
@@ -130,10 +134,12 @@ class Link:
             self._network.applied(rule)
         if action is Action.SWALLOW:
             return
+        if action is Action.DROP_ANSWER:
+            raise Broken
         # Whoever is gone gets nothing; what the broker says to what was held is of no use to anybody.
         with contextlib.suppress(ConnectionError):
             self._client_writer.write(answer.frame[: len(answer.frame) // 2] if action is Action.CUT else answer.frame)
-            if action is Action.DROP_ANSWER or action is Action.CUT:
+            if action is Action.CUT:
                 raise Broken
             await self._client_writer.drain()
 

@@ -10,11 +10,14 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from tests.faults.workload import GOOD
+import numpy as np
+
 from worker.records import Output
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
     from tests.faults.workload import Workload
     from worker.records import Headers
@@ -128,39 +131,32 @@ class Oracle:
             self._last[output, partition] = max(last, place)
         seen[number] = min(_MOST, seen[number] + 1)
 
-    def fate(self, number: int) -> tuple[int, ...]:
-        """Return how often each output of a record was seen, dead letters last."""
-        return tuple(seen[number] if number < len(seen) else 0 for seen in self._seen.values())
-
     def missing(self, num_produced: int) -> list[int]:
-        """Return the numbers of the records that do not have everything that must come out for them."""
-        if not self._workload.poison_every:
-            columns = [self._seen[output][:num_produced].ljust(num_produced, b"\0") for output in OUTPUTS[:3]]
-            if all(0 not in column for column in columns):
-                return []
-        return [number for number in range(num_produced) if not self._has_fate(number)]
+        """Return the numbers of the records that do not have everything that must come out for them.
 
-    def _has_fate(self, number: int) -> bool:
-        seen, expected = self.fate(number), self._workload.fate(number)
-        if expected == GOOD and seen[3] and not any(seen[:3]):
-            # A dead letter is a fate; whether it was one that the record deserved is judged at the end.
-            return True
-        return all(found >= wanted for found, wanted in zip(seen, expected, strict=True))
+        A dead letter is a fate; whether the record deserved it is for `judge` to say.
+        """
+        seen, expected = self._seen_of(num_produced), self._workload.fates(num_produced)
+        is_parked = (seen[3] > 0) & ~seen[:3].any(axis=0)
+        return np.flatnonzero((seen < expected).any(axis=0) & ~is_parked).tolist()
 
     def judge(self, num_produced: int) -> None:
         """Look at every record's fate: nothing lost, nothing invented, nothing half."""
+        seen, expected = self._seen_of(num_produced), self._workload.fates(num_produced)
         for number in self.missing(num_produced):
-            seen = self.fate(number)
-            self._report(
-                "torn" if any(seen) else "lost", f"record {number} has {_told(seen)} of {_told(self._workload.fate(number))}"
-            )
-        for number in range(num_produced):
-            seen, expected = self.fate(number), self._workload.fate(number)
-            if seen != expected and any(found and not wanted for found, wanted in zip(seen, expected, strict=True)):
-                kind = "undeserved" if expected == GOOD else "invented"
-                self._report(kind, f"record {number} has {_told(seen)} instead of {_told(expected)}")
-        if any(number >= num_produced and count for seen in self._seen.values() for number, count in _beyond(seen, num_produced)):
-            self._report("invented", "there are outputs of records that were never produced")
+            kind = "torn" if seen[:, number].any() else "lost"
+            self._report(kind, f"record {number} has {_told(seen[:, number])} of {_told(expected[:, number])}")
+        for number in np.flatnonzero(((seen > 0) & (expected == 0)).any(axis=0)).tolist():
+            words = f"record {number} has {_told(seen[:, number])} instead of {_told(expected[:, number])}"
+            self._report("undeserved" if seen[3, number] and not expected[3, number] else "invented", words)
+        for output, counts in self._seen.items():
+            if any(counts[num_produced:]):
+                self._report("invented", f"there are {output} of records that were never produced")
+
+    def _seen_of(self, num_produced: int) -> NDArray[np.uint8]:
+        """Return how often each output was seen, shape `[4, num_produced]`; a copy, since a reader may go on meanwhile."""
+        columns = [bytes(it[:num_produced]).ljust(num_produced, b"\0") for it in self._seen.values()]
+        return np.stack([np.frombuffer(it, dtype=np.uint8) for it in columns])
 
     def _report(self, kind: str, words: str) -> None:
         self._num_problems[kind] += 1
@@ -183,11 +179,7 @@ class Oracle:
         return lines + [f"{kind}: {count} in all" for kind, count in self._num_problems.items() if count > _MAX_TOLD]
 
 
-def _beyond(seen: bytearray, first: int) -> Iterable[tuple[int, int]]:
-    return enumerate(seen[first:], first)
-
-
-def _told(fate: Sequence[int]) -> str:
+def _told(fate: NDArray[np.uint8]) -> str:
     return ", ".join(f"{count} {output}" for count, output in zip(fate, OUTPUTS, strict=True))
 
 

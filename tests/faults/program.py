@@ -4,6 +4,7 @@ python -m tests.faults.program
 
 What goes wrong inside it is told by the environment:
 
+    FAULT_MODEL=real              the model of the settings after all
     FAULT_PASS_S=0.05             seconds that each pass takes
     FAULT_KILL=after:Produce:30   SIGKILL to itself after the answer to its 30th Produce; `before:` before a request is sent
     FAULT_CLOCK_H=5               `time.time` jumps every second by up to so many hours, forward or back
@@ -12,6 +13,7 @@ What goes wrong inside it is told by the environment:
 
 from __future__ import annotations
 
+import ctypes
 import os
 import random
 import re
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from worker.records import TokenizedItem
+
+# The number of this wish in Linux.
+_PR_SET_PDEATHSIG = 1
 
 
 class LabModel(FakeModel):
@@ -108,10 +113,17 @@ def shake_clock(hours: float, seed: int) -> None:
     time.time = shaken
 
 
+def die_with_parent() -> None:
+    """Be killed when whoever started us dies, however that is."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def main() -> None:
     """Run the worker."""
-    model = LabModel(float(os.environ.get("FAULT_PASS_S", "0")))
-    run.load_engine = lambda _settings: model  # type: ignore[assignment, return-value]
+    die_with_parent()
+    if os.environ.get("FAULT_MODEL") != "real":
+        model = LabModel(float(os.environ.get("FAULT_PASS_S", "0")))
+        run.load_engine = lambda _settings: model  # type: ignore[assignment, return-value]
     if point := os.environ.get("FAULT_KILL"):
         kill_at(point)
     if hours := float(os.environ.get("FAULT_CLOCK_H", "0")):

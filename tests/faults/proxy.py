@@ -63,7 +63,8 @@ class Proxy:
 
     def refuse(self) -> None:
         """Refuse new connections; those that are open stay."""
-        self._change("refuse", refuses=True)
+        self.on_fault("refuse", proxy=self.name)
+        self.run(self._close())
 
     def drop_connections(self) -> None:
         """Break every connection that is open."""
@@ -98,12 +99,14 @@ class Proxy:
     async def start(self) -> None:
         """Listen."""
         self._loop = asyncio.get_running_loop()
+        await self._listen()
+
+    async def _listen(self) -> None:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
 
     async def stop(self) -> None:
         """Listen no more, and break what is open."""
-        if self._server is not None:
-            self._server.close()
+        await self._close()
         await self._drop()
 
     def run(self, step: Coroutine[None, None, None]) -> None:
@@ -116,9 +119,16 @@ class Proxy:
             setattr(self.conditions, condition, value)
         self.on_fault(name, proxy=self.name, **conditions)
 
+    async def _close(self) -> None:
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+
     async def _heal(self) -> None:
         has_lost = self.conditions.loses_requests or self.conditions.loses_answers
         self.conditions = Conditions()
+        if self._server is None:
+            await self._listen()
         healed, self.healed = self.healed, asyncio.Event()
         healed.set()
         if has_lost:
@@ -132,21 +142,14 @@ class Proxy:
             await asyncio.wait(links)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self.conditions.refuses:
-            writer.transport.abort()
-            return
         link = asyncio.current_task()
         assert link is not None
         self._links.add(link)
-        try:
-            to_broker = await asyncio.open_connection("127.0.0.1", self.broker_port)
-        except OSError:
-            writer.transport.abort()
-        else:
-            with contextlib.suppress(asyncio.CancelledError):
-                await Link(self, (reader, writer), to_broker).run()
-        finally:
-            self._links.discard(link)
+        # A link that is dropped is cancelled; a broker that is away refuses.
+        with contextlib.suppress(asyncio.CancelledError, OSError):
+            await Link(self, (reader, writer), await asyncio.open_connection("127.0.0.1", self.broker_port)).run()
+        writer.transport.abort()
+        self._links.discard(link)
 
 
 class Proxies:

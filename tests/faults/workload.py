@@ -75,6 +75,14 @@ class Workload:
         """Return what must come out for a record."""
         return _FATES[self.poison_of(number)]
 
+    def fates(self, count: int) -> NDArray[np.uint8]:
+        """Return the fates of the first `count` records, shape `[4, count]`."""
+        fates = np.repeat(np.array([GOOD], dtype=np.uint8).T, count, axis=1)
+        if self.poison_every:
+            for number in range(self.poison_every - 1, count, self.poison_every):
+                fates[:, number] = self.fate(number)
+        return fates
+
     def value(self, number: int) -> bytes:
         """Return the value of a record."""
         return b'{"id":"r-%d","text":"%s"}' % (number, self.text(number).encode())
