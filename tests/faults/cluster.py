@@ -6,6 +6,7 @@ ends. The jars and the Java runtime are those of the embedded Kafka.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import os
@@ -67,6 +68,7 @@ class Node:
     behind_proxy_port: int
     proxy_port: int
     process: subprocess.Popen[bytes] | None = None
+    is_suspended: bool = False
     # Ends the broker when the test's process dies.
     guard: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
@@ -90,8 +92,9 @@ class Cluster:
 
     @property
     def bootstrap_servers(self) -> str:
-        """The direct addresses of all brokers."""
-        return ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+        """The direct addresses of the brokers that can answer; of all, where none can."""
+        awake = [node for index, node in enumerate(self.nodes) if self.is_running(index) and not node.is_suspended]
+        return ",".join(f"127.0.0.1:{node.port}" for node in awake or self.nodes)
 
     @property
     def proxied_servers(self) -> str:
@@ -157,10 +160,12 @@ class Cluster:
     def suspend(self, index: int) -> None:
         """Freeze a broker: its connections stay, and nothing answers."""
         self._signal(index, signal.SIGSTOP)
+        self.nodes[index].is_suspended = True
 
     def resume(self, index: int) -> None:
         """Let a frozen broker go on."""
         self._signal(index, signal.SIGCONT)
+        self.nodes[index].is_suspended = False
 
     def heal(self) -> None:
         """Bring back everything that is frozen or dead."""
@@ -173,14 +178,23 @@ class Cluster:
 
     async def leader_of(self, topic: str, partition: int) -> int:
         """Return the index of the broker that leads a partition; -1 while none does."""
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap_servers)
+        return next(max(-1, leader - 1) for index, leader, _ in await self._partitions([topic]) if index == partition)
+
+    async def in_sync(self) -> None:
+        """Wait until every replica of every partition is in sync: only then can any one broker be taken away."""
+        while not all(is_in_sync for _, _, is_in_sync in await self._partitions(None)):  # noqa: ASYNC110  brokers do not call us
+            await asyncio.sleep(0.2)
+
+    async def _partitions(self, topics: list[str] | None) -> list[tuple[int, int, bool]]:
+        """Return of every partition its index, its leader's node and whether all its replicas are in sync."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap_servers, request_timeout_ms=5_000)
         await admin.start()
         try:
-            described = await admin.describe_topics([topic])
+            described = await admin.describe_topics(topics)
         finally:
             await admin.close()
-        leaders = {int(it["partition"]): int(it["leader"]) for it in described[0]["partitions"]}
-        return max(-1, leaders[partition] - 1)
+        partitions = [partition for topic in described for partition in topic["partitions"]]
+        return [(int(it["partition"]), int(it["leader"]), len(it["isr"]) == len(it["replicas"])) for it in partitions]
 
     def close(self) -> None:
         """End every broker at once and remove a temporary directory."""
@@ -252,7 +266,7 @@ class Cluster:
                 node.process.wait(_STOP_TIMEOUT_S)
             node.process.kill()
             node.process.wait()
-            node.process = None
+            node.process, node.is_suspended = None, False
 
 
 def _java() -> list[str]:

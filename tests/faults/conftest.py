@@ -35,18 +35,6 @@ def seed() -> int:
     return _SEED
 
 
-@pytest.fixture
-def scale() -> int:
-    """Give by how much a scenario's records are multiplied."""
-    return int(os.environ.get("FAULTS_SCALE") or 1)
-
-
-@pytest.fixture
-def duration_s() -> float:
-    """Give how long a scenario that can repeat goes on."""
-    return float(os.environ.get("DURATION") or 0)
-
-
 @pytest.fixture(params=get_args(Mode))
 def mode(request: pytest.FixtureRequest) -> Mode:
     """Give each mode of delivery in turn."""

@@ -34,7 +34,7 @@ from tests.integration.workers import create
 from worker.broker.connection import Connection
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
     from types import TracebackType
 
     from tests.faults.oracle import Mode
@@ -44,6 +44,9 @@ MAX_RESIDENT_BYTES = 600_000_000
 # The upper bound of the gauge that workers of the laboratory have, and what one poll may add.
 MAX_IN_FLIGHT_TOKENS = 4_096 + 50 * 64
 MIN_RECOVERY = 0.8
+# How long scenarios go on that can go on, and by how much they are multiplied.
+DURATION_S = float(os.environ.get("DURATION") or 0)
+SCALE = int(os.environ.get("FAULTS_SCALE") or 1)
 _DIRECTORY = Path(os.environ.get("FAULTS_DIR", ".data/faults"))
 
 
@@ -121,6 +124,7 @@ class Lab:
             error.add_note(f"history: {self.history.path}")
         if not self._own_cluster:
             await asyncio.to_thread(self.cluster.heal)
+            await self.cluster.in_sync()
         await self._stack.aclose()
 
     def worker(self, name: str, program: Sequence[str] = PROGRAM, **settings: object) -> LabWorker:
@@ -152,11 +156,48 @@ class Lab:
         self._problems.append(words)
         self.history.note("problem", words=words)
 
-    async def arrived(self, num_outputs: int) -> None:
-        """Return once so many outputs were read; the test's own time limit bounds it."""
-        while self.oracle.num_seen < num_outputs:
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Return once a condition on what was read holds; the test's own time limit bounds it."""
+        while not condition():
             self.observer.check()
             await asyncio.sleep(0.05)
+
+    async def arrived(self, num_outputs: int) -> None:
+        """Return once so many more outputs were read."""
+        wanted = self.oracle.num_seen + num_outputs
+        await self.until(lambda: self.oracle.num_seen >= wanted)
+
+    async def some_arrived(self, few: int, many: int) -> None:
+        """Return at a random moment, measured in what comes out: `FAULTS_SCALE` times so many outputs, at most."""
+        await self.arrived(self.random.randrange(few, many) * SCALE)
+
+    async def moved(self) -> None:
+        """Return once every partition has given something new: whoever had it, somebody has it now. Keeps the workers busy."""
+        before = self.oracle.num_by_partition()
+        while any(count <= before.get(it, 0) for it, count in self._by_partition()):
+            self.load()
+            self.observer.check()
+            await asyncio.sleep(0.05)
+
+    def load(self, num_records: int = 2_000) -> None:
+        """See to it that so many records wait to be processed."""
+        if all(it.done() for it in self._producing):
+            num_waiting = self.producer.num_produced - (self.oracle.num_seen - self.oracle.num_duplicates) // 3
+            if num_waiting < num_records:
+                self.produce(num_records)
+
+    async def rounds(self, count: int) -> AsyncIterator[int]:
+        """Yield so many rounds, and more until `DURATION` is over; there is always something to do."""
+        number = 0
+        while number < count or time.monotonic() - self._began_s < DURATION_S:
+            self.history.note("round", number=number)
+            self.load()
+            yield number
+            number += 1
+
+    def _by_partition(self) -> list[tuple[int, int]]:
+        counts = self.oracle.num_by_partition()
+        return [(it, counts.get(it, 0)) for it in range(self.workload.num_partitions)]
 
     async def settled(self, timeout_s: float) -> bool:
         """Wait until everything produced has its fate, nothing hangs, and all is committed; say whether it came to that."""
@@ -197,7 +238,7 @@ class Lab:
             disordered=final.count("disordered"),
             hanging=len(self._hanging.hanging) if self._hanging else 0,
             violations=len(violations),
-            exits=Counter(str(code) for worker in self.workers for code in worker.exits),
+            exits=dict(Counter(str(code) for worker in self.workers for code in worker.exits)),
         )
         self.history.note("totals", **asdict(totals), reader_errors=self.observer.reader.errors, found=violations)
         _sum_up(totals)

@@ -164,6 +164,13 @@ class Oracle:
         if len(told) < _MAX_TOLD:
             told.append(words)
 
+    def num_by_partition(self) -> dict[int, int]:
+        """Count what was read of each partition, over all outputs."""
+        counts: Counter[int] = Counter()
+        for (_, partition), (count, _) in list(self.digests.items()):
+            counts[partition] += count
+        return counts
+
     def num_dead_letters(self) -> int:
         """Count the records with a dead letter."""
         seen = self._seen[Output.DEAD_LETTERS]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,22 +13,117 @@ from tests.faults.lab import Lab
 if TYPE_CHECKING:
     from tests.faults.cluster import Cluster
     from tests.faults.oracle import Mode
+    from tests.faults.workers import LabWorker
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
 
+# Where a worker dies: the moments between which what is published and what is committed could come apart.
+POINTS: dict[Mode, tuple[str, ...]] = {
+    "at_least_once": ("after:Produce", "before:OffsetCommit", "after:OffsetCommit"),
+    "exactly_once": (
+        "after:InitProducerId",
+        "after:AddPartitionsToTxn",
+        "after:Produce",
+        "after:AddOffsetsToTxn",
+        "before:TxnOffsetCommit",
+        "after:TxnOffsetCommit",
+        "before:EndTxn",
+        "after:EndTxn",
+    ),
+}
 
-async def test_a_worker_that_is_killed_again_and_again(broker: Cluster, mode: Mode, seed: int, scale: int) -> None:
-    """One of three workers dies ten times under load, each time at a random moment, and is started again."""
+
+async def test_a_worker_is_killed_again_and_again(broker: Cluster, mode: Mode, seed: int) -> None:
+    """One of three dies ten times under load, each time at a random moment, and is started again."""
     async with Lab(mode=mode, seed=seed, cluster=broker) as lab:
         workers = [lab.worker(name, fault_pass_s=0.01) for name in "abc"]
         for worker in workers:
             await worker.ready()
-        lab.produce(20_000 * scale)
-        for _ in range(10):
-            await lab.arrived(lab.oracle.num_seen + lab.random.randrange(300, 3_000))
+        async for _ in lab.rounds(10):
+            await lab.some_arrived(300, 3_000)
             victim = lab.random.choice(workers)
             await victim.kill()
             victim.launch()
         lab.healed()
         await lab.settled(120)
         await lab.verify()
+
+
+async def test_a_worker_dies_at_every_named_point(broker: Cluster, mode: Mode, seed: int) -> None:
+    """Between publishing and committing, at each request's before and after, in turn; who comes next makes it good."""
+    points = POINTS[mode]
+    async with Lab(mode=mode, seed=seed, cluster=broker, poison_every=100) as lab:
+        # With a name that a restart keeps, the successor has the partitions at once, and the survivor is not asked.
+        survivor = lab.worker("survivor", group_instance_id="survivor")
+        await survivor.ready()
+        mortal = lab.worker("mortal", group_instance_id="mortal", fault_kill=_point(lab, points[0]))
+        async for number in lab.rounds(3 * len(points)):
+            while mortal.is_running:
+                lab.load()
+                await asyncio.sleep(0.05)
+            assert await mortal.exited(0) == -signal.SIGKILL
+            lab.fault("killed_at", point=mortal.environment["FAULT_KILL"])
+            mortal.launch(FAULT_KILL=_point(lab, points[(number + 1) % len(points)]))
+        mortal.launch() if not mortal.is_running else None
+        lab.healed()
+        await lab.settled(120)
+        await lab.verify()
+
+
+def _point(lab: Lab, point: str) -> str:
+    return f"{point}:{lab.random.randrange(1, 15)}"
+
+
+async def test_a_zombie_wakes(broker: Cluster, mode: Mode, seed: int) -> None:
+    """A worker freezes beyond its session, another takes over, and it wakes believing that nothing has happened."""
+    async with Lab(mode=mode, seed=seed, cluster=broker) as lab:
+        workers = [lab.worker(name) for name in "ab"]
+        for worker in workers:
+            await worker.ready()
+        async for number in lab.rounds(2):
+            await lab.some_arrived(300, 3_000)
+            zombie = workers[number % 2]
+            zombie.suspend()
+            await lab.moved()
+            zombie.resume()
+            await lab.moved()
+        lab.healed()
+        await lab.settled(120)
+        await lab.verify()
+
+
+@pytest.mark.faults
+async def test_workers_come_and_go(broker: Cluster, mode: Mode, seed: int) -> None:
+    """From one to four and back, ten times, under load."""
+    async with Lab(mode=mode, seed=seed, cluster=broker, num_partitions=8) as lab:
+        first = lab.worker("first")
+        await first.ready()
+        guests: list[LabWorker] = [lab.worker(name) for name in "abc"]
+        async for _ in lab.rounds(10):
+            for guest in guests:
+                lab.fault("join", worker=guest.name)
+                if not guest.is_running:
+                    guest.launch()
+            await asyncio.gather(*(guest.ready() for guest in guests))
+            await lab.moved()
+            for guest in guests:
+                lab.fault("leave", worker=guest.name)
+            exits = await asyncio.gather(*(guest.stop() for guest in guests))
+            assert exits == [0, 0, 0]
+            await lab.moved()
+        await lab.settled(120)
+        await lab.verify()
+
+
+async def test_inference_slower_than_the_session(broker: Cluster, mode: Mode, seed: int) -> None:
+    """Passes of eight seconds with a session of six: heartbeats leave meanwhile, nobody takes over, nothing comes twice."""
+    async with Lab(mode=mode, seed=seed, cluster=broker) as lab:
+        worker = lab.worker("slow", fault_pass_s=8)
+        await worker.ready()
+        lab.fault("slow_inference", pass_s=8)
+        await lab.produce(150)
+        await lab.settled(120)
+        totals = await lab.verify()
+        assert len(worker.events("partitions_assigned")) == 1
+        assert worker.events("session_ended") == []
+    assert totals.duplicated == 0
