@@ -47,6 +47,8 @@ class Totals:
     torn: int = 0
     disordered: int = 0
     hanging: int = 0
+    #: The throughput after healing over that before the first fault; None where too little was seen.
+    recovery: float | None = None
     violations: int = 0
     #: By the workers' exit codes.
     exits: dict[str, int] = field(default_factory=dict)

@@ -7,6 +7,7 @@ What goes wrong inside it is told by the environment:
     FAULT_MODEL=real              the model of the settings after all
     FAULT_PASS_S=0.05             seconds that each pass takes
     FAULT_KILL=after:Produce:30   SIGKILL to itself after the answer to its 30th Produce; `before:` before a request is sent
+    FAULT_FREEZE=before:EndTxn:2  the same, but SIGSTOP: it goes on where it was, with the request, when it gets a SIGCONT
     FAULT_CLOCK_H=5               `time.time` jumps every second by up to so many hours, forward or back
     FAULT_SEED=7                  of the jumps
 """
@@ -74,8 +75,8 @@ def _prediction(text: str) -> Prediction:
     return Prediction(vector_of(text).astype(np.float32), labels, entities)
 
 
-def kill_at(point: str) -> None:
-    """Kill this process before the Nth request of a kind is sent, or after it is answered; `point` is as in FAULT_KILL."""
+def signal_at(point: str, number: signal.Signals) -> None:
+    """Send a signal to this process before the Nth request of a kind is sent, or after it is answered."""
     when, kind, ordinal = point.split(":")
     # Requests of the kind so far.
     num_seen = 0
@@ -88,10 +89,10 @@ def kill_at(point: str) -> None:
             num_seen += 1
             is_due = num_seen == int(ordinal)
         if is_due and when == "before":
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), number)
         answer = await send(client, node_id, request, **options)
-        if is_due:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if is_due and when == "after":
+            os.kill(os.getpid(), number)
         return answer
 
     AIOKafkaClient.send = counted
@@ -124,8 +125,9 @@ def main() -> None:
     if os.environ.get("FAULT_MODEL") != "real":
         model = LabModel(float(os.environ.get("FAULT_PASS_S", "0")))
         run.load_engine = lambda _settings: model  # type: ignore[assignment, return-value]
-    if point := os.environ.get("FAULT_KILL"):
-        kill_at(point)
+    for name, number in (("FAULT_KILL", signal.SIGKILL), ("FAULT_FREEZE", signal.SIGSTOP)):
+        if point := os.environ.get(name):
+            signal_at(point, number)
     if hours := float(os.environ.get("FAULT_CLOCK_H", "0")):
         shake_clock(hours, int(os.environ.get("FAULT_SEED", "0")))
     run.run(read())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.lab import Lab
+from tests.faults.lab import DURATION_S, SCALE, Lab
 
 if TYPE_CHECKING:
     from tests.faults.cluster import Cluster
@@ -36,15 +36,17 @@ POINTS: dict[Mode, tuple[str, ...]] = {
 async def test_a_worker_is_killed_again_and_again(broker: Cluster, mode: Mode, seed: int) -> None:
     """One of three dies ten times under load, each time at a random moment, and is started again."""
     async with Lab(mode=mode, seed=seed, cluster=broker) as lab:
-        workers = [lab.worker(name, fault_pass_s=0.01) for name in "abc"]
+        workers = [lab.worker(name, fault_pass_s=0.05) for name in "abc"]
         for worker in workers:
             await worker.ready()
+        await lab.steady(8 if DURATION_S else 0)
         async for _ in lab.rounds(10):
             await lab.some_arrived(300, 3_000)
             victim = lab.random.choice(workers)
             await victim.kill()
             victim.launch()
         lab.healed()
+        await lab.steady(20 if DURATION_S else 0)
         await lab.settled(120)
         await lab.verify()
 
@@ -58,20 +60,21 @@ async def test_a_worker_dies_at_every_named_point(broker: Cluster, mode: Mode, s
         await survivor.ready()
         mortal = lab.worker("mortal", group_instance_id="mortal", fault_kill=_point(lab, points[0]))
         async for number in lab.rounds(3 * len(points)):
-            while mortal.is_running:
-                lab.load()
-                await asyncio.sleep(0.05)
+            await lab.under_load_until(lambda: not mortal.is_running)
             assert await mortal.exited(0) == -signal.SIGKILL
             lab.fault("killed_at", point=mortal.environment["FAULT_KILL"])
+            if number % 8 == 7:
+                # The survivor takes over before its successor comes.
+                await lab.moved()
             mortal.launch(FAULT_KILL=_point(lab, points[(number + 1) % len(points)]))
-        mortal.launch() if not mortal.is_running else None
         lab.healed()
         await lab.settled(120)
         await lab.verify()
 
 
 def _point(lab: Lab, point: str) -> str:
-    return f"{point}:{lab.random.randrange(1, 15)}"
+    # A process asks for a producer's identity once for each partition; everything else it does again and again.
+    return f"{point}:{lab.random.randrange(1, 3 if point.endswith('InitProducerId') else 15 * SCALE)}"
 
 
 async def test_a_zombie_wakes(broker: Cluster, mode: Mode, seed: int) -> None:
@@ -87,6 +90,25 @@ async def test_a_zombie_wakes(broker: Cluster, mode: Mode, seed: int) -> None:
             await lab.moved()
             zombie.resume()
             await lab.moved()
+        lab.healed()
+        await lab.settled(120)
+        await lab.verify()
+
+
+async def test_a_zombie_wakes_while_it_publishes(broker: Cluster, mode: Mode, seed: int) -> None:
+    """It freezes before a request leaves or while the answer is on its way, and sends what it had in hand when it wakes."""
+    kinds = ("Produce", "OffsetCommit") if mode == "at_least_once" else ("Produce", "TxnOffsetCommit", "EndTxn")
+    points = [f"before:{kind}" for kind in kinds]
+    async with Lab(mode=mode, seed=seed, cluster=broker) as lab:
+        await lab.worker("survivor").ready()
+        zombie = lab.worker("zombie", fault_freeze=_point(lab, lab.random.choice(points)))
+        async for _ in lab.rounds(2):
+            await lab.under_load_until(zombie.has_frozen)
+            await lab.moved()
+            zombie.resume()
+            await lab.moved()
+            await zombie.kill()
+            zombie.launch(FAULT_FREEZE=_point(lab, lab.random.choice(points)))
         lab.healed()
         await lab.settled(120)
         await lab.verify()

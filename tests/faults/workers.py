@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import signal
 import urllib.error
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.integration.workers import WorkerProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from tests.faults.history import History
 
@@ -32,6 +33,11 @@ _SETTINGS = {
     "tokens_in_flight_low": 2_048,
     "max_poll_records": 50,
 }
+
+# No worker may grow beyond this, whatever happens; Python with all its libraries and a small model takes a quarter of it.
+MAX_RESIDENT_BYTES = 600_000_000
+# The gauge's upper bound, and what one poll may add to it.
+MAX_IN_FLIGHT_TOKENS = _SETTINGS["tokens_in_flight_high"] + _SETTINGS["max_poll_records"] * 64
 
 
 class LabWorker(WorkerProcess):
@@ -84,6 +90,15 @@ class LabWorker(WorkerProcess):
         self.process.send_signal(signal.SIGSTOP)
         self.is_suspended = True
 
+    def has_frozen(self) -> bool:
+        """Whether it has frozen itself (see FAULT_FREEZE in `program`); that is noted as a fault."""
+        assert self.process is not None
+        assert self.is_running, f"{self.name} died before it could freeze; its log: {self.log}"
+        if not self.is_suspended and _state(self.process.pid) == "T":
+            self._history.fault("frozen_at", worker=self.name, **self.environment)
+            self.is_suspended = True
+        return self.is_suspended
+
     def resume(self) -> None:
         """Let it go on where it was."""
         self._history.note("resume_worker", worker=self.name)
@@ -109,3 +124,21 @@ class LabWorker(WorkerProcess):
         self.exits.append(code)
         self._history.note("worker_ended", worker=self.name, exit_code=code)
         return code
+
+
+async def hold_to_limits(workers: Sequence[LabWorker], history: History, report: Callable[[str], None]) -> None:
+    """Look at the workers' memory and their tokens in flight once a second, for ever, and report what exceeds its limit."""
+    while True:
+        for worker in list(workers):
+            if (sample := await asyncio.to_thread(worker.sample)) is None:
+                continue
+            resident_bytes, in_flight_tokens = sample
+            history.note("sample", worker=worker.name, resident_bytes=resident_bytes, in_flight_tokens=in_flight_tokens)
+            if resident_bytes > MAX_RESIDENT_BYTES or in_flight_tokens > MAX_IN_FLIGHT_TOKENS:
+                report(f"limits: {worker.name} has {resident_bytes:.0f} bytes, {in_flight_tokens:.0f} tokens in flight")
+        await asyncio.sleep(1)
+
+
+def _state(pid: int) -> str:
+    """Return the state of a process as the kernel tells it: `T` is stopped."""
+    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
