@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import os
 import secrets
+from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import pytest
 
 from tests.faults.cluster import Cluster
+from tests.faults.lab import DURATION_S, SCALE
 from tests.faults.oracle import Mode
 from worker.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_HERE = Path(__file__).parent
 _SEED = int(os.environ.get("FAULTS_SEED") or secrets.randbelow(1_000_000))
 _OFFERED = get_args(Settings.model_fields["delivery"].annotation)
 
@@ -27,6 +30,13 @@ _OFFERED = get_args(Settings.model_fields["delivery"].annotation)
 def pytest_report_header() -> str:
     """Say how to play this run again."""
     return f"faults: FAULTS_SEED={_SEED}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give every scenario the time that a larger or longer run takes."""
+    for item in items:
+        if _HERE in item.path.parents and item.get_closest_marker("kafka"):
+            item.add_marker(pytest.mark.timeout(400 + 300 * SCALE + 2 * DURATION_S), append=False)
 
 
 @pytest.fixture

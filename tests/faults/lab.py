@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
     from tests.faults.oracle import Mode
 
+# How long a transaction may be open after everything has come out: its timeout in the laboratory, and ten seconds.
+MAX_HANGING_S = 20.0
 MIN_RECOVERY = 0.8
 # How long scenarios go on that can go on, and by how much they are multiplied.
 DURATION_S = float(os.environ.get("DURATION") or 0)
@@ -83,7 +85,7 @@ class Lab:
         self._producing: list[asyncio.Task[None]] = []
         # What the scenario itself or the limits found wrong.
         self._problems: list[str] = []
-        self._hanging: Ends | None = None
+        self._ends: Ends | None = None
         # The throughput after healing over that before the first fault, where enough was seen of both.
         self._recovery: float | None = None
 
@@ -128,7 +130,7 @@ class Lab:
     def worker(self, name: str, program: Sequence[str] = PROGRAM, **settings: object) -> LabWorker:
         """Start a worker; settings that begin with `fault_` are what goes wrong inside it (see `program`)."""
         servers = self.cluster.proxied_servers if self.cluster.is_proxied else self.cluster.bootstrap_servers
-        worker = LabWorker(name, self.history, servers, self.topic, program, delivery=self.mode, **settings)
+        worker = LabWorker(name, self.history, servers, self.topic, program, **{"delivery": self.mode, **settings})
         self.workers.append(worker)
         worker.launch()
         return worker
@@ -211,20 +213,35 @@ class Lab:
             number += 1
 
     async def settled(self, timeout_s: float) -> bool:
-        """Wait until everything produced has its fate, nothing hangs, and all is committed; say whether it came to that."""
+        """Wait until everything produced has its fate, nothing hangs, and all is committed; say whether it came to that.
+
+        The time counts from the last output that came.
+        """
         await asyncio.gather(*self._producing)
-        count, deadline_s = self.producer.num_produced, time.monotonic() + timeout_s
-        while time.monotonic() < deadline_s:
+        count, num_seen, deadline_s = self.producer.num_produced, -1, 0.0
+        while (missing := self.oracle.missing(count)) and (num_seen != self.oracle.num_seen or time.monotonic() < deadline_s):
             self.observer.check()
-            if not self.oracle.missing(count) and await self._is_committed():
-                self.history.note("settled", records=count)
+            if num_seen != self.oracle.num_seen:
+                num_seen, deadline_s = self.oracle.num_seen, time.monotonic() + timeout_s
+            await asyncio.sleep(0.2)
+        if missing:
+            self.problem(f"unsettled: after {timeout_s:g} s {len(missing)} records miss something, first {missing[:5]}")
+            return False
+        return await self._nothing_hangs()
+
+    async def _nothing_hangs(self) -> bool:
+        """Wait until the group has committed everything and no transaction is open, as long as the brokers' limits allow."""
+        deadline_s = time.monotonic() + MAX_HANGING_S
+        while True:
+            group_id = f"group-{self.topic}"
+            self._ends = await ends_of(self.cluster.bootstrap_servers, self.topic, self.workload.num_partitions, group_id)
+            if not self._ends.hanging and self._ends.inputs == self._ends.committed:
+                self.history.note("settled", records=self.producer.num_produced)
                 return True
-            await asyncio.sleep(0.5)
-        missing = self.oracle.missing(count)
-        self.problem(
-            f"unsettled: after {timeout_s:g} s {len(missing)} records miss something, first {missing[:5]}; {self._hanging}"
-        )
-        return False
+            if time.monotonic() > deadline_s:
+                self.problem(f"hanging: {self._ends} after {MAX_HANGING_S:g} s")
+                return False
+            await asyncio.sleep(0.2)
 
     async def verify(self) -> Totals:
         """Read everything again, hold it all against what must be, add the totals to the summary, and raise on any violation."""
@@ -248,7 +265,7 @@ class Lab:
             duplicated=final.num_duplicates,
             torn=final.count("torn"),
             disordered=final.count("disordered"),
-            hanging=len(self._hanging.hanging) if self._hanging else 0,
+            hanging=len(self._ends.hanging) if self._ends else 0,
             recovery=self._recovery,
             violations=len(violations),
             exits=dict(Counter(str(code) for worker in self.workers for code in worker.exits)),
@@ -266,11 +283,6 @@ class Lab:
         self._recovery = recovery(sorted(self.observer.reader.arrivals.items()), first_fault_s, self._healed_s)
         if DURATION_S and self._recovery is not None and self._recovery < MIN_RECOVERY:
             self.problem(f"slow: {self._recovery:.0%} of the throughput came back")
-
-    async def _is_committed(self) -> bool:
-        group_id = f"group-{self.topic}"
-        self._hanging = await ends_of(self.cluster.bootstrap_servers, self.topic, self.workload.num_partitions, group_id)
-        return not self._hanging.hanging and self._hanging.inputs == self._hanging.committed
 
     def _reader(self, oracle: Oracle) -> Reader:
         return Reader(self.cluster.bootstrap_servers, self.topic, self.workload.num_partitions, oracle)

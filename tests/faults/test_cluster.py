@@ -13,7 +13,7 @@ from worker.broker.topics import create_missing
 if TYPE_CHECKING:
     from tests.faults.cluster import Cluster
 
-pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.kafka, pytest.mark.faults]
 
 
 async def test_the_cluster_goes_on_without_the_leader(cluster: Cluster, topic: str) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.faults.cluster import Cluster
     from tests.faults.oracle import Mode
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.kafka
 
 
 async def test_a_quiet_run_has_no_fault_and_no_violation(broker: Cluster, mode: Mode, seed: int) -> None:
@@ -62,3 +62,19 @@ async def test_the_workers_go_through_the_proxies(proxied_broker: Cluster, mode:
         totals = await lab.verify()
     assert rule.num_applied == 1
     assert totals.faults == 2
+
+
+async def test_duplicates_are_found_where_a_worker_makes_them(
+    broker: Cluster, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that delivers at least once and dies before it commits does not pass for one that delivers exactly once."""
+    monkeypatch.setenv("FAULTS_SUMMARY", str(tmp_path / "summary.jsonl"))
+    async with Lab(mode="exactly_once", seed=seed, cluster=broker) as lab:
+        worker = lab.worker("a", delivery="at_least_once", fault_kill="before:OffsetCommit:1")
+        lab.produce(500)
+        await lab.until(lambda: not worker.is_running)
+        worker.launch()
+        assert await lab.settled(60)
+        with pytest.raises(AssertionError, match=r"duplicated: \w+ of record \d+ came again"):
+            await lab.verify()
+    assert json.loads((tmp_path / "summary.jsonl").read_text())["duplicated"] > 0

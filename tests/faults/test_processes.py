@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.faults.oracle import Mode
     from tests.faults.workers import LabWorker
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.kafka
 
 # Where a worker dies: the moments between which what is published and what is committed could come apart.
 POINTS: dict[Mode, tuple[str, ...]] = {
