@@ -62,15 +62,21 @@ class Lab:
         proxied: bool = False,
         scenario: str | None = None,
         poison_every: int = 0,
+        num_strange: int = 0,
+        is_content_known: bool = True,
     ) -> None:
-        """Prepare; everything starts when it is entered. Without a `cluster` it has one of its own."""
+        """Prepare; everything starts when it is entered. Without a `cluster` it has one of its own.
+
+        So many `num_strange` partitions behind those of the workload belong to the scenario: the oracle does not look at them.
+        """
         test = os.environ.get("PYTEST_CURRENT_TEST", "scenario").split("::")[-1].split(" ")[0]
         self.scenario = scenario or re.sub(r"\[.*", "", test)
         self.mode = mode
         self.seed = seed
         self.random = random.Random(f"{seed}:{self.scenario}:{mode}")  # noqa: S311  to be repeated, not to be secret
         self.topic = f"faults-{uuid.uuid4().hex[:8]}"
-        self.workload = Workload(num_partitions, poison_every=poison_every)
+        self.workload = Workload(num_partitions, poison_every=poison_every, is_content_known=is_content_known)
+        self._num_strange = num_strange
         self.history = History(_DIRECTORY / f"{self.scenario}-{mode}-{seed}-{self.topic[-8:]}.jsonl")
         self.history.note("began", scenario=self.scenario, mode=mode, seed=seed, topic=self.topic, workload=asdict(self.workload))
         self.oracle = Oracle(self.workload, mode)
@@ -99,7 +105,7 @@ class Lab:
             await create(
                 Connection(bootstrap_servers=self.cluster.bootstrap_servers),
                 self.topic,
-                num_partitions=self.workload.num_partitions,
+                num_partitions=self.workload.num_partitions + self._num_strange,
             )
             self.producer = Producing(self.cluster.bootstrap_servers, self.topic, self.workload)
             await self.producer.start()

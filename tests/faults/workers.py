@@ -52,6 +52,8 @@ class LabWorker(WorkerProcess):
         self.environment = faults
         self.name = name
         self.is_suspended = False
+        #: What it may have in flight; a scenario with huge records raises it.
+        self.max_in_flight_tokens = MAX_IN_FLIGHT_TOKENS
         # How its processes ended, in order.
         self.exits: list[int] = []
         self._history = history
@@ -134,7 +136,7 @@ async def hold_to_limits(workers: Sequence[LabWorker], history: History, report:
                 continue
             resident_bytes, in_flight_tokens = sample
             history.note("sample", worker=worker.name, resident_bytes=resident_bytes, in_flight_tokens=in_flight_tokens)
-            if resident_bytes > MAX_RESIDENT_BYTES or in_flight_tokens > MAX_IN_FLIGHT_TOKENS:
+            if resident_bytes > MAX_RESIDENT_BYTES or in_flight_tokens > worker.max_in_flight_tokens:
                 report(f"limits: {worker.name} has {resident_bytes:.0f} bytes, {in_flight_tokens:.0f} tokens in flight")
         await asyncio.sleep(1)
 

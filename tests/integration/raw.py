@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.protocol.admin import DeleteGroupsRequest
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from aiokafka.record.util import calc_crc32c
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from worker.broker.connection import Connection
-    from worker.records import Partition
+    from worker.records import Headers, Partition
 
 _HEADER_KEY = "to-be-broken"
 # Where a batch has its checksum, and where what it covers begins.
@@ -34,10 +35,23 @@ async def produce_poisoned(connection: Connection, partition: Partition, values:
     at = batch.index(_HEADER_KEY.encode())
     batch[at : at + 2] = b"\xff\xfe"
     batch[_CRC_AT:_CRC_FROM] = calc_crc32c(bytes(batch[_CRC_FROM:])).to_bytes(4)
+    await _append(connection, partition, bytes(batch))
+
+
+async def produce_nothing(connection: Connection, partition: Partition, headers: Headers) -> None:
+    """Append a record with neither key nor value, which no client of ours would send."""
+    builder = _DefaultRecordBatchBuilderPy(
+        magic=2, compression_type=0, is_transactional=0, producer_id=-1, producer_epoch=-1, base_sequence=-1, batch_size=1_000_000
+    )
+    builder.append(0, 1_700_000_000_000, None, None, list(headers))
+    await _append(connection, partition, bytes(builder.build()))
+
+
+async def _append(connection: Connection, partition: Partition, batch: bytes) -> None:
     async with AIOKafkaProducer(bootstrap_servers=connection.bootstrap_servers) as producer:
         await producer.partitions_for(partition.topic)
         leader = producer.client.cluster.leader_for_partition(TopicPartition(partition.topic, partition.index))
-        topics = [(partition.topic, [(partition.index, bytes(batch))])]
+        topics = [(partition.topic, [(partition.index, batch)])]
         answer = await producer.client.send(
             leader, ProduceRequest(required_acks=-1, timeout=10_000, topics=topics, transactional_id=None)
         )
@@ -45,12 +59,25 @@ async def produce_poisoned(connection: Connection, partition: Partition, values:
         assert error_code == 0, error_code
 
 
+async def produce_bomb(connection: Connection, partition: Partition, *, num_bytes: int) -> None:
+    """Append one batch, small as it is sent, whose only record has so many bytes."""
+    async with AIOKafkaProducer(
+        bootstrap_servers=connection.bootstrap_servers,
+        compression_type="zstd",
+        max_request_size=2 * num_bytes,
+        max_batch_size=2 * num_bytes,
+    ) as producer:
+        await producer.send_and_wait(partition.topic, bytes(num_bytes), partition=partition.index)
+
+
 def flip_last_byte(segment: Path, content: bytes) -> None:
-    """Damage the one place on a broker's disk where some bytes stand."""
-    log = bytearray(segment.read_bytes())
+    """Damage the one place on a broker's disk where some bytes stand; the broker may be running."""
+    log = segment.read_bytes()
     assert log.count(content) == 1
-    log[log.index(content) + len(content) - 1] ^= 0xFF
-    segment.write_bytes(log)
+    at = log.index(content) + len(content) - 1
+    with segment.open("r+b") as file:
+        file.seek(at)
+        file.write(bytes([log[at] ^ 0xFF]))
 
 
 async def delete_before(connection: Connection, partition: Partition, offset: int) -> None:
@@ -66,6 +93,26 @@ async def configure(connection: Connection, topic: str, entries: Mapping[str, st
         resource = ConfigResource(ConfigResourceType.TOPIC, topic, configs=dict(entries))
         for answer in await admin.alter_configs([resource]):
             assert all(not code for code, *_ in answer.resources)
+
+
+async def delete_topic(connection: Connection, topic: str) -> None:
+    """Delete a topic."""
+    async with _Admin(connection) as admin:
+        answer = await admin.delete_topics([topic])
+        assert not any(code for _, code in answer.topic_error_codes)
+
+
+async def add_partitions(connection: Connection, topic: str, *, num_partitions: int) -> None:
+    """Let a topic have so many partitions in all."""
+    async with _Admin(connection) as admin:
+        await admin.create_partitions({topic: NewPartitions(num_partitions)})
+
+
+async def delete_group(connection: Connection, group_id: str) -> None:
+    """Let everything that a group without members has committed be forgotten, as the brokers do after a week."""
+    async with _Admin(connection) as admin:
+        answer = await admin._send_request(DeleteGroupsRequest([group_id]))
+        assert [code for _, code in answer.results] == [0]
 
 
 class _Admin:
