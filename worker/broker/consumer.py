@@ -15,6 +15,7 @@ from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssigno
 from aiokafka.errors import IllegalStateError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
+from worker.broker.decompression import bound_decompression
 from worker.broker.fetching import Fetcher
 from worker.errors import BadSettings, ConsumerBroken, PublishFailed, reason_of
 from worker.records import Partition
@@ -69,6 +70,7 @@ class Consumer:
 
     async def start(self, listener: AssignmentListener) -> None:
         """Join the group."""
+        bound_decompression()
         client = AIOKafkaConsumer(
             **self._connection.options(),
             **self._group,
