@@ -21,7 +21,7 @@ pytestmark = pytest.mark.kafka
 
 async def test_a_producer_that_finds_no_broker_says_so_and_is_gone() -> None:
     """The failure asks for another session, and nothing goes on in the background."""
-    producer = BatchProducer(Connection(bootstrap_servers=f"127.0.0.1:{free_port()}"), compression=None, max_request_bytes=1000)
+    producer = BatchProducer(Connection(bootstrap_servers=f"127.0.0.1:{free_port()}"), compression=None, max_bytes={})
     with pytest.raises(PublishFailed, match="no producer could be started"):
         await producer.start(5)
     await producer.discard()
@@ -31,9 +31,7 @@ async def test_a_producer_that_finds_no_broker_says_so_and_is_gone() -> None:
 async def test_dropping_a_producer_whose_broker_is_away_ends_what_it_does_in_the_background(own_kafka: EmbeddedKafka) -> None:
     """Also the search for a coordinator, which the client would go on with for ever."""
     connection = Connection(bootstrap_servers=own_kafka.bootstrap_servers, request_timeout_ms=2_000)
-    producer = TransactionalProducer(
-        connection, transactional_id="t", transaction_timeout_s=10, compression=None, max_request_bytes=1_000
-    )
+    producer = TransactionalProducer(connection, transactional_id="t", transaction_timeout_s=10, compression=None, max_bytes={})
     await producer.start(10)
     await producer.begin(5)
     await asyncio.to_thread(own_kafka.kill)

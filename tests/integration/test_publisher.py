@@ -80,6 +80,17 @@ async def test_a_message_over_our_own_limit_is_refused_before_it_is_sent(connect
         assert [record.key for record in await read_all(connection, f"{topic}.embeddings")] == [b"1"]
 
 
+async def test_each_topic_has_a_limit_of_its_own(connection: Connection, topic: str) -> None:
+    """A topic that takes little keeps no large dead letter from its own; what goes to it is cut into batches that it takes."""
+    await create_missing(connection, {f"{topic}.embeddings": 2}, configuration={"max.message.bytes": "1000"})
+    home = Partition(topic, 0)
+    letter = Outcome(Record(home, 9, b"k", b""), (Message(Output.DEAD_LETTERS, b"9", b"x" * 100_000),))
+    async with delivering(connection, topic, compression=None) as delivery:
+        await delivery.publish(home, [*(outcome(home, offset, bytes(700)) for offset in range(5)), letter])
+        assert [record.key for record in await read_all(connection, f"{topic}.embeddings")] == [b"%d" % n for n in range(5)]
+        assert [record.key for record in await read_all(connection, f"{topic}.dlq")] == [b"9"]
+
+
 async def test_no_answer_is_doubt_for_everybody_and_a_new_producer_goes_on(own_kafka: EmbeddedKafka, topic: str) -> None:
     """While the broker is away, every publication in work fails within its limit; when it is back, the next succeeds."""
     connection = Connection(bootstrap_servers=own_kafka.bootstrap_servers, request_timeout_ms=3000)

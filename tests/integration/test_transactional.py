@@ -24,9 +24,7 @@ END = EndTxnRequest(transactional_id="t", producer_id=1, producer_epoch=1, trans
 
 def producer_of(connection: Connection, name: str) -> TransactionalProducer:
     """Return a producer that is not yet started."""
-    return TransactionalProducer(
-        connection, transactional_id=name, transaction_timeout_s=10, compression=None, max_request_bytes=1000
-    )
+    return TransactionalProducer(connection, transactional_id=name, transaction_timeout_s=10, compression=None, max_bytes={})
 
 
 async def test_an_offset_counts_once_its_transaction_is_committed(connection: Connection, topic: str) -> None:

@@ -33,9 +33,9 @@ class OutputTopics:
         self._shapes = {output: shapes[topic] for output, topic in self._topics.items()}
 
     @property
-    def max_request_bytes(self) -> int:
-        """The largest message that every one of them takes."""
-        return min(shape.max_message_bytes for shape in self._shapes.values())
+    def max_bytes(self) -> dict[str, int]:
+        """The largest batch that each of them takes, by topic."""
+        return {self._topics[output]: shape.max_message_bytes for output, shape in self._shapes.items()}
 
     def max_message_bytes(self, output: Output) -> int:
         """Return the largest message that this output accepts, less what a batch adds to it."""

@@ -22,7 +22,7 @@ from aiokafka.errors import (
 from worker.errors import PublishFailed, reason_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from aiokafka.producer.message_accumulator import BatchBuilder
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 # What a broker says of a message that it will never take, however often it is sent.
 REFUSALS = (MessageSizeTooLargeError, RecordListTooLargeError, InvalidMessageError, UnsupportedForMessageFormatError)
 _MAX_BATCH_BYTES = 524_288
+# What a batch adds to a message at most, and to each of its headers: lengths, a timestamp and an offset.
+_RECORD_BYTES, _HEADER_BYTES = 32, 10
 # How often the client's background task is told to end before it is left behind.
 _MAX_CANCELLATIONS = 3
 # A message on its way: topic, partition and content.
@@ -41,17 +43,15 @@ Addressed: TypeAlias = "tuple[str, int, Message]"
 class BatchProducer:
     """One producer of Kafka's client, good until its first failure."""
 
-    def __init__(self, connection: Connection, *, compression: str | None, max_request_bytes: int, **options: Any) -> None:
-        """Send no message over `max_request_bytes`; `options` are added to those of Kafka's client."""
-        self._max_request_bytes = max_request_bytes
+    def __init__(self, connection: Connection, *, compression: str | None, max_bytes: Mapping[str, int], **options: Any) -> None:
+        """Send to the topics of `max_bytes` no message over what each takes; `options` are added to those of Kafka's client."""
+        self._max_bytes = max_bytes
         self._client = AIOKafkaProducer(
             **connection.options(),
             enable_idempotence=True,
             acks="all",
             compression_type=compression,
-            # The client's own check comes before a sequence number is taken; the broker's comes after, and wedges the producer.
-            max_request_size=max_request_bytes,
-            max_batch_size=min(_MAX_BATCH_BYTES, max_request_bytes),
+            max_batch_size=_MAX_BATCH_BYTES,
             **options,
         )
         # Done once the producer is thrown away: whoever still waits for an acknowledgement stops waiting.
@@ -71,7 +71,7 @@ class BatchProducer:
         for topic, partition, it in addressed:
             places.setdefault((topic, partition), []).append(it)
         # Refused before anything is sent.
-        batches = {place: self._batches(messages) for place, messages in places.items()}
+        batches = {place: self._batches(messages, self._max_bytes[place[0]]) for place, messages in places.items()}
         sending = [asyncio.create_task(self._send_batches(*place, its)) for place, its in batches.items()]
         acknowledged = asyncio.gather(*sending)
         try:
@@ -100,13 +100,16 @@ class BatchProducer:
             for future in waiting:
                 future.cancel()
 
-    def _batches(self, messages: Sequence[Message]) -> list[BatchBuilder]:
+    def _batches(self, messages: Sequence[Message], max_bytes: int) -> list[BatchBuilder]:
         """Fill batches ourselves: one acknowledgement for each costs the event loop far less than one for each message."""
         batches: list[BatchBuilder] = []
+        # Whether a batch may be too large for the topic before it is full for the client.
+        is_small = max_bytes < _MAX_BATCH_BYTES
         for it in messages:
-            if it.size_bytes > self._max_request_bytes:
-                raise MessageSizeTooLargeError(f"a message of {it.size_bytes} bytes, and {self._max_request_bytes} may be sent")
-            if not batches or not _is_added(batches[-1], it):
+            # Our check comes before a sequence number is taken; the broker's comes after, and wedges the producer.
+            if it.size_bytes > max_bytes:
+                raise MessageSizeTooLargeError(f"a message of {it.size_bytes} bytes, and the topic takes {max_bytes}")
+            if not batches or (is_small and _size_with(batches[-1], it) > max_bytes) or not _is_added(batches[-1], it):
                 batches.append(self._client.create_batch())
                 _is_added(batches[-1], it)
         for batch in batches:
@@ -133,6 +136,11 @@ class BatchProducer:
             # Cancelled once, the client's task waits for its own tasks, of which one may look for a coordinator for ever.
             task.cancel()
             await asyncio.wait([task], timeout=1)
+
+
+def _size_with(batch: BatchBuilder, message: Message) -> int:
+    """Return what a batch may have, uncompressed, with another message in it."""
+    return int(batch.size()) + message.size_bytes + _RECORD_BYTES + _HEADER_BYTES * len(message.headers)
 
 
 def _is_added(batch: BatchBuilder, message: Message) -> bool:

@@ -119,8 +119,7 @@ class AtLeastOnce:
     async def _started(self) -> BatchProducer:
         async with self._start_lock:
             if self._producer is None:
-                limit_bytes = self._outputs.max_request_bytes
-                producer = BatchProducer(self._connection, compression=self._compression, max_request_bytes=limit_bytes)
+                producer = BatchProducer(self._connection, compression=self._compression, max_bytes=self._outputs.max_bytes)
                 await producer.start(self._step_timeout_s)
                 self._producer = producer
             return self._producer

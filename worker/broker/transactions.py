@@ -182,7 +182,7 @@ class ExactlyOnce:
             transactional_id=f"{_PREFIX}:{self._group_id}:{partition.topic}:{partition.index}",
             transaction_timeout_s=self._transaction_timeout_s,
             compression=self._compression,
-            max_request_bytes=self._outputs.max_request_bytes,
+            max_bytes=self._outputs.max_bytes,
         )
         await producer.start(self._step_timeout_s)
         return producer
