@@ -103,7 +103,7 @@ class Lab:
                 await asyncio.to_thread(self.cluster.start)
             self._stack.enter_context(self.proxies)
             await create(
-                Connection(bootstrap_servers=self.cluster.bootstrap_servers),
+                self.connection,
                 self.topic,
                 num_partitions=self.workload.num_partitions + self._num_strange,
             )
@@ -132,6 +132,11 @@ class Lab:
             await asyncio.to_thread(self.cluster.heal)
             await self.cluster.in_sync()
         await self._stack.aclose()
+
+    @property
+    def connection(self) -> Connection:
+        """How the scenario itself reaches the brokers, past all proxies."""
+        return Connection(bootstrap_servers=self.cluster.bootstrap_servers)
 
     def worker(self, name: str, program: Sequence[str] = PROGRAM, **settings: object) -> LabWorker:
         """Start a worker; settings that begin with `fault_` are what goes wrong inside it (see `program`)."""

@@ -12,13 +12,13 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from tests.faults.observer import topics_of
 from worker.broker.clients import producing, reading
-from worker.broker.connection import Connection
 from worker.records import Output, Partition
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from tests.faults.lab import Lab
+    from worker.broker.connection import Connection
     from worker.records import Headers, Record
 
 RESULTS = frozenset({Output.EMBEDDINGS, Output.LABELS, Output.ENTITIES})
@@ -45,7 +45,7 @@ class Strange:
 
     def __init__(self, lab: Lab) -> None:
         """Belong to a lab that was made with `num_strange`."""
-        self.connection = Connection(bootstrap_servers=lab.cluster.bootstrap_servers)
+        self.connection = lab.connection
         self.partition = Partition(lab.topic, lab.workload.num_partitions)
         self._group_id = f"group-{lab.topic}"
         self._lab = lab
@@ -96,6 +96,12 @@ class Strange:
         return {it.offset: it.letter for it in await self.came() if it.output is Output.DEAD_LETTERS}
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    """Return once a condition holds; the test's own time limit bounds it."""
+    while not condition():  # noqa: ASYNC110  what is waited for happens in another process
+        await asyncio.sleep(0.1)
+
+
 async def committed(connection: Connection, group_id: str, partitions: Sequence[Partition]) -> list[int]:
     """Return what a group has committed; 0 where it has nothing."""
     async with AIOKafkaConsumer(
@@ -110,3 +116,13 @@ async def ends(connection: Connection, partitions: Sequence[Partition]) -> list[
         places = [TopicPartition(it.topic, it.index) for it in partitions]
         found = await client.end_offsets(places)
         return [found[it] for it in places]
+
+
+async def commit(connection: Connection, group_id: str, offsets: Mapping[Partition, int]) -> None:
+    """Set the offsets of a group without members, as an operator does."""
+    async with AIOKafkaConsumer(
+        bootstrap_servers=connection.bootstrap_servers, group_id=group_id, enable_auto_commit=False
+    ) as client:
+        places = {TopicPartition(it.topic, it.index): offset for it, offset in offsets.items()}
+        client.assign(list(places))
+        await client.commit(places)

@@ -41,7 +41,7 @@ async def check_transactions(
         transactional_id=f"{_PREFIX}:{group_id}:check",
         transaction_timeout_s=transaction_timeout_s,
         compression=None,
-        max_request_bytes=1,
+        max_bytes={},
     )
     try:
         await producer.start(_CHECK_TIMEOUT_S)

@@ -1,0 +1,168 @@
+"""Topics that refuse, vanish, shrink and grow under running workers."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import orjson
+import pytest
+
+from tests.faults.lab import Lab
+from tests.faults.observer import topics_of
+from tests.faults.strange import RESULTS, Strange, commit, committed, until
+from tests.integration.raw import add_partitions, configure, delete_before, delete_group, delete_topic
+from tests.integration.workers import create
+from worker.records import Output, Partition
+
+if TYPE_CHECKING:
+    from tests.faults.cluster import Cluster
+    from tests.faults.oracle import Mode
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+FOR_EVER_MS = str(2**63 - 1)
+REFUSED = frozenset({Output.EMBEDDINGS, Output.LABELS, Output.DEAD_LETTERS})
+
+
+def request(number: int | str) -> bytes:
+    """Return a request that the deterministic model answers; the number comes out as its entity."""
+    return orjson.dumps({"text": f"record {number} between"})
+
+
+async def test_an_output_topic_refuses_one_record(broker: Cluster, mode: Mode, seed: int) -> None:
+    """Its limit is lowered under a running worker: what is too large for it is a dead letter, and nothing else is lost by that."""
+    async with Lab(mode=mode, seed=seed, cluster=broker, num_strange=1) as lab:
+        strange = Strange(lab)
+        worker = lab.worker("a")
+        await worker.ready()
+        lab.produce(6_000, rate=300)
+        await strange.send(request(0))
+        await strange.done(60)
+        lab.fault("lower_limit", topic=Output.ENTITIES)
+        await configure(strange.connection, f"{lab.topic}.{Output.ENTITIES}", {"max.message.bytes": "12000"})
+        # Not even compressed would it fit.
+        large = request("".join(lab.random.choices("0123456789", k=60_000)))
+        await strange.send(request(1), large, request(3))
+        await strange.done(60)
+        # Who starts now knows the limit beforehand, and a letter is larger than what the other topic takes.
+        await worker.stop()
+        worker.launch()
+        await strange.send(large, request(5))
+        await strange.done(60)
+        await lab.settled(120)
+        await lab.verify()
+        parked = {2: sorted(REFUSED), 4: sorted(REFUSED)}
+        assert await strange.fates() == {it: sorted(RESULTS) for it in (0, 1, 3, 5)} | parked
+        assert {it["stage"] for it in (await strange.letters()).values()} == {"publish"}
+
+
+@pytest.mark.parametrize("how", ["oversize", "unwritable", "deleted"])
+async def test_nothing_passes_a_dead_letter_that_cannot_be_written(broker: Cluster, mode: Mode, seed: int, how: str) -> None:
+    """Its topic takes nothing so large, or nothing at all, or is gone: offsets stop before bad records until it is mended."""
+    async with Lab(mode=mode, seed=seed, cluster=broker, poison_every=200) as lab:
+        connection, letters = lab.connection, f"{lab.topic}.{Output.DEAD_LETTERS}"
+        worker = lab.worker("a", publish_timeout_ms=3_000, max_dead_letter_payload_bytes=0)
+        await worker.ready()
+        lab.fault("dead_letters_refused", how=how)
+        if how == "deleted":
+            await delete_topic(connection, letters)
+        else:
+            broken = {"max.message.bytes": "300"} if how == "oversize" else {"message.timestamp.before.max.ms": "0"}
+            await configure(connection, letters, broken)
+        await lab.produce(2_000)
+        # All that is bad lies in the last partition; the others come to their ends.
+        *partitions, last = [Partition(lab.topic, index) for index in range(lab.workload.num_partitions)]
+        while await committed(connection, f"group-{lab.topic}", partitions) != [500] * len(partitions):  # noqa: ASYNC110  the broker knows
+            await asyncio.sleep(0.5)
+        await until(lambda: worker.metric("gist_sessions_ended_total") >= 10)
+        (reached,) = await committed(connection, f"group-{lab.topic}", [last])
+        first_bad = next(number for number in range(2_000) if lab.workload.fate(number)[3])
+        assert (last.index, reached) <= lab.workload.place(first_bad)
+        assert worker.is_running
+        if how == "deleted":
+            await create(connection, lab.topic, num_partitions=lab.workload.num_partitions)
+        else:
+            await configure(connection, letters, {"max.message.bytes": "1048588", "message.timestamp.before.max.ms": FOR_EVER_MS})
+        lab.healed()
+        await lab.settled(120)
+        await lab.verify()
+
+
+async def test_the_log_begins_behind_the_committed_offset(broker: Cluster, mode: Mode, seed: int) -> None:
+    """Retention was faster: while the worker was away, and while it lagged. What is there comes out, once, and somebody is told."""
+    async with Lab(mode=mode, seed=seed, cluster=broker, num_strange=1) as lab:
+        strange = Strange(lab)
+        worker = lab.worker("a")
+        await worker.ready()
+        lab.produce(4_000, rate=300)
+        await strange.send(*map(request, range(50)))
+        await strange.done(60)
+        await worker.stop()
+        await strange.send(*map(request, range(50, 100)))
+        lab.fault("retention", before=70)
+        await delete_before(strange.connection, strange.partition, 70)
+        # Slow enough to lag, and to be overtaken again.
+        worker.launch(FAULT_PASS_S="0.3")  # noqa: S106  no password
+        await worker.ready()
+        assert [it["committed"] for it in worker.events("committed_offset_out_of_range")] == [50]
+        await strange.send(*map(request, range(100, 3_000)))
+        lab.fault("retention", before=2_900)
+        await delete_before(strange.connection, strange.partition, 2_900)
+        await strange.done(120)
+        await lab.settled(120)
+        await lab.verify()
+        fates = await strange.fates()
+        assert [it for it in fates if fates[it] != sorted(RESULTS)] == []
+        assert fates.keys() >= {*range(50), *range(70, 100), *range(2_900, 3_000)}
+        assert not fates.keys() & set(range(50, 70))
+
+
+async def test_the_groups_offsets_are_forgotten(broker: Cluster, mode: Mode, seed: int) -> None:
+    """Brokers forget a group that was away for long: it begins anew, or refuses to, as the settings say."""
+    # To begin anew repeats everything: who asked for exactly once would rather be asked.
+    start_at, exit_code = ("earliest", 0) if mode == "at_least_once" else ("none", 2)
+    async with Lab(mode=mode, seed=seed, cluster=broker) as lab:
+        connection, group_id = lab.connection, f"group-{lab.topic}"
+        partitions = [Partition(lab.topic, index) for index in range(lab.workload.num_partitions)]
+        first = lab.worker("first")
+        await first.ready()
+        await lab.produce(1_000)
+        await lab.settled(60)
+        await first.stop()
+        offsets = await committed(connection, group_id, partitions)
+        lab.fault("offsets_forgotten")
+        await delete_group(connection, group_id)
+        await lab.produce(1_000)
+        second = lab.worker("second", start_at=start_at)
+        if exit_code:
+            assert await second.exited(60) == exit_code
+            # Its operator says from where.
+            await commit(connection, group_id, dict(zip(partitions, offsets, strict=True)))
+            second.launch()
+        await lab.settled(120)
+        totals = await lab.verify()
+        assert totals.duplicated == (3_000 if mode == "at_least_once" else 0)
+
+
+async def test_partitions_are_added(broker: Cluster, mode: Mode, seed: int) -> None:
+    """The group takes over what is new from its first record on, and nobody else notices."""
+    async with Lab(mode=mode, seed=seed, cluster=broker) as lab:
+        strange = Strange(lab)
+        worker = lab.worker("a")
+        await worker.ready()
+        produced = lab.produce(6_000, rate=300)
+        num_partitions = lab.workload.num_partitions + 1
+        lab.fault("partition_added")
+        for topic in topics_of(lab.topic).values():
+            await add_partitions(strange.connection, topic, num_partitions=num_partitions)
+        # It reads at its start how many partitions the outputs have.
+        await worker.stop()
+        worker.launch()
+        await worker.ready()
+        await add_partitions(strange.connection, lab.topic, num_partitions=num_partitions)
+        await strange.send(*map(request, range(500)))
+        await strange.done(120)
+        await produced
+        await lab.settled(120)
+        await lab.verify()
+        assert await strange.fates() == {it: sorted(RESULTS) for it in range(500)}
