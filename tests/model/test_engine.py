@@ -14,6 +14,7 @@ from tests.makers import record
 from tests.model.conftest import MINILM
 from worker.commands.run import load_engine
 from worker.errors import BadModel
+from worker.model import checkpoint
 from worker.model import plain as module
 from worker.model.engine import Engine
 from worker.model.windows import Windowing
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from worker.model.backends import BackendName
     from worker.records import Prediction
 
 pytestmark = pytest.mark.model
@@ -141,6 +143,23 @@ def test_numbers_that_are_not_finite_fail_their_own_text_and_task_only(monkeypat
     assert (third.labels, [it.task for it in third.failures]) == (None, [Task.CLASSIFY])
     assert np.isfinite(vector(third)).all()
     assert "not finite" in second.failures[0].message
+
+
+@pytest.mark.parametrize("backend", ["eager", "compiled", "openvino", "int8"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_text_with_numbers_that_are_not_finite_spoils_nobody(backend: BackendName, value: float) -> None:
+    """One number of one word's vector: texts that hold the word fail, in each way to run, and those packed beside them do not."""
+    if backend == "openvino":
+        pytest.importorskip("openvino", reason="the extra openvino is not installed")
+    loaded = checkpoint.load(DEFAULT_MODEL)
+    word = int(loaded.tokenizer.encode(["zebra"])[0].ids[1])
+    with torch.inference_mode():
+        loaded.encoder.words.weight[word, 5] = value
+    engine = Engine.of(loaded, device="cpu", dtype="float32", backend=backend)
+    texts = ["a good film", "a zebra", "two bad films", "zebra", "the end of the film", "some more words than the others have"]
+    found = infer(engine, texts)
+    assert [bool(it.failures) for it in found] == ["zebra" in it for it in texts]
+    assert all(it.embedding is None and it.labels is None and it.entities is None for it in found if it.failures)
 
 
 def test_a_head_that_raises_costs_its_task(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ import torch
 
 from worker.model.encoder import Layer
 from worker.model.native.build import Unavailable
-from worker.model.packing import rows_by_length
+from worker.model.packing import pack, rows_by_length
 from worker.model.reading import Readable
 
 try:
@@ -80,6 +80,10 @@ class OpenVino(Readable):
                 own.append(torch.from_numpy(found[number]).flatten(0, 1).to(self.dtype, copy=True))
         place = torch.from_numpy(place_of_token)
         states = {layer: torch.cat(own)[place] for layer, own in zip(outputs, places, strict=True)}
+        if len(packed.lengths) > 1 and not all(it.sum(dtype=torch.float32).isfinite() for it in states.values()):
+            # No mask holds back a NaN, so one text may have spoilt those in its row: each is computed alone.
+            alone = [self.encode(pack([it]), layers) for it in np.split(packed.ids.astype(np.int32), packed.cu_seqlens[1:-1])]
+            states = {layer: torch.cat([its[layer] for its in alone]) for layer in layers}
         return {layer: states[layer] for layer in layers}
 
     def _compile(self, layers: list[int]) -> Any:
