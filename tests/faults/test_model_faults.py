@@ -138,10 +138,10 @@ async def check_outputs(lab: Lab) -> None:
     record = Record(Partition("t", 0), 0, None, b"")
     items = [Item(record, "", lab.workload.text(number), frozenset({Task.EMBED, Task.CLASSIFY})) for number in numbers]
     tokens = engine.tokenize([it.text for it in items])
-    predictions = engine.infer([TokenizedItem(item, own) for item, own in zip(items, tokens, strict=True)])
+    predictions = engine.infer([TokenizedItem(item, its) for item, its in zip(items, tokens, strict=True)])
     for number, prediction in zip(numbers, predictions, strict=True):
         assert prediction.embedding is not None
         assert prediction.labels is not None
         assert np.dot(prediction.embedding, vectors[number]) > 0.99
-        for name, it in prediction.labels.items():
-            assert labels[number][name]["scores"] == pytest.approx(dict(it.scores), abs=0.1)
+        for name, own in prediction.labels.items():
+            assert labels[number][name]["scores"] == pytest.approx(dict(own.scores), abs=0.1)

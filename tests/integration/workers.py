@@ -78,6 +78,11 @@ class WorkerProcess:
             assert self.process.poll() is None, self.log.read_text()[-3000:]
             await asyncio.sleep(0.1)
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether it serves."""
+        return self._answers("readyz")
+
     def metric(self, name: str) -> float:
         """Return the sum of a metric's samples over its labels."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:
