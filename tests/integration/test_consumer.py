@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.conn import AIOKafkaConnection
+from aiokafka.protocol.commit import OffsetFetchRequest, OffsetFetchResponse_v3
 
 from tests.integration.raw import delete_before, flip_last_byte, produce_poisoned
 from worker.broker.clients import producing
@@ -244,6 +246,26 @@ async def test_only_what_is_ours_is_committed(connection: Connection, topic: str
     await probe.start()
     assert await probe.committed(TopicPartition(topic, 0)) == 1
     await probe.stop()
+
+
+@pytest.mark.parametrize("code", [14, 15, 16])
+async def test_a_coordinator_that_takes_over_is_asked_again(
+    connection: Connection, topic: str, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers that it is loading, not available or not the one: the group has not therefore committed nothing."""
+    answers = [OffsetFetchResponse_v3(0, [], code)] * 2
+    network_send = AIOKafkaConnection.send
+
+    async def answering(network: AIOKafkaConnection, request: object, **options: Any) -> Any:
+        answer = await network_send(network, request, **options)
+        return answers.pop() if isinstance(request, OffsetFetchRequest) and answers else answer
+
+    async with joined(connection, topic, num_partitions=1) as (consumer, _):
+        await send(connection, topic, partition=0, values=[b"x"] * 5)
+        await consumer.commit({Partition(topic, 0): 3})
+        monkeypatch.setattr(AIOKafkaConnection, "send", answering)
+        assert await consumer.committed(Partition(topic, 0)) == 3
+        assert answers == []
 
 
 async def test_a_consumer_that_is_not_started_says_so(connection: Connection, topic: str) -> None:

@@ -8,11 +8,12 @@ client moves positions before it hands records out.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
-from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka.errors import IllegalStateError, KafkaError, for_code
+from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.structs import OffsetAndMetadata
 
 from worker.broker.decompression import bound_decompression
@@ -21,7 +22,7 @@ from worker.errors import BadSettings, ConsumerBroken, PublishFailed, reason_of
 from worker.records import Partition
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
     from worker.broker.connection import Connection
     from worker.broker.fetching import OnEvent
@@ -90,6 +91,7 @@ class Consumer:
         except BaseException:
             await _stopped(client)
             raise
+        client._client.send = _heeding(client._client.send)  # noqa: SLF001  pinned to 0.14, whose contract test watches this
         self._client = client
         self._fetcher = Fetcher(client, self._on_event)
         client.subscribe(self._topics, listener=_Listener(client, self._fetcher, listener))
@@ -197,6 +199,22 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # the client 
             # Taken away again already: the next call of ours will say so.
             return
         self._listener.assigned([Partition(it.topic, it.partition) for it in assigned])
+
+
+def _heeding(send: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """Let an answer that is an error as a whole be one.
+
+    A coordinator that is only just taking over says so of the answer, which then names no partition. The client looks at the
+    partitions alone, and would take it that the group has committed nothing and stands at the beginning.
+    """
+
+    async def heeding(node_id: int, request: object, **options: Any) -> Any:
+        answer = await send(node_id, request, **options)
+        if isinstance(request, OffsetFetchRequest) and (code := getattr(answer, "error_code", 0)):
+            raise for_code(code)
+        return answer
+
+    return heeding
 
 
 async def _stopped(client: AIOKafkaConsumer) -> None:
