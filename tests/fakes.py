@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from worker.errors import PublishFailed, RecordRefused
+from worker.errors import ConsumerBroken, PublishFailed, RecordRefused
 from worker.records import Classification, Entity, Failure, Output, Partition, Prediction, Record, Stage, Task, Tokens
 
 if TYPE_CHECKING:
@@ -61,6 +61,9 @@ class FakeSource:
         self.listener: AssignmentListener | None = None
         # Raised by the next poll, once.
         self.poll_error: Exception | None = None
+        # Raised by the starts to come, one each.
+        self.start_errors: list[Exception] = []
+        self.is_started = False
         # Handed out by the next poll, once, in place of records.
         self.unreadable: list[UnreadableRange] = []
         self.num_starts = 0
@@ -71,6 +74,9 @@ class FakeSource:
     async def start(self, listener: AssignmentListener) -> None:
         """Join, and be given everything."""
         self.num_starts += 1
+        if self.start_errors:
+            raise self.start_errors.pop(0)
+        self.is_started = True
         self.listener = listener
         if self.assign_at_start:
             listener.assigned(self.kafka.partitions)
@@ -78,6 +84,8 @@ class FakeSource:
     async def poll(self, partitions: Collection[Partition], *, max_records: int) -> Sequence[Record | UnreadableRange]:
         """Hand out what the positions point to."""
         self.asked.append(sorted(partitions))
+        if not self.is_started:
+            raise ConsumerBroken("not started")
         if self.poll_error is not None:
             error, self.poll_error = self.poll_error, None
             raise error
@@ -102,6 +110,7 @@ class FakeSource:
     async def stop(self) -> None:
         """Leave."""
         self.num_stops += 1
+        self.is_started = False
 
 
 class FakeDelivery:

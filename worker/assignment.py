@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine
 
     from worker.options import Options
-    from worker.ports import Delivery
+    from worker.ports import Delivery, Source
     from worker.records import Partition
     from worker.session import SessionEvents
     from worker.telemetry import Telemetry
@@ -51,6 +51,8 @@ class Assignment:
         self._leaving: set[Partition] = set()
         # Whether the group has given us our share, be it empty.
         self.is_known = False
+        # Whether we are leaving the group: what it still gives us opens no session, for nobody would end that.
+        self._is_leaving_group = False
 
     @property
     def is_ready(self) -> bool:
@@ -86,8 +88,10 @@ class Assignment:
 
     def assigned(self, partitions: Collection[Partition]) -> None:
         """Open a session for each; returns at once."""
-        self.is_known = True
         self._telemetry.rebalance("assigned", sorted(map(str, partitions)))
+        if self._is_leaving_group:
+            return
+        self.is_known = True
         for partition in partitions:
             session = Session(
                 partition,
@@ -99,6 +103,18 @@ class Assignment:
             )
             predecessor = self._sessions.get(partition)
             self._sessions[partition] = session, self._spawn(_succeed(session, predecessor[1] if predecessor else None))
+
+    async def leave(self, *, is_draining: bool = True) -> bool:
+        """End every session, and open no more; return whether everything was published and committed."""
+        self._is_leaving_group, self.is_known = True, False
+        return await self.release(self.partitions, is_draining=is_draining)
+
+    async def rejoin(self, source: Source) -> None:
+        """Drop everything in flight and join the group anew. Raises `BrokerUnavailable` where no broker answers."""
+        await self.leave(is_draining=False)
+        await source.stop()
+        self._is_leaving_group = False
+        await source.start(self)
 
     async def revoked(self, partitions: Collection[Partition]) -> None:
         """Hand these back, drained as far as the bound allows."""
@@ -135,14 +151,14 @@ class Assignment:
         return True
 
     async def _drained(self, partitions: set[Partition]) -> bool:
-        """Wait for the lines of these partitions to empty, within the bound; a session that ended meanwhile is not drained."""
+        """Wait for the lines of these partitions to empty, within the bound; what a session dropped is not drained."""
         sessions = [self._sessions[partition][0] for partition in partitions]
         try:
             async with asyncio.timeout(self._options.drain_timeout_s):
                 await asyncio.gather(*(session.drained() for session in sessions))
         except TimeoutError:
             return False
-        return all(session.is_ready for session in sessions)
+        return all(session.is_ready or session.is_new for session in sessions)
 
 
 async def _succeed(session: Session, predecessor: asyncio.Task[None] | None) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from worker import codec
 from worker.assignment import Assignment
 from worker.batching import Batcher
-from worker.errors import ConsumerBroken, DrainIncomplete, InvalidRecord, cause_of
+from worker.errors import BrokerUnavailable, ConsumerBroken, DrainIncomplete, InvalidRecord, cause_of
 from worker.fates import Fates, failure_of
 from worker.inference import Inference
 from worker.records import Failure, Record, Stage, TokenizedItem, Tombstone, UnreadableRange
@@ -59,7 +59,9 @@ class Pipeline:
             spawn=self._spawn,
             delivery=delivery,
             telemetry=telemetry,
-            events=SessionEvents(self._opened, self._ended, self._published, self._fates.refused),
+            events=SessionEvents(
+                lambda *it: telemetry.session_opened(str(it[0]), it[1]), self._ended, self._published, self._fates.refused
+            ),
             options=options,
         )
         # Decoded and not yet tokenized, oldest first.
@@ -91,7 +93,7 @@ class Pipeline:
                     self._spawn(it) for it in (self._consume(), self._tokenize(), self._infer(), self._commit(), self._observe())
                 ]
                 await self._should_drain.wait()
-                is_drained = await self._assignment.release(self._assignment.partitions)
+                is_drained = await self._assignment.leave()
                 for task in flow:
                     task.cancel()
         except BaseExceptionGroup as group:
@@ -117,12 +119,12 @@ class Pipeline:
 
     async def _consume(self) -> None:
         while True:
+            self.last_poll_s = time.monotonic()
             try:
                 sources = await self._source.poll(self._partitions_with_room(), max_records=self._options.max_poll_records)
             except ConsumerBroken as error:
                 await self._rejoin(error)
                 continue
-            self.last_poll_s = time.monotonic()
             for source in sources:
                 self._accept(source)
 
@@ -244,9 +246,12 @@ class Pipeline:
 
     async def _rejoin(self, error: ConsumerBroken) -> None:
         self._telemetry.retry("consume", error)
-        await self._assignment.release(self._assignment.partitions, is_draining=False)
-        await self._source.stop()
-        await self._source.start(self._assignment)
+        try:
+            await self._assignment.rejoin(self._source)
+        except BrokerUnavailable as failure:
+            # They were there before, and will be again: the next poll finds no consumer, and we try again.
+            self._telemetry.retry("consume", failure)
+            await asyncio.sleep(self._options.backoff.max_s)
 
     async def _observe(self) -> None:
         """Report the gauges once a second, and how late the event loop wakes us."""
@@ -262,9 +267,6 @@ class Pipeline:
         return self._tasks.create_task(step)
 
     # ── what a session tells ─────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _opened(self, partition: Partition, offset: int) -> None:
-        self._telemetry.session_opened(str(partition), offset)
 
     def _ended(self, partition: Partition, error: Exception) -> None:
         self._telemetry.session_ended(str(partition), error)

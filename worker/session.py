@@ -85,6 +85,7 @@ class Session:
         self._changed = asyncio.Event()
         # Failures since the last prefix that was published.
         self._num_failures = 0
+        self._is_new = True
         # How many wait for the line to be empty: nothing is held back for the interval then.
         self._num_draining = 0
 
@@ -92,6 +93,11 @@ class Session:
     def is_ready(self) -> bool:
         """Whether it takes records."""
         return self._ledger is not None
+
+    @property
+    def is_new(self) -> bool:
+        """Whether it has not been open yet, so that it has had nothing to drop."""
+        return self._is_new
 
     @property
     def weight(self) -> int:
@@ -144,7 +150,7 @@ class Session:
 
     async def _open(self) -> None:
         start = await self._delivery.open(self.partition)
-        self._ledger = Ledger(start)
+        self._ledger, self._is_new = Ledger(start), False
         self._events.opened(self.partition, start)
 
     async def _publish(self) -> None:

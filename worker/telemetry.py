@@ -159,10 +159,10 @@ class Telemetry:
         self._rebalances.labels(kind).inc()
         self._log.info("partitions_" + kind, partitions=partitions)
 
-    def session_opened(self, partition: str, offset: int) -> None:
+    def session_opened(self, partition: object, offset: int) -> None:
         """Say that a partition takes records from an offset on."""
         self._sessions.inc()
-        self._log.info("session_opened", partition=partition, offset=offset)
+        self._log.info("session_opened", partition=str(partition), offset=offset)
 
     def session_ended(self, partition: str, error: Exception) -> None:
         """Say that a partition's work was dropped, and why."""

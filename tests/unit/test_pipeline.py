@@ -14,7 +14,7 @@ from prometheus_client import generate_latest
 
 from tests.fakes import FakeDelivery, FakeKafka, FakeModel, FakeSource, fail_times, refuse
 from tests.makers import OPTIONS
-from worker.errors import BadSettings, ConsumerBroken, DrainIncomplete, PublishFailed, TooManyFailures
+from worker.errors import BadSettings, BrokerUnavailable, ConsumerBroken, DrainIncomplete, PublishFailed, TooManyFailures
 from worker.pipeline import Pipeline
 from worker.records import Output, Partition, UnreadableRange, Window
 from worker.telemetry import Telemetry
@@ -246,6 +246,38 @@ async def test_a_broken_consumer_is_built_anew() -> None:
         await world.committed()
     assert world.source.num_starts == 2
     assert sorted(set(world.kafka.offsets(Output.EMBEDDINGS))) == list(range(10))
+
+
+async def test_a_broken_consumer_is_built_anew_however_long_no_broker_answers() -> None:
+    """A worker that once ran does not end because the brokers are away; it is not ready meanwhile."""
+    world = World()
+    async with world.running():
+        await _until(lambda: world.pipeline.is_ready)
+        world.source.assign_at_start = False
+        world.source.start_errors = [BrokerUnavailable("planted")] * 3
+        world.source.poll_error = ConsumerBroken("planted")
+        await _until(lambda: world.source.num_starts == 5)
+        assert not world.pipeline.is_ready
+        assert world.source.listener is not None
+        world.source.listener.assigned(world.kafka.partitions)
+        world.produce(*(f"text {n}" for n in range(10)))
+        await world.committed()
+    assert world.source.num_starts == 5
+
+
+async def test_what_the_group_gives_to_a_worker_that_leaves_does_not_hold_it() -> None:
+    """A rebalance may end while we drain or after it; the worker goes all the same."""
+    world = World(num_partitions=2)
+    world.source.assign_at_start = False
+    async with world.running():
+        await _until(lambda: world.source.listener is not None)
+        assert world.source.listener is not None
+        world.source.listener.assigned(world.kafka.partitions[:1])
+        await _until(lambda: world.pipeline.is_ready)
+        world.pipeline.drain()
+        world.source.listener.assigned(world.kafka.partitions[1:])
+        await _until(lambda: not world.pipeline.is_ready)
+        world.source.listener.assigned(world.kafka.partitions)
 
 
 async def test_backpressure_holds_the_reading_and_lets_it_go_on() -> None:
