@@ -138,9 +138,13 @@ class Lab:
         """How the scenario itself reaches the brokers, past all proxies."""
         return Connection(bootstrap_servers=self.cluster.bootstrap_servers)
 
-    def worker(self, name: str, program: Sequence[str] = PROGRAM, **settings: object) -> LabWorker:
-        """Start a worker; settings that begin with `fault_` are what goes wrong inside it (see `program`)."""
-        servers = self.cluster.proxied_servers if self.cluster.is_proxied else self.cluster.bootstrap_servers
+    def worker(self, name: str, program: Sequence[str] = PROGRAM, *, is_direct: bool = False, **settings: object) -> LabWorker:
+        """Start a worker; settings that begin with `fault_` are what goes wrong inside it (see `program`).
+
+        With `is_direct` it does not go through the proxies, where the cluster has some.
+        """
+        is_proxied = self.cluster.is_proxied and not is_direct
+        servers = self.cluster.proxied_servers if is_proxied else self.cluster.bootstrap_servers
         worker = LabWorker(name, self.history, servers, self.topic, program, **{"delivery": self.mode, **settings})
         self.workers.append(worker)
         worker.launch()

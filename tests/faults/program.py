@@ -8,6 +8,7 @@ What goes wrong inside it is told by the environment:
     FAULT_PASS_S=0.05             seconds that each pass takes
     FAULT_KILL=after:Produce:30   SIGKILL to itself after the answer to its 30th Produce; `before:` before a request is sent
     FAULT_FREEZE=before:EndTxn:2  the same, but SIGSTOP: it goes on where it was, with the request, when it gets a SIGCONT
+    FAULT_TASK=fetch:cancel       at SIGUSR1 a background task of the consumer's client ends (see `lose_task`)
     FAULT_CLOCK_H=5               `time.time` jumps every second by up to so many hours, forward or back
     FAULT_SEED=7                  of the jumps
 """
@@ -15,6 +16,7 @@ What goes wrong inside it is told by the environment:
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import random
 import re
@@ -23,6 +25,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from aiokafka import AIOKafkaConsumer
 from aiokafka.client import AIOKafkaClient
 
 from tests.fakes import FakeModel
@@ -98,6 +101,23 @@ def signal_at(point: str, number: signal.Signals) -> None:
     AIOKafkaClient.send = counted
 
 
+def lose_task(name: str, how: str) -> None:
+    """Let a background task of the consumer's client go: `fetch`, `coordination` or `heartbeat`.
+
+    `cancel` and `raise` end it; `hang` leaves it waiting for ever, which only the fetch task is asked to do.
+    """
+    consumer = next(it for it in gc.get_objects() if type(it) is AIOKafkaConsumer and not it._closed)
+    if name == "fetch" and how != "cancel":
+        consumer._fetcher._get_actions_per_node = _raising if how == "raise" else lambda _assignment: ([], {}, 3600.0, False, [])
+        return
+    owner = consumer._fetcher if name == "fetch" else consumer._coordinator
+    getattr(owner, f"_{name}_task").cancel()
+
+
+def _raising(_assignment: object) -> None:
+    raise RuntimeError("a fault")
+
+
 def request_kind(request: object) -> str:
     """Return the name of a request's kind in the protocol: `Produce`, `EndTxn`."""
     return re.sub(r"Request(_v\d+)?$", "", type(request).__name__)
@@ -128,6 +148,8 @@ def main() -> None:
     for name, number in (("FAULT_KILL", signal.SIGKILL), ("FAULT_FREEZE", signal.SIGSTOP)):
         if point := os.environ.get(name):
             signal_at(point, number)
+    if task := os.environ.get("FAULT_TASK"):
+        signal.signal(signal.SIGUSR1, lambda *_: lose_task(*task.split(":")))
     if hours := float(os.environ.get("FAULT_CLOCK_H", "0")):
         shake_clock(hours, int(os.environ.get("FAULT_SEED", "0")))
     run.run(read())

@@ -108,6 +108,12 @@ class LabWorker(WorkerProcess):
         self.process.send_signal(signal.SIGCONT)
         self.is_suspended = False
 
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal that it answers to (see `program`)."""
+        self._history.fault("signal_worker", worker=self.name, signal=number.name)
+        assert self.process is not None
+        self.process.send_signal(number)
+
     def sample(self) -> tuple[float, float] | None:
         """Return its resident bytes and its tokens in flight; None while it does not answer."""
         if not self.is_running or self.is_suspended:

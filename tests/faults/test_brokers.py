@@ -1,0 +1,168 @@
+"""Brokers that are restarted, killed and gone, one or all of them: nothing is lost, and every worker lives on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.faults.lab import DURATION_S, SCALE, Lab
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.faults.cluster import Cluster
+    from tests.faults.oracle import Mode
+
+pytestmark = pytest.mark.kafka
+
+# Records a second: a machine of two cores with three brokers has room for more.
+RATE = 300
+
+
+async def serving(lab: Lab, *names: str, **settings: Any) -> None:
+    """Start workers and return once all serve."""
+    for worker in [lab.worker(name, **settings) for name in names]:
+        await worker.ready()
+
+
+@contextlib.asynccontextmanager
+async def loaded(lab: Lab) -> AsyncIterator[None]:
+    """Produce all the time, at a rate that one worker keeps up with; begin when enough has come out to know the usual rate."""
+    should_stop = asyncio.Event()
+
+    async def produce() -> None:
+        while not should_stop.is_set():
+            await lab.produce(RATE * SCALE // 2, RATE * SCALE)
+
+    producing = asyncio.create_task(produce())
+    try:
+        await lab.arrived(3 * 8 * RATE)
+        yield
+    finally:
+        should_stop.set()
+        await producing
+
+
+async def concluded(lab: Lab, timeout_s: float = 180) -> None:
+    """Say that all is well again, wait for everything to settle, and hold it all against what must be."""
+    lab.healed()
+    await lab.settled(timeout_s)
+    for worker in lab.workers:
+        if worker.exits or not worker.is_running:
+            lab.problem(f"ended: {worker.name} did not live through it: {worker.log.read_text()[-2000:]}")
+    await lab.verify()
+
+
+@pytest.mark.faults
+async def test_brokers_restart_one_after_the_other(cluster: Cluster, mode: Mode, seed: int) -> None:
+    """Each of three stops in good order and comes back, under load: leaders and coordinators move, and work goes on."""
+    async with Lab(mode=mode, seed=seed, cluster=cluster) as lab:
+        await serving(lab, "a", "b")
+        async with loaded(lab):
+            async for number in lab.rounds(3):
+                lab.fault("stop_broker", broker=number % 3)
+                await asyncio.to_thread(cluster.stop, number % 3)
+                await lab.moved()
+                await asyncio.to_thread(cluster.restart, number % 3)
+                lab.history.note("restarted", broker=number % 3)
+                await lab.moved()
+        await concluded(lab)
+
+
+@pytest.mark.faults
+async def test_brokers_die_in_turn(cluster: Cluster, mode: Mode, seed: int) -> None:
+    """Kill -9 for each of three, the leader of what is published and the coordinators among them, at random moments."""
+    async with Lab(mode=mode, seed=seed, cluster=cluster) as lab:
+        await serving(lab, "a", "b")
+        victims = lab.random.sample(range(3), 3)
+        async with loaded(lab):
+            async for number in lab.rounds(3):
+                victim = victims[number % 3]
+                lab.fault("kill_broker", broker=victim, leader=await cluster.leader_of(f"{lab.topic}.embeddings", 0))
+                await asyncio.to_thread(cluster.kill, victim)
+                await lab.moved()
+                await asyncio.to_thread(cluster.restart, victim)
+                lab.history.note("restarted", broker=victim)
+                await lab.some_arrived(100, 3_000)
+        await concluded(lab)
+
+
+@pytest.mark.faults
+async def test_the_whole_cluster_is_down(cluster: Cluster, mode: Mode, seed: int) -> None:
+    """All brokers die at once and stay away for longer than every limit; when they are back, so is everything."""
+    async with Lab(mode=mode, seed=seed, cluster=cluster) as lab:
+        await serving(lab, "a", "b")
+        async with loaded(lab):
+            down_s = min(120.0, max(25.0, DURATION_S))
+            lab.fault("kill_cluster", down_s=down_s)
+            await asyncio.gather(*(asyncio.to_thread(cluster.kill, it) for it in range(3)))
+            await asyncio.sleep(down_s)
+            await asyncio.to_thread(cluster.heal)
+            lab.history.note("restarted")
+            await lab.moved()
+        await concluded(lab)
+
+
+async def test_a_worker_drains_under_load(broker: Cluster, mode: Mode, seed: int) -> None:
+    """SIGTERM: it finishes and commits what it has and exits with 0; who comes next repeats nothing, in either mode."""
+    async with Lab(mode=mode, seed=seed, cluster=broker) as lab:
+        await serving(lab, "a")
+        worker = lab.workers[0]
+        async for _ in lab.rounds(4):
+            await lab.some_arrived(100, 2_000)
+            lab.fault("drain", worker="a")
+            assert await worker.stop() == 0
+            worker.launch()
+        await lab.settled(120)
+        totals = await lab.verify()
+    assert totals.duplicated == 0
+
+
+@pytest.mark.faults
+async def test_a_worker_is_told_to_stop_while_the_broker_is_away(broker: Cluster, mode: Mode, seed: int) -> None:
+    """It gives up within its limits and says that it could not finish; a second signal ends it at once."""
+    async with Lab(mode=mode, seed=seed, cluster=broker) as lab:
+        await serving(lab, "patient", "hurried")
+        patient, hurried = lab.workers
+        lab.load(4_000)
+        await lab.some_arrived(300, 3_000)
+        lab.fault("kill_broker", broker=0)
+        await asyncio.to_thread(broker.kill, 0)
+        stopping = asyncio.create_task(patient.stop())
+        hurried.send(signal.SIGTERM)
+        hurried.send(signal.SIGTERM)
+        assert await hurried.exited(30) == 128 + signal.SIGTERM
+        assert await stopping == 7
+        await asyncio.to_thread(broker.restart, 0)
+        for worker in lab.workers:
+            worker.launch()
+        await lab.settled(120)
+        await lab.verify()
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("task", ["fetch:cancel", "fetch:raise", "coordination:cancel", "heartbeat:cancel"])
+async def test_a_task_of_the_client_dies_silently(broker: Cluster, mode: Mode, seed: int, task: str) -> None:
+    """Heartbeats and polls go on as if nothing were wrong; the worker notices, and joins anew within half a minute."""
+    async with Lab(mode=mode, seed=seed, cluster=broker) as lab:
+        await serving(lab, "a", "b", fault_task=task)
+        async with loaded(lab):
+            lab.workers[0].send(signal.SIGUSR1)
+            async with asyncio.timeout(30):
+                await lab.moved()
+        await concluded(lab)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("hours", [0.5, 12.0])
+async def test_the_clock_jumps(broker: Cluster, mode: Mode, seed: int, hours: float) -> None:
+    """Every second the time of day is another, by hours, forward or back: no limit of ours is measured by it."""
+    async with Lab(mode=mode, seed=seed, cluster=broker) as lab:
+        lab.fault("shake_clock", hours=hours)
+        await serving(lab, "a", "b", fault_clock_h=hours, fault_seed=seed)
+        lab.produce(10 * RATE * SCALE, RATE)
+        await concluded(lab)
