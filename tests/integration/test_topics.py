@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from aiokafka.cluster import ClusterMetadata
+from aiokafka.structs import BrokerMetadata
 
 from tests.integration.raw import configure
 from worker.broker.connection import Connection
@@ -39,6 +41,21 @@ async def test_a_name_that_the_broker_refuses_is_reported(connection: Connection
     """With the broker's own words."""
     with pytest.raises(TopicsMissing, match="could not be created"):
         await create_missing(connection, {"not/a/topic": 1})
+
+
+async def test_one_broker_that_is_away_is_not_the_cluster(
+    connection: Connection, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The brokers name it still for some seconds; the others are asked."""
+    await create_missing(connection, {topic: 1})
+    brokers = ClusterMetadata.brokers
+
+    def with_ghosts(cluster: ClusterMetadata) -> list[object]:
+        ghosts = [BrokerMetadata(number, "127.0.0.1", 1, None) for number in range(90, 110)]
+        return [*ghosts, *brokers(cluster)]
+
+    monkeypatch.setattr(ClusterMetadata, "brokers", with_ghosts)
+    assert (await shapes_of(connection, [topic]))[topic].num_partitions == 1
 
 
 async def test_nobody_there_is_one_line() -> None:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import KafkaConnectionError, KafkaError, NodeNotReadyError, TopicAlreadyExistsError, for_code
 
 from worker.errors import BrokerUnavailable, TopicsMissing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
+    from aiokafka.protocol.api import Request, Response
+
     from worker.broker.connection import Connection
 
 _MAX_MESSAGE_BYTES = "max.message.bytes"
+# Between two looks at whether a new topic is known, in seconds.
+_PAUSE_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,7 @@ async def create_missing(
         for name, code, *message in answer.topic_errors:
             if code and for_code(code) is not TopicAlreadyExistsError:
                 raise TopicsMissing(f"the topic {name} could not be created: {message[0] if message else for_code(code).__name__}")
+        await connection.connect(_known(admin, [topic.name for topic in new]))
     return [topic.name for topic in new]
 
 
@@ -77,10 +84,27 @@ async def partitions_of(connection: Connection, names: Sequence[str]) -> dict[st
         return await _partitions(admin, names)
 
 
+class _Admin(AIOKafkaAdminClient):  # type: ignore[misc]  # the client ships no types
+    """Asks one broker after the other, where the client asks one by chance: a cluster is well with one of them away."""
+
+    async def _send_request(self, request: Request, node_id: int | None = None) -> Response:
+        if node_id is not None:
+            return await super()._send_request(request, node_id)
+        nodes = [it.nodeId for it in self._client.cluster.brokers()]
+        random.shuffle(nodes)
+        failure: KafkaError = NodeNotReadyError("no broker is known")
+        for it in nodes:
+            try:
+                return await super()._send_request(request, it)
+            except (NodeNotReadyError, KafkaConnectionError) as error:
+                failure = error
+        raise failure
+
+
 @contextlib.asynccontextmanager
 async def _admin(connection: Connection) -> AsyncIterator[AIOKafkaAdminClient]:
     options = connection.options()
-    admin = AIOKafkaAdminClient(**options)
+    admin = _Admin(**options)
     try:
         await connection.connect(admin.start())
         yield admin
@@ -96,6 +120,12 @@ async def _partitions(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[
     wanted = [name for name in names if name in there]
     described = await admin.describe_topics(wanted) if wanted else []
     return {str(it["topic"]): len(it["partitions"]) for it in described if not it["error_code"]}
+
+
+async def _known(admin: AIOKafkaAdminClient, names: Sequence[str]) -> None:
+    """Return once a broker knows these topics: the controller answers before the brokers have heard of them."""
+    while len(await _partitions(admin, names)) < len(names):  # noqa: ASYNC110  the broker tells nobody when it has heard
+        await asyncio.sleep(_PAUSE_S)
 
 
 async def _max_message_bytes(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, int]:
