@@ -125,19 +125,19 @@ class Pipeline:
             except ConsumerBroken as error:
                 await self._rejoin(error)
                 continue
-            for source in sources:
-                self._accept(source)
+            tracked = [it for it in sources if self._track(it)]
+            self._telemetry.consumed(it.partition.topic for it in tracked)
+            for source in tracked:
+                if isinstance(source, UnreadableRange):
+                    self._give_up(source, Failure(Stage.CONSUME, source.error, source.message))
+                else:
+                    self._decode(source)
 
-    def _accept(self, source: Record | UnreadableRange) -> None:
+    def _track(self, source: Record | UnreadableRange) -> bool:
+        """Put what has arrived in its line; False where nobody wants it."""
         session = self._assignment.session_of(source.partition)
         size_bytes = source.size_bytes if isinstance(source, Record) else 0
-        if session is None or not session.track(source, size_bytes // BYTES_PER_TOKEN_GUESSED):
-            return
-        self._telemetry.consumed(source.partition.topic)
-        if isinstance(source, UnreadableRange):
-            self._give_up(source, Failure(Stage.CONSUME, source.error, source.message))
-        else:
-            self._decode(source)
+        return session is not None and session.track(source, size_bytes // BYTES_PER_TOKEN_GUESSED)
 
     def _decode(self, record: Record) -> None:
         try:
@@ -275,8 +275,8 @@ class Pipeline:
     def _published(self, outcomes: Sequence[Outcome], seconds: float) -> None:
         now_ms = time.time() * 1000
         self._telemetry.stage("publish", seconds)
+        self._telemetry.published(message.output for outcome in outcomes for message in outcome.messages)
         for outcome in outcomes:
-            self._telemetry.published([message.output for message in outcome.messages])
             for failure in outcome.failures:
                 self._telemetry.dead_letter(failure.stage)
             if isinstance(outcome.source, Record) and outcome.source.timestamp_ms >= 0:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+from collections import Counter as Tally
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
@@ -101,9 +102,10 @@ class Telemetry:
 
     # ── the flow ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def consumed(self, topic: str) -> None:
-        """Count a record taken from an input topic."""
-        self._consumed.labels(topic).inc()
+    def consumed(self, topics: Iterable[str]) -> None:
+        """Count records, each by the topic that it was taken from."""
+        for topic, num_records in Tally(topics).items():
+            self._consumed.labels(topic).inc(num_records)
 
     def stage(self, stage: str, seconds: float) -> None:
         """Note how long one call of a step took, in seconds."""
@@ -118,9 +120,9 @@ class Telemetry:
         self._fill.observe(num_tokens / max_tokens)
 
     def published(self, outputs: Iterable[str]) -> None:
-        """Count the messages of a record, by output, once they are acknowledged."""
-        for output in outputs:
-            self._published.labels(output).inc()
+        """Count messages, by output, once they are acknowledged."""
+        for output, num_messages in Tally(outputs).items():
+            self._published.labels(output).inc(num_messages)
 
     def dead_letter(self, stage: str) -> None:
         """Count a dead letter."""

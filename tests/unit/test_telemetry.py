@@ -15,7 +15,7 @@ from worker.telemetry import Telemetry, configure_logging, redacted
 def filled() -> Telemetry:
     """Return a telemetry to which everything has happened."""
     telemetry = Telemetry()
-    telemetry.consumed("texts")
+    telemetry.consumed(["texts"])
     telemetry.stage("infer", 0.02)
     telemetry.batch(num_records=3, num_tokens=50, max_tokens=100, num_truncated=1)
     telemetry.published(["embeddings", "labels"])
