@@ -51,6 +51,10 @@ class Fetcher:
         # Partitions that are read alone after an exception, each with how many records it is read one at a time: 0 while it is not
         # known whether it was this one.
         self._suspects: dict[TopicPartition, int] = {}
+        # When each partition was last read: the number of that turn.
+        self._turns: dict[TopicPartition, int] = {}
+        # Turns so far, over all partitions.
+        self._num_turns = 0
         # How often a partition has failed at an offset.
         self._attempts: dict[tuple[TopicPartition, int], int] = {}
 
@@ -83,15 +87,25 @@ class Fetcher:
         suspect = next((it for it in self._suspects if it in wanted), None)
         if suspect is not None:
             return await self._poll_suspect(suspect, max_records=max_records)
-        # What was fetched already, the same number of each partition: the client would empty one before it turns to the next.
-        share = max(1, max_records // max(1, len(wanted)))
-        drained: list[tuple[int, list[Record]]] = []
-        for where in wanted:
-            opening = self._openings[where]
-            drained.append((opening, await self._drain([where], max_records=share, timeout_ms=0)))
-        # A partition may have changed hands while another was asked: its new session begins at an offset of its own.
-        records = [it for opening, found in drained for it in found if self._is_of(it, opening)]
+        records = await self._drain_in_turn(wanted, max_records)
         return records or await self._drain(wanted, max_records=max_records, timeout_ms=timeout_ms)
+
+    async def _drain_in_turn(self, wanted: Sequence[TopicPartition], max_records: int) -> list[Record]:
+        """Take over what was fetched already: as much as there is of one partition, then of the next, the last served at the end.
+
+        A partition's records that come together go through the model together, and leave in one message batch, not in many.
+        """
+        drained: list[tuple[int, list[Record]]] = []
+        for where in sorted(wanted, key=lambda it: self._turns.get(it, 0)):
+            if max_records <= 0:
+                break
+            self._num_turns += 1
+            self._turns[where] = self._num_turns
+            opening, found = self._openings[where], await self._drain([where], max_records=max_records, timeout_ms=0)
+            drained.append((opening, found))
+            max_records -= len(found)
+        # A partition may have changed hands while another was asked: its new session begins at an offset of its own.
+        return [it for opening, found in drained for it in found if self._is_of(it, opening)]
 
     def _is_of(self, record: Record, opening: int) -> bool:
         where = TopicPartition(record.partition.topic, record.partition.index)
