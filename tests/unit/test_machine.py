@@ -120,3 +120,24 @@ print(used - kept < 1000, kept - resident_pages() > 10_000)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "True True\n"
+
+
+def test_what_is_there_is_never_looked_at_again_by_the_collector() -> None:
+    """In a process of its own: what is made later is collected as ever."""
+    code = """
+import gc, weakref
+from worker.machine import spare_the_collector
+
+class Node:
+    pass
+
+spare_the_collector()
+print(gc.get_freeze_count() > 1000)
+node = Node()
+node.itself, gone = node, weakref.ref(node)
+del node
+gc.collect()
+print(gone() is None)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\nTrue\n"

@@ -18,7 +18,7 @@ import worker
 from worker.codec import EmbeddingEncoding, Limits
 from worker.errors import BadSettings
 from worker.http import HttpServer
-from worker.machine import ThreadPlan, keep_freed_memory, num_cores, release_freed_memory
+from worker.machine import ThreadPlan, keep_freed_memory, num_cores, release_freed_memory, spare_the_collector
 from worker.options import Options
 from worker.pipeline import Pipeline
 from worker.records import OUTPUT_OF_TASK, Output, Task
@@ -58,6 +58,7 @@ async def _run(settings: Settings) -> None:
         await create_topics(settings)
     pipeline = _pipeline(settings, engine, telemetry)
     _drain_on_signal(pipeline, telemetry)
+    spare_the_collector()
     server = HttpServer(
         host=settings.http_host,
         port=settings.http_port,
