@@ -249,7 +249,7 @@ class Message:
     @property
     def size_bytes(self) -> int:
         """Bytes of key, value and headers, without the protocol's own overhead."""
-        headers = sum(len(name.encode()) + len(value) for name, value in self.headers)
+        headers = sum([len(name if name.isascii() else name.encode()) + len(value) for name, value in self.headers])
         return len(self.key or b"") + len(self.value or b"") + headers
 
 

@@ -19,6 +19,7 @@ from aiokafka.errors import (
     UnsupportedForMessageFormatError,
 )
 
+from worker.broker.compression import compress_lightly
 from worker.errors import PublishFailed, reason_of
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class BatchProducer:
 
     def __init__(self, connection: Connection, *, compression: str | None, max_bytes: Mapping[str, int], **options: Any) -> None:
         """Send to the topics of `max_bytes` no message over what each takes; `options` are added to those of Kafka's client."""
+        compress_lightly()
         self._max_bytes = max_bytes
         self._client = AIOKafkaProducer(
             **connection.options(),
