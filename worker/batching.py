@@ -7,6 +7,7 @@ order of arrival, so that a long text that does not fit holds up nobody and beco
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,18 +22,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    """An item and when it came, in seconds of the caller's clock."""
+    """An item, when it came, and until when it waits for company, in seconds of the caller's clock."""
 
     item: TokenizedItem
     since_s: float
+    until_s: float
 
 
 class Batcher:
     """The waiting room before the model.
 
     A batch holds at most `max_tokens` tokens and `max_records` items, except that an item over the token budget goes alone. It
-    is due when it is full, or when the device is idle and the oldest item has waited for `max_wait_s`. Every batch holds the
-    oldest item, so that nobody starves: an item that is the k-th in line leaves within k batches.
+    is due when it is full, or when the device is idle and the oldest item has waited for `max_wait_s`; at once where it came after
+    a longer pause, for then no company will come in time either. Every batch holds the oldest item, so that nobody starves: an
+    item that is the k-th in line leaves within k batches.
     """
 
     def __init__(self, *, max_tokens: int, max_records: int, max_wait_s: float, look_ahead: int) -> None:
@@ -49,6 +52,8 @@ class Batcher:
         self._line: deque[_Waiting] = deque()
         # The sum of their weights.
         self._num_tokens = 0
+        # When the last item came; none has yet.
+        self._last_s = -math.inf
 
     def __len__(self) -> int:
         """Return how many items wait."""
@@ -61,14 +66,17 @@ class Batcher:
 
     def add(self, items: Iterable[TokenizedItem], now_s: float) -> None:
         """Put items at the end of the line."""
+        is_alone = now_s - self._last_s > self._max_wait_s
         for item in items:
-            self._line.append(_Waiting(item, now_s))
+            self._line.append(_Waiting(item, now_s, now_s if is_alone else now_s + self._max_wait_s))
             self._num_tokens += item.weight
+            self._last_s = now_s
 
     def take(self, now_s: float, *, device_is_idle: bool) -> Batch | None:
         """Return the next batch if one is due, else None."""
         if not self._line or not (self._is_full() or (device_is_idle and self.due_in_s(now_s) == 0)):
             return None
+        since_s = self._line[0].since_s
         chosen: list[TokenizedItem] = []
         passed_over: list[_Waiting] = []
         room = self._max_tokens
@@ -83,7 +91,7 @@ class Batcher:
                 break
         self._line.extendleft(reversed(passed_over))
         self._num_tokens -= sum(item.weight for item in chosen)
-        return Batch(tuple(chosen))
+        return Batch(tuple(chosen), since_s)
 
     def due_in_s(self, now_s: float) -> float | None:
         """Return in how many seconds an idle device should take a batch: 0 for now, None while nobody waits."""
@@ -91,7 +99,7 @@ class Batcher:
             return None
         if self._is_full():
             return 0.0
-        return max(0.0, self._line[0].since_s + self._max_wait_s - now_s)
+        return max(0.0, self._line[0].until_s - now_s)
 
     def discard(self, is_stale: Callable[[TokenizedItem], bool]) -> int:
         """Forget the items that nobody waits for any more and return how many they were."""

@@ -178,6 +178,7 @@ class Pipeline:
             num_truncated=sum(item.tokens.truncated for item in batch.items),
         )
         began_s = time.monotonic()
+        self._telemetry.stage("wait", began_s - batch.since_s)
         try:
             predictions = await self._inference.predict(batch)
         finally:

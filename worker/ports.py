@@ -74,7 +74,7 @@ class Delivery(Protocol):
 
 
 class Model(Protocol):
-    """Texts in, plain values out. Both methods block and are called from threads; `infer` from one thread only."""
+    """Texts in, plain values out. Both methods block and are called from threads, each by one at a time."""
 
     #: `name@revision`, as the outputs' headers carry it.
     name: str

@@ -111,7 +111,7 @@ class Settings(ConnectionSettings):
         2.0,
         ge=0,
         le=60_000,
-        description="How long a record waits for company while the model is idle. More only helps where records trickle.",
+        description="How long a record waits for company while the model is idle; not at all after a pause of the same length.",
     )
     tokens_in_flight_high: int = Field(
         65_536,

@@ -61,7 +61,11 @@ class Telemetry:
         self._batch_records = Histogram("gist_batch_records", "Records of a batch.", registry=registry, buckets=sizes)
         # Which step the time goes to.
         self._stages = Histogram(
-            "gist_stage_duration_seconds", "One call of a step of the flow.", ["stage"], registry=registry, buckets=_LATENCY_S
+            "gist_stage_duration_seconds",
+            "One call of a step of the flow, or the `wait` of a batch's oldest record for the model.",
+            ["stage"],
+            registry=registry,
+            buckets=_LATENCY_S,
         )
         # What a user waits for; grows with lag.
         self._end_to_end = Histogram(

@@ -32,12 +32,30 @@ def test_nothing_waits_nothing_goes() -> None:
 
 
 def test_an_idle_device_waits_no_longer_than_the_bound() -> None:
-    """A lone item goes once it has waited, not before."""
+    """An item goes once it has waited, not before."""
     room = batcher(max_wait_s=0.5)
-    room.add([tokenized(0, 5)], 10.0)
+    room.add([tokenized(0, 5)], 9.75)
+    assert offsets(room.take(9.75, device_is_idle=True)) == [0]
+    room.add([tokenized(1, 5)], 10.0)
     assert room.take(10.25, device_is_idle=True) is None
     assert room.due_in_s(10.25) == 0.25
-    assert offsets(room.take(10.5, device_is_idle=True)) == [0]
+    assert offsets(room.take(10.5, device_is_idle=True)) == [1]
+
+
+def test_whoever_comes_after_a_pause_goes_at_once() -> None:
+    """Where nobody came for longer than the wait, nobody is waited for; the next but one is."""
+    room = batcher(max_wait_s=0.5)
+    room.add([tokenized(0, 5)], 10.0)
+    assert room.due_in_s(10.0) == 0
+    assert offsets(room.take(10.0, device_is_idle=True)) == [0]
+    room.add([tokenized(1, 5)], 10.75)
+    assert room.due_in_s(10.75) == 0
+    room.add([tokenized(2, 5)], 11.0)
+    batch = room.take(11.0, device_is_idle=True)
+    assert batch is not None
+    assert (offsets(batch), batch.since_s) == ([1, 2], 10.75)
+    room.add([tokenized(3, 5)], 11.25)
+    assert room.due_in_s(11.25) == 0.5
 
 
 def test_a_busy_device_gets_only_a_full_batch() -> None:

@@ -79,6 +79,18 @@ async def test_texts_that_cannot_be_tokenized_fail_alone() -> None:
     assert [len(answer) for answer in answers if not isinstance(answer, Failure)] == [1, 2]
 
 
+async def test_little_text_is_tokenized_where_it_is_and_much_in_a_thread() -> None:
+    """A sentence takes less time than its way to a thread and back; more would hold up the event loop."""
+    model = FakeModel()
+    threads: list[threading.Thread] = []
+    model.on_tokenize = lambda _texts: threads.append(threading.current_thread())
+    with inference(model) as it:
+        await it.tokenize(items(["a sentence", "or two"]))
+        await it.tokenize(items(["a sentence " * 100]))
+    assert threads[0] is threading.main_thread()
+    assert threads[1] is not threading.main_thread()
+
+
 async def test_failures_in_a_row_stop_the_worker_and_a_success_starts_the_count_anew() -> None:
     """It is the run that counts, not the sum."""
     model = FakeModel()

@@ -34,7 +34,7 @@ _SILENCE_TIMEOUT_S = 60.0
 _SETTLING_S = 1.0
 # The sender sends what is due every so often, not message by message: its processor time is taken from the worker's machine.
 _SENDER_TICK_S = 0.002
-_STAGES = ("tokenize", "infer", "encode", "publish")
+_STAGES = ("tokenize", "wait", "infer", "encode", "publish")
 _SINGLE_INTERVAL_S = 0.03
 # With each input message as many messages come out, unless one becomes a dead letter.
 NUM_OUTPUTS = len(OUTPUT_OF_TASK)
@@ -186,7 +186,7 @@ async def offer(
     )
 
 
-async def trickle(topic: Topics, workers: Sequence[WorkerProcess], values: Sequence[bytes], *, max_wait_ms: float) -> Trickle:
+async def trickle(topic: Topics, workers: Sequence[WorkerProcess], values: Sequence[bytes]) -> Trickle:
     """Send single messages to idle workers, each once the last was answered, and look at the steps' clocks after each."""
     steps: list[dict[str, float]] = []
     before = await metrics(workers)
@@ -198,9 +198,9 @@ async def trickle(topic: Topics, workers: Sequence[WorkerProcess], values: Seque
             steps.append({name: (_stage_s(after, name) - _stage_s(before, name)) * 1000 for name in _STAGES})
             before = after
     waits = [float(it.wait_ms) for it in await topic.read_all()]
-    inside = [it["tokenize"] + it["infer"] + it["encode"] for it in steps]
+    inside = [it["tokenize"] + it["wait"] + it["infer"] + it["encode"] for it in steps]
     stages_ms = {name: latency([it[name] for it in steps]).p50_ms for name in _STAGES}
-    return Trickle(latency(waits), stages_ms, latency(inside).p50_ms + max_wait_ms)
+    return Trickle(latency(waits), stages_ms, latency(inside).p50_ms)
 
 
 def _stage_s(counters: Mapping[str, float], stage: str) -> float:

@@ -35,7 +35,7 @@ class Trickle:
     end_to_end: Latency
     #: The median time in each step of the worker.
     stages_ms: dict[str, float]
-    #: The median of tokenizing, inference and encoding together, and the longest wait for company.
+    #: The median of tokenizing, the wait for company, inference and encoding together.
     inside_p50_ms: float
 
 

@@ -147,7 +147,7 @@ async def _stream(plan: Plan, place: Place, topic: Topics, *, delivery: str, num
             )
             stream.loads.append(load)
             place.say(f"            {share:.0%} of it: p50 {load.latency.p50_ms:.0f} ms, p99 {load.latency.p99_ms:.0f} ms")
-        stream.trickle = await stream_phases.trickle(topic, workers, values[-plan.num_single :], max_wait_ms=place.max_wait_ms)
+        stream.trickle = await stream_phases.trickle(topic, workers, values[-plan.num_single :])
     stream.lost, stream.duplicated = topic.tally.account.num_missing, topic.tally.account.num_duplicates
     return stream
 
