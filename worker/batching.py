@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from worker.records import TokenizedItem
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Waiting:
-    """An item, when it came, and until when it waits for company, in seconds of the caller's clock."""
+    """An item and its weight; when it came, and until when it waits for company, in seconds of the caller's clock."""
 
     item: TokenizedItem
+    weight: int
     since_s: float
     until_s: float
 
@@ -66,10 +67,11 @@ class Batcher:
 
     def add(self, items: Iterable[TokenizedItem], now_s: float) -> None:
         """Put items at the end of the line."""
-        is_alone = now_s - self._last_s > self._max_wait_s
+        until_s = now_s if now_s - self._last_s > self._max_wait_s else now_s + self._max_wait_s
         for item in items:
-            self._line.append(_Waiting(item, now_s, now_s if is_alone else now_s + self._max_wait_s))
-            self._num_tokens += item.weight
+            weight = item.weight
+            self._line.append(_Waiting(item, weight, now_s, until_s))
+            self._num_tokens += weight
             self._last_s = now_s
 
     def take(self, now_s: float, *, device_is_idle: bool) -> Batch | None:
@@ -82,15 +84,15 @@ class Batcher:
         room = self._max_tokens
         for _ in range(min(self._look_ahead, len(self._line))):
             waiting = self._line.popleft()
-            if not chosen or waiting.item.weight <= room:
+            if not chosen or waiting.weight <= room:
                 chosen.append(waiting.item)
-                room -= waiting.item.weight
+                room -= waiting.weight
             else:
                 passed_over.append(waiting)
             if room <= 0 or len(chosen) == self._max_records:
                 break
         self._line.extendleft(reversed(passed_over))
-        self._num_tokens -= sum(item.weight for item in chosen)
+        self._num_tokens -= self._max_tokens - room
         return Batch(tuple(chosen), since_s)
 
     def due_in_s(self, now_s: float) -> float | None:
@@ -106,7 +108,7 @@ class Batcher:
         kept = deque(waiting for waiting in self._line if not is_stale(waiting.item))
         num_discarded = len(self._line) - len(kept)
         self._line = kept
-        self._num_tokens = sum(waiting.item.weight for waiting in kept)
+        self._num_tokens = sum(waiting.weight for waiting in kept)
         return num_discarded
 
     def _is_full(self) -> bool:

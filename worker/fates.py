@@ -6,6 +6,7 @@ message, costs that output alone.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 from worker import codec
@@ -38,7 +39,8 @@ class Fates:
         self._model_name = model_name
         self._limits = limits
         self._encoding = encoding
-        self._max_message_bytes = max_message_bytes
+        # Asked for each message, and read from the topics once.
+        self._max_message_bytes = cache(max_message_bytes)
 
     def check_dead_letters_fit(self) -> None:
         """Raise `BadSettings` where a dead letter might be refused: nothing may pass it, so it would hold up its partition."""

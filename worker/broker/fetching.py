@@ -95,21 +95,17 @@ class Fetcher:
 
         A partition's records that come together go through the model together, and leave in one message batch, not in many.
         """
-        drained: list[tuple[int, list[Record]]] = []
+        drained: list[tuple[TopicPartition, int, list[Record]]] = []
         for where in sorted(wanted, key=lambda it: self._turns.get(it, 0)):
             if max_records <= 0:
                 break
             self._num_turns += 1
             self._turns[where] = self._num_turns
             opening, found = self._openings[where], await self._drain([where], max_records=max_records, timeout_ms=0)
-            drained.append((opening, found))
+            drained.append((where, opening, found))
             max_records -= len(found)
         # A partition may have changed hands while another was asked: its new session begins at an offset of its own.
-        return [it for opening, found in drained for it in found if self._is_of(it, opening)]
-
-    def _is_of(self, record: Record, opening: int) -> bool:
-        where = TopicPartition(record.partition.topic, record.partition.index)
-        return where in self._next and self._openings[where] == opening
+        return [it for where, opening, found in drained if where in self._next and self._openings[where] == opening for it in found]
 
     async def _drain(self, wanted: Sequence[TopicPartition], *, max_records: int, timeout_ms: int) -> list[Record]:
         """Take over what was fetched; a failure puts every partition back and makes these suspects."""
