@@ -146,7 +146,7 @@ class Settings(ConnectionSettings):
     )
     compression: Literal["none", "gzip", "lz4", "snappy", "zstd"] = Field(
         "zstd",
-        description="Compression of what is published. `zstd` shrinks vectors as JSON to 40 %, at a seventh of the cost of `lz4`.",
+        description="Compression of what is published. `zstd` shrinks vectors as JSON to 37 %, at a tenth of the cost of `lz4`.",
     )
     commit_interval_ms: int = Field(
         1000, ge=10, le=60_000, description="How often offsets are committed: the most work that a crash repeats, in time."
