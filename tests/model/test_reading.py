@@ -1,8 +1,10 @@
-"""What is read of a pass is the same whether a backend gathers it on the way or hands out its states."""
+"""What is read of a pass, and what heads say of it, is the same whether a backend gathers it on the way or hands out its states."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -10,9 +12,13 @@ import torch
 
 from worker.model import checkpoint
 from worker.model.backends import Backend, BackendName, choose
+from worker.model.heads import Head, HeadConfig
 from worker.model.packing import pack
 from worker.model.reading import Readable, Reading
 from worker.settings import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from worker.model.sentence import Pooling
 
 pytestmark = pytest.mark.model
 READINGS = [
@@ -23,6 +29,16 @@ READINGS = [
     Reading(((1, 0.25), (5, 0.75)), "mean"),
     Reading(((3, 1.0),), "cls"),
     Reading(((3, 0.4), (6, 0.6)), "cls"),
+]
+
+
+# Heads that are linear and that have a hidden layer, for texts and tokens, with few labels and with many.
+HEADS: list[tuple[dict[str, Any], Pooling | None]] = [
+    ({"task": "classify", "labels": ("no", "yes"), "hidden_size": 128}, "mean"),
+    ({"task": "classify", "labels": ("a", "b", "c")}, "cls"),
+    ({"task": "ner", "labels": ("O", "B-A", "I-A"), "hidden_size": 40}, None),
+    ({"task": "ner", "labels": tuple(map(str, range(37))), "hidden_size": 600}, None),
+    ({"task": "ner", "labels": tuple(map(str, range(16)))}, None),
 ]
 
 
@@ -47,6 +63,27 @@ def test_readings_are_mixes_of_the_states(name: BackendName, dtype: torch.dtype)
         assert (read.shape, read.dtype) == (expected.shape, expected.dtype)
         tolerance = 2e-2 if dtype == torch.bfloat16 else 1e-5
         torch.testing.assert_close(read, expected, atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.parametrize("name", ["eager", "compiled", "int8"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@torch.inference_mode()
+def test_heads_speak_on_the_way(name: BackendName, dtype: torch.dtype) -> None:
+    """Their logits are those of the mix that they read."""
+    found = backend(name, dtype)
+    packed = pack([np.arange(1000, 1000 + it, dtype=np.int32) for it in (1, 7, 30, 300, 64)])
+    torch.manual_seed(0)
+    for config, pooling in HEADS:
+        head = Head(HeadConfig(name="any", layers=(2, 4, 6), **config), 384).eval()
+        for norm in (head.norm.weight, head.norm.bias):
+            torch.nn.init.normal_(norm, 1)
+        reading = Reading(head.weights, pooling, head)
+        mixed = replace(reading, head=None).of(found.encode(packed, {2, 4, 6}), torch.from_numpy(packed.cu_seqlens))
+        beside, logits = found.read(packed, [READINGS[0], reading])
+        expected = head.read(mixed)
+        assert (logits.shape, logits.dtype, beside.dtype) == (expected.shape, torch.float32, dtype)
+        tolerance = 2e-2 if dtype == torch.bfloat16 else 1e-5
+        torch.testing.assert_close(logits, expected, atol=tolerance, rtol=tolerance)
 
 
 @pytest.mark.parametrize("name", ["eager", "compiled", "int8"])

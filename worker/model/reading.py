@@ -1,4 +1,4 @@
-"""What somebody reads of the encoder's states: a mix of layers, for each token or for each text.
+"""What somebody reads of the encoder's states: a mix of layers, for each token or for each text, and what a head makes of it.
 
 Heads and the sentence vector need no more than that of a pass. A backend that knows what will be read can gather it on the way, and
 need not hand out the states of every layer.
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from worker.model.heads import Head
     from worker.model.packing import Packed
     from worker.model.sentence import Pooling
 
@@ -30,6 +31,8 @@ class Reading:
     weights: tuple[tuple[int, float], ...]
     #: How the tokens of a text become one; None for each token's own.
     pooling: Pooling | None
+    #: What turns the mix into logits; None for the mix itself.
+    head: Head | None = None
 
     @property
     def layers(self) -> set[int]:
@@ -37,12 +40,19 @@ class Reading:
         return {layer for layer, _ in self.weights}
 
     def of(self, states: Mapping[int, Tensor], cu_seqlens: Tensor) -> Tensor:
-        """Mix states `[T, H]` by layer: to `[T, H]` in their format, or pooled by text (starts `cu_seqlens`) to fp32 `[n, H]`."""
+        """Mix states `[T, H]` by layer: to `[T, H]` in their format, or pooled by text (starts `cu_seqlens`) to fp32 `[n, H]`.
+
+        With a head, return its logits, fp32, for each of these rows.
+        """
         (first, weight), *others = self.weights
         mixed = states[first].float() * weight
         for layer, weight in others:
             mixed.add_(states[layer], alpha=weight)
-        return mixed.to(states[first].dtype) if self.pooling is None else pool(mixed, cu_seqlens, self.pooling)
+        return self.said(mixed.to(states[first].dtype) if self.pooling is None else pool(mixed, cu_seqlens, self.pooling))
+
+    def said(self, mixed: Tensor) -> Tensor:
+        """Return what the head says of the mix, or the mix itself."""
+        return mixed if self.head is None else self.head.read(mixed).float()
 
 
 class Readable:

@@ -23,6 +23,8 @@ from worker.model.native.kernels import check_threads
 from worker.model.packing import groups
 from worker.model.quantized import LARGEST, MARGIN, SMOOTHING
 from worker.model.reading import Reading
+from worker.model.tiled_readings import TiledReadings
+from worker.model.tiles import PANEL, STEP_BYTES, array, laid_out, together
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -34,15 +36,12 @@ if TYPE_CHECKING:
 
 # The tokens of a group, in bf16 and with 8 bits: what passes between its products stays within two megabytes.
 _GROUP_TOKENS, _GROUP_TOKENS_IN_BYTES = 384, 256
-# What tiles and kernels count in: columns of a panel, bytes of a step, and the smallest GELU that the kernels give.
-_PANEL, _STEP_BYTES, _LEAST_GELU = 32, 64, -0.1703
+# The smallest GELU that the kernels give.
+_LEAST_GELU = -0.1703
 _HEAD_WIDTHS = (32, 64)
 _LARGEST_HIDDEN = 4096
 # Channels of the heads that are computed together.
 _PART = 128
-_ALIGNMENT = 2 << 20
-# As the kernels number them.
-_POOLINGS = (None, "mean", "cls")
 
 
 class Tiled:
@@ -71,8 +70,10 @@ class Tiled:
         ]
         norm = [encoder.norm.weight.detach().float(), encoder.norm.bias.detach().float()]
         # Everything in one place, which the kernels only read.
-        self._memory, pointers = _together([*(it.detach().bfloat16() for it in tables), *norm, *parameters], self._library)
-        self._tables, self._parameters = _array(pointers[:4]), _array(pointers[4:])
+        self._memory, pointers = together([*(it.detach().bfloat16() for it in tables), *norm, *parameters], self._library)
+        self._tables, self._parameters = array(pointers[:4]), array(pointers[4:])
+        # What was ever read, as the kernels take it.
+        self._known: dict[tuple[Reading, ...], TiledReadings] = {}
 
     def encode(self, packed: Packed, layers: Collection[int]) -> dict[int, Tensor]:
         """Return the states after each of `layers`."""
@@ -82,29 +83,30 @@ class Tiled:
         """Return how many rows a product computes for these texts."""
         order, bounds = groups(packed.lengths, max_tokens=self._group_tokens, num_threads=self._num_threads)
         tokens = np.add.reduceat(packed.lengths[order], bounds[:-1])
-        return int((-(-tokens // _PANEL) * _PANEL).sum())
+        return int((-(-tokens // PANEL) * PANEL).sum())
 
     def read(self, packed: Packed, readings: Sequence[Reading]) -> list[Tensor]:
         """Return what each of `readings` says, gathered while a group is at hand."""
-        shape, num_layers = self._config, max(max(it.layers) for it in readings)
         self._check_tables(packed)
-        weights = np.zeros((len(readings), num_layers + 1), dtype=np.float32)
-        for row, reading in zip(weights, readings, strict=True):
-            row[[layer for layer, _ in reading.weights]] = [weight for _, weight in reading.weights]
-        poolings = np.array([_POOLINGS.index(it.pooling) for it in readings], dtype=np.int32)
-        found = [self._room_for(it, packed) for it in readings]
+        shape, asked = self._config, self._asked(tuple(readings))
+        found = asked.room(packed)
         order, bounds = groups(packed.lengths, max_tokens=self._group_tokens, num_threads=self._num_threads)
-        texts = _array([it.ctypes.data for it in (packed.ids, packed.cu_seqlens, order, bounds)])
+        texts = array([it.ctypes.data for it in (packed.ids, packed.cu_seqlens, order, bounds)])
         code = self._library.gist_encode(
             *(texts, ctypes.c_int64(len(bounds) - 1), self._tables, self._parameters),
-            *(ctypes.c_void_p(weights.ctypes.data), ctypes.c_void_p(poolings.ctypes.data)),
-            *(_array([it.data_ptr() for it in found]), len(found)),
-            *(shape.hidden_size, shape.intermediate_size, shape.num_attention_heads, num_layers),
+            *(asked.structs, len(asked.structs)),
+            *(shape.hidden_size, shape.intermediate_size, shape.num_attention_heads, asked.num_layers),
             *(ctypes.c_float(shape.layer_norm_eps), int(self.name == "int8"), self._num_threads),
         )
         if code:
             raise MemoryError("there is no memory left for the encoder")
         return found
+
+    def _asked(self, readings: tuple[Reading, ...]) -> TiledReadings:
+        """Return readings as the kernels take them; worked out once."""
+        if readings not in self._known:
+            self._known[readings] = TiledReadings(readings, self._config.hidden_size, self._library)
+        return self._known[readings]
 
     def _check_tables(self, packed: Packed) -> None:
         """Raise `IndexError` for what the tables do not hold: the kernels would read past their ends."""
@@ -115,30 +117,16 @@ class Tiled:
                 f"a text has {packed.lengths.max()} tokens, and the encoder {self._config.max_position_embeddings} places"
             )
 
-    def _room_for(self, reading: Reading, packed: Packed) -> Tensor:
-        rows, dtype = (len(packed.ids), self.dtype) if reading.pooling is None else (len(packed.lengths), torch.float32)
-        return torch.empty(rows, self._config.hidden_size, dtype=dtype)
-
 
 def check_shape(config: EncoderConfig) -> None:
     """Raise `Unavailable` for an encoder whose shape or activation the tiles do not fit."""
     width = config.hidden_size // config.num_attention_heads
     if config.hidden_act != "gelu":
         raise Unavailable(f"the activation on tiles is GELU, not {config.hidden_act}")
-    if width not in _HEAD_WIDTHS or config.hidden_size > _LARGEST_HIDDEN or config.hidden_size % _STEP_BYTES:
+    if width not in _HEAD_WIDTHS or config.hidden_size > _LARGEST_HIDDEN or config.hidden_size % STEP_BYTES:
         raise Unavailable(f"{config.num_attention_heads} heads of {width} numbers do not fit the tiles")
-    if config.intermediate_size % _STEP_BYTES:
+    if config.intermediate_size % STEP_BYTES:
         raise Unavailable(f"a feed-forward of {config.intermediate_size} numbers does not fit the tiles")
-
-
-def laid_out(weight: Tensor) -> Tensor:
-    """Return weights `[outputs, inputs]`, bf16 or int8, by panels of 32 outputs, steps of 64 bytes, and two tiles of 16 outputs.
-
-    A row of a tile holds four bytes of input for each of its outputs.
-    """
-    outputs, inputs = weight.shape
-    pair = 4 // weight.element_size()
-    return weight.view(outputs // _PANEL, 2, 16, inputs // (16 * pair), 16, pair).permute(0, 3, 1, 4, 2, 5).contiguous()
 
 
 def _by_parts(layer: Layer) -> tuple[Tensor, Tensor]:
@@ -201,21 +189,3 @@ def _in_bytes(weight: Tensor) -> tuple[Tensor, Tensor]:
 def _of_layer(ranges: Mapping[str, Tensor], number: int) -> dict[str, Tensor]:
     prefix = f"{number}."
     return {name.removeprefix(prefix): it for name, it in ranges.items() if name.startswith(prefix)}
-
-
-def _together(tensors: Sequence[Tensor | None], loaded: ctypes.CDLL) -> tuple[Tensor, list[int | None]]:
-    """Copy tensors one behind the other into large pages, where an address is found faster; return the memory and their places."""
-    sizes = [0 if it is None else -(-it.nbytes // _STEP_BYTES) * _STEP_BYTES for it in tensors]
-    memory = torch.empty(sum(sizes) + _ALIGNMENT, dtype=torch.uint8)
-    first = -memory.data_ptr() % _ALIGNMENT
-    loaded.gist_prefer_large_pages(ctypes.c_void_p(memory.data_ptr() + first), ctypes.c_size_t(sum(sizes)))
-    places: list[int | None] = []
-    for tensor, offset in zip(tensors, np.cumsum([first, *sizes]).tolist(), strict=False):
-        if tensor is not None:
-            memory[offset : offset + tensor.nbytes] = tensor.contiguous().view(-1).view(torch.uint8)
-        places.append(None if tensor is None else memory.data_ptr() + offset)
-    return memory, places
-
-
-def _array(pointers: Sequence[int | None]) -> ctypes.Array[ctypes.c_void_p]:
-    return (ctypes.c_void_p * len(pointers))(*pointers)

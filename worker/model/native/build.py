@@ -17,7 +17,8 @@ import tempfile
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("kernels.cpp")
-_SOURCES = (SOURCE, *(SOURCE.with_name(f"{it}.h") for it in ("attention", "vectors", "tiles", "tiled_attention", "tiled_encoder")))
+_HEADERS = ("attention", "vectors", "tiles", "tiled_attention", "tiled_encoder", "tiled_readings", "tiled_batch")
+_SOURCES = (SOURCE, *(SOURCE.with_name(f"{it}.h") for it in _HEADERS))
 _FLAGS = ("-O3", "-march=native", "-std=c++17", "-fno-math-errno", "-w", "-fopenmp", "-shared", "-fPIC")
 _COMPILERS = ("c++", "g++", "clang++")
 _TIMEOUT_S = 120

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "attention.h"
-#include "tiled_encoder.h"
+#include "tiled_batch.h"
 
 namespace {
 
@@ -107,18 +107,15 @@ int gist_num_threads() { return omp_get_max_threads(); }
 int gist_has_tiles() { return has_tiles(); }
 void gist_prefer_large_pages(void *memory, size_t bytes) { madvise(memory, bytes, MADV_HUGEPAGE); }
 
-// The whole encoder. `texts`: ids, starts, order and bounds; `tables`: words, places, gain and bias; for each reading its weights, by
-// layer, how it pools and where it goes. Returns 0 when done, 1 out of memory.
-int gist_encode(const int64_t *const *texts, int64_t num_groups, const void *const *tables, const float *const *parameters, const float *weights,
-                const int *poolings, void *const *out, int num_readings, int hidden, int intermediate, int num_heads, int num_layers, float epsilon,
-                int is_8_bit, int threads) {
+// The whole encoder. `texts`: ids, starts, order and bounds; `tables`: words, places, gain and bias. Returns 0 when done, 1 out of memory.
+int gist_encode(const int64_t *const *texts, int64_t num_groups, const void *const *tables, const float *const *parameters, const void *readings,
+                int num_readings, int hidden, int intermediate, int num_heads, int num_layers, float epsilon, int is_8_bit, int threads) {
     const Shape shape{hidden, intermediate, num_heads, num_layers, epsilon};
     const EmbeddingTables embeddings{(const uint16_t *)tables[0], (const uint16_t *)tables[1], (const float *)tables[2], (const float *)tables[3]};
     const Texts batch{texts[0], texts[1], texts[2], texts[3], num_groups};
-    std::vector<Reading> readings;
-    for (int i = 0; i < num_readings; i++) readings.push_back({weights + i * (num_layers + 1), poolings[i], out[i]});
-    if (is_8_bit) return encode(Work<true>{shape, embeddings, parameters, batch, readings.data(), num_readings}, threads);
-    return encode(Work<false>{shape, embeddings, parameters, batch, readings.data(), num_readings}, threads);
+    const Reading *first = static_cast<const Reading *>(readings);
+    if (is_8_bit) return encode(Work<true>{shape, embeddings, parameters, batch, first, num_readings}, threads);
+    return encode(Work<false>{shape, embeddings, parameters, batch, first, num_readings}, threads);
 }
 #else
 int gist_has_tiles() { return 0; }

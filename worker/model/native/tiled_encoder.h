@@ -1,13 +1,9 @@
-// The whole encoder on the tile registers, for one group of texts at a time: what a group needs between two products stays in the
-// second-level cache of its thread, and a thread waits for nobody before the last group is done.
+// The encoder's layers on the tile registers, for one group of texts at a time: what a group needs between two products stays in the
+// second-level cache of its thread.
 #pragma once
 
 #include "tiled_attention.h"
 #ifdef GIST_TILES
-
-#include <cstdlib>
-#include <sys/mman.h>
-#include <memory>
 
 namespace {
 
@@ -142,14 +138,14 @@ template <bool IS_8_BIT> class Group {
         become_norm(row, numbers, tables.gain, tables.bias, in_scale);
     }
 
-    // `starts` are those of the texts in this group; `next_in` makes the bytes of the next layer.
-    void pass(const float *const *p, const int *starts, int num_texts, const float *next_in) {
+    // `starts` are those of the texts in this group; `next_in` makes the bytes of the next layer; `read(row)` reads a row that is done.
+    template <class Read> void pass(const float *const *p, const int *starts, int num_texts, const float *next_in, const Read &read) {
         const int H = shape.hidden;
         for (int head = 0; head < shape.num_heads; head += num_heads) attend(p, head, starts, num_texts);
         add_product<Product>((const char *)attended, outer_row, weights(p[OUTPUT_W], H, H), p[OUTPUT_OUT], nullptr, false);
-        add_and_normalize(p[OUTPUT_B], p[NORM_1_GAIN], p[NORM_1_BIAS], p[EXPAND_IN]);
+        add_and_normalize(p[OUTPUT_B], p[NORM_1_GAIN], p[NORM_1_BIAS], p[EXPAND_IN], [](int) {});
         for (int first = 0; first < shape.intermediate; first += PIECE) feed_forward(p, first, std::min(PIECE, shape.intermediate - first));
-        add_and_normalize(p[CONTRACT_B], p[NORM_2_GAIN], p[NORM_2_BIAS], next_in);
+        add_and_normalize(p[CONTRACT_B], p[NORM_2_GAIN], p[NORM_2_BIAS], next_in, read);
     }
 
   private:
@@ -283,7 +279,7 @@ template <bool IS_8_BIT> class Group {
     }
 
     // The state becomes the norm of itself, the sums and a shift.
-    void add_and_normalize(const float *shift, const float *gain, const float *bias, const float *in_scale) {
+    template <class Read> void add_and_normalize(const float *shift, const float *gain, const float *bias, const float *in_scale, const Read &read) {
         const int H = shape.hidden;
         for (int row = 0; row < num_rows; row++) {
             float *numbers = sums + row * outer_row;
@@ -292,148 +288,11 @@ template <bool IS_8_BIT> class Group {
                 _mm512_storeu_ps(numbers + c, _mm512_add_ps(_mm512_loadu_ps(numbers + c), before));
             }
             become_norm(row, numbers, gain, bias, in_scale);
+            read(row);
         }
         settle();
     }
 };
-
-constexpr size_t HUGE_PAGE = 2 << 20;
-
-// Memory that a thread keeps from pass to pass: fresh pages would cost more than what is done with them.
-inline char *kept_memory(size_t bytes) {
-    thread_local std::unique_ptr<char, decltype(&std::free)> memory(nullptr, std::free);
-    thread_local size_t size = 0;
-    if (size < bytes) {
-        memory.reset(static_cast<char *>(std::aligned_alloc(HUGE_PAGE, (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE)));
-        if (memory) madvise(memory.get(), bytes, MADV_HUGEPAGE);
-        size = memory ? bytes : 0;
-    }
-    return memory.get();
-}
-
-// What somebody reads of the states: a mix of layers by `weights`, `[layers + 1]`, as bf16 `[T, H]` for each token, or as fp32 `[n, H]`
-// for each text, by its mean or its first token.
-struct Reading {
-    enum Pooling { TOKENS, MEAN, FIRST };
-    const float *weights;
-    int pooling;
-    void *out;
-
-    bool is_one_layer(int num_layers) const { return std::count(weights, weights + num_layers + 1, 0.0f) == num_layers; }
-};
-
-// The texts of a batch: ids lie end to end, text `i` from `starts[i]` to `starts[i + 1]`; group `g` has the texts
-// `order[bounds[g]]` to `order[bounds[g + 1]]`.
-struct Texts {
-    const int64_t *ids, *starts, *order, *bounds;
-    int64_t num_groups;
-};
-
-// Add a layer of a group to what one reading gathers. `gathered` are its own bf16 rows, `[rows, H]`, for tokens.
-template <bool IS_8_BIT>
-void gather(const Group<IS_8_BIT> &rows, int H, const Reading &reading, float weight, const int *starts, int num_texts, const int64_t *members, uint16_t *gathered) {
-    const __m512 factor = _mm512_set1_ps(weight);
-    if (reading.pooling == Reading::TOKENS) {
-        for (int row = 0; row < starts[num_texts]; row++)
-            for (int c = 0; c < H; c += 16) {
-                uint16_t *to = gathered + size_t(row) * H + c;
-                narrow_16(to, _mm512_fmadd_ps(widen_16(rows.row(row) + c), factor, widen_16(to)));
-            }
-        return;
-    }
-    for (int i = 0; i < num_texts; i++) {
-        const int end = reading.pooling == Reading::MEAN ? starts[i + 1] : starts[i] + 1;
-        const __m512 share = _mm512_set1_ps(weight / (end - starts[i]));
-        float *to = static_cast<float *>(reading.out) + members[i] * H;
-        for (int c = 0; c < H; c += 16) {
-            __m512 total = _mm512_setzero_ps();
-            for (int row = starts[i]; row < end; row++) total = _mm512_add_ps(total, widen_16(rows.row(row) + c));
-            _mm512_storeu_ps(to + c, _mm512_fmadd_ps(total, share, _mm512_loadu_ps(to + c)));
-        }
-    }
-}
-
-// The work of one call: everything but the texts is the same for all groups.
-template <bool IS_8_BIT> struct Work {
-    const Shape &shape;
-    const EmbeddingTables &tables;
-    const float *const *parameters;
-    const Texts &texts;
-    const Reading *readings;
-    int num_readings;
-
-    // Take one group through the layers; false where there is no memory.
-    bool operator()(int64_t group) const {
-        const int64_t *members = texts.order + texts.bounds[group];
-        const int num_texts = int(texts.bounds[group + 1] - texts.bounds[group]);
-        const auto length = [&](int i) { return int(texts.starts[members[i] + 1] - texts.starts[members[i]]); };
-        int num_tokens = 0, longest = 0;
-        for (int i = 0; i < num_texts; i++) num_tokens += length(i), longest = std::max(longest, length(i));
-        const size_t space = ((num_texts + 1) * sizeof(int) + 127) / 64 * 64, own = Group<IS_8_BIT>::bytes(shape, num_tokens, longest);
-        const size_t gathered_bytes = size_t(num_tokens) * shape.hidden * 2;
-        char *memory = kept_memory(space + own + num_readings * gathered_bytes);
-        if (!memory) return false;
-        int *starts = reinterpret_cast<int *>(memory);
-        starts[0] = 0;
-        for (int i = 0; i < num_texts; i++) starts[i + 1] = starts[i] + length(i);
-        Group<IS_8_BIT> rows(shape, num_tokens, memory + space);
-        uint16_t *gathered = reinterpret_cast<uint16_t *>(memory + space + own);
-        clear(members, num_texts, num_tokens, gathered);
-        for (int i = 0; i < num_texts; i++)
-            for (int t = 0; t < length(i); t++) rows.embed(starts[i] + t, texts.ids[texts.starts[members[i]] + t], t, tables, parameters[MIX_IN]);
-        read(rows, 0, starts, num_texts, members, gathered);
-        for (int layer = 0; layer < shape.num_layers; layer++) {
-            const float *const *p = parameters + layer * NUM_PARAMETERS;
-            rows.pass(p, starts, num_texts, layer + 1 < shape.num_layers ? p[NUM_PARAMETERS + MIX_IN] : p[MIX_IN]);
-            read(rows, layer + 1, starts, num_texts, members, gathered);
-        }
-        for (int i = 0; i < num_readings; i++)
-            if (readings[i].pooling == Reading::TOKENS && !readings[i].is_one_layer(shape.num_layers))
-                give(readings[i], [&](int row) { return gathered + (size_t(i) * num_tokens + row) * shape.hidden; }, starts, num_texts, members);
-        return true;
-    }
-
-  private:
-    void clear(const int64_t *members, int num_texts, int num_tokens, uint16_t *gathered) const {
-        const size_t H = shape.hidden;
-        for (int i = 0; i < num_readings; i++)
-            if (readings[i].pooling == Reading::TOKENS)
-                std::memset(gathered + i * num_tokens * H, 0, num_tokens * H * 2);
-            else
-                for (int text = 0; text < num_texts; text++) std::memset(static_cast<float *>(readings[i].out) + members[text] * H, 0, H * 4);
-    }
-
-    void read(const Group<IS_8_BIT> &rows, int layer, const int *starts, int num_texts, const int64_t *members, uint16_t *gathered) const {
-        for (int i = 0; i < num_readings; i++) {
-            const float weight = readings[i].weights[layer];
-            if (weight == 0) continue;
-            if (readings[i].pooling == Reading::TOKENS && readings[i].is_one_layer(shape.num_layers))
-                give(readings[i], [&](int row) { return rows.row(row); }, starts, num_texts, members);
-            else
-                gather(rows, shape.hidden, readings[i], weight, starts, num_texts, members, gathered + size_t(i) * starts[num_texts] * shape.hidden);
-        }
-    }
-
-    // Copy the rows of a group to where the tokens of its texts stand.
-    template <class Row> void give(const Reading &reading, const Row &row, const int *starts, int num_texts, const int64_t *members) const {
-        uint16_t *out = static_cast<uint16_t *>(reading.out);
-        for (int i = 0; i < num_texts; i++)
-            for (int t = starts[i]; t < starts[i + 1]; t++)
-                std::memcpy(out + (texts.starts[members[i]] + t - starts[i]) * shape.hidden, row(t), size_t(shape.hidden) * 2);
-    }
-};
-
-template <bool IS_8_BIT> int encode(const Work<IS_8_BIT> &work, int num_threads) {
-    int failed = 0;
-#pragma omp parallel num_threads(num_threads)
-    {
-        TileShape tiles;
-#pragma omp for schedule(dynamic, 1)
-        for (int64_t group = 0; group < work.texts.num_groups; group++)
-            if (!work(group)) __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
-    }
-    return failed;
-}
 
 } // namespace
 #endif

@@ -1,0 +1,41 @@
+"""Readings as the kernels take them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from worker.model.heads import Head, HeadConfig
+from worker.model.native.build import library
+from worker.model.packing import pack
+from worker.model.reading import Reading
+from worker.model.tiled_readings import TiledReadings
+
+pytestmark = pytest.mark.skipif(not library().gist_has_tiles(), reason="needs a processor with tile registers (AMX)")
+PACKED = pack([np.arange(it, dtype=np.int32) for it in (2, 5)])
+
+
+def head(hidden_size: int) -> Head:
+    """Return a head of entities with random weights."""
+    labels = tuple(map(str, range(17)))
+    return Head(HeadConfig(name="any", task="ner", labels=labels, layers=(1, 3), hidden_size=hidden_size), 64)
+
+
+def test_there_is_room_for_what_is_read() -> None:
+    """States as they are, texts and logits in fp32, as many rows as there are tokens or texts."""
+    readings = [Reading(((2, 1.0),), None), Reading(((2, 1.0),), "mean"), Reading(((1, 0.5), (3, 0.5)), None, head(0))]
+    asked = TiledReadings(readings, 64, library())
+    found = asked.room(PACKED)
+    assert [(it.shape, it.dtype) for it in found] == [
+        ((7, 64), torch.bfloat16),
+        ((2, 64), torch.float32),
+        ((7, 17), torch.float32),
+    ]
+    assert [it.out for it in asked.structs] == [it.data_ptr() for it in found]
+    assert [(it.first, it.last, it.pooling, bool(it.head)) for it in asked.structs] == [
+        (2, 2, 0, False),
+        (2, 2, 1, False),
+        (1, 3, 0, True),
+    ]
+    assert asked.num_layers == 3
