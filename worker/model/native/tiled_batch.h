@@ -87,7 +87,8 @@ template <bool IS_8_BIT> struct Work {
 template <bool IS_8_BIT> int encode(const Work<IS_8_BIT> &work, int num_threads) {
     int failed = 0;
     const int64_t num_groups = work.texts.num_groups;
-#pragma omp parallel num_threads(num_threads)
+    // A group that is alone wakes nobody: a thread that was woken turns for milliseconds, on a core that others could have.
+#pragma omp parallel num_threads(num_threads) if (num_groups > 1)
     {
         TileShape tiles;
 #pragma omp for schedule(dynamic, 1)
