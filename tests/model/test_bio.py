@@ -32,7 +32,7 @@ def test_inside_follows_only_its_own() -> None:
     assert ALLOWED[:, index["B-LOC"]].all()
 
 
-@given(arrays.arrays(np.float64, st.tuples(st.integers(1, 4), st.just(5)), elements=st.floats(-5, 5)))
+@given(arrays.arrays(np.float64, st.tuples(st.integers(1, 5), st.just(5)), elements=st.floats(-5, 5)))
 def test_no_valid_path_scores_higher(scores: np.ndarray) -> None:
     """Against every path there is."""
     words = np.arange(len(scores))

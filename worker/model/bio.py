@@ -32,33 +32,64 @@ def allowed_transitions(labels: tuple[str, ...]) -> NDArray[np.bool_]:
 
 
 def best_path(scores: NDArray[np.float64], allowed: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Return the valid path with the highest sum of `scores` (log-probabilities, shape `[words, labels]`)."""
-    path: NDArray[np.intp] = scores.argmax(axis=1)
-    if not len(path) or allowed[np.concatenate([[-1], path[:-1]]), path].all():
-        return path
-    ban = np.where(allowed, 0.0, -np.inf)
-    total = ban[-1] + scores[0]
-    came_from = []
-    for word in scores[1:]:
-        routes = total[:, None] + ban[:-1]  # [from, to]
-        came_from.append(routes.argmax(axis=0))
-        total = routes.max(axis=0) + word
-    backwards = [int(total.argmax())]
-    for origin in reversed(came_from):
-        backwards.append(int(origin[backwards[-1]]))
-    return np.array(backwards[::-1])
+    """Return the valid path with the highest sum of `scores` (logits or log-probabilities, shape `[words, labels]`)."""
+    return best_paths(scores, np.array([0, len(scores)]), allowed)
 
 
 def best_paths(scores: NDArray[np.float64], starts: NDArray[np.int64], allowed: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Return the best valid paths of some texts, end to end, from the scores of their words; texts start at `starts`, `[n + 1]`."""
+    """Return the best valid paths of some texts, end to end, from the scores of their words; texts start at `starts`, `[n + 1]`.
+
+    What begins an entity or stands outside may follow anything: there a text can be cut, and only pieces that are not valid as
+    they come are decoded, all at once. A piece that would rather begin inside, as the one before it might allow, is joined to that.
+    """
     path: NDArray[np.intp] = scores.argmax(axis=1)
     before = np.concatenate([[-1], path])
     before[starts] = -1
     wrong = np.flatnonzero(~allowed[before[:-1], path])
-    for text in np.unique(np.searchsorted(starts, wrong, side="right") - 1).tolist():
-        own = slice(starts[text], starts[text + 1])
-        path[own] = best_path(scores[own], allowed)
+    if not len(wrong):
+        return path
+    may_begin, is_start = allowed[-1], np.zeros(len(path) + 1, dtype=bool)
+    is_start[starts] = True
+    is_cut = is_start | np.append(may_begin[path], True)
+    while True:
+        cuts = np.flatnonzero(is_cut)
+        pieces = np.searchsorted(cuts, wrong, side="right") - 1
+        pieces = pieces[np.diff(pieces, prepend=-1) > 0]
+        firsts = cuts[pieces]
+        decoded = _decode(scores, firsts, cuts[pieces + 1], ~is_start[firsts, None] | may_begin, allowed)
+        hanging = [first for first, found in zip(firsts.tolist(), decoded, strict=True) if not may_begin[found[0]]]
+        if not hanging:
+            break
+        is_cut[hanging] = False
+    for first, found in zip(firsts.tolist(), decoded, strict=True):
+        path[first : first + len(found)] = found
     return path
+
+
+def _decode(
+    scores: NDArray[np.float64],
+    firsts: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    may_begin: NDArray[np.bool_],
+    allowed: NDArray[np.bool_],
+) -> list[NDArray[np.intp]]:
+    """Return the best valid paths of some runs of words, all at once; `may_begin`, `[runs, labels]`: what each may begin with."""
+    lengths = ends - firsts
+    places = np.arange(lengths.max())
+    of_runs = scores[np.minimum(firsts[:, None] + places, len(scores) - 1)]  # [runs, words, labels]
+    # What may follow anything follows the shorter runs, and costs nothing.
+    of_runs[places >= lengths[:, None]] = np.where(np.arange(scores.shape[1]) == allowed.all(axis=0).argmax(), 0.0, -np.inf)
+    ban = np.where(allowed[:-1], 0.0, -np.inf)
+    total = np.where(may_begin, of_runs[:, 0], -np.inf)
+    came_from = []
+    for words in of_runs.transpose(1, 0, 2)[1:]:
+        routes = total[:, :, None] + ban  # [runs, from, to]
+        came_from.append(routes.argmax(axis=1))
+        total = routes.max(axis=1) + words
+    backwards = [total.argmax(axis=1)]
+    for origin in reversed(came_from):
+        backwards.append(origin[np.arange(len(origin)), backwards[-1]])
+    return [path[:length] for path, length in zip(np.stack(backwards[::-1], axis=1), lengths.tolist(), strict=True)]
 
 
 def runs(path: NDArray[np.intp], labels: tuple[str, ...]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -129,8 +129,10 @@ def entities(config: HeadConfig, logits: NDArray[np.float32], texts: Sequence[To
         named = [texts[number] for number in numbers]
         for place, entity in _entities(config, logits[np.repeat(is_named, lengths)], named):
             found[place].append(entity)
-    of_named = dict(zip(numbers, map(tuple, found), strict=True))
-    return [of_named.get(number, ()) for number in range(len(texts))]
+    of_texts: list[tuple[Entity, ...]] = [()] * len(texts)
+    for number, own in zip(numbers, found, strict=True):
+        of_texts[number] = tuple(own)
+    return of_texts
 
 
 def _entities(config: HeadConfig, logits: NDArray[np.float32], texts: Sequence[TokenizedItem]) -> Iterator[tuple[int, Entity]]:
@@ -138,15 +140,18 @@ def _entities(config: HeadConfig, logits: NDArray[np.float32], texts: Sequence[T
     starts = np.cumsum([0, *(len(it.tokens) for it in texts)])
     is_first, is_last = _word_edges(np.concatenate([it.tokens.words for it in texts]), starts)
     first, last = np.flatnonzero(is_first), np.flatnonzero(is_last)
-    scores = _log_softmax(logits[first].astype(np.float64))
+    scores = logits[first].astype(np.float64)
     path = bio.best_paths(scores, np.searchsorted(first, starts), bio.allowed_transitions(config.labels))
-    probabilities = np.exp(scores[np.arange(len(path)), path])
     begins, ends = bio.runs(path, config.labels)
+    named, probabilities = np.flatnonzero(path != config.labels.index(bio.OUTSIDE)), np.zeros(len(path))
+    probabilities[named] = np.exp(_log_softmax(scores[named])[np.arange(len(named)), path[named]])
     spans = np.concatenate([it.tokens.spans for it in texts])
     places = np.searchsorted(starts, first[begins], side="right") - 1
-    columns = (places, path[begins], begins, ends, spans[first[begins], 0], spans[last[ends - 1], 1])
-    for place, label, begin, end, start_char, end_char in zip(*(it.tolist() for it in columns), strict=True):
-        score = min(float(probabilities[begin:end].sum() / (end - begin)), 1.0)
+    # Of each run of words from `begins` to `ends` the sum, and between two of them another.
+    sums = np.add.reduceat(np.append(probabilities, 0.0), np.stack([begins, ends], axis=1).ravel())[::2] if len(begins) else begins
+    means = np.minimum(sums / (ends - begins), 1.0)
+    columns = (places, path[begins], means, spans[first[begins], 0], spans[last[ends - 1], 1])
+    for place, label, score, start_char, end_char in zip(*(it.tolist() for it in columns), strict=True):
         text = texts[place].item.text[start_char:end_char]
         yield place, Entity(config.labels[label][2:], text, start_char, end_char, score, config.name)
 
