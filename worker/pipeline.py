@@ -59,9 +59,7 @@ class Pipeline:
             spawn=self._spawn,
             delivery=delivery,
             telemetry=telemetry,
-            events=SessionEvents(
-                lambda *it: telemetry.session_opened(str(it[0]), it[1]), self._ended, self._published, self._fates.refused
-            ),
+            events=SessionEvents(telemetry.session_opened, self._ended, self._published, self._fates.refused),
             options=options,
         )
         # Decoded and not yet tokenized, oldest first.
@@ -89,9 +87,8 @@ class Pipeline:
             self._fates.check_dead_letters_fit()
             async with self._tasks:
                 await self._source.start(self._assignment)
-                flow = [
-                    self._spawn(it) for it in (self._consume(), self._tokenize(), self._infer(), self._commit(), self._observe())
-                ]
+                steps = self._consume(), self._tokenize(), self._infer(), self._commit(), self._observe()
+                flow = [self._spawn(step) for step in steps]
                 await self._should_drain.wait()
                 is_drained = await self._assignment.leave()
                 for task in flow:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.faults.cluster import Cluster
     from tests.faults.oracle import Mode
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.faults, pytest.mark.kafka, pytest.mark.timeout(600)]
 
 
 def request(text: object, **fields: object) -> bytes:

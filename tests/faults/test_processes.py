@@ -51,6 +51,7 @@ async def test_a_worker_is_killed_again_and_again(broker: Cluster, mode: Mode, s
         await lab.verify()
 
 
+@pytest.mark.faults
 async def test_a_worker_dies_at_every_named_point(broker: Cluster, mode: Mode, seed: int) -> None:
     """Between publishing and committing, at each request's before and after, in turn; who comes next makes it good."""
     points = POINTS[mode]
@@ -95,6 +96,7 @@ async def test_a_zombie_wakes(broker: Cluster, mode: Mode, seed: int) -> None:
         await lab.verify()
 
 
+@pytest.mark.faults
 async def test_a_zombie_wakes_while_it_publishes(broker: Cluster, mode: Mode, seed: int) -> None:
     """It freezes before a request leaves or while the answer is on its way, and sends what it had in hand when it wakes."""
     kinds = ("Produce", "OffsetCommit") if mode == "at_least_once" else ("Produce", "TxnOffsetCommit", "EndTxn")
@@ -137,6 +139,7 @@ async def test_workers_come_and_go(broker: Cluster, mode: Mode, seed: int) -> No
         await lab.verify()
 
 
+@pytest.mark.faults
 async def test_inference_slower_than_the_session(broker: Cluster, mode: Mode, seed: int) -> None:
     """Passes of eight seconds with a session of six: heartbeats leave meanwhile, nobody takes over, nothing comes twice."""
     async with Lab(mode=mode, seed=seed, cluster=broker) as lab:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.faults.cluster import Cluster
     from tests.faults.oracle import Mode
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.faults, pytest.mark.kafka, pytest.mark.timeout(180)]
 FOR_EVER_MS = str(2**63 - 1)
 REFUSED = frozenset({Output.EMBEDDINGS, Output.LABELS, Output.DEAD_LETTERS})
 
