@@ -33,6 +33,7 @@ class FakeWorld:
     def __init__(self, kafka: FakeKafka) -> None:
         self._kafka = kafka
         self.source = FakeSource(kafka, assign_at_start=False)
+        self.source.is_started = True
         self.delivery = FakeDelivery(kafka, self.source)
         self.home = kafka.partitions[0]
 
