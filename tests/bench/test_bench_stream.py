@@ -45,7 +45,7 @@ def test_a_loss_is_an_exit_code_and_quick_says_what_it_left_out(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The files are written all the same."""
-    monkeypatch.setattr(bench_stream, "_measured", lambda _console, _plan: results())
+    monkeypatch.setattr(bench_stream, "measured", lambda _console, _run: results())
     files = {"json_file": tmp_path / "stream.json", "plot_file": tmp_path / "stream.png"}
     assert bench_stream.bench_stream(**{**OPTIONS, **files}) == 1
     assert "quick: a backlog of 4000 messages" in capsys.readouterr().out

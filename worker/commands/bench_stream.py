@@ -9,7 +9,7 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, TypeVar, get_args
 
 from rich.console import Console
 
@@ -20,9 +20,12 @@ from worker.settings import Settings, read
 from worker.training.corpora import rated_sentences
 
 if TYPE_CHECKING:
-    from worker.bench.stream.results import Results
-    from worker.bench.stream.run import Place, Plan
+    from collections.abc import Awaitable, Callable
 
+    from worker.bench.stream.run import Plan
+    from worker.bench.stream.workers import Place
+
+_Results = TypeVar("_Results")
 _DATA = Path(".data")
 # Columns of the tables where no terminal says how many there are.
 _WIDTH = 132
@@ -43,17 +46,18 @@ def bench_stream(
     plot_file: Path | None,
 ) -> int:
     """Measure, print, and return 0 only if nothing was lost."""
-    _check(deliveries)
+    check_extra()
+    if unknown := set(deliveries) - set(DELIVERIES):
+        raise BadSettings(f"there is no delivery {', '.join(sorted(unknown))}; there is {', '.join(DELIVERIES)}")
     # Heavy, and there only with the extra that was checked.
     from worker.bench.stream import report as stream_report  # noqa: PLC0415
+    from worker.bench.stream.run import run  # noqa: PLC0415
 
     plan = _plan(count, phase_s, is_quick=is_quick)
     plan = replace(plan, deliveries=deliveries or DELIVERIES, worker_counts=worker_counts, num_partitions=num_partitions)
-    console, began_s = Console(highlight=False), time.monotonic()
-    if not console.is_terminal:
-        console.width = _WIDTH
+    console, began_s = console_of(), time.monotonic()
     try:
-        results = _measured(console, plan)
+        results = measured(console, lambda place: run(plan, place))
     except asyncio.CancelledError:
         console.print("ended by SIGTERM")
         return 128 + signal.SIGTERM
@@ -86,32 +90,40 @@ def _plan(count: int, phase_s: float, *, is_quick: bool) -> Plan:
     )
 
 
-def counts_of(workers: str) -> tuple[int, ...]:
+def counts_of(given: str, *, flag: str = "--workers") -> tuple[int, ...]:
     """Return the numbers of a comma-separated list; raises `BadSettings` where one is none."""
-    counts = tuple(int(it) for it in workers.replace(" ", "").split(",") if it.isdecimal() and int(it))
-    if not counts or len(counts) != len(workers.split(",")):
-        raise BadSettings(f"--workers {workers}: give whole numbers from 1, comma-separated")
+    counts = tuple(int(it) for it in given.replace(" ", "").split(",") if it.isdecimal() and int(it))
+    if not counts or len(counts) != len(given.split(",")):
+        raise BadSettings(f"{flag} {given}: give whole numbers from 1, comma-separated")
     return counts
 
 
-def _check(deliveries: tuple[str, ...]) -> None:
+def check_extra() -> None:
+    """Raise `BadSettings` where the packages that a benchmark of the stream needs are not installed."""
     if missing := [name for name in _NEEDED if importlib.util.find_spec(name) is None]:
         raise BadSettings(f"the benchmark needs {', '.join(missing)}: pip install 'gist-stream[bench]'")
-    if unknown := set(deliveries) - set(DELIVERIES):
-        raise BadSettings(f"there is no delivery {', '.join(sorted(unknown))}; there is {', '.join(DELIVERIES)}")
 
 
-def _measured(console: Console, plan: Plan) -> Results:
+def console_of() -> Console:
+    """Return where to print, wide enough for the tables also where no terminal says how wide it is."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _WIDTH
+    return console
+
+
+def measured(console: Console, run: Callable[[Place], Awaitable[_Results]]) -> _Results:
+    """Run a benchmark on the brokers that are given, or on an embedded one, and end everything with it."""
     with (
         tempfile.TemporaryDirectory(prefix="gist-stream-bench-") as directory,
         kafka(console.print) as (bootstrap_servers, pid),
     ):
         settings = read({"bootstrap_servers": bootstrap_servers})
-        return asyncio.run(_run(plan, _place(console, settings, pid, Path(directory))))
+        return asyncio.run(_run(run, _place(console, settings, pid, Path(directory))))
 
 
 def _place(console: Console, settings: Settings, broker_pid: int | None, directory: Path) -> Place:
-    from worker.bench.stream.run import Place  # noqa: PLC0415  heavy
+    from worker.bench.stream.workers import Place  # noqa: PLC0415  heavy
 
     sentences = [it.text for it in rated_sentences(_DATA)]
     console.print(f"texts       {len(sentences)} sentences of reviews, posts and newspapers")
@@ -136,11 +148,9 @@ def _place(console: Console, settings: Settings, broker_pid: int | None, directo
     )
 
 
-async def _run(plan: Plan, place: Place) -> Results:
+async def _run(run: Callable[[Place], Awaitable[_Results]], place: Place) -> _Results:
     """Run, and take SIGTERM as Ctrl-C: either way what was started is ended first."""
-    from worker.bench.stream.run import run  # noqa: PLC0415  heavy
-
     task = asyncio.current_task()
     if task is not None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await run(plan, place)
+    return await run(place)

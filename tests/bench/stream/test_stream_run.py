@@ -8,6 +8,7 @@ import psutil
 import pytest
 
 from worker.bench.stream import run as stream
+from worker.bench.stream.workers import Place, num_cores
 from worker.broker.connection import Connection
 from worker.errors import BadSettings
 
@@ -30,9 +31,9 @@ PLAN = stream.Plan(
 )
 
 
-def place(kafka: str, directory: Path, *, model: str = "package:worker/checkpoints/minilm") -> stream.Place:
+def place(kafka: str, directory: Path, *, model: str = "package:worker/checkpoints/minilm") -> Place:
     """Return where to measure, with a corpus of few texts, one of them blank."""
-    return stream.Place(
+    return Place(
         connection=Connection(bootstrap_servers=kafka),
         broker_pid=None,
         directory=directory,
@@ -55,7 +56,7 @@ async def test_everything_is_measured_and_nothing_is_lost_or_left_running(kafka:
     assert 0 < summary["trickle_inside_p50_ms"] <= summary["trickle_p50_ms"] + 2
     assert set(summary["p99_ms"]) == {"25%", "50%", "75%", "90%"}
     assert len(found.engines) == 2
-    assert (found.streams[0].num_workers, found.streams[0].threads) == (2, max(1, stream.num_cores() // 2))
+    assert (found.streams[0].num_workers, found.streams[0].threads) == (2, max(1, num_cores() // 2))
     assert not [it for it in psutil.Process().children() if it.is_running() and "worker" in it.cmdline()]
 
 

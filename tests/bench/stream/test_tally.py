@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.bench.stream.tally import Tally, throughput
+from worker.bench.stream.tally import Tally, steady_per_s, throughput
 from worker.records import Output, Partition, Record
 
 RESULTS = (Output.EMBEDDINGS, Output.LABELS, Output.ENTITIES)
@@ -81,3 +81,18 @@ def test_a_burst_that_ends_a_batch_is_not_its_speed() -> None:
     done_ms = [0.0, 1.0, 2.0, 3.0, 1_000.0, 1_001.0, 1_002.0, 1_003.0]
     assert throughput(done_ms, [2] * 8, skipped=0.5).messages_per_s == pytest.approx(4)
     assert throughput(done_ms, [2] * 8, skipped=0.5).tokens_per_s == pytest.approx(8)
+
+
+@given(st.integers(1, 300), st.integers(8, 40), st.integers(0, 299))
+def test_bursts_have_the_speed_of_their_steps(per_burst: int, num_bursts: int, num_missing: int) -> None:
+    """Wherever in a burst the measured part begins and ends."""
+    done_ms = [1e12 + 1_000 * burst for burst in range(num_bursts) for _ in range(per_burst)]
+    found = steady_per_s(done_ms[min(num_missing, per_burst - 1) :])
+    assert found == pytest.approx(per_burst, rel=0.1)
+
+
+def test_the_ends_of_a_run_do_not_count() -> None:
+    """Neither a slow start nor the last few that waited; of too little there is no speed."""
+    done_ms = [0.0] * 10 + [10_000.0 + it for it in range(80)] + [90_000.0] * 10
+    assert steady_per_s(done_ms) == pytest.approx(1_000)
+    assert (steady_per_s([]), steady_per_s([1.0]), steady_per_s([1.0] * 9)) == (0, 0, 0)

@@ -15,6 +15,7 @@ async def test_this_process_uses_memory_and_time() -> None:
         sum(range(2_000_000))
     assert watch.usage.peak_rss_mib >= watch.usage.rss_mib > 1
     assert watch.usage.cores > 0
+    assert watch.usage.cpu_s > 0
 
 
 async def test_a_process_that_has_ended_uses_nothing() -> None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 # Nothing new for so long: what is missing then is lost.
 _SILENCE_TIMEOUT_S = 60.0
 # The first second of a load is not measured: the queues must find their length first.
-_SETTLING_S = 1.0
+SETTLING_S = 1.0
 # The sender sends what is due every so often, not message by message: its processor time is taken from the worker's machine.
 _SENDER_TICK_S = 0.002
 _STAGES = ("tokenize", "wait", "infer", "encode", "publish")
@@ -175,7 +175,7 @@ async def offer(
             await topic.send(producer, values[number % len(values)], due_ms=round((start_s + due) * 1000))
     await answered(topic, workers)
     answers = await topic.read_all()
-    settled = [it.wait_ms for it in answers if it.due_ms >= (start_s + _SETTLING_S) * 1000]
+    settled = [it.wait_ms for it in answers if it.due_ms >= (start_s + SETTLING_S) * 1000]
     seconds = (answers[-1].done_ms / 1000 - start_s) if answers else float("nan")
     return Load(
         share=share,

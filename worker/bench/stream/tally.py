@@ -6,6 +6,8 @@ import bisect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from worker.commands.account import Account, source_of
 
 if TYPE_CHECKING:
@@ -82,3 +84,18 @@ def throughput(done_ms: Sequence[float], num_tokens: Sequence[int], *, skipped: 
     if seconds <= 0:
         return Throughput(0.0, 0.0)
     return Throughput((len(done_ms) - first) / seconds, sum(num_tokens[first:]) / seconds)
+
+
+def steady_per_s(done_ms: Sequence[float], *, skipped: float = 0.1) -> float:
+    """Return the messages a second of the middle of a run, from ascending times of completion: without its first and last part.
+
+    The slope of the best straight line, time against number: where messages are done in bursts, the two ends of a run say little
+    of its speed, because each may lie anywhere in a burst. Zero where there is nothing to draw a line through.
+    """
+    num_skipped = int(len(done_ms) * skipped)
+    middle = np.asarray(done_ms[num_skipped : len(done_ms) - num_skipped], dtype=np.float64)
+    if len(middle) == 0 or middle[0] == middle[-1]:
+        return 0.0
+    numbers = np.arange(len(middle)) - (len(middle) - 1) / 2
+    ms_per_message = float(numbers @ (middle - middle.mean()) / (numbers @ numbers))
+    return 1000 / ms_per_message

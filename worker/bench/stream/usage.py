@@ -27,6 +27,8 @@ class Usage:
     #: Resident memory, MiB: at the last look, and the most of any.
     rss_mib: float = 0.0
     peak_rss_mib: float = 0.0
+    #: Processor seconds in all.
+    cpu_s: float = 0.0
 
 
 class Watch:
@@ -66,7 +68,8 @@ class Watch:
                 resident += it.memory_info().rss / _MIB
         self.usage.rss_mib = resident
         self.usage.peak_rss_mib = max(self.usage.peak_rss_mib, resident)
-        self.usage.cores = (self._cpu_s() - self._began_cpu_s) / max(1e-3, time.monotonic() - self._began_s)
+        self.usage.cpu_s = self._cpu_s() - self._began_cpu_s
+        self.usage.cores = self.usage.cpu_s / max(1e-3, time.monotonic() - self._began_s)
 
     def _cpu_s(self) -> float:
         seconds = 0.0

@@ -1,0 +1,84 @@
+"""Where a stream is measured, and the workers that do its work: processes of their own, started and ended here."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from worker.commands.worker_process import WorkerProcess
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from worker.bench.stream.phases import Topics
+    from worker.broker.connection import Connection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where it is measured, and with what."""
+
+    connection: Connection
+    #: The broker's process; None where it runs elsewhere.
+    broker_pid: int | None
+    #: For logs and for what the contestants read.
+    directory: Path
+    texts: Sequence[str]
+    #: What `Engine.load` takes, without the threads.
+    engine: Mapping[str, Any]
+    #: The same in the worker's own settings.
+    worker: Mapping[str, Any]
+    batch_tokens: int
+    batch_records: int
+    max_wait_ms: float
+    say: Callable[[str], None]
+
+
+@contextlib.asynccontextmanager
+async def working(
+    place: Place, topic: Topics, told: Mapping[str, object], *, num_workers: int
+) -> AsyncIterator[tuple[Sequence[WorkerProcess], float]]:
+    """Start workers that share the cores, with these settings beside the usual ones.
+
+    They are given once all are ready, with the seconds that the first took.
+    """
+    settings = {
+        **topic.settings,
+        "bootstrap_servers": place.connection.bootstrap_servers,
+        "group_id": topic.input,
+        "tasks": "",
+        "threads": threads_of(num_workers),
+        "batch_tokens": place.batch_tokens,
+        "batch_records": place.batch_records,
+        "max_wait_ms": place.max_wait_ms,
+        **place.worker,
+        **told,
+    }
+    workers: list[WorkerProcess] = []
+    began_s, is_good = time.monotonic(), False
+    try:
+        logs = [place.directory / f"worker-{topic.input}-{number}.log" for number in range(num_workers)]
+        workers.extend(WorkerProcess(settings, log) for log in logs)
+        await workers[0].ready()
+        start_s = time.monotonic() - began_s
+        for worker in workers[1:]:
+            await worker.ready()
+        yield workers, start_s
+        is_good = True
+    finally:
+        for worker in workers:
+            worker.stop() if is_good else worker.kill()
+
+
+def threads_of(num_workers: int) -> int:
+    """Return how many threads each of some workers on this machine gets: two busy pools on one core slow each other down."""
+    return max(1, num_cores() // num_workers)
+
+
+def num_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0))
