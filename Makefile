@@ -5,10 +5,10 @@ BIN := .venv/bin
 TEST_ENV := OMP_NUM_THREADS=2 TOKENIZERS_PARALLELISM=true HF_HUB_OFFLINE=1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo stop bench-engine bench-stream test test-faults test-docker check format generate lock clean
+.PHONY: help setup demo stop bench-engine bench-stream bench-delivery test test-faults test-docker check format generate lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 setup: .venv/made ## make the virtual environment (.venv), from the locked versions
 
@@ -33,6 +33,9 @@ bench-engine: .venv/made ## compare the engine with what one would otherwise pic
 
 bench-stream: .venv/made ## measure the worker with the broker in the loop (ARGS="--quick": two minutes)
 	@$(BIN)/gist-stream bench stream $(ARGS)
+
+bench-delivery: .venv/made ## measure what exactly once costs beside at least once (ARGS="--quick": two minutes)
+	@$(BIN)/gist-stream bench delivery $(ARGS)
 
 test: .venv/made ## run the tests, on a real Kafka
 	@$(TEST_ENV) $(BIN)/python -m pytest $(ARGS)

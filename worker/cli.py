@@ -231,6 +231,36 @@ def stream(
     )
 
 
+@bench_app.command()
+def delivery(
+    *,
+    intervals: Annotated[str, typer.Option(help="Milliseconds between transactions, comma-separated.")] = "10,30,100,300,1000",
+    partitions: Annotated[str, typer.Option(help="Partitions of the topics, comma-separated.")] = "1,2,8,32",
+    rounds: Annotated[int, typer.Option(min=1, help="How often 100 ms and 8 partitions are measured.")] = 3,
+    count: Annotated[int, typer.Option(min=100, help="Messages of each backlog.")] = 12_000,
+    seconds: Annotated[float, typer.Option(min=2, help="How long each load is offered.")] = 6.0,
+    quick: Annotated[bool, typer.Option("--quick", help="Less of everything: two minutes.")] = False,
+    json: Annotated[Path | None, typer.Option(help="Write the results here, as JSON.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the results here, as PNG.")] = None,
+) -> None:
+    """Measure what exactly once costs in throughput, latency and processor time, beside at least once."""
+    from worker.commands import bench_delivery as command  # noqa: PLC0415  heavy
+    from worker.commands.bench_stream import counts_of  # noqa: PLC0415  heavy
+
+    raise typer.Exit(
+        command.bench_delivery(
+            intervals_ms=counts_of(intervals, flag="--intervals"),
+            partition_counts=counts_of(partitions, flag="--partitions"),
+            num_rounds=rounds,
+            count=count,
+            phase_s=seconds,
+            is_quick=quick,
+            json_file=json,
+            plot_file=plot,
+        )
+    )
+
+
 @app.command()
 def quantize(
     output: Annotated[Path, typer.Argument(help="The directory of the calibrated checkpoint.")],
