@@ -31,6 +31,7 @@ from aiokafka.client import AIOKafkaClient
 from tests.fakes import FakeModel
 from tests.faults.workload import Poison, label_of, span_of, vector_of
 from worker.commands import run
+from worker.errors import Stop
 from worker.records import Classification, Entity, Failure, Prediction, Stage, Task
 from worker.settings import read
 
@@ -152,7 +153,10 @@ def main() -> None:
         signal.signal(signal.SIGUSR1, lambda *_: lose_task(*task.split(":")))
     if hours := float(os.environ.get("FAULT_CLOCK_H", "0")):
         shake_clock(hours, int(os.environ.get("FAULT_SEED", "0")))
-    run.run(read())
+    try:
+        run.run(read())
+    except Stop as stop:
+        raise SystemExit(stop.exit_code) from stop
 
 
 if __name__ == "__main__":

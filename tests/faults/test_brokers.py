@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.faults.lab import DURATION_S, SCALE, Lab
+from worker.errors import DrainIncomplete
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -132,17 +133,19 @@ async def test_a_worker_drains_under_load(broker: Cluster, mode: Mode, seed: int
 async def test_a_worker_is_told_to_stop_while_the_broker_is_away(broker: Cluster, mode: Mode, seed: int) -> None:
     """It gives up within its limits and says that it could not finish; a second signal ends it at once."""
     async with Lab(mode=mode, seed=seed, cluster=broker) as lab:
-        await serving(lab, "patient", "hurried")
+        # Slow, so that there is something in flight at any moment.
+        await serving(lab, "patient", "hurried", fault_pass_s=0.05)
         patient, hurried = lab.workers
-        lab.load(4_000)
-        await lab.some_arrived(300, 3_000)
+        await lab.moved()
         lab.fault("kill_broker", broker=0)
         await asyncio.to_thread(broker.kill, 0)
         stopping = asyncio.create_task(patient.stop())
         hurried.send(signal.SIGTERM)
+        # Two signals at once would be one.
+        await lab.until(lambda: bool(hurried.events("draining")))
         hurried.send(signal.SIGTERM)
         assert await hurried.exited(30) == 128 + signal.SIGTERM
-        assert await stopping == 7
+        assert await stopping == DrainIncomplete.exit_code
         await asyncio.to_thread(broker.restart, 0)
         for worker in lab.workers:
             worker.launch()
@@ -157,8 +160,10 @@ async def test_a_task_of_the_client_dies_silently(broker: Cluster, mode: Mode, s
     async with Lab(mode=mode, seed=seed, cluster=broker) as lab:
         await serving(lab, "a", "b", fault_task=task)
         async with loaded(lab):
-            lab.workers[0].send(signal.SIGUSR1)
+            victim = lab.workers[0]
+            victim.send(signal.SIGUSR1)
             async with asyncio.timeout(30):
+                await lab.under_load_until(lambda: any("ConsumerBroken" in str(it["error"]) for it in victim.events("retry")))
                 await lab.moved()
         await concluded(lab)
 

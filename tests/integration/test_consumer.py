@@ -200,6 +200,18 @@ async def test_a_fetch_task_that_died_is_noticed(connection: Connection, topic: 
         assert numbers(await receive(consumer, [home], 1), 0) == [0]
 
 
+@pytest.mark.parametrize("name", ["coordination", "heartbeat"])
+async def test_a_task_of_the_group_that_died_is_noticed(connection: Connection, topic: str, name: str) -> None:
+    """Without it we would be cast out of the group and not know."""
+    async with joined(connection, topic, num_partitions=1) as (consumer, _):
+        assert consumer._client is not None
+        task = getattr(consumer._client._coordinator, f"_{name}_task")
+        task.cancel()
+        await asyncio.wait([task])
+        with pytest.raises(ConsumerBroken, match=f"{name} task"):
+            await consumer.poll([], max_records=1)
+
+
 async def test_a_committed_offset_that_the_log_no_longer_holds_is_loud(connection: Connection, topic: str) -> None:
     """Retention was faster: reading begins at the first record that is left, and somebody is told."""
     async with joined(connection, topic, num_partitions=1) as (consumer, group):

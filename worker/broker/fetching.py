@@ -194,8 +194,13 @@ class Fetcher:
         """Notice a background task of the client that has died: nothing else would tell."""
         if self._client._fetcher._fetch_task.done():  # noqa: SLF001  pinned to 0.14, whose contract test watches this
             raise ConsumerBroken("the client's fetch task has died")
-        if self._client._coordinator._coordination_task.done():  # noqa: SLF001  the same
+        coordinator = self._client._coordinator  # noqa: SLF001  the same
+        if coordinator._coordination_task.done():  # noqa: SLF001  the same
             raise ConsumerBroken("the client's coordination task has died")
+        heartbeat = coordinator._heartbeat_task  # noqa: SLF001  the same
+        # It also ends where we are to join anew, which the client does by itself.
+        if heartbeat is not None and heartbeat.done() and not coordinator._rejoin_needed_fut.done():  # noqa: SLF001  the same
+            raise ConsumerBroken("the client's heartbeat task has died")
 
 
 def _is_passing(error: Exception) -> bool:
