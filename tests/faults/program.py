@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from aiokafka import AIOKafkaConsumer
 from aiokafka.client import AIOKafkaClient
+from aiokafka.producer.message_accumulator import BatchBuilder
 
 from tests.fakes import FakeModel
 from tests.faults.workload import Poison, label_of, span_of, vector_of
@@ -132,7 +133,14 @@ def shake_clock(hours: float, seed: int) -> None:
         now_s = wall_clock_s()
         return now_s + random.Random(f"{seed}:{int(now_s)}").uniform(-hours, hours) * 3600  # noqa: S311  a fault, not a secret
 
+    append = BatchBuilder.append
+
+    def stamped(batch: BatchBuilder, *, timestamp: int | None, **rest: Any) -> Any:
+        # The client's own stamp comes from C, which knows the true time.
+        return append(batch, timestamp=round(shaken() * 1000) if timestamp is None else timestamp, **rest)
+
     time.time = shaken
+    BatchBuilder.append = stamped
 
 
 def die_with_parent() -> None:

@@ -171,7 +171,10 @@ async def test_a_task_of_the_client_dies_silently(broker: Cluster, mode: Mode, s
 @pytest.mark.faults
 @pytest.mark.parametrize("hours", [0.5, 12.0])
 async def test_the_clock_jumps(broker: Cluster, mode: Mode, seed: int, hours: float) -> None:
-    """Every second the time of day is another, by hours, forward or back: no limit of ours is measured by it."""
+    """Every second the time of day is another, by hours, forward or back: no limit of ours is measured by it.
+
+    Brokers refuse what is stamped an hour ahead; the worker tries again until its clock is right.
+    """
     async with Lab(mode=mode, seed=seed, cluster=broker) as lab:
         lab.fault("shake_clock", hours=hours)
         await serving(lab, "a", "b", fault_clock_h=hours, fault_seed=seed)
