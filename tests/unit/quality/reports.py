@@ -1,0 +1,29 @@
+"""A small evaluation, for the tests of what shows it."""
+
+from __future__ import annotations
+
+from worker.records import Entity
+from worker.training.data.examples import Span, TaggedText
+from worker.training.quality import report
+from worker.training.quality.bootstrap import Estimate
+from worker.training.quality.labels import judged
+from worker.training.quality.report import Options, Report, VectorReport
+
+OPTIONS = Options(num_examples=2, num_draws=50)
+
+
+def small_report(*, temperature: float = 1.5) -> Report:
+    """Return a report of each kind, about a few texts."""
+    scores = [{"no": 1 - p, "$yes$": p} for p in (0.625, 0.875, 0.25, 0.75)]
+    labels = judged(("no", "$yes$"), ["no", "no", "no", "$yes$"], scores)
+    tagged = [TaggedText("Ada in [bold]Rome", (Span("PER", 0, 3), Span("LOC", 13, 17)))]
+    found = [[Entity("PER", "Ada", 0, 3, 0.75, "ner"), Entity("LOC", "in", 4, 6, 0.5, "ner")]]
+    texts = ["a", "[red]b", "c", "d"]
+    return Report(
+        model="m@1",
+        runs_on="cpu",
+        options=OPTIONS,
+        labels=(report.of_labels("mood", "x/y.jsonl", labels, texts, temperature=temperature, options=OPTIONS),),
+        entities=(report.of_entities("ner", "x/z.conll", tagged, found, temperature=temperature, options=OPTIONS),),
+        vectors=VectorReport(against="e@1", num_texts=4, figures={"Pearson": Estimate(0.9875, 0.9, 1.0)}),
+    )

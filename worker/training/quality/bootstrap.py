@@ -1,0 +1,75 @@
+"""How sure a figure is: a 95 % interval, by drawing as many texts again from those that it was measured on. Pure.
+
+A statistic is written once, for many draws: from how often each of `n` texts counts in each draw, `[draws, n]`, to one value for
+each draw, NaN where it has none. The figure itself is the statistic of the one draw in which each text counts once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+Floats: TypeAlias = NDArray[np.float64]
+Statistic: TypeAlias = Callable[[Floats], Floats]
+NUM_DRAWS = 1000
+_INTERVAL = (0.025, 0.975)
+# Draws are made a few at a time, so that many texts do not cost much memory.
+_MAX_CELLS = 1 << 21
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A figure, and the ends of its 95 % percentile interval; NaN where the texts do not say."""
+
+    value: float
+    low: float
+    high: float
+
+
+def estimates(
+    statistics: Mapping[str, Statistic], num_texts: int, *, seed: int = 0, num_draws: int = NUM_DRAWS
+) -> dict[str, Estimate]:
+    """Return each figure over some texts; all see the same draws, and the same seed draws the same."""
+    drawn: dict[str, list[Floats]] = {name: [] for name in statistics}
+    for weights in _draws(num_texts, num_draws, seed) if num_texts else ():
+        for name, statistic in statistics.items():
+            drawn[name].append(statistic(weights))
+    once = np.ones((1, num_texts))
+    return {name: _estimate(float(statistic(once)[0]), drawn[name]) for name, statistic in statistics.items()}
+
+
+def share(top: Floats, bottom: Floats) -> Floats:
+    """Divide; NaN where there is nothing to divide by."""
+    found: Floats = np.divide(top, bottom, out=np.full(np.shape(bottom), np.nan), where=bottom > 0)
+    return found
+
+
+def mean_of(values: Floats) -> Statistic:
+    """Return the mean of a value that each text has."""
+    return lambda weights: share(weights @ values, weights.sum(1))
+
+
+def _draws(num_texts: int, num_draws: int, seed: int) -> Iterator[Floats]:
+    """Yield how often each text counts, some draws at a time."""
+    generator = np.random.default_rng(seed)
+    step = max(1, _MAX_CELLS // num_texts)
+    for first in range(0, num_draws, step):
+        count = min(step, num_draws - first)
+        places = generator.integers(num_texts, size=(count, num_texts)) + num_texts * np.arange(count)[:, None]
+        yield np.bincount(places.ravel(), minlength=count * num_texts).reshape(count, num_texts).astype(np.float64)
+
+
+def _estimate(value: float, drawn: list[Floats]) -> Estimate:
+    values = np.concatenate([np.empty(0), *drawn])
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return Estimate(value, float("nan"), float("nan"))
+    low, high = np.quantile(values, _INTERVAL).tolist()
+    return Estimate(value, low, high)
