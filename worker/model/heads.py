@@ -40,6 +40,8 @@ class HeadConfig:
     hidden_size: int = 0
     #: The share of inputs that training hides.
     dropout: float = 0.0
+    #: What its logits were divided by after training, so that its scores are probabilities; its output layer has it in it.
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuse what could not be a head."""

@@ -21,6 +21,9 @@ def _head_lines(name: str, encoder: str, heads: Sequence[HeadConfig]) -> Iterato
     for head in heads:
         layers = ", ".join(map(str, head.layers))
         yield f"| {head.name} | {head.task} | {', '.join(head.labels)} | {layers} (learned mix) | {head.hidden_size or 'linear'} |"
+    if any(it.temperature != 1 for it in heads):
+        temperatures = ", ".join(f"{it.temperature:.3f} ({it.name})" for it in heads)
+        yield from ("", f"Scores are calibrated: divided by a temperature that was fitted on development texts, {temperatures}.")
     yield from (
         "",
         "Meant for short English texts: reviews, posts, messages. Not meant for decisions about people, other languages, or texts",

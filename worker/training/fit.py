@@ -1,4 +1,4 @@
-"""Train one head on cached states: AdamW, and the parameters of the best epoch on the development rows."""
+"""Train one head on cached states: AdamW, and the parameters of the best epoch on the development rows, at their temperature."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional
 
 from worker.model.heads import Head
+from worker.training.temperature import calibrate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,7 +67,8 @@ def fit(config: HeadConfig, train: Rows, dev: Rows, *, options: FitOptions, prog
             if num_worse == options.patience:
                 break
     head.load_state_dict(best_state)
-    return head.eval()
+    progress(f"{config.name}: temperature {calibrate(head, dev):.3f}")
+    return head
 
 
 def _train_epoch(head: Head, optimizer: torch.optim.Optimizer, rows: Rows, generator: np.random.Generator, batch_rows: int) -> None:

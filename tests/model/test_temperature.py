@@ -1,0 +1,116 @@
+"""Temperatures: the one under which the labels are likeliest, and in the head's parameters for good."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.model.conftest import MINILM
+from worker.model import checkpoint
+from worker.model.heads import Head, HeadConfig, classifications
+from worker.training.fit import Rows
+from worker.training.quality.bootstrap import estimates
+from worker.training.quality.labels import judged, statistics
+from worker.training.temperature import LEAST, MOST, calibrate, fitted
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.model
+
+
+def drawn(num_rows: int, num_labels: int, seed: int = 0) -> tuple[Any, Any]:
+    """Return logits, and labels that are drawn with exactly the probabilities that they stand for."""
+    random = np.random.default_rng(seed)
+    logits = random.normal(size=(num_rows, num_labels)) * 1.5
+    odds = np.exp(logits)
+    labels = (odds.cumsum(1) < random.random((num_rows, 1)) * odds.sum(1, keepdims=True)).sum(1)
+    return logits.astype(np.float32), labels.astype(np.int64)
+
+
+@pytest.mark.parametrize("factor", [0.4, 1.0, 3.0])
+@pytest.mark.parametrize("num_labels", [2, 5])
+def test_what_was_multiplied_is_divided(factor: float, num_labels: int) -> None:
+    """Logits that are too large by a factor have it as their temperature."""
+    logits, labels = drawn(20_000, num_labels)
+    assert fitted(factor * logits, labels) == pytest.approx(factor, rel=0.05)
+    if num_labels == 2:
+        assert fitted(factor * (logits[:, 1:] - logits[:, :1]), labels) == pytest.approx(factor, rel=0.05)
+
+
+@given(num_rows=st.integers(1, 30), num_labels=st.integers(1, 4), scale=st.floats(0, 100), seed=st.integers(0, 100))
+def test_no_other_temperature_is_better(num_rows: int, num_labels: int, scale: float, seed: int) -> None:
+    """Whatever the numbers, and however few of them."""
+    random = np.random.default_rng(seed)
+    logits = (scale * random.normal(size=(num_rows, num_labels))).astype(np.float32)
+    labels = random.integers(max(2, num_labels), size=num_rows)
+    found = fitted(logits, labels)
+    assert LEAST <= found <= MOST
+
+    def loss(temperature: float) -> float:
+        wide = logits.astype(np.float64)
+        wide = (np.concatenate([np.zeros_like(wide), wide], axis=1) if num_labels == 1 else wide) / temperature
+        logs = wide - wide.max(1, keepdims=True)
+        logs -= np.log(np.exp(logs).sum(1, keepdims=True))
+        true, doubt = logs[np.arange(num_rows), labels], 1 / (num_rows + 2)
+        others = (logs.sum(1) - true) / (wide.shape[1] - 1)
+        return float(-((1 - doubt) * true + doubt * others).sum())
+
+    for other in (found * 0.97, found / 0.97):
+        if LEAST <= other <= MOST:
+            assert loss(found) <= loss(other) + 1e-9
+
+
+def test_a_probability_stands_for_the_likelier_label() -> None:
+    """As a text's mean rating stands for its sign."""
+    logits, labels = drawn(200, 1)[0], np.random.default_rng(1).integers(2, size=200)
+    assert fitted(logits, (0.2 + 0.6 * labels).astype(np.float32)) == fitted(logits, labels)
+
+
+def test_a_few_rows_that_are_all_right_leave_a_doubt() -> None:
+    """Nobody is infinitely sure."""
+    assert fitted(np.array([[9.0], [-9.0]], dtype=np.float32), np.array([1, 0])) > 1
+
+
+@pytest.mark.parametrize("labels", [("a", "b"), ("a", "b", "c")])
+def test_a_calibrated_head_says_the_same_and_can_be_believed(tmp_path: Path, labels: tuple[str, ...]) -> None:
+    """Saved and loaded, too; its calibration error falls, and the checkpoint says by what it was divided."""
+    logits, true = drawn(4000, len(labels))
+    config = HeadConfig(name="h", task="classify", labels=labels, layers=(6,))
+    head = Head(config, 384)
+    wanted = logits[:, 1:] - logits[:, :1] if len(labels) == 2 else logits
+    with torch.no_grad():
+        # States in which the head, far too sure, reads what they stand for.
+        head.norm = torch.nn.LayerNorm(384, elementwise_affine=True)
+        states = torch.randn(len(true), 384)
+        solution = torch.linalg.lstsq(head.norm(states[:300]), torch.from_numpy(wanted[:300])).solution
+        head.output.weight.copy_(4 * solution.T)
+        head.output.bias.zero_()
+    rows = Rows(states[:300, None].half().numpy(), true[:300])
+    before = said(head, rows, labels)
+    found = calibrate(head, rows)
+    assert found > 2
+    checkpoint.save(tmp_path, name="m", encoder_reference=MINILM, heads=[head], training={}, card="")
+    loaded = checkpoint.load(str(tmp_path)).heads.heads["h"]
+    assert isinstance(loaded, Head)
+    assert loaded.config.temperature == found
+    after = said(loaded, rows, labels)
+    np.testing.assert_array_equal(after.said, before.said)
+    assert error(after) < error(before) / 2
+
+
+def said(head: Head, rows: Rows, labels: tuple[str, ...]) -> Any:
+    """Return what a head says of some rows, beside what is true."""
+    with torch.inference_mode():
+        logits = head([torch.from_numpy(rows.states[:, 0].astype(np.float32))]).numpy()
+    return judged(labels, [labels[int(it)] for it in rows.labels], [it.scores for it in classifications(head.config, logits)])
+
+
+def error(it: Any) -> float:
+    """Return the expected calibration error."""
+    return estimates({"ECE": statistics(it)["ECE"]}, len(it.true), num_draws=1)["ECE"].value

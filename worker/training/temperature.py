@@ -1,0 +1,73 @@
+"""Scores that can be believed: one temperature for each head, by which its logits are divided (Guo et al., 2017).
+
+It is the one under which the development labels are likeliest, and changes no label, only how sure the head says that it is. The
+division is done once, in the parameters of the output layer, so that it costs nothing and every backend has it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from worker.model.heads import Head
+    from worker.training.fit import Rows
+
+LEAST, MOST = 0.05, 20.0
+_NUM_HALVINGS = 60
+_ROWS_PER_PASS = 8192
+
+
+def calibrate(head: Head, dev: Rows) -> float:
+    """Divide the logits of a trained head by the temperature that suits these rows, for good; return the temperature."""
+    found = fitted(_logits(head, dev.states), dev.labels)
+    with torch.no_grad():
+        head.output.weight.div_(found)
+        head.output.bias.div_(found)
+    head.config = replace(head.config, temperature=found)
+    return found
+
+
+def fitted(logits: NDArray[np.float32], labels: NDArray[np.int64] | NDArray[np.float32]) -> float:
+    """Return the temperature under which labels `[n]` are likeliest, between `LEAST` and `MOST`.
+
+    Logits are `[n, labels]`, or `[n, 1]` for logistic regression; a probability as a label stands for the likelier one. As in
+    Platt's scaling each label is taken for a little less than certain, so that a few rows that are all right do not make a head
+    infinitely sure.
+    """
+    wide = logits.astype(np.float64)
+    if wide.shape[1] == 1:
+        wide = np.concatenate([np.zeros_like(wide), wide], axis=1)
+    own = np.rint(labels).astype(np.intp)
+    doubt = 1 / (len(wide) + 2)
+    true = np.full(wide.shape, doubt / (wide.shape[1] - 1))
+    true[np.arange(len(wide)), own] = 1 - doubt
+    wanted = float((true * wide).sum())
+    # The derivative of the loss by the inverse temperature is what `_expected` is above `wanted`; it grows with the inverse.
+    low, high = np.log(1 / MOST), np.log(1 / LEAST)
+    for _ in range(_NUM_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if _expected(wide, float(np.exp(middle))) > wanted else (middle, high)
+    return float(np.exp(-(low + high) / 2))
+
+
+def _expected(logits: NDArray[np.float64], inverse: float) -> float:
+    """Return the sum of the logits that the head expects to be the true ones, at an inverse temperature."""
+    scaled = inverse * (logits - logits.max(axis=1, keepdims=True))
+    odds = np.exp(scaled)
+    return float((odds / odds.sum(axis=1, keepdims=True) * logits).sum())
+
+
+@torch.inference_mode()
+def _logits(head: Head, states: NDArray[np.float16]) -> NDArray[np.float32]:
+    head.eval()
+    chunks = (states[first : first + _ROWS_PER_PASS] for first in range(0, len(states), _ROWS_PER_PASS))
+    rows: NDArray[np.float32] = torch.cat(
+        [head(list(torch.from_numpy(it.astype(np.float32)).unbind(1))).float() for it in chunks]
+    ).numpy()
+    return rows
