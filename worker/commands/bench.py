@@ -1,0 +1,100 @@
+"""The command line of the benchmarks: `bench stream`, `bench delivery`, `bench engine`, `bench encodings`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from worker.settings import DEFAULT_MODEL
+
+app = typer.Typer(no_args_is_help=True, help="Measure, beside what one would otherwise pick.")
+
+
+@app.command()
+def stream(
+    *,
+    workers: Annotated[str, typer.Option(help="How many workers, comma-separated: each number is measured.")] = "1",
+    delivery: Annotated[str, typer.Option(help="Ways of delivery, comma-separated. Unset: all.")] = "",
+    partitions: Annotated[int, typer.Option(min=1, help="Partitions of the topics.")] = 8,
+    count: Annotated[int, typer.Option(min=100, help="Messages of the backlog.")] = 20_000,
+    seconds: Annotated[float, typer.Option(min=2, help="How long each load is offered.")] = 15.0,
+    quick: Annotated[bool, typer.Option("--quick", help="Less of everything: two minutes.")] = False,
+    json: Annotated[Path | None, typer.Option(help="Write the results here, as JSON.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the results here, as PNG.")] = None,
+) -> None:
+    """Measure throughput, latency at offered loads and the cost of the broker's side, beside the bare engine and a tuned peer."""
+    from worker.commands import bench_stream as command  # noqa: PLC0415  heavy
+
+    raise typer.Exit(
+        command.bench_stream(
+            deliveries=tuple(it.strip() for it in delivery.split(",") if it.strip()),
+            worker_counts=command.counts_of(workers),
+            num_partitions=partitions,
+            count=count,
+            phase_s=seconds,
+            is_quick=quick,
+            json_file=json,
+            plot_file=plot,
+        )
+    )
+
+
+@app.command()
+def delivery(
+    *,
+    intervals: Annotated[str, typer.Option(help="Milliseconds between transactions, comma-separated.")] = "10,30,100,300,1000",
+    partitions: Annotated[str, typer.Option(help="Partitions of the topics, comma-separated.")] = "1,2,8,32",
+    rounds: Annotated[int, typer.Option(min=1, help="How often 100 ms and 8 partitions are measured.")] = 3,
+    count: Annotated[int, typer.Option(min=100, help="Messages of each backlog.")] = 12_000,
+    seconds: Annotated[float, typer.Option(min=2, help="How long each load is offered.")] = 6.0,
+    quick: Annotated[bool, typer.Option("--quick", help="Less of everything: two minutes.")] = False,
+    json: Annotated[Path | None, typer.Option(help="Write the results here, as JSON.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the results here, as PNG.")] = None,
+) -> None:
+    """Measure what exactly once costs in throughput, latency and processor time, beside at least once."""
+    from worker.commands import bench_delivery as command  # noqa: PLC0415  heavy
+    from worker.commands.bench_stream import counts_of  # noqa: PLC0415  heavy
+
+    raise typer.Exit(
+        command.bench_delivery(
+            intervals_ms=counts_of(intervals, flag="--intervals"),
+            partition_counts=counts_of(partitions, flag="--partitions"),
+            num_rounds=rounds,
+            count=count,
+            phase_s=seconds,
+            is_quick=quick,
+            json_file=json,
+            plot_file=plot,
+        )
+    )
+
+
+@app.command("encodings")
+def bench_encodings(
+    *,
+    model: Annotated[str, typer.Option(help="The model whose vectors are written.")] = DEFAULT_MODEL,
+    count: Annotated[int, typer.Option(min=200, help="How many sentences.")] = 4000,
+    cache: Annotated[Path, typer.Option(help="Where fetched texts are kept.")] = Path(".data"),
+    json_path: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file too.")] = None,
+) -> None:
+    """Measure what each encoding of vectors weighs, and what it costs whoever searches."""
+    from worker.commands import bench_encodings as command  # noqa: PLC0415
+
+    command.bench_encodings(model=model, count=count, cache=cache, json_path=json_path)
+
+
+@app.command("engine")
+def bench_engine(
+    *,
+    quick: Annotated[bool, typer.Option("--quick", help="The essential, within a minute.")] = False,
+    threads: Annotated[int, typer.Option(min=0, help="Threads of everybody. 0: one for each core that the process may use.")] = 0,
+    json_path: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
+    plot_path: Annotated[Path | None, typer.Option("--plot", help="Draw them into this PNG.")] = None,
+    cache: Annotated[Path, typer.Option(help="Where fetched texts are kept.")] = Path(".data"),
+) -> None:
+    """Run our engine, the usual libraries and the bare matrix products in turn, on the same texts."""
+    from worker.commands import bench_engine as command  # noqa: PLC0415
+
+    command.bench_engine(is_quick=quick, threads=threads, json_path=json_path, plot_path=plot_path, cache=cache)
