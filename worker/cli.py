@@ -8,6 +8,7 @@ topics     list or create the topics
 check      say what is wrong before it goes wrong
 data       see what training data hold
 train      make heads
+evaluate   say how good a model is on held-out texts
 quantize   make a model ready for 8-bit products
 bench      measure it beside what one would otherwise pick
 """
@@ -198,6 +199,44 @@ def train(
         ner_train=tuple(ner_train or ()),
         ner_test=tuple(ner_test or ()),
         cache=cache,
+        seed=seed,
+    )
+
+
+@app.command()
+def evaluate(
+    checkpoint: Annotated[str, typer.Argument(help="The checkpoint to judge.")],
+    *,
+    labels: Annotated[
+        list[Path] | None,
+        typer.Option(help="A file of held-out labels, JSON lines, say; may be repeated.", show_default=False),
+    ] = None,
+    entities: Annotated[
+        list[Path] | None, typer.Option(help="A file of held-out entities, CoNLL, say; may be repeated.", show_default=False)
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option(help="The untouched encoder: how much of its similarities is left.", show_default=False)
+    ] = None,
+    json_path: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
+    plot_path: Annotated[Path | None, typer.Option("--plot", help="Draw them into this PNG.")] = None,
+    examples: Annotated[int, typer.Option(min=0, help="How many mistakes of each kind to show.")] = 5,
+    dtype: Annotated[str, typer.Option(help="The encoder's numbers, as in GIST_DTYPE.")] = "auto",
+    backend: Annotated[str, typer.Option(help="How the encoder runs, as in GIST_BACKEND.")] = "auto",
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same intervals.")] = 0,
+) -> None:
+    """Measure a model on held-out texts as it is served: labels, entities, vectors, each figure with its 95 % interval."""
+    from worker.commands import evaluate as command  # noqa: PLC0415  heavy
+
+    command.evaluate(
+        model=checkpoint,
+        labels=labels or (),
+        entities=entities or (),
+        against=against,
+        json_path=json_path,
+        plot_path=plot_path,
+        num_examples=examples,
+        dtype=dtype,
+        backend=backend,
         seed=seed,
     )
 

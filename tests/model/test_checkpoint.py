@@ -47,6 +47,16 @@ def test_what_was_saved_loads(saved: Path) -> None:
         torch.testing.assert_close(head.state_dict()[name.removeprefix("s.")], parameter)
 
 
+def test_a_head_without_a_temperature_is_as_it_was(saved: Path) -> None:
+    """Checkpoints that were made before there were temperatures load as 1."""
+    manifest = json.loads((saved / "manifest.json").read_text())
+    del manifest["heads"][0]["temperature"]
+    (saved / "manifest.json").write_text(json.dumps(manifest))
+    head = checkpoint.load(str(saved)).heads.heads["s"]
+    assert isinstance(head, Head)
+    assert head.config.temperature == 1
+
+
 def test_a_bare_encoder_is_a_model_without_heads() -> None:
     """Its revision is that of its weights."""
     loaded = checkpoint.load(MINILM)

@@ -21,7 +21,6 @@ from worker.training import train as module
 from worker.training.card import card
 from worker.training.corpora import RatedSentence
 from worker.training.data.examples import Span, TaggedText
-from worker.training.evaluation import Score, _halves, score
 from worker.training.features import Features
 from worker.training.fit import FitOptions, Rows, fit
 from worker.training.train import TrainOptions, tagged_texts, train, word_labels_of
@@ -97,6 +96,9 @@ def test_from_texts_to_a_checkpoint_that_serves(tmp_path: Path, corpus: Path) ->
     assert manifest["training"]["scores"] == scores
     text = (options.output / "README.md").read_text()
     assert f"| all | {scores['float32']['entities, small/people.conll']['all']['precision']:.3f} |" in text
+    temperatures = [it["temperature"] for it in manifest["heads"]]
+    assert 1 not in temperatures
+    assert all(f"{it:.3f} (" in text for it in temperatures)
     assert str(tmp_path) not in text + json.dumps(manifest)
     first = (options.output / "heads.safetensors").read_bytes()
     told: list[str] = []
@@ -176,35 +178,6 @@ def test_words_are_labelled_by_where_they_start() -> None:
     """The first word of an entity begins it, those inside follow; a span may hold several words of the tokenizer."""
     text = TaggedText("hey @ada b", (Span("PER", 4, 10),))
     assert word_labels_of(text, [0, 4, 5, 9]) == ["O", "B-PER", "I-PER", "I-PER"]
-
-
-@pytest.mark.parametrize(
-    ("gold", "found", "expected"),
-    [
-        ([(0, Span("PER", 0, 3), "Ada")], [(0, Span("PER", 0, 3), "Ada")], Score(1, 1, 1, 1)),
-        ([(0, Span("PER", 0, 3), "Ada")], [(0, Span("LOC", 0, 3), "Ada")], Score(0, 0, 0, 1)),
-        ([(0, Span("PER", 0, 3), "Ada")], [(0, Span("PER", 0, 2), "Ad")], Score(0, 0, 0, 1)),
-        ([(0, Span("PER", 0, 3), "Ada")], [(1, Span("PER", 0, 3), "Ada")], Score(0, 0, 0, 1)),
-        (
-            [(n, Span("PER", 0, 3), "Ada") for n in range(4)],
-            [(n, Span("PER", 0, 3), "Ada") for n in range(2)],
-            Score(1, 0.5, 2 / 3, 4),
-        ),
-        ([], [], Score(0, 0, 0, 0)),
-    ],
-)
-def test_entities_count_whole(gold: list[tuple[int, Span, str]], found: list[tuple[int, Span, str]], expected: Score) -> None:
-    """Span and type must both be right, in the same text."""
-    result = score(gold, found)
-    assert (result.precision, result.recall, result.num_gold) == (expected.precision, expected.recall, expected.num_gold)
-    assert result.f1 == pytest.approx(expected.f1)
-
-
-def test_a_handle_may_count_as_two() -> None:
-    """As some corpora do."""
-    halves = _halves((7, Span("PER", 4, 8), "@ada"))
-    assert halves == [(7, Span("PER", 4, 5), "@"), (7, Span("PER", 5, 8), "ada")]
-    assert _halves((7, Span("PER", 4, 7), "Ada")) == [(7, Span("PER", 4, 7), "Ada")]
 
 
 def test_the_shipped_card_says_what_its_manifest_says() -> None:

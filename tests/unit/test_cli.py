@@ -18,7 +18,7 @@ from worker.settings import Settings
 if TYPE_CHECKING:
     from pathlib import Path
 
-COMMANDS = ("run", "demo", "produce", "tail", "topics", "check", "data", "train", "quantize", "bench", "version")
+COMMANDS = ("run", "demo", "produce", "tail", "topics", "check", "data", "train", "evaluate", "quantize", "bench", "version")
 
 
 def test_the_help_names_every_command_and_the_exit_codes() -> None:
@@ -61,6 +61,7 @@ def test_the_version_is_the_packages() -> None:
         (["quantize", "/tmp/never", "--texts", "/nowhere.txt"], 2, "gist-stream: /nowhere.txt: No such file"),  # noqa: S108
         (["quantize", "tests"], 5, "gist-stream: tests: there is something already; --force writes over it"),
         (["data", "/nowhere.csv"], 2, "gist-stream: /nowhere.csv: cannot be read: No such file"),
+        (["evaluate", "tests"], 2, "gist-stream: give texts to evaluate on: --labels FILE, --entities FILE, or both"),
         (["train", "/tmp/never", "--encoder", "./nowhere"], 5, "gist-stream: ./nowhere: no such directory"),  # noqa: S108
     ],
 )

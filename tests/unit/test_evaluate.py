@@ -1,0 +1,105 @@
+"""The command that evaluates: what it reads, what it prints and writes, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.unit.quality.reports import small_report
+from worker.commands import evaluate as module
+from worker.commands.evaluate import evaluate
+from worker.errors import BadSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from worker.training.data.examples import LabelledData, TaggedData
+    from worker.training.evaluation import EvaluateOptions
+    from worker.training.quality.report import Report
+
+DEFAULTS: dict[str, Any] = {
+    "model": "m",
+    "labels": (),
+    "entities": (),
+    "against": None,
+    "json_path": None,
+    "plot_path": None,
+    "num_examples": 3,
+    "dtype": "auto",
+    "backend": "auto",
+    "seed": 7,
+}
+Call = tuple["EvaluateOptions", "list[LabelledData]", "list[TaggedData]"]
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
+    """Give what reaches the evaluation, which does nothing."""
+    found: list[Call] = []
+
+    def stand_in(
+        options: EvaluateOptions, texts: list[LabelledData], tagged: list[TaggedData], progress: Callable[[str], None]
+    ) -> Report:
+        progress("measuring")
+        found.append((options, texts, tagged))
+        return small_report()
+
+    monkeypatch.setattr(module, "measure", stand_in)
+    return found
+
+
+def test_files_go_in_and_tables_json_and_a_picture_come_out(
+    tmp_path: Path, calls: list[Call], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What it is doing is not among them."""
+    pytest.importorskip("matplotlib")
+    (tmp_path / "a.jsonl").write_text('{"text": "good", "label": "yes"}\n{"text": "bad", "label": "no"}\n')
+    (tmp_path / "b.conll").write_text("@\tO\nAda\tB-person\n")
+    paths = {"labels": [tmp_path / "a.jsonl"], "entities": [tmp_path / "b.conll"]}
+    evaluate(**DEFAULTS | paths | {"json_path": tmp_path / "it.json", "plot_path": tmp_path / "it.png", "backend": "int8"})
+    ((options, (texts,), (tagged,)),) = calls
+    assert (options.model, options.backend, options.report.num_examples, options.report.seed) == ("m", "int8", 3, 7)
+    assert [(it.text, it.labels) for it in texts.texts] == [("good", ("yes",)), ("bad", ("no",))]
+    assert (tagged.texts[0].text, tagged.labels, options.types["person"]) == ("@Ada", ("person",), "PER")
+    shown = capsys.readouterr()
+    assert "mood, x/y.jsonl" in shown.out
+    assert shown.err == "measuring\n"
+    assert json.loads((tmp_path / "it.json").read_text())["model"] == "m@1"
+    assert (tmp_path / "it.png").read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({}, "give texts to evaluate on"),
+        ({"labels": ["x"], "dtype": "half"}, "--dtype: 'half' is none of auto, float32"),
+        ({"labels": ["x"], "backend": "fast"}, "--backend: 'fast' is none of"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_first(changes: dict[str, Any], reason: str, calls: list[Call]) -> None:
+    """Before anything is read."""
+    with pytest.raises(BadSettings, match=reason):
+        evaluate(**DEFAULTS | changes)
+    assert not calls
+
+
+@pytest.mark.parametrize("flag", ["json_path", "plot_path"])
+def test_where_nothing_can_be_written_nothing_is_measured(tmp_path: Path, calls: list[Call], flag: str) -> None:
+    """The directory is named."""
+    with pytest.raises(BadSettings, match="no such directory"):
+        evaluate(**DEFAULTS | {"labels": [tmp_path / "x"], flag: tmp_path / "nowhere" / "it"})
+    assert not calls
+
+
+def test_a_file_of_the_other_kind_is_refused(tmp_path: Path, calls: list[Call]) -> None:
+    """Labels are not entities."""
+    (tmp_path / "a.jsonl").write_text('{"text": "good", "label": "yes"}\n')
+    (tmp_path / "b.conll").write_text("Ada\tB-PER\n")
+    with pytest.raises(BadSettings, match=r"b\.conll: entities, where labels are needed"):
+        evaluate(**DEFAULTS | {"labels": [tmp_path / "b.conll"]})
+    with pytest.raises(BadSettings, match=r"a\.jsonl: binary, where entities are needed"):
+        evaluate(**DEFAULTS | {"entities": [tmp_path / "a.jsonl"]})
+    assert not calls

@@ -1,0 +1,97 @@
+"""Measure a checkpoint on held-out texts: tables, JSON, a picture."""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, get_args
+
+from rich.console import Console
+from rich.text import Text
+
+from worker.errors import BadSettings
+from worker.model.backends import BackendName
+from worker.model.engine import Dtype
+from worker.training.data.examples import LabelledData, TaggedData
+from worker.training.data.layout import Layout
+from worker.training.data.read import read
+from worker.training.evaluation import EvaluateOptions
+from worker.training.evaluation import evaluate as measure
+from worker.training.quality import plot, report, table
+from worker.training.train import TYPES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+def evaluate(
+    *,
+    model: str,
+    labels: Sequence[Path],
+    entities: Sequence[Path],
+    against: str | None,
+    json_path: Path | None,
+    plot_path: Path | None,
+    num_examples: int,
+    dtype: str,
+    backend: str,
+    seed: int,
+) -> None:
+    """Evaluate; what it is doing goes to standard error, the tables to standard output."""
+    if not labels and not entities:
+        raise BadSettings("give texts to evaluate on: --labels FILE, --entities FILE, or both")
+    _check_outputs(json_path, plot_path)
+    options = EvaluateOptions(
+        model=model,
+        against=against,
+        dtype=_one_of(Dtype, "--dtype", dtype),
+        backend=_one_of(BackendName, "--backend", backend),
+        types=TYPES.names,
+        report=report.Options(num_examples=num_examples, seed=seed),
+    )
+    progress = Console(stderr=True)
+    found = measure(
+        options,
+        [_labelled(path) for path in labels],
+        [_tagged(path) for path in entities],
+        lambda line: progress.print(Text(line, style="dim")),
+    )
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 170)
+    for it in table.shown(found):
+        console.print(it, soft_wrap=True)
+    if json_path:
+        json_path.write_text(json.dumps(found.as_json(), indent=2, allow_nan=False) + "\n")
+    if plot_path:
+        plot.draw(found, plot_path)
+
+
+def _check_outputs(json_path: Path | None, plot_path: Path | None) -> None:
+    """Refuse now what could not be written in the end."""
+    for path in (json_path, plot_path):
+        if path and not path.absolute().parent.is_dir():
+            raise BadSettings(f"{path}: there is no such directory")
+    if plot_path and not find_spec("matplotlib"):
+        raise BadSettings("matplotlib is not installed: pip install 'gist-stream[bench]'")
+
+
+def _labelled(path: Path) -> LabelledData:
+    data = read(path)
+    if not isinstance(data, LabelledData):
+        raise BadSettings(f"{path}: {data.kind}, where labels are needed")
+    return data
+
+
+def _tagged(path: Path) -> TaggedData:
+    data = read(path, Layout(joins_handles=True))
+    if not isinstance(data, TaggedData):
+        raise BadSettings(f"{path}: {data.kind}, where entities are needed")
+    return data
+
+
+def _one_of(kind: Any, flag: str, value: str) -> Any:
+    """Return a value that is one of a literal type's."""
+    if value not in get_args(kind):
+        raise BadSettings(f"{flag}: {value!r} is none of {', '.join(get_args(kind))}")
+    return value
