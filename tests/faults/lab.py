@@ -1,17 +1,18 @@
 """The laboratory: brokers, workers, a known input, somebody who reads all the time, and the verdict at the end.
 
-async with Lab(mode="at_least_once", seed=7, cluster=cluster) as lab:
-await lab.worker("a").ready()
-lab.produce(10_000, rate=1_000)
-...                                  # faults, at moments that `lab.random` chooses
-await lab.settled(120)
-totals = await lab.verify()          # raises with every violation, and where the history is
+A scenario reads:
+
+    async with Lab(mode="at_least_once", seed=7, cluster=cluster) as lab:
+        await lab.worker("a").ready()
+        lab.produce(10_000, rate=1_000)
+        ...                                  # faults, at moments that `lab.random` chooses
+        await lab.settled(120)
+        totals = await lab.verify()          # raises with every violation, and where the history is
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import random
 import re
@@ -28,6 +29,7 @@ from tests.faults.history import History
 from tests.faults.observer import Ends, Observer, Reader, ends_of
 from tests.faults.oracle import Oracle, Totals, differences, recovery
 from tests.faults.proxy import Proxies
+from tests.faults.report import add
 from tests.faults.workers import PROGRAM, LabWorker, hold_to_limits
 from tests.faults.workload import Producing, Workload
 from tests.integration.workers import create
@@ -83,8 +85,8 @@ class Lab:
         self.workers: list[LabWorker] = []
         self._own_cluster = cluster is None
         self.cluster = cluster or Cluster(num_brokers, proxied=proxied)
-        ports = [(node.proxy_port, node.behind_proxy_port) for node in self.cluster.nodes] if self.cluster.is_proxied else []
-        self.proxies = Proxies(ports, self.history.fault)
+        proxied_nodes = self.cluster.nodes if self.cluster.is_proxied else []
+        self.proxies = Proxies([(it.proxy_port, it.behind_proxy_port) for it in proxied_nodes], self.history.fault)
         self._stack = AsyncExitStack()
         self._began_s = time.monotonic()
         self._healed_s: float | None = None
@@ -102,11 +104,7 @@ class Lab:
                 self._stack.callback(self.cluster.close)
                 await asyncio.to_thread(self.cluster.start)
             self._stack.enter_context(self.proxies)
-            await create(
-                self.connection,
-                self.topic,
-                num_partitions=self.workload.num_partitions + self._num_strange,
-            )
+            await create(self.connection, self.topic, num_partitions=self.workload.num_partitions + self._num_strange)
             self.producer = Producing(self.cluster.bootstrap_servers, self.topic, self.workload)
             await self.producer.start()
             self._stack.push_async_callback(self.producer.stop)
@@ -184,12 +182,10 @@ class Lab:
 
     async def under_load_until(self, condition: Callable[[], bool]) -> None:
         """Keep the workers busy until a condition holds; the test's own time limit bounds it."""
-
-        def is_reached() -> bool:
+        while not condition():
             self.load()
-            return condition()
-
-        await self.until(is_reached)
+            self.observer.check()
+            await asyncio.sleep(0.05)
 
     async def some_arrived(self, few: int, many: int) -> None:
         """Return at a random moment under load, measured in outputs: `FAULTS_SCALE` times so many."""
@@ -248,8 +244,8 @@ class Lab:
         """Wait until the group has committed everything and no transaction is open, as long as the brokers' limits allow."""
         deadline_s = time.monotonic() + MAX_HANGING_S
         while True:
-            group_id = f"group-{self.topic}"
-            self._ends = await ends_of(self.cluster.bootstrap_servers, self.topic, self.workload.num_partitions, group_id)
+            servers, num_partitions = self.cluster.bootstrap_servers, self.workload.num_partitions
+            self._ends = await ends_of(servers, self.topic, num_partitions, f"group-{self.topic}")
             if not self._ends.hanging and self._ends.inputs == self._ends.committed:
                 self.history.note("settled", records=self.producer.num_produced)
                 return True
@@ -286,7 +282,7 @@ class Lab:
             exits=dict(Counter(str(code) for worker in self.workers for code in worker.exits)),
         )
         self.history.note("totals", **asdict(totals), reader_errors=self.observer.reader.errors, found=violations)
-        _sum_up(totals)
+        add(totals, Path(os.environ.get("FAULTS_SUMMARY", _DIRECTORY / "summary.jsonl")))
         assert not violations, "\n".join([*violations, f"history: {self.history.path}"])
         return totals
 
@@ -301,8 +297,3 @@ class Lab:
 
     def _reader(self, oracle: Oracle) -> Reader:
         return Reader(self.cluster.bootstrap_servers, self.topic, self.workload.num_partitions, oracle)
-
-
-def _sum_up(totals: Totals) -> None:
-    with Path(os.environ.get("FAULTS_SUMMARY", _DIRECTORY / "summary.jsonl")).open("a") as summary:
-        summary.write(json.dumps(asdict(totals)) + "\n")

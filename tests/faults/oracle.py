@@ -195,9 +195,9 @@ def _told(fate: NDArray[np.uint8]) -> str:
 def differences(live: Oracle, final: Oracle) -> list[str]:
     """Return where who read all the time saw another stream than who read at the end."""
     return [
-        f"unstable: {output}-{partition} was {live.digests.get((output, partition))} read live and {digest} read at the end"
-        for (output, partition), digest in sorted(final.digests.items())
-        if live.digests.get((output, partition)) != digest
+        f"unstable: {output}-{partition} was {seen} read live and {found} read at the end"
+        for output, partition in sorted(live.digests.keys() | final.digests.keys())
+        if (seen := live.digests.get((output, partition))) != (found := final.digests.get((output, partition)))
     ]
 
 

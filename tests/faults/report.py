@@ -8,11 +8,21 @@ from __future__ import annotations
 import json
 import sys
 from collections import defaultdict
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.faults.oracle import Totals
 
 _BEGIN, _END = "<!-- faults -->", "<!-- /faults -->"
 _COUNTS = ("records", "faults", "dead_letters", "lost", "duplicated", "torn", "hanging")
+
+
+def add(totals: Totals, summary: Path) -> None:
+    """Append the totals of a scenario to a run's summary."""
+    with summary.open("a") as file:
+        file.write(json.dumps(asdict(totals)) + "\n")
 
 
 def table(lines: list[str]) -> str:

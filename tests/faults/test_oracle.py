@@ -127,6 +127,7 @@ def test_two_readers_that_saw_different_streams_differ() -> None:
     assert len(differences(live, final)) == 1
     note(live, Output.LABELS, 10, at=77)
     assert len(differences(live, final)) == 1
+    assert len(differences(live, Oracle(GOOD, "exactly_once"))) == 2 * len(RESULTS)
 
 
 def test_a_throughput_that_comes_back_is_recognised() -> None:
