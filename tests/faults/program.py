@@ -21,6 +21,7 @@ import os
 import random
 import re
 import signal
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -164,7 +165,9 @@ def main() -> None:
     try:
         run.run(read())
     except Stop as stop:
-        raise SystemExit(stop.exit_code) from stop
+        # As the command line does.
+        sys.stderr.write(f"{stop}\n")
+        sys.exit(stop.exit_code)
 
 
 if __name__ == "__main__":
