@@ -91,6 +91,7 @@ async def test_a_checkpoint_changes_under_a_running_worker(
     whole = path.read_bytes()
     async with Lab(mode=mode, seed=seed, cluster=broker, is_content_known=False) as lab:
         worker = lab.worker("a", fault_model="real", model=str(model))
+        worker.max_resident_bytes = 1_200_000_000
         await worker.ready()
         await lab.produce(300, rate=100)
         lab.fault("checkpoint_damaged", file=file, how=damage.__name__)

@@ -52,7 +52,8 @@ class LabWorker(WorkerProcess):
         self.environment = faults
         self.name = name
         self.is_suspended = False
-        #: What it may have in flight; a scenario with huge records raises it.
+        #: What it may be and have in flight; a scenario with a real model, or with huge records, raises it.
+        self.max_resident_bytes = MAX_RESIDENT_BYTES
         self.max_in_flight_tokens = MAX_IN_FLIGHT_TOKENS
         # How its processes ended, in order.
         self.exits: list[int] = []
@@ -142,7 +143,7 @@ async def hold_to_limits(workers: Sequence[LabWorker], history: History, report:
                 continue
             resident_bytes, in_flight_tokens = sample
             history.note("sample", worker=worker.name, resident_bytes=resident_bytes, in_flight_tokens=in_flight_tokens)
-            if resident_bytes > MAX_RESIDENT_BYTES or in_flight_tokens > worker.max_in_flight_tokens:
+            if resident_bytes > worker.max_resident_bytes or in_flight_tokens > worker.max_in_flight_tokens:
                 report(f"limits: {worker.name} has {resident_bytes:.0f} bytes, {in_flight_tokens:.0f} tokens in flight")
         await asyncio.sleep(1)
 
