@@ -17,7 +17,7 @@ import numpy as np
 import orjson
 
 from worker.decoding import Limits, decode
-from worker.errors import InvariantBroken
+from worker.errors import InvariantBroken, RecordFailed
 from worker.records import OUTPUT_OF_TASK, Message, Outcome, Output, Record, Task
 
 if TYPE_CHECKING:
@@ -63,7 +63,8 @@ def encode(
 ) -> Outcome:
     """Return a message for each task with a result, and a dead letter for each that failed.
 
-    Raises `InvariantBroken` where a number is not finite: JSON has no word for it, and nobody could read the value.
+    Raises `InvariantBroken` where a number is not finite: JSON has no word for it, and nobody could read the value. Raises
+    `RecordFailed` where the encoding cannot hold a number.
     """
     item, tokens = tokenized.item, tokenized.tokens
     truncated = b"true" if tokens.truncated else b"false"
@@ -166,7 +167,13 @@ def _encoded(vector: NDArray[np.float32], encoding: EmbeddingEncoding) -> NDArra
         return np.ascontiguousarray(vector, dtype=np.float32)
     if encoding is EmbeddingEncoding.BINARY:
         return _base64(np.packbits(vector > 0).tobytes())
-    return _base64(vector.astype("<f4" if encoding is EmbeddingEncoding.FLOAT32 else "<f2").tobytes())
+    if encoding is EmbeddingEncoding.FLOAT32:
+        return _base64(vector.astype("<f4").tobytes())
+    with np.errstate(over="ignore"):
+        halves = vector.astype("<f2")
+    if not np.isfinite(halves).all():
+        raise RecordFailed("the vector has a number that float16 cannot hold")
+    return _base64(halves.tobytes())
 
 
 def _headers_of(record: Record, model_name: str | None) -> Headers:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tests.faults.cluster import Cluster
     from tests.faults.oracle import Mode
 
-pytestmark = [pytest.mark.faults, pytest.mark.kafka, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.faults, pytest.mark.kafka, pytest.mark.timeout(600)]
 
 
 async def test_a_text_that_the_model_fails_on_fails_alone(broker: Cluster, mode: Mode, seed: int) -> None:

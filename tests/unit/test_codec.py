@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import schemas
 from worker.codec import EmbeddingEncoding, Limits, dead_letter_outcome, embedding_vector, encode, encode_tombstone
-from worker.errors import InvariantBroken
+from worker.errors import InvariantBroken, RecordFailed
 from worker.records import (
     Classification,
     Entity,
@@ -142,6 +142,12 @@ def test_a_vector_that_is_not_finite_never_leaves() -> None:
     """JSON would write it as null; it is a bug of ours and says so."""
     with pytest.raises(InvariantBroken, match="NaN"):
         encoded(Record(WHERE, 7, b"k", b"{}"), Prediction(embedding=np.array([np.nan], dtype=np.float32)))
+
+
+def test_a_number_that_float16_cannot_hold_is_a_dead_letter() -> None:
+    """It would leave as infinity; a vector of a model that does not normalise may have one."""
+    with pytest.raises(RecordFailed, match="float16"):
+        encoded(Record(WHERE, 7, b"k", b"{}"), Prediction(embedding=np.array([1e5], dtype=np.float32)), EmbeddingEncoding.FLOAT16)
 
 
 def test_a_tombstone_goes_to_the_outputs_of_the_tasks_served() -> None:
