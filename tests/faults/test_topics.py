@@ -108,6 +108,7 @@ async def test_the_log_begins_behind_the_committed_offset(broker: Cluster, mode:
         worker.launch(FAULT_PASS_S="0.3")  # noqa: S106  no password
         await worker.ready()
         assert [it["committed"] for it in worker.events("committed_offset_out_of_range")] == [50]
+        await strange.done(60)
         await strange.send(*map(request, range(100, 3_000)))
         lab.fault("retention", before=2_900)
         await delete_before(strange.connection, strange.partition, 2_900)
