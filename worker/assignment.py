@@ -109,9 +109,9 @@ class Assignment:
         self._is_leaving_group, self.is_known = True, False
         return await self.release(self.partitions, is_draining=is_draining)
 
-    async def rejoin(self, source: Source) -> None:
-        """Drop everything in flight and join the group anew. Raises `BrokerUnavailable` where no broker answers."""
-        await self.leave(is_draining=False)
+    async def rejoin(self, source: Source, *, is_draining: bool) -> None:
+        """Drain or drop everything in flight and join the group anew. Raises `BrokerUnavailable` where no broker answers."""
+        await self.leave(is_draining=is_draining)
         await source.stop()
         self._is_leaving_group = False
         await source.start(self)

@@ -15,6 +15,7 @@
     └── Retry                     end the partition's session and start again from its committed offset
         ├── PublishFailed         a send or commit failed or its outcome is unknown
         └── ConsumerBroken        the consumer must be built anew
+            └── PositionLost      so must it, but what it gave us before is good
 
 A broken invariant of our own is none of these: it is `InvariantBroken`, a bug, and ends the process visibly.
 """
@@ -109,6 +110,10 @@ class PublishFailed(Retry):
 
 class ConsumerBroken(Retry):
     """The consumer can no longer be trusted and must be built anew."""
+
+
+class PositionLost(ConsumerBroken):
+    """The log no longer holds what comes next: what was read before is perhaps nowhere else than in our hands."""
 
 
 class InvariantBroken(AssertionError):

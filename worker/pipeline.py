@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from worker import codec
 from worker.assignment import Assignment
 from worker.batching import Batcher
-from worker.errors import BrokerUnavailable, ConsumerBroken, DrainIncomplete, InvalidRecord, cause_of
+from worker.errors import BrokerUnavailable, ConsumerBroken, DrainIncomplete, InvalidRecord, PositionLost, cause_of
 from worker.fates import Fates, failure_of
 from worker.inference import Inference
 from worker.records import Failure, Record, Stage, TokenizedItem, Tombstone, UnreadableRange
@@ -245,7 +245,7 @@ class Pipeline:
     async def _rejoin(self, error: ConsumerBroken) -> None:
         self._telemetry.retry("consume", error)
         try:
-            await self._assignment.rejoin(self._source)
+            await self._assignment.rejoin(self._source, is_draining=isinstance(error, PositionLost))
         except BrokerUnavailable as failure:
             # They were there before, and will be again: the next poll finds no consumer, and we try again.
             self._telemetry.retry("consume", failure)

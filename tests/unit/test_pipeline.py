@@ -14,7 +14,15 @@ from prometheus_client import generate_latest
 
 from tests.fakes import FakeDelivery, FakeKafka, FakeModel, FakeSource, fail_times, refuse
 from tests.makers import OPTIONS
-from worker.errors import BadSettings, BrokerUnavailable, ConsumerBroken, DrainIncomplete, PublishFailed, TooManyFailures
+from worker.errors import (
+    BadSettings,
+    BrokerUnavailable,
+    ConsumerBroken,
+    DrainIncomplete,
+    PositionLost,
+    PublishFailed,
+    TooManyFailures,
+)
 from worker.pipeline import Pipeline
 from worker.records import Output, Partition, UnreadableRange, Window
 from worker.telemetry import Telemetry
@@ -248,6 +256,22 @@ async def test_a_broken_consumer_is_built_anew() -> None:
     assert sorted(set(world.kafka.offsets(Output.EMBEDDINGS))) == list(range(10))
 
 
+async def test_what_was_read_before_the_log_lost_our_position_is_published() -> None:
+    """It may have been deleted too: to read it again would be too late."""
+    world, may_infer = World(), threading.Event()
+    world.model.on_infer = lambda _items: _blocked_by(may_infer)
+    world.produce(*(f"text {n}" for n in range(10)))
+    async with world.running():
+        await _until(lambda: world.source.positions == {world.kafka.partitions[0]: 10})
+        world.source.poll_error = PositionLost("planted")
+        await _until(lambda: world.source.poll_error is None)
+        may_infer.set()
+        await _until(lambda: world.source.num_starts == 2)
+        await world.committed()
+    assert world.kafka.offsets(Output.EMBEDDINGS) == list(range(10))
+    assert sum(world.model.passes) == 10
+
+
 async def test_a_broken_consumer_is_built_anew_however_long_no_broker_answers() -> None:
     """A worker that once ran does not end because the brokers are away; it is not ready meanwhile."""
     world = World()
@@ -426,3 +450,7 @@ async def _until(condition: Any) -> None:
 def test_partition_names_read_like_kafkas_own() -> None:
     """Logs and ids name a partition as Kafka's tools do."""
     assert str(Partition("texts", 3)) == "texts-3"
+
+
+def _blocked_by(event: threading.Event) -> None:
+    assert event.wait(30)

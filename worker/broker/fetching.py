@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from aiokafka import TopicPartition
 from aiokafka.errors import CorruptRecordException, IllegalStateError, KafkaError, OffsetOutOfRangeError
 
-from worker.errors import ConsumerBroken
+from worker.errors import ConsumerBroken, PositionLost
 from worker.records import Partition, Record, UnreadableRange
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class Fetcher:
         try:
             fetched = await self._client.getmany(*(wanted or [_NOBODY]), timeout_ms=timeout_ms, max_records=max_records)
         except OffsetOutOfRangeError as error:
-            raise ConsumerBroken(f"the log no longer holds our position: {error}") from error
+            raise PositionLost(f"the log no longer holds our position: {error}") from error
         except IllegalStateError:
             # A partition was taken away between our question and the answer.
             return []
@@ -139,7 +139,7 @@ class Fetcher:
         try:
             fetched = await self._client.getmany(where, timeout_ms=_PROBE_TIMEOUT_MS, max_records=1 if num_single else max_records)
         except OffsetOutOfRangeError as error:
-            raise ConsumerBroken(f"the log no longer holds our position: {error}") from error
+            raise PositionLost(f"the log no longer holds our position: {error}") from error
         except Exception as error:  # noqa: BLE001  this partition alone was asked for: it is the one
             self._restore()
             self._suspects[where] = _MAX_SINGLE_RECORDS
