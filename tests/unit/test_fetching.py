@@ -28,7 +28,7 @@ class ScriptedClient:
         self.before: Callable[[tuple[TopicPartition, ...]], None] = lambda _asked: None
         running = SimpleNamespace(done=lambda: False)
         self._fetcher = SimpleNamespace(_fetch_task=running)
-        self._coordinator = SimpleNamespace(_coordination_task=running)
+        self._coordinator = SimpleNamespace(_coordination_task=running, _heartbeat_task=running, _rejoin_needed_fut=running)
 
     def seek(self, where: TopicPartition, offset: int) -> None:
         """Stand at an offset."""
