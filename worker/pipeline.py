@@ -267,7 +267,7 @@ class Pipeline:
     # ── what a session tells ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def _ended(self, partition: Partition, error: Exception) -> None:
-        self._telemetry.session_ended(str(partition), error)
+        self._telemetry.session_ended(partition, error)
         self._batcher.discard(lambda tokenized: tokenized.item.record.partition == partition)
 
     def _published(self, outcomes: Sequence[Outcome], seconds: float) -> None:

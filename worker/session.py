@@ -85,7 +85,8 @@ class Session:
         self._changed = asyncio.Event()
         # Failures since the last prefix that was published.
         self._num_failures = 0
-        self._is_new = True
+        # Whether it has not been open yet, so that it has had nothing to drop.
+        self.is_new = True
         # How many wait for the line to be empty: nothing is held back for the interval then.
         self._num_draining = 0
 
@@ -93,11 +94,6 @@ class Session:
     def is_ready(self) -> bool:
         """Whether it takes records."""
         return self._ledger is not None
-
-    @property
-    def is_new(self) -> bool:
-        """Whether it has not been open yet, so that it has had nothing to drop."""
-        return self._is_new
 
     @property
     def weight(self) -> int:
@@ -150,7 +146,7 @@ class Session:
 
     async def _open(self) -> None:
         start = await self._delivery.open(self.partition)
-        self._ledger, self._is_new = Ledger(start), False
+        self._ledger, self.is_new = Ledger(start), False
         self._events.opened(self.partition, start)
 
     async def _publish(self) -> None:

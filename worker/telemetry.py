@@ -170,10 +170,10 @@ class Telemetry:
         self._sessions.inc()
         self._log.info("session_opened", partition=str(partition), offset=offset)
 
-    def session_ended(self, partition: str, error: Exception) -> None:
+    def session_ended(self, partition: object, error: Exception) -> None:
         """Say that a partition's work was dropped, and why."""
         self._sessions_ended.labels(type(error).__name__).inc()
-        self._log.warning("session_ended", partition=partition, error=str(error))
+        self._log.warning("session_ended", partition=str(partition), error=str(error))
 
     def retry(self, stage: str, error: Exception) -> None:
         """Say that something failed that is tried again."""

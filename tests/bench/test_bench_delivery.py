@@ -11,7 +11,7 @@ import pytest
 from tests.bench.delivery.test_delivery_results import results
 from worker.bench.delivery import run as delivery_run
 from worker.bench.delivery.results import Results, Way
-from worker.commands import bench_delivery
+from worker.commands import bench_delivery, bench_with_broker
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +32,7 @@ def test_quick_is_less_of_everything_and_ends_in_time(monkeypatch: pytest.Monkey
         return results()
 
     monkeypatch.setattr(delivery_run, "run", noted)
-    monkeypatch.setattr(bench_delivery, "measured", lambda _console, run: asyncio.run(run(None)))
+    monkeypatch.setattr(bench_with_broker, "measured", lambda _console, run: asyncio.run(run(None)))
     assert bench_delivery.bench_delivery(**{**OPTIONS, "is_quick": is_quick}) == 0
     assert plans[0].main == Way(8, 100)
     expected = (4_000, 1, True) if is_quick else (12_000, 3, False)
@@ -49,18 +49,7 @@ def test_a_loss_is_an_exit_code_and_so_is_what_exactly_once_repeats(
     found = results()
     found.runs[:] = [replace(it, lost=lost if number == 0 else 0, duplicated=0) for number, it in enumerate(found.runs)]
     found.runs.append(replace(found.runs[0], way=way, lost=0, duplicated=duplicated))
-    monkeypatch.setattr(bench_delivery, "measured", lambda _console, _run: found)
+    monkeypatch.setattr(bench_with_broker, "measured", lambda _console, _run: found)
     files = {"json_file": tmp_path / "delivery.json", "plot_file": tmp_path / "delivery.png"}
     assert bench_delivery.bench_delivery(**{**OPTIONS, **files}) == code
     assert all(it.stat().st_size for it in files.values())
-
-
-def test_an_end_by_sigterm_is_said_and_is_an_exit_code(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """As the shell counts it."""
-
-    def ended(_console: object, _run: object) -> Results:
-        raise asyncio.CancelledError
-
-    monkeypatch.setattr(bench_delivery, "measured", ended)
-    assert bench_delivery.bench_delivery(**OPTIONS) == 143
-    assert "ended by SIGTERM" in capsys.readouterr().out

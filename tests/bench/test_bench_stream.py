@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-import importlib.util
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.bench.stream.test_stream_report import results
-from worker.commands import bench_stream
+from worker.bench.stream import run as stream_run
+from worker.commands import bench_stream, bench_with_broker
 from worker.errors import BadSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from worker.bench.stream.results import Results
+
 OPTIONS: dict[str, Any] = {
     "deliveries": (), "worker_counts": (1,), "num_partitions": 8, "count": 20_000, "phase_s": 15.0, "is_quick": True,
     "json_file": None, "plot_file": None,
 }  # fmt: skip
-
-
-def test_worker_counts_are_whole_numbers() -> None:
-    """From one on."""
-    assert bench_stream.counts_of("1, 2,4") == (1, 2, 4)
-    for wrong in ("", "0", "1,,2", "two", "1,-1"):
-        with pytest.raises(BadSettings, match="--workers"):
-            bench_stream.counts_of(wrong)
-
-
-def test_what_is_missing_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before anything starts."""
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "psutil" else object())
-    with pytest.raises(BadSettings, match=r"needs psutil: pip install 'gist-stream\[bench\]'"):
-        bench_stream.bench_stream(**OPTIONS)
 
 
 def test_an_unknown_delivery_is_refused() -> None:
@@ -45,7 +33,12 @@ def test_a_loss_is_an_exit_code_and_quick_says_what_it_left_out(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The files are written all the same."""
-    monkeypatch.setattr(bench_stream, "measured", lambda _console, _run: results())
+
+    async def ran(_plan: stream_run.Plan, _place: object) -> Results:
+        return results()
+
+    monkeypatch.setattr(stream_run, "run", ran)
+    monkeypatch.setattr(bench_with_broker, "measured", lambda _console, run: asyncio.run(run(None)))
     files = {"json_file": tmp_path / "stream.json", "plot_file": tmp_path / "stream.png"}
     assert bench_stream.bench_stream(**{**OPTIONS, **files}) == 1
     assert "quick: a backlog of 4000 messages" in capsys.readouterr().out

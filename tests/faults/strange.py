@@ -11,6 +11,7 @@ import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from tests.faults.observer import topics_of
+from tests.integration.reading import committed
 from worker.broker.clients import producing, reading
 from worker.records import Output, Partition
 
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
 
 RESULTS = frozenset({Output.EMBEDDINGS, Output.LABELS, Output.ENTITIES})
 LETTER = frozenset({Output.DEAD_LETTERS})
+
+
+def good(number: int | str) -> bytes:
+    """Return a request that the deterministic model answers; the number comes out as its entity."""
+    return orjson.dumps({"text": f"record {number} between"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +106,6 @@ async def until(condition: Callable[[], bool]) -> None:
     """Return once a condition holds; the test's own time limit bounds it."""
     while not condition():  # noqa: ASYNC110  what is waited for happens in another process
         await asyncio.sleep(0.1)
-
-
-async def committed(connection: Connection, group_id: str, partitions: Sequence[Partition]) -> list[int]:
-    """Return what a group has committed; 0 where it has nothing."""
-    async with AIOKafkaConsumer(
-        bootstrap_servers=connection.bootstrap_servers, group_id=group_id, enable_auto_commit=False
-    ) as client:
-        return [await client.committed(TopicPartition(it.topic, it.index)) or 0 for it in partitions]
 
 
 async def ends(connection: Connection, partitions: Sequence[Partition]) -> list[int]:

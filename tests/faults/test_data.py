@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from tests.faults.lab import Lab
-from tests.faults.strange import LETTER, RESULTS, Strange
+from tests.faults.strange import LETTER, RESULTS, Strange, good
 from tests.integration.raw import flip_last_byte, produce_bomb, produce_nothing, produce_poisoned
 
 if TYPE_CHECKING:
@@ -21,11 +21,6 @@ pytestmark = [pytest.mark.faults, pytest.mark.kafka, pytest.mark.timeout(600)]
 def request(text: object, **fields: object) -> bytes:
     """Return a request."""
     return orjson.dumps({"text": text, **fields})
-
-
-def good(number: int) -> bytes:
-    """Return a request that the deterministic model answers."""
-    return request(f"record {number} between")
 
 
 # Texts that a model must read, whatever they are: a number stands in each, as the deterministic model wants.

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-import orjson
 import pytest
 
 from tests.faults.frames import Action, Kind
 from tests.faults.lab import Lab
 from tests.faults.observer import topics_of
-from tests.faults.strange import RESULTS, Strange, commit, committed, until
+from tests.faults.strange import RESULTS, Strange, commit, good, until
 from tests.integration.raw import add_partitions, configure, delete_before, delete_group, delete_topic
+from tests.integration.reading import committed
 from tests.integration.workers import create
 from worker.records import Output, Partition
 
@@ -24,11 +24,6 @@ pytestmark = [pytest.mark.faults, pytest.mark.kafka, pytest.mark.timeout(180)]
 REFUSED = frozenset({Output.EMBEDDINGS, Output.LABELS, Output.DEAD_LETTERS})
 
 
-def request(number: int | str) -> bytes:
-    """Return a request that the deterministic model answers; the number comes out as its entity."""
-    return orjson.dumps({"text": f"record {number} between"})
-
-
 async def test_an_output_topic_refuses_one_record(broker: Cluster, mode: Mode, seed: int) -> None:
     """Its limit is lowered under a running worker: what is too large for it is a dead letter, and nothing else is lost by that."""
     async with Lab(mode=mode, seed=seed, cluster=broker, num_strange=1) as lab:
@@ -36,18 +31,18 @@ async def test_an_output_topic_refuses_one_record(broker: Cluster, mode: Mode, s
         worker = lab.worker("a")
         await worker.ready()
         lab.produce(6_000, rate=300)
-        await strange.send(request(0))
+        await strange.send(good(0))
         await strange.done(60)
         lab.fault("lower_limit", topic=Output.ENTITIES)
         await configure(strange.connection, f"{lab.topic}.{Output.ENTITIES}", {"max.message.bytes": "12000"})
         # Not even compressed would it fit.
-        large = request("".join(lab.random.choices("0123456789", k=60_000)))
-        await strange.send(request(1), large, request(3))
+        large = good("".join(lab.random.choices("0123456789", k=60_000)))
+        await strange.send(good(1), large, good(3))
         await strange.done(60)
         # Who starts now knows the limit beforehand, and a letter is larger than what the other topic takes.
         await worker.stop()
         worker.launch()
-        await strange.send(large, request(5))
+        await strange.send(large, good(5))
         await strange.done(60)
         await lab.settled(120)
         await lab.verify()
@@ -98,10 +93,10 @@ async def test_the_log_begins_behind_the_committed_offset(broker: Cluster, mode:
         worker = lab.worker("a")
         await worker.ready()
         lab.produce(4_000, rate=300)
-        await strange.send(*map(request, range(50)))
+        await strange.send(*map(good, range(50)))
         await strange.done(60)
         await worker.stop()
-        await strange.send(*map(request, range(50, 100)))
+        await strange.send(*map(good, range(50, 100)))
         lab.fault("retention", before=70)
         await delete_before(strange.connection, strange.partition, 70)
         # Slow enough to lag, and to be overtaken again.
@@ -109,7 +104,7 @@ async def test_the_log_begins_behind_the_committed_offset(broker: Cluster, mode:
         await worker.ready()
         assert [it["committed"] for it in worker.events("committed_offset_out_of_range")] == [50]
         await strange.done(60)
-        await strange.send(*map(request, range(100, 3_000)))
+        await strange.send(*map(good, range(100, 3_000)))
         lab.fault("retention", before=2_900)
         await delete_before(strange.connection, strange.partition, 2_900)
         await strange.done(120)
@@ -164,7 +159,7 @@ async def test_partitions_are_added(broker: Cluster, mode: Mode, seed: int) -> N
         worker.launch()
         await worker.ready()
         await add_partitions(strange.connection, lab.topic, num_partitions=num_partitions)
-        await strange.send(*map(request, range(500)))
+        await strange.send(*map(good, range(500)))
         await strange.done(120)
         await produced
         await lab.settled(120)

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from aiokafka import ConsumerRecord
 
     from worker.broker.connection import Connection
+    from worker.records import Partition
 
 
 async def read_all(connection: Connection, topic: str, *, partition: int = 0) -> list[ConsumerRecord]:
@@ -35,15 +38,15 @@ def _reader(connection: Connection, isolation_level: str) -> AIOKafkaConsumer:
     )
 
 
-async def committed(connection: Connection, group_id: str, topic: str, *, num_partitions: int) -> list[int]:
+async def committed(connection: Connection, group_id: str, partitions: Sequence[Partition]) -> list[int]:
     """Return what a group has committed of each partition; 0 for nothing."""
     async with AIOKafkaConsumer(
         bootstrap_servers=connection.bootstrap_servers, group_id=group_id, enable_auto_commit=False
     ) as client:
-        return [await client.committed(TopicPartition(topic, index)) or 0 for index in range(num_partitions)]
+        return [await client.committed(TopicPartition(it.topic, it.index)) or 0 for it in partitions]
 
 
-async def until_committed(connection: Connection, group_id: str, topic: str, offset: int, *, partition: int = 0) -> None:
+async def until_committed(connection: Connection, group_id: str, partition: Partition, offset: int) -> None:
     """Wait until a group stands at an offset; the test's own time limit bounds it."""
-    while (await committed(connection, group_id, topic, num_partitions=partition + 1))[partition] != offset:  # noqa: ASYNC110  the same
+    while await committed(connection, group_id, [partition]) != [offset]:  # noqa: ASYNC110  the same
         await asyncio.sleep(0.01)

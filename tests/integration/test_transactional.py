@@ -34,9 +34,9 @@ async def test_an_offset_counts_once_its_transaction_is_committed(connection: Co
     await producer.start(10)
     await producer.begin(5)
     await producer.send_offset(Partition(topic, 0), 7, topic, 5)
-    assert await committed(connection, topic, topic, num_partitions=1) == [0]
+    assert await committed(connection, topic, [Partition(topic, 0)]) == [0]
     await producer.commit(5)
-    await until_committed(connection, topic, topic, 7)
+    await until_committed(connection, topic, Partition(topic, 0), 7)
     await producer.discard()
 
 

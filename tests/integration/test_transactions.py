@@ -90,7 +90,7 @@ async def keys(connection: Connection, home: Partition) -> list[int]:
 
 async def stands_at(connection: Connection, home: Partition, offset: int) -> None:
     """Wait until the group stands there."""
-    await until_committed(connection, f"group-{home.topic}", home.topic, offset)
+    await until_committed(connection, f"group-{home.topic}", home, offset)
 
 
 def fail_once(delivery: ExactlyOnce, home: Partition, kind: type, *, is_sent: bool) -> None:

@@ -119,7 +119,7 @@ async def test_sigkill_under_load_loses_nothing(connection: Connection, topic: s
         with WorkerProcess(connection.bootstrap_servers, topic) as worker:
             await watcher.until(lambda: watcher.account.num_accounted > 200)
             await worker.end(signal.SIGKILL)
-        done = await committed(connection, f"group-{topic}", topic, num_partitions=2)
+        done = await committed(connection, f"group-{topic}", [Partition(topic, 0), Partition(topic, 1)])
         with WorkerProcess(connection.bootstrap_servers, topic):
             await watcher.all_accounted()
     assert sum(done) > 0

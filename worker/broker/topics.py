@@ -37,7 +37,7 @@ class Shape:
 
 async def shapes_of(connection: Connection, names: Sequence[str]) -> dict[str, Shape]:
     """Describe topics; raises `TopicsMissing`, naming them, where some are not there, and `BrokerUnavailable`."""
-    async with _admin(connection) as admin:
+    async with administering(connection) as admin:
         partitions = await _partitions(admin, names)
         if missing := [name for name in names if name not in partitions]:
             raise TopicsMissing(
@@ -60,7 +60,7 @@ async def create_missing(
     A `replication_factor` of 0 means three, or as many as there are brokers; `configuration` is that of each new topic. Raises
     `TopicsMissing` where the broker refuses, and `BrokerUnavailable`.
     """
-    async with _admin(connection) as admin:
+    async with administering(connection) as admin:
         there = await _partitions(admin, list(wanted))
         replicas = replication_factor or min(3, len((await admin.describe_cluster())["brokers"]))
         new = [
@@ -80,7 +80,7 @@ async def create_missing(
 
 async def partitions_of(connection: Connection, names: Sequence[str]) -> dict[str, int]:
     """Return the number of partitions of those topics that are there. Raises `BrokerUnavailable`."""
-    async with _admin(connection) as admin:
+    async with administering(connection) as admin:
         return await _partitions(admin, names)
 
 
@@ -102,7 +102,8 @@ class _Admin(AIOKafkaAdminClient):  # type: ignore[misc]  # the client ships no 
 
 
 @contextlib.asynccontextmanager
-async def _admin(connection: Connection) -> AsyncIterator[AIOKafkaAdminClient]:
+async def administering(connection: Connection) -> AsyncIterator[AIOKafkaAdminClient]:
+    """Give a client for questions about the cluster. Raises `BrokerUnavailable`."""
     options = connection.options()
     admin = _Admin(**options)
     try:

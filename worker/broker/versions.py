@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
 from aiokafka.protocol.admin import ApiVersionRequest
 
+from worker.broker.topics import administering
 from worker.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
+    from aiokafka.admin import AIOKafkaAdminClient
+
     from worker.broker.connection import Connection
 
 # EndTxn, and its version that came with Kafka 4.0: https://kafka.apache.org/protocol#The_Messages_EndTxn
@@ -22,14 +23,8 @@ async def refuse_old_brokers(connection: Connection) -> None:
 
     There the offsets of a finished transaction may become visible after its successor has read them, and records come twice.
     """
-    admin = AIOKafkaAdminClient(**connection.options())
-    try:
-        await connection.connect(admin.start())
+    async with administering(connection) as admin:
         old = await _old_brokers(admin)
-    except KafkaError as error:
-        raise BrokerUnavailable(f"{connection.bootstrap_servers} does not answer as a broker should: {error}") from error
-    finally:
-        await admin.close()
     if old:
         raise BrokerUnavailable(
             f"exactly-once delivery needs Kafka 4.0 or newer, which {', '.join(old)} is not: there a takeover may read old "

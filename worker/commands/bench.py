@@ -26,11 +26,12 @@ def stream(
 ) -> None:
     """Measure throughput, latency at offered loads and the cost of the broker's side, beside the bare engine and a tuned peer."""
     from worker.commands import bench_stream as command  # noqa: PLC0415  heavy
+    from worker.commands.bench_with_broker import counts_of  # noqa: PLC0415  heavy
 
     raise typer.Exit(
         command.bench_stream(
             deliveries=tuple(it.strip() for it in delivery.split(",") if it.strip()),
-            worker_counts=command.counts_of(workers),
+            worker_counts=counts_of(workers, flag="--workers"),
             num_partitions=partitions,
             count=count,
             phase_s=seconds,
@@ -55,7 +56,7 @@ def delivery(
 ) -> None:
     """Measure what exactly once costs in throughput, latency and processor time, beside at least once."""
     from worker.commands import bench_delivery as command  # noqa: PLC0415  heavy
-    from worker.commands.bench_stream import counts_of  # noqa: PLC0415  heavy
+    from worker.commands.bench_with_broker import counts_of  # noqa: PLC0415  heavy
 
     raise typer.Exit(
         command.bench_delivery(

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
-import time
 from typing import TYPE_CHECKING
 
-from worker.commands.bench_stream import check_extra, console_of, measured
+from worker.commands.bench_with_broker import ENDED, benchmark, check_extra
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,10 +31,10 @@ def bench_delivery(
     check_extra()
     # Heavy, and there only with the extra that was checked.
     from worker.bench.delivery import report  # noqa: PLC0415
+    from worker.bench.delivery import run as delivery_run  # noqa: PLC0415
     from worker.bench.delivery.results import Way  # noqa: PLC0415
-    from worker.bench.delivery.run import Plan, run  # noqa: PLC0415
 
-    plan = Plan(
+    plan = delivery_run.Plan(
         main=Way(_NUM_PARTITIONS, _INTERVAL_MS),
         intervals_ms=_QUICK_INTERVALS_MS if is_quick else intervals_ms,
         partition_counts=_QUICK_PARTITIONS if is_quick else partition_counts,
@@ -46,16 +43,5 @@ def bench_delivery(
         phase_s=min(phase_s, 4.0) if is_quick else phase_s,
         limit_s=_QUICK_LIMIT_S if is_quick else 0.0,
     )
-    console, began_s = console_of(), time.monotonic()
-    try:
-        results = measured(console, lambda place: run(plan, place))
-    except asyncio.CancelledError:
-        console.print("ended by SIGTERM")
-        return 128 + signal.SIGTERM
-    report.show(console, results)
-    console.print(f"measured in {time.monotonic() - began_s:.0f} s")
-    if json_file is not None:
-        json_file.write_bytes(report.as_json(results))
-    if plot_file is not None:
-        report.plot(results, plot_file)
-    return 1 if results.lost or results.duplicated("exactly_once") else 0
+    results = benchmark(lambda place: delivery_run.run(plan, place), report, json_file=json_file, plot_file=plot_file)
+    return ENDED if results is None else int(results.lost > 0 or results.duplicated("exactly_once") > 0)

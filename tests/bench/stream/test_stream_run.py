@@ -8,9 +8,10 @@ import psutil
 import pytest
 
 from worker.bench.stream import run as stream
-from worker.bench.stream.workers import Place, num_cores
+from worker.bench.stream.workers import Place
 from worker.broker.connection import Connection
 from worker.errors import BadSettings
+from worker.machine import num_cores
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -21,8 +21,9 @@ from worker.bench.stream.offered import latency
 from worker.bench.stream.phases import SETTLING_S, Topics
 from worker.bench.stream.tally import steady_per_s
 from worker.bench.stream.usage import Watch
-from worker.bench.stream.workers import num_cores, working
+from worker.bench.stream.workers import working
 from worker.broker import clients
+from worker.machine import num_cores
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence

@@ -19,9 +19,10 @@ from worker.bench.stream import phases as stream_phases
 from worker.bench.stream.results import Engine, Peer, Results, Stream
 from worker.bench.stream.tally import throughput
 from worker.bench.stream.usage import Watch
-from worker.bench.stream.workers import num_cores, threads_of, working
+from worker.bench.stream.workers import threads_of, working
 from worker.broker import clients
 from worker.errors import BadSettings
+from worker.machine import num_cores
 from worker.records import Partition, Task
 
 if TYPE_CHECKING:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from worker.commands.worker_process import WorkerProcess
+from worker.machine import num_cores
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -77,8 +77,3 @@ async def working(
 def threads_of(num_workers: int) -> int:
     """Return how many threads each of some workers on this machine gets: two busy pools on one core slow each other down."""
     return max(1, num_cores() // num_workers)
-
-
-def num_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0))
