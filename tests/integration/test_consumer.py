@@ -70,7 +70,7 @@ async def joined(
             await consumer.poll([], max_records=1)
         if rewind:
             for partition in sorted(group.assigned_now):
-                await consumer.rewind(partition)
+                await consumer.rewind(partition, await consumer.committed(partition))
         yield consumer, group
     finally:
         await consumer.stop()
@@ -133,14 +133,14 @@ async def test_nothing_comes_of_a_partition_that_is_not_open(connection: Connect
         await send(connection, topic, partition=0, values=[b"a", b"b"])
         for _ in range(3):
             assert await consumer.poll([home], max_records=10) == []
-        assert await consumer.rewind(home) == 0
+        assert await consumer.rewind(home, await consumer.committed(home)) == 0
         assert numbers(await receive(consumer, [home], 2), 0) == [0, 1]
         consumer.close(home)
         await send(connection, topic, partition=0, values=[b"c"])
         for _ in range(3):
             assert await consumer.poll([home], max_records=10) == []
         await consumer.commit({home: 1})
-        assert await consumer.rewind(home) == 1
+        assert await consumer.rewind(home, await consumer.committed(home)) == 1
         assert numbers(await receive(consumer, [home], 2), 0) == [1, 2]
 
 
@@ -195,7 +195,7 @@ async def test_a_fetch_task_that_died_is_noticed(connection: Connection, topic: 
         await consumer.start(group)
         while not group.assigned_now:
             await consumer.poll([], max_records=1)
-        await consumer.rewind(home)
+        await consumer.rewind(home, await consumer.committed(home))
         await send(connection, topic, partition=0, values=[b"x"])
         assert numbers(await receive(consumer, [home], 1), 0) == [0]
 
@@ -219,7 +219,7 @@ async def test_a_committed_offset_that_the_log_no_longer_holds_is_loud(connectio
         await send(connection, topic, partition=0, values=[b"%d" % n for n in range(10)])
         await consumer.commit({home: 2})
         await delete_before(connection, home, 6)
-        assert await consumer.rewind(home) == 6
+        assert await consumer.rewind(home, await consumer.committed(home)) == 6
         assert [event for event, _ in group.events] == ["committed_offset_out_of_range"]
         assert numbers(await receive(consumer, [home], 4), 0) == [6, 7, 8, 9]
 
@@ -242,10 +242,10 @@ async def test_where_to_start_without_a_committed_offset_is_a_setting(connection
     await send(connection, topic, partition=0, values=[b"a", b"b"])
     home = Partition(topic, 0)
     async with joined(connection, topic, num_partitions=1, rewind=False, start_at="latest") as (consumer, _):
-        assert await consumer.rewind(home) == 2
+        assert await consumer.rewind(home, await consumer.committed(home)) == 2
     async with joined(connection, topic, num_partitions=1, rewind=False, start_at="none") as (consumer, _):
         with pytest.raises(BadSettings, match="no usable committed offset"):
-            await consumer.rewind(home)
+            await consumer.rewind(home, await consumer.committed(home))
 
 
 async def test_only_what_is_ours_is_committed(connection: Connection, topic: str) -> None:
@@ -302,4 +302,4 @@ async def test_a_committed_offset_that_cannot_be_read_is_doubt(own_kafka: Embedd
     async with joined(way, topic, num_partitions=1, rewind=False, step_timeout_s=1.0) as (consumer, _):
         await asyncio.to_thread(own_kafka.kill)
         with pytest.raises(PublishFailed, match="cannot be read"):
-            await consumer.rewind(Partition(topic, 0))
+            await consumer.rewind(Partition(topic, 0), await consumer.committed(Partition(topic, 0)))

@@ -7,6 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import RequestTimedOutError
 from aiokafka.protocol.transaction import AddPartitionsToTxnRequest, EndTxnRequest
 
@@ -126,6 +127,29 @@ async def test_outputs_and_offset_become_visible_together(connection: Connection
             next_offset = first + (3 if first else 4)
             assert await keys(connection, home) == list(range(next_offset))
             await stands_at(connection, home, next_offset)
+
+
+async def test_an_offset_is_read_only_after_the_coordinator_has_replicated_something(
+    connection: Connection, home: Partition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that has just taken over may answer with what was committed seconds ago; and what we ask it to write leaves no trace."""
+    asked: list[str] = []
+    send = AIOKafkaClient.send
+
+    async def noted(client: AIOKafkaClient, node_id: int, request: object, **options: Any) -> Any:
+        asked.append(type(request).__name__.removesuffix("Request"))
+        return await send(client, node_id, request, **options)
+
+    monkeypatch.setattr(AIOKafkaClient, "send", noted)
+    async with owning(connection, home) as delivery:
+        await delivery.open(home)
+        await delivery.publish(home, outcomes(home, 0, 3))
+        await delivery.close(home)
+        asked.clear()
+        assert await delivery.open(home) == 3
+        order = ["InitProducerId", "AddOffsetsToTxn", "TxnOffsetCommit", "EndTxn", "OffsetFetch"]
+        assert [it for it in asked if it in order] == order
+        await stands_at(connection, home, 3)
 
 
 async def test_a_new_owner_shuts_the_last_one_out(connection: Connection, home: Partition) -> None:

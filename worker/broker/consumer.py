@@ -111,11 +111,10 @@ class Consumer:
             raise PublishFailed(f"the committed offset of {partition} cannot be read: {reason_of(error)}") from error
         return committed
 
-    async def rewind(self, partition: Partition) -> int:
-        """Put a partition to its committed offset and let it flow; return that offset. Raises `PublishFailed`."""
+    async def rewind(self, partition: Partition, committed: int | None) -> int:
+        """Put a partition to what the group has `committed` and let it flow; return that offset. Raises `PublishFailed`."""
         client, fetcher = self._started()
         where = TopicPartition(partition.topic, partition.index)
-        committed = await self.committed(partition)
         try:
             async with asyncio.timeout(self._step_timeout_s):
                 first = (await client.beginning_offsets([where]))[where]

@@ -61,7 +61,7 @@ class AtLeastOnce:
 
     async def open(self, partition: Partition) -> int:
         """Stand at the committed offset of a partition and return it."""
-        start = await self._consumer.rewind(partition)
+        start = await self._consumer.rewind(partition, await self._consumer.committed(partition))
         self._published[partition] = self._committed[partition] = start
         return start
 

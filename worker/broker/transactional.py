@@ -59,6 +59,16 @@ class TransactionalProducer(BatchProducer):
         """Make everything of the transaction visible at once."""
         await asyncio.wait_for(self._client.commit_transaction(), timeout_s)
 
+    async def await_coordinator(self, partition: Partition, group_id: str, timeout_s: float) -> None:
+        """Return once the group's coordinator answers with everything that was committed before, and change nothing.
+
+        A coordinator that has just taken over has read all commits, but answers with those alone of which it knows that they are
+        replicated, and may be seconds behind. It acknowledges ours after them; then we take it back.
+        """
+        await self.begin(timeout_s)
+        await self.send_offset(partition, 0, group_id, timeout_s)
+        await asyncio.wait_for(self._client.abort_transaction(), timeout_s)
+
     def is_fenced(self, error: BaseException) -> bool:
         """Tell whether it was shut out: the client may say so by a state of its own that a later step then stumbles over."""
         return isinstance(error, ProducerFenced | InvalidProducerEpoch) or self._client._txn_manager.is_fatal_error()  # noqa: SLF001

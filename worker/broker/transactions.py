@@ -2,8 +2,9 @@
 
 Each input partition has a transactional id of its own, whoever owns it, so that a new owner's producer ends what the last one left
 open and shuts it out: the epoch of the producer is the only fence, because the brokers take a transaction's offsets from anybody.
-Therefore `open` fences first and reads the committed offset after; and what is in doubt (an error, a time-out, an answer that was
-late) is never mended: the producer is dropped, and a new one, with a new epoch, goes on only from where the group stands.
+Therefore `open` fences first, then waits until the coordinator answers with all that was committed, and reads the offset after; and
+what is in doubt (an error, a time-out, an answer that was late) is never mended: the producer is dropped, and a new one, with a new
+epoch, goes on only from where the group stands.
 """
 
 from __future__ import annotations
@@ -107,9 +108,10 @@ class ExactlyOnce:
             await asyncio.sleep(self._fenced_pause_s)
             self._fenced.discard(partition)
         await self._drop(partition)
-        self._producers[partition] = await self._started(partition)
-        self._committed[partition] = await self._consumer.committed(partition)
-        return await self._consumer.rewind(partition)
+        committed = await self._fence(partition)
+        start = await self._consumer.rewind(partition, committed)
+        self._committed[partition] = committed
+        return start
 
     async def close(self, partition: Partition) -> None:
         """Forget a partition; its next owner ends a transaction that is open."""
@@ -169,14 +171,14 @@ class ExactlyOnce:
         await self._drop(partition)
         if partition not in self._committed:
             raise PublishFailed(f"{partition} is not open")
-        self._producers[partition] = await self._started(partition)
-        committed = await self._consumer.committed(partition)
+        committed = await self._fence(partition)
         if committed != self._committed[partition]:
             await self._drop(partition)
             raise PublishFailed(f"{partition} stands at {committed}, where we had left it at {self._committed[partition]}")
         return self._producers[partition]
 
-    async def _started(self, partition: Partition) -> TransactionalProducer:
+    async def _fence(self, partition: Partition) -> int | None:
+        """Start the producer that is the only one now, and return the committed offset, which nobody else can move any more."""
         producer = TransactionalProducer(
             self._connection,
             transactional_id=f"{_PREFIX}:{self._group_id}:{partition.topic}:{partition.index}",
@@ -185,7 +187,15 @@ class ExactlyOnce:
             max_bytes=self._outputs.max_bytes,
         )
         await producer.start(self._step_timeout_s)
-        return producer
+        self._producers[partition] = producer
+        try:
+            await producer.await_coordinator(partition, self._group_id, self._step_timeout_s)
+            return await self._consumer.committed(partition)
+        except BaseException as error:
+            await self._drop(partition)
+            if isinstance(error, PublishFailed) or not isinstance(error, Exception):
+                raise
+            raise PublishFailed(f"the offsets of {partition} cannot be relied upon: {reason_of(error)}") from error
 
     async def _drop(self, partition: Partition) -> None:
         producer = self._producers.pop(partition, None)
