@@ -6,6 +6,7 @@ produce    send texts                                          130, 143 left at 
 tail       follow the results
 topics     list or create the topics
 check      say what is wrong before it goes wrong
+dlq        look into the dead letters, and send their records again
 offsets    see where the group stands, or set it anew
 data       see what training data hold
 train      make heads
@@ -37,6 +38,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 done · 2 settings · 3 broker · 4 topics · 5 model · 6 the model is broken · 7 not drained in time.",
 )
 
+app.add_typer(repair.dlq, name="dlq")
 app.add_typer(repair.offsets, name="offsets")
 app.add_typer(bench.app, name="bench")
 
