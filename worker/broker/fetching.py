@@ -78,6 +78,22 @@ class Fetcher:
                 lags[Partition(where.topic, where.partition)] = max(0, (self._client.highwater(where) or offset) - offset)
         return lags
 
+    @property
+    def is_searching(self) -> bool:
+        """Whether partitions are read alone, after an exception."""
+        return bool(self._suspects)
+
+    def positions(self) -> Mapping[Partition, int]:
+        """Return where the client stands in each open partition: past what holds no record, unlike the next that we expect."""
+        subscription = self._client._subscription.subscription  # noqa: SLF001  the public way waits for what is not there
+        found = {}
+        for where in self._next:
+            if subscription is not None and subscription.assignment is not None and where in subscription.assignment.tps:
+                state = subscription.assignment.state_value(where)
+                if state.has_valid_position:
+                    found[Partition(where.topic, where.partition)] = state.position
+        return found
+
     async def poll(
         self, partitions: Collection[Partition], *, max_records: int, timeout_ms: int
     ) -> Sequence[Record | UnreadableRange]:
