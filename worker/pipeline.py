@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
     from worker.options import Options
-    from worker.ports import Delivery, Model, Source
+    from worker.ports import Delivery, Models, Source
     from worker.records import Batch, Item, Outcome, Partition, Prediction, Tokens
     from worker.telemetry import Telemetry
 
@@ -38,13 +38,13 @@ BYTES_PER_TOKEN_GUESSED = 4
 
 
 class Pipeline:
-    """The flow from one source, through one model, to one delivery.
+    """The flow from one source, through its models, to one delivery.
 
     `run` returns after `drain` was called and everything in flight is published and committed; otherwise it raises the `Stop`
     that ended it. A step that dies ends all of them, visibly.
     """
 
-    def __init__(self, *, source: Source, delivery: Delivery, model: Model, telemetry: Telemetry, options: Options) -> None:
+    def __init__(self, *, source: Source, delivery: Delivery, models: Models, telemetry: Telemetry, options: Options) -> None:
         """Put the flow together; nothing runs before `run`."""
         self._source = source
         self._delivery = delivery
@@ -52,9 +52,9 @@ class Pipeline:
         self._options = options
         # Every task of the flow; one that dies ends them all.
         self._tasks = asyncio.TaskGroup()
-        self._inference = Inference(model, max_consecutive_failures=options.max_consecutive_failures)
+        self._inference = Inference(models, max_consecutive_failures=options.max_consecutive_failures)
         self._batcher = _batcher(options)
-        self._fates = _fates(model, delivery, options)
+        self._fates = _fates(models, delivery, options)
         self._assignment = Assignment(
             spawn=self._spawn,
             delivery=delivery,
@@ -290,9 +290,9 @@ def _batcher(options: Options) -> Batcher:
     )
 
 
-def _fates(model: Model, delivery: Delivery, options: Options) -> Fates:
+def _fates(models: Models, delivery: Delivery, options: Options) -> Fates:
     return Fates(
-        model_name=model.name,
+        name_for=models.name_for,
         limits=options.limits,
         encoding=options.embedding_encoding,
         max_message_bytes=delivery.max_message_bytes,

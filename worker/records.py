@@ -147,6 +147,8 @@ class Tokens:
     truncated: bool
     #: How a text is read that is longer than the model reads at once; empty for a text that is not.
     windows: tuple[Window, ...] = ()
+    #: The name of the model whose vocabulary this is, and that alone can read it.
+    model: str = ""
 
     def __len__(self) -> int:
         """Return the number of tokens; those where windows overlap count once."""

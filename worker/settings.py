@@ -51,6 +51,9 @@ class Settings(ConnectionSettings):
         min_length=1,
         description="A directory, `package:<package>/<folder>`, or a hub's `org/name@revision`: a checkpoint, or a bare encoder.",
     )
+    rollout_file: str = Field(
+        "", description="A plan by which other models take over, each at an offset, without a stop: see docs/repair.md. Watched."
+    )
     tasks: Annotated[frozenset[TaskName], NoDecode] = Field(
         frozenset(),
         description="Tasks to serve, comma-separated: embed, classify, ner. Unset: all that the model can. Fewer cost less.",

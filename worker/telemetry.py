@@ -99,6 +99,10 @@ class Telemetry:
         )
         # Above a second: something blocks the event loop, and heartbeats are late.
         self._loop_lag = Gauge("gist_event_loop_lag_seconds", "How late the event loop woke its last observer.", registry=registry)
+        # More than one while a model is rolled out; for longer on some replicas only: what they read differs.
+        self._models = Gauge("gist_models", "The models that are loaded; always 1.", ["model"], registry=registry)
+        # Above zero: a model or a plan of a roll-out is broken, and what was there before goes on.
+        self._rollout_failures = Counter("gist_rollout_failures", "Models and plans that could not be loaded.", registry=registry)
         # Differs between replicas: they do not run the same model or build.
         self._build = Gauge(
             "gist_build_info", "The version, the model and the device; always 1.", ["version", "model", "device"], registry=registry
@@ -159,6 +163,17 @@ class Telemetry:
         """Say what runs here."""
         self._build.labels(version, model, device).set(1)
         self._log.info("started", version=version, model=model, device=device, **fields)
+
+    def models(self, names: Iterable[str]) -> None:
+        """Report which models are loaded."""
+        self._models.clear()
+        for name in names:
+            self._models.labels(name).set(1)
+
+    def rollout_failed(self, what: str, error: Exception) -> None:
+        """Say that a model, or the plan, could not be loaded, and that all goes on as before."""
+        self._rollout_failures.inc()
+        self._log.error("rollout_failed", what=what, error=f"{type(error).__name__}: {error}")
 
     def rebalance(self, kind: str, partitions: list[str]) -> None:
         """Say which partitions were `assigned` or `revoked`."""

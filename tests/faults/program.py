@@ -56,9 +56,6 @@ class LabModel(FakeModel):
         super().__init__()
         self._pass_s = pass_s
 
-    def warm_up(self) -> None:
-        """Be warm already."""
-
     def infer(self, items: Sequence[TokenizedItem]) -> list[Prediction]:
         """Answer for each text, unless one of them is poisoned."""
         time.sleep(self._pass_s)

@@ -19,9 +19,6 @@ class SlowModel(FakeModel):
     description = "slow"
     because = "a test wants it so"
 
-    def warm_up(self) -> None:
-        """Be warm already."""
-
 
 def main(seconds: float) -> None:
     """Run the worker."""

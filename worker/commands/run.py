@@ -12,13 +12,15 @@ import signal
 import sys
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import worker
 from worker.codec import EmbeddingEncoding, Limits
-from worker.errors import BadSettings
+from worker.errors import BadModel, BadSettings
 from worker.http import HttpServer
 from worker.machine import ThreadPlan, keep_freed_memory, num_cores, release_freed_memory, spare_the_collector
+from worker.models import OneModel, RolledOut
 from worker.options import Options
 from worker.pipeline import Pipeline
 from worker.records import OUTPUT_OF_TASK, Output, Task
@@ -26,10 +28,12 @@ from worker.session import Backoff
 from worker.telemetry import Telemetry, configure_logging
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from worker.broker.connection import Connection
     from worker.broker.consumer import Consumer
     from worker.model.engine import Engine
-    from worker.ports import Delivery
+    from worker.ports import Delivery, Models
     from worker.settings import Settings
 
 # A poll loop that has not turned for so long is stuck; a rebalance may hold it as long as its own limit.
@@ -56,7 +60,9 @@ async def _run(settings: Settings) -> None:
     await asyncio.to_thread(engine.warm_up)
     if settings.create_topics:
         await create_topics(settings)
-    pipeline = _pipeline(settings, engine, telemetry)
+    rollout = await _rollout(settings, engine, telemetry)
+    consumer = _consumer(settings, telemetry)
+    pipeline = _pipeline(settings, engine, rollout or OneModel(engine), consumer, telemetry)
     _drain_on_signal(pipeline, telemetry)
     spare_the_collector()
     server = HttpServer(
@@ -80,7 +86,7 @@ async def _run(settings: Settings) -> None:
             delivery=settings.delivery,
             pid=os.getpid(),
         )
-        await pipeline.run()
+        await (pipeline.run() if rollout is None else _beside(rollout.watch(lambda: consumer.lag().keys()), pipeline.run()))
     telemetry.info("stopped")
 
 
@@ -156,12 +162,42 @@ def _tasks(settings: Settings, engine: Engine) -> frozenset[Task]:
     return frozenset(Task(name) for name in settings.tasks) or engine.tasks
 
 
-def _pipeline(settings: Settings, engine: Engine, telemetry: Telemetry) -> Pipeline:
+async def _rollout(settings: Settings, engine: Engine, telemetry: Telemetry) -> RolledOut | None:
+    """Return the models of a roll-out, where there may be one, those loaded that its plan names."""
+    if not settings.rollout_file:
+        return None
+    tasks = _tasks(settings, engine)
+
+    def load(reference: str) -> Engine:
+        other = load_engine(settings.model_copy(update={"model": reference}))
+        if missing := tasks - other.tasks:
+            raise BadModel(f"{reference}: it has no head for {', '.join(sorted(missing))}, which this worker serves")
+        return other
+
+    models = RolledOut(Path(settings.rollout_file), settings.model, engine, load=load, telemetry=telemetry)
+    await models.start()
+    return models
+
+
+async def _beside(watching: Coroutine[None, None, None], flow: Coroutine[None, None, None]) -> None:
+    """Run the flow to its end, and something beside it whose death ends the flow too."""
+    beside, main = asyncio.create_task(watching), asyncio.create_task(flow)
+    try:
+        await asyncio.wait([beside, main], return_when=asyncio.FIRST_COMPLETED)
+        if not main.done():
+            beside.result()
+        await main
+    finally:
+        beside.cancel()
+        main.cancel()
+        await asyncio.wait([beside, main])
+
+
+def _consumer(settings: Settings, telemetry: Telemetry) -> Consumer:
     from worker.broker.consumer import Consumer  # noqa: PLC0415
 
-    connection, tasks = connection_of(settings), _tasks(settings, engine)
-    consumer = Consumer(
-        connection,
+    return Consumer(
+        connection_of(settings),
         topics=[settings.input_topic],
         group_id=settings.group_id,
         group_instance_id=settings.group_instance_id,
@@ -171,8 +207,12 @@ def _pipeline(settings: Settings, engine: Engine, telemetry: Telemetry) -> Pipel
         heartbeat_interval_ms=settings.heartbeat_interval_ms,
         rebalance_timeout_ms=settings.rebalance_timeout_ms,
     )
-    delivery = _delivery(settings, consumer, connection, tasks)
-    return Pipeline(source=consumer, delivery=delivery, model=engine, telemetry=telemetry, options=options_of(settings, tasks))
+
+
+def _pipeline(settings: Settings, engine: Engine, models: Models, consumer: Consumer, telemetry: Telemetry) -> Pipeline:
+    tasks = _tasks(settings, engine)
+    delivery = _delivery(settings, consumer, connection_of(settings), tasks)
+    return Pipeline(source=consumer, delivery=delivery, models=models, telemetry=telemetry, options=options_of(settings, tasks))
 
 
 def _delivery(settings: Settings, consumer: Consumer, connection: Connection, tasks: frozenset[Task]) -> Delivery:

@@ -99,7 +99,7 @@ class Engine:
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
         """Tokenize, with special tokens; what is longer than `max_tokens` is truncated, or planned to be read in windows."""
-        return self._tokenizer.encode(texts)
+        return self._tokenizer.encode(texts, model=self.name)
 
     def warm_up(self) -> None:
         """Run short and long texts through every head, so that the first record does not pay for what is done once."""
