@@ -130,7 +130,8 @@ class Settings(ConnectionSettings):
         100,
         ge=0,
         le=10_000,
-        description="Exactly once: transactions of a partition begin so far apart. More costs less, and readers see results later.",
+        description="Exactly once: transactions of a partition begin so far apart; with over 8 partitions, in proportion further. "
+        "More costs less, and readers see results later.",
     )
     transaction_records: int = Field(
         1000, ge=1, le=65_536, description="Exactly once: a transaction of so many records does not wait for the interval."
