@@ -69,6 +69,10 @@ class Assignment:
         """Tokens in flight over all partitions."""
         return sum(session.weight for session, _ in self._sessions.values())
 
+    def weight_of(self, topic: str) -> int:
+        """Tokens in flight of one topic."""
+        return sum(session.weight for partition, (session, _) in self._sessions.items() if partition.topic == topic)
+
     @property
     def partitions(self) -> set[Partition]:
         """The partitions that are ours."""
