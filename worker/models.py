@@ -12,7 +12,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from worker.errors import BadSettings
-from worker.rollout import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
     from worker.ports import Model
     from worker.records import Item, Partition, Prediction, Record, TokenizedItem, Tokens, UnreadableRange
+    from worker.rollout import Plan
     from worker.telemetry import Telemetry
 
 # Between two looks at the file, in seconds.
@@ -56,7 +56,7 @@ class RolledOut:
     def __init__(
         self,
         file: Path,
-        first: str,
+        plan: Plan,
         model: Model,
         *,
         load: Callable[[str], Model],
@@ -64,9 +64,9 @@ class RolledOut:
         look_interval_s: float = _LOOK_INTERVAL_S,
         kept_s: float = _KEPT_S,
     ) -> None:
-        """Have `model`, which is called `first`, already; `load` blocks and raises what it likes, and gives a model that is warm.
+        """Have `model`, the first of the `plan`, already; the file gives the plan its steps.
 
-        Nothing is read before `start`.
+        `load` blocks, and raises what it likes. Nothing is read before `start`.
         """
         self._file = file
         self._load = load
@@ -75,11 +75,11 @@ class RolledOut:
         self._kept_s = kept_s
         # The file as it was last read; None for one that is not there.
         self._text: str | None = None
-        self._plan = Plan(first)
+        self._plan = plan
         # Models that are loaded, by how the plan calls them.
-        self._models: dict[str, Model] = {first: model}
+        self._models: dict[str, Model] = {plan.first: model}
         # How the plan calls each model that ever was loaded, by its own name.
-        self._references: dict[str, str] = {model.name: first}
+        self._references: dict[str, str] = {model.name: plan.first}
         # Models that are being loaded, or that could not be.
         self._loading: dict[str, asyncio.Task[None]] = {}
         # Where each partition stands: the last record that went to a model.
@@ -165,7 +165,7 @@ class RolledOut:
         # Said once, whatever is in it.
         self._text = text
         try:
-            self._plan = Plan.read(self._plan.first, text or "")
+            self._plan = self._plan.with_steps(text or "")
         except BadSettings as error:
             raise BadSettings(f"{self._file}: {error}") from error
         # What could not be loaded is tried anew.

@@ -16,7 +16,7 @@ Where a record goes depends on the record and on the file alone: it is the same 
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -37,10 +37,14 @@ class Step(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
     model: str = Field(min_length=1)
+    #: Whose records it is about. Unset: offsets are those of the input topic, a moment is one in every topic.
+    topic: str | None = None
     since: dict[_Offset, _Offset] | datetime = Field(alias="from")
 
     def has_reached(self, source: Record | UnreadableRange) -> bool:
         """Tell whether a record stands at or behind where the step begins."""
+        if self.topic not in {None, source.partition.topic}:
+            return False
         if isinstance(self.since, dict):
             return source.offset >= self.since.get(source.partition.index, source.offset + 1)
         since = self.since if self.since.tzinfo else self.since.replace(tzinfo=UTC)
@@ -48,6 +52,8 @@ class Step(BaseModel):
 
     def may_be_reached(self, partition: Partition, offset: int) -> bool:
         """Tell whether a record at `offset` or behind it may be the first of the step."""
+        if self.topic not in {None, partition.topic}:
+            return False
         return not isinstance(self.since, dict) or self.since.get(partition.index, -1) >= offset
 
 
@@ -62,18 +68,24 @@ class Plan:
     """The model that was there before, and the steps in order; of several that a record has reached, the last one counts."""
 
     first: str
+    #: The input topic.
+    topic: str
     steps: tuple[Step, ...] = ()
 
-    @classmethod
-    def read(cls, first: str, text: str) -> Plan:
-        """Read a file; raises `BadSettings` with one line that says what is wrong and where."""
+    def with_steps(self, text: str) -> Plan:
+        """Return this with the steps of a file; raises `BadSettings` with one line that says what is wrong and where."""
         try:
-            return cls(first, _File.model_validate(tomllib.loads(text)).step)
+            steps = _File.model_validate(tomllib.loads(text)).step
         except tomllib.TOMLDecodeError as error:
             raise BadSettings(f"it is not TOML: {error}") from error
         except ValidationError as error:
             where = ".".join(map(str, error.errors()[0]["loc"]))
             raise BadSettings(f"{where}: {error.errors()[0]['msg']}") from error
+        return replace(self, steps=tuple(self._placed(it) for it in steps))
+
+    def _placed(self, step: Step) -> Step:
+        is_unsaid = step.topic is None and isinstance(step.since, dict)
+        return step.model_copy(update={"topic": self.topic}) if is_unsaid else step
 
     def candidates(self, source: Record | UnreadableRange) -> list[str]:
         """Return the model that a record goes to, and after it those that it would go to if that could not be loaded."""

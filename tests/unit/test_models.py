@@ -12,6 +12,7 @@ from tests.fakes import FakeModel
 from worker.errors import BadModel, BadSettings
 from worker.models import OneModel, RolledOut
 from worker.records import Item, Partition, Record, Task, TokenizedItem
+from worker.rollout import Plan
 from worker.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Shelf:
         self.telemetry = Telemetry()
         self.first = named("a")
         self.rollout = RolledOut(
-            file, "a", self.first, load=self.load, telemetry=self.telemetry, look_interval_s=0.001, kept_s=0.0
+            file, Plan("a", "texts"), self.first, load=self.load, telemetry=self.telemetry, look_interval_s=0.001, kept_s=0.0
         )
 
     def load(self, reference: str) -> FakeModel:
