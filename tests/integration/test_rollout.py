@@ -35,7 +35,7 @@ async def logged(worker: WorkerProcess, event: str, count: int) -> None:
 
 
 async def test_a_model_takes_over_at_its_offset_and_hands_back(connection: Connection, topic: str, tmp_path: Path) -> None:
-    """Under load, with a crash between, and a model between that does not load: none lost, in order, each by the model of its place."""
+    """Under load, with a crash, and a step whose model does not load: none lost, in order, each by the model of its place."""
     file, count = tmp_path / "rollout.toml", 700
     await create(connection, topic, num_partitions=2)
 

@@ -40,7 +40,12 @@ def test_a_step_may_begin_at_a_moment() -> None:
     plan = Plan("a", "texts").with_steps('[[step]]\nmodel = "b"\nfrom = 2023-11-14T22:13:20Z\n')
     assert [plan.candidates(at(0, timestamp_ms=it))[0] for it in (-1, FIRST_MS - 1, FIRST_MS)] == ["a", "a", "b"]
     assert plan.candidates(UnreadableRange(Partition("texts", 0), 0, 9, "E", "m")) == ["a"]
-    assert Plan("a", "texts").with_steps('[[step]]\nmodel = "b"\nfrom = 2023-11-14T22:13:20\n').candidates(at(0, timestamp_ms=FIRST_MS))[0] == "b"
+    assert (
+        Plan("a", "texts")
+        .with_steps('[[step]]\nmodel = "b"\nfrom = 2023-11-14T22:13:20\n')
+        .candidates(at(0, timestamp_ms=FIRST_MS))[0]
+        == "b"
+    )
 
 
 def test_offsets_are_those_of_one_topic() -> None:

@@ -17,25 +17,27 @@ from worker.broker.transactional import TransactionalProducer
 from worker.errors import BrokerUnavailable, PublishFailed, reason_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from worker.broker.connection import Connection
+    from worker.broker.topics import Shape
     from worker.records import Message, Partition
 
 _STEP_TIMEOUT_S = 30.0
-_TRANSACTION_TIMEOUT_S = 60.0
 
 
 class Replay:
-    """Sends to one topic, from partitions that are opened one by one."""
+    """Sends to some topics, from partitions that are opened one by one."""
 
-    def __init__(self, connection: Connection, *, group_id: str, topic: str, num_partitions: int, max_message_bytes: int) -> None:
-        """Send to `topic`; remember how far it came as `group_id`."""
+    def __init__(self, connection: Connection, *, group_id: str, topics: Mapping[str, Shape], transaction_timeout_s: float) -> None:
+        """Send to `topics`; remember how far it came as `group_id`.
+
+        Readers of the topics wait behind a replay that was killed until its transaction's time is over, or it is run again.
+        """
         self._connection = connection
         self._group_id = group_id
-        self._topic = topic
-        self._num_partitions = num_partitions
-        self._max_bytes = {topic: max_message_bytes}
+        self._topics = topics
+        self._transaction_timeout_s = transaction_timeout_s
         # The producer of each partition that is open.
         self._producers: dict[Partition, TransactionalProducer] = {}
 
@@ -44,9 +46,9 @@ class Replay:
         producer = TransactionalProducer(
             self._connection,
             transactional_id=f"gist-stream:{self._group_id}:{partition.index}",
-            transaction_timeout_s=_TRANSACTION_TIMEOUT_S,
+            transaction_timeout_s=self._transaction_timeout_s,
             compression="zstd",
-            max_bytes=self._max_bytes,
+            max_bytes={name: it.max_message_bytes for name, it in self._topics.items()},
         )
         try:
             await producer.start(_STEP_TIMEOUT_S)
@@ -57,10 +59,13 @@ class Replay:
         async with administering(self._connection) as admin:
             return (await committed_of(admin, self._group_id, [partition])).get(partition)
 
-    async def advance(self, partition: Partition, records: Sequence[tuple[int, Message]], position: Committed) -> None:
-        """Send records, each to its partition, and stand at `position`: both or neither. Raises `BrokerUnavailable`."""
+    async def advance(self, partition: Partition, records: Sequence[tuple[Partition, Message]], position: Committed) -> None:
+        """Send records, each to its place, and stand at `position`: both or neither. Raises `BrokerUnavailable`.
+
+        Of a topic that has fewer partitions than a place asks for, several share one.
+        """
         producer = self._producers[partition]
-        addressed = [(self._topic, index % self._num_partitions, message) for index, message in records]
+        addressed = [(to.topic, to.index % self._topics[to.topic].num_partitions, message) for to, message in records]
         try:
             await producer.begin(_STEP_TIMEOUT_S)
             await producer.send(addressed, _STEP_TIMEOUT_S)
@@ -80,16 +85,12 @@ class Replay:
 
 
 @asynccontextmanager
-async def replaying(connection: Connection, *, group_id: str, topic: str) -> AsyncIterator[Replay]:
-    """Give a `Replay` into a topic. Raises `TopicsMissing` and `BrokerUnavailable`."""
-    shape = (await shapes_of(connection, [topic]))[topic]
-    replay = Replay(
-        connection,
-        group_id=group_id,
-        topic=topic,
-        num_partitions=shape.num_partitions,
-        max_message_bytes=shape.max_message_bytes,
-    )
+async def replaying(
+    connection: Connection, *, group_id: str, topics: Sequence[str], transaction_timeout_s: float
+) -> AsyncIterator[Replay]:
+    """Give a `Replay` into some topics. Raises `TopicsMissing` and `BrokerUnavailable`."""
+    shapes = await shapes_of(connection, topics)
+    replay = Replay(connection, group_id=group_id, topics=shapes, transaction_timeout_s=transaction_timeout_s)
     try:
         yield replay
     finally:

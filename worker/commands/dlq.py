@@ -26,14 +26,12 @@ from worker.handled import Handled
 from worker.records import Partition
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from worker.broker.connection import Connection
     from worker.broker.replay import Replay
     from worker.records import Record
     from worker.settings import Settings
-
-_TRANSACTION_TIMEOUT_S = 60.0
 
 
 def selection_of(*, since: str | None, until: str | None, **said: Any) -> Selection:
@@ -108,16 +106,17 @@ def list_(settings: Settings, selection: Selection, *, includes_done: bool, limi
 
 def replay(settings: Settings, selection: Selection, *, to: str | None, is_dry: bool) -> None:
     """Send the records of the chosen letters again."""
-    tally = asyncio.run(_work(settings, selection, to=to or settings.input_topic, is_dry=is_dry))
+    topics = (to,) if to else settings.input_topics
+    tally = asyncio.run(_work(settings, selection, topics=topics, is_dry=is_dry))
     did = "would be replayed" if is_dry else "replayed"
-    Console(highlight=False, soft_wrap=True).print(f"{tally.num_done} {did} into {to or settings.input_topic}{tally}")
+    Console(highlight=False, soft_wrap=True).print(f"{tally.num_done} {did} into {' and '.join(topics)}{tally}")
 
 
 def drop(settings: Settings, selection: Selection, *, includes_all: bool, executes: bool) -> None:
     """Leave the chosen letters be."""
     if (selection == Selection()) != includes_all:
         raise BadSettings("say which letters to drop, or --all, not both")
-    tally = asyncio.run(_work(settings, selection, to=None, is_dry=not executes))
+    tally = asyncio.run(_work(settings, selection, topics=(), is_dry=not executes))
     did = "dropped" if executes else "would be dropped; --yes does it"
     Console(highlight=False, soft_wrap=True).print(f"{tally.num_done} {did}{tally}")
 
@@ -158,25 +157,26 @@ async def _listed(settings: Settings, selection: Selection, *, includes_done: bo
     return letters, tally
 
 
-async def _work(settings: Settings, selection: Selection, *, to: str | None, is_dry: bool) -> Tally:
-    """Send the chosen letters' records to a topic, or nowhere, and move the position past them."""
+async def _work(settings: Settings, selection: Selection, *, topics: Sequence[str], is_dry: bool) -> Tally:
+    """Send each chosen letter's record to its own of some topics, else to the first, or nowhere; move the position past it."""
     connection, tally = connection_of(settings), Tally()
     lines = await _lines(settings)
     group_id, max_letters = group_of(settings), settings.transaction_records
     if is_dry:
-        await _walk(connection, lines, selection, tally, to=to, max_letters=max_letters, finish=_nothing)
+        await _walk(connection, lines, selection, tally, sends=bool(topics), max_letters=max_letters, finish=_nothing)
         return tally
-    await check_transactions(
-        connection, group_id=group_id, transaction_timeout_s=_TRANSACTION_TIMEOUT_S, allow_old_brokers=settings.allow_old_brokers
-    )
-    async with replaying(connection, group_id=group_id, topic=to or settings.input_topic) as sending:
+    timeout_s, allows = settings.transaction_timeout_ms / 1000, settings.allow_old_brokers
+    await check_transactions(connection, group_id=group_id, transaction_timeout_s=timeout_s, allow_old_brokers=allows)
+    async with replaying(
+        connection, group_id=group_id, topics=topics or settings.input_topics, transaction_timeout_s=timeout_s
+    ) as sending:
 
         async def finish(partition: Partition, line: _Line) -> None:
-            await _advance(sending, partition, line, sends=to is not None)
+            await _advance(sending, partition, line, topics)
 
         for partition, line in lines.items():
             line.handled = _handled(await sending.open(partition), line.cursor)
-        await _walk(connection, lines, selection, tally, to=to, max_letters=max_letters, finish=finish)
+        await _walk(connection, lines, selection, tally, sends=bool(topics), max_letters=max_letters, finish=finish)
     return tally
 
 
@@ -184,11 +184,16 @@ async def _nothing(_partition: Partition, _line: _Line) -> None:
     """Do nothing, for a dry run."""
 
 
-async def _advance(sending: Replay, partition: Partition, line: _Line, *, sends: bool) -> None:
+async def _advance(sending: Replay, partition: Partition, line: _Line, topics: Sequence[str]) -> None:
     handled = line.handled.with_ranges(line.ranges)
-    records = [(it.says.source.partition, it.original()) for it in line.chosen] if sends else []
+    records = [(_place(it, topics), it.original()) for it in line.chosen] if topics else []
     await sending.advance(partition, records, Committed(handled.next_offset, handled.words))
     line.handled = handled
+
+
+def _place(letter: Letter, topics: Sequence[str]) -> Partition:
+    source = letter.says.source
+    return Partition(source.topic if source.topic in topics else topics[0], source.partition)
 
 
 async def _walk(
@@ -197,7 +202,7 @@ async def _walk(
     selection: Selection,
     tally: Tally,
     *,
-    to: str | None,
+    sends: bool,
     max_letters: int,
     finish: Callable[[Partition, _Line], Awaitable[None]],
 ) -> None:
@@ -211,7 +216,7 @@ async def _walk(
     async for line, offset, letter in _read(connection, lines, tally):
         if letter not in selection:
             tally.num_not_chosen += 1
-        elif to is not None and letter.obstacle:
+        elif sends and letter.obstacle:
             tally.obstacles[letter.obstacle] += 1
         else:
             line.take(offset, letter)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from worker.broker.offsets import commit_offsets, offsets_since, standings
+from worker.broker.offsets import Standing, commit_offsets, offsets_since, standings
 from worker.commands.moments import duration_ms, moment_ms
 from worker.commands.run import connection_of
 from worker.errors import BadSettings
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from worker.broker.connection import Connection
-    from worker.broker.offsets import Standing
     from worker.settings import Settings
 
 
@@ -54,7 +53,10 @@ class Target:
 
 def show(settings: Settings) -> None:
     """Print where the group stands in each partition, and who reads it."""
-    group, found = asyncio.run(standings(connection_of(settings), settings.input_topic, settings.group_id))
+    connection, found = connection_of(settings), list[Standing]()
+    for topic in settings.input_topics:
+        group, standing = asyncio.run(standings(connection, topic, settings.group_id))
+        found += standing
     console, table = Console(highlight=False), Table(box=None, pad_edge=False)
     for name in ("partition", "committed", "first", "end", "lag", "owner"):
         table.add_column(name, justify="left" if name in {"partition", "owner"} else "right", no_wrap=True)
@@ -66,16 +68,16 @@ def show(settings: Settings) -> None:
     console.print(table)
 
 
-def reset(settings: Settings, target: Target, *, partitions: Sequence[int], executes: bool) -> None:
-    """Let the group stand elsewhere; without `executes` only say where."""
-    asyncio.run(_reset(settings, target, partitions=partitions, executes=executes))
+def reset(settings: Settings, target: Target, *, topic: str, partitions: Sequence[int], executes: bool) -> None:
+    """Let the group stand elsewhere in some partitions of a topic, or in all; without `executes` only say where."""
+    asyncio.run(_reset(settings, target, topic=topic, partitions=partitions, executes=executes))
 
 
-async def _reset(settings: Settings, target: Target, *, partitions: Sequence[int], executes: bool) -> None:
+async def _reset(settings: Settings, target: Target, *, topic: str, partitions: Sequence[int], executes: bool) -> None:
     connection, console = connection_of(settings), Console(highlight=False, soft_wrap=True)
-    group, found = await standings(connection, settings.input_topic, settings.group_id)
+    group, found = await standings(connection, topic, settings.group_id)
     if strange := sorted(set(partitions) - {it.partition.index for it in found}):
-        raise BadSettings(f"{settings.input_topic} has no partition {strange[0]}: it has {len(found)}, from 0")
+        raise BadSettings(f"{topic} has no partition {strange[0]}: it has {len(found)}, from 0")
     chosen = [it for it in found if not partitions or it.partition.index in partitions]
     places = await _places(connection, chosen, target)
     for it, place in zip(chosen, places, strict=True):

@@ -87,6 +87,7 @@ def offsets_reset(
     to_timestamp: Annotated[
         str | None, typer.Option(help="To the first record that is not older: 2026-01-31T12:00:00Z, UTC where no zone is named.")
     ] = None,
+    topic: Annotated[str | None, typer.Option(help="Of this topic. Unset: the input topic.", show_default=False)] = None,
     by_duration: Annotated[str | None, typer.Option(help="To the first record of the last while: 90s, 30m, 2h, 7d.")] = None,
     partition: Annotated[list[int] | None, typer.Option(min=0, help="Only this partition; may be repeated.")] = None,
     execute: Annotated[bool, typer.Option("--execute", help="Do it. Without this it is only said.")] = False,
@@ -99,7 +100,7 @@ def offsets_reset(
     from worker.commands import offsets as command  # noqa: PLC0415  heavy
 
     target = command.Target(earliest=to_earliest, latest=to_latest, offset=to_offset, timestamp=to_timestamp, duration=by_duration)
-    command.reset(settings, target, partitions=partition or (), executes=execute)
+    command.reset(settings, target, topic=topic or settings.input_topic, partitions=partition or (), executes=execute)
 
 
 @dlq.command("list")
@@ -140,7 +141,9 @@ def dlq_replay(
     settings: Settings,
     selection: Selection,
     *,
-    to: Annotated[str | None, typer.Option(help="Send to this topic. Unset: the input topic.", show_default=False)] = None,
+    to: Annotated[
+        str | None, typer.Option(help="Send to this topic. Unset: to that from which each came.", show_default=False)
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many.")] = False,
 ) -> None:
     """Send the records again as they were, in order; without a choice, of all letters that are not done with.
