@@ -186,7 +186,7 @@ async def test_a_record_that_fails_again_has_been_tried_twice(connection: Connec
     """A worker, a replay, and the same worker again; the next replay would be the third attempt."""
     await create(connection, topic, num_partitions=1)
     async with producing(connection) as producer:
-        await producer.send(topic, b'{"text": "this is poison"}', key=b"k", headers=[("trace", b"t")])
+        await producer.send(topic, b'{"text": "this is poison"}', key=b"k", headers=(("trace", b"t"),))
     program = ("-m", "tests.integration.slow_worker", "0")
     async with Watcher(connection, topic, num_expected=1) as watcher:
         with WorkerProcess(connection.bootstrap_servers, topic, program=program):

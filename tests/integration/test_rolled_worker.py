@@ -18,7 +18,14 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 # Little at a time: most is still to come when something happens.
-SLOW = {"batch_records": 8, "batch_tokens": 64, "tokens_in_flight_high": 128, "tokens_in_flight_low": 64, "max_poll_records": 16}
+SLOW = {
+    "batch_records": 8,
+    "batch_tokens": 64,
+    "backfill_batch_tokens": 64,
+    "tokens_in_flight_high": 128,
+    "tokens_in_flight_low": 64,
+    "max_poll_records": 16,
+}
 
 
 def write_plan(file: Path, *steps: tuple[str, int]) -> None:
