@@ -64,7 +64,7 @@ def keep_freed_memory() -> bool:
 
 
 def release_freed_memory() -> None:
-    """Hand back what glibc keeps: once, after the model is loaded, when the weights as they were read are no longer needed."""
+    """Hand back what glibc keeps: after a model is loaded, when the weights as they were read are no longer needed, or let go."""
     if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
         trim(0)
 

@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from worker.errors import BadSettings
+from worker.machine import release_freed_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -197,6 +198,7 @@ class RolledOut:
 
     def _load_now(self, reference: str) -> Model:
         model = self._load(reference)
+        release_freed_memory()
         with self._device:
             model.warm_up()
         return model
@@ -214,9 +216,10 @@ class RolledOut:
         self._idle_since_s = {it: self._idle_since_s.get(it, now_s) for it in idle}
         for it, since_s in self._idle_since_s.items():
             if now_s - since_s >= self._kept_s and len(self._models) > 1:
-                model = self._models.pop(it)
+                name = self._models.pop(it).name
+                release_freed_memory()
                 self._telemetry.models([it.name for it in self._models.values()])
-                self._telemetry.info("model_let_go", model=model.name, reference=it)
+                self._telemetry.info("model_let_go", model=name, reference=it)
 
 
 def _parts(models: Sequence[Model]) -> list[tuple[Model, list[int]]]:

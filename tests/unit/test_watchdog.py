@@ -40,6 +40,21 @@ def test_who_had_no_room_meanwhile_begins_anew() -> None:
     assert dog.stuck({ONE: 5, TWO: 5}, {ONE: 9, TWO: 9}, BOTH, 25.0) == [TWO]
 
 
+def test_who_is_stuck_again_and_again_is_given_more_time() -> None:
+    """A batch that is long in coming over a slow line comes at last; once it has, all is as before."""
+    dog = Watchdog(limit_s=20)
+    alarms = []
+    for second in range(400):
+        if dog.stuck({ONE: 5}, {ONE: 9}, [ONE], float(second)):
+            alarms.append(second)
+            # The client is made anew.
+            dog.unknown()
+    assert alarms == [20, 61, 142, 303]
+    dog.stuck({ONE: 9}, {ONE: 9}, [ONE], 400.0)
+    dog.stuck({ONE: 9}, {ONE: 10}, [ONE], 401.0)
+    assert dog.stuck({ONE: 9}, {ONE: 10}, [ONE], 421.0) == [ONE]
+
+
 def test_as_long_as_the_ends_are_unknown_nobody_is_stuck() -> None:
     """A broker that does not answer has its own time-outs, and a partition whose end did not come is left alone."""
     dog = Watchdog(limit_s=20)

@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 class Watchdog:
     """Is told which partitions have room and, now and then, how far each is and where it ends."""
 
-    def __init__(self, *, limit_s: float = 20.0) -> None:
-        """Take a partition for stuck that has stood still for `limit_s`."""
+    def __init__(self, *, limit_s: float) -> None:
+        """Take a partition for stuck that has stood still for `limit_s`; twice as long each time that it did not help."""
         self._limit_s = limit_s
+        # How long a partition that was stuck may stand still now: what is long in coming over a slow line must come at last.
+        self._allowed_s: dict[Partition, float] = {}
         # Partitions that are behind: where each stands, and since when that is known, in seconds of a monotonic clock.
         self._behind: dict[Partition, tuple[int, float]] = {}
 
@@ -33,12 +35,19 @@ class Watchdog:
         """Take in where partitions stand and end, and return those of the `wanted`, which have room, that stood still too long."""
         behind = {}
         for it in wanted:
-            if (position := positions.get(it)) is None or position >= ends.get(it, position):
+            if (position := positions.get(it)) is None or it not in ends:
                 continue
             last_position, since_s = self._behind.get(it, (position, now_s))
-            behind[it] = (position, since_s if last_position == position else now_s)
+            if last_position != position or position >= ends[it]:
+                self._allowed_s.pop(it, None)
+                since_s = now_s
+            if position < ends[it]:
+                behind[it] = (position, since_s)
         self._behind = behind
-        return [it for it, (_, since_s) in behind.items() if now_s - since_s >= self._limit_s]
+        stuck = [it for it, (_, since_s) in behind.items() if now_s - since_s >= self._allowed_s.get(it, self._limit_s)]
+        for it in stuck:
+            self._allowed_s[it] = 2 * self._allowed_s.get(it, self._limit_s)
+        return stuck
 
     def unknown(self) -> None:
         """Take in that the ends could not be asked for: then it is not the client that hangs."""
