@@ -316,8 +316,8 @@ async def test_a_fetch_task_that_hangs_is_noticed_and_nothing_else_is_taken_for_
         async def looked(partitions: list[Partition], num_looks: int) -> None:
             """Poll until the brokers were asked so often where the topic ends."""
             for _ in range(num_looks):
-                before = consumer._next_look_s
-                while consumer._next_look_s == before and partitions:
+                before = consumer._lookout.due_s
+                while consumer._lookout.due_s == before and partitions:
                     await consumer.poll(partitions, max_records=1)
 
         await looked([home], 15)

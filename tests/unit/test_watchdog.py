@@ -50,9 +50,8 @@ def test_who_is_stuck_again_and_again_is_given_more_time() -> None:
             # The client is made anew.
             dog.unknown()
     assert alarms == [20, 61, 142, 303]
-    dog.stuck({ONE: 9}, {ONE: 9}, [ONE], 400.0)
-    dog.stuck({ONE: 9}, {ONE: 10}, [ONE], 401.0)
-    assert dog.stuck({ONE: 9}, {ONE: 10}, [ONE], 421.0) == [ONE]
+    dog.stuck({ONE: 6}, {ONE: 9}, [ONE], 400.0)
+    assert dog.stuck({ONE: 6}, {ONE: 9}, [ONE], 420.0) == [ONE]
 
 
 def test_as_long_as_the_ends_are_unknown_nobody_is_stuck() -> None:

@@ -8,7 +8,6 @@ client moves positions before it hands records out.
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -19,7 +18,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from worker.broker.decompression import bound_decompression
 from worker.broker.fetching import Fetcher
-from worker.broker.watchdog import Watchdog
+from worker.broker.lookout import Lookout
 from worker.errors import BadSettings, ConsumerBroken, PublishFailed, reason_of
 from worker.records import Partition
 
@@ -52,11 +51,7 @@ class Consumer:
         look_interval_s: float = 2.0,
         stuck_after_s: float = 15.0,
     ) -> None:
-        """Be a member of `group_id` on `topics`; `start_at` says where a partition without a committed offset begins.
-
-        Every `look_interval_s` the brokers are asked where partitions end: one that is behind, has room and has stood still for
-        `stuck_after_s` means that the client hangs.
-        """
+        """Be a member of `group_id` on `topics`; `start_at` says where a partition without a committed offset begins."""
         self._connection = connection
         self._topics = topics
         self._group = {
@@ -74,12 +69,8 @@ class Consumer:
         self._client: AIOKafkaConsumer | None = None
         # Reads through the client, and knows where each open partition stands.
         self._fetcher: Fetcher | None = None
-        self._look_interval_s = look_interval_s
-        self._watchdog = Watchdog(limit_s=stuck_after_s)
-        # The question to the brokers where partitions end, while it is open.
-        self._looking: asyncio.Task[Mapping[Partition, int] | None] | None = None
-        # When the next one is due, in seconds of a monotonic clock.
-        self._next_look_s = 0.0
+        # Looks every so often whether the client hangs: a partition that is behind and has room stands still for so long.
+        self._lookout = Lookout(on_event, interval_s=look_interval_s, limit_s=stuck_after_s)
         # One commit at a time: a second could overtake the first and set an offset back.
         self._commit_lock = asyncio.Lock()
 
@@ -116,7 +107,7 @@ class Consumer:
         Raises `ConsumerBroken`.
         """
         client, fetcher = self._started()
-        self._watch(client, fetcher, partitions)
+        self._lookout.check(client, fetcher, partitions)
         return await fetcher.poll(partitions, max_records=max_records, timeout_ms=self._poll_timeout_ms)
 
     async def committed(self, partition: Partition) -> int | None:
@@ -183,31 +174,9 @@ class Consumer:
     async def stop(self) -> None:
         """Leave the group, within a bound; without effect before the start."""
         client, self._client, self._fetcher = self._client, None, None
-        self._watchdog.unknown()
-        if self._looking is not None:
-            self._looking.cancel()
-            self._looking = None
+        self._lookout.stop()
         if client is not None:
             await _stopped(client)
-
-    def _watch(self, client: AIOKafkaConsumer, fetcher: Fetcher, wanted: Collection[Partition]) -> None:
-        """Ask now and then where partitions end; raises `ConsumerBroken` where the client hangs."""
-        self._watchdog.asked_for(wanted)
-        now_s = time.monotonic()
-        if self._looking is None:
-            if wanted and now_s >= self._next_look_s:
-                self._looking = asyncio.create_task(_ends(client, list(wanted), self._step_timeout_s))
-            return
-        if not self._looking.done():
-            return
-        ends, self._looking, self._next_look_s = self._looking.result(), None, now_s + self._look_interval_s
-        # While one partition is searched for what cannot be read, the others wait.
-        if ends is None or fetcher.is_searching:
-            self._watchdog.unknown()
-        elif stuck := self._watchdog.stuck(fetcher.positions(), ends, wanted, now_s):
-            names = [str(it) for it in stuck]
-            self._on_event("fetch_stuck", partitions=names)
-            raise ConsumerBroken(f"the client hangs: there is more in {', '.join(names)}, and nothing comes")
 
     def _started(self) -> tuple[AIOKafkaConsumer, Fetcher]:
         if self._client is None or self._fetcher is None:
@@ -255,16 +224,6 @@ def _heeding(send: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any
         return answer
 
     return heeding
-
-
-async def _ends(client: AIOKafkaConsumer, partitions: Sequence[Partition], timeout_s: float) -> Mapping[Partition, int] | None:
-    """Return where partitions end, None where the brokers do not say: the client's background tasks have no part in this."""
-    places = {TopicPartition(it.topic, it.index): it for it in partitions}
-    try:
-        ends = await asyncio.wait_for(client.end_offsets(list(places)), timeout_s)
-    except (KafkaError, TimeoutError):
-        return None
-    return {places[where]: end for where, end in ends.items()}
 
 
 async def _stopped(client: AIOKafkaConsumer) -> None:

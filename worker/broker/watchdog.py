@@ -20,8 +20,8 @@ class Watchdog:
     def __init__(self, *, limit_s: float) -> None:
         """Take a partition for stuck that has stood still for `limit_s`; twice as long each time that it did not help."""
         self._limit_s = limit_s
-        # How long a partition that was stuck may stand still now: what is long in coming over a slow line must come at last.
-        self._allowed_s: dict[Partition, float] = {}
+        # Where a partition was stuck, and how long it may stand there now: what is long in coming must come at last.
+        self._alarms: dict[Partition, tuple[int, float]] = {}
         # Partitions that are behind: where each stands, and since when that is known, in seconds of a monotonic clock.
         self._behind: dict[Partition, tuple[int, float]] = {}
 
@@ -38,16 +38,17 @@ class Watchdog:
             if (position := positions.get(it)) is None or it not in ends:
                 continue
             last_position, since_s = self._behind.get(it, (position, now_s))
-            if last_position != position or position >= ends[it]:
-                self._allowed_s.pop(it, None)
-                since_s = now_s
             if position < ends[it]:
-                behind[it] = (position, since_s)
+                behind[it] = (position, since_s if last_position == position else now_s)
         self._behind = behind
-        stuck = [it for it, (_, since_s) in behind.items() if now_s - since_s >= self._allowed_s.get(it, self._limit_s)]
+        stuck = [it for it, (position, since_s) in behind.items() if now_s - since_s >= self._allowed_s(it, position)]
         for it in stuck:
-            self._allowed_s[it] = 2 * self._allowed_s.get(it, self._limit_s)
+            self._alarms[it] = behind[it][0], 2 * self._allowed_s(it, behind[it][0])
         return stuck
+
+    def _allowed_s(self, partition: Partition, position: int) -> float:
+        last_position, allowed_s = self._alarms.get(partition, (-1, self._limit_s))
+        return allowed_s if position <= last_position else self._limit_s
 
     def unknown(self) -> None:
         """Take in that the ends could not be asked for: then it is not the client that hangs."""

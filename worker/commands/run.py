@@ -87,6 +87,8 @@ async def _run(settings: Settings) -> None:
             delivery=settings.delivery,
             pid=os.getpid(),
         )
+        # A model may be let go: nobody else may hold it.
+        del engine
         await (pipeline.run() if rollout is None else _beside(rollout.watch(lambda: consumer.lag().keys()), pipeline.run()))
     telemetry.info("stopped")
 
