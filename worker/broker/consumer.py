@@ -48,7 +48,7 @@ class Consumer:
         rebalance_timeout_ms: int = 60_000,
         poll_timeout_ms: int = 200,
         step_timeout_s: float = 15.0,
-        look_interval_s: float = 2.0,
+        look_interval_s: float = 1.0,
         stuck_after_s: float = 15.0,
     ) -> None:
         """Be a member of `group_id` on `topics`; `start_at` says where a partition without a committed offset begins."""
