@@ -11,10 +11,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from worker.connection_settings import ConnectionSettings
+from worker.connection_settings import PREFIX, ConnectionSettings
 from worker.errors import BadSettings
 
-PREFIX = "GIST_"
 DEFAULT_MODEL = "package:worker/checkpoints/minilm"
 TaskName = Literal["embed", "classify", "ner"]
 
@@ -227,15 +226,6 @@ class Settings(ConnectionSettings):
                 "HEARTBEAT_INTERVAL_MS is over a third of GIST_SESSION_TIMEOUT_MS",
             ),
             (
-                self._is_sasl and not (self.sasl_username and self.sasl_password),
-                "SASL_USERNAME and GIST_SASL_PASSWORD are both needed",
-            ),
-            (
-                self.security_protocol == "SASL_PLAINTEXT" and not self.allow_plaintext_password,
-                "SECURITY_PROTOCOL=SASL_PLAINTEXT sends the password readably: use SASL_SSL or set GIST_ALLOW_PLAINTEXT_PASSWORD",
-            ),
-            (bool(self.ssl_key_file) != bool(self.ssl_cert_file), "SSL_CERT_FILE and GIST_SSL_KEY_FILE need each other"),
-            (
                 len({self.input_topic, *self.output_topics}) <= len(self.output_topics),
                 "INPUT_TOPIC and the output topics must all differ",
             ),
@@ -244,10 +234,6 @@ class Settings(ConnectionSettings):
             if is_wrong:
                 raise ValueError(PREFIX + what)
         return self
-
-    @property
-    def _is_sasl(self) -> bool:
-        return self.security_protocol.startswith("SASL")
 
     @property
     def output_topics(self) -> tuple[str, str, str, str]:

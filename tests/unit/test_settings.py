@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from worker.connection_settings import PREFIX
 from worker.errors import BadSettings
-from worker.settings import PREFIX, Settings, read
+from worker.settings import Settings, read
 
 if TYPE_CHECKING:
     from pathlib import Path

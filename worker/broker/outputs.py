@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from worker.broker.topics import shapes_of
+from worker.broker.topics import check_may_write, shapes_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,8 +28,10 @@ class OutputTopics:
         self._shapes: dict[Output, Shape] = {}
 
     async def describe(self, connection: Connection) -> None:
-        """Read what they are; raises `TopicsMissing` or `BrokerUnavailable`."""
-        shapes = await shapes_of(connection, list(self._topics.values()))
+        """Read what they are; raises `TopicsMissing`, or `BrokerUnavailable` where we may not write to one of them, too."""
+        names = list(self._topics.values())
+        shapes = await shapes_of(connection, names)
+        await check_may_write(connection, names)
         self._shapes = {output: shapes[topic] for output, topic in self._topics.items()}
 
     @property
