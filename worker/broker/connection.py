@@ -91,7 +91,8 @@ class Connection:
     def _file_reason(self, error: OSError) -> str:
         """Return which of the files it was that could not be used, and why."""
         if isinstance(error, ssl.SSLError):
-            return f"{(error.reason or str(error)).lower().replace('_', ' ')}"
+            reason = (error.reason or "").lower().replace("_", " ")
+            return reason or "one of them is not PEM, or GIST_SSL_KEY_PASSWORD is not the key's"
         files = (self.ssl_ca_file, self.ssl_cert_file, self.ssl_key_file)
         missing = [it for it in files if it and not os.access(it, os.R_OK)]
         return f"{', '.join(missing)}: {error.strerror}" if missing else str(error)

@@ -85,8 +85,8 @@ class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc]  # the cli
     ) -> None:
         """Ask nothing yet; raises `BadSettings` where the certificates to trust cannot be used."""
         self._url = url
-        self._client_id = client_id
         self._client_secret = client_secret
+        self._credentials = base64.b64encode(f"{client_id}:{client_secret}".encode()).decode()
         self._scope = scope
         self._extensions = extensions
         self._now_s = now_s
@@ -126,9 +126,8 @@ class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc]  # the cli
 
     async def _ask(self) -> tuple[int, dict[str, Any]]:
         """Return the endpoint's status and its JSON object, empty where it is none; a redirection is not followed."""
-        credentials = base64.b64encode(f"{self._client_id}:{self._client_secret}".encode()).decode()
         form = {"grant_type": "client_credentials"} | ({"scope": self._scope} if self._scope else {})
-        headers = {"Authorization": f"Basic {credentials}", "Accept": "application/json"}
+        headers = {"Authorization": f"Basic {self._credentials}", "Accept": "application/json"}
         try:
             async with (
                 aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S)) as session,
@@ -142,9 +141,11 @@ class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc]  # the cli
             raise NoToken(self._line(reason_of(error))) from None
 
     def _line(self, reason: str) -> str:
-        """Return one line that holds no secret, whatever the endpoint said."""
-        shown = " ".join(reason.split())[:_MAX_REASON_CHARS]
-        return f"no token from {self._url}: {shown.replace(self._client_secret, '***')}"
+        """Return one line that holds no secret, whatever the endpoint said: some answer with what they were sent."""
+        shown = " ".join(reason.split())
+        for secret in (self._client_secret, self._credentials):
+            shown = shown.replace(secret, "***")
+        return f"no token from {self._url}: {shown[:_MAX_REASON_CHARS]}"
 
     @staticmethod
     def _error_of(answer: Mapping[str, Any]) -> str:
