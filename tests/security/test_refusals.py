@@ -175,7 +175,7 @@ CASES: dict[str, tuple[Callable[[World], dict[str, Any]], int, str]] = {
     "topics that are hidden from us": (
         lambda it: it.kafka.settings("SASLTLS", sasl_mechanism="PLAIN", sasl_username="nobody"),
         3,
-        "does not allow us Describe on the topic ",
+        "does not allow us Write on the topic ",
     ),
 }
 

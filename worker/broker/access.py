@@ -36,13 +36,18 @@ def refused(connection: Connection, operation: str, resource: str) -> BrokerUnav
     )
 
 
-async def check_visible(connection: Connection, client: AIOKafkaClient, topics: Sequence[str]) -> dict[str, int]:
-    """Return the broker that leads the first partition of each topic that is there; raises `BrokerUnavailable` for a hidden one."""
+async def check_visible(
+    connection: Connection, client: AIOKafkaClient, topics: Sequence[str], *, operation: str = "Describe"
+) -> dict[str, int]:
+    """Return the broker that leads the first partition of each topic that is there.
+
+    Raises `BrokerUnavailable` for a topic that is hidden from us; that `operation` would show it.
+    """
     answer = await client.send(_any_node(client), MetadataRequest(list(topics), allow_auto_topic_creation=False))
     leaders: dict[str, int] = {}
     for code, topic, _, partitions, *_ in answer.topics:
         if code == TopicAuthorizationFailedError.errno:
-            raise refused(connection, "Describe", f"topic {topic}")
+            raise refused(connection, operation, f"topic {topic}")
         leader = next((it[2] for it in partitions if it[1] == 0), -1)
         if leader >= 0:
             leaders[topic] = leader
@@ -52,7 +57,7 @@ async def check_visible(connection: Connection, client: AIOKafkaClient, topics: 
 async def check_readable(connection: Connection, client: AIOKafkaClient, topics: Sequence[str], group_id: str) -> None:
     """Raise `BrokerUnavailable` where we may not read these topics, or not as this group."""
     with contextlib.suppress(KafkaError):
-        for topic, leader in (await check_visible(connection, client, topics)).items():
+        for topic, leader in (await check_visible(connection, client, topics, operation="Read")).items():
             # No log has this offset.
             fetch = FetchRequest(0, 0, 1, 0, [(topic, [(0, -1, 1)])])
             answer = await client.send(leader, fetch)
@@ -70,7 +75,7 @@ async def check_readable(connection: Connection, client: AIOKafkaClient, topics:
 async def check_writable(connection: Connection, client: AIOKafkaClient, topics: Sequence[str]) -> None:
     """Raise `BrokerUnavailable` where we may not write to one of these topics."""
     with contextlib.suppress(KafkaError):
-        for topic, leader in (await check_visible(connection, client, topics)).items():
+        for topic, leader in (await check_visible(connection, client, topics, operation="Write")).items():
             answer = await client.send(leader, ProduceRequest(None, -1, _TIMEOUT_MS, [(topic, [(0, b"")])]))
             if any(it[1] == TopicAuthorizationFailedError.errno for _, found in answer.topics for it in found):
                 raise refused(connection, "Write", f"topic {topic}")

@@ -30,8 +30,8 @@ class OutputTopics:
     async def describe(self, connection: Connection) -> None:
         """Read what they are; raises `TopicsMissing`, or `BrokerUnavailable` where we may not write to one of them, too."""
         names = list(self._topics.values())
-        shapes = await shapes_of(connection, names)
         await check_may_write(connection, names)
+        shapes = await shapes_of(connection, names)
         self._shapes = {output: shapes[topic] for output, topic in self._topics.items()}
 
     @property
