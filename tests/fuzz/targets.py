@@ -19,7 +19,7 @@ from worker.broker.decompression import bound_decompression
 from worker.codec import Limits, dead_letter_outcome, decode, max_dead_letter_bytes
 from worker.errors import InvalidRecord
 from worker.fates import failure_of
-from worker.records import Item, Partition, Record, Stage, Task, Tombstone
+from worker.records import Partition, Record, Stage, Task, Tombstone
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +47,7 @@ def decoding(data: bytes) -> None:
         return
     if isinstance(decoded, Tombstone):
         return
-    if not isinstance(decoded, Item) or not decoded.text.encode() or not decoded.tasks:
+    if not decoded.text.encode() or not decoded.tasks:
         raise AssertionError(f"{decoded!r} is no item")
 
 

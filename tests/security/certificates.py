@@ -41,11 +41,13 @@ class Certificates:
         self.broker = self._written("broker", authority.issue_cert(HERE, "localhost"))
         self.elsewhere = self._written("elsewhere", authority.issue_cert("elsewhere.example"))
         yesterday = datetime.now(UTC) - timedelta(days=1)
-        past = {"not_before": yesterday - timedelta(days=1), "not_after": yesterday}
-        self.expired = self._written("expired", authority.issue_cert(HERE, **past))
+        past = yesterday - timedelta(days=1)
+        self.expired = self._written("expired", authority.issue_cert(HERE, not_before=past, not_after=yesterday))
         self.client = self._written("client", authority.issue_cert("client.example", common_name="gist"))
         self.stranger = self._written("stranger", stranger.issue_cert("client.example", common_name="gist"))
-        self.expired_client = self._written("expired-client", authority.issue_cert("client.example", common_name="gist", **past))
+        self.expired_client = self._written(
+            "expired-client", authority.issue_cert("client.example", common_name="gist", not_before=past, not_after=yesterday)
+        )
 
     def locked(self, password: str) -> Path:
         """Return the client's key again, under a password."""

@@ -10,8 +10,10 @@ import pytest
 from tests.security.acls import documented
 from tests.security.flow import created, pipeline, results, send, serving
 from worker.broker.clients import reading
+from worker.commands import check
 from worker.errors import BrokerUnavailable
 from worker.records import Output, Partition
+from worker.settings import read
 from worker.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -42,6 +44,20 @@ async def test_what_is_documented_is_enough(secured: SecuredKafka, delivery: str
         assert await results(secured.administration, topic, "hello") == RESULTS
         await send(secured.administration, topic, " ")
         assert await results(secured.administration, topic, " ") == {Output.DEAD_LETTERS}
+
+
+def test_the_check_needs_no_more_than_a_worker(
+    secured: SecuredKafka, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the same rights everything is well."""
+    monkeypatch.setattr(check, "load_engine", lambda _settings: None)
+    monkeypatch.setattr(check, "_described", lambda _engine: "in memory")
+    asyncio.run(created(secured.administration, LEAST))
+    asyncio.run(secured.allow(documented("exactly_once", topic=LEAST, group=LEAST)))
+    check.check(read(_settings(secured, "exactly_once", LEAST)))
+    shown = capsys.readouterr().out
+    assert shown.count("ok ") == 5
+    assert f"{LEAST}.dlq (1)" in shown.replace("\n", " ")
 
 
 @pytest.mark.parametrize(

@@ -46,13 +46,7 @@ class Shape:
 async def shapes_of(connection: Connection, names: Sequence[str]) -> dict[str, Shape]:
     """Describe topics; raises `TopicsMissing`, naming them, where some are not there, and `BrokerUnavailable`."""
     async with administering(connection) as admin:
-        partitions = await _partitions(admin, names)
-        if missing := [name for name in names if name not in partitions]:
-            await check_visible(connection, admin._client, missing)  # noqa: SLF001  the admin client has no such question
-            raise TopicsMissing(
-                f"{_listed(missing)} at {connection.bootstrap_servers}: create {'it' if len(missing) == 1 else 'them'} with "
-                "`gist-stream topics --create`, or set GIST_CREATE_TOPICS=true"
-            )
+        partitions = await _all_partitions(connection, admin, names)
         limits = await _max_message_bytes(connection, admin, names)
     return {name: Shape(partitions[name], limits[name]) for name in names}
 
@@ -85,6 +79,15 @@ async def create_missing(
                 raise TopicsMissing(f"the topic {name} could not be created: {message[0] if message else for_code(code).__name__}")
         await connection.connect(_known(admin, [topic.name for topic in new]))
     return [topic.name for topic in new]
+
+
+async def all_partitions_of(connection: Connection, names: Sequence[str]) -> dict[str, int]:
+    """Return the number of partitions of topics; raises `TopicsMissing` where some are not there, and `BrokerUnavailable`.
+
+    It needs no right to read how they are configured.
+    """
+    async with administering(connection) as admin:
+        return await _all_partitions(connection, admin, names)
 
 
 async def check_may_write(connection: Connection, names: Sequence[str]) -> None:
@@ -136,6 +139,17 @@ async def _partitions(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[
     wanted = [name for name in names if name in there]
     described = await admin.describe_topics(wanted) if wanted else []
     return {str(it["topic"]): len(it["partitions"]) for it in described if not it["error_code"]}
+
+
+async def _all_partitions(connection: Connection, admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, int]:
+    partitions = await _partitions(admin, names)
+    if missing := [name for name in names if name not in partitions]:
+        await check_visible(connection, admin._client, missing)  # noqa: SLF001  the admin client has no such question
+        raise TopicsMissing(
+            f"{_listed(missing)} at {connection.bootstrap_servers}: create {'it' if len(missing) == 1 else 'them'} with "
+            "`gist-stream topics --create`, or set GIST_CREATE_TOPICS=true"
+        )
+    return partitions
 
 
 async def _known(admin: AIOKafkaAdminClient, names: Sequence[str]) -> None:
