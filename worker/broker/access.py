@@ -54,8 +54,8 @@ async def check_visible(
     return leaders
 
 
-async def check_readable(connection: Connection, client: AIOKafkaClient, topics: Sequence[str], group_id: str) -> None:
-    """Raise `BrokerUnavailable` where we may not read these topics, or not as this group."""
+async def check_readable(connection: Connection, client: AIOKafkaClient, topics: Sequence[str]) -> None:
+    """Raise `BrokerUnavailable` where we may not read one of these topics."""
     with contextlib.suppress(KafkaError):
         for topic, leader in (await check_visible(connection, client, topics, operation="Read")).items():
             # No log has this offset.
@@ -63,13 +63,19 @@ async def check_readable(connection: Connection, client: AIOKafkaClient, topics:
             answer = await client.send(leader, fetch)
             if any(it[1] == TopicAuthorizationFailedError.errno for _, found in answer.topics for it in found):
                 raise refused(connection, "Read", f"topic {topic}")
-        try:
-            coordinator = await client.coordinator_lookup(CoordinationType.GROUP, group_id)
-            beat = await client.send(coordinator, HeartbeatRequest(group_id, -1, "nobody"))
-        except GroupAuthorizationFailedError:
-            raise refused(connection, "Read", f"group {group_id}") from None
-        if beat.error_code == GroupAuthorizationFailedError.errno:
-            raise refused(connection, "Read", f"group {group_id}")
+
+
+async def check_member(connection: Connection, client: AIOKafkaClient, group_id: str) -> None:
+    """Raise `BrokerUnavailable` where we may not be of this group."""
+    try:
+        coordinator = await client.coordinator_lookup(CoordinationType.GROUP, group_id)
+        beat = await client.send(coordinator, HeartbeatRequest(group_id, -1, "nobody"))
+    except GroupAuthorizationFailedError:
+        raise refused(connection, "Read", f"group {group_id}") from None
+    except KafkaError:
+        return
+    if beat.error_code == GroupAuthorizationFailedError.errno:
+        raise refused(connection, "Read", f"group {group_id}")
 
 
 async def check_writable(connection: Connection, client: AIOKafkaClient, topics: Sequence[str]) -> None:

@@ -16,7 +16,7 @@ from aiokafka.errors import IllegalStateError, KafkaError, for_code
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.structs import OffsetAndMetadata
 
-from worker.broker.access import check_readable
+from worker.broker.access import check_member, check_readable
 from worker.broker.decompression import bound_decompression
 from worker.broker.fetching import Fetcher
 from worker.errors import BadSettings, ConsumerBroken, PublishFailed, reason_of
@@ -90,7 +90,8 @@ class Consumer:
         )
         try:
             await self._connection.connect(client.start())
-            await check_readable(self._connection, client._client, self._topics, self._group_id)  # noqa: SLF001  nobody else knows
+            await check_readable(self._connection, client._client, self._topics)  # noqa: SLF001  nobody else knows
+            await check_member(self._connection, client._client, self._group_id)  # noqa: SLF001  the same
         except BaseException:
             await _stopped(client)
             raise

@@ -19,7 +19,7 @@ from aiokafka.errors import (
     for_code,
 )
 
-from worker.broker.access import check_visible, check_writable, refused
+from worker.broker.access import check_readable, check_visible, check_writable, refused
 from worker.errors import BrokerUnavailable, TopicsMissing
 
 if TYPE_CHECKING:
@@ -94,6 +94,12 @@ async def check_may_write(connection: Connection, names: Sequence[str]) -> None:
     """Raise `BrokerUnavailable` where we may not write to one of these topics."""
     async with administering(connection) as admin:
         await check_writable(connection, admin._client, names)  # noqa: SLF001  the admin client has no such question
+
+
+async def check_may_read(connection: Connection, names: Sequence[str]) -> None:
+    """Raise `BrokerUnavailable` where we may not read one of these topics."""
+    async with administering(connection) as admin:
+        await check_readable(connection, admin._client, names)  # noqa: SLF001  the admin client has no such question
 
 
 async def partitions_of(connection: Connection, names: Sequence[str]) -> dict[str, int]:
