@@ -5,7 +5,7 @@ BIN := .venv/bin
 TEST_ENV := OMP_NUM_THREADS=2 TOKENIZERS_PARALLELISM=true HF_HUB_OFFLINE=1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo stop bench-engine bench-stream bench-delivery bench-lanes test test-faults test-docker check format generate lock clean
+.PHONY: help setup demo stop bench-engine bench-stream bench-delivery bench-lanes test test-faults test-docker fuzz audit check format generate lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -48,6 +48,13 @@ test-faults: .venv/made ## kill, freeze and cut off workers and brokers, and cou
 
 test-docker: .venv/made ## run the Kafka tests against a container too, where this machine can run Docker
 	@PYTHON=$(CURDIR)/$(BIN)/python deploy/docker/check $(ARGS)
+
+fuzz: .venv/made ## feed hostile bytes to what reads records (DURATION= seconds for each target)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group fuzz
+	@$(BIN)/python -m tests.fuzz --seconds $(or $(DURATION),60)
+
+audit: .venv/made ## look up known vulnerabilities of the locked versions; exits 75 where that cannot be done from here
+	@$(BIN)/python .ci/audit.py
 
 check: .venv/made ## lint, types, the rules of imports, and that generated files are current
 	@$(BIN)/ruff check

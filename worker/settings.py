@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from worker.connection_settings import PREFIX
 from worker.errors import BadSettings
 from worker.topic_settings import TopicSettings
 
-PREFIX = "GIST_"
 DEFAULT_MODEL = "package:worker/checkpoints/minilm"
 TaskName = Literal["embed", "classify", "ner"]
 
@@ -212,25 +212,15 @@ class Settings(TopicSettings):
                 "HEARTBEAT_INTERVAL_MS is over a third of GIST_SESSION_TIMEOUT_MS",
             ),
             (
-                self._is_sasl and not (self.sasl_username and self.sasl_password),
-                "SASL_USERNAME and GIST_SASL_PASSWORD are both needed",
+                self.has_equal_topics,
+                "INPUT_TOPIC, GIST_BACKFILL_TOPIC and the output topics must all differ",
             ),
-            (
-                self.security_protocol == "SASL_PLAINTEXT" and not self.allow_plaintext_password,
-                "SECURITY_PROTOCOL=SASL_PLAINTEXT sends the password readably: use SASL_SSL or set GIST_ALLOW_PLAINTEXT_PASSWORD",
-            ),
-            (bool(self.ssl_key_file) != bool(self.ssl_cert_file), "SSL_CERT_FILE and GIST_SSL_KEY_FILE need each other"),
-            (self.has_equal_topics, "INPUT_TOPIC, GIST_BACKFILL_TOPIC and the output topics must all differ"),
             (self.backfill_batch_tokens > self.batch_tokens, "BACKFILL_BATCH_TOKENS is above GIST_BATCH_TOKENS"),
         ]
         for is_wrong, what in contradictions:
             if is_wrong:
                 raise ValueError(PREFIX + what)
         return self
-
-    @property
-    def _is_sasl(self) -> bool:
-        return self.security_protocol.startswith("SASL")
 
 
 def read(flags: dict[str, Any] | None = None) -> Settings:

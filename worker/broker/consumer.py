@@ -16,6 +16,7 @@ from aiokafka.errors import IllegalStateError, KafkaError, for_code
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.structs import OffsetAndMetadata
 
+from worker.broker.access import check_member, check_readable
 from worker.broker.decompression import bound_decompression
 from worker.broker.fetching import Fetcher
 from worker.broker.lookout import Lookout
@@ -54,6 +55,7 @@ class Consumer:
         """Be a member of `group_id` on `topics`; `start_at` says where a partition without a committed offset begins."""
         self._connection = connection
         self._topics = topics
+        self._group_id = group_id
         self._group = {
             "group_id": group_id,
             "group_instance_id": group_instance_id,
@@ -75,7 +77,7 @@ class Consumer:
         self._commit_lock = asyncio.Lock()
 
     async def start(self, listener: AssignmentListener) -> None:
-        """Join the group."""
+        """Join the group; raises `BrokerUnavailable` where no broker answers, or we may not."""
         bound_decompression()
         client = AIOKafkaConsumer(
             **self._connection.options(),
@@ -93,6 +95,8 @@ class Consumer:
         )
         try:
             await self._connection.connect(client.start())
+            await check_readable(self._connection, client._client, self._topics)  # noqa: SLF001  nobody else knows
+            await check_member(self._connection, client._client, self._group_id)  # noqa: SLF001  the same
         except BaseException:
             await _stopped(client)
             raise

@@ -30,9 +30,13 @@ from worker.telemetry import Telemetry, configure_logging
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+    from pathlib import Path
+
+    from pydantic import SecretStr
 
     from worker.broker.connection import Connection
     from worker.broker.consumer import Consumer
+    from worker.broker.tokens import TokenProvider
     from worker.model.engine import Engine
     from worker.ports import Delivery, Models
     from worker.settings import Settings
@@ -127,21 +131,44 @@ def connection_of(settings: Settings) -> Connection:
     """Return how to reach the brokers."""
     from worker.broker.connection import Connection  # noqa: PLC0415
 
-    password = settings.sasl_password.get_secret_value() if settings.sasl_password else None
-    files = (settings.ssl_ca_file, settings.ssl_cert_file, settings.ssl_key_file)
-    ca_file, cert_file, key_file = (str(path) if path else None for path in files)
     return Connection(
         bootstrap_servers=settings.bootstrap_servers,
         client_id=settings.client_id,
         security_protocol=settings.security_protocol,
         sasl_mechanism=settings.sasl_mechanism,
         sasl_username=settings.sasl_username,
-        sasl_password=password,
-        ssl_ca_file=ca_file,
-        ssl_cert_file=cert_file,
-        ssl_key_file=key_file,
+        sasl_password=_secret(settings.sasl_password),
+        tokens=_tokens_of(settings),
+        ssl_ca_file=_path(settings.ssl_ca_file),
+        ssl_cert_file=_path(settings.ssl_cert_file),
+        ssl_key_file=_path(settings.ssl_key_file),
+        ssl_key_password=_secret(settings.ssl_key_password),
         request_timeout_ms=settings.request_timeout_ms,
     )
+
+
+def _tokens_of(settings: Settings) -> TokenProvider | None:
+    from worker.broker.tokens import provider_of  # noqa: PLC0415
+
+    url, extensions = settings.sasl_oauthbearer_token_endpoint_url, settings.sasl_oauthbearer_extensions
+    if settings.sasl_mechanism != "OAUTHBEARER" or not url:
+        return None
+    return provider_of(
+        url,
+        client_id=settings.sasl_oauthbearer_client_id,
+        client_secret=_secret(settings.sasl_oauthbearer_client_secret),
+        scope=settings.sasl_oauthbearer_scope,
+        extensions=dict(it.strip().split("=", 1) for it in extensions.split(",")) if extensions else {},
+        ca_file=_path(settings.https_ca_file),
+    )
+
+
+def _secret(value: SecretStr | None) -> str | None:
+    return value.get_secret_value() if value else None
+
+
+def _path(path: Path | None) -> str | None:
+    return str(path) if path else None
 
 
 def topics_of(settings: Settings) -> dict[Output, str]:
