@@ -106,7 +106,8 @@ def lose_task(name: str, how: str) -> None:
 
     `cancel` and `raise` end it; `hang` leaves it waiting for ever, which only the fetch task is asked to do.
     """
-    consumer = next(it for it in gc.get_objects() if type(it) is AIOKafkaConsumer and not it._closed)
+    # The member of the group: exactly once has readers of its own beside it.
+    consumer = next(it for it in gc.get_objects() if type(it) is AIOKafkaConsumer and it._group_id and not it._closed)
     if name == "fetch" and how != "cancel":
         consumer._fetcher._get_actions_per_node = _raising if how == "raise" else lambda _assignment: ([], {}, 3600.0, False, [])
         return
