@@ -6,6 +6,7 @@ produce    send texts                                          130, 143 left at 
 tail       follow the results
 topics     list or create the topics
 check      say what is wrong before it goes wrong
+offsets    see where the group stands, or set it anew
 data       see what training data hold
 train      make heads
 evaluate   say how good a model is on held-out texts
@@ -15,21 +16,18 @@ bench      measure it beside what one would otherwise pick
 
 from __future__ import annotations
 
-import inspect
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 import worker
-from worker.commands import bench
+from worker.commands import bench, repair
+from worker.commands.flags import with_settings
 from worker.errors import Stop
-from worker.settings import DEFAULT_MODEL, Settings, read
+from worker.settings import DEFAULT_MODEL, Settings
 from worker.training.data.layout import Format, Layout, Scheme
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -39,34 +37,8 @@ app = typer.Typer(
     epilog="Exit codes: 0 done · 2 settings · 3 broker · 4 topics · 5 model · 6 the model is broken · 7 not drained in time.",
 )
 
+app.add_typer(repair.offsets, name="offsets")
 app.add_typer(bench.app, name="bench")
-
-
-def with_settings(function: Callable[..., None]) -> Callable[..., None]:
-    """Give a command a flag for every setting; what is given reaches the function as its `settings`."""
-
-    def command(**arguments: Any) -> None:
-        flags = {name: arguments.pop(name) for name in Settings.model_fields}
-        function(settings=read({name: value for name, value in flags.items() if value is not None}), **arguments)
-
-    own = [it for it in inspect.signature(function, eval_str=True).parameters.values() if it.name != "settings"]
-    flags = [
-        inspect.Parameter(
-            name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=None,
-            annotation=Annotated[
-                str | None,
-                typer.Option("--" + name.replace("_", "-"), help=field.description, rich_help_panel="Settings", show_default=False),
-            ],
-        )
-        for name, field in Settings.model_fields.items()
-    ]
-    own = [it.replace(kind=inspect.Parameter.KEYWORD_ONLY) for it in own]
-    command.__signature__ = inspect.Signature([*own, *flags])  # type: ignore[attr-defined]
-    command.__annotations__ = {it.name: it.annotation for it in [*own, *flags]}
-    command.__name__, command.__doc__ = function.__name__, function.__doc__
-    return command
 
 
 @app.command()

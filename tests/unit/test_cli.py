@@ -18,7 +18,21 @@ from worker.settings import Settings
 if TYPE_CHECKING:
     from pathlib import Path
 
-COMMANDS = ("run", "demo", "produce", "tail", "topics", "check", "data", "train", "evaluate", "quantize", "bench", "version")
+COMMANDS = (
+    "run",
+    "demo",
+    "produce",
+    "tail",
+    "topics",
+    "check",
+    "offsets",
+    "data",
+    "train",
+    "evaluate",
+    "quantize",
+    "bench",
+    "version",
+)
 
 
 def test_the_help_names_every_command_and_the_exit_codes() -> None:

@@ -38,7 +38,7 @@ class Shape:
 async def shapes_of(connection: Connection, names: Sequence[str]) -> dict[str, Shape]:
     """Describe topics; raises `TopicsMissing`, naming them, where some are not there, and `BrokerUnavailable`."""
     async with administering(connection) as admin:
-        partitions = await _partitions(admin, names)
+        partitions = await partitions_in(admin, names)
         if missing := [name for name in names if name not in partitions]:
             raise TopicsMissing(
                 f"{_listed(missing)} at {connection.bootstrap_servers}: create {'it' if len(missing) == 1 else 'them'} with "
@@ -61,7 +61,7 @@ async def create_missing(
     `TopicsMissing` where the broker refuses, and `BrokerUnavailable`.
     """
     async with administering(connection) as admin:
-        there = await _partitions(admin, list(wanted))
+        there = await partitions_in(admin, list(wanted))
         replicas = replication_factor or min(3, len((await admin.describe_cluster())["brokers"]))
         new = [
             NewTopic(name, num_partitions, replicas, topic_configs=dict(configuration or {}))
@@ -81,7 +81,7 @@ async def create_missing(
 async def partitions_of(connection: Connection, names: Sequence[str]) -> dict[str, int]:
     """Return the number of partitions of those topics that are there. Raises `BrokerUnavailable`."""
     async with administering(connection) as admin:
-        return await _partitions(admin, names)
+        return await partitions_in(admin, names)
 
 
 class _Admin(AIOKafkaAdminClient):  # type: ignore[misc]  # the client ships no types
@@ -115,7 +115,7 @@ async def administering(connection: Connection) -> AsyncIterator[AIOKafkaAdminCl
         await admin.close()
 
 
-async def _partitions(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, int]:
+async def partitions_in(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, int]:
     """Return the partitions of each topic that exists; asking by name would create them where brokers do that."""
     there = set(await admin.list_topics())
     wanted = [name for name in names if name in there]
@@ -125,7 +125,7 @@ async def _partitions(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[
 
 async def _known(admin: AIOKafkaAdminClient, names: Sequence[str]) -> None:
     """Return once a broker knows these topics: the controller answers before the brokers have heard of them."""
-    while len(await _partitions(admin, names)) < len(names):  # noqa: ASYNC110  the broker tells nobody when it has heard
+    while len(await partitions_in(admin, names)) < len(names):  # noqa: ASYNC110  the broker tells nobody when it has heard
         await asyncio.sleep(_PAUSE_S)
 
 
