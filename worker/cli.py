@@ -43,8 +43,19 @@ app.add_typer(bench.app, name="bench")
 
 @app.command()
 @with_settings
-def run(settings: Settings) -> None:
+def run(
+    settings: Settings,
+    *,
+    replicas: Annotated[
+        int,
+        typer.Option(min=1, help="So many workers on this machine: they share its cores and one HTTP port, and are kept alive."),
+    ] = 1,
+) -> None:
     """Serve a model on a Kafka topic until told to stop; the first signal drains, the second leaves at once."""
+    if replicas > 1:
+        from worker.commands.run_replicas import run_replicas  # noqa: PLC0415  this command's alone
+
+        raise typer.Exit(run_replicas(settings, replicas))
     from worker.commands import run as command  # noqa: PLC0415  heavy, and this command's alone
 
     command.run(settings)

@@ -215,8 +215,11 @@ def redacted(message: str) -> str:
     return _SECRET.sub(r"\1\2***", message)
 
 
-def configure_logging(*, level: str, log_format: str) -> None:
-    """Set up structlog, and the standard library's logging through it; `log_format` is `auto`, `json` or `pretty`."""
+def configure_logging(*, level: str, log_format: str, replica: int | None = None) -> None:
+    """Set up structlog, and the standard library's logging through it; `log_format` is `auto`, `json` or `pretty`.
+
+    Of several workers that write to one place, each line names its `replica`.
+    """
     is_pretty = log_format == "pretty" or (log_format == "auto" and sys.stderr.isatty())
     renderers: list[structlog.typing.Processor]
     if is_pretty:
@@ -227,6 +230,7 @@ def configure_logging(*, level: str, log_format: str) -> None:
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        *([] if replica is None else [_naming(replica)]),
     ]
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
@@ -250,6 +254,10 @@ def configure_logging(*, level: str, log_format: str) -> None:
 def _only_foreign(redacting: _Redacting) -> Any:
     """Return a filter that leaves our own lines alone: they are structured and few."""
     return lambda record: record.name == "gist-stream" or redacting.filter(record)
+
+
+def _naming(replica: int) -> structlog.typing.Processor:
+    return lambda _logger, _method, event: {**event, "replica": replica}
 
 
 def _json(event: MutableMapping[str, Any], **_options: object) -> str:
