@@ -65,6 +65,11 @@ class Assignment:
         return sum(session.weight for session, _ in self._sessions.values())
 
     @property
+    def weights(self) -> dict[Partition, int]:
+        """Tokens in flight, by partition."""
+        return {partition: session.weight for partition, (session, _) in self._sessions.items()}
+
+    @property
     def partitions(self) -> set[Partition]:
         """The partitions that are ours."""
         return set(self._sessions)

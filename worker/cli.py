@@ -6,6 +6,7 @@ produce    send texts                                          130, 143 left at 
 tail       follow the results
 topics     list or create the topics
 check      say what is wrong before it goes wrong
+lag        see how far the group is behind
 offsets    see where the group stands, or set it anew
 data       see what training data hold
 train      make heads
@@ -105,6 +106,15 @@ def topics(
     from worker.commands import check as command  # noqa: PLC0415
 
     command.topics(settings, create=create)
+
+
+@app.command()
+@with_settings
+def lag(settings: Settings, *, is_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Show how far the group is behind in each partition, as the brokers know it; no worker need run."""
+    from worker.commands import lag as command  # noqa: PLC0415
+
+    command.lag(settings, is_json=is_json)
 
 
 @app.command()

@@ -17,6 +17,8 @@ import orjson
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
+from worker.load_gauges import LoadGauges
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, MutableMapping
 
@@ -33,6 +35,8 @@ class Telemetry:
         """Declare everything in `registry`, or in one of its own."""
         self.registry = registry or CollectorRegistry()
         self._log = structlog.get_logger("gist-stream")
+        # What waits, as an autoscaler should see it.
+        self.load_gauges = LoadGauges(self.registry)
         self._declare_flow()
         self._declare_health()
         # Memory, processor time and open files of the process.
