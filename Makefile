@@ -5,7 +5,7 @@ BIN := .venv/bin
 TEST_ENV := OMP_NUM_THREADS=2 TOKENIZERS_PARALLELISM=true HF_HUB_OFFLINE=1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo stop bench-engine bench-stream bench-delivery bench-scale test test-faults test-docker check format generate lock clean
+.PHONY: help setup demo stop bench-engine bench-stream bench-delivery bench-scale bench-lanes test test-faults test-docker check format generate lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ bench-delivery: .venv/made ## measure what exactly once costs beside at least on
 
 bench-scale: .venv/made ## measure replicas, partitions and what a change of the group costs (ARGS="--quick": two minutes)
 	@$(BIN)/gist-stream bench scale $(ARGS)
+
+bench-lanes: .venv/made ## measure what a backfill costs the live topic
+	@$(BIN)/gist-stream bench lanes $(ARGS)
 
 test: .venv/made ## run the tests, on a real Kafka
 	@$(TEST_ENV) $(BIN)/python -m pytest $(ARGS)

@@ -69,4 +69,5 @@ class Observation:
             for failure in outcome.failures:
                 self._telemetry.dead_letter(failure.stage)
             if isinstance(outcome.source, Record) and outcome.source.timestamp_ms >= 0:
-                self._telemetry.end_to_end((now_ms - outcome.source.timestamp_ms) / 1000)
+                topic = outcome.partition.topic
+                self._telemetry.end_to_end(topic, (now_ms - outcome.source.timestamp_ms) / 1000)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def lag(settings: Settings, *, is_json: bool) -> None:
     """Print committed offset, end and lag of each partition, and their sum; no worker need run."""
-    group, found = asyncio.run(standings(connection_of(settings), settings.input_topic, settings.group_id))
+    group, found = asyncio.run(_standings(settings))
     if is_json:
         sys.stdout.write(as_json(settings, group, found).decode() + "\n")
         return
@@ -31,10 +31,20 @@ def lag(settings: Settings, *, is_json: bool) -> None:
     console.print(_table(found))
 
 
+async def _standings(settings: Settings) -> tuple[Group, list[Standing]]:
+    """Return the group, and where it stands in all input topics."""
+    found: list[Standing] = []
+    for topic in settings.input_topics:
+        group, standing = await standings(connection_of(settings), topic, settings.group_id)
+        found += standing
+    return group, found
+
+
 def as_json(settings: Settings, group: Group, found: Sequence[Standing]) -> bytes:
     """Return one object: the group, and a list of its partitions; null where nothing is committed, or nobody reads."""
     partitions = [
         {
+            "topic": it.partition.topic,
             "partition": it.partition.index,
             "committed": it.committed,
             "end": it.ends.end,
@@ -45,7 +55,6 @@ def as_json(settings: Settings, group: Group, found: Sequence[Standing]) -> byte
     ]
     return orjson.dumps(
         {
-            "topic": settings.input_topic,
             "group": settings.group_id,
             "state": group.state,
             "members": len(group.members),

@@ -1,7 +1,7 @@
 """What a change of the group costs: a replica joins, leaves, is killed, or all are restarted in turn, while messages come.
 
-The load does not wait: what stands still shows as silence of a partition, by the brokers' clock. What is done again shows as outputs
-that come again; in transactions that were given up it is not seen, and not counted.
+The load does not wait: what stands still shows as silence of a partition, by the brokers' clock. What is done again shows as
+outputs that come again; in transactions that were given up it is not seen, and not counted.
 """
 
 from __future__ import annotations

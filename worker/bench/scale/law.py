@@ -2,8 +2,8 @@
 
     X(n) = rate * n / (1 + contention * (n - 1) + coherence * n * (n - 1))
 
-`contention` is the share of the work that is done one at a time, `coherence` what each must hear from every other. Divided by n and turned
-over, it is linear in its unknowns, and is fitted so, in relative errors.
+`contention` is the share of the work that is done one at a time, `coherence` what each must hear from every other. Divided by n and
+turned over, it is linear in its unknowns, and is fitted so, in relative errors.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: A curve says little past so many times the most that was measured.
 REACH = 4
+# Three unknowns need as many numbers of replicas.
+_ENOUGH = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +56,20 @@ class Law:
     @property
     def limits(self) -> str:
         """What may not be read from it, for people."""
-        unknown = ["coherence (two numbers of replicas cannot tell it from contention, and it is taken for 0)"] * (
-            self.max_measured < 3
-        )  # noqa: PLR2004
-        return (
-            f"fitted to 1..{self.max_measured} replicas on one machine, so read it to about {REACH * self.max_measured}; it knows no more "
-            "replicas than partitions, and other machines have a broker and cores of their own"
-            + "".join(f"; not fitted: {it}" for it in unknown)
+        said = (
+            f"fitted to 1..{self.max_measured} replicas on one machine, so read it to about {REACH * self.max_measured}; it "
+            "knows no more replicas than partitions, and other machines have a broker and cores of their own"
         )
+        if self.max_measured < _ENOUGH:
+            said += "; not fitted: coherence (two numbers of replicas cannot tell it from contention, and it is taken for 0)"
+        return said
 
 
 def fit(measured: Sequence[tuple[int, float]]) -> Law:
     """Fit the law to throughputs by number of replicas; several of one number may be given. Raises `ValueError` without any.
 
-    No coefficient is negative: one that would be is 0, and the others are fitted without it. Of one number of replicas only the rate
-    is known, of two the contention too.
+    No coefficient is negative: one that would be is 0, and the others are fitted without it. Of one number of replicas only the
+    rate is known, of two the contention too.
     """
     points = [(num, per_s) for num, per_s in measured if per_s > 0]
     if not points:

@@ -1,7 +1,7 @@
 """More replicas on more cores, other numbers of partitions, and changes of the group under load.
 
-Each replica has one core to itself as far as replicas go: it is held there, with one thread. What is measured at a backlog was there
-before the first replica started, so that nobody produces meanwhile; the broker takes its time from the same cores.
+Each replica has one core to itself as far as replicas go: it is held there, with one thread. What is measured at a backlog was
+there before the first replica started, so that nobody produces meanwhile; the broker takes its time from the same cores.
 """
 
 from __future__ import annotations
@@ -130,12 +130,15 @@ async def measured(plan: Plan, place: Place, name: str, way: Way) -> Point:
 
 
 def _notes(plan: Plan, there: Sequence[int]) -> list[str]:
-    notes = [
-        f"each replica is held to one core, with one thread; {plan.num_backlog:,} messages a backlog, which nobody produces or reads "
-        "meanwhile; the broker, and under a load its sender, take their time from the same cores",
-        f"changes of the group under {disturbances.SHARE:.0%} of what one replica does, with a session timeout of "
-        f"{disturbances.SESSION_TIMEOUT_MS / 1000:g} s and {disturbances.NUM_REPLICAS} replicas where nothing else is said",
-    ]
+    backlog = (
+        f"each replica is held to one core, with one thread; {plan.num_backlog:,} messages a backlog, which nobody produces or "
+        "reads meanwhile; the broker, and under a load its sender, take their time from the same cores"
+    )
+    changes = (
+        f"changes of the group under {disturbances.SHARE:.0%} of what one replica does, {disturbances.NUM_REPLICAS} replicas and a "
+        f"session timeout of {disturbances.SESSION_TIMEOUT_MS / 1000:g} s"
+    )
+    notes = [backlog, changes] if plan.kinds else [backlog]
     if max(plan.replica_counts) > len(there):
         notes.append(f"there are {len(there)} cores: more replicas than that share them, and the law is fitted to those too")
     return notes
