@@ -28,8 +28,8 @@ _STOP_TIMEOUT_S = 60.0
 class WorkerProcess:
     """A worker process and its log.
 
-    It inherits the environment; `settings`, by name, override it. With `is_kept` it goes on when this process ends. It may be held to
-    some `cores`.
+    It inherits the environment; `settings`, by name, override it. With `is_kept` it goes on when this process ends. It may be held
+    to some `cores`.
     """
 
     def __init__(self, settings: Mapping[str, object], log: Path, *, is_kept: bool = False, cores: Sequence[int] = ()) -> None:

@@ -80,7 +80,7 @@ class Results:
     @property
     def lost(self) -> int:
         """Messages without all their outputs, over everything."""
-        return sum(it.lost for it in (*self.points, *self.disturbances))
+        return sum(it.lost for it in self.points) + sum(it.lost for it in self.disturbances)
 
     @property
     def repeated_exactly_once(self) -> int:

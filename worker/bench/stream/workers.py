@@ -51,8 +51,8 @@ async def working(
 ) -> AsyncIterator[tuple[Sequence[WorkerProcess], float]]:
     """Start workers that share the cores, with these settings beside the usual ones.
 
-    They are given once all are ready, with the seconds that the first took. Each may be held to some cores, and may have a name in the
-    group that a restart keeps. Those that join others of the same topic are counted from `first`.
+    They are given once all are ready, with the seconds that the first took. Each may be held to some cores, and may have a name in
+    the group that a restart keeps. Those that join others of the same topic are counted from `first`.
     """
     settings = _settings(place, topic, num_workers) | dict(told)
     workers: list[WorkerProcess] = []
