@@ -21,7 +21,7 @@ _VERSION = "1:"
 
 @dataclass(frozen=True, slots=True)
 class Handled:
-    """Offsets that are done with. `ranges` lie above `next_offset`, sorted, each `[start, end)`, and touch neither it nor each other."""
+    """Offsets that are done with: all below `next_offset`, and `ranges` above it, each `[start, end)`, in order and apart."""
 
     next_offset: int = 0
     ranges: tuple[tuple[int, int], ...] = ()
