@@ -7,6 +7,7 @@ tail       follow the results
 topics     list or create the topics
 check      say what is wrong before it goes wrong
 dlq        look into the dead letters, and send their records again
+lag        see how far the group is behind
 offsets    see where the group stands, or set it anew
 data       see what training data hold
 train      make heads
@@ -45,8 +46,19 @@ app.add_typer(bench.app, name="bench")
 
 @app.command()
 @with_settings
-def run(settings: Settings) -> None:
+def run(
+    settings: Settings,
+    *,
+    replicas: Annotated[
+        int,
+        typer.Option(min=1, help="So many workers on this machine: they share its cores and one HTTP port, and are kept alive."),
+    ] = 1,
+) -> None:
     """Serve a model on a Kafka topic until told to stop; the first signal drains, the second leaves at once."""
+    if replicas > 1:
+        from worker.commands.run_replicas import run_replicas  # noqa: PLC0415  this command's alone
+
+        raise typer.Exit(run_replicas(settings, replicas))
     from worker.commands import run as command  # noqa: PLC0415  heavy, and this command's alone
 
     command.run(settings)
@@ -96,6 +108,15 @@ def topics(
     from worker.commands import check as command  # noqa: PLC0415
 
     command.topics(settings, create=create)
+
+
+@app.command()
+@with_settings
+def lag(settings: Settings, *, is_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Show how far the group is behind in each partition, as the brokers know it; no worker need run."""
+    from worker.commands import lag as command  # noqa: PLC0415
+
+    command.lag(settings, is_json=is_json)
 
 
 @app.command()

@@ -179,7 +179,10 @@ class Settings(TopicSettings):
     )
 
     # ── operation ────────────────────────────────────────────────────────────────────────────────────────────────────────────
-    http_host: str = Field("127.0.0.1", description="Where `/livez`, `/readyz` and `/metrics` listen. `0.0.0.0` in a container.")
+    http_host: str = Field(
+        "127.0.0.1",
+        description="Where `/livez`, `/readyz` and `/metrics` listen. `0.0.0.0` in a container; `unix:<path>` for a socket.",
+    )
     http_port: int = Field(8080, ge=0, le=65_535, description="0: any free port, which the log names.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged. Never a text or a secret.")
     log_format: Literal["auto", "json", "pretty"] = Field("auto", description="`auto`: pretty in a terminal, JSON lines elsewhere.")

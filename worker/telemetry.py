@@ -17,6 +17,8 @@ import orjson
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
+from worker.load_gauges import LoadGauges
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, MutableMapping
 
@@ -33,6 +35,8 @@ class Telemetry:
         """Declare everything in `registry`, or in one of its own."""
         self.registry = registry or CollectorRegistry()
         self._log = structlog.get_logger("gist-stream")
+        # What waits, as an autoscaler should see it.
+        self.load_gauges = LoadGauges(self.registry)
         self._declare_flow()
         self._declare_health()
         # Memory, processor time and open files of the process.
@@ -231,8 +235,11 @@ def redacted(message: str) -> str:
     return _SECRET.sub(r"\1\2***", message)
 
 
-def configure_logging(*, level: str, log_format: str) -> None:
-    """Set up structlog, and the standard library's logging through it; `log_format` is `auto`, `json` or `pretty`."""
+def configure_logging(*, level: str, log_format: str, replica: int | None = None) -> None:
+    """Set up structlog, and the standard library's logging through it; `log_format` is `auto`, `json` or `pretty`.
+
+    Of several workers that write to one place, each line names its `replica`.
+    """
     is_pretty = log_format == "pretty" or (log_format == "auto" and sys.stderr.isatty())
     renderers: list[structlog.typing.Processor]
     if is_pretty:
@@ -243,6 +250,7 @@ def configure_logging(*, level: str, log_format: str) -> None:
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        *([] if replica is None else [_naming(replica)]),
     ]
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
@@ -266,6 +274,10 @@ def configure_logging(*, level: str, log_format: str) -> None:
 def _only_foreign(redacting: _Redacting) -> Any:
     """Return a filter that leaves our own lines alone: they are structured and few."""
     return lambda record: record.name == "gist-stream" or redacting.filter(record)
+
+
+def _naming(replica: int) -> structlog.typing.Processor:
+    return lambda _logger, _method, event: {**event, "replica": replica}
 
 
 def _json(event: MutableMapping[str, Any], **_options: object) -> str:

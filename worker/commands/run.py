@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import worker
 from worker.codec import EmbeddingEncoding, Limits
 from worker.errors import BadModel, BadSettings
-from worker.http import HttpServer
+from worker.http import HttpServer, check_of, metrics_of
 from worker.machine import ThreadPlan, keep_freed_memory, num_cores, release_freed_memory, spare_the_collector
 from worker.models import OneModel, RolledOut
 from worker.options import Options
@@ -49,9 +49,9 @@ _SWITCH_INTERVAL_S = 0.0001
 _HEARTBEATS_AFTER_FENCE = 1.5
 
 
-def run(settings: Settings) -> None:
-    """Run until told to stop; raises the `Stop` that ended the worker otherwise."""
-    configure_logging(level=settings.log_level, log_format=settings.log_format)
+def run(settings: Settings, *, replica: int | None = None) -> None:
+    """Run until told to stop; raises the `Stop` that ended the worker otherwise. One `replica` of several is named in its log."""
+    configure_logging(level=settings.log_level, log_format=settings.log_format, replica=replica)
     # Before the first thread: a thread keeps the heap that it began with.
     keep_freed_memory()
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
@@ -71,11 +71,12 @@ async def _run(settings: Settings) -> None:
     _drain_on_signal(pipeline, telemetry)
     spare_the_collector()
     server = HttpServer(
-        host=settings.http_host,
-        port=settings.http_port,
-        registry=telemetry.registry,
-        is_live=lambda: None if time.monotonic() - pipeline.last_poll_s < _STUCK_AFTER_S else "the poll loop does not turn",
-        is_ready=lambda: None if pipeline.is_ready else "not every partition that is ours takes records yet",
+        address=(settings.http_host, settings.http_port),
+        metrics=metrics_of(telemetry.registry),
+        is_live=check_of(
+            lambda: None if time.monotonic() - pipeline.last_poll_s < _STUCK_AFTER_S else "the poll loop does not turn"
+        ),
+        is_ready=check_of(lambda: None if pipeline.is_ready else "not every partition that is ours takes records yet"),
     )
     async with server:
         telemetry.started(
@@ -85,7 +86,7 @@ async def _run(settings: Settings) -> None:
             because=engine.because,
             threads=asdict(thread_plan_of(settings)),
             tasks=sorted(_tasks(settings, engine)),
-            http=f"{settings.http_host}:{server.port}",
+            http=server.address,
             input=settings.input_topics,
             group=settings.group_id,
             delivery=settings.delivery,
