@@ -218,7 +218,10 @@ class Settings(TopicSettings):
                 self.has_equal_topics,
                 "INPUT_TOPIC, GIST_BACKFILL_TOPIC and the output topics must all differ",
             ),
-            (self.backfill_batch_tokens > self.batch_tokens, "BACKFILL_BATCH_TOKENS is above GIST_BATCH_TOKENS"),
+            (
+                bool(self.backfill_topic) and self.backfill_batch_tokens > self.batch_tokens,
+                "BACKFILL_BATCH_TOKENS is above GIST_BATCH_TOKENS",
+            ),
         ]
         for is_wrong, what in contradictions:
             if is_wrong:

@@ -32,7 +32,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 
 from tests.fakes import FakeModel
 from tests.faults.workload import Poison, label_of, span_of, vector_of
-from worker.commands import run
+from worker.commands import run, wiring
 from worker.errors import Stop
 from worker.records import Classification, Entity, Failure, Prediction, Stage, Task
 from worker.settings import read
@@ -152,7 +152,7 @@ def main() -> None:
     die_with_parent()
     if os.environ.get("FAULT_MODEL") != "real":
         model = LabModel(float(os.environ.get("FAULT_PASS_S", "0")))
-        run.load_engine = lambda _settings: model  # type: ignore[assignment, return-value]
+        wiring.load_engine = lambda _settings: model  # type: ignore[assignment, return-value]
     for name, number in (("FAULT_KILL", signal.SIGKILL), ("FAULT_FREEZE", signal.SIGSTOP)):
         if point := os.environ.get(name):
             signal_at(point, number)

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from tests.integration.slow_worker import SlowModel
-from worker.commands import run
+from worker.commands import run, wiring
 from worker.errors import BadModel
 from worker.settings import read
 
@@ -29,7 +29,7 @@ def main(seconds: float) -> None:
         model.on_infer = lambda _items: time.sleep(seconds)
         return model
 
-    run.load_engine = load
+    wiring.load_engine = load
     run.run(read())
 
 

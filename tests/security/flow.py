@@ -11,7 +11,8 @@ from tests.fakes import FakeModel
 from tests.integration.workers import outputs_of
 from worker.broker import topics
 from worker.broker.clients import following, producing
-from worker.commands import run
+from worker.commands import run, wiring
+from worker.models import OneModel
 from worker.records import Output
 from worker.settings import read
 from worker.telemetry import Telemetry
@@ -35,7 +36,8 @@ async def created(connection: Connection, topic: str | None = None) -> str:
 
 def pipeline(settings: dict[str, Any], telemetry: Telemetry | None = None) -> Pipeline:
     """Return a worker's whole flow, not yet running."""
-    return run._pipeline(read(QUICK | settings), FakeModel(), telemetry or Telemetry())  # type: ignore[arg-type]
+    chosen, told, model = read(QUICK | settings), telemetry or Telemetry(), FakeModel()
+    return run._pipeline(chosen, model, OneModel(model), wiring.consumer_of(chosen, told), told)  # type: ignore[arg-type]
 
 
 @contextlib.asynccontextmanager

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from worker.broker import topics as admin
 from worker.broker.transactions import check_transactions
-from worker.commands.run import connection_of, create_topics, load_engine, topics_of
+from worker.commands.wiring import connection_of, create_topics, load_engine, topics_of
 from worker.errors import Stop, TopicsMissing
 
 if TYPE_CHECKING:

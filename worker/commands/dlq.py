@@ -19,7 +19,7 @@ from worker.broker.topics import administering, partitions_in
 from worker.broker.transactions import check_transactions
 from worker.commands import dlq_shown
 from worker.commands.moments import moment_ms
-from worker.commands.run import connection_of
+from worker.commands.wiring import connection_of
 from worker.dead_letters import Letter, Selection
 from worker.errors import BadSettings, InvalidRecord, TopicsMissing
 from worker.handled import Handled

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from worker.broker.offsets import standings
-from worker.commands.run import connection_of
+from worker.commands.wiring import connection_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

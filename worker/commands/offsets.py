@@ -12,7 +12,7 @@ from rich.table import Table
 
 from worker.broker.offsets import Standing, commit_offsets, offsets_since, standings
 from worker.commands.moments import duration_ms, moment_ms
-from worker.commands.run import connection_of
+from worker.commands.wiring import connection_of
 from worker.errors import BadSettings
 
 if TYPE_CHECKING:

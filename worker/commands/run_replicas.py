@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
+from worker.connection_settings import PREFIX
 from worker.errors import BadSettings
 from worker.http import HttpServer
 from worker.machine import ThreadPlan, cores, num_cores
-from worker.settings import PREFIX
 from worker.supervision.division import divide
 from worker.supervision.policy import Policy
 from worker.supervision.replica import Replica
