@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from tests.makers import record
 from worker.errors import BadModel
 from worker.model import bio
 from worker.model.bio import labels_of
-from worker.model.heads import Head, HeadConfig, classifications, entities
+from worker.model.heads import Head, HeadConfig, classifications, entities, in_context
 from worker.model.references import locate
 from worker.model.tokenizer import Tokenizer
 from worker.records import Classification, Entity, Item, Task, TokenizedItem, Tokens
@@ -207,6 +208,76 @@ def test_shapes(hidden_size: int, labels: tuple[str, ...], num_logits: int) -> N
     assert head(states).dtype == torch.float32
 
 
+def test_a_text_may_have_several_labels_or_none() -> None:
+    """Each has a probability of its own, and those that reach the threshold are given, in the order of the head."""
+    head = config(labels=("a", "b", "c"), is_multi_label=True, threshold=0.25)
+    several, none = classifications(head, np.array([[-1.0, -9.0, 2.0], [-5.0, -4.0, -900.0]], dtype=np.float32))
+    assert several.labels == ("a", "c")
+    assert several.label == "c"
+    assert several.score == pytest.approx(0.8807971)
+    assert several.scores["a"] == pytest.approx(0.2689414)
+    assert (none.label, none.labels) == ("b", ())
+    (alone,) = classifications(config(labels=("a",), is_multi_label=True), np.array([[0.0]], dtype=np.float32))
+    assert alone.labels == ("a",)
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=5), st.integers(0, 3), st.integers(0, 1000))
+def test_words_hear_their_neighbours(lengths: list[int], context: int, seed: int) -> None:
+    """Those of their own text, so many before and after, each through a part of its own."""
+    parts = 1 + 2 * context
+    logits = torch.randn(sum(lengths), parts * 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    starts = np.cumsum([0, *lengths])
+    expected = torch.zeros(len(logits), 3, dtype=torch.float64)
+    for start, end in pairwise(starts.tolist()):
+        for word in range(start, end):
+            for part in range(parts):
+                if start <= word + part - context < end:
+                    expected[word] += logits[word + part - context, 3 * part : 3 * part + 3]
+    torch.testing.assert_close(in_context(logits, torch.from_numpy(starts), 3), expected)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    layouts=LAYOUTS,
+    kind=st.sampled_from([(0, True), (1, False), (2, True)]),
+    outside=st.floats(-2, 12),
+    seed=st.integers(0, 1000),
+)
+def test_many_texts_have_the_entities_of_each_in_context(
+    layouts: list[tuple[list[int], bool]], kind: tuple[int, bool], outside: float, seed: int
+) -> None:
+    """With neighbours and learned transitions, as if each text were decoded alone, word by word."""
+    context, has_crf = kind
+    head = replace(NER, context_words=context, has_crf=has_crf)
+    texts = [laid_out(pieces, is_special=is_special) for pieces, is_special in layouts]
+    generator = np.random.default_rng(seed)
+    logits = generator.normal(size=(sum(len(it.tokens) for it in texts), head.num_logits)).astype(np.float32)
+    logits[:, context * len(head.labels)] += np.float32(outside)
+    transitions = generator.normal(size=(6, 5)) if has_crf else None
+    found = entities(head, logits, texts, transitions)
+    for own, item, result in zip(np.split(logits, np.cumsum([len(it.tokens) for it in texts])[:-1]), texts, found, strict=True):
+        is_first = np.flatnonzero((item.tokens.words >= 0) & (np.diff(item.tokens.words, prepend=-1) != 0))
+        ends = torch.tensor([0, len(is_first)])
+        scores = in_context(torch.from_numpy(own[is_first]), ends, 5).double().numpy()
+        path = bio.best_path(scores, bio.allowed_transitions(head.labels), transitions)
+        expected = list(bio.entities([head.labels[it] for it in path]))
+        spans = item.tokens.spans[is_first]
+        assert [(it.type, it.start) for it in result] == [(kind, spans[first][0]) for kind, first, _ in expected]
+        assert all(0 < it.score <= 1 for it in result)
+
+
+def test_a_temperature_changes_no_path() -> None:
+    """Transitions are divided with the logits, and the head knows by what in all."""
+    head = Head(replace(NER, has_crf=True, temperature=3.0), 4)
+    assert head.transitions is not None
+    torch.nn.init.normal_(head.transitions)
+    before, output = head.transitions.detach().clone(), head.output.weight.detach().clone()
+    head.divide_logits(2.0)
+    torch.testing.assert_close(head.transitions.detach(), before / 2)
+    torch.testing.assert_close(head.output.weight.detach(), output / 2)
+    assert head.config.temperature == 6
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -215,6 +286,12 @@ def test_shapes(hidden_size: int, labels: tuple[str, ...], num_logits: int) -> N
         ({"labels": ("a", "a")}, "all different"),
         ({"layers": ()}, "reads no layer"),
         ({"layers": (-1,)}, "reads no layer"),
+        ({"num_hidden_layers": 0}, "one or more"),
+        ({"threshold": 1.0}, "between 0 and 1"),
+        ({"task": "ner", "context_words": 9}, "4 at most"),
+        ({"task": "ner", "is_multi_label": True}, "several labels are for classify"),
+        ({"has_crf": True}, "transitions and context for ner"),
+        ({"context_words": 1}, "transitions and context for ner"),
     ],
 )
 def test_what_could_not_be_a_head_is_refused(changes: dict[str, Any], reason: str) -> None:
