@@ -7,8 +7,11 @@ tail       follow the results
 topics     list or create the topics
 check      say what is wrong before it goes wrong
 data       see what training data hold
+synthesize make labelled texts where there are too few
 train      make heads
 evaluate   say how good a model is on held-out texts
+distill    make a smaller encoder of a larger one
+pretrain   make one from random weights
 quantize   make a model ready for 8-bit products
 bench      measure it beside what one would otherwise pick
 """
@@ -23,7 +26,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import worker
-from worker.commands import bench
+from worker.commands import bench, encoders, synthesize
 from worker.errors import Stop
 from worker.settings import DEFAULT_MODEL, Settings, read
 from worker.training.data.layout import Format, Layout, Scheme
@@ -40,6 +43,8 @@ app = typer.Typer(
 )
 
 app.add_typer(bench.app, name="bench")
+for command in (synthesize.synthesize, encoders.distill, encoders.pretrain):
+    app.command()(command)
 
 
 def with_settings(function: Callable[..., None]) -> Callable[..., None]:
