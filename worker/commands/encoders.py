@@ -88,21 +88,20 @@ def pretrain(
     """Make a small encoder from random weights, from texts without labels: the baseline of what yours alone can teach."""
     from worker.training import encoders  # noqa: PLC0415  heavy
     from worker.training.corpora import spread, texts_of  # noqa: PLC0415  the same
-    from worker.training.pretraining.pretrain import OBJECTIVES, PretrainOptions  # noqa: PLC0415  the same
-    from worker.training.pretraining.pretrain import pretrain as make  # noqa: PLC0415  the same
+    from worker.training.pretraining import pretrain as training  # noqa: PLC0415  the same
 
     encoders.check_output(output, is_forced=force)
-    options = PretrainOptions(
+    options = training.PretrainOptions(
         base=base,
         output=output,
-        objective=_one_of(OBJECTIVES, "--objective", objective),
+        objective=_one_of(training.OBJECTIVES, "--objective", objective),
         num_layers=layers,
         hidden_size=hidden,
         num_attention_heads=heads,
         max_tokens=max_tokens,
         steps=encoders.StepOptions(epochs=epochs, batch_tokens=4096, max_steps=max_steps, learning_rate=learning_rate, seed=seed),
     )
-    found = make(options, spread(texts_of(texts, cache), count), _progress)
+    found = training.pretrain(options, spread(texts_of(texts, cache), count), _progress)
     _print(
         f"{found.num_held_out} held-out texts, against the base", {"random weights": found.before, "after training": found.after}
     )
