@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from tests.makers import record
 from worker.model import plain as module
+from worker.model.answers import entities
 from worker.model.bio import labels_of
-from worker.model.heads import HeadConfig, entities
+from worker.model.heads import HeadConfig
 from worker.model.plain import Numbers, predictions
 from worker.records import Item, Task, TokenizedItem, Tokens
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from worker.model.heads import classifications, entities
+from worker.model.answers import classifications, entities
 from worker.records import Failure, Prediction, Stage, Task
 
 if TYPE_CHECKING:
