@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 import torch
 
+from tests.model.encoders import SENTENCES, small_teacher
+from worker.model import checkpoint
 from worker.model.backends import Backend, Eager
+from worker.model.calibration import predictions
 from worker.model.encoder import Encoder, EncoderConfig
+from worker.model.engine import Engine
 from worker.model.heads import Head, HeadConfig
 from worker.model.multitask import MultiTaskHeads, Outputs
 from worker.model.native.build import library
 from worker.model.packing import pack
 from worker.model.sentence import SentenceConfig
 from worker.model.tiled import Tiled
+from worker.model.windows import Windowing
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CONFIG = EncoderConfig(
     vocab_size=50,
@@ -67,3 +77,32 @@ def test_the_kernels_and_torch_agree_on_each_kind() -> None:
     exact, tiled = outputs(Eager(encoder(), device=torch.device("cpu"), dtype=torch.float32)), outputs(Tiled(encoder()))
     for name in NAMES:
         torch.testing.assert_close(tiled.logits[name], exact.logits[name], atol=0.03, rtol=0.05)
+
+
+@pytest.mark.model
+def test_a_checkpoint_of_every_kind_is_served(tmp_path: Path, minilm: Path) -> None:
+    """As it was saved: several labels or none, and words that hear their neighbours across the seams of windows."""
+    teacher = small_teacher(tmp_path, minilm, num_layers=2)
+    torch.manual_seed(1)
+    heads = [Head(it, 64) for it in CONFIGS]
+    words = heads[NAMES.index("wide")]
+    assert words.transitions is not None
+    torch.nn.init.normal_(words.transitions)
+    checkpoint.save(tmp_path / "all", name="all", encoder_reference=str(teacher), heads=heads, training={}, card="")
+    loaded = checkpoint.load(str(tmp_path / "all"))
+    restored = loaded.heads.heads["wide"]
+    assert isinstance(restored, Head)
+    assert restored.config == words.config
+    assert restored.transitions is not None
+    assert torch.equal(restored.transitions, words.transitions)
+    windowing = Windowing(overlap_tokens=16, max_windows=4)
+    engine = Engine.load(str(tmp_path / "all"), device="cpu", dtype="float32", backend="eager", windowing=windowing)
+    found = predictions(engine, [*SENTENCES[:3], " ".join(SENTENCES[3:12])])
+    assert not any(it.failures for it in found)
+    for it in found:
+        assert it.labels is not None
+        scores = it.labels["several"].scores
+        assert it.labels["several"].labels == tuple(label for label, score in scores.items() if score >= 0.5)
+        assert it.labels["deep"].labels is None
+    assert {it.task for its in found for it in its.entities or ()} <= {"wide", "deep words"}
+    assert any(it.task == "wide" for its in found for it in its.entities or ())
