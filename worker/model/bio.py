@@ -49,17 +49,13 @@ def best_paths(
 ) -> NDArray[np.intp]:
     """Return the best valid paths of some texts, end to end, from the scores of their words; texts start at `starts`, `[n + 1]`.
 
-    With `transitions`, `[labels + 1, labels]`, what follows what counts too, and every text is decoded. Without, most need not be:
-    what begins an entity or stands outside may follow anything: there a text can be cut, and only pieces that are not valid as
-    they come are decoded, all at once. A piece that would rather begin inside, as the one before it might allow, is joined to that.
+    With `transitions`, `[labels + 1, labels]`, what follows what counts too. Without, what begins an entity or stands outside may
+    follow anything: there a text can be cut, and only pieces that are not valid as they come are decoded, all at once. A piece that
+    would rather begin inside, as the one before it might allow, is joined to that.
     """
     path: NDArray[np.intp] = scores.argmax(axis=1)
     if transitions is not None:
-        links = np.where(allowed, transitions, -np.inf)
-        is_text = np.diff(starts) > 0
-        return _decode(
-            scores, path, starts[:-1][is_text], starts[1:][is_text], links[-1:].repeat(is_text.sum(), axis=0), links[:-1]
-        )
+        return _best_in_field(scores, starts, allowed, np.where(allowed, transitions, -np.inf))
     before = np.concatenate([[-1], path])
     before[starts] = -1
     wrong = np.flatnonzero(~allowed[before[:-1], path])
@@ -75,11 +71,58 @@ def best_paths(
         pieces = pieces[np.diff(pieces, prepend=-1) > 0]
         firsts = cuts[pieces]
         begins = np.where(~is_start[firsts, None] | may_begin, 0.0, -np.inf)
-        decoded = _decode(scores, path, firsts, cuts[pieces + 1], begins, links)
+        decoded = _decode(scores, path, firsts, cuts[pieces + 1], begins, np.zeros((1, len(links))), links)
         hanging = firsts[~may_begin[decoded[firsts]]]
         if not len(hanging):
             return decoded
         is_cut[hanging] = False
+
+
+def _best_in_field(
+    scores: NDArray[np.float64], starts: NDArray[np.int64], allowed: NDArray[np.bool_], links: NDArray[np.float64]
+) -> NDArray[np.intp]:
+    """Return the best paths where what follows what counts; only runs of words between those surely outside are decoded."""
+    outside = _outside(allowed)
+    path = np.full(len(scores), outside, dtype=np.intp)
+    is_open = ~_surely_outside(scores, allowed, links)
+    # A run begins where a text does, or after a word that is outside, and ends where a text does, or before such a word.
+    is_start = np.zeros(len(scores) + 1, dtype=bool)
+    is_start[starts] = True
+    was_open = np.append(False, is_open)
+    firsts = np.flatnonzero(is_open & (is_start[:-1] | ~was_open[:-1]))
+    ends = np.flatnonzero(was_open[1:] & (is_start[1:] | ~np.append(is_open[1:], False))) + 1
+    begins = links[np.where(is_start[firsts], len(links) - 1, outside)]
+    closes = np.where(is_start[ends, None], 0.0, links[:-1, outside])
+    return _decode(scores, path, firsts, ends, begins, closes, links[:-1])
+
+
+def _surely_outside(scores: NDArray[np.float64], allowed: NDArray[np.bool_], links: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Tell of which words every best path says that they are outside, bool, `[words]`.
+
+    A path that says otherwise of a word is made better by saying that it is outside, and that an entity which went on after it
+    begins there: the word's lead is more than what up to three transitions, and the next word's label, could lose by that.
+    """
+    outside, inner = _outside(allowed), links[:-1]
+    others = np.delete(np.arange(scores.shape[1]), outside)
+    before = (links - links[:, [outside]])[:, others].max()
+    after = (inner[others][:, allowed[outside]] - inner[outside, allowed[outside]]).max()
+    # What is lost where the next word is inside an entity, and begins one then.
+    going_on = np.full(len(scores) + 1, max(0.0, float(after)))
+    for inside in np.flatnonzero(~allowed[-1]):
+        begin = next((it for it in np.flatnonzero(allowed[:-1, inside]) if allowed[-1, it]), None)
+        if begin is not None:
+            beyond = (inner[inside, allowed[inside]] - inner[begin, allowed[inside]]).max()
+            lost = inner[:, inside].max() - inner[outside, begin] + max(0.0, float(beyond))
+            going_on[:-1] = np.maximum(going_on[:-1], lost + scores[:, inside] - scores[:, begin])
+    lead = scores[:, outside] - scores[:, others].max(axis=1)
+    # A word at the end of a text has no next one; that of another text only makes it harder.
+    surely: NDArray[np.bool_] = lead > max(0.0, float(before)) + going_on[1:]
+    return surely
+
+
+def _outside(allowed: NDArray[np.bool_]) -> int:
+    """Return a label that follows anything, and after which comes what may begin a text: `O`."""
+    return int(((allowed[:-1] == allowed[-1]).all(axis=1) & allowed.all(axis=0)).argmax())
 
 
 def _decode(
@@ -88,11 +131,13 @@ def _decode(
     firsts: NDArray[np.int64],
     ends: NDArray[np.int64],
     begins: NDArray[np.float64],
+    closes: NDArray[np.float64],
     links: NDArray[np.float64],
 ) -> NDArray[np.intp]:
     """Return `path` with the best paths of some runs of words in it, all found at once; no run is empty.
 
-    `begins`, `[runs, labels]`, is added where a run begins, and `links`, `[labels, labels]`, where a label follows another.
+    `begins`, `[runs, labels]`, is added where a run begins, `closes` where it ends, and `links`, `[labels, labels]`, where a label
+    follows another.
     """
     found, order = path.copy(), np.argsort(firsts - ends, kind="stable")  # the longest first: the others end one after the other
     firsts, lengths = firsts[order], (ends - firsts)[order]
@@ -105,7 +150,7 @@ def _decode(
         routes = total[:num, :, None] + links  # [runs, from, to]
         came_from.append(routes.argmax(axis=1))
         total[:num] = routes.max(axis=1) + scores[firsts[:num] + place]
-    labels = total.argmax(axis=1)
+    labels = (total + (closes if len(closes) == 1 else closes[order])).argmax(axis=1)
     found[firsts + lengths - 1] = labels
     for place, origin in reversed(list(enumerate(came_from))):
         num = len(origin)
