@@ -60,9 +60,11 @@ def test_what_is_written_is_what_was_there(tmp_path: Path, minilm: Path) -> None
     checkpoint.save(tmp_path / "heads", name="h", encoder_reference=str(directory), heads=[], training={}, card="")
     assert encoders.encoder_directory(str(tmp_path / "heads")) == directory
     with pytest.raises(BadSettings, match="something already"):
-        encoders.check_output(directory, is_forced=False)
-    encoders.check_output(directory, is_forced=True)
-    encoders.check_output(tmp_path / "new", is_forced=False)
+        encoders.check_output(tmp_path / "heads", source=str(directory), is_forced=False)
+    with pytest.raises(BadSettings, match="what is learned from"):
+        encoders.check_output(directory, source=str(tmp_path / "heads"), is_forced=True)
+    encoders.check_output(tmp_path / "heads", source=str(directory), is_forced=True)
+    encoders.check_output(tmp_path / "new", source=str(directory), is_forced=False)
 
 
 def test_vectors_are_alike_or_not() -> None:

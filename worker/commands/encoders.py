@@ -49,7 +49,7 @@ def distill(
     from worker.training.distillation.distill import DistillOptions  # noqa: PLC0415  the same
     from worker.training.distillation.distill import distill as make  # noqa: PLC0415  the same
 
-    encoders.check_output(output, is_forced=force)
+    encoders.check_output(output, source=teacher, is_forced=force)
     options = DistillOptions(
         teacher=teacher,
         output=output,
@@ -90,7 +90,7 @@ def pretrain(
     from worker.training.corpora import spread, texts_of  # noqa: PLC0415  the same
     from worker.training.pretraining import pretrain as training  # noqa: PLC0415  the same
 
-    encoders.check_output(output, is_forced=force)
+    encoders.check_output(output, source=base, is_forced=force)
     options = training.PretrainOptions(
         base=base,
         output=output,

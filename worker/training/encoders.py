@@ -165,8 +165,10 @@ def encoder_directory(reference: str) -> Path:
     return locate(own).directory
 
 
-def check_output(output: Path, *, is_forced: bool) -> None:
-    """Raise `BadSettings` now for a directory that could not, or should not, be written in the end."""
+def check_output(output: Path, *, source: str, is_forced: bool) -> None:
+    """Raise `BadSettings` now for a directory that could not, or should not, be written in the end; `source` is learned from."""
+    if output.resolve() == encoder_directory(source).resolve():
+        raise BadSettings(f"{output}: that is what is learned from; name another directory")
     if output.exists() and (not output.is_dir() or (any(output.iterdir()) and not is_forced)):
         raise BadSettings(f"{output}: there is something already; --force writes over it")
     try:
