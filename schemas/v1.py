@@ -106,7 +106,13 @@ class Label(_Result):
 
     label: str = Field(description="The most probable label.")
     score: Score = Field(description="Its probability.")
-    scores: dict[str, Score] = Field(description="The probability of every label of the head.")
+    scores: dict[str, Score] = Field(
+        description="The probability of every label of the head; they add up to one, unless a text may have several labels."
+    )
+    labels: list[str] | None = Field(
+        default=None,
+        description="Only from a head that gives any number of labels: those whose probability reaches its threshold, maybe none.",
+    )
 
 
 class Labels(_Result):

@@ -10,8 +10,11 @@ dlq        look into the dead letters, and send their records again
 lag        see how far the group is behind
 offsets    see where the group stands, or set it anew
 data       see what training data hold
+synthesize make labelled texts where there are too few
 train      make heads
 evaluate   say how good a model is on held-out texts
+distill    make a smaller encoder of a larger one
+pretrain   make one from random weights
 quantize   make a model ready for 8-bit products
 bench      measure it beside what one would otherwise pick
 """
@@ -25,7 +28,7 @@ from typing import Annotated
 import typer
 
 import worker
-from worker.commands import bench, repair
+from worker.commands import bench, encoders, repair, synthesize
 from worker.commands.flags import with_settings
 from worker.errors import Stop
 from worker.settings import DEFAULT_MODEL, Settings
@@ -42,6 +45,8 @@ app = typer.Typer(
 app.add_typer(repair.dlq, name="dlq")
 app.add_typer(repair.offsets, name="offsets")
 app.add_typer(bench.app, name="bench")
+for command in (synthesize.synthesize, encoders.distill, encoders.pretrain):
+    app.command()(command)
 
 
 @app.command()

@@ -135,7 +135,12 @@ def _decoded(embedding: Any, encoding: EmbeddingEncoding, *, scale: float) -> ND
 
 def _labels(labels: Mapping[str, Classification]) -> dict[str, Any]:
     _check_finite(score for it in labels.values() for score in (it.score, *it.scores.values()))
-    return {name: {"label": it.label, "score": it.score, "scores": dict(it.scores)} for name, it in labels.items()}
+    return {name: _label(it) for name, it in labels.items()}
+
+
+def _label(found: Classification) -> dict[str, Any]:
+    value = {"label": found.label, "score": found.score, "scores": dict(found.scores)}
+    return value if found.labels is None else value | {"labels": list(found.labels)}
 
 
 def _entities(entities: tuple[Entity, ...]) -> list[dict[str, Any]]:

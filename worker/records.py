@@ -201,6 +201,8 @@ class Classification:
     score: float
     #: The probability of every label of the head.
     scores: Mapping[str, float]
+    #: Of a head that gives any number of labels, those that it gives; None for one that gives one.
+    labels: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,11 @@ class Tokenizer:
         encodings = self._backend.encode_batch([self._beginning(text) for text in texts])
         return [self._tokens(encoding, text, model) for encoding, text in zip(encodings, texts, strict=True)]
 
+    def id_of(self, token: str) -> int | None:
+        """Return the number of a token by its name (`[MASK]`); None where there is none of this name."""
+        found: int | None = self._backend.token_to_id(token)
+        return found
+
     def _tokens(self, encoding: tokenizers.Encoding, text: str, model: str) -> Tokens:
         ids, spans, words = encoding.ids, encoding.offsets, encoding.word_ids
         is_truncated = len(ids) > self._max_text_tokens or len(text) > self._max_beginning

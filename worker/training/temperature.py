@@ -6,7 +6,6 @@ division is done once, in the parameters of the output layer, so that it costs n
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,10 +25,7 @@ _ROWS_PER_PASS = 8192
 def calibrate(head: Head, dev: Rows) -> float:
     """Divide the logits of a trained head by the temperature that suits these rows, for good; return the temperature."""
     found = fitted(_logits(head, dev.states), dev.labels)
-    with torch.no_grad():
-        head.output.weight.div_(found)
-        head.output.bias.div_(found)
-    head.config = replace(head.config, temperature=found)
+    head.divide_logits(found)
     return found
 
 
