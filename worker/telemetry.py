@@ -99,6 +99,8 @@ class Telemetry:
         )
         # Above a second: something blocks the event loop, and heartbeats are late.
         self._loop_lag = Gauge("gist_event_loop_lag_seconds", "How late the event loop woke its last observer.", registry=registry)
+        # More than one model in a group: its replicas do not give the same answers.
+        self._model = Gauge("gist_model_info", "The model and where it runs; always 1.", ["model", "device"], registry=registry)
         # Differs between replicas: they do not run the same model or build.
         self._build = Gauge(
             "gist_build_info", "The version, the model and the device; always 1.", ["version", "model", "device"], registry=registry
@@ -158,6 +160,7 @@ class Telemetry:
     def started(self, *, version: str, model: str, device: str, **fields: object) -> None:
         """Say what runs here."""
         self._build.labels(version, model, device).set(1)
+        self._model.labels(model, device).set(1)
         self._log.info("started", version=version, model=model, device=device, **fields)
 
     def rebalance(self, kind: str, partitions: list[str]) -> None:

@@ -60,6 +60,7 @@ def test_what_happened_can_be_read_off() -> None:
         "gist_in_flight_tokens 7.0",
         'gist_lag_records{partition="1",topic="texts"} 6.0',
         'gist_build_info{device="cpu",model="m@1",version="1"} 1.0',
+        'gist_model_info{device="cpu",model="m@1"} 1.0',
         'gist_retries_total{error="ValueError",stage="commit"} 1.0',
     ):
         assert line in exposition

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from worker.broker.connection import Connection
     from worker.broker.consumer import Consumer
     from worker.model.engine import Engine
-    from worker.ports import Delivery
+    from worker.ports import Delivery, Model
     from worker.settings import Settings
 
 # A poll loop that has not turned for so long is stuck; a rebalance may hold it as long as its own limit.
@@ -38,6 +38,8 @@ _STUCK_AFTER_S = 120.0
 _SWITCH_INTERVAL_S = 0.0001
 # How many heartbeats a partition that was taken from us waits before we would take it back: by then we know whose it is.
 _HEARTBEATS_AFTER_FENCE = 1.5
+# OpenTelemetry's own: where traces go.
+_COLLECTOR_VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
 def run(settings: Settings) -> None:
@@ -171,8 +173,23 @@ def _pipeline(settings: Settings, engine: Engine, telemetry: Telemetry) -> Pipel
         heartbeat_interval_ms=settings.heartbeat_interval_ms,
         rebalance_timeout_ms=settings.rebalance_timeout_ms,
     )
-    delivery = _delivery(settings, consumer, connection, tasks)
-    return Pipeline(source=consumer, delivery=delivery, model=engine, telemetry=telemetry, options=options_of(settings, tasks))
+    model, delivery = _traced(engine, _delivery(settings, consumer, connection, tasks))
+    return Pipeline(source=consumer, delivery=delivery, model=model, telemetry=telemetry, options=options_of(settings, tasks))
+
+
+def _traced(model: Model, delivery: Delivery) -> tuple[Model, Delivery]:
+    """Return both with spans around what they do, where OpenTelemetry's variables name a collector; else as they are."""
+    if os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or not any(map(os.environ.get, _COLLECTOR_VARIABLES)):
+        return model, delivery
+    try:
+        from worker import tracing  # noqa: PLC0415  an extra, and only who asks for traces pays for it
+    except ImportError as error:
+        raise BadSettings(
+            f"traces are asked for ({' or '.join(_COLLECTOR_VARIABLES)}), but there is no OpenTelemetry: "
+            "pip install 'gist-stream[tracing]', or set OTEL_SDK_DISABLED=true"
+        ) from error
+    provider = tracing.exporting_provider(worker.__version__)
+    return tracing.TracedModel(model, provider), tracing.TracedDelivery(delivery, provider)
 
 
 def _delivery(settings: Settings, consumer: Consumer, connection: Connection, tasks: frozenset[Task]) -> Delivery:
