@@ -1,8 +1,9 @@
 """Print the part of requirements.lock that an image needs: what the worker imports, with the hashes of the lock.
 
-python deploy/docker/requirements.py [--without-cuda] [--only] [PACKAGE...]
+python deploy/docker/requirements.py [--without-cuda] [--only] [--alone=PACKAGE] [PACKAGE...]
 
-PACKAGEs come on top of the project's own dependencies; with --only, in their place.
+PACKAGEs come on top of the project's own dependencies; with --only, in their place. One that stands --alone comes without what it
+asks for: of a package of weights only the files are read.
 
 The lock holds what developers need, too: another Kafka, the benchmarks' contestants, the tools. The image carries none of them.
 """
@@ -26,20 +27,26 @@ def main(arguments: list[str]) -> int:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     own = [] if "--only" in arguments else project["dependencies"]
     roots = [_name(it) for it in [*own, *packages]]
+    alone = {_name(it.removeprefix("--alone=")) for it in arguments if it.startswith("--alone=")} - {""}
     entries = entries_of((ROOT / "requirements.lock").read_text())
-    if missing := set(roots) - set(entries):
+    if missing := {*roots, *alone} - set(entries):
         sys.stderr.write(f"requirements.lock does not hold {', '.join(sorted(missing))}\n")
         return 1
-    wanted = closure(roots, entries)
+    wanted = closure(roots, entries) | alone
     for name in sorted(it for it in wanted if not (is_without_cuda and _CUDA.match(it))):
         sys.stdout.write(entries[name])
     return 0
 
 
 def entries_of(lock: str) -> dict[str, str]:
-    """Return the lock's entries, by package, each with its hashes and with the comment that says who asked for it."""
-    entries = re.findall(r"^[a-z0-9].*\n(?:[ ].*\n)*", lock, re.MULTILINE)
-    return {_name(it): it for it in entries}
+    """Return the lock's entries, by package, each with its hashes and with the comment that says who asked for it.
+
+    A package may stand there once for each version of Python that wants another: all of these are its entry.
+    """
+    entries: dict[str, str] = {}
+    for entry in re.findall(r"^[a-z0-9].*\n(?:[ ].*\n)*", lock, re.MULTILINE):
+        entries[_name(entry)] = entries.get(_name(entry), "") + entry
+    return entries
 
 
 def closure(roots: list[str], entries: dict[str, str]) -> set[str]:
