@@ -15,7 +15,7 @@ from tests.integration.workers import RESULTS, Watcher, create
 from worker import tracing
 from worker.broker.clients import producing
 from worker.commands.run import _pipeline
-from worker.settings import Settings
+from worker.settings import read
 from worker.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ async def test_a_trace_goes_from_the_producer_s_header_to_each_output(
     monkeypatch.setattr(tracing, "exporting_provider", lambda _version: provider)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
     await create(connection, topic, num_partitions=1)
-    settings = Settings(bootstrap_servers=connection.bootstrap_servers, input_topic=topic, group_id=f"group-{topic}")
+    settings = read({"bootstrap_servers": connection.bootstrap_servers, "input_topic": topic, "group_id": f"group-{topic}"})
     # The composition root needs of an engine what the flow needs of a model.
     pipeline = _pipeline(settings, cast("Engine", FakeModel()), Telemetry())
     async with Watcher(connection, topic, num_expected=1) as watcher:
