@@ -43,7 +43,7 @@ async def test_a_trace_goes_from_the_producer_s_header_to_each_output(
         working = asyncio.create_task(pipeline.run())
         async with producing(connection) as producer:
             header = ("traceparent", f"00-{TRACE_ID}-00f067aa0ba902b7-01".encode())
-            await producer.send(topic, b'{"id":"id-0","text":"hello"}', key=b"0", partition=0, headers=[header])
+            await producer.send(topic, b'{"id":"id-0","text":"hello"}', key=b"0", partition=0, headers=(header,))
         await watcher.all_accounted()
         pipeline.drain()
         await working
