@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import worker
 from worker.commands import wiring
-from worker.errors import BadModel
+from worker.errors import BadModel, BadSettings
 from worker.http import HttpServer, check_of, metrics_of
 from worker.machine import keep_freed_memory, release_freed_memory, spare_the_collector
 from worker.models import OneModel, RolledOut
@@ -30,13 +30,16 @@ if TYPE_CHECKING:
 
     from worker.broker.consumer import Consumer
     from worker.model.engine import Engine
-    from worker.ports import Models
+    from worker.ports import Model, Models
     from worker.settings import Settings
+    from worker.tracing import Tracing
 
 # A poll loop that has not turned for so long is stuck; a rebalance may hold it as long as its own limit.
 _STUCK_AFTER_S = 120.0
 # How long the event loop may keep the interpreter from the model's thread, which asks for it between any two operations.
 _SWITCH_INTERVAL_S = 0.0001
+# OpenTelemetry's own: where traces go.
+_COLLECTOR_VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
 def run(settings: Settings, *, replica: int | None = None) -> None:
@@ -55,9 +58,11 @@ async def _run(settings: Settings) -> None:
     await asyncio.to_thread(engine.warm_up)
     if settings.create_topics:
         await wiring.create_topics(settings)
-    rollout = await _rollout(settings, engine, telemetry)
+    tracing = _tracing()
+    rollout = await _rollout(settings, engine, telemetry, tracing)
     consumer = wiring.consumer_of(settings, telemetry)
-    pipeline = _pipeline(settings, engine, rollout or OneModel(engine), consumer, telemetry)
+    models = rollout or OneModel(_traced(engine, tracing))
+    pipeline = _pipeline(settings, engine, models, consumer, telemetry, tracing)
     _drain_on_signal(pipeline, telemetry)
     spare_the_collector()
     server = HttpServer(
@@ -88,20 +93,20 @@ async def _run(settings: Settings) -> None:
     telemetry.info("stopped")
 
 
-async def _rollout(settings: Settings, engine: Engine, telemetry: Telemetry) -> RolledOut | None:
+async def _rollout(settings: Settings, engine: Engine, telemetry: Telemetry, tracing: Tracing | None) -> RolledOut | None:
     """Return the models of a roll-out, where there may be one, those loaded that its plan names."""
     if not settings.rollout_file:
         return None
     tasks = wiring.tasks_of(settings, engine)
 
-    def load(reference: str) -> Engine:
+    def load(reference: str) -> Model:
         other = wiring.load_engine(settings.model_copy(update={"model": reference}))
         if missing := tasks - other.tasks:
             raise BadModel(f"{reference}: it has no head for {', '.join(sorted(missing))}, which this worker serves")
-        return other
+        return _traced(other, tracing)
 
     plan = Plan(settings.model, settings.input_topic)
-    models = RolledOut(Path(settings.rollout_file), plan, engine, load=load, telemetry=telemetry)
+    models = RolledOut(Path(settings.rollout_file), plan, _traced(engine, tracing), load=load, telemetry=telemetry)
     await models.start()
     return models
 
@@ -120,12 +125,36 @@ async def _beside(watching: Coroutine[None, None, None], flow: Coroutine[None, N
         await asyncio.wait([beside, main])
 
 
-def _pipeline(settings: Settings, engine: Engine, models: Models, consumer: Consumer, telemetry: Telemetry) -> Pipeline:
+def _pipeline(
+    settings: Settings, engine: Engine, models: Models, consumer: Consumer, telemetry: Telemetry, tracing: Tracing | None = None
+) -> Pipeline:
     tasks = wiring.tasks_of(settings, engine)
     delivery = wiring.delivery_of(settings, consumer, wiring.connection_of(settings), tasks)
     return Pipeline(
-        source=consumer, delivery=delivery, models=models, telemetry=telemetry, options=wiring.options_of(settings, tasks)
+        source=consumer,
+        delivery=tracing.delivery(delivery) if tracing else delivery,
+        models=models,
+        telemetry=telemetry,
+        options=wiring.options_of(settings, tasks),
     )
+
+
+def _tracing() -> Tracing | None:
+    """Return what puts spans around models and deliveries, where OpenTelemetry's variables name a collector; else None."""
+    if os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or not any(map(os.environ.get, _COLLECTOR_VARIABLES)):
+        return None
+    try:
+        from worker.tracing import Tracing, exporting_provider  # noqa: PLC0415  an extra, and only who asks for traces pays for it
+    except ImportError as error:
+        raise BadSettings(
+            f"traces are asked for ({' or '.join(_COLLECTOR_VARIABLES)}), but there is no OpenTelemetry: "
+            "pip install 'gist-stream[tracing]', or set OTEL_SDK_DISABLED=true"
+        ) from error
+    return Tracing(exporting_provider(worker.__version__))
+
+
+def _traced(model: Model, tracing: Tracing | None) -> Model:
+    return tracing.model(model) if tracing else model
 
 
 def _drain_on_signal(pipeline: Pipeline, telemetry: Telemetry) -> None:
