@@ -193,6 +193,16 @@ def load_published(config: EncoderConfig, path: Path) -> Encoder:
     return encoder.eval()
 
 
+def published(encoder: Encoder) -> dict[str, Tensor]:
+    """Return an encoder's parameters under the names, and in the pieces, in which they are published."""
+    state = encoder.state_dict()
+    return {
+        source: piece.detach().float().clone()
+        for name, sources in _sources(encoder.config).items()
+        for source, piece in zip(sources, state[name].chunk(len(sources)), strict=True)
+    }
+
+
 def _sources(config: EncoderConfig) -> dict[str, list[str]]:
     """Return for each parameter of ours the published tensors that it is made of, one below the other."""
     names = {
