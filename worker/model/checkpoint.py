@@ -142,13 +142,7 @@ def save(
     `encoder` is the one at `encoder_reference` where that was tuned: it is written too. The manifest comes last, so that a
     checkpoint is not taken for whole before it is. Raises `BadSettings` where the disk is full.
     """
-    tensors: dict[str, Tensor] = {
-        f"{head.config.name}.{parameter}": value.detach().float().clone()
-        for head in heads
-        for parameter, value in head.state_dict().items()
-    }
-    with whole(directory / HEADS) as part:
-        save_file(tensors, part)
+    _save_heads(directory / HEADS, heads)
     source = encoder_of(encoder_reference)
     if encoder is not None:
         _save_encoder(directory / OWN_ENCODER, source.directory, encoder)
@@ -168,6 +162,16 @@ def save(
     with whole(directory / "README.md") as part:
         part.write_text(card)
     _write_manifest(directory, manifest)
+
+
+def _save_heads(path: Path, heads: Sequence[Head]) -> None:
+    tensors: dict[str, Tensor] = {
+        f"{head.config.name}.{parameter}": value.detach().float().clone()
+        for head in heads
+        for parameter, value in head.state_dict().items()
+    }
+    with whole(path) as part:
+        save_file(tensors, part)
 
 
 def _save_encoder(directory: Path, source: Path, encoder: Encoder) -> None:

@@ -35,6 +35,8 @@ class Data(_Strict):
 
     #: `ratings`: sentences that people rated, fetched when they are needed (`corpora`), instead of files.
     builtin: Literal["ratings"] | None = None
+    #: Which of its sections; none named: all.
+    sections: tuple[Literal["movies", "tweets", "products", "editorials"], ...] = ()
     train: tuple[Path, ...] = ()
     #: Without files of their own, these two sides are cut out of `train`.
     dev: tuple[Path, ...] = ()
@@ -136,6 +138,8 @@ class Training(_Strict):
     patience: Annotated[int, Field(ge=1)] = 4
     #: The most steps of the whole run, shared evenly by its phases; 0: as many as the epochs have.
     max_steps: Annotated[int, Field(ge=0)] = 0
+    #: Steps after which dev judges and the state is written; 0: as many as show each text once.
+    epoch_steps: Annotated[int, Field(ge=0)] = 0
     #: Texts of a batch; unset: 128 on cached states, 32 where the encoder learns.
     batch_texts: Annotated[int, Field(ge=1)] | None = None
     #: How numbers are computed where the encoder learns. `auto`: bfloat16 where the processor multiplies it.

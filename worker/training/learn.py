@@ -53,10 +53,7 @@ def learn(
     The same run, texts and threads give the same weights on the CPU, whether it was cut off in between or not. Raises `BadModel`
     where the heads do not fit the encoder.
     """
-    torch.manual_seed(run.seed)
-    learner = Learner(loaded.encoder, tasks)
-    # Whoever serves them refuses heads that read layers that are not there; better now than after hours.
-    MultiTaskHeads(loaded.encoder.config, loaded.heads.sentence, [learner.head(it.head.name) for it in tasks])
+    learner = _learner(run, loaded, tasks)
     every = phases(run)
     is_tuned = not all(it.is_encoder_frozen for it in every)
     kept = [name for name in learner.state_dict() if is_tuned or not name.startswith("encoder.")]
@@ -68,23 +65,26 @@ def learn(
     reading = _Reading(run, loaded, learner, store, reporter)
     for phase in every[position.phase :]:
         learner.begin(run, phase)
-        if position.epoch and state:
-            learner.load_state_dict(state.tensors["learner"], strict=False)
-        loop = PhaseLoop(
-            run,
-            phase,
-            learner,
-            [it for it in tasks if it.head.name in phase.heads],
-            reading.during(phase),
-            max_steps=-(-run.training.max_steps // len(every)),
-            reporter=reporter,
-        )
-        if position.epoch and state:
-            loop.restore(state)
+        unfinished = state if position.epoch else None
+        if unfinished:
+            learner.load_state_dict(unfinished.tensors["learner"], strict=False)
+        own = [it for it in tasks if it.head.name in phase.heads]
+        steps = -(-run.training.max_steps // len(every))
+        loop = PhaseLoop(run, phase, learner, own, reading.during(phase), max_steps=steps, reporter=reporter)
+        if unfinished:
+            loop.restore(unfinished)
         loop.run(position, snapshots, kept)
         position.next_phase()
     learner.requires_grad_(requires_grad=False)
     return Learned(learner=learner, states=reading.last, position=position, is_encoder_tuned=is_tuned)
+
+
+def _learner(run: Run, loaded: Checkpoint, tasks: Sequence[TrainingTask]) -> Learner:
+    torch.manual_seed(run.seed)
+    learner = Learner(loaded.encoder, tasks)
+    # Whoever serves them refuses heads that read layers that are not there; better now than after hours.
+    MultiTaskHeads(loaded.encoder.config, loaded.heads.sentence, [learner.head(it.head.name) for it in tasks])
+    return learner
 
 
 class _Reading:

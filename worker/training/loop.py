@@ -49,7 +49,10 @@ class PhaseLoop:
         training = run.training
         self._batch_texts = training.batch_texts or (_BATCH_OF_FROZEN if phase.is_encoder_frozen else _BATCH_OF_LIVE)
         sizes = [len(it.sides[Side.TRAIN]) for it in tasks]
-        steps = -(-sampling.num_batches(sizes, self._batch_texts) // run.optimizer.accumulated_batches)
+        accumulated = run.optimizer.accumulated_batches
+        # Batches of an epoch.
+        self._num_batches = training.epoch_steps * accumulated or sampling.num_batches(sizes, self._batch_texts)
+        steps = -(-self._num_batches // accumulated)
         self._num_steps = min(training.epochs * steps, max_steps or training.epochs * steps)
         self._optimizer = torch.optim.AdamW(learner.rated(run, phase))
         self._base_rates = [it["lr"] for it in self._optimizer.param_groups]
@@ -95,7 +98,7 @@ class PhaseLoop:
         torch.manual_seed(int(generator.integers(1 << 62)))
         sides = [it.sides[Side.TRAIN] for it in self._tasks]
         exponent = sampling.exponent_of(self._run.training)
-        batches = sampling.batches(sides, batch_texts=self._batch_texts, exponent=exponent, generator=generator)
+        batches = sampling.batches(sides, self._num_batches, batch_texts=self._batch_texts, exponent=exponent, generator=generator)
         accumulated = self._run.optimizer.accumulated_batches
         batches = batches[: (self._num_steps - position.step) * accumulated]
         losses = []
@@ -128,7 +131,7 @@ class PhaseLoop:
             group["lr"] = rate * self._rate(position.step)
         self._optimizer.step()
         self._optimizer.zero_grad()
-        position.step += 1
+        position.step, position.total_steps = position.step + 1, position.total_steps + 1
         kept = min(self._run.optimizer.averaging, position.step / (position.step + 9))
         for name, average in self._averages.items():
             average.lerp_(self._learning[name].detach(), 1 - kept)

@@ -1,8 +1,8 @@
 """Which texts make the batches of an epoch, and of which task each is. Pure.
 
-An epoch has as many batches as all tasks have together. Each task gets a share of them: in proportion to its size, to the root of
-it, or to its size to the power of 1 / T, the more evenly the higher T is. A task that gets more than it has is gone through again,
-in another order; one that gets less shows other texts in the next epoch.
+An epoch has as many batches as all tasks have together, or as many as was asked. Each task gets a share of them: in proportion to
+its size, to the root of it, or to its size to the power of 1 / T, the more evenly the higher T is. A task that gets more than it
+has is gone through again, in another order; one that gets less shows other texts in the next epoch.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def exponent_of(training: Training) -> float:
 
 
 def num_batches(sizes: Sequence[int], batch_texts: int) -> int:
-    """Return how many batches an epoch has."""
+    """Return how many batches an epoch has that shows each text once."""
     return sum(-(-size // batch_texts) for size in sizes)
 
 
@@ -41,11 +41,10 @@ def quotas(sizes: Sequence[int], total: int, exponent: float) -> list[int]:
 
 
 def batches(
-    sides: Sequence[NDArray[np.int64]], *, batch_texts: int, exponent: float, generator: np.random.Generator
+    sides: Sequence[NDArray[np.int64]], total: int, *, batch_texts: int, exponent: float, generator: np.random.Generator
 ) -> list[tuple[int, NDArray[np.int64]]]:
-    """Return the batches of an epoch, in order: the number of the task, and the numbers of its texts."""
-    sizes = [len(it) for it in sides]
-    shares = quotas(sizes, num_batches(sizes, batch_texts), exponent)
+    """Return the batches of an epoch, `total` or one for each task, in order: the task's number, and the numbers of its texts."""
+    shares = quotas([len(it) for it in sides], total, exponent)
     drawn = [_drawn(side, count, batch_texts, generator) for side, count in zip(sides, shares, strict=True)]
     order = generator.permutation(np.repeat(np.arange(len(sides)), shares)).tolist()
     return [(number, next(drawn[number])) for number in order]

@@ -37,6 +37,8 @@ class Position:
     epoch: int = 0
     #: Finished steps of the phase.
     step: int = 0
+    #: Finished steps of all phases.
+    total_steps: int = 0
     #: The best score on dev in this phase, and its loss; worse than any before the first.
     best: float = -1.0
     best_loss: float = _WORST

@@ -7,7 +7,7 @@ lie together, in the order in which they were read, so that their states are com
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -95,23 +95,19 @@ class _Read:
     labels: tuple[str, ...]
 
 
-def task_of(
-    options: HeadOptions, loaded: Checkpoint, *, directory: Path, cache: Path, seed: int, extra: Sequence[Example] = ()
-) -> TrainingTask:
+def task_of(options: HeadOptions, loaded: Checkpoint, *, directory: Path, cache: Path, seed: int) -> TrainingTask:
     """Read and split the texts of a head, tokenize them and say what is to be learned.
 
-    `extra` are texts for the training side alone. Raises `BadSettings` with file, line and reason.
+    Raises `BadSettings` with file, line and reason.
     """
     data = options.data
     found = _rated(options, cache) if data.builtin else _from_files(options, directory, seed)
-    examples: tuple[Example, ...] = (*found.sides.train, *found.sides.dev, *found.sides.test, *extra)
+    examples: tuple[Example, ...] = (*found.sides.train, *found.sides.dev, *found.sides.test)
     num_train, num_dev = len(found.sides.train), len(found.sides.dev)
-    ends = num_train + num_dev + len(found.sides.test)
-    chosen = _share_of(num_train, data.train_share, seed)
     sides = {
-        Side.TRAIN: np.concatenate([chosen, np.arange(ends, len(examples))]),
+        Side.TRAIN: share_of(num_train, data.train_share, seed),
         Side.DEV: np.arange(num_train, num_train + num_dev),
-        Side.TEST: np.arange(num_train + num_dev, ends),
+        Side.TEST: np.arange(num_train + num_dev, len(examples)),
     }
     if not len(sides[Side.DEV]):
         raise BadSettings(f"the head {options.name!r} has no text on its dev side, by which the best epoch is chosen")
@@ -139,7 +135,7 @@ def task_of(
     )
 
 
-def _share_of(count: int, share: float, seed: int) -> NDArray[np.int64]:
+def share_of(count: int, share: float, seed: int) -> NDArray[np.int64]:
     """Return some of `count` numbers, in order; a smaller share is part of a larger one."""
     order = np.random.default_rng([seed, count]).permutation(count)
     return np.sort(order[: max(1, round(count * share))])
@@ -149,7 +145,8 @@ def _rated(options: HeadOptions, cache: Path) -> _Read:
     """Read the sentences that people rated; each keeps the side that its words say."""
     if options.task != "classify":
         raise BadSettings(f"the head {options.name!r}: rated sentences hold no entities")
-    sentences = [it for it in rated_sentences(cache) if it.rating]
+    wanted = options.data.sections
+    sentences = [it for it in rated_sentences(cache) if it.rating and (not wanted or it.section in wanted)]
     texts = [LabelledText(it.text, (RATED[it.rating > 0],)) for it in sentences]
     pairs = list(zip(texts, sentences, strict=True))
     sides = given(
@@ -219,25 +216,48 @@ def _rows_of(
     options: HeadOptions, examples: Sequence[Example], tokens: Sequence[Tokens], found: _Read
 ) -> tuple[NDArray[np.int64], Targets]:
     """Return where the rows of each text start, and what each row should be called."""
-    if options.task == "classify":
-        index = {label: number for number, label in enumerate(found.labels)}
-        starts = np.arange(len(examples) + 1)
-        if found.certainties:
-            return starts, np.array([found.certainties[it.text] for it in examples], dtype=np.float32)
-        if any(len(it.labels) != 1 for it in examples):
-            raise BadSettings(f"the head {options.name!r}: its texts have several labels, where one is learned")
-        return starts, np.array([index[it.labels[0]] for it in examples], dtype=np.int64)
-    index = {label: number for number, label in enumerate(bio.labels_of(found.labels))}
-    rows, counts = [], []
+    if options.task == "ner":
+        return _word_rows(examples, tokens, bio.labels_of(found.labels), skips_handles=options.data.skips_untagged_handles)
+    index = {label: number for number, label in enumerate(found.labels)}
+    starts = np.arange(len(examples) + 1)
+    if found.certainties:
+        return starts, np.array([found.certainties[it.text] for it in examples], dtype=np.float32)
+    if any(len(it.labels) != 1 for it in examples):
+        raise BadSettings(f"the head {options.name!r}: its texts have several labels, where one is learned")
+    return starts, np.array([index[it.labels[0]] for it in examples], dtype=np.int64)
+
+
+def _word_rows(
+    examples: Sequence[Example], tokens: Sequence[Tokens], labels: Sequence[str], *, skips_handles: bool
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    index = {label: number for number, label in enumerate(labels)}
+    rows: list[NDArray[np.int64]] = []
     for text, its in zip(examples, tokens, strict=True):
         firsts = its.spans[first_pieces(its), 0].tolist()
         assert isinstance(text, TaggedText)  # noqa: S101  `_file` read nothing else for a head that finds entities
         told = np.array([index[it] for it in word_labels_of(text, firsts)], dtype=np.int64)
-        if options.data.skips_untagged_handles:
+        if skips_handles:
             told[(told == 0) & in_handle(text.text, firsts)] = UNTOLD
         rows.append(told)
-        counts.append(len(told))
-    return np.concatenate([[0], np.cumsum(counts)]), np.concatenate(rows)
+    return np.concatenate([[0], np.cumsum([len(it) for it in rows])]), np.concatenate([np.empty(0, dtype=np.int64), *rows])
+
+
+def extended(task: TrainingTask, loaded: Checkpoint, extra: Sequence[TaggedText]) -> TrainingTask:
+    """Return the task of an entity head with more texts to learn from; raises `BadSettings` for a type that it does not know."""
+    known = {label[2:] for label in task.head.labels}
+    if unknown := [span.type for it in extra for span in it.spans if span.type not in known]:
+        raise BadSettings(f"the head {task.head.name!r} learns no {unknown[0]!r}, which is in the texts that were added")
+    tokens = tuple(loaded.tokenizer.encode([it.text for it in extra]))
+    starts, targets = _word_rows(extra, tokens, task.head.labels, skips_handles=False)
+    added = np.arange(len(task.examples), len(task.examples) + len(extra))
+    return replace(
+        task,
+        examples=(*task.examples, *extra),
+        tokens=(*task.tokens, *tokens),
+        starts=np.concatenate([task.starts, starts[1:] + task.starts[-1]]),
+        targets=np.concatenate([task.targets, targets]),
+        sides={**task.sides, Side.TRAIN: np.concatenate([task.sides[Side.TRAIN], added])},
+    )
 
 
 def _title(path: Path) -> str:

@@ -50,10 +50,10 @@ def train(run: Run, reporter: Reporter, *, is_fresh: bool = False) -> list[Path]
     """
     if run.training.strategy != "separate":
         return [_train(run, reporter, is_fresh=is_fresh)]
-    return [_train(_alone(run, number), reporter, is_fresh=is_fresh) for number in range(len(run.heads))]
+    return [_train(alone(run, number), reporter, is_fresh=is_fresh) for number in range(len(run.heads))]
 
 
-def _alone(run: Run, number: int) -> Run:
+def alone(run: Run, number: int) -> Run:
     """Return the run of one head, with its share of the steps."""
     head = run.heads[number]
     training = run.training.model_copy(update={"strategy": "end-to-end", "max_steps": -(-run.training.max_steps // len(run.heads))})
