@@ -5,7 +5,7 @@ BIN := .venv/bin
 TEST_ENV := OMP_NUM_THREADS=2 TOKENIZERS_PARALLELISM=true HF_HUB_OFFLINE=1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo stop bench-engine bench-stream bench-delivery test test-faults test-docker check format generate lock clean
+.PHONY: help setup demo stop bench-engine bench-stream bench-delivery bench-lanes test test-faults test-docker check format generate lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -36,6 +36,9 @@ bench-stream: .venv/made ## measure the worker with the broker in the loop (ARGS
 
 bench-delivery: .venv/made ## measure what exactly once costs beside at least once (ARGS="--quick": two minutes)
 	@$(BIN)/gist-stream bench delivery $(ARGS)
+
+bench-lanes: .venv/made ## measure what a backfill costs the live topic
+	@$(BIN)/gist-stream bench lanes $(ARGS)
 
 test: .venv/made ## run the tests, on a real Kafka
 	@$(TEST_ENV) $(BIN)/python -m pytest $(ARGS)

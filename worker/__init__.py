@@ -6,7 +6,8 @@ What the worker promises: a record is tracked in its partition's ledger the mome
 part of the longest finished prefix of its partition; and its offset is committed only after (at least once) or together with
 (exactly once) what was published for it. What cannot be processed ends in the dead-letter topic, with stage and reason.
 
-Read the modules in this order: `records`, `errors`, `ports`, `codec`, `ledger`, `batching`, `session`, `pipeline`; then the two
+Read the modules in this order: `records`, `errors`, `ports`, `codec`, `ledger`, `batching`, `lanes`, `session`, `backpressure`,
+`pipeline`; then the two
 rooms behind the walls, `broker` and `model`; then `settings` and `cli`, which put them together.
 """
 

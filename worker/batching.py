@@ -79,21 +79,30 @@ class Batcher:
         if not self._line or not (self._is_full() or (device_is_idle and self.due_in_s(now_s) == 0)):
             return None
         since_s = self._line[0].since_s
+        chosen = self._chosen(self._max_tokens, self._max_records, goes_anyway=True)
+        return Batch(tuple(chosen), since_s)
+
+    def fill(self, *, max_tokens: int, max_records: int) -> list[TokenizedItem]:
+        """Return, due or not, what fits within these bounds: the company of another room's batch."""
+        return self._chosen(max_tokens, max_records, goes_anyway=False)
+
+    def _chosen(self, max_tokens: int, max_records: int, *, goes_anyway: bool) -> list[TokenizedItem]:
+        """Take from the line, oldest first, whatever fits; the oldest of all even where it does not, if it `goes_anyway`."""
         chosen: list[TokenizedItem] = []
         passed_over: list[_Waiting] = []
-        room = self._max_tokens
+        room = max_tokens
         for _ in range(min(self._look_ahead, len(self._line))):
+            if room <= 0 or len(chosen) >= max_records:
+                break
             waiting = self._line.popleft()
-            if not chosen or waiting.weight <= room:
+            if waiting.weight <= room or (goes_anyway and not chosen):
                 chosen.append(waiting.item)
                 room -= waiting.weight
             else:
                 passed_over.append(waiting)
-            if room <= 0 or len(chosen) == self._max_records:
-                break
         self._line.extendleft(reversed(passed_over))
-        self._num_tokens -= self._max_tokens - room
-        return Batch(tuple(chosen), since_s)
+        self._num_tokens -= max_tokens - room
+        return chosen
 
     def due_in_s(self, now_s: float) -> float | None:
         """Return in how many seconds an idle device should take a batch: 0 for now, None while nobody waits."""

@@ -20,6 +20,10 @@ class Options:
     embedding_encoding: EmbeddingEncoding
     batch_tokens: int
     batch_records: int
+    #: The topic that gets what the others leave of the model; None where all are alike.
+    backfill_topic: str | None
+    #: Backfill fills a pass up to so many tokens.
+    backfill_batch_tokens: int
     max_wait_s: float
     look_ahead_records: int
     tokens_in_flight_high: int

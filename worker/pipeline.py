@@ -2,9 +2,9 @@
 
     consume → decode → tokenize → batch → infer → encode → publish → commit
 
-Every step hands on to the next through the smallest thing that will do: a list, the batcher, the session's ledger. Backpressure
-is two numbers on one gauge, the tokens in flight: above `high` no more records are asked for, at or below `low` they are again,
-and the poll loop turns meanwhile. One batch is on the device and one is ready, no more: a longer queue would only add latency.
+Every step hands on to the next through the smallest thing that will do: a list, the batcher, the session's ledger. Where too much
+is in flight no more is read, and the poll loop turns all the same. One batch is on the device and one is ready, no more: a longer
+queue would only add latency.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 
 from worker import codec
 from worker.assignment import Assignment
-from worker.batching import Batcher
+from worker.backpressure import Backpressure
 from worker.errors import BrokerUnavailable, ConsumerBroken, DrainIncomplete, InvalidRecord, PositionLost, cause_of
 from worker.fates import Fates, failure_of
 from worker.inference import Inference
+from worker.lanes import lanes_of
 from worker.records import Failure, Record, Stage, TokenizedItem, Tombstone, UnreadableRange
 from worker.session import SessionEvents
 
@@ -53,7 +54,7 @@ class Pipeline:
         # Every task of the flow; one that dies ends them all.
         self._tasks = asyncio.TaskGroup()
         self._inference = Inference(model, max_consecutive_failures=options.max_consecutive_failures)
-        self._batcher = _batcher(options)
+        self._batcher = lanes_of(options)
         self._fates = _fates(model, delivery, options)
         self._assignment = Assignment(
             spawn=self._spawn,
@@ -62,6 +63,7 @@ class Pipeline:
             events=SessionEvents(telemetry.session_opened, self._ended, self._published, self._fates.refused),
             options=options,
         )
+        self._backpressure = Backpressure(self._assignment, options)
         # Decoded and not yet tokenized, oldest first.
         self._decoded: list[Item] = []
         # Set while something is decoded and not yet tokenized.
@@ -72,8 +74,6 @@ class Pipeline:
         self._places = asyncio.Semaphore(2)
         # Batches on the device or ready for it.
         self._num_batches = 0
-        # Whether the gauge allows more records.
-        self._has_room = True
         # Set once the worker is asked to finish.
         self._should_drain = asyncio.Event()
         # When the poll loop last turned, in seconds of `time.monotonic`.
@@ -118,7 +118,8 @@ class Pipeline:
         while True:
             self.last_poll_s = time.monotonic()
             try:
-                sources = await self._source.poll(self._partitions_with_room(), max_records=self._options.max_poll_records)
+                partitions, max_records = self._backpressure.asked()
+                sources = await self._source.poll([] if self._should_drain.is_set() else partitions, max_records=max_records)
             except ConsumerBroken as error:
                 await self._rejoin(error)
                 continue
@@ -198,17 +199,6 @@ class Pipeline:
 
     # ── what the verbs lean on ───────────────────────────────────────────────────────────────────────────────────────────
 
-    def _partitions_with_room(self) -> list[Partition]:
-        weight = self._assignment.weight
-        if weight > self._options.tokens_in_flight_high:
-            self._has_room = False
-        elif weight <= self._options.tokens_in_flight_low:
-            self._has_room = True
-        if not self._has_room or self._should_drain.is_set():
-            return []
-        # One partition whose line stands still may not take the room of all others.
-        return self._assignment.with_room(self._options.tokens_in_flight_high // 2)
-
     def _tokenized(self, items: Sequence[Item], answers: Sequence[Tokens | Failure]) -> list[TokenizedItem]:
         """Give up what failed, weigh the rest, and drop what nobody waits for any more."""
         wanted = []
@@ -278,16 +268,8 @@ class Pipeline:
             for failure in outcome.failures:
                 self._telemetry.dead_letter(failure.stage)
             if isinstance(outcome.source, Record) and outcome.source.timestamp_ms >= 0:
-                self._telemetry.end_to_end((now_ms - outcome.source.timestamp_ms) / 1000)
-
-
-def _batcher(options: Options) -> Batcher:
-    return Batcher(
-        max_tokens=options.batch_tokens,
-        max_records=options.batch_records,
-        max_wait_s=options.max_wait_s,
-        look_ahead=options.look_ahead_records,
-    )
+                topic = outcome.partition.topic
+                self._telemetry.end_to_end(topic, (now_ms - outcome.source.timestamp_ms) / 1000)
 
 
 def _fates(model: Model, delivery: Delivery, options: Options) -> Fates:

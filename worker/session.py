@@ -67,11 +67,11 @@ class Session:
         events: SessionEvents,
         backoff: Backoff,
         max_publish_records: int,
-        publish_interval_s: float = 0.0,
+        publish_interval_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
         """Belong to `partition`; at most `max_publish_records` outcomes are in publication at a time.
 
-        Publications begin `publish_interval_s` apart, unless one would be full or the line is to be emptied.
+        Publications begin `publish_interval_s()` apart, unless one would be full or the line is to be emptied.
         """
         self.partition = partition
         self._delivery = delivery
@@ -163,8 +163,8 @@ class Session:
             self._num_failures = 0
             self._changed.set()
             self._events.published(outcomes, loop.time() - began_s)
-            if self._publish_interval_s:
-                await self._interval(ledger, began_s + self._publish_interval_s)
+            if interval_s := self._publish_interval_s():
+                await self._interval(ledger, began_s + interval_s)
 
     async def _interval(self, ledger: Ledger, until_s: float) -> None:
         """Let outcomes gather until a moment of the loop's time, or until there is a reason to publish at once."""

@@ -11,38 +11,19 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from worker.connection_settings import ConnectionSettings
 from worker.errors import BadSettings
+from worker.topic_settings import TopicSettings
 
 PREFIX = "GIST_"
 DEFAULT_MODEL = "package:worker/checkpoints/minilm"
 TaskName = Literal["embed", "classify", "ner"]
 
 
-class Settings(ConnectionSettings):
+class Settings(TopicSettings):
     """The settings of one worker."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_file=".env", env_ignore_empty=True, frozen=True, extra="ignore", hide_input_in_errors=True
-    )
-
-    # ── topics ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
-    input_topic: str = Field("texts", min_length=1, description="The topic to read.")
-    embeddings_topic: str = Field("", description="Where vectors go. Unset: `<input>.embeddings`.")
-    labels_topic: str = Field("", description="Where labels go. Unset: `<input>.labels`.")
-    entities_topic: str = Field("", description="Where entities go. Unset: `<input>.entities`.")
-    dead_letter_topic: str = Field("", description="Where records go that cannot be processed. Unset: `<input>.dlq`.")
-    create_topics: bool = Field(
-        default=False, description="Create missing topics at the start. For development; in production let their owner create them."
-    )
-    topic_partitions: int = Field(
-        4, ge=1, le=10_000, description="Partitions of a topic that is created; the most workers that can share the load."
-    )
-    replication_factor: int = Field(
-        0, ge=0, le=32, description="Copies of a topic that is created. 0: three, or as many as there are brokers."
-    )
-    start_at: Literal["earliest", "latest", "none"] = Field(
-        "earliest", description="Where a partition without a committed offset begins. `none` refuses to start there."
     )
 
     # ── model ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -130,7 +111,8 @@ class Settings(ConnectionSettings):
         100,
         ge=0,
         le=10_000,
-        description="Exactly once: transactions of a partition begin so far apart. More costs less, and readers see results later.",
+        description="Exactly once: transactions of a partition begin so far apart; with over 8 partitions, in proportion further. "
+        "More costs less, and readers see results later.",
     )
     transaction_records: int = Field(
         1000, ge=1, le=65_536, description="Exactly once: a transaction of so many records does not wait for the interval."
@@ -235,10 +217,8 @@ class Settings(ConnectionSettings):
                 "SECURITY_PROTOCOL=SASL_PLAINTEXT sends the password readably: use SASL_SSL or set GIST_ALLOW_PLAINTEXT_PASSWORD",
             ),
             (bool(self.ssl_key_file) != bool(self.ssl_cert_file), "SSL_CERT_FILE and GIST_SSL_KEY_FILE need each other"),
-            (
-                len({self.input_topic, *self.output_topics}) <= len(self.output_topics),
-                "INPUT_TOPIC and the output topics must all differ",
-            ),
+            (self.has_equal_topics, "INPUT_TOPIC, GIST_BACKFILL_TOPIC and the output topics must all differ"),
+            (self.backfill_batch_tokens > self.batch_tokens, "BACKFILL_BATCH_TOKENS is above GIST_BATCH_TOKENS"),
         ]
         for is_wrong, what in contradictions:
             if is_wrong:
@@ -248,16 +228,6 @@ class Settings(ConnectionSettings):
     @property
     def _is_sasl(self) -> bool:
         return self.security_protocol.startswith("SASL")
-
-    @property
-    def output_topics(self) -> tuple[str, str, str, str]:
-        """The topics for embeddings, labels, entities and dead letters."""
-        return (
-            self.embeddings_topic or f"{self.input_topic}.embeddings",
-            self.labels_topic or f"{self.input_topic}.labels",
-            self.entities_topic or f"{self.input_topic}.entities",
-            self.dead_letter_topic or f"{self.input_topic}.dlq",
-        )
 
 
 def read(flags: dict[str, Any] | None = None) -> Settings:

@@ -71,6 +71,7 @@ class Telemetry:
         self._end_to_end = Histogram(
             "gist_end_to_end_latency_seconds",
             "From a record's timestamp to the acknowledgement of its outputs.",
+            ["topic"],
             registry=registry,
             buckets=_LATENCY_S,
         )
@@ -132,9 +133,9 @@ class Telemetry:
         """Count a dead letter."""
         self._dead_letters.labels(stage).inc()
 
-    def end_to_end(self, seconds: float) -> None:
-        """Note the age of a record at the acknowledgement of its outputs, in seconds; clocks may differ, so not below zero."""
-        self._end_to_end.observe(max(0.0, seconds))
+    def end_to_end(self, topic: str, seconds: float) -> None:
+        """Note how old a record of a topic is once its outputs are acknowledged, in seconds, not below zero: clocks differ."""
+        self._end_to_end.labels(topic).observe(max(0.0, seconds))
 
     # ── the load ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 

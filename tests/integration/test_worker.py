@@ -13,6 +13,7 @@ import pytest
 from tests.integration.raw import configure
 from tests.integration.reading import committed
 from tests.integration.workers import RESULTS, Watcher, WorkerProcess, create, first_seen, produce
+from worker.broker import topics
 from worker.broker.clients import producing
 from worker.broker.connection import Connection
 from worker.codec import embedding_vector
@@ -91,6 +92,30 @@ async def test_two_workers_share_a_topic_while_one_comes_and_goes(connection: Co
     assert watcher.account.num_duplicates == 0
     for offsets in watcher.order.values():
         assert offsets == sorted(offsets)
+
+
+async def test_a_backfill_is_done_beside_the_live_topic_and_after_it(connection: Connection, topic: str) -> None:
+    """Both go to the same outputs, each record once and in its order; what is live does not wait for what was there before."""
+    num_live, num_old, backfill = 200, 1500, f"{topic}.old"
+    await create(connection, topic, num_partitions=2)
+    await topics.create_missing(connection, {backfill: 2})
+    await produce(connection, backfill, texts(num_old), num_partitions=2)
+    async with Watcher(connection, topic, num_expected=num_live) as watcher:
+        with WorkerProcess(connection.bootstrap_servers, topic, backfill_topic=backfill, backfill_batch_tokens=64) as worker:
+            await watcher.until(lambda: len(watcher.records) > 100)
+            await produce(connection, topic, texts(num_live), num_partitions=2)
+            await watcher.until(lambda: len(watcher.records) == 3 * (num_live + num_old))
+            assert await worker.end(signal.SIGTERM) == 0
+    order: dict[tuple[bytes, bytes], list[int]] = {}
+    for output, record in watcher.records:
+        if output is Output.EMBEDDINGS:
+            headers = dict(record.headers)
+            place = headers["gist-source-topic"], headers["gist-source-partition"]
+            order.setdefault(place, []).append(int(headers["gist-source-offset"]))
+    assert {name: offsets == list(range(len(offsets))) for name, offsets in order.items()} == dict.fromkeys(order, True)
+    assert sorted(map(len, order.values())) == [num_live // 2] * 2 + [num_old // 2] * 2
+    last_of = {dict(record.headers)["gist-source-topic"]: number for number, (_, record) in enumerate(watcher.records)}
+    assert last_of[topic.encode()] < last_of[backfill.encode()]
 
 
 async def test_sigterm_under_load_loses_nothing_and_repeats_nothing(connection: Connection, topic: str) -> None:

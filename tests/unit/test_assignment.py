@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class World:
     """An assignment over a Kafka in memory."""
 
-    def __init__(self, num_partitions: int = 2) -> None:
+    def __init__(self, num_partitions: int = 2, *, publish_interval_s: float = 0.0) -> None:
         self.kafka = FakeKafka(num_partitions)
         self.delivery = FakeDelivery(self.kafka, FakeSource(self.kafka))
         self.tasks = asyncio.TaskGroup()
@@ -29,7 +29,7 @@ class World:
             delivery=self.delivery,
             telemetry=Telemetry(),
             events=SessionEvents(lambda *_: None, lambda *_: None, lambda *_: None, lambda it, _: it),
-            options=replace(OPTIONS, drain_timeout_s=0.2),
+            options=replace(OPTIONS, drain_timeout_s=0.2, publish_interval_s=publish_interval_s),
         )
 
     @contextlib.asynccontextmanager
@@ -54,6 +54,15 @@ async def test_it_is_ready_once_every_session_is_open() -> None:
         assert not world.assignment.is_ready
         await world.ready()
         assert world.assignment.with_room(10) == world.kafka.partitions
+
+
+async def test_many_partitions_share_the_pace_of_publications() -> None:
+    """Up to eight publish as often as was asked for; with four times as many each waits four times as long."""
+    for num_partitions, expected_s in ((0, 0.1), (1, 0.1), (8, 0.1), (32, 0.4)):
+        world = World(num_partitions, publish_interval_s=0.1)
+        async with world.running():
+            world.assignment.assigned(world.kafka.partitions)
+            assert world.assignment.publish_interval_s() == expected_s
 
 
 async def test_a_partition_that_is_handed_back_takes_no_more_records_but_finishes_what_it_has() -> None:

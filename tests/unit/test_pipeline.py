@@ -423,7 +423,7 @@ async def test_the_telemetry_counts_what_happened() -> None:
     assert b'gist_records_consumed_total{topic="texts"} 3.0' in exposition
     assert b'gist_messages_published_total{output="embeddings"} 2.0' in exposition
     assert b'gist_dead_letters_total{stage="decode"} 1.0' in exposition
-    assert b"gist_end_to_end_latency_seconds_count 3.0" in exposition
+    assert b'gist_end_to_end_latency_seconds_count{topic="texts"} 3.0' in exposition
     for stage in ("tokenize", "wait", "infer", "encode", "publish"):
         assert b'gist_stage_duration_seconds_count{stage="%s"} ' % stage.encode() in exposition
 

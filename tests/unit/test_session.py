@@ -37,7 +37,7 @@ class World:
             events=SessionEvents(self._opened, self._ended, self._published, self._refused),
             backoff=Backoff(first_s=0.0, max_s=0.0),
             max_publish_records=2,
-            publish_interval_s=publish_interval_s,
+            publish_interval_s=lambda: publish_interval_s,
         )
 
     def _opened(self, _partition: Partition, offset: int) -> None:

@@ -20,7 +20,7 @@ def filled() -> Telemetry:
     telemetry.batch(num_records=3, num_tokens=50, max_tokens=100, num_truncated=1)
     telemetry.published(["embeddings", "labels"])
     telemetry.dead_letter("decode")
-    telemetry.end_to_end(-5)
+    telemetry.end_to_end("texts", -5)
     telemetry.load(in_flight_tokens=7, num_waiting=2)
     telemetry.lag({("texts", 0): 5, ("texts", 1): 6})
     telemetry.loop_lag(0.001)
@@ -56,7 +56,7 @@ def test_what_happened_can_be_read_off() -> None:
         "gist_tokens_total 50.0",
         "gist_truncated_texts_total 1.0",
         "gist_batch_fill_ratio_sum 0.5",
-        "gist_end_to_end_latency_seconds_sum 0.0",
+        'gist_end_to_end_latency_seconds_sum{topic="texts"} 0.0',
         "gist_in_flight_tokens 7.0",
         'gist_lag_records{partition="1",topic="texts"} 6.0',
         'gist_build_info{device="cpu",model="m@1",version="1"} 1.0',

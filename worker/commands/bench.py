@@ -1,4 +1,4 @@
-"""The command line of the benchmarks: `bench stream`, `bench delivery`, `bench engine`, `bench encodings`."""
+"""The command line of the benchmarks: `bench stream`, `bench delivery`, `bench lanes`, `bench engine`, `bench encodings`."""
 
 from __future__ import annotations
 
@@ -66,6 +66,36 @@ def delivery(
             count=count,
             phase_s=seconds,
             is_quick=quick,
+            json_file=json,
+            plot_file=plot,
+        )
+    )
+
+
+@app.command()
+def lanes(
+    *,
+    loads: Annotated[str, typer.Option(help="Live loads, percent of the capacity, comma-separated.")] = "10,25,50",
+    backfill_tokens: Annotated[int, typer.Option(min=8, help="Backfill fills a forward pass up to so many tokens.")] = 1024,
+    partitions: Annotated[int, typer.Option(min=1, help="Partitions of the topics.")] = 8,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each load is offered, with and without.")] = 3,
+    count: Annotated[int, typer.Option(min=100, help="Messages of the first backlog, which shows the capacity.")] = 12_000,
+    seconds: Annotated[float, typer.Option(min=2, help="How long each load is offered.")] = 10.0,
+    json: Annotated[Path | None, typer.Option(help="Write the results here, as JSON.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the results here, as PNG.")] = None,
+) -> None:
+    """Measure what a backfill beside them costs live messages, and what it gets."""
+    from worker.commands import bench_lanes as command  # noqa: PLC0415  heavy
+    from worker.commands.bench_with_broker import counts_of  # noqa: PLC0415  heavy
+
+    raise typer.Exit(
+        command.bench_lanes(
+            percents=counts_of(loads, flag="--loads"),
+            backfill_batch_tokens=backfill_tokens,
+            num_partitions=partitions,
+            num_rounds=rounds,
+            count=count,
+            phase_s=seconds,
             json_file=json,
             plot_file=plot,
         )

@@ -25,7 +25,7 @@ def topics(settings: Settings, *, create: bool) -> None:
     if create:
         for name in asyncio.run(create_topics(settings)):
             console.print(f"created {name}")
-    wanted = [settings.input_topic, *topics_of(settings).values()]
+    wanted = [*settings.input_topics, *topics_of(settings).values()]
     there = asyncio.run(admin.partitions_of(connection_of(settings), wanted))
     for name in wanted:
         console.print(f"{name:40} {f'{there[name]} partitions' if name in there else 'missing'}")
@@ -38,10 +38,10 @@ def check(settings: Settings) -> None:
     console = Console(highlight=False)
     connection = connection_of(settings)
     steps: dict[str, Callable[[], str]] = {
-        "settings": lambda: f"group {settings.group_id}, {settings.input_topic} → {', '.join(settings.output_topics)}",
+        "settings": lambda: f"group {settings.group_id}, {', '.join(settings.input_topics)} → {', '.join(settings.output_topics)}",
         "broker": lambda: f"{settings.bootstrap_servers} answers" if _answers(settings) is not None else "",
         "delivery": lambda: _delivers(settings),
-        "topics": lambda: _shown(asyncio.run(admin.shapes_of(connection, [settings.input_topic, *settings.output_topics]))),
+        "topics": lambda: _shown(asyncio.run(admin.shapes_of(connection, [*settings.input_topics, *settings.output_topics]))),
         "model": lambda: _described(load_engine(settings)),
     }
     stops = []
@@ -56,7 +56,7 @@ def check(settings: Settings) -> None:
 
 
 def _answers(settings: Settings) -> object:
-    return asyncio.run(admin.partitions_of(connection_of(settings), [settings.input_topic]))
+    return asyncio.run(admin.partitions_of(connection_of(settings), settings.input_topics))
 
 
 def _delivers(settings: Settings) -> str:

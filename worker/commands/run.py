@@ -75,7 +75,7 @@ async def _run(settings: Settings) -> None:
             threads=asdict(thread_plan_of(settings)),
             tasks=sorted(_tasks(settings, engine)),
             http=f"{settings.http_host}:{server.port}",
-            input=settings.input_topic,
+            input=settings.input_topics,
             group=settings.group_id,
             delivery=settings.delivery,
             pid=os.getpid(),
@@ -146,9 +146,9 @@ async def create_topics(settings: Settings) -> list[str]:
     from worker.broker import topics  # noqa: PLC0415
 
     connection = connection_of(settings)
-    there = await topics.partitions_of(connection, [settings.input_topic])
-    num_partitions = there.get(settings.input_topic, settings.topic_partitions)
-    wanted = dict.fromkeys([settings.input_topic, *settings.output_topics], num_partitions)
+    there = await topics.partitions_of(connection, settings.input_topics)
+    num_partitions = max(there.values(), default=settings.topic_partitions)
+    wanted = dict.fromkeys([*settings.input_topics, *settings.output_topics], num_partitions)
     return await topics.create_missing(connection, wanted, replication_factor=settings.replication_factor)
 
 
@@ -162,7 +162,7 @@ def _pipeline(settings: Settings, engine: Engine, telemetry: Telemetry) -> Pipel
     connection, tasks = connection_of(settings), _tasks(settings, engine)
     consumer = Consumer(
         connection,
-        topics=[settings.input_topic],
+        topics=settings.input_topics,
         group_id=settings.group_id,
         group_instance_id=settings.group_instance_id,
         on_event=telemetry.broker_event,
@@ -207,6 +207,8 @@ def options_of(settings: Settings, tasks: frozenset[Task]) -> Options:
         embedding_encoding=EmbeddingEncoding(settings.embedding_encoding),
         batch_tokens=settings.batch_tokens,
         batch_records=settings.batch_records,
+        backfill_topic=settings.backfill_topic or None,
+        backfill_batch_tokens=settings.backfill_batch_tokens,
         max_wait_s=settings.max_wait_ms / 1000,
         look_ahead_records=settings.batch_records,
         tokens_in_flight_high=settings.tokens_in_flight_high,

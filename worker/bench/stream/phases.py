@@ -87,7 +87,9 @@ class Topics:
                 await asyncio.sleep(0.2)
             async for records in clients.reading(self.connection, self._positions):
                 for record in records:
-                    self.tally.note(self._outputs[record.partition.topic], record)
+                    # What another topic's records brought, which the same worker reads, is not of this run.
+                    if dict(record.headers)["gist-source-topic"] == self.input.encode():
+                        self.tally.note(self._outputs[record.partition.topic], record)
         return self.tally.end_phase()
 
 

@@ -1,0 +1,72 @@
+"""What is read next, given what is in flight."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
+
+from tests.makers import OPTIONS
+from worker.backpressure import Backpressure
+from worker.records import Partition
+
+if TYPE_CHECKING:
+    from worker.assignment import Assignment
+
+LIVE, OTHER, OLD = Partition("texts", 0), Partition("texts", 1), Partition("old", 0)
+
+
+class Weights:
+    """Stands for an assignment: partitions with so many tokens in flight."""
+
+    def __init__(self, **tokens: int) -> None:
+        self.of = {LIVE: tokens.get("live", 0), OTHER: tokens.get("other", 0), OLD: tokens.get("old", 0)}
+
+    @property
+    def weight(self) -> int:
+        """Add everything up."""
+        return sum(self.of.values())
+
+    def weight_of(self, topic: str) -> int:
+        """Add a topic up."""
+        return sum(tokens for partition, tokens in self.of.items() if partition.topic == topic)
+
+    def with_room(self, max_weight: int) -> list[Partition]:
+        """Return the lighter ones."""
+        return [partition for partition, tokens in self.of.items() if tokens <= max_weight]
+
+
+def watching(weights: Weights, *, backfill_topic: str | None = None) -> Backpressure:
+    """Return the gauge over such weights, with bounds of 1,000 and 2,000 tokens."""
+    options = replace(OPTIONS, backfill_topic=backfill_topic, max_poll_records=500)
+    return Backpressure(cast("Assignment", weights), options)
+
+
+def test_above_the_upper_bound_nothing_is_read_until_the_lower() -> None:
+    """Between the two it goes on as it was."""
+    weights = Weights()
+    gauge = watching(weights)
+    for live, other, is_reading in (
+        (1_000, 900, True),
+        (1_000, 1_001, False),
+        (1_000, 500, False),
+        (500, 500, True),
+        (900, 900, True),
+    ):
+        weights.of.update({LIVE: live, OTHER: other})
+        assert bool(gauge.asked()[0]) is is_reading
+
+
+def test_one_partition_holds_at_most_a_half() -> None:
+    """The others are read on."""
+    assert watching(Weights(live=1_001)).asked() == ([OTHER, OLD], 500)
+
+
+def test_backfill_holds_at_most_a_quarter_and_comes_in_small_portions() -> None:
+    """Where it holds more, live is read in its usual portions."""
+    assert watching(Weights(old=500), backfill_topic="old").asked() == ([LIVE, OTHER, OLD], 64)
+    assert watching(Weights(old=501), backfill_topic="old").asked() == ([LIVE, OTHER], 500)
+
+
+def test_without_a_backfill_topic_all_are_alike() -> None:
+    """A quarter is nobody's bound then."""
+    assert watching(Weights(old=999)).asked() == ([LIVE, OTHER, OLD], 500)
