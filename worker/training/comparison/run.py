@@ -91,6 +91,6 @@ def _about(plan: Plan, tasks: Mapping[str, TrainingTask]) -> str:
     return (
         f"A, the rich task: {rich.head.name}, all of {a[Side.TRAIN]} texts, accuracy on {a[Side.TEST]} held-out ones. B, the "
         f"scarce task: {scarce.head.name}, of {b[Side.TRAIN]} texts so many as said, F1 of entities on {b[Side.TEST]} held-out "
-        f"ones. Each strategy makes {plan.steps} steps of {plan.batch_texts} texts, over {len(plan.seeds)} seeds; ± is half of a 95 % "
-        f"interval; seconds are those of training, of which computing the states of a frozen encoder is no part."
+        f"ones. Each strategy makes {plan.steps} steps of {plan.batch_texts} texts, over {len(plan.seeds)} seeds; ± is half of a "
+        f"95 % interval; seconds are those of training, of which computing the states of a frozen encoder is no part."
     )
