@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from tests.model import tiny
 from tests.model.runs import tasks_of, values
 from worker.errors import BadSettings
 from worker.model import checkpoint
@@ -99,7 +100,7 @@ def test_more_texts_are_learned_from_and_nothing_else(tmp_path: Path) -> None:
 
 def test_rated_sentences_say_how_sure_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neutral ones are left out, sections may be chosen, and held-out figures carry the section's name."""
-    rated = [RatedSentence(("movies", "tweets")[n % 2], f"number {n} of them", (n % 7) - 3.0) for n in range(400)]
+    rated = [RatedSentence(("movies", "tweets")[n % 2], tiny.words_of(n), (n % 7) - 3.0) for n in range(400)]
     monkeypatch.setattr(module, "rated_sentences", lambda _cache: rated)
     shape = values(tmp_path)
     shape["heads"][0]["data"] = {"builtin": "ratings", "sections": ["tweets"]}

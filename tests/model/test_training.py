@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from tests.model import tiny
 from tests.model.conftest import MINILM
 from tests.model.runs import Silent, run_of, values
 from tests.model.test_files import full_disk
@@ -133,9 +134,7 @@ def test_the_command_trains_what_a_file_says(tmp_path: Path, capsys: pytest.Capt
 
 def test_flags_are_a_run_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """A sentiment head on fetched sentences, and with files of entities a second head, whose types are ours."""
-    rated = [
-        RatedSentence("movies", f"the {n} film was {word}", rating) for n in range(40) for word, rating in (("a", 2.0), ("b", -2.0))
-    ]
+    rated = [RatedSentence("movies", f"{tiny.words_of(n)} {('love', 'hate')[n % 2]}", 2.0 - 4 * (n % 2)) for n in range(100)]
     monkeypatch.setattr(tasks, "rated_sentences", lambda _cache: rated)
     shape = values(tmp_path)
     corpus = tmp_path / "texts" / "people.conll"

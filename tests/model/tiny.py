@@ -35,6 +35,12 @@ CONFIG = EncoderConfig(
 )
 
 
+def words_of(number: int) -> str:
+    """Return words that no other number has: digits count for nothing where near-duplicates are looked for."""
+    word = "".join(chr(ord("a") + int(digit)) for digit in f"{number:03d}")
+    return f"{word} {word}s {word}ly"
+
+
 def encoder_in(directory: Path, *, config: EncoderConfig = CONFIG, seed: int = 0) -> Path:
     """Write a tiny encoder of random weights as encoders are published."""
     directory.mkdir(parents=True, exist_ok=True)

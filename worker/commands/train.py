@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
-
-if TYPE_CHECKING:
-    import click
 
 _RUN = "run"
 
@@ -17,7 +14,7 @@ _RUN = "run"
 class _RunByDefault(TyperGroup):
     """A group whose command `run` need not be named."""
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put the name in where none of the commands is called, nor the help of all."""
         if args and args[0] not in self.commands and args[0] != "--help":
             args = [_RUN, *args]

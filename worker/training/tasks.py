@@ -86,7 +86,7 @@ def ranges(firsts: NDArray[np.int64], ends: NDArray[np.int64]) -> tuple[NDArray[
 class _Read:
     """The texts of three sides as they were read."""
 
-    sides: Split[LabelledText] | Split[TaggedText]
+    sides: Split[Example]
     #: The title of each held-out text's file, or section.
     titles: Mapping[int, str]
     #: What probability the rating of a text stands for, by its text; empty where labels are certain.
@@ -147,7 +147,7 @@ def _rated(options: HeadOptions, cache: Path) -> _Read:
         raise BadSettings(f"the head {options.name!r}: rated sentences hold no entities")
     wanted = options.data.sections
     sentences = [it for it in rated_sentences(cache) if it.rating and (not wanted or it.section in wanted)]
-    texts = [LabelledText(it.text, (RATED[it.rating > 0],)) for it in sentences]
+    texts: list[Example] = [LabelledText(it.text, (RATED[it.rating > 0],)) for it in sentences]
     pairs = list(zip(texts, sentences, strict=True))
     sides = given(
         [text for text, it in pairs if it.split >= _TEST_PARTS + _DEV_PARTS],
@@ -181,15 +181,13 @@ def _from_files(options: HeadOptions, directory: Path, seed: int) -> _Read:
     return _Read(split_off, titles, {}, {_title(it.source.path): _digest(it.source.path) for it in every}, labels)
 
 
-def _split(
-    data: Data, train: Sequence[Example], dev: Sequence[Example], test: Sequence[Example], seed: int
-) -> Split[LabelledText] | Split[TaggedText]:
+def _split(data: Data, train: Sequence[Example], dev: Sequence[Example], test: Sequence[Example], seed: int) -> Split[Example]:
     """Take the sides as they are given, and cut those that are not out of the training texts."""
     dev_share, test_share = 0.0 if dev else data.dev_share, 0.0 if test else data.test_share
     if dev_share or test_share:
         cut = split(train, Shares(train=1 - dev_share - test_share, dev=dev_share, test=test_share), seed)
         train, dev, test = cut.train, dev or cut.dev, test or cut.test
-    return given(train, dev, test)  # type: ignore[return-value, type-var]  all of one kind, as `check_labels` made sure
+    return given(train, dev, test)
 
 
 def _file(path: Path, options: HeadOptions) -> AnyData:

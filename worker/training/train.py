@@ -14,6 +14,7 @@ import torch
 
 from worker.model import checkpoint
 from worker.model.engine import Engine, number_format
+from worker.model.references import sha256_of
 from worker.training.card import card
 from worker.training.data.splits import Side
 from worker.training.learn import learn
@@ -93,7 +94,7 @@ def _train(run: Run, reporter: Reporter, *, is_fresh: bool) -> Path:
 def fingerprint(run: Run, tasks: Sequence[TrainingTask]) -> str:
     """Return what stands for all that the weights depend on: the configuration, the encoder and the data."""
     encoder = checkpoint.encoder_of(run.encoder).directory
-    parts = [described(run), [dict(it.sources) for it in tasks], checkpoint.sha256_of(encoder / "model.safetensors")]
+    parts = [described(run), [dict(it.sources) for it in tasks], sha256_of(encoder / "model.safetensors")]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

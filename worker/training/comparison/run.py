@@ -12,6 +12,7 @@ import torch
 from worker.errors import BadSettings
 from worker.model import checkpoint
 from worker.model.files import whole
+from worker.model.references import sha256_of
 from worker.training.comparison.cells import result_of, tasks_of
 from worker.training.comparison.costs import costs_of
 from worker.training.comparison.journal import Journal
@@ -78,7 +79,7 @@ def _described(plan: Plan, tasks: Mapping[str, TrainingTask]) -> dict[str, Any]:
     names = ("steps", "batch_texts", "layers", "hidden_size", "head_rate", "encoder_rate", "max_dev_texts", "max_test_texts")
     encoder = checkpoint.encoder_of(plan.encoder)
     return {
-        "encoder": checkpoint.sha256_of(encoder.directory / "model.safetensors"),
+        "encoder": sha256_of(encoder.directory / "model.safetensors"),
         "data": {title: digest for it in tasks.values() for title, digest in it.sources.items()},
     } | {name: getattr(plan, name) for name in names}
 
