@@ -34,7 +34,7 @@ pytestmark = pytest.mark.model
 
 def test_from_texts_to_a_checkpoint_that_serves(tmp_path: Path) -> None:
     """Heads on MiniLM learn what is easy; the scores are in the manifest and on the card, and no path of this machine is."""
-    shape = values(tmp_path, epochs=12) | {"encoder": MINILM, "name": "mine"}
+    shape = values(tmp_path, epochs=20) | {"encoder": MINILM, "name": "mine"}
     for head in shape["heads"]:
         head["layers"] = [3, 6]
     run = of(shape, source="test")

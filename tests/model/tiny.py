@@ -50,9 +50,9 @@ def encoder_in(directory: Path, *, config: EncoderConfig = CONFIG, seed: int = 0
     (directory / "config.json").write_text(json.dumps({"model_type": "bert", **shape}))
     words = [*_SPECIAL, *NAMES, *PLACES, *GOOD, *BAD, *THINGS, *_OTHERS]
     tokenizer = tokenizers.Tokenizer(WordLevel({word: number for number, word in enumerate(words)}, unk_token="[UNK]"))  # noqa: S106
-    tokenizer.normalizer = Lowercase()  # type: ignore[assignment]  the library's properties are not typed
-    tokenizer.pre_tokenizer = BertPreTokenizer()  # type: ignore[assignment]
-    tokenizer.post_processor = BertProcessing(("[SEP]", 3), ("[CLS]", 2))  # type: ignore[assignment]
+    tokenizer.normalizer = Lowercase()
+    tokenizer.pre_tokenizer = BertPreTokenizer()
+    tokenizer.post_processor = BertProcessing(("[SEP]", 3), ("[CLS]", 2))
     tokenizer.save(str(directory / "tokenizer.json"))
     return directory
 

@@ -168,7 +168,9 @@ def _from_files(options: HeadOptions, directory: Path, seed: int) -> _Read:
     data = options.data
     sides = {side: [_file(directory / it, options) for it in getattr(data, side)] for side in Side}
     every = [it for files in sides.values() for it in files]
-    check_map(data.label_map, every)
+    if not data.drops_other_labels:
+        # A map that says all that is wanted may be one for several corpora, none of which has all of it.
+        check_map(data.label_map, every)
     mapped = {side: [data.label_map.apply(it) for it in files] for side, files in sides.items()}
     train, dev, test = (_joined(mapped[side]) for side in Side)
     held_out = [it for it in (dev, test) if it is not None]
