@@ -95,6 +95,14 @@ async def configure(connection: Connection, topic: str, entries: Mapping[str, st
             assert all(not code for code, *_ in answer.resources)
 
 
+async def configure_broker(connection: Connection, entries: Mapping[str, str]) -> None:
+    """Set what the broker, the only one, takes over while it runs."""
+    async with _Admin(connection) as admin:
+        resource = ConfigResource(ConfigResourceType.BROKER, "1", configs=dict(entries))
+        for answer in await admin.alter_configs([resource]):
+            assert all(not code for code, *_ in answer.resources), answer.resources
+
+
 async def delete_topic(connection: Connection, topic: str) -> None:
     """Delete a topic."""
     async with _Admin(connection) as admin:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from worker.broker.topics import shapes_of
+from worker.records import Partition
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from worker.broker.connection import Connection
     from worker.broker.producer import Addressed
     from worker.broker.topics import Shape
-    from worker.records import Message, Output, Partition
+    from worker.records import Message, Output
 
 # What the batch around a message may add to its size: the batch header and the lengths of its fields.
 _OVERHEAD_BYTES = 1_024
@@ -40,6 +41,10 @@ class OutputTopics:
     def max_message_bytes(self, output: Output) -> int:
         """Return the largest message that this output accepts, less what a batch adds to it."""
         return max(0, self._shapes[output].max_message_bytes - _OVERHEAD_BYTES)
+
+    def places_of(self, partition: Partition) -> list[Partition]:
+        """Return where the outputs of an input partition go."""
+        return [Partition(self._topics[it], partition.index % shape.num_partitions) for it, shape in self._shapes.items()]
 
     def addressed(self, partition: Partition, message: Message) -> Addressed:
         """Keep the input partition's number, so that the order of a partition, and its keys, stay together."""

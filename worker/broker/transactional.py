@@ -19,7 +19,7 @@ from aiokafka.structs import OffsetAndMetadata
 from worker.broker.producer import BatchProducer
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Collection
 
     from worker.broker.connection import Connection
     from worker.records import Partition
@@ -68,6 +68,13 @@ class TransactionalProducer(BatchProducer):
         await self.begin(timeout_s)
         await self.send_offset(partition, 0, group_id, timeout_s)
         await asyncio.wait_for(self._client.abort_transaction(), timeout_s)
+
+    async def end(self, places: Collection[Partition], *, is_commit: bool, timeout_s: float) -> None:
+        """End what hangs in some partitions, by a transaction without records of its own: its marker ends those before it."""
+        await self.begin(timeout_s)
+        for it in places:
+            self._client._txn_manager.maybe_add_partition_to_txn(TopicPartition(it.topic, it.index))  # noqa: SLF001  no public way
+        await asyncio.wait_for(self._client.commit_transaction() if is_commit else self._client.abort_transaction(), timeout_s)
 
     def is_fenced(self, error: BaseException) -> bool:
         """Tell whether it was shut out: the client may say so by a state of its own that a later step then stumbles over."""

@@ -2,9 +2,9 @@
 
 Each input partition has a transactional id of its own, whoever owns it, so that a new owner's producer ends what the last one left
 open and shuts it out: the epoch of the producer is the only fence, because the brokers take a transaction's offsets from anybody.
-Therefore `open` fences first, then waits until the coordinator answers with all that was committed, and reads the offset after; and
-what is in doubt (an error, a time-out, an answer that was late) is never mended: the producer is dropped, and a new one, with a new
-epoch, goes on only from where the group stands.
+Therefore `open` fences first, then waits until the coordinator answers with all that was committed, reads the offset after, and
+ends what a broker forgot to end. And what is in doubt (an error, a time-out, an answer that was late) is never mended: the producer
+is dropped, and a new one, with a new epoch, goes on only from where the group stands.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from worker.broker.leftovers import Leftovers
 from worker.broker.outputs import OutputTopics
 from worker.broker.producer import REFUSALS
 from worker.broker.transactional import TransactionalProducer
@@ -75,6 +76,8 @@ class ExactlyOnce:
         self._consumer = consumer
         self._connection = connection
         self._outputs = OutputTopics(topics)
+        # None before the start.
+        self._leftovers: Leftovers | None = None
         self._group_id = group_id
         self._compression = compression
         self._step_timeout_s = step_timeout_s
@@ -97,6 +100,8 @@ class ExactlyOnce:
             allow_old_brokers=self._allow_old_brokers,
         )
         await self._outputs.describe(self._connection)
+        self._leftovers = Leftovers(self._connection)
+        await self._leftovers.start()
 
     def max_message_bytes(self, output: Output) -> int:
         """Return the largest message that this output accepts, less what a batch adds to it."""
@@ -140,6 +145,8 @@ class ExactlyOnce:
     async def stop(self) -> None:
         """Disconnect: nothing is in flight that anybody still waits for."""
         await asyncio.gather(*(self._drop(partition) for partition in list(self._producers)))
+        if self._leftovers is not None:
+            await self._leftovers.stop()
 
     async def _transact(self, partition: Partition, parts: Sequence[Sequence[Addressed]], next_offset: int) -> None:
         """Run one transaction over the parts, each acknowledged before the next; any doubt ends the producer."""
@@ -190,12 +197,23 @@ class ExactlyOnce:
         self._producers[partition] = producer
         try:
             await producer.await_coordinator(partition, self._group_id, self._step_timeout_s)
-            return await self._consumer.committed(partition)
+            committed = await self._consumer.committed(partition)
+            await self._end_leftovers(partition, producer, committed or 0)
         except BaseException as error:
             await self._drop(partition)
             if isinstance(error, PublishFailed) or not isinstance(error, Exception):
                 raise
             raise PublishFailed(f"the offsets of {partition} cannot be relied upon: {reason_of(error)}") from error
+        return committed
+
+    async def _end_leftovers(self, partition: Partition, producer: TransactionalProducer, committed: int) -> None:
+        """End what a broker forgot to end: as committed where the offset was, else as given up."""
+        if self._leftovers is None:
+            raise PublishFailed("the delivery is not started")
+        last = await self._leftovers.of(partition, self._outputs.places_of(partition), self._step_timeout_s)
+        for is_commit in (True, False):
+            if places := [place for place, offset in last.items() if (offset < committed) is is_commit]:
+                await producer.end(places, is_commit=is_commit, timeout_s=self._step_timeout_s)
 
     async def _drop(self, partition: Partition) -> None:
         producer = self._producers.pop(partition, None)

@@ -1,0 +1,100 @@
+"""What a broker forgot to end, on a real Kafka that was made to forget: it is ended as its offset was, and nothing comes twice."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import pytest
+from aiokafka import TopicPartition
+
+from tests.integration.raw import configure_broker
+from tests.integration.reading import read_all
+from tests.integration.test_transactions import outcomes, owning
+from worker.broker.clients import producing
+from worker.broker.leftovers import Leftovers
+from worker.broker.topics import create_missing
+from worker.broker.transactional import TransactionalProducer
+from worker.records import Message, Output, Partition
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from worker.broker.connection import Connection
+
+pytestmark = pytest.mark.kafka
+
+
+@pytest.fixture
+async def home(connection: Connection, topic: str) -> Partition:
+    """Give a partition with ten records, and its output topics."""
+    await create_missing(connection, dict.fromkeys([topic, f"{topic}.embeddings", f"{topic}.dlq"], 1))
+    async with producing(connection) as producer:
+        for number in range(10):
+            await producer.send(topic, b"%d" % number, partition=0)
+    return Partition(topic, 0)
+
+
+@contextlib.asynccontextmanager
+async def forgetting(connection: Connection, home: Partition, *, committed: int) -> AsyncIterator[None]:
+    """Leave the outputs of records 0 to 4 in a transaction that nobody ends, of an owner who had committed so far."""
+    output = f"{home.topic}.embeddings"
+    await configure_broker(connection, {"transaction.partition.verification.enable": "false"})
+    producer = TransactionalProducer(
+        connection,
+        transactional_id=f"gist-stream:group-{home.topic}:{home.topic}:0",
+        transaction_timeout_s=10,
+        compression=None,
+        max_bytes={output: 1_000_000},
+    )
+    try:
+        await producer.start(10)
+        await producer.begin(5)
+        if committed:
+            await producer.send_offset(home, committed, f"group-{home.topic}", 5)
+        await producer.commit(5)
+        await producer.begin(5)
+        transaction = producer._client._txn_manager
+        # The coordinator is not told of the partition, and so will not end it.
+        transaction._txn_partitions.add(TopicPartition(output, 0))
+        await producer.send([(output, 0, output_of(home, offset, b"left")) for offset in range(5)], 5)
+        yield
+        await producer.discard()
+    finally:
+        await configure_broker(connection, {"transaction.partition.verification.enable": "true"})
+
+
+def output_of(home: Partition, offset: int, value: bytes) -> Message:
+    """Return an output that names its source."""
+    headers = {"topic": home.topic, "partition": str(home.index), "offset": str(offset)}
+    return Message(
+        Output.EMBEDDINGS, b"%d" % offset, value, tuple((f"gist-source-{name}", it.encode()) for name, it in headers.items())
+    )
+
+
+@pytest.mark.parametrize("committed", [0, 5])
+async def test_what_hangs_is_ended_as_its_offset_was(connection: Connection, home: Partition, *, committed: int) -> None:
+    """Given up where the offset was not committed, and done again; kept where it was."""
+    async with forgetting(connection, home, committed=committed), owning(connection, home) as delivery:
+        assert await delivery.open(home) == committed
+        await delivery.publish(home, outcomes(home, committed, 3, b"new"))
+    values = [it.value for it in await read_all(connection, f"{home.topic}.embeddings")]
+    assert values == ([b"left"] * 5 if committed else []) + [b"new"] * 3
+
+
+async def test_where_nothing_hangs_nothing_is_found(connection: Connection, home: Partition) -> None:
+    """Neither is what belongs to another's records."""
+    async with owning(connection, home) as delivery:
+        await delivery.open(home)
+        await delivery.publish(home, outcomes(home, 0, 3))
+    place, other = Partition(f"{home.topic}.embeddings", 0), Partition("other", 0)
+    leftovers = Leftovers(connection)
+    await leftovers.start()
+    try:
+        await read_all(connection, place.topic)
+        assert await leftovers.of(home, [place], 5) == {}
+        async with forgetting(connection, home, committed=0):
+            assert await leftovers.of(home, [place], 5) == {place: 4}
+            assert await leftovers.of(other, [place], 5) == {}
+    finally:
+        await leftovers.stop()
