@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from tests.model import tiny
 from worker.model import checkpoint
 from worker.training.configuration import Run, of
@@ -65,7 +67,8 @@ def tasks_of(run: Run, loaded: checkpoint.Checkpoint) -> list[TrainingTask]:
 
 
 def learned(run: Run, *, snapshots: Snapshots | None = None, reporter: Silent | None = None) -> Learned:
-    """Learn what a run says, from the beginning or from a snapshot."""
+    """Learn what a run says, from the beginning or from a snapshot; with as many threads, on which the last bits depend."""
+    torch.set_num_threads(run.training.threads or 1)
     loaded = checkpoint.load(run.encoder)
     store = Store(run.cache / "states", max_gigabytes=run.cache_gigabytes)
     return learn(run, loaded, tasks_of(run, loaded), store=store, reporter=reporter or Silent(), snapshots=snapshots)
