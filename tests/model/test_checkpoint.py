@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tests.model import tiny
 from tests.model.conftest import MINILM
-from worker.errors import BadModel
+from tests.model.test_files import full_disk
+from worker.errors import BadModel, BadSettings
 from worker.model import checkpoint
 from worker.model.heads import Head, HeadConfig
-from worker.model.references import locate, sha256_of
+from worker.model.references import locate, pinned, sha256_of
 from worker.model.windows import Windowing
 
 if TYPE_CHECKING:
@@ -75,6 +79,61 @@ def test_texts_may_be_shorter_than_published_and_no_longer_than_positions() -> N
     assert checkpoint.load(MINILM, max_tokens=512).max_tokens == 512
     with pytest.raises(BadModel, match="512 positions"):
         checkpoint.load(MINILM, max_tokens=513)
+
+
+def test_a_tuned_encoder_is_the_checkpoints_own(tmp_path: Path) -> None:
+    """Its files lie in the checkpoint, which may be moved; the reference says what it was; its weights are verified too."""
+    source = tiny.encoder_in(tmp_path / "source")
+    encoder = checkpoint.load(str(source)).encoder
+    with torch.no_grad():
+        encoder.layers[0].expand.weight.add_(1)  # type: ignore[union-attr, operator]
+    head = Head(replace(CONFIG, layers=(1,)), 16)
+    checkpoint.save(
+        tmp_path / "made", name="mine", encoder_reference=str(source), encoder=encoder, heads=[head], training={}, card=""
+    )
+    (tmp_path / "made").rename(tmp_path / "moved")
+    shutil.rmtree(source)
+    loaded = checkpoint.load(str(tmp_path / "moved"))
+    for name, value in encoder.state_dict().items():
+        assert torch.equal(loaded.encoder.state_dict()[name], value)
+    located = checkpoint.encoder_of(str(tmp_path / "moved"))
+    assert (located.directory, located.reference) == (tmp_path / "moved" / "encoder", f"{tmp_path / 'moved'}/encoder")
+    assert not list(checkpoint.load(located.reference).heads.heads)
+    with (tmp_path / "moved" / "encoder" / "model.safetensors").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(BadModel, match=r"encoder/model\.safetensors: its sha256"):
+        checkpoint.load(str(tmp_path / "moved"))
+
+
+def test_an_encoder_of_its_own_is_nowhere_else(saved: Path) -> None:
+    """A manifest leads out of its directory by its reference alone."""
+    _rewrite(lambda it: it["encoder"].update(folder="../elsewhere"))(saved)
+    with pytest.raises(BadModel, match=r"is in the folder 'encoder', not '\.\./elsewhere'"):
+        checkpoint.load(str(saved))
+
+
+def test_a_full_disk_leaves_no_checkpoint(tmp_path: Path) -> None:
+    """And is one line."""
+    with full_disk(), pytest.raises(BadSettings, match=r"heads\.safetensors: cannot be written: .*File too large"):
+        checkpoint.save(tmp_path / "mine", name="mine", encoder_reference=MINILM, heads=[Head(CONFIG, 384)], training={}, card="")
+    assert list((tmp_path / "mine").iterdir()) == []
+
+
+def test_a_hub_is_asked_for_its_newest_revision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has one, or is no hub's, stays as it is; a hub that does not answer is one line."""
+    monkeypatch.setattr("huggingface_hub.model_info", lambda name: SimpleNamespace(sha=f"sha-of-{name}"))
+    assert pinned("org/name") == "org/name@sha-of-org/name"
+    for reference in ("org/name@1", "package:a/b", "./here/there", str(MINILM)):
+        assert pinned(reference) == reference
+
+    def refuse(_name: str) -> None:
+        raise OSError("no route")
+
+    monkeypatch.setattr("huggingface_hub.model_info", refuse)
+    with pytest.raises(
+        BadModel, match=r"org/name: the hub does not name its newest revision \(no route\); name it: org/name@<commit>"
+    ):
+        pinned("org/name")
 
 
 def test_windows_overlap_by_half_of_what_they_hold_at_most() -> None:

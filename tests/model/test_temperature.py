@@ -14,9 +14,10 @@ from tests.model.conftest import MINILM
 from worker.model import checkpoint
 from worker.model.answers import classifications
 from worker.model.heads import Head, HeadConfig
-from worker.training.fit import Rows
+from worker.training.objectives import Said
 from worker.training.quality.bootstrap import estimates
 from worker.training.quality.labels import judged, statistics
+from worker.training.tasks import UNTOLD
 from worker.training.temperature import LEAST, MOST, calibrate, fitted
 
 if TYPE_CHECKING:
@@ -92,24 +93,40 @@ def test_a_calibrated_head_says_the_same_and_can_be_believed(tmp_path: Path, lab
         solution = torch.linalg.lstsq(head.norm(states[:300]), torch.from_numpy(wanted[:300])).solution
         head.output.weight.copy_(4 * solution.T)
         head.output.bias.zero_()
-    rows = Rows(states[:300, None].half().numpy(), true[:300])
-    before = said(head, rows, labels)
-    found = calibrate(head, rows)
+    states, true = states[:300], true[:300]
+    before = said(head, states, true)
+    found = calibrate(head, Said(logits_of(head, states), true, np.arange(301)))
     assert found > 2
     checkpoint.save(tmp_path, name="m", encoder_reference=MINILM, heads=[head], training={}, card="")
     loaded = checkpoint.load(str(tmp_path)).heads.heads["h"]
     assert isinstance(loaded, Head)
     assert loaded.config.temperature == found
-    after = said(loaded, rows, labels)
+    after = said(loaded, states, true)
     np.testing.assert_array_equal(after.said, before.said)
     assert error(after) < error(before) / 2
 
 
-def said(head: Head, rows: Rows, labels: tuple[str, ...]) -> Any:
-    """Return what a head says of some rows, beside what is true."""
+def logits_of(head: Head, states: torch.Tensor) -> Any:
+    """Return the logits of some rows."""
     with torch.inference_mode():
-        logits = head([torch.from_numpy(rows.states[:, 0].astype(np.float32))]).numpy()
-    return judged(labels, [labels[int(it)] for it in rows.labels], [it.scores for it in classifications(head.config, logits)])
+        return head.eval()([states]).numpy()
+
+
+def said(head: Head, states: torch.Tensor, true: Any) -> Any:
+    """Return what a head says of some rows, beside what is true."""
+    labels = head.config.labels
+    found = [it.scores for it in classifications(head.config, logits_of(head, states))]
+    return judged(labels, [labels[int(it)] for it in true], found)
+
+
+def test_what_is_untold_does_not_count() -> None:
+    """A temperature is fitted on what is known."""
+    logits, labels = drawn(200, 3)
+    heads = [Head(HeadConfig(name="h", task="classify", labels=("a", "b", "c"), layers=(6,)), 384) for _ in range(2)]
+    found = calibrate(heads[0], Said(logits, labels, np.arange(201)))
+    more = np.concatenate([logits, 100 * logits[:50]])
+    told = np.concatenate([labels, np.full(50, UNTOLD)])
+    assert calibrate(heads[1], Said(more, told, np.arange(251))) == found
 
 
 def error(it: Any) -> float:

@@ -1,192 +1,176 @@
-"""Training: heads learn, the same seed gives the same head, and the scores are those of the model as served."""
+"""Training as a whole: heads learn, what was made is served and told of, and whatever is wrong is one line."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
 import torch
 
+from tests.model import tiny
 from tests.model.conftest import MINILM
+from tests.model.runs import Silent, run_of, values
+from tests.model.test_files import full_disk
+from worker.commands import train_run
 from worker.errors import BadSettings
 from worker.model import checkpoint
 from worker.model.engine import Engine
-from worker.model.heads import Head, HeadConfig
+from worker.model.heads import Head
 from worker.model.references import locate
 from worker.settings import DEFAULT_MODEL
-from worker.training import train as module
+from worker.training import tasks, words
 from worker.training.card import card
+from worker.training.configuration import of
 from worker.training.corpora import RatedSentence
 from worker.training.data.examples import Span, TaggedText
-from worker.training.features import Features
-from worker.training.fit import FitOptions, Rows, fit
-from worker.training.train import TrainOptions, tagged_texts, train, word_labels_of
+from worker.training.train import described, train
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.model
 
-GOOD = [
-    "I love it",
-    "what a wonderful day",
-    "great, thank you",
-    "the best film of the year",
-    "so happy with this",
-    "delicious and kind",
-]
-BAD = [
-    "I hate it",
-    "what an awful day",
-    "broken, never again",
-    "the worst film of the year",
-    "so angry about this",
-    "disgusting and rude",
-]
-NAMES = ["Ada", "Grace", "Marie", "Alan", "Kurt", "Emmy", "Carl", "Lise"]
-PLACES = ["Paris", "London", "Zürich", "Oslo", "Rome", "Vienna", "Berlin", "Madrid"]
 
-
-def silent(_line: str) -> None:
-    """Say nothing."""
-
-
-@pytest.fixture
-def corpus(tmp_path: Path) -> Path:
-    """Give a corpus of small sentences."""
-    lines = [f"{name}\tB-PER\nlives\tO\nin\tO\n{place}\tB-LOC\n" for name in NAMES for place in PLACES]
-    path = tmp_path / "small" / "people.conll"
-    path.parent.mkdir()
-    path.write_text("\n".join(lines))
-    return path
-
-
-@pytest.fixture
-def _sentences(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put small sentences in the place of the corpus that is fetched."""
-    rated = [
-        RatedSentence("movies", f"{text}, number {n}", rating)
-        for texts, rating in ((GOOD, 2.0), (BAD, -2.0))
-        for text in texts
-        for n in range(12)
-    ]
-    monkeypatch.setattr(module, "rated_sentences", lambda _cache: rated)
-
-
-@pytest.mark.usefixtures("_sentences")
-def test_from_texts_to_a_checkpoint_that_serves(tmp_path: Path, corpus: Path) -> None:
-    """Both heads learn what is easy, the scores are in the manifest and on the card, and a second run encodes nothing again."""
-    options = TrainOptions(
-        encoder=MINILM,
-        output=tmp_path / "out",
-        cache=tmp_path / "cache",
-        ner_train=(corpus,),
-        ner_test=(corpus,),
-        layers=(3, 6),
-        hidden_size=0,
-        fit=FitOptions(epochs=30, learning_rate=1e-2, batch_rows=32),
-    )
-    scores = train(options, silent)
-    assert scores["float32"]["sentiment accuracy"]["movies"]["accuracy"] > 0.9
-    assert scores["float32"]["entities, small/people.conll"]["all"]["f1"] > 0.9
-    manifest = json.loads((options.output / "manifest.json").read_text())
-    assert manifest["training"]["scores"] == scores
-    text = (options.output / "README.md").read_text()
-    assert f"| all | {scores['float32']['entities, small/people.conll']['all']['precision']:.3f} |" in text
-    temperatures = [it["temperature"] for it in manifest["heads"]]
-    assert 1 not in temperatures
-    assert all(f"{it:.3f} (" in text for it in temperatures)
+def test_from_texts_to_a_checkpoint_that_serves(tmp_path: Path) -> None:
+    """Heads on MiniLM learn what is easy; the scores are in the manifest and on the card, and no path of this machine is."""
+    shape = values(tmp_path, epochs=20) | {"encoder": MINILM, "name": "mine"}
+    for head in shape["heads"]:
+        head["layers"] = [3, 6]
+    run = of(shape, source="test")
+    (directory,) = train(run, Silent())
+    manifest, text = json.loads((directory / "manifest.json").read_text()), (directory / "README.md").read_text()
+    scores = manifest["training"]["scores"]["float32"]
+    assert scores["mood"]["held out"]["accuracy"] > 0.9
+    assert scores["ner"]["held out"]["all"]["f1"] > 0.9
+    assert f"| held out | {scores['mood']['held out']['accuracy']:.3f} |" in text
+    assert manifest["training"]["configuration"] == described(run)
+    assert set(manifest["training"]["data"]) == {"texts/moods.jsonl", "texts/people.conll"}
+    assert manifest["training"]["versions"]["torch"] == torch.__version__.partition("+")[0]
     assert str(tmp_path) not in text + json.dumps(manifest)
-    first = (options.output / "heads.safetensors").read_bytes()
-    told: list[str] = []
-    train(replace(options, output=tmp_path / "again"), told.append)
-    assert not [line for line in told if line.startswith("encoding")]
+    assert 1 not in [it["temperature"] for it in manifest["heads"]]
+    assert "folder" not in manifest["encoder"]
+    assert {it.name for it in directory.iterdir()} == {"manifest.json", "README.md", "heads.safetensors"}
+    first = (directory / "heads.safetensors").read_bytes()
+    told = Silent()
+    train(run.model_copy(update={"output": tmp_path / "again"}), told)
+    assert not [it for it in told.told if it.startswith("encoding")]
     assert (tmp_path / "again" / "heads.safetensors").read_bytes() == first
-    assert Engine.load(str(options.output), device="cpu").tasks == {"embed", "classify", "ner"}
+    assert Engine.load(str(directory), device="cpu").tasks == {"embed", "classify", "ner"}
 
 
-@pytest.mark.usefixtures("_sentences")
-def test_without_tagged_texts_there_is_no_entity_head(tmp_path: Path) -> None:
-    """The sentiment head is trained alone."""
-    options = TrainOptions(encoder=MINILM, output=tmp_path / "out", cache=tmp_path / "cache", layers=(6,), fit=FitOptions(epochs=1))
-    train(options, silent)
-    assert list(checkpoint.load(str(options.output)).heads.heads) == ["sentiment"]
+def test_a_tuned_encoder_is_in_the_checkpoint_and_the_seed_decides(tmp_path: Path) -> None:
+    """Its files are there and verified; the same seed gives the same files, another one others."""
+    digests = []
+    for place, seed in (("a", 0), ("b", 0), ("c", 1)):
+        run = of(values(tmp_path, "end-to-end", threads=2) | {"output": tmp_path / place, "seed": seed}, source="test")
+        train(run, Silent())
+        manifest = json.loads((tmp_path / place / "manifest.json").read_text())
+        digests.append((manifest["heads_sha256"], manifest["encoder"]["files"]["model.safetensors"]))
+    assert digests[0] == digests[1] != digests[2]
+    assert manifest["encoder"]["folder"] == "encoder"
+    tuned = checkpoint.load(str(tmp_path / "a")).encoder.words.weight
+    assert not torch.equal(tuned, checkpoint.load(str(tmp_path / "encoder")).encoder.words.weight)
 
 
-def test_a_corpus_that_is_not_there_stops_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is named."""
-    monkeypatch.setattr(
-        module, "rated_sentences", lambda _cache: [RatedSentence("movies", f"text {n}", n - 50.5) for n in range(100)]
+def test_separate_models_are_several_checkpoints(tmp_path: Path) -> None:
+    """One for each head, each with an encoder of its own."""
+    made = train(run_of(tmp_path, "separate", max_steps=4), Silent())
+    assert made == [tmp_path / "out" / "mood", tmp_path / "out" / "ner"]
+    assert [list(checkpoint.load(str(it)).heads.heads) for it in made] == [["mood"], ["ner"]]
+    encoders = [checkpoint.load(str(it)).encoder.words.weight for it in made]
+    assert not torch.equal(*encoders)
+
+
+def test_a_head_goes_on_a_tuned_checkpoint(tmp_path: Path) -> None:
+    """Whose encoder it names, in that checkpoint."""
+    train(run_of(tmp_path, "end-to-end", epochs=1), Silent())
+    shape = values(tmp_path, epochs=1) | {"encoder": str(tmp_path / "out"), "output": tmp_path / "on-top"}
+    train(of(shape, source="test"), Silent())
+    assert json.loads((tmp_path / "on-top" / "manifest.json").read_text())["encoder"]["reference"] == str(
+        tmp_path / "out" / "encoder"
     )
-    options = TrainOptions(
-        encoder=MINILM,
-        output=tmp_path / "out",
-        cache=tmp_path / "cache",
-        ner_train=(tmp_path / "none.conll",),
-        fit=FitOptions(epochs=1),
+
+
+def test_a_full_disk_is_one_line_and_the_state_of_before_stays(tmp_path: Path) -> None:
+    """Going on afterwards, nothing is missing."""
+    run = run_of(tmp_path, "end-to-end")
+    with full_disk(20_000), pytest.raises(BadSettings, match=r"unfinished\.safetensors: cannot be written: .*File too large"):
+        train(run, Silent())
+    told = Silent()
+    train(run, told)
+    assert sum(it.startswith("epoch") for it in told.told) == 3
+
+
+def test_another_run_in_the_same_place_is_refused_until_it_may_begin_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The state of a run that was cut off is nobody else's."""
+    monkeypatch.setattr("worker.training.train.calibrate", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        train(run_of(tmp_path), Silent())
+    monkeypatch.undo()
+    other = of(values(tmp_path) | {"seed": 5}, source="test")
+    with pytest.raises(BadSettings, match="had other settings or data; --fresh begins anew"):
+        train(other, Silent())
+    train(other, Silent(), is_fresh=True)
+
+
+def test_the_command_trains_what_a_file_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Flags replace what is in it; the card is printed, progress told beside it."""
+    values(tmp_path)
+    path = tmp_path / "run.toml"
+    path.write_text(
+        f'name = "mine"\nencoder = "{tmp_path}/encoder"\ncache = "{tmp_path}/cache"\n'
+        '[training]\nepochs = 1\n[[heads]]\nname = "mood"\ntask = "classify"\n'
+        '[heads.data]\ntrain = ["texts/moods.jsonl"]\ntest_share = 0.2\n'
     )
-    with pytest.raises(BadSettings, match=r"none\.conll"):
-        train(options, silent)
+    flags = {"strategy": None, "data_directory": None, "labels": (), "ner_train": (), "ner_test": (), "is_fresh": False}
+    train_run.train(path, overrides={"output": tmp_path / "made", "name": "other"}, **flags)  # type: ignore[arg-type]
+    shown = capsys.readouterr()
+    assert shown.out.startswith("# other\n")
+    assert "epoch 1: loss" in shown.err
+    with pytest.raises(BadSettings, match=r"run\.toml says what is learned: leave --labels"):
+        train_run.train(path, overrides={}, **flags | {"labels": [path]})  # type: ignore[arg-type]
 
 
-def test_the_best_epoch_counts_and_the_seed_decides() -> None:
-    """Training ends when the development rows no longer gain; the same seed gives the same numbers."""
-    generator = np.random.default_rng(0)
-    states = generator.normal(size=(400, 1, 8)).astype(np.float16)
-    rows = Rows(states, (states[:, 0, 0] > 0).astype(np.int64))
-    config = HeadConfig(name="h", task="classify", labels=("a", "b"), layers=(0,), hidden_size=4, dropout=0.1)
-    told: list[str] = []
-    options = FitOptions(epochs=50, patience=2, seed=3, learning_rate=1e-2)
-    heads = [fit(config, rows, rows, options=it, progress=told.append) for it in (options, options, replace(options, seed=4))]
-    first, second, other = (torch.cat([it.flatten() for it in head.state_dict().values()]) for head in heads)
-    assert torch.equal(first, second)
-    assert not torch.equal(first, other)
-    assert "development loss" in told[0]
-
-
-def test_features_are_cached_by_what_they_depend_on(tmp_path: Path) -> None:
-    """Other texts or other layers are other files."""
-    features = Features(checkpoint.load(MINILM), tmp_path, silent)
-    once = features.sentences(["a", "b c"], [3, 6])
-    assert once.shape == (2, 2, 384)
-    assert features.words(["a", "b c"], [6]).shape == (3, 1, 384)
-    features.sentences(["a", "b c"], [6])
-    features.sentences(["a", "other"], [3, 6])
-    np.testing.assert_array_equal(features.sentences(["a", "b c"], [3, 6]), once)
-    assert len(list(tmp_path.iterdir())) == 4
-
-
-def test_entities_of_published_corpora_become_ours(tmp_path: Path) -> None:
-    """Types are mapped to ours, what is not ours is nothing, and a handle that was cut in two is one."""
-    corpus = tmp_path / "corpus.conll"
-    corpus.write_text("Nokia B-corporation\nN95 B-product\nEspoo B-location\n@ O\nada B-person\n")
-    (only,) = tagged_texts(corpus)
-    assert only == TaggedText("Nokia N95 Espoo @ada", (Span("ORG", 0, 5), Span("LOC", 10, 15), Span("PER", 16, 20)))
-
-
-def test_a_file_without_entities_is_refused(tmp_path: Path) -> None:
-    """It says what it is instead."""
-    (tmp_path / "reviews.csv").write_text("text,label\ngood,pos\n")
-    with pytest.raises(BadSettings, match=r"reviews\.csv: binary, where entities are needed"):
-        tagged_texts(tmp_path / "reviews.csv")
+def test_flags_are_a_run_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A sentiment head on fetched sentences, and with files of entities a second head, whose types are ours."""
+    rated = [RatedSentence("movies", f"{tiny.words_of(n)} {('love', 'hate')[n % 2]}", 2.0 - 4 * (n % 2)) for n in range(100)]
+    monkeypatch.setattr(tasks, "rated_sentences", lambda _cache: rated)
+    shape = values(tmp_path)
+    corpus = tmp_path / "texts" / "people.conll"
+    corpus.write_text(corpus.read_text().replace("B-PER", "B-person"))
+    train_run.train(
+        tmp_path / "made",
+        overrides={"encoder": shape["encoder"], "cache": tmp_path / "cache"},
+        strategy="transfer",
+        data_directory=None,
+        labels=(),
+        ner_train=[corpus],
+        ner_test=[],
+        is_fresh=False,
+    )
+    assert "strategy `transfer`" in capsys.readouterr().out
+    heads = checkpoint.load(str(tmp_path / "made")).heads.heads
+    assert [it.config.labels for it in heads.values() if isinstance(it, Head)] == [
+        ("negative", "positive"),
+        ("O", "B-LOC", "I-LOC", "B-PER", "I-PER"),
+    ]
 
 
 def test_words_are_labelled_by_where_they_start() -> None:
     """The first word of an entity begins it, those inside follow; a span may hold several words of the tokenizer."""
     text = TaggedText("hey @ada b", (Span("PER", 4, 10),))
-    assert word_labels_of(text, [0, 4, 5, 9]) == ["O", "B-PER", "I-PER", "I-PER"]
+    assert words.word_labels_of(text, [0, 4, 5, 9]) == ["O", "B-PER", "I-PER", "I-PER"]
+    assert words.in_handle(text.text, [0, 4, 5, 9]).tolist() == [False, True, True, False]
 
 
 def test_the_shipped_card_says_what_its_manifest_says() -> None:
-    """Every figure on it is one that was measured, and the floors hold in both number formats."""
+    """Every figure on it is one that was measured, and the floors hold in every number format."""
     directory = locate(DEFAULT_MODEL).directory
     manifest = json.loads((directory / "manifest.json").read_text())
     heads = [head.config for head in checkpoint.load(DEFAULT_MODEL).heads.heads.values() if isinstance(head, Head)]
     expected = card(manifest["name"], manifest["encoder"]["reference"], heads, manifest["training"])
     assert (directory / "README.md").read_text() == expected
     for scores in manifest["training"]["scores"].values():
-        assert scores["sentiment accuracy"]["movies"]["accuracy"] >= 0.78
-        assert scores["entities, broad-twitter-corpus/f.conll"]["all"]["f1"] >= 0.58
+        assert scores["sentiment"]["movies"]["accuracy"] >= 0.78
+        assert scores["ner"]["broad-twitter-corpus/f.conll"]["all"]["f1"] >= 0.58

@@ -77,6 +77,10 @@ def test_the_version_is_the_packages() -> None:
         (["data", "/nowhere.csv"], 2, "gist-stream: /nowhere.csv: cannot be read: No such file"),
         (["evaluate", "tests"], 2, "gist-stream: give texts to evaluate on: --labels FILE, --entities FILE, or both"),
         (["train", "/tmp/never", "--encoder", "./nowhere"], 5, "gist-stream: ./nowhere: no such directory"),  # noqa: S108
+        (["train", "/nowhere.toml"], 2, "gist-stream: /nowhere.toml: cannot be read: No such file"),
+        (["train", "--strategy", "magic"], 2, "gist-stream: flags: training.strategy: Input should be 'frozen', "),
+        (["train", "--ner-test", "a.conll"], 2, "gist-stream: --ner-test needs --ner-train"),
+        (["train", "compare", "/tmp/never", "--shares", "0"], 2, "gist-stream: --shares: numbers above 0, up to 1"),  # noqa: S108
     ],
 )
 def test_a_users_mistake_is_one_line(

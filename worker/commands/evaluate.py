@@ -13,13 +13,13 @@ from rich.text import Text
 from worker.errors import BadSettings
 from worker.model.backends import BackendName
 from worker.model.engine import Dtype
+from worker.training.corpora import TYPES
 from worker.training.data.examples import LabelledData, TaggedData
 from worker.training.data.layout import Layout
 from worker.training.data.read import read
 from worker.training.evaluation import EvaluateOptions
 from worker.training.evaluation import evaluate as measure
 from worker.training.quality import plot, report, table
-from worker.training.train import TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

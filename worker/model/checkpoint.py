@@ -2,6 +2,7 @@
 
     manifest.json        name, encoder (reference and the sha256 of its files), heads, sha256 of the heads, how it was trained
     heads.safetensors    the parameters of every head, named `<head>.<parameter>`
+    encoder/             where it was tuned: the files of the encoder, as they are published; the reference says what it was
     int8.safetensors     where it was calibrated for 8-bit products: the range of each channel, named `<layer>.<product>`
     README.md            the model card
 
@@ -20,10 +21,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from worker.errors import BadModel
-from worker.model.encoder import CALIBRATED, EncoderConfig, load_published
+from worker.model.encoder import CALIBRATED, EncoderConfig, load_published, published
+from worker.model.files import whole
 from worker.model.heads import Head, HeadConfig
 from worker.model.multitask import MultiTaskHeads
-from worker.model.references import locate, sha256_of
+from worker.model.references import Located, locate, sha256_of
 from worker.model.sentence import SentenceConfig
 from worker.model.tokenizer import Tokenizer
 
@@ -40,10 +42,13 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 HEADS = "heads.safetensors"
 INT8 = "int8.safetensors"
+# The folder of an encoder of its own, and the manifest's key for it.
+OWN_ENCODER, _FOLDER = "encoder", "folder"
+_WEIGHTS = "model.safetensors"
 # What an encoder is made of; those that are there are pinned by their sha256.
 ENCODER_FILES = (
     "config.json",
-    "model.safetensors",
+    _WEIGHTS,
     "tokenizer.json",
     "vocab.txt",
     "modules.json",
@@ -79,8 +84,7 @@ def load(reference: str, *, max_tokens: int | None = None, windowing: Windowing 
     """
     located = locate(reference)
     manifest = _read_manifest(located.directory / MANIFEST) if (located.directory / MANIFEST).exists() else None
-    encoder_located = locate(manifest["encoder"]["reference"]) if manifest else located
-    directory = encoder_located.directory
+    directory = _encoder_located(located, manifest).directory
     if manifest:
         _verify(directory, manifest["encoder"]["files"])
     config = EncoderConfig.read(directory / "config.json")
@@ -93,10 +97,10 @@ def load(reference: str, *, max_tokens: int | None = None, windowing: Windowing 
     if windowing and not windowing.fits(longest):
         raise BadModel(f"{reference}: windows of {longest} tokens overlap by at most half of what they hold, {longest // 2 - 1}")
     heads = _load_heads(located.directory, manifest, config) if manifest else []
-    revision = manifest["heads_sha256"] if manifest else located.revision or sha256_of(directory / "model.safetensors")
+    revision = manifest["heads_sha256"] if manifest else located.revision or sha256_of(directory / _WEIGHTS)
     return Checkpoint(
         name=f"{manifest['name'] if manifest else located.name}@{revision[:_DIGITS_OF_REVISION]}",
-        encoder=load_published(config, directory / "model.safetensors"),
+        encoder=load_published(config, directory / _WEIGHTS),
         heads=MultiTaskHeads(config, sentence, heads).eval(),
         tokenizer=Tokenizer.read(directory, max_tokens=longest, windowing=windowing),
         max_tokens=longest,
@@ -105,31 +109,79 @@ def load(reference: str, *, max_tokens: int | None = None, windowing: Windowing 
     )
 
 
+def encoder_of(reference: str) -> Located:
+    """Return where the encoder of a model is: a reference to it alone, and its directory; raises `BadModel`."""
+    located = locate(reference)
+    manifest = _read_manifest(located.directory / MANIFEST) if (located.directory / MANIFEST).exists() else None
+    return _encoder_located(located, manifest)
+
+
+def _encoder_located(located: Located, manifest: Mapping[str, Any] | None) -> Located:
+    if manifest is None:
+        return located
+    folder = manifest["encoder"].get(_FOLDER)
+    if folder is None:
+        return locate(manifest["encoder"]["reference"])
+    if folder != OWN_ENCODER:
+        raise BadModel(f"{located.directory / MANIFEST}: an encoder of its own is in the folder {OWN_ENCODER!r}, not {folder!r}")
+    return Located(f"{located.reference.rstrip('/')}/{folder}", located.directory / folder)
+
+
 def save(
-    directory: Path, *, name: str, encoder_reference: str, heads: Sequence[Head], training: Mapping[str, Any], card: str
+    directory: Path,
+    *,
+    name: str,
+    encoder_reference: str,
+    heads: Sequence[Head],
+    training: Mapping[str, Any],
+    card: str,
+    encoder: Encoder | None = None,
 ) -> None:
-    """Write a checkpoint that `load` accepts; `training` says how the heads came to be, `card` is the model card."""
-    directory.mkdir(parents=True, exist_ok=True)
-    tensors: dict[str, Tensor] = {
-        f"{head.config.name}.{parameter}": value.detach().float().contiguous()
-        for head in heads
-        for parameter, value in head.state_dict().items()
-    }
-    save_file(tensors, directory / HEADS)
-    encoder = locate(encoder_reference)
+    """Write a checkpoint that `load` accepts; `training` says how the heads came to be, `card` is the model card.
+
+    `encoder` is the one at `encoder_reference` where that was tuned: it is written too. The manifest comes last, so that a
+    checkpoint is not taken for whole before it is. Raises `BadSettings` where the disk is full.
+    """
+    _save_heads(directory / HEADS, heads)
+    source = encoder_of(encoder_reference)
+    if encoder is not None:
+        _save_encoder(directory / OWN_ENCODER, source.directory, encoder)
+    files = source.directory if encoder is None else directory / OWN_ENCODER
     manifest = {
         "format": FORMAT,
         "name": name,
         "encoder": {
-            "reference": encoder_reference,
-            "files": {file: sha256_of(encoder.directory / file) for file in ENCODER_FILES if (encoder.directory / file).exists()},
+            "reference": source.reference,
+            **({} if encoder is None else {_FOLDER: OWN_ENCODER}),
+            "files": {file: sha256_of(files / file) for file in ENCODER_FILES if (files / file).exists()},
         },
         "heads": [asdict(head.config) for head in heads],
         "heads_sha256": sha256_of(directory / HEADS),
         "training": dict(training),
     }
+    with whole(directory / "README.md") as part:
+        part.write_text(card)
     _write_manifest(directory, manifest)
-    (directory / "README.md").write_text(card)
+
+
+def _save_heads(path: Path, heads: Sequence[Head]) -> None:
+    tensors: dict[str, Tensor] = {
+        f"{head.config.name}.{parameter}": value.detach().float().clone()
+        for head in heads
+        for parameter, value in head.state_dict().items()
+    }
+    with whole(path) as part:
+        save_file(tensors, part)
+
+
+def _save_encoder(directory: Path, source: Path, encoder: Encoder) -> None:
+    """Write an encoder as it is published, with the files of the one that it came from."""
+    for file in ENCODER_FILES:
+        if (source / file).exists() and file != _WEIGHTS:
+            with whole(directory / file) as part:
+                shutil.copy(source / file, part)
+    with whole(directory / _WEIGHTS) as part:
+        save_file(published(encoder), part, {"format": "pt"})
 
 
 def save_calibrated(directory: Path, reference: str, ranges: Mapping[str, Tensor], difference: Mapping[str, Any]) -> None:
@@ -146,7 +198,8 @@ def save_calibrated(directory: Path, reference: str, ranges: Mapping[str, Tensor
 
 
 def _write_manifest(directory: Path, manifest: Mapping[str, Any]) -> None:
-    (directory / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+    with whole(directory / MANIFEST) as part:
+        part.write_text(json.dumps(manifest, indent=2) + "\n")
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
@@ -156,7 +209,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
             raise BadModel(f"{path}: format {manifest['format']} is not known; this version reads format {FORMAT}")
         for name in ("name", "heads", "heads_sha256", "training"):
             manifest[name]
-        manifest["encoder"]["reference"], manifest["encoder"]["files"]["model.safetensors"]
+        manifest["encoder"]["reference"], manifest["encoder"]["files"][_WEIGHTS]
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise BadModel(f"{path}: not a manifest: {error}") from error
     except KeyError as error:

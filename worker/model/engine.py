@@ -94,7 +94,7 @@ class Engine:
     ) -> Engine:
         """Take over a loaded model; raises `BadModel` where this machine cannot run it as asked."""
         place = _device(device)
-        chosen, because = choose(loaded.encoder, backend, device=place, dtype=_dtype(dtype, place), ranges=loaded.ranges)
+        chosen, because = choose(loaded.encoder, backend, device=place, dtype=number_format(dtype, place), ranges=loaded.ranges)
         return cls(loaded, chosen, because=because)
 
     @property
@@ -160,7 +160,7 @@ def _device(device: Device) -> torch.device:
     return torch.device("cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu")
 
 
-def _dtype(dtype: Dtype, device: torch.device) -> torch.dtype:
+def number_format(dtype: Dtype, device: torch.device) -> torch.dtype:
     """Choose bf16 where the hardware multiplies it, fp32 elsewhere."""
     if dtype != "auto":
         return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[dtype]

@@ -16,6 +16,7 @@ from pathlib import Path
 from worker.errors import BadModel
 
 _HUB = re.compile(r"[\w.-]+/[\w.-]+@[\w./-]+")
+_UNPINNED = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 # Weights only as safetensors, which hold numbers and no code; the rest is text.
 _HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.md"]
 
@@ -44,9 +45,28 @@ def locate(reference: str) -> Located:
         return Located(reference, directory.resolve())
     if _HUB.fullmatch(reference):
         return Located(reference, _from_hub(reference), revision=reference.partition("@")[2])
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", reference):
+    if _UNPINNED.fullmatch(reference):
         raise BadModel(f"{reference}: no such directory; a hub's model needs a pinned revision: {reference}@<commit>")
     raise BadModel(f"{reference}: no such directory")
+
+
+def pinned(reference: str) -> str:
+    """Return a reference that stays what it is: to a hub's repository without a revision, its newest commit is added.
+
+    Raises `BadModel` where the hub does not say which that is.
+    """
+    if reference.startswith("package:") or Path(reference).expanduser().is_dir() or not _UNPINNED.fullmatch(reference):
+        return reference
+    # Heavy, and needed for hub models only.
+    from huggingface_hub import model_info  # noqa: PLC0415
+
+    try:
+        return f"{reference}@{model_info(reference).sha}"
+    except Exception as error:  # every kind of network and hub failure means the same to the user
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BadModel(
+            f"{reference}: the hub does not name its newest revision ({reason}); name it: {reference}@<commit>"
+        ) from error
 
 
 def _in_package(path: str) -> Path:

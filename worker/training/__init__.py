@@ -1,8 +1,10 @@
-"""How heads are trained on top of a frozen encoder.
+"""How models are made: heads on an encoder that stays as it is, or learns too.
 
-    read the corpora → encode every text once, keep the states on disk → train each head on them → save → evaluate as served
+    one file → tasks (texts, labels, three sides) → phases of a strategy → the best on dev → calibrated, saved, scored as served
 
-Read the modules in this order: the room `data` and `corpora` (the texts), `features` (the cached states), `fit` (a head) and
-`temperature` (its calibration), `quality` (what a model is worth) and `evaluation`, which measures it, `card`, and `train`, which
-puts them together.
+Read the modules in this order: the room `data` and `corpora` (the texts), `configuration` (the file), `tasks` and `words` (what a
+head learns), `store` and `states` (what it reads), `objectives` (how wrong it is, and how good), `sampling` (batches), `strategies`
+(the phases), `learner` (what learns, and at which rate), `loop` (a phase), `snapshot` (going on after a kill), `learn` (all
+phases), `temperature` (calibration), `quality` and `evaluation` (what a model is worth), `scores`, `card`, and `train`, which puts
+them together. The room `comparison` holds the strategies against each other.
 """

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from worker.errors import BadSettings
+from worker.training.data.labels import LabelMap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +33,12 @@ _SECTIONS = {
     "products": "amazonReviewSnippets_GroundTruth.txt",
     "editorials": "nytEditorialSnippets_GroundTruth.txt",
 }
+
+# What published corpora call the three types that we know; whatever is not named here is not an entity to us.
+TYPES = LabelMap(
+    {"PER": "PER", "ORG": "ORG", "LOC": "LOC", "person": "PER", "corporation": "ORG", "group": "ORG", "location": "LOC"},
+    drops_others=True,
+)
 
 
 @dataclass(frozen=True, slots=True)

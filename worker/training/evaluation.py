@@ -155,7 +155,8 @@ def accuracy(engine: Engine, head: str, texts: Sequence[str], true: Sequence[str
     return sum(a == b for a, b in zip(found, true, strict=True)) / len(true)
 
 
-def entity_scores(engine: Engine, tagged: Sequence[TaggedText]) -> dict[str, spans.Score]:
-    """Return the score of each group of entities that `spans.groups` knows."""
-    found = [it.entities or () for it in predictions(engine, [it.text for it in tagged], Task.NER)]
+def entity_scores(engine: Engine, tagged: Sequence[TaggedText], *, head: str | None = None) -> dict[str, spans.Score]:
+    """Return the score of each group of entities that `spans.groups` knows, of one head or of all together."""
+    said = [it.entities or () for it in predictions(engine, [it.text for it in tagged], Task.NER)]
+    found = [tuple(it for it in its if head in (None, it.task)) for its in said]
     return {it.name: it.score() for it in spans.groups(tagged, found)}

@@ -9,22 +9,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+from worker.training.tasks import UNTOLD
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from worker.model.heads import Head
-    from worker.training.fit import Rows
+    from worker.training.objectives import Said
 
 LEAST, MOST = 0.05, 20.0
 _NUM_HALVINGS = 60
-_ROWS_PER_PASS = 8192
 
 
-def calibrate(head: Head, dev: Rows) -> float:
-    """Divide the logits of a trained head by the temperature that suits these rows, for good; return the temperature."""
-    found = fitted(_logits(head, dev.states), dev.labels)
+def calibrate(head: Head, dev: Said) -> float:
+    """Divide the logits of a trained head by the temperature that suits what it says on dev, for good; return the temperature."""
+    is_told = dev.targets != UNTOLD
+    found = fitted(dev.logits[is_told], dev.targets[is_told])
     head.divide_logits(found)
     return found
 
@@ -57,13 +58,3 @@ def _expected(logits: NDArray[np.float64], inverse: float) -> float:
     scaled = inverse * (logits - logits.max(axis=1, keepdims=True))
     odds = np.exp(scaled)
     return float((odds / odds.sum(axis=1, keepdims=True) * logits).sum())
-
-
-@torch.inference_mode()
-def _logits(head: Head, states: NDArray[np.float16]) -> NDArray[np.float32]:
-    head.eval()
-    chunks = (states[first : first + _ROWS_PER_PASS] for first in range(0, len(states), _ROWS_PER_PASS))
-    rows: NDArray[np.float32] = torch.cat(
-        [head(list(torch.from_numpy(it.astype(np.float32)).unbind(1))).float() for it in chunks]
-    ).numpy()
-    return rows

@@ -1,0 +1,115 @@
+"""The comparison: every strategy, the same steps for all, and a journal that survives being cut off."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.model import tiny
+from tests.model.runs import Silent
+from worker.commands import train_compare
+from worker.errors import BadSettings
+from worker.training.comparison import run as module
+from worker.training.comparison.cells import result_of, tasks_of
+from worker.training.comparison.plan import CONTENDERS, Contender
+from worker.training.comparison.run import compare
+from worker.training.comparison.small import small_plan
+from worker.training.data.examples import Span, TaggedText
+from worker.training.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from worker.training.comparison.plan import Cell, Plan
+
+pytestmark = pytest.mark.model
+
+
+def plan_in(directory: Path) -> Plan:
+    """Return a plan on the tiny encoder."""
+    return small_plan(directory / "texts", directory / "cache", str(tiny.encoder_in(directory / "encoder")))
+
+
+def test_all_strategies_make_the_same_steps(tmp_path: Path) -> None:
+    """Each cell is scored, and in the table."""
+    plan = replace(plan_in(tmp_path), shares=(1.0,), seeds=(0,))
+    shown = compare(plan, tmp_path / "out", Silent(), threads=1)
+    results = [json.loads(line) for line in (tmp_path / "out" / "cells.jsonl").read_text().splitlines()]
+    assert [it["contender"] for it in results] == [it.name for it in CONTENDERS]
+    assert {it["steps"] for it in results} == {plan.steps}
+    assert all(f"| {it.name} |" in shown for it in CONTENDERS)
+    assert "one model with both heads" in shown
+    assert (tmp_path / "out" / "comparison.md").read_text() == shown
+    assert (tmp_path / "out" / "comparison.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads((tmp_path / "out" / "comparison.json").read_text())["rows"][0]["contender"] == "frozen"
+
+
+def test_what_is_done_is_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line that was cut off is; the results are those of a comparison that was not cut off, but for the time."""
+    plan = replace(plan_in(tmp_path), contenders=CONTENDERS[:2], shares=(0.5,))
+    compare(plan, tmp_path / "out", Silent(), threads=1)
+    path = tmp_path / "out" / "cells.jsonl"
+    whole = path.read_text()
+    path.write_text(whole[: -len(whole.splitlines()[-1]) // 2])
+    done: list[Cell] = []
+
+    def counting(cell: Cell, *args: object, **options: object) -> object:
+        done.append(cell)
+        return result_of(cell, *args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "result_of", counting)
+    compare(plan, tmp_path / "out", Silent(), threads=1)
+    assert len(done) == 1
+    before, after = ([json.loads(line) | {"seconds": 0} for line in text.splitlines()] for text in (whole, path.read_text()))
+    assert after == before
+    with pytest.raises(BadSettings, match=r"cells\.jsonl:1: of a comparison with other settings or data"):
+        compare(replace(plan, steps=5), tmp_path / "out", Silent(), threads=1)
+
+
+def test_a_contender_may_bring_more_texts_for_the_scarce_task(tmp_path: Path) -> None:
+    """Made from those that it has, which are as many as the share says; they change what is learned."""
+    plan = replace(plan_in(tmp_path), shares=(0.25,), seeds=(0,))
+    given: list[int] = []
+
+    def more(texts: Sequence[TaggedText], seed: int) -> Sequence[TaggedText]:
+        given.extend((len(texts), seed))
+        return [TaggedText("kurt in bern", (Span("PER", 0, 4), Span("LOC", 8, 12)))] * 40
+
+    plan = replace(plan, contenders=[CONTENDERS[0], Contender(name="more", training={}, more=more)])
+    tasks = tasks_of(plan)
+    store = Store(tmp_path / "states", max_gigabytes=1)
+    plain, richer = (result_of(it, plan, tasks, store=store, reporter=Silent()) for it in plan.cells)
+    assert given == [round(0.25 * len(tasks["ner"].sides["train"])), 0]  # type: ignore[index]
+    assert plain.scarce != richer.scarce
+
+
+def test_the_command_writes_the_table_where_it_belongs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Between the marks of a document; what is not known is refused before anything is trained."""
+    document = tmp_path / "page.md"
+    document.write_text("# Page\n<!-- comparison -->\nold\n<!-- /comparison -->\nend\n")
+    encoder = str(tiny.encoder_in(tmp_path / "encoder"))
+    options = {
+        "data": tmp_path,
+        "encoder": encoder,
+        "shares": "0.5",
+        "num_seeds": 1,
+        "steps": 2,
+        "only": ("frozen",),
+        "cache": tmp_path / "cache",
+        "document": document,
+        "is_quick": True,
+    }
+    train_compare.compare(tmp_path / "out", **options)  # type: ignore[arg-type]
+    shown = capsys.readouterr().out
+    assert document.read_text() == f"# Page\n<!-- comparison -->\n{shown}<!-- /comparison -->\nend\n"
+    for change, reason in (
+        ({"only": ("magic",)}, "--only: no strategy 'magic'; there are: frozen; "),
+        ({"shares": "2", "is_quick": False}, "--shares: numbers above 0"),
+        ({"document": tmp_path / "none.md"}, "none.md: cannot be read: No such file"),
+    ):
+        with pytest.raises(BadSettings, match=reason):
+            train_compare.compare(tmp_path / "out", **options | change)  # type: ignore[arg-type]

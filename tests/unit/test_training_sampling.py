@@ -1,0 +1,59 @@
+"""The batches of an epoch: shared out among tasks as asked, and each text once before any is there twice."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.training.configuration import Training
+from worker.training.sampling import batches, exponent_of, num_batches, quotas
+
+SIZES = st.lists(st.integers(1, 200), min_size=1, max_size=4)
+
+
+@given(SIZES, st.integers(1, 33), st.sampled_from([1.0, 0.5, 0.2]))
+def test_every_task_gets_its_quota_and_at_least_one(sizes: list[int], batch_texts: int, exponent: float) -> None:
+    """All of them together are an epoch, but for tasks too small for one of their own."""
+    total = num_batches(sizes, batch_texts)
+    shares = quotas(sizes, total, exponent)
+    assert min(shares) >= 1
+    assert total <= sum(shares) < total + len(sizes)
+
+
+@given(SIZES, st.integers(1, 33), st.sampled_from([1.0, 0.5]), st.integers(0, 9))
+def test_no_text_is_there_twice_before_all_are_there_once(sizes: list[int], batch_texts: int, exponent: float, seed: int) -> None:
+    """Within an epoch, for each task; no batch is empty or too large."""
+    sides = [np.arange(size) * 3 for size in sizes]
+    found = batches(
+        sides, num_batches(sizes, batch_texts), batch_texts=batch_texts, exponent=exponent, generator=np.random.default_rng(seed)
+    )
+    for number, side in enumerate(sides):
+        own = [texts for task, texts in found if task == number]
+        assert all(0 < len(it) <= batch_texts for it in own)
+        counts = np.bincount(np.concatenate(own), minlength=int(side[-1]) + 1)[side]
+        assert counts.max() - counts.min() <= 1
+
+
+def test_an_epoch_of_one_task_has_each_text_once() -> None:
+    """In an order that the generator decides."""
+    side = np.arange(10)
+    first, other = (batches([side], 3, batch_texts=4, exponent=1, generator=np.random.default_rng(seed)) for seed in (0, 1))
+    assert sorted(np.concatenate([texts for _, texts in first]).tolist()) == side.tolist()
+    assert [it.tolist() for _, it in first] != [it.tolist() for _, it in other]
+
+
+@pytest.mark.parametrize(
+    ("training", "share"),
+    [
+        (Training(), 0.1),
+        (Training(sampling="square-root"), 0.25),
+        (Training(sampling="temperature", sampling_temperature=1), 0.1),
+        (Training(sampling="temperature", sampling_temperature=1000), 0.5),
+    ],
+)
+def test_the_scarce_task_is_seen_as_often_as_was_asked(training: Training, share: float) -> None:
+    """In proportion to its size, to the root of it, or nearly as often as the other."""
+    many, few = quotas([900, 100], 100, exponent_of(training))
+    assert few / (many + few) == pytest.approx(share, abs=0.011)

@@ -1,0 +1,53 @@
+"""Files that are there whole or not at all, and one line where they cannot be written."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from safetensors import SafetensorError
+
+from worker.errors import BadSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Give a name to write under; what is there in the end has the name `path`, and is on the disk.
+
+    Nothing is left where writing fails. Raises `BadSettings` where the disk is full, say.
+    """
+    unfinished = path.with_name(f".{path.name}.part")
+    with writing(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield unfinished
+            _flush(unfinished)
+            unfinished.replace(path)
+            _flush(path.parent)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Make one line of whatever keeps `path` from being written; raises `BadSettings`."""
+    try:
+        yield
+    except OSError as error:
+        raise BadSettings(f"{path}: cannot be written: {error.strerror or error}") from error
+    except SafetensorError as error:
+        # The library wraps the system's reason in its own words.
+        raise BadSettings(f"{path}: cannot be written: {error}") from error
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

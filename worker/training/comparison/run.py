@@ -1,0 +1,97 @@
+"""Run a comparison: cell after cell, from where it was cut off, to a table, JSON and a picture."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from worker.errors import BadSettings
+from worker.model import checkpoint
+from worker.model.files import whole
+from worker.model.references import sha256_of
+from worker.training.comparison.cells import result_of, tasks_of
+from worker.training.comparison.costs import costs_of
+from worker.training.comparison.journal import Journal
+from worker.training.comparison.plot import draw
+from worker.training.comparison.summary import as_json, rows_of, table
+from worker.training.data.splits import Side
+from worker.training.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from worker.training.comparison.plan import Plan
+    from worker.training.progress import Reporter
+    from worker.training.tasks import TrainingTask
+
+_CELLS, _TABLE, _JSON, _PLOT = "cells.jsonl", "comparison.md", "comparison.json", "comparison.png"
+_CACHE_GIGABYTES = 8.0
+_MAX_TIMED_TEXTS = 1000
+
+
+def compare(plan: Plan, output: Path, reporter: Reporter, *, threads: int = 0) -> str:
+    """Do what is left of a plan, write its results into a directory, and return the table.
+
+    Raises `BadSettings` where results of another plan are there, or the disk is full.
+    """
+    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+    tasks = tasks_of(plan)
+    described = _described(plan, tasks)
+    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
+    journal = Journal(output / _CELLS, digest)
+    done = {it.key: it for it in journal.read()}
+    store = Store(plan.cache / "states", max_gigabytes=_CACHE_GIGABYTES)
+    for number, cell in enumerate(plan.cells, start=1):
+        if cell.key in done:
+            continue
+        reporter.say(f"{number} of {len(plan.cells)}: {cell.contender.name}, {cell.share:.0%} of {len_of(tasks)}, seed {cell.seed}")
+        done[cell.key] = result_of(cell, plan, tasks, store=store, reporter=reporter)
+        journal.append(done[cell.key])
+    results = [done[cell.key] for cell in plan.cells]
+    rows = rows_of(results)
+    texts = [it.examples[number].text for it in tasks.values() for number in it.sides[Side.TEST].tolist()]
+    costs = costs_of(plan.encoder, list(tasks.values()), texts[:_MAX_TIMED_TEXTS])
+    shown = table(rows, costs, _about(plan, tasks))
+    for name, content in ((_TABLE, shown), (_JSON, as_json(rows, costs, described))):
+        with whole(output / name) as part:
+            part.write_text(content)
+    try:
+        with whole(output / _PLOT) as part:
+            draw(rows, part)
+    except ModuleNotFoundError as error:
+        reporter.say(f"no picture: {error.name} is not installed: pip install 'gist-stream[bench]'")
+    return shown
+
+
+def len_of(tasks: Mapping[str, TrainingTask]) -> str:
+    """Return how many texts the scarce task has, for people."""
+    *_, scarce = tasks.values()
+    return f"{len(scarce.sides[Side.TRAIN]):,} texts"
+
+
+def _described(plan: Plan, tasks: Mapping[str, TrainingTask]) -> dict[str, Any]:
+    """Return all that results depend on, but for which cells there are: more seeds or shares may be added."""
+    names = ("steps", "batch_texts", "layers", "hidden_size", "head_rate", "encoder_rate", "max_dev_texts", "max_test_texts")
+    encoder = checkpoint.encoder_of(plan.encoder)
+    return {
+        "encoder": sha256_of(encoder.directory / "model.safetensors"),
+        "data": {title: digest for it in tasks.values() for title, digest in it.sources.items()},
+    } | {name: getattr(plan, name) for name in names}
+
+
+def _about(plan: Plan, tasks: Mapping[str, TrainingTask]) -> str:
+    sizes = [{side: f"{len(texts):,}" for side, texts in it.sides.items()} for it in tasks.values()]
+    if any(not len(it.sides[Side.TEST]) for it in tasks.values()):
+        raise BadSettings("a comparison is judged on texts that are held out: give both tasks some (test, or test_share)")
+    (rich, scarce), (a, b) = tasks.values(), sizes
+    return (
+        f"A, the rich task: {rich.head.name}, all of {a[Side.TRAIN]} texts, accuracy on {a[Side.TEST]} held-out ones. B, the "
+        f"scarce task: {scarce.head.name}, of {b[Side.TRAIN]} texts so many as said, F1 of entities on {b[Side.TEST]} held-out "
+        f"ones. Each strategy makes {plan.steps} steps of {plan.batch_texts} texts, over {len(plan.seeds)} seeds; ± is half of a "
+        f"95 % interval; seconds are those of training, of which computing the states of a frozen encoder is no part."
+    )

@@ -1,0 +1,108 @@
+"""Run the phases of a strategy, one after the other, from where a run that was cut off had come to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from worker.model.engine import number_format
+from worker.model.multitask import MultiTaskHeads
+from worker.training.learner import Learner
+from worker.training.loop import PhaseLoop
+from worker.training.snapshot import Position
+from worker.training.states import Frozen, Live
+from worker.training.strategies import phases
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from worker.model.checkpoint import Checkpoint
+    from worker.training.configuration import Run
+    from worker.training.progress import Reporter
+    from worker.training.snapshot import Snapshots
+    from worker.training.states import States
+    from worker.training.store import Store
+    from worker.training.strategies import Phase
+    from worker.training.tasks import TrainingTask
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learned:
+    """What a run came to."""
+
+    learner: Learner
+    #: What the heads read now.
+    states: States
+    position: Position
+    is_encoder_tuned: bool
+
+
+def learn(
+    run: Run,
+    loaded: Checkpoint,
+    tasks: Sequence[TrainingTask],
+    *,
+    store: Store,
+    reporter: Reporter,
+    snapshots: Snapshots | None = None,
+) -> Learned:
+    """Learn all that a strategy says; `loaded` gives the encoder, which changes where it is tuned.
+
+    The same run, texts and threads give the same weights on the CPU, whether it was cut off in between or not. Raises `BadModel`
+    where the heads do not fit the encoder.
+    """
+    learner = _learner(run, loaded, tasks)
+    every = phases(run)
+    is_tuned = not all(it.is_encoder_frozen for it in every)
+    kept = [name for name in learner.state_dict() if is_tuned or not name.startswith("encoder.")]
+    state = snapshots.read() if snapshots else None
+    position = state.position if state else Position()
+    if state:
+        reporter.say(f"going on after epoch {position.epoch} of phase {position.phase + 1} of {len(every)}")
+        learner.load_state_dict(state.tensors["learner"], strict=False)
+    reading = _Reading(run, loaded, learner, store, reporter)
+    for phase in every[position.phase :]:
+        learner.begin(run, phase)
+        unfinished = state if position.epoch else None
+        if unfinished:
+            learner.load_state_dict(unfinished.tensors["learner"], strict=False)
+        own = [it for it in tasks if it.head.name in phase.heads]
+        steps = -(-run.training.max_steps // len(every))
+        loop = PhaseLoop(run, phase, learner, own, reading.during(phase), max_steps=steps, reporter=reporter)
+        if unfinished:
+            loop.restore(unfinished)
+        loop.run(position, snapshots, kept)
+        position.next_phase()
+    learner.requires_grad_(requires_grad=False)
+    return Learned(learner=learner, states=reading.last, position=position, is_encoder_tuned=is_tuned)
+
+
+def _learner(run: Run, loaded: Checkpoint, tasks: Sequence[TrainingTask]) -> Learner:
+    torch.manual_seed(run.seed)
+    learner = Learner(loaded.encoder, tasks)
+    # Whoever serves them refuses heads that read layers that are not there; better now than after hours.
+    MultiTaskHeads(loaded.encoder.config, loaded.heads.sentence, [learner.head(it.head.name) for it in tasks])
+    return learner
+
+
+class _Reading:
+    """What heads read in each phase."""
+
+    def __init__(self, run: Run, loaded: Checkpoint, learner: Learner, store: Store, reporter: Reporter) -> None:
+        dtype = number_format(run.training.dtype, torch.device("cpu"))
+        self._live = Live(learner.encoder, loaded.heads.sentence.pooling, dtype=dtype)
+        self._learner, self._pooling, self._store, self._reporter = learner, loaded.heads.sentence.pooling, store, reporter
+        # The states of the encoder as it is now; None before they are wanted, and after it has learned.
+        self._frozen: Frozen | None = None
+        #: What heads read in the last phase.
+        self.last: States = self._live
+
+    def during(self, phase: Phase) -> States:
+        if not phase.is_encoder_frozen:
+            self._frozen, self.last = None, self._live
+        else:
+            self._frozen = self._frozen or Frozen(self._learner.encoder, self._pooling, self._store, self._reporter)
+            self.last = self._frozen
+        return self.last

@@ -1,0 +1,109 @@
+"""What learns: an encoder, its heads and what weighs their losses; and at which rate each parameter does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from worker.errors import BadModel, BadSettings
+from worker.model import checkpoint
+from worker.model.heads import Head
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from worker.model.encoder import Encoder
+    from worker.training.configuration import Run
+    from worker.training.strategies import Phase
+    from worker.training.tasks import TrainingTask
+
+
+class Learner(nn.Module):
+    """An encoder and heads of random weights."""
+
+    def __init__(self, encoder: Encoder, tasks: Sequence[TrainingTask]) -> None:
+        """Take over an encoder."""
+        super().__init__()
+        self.encoder = encoder
+        self.heads = nn.ModuleDict({it.head.name: Head(it.head, encoder.config.hidden_size) for it in tasks})
+        #: The logarithm of the variance of each task's loss, which weighs it where uncertainty does.
+        self.variances = nn.ParameterDict({it.head.name: nn.Parameter(torch.zeros(())) for it in tasks})
+
+    def head(self, name: str) -> Head:
+        """Return a head."""
+        head = self.heads[name]
+        assert isinstance(head, Head)  # noqa: S101  there are no others
+        return head
+
+    def begin(self, run: Run, phase: Phase) -> None:
+        """Let learn what learns in a phase; start heads from others, and share what they share.
+
+        Raises `BadModel` for a checkpoint that is not there, and `BadSettings` where it has no such head.
+        """
+        self.requires_grad_(requires_grad=False)
+        if not phase.is_encoder_frozen:
+            for part in self._learning_layers(run.training.upper_layers):
+                part.requires_grad_()
+        for name in phase.heads:
+            self.head(name).requires_grad_()
+            self.variances[name].requires_grad_(run.training.loss_weights == "uncertainty" and len(phase.heads) > 1)
+            if name in phase.initial:
+                _start_from(self.head(name), self._source(phase.initial[name]), phase.initial[name])
+        if phase.shares_trunk:
+            first = self.head(phase.heads[0])
+            for name in phase.heads[1:]:
+                self.head(name).norm, self.head(name).hidden = first.norm, first.hidden
+
+    def _learning_layers(self, upper_layers: int | None) -> list[nn.Module]:
+        if upper_layers is None:
+            return [self.encoder]
+        return list(self.encoder.layers)[-upper_layers:]
+
+    def _source(self, reference: str) -> Head:
+        place, _, name = reference.rpartition(":")
+        if not place:
+            return self.head(name)
+        heads = checkpoint.load(place).heads.heads
+        if name not in heads:
+            raise BadSettings(f"{place}: no head {name!r} to start from; it has {', '.join(heads) or 'none'}")
+        head = heads[name]
+        assert isinstance(head, Head)  # noqa: S101  there are no others
+        return head
+
+    def rated(self, run: Run, phase: Phase) -> list[dict[str, Any]]:
+        """Return what learns as the optimiser's groups: parameters, rate, weight decay. Vectors are not decayed."""
+        named = {it.name: it for it in run.heads}
+        optimizer = run.optimizer
+        groups: dict[tuple[float, float], list[Tensor]] = {}
+
+        def add(parameters: Iterator[Tensor], rate: float, decay: float) -> None:
+            for it in parameters:
+                if it.requires_grad and not any(it is other for its in groups.values() for other in its):
+                    groups.setdefault((rate, decay if it.ndim > 1 else 0.0), []).append(it)
+
+        if phase.shares_trunk:
+            shared = self.head(phase.heads[0])
+            for part in (shared.norm, shared.hidden):
+                if part is not None:
+                    add(part.parameters(), optimizer.trunk_rate, optimizer.weight_decay)
+        for name in phase.heads:
+            decay = optimizer.weight_decay if named[name].weight_decay is None else named[name].weight_decay or 0.0
+            add(self.head(name).parameters(), named[name].learning_rate or optimizer.head_rate, decay)
+            add(iter([self.variances[name]]), optimizer.head_rate, 0.0)
+        layers = list(self.encoder.layers)
+        for depth, layer in enumerate(reversed(layers)):
+            add(layer.parameters(), optimizer.encoder_rate * optimizer.layer_decay**depth, optimizer.weight_decay)
+        add(self.encoder.parameters(), optimizer.encoder_rate * optimizer.layer_decay ** len(layers), optimizer.weight_decay)
+        return [{"params": its, "lr": rate, "weight_decay": decay} for (rate, decay), its in groups.items()]
+
+
+@torch.no_grad()
+def _start_from(head: Head, source: Head, reference: str) -> None:
+    """Copy what has the same name and shape; raises `BadModel` where the source reads another kind of encoder."""
+    own, theirs = head.state_dict(), source.state_dict()
+    if own["norm.weight"].shape != theirs["norm.weight"].shape:
+        width, other = len(own["norm.weight"]), len(theirs["norm.weight"])
+        raise BadModel(f"{reference}: it reads an encoder of {other} dimensions, and the head {head.config.name!r} one of {width}")
+    head.load_state_dict(own | {name: it for name, it in theirs.items() if name in own and own[name].shape == it.shape})

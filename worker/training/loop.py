@@ -1,0 +1,172 @@
+"""The loop of a phase: batches of its tasks, steps, dev after each epoch, the best kept, and a snapshot of all that."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from worker.training import sampling
+from worker.training.data.splits import Side
+from worker.training.objectives import loss_of, loss_on, said_of, score
+from worker.training.snapshot import moments_of, restore_moments
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor
+
+    from worker.training.configuration import Run
+    from worker.training.learner import Learner
+    from worker.training.progress import Reporter
+    from worker.training.snapshot import Position, Snapshots, State
+    from worker.training.states import States
+    from worker.training.strategies import Phase
+    from worker.training.tasks import TrainingTask
+
+_BATCH_OF_FROZEN, _BATCH_OF_LIVE = 128, 32
+
+
+class PhaseLoop:
+    """One phase of a run."""
+
+    def __init__(
+        self,
+        run: Run,
+        phase: Phase,
+        learner: Learner,
+        tasks: Sequence[TrainingTask],
+        states: States,
+        *,
+        max_steps: int,
+        reporter: Reporter,
+    ) -> None:
+        """Prepare it; `tasks` are those of the phase, `max_steps` 0 as many as the epochs have."""
+        self._run, self._phase, self._learner, self._tasks, self._states = run, phase, learner, tasks, states
+        self._reporter = reporter
+        training = run.training
+        self._batch_texts = training.batch_texts or (_BATCH_OF_FROZEN if phase.is_encoder_frozen else _BATCH_OF_LIVE)
+        sizes = [len(it.sides[Side.TRAIN]) for it in tasks]
+        accumulated = run.optimizer.accumulated_batches
+        # Batches of an epoch.
+        self._num_batches = training.epoch_steps * accumulated or sampling.num_batches(sizes, self._batch_texts)
+        steps = -(-self._num_batches // accumulated)
+        self._num_steps = min(training.epochs * steps, max_steps or training.epochs * steps)
+        self._optimizer = torch.optim.AdamW(learner.rated(run, phase))
+        self._base_rates = [it["lr"] for it in self._optimizer.param_groups]
+        # What learns, by name; of shared parameters the first name.
+        self._learning = {name: it for name, it in learner.named_parameters() if it.requires_grad}
+        # Their running averages, where they are kept; they begin as what the phase begins with.
+        self._averages = {name: it.detach().clone() for name, it in self._learning.items()} if run.optimizer.averaging else {}
+        # What was judged best.
+        self._best: dict[str, Tensor] = {}
+        self._weights = _weights(run, tasks)
+
+    def restore(self, state: State) -> None:
+        """Go on from a snapshot that was written in this phase."""
+        restore_moments(self._optimizer, state.tensors.get("optimizer", {}))
+        self._averages |= state.tensors.get("average", {})
+        self._best = dict(state.tensors.get("best", {}))
+
+    def run(self, position: Position, snapshots: Snapshots | None, kept: Sequence[str]) -> None:
+        """Learn until dev no longer gains, and take the best; `kept` are the names of what a snapshot has of the learner."""
+        training = self._run.training
+        while position.epoch < training.epochs and position.num_worse < training.patience and position.step < self._num_steps:
+            began = time.perf_counter()
+            loss = self._epoch(position)
+            position.seconds += time.perf_counter() - began
+            self._judge(position, loss)
+            if snapshots is not None:
+                state = self._learner.state_dict()
+                snapshots.write(
+                    position,
+                    {
+                        "learner": {name: state[name] for name in kept},
+                        "best": self._best,
+                        "average": self._averages,
+                        "optimizer": moments_of(self._optimizer),
+                    },
+                )
+        self._learner.load_state_dict(self._best, strict=False)
+
+    def _epoch(self, position: Position) -> float:
+        """Run through an epoch, or what is left of the steps; return the mean loss."""
+        seed = [self._run.seed, position.phase, position.epoch]
+        generator = np.random.default_rng(seed)
+        torch.manual_seed(int(generator.integers(1 << 62)))
+        sides = [it.sides[Side.TRAIN] for it in self._tasks]
+        exponent = sampling.exponent_of(self._run.training)
+        batches = sampling.batches(sides, self._num_batches, batch_texts=self._batch_texts, exponent=exponent, generator=generator)
+        accumulated = self._run.optimizer.accumulated_batches
+        batches = batches[: (self._num_steps - position.step) * accumulated]
+        losses = []
+        self._learner.train()
+        with self._reporter.track(f"{', '.join(self._phase.heads)}: epoch {position.epoch + 1}", len(batches)) as advance:
+            for number, (task, texts) in enumerate(batches, start=1):
+                weighted, plain = self._loss(self._tasks[task], texts)
+                (weighted / accumulated).backward()  # type: ignore[no-untyped-call]
+                losses.append(plain)
+                if number % accumulated == 0 or number == len(batches):
+                    self._step(position)
+                advance(1)
+        position.epoch += 1
+        return float(np.mean(losses))
+
+    def _loss(self, task: TrainingTask, texts: np.typing.NDArray[np.int64]) -> tuple[Tensor, float]:
+        """Return the loss of a batch as it is weighed, and as it is."""
+        name = task.head.name
+        plain = loss_of(self._learner.head(name), self._states, task, texts)
+        weighted = plain * self._weights[name]
+        if self._run.training.loss_weights == "uncertainty":
+            # Kendall, Gal and Cipolla, "Multi-task learning using uncertainty to weigh losses" (2018).
+            variance = self._learner.variances[name]
+            weighted = weighted * torch.exp(-variance) + variance / 2
+        return weighted, float(plain.detach())
+
+    def _step(self, position: Position) -> None:
+        torch.nn.utils.clip_grad_norm_(self._learning.values(), self._run.optimizer.max_gradient_norm)
+        for group, rate in zip(self._optimizer.param_groups, self._base_rates, strict=True):
+            group["lr"] = rate * self._rate(position.step)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        position.step, position.total_steps = position.step + 1, position.total_steps + 1
+        kept = min(self._run.optimizer.averaging, position.step / (position.step + 9))
+        for name, average in self._averages.items():
+            average.lerp_(self._learning[name].detach(), 1 - kept)
+
+    def _rate(self, step: int) -> float:
+        """Return the share of its rate with which a step is made: up to 1 while warming up, then down to 0 or as it is."""
+        warm_up = round(self._run.optimizer.warmup_share * self._num_steps)
+        if step < warm_up:
+            return (step + 1) / warm_up
+        return (self._num_steps - step) / max(1, self._num_steps - warm_up) if self._run.optimizer.is_linear else 1.0
+
+    def _judge(self, position: Position, loss: float) -> None:
+        """Score the heads of the phase on dev, and keep what learned where it is better than before."""
+        own = {name: it.detach().clone() for name, it in self._learning.items()} if self._averages else {}
+        self._learner.load_state_dict(self._averages, strict=False)
+        said = [said_of(self._learner.head(it.head.name), self._states, it, it.sides[Side.DEV]) for it in self._tasks]
+        scores = {it.head.name: score(it.head, its) for it, its in zip(self._tasks, said, strict=True)}
+        mean, dev_loss = float(np.mean(list(scores.values()))), float(np.mean([loss_on(it) for it in said]))
+        # Few texts have the same score often: the smaller loss decides then.
+        is_better = (mean, -dev_loss) > (position.best, -position.best_loss)
+        position.num_worse = 0 if is_better else position.num_worse + 1
+        if is_better:
+            position.best, position.best_loss = mean, dev_loss
+            self._best = {name: it.detach().clone() for name, it in self._learning.items()}
+        self._learner.load_state_dict(own, strict=False)
+        shown = ", ".join(f"{name} {it:.4f}" for name, it in scores.items())
+        self._reporter.say(f"epoch {position.epoch}: loss {loss:.4f}; on dev: {shown}")
+        position.history.append({"phase": position.phase, "epoch": position.epoch, "loss": loss, "dev": scores})
+
+
+def _weights(run: Run, tasks: Sequence[TrainingTask]) -> Mapping[str, float]:
+    """Return what the loss of each task counts; by inverse size, they are 1 in the mean."""
+    fixed = {it.head.name: it.options.loss_weight for it in tasks}
+    if run.training.loss_weights != "inverse-size":
+        return fixed
+    inverse = {it.head.name: 1 / len(it.sides[Side.TRAIN]) for it in tasks}
+    mean = sum(inverse.values()) / len(inverse)
+    return {name: weight * inverse[name] / mean for name, weight in fixed.items()}

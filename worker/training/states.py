@@ -1,0 +1,161 @@
+"""What heads read while they learn: the states of an encoder that learns too, or of one that does not, kept on disk.
+
+Both answer the same question: the states of some texts of a task, a tensor for each layer that its head reads.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+
+from worker.model.backends import choose
+from worker.model.encoder import PackedTensors
+from worker.model.engine import number_format
+from worker.model.packing import pack
+from worker.model.sentence import pool
+from worker.training.words import first_pieces
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from worker.model.encoder import Encoder
+    from worker.model.packing import Packed
+    from worker.model.sentence import Pooling
+    from worker.records import Tokens
+    from worker.training.progress import Reporter
+    from worker.training.store import Store
+    from worker.training.tasks import TrainingTask
+
+_TOKENS_PER_PASS = 4096
+_CPU = torch.device("cpu")
+
+
+class States(Protocol):
+    """Gives a head what it reads."""
+
+    def of(self, task: TrainingTask, texts: NDArray[np.int64]) -> list[Tensor]:
+        """Return the states of the rows of some texts, end to end: `[rows, H]`, fp32, for each layer of the task's head."""
+
+
+class Live:
+    """The states of an encoder that learns, computed anew each time, with gradients where they are wanted."""
+
+    def __init__(self, encoder: Encoder, pooling: Pooling, *, dtype: torch.dtype) -> None:
+        """Use an encoder as it is at each moment; `dtype` is that of its products."""
+        self._encoder = encoder
+        self._pooling = pooling
+        self._dtype = dtype
+
+    def of(self, task: TrainingTask, texts: NDArray[np.int64]) -> list[Tensor]:
+        """Run the texts through the encoder."""
+        tokens = [task.tokens[it] for it in texts.tolist()]
+        packed = pack([it.ids for it in tokens])
+        is_mixed = self._dtype != torch.float32
+        precision: AbstractContextManager[object] = torch.autocast("cpu", self._dtype) if is_mixed else nullcontext()
+        with precision:
+            states = self._encoder(PackedTensors.of(packed, device=_CPU, dtype=self._dtype), set(task.head.layers))
+        return list(rows_of(task.head.task == "ner", states, task.head.layers, packed, tokens, self._pooling))
+
+
+class Frozen:
+    """The states of an encoder that does not learn: computed once for all texts of a task, and kept on disk."""
+
+    def __init__(self, encoder: Encoder, pooling: Pooling, store: Store, reporter: Reporter) -> None:
+        """Keep what is computed in `store`, and say through `reporter` what takes long."""
+        self._encoder = encoder
+        self._pooling = pooling
+        self._store = store
+        self._reporter = reporter
+        self._digest = digest_of(encoder)
+        # The states of the tasks that were asked for, by the name of their head.
+        self._known: dict[str, list[NDArray[np.float16]]] = {}
+        #: How many texts the encoder has read.
+        self.num_encoded = 0
+
+    def of(self, task: TrainingTask, texts: NDArray[np.int64]) -> list[Tensor]:
+        """Read the states of the texts from the disk; compute those of the whole task first where they are not there."""
+        if task.head.name not in self._known:
+            self._known[task.head.name] = self._states(task)
+        rows, _ = task.rows(texts)
+        return [torch.from_numpy(layer[rows].astype(np.float32)) for layer in self._known[task.head.name]]
+
+    def _states(self, task: TrainingTask) -> list[NDArray[np.float16]]:
+        is_words = task.head.task == "ner"
+        key = _key(self._digest, "words" if is_words else self._pooling, task.tokens)
+        if missing := self._store.missing(key, task.head.layers):
+            shape = (int(task.starts[-1]), self._encoder.config.hidden_size)
+            with (
+                self._store.adding(key, missing, shape) as files,
+                self._reporter.track(f"encoding the texts of {task.head.name}", len(task.tokens)) as advance,
+            ):
+                for states, packed, tokens in self._passes(task.tokens, missing):
+                    its = rows_of(is_words, states, missing, packed, tokens, self._pooling)
+                    for layer, rows in zip(missing, its, strict=True):
+                        files[layer].write(rows.half().numpy().tobytes())
+                    advance(len(tokens))
+                    self.num_encoded += len(tokens)
+        return self._store.read(key, task.head.layers)
+
+    @torch.inference_mode()
+    def _passes(
+        self, tokens: Sequence[Tokens], layers: Collection[int]
+    ) -> Iterator[tuple[Mapping[int, Tensor], Packed, Sequence[Tokens]]]:
+        """Yield the states of some texts at a time, in order."""
+        # The way that serves runs a copy: some change what they run, and ours may learn again.
+        backend, _ = choose(copy.deepcopy(self._encoder), "auto", device=_CPU, dtype=number_format("auto", _CPU))
+        first = 0
+        while first < len(tokens):
+            end, total = first, 0
+            while end < len(tokens) and (end == first or total + len(tokens[end]) <= _TOKENS_PER_PASS):
+                total += len(tokens[end])
+                end += 1
+            packed = pack([it.ids for it in tokens[first:end]])
+            yield backend.encode(packed, layers), packed, tokens[first:end]
+            first = end
+
+
+def rows_of(
+    is_words: bool,  # noqa: FBT001  the two kinds of rows there are
+    states: Mapping[int, Tensor],
+    layers: Sequence[int],
+    packed: Packed,
+    tokens: Sequence[Tokens],
+    pooling: Pooling,
+) -> Iterator[Tensor]:
+    """Yield for each layer the rows of a task, fp32: the first piece of each word, or each text pooled."""
+    cu_seqlens = torch.from_numpy(packed.cu_seqlens)
+    if not is_words:
+        yield from (pool(states[it], cu_seqlens, pooling) for it in layers)
+        return
+    starts = packed.cu_seqlens[:-1].tolist()
+    places = torch.from_numpy(np.concatenate([start + first_pieces(it) for start, it in zip(starts, tokens, strict=True)]))
+    yield from (states[it][places].float() for it in layers)
+
+
+@torch.no_grad()
+def digest_of(encoder: Encoder) -> str:
+    """Return the sha256 of an encoder's parameters."""
+    whole = hashlib.sha256()
+    for name, value in sorted(encoder.state_dict().items()):
+        whole.update(name.encode())
+        whole.update(value.float().contiguous().numpy().data)
+    return whole.hexdigest()
+
+
+def _key(digest: str, kind: str, tokens: Sequence[Tokens]) -> str:
+    """Return the name of the states that an encoder has for some texts."""
+    whole = hashlib.sha256(f"{digest} {kind} {number_format('auto', _CPU)}".encode())
+    for it in tokens:
+        whole.update(len(it).to_bytes(4, "little"))
+        whole.update(np.ascontiguousarray(it.ids).data)
+        whole.update(np.ascontiguousarray(it.words).data)
+    return whole.hexdigest()[:32]

@@ -1,0 +1,275 @@
+"""From labelled texts to what a head learns: rows, each with what the head should say of it, on three sides.
+
+A head that classifies has one row for each text, an entity head one for each word that the tokenizer sees. The texts of all sides
+lie together, in the order in which they were read, so that their states are computed and kept once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from worker.errors import BadSettings
+from worker.model import bio
+from worker.model.heads import HeadConfig
+from worker.training.corpora import rated_sentences
+from worker.training.data.examples import LabelledData, LabelledText, Source, TaggedData, TaggedText
+from worker.training.data.labels import check_labels, check_map
+from worker.training.data.read import read
+from worker.training.data.splits import Shares, Side, given, split
+from worker.training.words import first_pieces, in_handle, word_labels_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from worker.model.checkpoint import Checkpoint
+    from worker.records import Tokens
+    from worker.training.configuration import Data, HeadOptions
+    from worker.training.data.examples import Data as AnyData
+    from worker.training.data.examples import Example
+    from worker.training.data.splits import Split
+
+# The label of a row of which nothing is learned.
+UNTOLD = -100
+RATED = ("negative", "positive")
+_RATINGS = "vaderSentiment 3.3.2"
+# The log-odds of "positive" that one point of rating stands for: people disagree most where they feel least.
+_CERTAINTY = 1.5
+# Of a hundred parts of the rated sentences, chosen by their words: these many test, these many choose the best epoch.
+_TEST_PARTS, _DEV_PARTS = 20, 10
+#: What a row should be called: the index of a label, int64, `[rows]`; of two classes also the probability of the second, float32,
+#: `[rows]`; of several labels whether each is there, float32, `[rows, labels]`.
+Targets: TypeAlias = "NDArray[np.int64] | NDArray[np.float32]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingTask:
+    """A head, its rows, and which of them are for what."""
+
+    options: HeadOptions
+    head: HeadConfig
+    examples: tuple[Example, ...]
+    tokens: tuple[Tokens, ...]
+    #: The first row of each text, and the end of the last, `[texts + 1]`.
+    starts: NDArray[np.int64]
+    targets: Targets
+    #: The numbers of the texts of each side.
+    sides: Mapping[Side, NDArray[np.int64]]
+    #: Held-out texts by title: a file, or a section.
+    held_out: Mapping[str, NDArray[np.int64]]
+    #: What was read, by title: the sha256 of its bytes.
+    sources: Mapping[str, str]
+
+    @property
+    def texts(self) -> list[str]:
+        """All texts."""
+        return [it.text for it in self.examples]
+
+    def rows(self, texts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the rows of some texts, end to end, and where those of each start, `[n + 1]`."""
+        return ranges(self.starts[texts], self.starts[texts + 1])
+
+
+def ranges(firsts: NDArray[np.int64], ends: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the numbers of some ranges, end to end, and where those of each start, `[n + 1]`."""
+    starts = np.concatenate([[0], np.cumsum(ends - firsts)])
+    return np.arange(starts[-1]) + np.repeat(firsts - starts[:-1], ends - firsts), starts
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """The texts of three sides as they were read."""
+
+    sides: Split[Example]
+    #: The title of each held-out text's file, or section.
+    titles: Mapping[int, str]
+    #: What probability the rating of a text stands for, by its text; empty where labels are certain.
+    certainties: Mapping[str, float]
+    sources: Mapping[str, str]
+    labels: tuple[str, ...]
+
+
+def task_of(options: HeadOptions, loaded: Checkpoint, *, directory: Path, cache: Path, seed: int) -> TrainingTask:
+    """Read and split the texts of a head, tokenize them and say what is to be learned.
+
+    Raises `BadSettings` with file, line and reason.
+    """
+    data = options.data
+    found = _rated(options, cache) if data.builtin else _from_files(options, directory, seed)
+    examples: tuple[Example, ...] = (*found.sides.train, *found.sides.dev, *found.sides.test)
+    num_train, num_dev = len(found.sides.train), len(found.sides.dev)
+    sides = {
+        Side.TRAIN: share_of(num_train, data.train_share, seed),
+        Side.DEV: np.arange(num_train, num_train + num_dev),
+        Side.TEST: np.arange(num_train + num_dev, len(examples)),
+    }
+    if not len(sides[Side.DEV]):
+        raise BadSettings(f"the head {options.name!r} has no text on its dev side, by which the best epoch is chosen")
+    tokens = tuple(loaded.tokenizer.encode([it.text for it in examples]))
+    titles = [found.titles[id(examples[it])] for it in sides[Side.TEST]]
+    starts, targets = _rows_of(options, examples, tokens, found)
+    layers = options.layers or tuple(range(min(2, loaded.heads.last_layer), loaded.heads.last_layer + 1))
+    return TrainingTask(
+        options=options,
+        head=HeadConfig(
+            name=options.name,
+            task=options.task,
+            labels=bio.labels_of(found.labels) if options.task == "ner" else found.labels,
+            layers=layers,
+            hidden_size=options.hidden_size,
+            dropout=options.dropout,
+        ),
+        examples=examples,
+        tokens=tokens,
+        starts=starts,
+        targets=targets,
+        sides=sides,
+        held_out={it: sides[Side.TEST][[title == it for title in titles]] for it in dict.fromkeys(titles)},
+        sources=found.sources,
+    )
+
+
+def share_of(count: int, share: float, seed: int) -> NDArray[np.int64]:
+    """Return some of `count` numbers, in order; a smaller share is part of a larger one."""
+    order = np.random.default_rng([seed, count]).permutation(count)
+    return np.sort(order[: max(1, round(count * share))])
+
+
+def _rated(options: HeadOptions, cache: Path) -> _Read:
+    """Read the sentences that people rated; each keeps the side that its words say."""
+    if options.task != "classify":
+        raise BadSettings(f"the head {options.name!r}: rated sentences hold no entities")
+    wanted = options.data.sections
+    sentences = [it for it in rated_sentences(cache) if it.rating and (not wanted or it.section in wanted)]
+    texts: list[Example] = [LabelledText(it.text, (RATED[it.rating > 0],)) for it in sentences]
+    pairs = list(zip(texts, sentences, strict=True))
+    sides = given(
+        [text for text, it in pairs if it.split >= _TEST_PARTS + _DEV_PARTS],
+        [text for text, it in pairs if _TEST_PARTS <= it.split < _TEST_PARTS + _DEV_PARTS],
+        [text for text, it in pairs if it.split < _TEST_PARTS],
+    )
+    digest = hashlib.sha256("\n".join(it.text for it in sentences).encode()).hexdigest()
+    return _Read(
+        sides,
+        {id(text): it.section for text, it in pairs},
+        {it.text: 1 / (1 + float(np.exp(-_CERTAINTY * it.rating))) for it in sentences},
+        {_RATINGS: digest},
+        RATED,
+    )
+
+
+def _from_files(options: HeadOptions, directory: Path, seed: int) -> _Read:
+    data = options.data
+    sides = {side: [_file(directory / it, options) for it in getattr(data, side)] for side in Side}
+    every = [it for files in sides.values() for it in files]
+    if not data.drops_other_labels:
+        # A map that says all that is wanted may be one for several corpora, none of which has all of it.
+        check_map(data.label_map, every)
+    mapped = {side: [data.label_map.apply(it) for it in files] for side, files in sides.items()}
+    train, dev, test = (_joined(mapped[side]) for side in Side)
+    held_out = [it for it in (dev, test) if it is not None]
+    if train is None or not train.texts:
+        raise BadSettings(f"{data.train[0]}: no text of it is left to learn from")
+    labels = check_labels(train, *held_out, wanted=options.labels)
+    titles = {id(text): _title(it.source.path) for it in mapped[Side.TEST] for text in it.texts}
+    titles |= {id(text): "held out" for text in train.texts}
+    split_off = _split(data, train.texts, dev.texts if dev else (), test.texts if test else (), seed)
+    return _Read(split_off, titles, {}, {_title(it.source.path): _digest(it.source.path) for it in every}, labels)
+
+
+def _split(data: Data, train: Sequence[Example], dev: Sequence[Example], test: Sequence[Example], seed: int) -> Split[Example]:
+    """Take the sides as they are given, and cut those that are not out of the training texts."""
+    dev_share, test_share = 0.0 if dev else data.dev_share, 0.0 if test else data.test_share
+    if dev_share or test_share:
+        cut = split(train, Shares(train=1 - dev_share - test_share, dev=dev_share, test=test_share), seed)
+        train, dev, test = cut.train, dev or cut.dev, test or cut.test
+    return given(train, dev, test)
+
+
+def _file(path: Path, options: HeadOptions) -> AnyData:
+    found = read(path, options.data.layout)
+    if isinstance(found, TaggedData) != (options.task == "ner"):
+        needed = "entities are" if options.task == "ner" else "labels of texts are"
+        raise BadSettings(f"{path}: {found.kind}, where {needed} needed by the head {options.name!r}")
+    return found
+
+
+def _joined(files: Sequence[AnyData]) -> AnyData | None:
+    """Return the texts of some files as those of one, named as the first."""
+    if not files:
+        return None
+    first = files[0]
+    if isinstance(first, TaggedData):
+        return TaggedData(first.source, tuple(text for it in files if isinstance(it, TaggedData) for text in it.texts))
+    labelled = [it for it in files if isinstance(it, LabelledData)]
+    is_multi_label = any(it.is_multi_label for it in labelled)
+    return LabelledData(Source(first.source.path), tuple(text for it in labelled for text in it.texts), is_multi_label)
+
+
+def _rows_of(
+    options: HeadOptions, examples: Sequence[Example], tokens: Sequence[Tokens], found: _Read
+) -> tuple[NDArray[np.int64], Targets]:
+    """Return where the rows of each text start, and what each row should be called."""
+    if options.task == "ner":
+        return _word_rows(examples, tokens, bio.labels_of(found.labels), skips_handles=options.data.skips_untagged_handles)
+    index = {label: number for number, label in enumerate(found.labels)}
+    starts = np.arange(len(examples) + 1)
+    if found.certainties:
+        return starts, np.array([found.certainties[it.text] for it in examples], dtype=np.float32)
+    if any(len(it.labels) != 1 for it in examples):
+        raise BadSettings(f"the head {options.name!r}: its texts have several labels, where one is learned")
+    return starts, np.array([index[it.labels[0]] for it in examples], dtype=np.int64)
+
+
+def _word_rows(
+    examples: Sequence[Example], tokens: Sequence[Tokens], labels: Sequence[str], *, skips_handles: bool
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    index = {label: number for number, label in enumerate(labels)}
+    rows: list[NDArray[np.int64]] = []
+    for text, its in zip(examples, tokens, strict=True):
+        firsts = its.spans[first_pieces(its), 0].tolist()
+        assert isinstance(text, TaggedText)  # noqa: S101  `_file` read nothing else for a head that finds entities
+        told = np.array([index[it] for it in word_labels_of(text, firsts)], dtype=np.int64)
+        if skips_handles:
+            told[(told == 0) & in_handle(text.text, firsts)] = UNTOLD
+        rows.append(told)
+    return np.concatenate([[0], np.cumsum([len(it) for it in rows])]), np.concatenate([np.empty(0, dtype=np.int64), *rows])
+
+
+def extended(task: TrainingTask, loaded: Checkpoint, extra: Sequence[TaggedText]) -> TrainingTask:
+    """Return the task of an entity head with more texts to learn from; raises `BadSettings` for a type that it does not know."""
+    known = {label[2:] for label in task.head.labels}
+    if unknown := [span.type for it in extra for span in it.spans if span.type not in known]:
+        raise BadSettings(f"the head {task.head.name!r} learns no {unknown[0]!r}, which is in the texts that were added")
+    tokens = tuple(loaded.tokenizer.encode([it.text for it in extra]))
+    starts, targets = _word_rows(extra, tokens, task.head.labels, skips_handles=False)
+    added = np.arange(len(task.examples), len(task.examples) + len(extra))
+    return replace(
+        task,
+        examples=(*task.examples, *extra),
+        tokens=(*task.tokens, *tokens),
+        starts=np.concatenate([task.starts, starts[1:] + task.starts[-1]]),
+        targets=np.concatenate([task.targets, targets]),
+        sides={**task.sides, Side.TRAIN: np.concatenate([task.sides[Side.TRAIN], added])},
+    )
+
+
+def _title(path: Path) -> str:
+    """Return a file's folder and name: what was read, not where it lay."""
+    whole = path.absolute()
+    return f"{whole.parent.name}/{whole.name}"
+
+
+def _digest(path: Path) -> str:
+    """Return the sha256 of a file, or of all files of a directory."""
+    files = sorted(it for it in path.rglob("*") if it.is_file()) if path.is_dir() else [path]
+    whole = hashlib.sha256()
+    for file in files:
+        whole.update(file.read_bytes())
+    return whole.hexdigest()

@@ -1,0 +1,37 @@
+"""The words that the tokenizer sees, and their BIO labels. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from worker.model import bio
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from worker.records import Tokens
+    from worker.training.data.examples import TaggedText
+
+
+def first_pieces(tokens: Tokens) -> NDArray[np.intp]:
+    """Return the places of the first piece of each word."""
+    return np.flatnonzero((tokens.words >= 0) & (np.diff(tokens.words, prepend=-1) != 0))
+
+
+def word_labels_of(tagged: TaggedText, starts: Sequence[int]) -> list[str]:
+    """Return the BIO label of each word, given the character that each starts at."""
+    labels = [bio.OUTSIDE] * len(starts)
+    for span in tagged.spans:
+        inside = [number for number, start in enumerate(starts) if span.start <= start < span.end]
+        for number in inside:
+            labels[number] = f"{'B' if number == inside[0] else 'I'}-{span.type}"
+    return labels
+
+
+def in_handle(text: str, starts: Sequence[int]) -> NDArray[np.bool_]:
+    """Tell of each word whether it is the `@` or the name of a handle."""
+    return np.array(["@" in text[max(0, start - 1) : start + 1] for start in starts], dtype=bool)
