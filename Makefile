@@ -5,7 +5,8 @@ BIN := .venv/bin
 TEST_ENV := OMP_NUM_THREADS=2 TOKENIZERS_PARALLELISM=true HF_HUB_OFFLINE=1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo stop bench-engine bench-stream bench-delivery bench-lanes test test-faults test-docker check format generate lock clean
+.PHONY: help setup demo stop bench-engine bench-stream bench-delivery bench-lanes bench-scale test test-faults test-docker fuzz audit check docs format
+.PHONY: generate lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -37,6 +38,9 @@ bench-stream: .venv/made ## measure the worker with the broker in the loop (ARGS
 bench-delivery: .venv/made ## measure what exactly once costs beside at least once (ARGS="--quick": two minutes)
 	@$(BIN)/gist-stream bench delivery $(ARGS)
 
+bench-scale: .venv/made ## measure replicas, partitions and what a change of the group costs (ARGS="--quick": two minutes)
+	@$(BIN)/gist-stream bench scale $(ARGS)
+
 bench-lanes: .venv/made ## measure what a backfill costs the live topic
 	@$(BIN)/gist-stream bench lanes $(ARGS)
 
@@ -46,8 +50,15 @@ test: .venv/made ## run the tests, on a real Kafka
 test-faults: .venv/made ## kill, freeze and cut off workers and brokers, and count what is lost (SEED=, DURATION= seconds, SCALE=)
 	@$(TEST_ENV) FAULTS_SEED=$(SEED) DURATION=$(DURATION) FAULTS_SCALE=$(SCALE) $(BIN)/python -m pytest tests/faults -m "faults or not faults" $(ARGS)
 
-test-docker: .venv/made ## run the Kafka tests against a container too, where this machine can run Docker
-	@PYTHON=$(CURDIR)/$(BIN)/python deploy/docker/check $(ARGS)
+test-docker: .venv/made ## run the Kafka tests against a container, where Docker is (STACK=1: build the image, try the compose stack)
+	@STACK=$(STACK) PYTHON=$(CURDIR)/$(BIN)/python deploy/docker/check $(ARGS)
+
+fuzz: .venv/made ## feed hostile bytes to what reads records (DURATION= seconds for each target)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group fuzz
+	@$(BIN)/python -m tests.fuzz --seconds $(or $(DURATION),60)
+
+audit: .venv/made ## look up known vulnerabilities of the locked versions; exits 75 where that cannot be done from here
+	@$(BIN)/python .ci/audit.py
 
 check: .venv/made ## lint, types, the rules of imports, and that generated files are current
 	@$(BIN)/ruff check
@@ -57,18 +68,24 @@ check: .venv/made ## lint, types, the rules of imports, and that generated files
 	@$(BIN)/python -m schemas --check
 	@$(BIN)/python -m worker.documents --check
 	@$(BIN)/python .ci/lock.py --check
+	@$(BIN)/python deploy/grafana/dashboard.py --check
+	@PYTHONPATH=$(CURDIR) $(BIN)/python deploy/check.py
+
+docs: .venv/made ## build the site of docs/ into site/
+	@$(BIN)/zensical build --clean --strict
 
 format: .venv/made ## format the code
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
 
-generate: .venv/made ## write the JSON Schemas, .env.example and the README's settings table anew
+generate: .venv/made ## write the JSON Schemas, .env.example, the README's settings table and the dashboard anew
 	@$(BIN)/python -m schemas
 	@$(BIN)/python -m worker.documents --write
+	@$(BIN)/python deploy/grafana/dashboard.py
 
 lock: .venv/made ## resolve the versions anew
 	@$(BIN)/python .ci/lock.py
 
 clean: stop ## remove everything that the other targets made
-	rm -rf .venv .demo .data dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .demo .data dist site .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -33,6 +33,12 @@ TEXT_HEADERS = {
     "gist-truncated": "`true` where the text was longer than the model reads, in as many windows as it may, else `false`.",
 }
 
+# What a replay of dead letters writes on the input record that it sends again; producers have no use for them.
+REPLAY_HEADERS = {
+    "gist-attempt": "How often the record is being tried, decimal: 2 for the first replay.",
+    "gist-due": "Where one task alone had failed: that one, for the others came out. Narrows what the record asks for.",
+}
+
 TaskName = Literal["embed", "classify", "ner"]
 StageName = Literal["consume", "decode", "tokenize", "infer", "encode", "publish"]
 Score = Annotated[float, Field(ge=0, le=1)]
@@ -100,7 +106,13 @@ class Label(_Result):
 
     label: str = Field(description="The most probable label.")
     score: Score = Field(description="Its probability.")
-    scores: dict[str, Score] = Field(description="The probability of every label of the head.")
+    scores: dict[str, Score] = Field(
+        description="The probability of every label of the head; they add up to one, unless a text may have several labels."
+    )
+    labels: list[str] | None = Field(
+        default=None,
+        description="Only from a head that gives any number of labels: those whose probability reaches its threshold, maybe none.",
+    )
 
 
 class Labels(_Result):
@@ -153,7 +165,7 @@ class DeadLetter(_Result):
     error: str = Field(description="The class of the error.")
     message: str = Field(description="What went wrong.")
     task: TaskName | None = Field(description="The task that failed; null where the whole record did.")
-    attempts: int = Field(ge=1, description="How often the record was tried; 1 as long as nobody replays it.")
+    attempts: int = Field(ge=1, description="How often the record was tried: once, and once for each time it was replayed.")
     model: str = Field(description="The model, name@revision.")
     key: Base64 | None = Field(description="The record's key.")
     headers: list[DeadLetterHeader] = Field(description="The record's headers, the first of them where they are too many.")

@@ -188,6 +188,9 @@ class FakeModel:
         # Asked before texts are tokenized; may raise.
         self.on_tokenize: Callable[[Sequence[str]], None] = lambda _texts: None
 
+    def warm_up(self) -> None:
+        """Be warm already."""
+
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
         """Take each word for a token."""
         self.on_tokenize(texts)
@@ -197,7 +200,7 @@ class FakeModel:
         num_words = len(text.split())
         length = max(1, min(num_words, self.max_tokens))
         ids = np.arange(length, dtype=np.int32)
-        return Tokens(ids, np.zeros((length, 2), dtype=np.int32), ids, truncated=num_words > self.max_tokens)
+        return Tokens(ids, np.zeros((length, 2), dtype=np.int32), ids, truncated=num_words > self.max_tokens, model=self.name)
 
     def infer(self, items: Sequence[TokenizedItem]) -> list[Prediction]:
         """Answer for each text, unless a fault is planted."""

@@ -47,4 +47,6 @@ def tokenized(offset: int, weight: int, *, partition: Partition = PARTITION) -> 
     """Return an item of so many tokens."""
     item = Item(record(offset, partition=partition), f"id-{offset}", "hello", frozenset(Task))
     zeros = np.zeros(weight, dtype=np.int32)
-    return TokenizedItem(item, Tokens(ids=zeros, spans=np.zeros((weight, 2), dtype=np.int32), words=zeros, truncated=False))
+    return TokenizedItem(
+        item, Tokens(ids=zeros, spans=np.zeros((weight, 2), dtype=np.int32), words=zeros, truncated=False, model="m@1")
+    )

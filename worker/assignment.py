@@ -74,6 +74,11 @@ class Assignment:
         return sum(session.weight for partition, (session, _) in self._sessions.items() if partition.topic == topic)
 
     @property
+    def weights(self) -> dict[Partition, int]:
+        """Tokens in flight, by partition."""
+        return {partition: session.weight for partition, (session, _) in self._sessions.items()}
+
+    @property
     def partitions(self) -> set[Partition]:
         """The partitions that are ours."""
         return set(self._sessions)

@@ -6,30 +6,33 @@ produce    send texts                                          130, 143 left at 
 tail       follow the results
 topics     list or create the topics
 check      say what is wrong before it goes wrong
+dlq        look into the dead letters, and send their records again
+lag        see how far the group is behind
+offsets    see where the group stands, or set it anew
 data       see what training data hold
+synthesize make labelled texts where there are too few
 train      make heads, tune encoders, compare the strategies
 evaluate   say how good a model is on held-out texts
+distill    make a smaller encoder of a larger one
+pretrain   make one from random weights
 quantize   make a model ready for 8-bit products
 bench      measure it beside what one would otherwise pick
 """
 
 from __future__ import annotations
 
-import inspect
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 import worker
-from worker.commands import bench, train
+from worker.commands import bench, encoders, repair, synthesize, train
+from worker.commands.flags import with_settings
 from worker.errors import Stop
-from worker.settings import DEFAULT_MODEL, Settings, read
+from worker.settings import DEFAULT_MODEL, Settings
 from worker.training.data.layout import Format, Layout, Scheme
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -39,41 +42,29 @@ app = typer.Typer(
     epilog="Exit codes: 0 done · 2 settings · 3 broker · 4 topics · 5 model · 6 the model is broken · 7 not drained in time.",
 )
 
+app.add_typer(repair.dlq, name="dlq")
+app.add_typer(repair.offsets, name="offsets")
 app.add_typer(bench.app, name="bench")
 app.add_typer(train.app, name="train")
-
-
-def with_settings(function: Callable[..., None]) -> Callable[..., None]:
-    """Give a command a flag for every setting; what is given reaches the function as its `settings`."""
-
-    def command(**arguments: Any) -> None:
-        flags = {name: arguments.pop(name) for name in Settings.model_fields}
-        function(settings=read({name: value for name, value in flags.items() if value is not None}), **arguments)
-
-    own = [it for it in inspect.signature(function, eval_str=True).parameters.values() if it.name != "settings"]
-    flags = [
-        inspect.Parameter(
-            name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=None,
-            annotation=Annotated[
-                str | None,
-                typer.Option("--" + name.replace("_", "-"), help=field.description, rich_help_panel="Settings", show_default=False),
-            ],
-        )
-        for name, field in Settings.model_fields.items()
-    ]
-    own = [it.replace(kind=inspect.Parameter.KEYWORD_ONLY) for it in own]
-    command.__signature__ = inspect.Signature([*own, *flags])  # type: ignore[attr-defined]
-    command.__annotations__ = {it.name: it.annotation for it in [*own, *flags]}
-    command.__name__, command.__doc__ = function.__name__, function.__doc__
-    return command
+for command in (synthesize.synthesize, encoders.distill, encoders.pretrain):
+    app.command()(command)
 
 
 @app.command()
 @with_settings
-def run(settings: Settings) -> None:
+def run(
+    settings: Settings,
+    *,
+    replicas: Annotated[
+        int,
+        typer.Option(min=1, help="So many workers on this machine: they share its cores and one HTTP port, and are kept alive."),
+    ] = 1,
+) -> None:
     """Serve a model on a Kafka topic until told to stop; the first signal drains, the second leaves at once."""
+    if replicas > 1:
+        from worker.commands.run_replicas import run_replicas  # noqa: PLC0415  this command's alone
+
+        raise typer.Exit(run_replicas(settings, replicas))
     from worker.commands import run as command  # noqa: PLC0415  heavy, and this command's alone
 
     command.run(settings)
@@ -123,6 +114,15 @@ def topics(
     from worker.commands import check as command  # noqa: PLC0415
 
     command.topics(settings, create=create)
+
+
+@app.command()
+@with_settings
+def lag(settings: Settings, *, is_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Show how far the group is behind in each partition, as the brokers know it; no worker need run."""
+    from worker.commands import lag as command  # noqa: PLC0415
+
+    command.lag(settings, is_json=is_json)
 
 
 @app.command()

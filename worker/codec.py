@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
-from worker.decoding import Limits, decode
+from worker.decoding import ATTEMPT_HEADER, DUE_HEADER, Limits, attempts_of, decode
 from worker.errors import InvariantBroken, RecordFailed
 from worker.records import OUTPUT_OF_TASK, Message, Outcome, Output, Record, Task
 
@@ -135,7 +135,12 @@ def _decoded(embedding: Any, encoding: EmbeddingEncoding, *, scale: float) -> ND
 
 def _labels(labels: Mapping[str, Classification]) -> dict[str, Any]:
     _check_finite(score for it in labels.values() for score in (it.score, *it.scores.values()))
-    return {name: {"label": it.label, "score": it.score, "scores": dict(it.scores)} for name, it in labels.items()}
+    return {name: _label(it) for name, it in labels.items()}
+
+
+def _label(found: Classification) -> dict[str, Any]:
+    value = {"label": found.label, "score": found.score, "scores": dict(found.scores)}
+    return value if found.labels is None else value | {"labels": list(found.labels)}
 
 
 def _entities(entities: tuple[Entity, ...]) -> list[dict[str, Any]]:
@@ -199,7 +204,8 @@ def _dead_letter(source: Record | UnreadableRange, failure: Failure, *, model_na
     """
     # Of an unreadable range nothing is known but where it lies.
     record = source if isinstance(source, Record) else Record(source.partition, source.offset, None, None)
-    payload, key, headers = record.value, record.key, _bounded_headers(record, limits)
+    own = _own_headers(record)
+    payload, key, headers = record.value, record.key, _bounded_headers(own, limits)
     kept_key = None if key is None else key[:_MAX_DEAD_LETTER_KEY_BYTES]
     value = {
         "source": {
@@ -213,25 +219,29 @@ def _dead_letter(source: Record | UnreadableRange, failure: Failure, *, model_na
         "error": failure.error,
         "message": _printable(failure.message),
         "task": failure.task,
-        "attempts": 1,
+        "attempts": attempts_of(record.headers),
         "model": model_name,
         "key": None if kept_key is None else _base64(kept_key),
         "headers": [{"name": name, "value": _base64(content)} for name, content in headers],
         "payload": None if payload is None else _base64(payload[: limits.max_dead_letter_payload_bytes]),
         "payload_bytes": len(payload or b""),
         "payload_sha256": None if payload is None else hashlib.sha256(payload).hexdigest(),
-        "truncated": len(headers) < len(record.headers)
-        or key != kept_key
-        or len(payload or b"") > limits.max_dead_letter_payload_bytes,
+        "truncated": len(headers) < len(own) or key != kept_key or len(payload or b"") > limits.max_dead_letter_payload_bytes,
     }
     return Message(Output.DEAD_LETTERS, kept_key, orjson.dumps(value), _headers_of(replace(record, headers=headers), model_name))
 
 
-def _bounded_headers(record: Record, limits: Limits) -> Headers:
-    """Return as many of the record's headers, from the first, as the limits of a valid record allow."""
+def _own_headers(record: Record) -> Headers:
+    """Return the headers as the record's producer wrote them, and first, where a replay was for one task alone, which that was."""
+    own = [it for it in record.headers if it[0] != ATTEMPT_HEADER]
+    return tuple(sorted(own, key=lambda it: it[0] != DUE_HEADER))
+
+
+def _bounded_headers(headers: Headers, limits: Limits) -> Headers:
+    """Return as many of a record's headers, from the first, as the limits of a valid record allow."""
     kept: list[tuple[str, bytes]] = []
     room_bytes = limits.max_headers_bytes
-    for name, value in record.headers[: limits.max_headers]:
+    for name, value in headers[: limits.max_headers + any(name == DUE_HEADER for name, _ in headers)]:
         room_bytes -= len(name.encode()) + len(value)
         if room_bytes < 0:
             break

@@ -20,7 +20,7 @@ from worker.records import Item, Task, Tombstone
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from worker.records import Record
+    from worker.records import Headers, Record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +39,10 @@ class Limits:
 
 _CLOUDEVENTS_VERSION = "1.0"
 _JSON_TYPES = ("application/json", "text/json")
+# What a replay writes on a record: how often it is tried, and, where only one task of it had failed, which.
+ATTEMPT_HEADER, DUE_HEADER = "gist-attempt", "gist-due"
+REPLAY_HEADERS = frozenset({ATTEMPT_HEADER, DUE_HEADER})
+_MAX_DIGITS = 9
 # ASCII is UTF-8 already.
 _CHARSETS = ("utf-8", "utf8", "us-ascii")
 
@@ -63,13 +67,31 @@ def decode(record: Record, *, limits: Limits, tasks: frozenset[Task]) -> Item | 
         record=record,
         id=_checked_id(request.get("id"), record, limits),
         text=_checked_text(request.get("text"), limits),
-        tasks=_checked_tasks(selected, tasks),
+        tasks=_still_due(_checked_tasks(selected, tasks), headers),
     )
+
+
+def attempts_of(headers: Headers) -> int:
+    """Return how often a record is being tried: 1, or what a replay has written on it."""
+    written = dict(headers).get(ATTEMPT_HEADER, b"")
+    return max(1, int(written)) if written.isdigit() and len(written) <= _MAX_DIGITS else 1
+
+
+def _still_due(asked: frozenset[Task], headers: Mapping[str, bytes]) -> frozenset[Task]:
+    """Return the tasks that a replay is for: what else was asked for came out the first time."""
+    if DUE_HEADER not in headers:
+        return asked
+    due = {name.strip() for name in _text_of(headers, DUE_HEADER).split(",")}
+    if not asked & due:
+        raise InvalidRecord(f"none of the tasks that are still due is asked for and served here: {_shown(','.join(sorted(due)))}")
+    return asked & due
 
 
 def _checked_headers(record: Record, limits: Limits) -> dict[str, bytes]:
     """Return the headers by name, the last of each name, as Kafka's own clients read them."""
-    if len(record.headers) > limits.max_headers:
+    # A replay adds these: a record that had as many as it may must not fail of them.
+    num_added = len(REPLAY_HEADERS & {name for name, _ in record.headers})
+    if len(record.headers) - num_added > limits.max_headers:
         raise InvalidRecord(f"the record has {len(record.headers)} headers; at most {limits.max_headers} are taken")
     num_bytes = sum(len(name.encode()) + len(value) for name, value in record.headers)
     if num_bytes > limits.max_headers_bytes:

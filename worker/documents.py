@@ -10,7 +10,8 @@ import re
 import sys
 from pathlib import Path
 
-from worker.settings import PREFIX, Settings
+from worker.connection_settings import PREFIX
+from worker.settings import Settings
 
 
 def env_example() -> str:

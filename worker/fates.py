@@ -30,13 +30,13 @@ class Fates:
     def __init__(
         self,
         *,
-        model_name: str,
+        name_for: Callable[[Record | UnreadableRange], str],
         limits: codec.Limits,
         encoding: codec.EmbeddingEncoding,
         max_message_bytes: Callable[[Output], int],
     ) -> None:
-        """Sign with `model_name`; `max_message_bytes` says what an output topic takes."""
-        self._model_name = model_name
+        """Sign with the model that `name_for` gives a record; `max_message_bytes` says what an output topic takes."""
+        self._name_for = name_for
         self._limits = limits
         self._encoding = encoding
         # Asked for each message, and read from the topics once.
@@ -54,7 +54,9 @@ class Fates:
     def predicted(self, tokenized: TokenizedItem, prediction: Prediction) -> Outcome:
         """Return the results of a record; a result that cannot be written gives it up."""
         try:
-            outcome = codec.encode(tokenized, prediction, model_name=self._model_name, encoding=self._encoding, limits=self._limits)
+            # The one that tokenized it: meanwhile a record like it may go to another.
+            name = tokenized.tokens.model
+            outcome = codec.encode(tokenized, prediction, model_name=name, encoding=self._encoding, limits=self._limits)
         except DeadLetter as error:
             return self.given_up(tokenized.item.record, failure_of(error, Stage.ENCODE))
         return self._fitting(outcome)
@@ -65,7 +67,7 @@ class Fates:
 
     def given_up(self, source: Record | UnreadableRange, failure: Failure) -> Outcome:
         """Return a dead letter in place of all outputs."""
-        return codec.dead_letter_outcome(source, failure, model_name=self._model_name, limits=self._limits)
+        return codec.dead_letter_outcome(source, failure, model_name=self._name_for(source), limits=self._limits)
 
     def refused(self, outcome: Outcome, refusal: RecordRefused) -> Outcome:
         """Put a dead letter in the place of the message that was refused; the record's other outputs stay."""

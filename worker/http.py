@@ -1,4 +1,4 @@
-"""What orchestrators and Prometheus ask of a worker: `/livez`, `/readyz`, `/metrics`."""
+"""What orchestrators and Prometheus ask of a worker, or of a supervisor for all of its: `/livez`, `/readyz`, `/metrics`."""
 
 from __future__ import annotations
 
@@ -15,17 +15,20 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
-    Check = Callable[[], str | None]
+    Check = Callable[[], Awaitable[str | None]]
+    Metrics = Callable[[], Awaitable[bytes]]
+
+# What an address on the file system begins with.
+_UNIX = "unix:"
 
 
 class HttpServer:
     """Listens while it is entered. A check returns None for yes, or the reason for no, which is shown with status 503."""
 
-    def __init__(self, *, host: str, port: int, registry: CollectorRegistry, is_live: Check, is_ready: Check) -> None:
-        """Listen at `host`; a `port` of 0 is any free one."""
-        self._host = host
-        self._asked_port = port
-        self._registry = registry
+    def __init__(self, *, address: tuple[str, int], metrics: Metrics, is_live: Check, is_ready: Check) -> None:
+        """Listen at a host and port, where port 0 is any free one; a host `unix:<path>` is a socket there, without a port."""
+        self._host, self._asked_port = address
+        self._answer_metrics = metrics
         application = web.Application()
         application.router.add_get("/livez", _answering(is_live))
         application.router.add_get("/readyz", _answering(is_ready))
@@ -34,16 +37,26 @@ class HttpServer:
         # The port that we really listen at, once we do.
         self.port = 0
 
+    @property
+    def address(self) -> str:
+        """Where it listens, for people."""
+        return self._host if self._host.startswith(_UNIX) else f"{self._host}:{self.port or self._asked_port}"
+
     async def __aenter__(self) -> Self:
         """Listen; raises `BadSettings` where the address is taken."""
         await self._runner.setup()
-        site = web.TCPSite(self._runner, self._host, self._asked_port)
+        is_socket = self._host.startswith(_UNIX)
         try:
-            await site.start()
+            if is_socket:
+                await web.UnixSite(self._runner, self._host.removeprefix(_UNIX)).start()
+            else:
+                await web.TCPSite(self._runner, self._host, self._asked_port).start()
         except OSError as error:
             await self._runner.cleanup()
-            raise BadSettings(f"GIST_HTTP_PORT: nothing can listen at {self._host}:{self._asked_port}: {error.strerror}") from error
-        self.port = self._runner.addresses[0][1]
+            name = "HOST" if is_socket else "PORT"
+            raise BadSettings(f"GIST_HTTP_{name}: nothing can listen at {self.address}: {error.strerror}") from error
+        if not is_socket:
+            self.port = self._runner.addresses[0][1]
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -51,12 +64,30 @@ class HttpServer:
         await self._runner.cleanup()
 
     async def _metrics(self, _request: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return web.Response(body=await self._answer_metrics(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def metrics_of(registry: CollectorRegistry) -> Metrics:
+    """Return what shows a registry."""
+
+    async def show() -> bytes:
+        return generate_latest(registry)
+
+    return show
+
+
+def check_of(reason: Callable[[], str | None]) -> Check:
+    """Return the check that asks a function which answers at once."""
+
+    async def check() -> str | None:
+        return reason()
+
+    return check
 
 
 def _answering(check: Check) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def answer(_request: web.Request) -> web.Response:
-        reason = check()
+        reason = await check()
         return web.Response(text=f"{reason or 'ok'}\n", status=503 if reason else 200)
 
     return answer

@@ -18,7 +18,7 @@ from worker.records import Batch, Failure, Prediction, Stage
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from worker.ports import Model
+    from worker.ports import Models
     from worker.records import Item, TokenizedItem, Tokens
 
 
@@ -34,9 +34,9 @@ class Inference:
     `TooManyFailures` then ends the worker before it empties the topic into the dead letters.
     """
 
-    def __init__(self, model: Model, *, max_consecutive_failures: int) -> None:
-        """Use `model` from two threads: one tokenizes, where that is worth a thread, one runs the forward passes."""
-        self._model = model
+    def __init__(self, models: Models, *, max_consecutive_failures: int) -> None:
+        """Use `models` from two threads: one tokenizes, where that is worth a thread, one runs the forward passes."""
+        self._models = models
         # How many failures in a row are still the data's.
         self._max_consecutive_failures = max_consecutive_failures
         # Records that failed since the last success.
@@ -50,6 +50,7 @@ class Inference:
         """Tokenize the texts of some items; an answer for each, in order."""
         if not items:
             return []
+        await self._models.await_loaded(items)
         is_little = sum(len(item.text) for item in items) <= _FEW_CHARS
         try:
             if is_little:
@@ -81,10 +82,10 @@ class Inference:
         self._device.shutdown(wait=False, cancel_futures=True)
 
     def _tokenize_now(self, items: Sequence[Item]) -> list[Tokens]:
-        return _one_each(self._model.tokenize([item.text for item in items]), len(items))
+        return _one_each(self._models.tokenize(items), len(items))
 
     def _infer_now(self, items: Sequence[TokenizedItem]) -> list[Prediction]:
-        return _one_each(self._model.infer(items), len(items))
+        return _one_each(self._models.infer(items), len(items))
 
     def _note_prediction(self, prediction: Prediction) -> None:
         if prediction.failures:

@@ -10,6 +10,8 @@ import ctypes
 import gc
 import math
 import os
+import signal
+import sys
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -19,6 +21,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _LARGEST_MMAP_THRESHOLD_BYTES = 32 << 20
 _TRIM_THRESHOLD_BYTES = 1 << 30
 _NEW_OBJECTS_PER_COLLECTION = 10_000
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,25 @@ def num_cores(root: Path = Path("/")) -> int:
     return max(1, min([len(os.sched_getaffinity(0)), *(math.ceil(it) for it in limits)]))
 
 
+def cores(root: Path = Path("/")) -> list[int]:
+    """Return the cores of the process's affinity, those of one package together, and threads of one core beside each other."""
+
+    def place(core: int) -> tuple[int, int, int]:
+        topology = root / f"sys/devices/system/cpu/cpu{core}/topology"
+        package, number = (_number(topology / it) for it in ("physical_package_id", "core_id"))
+        return package, number, core
+
+    return sorted(os.sched_getaffinity(0), key=place)
+
+
+def end_with_parent(parent: int) -> None:
+    """Be told to drain when the process `parent` ends, however it ends; end at once where it has ended already."""
+    if prctl := getattr(ctypes.CDLL(None), "prctl", None):
+        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != parent:
+        sys.exit(128 + signal.SIGTERM)
+
+
 def keep_freed_memory() -> bool:
     """Let glibc keep freed memory and share one heap among threads; return whether it does.
 
@@ -64,7 +86,7 @@ def keep_freed_memory() -> bool:
 
 
 def release_freed_memory() -> None:
-    """Hand back what glibc keeps: once, after the model is loaded, when the weights as they were read are no longer needed."""
+    """Hand back what glibc keeps: after a model is loaded, when the weights as they were read are no longer needed, or let go."""
     if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
         trim(0)
 
@@ -78,6 +100,13 @@ def spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_NEW_OBJECTS_PER_COLLECTION)
+
+
+def _number(file: Path) -> int:
+    try:
+        return int(file.read_text())
+    except (OSError, ValueError):  # a kernel that does not say puts every core at one place
+        return 0
 
 
 def _control_groups(root: Path) -> list[Path]:

@@ -21,6 +21,7 @@ from worker.errors import BrokerUnavailable, ConsumerBroken, DrainIncomplete, In
 from worker.fates import Fates, failure_of
 from worker.inference import Inference
 from worker.lanes import lanes_of
+from worker.observation import Observation
 from worker.records import Failure, Record, Stage, TokenizedItem, Tombstone, UnreadableRange
 from worker.session import SessionEvents
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
     from worker.options import Options
-    from worker.ports import Delivery, Model, Source
+    from worker.ports import Delivery, Models, Source
     from worker.records import Batch, Item, Outcome, Partition, Prediction, Tokens
     from worker.telemetry import Telemetry
 
@@ -39,28 +40,29 @@ BYTES_PER_TOKEN_GUESSED = 4
 
 
 class Pipeline:
-    """The flow from one source, through one model, to one delivery.
+    """The flow from one source, through its models, to one delivery.
 
     `run` returns after `drain` was called and everything in flight is published and committed; otherwise it raises the `Stop`
     that ended it. A step that dies ends all of them, visibly.
     """
 
-    def __init__(self, *, source: Source, delivery: Delivery, model: Model, telemetry: Telemetry, options: Options) -> None:
+    def __init__(self, *, source: Source, delivery: Delivery, models: Models, telemetry: Telemetry, options: Options) -> None:
         """Put the flow together; nothing runs before `run`."""
         self._source = source
         self._delivery = delivery
         self._telemetry = telemetry
         self._options = options
+        self._observation = Observation(telemetry)
         # Every task of the flow; one that dies ends them all.
         self._tasks = asyncio.TaskGroup()
-        self._inference = Inference(model, max_consecutive_failures=options.max_consecutive_failures)
+        self._inference = Inference(models, max_consecutive_failures=options.max_consecutive_failures)
         self._batcher = lanes_of(options)
-        self._fates = _fates(model, delivery, options)
+        self._fates = _fates(models, delivery, options)
         self._assignment = Assignment(
             spawn=self._spawn,
             delivery=delivery,
             telemetry=telemetry,
-            events=SessionEvents(telemetry.session_opened, self._ended, self._published, self._fates.refused),
+            events=SessionEvents(telemetry.session_opened, self._ended, self._observation.published, self._fates.refused),
             options=options,
         )
         self._backpressure = Backpressure(self._assignment, options)
@@ -87,8 +89,9 @@ class Pipeline:
             self._fates.check_dead_letters_fit()
             async with self._tasks:
                 await self._source.start(self._assignment)
-                steps = self._consume(), self._tokenize(), self._infer(), self._commit(), self._observe()
-                flow = [self._spawn(step) for step in steps]
+                steps = self._consume(), self._tokenize(), self._infer(), self._commit()
+                seen = self._observation.run(self._source, self._assignment, lambda: len(self._batcher) + len(self._decoded))
+                flow = [self._spawn(step) for step in (*steps, seen)]
                 await self._should_drain.wait()
                 is_drained = await self._assignment.leave()
                 for task in flow:
@@ -183,7 +186,7 @@ class Pipeline:
             self._num_batches -= 1
             self._places.release()
             self._may_be_due.set()
-        self._telemetry.stage("infer", time.monotonic() - began_s)
+        self._observation.inferred(batch, began_s)
         self._encode(batch, predictions)
 
     def _encode(self, batch: Batch, predictions: Sequence[Prediction]) -> None:
@@ -209,6 +212,7 @@ class Pipeline:
             if isinstance(answer, Failure):
                 self._give_up(item.record, answer)
                 continue
+            self._observation.tokenized(item.record.partition, answer.weight)
             session.weigh(item.record, max(answer.weight, item.record.size_bytes // BYTES_PER_TOKEN_OF_BALLAST))
             wanted.append(TokenizedItem(item, answer))
         return wanted
@@ -241,16 +245,6 @@ class Pipeline:
             self._telemetry.retry("consume", failure)
             await asyncio.sleep(self._options.backoff.max_s)
 
-    async def _observe(self) -> None:
-        """Report the gauges once a second, and how late the event loop wakes us."""
-        interval_s = 1.0
-        while True:
-            due_s = time.monotonic() + interval_s
-            await asyncio.sleep(interval_s)
-            self._telemetry.loop_lag(max(0.0, time.monotonic() - due_s))
-            self._telemetry.load(in_flight_tokens=self._assignment.weight, num_waiting=len(self._batcher) + len(self._decoded))
-            self._telemetry.lag({(it.topic, it.index): num for it, num in self._source.lag().items()})
-
     def _spawn(self, step: Coroutine[None, None, None]) -> asyncio.Task[None]:
         return self._tasks.create_task(step)
 
@@ -260,21 +254,10 @@ class Pipeline:
         self._telemetry.session_ended(partition, error)
         self._batcher.discard(lambda tokenized: tokenized.item.record.partition == partition)
 
-    def _published(self, outcomes: Sequence[Outcome], seconds: float) -> None:
-        now_ms = time.time() * 1000
-        self._telemetry.stage("publish", seconds)
-        self._telemetry.published(message.output for outcome in outcomes for message in outcome.messages)
-        for outcome in outcomes:
-            for failure in outcome.failures:
-                self._telemetry.dead_letter(failure.stage)
-            if isinstance(outcome.source, Record) and outcome.source.timestamp_ms >= 0:
-                topic = outcome.partition.topic
-                self._telemetry.end_to_end(topic, (now_ms - outcome.source.timestamp_ms) / 1000)
 
-
-def _fates(model: Model, delivery: Delivery, options: Options) -> Fates:
+def _fates(models: Models, delivery: Delivery, options: Options) -> Fates:
     return Fates(
-        model_name=model.name,
+        name_for=models.name_for,
         limits=options.limits,
         encoding=options.embedding_encoding,
         max_message_bytes=delivery.max_message_bytes,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from worker.records import Outcome, Output, Partition, Prediction, Record, Task, TokenizedItem, Tokens, UnreadableRange
+    from worker.records import Item, Outcome, Output, Partition, Prediction, Record, Task, TokenizedItem, Tokens, UnreadableRange
 
 
 class AssignmentListener(Protocol):
@@ -73,6 +73,25 @@ class Delivery(Protocol):
         """Disconnect, within a bound, whatever the broker does."""
 
 
+class Models(Protocol):
+    """Which model reads a record: always the same, or, while one is rolled out, the old below a place and the new from there on.
+
+    `tokenize` and `infer` block and are called from threads, each by one at a time.
+    """
+
+    async def await_loaded(self, items: Sequence[Item]) -> None:
+        """Return once the models that these go to can tokenize them."""
+
+    def tokenize(self, items: Sequence[Item]) -> list[Tokens]:
+        """Tokenize each text for the model that it goes to."""
+
+    def infer(self, items: Sequence[TokenizedItem]) -> list[Prediction]:
+        """Run a forward pass of each model that has tokenized some of these, and return a prediction for each item, in order."""
+
+    def name_for(self, source: Record | UnreadableRange) -> str:
+        """Return the name of the model that a record goes to, `name@revision`."""
+
+
 class Model(Protocol):
     """Texts in, plain values out. Both methods block and are called from threads, each by one at a time."""
 
@@ -82,6 +101,9 @@ class Model(Protocol):
     tasks: frozenset[Task]
     #: What it reads at once, in tokens: the longest text, or the longest window of one.
     max_tokens: int
+
+    def warm_up(self) -> None:
+        """Do what is done once, so that the first record does not pay for it. Raises `BadModel` where it does not work."""
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
         """Tokenize, with special tokens; what is longer than `max_tokens` is truncated, or planned to be read in windows."""

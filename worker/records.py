@@ -147,6 +147,8 @@ class Tokens:
     truncated: bool
     #: How a text is read that is longer than the model reads at once; empty for a text that is not.
     windows: tuple[Window, ...] = ()
+    #: The name of the model whose vocabulary this is, and that alone can read it.
+    model: str = ""
 
     def __len__(self) -> int:
         """Return the number of tokens; those where windows overlap count once."""
@@ -199,6 +201,8 @@ class Classification:
     score: float
     #: The probability of every label of the head.
     scores: Mapping[str, float]
+    #: Of a head that gives any number of labels, those that it gives; None for one that gives one.
+    labels: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

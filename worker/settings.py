@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from worker.connection_settings import PREFIX
 from worker.errors import BadSettings
 from worker.topic_settings import TopicSettings
 
-PREFIX = "GIST_"
 DEFAULT_MODEL = "package:worker/checkpoints/minilm"
 TaskName = Literal["embed", "classify", "ner"]
 
@@ -31,6 +31,9 @@ class Settings(TopicSettings):
         DEFAULT_MODEL,
         min_length=1,
         description="A directory, `package:<package>/<folder>`, or a hub's `org/name@revision`: a checkpoint, or a bare encoder.",
+    )
+    rollout_file: str = Field(
+        "", description="A plan by which other models take over, each at an offset, without a stop: see docs/repair.md. Watched."
     )
     tasks: Annotated[frozenset[TaskName], NoDecode] = Field(
         frozenset(),
@@ -176,7 +179,10 @@ class Settings(TopicSettings):
     )
 
     # ── operation ────────────────────────────────────────────────────────────────────────────────────────────────────────────
-    http_host: str = Field("127.0.0.1", description="Where `/livez`, `/readyz` and `/metrics` listen. `0.0.0.0` in a container.")
+    http_host: str = Field(
+        "127.0.0.1",
+        description="Where `/livez`, `/readyz` and `/metrics` listen. `0.0.0.0` in a container; `unix:<path>` for a socket.",
+    )
     http_port: int = Field(8080, ge=0, le=65_535, description="0: any free port, which the log names.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged. Never a text or a secret.")
     log_format: Literal["auto", "json", "pretty"] = Field("auto", description="`auto`: pretty in a terminal, JSON lines elsewhere.")
@@ -209,25 +215,18 @@ class Settings(TopicSettings):
                 "HEARTBEAT_INTERVAL_MS is over a third of GIST_SESSION_TIMEOUT_MS",
             ),
             (
-                self._is_sasl and not (self.sasl_username and self.sasl_password),
-                "SASL_USERNAME and GIST_SASL_PASSWORD are both needed",
+                self.has_equal_topics,
+                "INPUT_TOPIC, GIST_BACKFILL_TOPIC and the output topics must all differ",
             ),
             (
-                self.security_protocol == "SASL_PLAINTEXT" and not self.allow_plaintext_password,
-                "SECURITY_PROTOCOL=SASL_PLAINTEXT sends the password readably: use SASL_SSL or set GIST_ALLOW_PLAINTEXT_PASSWORD",
+                bool(self.backfill_topic) and self.backfill_batch_tokens > self.batch_tokens,
+                "BACKFILL_BATCH_TOKENS is above GIST_BATCH_TOKENS",
             ),
-            (bool(self.ssl_key_file) != bool(self.ssl_cert_file), "SSL_CERT_FILE and GIST_SSL_KEY_FILE need each other"),
-            (self.has_equal_topics, "INPUT_TOPIC, GIST_BACKFILL_TOPIC and the output topics must all differ"),
-            (self.backfill_batch_tokens > self.batch_tokens, "BACKFILL_BATCH_TOKENS is above GIST_BATCH_TOKENS"),
         ]
         for is_wrong, what in contradictions:
             if is_wrong:
                 raise ValueError(PREFIX + what)
         return self
-
-    @property
-    def _is_sasl(self) -> bool:
-        return self.security_protocol.startswith("SASL")
 
 
 def read(flags: dict[str, Any] | None = None) -> Settings:

@@ -17,6 +17,8 @@ import orjson
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
+from worker.load_gauges import LoadGauges
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, MutableMapping
 
@@ -33,6 +35,8 @@ class Telemetry:
         """Declare everything in `registry`, or in one of its own."""
         self.registry = registry or CollectorRegistry()
         self._log = structlog.get_logger("gist-stream")
+        # What waits, as an autoscaler should see it.
+        self.load_gauges = LoadGauges(self.registry)
         self._declare_flow()
         self._declare_health()
         # Memory, processor time and open files of the process.
@@ -100,6 +104,10 @@ class Telemetry:
         )
         # Above a second: something blocks the event loop, and heartbeats are late.
         self._loop_lag = Gauge("gist_event_loop_lag_seconds", "How late the event loop woke its last observer.", registry=registry)
+        # More than one while a model is rolled out; for longer on some replicas only: what they read differs.
+        self._models = Gauge("gist_models", "The models that are loaded; always 1.", ["model"], registry=registry)
+        # Above zero: a model or a plan of a roll-out is broken, and what was there before goes on.
+        self._rollout_failures = Counter("gist_rollout_failures", "Models and plans that could not be loaded.", registry=registry)
         # Differs between replicas: they do not run the same model or build.
         self._build = Gauge(
             "gist_build_info", "The version, the model and the device; always 1.", ["version", "model", "device"], registry=registry
@@ -161,6 +169,17 @@ class Telemetry:
         self._build.labels(version, model, device).set(1)
         self._log.info("started", version=version, model=model, device=device, **fields)
 
+    def models(self, names: Iterable[str]) -> None:
+        """Report which models are loaded."""
+        self._models.clear()
+        for name in names:
+            self._models.labels(name).set(1)
+
+    def rollout_failed(self, what: str, error: Exception) -> None:
+        """Say that a model, or the plan, could not be loaded, and that all goes on as before."""
+        self._rollout_failures.inc()
+        self._log.error("rollout_failed", what=what, error=f"{type(error).__name__}: {error}")
+
     def rebalance(self, kind: str, partitions: list[str]) -> None:
         """Say which partitions were `assigned` or `revoked`."""
         self._rebalances.labels(kind).inc()
@@ -216,8 +235,11 @@ def redacted(message: str) -> str:
     return _SECRET.sub(r"\1\2***", message)
 
 
-def configure_logging(*, level: str, log_format: str) -> None:
-    """Set up structlog, and the standard library's logging through it; `log_format` is `auto`, `json` or `pretty`."""
+def configure_logging(*, level: str, log_format: str, replica: int | None = None) -> None:
+    """Set up structlog, and the standard library's logging through it; `log_format` is `auto`, `json` or `pretty`.
+
+    Of several workers that write to one place, each line names its `replica`.
+    """
     is_pretty = log_format == "pretty" or (log_format == "auto" and sys.stderr.isatty())
     renderers: list[structlog.typing.Processor]
     if is_pretty:
@@ -228,6 +250,7 @@ def configure_logging(*, level: str, log_format: str) -> None:
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        *([] if replica is None else [_naming(replica)]),
     ]
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
@@ -251,6 +274,10 @@ def configure_logging(*, level: str, log_format: str) -> None:
 def _only_foreign(redacting: _Redacting) -> Any:
     """Return a filter that leaves our own lines alone: they are structured and few."""
     return lambda record: record.name == "gist-stream" or redacting.filter(record)
+
+
+def _naming(replica: int) -> structlog.typing.Processor:
+    return lambda _logger, _method, event: {**event, "replica": replica}
 
 
 def _json(event: MutableMapping[str, Any], **_options: object) -> str:

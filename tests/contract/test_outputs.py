@@ -88,7 +88,13 @@ RECORDS = st.builds(
 FAILURES = st.builds(
     Failure, st.sampled_from(Stage), NAMES, st.text(st.characters(exclude_categories=())), st.none() | st.sampled_from(Task)
 )
-CLASSIFICATIONS = st.builds(Classification, NAMES, SCORES, st.dictionaries(NAMES, SCORES, max_size=4))
+CLASSIFICATIONS = st.builds(
+    Classification,
+    NAMES,
+    SCORES,
+    st.dictionaries(NAMES, SCORES, max_size=4),
+    st.none() | st.lists(NAMES, max_size=3).map(tuple),
+)
 ENTITIES = st.builds(Entity, NAMES, st.text(max_size=8), st.integers(0, 9), st.integers(10, 99), SCORES, NAMES)
 VECTORS = st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=20).map(lambda it: np.array(it, dtype=np.float32))
 PREDICTIONS = st.builds(

@@ -32,7 +32,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 
 from tests.fakes import FakeModel
 from tests.faults.workload import Poison, label_of, span_of, vector_of
-from worker.commands import run
+from worker.commands import run, wiring
 from worker.errors import Stop
 from worker.records import Classification, Entity, Failure, Prediction, Stage, Task
 from worker.settings import read
@@ -55,9 +55,6 @@ class LabModel(FakeModel):
     def __init__(self, pass_s: float) -> None:
         super().__init__()
         self._pass_s = pass_s
-
-    def warm_up(self) -> None:
-        """Be warm already."""
 
     def infer(self, items: Sequence[TokenizedItem]) -> list[Prediction]:
         """Answer for each text, unless one of them is poisoned."""
@@ -109,7 +106,8 @@ def lose_task(name: str, how: str) -> None:
 
     `cancel` and `raise` end it; `hang` leaves it waiting for ever, which only the fetch task is asked to do.
     """
-    consumer = next(it for it in gc.get_objects() if type(it) is AIOKafkaConsumer and not it._closed)
+    # The member of the group: exactly once has readers of its own beside it.
+    consumer = next(it for it in gc.get_objects() if type(it) is AIOKafkaConsumer and it._group_id and not it._closed)
     if name == "fetch" and how != "cancel":
         consumer._fetcher._get_actions_per_node = _raising if how == "raise" else lambda _assignment: ([], {}, 3600.0, False, [])
         return
@@ -154,7 +152,7 @@ def main() -> None:
     die_with_parent()
     if os.environ.get("FAULT_MODEL") != "real":
         model = LabModel(float(os.environ.get("FAULT_PASS_S", "0")))
-        run.load_engine = lambda _settings: model  # type: ignore[assignment, return-value]
+        wiring.load_engine = lambda _settings: model  # type: ignore[assignment, return-value]
     for name, number in (("FAULT_KILL", signal.SIGKILL), ("FAULT_FREEZE", signal.SIGSTOP)):
         if point := os.environ.get(name):
             signal_at(point, number)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.kafka
 
+# From records that a fetch task that hangs does not fetch to new results, in seconds.
+_MAX_HANG_S = 30.0
 # Where a worker dies: the moments between which what is published and what is committed could come apart.
 POINTS: dict[Mode, tuple[str, ...]] = {
     "at_least_once": ("after:Produce", "before:OffsetCommit", "after:OffsetCommit"),
@@ -152,3 +155,28 @@ async def test_inference_slower_than_the_session(broker: Cluster, mode: Mode, se
         assert len(worker.events("partitions_assigned")) == 1
         assert worker.events("session_ended") == []
     assert totals.duplicated == 0
+
+
+@pytest.mark.faults
+async def test_a_fetch_task_hangs(broker: Cluster, mode: Mode, seed: int) -> None:
+    """It looks like an idle topic; the worker finds out that there is more, and has recovered within half a minute."""
+    async with Lab(mode=mode, seed=seed, cluster=broker) as lab:
+        worker = lab.worker("hanging", fault_task="fetch:hang")
+        await worker.ready()
+        async for _ in lab.rounds(2):
+            await lab.some_arrived(300, 3_000)
+            worker.send(signal.SIGUSR1)
+            # Counted from when there is something that does not come.
+            await lab.produce(400)
+            began_s = time.monotonic()
+            num_before = len(worker.events("fetch_stuck"))
+            await lab.under_load_until(lambda: len(worker.events("fetch_stuck")) > num_before)  # noqa: B023  awaited here
+            await lab.moved()
+            took_s = time.monotonic() - began_s
+            lab.history.note("recovered", seconds=round(took_s, 1))
+            if took_s > _MAX_HANG_S:
+                lab.problem(f"slow: a fetch task that hangs was got over after {took_s:.1f} s, not {_MAX_HANG_S:g}")
+        lab.healed()
+        await lab.settled(120)
+        await lab.verify()
+        assert [it for it in worker.events("retry") if "the client hangs" in str(it["error"])]

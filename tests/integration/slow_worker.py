@@ -9,7 +9,7 @@ import sys
 import time
 
 from tests.fakes import FakeModel
-from worker.commands import run
+from worker.commands import run, wiring
 from worker.settings import read
 
 
@@ -19,15 +19,12 @@ class SlowModel(FakeModel):
     description = "slow"
     because = "a test wants it so"
 
-    def warm_up(self) -> None:
-        """Be warm already."""
-
 
 def main(seconds: float) -> None:
     """Run the worker."""
     model = SlowModel()
     model.on_infer = lambda _items: time.sleep(seconds)
-    run.load_engine = lambda _settings: model  # type: ignore[assignment, return-value]
+    wiring.load_engine = lambda _settings: model  # type: ignore[assignment, return-value]
     run.run(read())
 
 

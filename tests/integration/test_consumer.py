@@ -12,7 +12,7 @@ from aiokafka.conn import AIOKafkaConnection
 from aiokafka.protocol.commit import OffsetFetchRequest, OffsetFetchResponse_v3
 
 from tests.integration.raw import delete_before, flip_last_byte, produce_poisoned
-from worker.broker.clients import producing
+from worker.broker.clients import producing, withholding
 from worker.broker.connection import Connection
 from worker.broker.consumer import Consumer
 from worker.broker.embedded import EmbeddedKafka
@@ -303,3 +303,31 @@ async def test_a_committed_offset_that_cannot_be_read_is_doubt(own_kafka: Embedd
         await asyncio.to_thread(own_kafka.kill)
         with pytest.raises(PublishFailed, match="cannot be read"):
             await consumer.rewind(Partition(topic, 0), await consumer.committed(Partition(topic, 0)))
+
+
+async def test_a_fetch_task_that_hangs_is_noticed_and_nothing_else_is_taken_for_one(connection: Connection, topic: str) -> None:
+    """Neither an idle topic, nor one that ends with the marker of a transaction, nor one that is asked for nothing."""
+    home = Partition(topic, 0)
+    async with joined(connection, topic, num_partitions=1, look_interval_s=0.05, stuck_after_s=0.5) as (consumer, group):
+        async with withholding(connection, name=f"marker-{topic}") as producer:
+            await producer.send(topic, b"x", partition=0)
+        await receive(consumer, [home], 1)
+
+        async def looked(partitions: list[Partition], num_looks: int) -> None:
+            """Poll until the brokers were asked so often where the topic ends."""
+            for _ in range(num_looks):
+                before = consumer._lookout.due_s
+                while consumer._lookout.due_s == before and partitions:
+                    await consumer.poll(partitions, max_records=1)
+
+        await looked([home], 15)
+        assert consumer._client is not None
+        consumer._client._fetcher._get_actions_per_node = lambda _assignment: ([], {}, 3600.0, False, [])
+        # The round that was under way when the fault came still fetches the first of them.
+        await send(connection, topic, partition=0, values=[b"y"])
+        await send(connection, topic, partition=0, values=[b"z"])
+        for _ in range(3):
+            assert await consumer.poll([], max_records=1) == []
+        with pytest.raises(ConsumerBroken, match=f"hangs: there is more in {topic}-0"):
+            await looked([home], 1_000)
+        assert group.events == [("fetch_stuck", {"partitions": [f"{topic}-0"]})]

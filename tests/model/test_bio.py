@@ -5,11 +5,20 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from worker.model.bio import allowed_transitions, best_path, best_paths, entities, labels_of, runs
+from worker.model.bio import (
+    allowed_transitions,
+    best_path,
+    best_paths,
+    certain_margin,
+    entities,
+    labels_of,
+    probabilities,
+    runs,
+)
 
 LABELS = labels_of(["LOC", "PER"])
 ALLOWED = allowed_transitions(LABELS)
@@ -73,3 +82,42 @@ def test_paths_of_many_texts_are_those_of_each(lengths: list[int], seed: int) ->
         for _, first, end in entities([LABELS[label] for label in it])
     ]
     assert list(zip(*(it.tolist() for it in runs(path, LABELS)), strict=True)) == expected
+
+
+def valid_paths(num_words: int) -> list[tuple[int, ...]]:
+    """Return every valid path."""
+    every = itertools.product(range(len(LABELS)), repeat=num_words)
+    return [it for it in every if all(ALLOWED[before, label] for before, label in zip((-1, *it), it, strict=False))]
+
+
+def random_field(num_words: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return scores of words and of what follows what."""
+    generator = np.random.default_rng(seed)
+    return generator.normal(size=(num_words, len(LABELS))) * 2, generator.normal(size=(len(LABELS) + 1, len(LABELS))) * 2
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=4), st.integers(0, 1000), st.sampled_from([0.0, 4.0, 12.0, 25.0]))
+def test_a_random_field_is_decoded_and_weighed_over_all_valid_paths(lengths: list[int], seed: int, lead: float) -> None:
+    """The best path of each text and the share of each label, against every path there is, few words outside or most."""
+    starts = np.cumsum([0, *lengths])
+    scores, transitions = random_field(starts[-1], seed)
+    scores[:, 0] += lead * (np.random.default_rng(seed + 1).random(len(scores)) < 0.8)
+    found, shares = best_paths(scores, starts, ALLOWED, transitions), probabilities(scores, starts, ALLOWED, transitions)
+    for start, end in itertools.pairwise(starts.tolist()):
+        own, words, paths = scores[start:end], np.arange(end - start), valid_paths(end - start)
+        totals = np.array([own[words, it].sum() + transitions[[-1, *it[:-1]], it].sum() if it else 0.0 for it in map(list, paths)])
+        assert found[start:end].tolist() == list(paths[int(totals.argmax())])
+        weights = np.exp(totals - totals.max()) / np.exp(totals - totals.max()).sum()
+        expected = np.zeros_like(own)
+        for path, weight in zip(paths, weights, strict=True):
+            expected[words, list(path)] += weight
+        np.testing.assert_allclose(shares[start:end], expected, atol=1e-9)
+
+
+@given(st.integers(1, 6), st.integers(0, 1000))
+def test_no_transition_changes_what_is_certainly_outside(num_words: int, seed: int) -> None:
+    """Where `O` leads by the certain margin at every word, the best path is outside."""
+    scores, transitions = random_field(num_words, seed)
+    scores[:, 0] = scores[:, 1:].max(axis=1) + certain_margin(ALLOWED, transitions, 0) + 1e-6
+    assert not best_path(scores, ALLOWED, transitions).any()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import os
 import stat
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -37,6 +39,20 @@ def test_a_second_start_finds_what_the_first_compiled(cache: Path, tmp_path: Pat
     assert [it.suffix for it in cache.iterdir()] == [".so"]
     compiler(tmp_path, monkeypatch, "exit 1")
     assert isinstance(library(), ctypes.CDLL)
+
+
+def test_processes_that_start_together_compile_once(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others wait for the first: a compiler each would take the machine and the memory from all."""
+    # It says that it runs, waits to be let go, and leaves a file; a library it need not be.
+    script = f'echo x >> {tmp_path}/runs; read line < {tmp_path}/gate; while [ "$1" != -o ]; do shift; done; echo > "$2"'
+    compiler(tmp_path, monkeypatch, script)
+    os.mkfifo(tmp_path / "gate")
+    code = "from worker.model.native import build; build.ctypes.CDLL = lambda path: print('loaded'); build.library()"
+    others = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    (tmp_path / "gate").write_text("go\n")
+    assert [it.communicate()[0] for it in others] == ["loaded\n"] * 3
+    assert (tmp_path / "runs").read_text() == "x\n"
+    assert [it.suffix for it in cache.iterdir()] == [".so"]
 
 
 def test_without_a_compiler_the_reason_says_what_is_missing(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

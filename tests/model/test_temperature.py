@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from tests.model.conftest import MINILM
 from worker.model import checkpoint
-from worker.model.heads import Head, HeadConfig, classifications
+from worker.model.answers import classifications
+from worker.model.heads import Head, HeadConfig
 from worker.training.objectives import Said
 from worker.training.quality.bootstrap import estimates
 from worker.training.quality.labels import judged, statistics

@@ -11,14 +11,28 @@ from typer.testing import CliRunner
 
 import worker
 from worker.cli import app, main
-from worker.commands import produce
+from worker.commands import produce, run_replicas
 from worker.errors import BadSettings
 from worker.settings import Settings
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-COMMANDS = ("run", "demo", "produce", "tail", "topics", "check", "data", "train", "evaluate", "quantize", "bench", "version")
+COMMANDS = (
+    "run",
+    "demo",
+    "produce",
+    "tail",
+    "topics",
+    "check",
+    "offsets",
+    "data",
+    "train",
+    "evaluate",
+    "quantize",
+    "bench",
+    "version",
+)
 
 
 def test_the_help_names_every_command_and_the_exit_codes() -> None:
@@ -104,3 +118,17 @@ def test_a_file_that_is_not_there_is_a_bad_setting(tmp_path: Path) -> None:
     """It is named."""
     with pytest.raises(BadSettings, match=r"none\.txt"):
         list(produce._records(tmp_path / "none.txt", is_json=False, key=None, count=0))
+
+
+@pytest.mark.parametrize("code", [0, 5])
+def test_several_replicas_end_with_the_supervisors_code(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their number reaches it with the settings."""
+    asked: list[tuple[str, int]] = []
+
+    def supervised(settings: Settings, num_replicas: int) -> int:
+        asked.append((settings.input_topic, num_replicas))
+        return code
+
+    monkeypatch.setattr(run_replicas, "run_replicas", supervised)
+    assert CliRunner().invoke(app, ["run", "--replicas", "3", "--input-topic", "mine"]).exit_code == code
+    assert asked == [("mine", 3)]

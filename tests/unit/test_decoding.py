@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.decoding import Limits, decode
+from worker.decoding import Limits, attempts_of, decode
 from worker.errors import InvalidRecord
 from worker.records import Item, Partition, Record, Task, Tombstone
 
@@ -191,3 +191,26 @@ def test_any_bytes_give_an_item_or_a_reason(value: bytes, headers: Headers, key:
         assert isinstance(decoded, Item)
         assert decoded.text.strip()
         assert decoded.tasks
+
+
+def test_a_replay_says_how_often_and_which_task_is_still_due() -> None:
+    """It narrows what the record asks for, and never widens it."""
+    assert item(b'{"text":"x"}', headers=(("gist-due", b"ner"), ("gist-attempt", b"2"))).tasks == frozenset({Task.NER})
+    assert item(b'{"text":"x","tasks":["ner","embed"]}', headers=(("gist-due", b"ner"),)).tasks == frozenset({Task.NER})
+    with pytest.raises(InvalidRecord, match="none of the tasks that are still due"):
+        item(b'{"text":"x","tasks":["embed"]}', headers=(("gist-due", b"ner"),))
+
+
+@pytest.mark.parametrize(("written", "expected"), [(b"3", 3), (b"", 1), (b"0", 1), (b"-2", 1), (b"x", 1), (b"9" * 99, 1)])
+def test_how_often_a_record_is_tried_stands_on_it(written: bytes, expected: int) -> None:
+    """Anything else than a number counts as the first time."""
+    assert attempts_of((("gist-attempt", written),)) == expected
+    assert attempts_of(()) == 1
+
+
+def test_what_a_replay_adds_does_not_count_among_the_headers() -> None:
+    """A record that had as many as it may does not fail of them."""
+    headers = tuple((f"h{number}", b"") for number in range(LIMITS.max_headers))
+    assert item(b'{"text":"x"}', headers=(("gist-attempt", b"2"), ("gist-due", b"ner"), *headers)).tasks == frozenset({Task.NER})
+    with pytest.raises(InvalidRecord, match="33 headers"):
+        item(b'{"text":"x"}', headers=(("more", b""), *headers))

@@ -20,7 +20,7 @@ PREDICTION = Prediction(
 def fates(**limits: int) -> Fates:
     """Return fates under which the named outputs take no more than so many bytes."""
     return Fates(
-        model_name="m@1",
+        name_for=lambda _source: "m@1",
         limits=Limits(),
         encoding=EmbeddingEncoding.FLOAT,
         max_message_bytes=lambda output: limits.get(output.name.lower(), 1_000_000),

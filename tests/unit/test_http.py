@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import aiohttp
 import pytest
 
 from worker.errors import BadSettings
-from worker.http import HttpServer
+from worker.http import HttpServer, check_of, metrics_of
 from worker.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Health:
@@ -17,10 +22,13 @@ class Health:
         self.live: str | None = None
         self.ready: str | None = "not yet"
 
-    def server(self, *, port: int = 0) -> HttpServer:
+    def server(self, *, host: str = "127.0.0.1", port: int = 0) -> HttpServer:
         """Return a server that asks us."""
         return HttpServer(
-            host="127.0.0.1", port=port, registry=Telemetry().registry, is_live=lambda: self.live, is_ready=lambda: self.ready
+            address=(host, port),
+            metrics=metrics_of(Telemetry().registry),
+            is_live=check_of(lambda: self.live),
+            is_ready=check_of(lambda: self.ready),
         )
 
 
@@ -56,3 +64,17 @@ async def test_a_port_that_is_taken_is_a_bad_setting() -> None:
         with pytest.raises(BadSettings, match=rf"GIST_HTTP_PORT: nothing can listen at 127\.0\.0\.1:{server.port}"):
             async with Health().server(port=server.port):
                 pass
+
+
+async def test_a_socket_answers_as_a_port_does(tmp_path: Path) -> None:
+    """For whoever is on the same machine; one that cannot be made is a bad setting."""
+    path = tmp_path / "replica.sock"
+    async with (
+        Health().server(host=f"unix:{path}") as server,
+        aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as session,
+        session.get("http://anywhere/livez") as answer,
+    ):
+        assert (answer.status, server.address) == (200, f"unix:{path}")
+    with pytest.raises(BadSettings, match="GIST_HTTP_HOST: nothing can listen at unix:/nowhere"):
+        async with Health().server(host="unix:/nowhere/x.sock"):
+            pass

@@ -15,6 +15,7 @@ from tests.fakes import FakeModel
 from tests.makers import record
 from worker.errors import TooManyFailures
 from worker.inference import Inference
+from worker.models import OneModel
 from worker.records import Batch, Failure, Item, Stage, Task, TokenizedItem
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 @contextlib.contextmanager
 def inference(model: FakeModel, *, max_consecutive_failures: int = 1_000) -> Iterator[Inference]:
     """Give an inference whose threads end with the block."""
-    it = Inference(model, max_consecutive_failures=max_consecutive_failures)
+    it = Inference(OneModel(model), max_consecutive_failures=max_consecutive_failures)
     try:
         yield it
     finally:

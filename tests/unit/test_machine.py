@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from worker.machine import ThreadPlan, num_cores
+from worker.machine import ThreadPlan, cores, num_cores
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,10 +61,21 @@ def test_a_machine_without_control_groups(tmp_path: Path) -> None:
     assert num_cores(tmp_path) == 8
 
 
-@pytest.mark.parametrize(("cores", "expected"), [(1, ThreadPlan(1, 1)), (2, ThreadPlan(2, 1)), (16, ThreadPlan(16, 4))])
-def test_the_products_take_every_core_and_the_tokenizer_a_quarter(cores: int, expected: ThreadPlan) -> None:
+def test_threads_of_one_core_stand_beside_each_other(tmp_path: Path) -> None:
+    """And the cores of one package; a kernel that does not say leaves the order of the numbers."""
+    assert cores(tmp_path) == list(range(8))
+    for core in range(8):
+        topology = tmp_path / f"sys/devices/system/cpu/cpu{core}/topology"
+        topology.mkdir(parents=True)
+        (topology / "physical_package_id").write_text(f"{core % 2}\n")
+        (topology / "core_id").write_text(f"{core // 2 % 2}\n")
+    assert cores(tmp_path) == [0, 4, 2, 6, 1, 5, 3, 7]
+
+
+@pytest.mark.parametrize(("num_cores", "expected"), [(1, ThreadPlan(1, 1)), (2, ThreadPlan(2, 1)), (16, ThreadPlan(16, 4))])
+def test_the_products_take_every_core_and_the_tokenizer_a_quarter(num_cores: int, expected: ThreadPlan) -> None:
     """At least one each."""
-    assert ThreadPlan.of(cores) == expected
+    assert ThreadPlan.of(num_cores) == expected
 
 
 def test_what_is_given_stands() -> None:

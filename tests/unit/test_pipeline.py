@@ -23,6 +23,7 @@ from worker.errors import (
     PublishFailed,
     TooManyFailures,
 )
+from worker.models import OneModel
 from worker.pipeline import Pipeline
 from worker.records import Output, Partition, UnreadableRange, Window
 from worker.telemetry import Telemetry
@@ -47,7 +48,7 @@ class World:
         self.pipeline = Pipeline(
             source=self.source,
             delivery=self.delivery,
-            model=self.model,
+            models=OneModel(self.model),
             telemetry=self.telemetry,
             options=replace(OPTIONS, **options),
         )

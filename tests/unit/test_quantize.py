@@ -10,7 +10,6 @@ import pytest
 from rich.console import Console
 
 from worker.commands import check
-from worker.commands import quantize as module
 from worker.commands.quantize import quantize, report
 from worker.errors import BadModel
 from worker.model import calibration
@@ -55,7 +54,7 @@ def test_what_is_there_already_stays_unless_forced(
     tmp_path: Path, calibrated: list[tuple[str, list[str], str, bool]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A typing mistake must not cost a model its heads."""
-    monkeypatch.setattr(module, "rated_sentences", lambda _cache: [])
+    monkeypatch.setattr("worker.training.corpora.rated_sentences", lambda _cache: [])
     (tmp_path / "manifest.json").write_text("{}")
     with pytest.raises(BadModel, match="something already; --force"):
         quantize(output=tmp_path, model="m", texts=None, count=9, cache=tmp_path, is_forced=False)

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from worker.connection_settings import PREFIX
 from worker.errors import BadSettings
-from worker.settings import PREFIX, Settings, read
+from worker.settings import Settings, read
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,6 +47,10 @@ def test_tasks_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
 
 SASL = {"security_protocol": "SASL_SSL", "sasl_username": "u", "sasl_password": "hush"}
 
+OAUTH = {"security_protocol": "SASL_SSL", "sasl_mechanism": "OAUTHBEARER"}
+URL = "sasl_oauthbearer_token_endpoint_url"
+CREDENTIALS = OAUTH | {"sasl_oauthbearer_client_id": "c", "sasl_oauthbearer_client_secret": "hush"}
+
 
 @pytest.mark.parametrize(
     ("flags", "complaint"),
@@ -69,6 +74,13 @@ SASL = {"security_protocol": "SASL_SSL", "sasl_username": "u", "sasl_password": 
         ({"heartbeat_interval_ms": "20000"}, "GIST_HEARTBEAT_INTERVAL_MS is over a third"),
         ({"security_protocol": "SASL_SSL"}, "GIST_SASL_USERNAME and GIST_SASL_PASSWORD are both needed"),
         (SASL | {"security_protocol": "SASL_PLAINTEXT"}, "use SASL_SSL or set GIST_ALLOW_PLAINTEXT_PASSWORD"),
+        (SASL | {"security_protocol": "SASL_PLAINTEXT", "sasl_mechanism": "PLAIN"}, "sends the password readably"),
+        (OAUTH, "GIST_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL is needed with OAUTHBEARER"),
+        (OAUTH | {URL: "ftp://x"}, "GIST_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL must begin with https:// or file:///"),
+        (OAUTH | {URL: "https://x"}, "GIST_SASL_OAUTHBEARER_CLIENT_ID and GIST_SASL_OAUTHBEARER_CLIENT_SECRET are both needed"),
+        (CREDENTIALS | {URL: "http://x"}, "sends the secret readably: use https:// or set GIST_ALLOW_PLAINTEXT_PASSWORD"),
+        (OAUTH | {URL: "file:///x", "security_protocol": "SASL_PLAINTEXT"}, "sends the token readably"),
+        ({"sasl_oauthbearer_extensions": "a=b,c"}, "GIST_SASL_OAUTHBEARER_EXTENSIONS must be name=value"),
         ({"ssl_cert_file": "/x"}, "GIST_SSL_CERT_FILE and GIST_SSL_KEY_FILE need each other"),
         ({"labels_topic": "texts"}, "must all differ"),
         ({"labels_topic": "same", "entities_topic": "same"}, "must all differ"),
@@ -98,6 +110,7 @@ def test_a_plaintext_password_may_be_forced() -> None:
 def test_a_password_never_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither in a representation nor in a complaint, whatever else is wrong."""
     assert "hush" not in repr(read(SASL))
+    assert "hush" not in repr(read(CREDENTIALS | {URL: "https://x", "ssl_key_password": "hush"}))
     monkeypatch.setenv("GIST_SASL_PASSWORD", "hush")
     with pytest.raises(BadSettings) as caught:
         read({"security_protocol": "SASL_SSL", "batch_tokens": "hush"})

@@ -23,6 +23,9 @@ def filled() -> Telemetry:
     telemetry.end_to_end("texts", -5)
     telemetry.load(in_flight_tokens=7, num_waiting=2)
     telemetry.lag({("texts", 0): 5, ("texts", 1): 6})
+    telemetry.load_gauges.show(
+        lag_tokens={("texts", 0): 160.0}, seconds={("texts", 0): 2.5}, worker_seconds=2.5, capacity_per_s=64.0
+    )
     telemetry.loop_lag(0.001)
     telemetry.started(version="1", model="m@1", device="cpu")
     telemetry.rebalance("assigned", ["texts-0"])
@@ -59,6 +62,10 @@ def test_what_happened_can_be_read_off() -> None:
         'gist_end_to_end_latency_seconds_sum{topic="texts"} 0.0',
         "gist_in_flight_tokens 7.0",
         'gist_lag_records{partition="1",topic="texts"} 6.0',
+        'gist_lag_tokens{partition="0",topic="texts"} 160.0',
+        'gist_seconds_to_drain{partition="0",topic="texts"} 2.5',
+        "gist_worker_seconds_to_drain 2.5",
+        "gist_capacity_tokens_per_second 64.0",
         'gist_build_info{device="cpu",model="m@1",version="1"} 1.0',
         'gist_retries_total{error="ValueError",stage="commit"} 1.0',
     ):
@@ -70,8 +77,17 @@ def test_the_lag_of_a_partition_that_left_is_forgotten() -> None:
     telemetry = filled()
     telemetry.lag({("texts", 1): 9})
     exposition = generate_latest(telemetry.registry).decode()
-    assert 'partition="0"' not in exposition
+    assert 'gist_lag_records{partition="0"' not in exposition
     assert 'gist_lag_records{partition="1",topic="texts"} 9.0' in exposition
+
+
+@pytest.mark.usefixtures("_logging_as_before")
+def test_a_replica_names_itself_in_every_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Several write to one place; foreign lines are told apart too."""
+    configure_logging(level="info", log_format="json", replica=3)
+    Telemetry().info("started")
+    logging.getLogger("aiokafka").warning("hm")
+    assert [json.loads(line)["replica"] for line in capsys.readouterr().err.splitlines()] == [3, 3]
 
 
 @pytest.mark.usefixtures("_logging_as_before")

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiokafka.errors import KafkaError
 
+from worker.broker.oauth import heed_refusals
+from worker.broker.reasons import reason_of, why_not
 from worker.errors import BadSettings, BrokerUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
+
+    from worker.broker.tokens import TokenProvider
 
 Answer = TypeVar("Answer")
 # How long a start waits for the first answer of a broker, in seconds.
@@ -21,7 +26,7 @@ CONNECT_TIMEOUT_S = 20.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
-    """Where the brokers are and who we are to them. The password never shows in a representation."""
+    """Where the brokers are and who we are to them. No secret ever shows in a representation."""
 
     bootstrap_servers: str
     client_id: str = "gist-stream"
@@ -29,9 +34,12 @@ class Connection:
     sasl_mechanism: str = "PLAIN"
     sasl_username: str | None = None
     sasl_password: str | None = field(default=None, repr=False)
+    #: Gives the tokens of OAUTHBEARER; all clients share it.
+    tokens: TokenProvider | None = None
     ssl_ca_file: str | None = None
     ssl_cert_file: str | None = None
     ssl_key_file: str | None = None
+    ssl_key_password: str | None = field(default=None, repr=False)
     request_timeout_ms: int = 30_000
 
     def options(self) -> dict[str, Any]:
@@ -45,8 +53,10 @@ class Connection:
         if self.security_protocol.endswith("SSL"):
             options["ssl_context"] = self._ssl_context()
         if self.security_protocol.startswith("SASL"):
+            heed_refusals()
             options |= {
                 "sasl_mechanism": self.sasl_mechanism,
+                "sasl_oauth_token_provider": self.tokens,
                 "sasl_plain_username": self.sasl_username,
                 "sasl_plain_password": self.sasl_password,
             }
@@ -56,15 +66,33 @@ class Connection:
         try:
             context = ssl.create_default_context(cafile=self.ssl_ca_file)
             if self.ssl_cert_file:
-                context.load_cert_chain(self.ssl_cert_file, self.ssl_key_file)
+                # Without a password OpenSSL would ask for one at the terminal, and wait.
+                context.load_cert_chain(self.ssl_cert_file, self.ssl_key_file, lambda: self.ssl_key_password or "")
         except (OSError, ssl.SSLError) as error:
-            raise BadSettings(f"the TLS files cannot be used: {error}") from error
+            raise BadSettings(f"the TLS files cannot be used: {self._file_reason(error)}") from error
         return context
 
     async def connect(self, starting: Awaitable[Answer]) -> Answer:
         """Await the start of a client, within a bound; raises `BrokerUnavailable` with one line that says where and why not."""
         try:
             return await asyncio.wait_for(starting, CONNECT_TIMEOUT_S)
-        except (KafkaError, OSError, TimeoutError) as error:
-            reason = str(error) or f"no answer within {CONNECT_TIMEOUT_S:g} s"
-            raise BrokerUnavailable(f"no broker can be used at {self.bootstrap_servers}: {reason}") from error
+        except (KafkaError, OSError, TimeoutError, ValueError) as error:
+            raise BrokerUnavailable(f"no broker can be used at {self.bootstrap_servers}: {await self._reason(error)}") from error
+
+    async def _reason(self, error: Exception) -> str:
+        """Return why no client could be started: where the client does not say, the brokers do when they are asked once more."""
+        late = f"no answer within {CONNECT_TIMEOUT_S:g} s"
+        try:
+            found = await asyncio.wait_for(why_not(self.options()), CONNECT_TIMEOUT_S)
+        except TimeoutError:
+            return late
+        return found or (reason_of(error) if str(error) else late)
+
+    def _file_reason(self, error: OSError) -> str:
+        """Return which of the files it was that could not be used, and why."""
+        if isinstance(error, ssl.SSLError):
+            reason = (error.reason or "").lower().replace("_", " ")
+            return reason or "one of them is not PEM, or GIST_SSL_KEY_PASSWORD is not the key's"
+        files = (self.ssl_ca_file, self.ssl_cert_file, self.ssl_key_file)
+        missing = [it for it in files if it and not os.access(it, os.R_OK)]
+        return f"{', '.join(missing)}: {error.strerror}" if missing else str(error)

@@ -16,8 +16,10 @@ from aiokafka.errors import IllegalStateError, KafkaError, for_code
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.structs import OffsetAndMetadata
 
+from worker.broker.access import check_member, check_readable
 from worker.broker.decompression import bound_decompression
 from worker.broker.fetching import Fetcher
+from worker.broker.lookout import Lookout
 from worker.errors import BadSettings, ConsumerBroken, PublishFailed, reason_of
 from worker.records import Partition
 
@@ -47,10 +49,13 @@ class Consumer:
         rebalance_timeout_ms: int = 60_000,
         poll_timeout_ms: int = 200,
         step_timeout_s: float = 15.0,
+        look_interval_s: float = 1.0,
+        stuck_after_s: float = 15.0,
     ) -> None:
         """Be a member of `group_id` on `topics`; `start_at` says where a partition without a committed offset begins."""
         self._connection = connection
         self._topics = topics
+        self._group_id = group_id
         self._group = {
             "group_id": group_id,
             "group_instance_id": group_instance_id,
@@ -66,11 +71,13 @@ class Consumer:
         self._client: AIOKafkaConsumer | None = None
         # Reads through the client, and knows where each open partition stands.
         self._fetcher: Fetcher | None = None
+        # Looks every so often whether the client hangs: a partition that is behind and has room stands still for so long.
+        self._lookout = Lookout(on_event, interval_s=look_interval_s, limit_s=stuck_after_s)
         # One commit at a time: a second could overtake the first and set an offset back.
         self._commit_lock = asyncio.Lock()
 
     async def start(self, listener: AssignmentListener) -> None:
-        """Join the group."""
+        """Join the group; raises `BrokerUnavailable` where no broker answers, or we may not."""
         bound_decompression()
         client = AIOKafkaConsumer(
             **self._connection.options(),
@@ -88,6 +95,8 @@ class Consumer:
         )
         try:
             await self._connection.connect(client.start())
+            await check_readable(self._connection, client._client, self._topics)  # noqa: SLF001  nobody else knows
+            await check_member(self._connection, client._client, self._group_id)  # noqa: SLF001  the same
         except BaseException:
             await _stopped(client)
             raise
@@ -97,8 +106,12 @@ class Consumer:
         client.subscribe(self._topics, listener=_Listener(client, self._fetcher, listener))
 
     async def poll(self, partitions: Collection[Partition], *, max_records: int) -> Sequence[Record | UnreadableRange]:
-        """Return what has arrived for these partitions, in order and without a gap in each of them, or nothing."""
-        _, fetcher = self._started()
+        """Return what has arrived for these partitions, in order and without a gap in each of them, or nothing.
+
+        Raises `ConsumerBroken`.
+        """
+        client, fetcher = self._started()
+        self._lookout.check(client, fetcher, partitions)
         return await fetcher.poll(partitions, max_records=max_records, timeout_ms=self._poll_timeout_ms)
 
     async def committed(self, partition: Partition) -> int | None:
@@ -165,6 +178,7 @@ class Consumer:
     async def stop(self) -> None:
         """Leave the group, within a bound; without effect before the start."""
         client, self._client, self._fetcher = self._client, None, None
+        self._lookout.stop()
         if client is not None:
             await _stopped(client)
 

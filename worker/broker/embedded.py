@@ -83,6 +83,8 @@ class EmbeddedKafka:
         self._is_kept = is_kept
         # The broker, while it runs.
         self._broker: subprocess.Popen[bytes] | None = None
+        # What the data directory is formatted with beside its identity: users, say.
+        self._format_options: list[str] = []
         # Who ends the broker when we die.
         self._guard: subprocess.Popen[bytes] | None = None
 
@@ -110,6 +112,7 @@ class EmbeddedKafka:
             # It may begin with a dash, and must not be taken for an option then.
             cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
             format_command = [*java, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(configuration)]
+            format_command += self._format_options
             done = subprocess.run(format_command, capture_output=True, text=True, check=False)  # noqa: S603
             if done.returncode:
                 raise BrokerUnavailable(f"the embedded Kafka could not make its data directory: {done.stderr[-500:]}")

@@ -10,7 +10,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from aiokafka import TopicPartition
-from aiokafka.errors import CorruptRecordException, IllegalStateError, KafkaError, OffsetOutOfRangeError
+from aiokafka.errors import (
+    CorruptRecordException,
+    GroupAuthorizationFailedError,
+    IllegalStateError,
+    KafkaError,
+    OffsetOutOfRangeError,
+    TopicAuthorizationFailedError,
+)
 
 from worker.errors import ConsumerBroken, PositionLost
 from worker.records import Partition, Record, UnreadableRange
@@ -25,6 +32,8 @@ if TYPE_CHECKING:
 _NOBODY = TopicPartition("", -1)
 # A batch that fails so often at one place is not a passing fault of the network.
 _MAX_ATTEMPTS = 3
+# Nobody can read on until somebody allows it again: the next start of the consumer asks whether.
+_DENIALS = (TopicAuthorizationFailedError, GroupAuthorizationFailedError)
 # How many records of a partition that failed are read one at a time before it is trusted again.
 _MAX_SINGLE_RECORDS = 1_000
 # How long a probe waits for records that the broker says are there, in milliseconds.
@@ -78,6 +87,22 @@ class Fetcher:
                 lags[Partition(where.topic, where.partition)] = max(0, (self._client.highwater(where) or offset) - offset)
         return lags
 
+    @property
+    def is_searching(self) -> bool:
+        """Whether partitions are read alone, after an exception."""
+        return bool(self._suspects)
+
+    def positions(self) -> Mapping[Partition, int]:
+        """Return where the client stands in each open partition: past what holds no record, unlike the next that we expect."""
+        subscription = self._client._subscription.subscription  # noqa: SLF001  the public way waits for what is not there
+        found = {}
+        for where in self._next:
+            if subscription is not None and subscription.assignment is not None and where in subscription.assignment.tps:
+                state = subscription.assignment.state_value(where)
+                if state.has_valid_position:
+                    found[Partition(where.topic, where.partition)] = state.position
+        return found
+
     async def poll(
         self, partitions: Collection[Partition], *, max_records: int, timeout_ms: int
     ) -> Sequence[Record | UnreadableRange]:
@@ -113,6 +138,8 @@ class Fetcher:
             fetched = await self._client.getmany(*(wanted or [_NOBODY]), timeout_ms=timeout_ms, max_records=max_records)
         except OffsetOutOfRangeError as error:
             raise PositionLost(f"the log no longer holds our position: {error}") from error
+        except _DENIALS as error:
+            raise ConsumerBroken(f"we may no longer read: {error}") from error
         except IllegalStateError:
             # A partition was taken away between our question and the answer.
             return []
@@ -140,6 +167,8 @@ class Fetcher:
             fetched = await self._client.getmany(where, timeout_ms=_PROBE_TIMEOUT_MS, max_records=1 if num_single else max_records)
         except OffsetOutOfRangeError as error:
             raise PositionLost(f"the log no longer holds our position: {error}") from error
+        except _DENIALS as error:
+            raise ConsumerBroken(f"we may no longer read: {error}") from error
         except Exception as error:  # noqa: BLE001  this partition alone was asked for: it is the one
             self._restore()
             self._suspects[where] = _MAX_SINGLE_RECORDS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from worker.broker.topics import shapes_of
+from worker.broker.topics import check_may_read, check_may_write, shapes_of
 from worker.records import Partition
 
 if TYPE_CHECKING:
@@ -28,9 +28,16 @@ class OutputTopics:
         # What each output topic is: its partitions and the largest message that it takes.
         self._shapes: dict[Output, Shape] = {}
 
-    async def describe(self, connection: Connection) -> None:
-        """Read what they are; raises `TopicsMissing` or `BrokerUnavailable`."""
-        shapes = await shapes_of(connection, list(self._topics.values()))
+    async def describe(self, connection: Connection, *, are_read: bool = False) -> None:
+        """Read what they are; raises `TopicsMissing`, or `BrokerUnavailable` where we may not write to one of them, too.
+
+        Or not read it: `are_read` says that we must.
+        """
+        names = list(self._topics.values())
+        await check_may_write(connection, names)
+        if are_read:
+            await check_may_read(connection, names)
+        shapes = await shapes_of(connection, names)
         self._shapes = {output: shapes[topic] for output, topic in self._topics.items()}
 
     @property

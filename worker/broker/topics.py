@@ -10,8 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaConnectionError, KafkaError, NodeNotReadyError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    NodeNotReadyError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    for_code,
+)
 
+from worker.broker.access import check_readable, check_visible, check_writable, refused
 from worker.errors import BrokerUnavailable, TopicsMissing
 
 if TYPE_CHECKING:
@@ -38,13 +46,8 @@ class Shape:
 async def shapes_of(connection: Connection, names: Sequence[str]) -> dict[str, Shape]:
     """Describe topics; raises `TopicsMissing`, naming them, where some are not there, and `BrokerUnavailable`."""
     async with administering(connection) as admin:
-        partitions = await _partitions(admin, names)
-        if missing := [name for name in names if name not in partitions]:
-            raise TopicsMissing(
-                f"{_listed(missing)} at {connection.bootstrap_servers}: create {'it' if len(missing) == 1 else 'them'} with "
-                "`gist-stream topics --create`, or set GIST_CREATE_TOPICS=true"
-            )
-        limits = await _max_message_bytes(admin, names)
+        partitions = await _all_partitions(connection, admin, names)
+        limits = await _max_message_bytes(connection, admin, names)
     return {name: Shape(partitions[name], limits[name]) for name in names}
 
 
@@ -61,7 +64,7 @@ async def create_missing(
     `TopicsMissing` where the broker refuses, and `BrokerUnavailable`.
     """
     async with administering(connection) as admin:
-        there = await _partitions(admin, list(wanted))
+        there = await partitions_in(admin, list(wanted))
         replicas = replication_factor or min(3, len((await admin.describe_cluster())["brokers"]))
         new = [
             NewTopic(name, num_partitions, replicas, topic_configs=dict(configuration or {}))
@@ -78,10 +81,31 @@ async def create_missing(
     return [topic.name for topic in new]
 
 
+async def all_partitions_of(connection: Connection, names: Sequence[str]) -> dict[str, int]:
+    """Return the number of partitions of topics; raises `TopicsMissing` where some are not there, and `BrokerUnavailable`.
+
+    It needs no right to read how they are configured.
+    """
+    async with administering(connection) as admin:
+        return await _all_partitions(connection, admin, names)
+
+
+async def check_may_write(connection: Connection, names: Sequence[str]) -> None:
+    """Raise `BrokerUnavailable` where we may not write to one of these topics."""
+    async with administering(connection) as admin:
+        await check_writable(connection, admin._client, names)  # noqa: SLF001  the admin client has no such question
+
+
+async def check_may_read(connection: Connection, names: Sequence[str]) -> None:
+    """Raise `BrokerUnavailable` where we may not read one of these topics."""
+    async with administering(connection) as admin:
+        await check_readable(connection, admin._client, names)  # noqa: SLF001  the admin client has no such question
+
+
 async def partitions_of(connection: Connection, names: Sequence[str]) -> dict[str, int]:
     """Return the number of partitions of those topics that are there. Raises `BrokerUnavailable`."""
     async with administering(connection) as admin:
-        return await _partitions(admin, names)
+        return await partitions_in(admin, names)
 
 
 class _Admin(AIOKafkaAdminClient):  # type: ignore[misc]  # the client ships no types
@@ -115,7 +139,7 @@ async def administering(connection: Connection) -> AsyncIterator[AIOKafkaAdminCl
         await admin.close()
 
 
-async def _partitions(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, int]:
+async def partitions_in(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, int]:
     """Return the partitions of each topic that exists; asking by name would create them where brokers do that."""
     there = set(await admin.list_topics())
     wanted = [name for name in names if name in there]
@@ -123,17 +147,30 @@ async def _partitions(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[
     return {str(it["topic"]): len(it["partitions"]) for it in described if not it["error_code"]}
 
 
+async def _all_partitions(connection: Connection, admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, int]:
+    partitions = await partitions_in(admin, names)
+    if missing := [name for name in names if name not in partitions]:
+        await check_visible(connection, admin._client, missing)  # noqa: SLF001  the admin client has no such question
+        raise TopicsMissing(
+            f"{_listed(missing)} at {connection.bootstrap_servers}: create {'it' if len(missing) == 1 else 'them'} with "
+            "`gist-stream topics --create`, or set GIST_CREATE_TOPICS=true"
+        )
+    return partitions
+
+
 async def _known(admin: AIOKafkaAdminClient, names: Sequence[str]) -> None:
     """Return once a broker knows these topics: the controller answers before the brokers have heard of them."""
-    while len(await _partitions(admin, names)) < len(names):  # noqa: ASYNC110  the broker tells nobody when it has heard
+    while len(await partitions_in(admin, names)) < len(names):  # noqa: ASYNC110  the broker tells nobody when it has heard
         await asyncio.sleep(_PAUSE_S)
 
 
-async def _max_message_bytes(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, int]:
+async def _max_message_bytes(connection: Connection, admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, int]:
     resources = [ConfigResource(ConfigResourceType.TOPIC, name, configs={_MAX_MESSAGE_BYTES: ""}) for name in names]
     limits: dict[str, int] = {}
     for answer in await admin.describe_configs(resources):
         for code, message, _kind, name, entries in answer.resources:
+            if code == TopicAuthorizationFailedError.errno:
+                raise refused(connection, "DescribeConfigs", f"topic {name}")
             if code:
                 raise TopicsMissing(f"the configuration of the topic {name} cannot be read: {message or for_code(code).__name__}")
             limits[name] = int(_entry(entries, _MAX_MESSAGE_BYTES))

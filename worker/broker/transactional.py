@@ -50,9 +50,9 @@ class TransactionalProducer(BatchProducer):
         """Begin a transaction; it costs nothing yet."""
         await asyncio.wait_for(self._client.begin_transaction(), timeout_s)
 
-    async def send_offset(self, partition: Partition, offset: int, group_id: str, timeout_s: float) -> None:
-        """Put the offset that the group is to stand at into the transaction."""
-        offsets = {TopicPartition(partition.topic, partition.index): OffsetAndMetadata(offset, "")}
+    async def send_offset(self, partition: Partition, offset: int, group_id: str, timeout_s: float, *, words: str = "") -> None:
+        """Put the offset that the group is to stand at into the transaction, with what is to be remembered beside it."""
+        offsets = {TopicPartition(partition.topic, partition.index): OffsetAndMetadata(offset, words)}
         await asyncio.wait_for(self._client.send_offsets_to_transaction(offsets, group_id), timeout_s)
 
     async def commit(self, timeout_s: float) -> None:

@@ -12,6 +12,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from aiokafka.errors import TransactionalIdAuthorizationFailed
+
+from worker.broker.access import refused
 from worker.broker.leftovers import Leftovers
 from worker.broker.outputs import OutputTopics
 from worker.broker.producer import REFUSALS
@@ -48,6 +51,8 @@ async def check_transactions(
     try:
         await producer.start(_CHECK_TIMEOUT_S)
     except PublishFailed as error:
+        if isinstance(error.__cause__, TransactionalIdAuthorizationFailed):
+            raise refused(connection, "Write", f"transactional ids that begin with {_PREFIX}:{group_id}:") from error
         raise BrokerUnavailable(f"{connection.bootstrap_servers} refuses transactions: {error}") from error
     await producer.discard()
 
@@ -99,7 +104,7 @@ class ExactlyOnce:
             transaction_timeout_s=self._transaction_timeout_s,
             allow_old_brokers=self._allow_old_brokers,
         )
-        await self._outputs.describe(self._connection)
+        await self._outputs.describe(self._connection, are_read=True)
         self._leftovers = Leftovers(self._connection)
         await self._leftovers.start()
 

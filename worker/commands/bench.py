@@ -1,4 +1,4 @@
-"""The command line of the benchmarks: `bench stream`, `bench delivery`, `bench lanes`, `bench engine`, `bench encodings`."""
+"""The command line of the benchmarks, each a subcommand of `bench`."""
 
 from __future__ import annotations
 
@@ -99,6 +99,54 @@ def lanes(
             json_file=json,
             plot_file=plot,
         )
+    )
+
+
+@app.command()
+def scale(
+    *,
+    replicas: Annotated[str, typer.Option(help="Numbers of replicas, comma-separated, one core each.")] = "1,2",
+    partitions: Annotated[str, typer.Option(help="Partitions, comma-separated; the first for all numbers of replicas.")] = "8,2,32",
+    delivery: Annotated[str, typer.Option(help="Ways of delivery, comma-separated. Unset: all.")] = "",
+    count: Annotated[int, typer.Option(min=100, help="Messages of each backlog.")] = 12_000,
+    seconds: Annotated[float, typer.Option(min=2, help="How long each load is offered.")] = 8.0,
+    quick: Annotated[bool, typer.Option("--quick", help="Less of everything: two minutes.")] = False,
+    json: Annotated[Path | None, typer.Option(help="Write the results here, as JSON.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the results here, as PNG.")] = None,
+) -> None:
+    """Measure throughput and latency by replicas and partitions, and what it costs when a replica joins, leaves or dies."""
+    from worker.commands import bench_scale as command  # noqa: PLC0415  heavy
+    from worker.commands.bench_with_broker import counts_of  # noqa: PLC0415  heavy
+
+    raise typer.Exit(
+        command.bench_scale(
+            deliveries=tuple(it.strip() for it in delivery.split(",") if it.strip()),
+            replica_counts=counts_of(replicas, flag="--replicas"),
+            partition_counts=counts_of(partitions, flag="--partitions"),
+            count=count,
+            phase_s=seconds,
+            is_quick=quick,
+            json_file=json,
+            plot_file=plot,
+        )
+    )
+
+
+@app.command()
+def knobs(
+    *,
+    delivery: Annotated[str, typer.Option(help="The way of delivery.")] = "at_least_once",
+    count: Annotated[int, typer.Option(min=100, help="Messages of each backlog.")] = 12_000,
+    seconds: Annotated[float, typer.Option(min=2, help="How long each load is offered.")] = 8.0,
+    quick: Annotated[bool, typer.Option("--quick", help="Two knobs only, and less of everything.")] = False,
+    json: Annotated[Path | None, typer.Option(help="Write the results here, as JSON.")] = None,
+    table: Annotated[Path | None, typer.Option(help="Write the table here, as Markdown.")] = None,
+) -> None:
+    """Turn one knob after another, and measure what each does to throughput, latency and memory."""
+    from worker.commands import bench_scale as command  # noqa: PLC0415  heavy
+
+    raise typer.Exit(
+        command.bench_knobs(delivery=delivery, count=count, phase_s=seconds, is_quick=quick, json_file=json, table=table)
     )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from rich.console import Console
 
-from worker.commands.run import connection_of
+from worker.commands.wiring import connection_of
 from worker.commands.worker_process import kafka
 from worker.errors import BadSettings
 from worker.settings import read

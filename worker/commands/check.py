@@ -9,12 +9,13 @@ from rich.console import Console
 
 from worker.broker import topics as admin
 from worker.broker.transactions import check_transactions
-from worker.commands.run import connection_of, create_topics, load_engine, topics_of
+from worker.commands.wiring import connection_of, create_topics, load_engine, topics_of
 from worker.errors import Stop, TopicsMissing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from worker.broker.connection import Connection
     from worker.model.engine import Engine
     from worker.settings import Settings
 
@@ -41,7 +42,7 @@ def check(settings: Settings) -> None:
         "settings": lambda: f"group {settings.group_id}, {', '.join(settings.input_topics)} → {', '.join(settings.output_topics)}",
         "broker": lambda: f"{settings.bootstrap_servers} answers" if _answers(settings) is not None else "",
         "delivery": lambda: _delivers(settings),
-        "topics": lambda: _shown(asyncio.run(admin.shapes_of(connection, [*settings.input_topics, *settings.output_topics]))),
+        "topics": lambda: _shown(asyncio.run(_topics(settings, connection))),
         "model": lambda: _described(load_engine(settings)),
     }
     stops = []
@@ -77,5 +78,15 @@ def _described(engine: Engine) -> str:
     return f"{described}; cosine to fp32 when it was calibrated: {cosines}"
 
 
-def _shown(shapes: dict[str, admin.Shape]) -> str:
-    return ", ".join(f"{name} ({shape.num_partitions})" for name, shape in shapes.items())
+async def _topics(settings: Settings, connection: Connection) -> dict[str, int]:
+    """Return the partitions of each topic; asks for all that a worker does, and no more: the rights may be its own."""
+    partitions = await admin.all_partitions_of(connection, [*settings.input_topics, *settings.output_topics])
+    await admin.check_may_write(connection, settings.output_topics)
+    if settings.delivery == "exactly_once":
+        await admin.check_may_read(connection, settings.output_topics)
+    await admin.shapes_of(connection, settings.output_topics)
+    return partitions
+
+
+def _shown(partitions: dict[str, int]) -> str:
+    return ", ".join(f"{name} ({number})" for name, number in partitions.items())

@@ -15,7 +15,7 @@ from rich.live import Live
 from worker.broker.clients import following, producing
 from worker.commands.observer import Observer
 from worker.commands.report import progress_line, report
-from worker.commands.run import connection_of, create_topics, topics_of
+from worker.commands.wiring import connection_of, create_topics, topics_of
 from worker.commands.worker_process import WorkerProcess, kafka
 from worker.settings import read
 from worker.training.corpora import rated_sentences

@@ -10,7 +10,7 @@ import orjson
 
 from worker.codec import embedding_vector
 from worker.commands.account import Account, source_of
-from worker.commands.run import topics_of
+from worker.commands.wiring import topics_of
 from worker.records import Output
 
 if TYPE_CHECKING:

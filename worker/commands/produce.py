@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from worker.broker.clients import producing
-from worker.commands.run import connection_of
+from worker.commands.wiring import connection_of
 from worker.errors import BadSettings
 
 if TYPE_CHECKING:

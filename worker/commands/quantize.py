@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from worker.errors import BadModel, BadSettings
+from worker.errors import BadModel
 from worker.model import calibration
-from worker.training.corpora import rated_sentences, spread
+from worker.training.corpora import spread, texts_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +21,7 @@ def quantize(*, output: Path, model: str, texts: Path | None, count: int, cache:
     """Write a calibrated copy of `model` to `output`; raises `BadModel` where it is too far from fp32, unless forced."""
     if not is_forced and output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise BadModel(f"{output}: there is something already; --force writes over it")
-    found = calibration.quantize(model, spread(_texts(texts, cache), count), output, is_forced=is_forced)
+    found = calibration.quantize(model, spread(texts_of(texts, cache), count), output, is_forced=is_forced)
     console = Console(highlight=False)
     console.print(report(found))
     console.print(f"written to {output}; serve it with GIST_MODEL={output} GIST_BACKEND=int8", soft_wrap=True)
@@ -39,12 +39,3 @@ def report(found: Difference) -> Table:
     table.add_row("labels that are the same", f"{found.label_agreement:.1%}")
     table.add_row("F1 of the entities, those of fp32 being true", f"{found.entity_f1:.3f}")
     return table
-
-
-def _texts(path: Path | None, cache: Path) -> list[str]:
-    if path is None:
-        return [it.text for it in rated_sentences(cache)]
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError as error:
-        raise BadSettings(f"{path}: {error.strerror}") from error

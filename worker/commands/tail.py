@@ -16,7 +16,7 @@ from worker.broker.clients import following
 from worker.codec import embedding_vector
 from worker.commands import show
 from worker.commands.account import source_of
-from worker.commands.run import connection_of, topics_of
+from worker.commands.wiring import connection_of, topics_of
 from worker.records import Output
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from worker.broker.embedded import EmbeddedKafka
 from worker.errors import BadModel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 _READY_TIMEOUT_S = 120.0
@@ -28,14 +28,16 @@ _STOP_TIMEOUT_S = 60.0
 class WorkerProcess:
     """A worker process and its log.
 
-    It inherits the environment; `settings`, by name, override it. With `is_kept` it goes on when this process ends.
+    It inherits the environment; `settings`, by name, override it. With `is_kept` it goes on when this process ends. It may be held
+    to some `cores`.
     """
 
-    def __init__(self, settings: Mapping[str, object], log: Path, *, is_kept: bool = False) -> None:
+    def __init__(self, settings: Mapping[str, object], log: Path, *, is_kept: bool = False, cores: Sequence[int] = ()) -> None:
         """Start it; `ready` says when it serves."""
         own = {"http_port": _free_port(), "log_format": "json", "session_timeout_ms": 10_000} | dict(settings)
         self._environment = os.environ | {f"GIST_{name.upper()}": str(value) for name, value in own.items()}
         self._log = log
+        self._cores = cores
         self._is_kept = is_kept
         self.url = f"http://127.0.0.1:{own['http_port']}"
         self.process = self._start()
@@ -62,6 +64,11 @@ class WorkerProcess:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
+    def restart(self) -> None:
+        """Let it drain, and start another in its place."""
+        self.stop()
+        self.process = self._start()
+
     def stop(self) -> None:
         """Let it drain, unless it is to stay."""
         if not self._is_kept and self.process.poll() is None:
@@ -74,9 +81,13 @@ class WorkerProcess:
     def _start(self) -> subprocess.Popen[bytes]:
         with self._log.open("ab") as log:
             command = [sys.executable, "-m", "worker", "run"]
-            return subprocess.Popen(  # noqa: S603
+            process = subprocess.Popen(  # noqa: S603
                 command, env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=self._is_kept
             )
+        if self._cores:
+            # Before it has a second thread: each inherits what the first is held to.
+            os.sched_setaffinity(process.pid, self._cores)
+        return process
 
 
 @contextlib.contextmanager

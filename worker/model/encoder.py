@@ -19,6 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from worker.errors import BadModel
 from worker.model.packing import slots_by_length
@@ -175,10 +176,19 @@ class Encoder(nn.Module):
         return {number: states[number] for number in layers}
 
 
+class _Uninitialized(TorchFunctionMode):
+    """Leaves parameters as they are made: to draw random numbers without storage, torch loads its compilers, a fifth of a GB."""
+
+    def __torch_function__(self, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
 def load_published(config: EncoderConfig, path: Path) -> Encoder:
     """Build an encoder from a published `model.safetensors`; raises `BadModel` where a tensor is missing or of another shape."""
     # Without storage at first: the weights are read once, straight into their place.
-    with torch.device("meta"):
+    with torch.device("meta"), _Uninitialized():
         encoder = Encoder(config)
     try:
         with safe_open(path, framework="pt") as published:

@@ -22,6 +22,9 @@ from worker.records import Item, Partition, Record, Task, TokenizedItem
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from worker.model.backends import Backend, BackendName
     from worker.model.heads import HeadConfig
     from worker.model.reading import Reading
@@ -48,8 +51,12 @@ class Engine:
         self._model = loaded.heads.to(backend.device)
         # The heads by the task that they serve.
         self._heads: dict[Task, list[HeadConfig]] = {task: [] for task in (Task.CLASSIFY, Task.NER)}
+        # What follows what, for the heads that learned it.
+        self._transitions: dict[str, NDArray[np.float64]] = {}
         for head in loaded.heads.heads.values():
             if isinstance(head, Head):
+                if head.transitions is not None:
+                    self._transitions[head.config.name] = head.transitions.detach().double().cpu().numpy()
                 self._heads[Task(head.config.task)].append(head.config)
                 if head.config.task == "ner":
                     # They read every token; the others one vector for each text, which costs nothing.
@@ -99,7 +106,7 @@ class Engine:
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
         """Tokenize, with special tokens; what is longer than `max_tokens` is truncated, or planned to be read in windows."""
-        return self._tokenizer.encode(texts)
+        return self._tokenizer.encode(texts, model=self.name)
 
     def warm_up(self) -> None:
         """Run short and long texts through every head, so that the first record does not pay for what is done once."""
@@ -128,7 +135,7 @@ class Engine:
         )
         if len(packed.cu_seqlens) - 1 > len(items):
             numbers = self._merged(Merging(texts, packed.cu_seqlens), numbers)
-        return predictions(items, numbers, self._heads)
+        return predictions(items, numbers, self._heads, self._transitions)
 
     def _readings(self, is_embedding: bool, heads: tuple[str, ...]) -> list[Reading]:  # noqa: FBT001  a key
         """Return what is read of a pass; worked out once, because a head on a GPU answers late."""

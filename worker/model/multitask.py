@@ -25,7 +25,7 @@ class Outputs:
 
     #: Sentence vectors, fp32, shape `[n, H]`; None where nobody asked.
     vectors: Tensor | None
-    #: Logits by head: `[n, num_logits]` for `classify`, `[T, labels]` for `ner`.
+    #: Logits by head: `[n, num_logits]` for `classify`, `[T, num_logits]` for `ner`.
     logits: dict[str, Tensor]
 
 
@@ -49,12 +49,19 @@ class MultiTaskHeads(nn.Module):
     def readings(self, *, is_embedding: bool, heads: Collection[str]) -> list[Reading]:
         """Return what is read of a pass: for each of these heads, and last for the sentence vectors."""
         pooling = self.sentence.pooling
-        own = [Reading(head.weights, pooling if head.config.task == "classify" else None, head) for head in self._asked(heads)]
+        own = [
+            Reading(head.weights, pooling if head.config.task == "classify" else None, None if head.deeper else head)
+            for head in self._asked(heads)
+        ]
         return [*own, Reading(((self.last_layer, 1.0),), pooling)] if is_embedding else own
 
     def forward(self, read: Sequence[Tensor], *, is_embedding: bool, heads: Collection[str]) -> Outputs:
         """Put together what was read, in the order of `readings`."""
-        logits = {head.config.name: it for head, it in zip(self._asked(heads), read, strict=False)}
+        # A backend asks heads with one hidden layer, or none, in its kernels; the others are asked here.
+        logits = {
+            head.config.name: head.read(it).float() if head.deeper else it
+            for head, it in zip(self._asked(heads), read, strict=False)
+        }
         return Outputs(sentence_vectors(read[-1], self.sentence) if is_embedding else None, logits)
 
     def _asked(self, heads: Collection[str]) -> list[Head]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from worker.model.heads import classifications, entities
+from worker.model.answers import classifications, entities
 from worker.records import Failure, Prediction, Stage, Task
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Numbers:
 
     #: Sentence vectors, shape `[n, H]`; None where nobody asked.
     vectors: NDArray[np.float32] | None
-    #: Logits of the heads that somebody asked for, by name: `[n, num_logits]` for `classify`, `[T, labels]` for `ner`.
+    #: Logits of the heads that somebody asked for, by name: `[n, num_logits]` for `classify`, `[T, num_logits]` for `ner`.
     logits: Mapping[str, NDArray[np.float32]]
     #: Where each text's tokens start, and the end of the last, int64, shape `[n + 1]`.
     starts: NDArray[np.int64]
@@ -49,12 +49,20 @@ class Numbers:
         return _finite(np.concatenate([values[self.starts[it] : self.starts[it + 1]] for it in chosen]))
 
 
-def predictions(texts: Sequence[TokenizedItem], numbers: Numbers, heads: Mapping[Task, Sequence[HeadConfig]]) -> list[Prediction]:
-    """Return the plain values of each text, of the tasks that it asks for; each task that fails on a text, fails alone."""
+def predictions(
+    texts: Sequence[TokenizedItem],
+    numbers: Numbers,
+    heads: Mapping[Task, Sequence[HeadConfig]],
+    transitions: Mapping[str, NDArray[np.float64]] | None = None,
+) -> list[Prediction]:
+    """Return the plain values of each text, of the tasks that it asks for; each task that fails on a text, fails alone.
+
+    `transitions` are those of the heads with a CRF, by name.
+    """
     failures: dict[int, list[Failure]] = {}
     labels = _answers(Task.CLASSIFY, texts, partial(_labels, numbers, heads[Task.CLASSIFY]), failures)
     embeddings = _answers(Task.EMBED, texts, partial(_embeddings, numbers), failures)
-    found = _answers(Task.NER, texts, partial(_found, numbers, heads[Task.NER], texts), failures)
+    found = _answers(Task.NER, texts, partial(_found, numbers, heads[Task.NER], transitions or {}, texts), failures)
     return [Prediction(embeddings.get(n), labels.get(n), found.get(n), tuple(failures.get(n, ()))) for n in range(len(texts))]
 
 
@@ -89,11 +97,15 @@ def _labels(numbers: Numbers, heads: Sequence[HeadConfig], chosen: Sequence[int]
 
 
 def _found(
-    numbers: Numbers, heads: Sequence[HeadConfig], texts: Sequence[TokenizedItem], chosen: Sequence[int]
+    numbers: Numbers,
+    heads: Sequence[HeadConfig],
+    transitions: Mapping[str, NDArray[np.float64]],
+    texts: Sequence[TokenizedItem],
+    chosen: Sequence[int],
 ) -> list[tuple[Entity, ...]]:
     """Return the entities of some texts: those of one head after those of the other."""
     own = [texts[it] for it in chosen]
-    by_head = [entities(it, numbers.of_tokens(numbers.logits[it.name], chosen), own) for it in heads]
+    by_head = [entities(it, numbers.of_tokens(numbers.logits[it.name], chosen), own, transitions.get(it.name)) for it in heads]
     return [tuple(chain.from_iterable(column[place] for column in by_head)) for place in range(len(chosen))]
 
 

@@ -55,12 +55,17 @@ class Tokenizer:
             raise BadModel(f"{directory}: its tokenizer cannot be read: {error}") from error
         raise BadModel(f"{directory}: there is neither tokenizer.json nor vocab.txt")
 
-    def encode(self, texts: Sequence[str]) -> list[Tokens]:
-        """Tokenize many texts at once."""
+    def encode(self, texts: Sequence[str], *, model: str = "") -> list[Tokens]:
+        """Tokenize many texts at once; `model` is whose they are."""
         encodings = self._backend.encode_batch([self._beginning(text) for text in texts])
-        return [self._tokens(encoding, text) for encoding, text in zip(encodings, texts, strict=True)]
+        return [self._tokens(encoding, text, model) for encoding, text in zip(encodings, texts, strict=True)]
 
-    def _tokens(self, encoding: tokenizers.Encoding, text: str) -> Tokens:
+    def id_of(self, token: str) -> int | None:
+        """Return the number of a token by its name (`[MASK]`); None where there is none of this name."""
+        found: int | None = self._backend.token_to_id(token)
+        return found
+
+    def _tokens(self, encoding: tokenizers.Encoding, text: str, model: str) -> Tokens:
         ids, spans, words = encoding.ids, encoding.offsets, encoding.word_ids
         is_truncated = len(ids) > self._max_text_tokens or len(text) > self._max_beginning
         if len(ids) > self._max_text_tokens:
@@ -73,6 +78,7 @@ class Tokenizer:
             words=word_of,
             truncated=is_truncated,
             windows=self._windowing.plan(word_of, self._max_tokens) if self._windowing and len(ids) > self._max_tokens else (),
+            model=model,
         )
 
     @property

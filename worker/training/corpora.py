@@ -79,6 +79,16 @@ def rated_sentences(cache: Path) -> list[RatedSentence]:
         ]
 
 
+def texts_of(path: Path | None, cache: Path) -> list[str]:
+    """Return the lines of a file, or without one the sentences that are fetched; raises `BadSettings`."""
+    if path is None:
+        return [it.text for it in rated_sentences(cache)]
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise BadSettings(f"{path}: {error.strerror}") from error
+
+
 def spread(texts: Sequence[str], count: int) -> list[str]:
     """Return so many of some texts, or as many as there are, each once and none of them blank, from all over them."""
     different = list(dict.fromkeys(text for text in texts if text.strip()))

@@ -74,8 +74,8 @@ def _label_reports(
     """Yield a report of each head that knows all labels of a file."""
     title, texts = _title(data), [it.text for it in data.texts]
     if data.is_multi_label:
-        raise BadSettings(f"{title}: its texts have several labels; heads give one")
-    heads = [it for it in configs if it.task == "classify" and set(data.labels) <= set(it.labels)]
+        raise BadSettings(f"{title}: its texts have several labels; what is measured is heads that give one")
+    heads = [it for it in configs if it.task == "classify" and not it.is_multi_label and set(data.labels) <= set(it.labels)]
     if not heads or not data.labels:
         known = "; ".join(f"{it.name}: {', '.join(it.labels)}" for it in configs if it.task == "classify")
         raise BadSettings(

@@ -6,11 +6,9 @@ division is done once, in the parameters of the output layer, so that it costs n
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from worker.training.tasks import UNTOLD
 
@@ -28,10 +26,7 @@ def calibrate(head: Head, dev: Said) -> float:
     """Divide the logits of a trained head by the temperature that suits what it says on dev, for good; return the temperature."""
     is_told = dev.targets != UNTOLD
     found = fitted(dev.logits[is_told], dev.targets[is_told])
-    with torch.no_grad():
-        head.output.weight.div_(found)
-        head.output.bias.div_(found)
-    head.config = replace(head.config, temperature=found)
+    head.divide_logits(found)
     return found
 
 

@@ -12,7 +12,7 @@ from worker.bench.stream import workers as stream_workers
 from worker.bench.stream.phases import Topics
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 
@@ -21,8 +21,9 @@ class Process:
 
     made: list[Process]
 
-    def __init__(self, settings: Mapping[str, object], log: Path) -> None:
+    def __init__(self, settings: Mapping[str, object], log: Path, *, cores: Sequence[int]) -> None:
         """Note the settings."""
+        self.cores = cores
         self.settings, self.log, self.ends = settings, log, list[str]()
         self.made.append(self)
 
@@ -55,6 +56,21 @@ async def test_workers_end_with_their_work(monkeypatch: pytest.MonkeyPatch, tmp_
     assert {it.settings["transaction_interval_ms"] for it in Process.made} == {30}
     assert {it.settings["input_topic"] for it in Process.made} == {"bench"}
     assert len({it.log for it in Process.made}) == 2
+
+
+async def test_workers_may_be_held_to_cores_and_keep_their_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """One that joins later has a log of its own; an empty name is none."""
+    where = place("nowhere:1", tmp_path)
+    monkeypatch.setattr(Process, "made", [], raising=False)
+    monkeypatch.setattr(stream_workers, "WorkerProcess", Process)
+    topic = Topics(where.connection, "bench", num_partitions=2)
+    async with (
+        stream_workers.working(where, topic, {}, num_workers=2, held=[[0], [3]], instances=["a", ""]),
+        stream_workers.working(where, topic, {}, num_workers=1, first=2),
+    ):
+        assert [it.cores for it in Process.made] == [[0], [3], ()]
+        assert [it.settings.get("group_instance_id") for it in Process.made] == ["a", None, None]
+        assert len({it.log for it in Process.made}) == 3
 
 
 def test_no_worker_is_without_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -166,26 +166,33 @@ async def offer(
     seed: int,
 ) -> Load:
     """Offer a load for so many seconds, in open loop, and return what the messages waited."""
-    due_s = due_times_s(rate_per_s, phase_s, seed=seed)
-    async with clients.producing(topic.connection, linger_ms=0) as producer:
-        start_s = time.time() + 0.1
-        late_ms = []
-        for number, due in enumerate(due_s):
-            if (left_s := start_s + due - time.time()) > 0:
-                await asyncio.sleep(max(left_s, _SENDER_TICK_S))
-            late_ms.append((time.time() - start_s - due) * 1000)
-            await topic.send(producer, values[number % len(values)], due_ms=round((start_s + due) * 1000))
+    start_s, late_ms = await send_load(topic, values, rate_per_s=rate_per_s, phase_s=phase_s, seed=seed)
     await answered(topic, workers)
     answers = await topic.read_all()
     settled = [it.wait_ms for it in answers if it.due_ms >= (start_s + SETTLING_S) * 1000]
     seconds = (answers[-1].done_ms / 1000 - start_s) if answers else float("nan")
     return Load(
         share=share,
-        offered_per_s=len(due_s) / phase_s,
+        offered_per_s=len(late_ms) / phase_s,
         achieved_per_s=len(answers) / max(phase_s, seconds),
         latency=latency(settled),
         sender_late_p99_ms=float(np.percentile(late_ms, 99)) if late_ms else float("nan"),
     )
+
+
+async def send_load(
+    topic: Topics, values: Sequence[bytes], *, rate_per_s: float, phase_s: float, seed: int
+) -> tuple[float, list[float]]:
+    """Send for so many seconds, whatever becomes of it; return when that began, and how late each message left, in milliseconds."""
+    late_ms = []
+    async with clients.producing(topic.connection, linger_ms=0) as producer:
+        start_s = time.time() + 0.1
+        for number, due in enumerate(due_times_s(rate_per_s, phase_s, seed=seed)):
+            if (left_s := start_s + due - time.time()) > 0:
+                await asyncio.sleep(max(left_s, _SENDER_TICK_S))
+            late_ms.append((time.time() - start_s - due) * 1000)
+            await topic.send(producer, values[number % len(values)], due_ms=round((start_s + due) * 1000))
+    return start_s, late_ms
 
 
 async def trickle(topic: Topics, workers: Sequence[WorkerProcess], values: Sequence[bytes]) -> Trickle:

@@ -26,6 +26,8 @@ class Answer:
     #: When the broker appended the last of its outputs.
     done_ms: int
     num_tokens: int = 0
+    #: Of the input.
+    partition: int = 0
 
     @property
     def wait_ms(self) -> int:
@@ -50,7 +52,7 @@ class Tally:
             return
         headers = dict(record.headers)
         place, due_ms = source_of(record), int(headers["gist-source-timestamp"])
-        answer = self._answers.setdefault(place, Answer(due_ms, record.timestamp_ms))
+        answer = self._answers.setdefault(place, Answer(due_ms, record.timestamp_ms, partition=place[0]))
         answer.done_ms = max(answer.done_ms, record.timestamp_ms)
         # A dead letter has no tokens.
         answer.num_tokens = int(headers.get("gist-tokens", b"0"))

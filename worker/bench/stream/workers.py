@@ -40,29 +40,28 @@ class Place:
 
 @contextlib.asynccontextmanager
 async def working(
-    place: Place, topic: Topics, told: Mapping[str, object], *, num_workers: int
+    place: Place,
+    topic: Topics,
+    told: Mapping[str, object],
+    *,
+    num_workers: int,
+    held: Sequence[Sequence[int]] = (),
+    instances: Sequence[str] = (),
+    first: int = 0,
 ) -> AsyncIterator[tuple[Sequence[WorkerProcess], float]]:
     """Start workers that share the cores, with these settings beside the usual ones.
 
-    They are given once all are ready, with the seconds that the first took.
+    They are given once all are ready, with the seconds that the first took. Each may be held to some cores, and may have a name in
+    the group that a restart keeps. Those that join others of the same topic are counted from `first`.
     """
-    settings = {
-        **topic.settings,
-        "bootstrap_servers": place.connection.bootstrap_servers,
-        "group_id": topic.input,
-        "tasks": "",
-        "threads": threads_of(num_workers),
-        "batch_tokens": place.batch_tokens,
-        "batch_records": place.batch_records,
-        "max_wait_ms": place.max_wait_ms,
-        **place.worker,
-        **told,
-    }
+    settings = _settings(place, topic, num_workers) | dict(told)
     workers: list[WorkerProcess] = []
     began_s, is_good = time.monotonic(), False
     try:
-        logs = [place.directory / f"worker-{topic.input}-{number}.log" for number in range(num_workers)]
-        workers.extend(WorkerProcess(settings, log) for log in logs)
+        for number in range(num_workers):
+            log = place.directory / f"worker-{topic.input}-{first + number}.log"
+            named = {"group_instance_id": instances[number]} if instances and instances[number] else {}
+            workers.append(WorkerProcess(settings | named, log, cores=held[number] if held else ()))
         await workers[0].ready()
         start_s = time.monotonic() - began_s
         for worker in workers[1:]:
@@ -72,6 +71,21 @@ async def working(
     finally:
         for worker in workers:
             worker.stop() if is_good else worker.kill()
+
+
+def _settings(place: Place, topic: Topics, num_workers: int) -> dict[str, object]:
+    """Return the usual ones."""
+    return {
+        **topic.settings,
+        "bootstrap_servers": place.connection.bootstrap_servers,
+        "group_id": topic.input,
+        "tasks": "",
+        "threads": threads_of(num_workers),
+        "batch_tokens": place.batch_tokens,
+        "batch_records": place.batch_records,
+        "max_wait_ms": place.max_wait_ms,
+        **place.worker,
+    }
 
 
 def threads_of(num_workers: int) -> int:

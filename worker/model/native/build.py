@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import hashlib
 import os
 import platform
@@ -43,16 +44,28 @@ def library() -> ctypes.CDLL:
     path = directory / f"kernels-{key}.so"
     try:
         if not path.exists():
-            _compile(path)
+            _compile_once(path)
         return ctypes.CDLL(str(path))
     except OSError as error:
         raise Unavailable(f"the compiled kernels cannot be kept in {directory} or loaded from there: {error}") from error
 
 
+def _compile_once(path: Path) -> None:
+    """Let one of several processes that start together compile, while the others wait for it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The directory itself is locked: a lock file would lie about for ever, and the kernel frees the lock of one who dies.
+    lock = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            _compile(path)
+    finally:
+        os.close(lock)
+
+
 def _compile(path: Path) -> None:
     """Compile into place, in one step, so that processes that start together do not meet a half-written file."""
     compiler = _compiler()
-    path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix="compiling-") as directory:
         target = Path(directory) / path.name
         command = [compiler, *_FLAGS, str(SOURCE), "-o", str(target)]

@@ -1,0 +1,34 @@
+"""A small encoder with random weights, and sentences to train on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from worker.model.encoder import Encoder, EncoderConfig
+from worker.model.sentence import SentenceConfig
+from worker.training import encoders
+from worker.training.synthetic import templates
+from worker.training.synthetic.made import HeldOut, make
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SENTENCES = [it.text for it in make([templates.read(templates.BUILT_IN)], 300, HeldOut([]), seed=0).texts]
+
+
+def small_teacher(folder: Path, minilm: Path, *, num_layers: int) -> Path:
+    """Write an encoder of the words of MiniLM, 64 dimensions and random weights; return its directory."""
+    torch.manual_seed(0)
+    shape = EncoderConfig(
+        vocab_size=30_522,
+        hidden_size=64,
+        num_hidden_layers=num_layers,
+        num_attention_heads=2,
+        intermediate_size=128,
+        max_position_embeddings=64,
+    )
+    sentence = SentenceConfig(pooling="mean", is_normalized=True, max_tokens=None)
+    encoders.write(folder / "teacher", Encoder(shape), base=minilm, sentence=sentence, max_tokens=64, report={}, card="")
+    return folder / "teacher"

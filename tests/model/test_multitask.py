@@ -1,0 +1,108 @@
+"""All heads of an encoder: each kind says the same whichever way the encoder runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+
+from tests.model.encoders import SENTENCES, small_teacher
+from worker.model import checkpoint
+from worker.model.backends import Backend, Eager
+from worker.model.calibration import predictions
+from worker.model.encoder import Encoder, EncoderConfig
+from worker.model.engine import Engine
+from worker.model.heads import Head, HeadConfig
+from worker.model.multitask import MultiTaskHeads, Outputs
+from worker.model.native.build import library
+from worker.model.packing import pack
+from worker.model.sentence import SentenceConfig
+from worker.model.tiled import Tiled
+from worker.model.windows import Windowing
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CONFIG = EncoderConfig(
+    vocab_size=50,
+    hidden_size=128,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    intermediate_size=448,
+    max_position_embeddings=64,
+)
+CONFIGS = [
+    HeadConfig(name="several", task="classify", labels=tuple("abcd"), layers=(1, 2), is_multi_label=True),
+    HeadConfig(name="deep", task="classify", labels=tuple("ab"), layers=(2,), hidden_size=32, num_hidden_layers=3),
+    HeadConfig(name="wide", task="ner", labels=("O", "B-X", "I-X"), layers=(1, 2), hidden_size=32, context_words=3, has_crf=True),
+    HeadConfig(name="deep words", task="ner", labels=("O", "B-X", "I-X"), layers=(0, 2), hidden_size=64, num_hidden_layers=2),
+]
+NAMES = [it.name for it in CONFIGS]
+
+
+def encoder() -> Encoder:
+    """Return a small encoder with random weights."""
+    torch.manual_seed(0)
+    return Encoder(CONFIG).eval()
+
+
+@torch.inference_mode()
+def outputs(backend: Backend) -> Outputs:
+    """Return what the heads say of a few texts."""
+    torch.manual_seed(1)
+    heads = MultiTaskHeads(
+        CONFIG,
+        SentenceConfig(pooling="mean", is_normalized=True, max_tokens=None),
+        [Head(it, CONFIG.hidden_size) for it in CONFIGS],
+    ).eval()
+    packed = pack([np.arange(it, dtype=np.int32) for it in (3, 40, 1)])
+    read = backend.read(packed, heads.readings(is_embedding=True, heads=NAMES))
+    return heads(read, is_embedding=True, heads=NAMES)  # type: ignore[no-any-return]
+
+
+def test_each_kind_of_head_is_asked_by_its_name() -> None:
+    """A row for each text or each token, as many numbers as the kind needs."""
+    found = outputs(Eager(encoder(), device=torch.device("cpu"), dtype=torch.float32))
+    shapes = {name: tuple(it.shape) for name, it in found.logits.items()}
+    assert shapes == {"several": (3, 4), "deep": (3, 1), "wide": (44, 21), "deep words": (44, 3)}
+    assert found.vectors is not None
+    assert found.vectors.shape == (3, 128)
+
+
+@pytest.mark.skipif(not library().gist_has_tiles(), reason="needs a processor with tile registers (AMX)")
+def test_the_kernels_and_torch_agree_on_each_kind() -> None:
+    """Whichever kinds the kernels know: the others are read from the states that they gather."""
+    exact, tiled = outputs(Eager(encoder(), device=torch.device("cpu"), dtype=torch.float32)), outputs(Tiled(encoder()))
+    for name in NAMES:
+        torch.testing.assert_close(tiled.logits[name], exact.logits[name], atol=0.03, rtol=0.05)
+
+
+@pytest.mark.model
+def test_a_checkpoint_of_every_kind_is_served(tmp_path: Path, minilm: Path) -> None:
+    """As it was saved: several labels or none, and words that hear their neighbours across the seams of windows."""
+    teacher = small_teacher(tmp_path, minilm, num_layers=2)
+    torch.manual_seed(1)
+    heads = [Head(it, 64) for it in CONFIGS]
+    words = heads[NAMES.index("wide")]
+    assert words.transitions is not None
+    torch.nn.init.normal_(words.transitions)
+    checkpoint.save(tmp_path / "all", name="all", encoder_reference=str(teacher), heads=heads, training={}, card="")
+    loaded = checkpoint.load(str(tmp_path / "all"))
+    restored = loaded.heads.heads["wide"]
+    assert isinstance(restored, Head)
+    assert restored.config == words.config
+    assert restored.transitions is not None
+    assert torch.equal(restored.transitions, words.transitions)
+    windowing = Windowing(overlap_tokens=16, max_windows=4)
+    engine = Engine.load(str(tmp_path / "all"), device="cpu", dtype="float32", backend="eager", windowing=windowing)
+    found = predictions(engine, [*SENTENCES[:3], " ".join(SENTENCES[3:12])])
+    assert not any(it.failures for it in found)
+    for it in found:
+        assert it.labels is not None
+        scores = it.labels["several"].scores
+        assert it.labels["several"].labels == tuple(label for label, score in scores.items() if score >= 0.5)
+        assert it.labels["deep"].labels is None
+    assert {it.task for its in found for it in its.entities or ()} <= {"wide", "deep words"}
+    assert any(it.task == "wide" for its in found for it in its.entities or ())

@@ -1,0 +1,80 @@
+"""What training an encoder needs: sides, steps, a rate, a directory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.model.encoders import SENTENCES, small_teacher
+from worker.errors import BadSettings
+from worker.model import checkpoint
+from worker.training import encoders
+from worker.training.encoders import StepOptions, divided, planned, rate_at
+from worker.training.likeness import likeness
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_the_same_words_are_never_on_both_sides() -> None:
+    """Each text once, none blank, and which side it is on does not depend on the others."""
+    train, held_out = divided([*SENTENCES, *map(str.upper, SENTENCES), *SENTENCES, " "])
+    assert sorted([*train, *held_out]) == sorted({*SENTENCES, *map(str.upper, SENTENCES)})
+    assert {it.lower() for it in train}.isdisjoint(it.lower() for it in held_out)
+    assert set(divided(SENTENCES)[1]) <= set(held_out)
+    with pytest.raises(BadSettings, match="2 different texts are too few"):
+        divided(["a", "b", "a"])
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=30), st.integers(0, 100))
+def test_each_epoch_reads_each_text_once(lengths: list[int], seed: int) -> None:
+    """In steps of at most so many tokens, unless a text is longer; and no more steps than are wanted."""
+    options = StepOptions(epochs=2, batch_tokens=40, seed=seed)
+    steps = planned(lengths, options)
+    assert sorted(np.concatenate(steps).tolist()) == sorted([*range(len(lengths)), *range(len(lengths))])
+    assert all(len(it) == 1 or sum(lengths[n] for n in it) <= 40 for it in steps)
+    assert len(planned(lengths, StepOptions(batch_tokens=1, max_steps=1))) == 1
+
+
+@given(st.integers(1, 500), st.floats(0, 1))
+def test_the_rate_rises_and_falls(num_steps: int, warm_up: float) -> None:
+    """Between nothing and all of it."""
+    rates = [rate_at(it, num_steps=num_steps, warm_up=warm_up) for it in range(num_steps)]
+    assert all(0 < it <= 1 for it in rates)
+    top = rates.index(max(rates))
+    assert rates[:top] == sorted(rates[:top])
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+
+
+@pytest.mark.model
+def test_what_is_written_is_what_was_there(tmp_path: Path, minilm: Path) -> None:
+    """Weights, pooling and longest text; and nothing is written over what is there."""
+    directory = small_teacher(tmp_path, minilm, num_layers=1)
+    first = checkpoint.load(str(directory))
+    assert first.max_tokens == 64
+    assert encoders.encoder_directory(str(directory)) == directory
+    checkpoint.save(tmp_path / "heads", name="h", encoder_reference=str(directory), heads=[], training={}, card="")
+    assert encoders.encoder_directory(str(tmp_path / "heads")) == directory
+    with pytest.raises(BadSettings, match="something already"):
+        encoders.check_output(tmp_path / "heads", source=str(directory), is_forced=False)
+    with pytest.raises(BadSettings, match="what is learned from"):
+        encoders.check_output(directory, source=str(tmp_path / "heads"), is_forced=True)
+    encoders.check_output(tmp_path / "heads", source=str(directory), is_forced=True)
+    encoders.check_output(tmp_path / "new", source=str(directory), is_forced=False)
+
+
+def test_vectors_are_alike_or_not() -> None:
+    """Those of the same texts; narrower ones are compared by their similarities alone."""
+    vectors = np.random.default_rng(0).normal(size=(30, 8)).astype(np.float32)
+    same = likeness(vectors, 2 * vectors)
+    assert same.mean_cosine == pytest.approx(1)
+    assert same.spearman == pytest.approx(1)
+    assert same.top_10_overlap == pytest.approx(1)
+    narrow = likeness(vectors, vectors[:, :4])
+    assert narrow.mean_cosine is None
+    assert 0 < narrow.spearman < 1
+    assert likeness(vectors[:5], vectors[:5]).top_10_overlap is None

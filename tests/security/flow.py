@@ -1,0 +1,73 @@
+"""A worker in this process, with a model in memory, and records through it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from tests.fakes import FakeModel
+from tests.integration.workers import outputs_of
+from worker.broker import topics
+from worker.broker.clients import following, producing
+from worker.commands import run, wiring
+from worker.models import OneModel
+from worker.records import Output
+from worker.settings import read
+from worker.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from worker.broker.connection import Connection
+    from worker.pipeline import Pipeline
+
+# Short, so that a test sees the second try.
+QUICK = {"session_timeout_ms": 6_000, "heartbeat_interval_ms": 200, "commit_interval_ms": 50, "max_backoff_ms": 200}
+
+
+async def created(connection: Connection, topic: str | None = None) -> str:
+    """Create an input topic of one partition and its outputs, and return its name."""
+    name = topic or f"texts-{uuid.uuid4().hex[:8]}"
+    await topics.create_missing(connection, dict.fromkeys([name, *outputs_of(name)], 1))
+    return name
+
+
+def pipeline(settings: dict[str, Any], telemetry: Telemetry | None = None) -> Pipeline:
+    """Return a worker's whole flow, not yet running."""
+    chosen, told, model = read(QUICK | settings), telemetry or Telemetry(), FakeModel()
+    return run._pipeline(chosen, model, OneModel(model), wiring.consumer_of(chosen, told), told)  # type: ignore[arg-type]
+
+
+@contextlib.asynccontextmanager
+async def serving(settings: dict[str, Any], telemetry: Telemetry | None = None) -> AsyncIterator[Pipeline]:
+    """Run a worker until the block ends; it drains then, and what it raises is raised."""
+    flow = pipeline(settings, telemetry)
+    life = asyncio.create_task(flow.run())
+    try:
+        while not flow.is_ready and not life.done():  # noqa: ASYNC110  it tells nobody
+            await asyncio.sleep(0.02)
+        yield flow
+        flow.drain()
+        await life
+    finally:
+        life.cancel()
+        await asyncio.wait([life])
+
+
+async def send(connection: Connection, topic: str, text: str) -> None:
+    """Produce one record."""
+    async with producing(connection, linger_ms=0) as producer:
+        await producer.send(topic, b'{"text": "%b"}' % text.encode(), key=text.encode())
+
+
+async def results(connection: Connection, topic: str, text: str) -> set[Output]:
+    """Return what has come of a text once all of it has, or a dead letter."""
+    outputs, found = outputs_of(topic), set[Output]()
+    async with contextlib.aclosing(following(connection, list(outputs), from_beginning=True)) as arriving:
+        async for records in arriving:
+            found |= {outputs[it.partition.topic] for it in records if it.key == text.encode()}
+            if len(found) == len(Output) - 1 or Output.DEAD_LETTERS in found:
+                break
+    return found

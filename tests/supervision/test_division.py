@@ -1,0 +1,38 @@
+"""How cores are shared out."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.supervision.division import Share, divide
+
+
+def test_neighbours_stay_together() -> None:
+    """In the order in which the cores are given."""
+    assert divide(2, cores=[0, 4, 1, 5], num_usable=4) == [Share(2, (0, 4)), Share(2, (1, 5))]
+    assert divide(2, cores=[0, 1, 2], num_usable=3) == [Share(2, (0, 1)), Share(1, (2,))]
+
+
+def test_a_limit_of_time_holds_nobody_to_cores() -> None:
+    """The time is that of any core."""
+    assert divide(2, cores=range(64), num_usable=3) == [Share(2), Share(1)]
+
+
+def test_more_replicas_than_cores_have_a_thread_each() -> None:
+    """Where the scheduler puts it."""
+    assert divide(3, cores=[0, 1], num_usable=2) == [Share(1), Share(1), Share(1)]
+
+
+@given(st.integers(1, 40), st.integers(1, 80), st.integers(1, 80))
+def test_every_core_has_one_owner_and_shares_are_fair(num_replicas: int, num_cores: int, num_usable: int) -> None:
+    """No core is left over, none is given twice, and nobody gets two more than another."""
+    shares = divide(num_replicas, cores=range(num_cores), num_usable=num_usable)
+    assert len(shares) == num_replicas
+    threads = [it.threads for it in shares]
+    assert min(threads) >= 1
+    assert max(threads) - min(threads) <= 1
+    assert sum(threads) == max(num_replicas, min(num_cores, num_usable))
+    held = [core for it in shares for core in it.cores]
+    assert held in ([], list(range(num_cores)))
+    assert all(len(it.cores) in (0, it.threads) for it in shares)

@@ -1,0 +1,46 @@
+"""Many pages of metrics as one."""
+
+from __future__ import annotations
+
+import pytest
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.unit.test_telemetry import filled
+from worker.supervision.exposition import merged
+from worker.supervision.telemetry import SupervisorTelemetry
+from worker.telemetry import Telemetry
+
+
+def samples(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    """Return each sample's value by its name and labels."""
+    return {(it.name, frozenset(it.labels.items())): it.value for f in text_string_to_metric_families(text) for it in f.samples}
+
+
+def test_every_sample_is_there_with_the_number_of_its_replica() -> None:
+    """And nothing else, each family described once."""
+    pages = {0: generate_latest(filled().registry).decode(), 1: generate_latest(Telemetry().registry).decode()}
+    text = merged(pages).decode()
+    expected = {(n, ls | {("replica", str(number))}): v for number, page in pages.items() for (n, ls), v in samples(page).items()}
+    assert samples(text) == expected
+    assert text.count("# TYPE gist_tokens_total counter") == 1
+    assert 'gist_tokens_total{replica="0"} 50.0' in text
+    assert 'gist_batch_fill_ratio_bucket{le="+Inf",replica="0"} 1.0' in text
+
+
+def test_what_the_supervisor_counts_stands_beside_it() -> None:
+    """Which replica runs, and how often it was started again."""
+    telemetry = SupervisorTelemetry()
+    telemetry.started(1, 77)
+    telemetry.ended(0, -9, lived_s=3.0)
+    telemetry.restarting(0, -9, pause_s=1.0)
+    text = merged({}, telemetry.registry.collect()).decode()
+    assert 'gist_replica_up{replica="1"} 1.0' in text
+    assert 'gist_replica_up{replica="0"} 0.0' in text
+    assert 'gist_replica_restarts_total{how="SIGKILL",replica="0"} 1.0' in text
+
+
+def test_what_is_no_exposition_is_refused() -> None:
+    """A sample without a number."""
+    with pytest.raises(ValueError, match="could not convert"):
+        merged({0: "gist_tokens_total many\n"})

@@ -1,0 +1,108 @@
+"""Dead letters read back: the record that comes out is the one that went in."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker import codec
+from worker.dead_letters import Letter, Selection
+from worker.errors import InvalidRecord
+from worker.records import Failure, Partition, Record, Stage, Task, UnreadableRange
+
+LIMITS = codec.Limits(max_headers=4, max_headers_bytes=200, max_dead_letter_payload_bytes=50)
+PLACE = Partition("texts", 3)
+# How records of the dead-letter topic stand there.
+HOME = Partition("texts.dlq", 1)
+
+
+def letter(source: Record | UnreadableRange, *, task: Task | None = None, stage: Stage = Stage.INFER) -> Letter:
+    """Return the letter that a worker would write, read back."""
+    outcome = codec.dead_letter_outcome(source, Failure(stage, "OddError", "Too Odd", task), model_name="m@1", limits=LIMITS)
+    message = outcome.messages[0]
+    return Letter.read(Record(HOME, 17, message.key, message.value, message.headers, 1_000))
+
+
+headers = st.lists(st.tuples(st.text(max_size=5).map(lambda it: f"h{it}"), st.binary(max_size=5)), max_size=4).map(tuple)
+
+
+@given(
+    key=st.none() | st.binary(max_size=20),
+    value=st.binary(max_size=50),
+    own=headers,
+    task=st.none() | st.sampled_from(Task),
+    num_replays=st.integers(0, 3),
+)
+def test_what_is_sent_again_is_what_failed_however_often_it_fails(
+    key: bytes | None, value: bytes, own: tuple[tuple[str, bytes], ...], task: Task | None, num_replays: int
+) -> None:
+    """Key, value and headers; and the attempts count on, while what a task-wise replay was for is not forgotten."""
+    record = Record(PLACE, 5, key, value, own, 7)
+    failed_task = task
+    for attempt in range(1, num_replays + 2):
+        found = letter(record, task=failed_task)
+        assert found.obstacle is None
+        assert found.says.attempts == attempt
+        message = found.original()
+        due = () if task is None else (("gist-due", task.encode()),)
+        assert (message.key, message.value) == (key, value)
+        assert message.headers == (("gist-attempt", b"%d" % (attempt + 1)), *due, *own)
+        record = Record(PLACE, 5 + attempt, message.key, message.value, message.headers, 7)
+        # The next time it fails as a whole.
+        failed_task = None
+
+
+def test_what_was_cut_or_never_read_cannot_be_sent_again() -> None:
+    """The reason is said."""
+    good = Record(PLACE, 5, b"k", b"{}", (), 7)
+    assert letter(good).obstacle is None
+    assert "cut" in str(letter(replace(good, value=b"x" * 51)).obstacle)
+    assert "cut" in str(letter(replace(good, headers=(("h", b"x" * 300),))).obstacle)
+    assert "neither key nor value" in str(letter(replace(good, key=None, value=None)).obstacle)
+    assert "could not be read" in str(letter(UnreadableRange(PLACE, 5, 9, "E", "m"), stage=Stage.CONSUME).obstacle)
+    changed = letter(good)
+    damaged = replace(changed, says=changed.says.model_copy(update={"payload": "e30x"}))
+    assert "not the one that it was written with" in str(damaged.obstacle)
+
+
+@pytest.mark.parametrize(("value", "expected"), [(b'{"id":"a","text":"x"}', "a"), (b"\xff", "texts-3-5"), (b"[1]", "texts-3-5")])
+def test_a_letter_has_the_id_of_its_record(value: bytes, expected: str) -> None:
+    """As the outputs would have had it, where it can be read."""
+    assert letter(Record(PLACE, 5, b"k", value)).id == expected
+
+
+def test_a_letter_is_chosen_where_all_that_is_said_holds() -> None:
+    """Each way to say it, alone."""
+    found = letter(Record(PLACE, 5, b"k", b'{"id":"a"}'), task=Task.NER)
+    holds = [
+        Selection(),
+        Selection(names=frozenset({"1@17", "0@3"})),
+        Selection(stage="infer", error="OddError", reason="too odd", task="ner"),
+        Selection(id="a", topic="texts", partition=3, offset=5),
+        Selection(since_ms=1_000, until_ms=1_001),
+    ]
+    assert all(found in it for it in holds)
+    fails = [
+        Selection(names=frozenset({"0@17"})),
+        Selection(stage="decode"),
+        Selection(error="Odd"),
+        Selection(reason="even"),
+        Selection(task="embed"),
+        Selection(id="b"),
+        Selection(topic="other"),
+        Selection(partition=1),
+        Selection(offset=6),
+        Selection(since_ms=1_001),
+        Selection(until_ms=1_000),
+    ]
+    assert not any(found in it for it in fails)
+
+
+@pytest.mark.parametrize("value", [None, b"", b"{}", b"no letter"])
+def test_what_is_no_letter_is_said_to_be_none(value: bytes | None) -> None:
+    """With the place where it stands."""
+    with pytest.raises(InvalidRecord, match=r"texts\.dlq-1@17 is no dead letter"):
+        Letter.read(Record(HOME, 17, b"k", value))

@@ -1,0 +1,22 @@
+"""What an autoscaler reads."""
+
+from __future__ import annotations
+
+from prometheus_client import generate_latest
+
+from worker.telemetry import Telemetry
+
+
+def test_a_speed_that_is_not_known_yet_is_not_shown() -> None:
+    """A zero would say that nothing waits, or that nothing can be done; once known, it stays."""
+    telemetry = Telemetry()
+    telemetry.load_gauges.show(lag_tokens={("texts", 0): 5.0}, seconds={}, worker_seconds=None, capacity_per_s=None)
+    exposition = generate_latest(telemetry.registry).decode()
+    assert "gist_lag_tokens{" in exposition
+    assert "gist_seconds_to_drain{" not in exposition
+    assert "gist_worker_seconds_to_drain" not in exposition
+    for _ in range(2):
+        telemetry.load_gauges.show(lag_tokens={}, seconds={}, worker_seconds=0.0, capacity_per_s=9.0)
+    exposition = generate_latest(telemetry.registry).decode()
+    assert "gist_worker_seconds_to_drain 0.0" in exposition
+    assert "gist_lag_tokens{" not in exposition

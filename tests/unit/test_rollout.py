@@ -1,0 +1,101 @@
+"""Which model a record goes to depends on the record and the file alone."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.errors import BadSettings
+from worker.records import Partition, Record, UnreadableRange
+from worker.rollout import Plan
+
+FIRST_MS = 1_700_000_000_000
+THERE_AND_BACK = """
+[[step]]
+model = "b"
+from = { 0 = 10, 1 = 20 }
+
+[[step]]
+model = "a"
+from = { 0 = 15 }
+"""
+
+
+def at(offset: int, partition: int = 0, *, timestamp_ms: int = -1) -> Record:
+    """Return a record at a place."""
+    return Record(Partition("texts", partition), offset, None, b"", (), timestamp_ms)
+
+
+def test_a_step_begins_at_its_offset_of_each_partition() -> None:
+    """Exactly there; the way back is a step of its own, and who is not named in it goes on as before."""
+    plan = Plan("a", "texts").with_steps(THERE_AND_BACK)
+    assert [plan.candidates(at(it))[0] for it in (0, 9, 10, 14, 15, 99)] == ["a", "a", "b", "b", "a", "a"]
+    assert [plan.candidates(at(it, 1))[0] for it in (0, 19, 20, 99)] == ["a", "a", "b", "b"]
+    assert plan.candidates(at(99, 2)) == ["a"]
+
+
+def test_a_step_may_begin_at_a_moment() -> None:
+    """Of the record's own time; one that nobody stamped, or that could not be read, goes on as before."""
+    plan = Plan("a", "texts").with_steps('[[step]]\nmodel = "b"\nfrom = 2023-11-14T22:13:20Z\n')
+    assert [plan.candidates(at(0, timestamp_ms=it))[0] for it in (-1, FIRST_MS - 1, FIRST_MS)] == ["a", "a", "b"]
+    assert plan.candidates(UnreadableRange(Partition("texts", 0), 0, 9, "E", "m")) == ["a"]
+    assert (
+        Plan("a", "texts")
+        .with_steps('[[step]]\nmodel = "b"\nfrom = 2023-11-14T22:13:20\n')
+        .candidates(at(0, timestamp_ms=FIRST_MS))[0]
+        == "b"
+    )
+
+
+def test_offsets_are_those_of_one_topic() -> None:
+    """The input topic, where none is named; a moment is the same in every topic."""
+    elsewhere = Record(Partition("old", 0), 50, None, b"", (), FIRST_MS)
+    plan = Plan("a", "texts").with_steps(THERE_AND_BACK)
+    assert plan.candidates(elsewhere) == ["a"]
+    assert plan.models_from(Partition("old", 0), 0) == {"a"}
+    named = Plan("a", "texts").with_steps('[[step]]\nmodel = "b"\ntopic = "old"\nfrom = { 0 = 50 }\n')
+    assert [named.candidates(it)[0] for it in (elsewhere, at(50))] == ["b", "a"]
+    moment = Plan("a", "texts").with_steps('[[step]]\nmodel = "b"\nfrom = 2023-11-14T22:13:20Z\n')
+    assert moment.candidates(elsewhere)[0] == "b"
+
+
+def test_if_a_model_cannot_be_loaded_the_one_before_it_is_next() -> None:
+    """And the first of all at last."""
+    assert Plan("a", "texts").with_steps(THERE_AND_BACK.replace('"a"', '"c"')).candidates(at(15)) == ["c", "b", "a"]
+
+
+steps = st.lists(st.tuples(st.sampled_from("abc"), st.dictionaries(st.integers(0, 2), st.integers(0, 20))), max_size=4)
+
+
+@given(steps=steps, partition=st.integers(0, 2), offset=st.integers(0, 25))
+def test_what_is_still_needed_is_what_a_later_record_goes_to(
+    steps: list[tuple[str, dict[int, int]]], partition: int, offset: int
+) -> None:
+    """No model is let go that a record may still need."""
+    text = "".join(f'[[step]]\nmodel = "{m}"\nfrom = {{ {", ".join(f"{p} = {o}" for p, o in at_.items())} }}\n' for m, at_ in steps)
+    plan = Plan("first", "texts").with_steps(text)
+    needed = {plan.candidates(at(it, partition))[0] for it in range(offset, 30)}
+    assert needed <= plan.models_from(Partition("texts", partition), offset) <= plan.models
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[[step", "it is not TOML"),
+        ('[[step]]\nmodel = "b"\n', r"step\.0\.from"),
+        ('[[step]]\nmodel = ""\nfrom = {}\n', r"step\.0\.model"),
+        ('[[step]]\nmodel = "b"\nfrom = { 0 = -1 }\n', r"step\.0\.from"),
+        ('[[steps]]\nmodel = "b"\nfrom = {}\n', "steps: Extra"),
+    ],
+)
+def test_a_file_that_cannot_be_a_plan_is_refused_in_one_line(text: str, words: str) -> None:
+    """Which says where."""
+    with pytest.raises(BadSettings, match=words) as caught:
+        Plan("a", "texts").with_steps(text)
+    assert "\n" not in str(caught.value).splitlines()[0]
+
+
+def test_no_file_is_no_plan() -> None:
+    """Everything goes to the model of the settings."""
+    assert Plan("a", "texts").with_steps("") == Plan("a", "texts")

@@ -1,0 +1,147 @@
+"""Texts made by rule: labelled as they are made, all different, and like no text by which a head is judged."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from worker.commands.synthesize import synthesize
+from worker.errors import BadSettings
+from worker.training.data.duplicates import are_alike, words_of
+from worker.training.data.examples import Span, TaggedData, TaggedText
+from worker.training.data.read import read
+from worker.training.synthetic import templates
+from worker.training.synthetic.made import HeldOut, make
+from worker.training.synthetic.swapping import Swapping
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+OWN = [
+    TaggedText("Ada met Grace Hopper in Paris.", (Span("PER", 0, 3), Span("PER", 8, 20), Span("LOC", 24, 29))),
+    TaggedText("in Rome", (Span("LOC", 3, 7),)),
+    TaggedText("nobody", ()),
+]
+
+
+def stretches(it: TaggedText) -> list[tuple[str, str]]:
+    """Return type and characters of each entity."""
+    return [(span.type, it.text[span.start : span.end]) for span in it.spans]
+
+
+def chance(seed: int) -> Random:
+    """Return numbers that are the same for the same seed."""
+    return Random(seed)  # noqa: S311  nothing secret
+
+
+def written(folder: Path, text: str) -> Path:
+    """Write a file of templates."""
+    (folder / "t.toml").write_text(text)
+    return folder / "t.toml"
+
+
+def test_entities_are_where_the_slots_were(tmp_path: Path) -> None:
+    """Slots in slots, doubled braces, and words that are no entities."""
+    path = written(
+        tmp_path,
+        """templates = ["{{x}} {PER}, {when}: {PER}"]
+        [entities]
+        PER = ["{first} Smith"]
+        [words]
+        first = ["Ada"]
+        when = ["{first} asks"]""",
+    )
+    made = templates.read(path).text(chance(0))
+    assert made.text == "{x} Ada Smith, Ada asks: Ada Smith"
+    assert stretches(made) == [("PER", "Ada Smith"), ("PER", "Ada Smith")]
+
+
+@given(st.integers(0, 10_000))
+def test_what_comes_with_us_can_be_made(seed: int) -> None:
+    """In text order, none overlapping, without blanks around them."""
+    made = templates.read(templates.BUILT_IN).text(chance(seed))
+    end = 0
+    for (kind, text), span in zip(stretches(made), made.spans, strict=True):
+        assert kind in {"PER", "ORG", "LOC"}
+        assert text == text.strip() != ""
+        assert span.start >= end
+        end = span.end
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("templates = [", "not TOML"),
+        ("templates = []", "list of texts"),
+        ("x = 1", "none of templates"),
+        ('templates = ["{PER}"]', "entities must be a table"),
+        ('templates = ["{PER"]\n[entities]\nPER = ["a"]', "brace that is meant is doubled"),
+        ('templates = ["{WHO}"]\n[entities]\nPER = ["a"]', "nothing may stand in the slot 'WHO'"),
+        ('templates = ["a"]\n[entities]\nPER = ["a"]', "no template has a slot"),
+        ('templates = ["{PER}"]\n[entities]\nPER = ["{a}"]\n[words]\na = ["{a}"]', "slot 'a' here"),
+        ('templates = ["{PER}"]\n[entities]\nPER = ["b"]\n[words]\nPER = ["c"]', "both an entity and a word"),
+    ],
+)
+def test_what_is_no_file_of_templates_is_one_line(tmp_path: Path, content: str, reason: str) -> None:
+    """With the file and the reason."""
+    with pytest.raises(BadSettings, match=reason):
+        templates.read(written(tmp_path, content))
+
+
+@given(st.integers(0, 1000))
+def test_swapped_entities_are_others_of_their_type(seed: int) -> None:
+    """Everything around them stays as it was."""
+    made = Swapping(OWN).text(chance(seed))
+    if made.text.startswith("in"):
+        assert made.text == "in Paris"
+        assert stretches(made) == [("LOC", "Paris")]
+    else:
+        assert made.text == "Grace Hopper met Ada in Rome."
+        assert stretches(made) == [("PER", "Grace Hopper"), ("PER", "Ada"), ("LOC", "Rome")]
+    with pytest.raises(BadSettings, match="two that differ"):
+        Swapping(OWN[2:])
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(st.lists(st.sampled_from("abcdefgh"), max_size=9).map(" ".join), max_size=5),
+    st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=9).map(" ".join),
+)
+def test_what_is_like_a_held_out_text_is_seen(texts: list[str], text: str) -> None:
+    """As if each were compared."""
+    assert HeldOut(texts).has_like(text) == any(are_alike(words_of(it), words_of(text)) for it in texts)
+
+
+def test_the_same_seed_makes_the_same_texts_and_none_that_is_held_out() -> None:
+    """Each once; what was left out is counted; and there may be no more to say."""
+    maker = templates.read(templates.BUILT_IN)
+    free = make([maker], 50, HeldOut([]), seed=3)
+    assert free == make([maker], 50, HeldOut([]), seed=3)
+    assert free.texts != make([maker], 50, HeldOut([]), seed=4).texts
+    assert len({it.text for it in free.texts}) == 50
+    held_out = [it.text.upper() for it in free.texts[:20]]
+    made = make([maker], 50, HeldOut(held_out), seed=3)
+    assert made.num_like_held_out >= 20
+    assert not any(are_alike(words_of(it.text), words_of(other)) for it in made.texts for other in held_out)
+    assert len(make([Swapping(OWN)], 50, HeldOut([]), seed=0).texts) == 2
+
+
+def test_what_is_written_is_read_as_it_was_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By the readers of training data; and nothing is written over."""
+    own = tmp_path / "own.conll"
+    own.write_text("Ada\tB-PER\nmet\tO\nGrace\tB-PER\n\nin\tO\nRome\tB-LOC\n")
+    first = tmp_path / "first.jsonl"
+    synthesize(first, swap=[own], templates=[templates.BUILT_IN], count=40)
+    data = read(first)
+    assert isinstance(data, TaggedData)
+    assert len(data.texts) >= 20
+    assert set(data.labels) == {"PER", "ORG", "LOC"}
+    assert "entities" in capsys.readouterr().out
+    with pytest.raises(BadSettings, match="something already"):
+        synthesize(first)
+    synthesize(tmp_path / "second.jsonl", held_out=[first], count=20)
+    assert not {it.text for it in read(tmp_path / "second.jsonl").texts} & {it.text for it in data.texts}

@@ -1,0 +1,161 @@
+"""Tracing: a record's context is continued in its outputs, a forward pass is linked to its records, and nothing is done unasked."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
+
+from tests.fakes import FakeDelivery, FakeKafka, FakeModel, FakeSource
+from tests.makers import PARTITION, record, tokenized
+from worker.commands import run
+from worker.errors import BadSettings, PublishFailed
+from worker.records import Failure, Message, Outcome, Output, Record, Stage, TokenizedItem
+from worker.tracing import TracedDelivery, TracedModel, exporting_provider
+
+TRACE_ID, SPAN_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+SAMPLED = f"00-{TRACE_ID}-{SPAN_ID}-01".encode()
+
+
+class Tracing:
+    """A provider whose spans are kept, and a traced model and delivery that are fakes."""
+
+    def __init__(self) -> None:
+        self.exporter = InMemorySpanExporter()
+        self.provider = TracerProvider(shutdown_on_exit=False)
+        self.provider.add_span_processor(SimpleSpanProcessor(self.exporter))
+        self.kafka = FakeKafka()
+        self.fake = FakeDelivery(self.kafka, FakeSource(self.kafka))
+        self.delivery = TracedDelivery(self.fake, self.provider)
+        self.model = TracedModel(FakeModel(), self.provider)
+
+
+def traced(offset: int, context: bytes | None = SAMPLED) -> Record:
+    """Return a record whose producer was traced."""
+    headers = (("other", b"kept"), *((("traceparent", context),) if context is not None else ()))
+    return replace(record(offset), headers=headers)
+
+
+def outcome(source: Record) -> Outcome:
+    """Return an outcome with two messages that carry the record's headers, as every output does."""
+    return Outcome(source, tuple(Message(it, source.key, b"v", source.headers) for it in (Output.EMBEDDINGS, Output.LABELS)))
+
+
+async def test_outputs_carry_the_context_of_a_child_of_the_record() -> None:
+    """Both outputs of a record name one span of ours, in the producer's trace, as long as the header that they replace."""
+    tracing = Tracing()
+    await tracing.delivery.publish(PARTITION, [outcome(traced(0))])
+    (span,) = tracing.exporter.get_finished_spans()
+    assert span.parent is not None
+    assert (f"{span.context.trace_id:032x}", f"{span.parent.span_id:016x}", span.kind) == (TRACE_ID, SPAN_ID, SpanKind.PRODUCER)
+    expected = (("other", b"kept"), ("traceparent", f"00-{TRACE_ID}-{span.context.span_id:016x}-01".encode()))
+    assert [message.headers for _, _, message in tracing.kafka.published] == [expected, expected]
+
+
+@pytest.mark.parametrize("context", [None, b"", b"garbage", b"\xff\xfe", b"00-" + b"0" * 32 + b"-" + b"0" * 16 + b"-01"])
+async def test_a_record_without_a_context_is_published_as_it_is(context: bytes | None) -> None:
+    """No span, and no header that was not there: a malformed context is nobody's parent."""
+    tracing = Tracing()
+    given = outcome(traced(0, context))
+    await tracing.delivery.publish(PARTITION, [given])
+    assert not tracing.exporter.get_finished_spans()
+    assert [message for _, _, message in tracing.kafka.published] == list(given.messages)
+
+
+async def test_what_the_producer_did_not_sample_is_handed_on_unsampled() -> None:
+    """The decision travels with the context, and costs no span here."""
+    tracing = Tracing()
+    await tracing.delivery.publish(PARTITION, [outcome(traced(0, SAMPLED[:-2] + b"00"))])
+    assert not tracing.exporter.get_finished_spans()
+    assert all(dict(it.headers)["traceparent"].endswith(b"-00") for _, _, it in tracing.kafka.published)
+
+
+async def test_a_publication_in_doubt_and_a_dead_letter_are_seen() -> None:
+    """What failed to be acknowledged is an error, what became a dead letter an event, and the failure passes."""
+    tracing = Tracing()
+
+    def fail(_partition: object, _outcomes: object) -> None:
+        raise PublishFailed("no answer")
+
+    tracing.fake.on_publish = fail
+    dead = replace(outcome(traced(0)), failures=(Failure(Stage.DECODE, "InvalidRecord", "why"),))
+    with pytest.raises(PublishFailed):
+        await tracing.delivery.publish(PARTITION, [dead])
+    (span,) = tracing.exporter.get_finished_spans()
+    assert span.status.status_code is StatusCode.ERROR
+    assert [(it.name, dict(it.attributes or {})["gist.stage"]) for it in span.events] == [("dead_letter", "decode")]
+
+
+def test_a_forward_pass_is_one_span_with_a_link_to_each_traced_record() -> None:
+    """Whatever the batch holds, it is one span; records without a context give no link."""
+    tracing = Tracing()
+    items = [tokenized(n, 3) for n in range(3)]
+    items[1] = TokenizedItem(replace(items[1].item, record=traced(1)), items[1].tokens)
+    assert len(tracing.model.infer(items)) == 3
+    (span,) = tracing.exporter.get_finished_spans()
+    assert [f"{link.context.span_id:016x}" for link in span.links] == [SPAN_ID]
+    attributes = dict(span.attributes or {})
+    assert (attributes["messaging.batch.message_count"], attributes["gist.tokens"], attributes["gist.model"]) == (3, 9, "fake@1")
+
+
+def test_a_pass_that_fails_is_an_error_and_its_exception_passes() -> None:
+    """The search for the guilty record goes on as if nobody looked."""
+    tracing = Tracing()
+    bad = replace(tokenized(0, 1), item=replace(tokenized(0, 1).item, text="poison"))
+    with pytest.raises(RuntimeError):
+        tracing.model.infer([bad])
+    (span,) = tracing.exporter.get_finished_spans()
+    assert span.status.status_code is StatusCode.ERROR
+
+
+async def test_everything_else_is_the_delivery_s_own() -> None:
+    """What is not publishing passes through."""
+    tracing = Tracing()
+    await tracing.delivery.start()
+    assert await tracing.delivery.open(PARTITION) == 0
+    await tracing.delivery.publish(PARTITION, [outcome(record(0))])
+    await tracing.delivery.commit([PARTITION])
+    assert tracing.kafka.committed == {PARTITION: 1}
+    assert tracing.delivery.max_message_bytes(Output.LABELS) == tracing.fake.max_message_bytes(Output.LABELS)
+    await tracing.delivery.close(PARTITION)
+    await tracing.delivery.stop()
+    assert [len(it.ids) for it in tracing.model.tokenize(["two words"])] == [2]
+
+
+def test_nothing_is_wrapped_and_nothing_imported_unless_a_collector_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Off is free: the same objects, and no OpenTelemetry in a worker's process."""
+    for name in ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_SDK_DISABLED"):
+        monkeypatch.delenv(name, raising=False)
+    model = FakeModel()
+    assert run._tracing() is None
+    assert run._traced(model, None) is model
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    assert run._tracing() is None
+    program = "import sys, worker.commands.run; sys.exit(any(it.startswith('opentelemetry') for it in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_a_collector_without_the_extra_is_a_readable_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks for traces and has not installed them is told how."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.delenv("OTEL_SDK_DISABLED", raising=False)
+    monkeypatch.setitem(sys.modules, "worker.tracing", None)
+    monkeypatch.delattr("worker.tracing", raising=False)
+    with pytest.raises(BadSettings, match=r"gist-stream\[tracing\]"):
+        run._tracing()
+
+
+def test_the_exporting_provider_names_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment's name for the service wins over ours."""
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "tickets")
+    provider = exporting_provider("1.2.3")
+    attributes = dict(provider.resource.attributes)
+    provider.shutdown()
+    assert (attributes["service.name"], attributes["service.version"]) == ("tickets", "1.2.3")

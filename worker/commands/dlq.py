@@ -1,0 +1,268 @@
+"""Look into the dead letters, send their records again, or leave them be."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from rich.console import Console
+
+from worker.broker.clients import reading
+from worker.broker.offsets import Committed, committed_of, ends_of
+from worker.broker.replay import replaying
+from worker.broker.topics import administering, partitions_in
+from worker.broker.transactions import check_transactions
+from worker.commands import dlq_shown
+from worker.commands.moments import moment_ms
+from worker.commands.wiring import connection_of
+from worker.dead_letters import Letter, Selection
+from worker.errors import BadSettings, InvalidRecord, TopicsMissing
+from worker.handled import Handled
+from worker.records import Partition
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+    from worker.broker.connection import Connection
+    from worker.broker.replay import Replay
+    from worker.records import Record
+    from worker.settings import Settings
+
+
+def selection_of(*, since: str | None, until: str | None, **said: Any) -> Selection:
+    """Return which letters are meant; raises `BadSettings` where a moment cannot be read."""
+    now_ms = round(time.time() * 1000)
+    since_ms, until_ms = (None if it is None else moment_ms(it, now_ms=now_ms) for it in (since, until))
+    return Selection(since_ms=since_ms, until_ms=until_ms, **said)
+
+
+def group_of(settings: Settings) -> str:
+    """Return the group whose position says which letters are done with."""
+    return f"gist-stream-dlq:{_topic(settings)}"
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of the letters."""
+
+    #: Sent again, or dropped.
+    num_done: int = 0
+    #: Chosen, but not to be sent again, by why not.
+    obstacles: Counter[str] = field(default_factory=Counter)
+    num_not_chosen: int = 0
+    #: Records of the topic that are no letters of ours.
+    num_strange: int = 0
+
+    def __str__(self) -> str:
+        """Return the counts that are not nothing, after the first."""
+        parts = [f"{num} cannot be replayed: {why}" for why, num in self.obstacles.most_common()]
+        parts += [f"{self.num_not_chosen} not chosen"] * bool(self.num_not_chosen)
+        parts += [f"{self.num_strange} records are no dead letters"] * bool(self.num_strange)
+        return "".join(f"; {it}" for it in parts)
+
+
+@dataclass(slots=True)
+class _Line:
+    """One partition of the dead-letter topic, read in order."""
+
+    handled: Handled
+    #: The offset after the last record that was read.
+    cursor: int
+    #: What is chosen and not yet done with, and the offsets that this makes done with.
+    chosen: list[Letter] = field(default_factory=list)
+    ranges: list[tuple[int, int]] = field(default_factory=list)
+
+    def take(self, offset: int, letter: Letter | None) -> None:
+        """Choose a record, and with it the offsets before it at which no record stands."""
+        self.ranges.append((self.cursor, offset + 1))
+        if letter is not None:
+            self.chosen.append(letter)
+
+
+def show(settings: Settings, name: str, *, is_json: bool) -> None:
+    """Print one letter whole."""
+    letter = asyncio.run(_letter(settings, name))
+    if is_json:
+        print(orjson.dumps(dlq_shown.plain(letter) | {"says": letter.says.model_dump()}).decode())  # noqa: T201
+        return
+    dlq_shown.whole(Console(highlight=False, soft_wrap=True), letter)
+
+
+def list_(settings: Settings, selection: Selection, *, includes_done: bool, limit: int, is_json: bool) -> None:
+    """Print counts by stage and error, and a row for each of the first letters."""
+    letters, tally = asyncio.run(_listed(settings, selection, includes_done=includes_done))
+    if is_json:
+        for it in letters[: limit or None]:
+            print(orjson.dumps(dlq_shown.plain(it)).decode())  # noqa: T201
+        return
+    dlq_shown.table(Console(highlight=False), letters, limit=limit)
+    Console(highlight=False, soft_wrap=True).print(f"{len(letters)} dead letters in {_topic(settings)}{tally}")
+
+
+def replay(settings: Settings, selection: Selection, *, to: str | None, is_dry: bool) -> None:
+    """Send the records of the chosen letters again."""
+    topics = (to,) if to else settings.input_topics
+    tally = asyncio.run(_work(settings, selection, topics=topics, is_dry=is_dry))
+    did = "would be replayed" if is_dry else "replayed"
+    Console(highlight=False, soft_wrap=True).print(f"{tally.num_done} {did} into {' and '.join(topics)}{tally}")
+
+
+def drop(settings: Settings, selection: Selection, *, includes_all: bool, executes: bool) -> None:
+    """Leave the chosen letters be."""
+    if (selection == Selection()) != includes_all:
+        raise BadSettings("say which letters to drop, or --all, not both")
+    tally = asyncio.run(_work(settings, selection, topics=(), is_dry=not executes))
+    did = "dropped" if executes else "would be dropped; --yes does it"
+    Console(highlight=False, soft_wrap=True).print(f"{tally.num_done} {did}{tally}")
+
+
+async def _letter(settings: Settings, name: str) -> Letter:
+    index, _, offset = name.partition("@")
+    if not (index.isdigit() and offset.isdigit()):
+        raise BadSettings(f"{name} names no letter: write partition@offset, 0@17, as `dlq list` does")
+    place = Partition(_topic(settings), int(index))
+    if place in await _lines(settings):
+        async with contextlib.aclosing(reading(connection_of(settings), {place: int(offset)})) as arriving:
+            async for records in arriving:
+                if records and records[0].offset == int(offset):
+                    return _read_letter(records[0])
+                if records:
+                    break
+    raise BadSettings(f"there is no letter {name} in {_topic(settings)}")
+
+
+def _read_letter(record: Record) -> Letter:
+    try:
+        return Letter.read(record)
+    except InvalidRecord as error:
+        raise BadSettings(str(error)) from error
+
+
+async def _listed(settings: Settings, selection: Selection, *, includes_done: bool) -> tuple[list[Letter], Tally]:
+    letters, tally = list[Letter](), Tally()
+    lines = await _lines(settings)
+    if includes_done:
+        ends = await ends_of(connection_of(settings), list(lines))
+        lines = {partition: _Line(Handled(), ends[partition].first) for partition in lines}
+    async for _, _, letter in _read(connection_of(settings), lines, tally):
+        if letter in selection:
+            letters.append(letter)
+        else:
+            tally.num_not_chosen += 1
+    return letters, tally
+
+
+async def _work(settings: Settings, selection: Selection, *, topics: Sequence[str], is_dry: bool) -> Tally:
+    """Send each chosen letter's record to its own of some topics, else to the first, or nowhere; move the position past it."""
+    connection, tally = connection_of(settings), Tally()
+    lines = await _lines(settings)
+    group_id, max_letters = group_of(settings), settings.transaction_records
+    if is_dry:
+        await _walk(connection, lines, selection, tally, sends=bool(topics), max_letters=max_letters, finish=_nothing)
+        return tally
+    timeout_s, allows = settings.transaction_timeout_ms / 1000, settings.allow_old_brokers
+    await check_transactions(connection, group_id=group_id, transaction_timeout_s=timeout_s, allow_old_brokers=allows)
+    async with replaying(
+        connection, group_id=group_id, topics=topics or settings.input_topics, transaction_timeout_s=timeout_s
+    ) as sending:
+
+        async def finish(partition: Partition, line: _Line) -> None:
+            await _advance(sending, partition, line, topics)
+
+        for partition, line in lines.items():
+            line.handled = _handled(await sending.open(partition), line.cursor)
+        await _walk(connection, lines, selection, tally, sends=bool(topics), max_letters=max_letters, finish=finish)
+    return tally
+
+
+async def _nothing(_partition: Partition, _line: _Line) -> None:
+    """Do nothing, for a dry run."""
+
+
+async def _advance(sending: Replay, partition: Partition, line: _Line, topics: Sequence[str]) -> None:
+    handled = line.handled.with_ranges(line.ranges)
+    records = [(_place(it, topics), it.original()) for it in line.chosen] if topics else []
+    await sending.advance(partition, records, Committed(handled.next_offset, handled.words))
+    line.handled = handled
+
+
+def _place(letter: Letter, topics: Sequence[str]) -> Partition:
+    source = letter.says.source
+    return Partition(source.topic if source.topic in topics else topics[0], source.partition)
+
+
+async def _walk(
+    connection: Connection,
+    lines: dict[Partition, _Line],
+    selection: Selection,
+    tally: Tally,
+    *,
+    sends: bool,
+    max_letters: int,
+    finish: Callable[[Partition, _Line], Awaitable[None]],
+) -> None:
+    """Go through what stands there now, in order, and finish what is chosen, at most `max_letters` at a time."""
+
+    async def finished(partition: Partition, line: _Line) -> None:
+        if line.ranges:
+            await finish(partition, line)
+        line.chosen, line.ranges = [], []
+
+    async for line, offset, letter in _read(connection, lines, tally):
+        if letter not in selection:
+            tally.num_not_chosen += 1
+        elif sends and letter.obstacle:
+            tally.obstacles[letter.obstacle] += 1
+        else:
+            line.take(offset, letter)
+            tally.num_done += 1
+        if len(line.chosen) >= max_letters:
+            await finished(letter.partition, line)
+    for partition, line in lines.items():
+        await finished(partition, line)
+
+
+async def _read(connection: Connection, lines: dict[Partition, _Line], tally: Tally) -> AsyncIterator[tuple[_Line, int, Letter]]:
+    """Yield the letters that are not done with, up to the present end: what fails again meanwhile comes after it."""
+    positions = {partition: line.cursor for partition, line in lines.items()}
+    async with contextlib.aclosing(reading(connection, positions)) as arriving:
+        async for records in arriving:
+            for record in records:
+                line = lines[record.partition]
+                if record.offset not in line.handled:
+                    try:
+                        letter = Letter.read(record)
+                    except InvalidRecord:
+                        tally.num_strange += 1
+                    else:
+                        yield line, record.offset, letter
+                line.cursor = record.next_offset
+
+
+async def _lines(settings: Settings) -> dict[Partition, _Line]:
+    """Return the partitions of the dead-letter topic, each where its first letter stands that is not done with."""
+    connection, topic = connection_of(settings), _topic(settings)
+    async with administering(connection) as admin:
+        num_partitions = (await partitions_in(admin, [topic])).get(topic)
+        if num_partitions is None:
+            raise TopicsMissing(f"there is no topic {topic} at {connection.bootstrap_servers}")
+        partitions = [Partition(topic, index) for index in range(num_partitions)]
+        committed = await committed_of(admin, group_of(settings), partitions)
+    ends = await ends_of(connection, partitions)
+    handled = {it: _handled(committed.get(it), ends[it].first) for it in partitions}
+    return {it: _Line(handled[it], max(handled[it].next_offset, ends[it].first)) for it in partitions}
+
+
+def _handled(committed: Committed | None, first: int) -> Handled:
+    """Return what is done with: what was committed, and what retention has taken away."""
+    handled = Handled(first) if committed is None else Handled.read(committed.offset, committed.metadata)
+    return handled.with_ranges([(0, first)])
+
+
+def _topic(settings: Settings) -> str:
+    return settings.output_topics[3]

@@ -1,0 +1,140 @@
+"""Make encoders: a smaller one from a larger, or one from nothing."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from worker.errors import BadSettings
+from worker.settings import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from worker.training.likeness import Likeness
+
+Value = TypeVar("Value")
+Texts = Annotated[Path | None, typer.Option(help="Texts like yours, one a line. Unset: sentences that are fetched.")]
+Count = Annotated[int, typer.Option(min=1, help="How many of them.")]
+Epochs = Annotated[int, typer.Option(min=1, help="How often each text is read.")]
+MaxSteps = Annotated[int, typer.Option(min=0, help="End after so many steps. 0: after the epochs.")]
+LearningRate = Annotated[float, typer.Option(min=0, help="The rate at its highest.")]
+Cache = Annotated[Path, typer.Option(help="Where fetched texts are kept.")]
+Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same encoder.")]
+Force = Annotated[bool, typer.Option("--force", help="Write over what is there.")]
+
+
+def distill(
+    output: Annotated[Path, typer.Argument(help="The directory of the student.")],
+    *,
+    teacher: Annotated[str, typer.Option(help="The model, or bare encoder, to learn from.")] = DEFAULT_MODEL,
+    layers: Annotated[
+        str, typer.Option(help="The teacher's layers to begin with, comma-separated, 1 being the first. Unset: every second.")
+    ] = "",
+    texts: Texts = None,
+    count: Count = 20_000,
+    epochs: Epochs = 1,
+    max_steps: MaxSteps = 0,
+    learning_rate: LearningRate = 5e-4,
+    cache: Cache = Path(".data"),
+    seed: Seed = 0,
+    force: Force = False,
+) -> None:
+    """Make a smaller and faster encoder that says nearly what a larger one says, from texts without labels."""
+    from worker.training import encoders  # noqa: PLC0415  heavy
+    from worker.training.corpora import spread, texts_of  # noqa: PLC0415  the same
+    from worker.training.distillation.distill import DistillOptions  # noqa: PLC0415  the same
+    from worker.training.distillation.distill import distill as make  # noqa: PLC0415  the same
+
+    encoders.check_output(output, source=teacher, is_forced=force)
+    options = DistillOptions(
+        teacher=teacher,
+        output=output,
+        layers=_numbers(layers),
+        steps=encoders.StepOptions(epochs=epochs, max_steps=max_steps, learning_rate=learning_rate, seed=seed),
+    )
+    found = make(options, spread(texts_of(texts, cache), count), _progress)
+    title = f"{found.num_held_out} held-out texts, against the teacher"
+    _print(title, {f"its layers {', '.join(map(str, found.layers))} alone": found.before, "trained": found.after})
+    speed = found.student_texts_per_s / found.teacher_texts_per_s
+    typer.echo(
+        f"texts a second ({found.runs_on}): student {found.student_texts_per_s:.0f}, teacher {found.teacher_texts_per_s:.0f}: "
+        f"{speed:.2f} times as fast"
+    )
+    typer.echo(f"written to {output}; serve it with GIST_MODEL={output}")
+
+
+def pretrain(
+    output: Annotated[Path, typer.Argument(help="The directory of the encoder.")],
+    *,
+    base: Annotated[str, typer.Option(help="The model whose tokenizer is taken, and beside which it is measured.")] = DEFAULT_MODEL,
+    objective: Annotated[str, typer.Option(help="`masked-words` or `contrast`.")] = "masked-words",
+    layers: Annotated[int, typer.Option(min=1, help="How many layers.")] = 2,
+    hidden: Annotated[int, typer.Option(min=1, help="How many dimensions.")] = 128,
+    heads: Annotated[int, typer.Option(min=1, help="How many attention heads; 32 or 64 dimensions each are fastest.")] = 4,
+    max_tokens: Annotated[int, typer.Option(min=8, help="The longest text that it reads.")] = 128,
+    texts: Texts = None,
+    count: Count = 20_000,
+    epochs: Epochs = 3,
+    max_steps: MaxSteps = 0,
+    learning_rate: LearningRate = 1e-3,
+    cache: Cache = Path(".data"),
+    seed: Seed = 0,
+    force: Force = False,
+) -> None:
+    """Make a small encoder from random weights, from texts without labels: the baseline of what yours alone can teach."""
+    from worker.training import encoders  # noqa: PLC0415  heavy
+    from worker.training.corpora import spread, texts_of  # noqa: PLC0415  the same
+    from worker.training.pretraining import pretrain as training  # noqa: PLC0415  the same
+
+    encoders.check_output(output, source=base, is_forced=force)
+    options = training.PretrainOptions(
+        base=base,
+        output=output,
+        objective=_one_of(training.OBJECTIVES, "--objective", objective),
+        num_layers=layers,
+        hidden_size=hidden,
+        num_attention_heads=heads,
+        max_tokens=max_tokens,
+        steps=encoders.StepOptions(epochs=epochs, batch_tokens=4096, max_steps=max_steps, learning_rate=learning_rate, seed=seed),
+    )
+    found = training.pretrain(options, spread(texts_of(texts, cache), count), _progress)
+    _print(
+        f"{found.num_held_out} held-out texts, against the base", {"random weights": found.before, "after training": found.after}
+    )
+    typer.echo(f"loss on them: {found.loss_before:.3f} with random weights, {found.loss_after:.3f} after training")
+    typer.echo(f"written to {output}; serve it with GIST_MODEL={output}")
+
+
+def _print(title: str, rows: Mapping[str, Likeness]) -> None:
+    from rich.console import Console  # noqa: PLC0415  heavy
+    from rich.table import Table  # noqa: PLC0415  the same
+
+    table = Table(title=title, title_justify="left")
+    for name in ("encoder", "mean cosine", "worst hundredth", "Spearman of similarities", "same of ten nearest"):
+        table.add_column(name, justify="left" if name == "encoder" else "right")
+    for name, it in rows.items():
+        interval = f"{it.spearman:.4f} ({it.spearman_low:.4f} to {it.spearman_high:.4f})"
+        others = ["-" if value is None else f"{value:.4f}" for value in (it.mean_cosine, it.p01_cosine, it.top_10_overlap)]
+        table.add_row(name, *others[:2], interval, others[2])
+    Console(highlight=False, width=None if sys.stdout.isatty() else 150).print(table)
+
+
+def _one_of(known: Mapping[str, Value], flag: str, name: str) -> Value:
+    if name not in known:
+        raise BadSettings(f"{flag}: {name!r} is none of {', '.join(known)}")
+    return known[name]
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(it) for it in text.split(",") if it.strip())
+    except ValueError as error:
+        raise BadSettings(f"--layers: {text!r} is not a list of whole numbers") from error
+
+
+def _progress(line: str) -> None:
+    typer.echo(line, err=True)

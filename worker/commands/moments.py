@@ -1,0 +1,37 @@
+"""Moments and durations as people write them. Pure: what time it is now is an argument."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+from worker.errors import BadSettings
+
+_MS_OF_UNIT = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
+
+
+def duration_ms(text: str) -> int:
+    """Return a duration such as `90s`, `30m`, `2h` or `7d`, in milliseconds. Raises `BadSettings`."""
+    if found := _DURATION.fullmatch(text.strip()):
+        return round(float(found[1]) * _MS_OF_UNIT[found[2]])
+    raise BadSettings(f"{text} is no duration: write 90s, 30m, 2h or 7d")
+
+
+def moment_ms(text: str, *, now_ms: int) -> int:
+    """Return a moment, in milliseconds since the epoch: ISO 8601 (UTC where it names no zone), or how long ago it was.
+
+    Raises `BadSettings`.
+    """
+    if _DURATION.fullmatch(text.strip()):
+        return now_ms - duration_ms(text)
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise BadSettings(f"{text} is no moment: write 2026-01-31T12:00:00Z, or how long ago: 2h") from None
+    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def shown_moment(timestamp_ms: int) -> str:
+    """Return a moment for people, in UTC, to the second; `-` where nobody stamped it."""
+    return "-" if timestamp_ms < 0 else f"{datetime.fromtimestamp(timestamp_ms / 1000, UTC):%Y-%m-%d %H:%M:%S}"

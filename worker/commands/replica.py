@@ -1,0 +1,32 @@
+"""One worker of several, as the supervisor starts it: `python -m worker.commands.replica NUMBER PARENT CORES`.
+
+It is the same worker as that of `gist-stream run`, held to its cores, and ends with its supervisor, however that ends.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from worker.errors import Stop
+from worker.machine import end_with_parent
+
+
+def main(number: int, parent: int, cores: tuple[int, ...]) -> None:
+    """Run a worker by the settings of the environment; a `Stop` is one line on standard error and an exit code."""
+    end_with_parent(parent)
+    # Before the libraries count what there is.
+    if cores:
+        os.sched_setaffinity(0, cores)
+    from worker.commands.run import run  # noqa: PLC0415  after the cores are chosen
+    from worker.settings import read  # noqa: PLC0415  the same
+
+    try:
+        run(read(), replica=number)
+    except Stop as stop:
+        sys.stderr.write(f"gist-stream: replica {number}: {stop}\n")
+        sys.exit(stop.exit_code)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), tuple(int(it) for it in sys.argv[3].split(",") if it))

@@ -1,0 +1,61 @@
+"""The gauges that an autoscaler reads: what waits in our partitions, in tokens and in seconds. Part of `worker.telemetry`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client import Gauge
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from prometheus_client import CollectorRegistry
+
+    ByPartition = Mapping[tuple[str, int], float]
+
+
+class LoadGauges:
+    """Shows the latest estimate; partitions that are no longer ours are forgotten."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Declare them."""
+        self._registry = registry
+        # What an autoscaler should divide by the capacity, where texts differ in length.
+        self._tokens = Gauge(
+            "gist_lag_tokens",
+            "Tokens between what is published and the partition's end; estimated for what was not read yet.",
+            ["topic", "partition"],
+            registry=registry,
+        )
+        # A day: the partition has work and stands still. Far above the others': it is hot, and more replicas do not help it.
+        self._seconds = Gauge(
+            "gist_seconds_to_drain",
+            "Seconds until the partition is drained at its present speed, a day at most; 0 when idle.",
+            ["topic", "partition"],
+            registry=registry,
+        )
+        # These two are shown once they are known, for a zero would say that nothing waits, or that nothing can be done.
+        self._worker_seconds = Gauge(
+            "gist_worker_seconds_to_drain",
+            "Seconds until all partitions of this worker are drained at its present speed, a day at most; 0 when idle.",
+            registry=None,
+        )
+        # Differs between replicas: they do not have equal cores to themselves.
+        self._capacity = Gauge("gist_capacity_tokens_per_second", "Tokens for each second that had work.", registry=None)
+        # Those that have come to be known.
+        self._known: set[Gauge] = set()
+
+    def show(
+        self, *, lag_tokens: ByPartition, seconds: ByPartition, worker_seconds: float | None, capacity_per_s: float | None
+    ) -> None:
+        """Show what waits in each partition of ours, and in all of them; what is not known yet is not shown."""
+        for gauge, values in ((self._tokens, lag_tokens), (self._seconds, seconds)):
+            gauge.clear()
+            for (topic, index), value in values.items():
+                gauge.labels(topic, str(index)).set(value)
+        for gauge, known in ((self._worker_seconds, worker_seconds), (self._capacity, capacity_per_s)):
+            if known is not None:
+                if gauge not in self._known:
+                    self._registry.register(gauge)
+                    self._known.add(gauge)
+                gauge.set(known)

@@ -1,0 +1,73 @@
+"""What the flow shows of itself: each step's time, what came out, and once a second the gauges and the load."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from worker.load import Load
+from worker.records import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from worker.assignment import Assignment
+    from worker.ports import Source
+    from worker.records import Batch, Outcome, Partition
+    from worker.telemetry import Telemetry
+
+_INTERVAL_S = 1.0
+
+
+class Observation:
+    """Hands on to the telemetry what it is told, and looks at the worker itself for the rest."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        """Show everything there."""
+        self._telemetry = telemetry
+        self._load = Load()
+
+    async def run(self, source: Source, assignment: Assignment, num_waiting: Callable[[], int]) -> None:
+        """Report the gauges once a second, and how late the event loop wakes us."""
+        while True:
+            due_s = time.monotonic() + _INTERVAL_S
+            await asyncio.sleep(_INTERVAL_S)
+            now_s = time.monotonic()
+            self._telemetry.loop_lag(max(0.0, now_s - due_s))
+            weights, lag = assignment.weights, source.lag()
+            self._telemetry.load(in_flight_tokens=sum(weights.values()), num_waiting=num_waiting())
+            self._telemetry.lag({(it.topic, it.index): num for it, num in lag.items()})
+            estimate = self._load.look(now_s, lag_records=lag, in_flight_tokens=weights)
+            self._telemetry.load_gauges.show(
+                lag_tokens={(it.topic, it.index): num for it, num in estimate.lag_tokens.items()},
+                seconds={(it.topic, it.index): num for it, num in estimate.seconds_to_drain.items()},
+                worker_seconds=estimate.worker_seconds_to_drain,
+                capacity_per_s=estimate.capacity_per_s,
+            )
+
+    def tokenized(self, partition: Partition, num_tokens: int) -> None:
+        """Note what a record weighs."""
+        self._load.tokenized(partition, num_tokens)
+
+    def inferred(self, batch: Batch, began_s: float) -> None:
+        """Note a pass that has just ended."""
+        ended_s = time.monotonic()
+        self._telemetry.stage("infer", ended_s - began_s)
+        num_tokens: Counter[Partition] = Counter()
+        for it in batch.items:
+            num_tokens[it.item.record.partition] += it.weight
+        self._load.inferred(num_tokens, began_s=began_s, ended_s=ended_s)
+
+    def published(self, outcomes: Sequence[Outcome], seconds: float) -> None:
+        """Note what was acknowledged, after so many seconds."""
+        now_ms = time.time() * 1000
+        self._telemetry.stage("publish", seconds)
+        self._telemetry.published(message.output for outcome in outcomes for message in outcome.messages)
+        for outcome in outcomes:
+            for failure in outcome.failures:
+                self._telemetry.dead_letter(failure.stage)
+            if isinstance(outcome.source, Record) and outcome.source.timestamp_ms >= 0:
+                topic = outcome.partition.topic
+                self._telemetry.end_to_end(topic, (now_ms - outcome.source.timestamp_ms) / 1000)

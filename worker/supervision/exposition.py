@@ -1,0 +1,42 @@
+"""One page of metrics for all replicas, each sample with the label `replica`. Pure.
+
+A sum over the label is what one worker would show that did everything; a gauge that must not be summed keeps its replica.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+LABEL = "replica"
+
+
+def merged(expositions: Mapping[int, str], own: Iterable[Metric] = ()) -> bytes:
+    """Return the expositions of replicas, by number, and the supervisor's own metrics, as one; raises `ValueError` otherwise."""
+    families: dict[str, Metric] = {it.name: it for it in own}
+    for number, text in sorted(expositions.items()):
+        for found in text_string_to_metric_families(text):
+            family = families.setdefault(found.name, Metric(found.name, found.documentation, found.type))
+            for it in found.samples:
+                family.add_sample(it.name, {**it.labels, LABEL: str(number)}, it.value)
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Collected(families.values()))
+    return generate_latest(registry)
+
+
+class _Collected(Collector):
+    """Shows what was collected elsewhere."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield each family."""
+        yield from self._families

@@ -1,0 +1,183 @@
+"""Traces, where they are asked for: the context that a record's headers carry is taken up and handed on.
+
+    producer's span ──▶ `publish` of its outputs ──▶ (header `traceparent` of each output) ──▶ the reader's span
+          ▲
+          └── link ── `infer`, one span for each forward pass
+
+The flow knows nothing of it: a model and a delivery are wrapped. Only who asks for traces imports this module; OpenTelemetry's own
+variables (`OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_SERVICE_NAME`, `OTEL_TRACES_SAMPLER`, …) say where they go and how many.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import Link, SpanKind, Status, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from worker.records import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from opentelemetry.context import Context
+    from opentelemetry.trace import Span, Tracer
+    from opentelemetry.util.types import Attributes
+
+    from worker.ports import Delivery, Model
+    from worker.records import Headers, Message, Outcome, Output, Partition, Prediction, Task, TokenizedItem, Tokens
+
+_PARENT, _STATE = "traceparent", "tracestate"
+_W3C = TraceContextTextMapPropagator()
+
+
+def exporting_provider(version: str) -> TracerProvider:
+    """Return a provider that sends spans to the collector that the environment names; what is left is sent at exit."""
+    ours = Resource({SERVICE_NAME: "gist-stream", "service.version": version})
+    provider = TracerProvider(resource=ours.merge(OTELResourceDetector().detect()))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    return provider
+
+
+class Tracing:
+    """Puts spans around what models and deliveries do."""
+
+    def __init__(self, provider: trace.TracerProvider) -> None:
+        """Send the spans to `provider`."""
+        self._provider = provider
+
+    def model(self, model: Model) -> Model:
+        """Return the model with a span around each forward pass."""
+        return TracedModel(model, self._provider)
+
+    def delivery(self, delivery: Delivery) -> Delivery:
+        """Return the delivery, which continues the trace of each record."""
+        return TracedDelivery(delivery, self._provider)
+
+
+class TracedModel:
+    """A model, with a span around each forward pass, linked to the contexts of its records."""
+
+    def __init__(self, model: Model, provider: trace.TracerProvider) -> None:
+        """Do what `model` does."""
+        self._model = model
+        self._tracer = _tracer_of(provider)
+        self.name: str = model.name
+        self.tasks: frozenset[Task] = model.tasks
+        self.max_tokens: int = model.max_tokens
+
+    def warm_up(self) -> None:
+        """Do what is done once; nobody's trace holds it."""
+        self._model.warm_up()
+
+    def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
+        """Tokenize; too short to be worth a span."""
+        return self._model.tokenize(texts)
+
+    def infer(self, items: Sequence[TokenizedItem]) -> list[Prediction]:
+        """Run one forward pass within a span; an exception is noted in it and passes."""
+        contexts = [trace.get_current_span(_context_of(it.item.record.headers)).get_span_context() for it in items]
+        attributes: Attributes = {
+            "messaging.system": "kafka",
+            "messaging.batch.message_count": len(items),
+            "gist.model": self.name,
+            "gist.tokens": sum(len(it.tokens) for it in items),
+        }
+        links = [Link(it) for it in contexts if it.is_valid]
+        with self._tracer.start_as_current_span("infer", links=links, attributes=attributes):
+            return self._model.infer(items)
+
+
+class TracedDelivery:
+    """A delivery that continues the trace of each record: its outputs carry the context of a span that is the record's child.
+
+    A record without a context gets none: its outputs are published as they are.
+    """
+
+    def __init__(self, delivery: Delivery, provider: trace.TracerProvider) -> None:
+        """Do what `delivery` does."""
+        self._delivery = delivery
+        self._tracer = _tracer_of(provider)
+
+    async def start(self) -> None:
+        """Connect."""
+        await self._delivery.start()
+
+    async def open(self, partition: Partition) -> int:
+        """Make ready to publish for `partition`."""
+        return await self._delivery.open(partition)
+
+    async def publish(self, partition: Partition, outcomes: Sequence[Outcome]) -> None:
+        """Publish within a span for each record; one that is not acknowledged is noted as an error, and is published again."""
+        spans: list[Span] = []
+        continued = [self._continued(it, spans) for it in outcomes]
+        try:
+            await self._delivery.publish(partition, continued)
+        except BaseException as error:
+            for span in spans:
+                span.set_status(Status(StatusCode.ERROR, type(error).__name__))
+            raise
+        finally:
+            now_ns = time.time_ns()
+            for span in spans:
+                span.end(now_ns)
+
+    async def commit(self, partitions: Collection[Partition]) -> None:
+        """Commit what was published."""
+        await self._delivery.commit(partitions)
+
+    async def close(self, partition: Partition) -> None:
+        """Forget `partition`."""
+        await self._delivery.close(partition)
+
+    def max_message_bytes(self, output: Output) -> int:
+        """Return the largest message that this output accepts."""
+        return self._delivery.max_message_bytes(output)
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        await self._delivery.stop()
+
+    def _continued(self, outcome: Outcome, spans: list[Span]) -> Outcome:
+        """Return the outcome with our context in its messages' headers, and add the span that it is the context of."""
+        source = outcome.source
+        context = _context_of(source.headers) if isinstance(source, Record) else None
+        if context is None or not trace.get_current_span(context).get_span_context().is_valid:
+            return outcome
+        attributes: Attributes = {
+            "messaging.system": "kafka",
+            "messaging.destination.partition.id": str(source.partition.index),
+            "messaging.kafka.offset": source.offset,
+            "gist.source_topic": source.partition.topic,
+            "gist.messages": len(outcome.messages),
+        }
+        span = self._tracer.start_span("publish", context, SpanKind.PRODUCER, attributes)
+        for failure in outcome.failures:
+            span.add_event("dead_letter", {"gist.stage": str(failure.stage), "error.type": failure.error})
+        spans.append(span)
+        carrier: dict[str, str] = {}
+        _W3C.inject(carrier, trace.set_span_in_context(span))
+        return replace(outcome, messages=tuple(_handed_on(it, carrier[_PARENT].encode()) for it in outcome.messages))
+
+
+def _tracer_of(provider: trace.TracerProvider) -> Tracer:
+    return provider.get_tracer("gist-stream")
+
+
+def _context_of(headers: Headers) -> Context:
+    """Return what `traceparent` says; an empty context where there is none or it is malformed."""
+    carrier = {name: value.decode("ascii", "replace") for name, value in headers if name in (_PARENT, _STATE)}
+    # Without a context of its own it would continue whatever this thread is in.
+    return _W3C.extract(carrier, trace.set_span_in_context(trace.INVALID_SPAN))
+
+
+def _handed_on(message: Message, parent: bytes) -> Message:
+    """Return the message with our `traceparent`: as long as the one that it replaces, so that no limit is touched."""
+    return replace(message, headers=tuple((name, parent if name == _PARENT else value) for name, value in message.headers))

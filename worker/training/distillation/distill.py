@@ -1,0 +1,136 @@
+"""Distil a student: take its layers from the teacher, bring it close on the user's texts, write it, and measure both."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from worker.model import checkpoint
+from worker.model.engine import Engine
+from worker.model.packing import pack
+from worker.training import encoders
+from worker.training.distillation.objective import loss, spread_layers, student_of
+from worker.training.encoders import StepOptions
+from worker.training.likeness import Likeness, likeness, texts_per_s
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from worker.model.encoder import Encoder
+    from worker.model.sentence import SentenceConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DistillOptions:
+    """Who learns from whom, and how."""
+
+    teacher: str
+    output: Path
+    #: The teacher's layers that the student begins with, 1 being the first; none: every second, the last among them.
+    layers: tuple[int, ...] = ()
+    #: How much the states of tokens count beside the sentence vectors.
+    token_weight: float = 0.5
+    steps: StepOptions = field(default_factory=StepOptions)
+
+
+@dataclass(frozen=True, slots=True)
+class DistillReport:
+    """A student beside its teacher."""
+
+    layers: tuple[int, ...]
+    num_texts: int
+    num_held_out: int
+    #: On held-out texts, against the teacher: with the layers alone, and after training.
+    before: Likeness
+    after: Likeness
+    #: Texts a second, tokenizing included, in turn on the same texts.
+    teacher_texts_per_s: float
+    student_texts_per_s: float
+    #: The number format and the backend of that.
+    runs_on: str
+
+
+def distill(options: DistillOptions, texts: Sequence[str], progress: Callable[[str], None]) -> DistillReport:
+    """Train a student on unlabelled texts and write it to `output`; raises `BadSettings` and `BadModel`."""
+    directory = encoders.encoder_directory(options.teacher)
+    loaded = checkpoint.load(str(directory))
+    teacher, sentence = loaded.encoder.requires_grad_(requires_grad=False), loaded.heads.sentence
+    num_layers = teacher.config.num_hidden_layers
+    layers = options.layers or spread_layers(num_layers, max(1, num_layers // 2))
+    student = student_of(teacher, layers)
+    train, held_out = encoders.divided(texts)
+    ids = [it.ids for it in loaded.tokenizer.encode(train)]
+    held_out_ids = [it.ids for it in loaded.tokenizer.encode(held_out)]
+    target = encoders.embedded(teacher, sentence, held_out_ids)
+    before = likeness(target, encoders.embedded(student, sentence, held_out_ids))
+    progress(f"{len(train)} texts, {len(held_out)} held out; the layers {layers} alone: Spearman {before.spearman:.4f}")
+    _train(teacher, student, sentence, ids, options, progress)
+    after = likeness(target, encoders.embedded(student, sentence, held_out_ids))
+    details: dict[str, Any] = {"teacher": options.teacher, "layers": layers, "options": asdict(options.steps)}
+    write = partial(encoders.write, options.output, student, base=directory, sentence=sentence, max_tokens=loaded.max_tokens)
+    # What is measured is what is served: the directory, as it is loaded from the disk.
+    write(report=details, card="")
+    engines = {"teacher": Engine.load(str(directory)), "student": Engine.load(str(options.output))}
+    speeds = texts_per_s(engines, held_out)
+    report = DistillReport(
+        layers=layers,
+        num_texts=len(train),
+        num_held_out=len(held_out),
+        before=before,
+        after=after,
+        teacher_texts_per_s=speeds["teacher"],
+        student_texts_per_s=speeds["student"],
+        runs_on=engines["student"].description,
+    )
+    write(report=details | asdict(report), card=_card(options, report))
+    return report
+
+
+def _train(
+    teacher: Encoder,
+    student: Encoder,
+    sentence: SentenceConfig,
+    ids: Sequence[NDArray[np.int32]],
+    options: DistillOptions,
+    progress: Callable[[str], None],
+) -> None:
+    lasts = (student.config.num_hidden_layers, teacher.config.num_hidden_layers)
+    # What words mean alone is the teacher's already, and most of the parameters.
+    for table in (student.words, student.positions, student.types):
+        table.requires_grad_(requires_grad=False)
+
+    def loss_of(chosen: NDArray[np.intp]) -> Tensor:
+        packed = pack([ids[it] for it in chosen])
+        own = encoders.states_of(student, packed, [lasts[0]])[lasts[0]]
+        with torch.no_grad():
+            its = encoders.states_of(teacher, packed, [lasts[1]])[lasts[1]]
+            wanted = encoders.vectors_of(its, packed, sentence)
+        return loss((encoders.vectors_of(own, packed, sentence), wanted), (own, its), token_weight=options.token_weight)
+
+    steps = encoders.planned([len(it) for it in ids], options.steps)
+    encoders.take(steps, [it for it in student.parameters() if it.requires_grad], loss_of, options.steps, progress)
+
+
+def _card(options: DistillOptions, report: DistillReport) -> str:
+    return f"""# {options.output.name}
+
+A student of `{options.teacher}`, made by `gist-stream distill`: its layers {", ".join(map(str, report.layers))}, trained on
+{report.num_texts} unlabelled texts. It has no heads; `gist-stream train --encoder` makes some.
+
+On {report.num_held_out} held-out texts its vectors have a mean cosine of {_shown(report.after)} with the teacher's
+({_shown(report.before)} before training), and the similarities of pairs a rank correlation of {report.after.spearman:.4f}
+({report.before.spearman:.4f}). It embeds {report.student_texts_per_s:.0f} texts a second where the teacher embeds
+{report.teacher_texts_per_s:.0f} ({report.runs_on}). `report.json` has all figures.
+"""
+
+
+def _shown(it: Likeness) -> str:
+    return "-" if it.mean_cosine is None else f"{it.mean_cosine:.4f}"

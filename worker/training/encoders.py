@@ -1,0 +1,217 @@
+"""What training a whole encoder needs, whatever is learned: texts divided, steps planned and taken, and a directory that is served.
+
+The directory is laid out as sentence-transformers lays it out, so that `run` loads it, heads are trained on it, and others read it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from worker.errors import BadModel, BadSettings
+from worker.model.checkpoint import MANIFEST
+from worker.model.encoder import PackedTensors, published
+from worker.model.packing import pack
+from worker.model.references import locate
+from worker.model.sentence import pool, sentence_vectors
+from worker.training.data.duplicates import key_of, words_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from worker.model.encoder import Encoder
+    from worker.model.packing import Packed
+    from worker.model.sentence import SentenceConfig
+
+# Of so many texts one is held out, and at most so many are; fewer than the last say nothing of an encoder.
+_HELD_OUT_OF, _MOST_HELD_OUT, _FEWEST_HELD_OUT = 20, 1000, 3
+_TOKENS_PER_PASS = 8192
+_STEPS_BETWEEN_LINES = 50
+_LARGEST_GRADIENT = 1.0
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepOptions:
+    """How an encoder is trained; the same options and seed give the same encoder on one machine's CPU."""
+
+    epochs: int = 1
+    #: Tokens of a step, special tokens included; a longer text stands alone.
+    batch_tokens: int = 2048
+    #: Ends after so many steps; 0 for none but the epochs.
+    max_steps: int = 0
+    learning_rate: float = 5e-4
+    weight_decay: float = 0.01
+    #: The share of steps in which the rate rises; then it falls to 0.
+    warm_up: float = 0.1
+    seed: int = 0
+
+
+def divided(texts: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Return texts to learn from and texts to be judged by, each once and none blank; no two with the same words on both sides.
+
+    Which side a text is on depends on its words alone. Raises `BadSettings` where too few are left to be judged by.
+    """
+    train: list[str] = []
+    held_out: list[str] = []
+    for text in dict.fromkeys(it for it in texts if it.strip()):
+        digest = hashlib.sha256(key_of(words_of(text)).encode(errors="replace")).digest()
+        (train if int.from_bytes(digest[:4]) % _HELD_OUT_OF else held_out).append(text)
+    if len(held_out) < _FEWEST_HELD_OUT:
+        raise BadSettings(f"{len(train) + len(held_out)} different texts are too few: give some hundred, best some ten thousand")
+    return train, held_out[:_MOST_HELD_OUT]
+
+
+def planned(lengths: Sequence[int], options: StepOptions) -> list[NDArray[np.intp]]:
+    """Return the numbers of the texts of each step, in an order of its own for each epoch; `lengths` are in tokens."""
+    generator = np.random.default_rng(options.seed)
+    steps: list[NDArray[np.intp]] = []
+    for _ in range(options.epochs):
+        order = generator.permutation(len(lengths))
+        step: list[int] = []
+        total = 0
+        for number in order.tolist():
+            if step and total + lengths[number] > options.batch_tokens:
+                steps.append(np.array(step))
+                step, total = [], 0
+            step.append(number)
+            total += lengths[number]
+        steps.append(np.array(step))
+    return steps[: options.max_steps or None]
+
+
+def take(
+    steps: Sequence[NDArray[np.intp]],
+    parameters: Sequence[torch.nn.Parameter],
+    loss_of: Callable[[NDArray[np.intp]], Tensor],
+    options: StepOptions,
+    progress: Callable[[str], None],
+) -> None:
+    """Make the loss of each step's texts smaller, one step after the other (AdamW, a rate that rises and falls)."""
+    optimizer = torch.optim.AdamW(parameters, lr=options.learning_rate, weight_decay=options.weight_decay)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(rate_at, num_steps=len(steps), warm_up=options.warm_up))
+    losses: list[float] = []
+    for number, chosen in enumerate(steps, start=1):
+        optimizer.zero_grad()
+        loss = loss_of(chosen)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch's own
+        torch.nn.utils.clip_grad_norm_(parameters, _LARGEST_GRADIENT)
+        optimizer.step()
+        schedule.step()
+        losses.append(loss.item())
+        if number % _STEPS_BETWEEN_LINES == 0 or number == len(steps):
+            progress(f"step {number} of {len(steps)}, loss {np.mean(losses):.4f}")
+            losses.clear()
+
+
+def rate_at(step: int, *, num_steps: int, warm_up: float) -> float:
+    """Return the share of the learning rate at a step, which counts from 0: it rises in a straight line, then falls in one."""
+    rising = max(1, round(num_steps * warm_up))
+    return min((step + 1) / rising, (num_steps - step) / max(1, num_steps - rising + 1))
+
+
+def states_of(encoder: Encoder, packed: Packed, layers: Iterable[int]) -> dict[int, Tensor]:
+    """Return the states after each of some layers, `[T, H]` each, fp32, with gradients where these are wanted."""
+    batch = PackedTensors.of(packed, device=torch.device("cpu"), dtype=torch.float32)
+    found: dict[int, Tensor] = encoder(batch, set(layers))
+    return found
+
+
+def vectors_of(states: Tensor, packed: Packed, sentence: SentenceConfig) -> Tensor:
+    """Return the sentence vectors `[n, H]` from the last states `[T, H]`."""
+    return sentence_vectors(pool(states, torch.from_numpy(packed.cu_seqlens), sentence.pooling), sentence)
+
+
+@torch.inference_mode()
+def embedded(encoder: Encoder, sentence: SentenceConfig, sequences: Sequence[NDArray[np.int32]]) -> NDArray[np.float32]:
+    """Return the sentence vector of each of some texts, `[n, H]`, in fp32."""
+    last = encoder.config.num_hidden_layers
+    found, first = [], 0
+    while first < len(sequences):
+        end, total = first, 0
+        while end < len(sequences) and (end == first or total + len(sequences[end]) <= _TOKENS_PER_PASS):
+            total += len(sequences[end])
+            end += 1
+        packed = pack(sequences[first:end])
+        found.append(vectors_of(states_of(encoder, packed, [last])[last], packed, sentence).numpy())
+        first = end
+    vectors: NDArray[np.float32] = np.concatenate(found)
+    return vectors
+
+
+def encoder_directory(reference: str) -> Path:
+    """Return where the encoder of a model is: its own directory, or that of the encoder that a checkpoint refers to."""
+    directory = locate(reference).directory
+    if not (directory / MANIFEST).exists():
+        return directory
+    if (directory / "encoder" / "config.json").exists():
+        return directory / "encoder"
+    try:
+        own = json.loads((directory / MANIFEST).read_bytes())["encoder"]["reference"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadModel(f"{directory / MANIFEST}: not a manifest: {error}") from error
+    return locate(own).directory
+
+
+def check_output(output: Path, *, source: str, is_forced: bool) -> None:
+    """Raise `BadSettings` now for a directory that could not, or should not, be written in the end; `source` is learned from."""
+    if output.resolve() == encoder_directory(source).resolve():
+        raise BadSettings(f"{output}: that is what is learned from; name another directory")
+    if output.exists() and (not output.is_dir() or (any(output.iterdir()) and not is_forced)):
+        raise BadSettings(f"{output}: there is something already; --force writes over it")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadSettings(f"{output}: {error.strerror}") from error
+
+
+def write(
+    directory: Path,
+    encoder: Encoder,
+    *,
+    base: Path,
+    sentence: SentenceConfig,
+    max_tokens: int,
+    report: Mapping[str, Any],
+    card: str,
+) -> None:
+    """Write an encoder with the tokenizer of `base`, pooled as `sentence` says, and what was measured (`report.json`)."""
+    modules = ["Transformer", "Pooling", *(["Normalize"] if sentence.is_normalized else [])]
+    paths = ["", "1_Pooling", "2_Normalize"]
+    files: dict[str, Any] = {
+        "config.json": {"architectures": ["BertModel"], "model_type": "bert", **asdict(encoder.config)},
+        "modules.json": [
+            {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{kind}"}
+            for number, (kind, path) in enumerate(zip(modules, paths, strict=False))
+        ],
+        "1_Pooling/config.json": {
+            "word_embedding_dimension": encoder.config.hidden_size,
+            "pooling_mode_cls_token": sentence.pooling == "cls",
+            "pooling_mode_mean_tokens": sentence.pooling == "mean",
+        },
+        "sentence_bert_config.json": {"max_seq_length": max_tokens, "do_lower_case": False},
+        "report.json": report,
+    }
+    try:
+        (directory / "1_Pooling").mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            (directory / name).write_text(json.dumps(content, indent=2) + "\n")
+        for name in _TOKENIZER_FILES:
+            if (base / name).exists():
+                shutil.copyfile(base / name, directory / name)
+        (directory / "README.md").write_text(card)
+        save_file(published(encoder), directory / "model.safetensors", {"format": "pt"})
+    except OSError as error:
+        raise BadSettings(f"{directory}: it could not be written: {error.strerror}") from error

@@ -1,0 +1,94 @@
+"""What is wrong with what a head says, a number for each row: the losses that training makes small. Pure, and unreduced.
+
+Labels may be smoothed: a share of the certainty goes to all labels alike (Szegedy et al., "Rethinking the Inception Architecture",
+2016). A conditional random field is judged by whole texts: its loss is the negative logarithm of the probability of the true path
+among all valid paths (Lafferty, McCallum and Pereira, 2001).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional
+
+from worker.model import bio
+from worker.model.heads import in_context
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from worker.model.heads import Head, HeadConfig
+
+#: The label of a word of which nobody says what it is: nothing is learned from it.
+UNKNOWN = -100
+# The score of what cannot be. Finite: a gradient of minus infinity is no number.
+_NEVER = -1e4
+
+
+def of_rows(config: HeadConfig, logits: Tensor, targets: Tensor, *, smoothing: float = 0.0) -> Tensor:
+    """Return the loss of each of `n` rows, `[n]`, of a head that judges each row by itself, from its logits `[n, num_logits]`.
+
+    Targets are int64 `[n]`, the indices of labels; for two classes probabilities of the second, `[n]`; for several labels 0, 1 or
+    a probability for each, `[n, labels]`.
+    """
+    if config.is_multi_label:
+        return multi_label(logits, targets, smoothing=smoothing)
+    if config.num_logits == 1:
+        return binary(logits[:, 0], targets, smoothing=smoothing)
+    return multi_class(logits, targets, smoothing=smoothing)
+
+
+def of_words(head: Head, logits: Tensor, targets: Tensor, starts: Tensor, *, smoothing: float = 0.0) -> Tensor:
+    """Return the losses of an entity head from its logits `[words, num_logits]`, words end to end, texts from `starts`, `[n + 1]`.
+
+    Of each word, `[words]`, 0 where its target is `UNKNOWN`; with a CRF of each text, `[n]`.
+    """
+    scores = in_context(logits, starts, len(head.config.labels))
+    if head.transitions is None:
+        return multi_class(scores, targets, smoothing=smoothing)
+    allowed = torch.from_numpy(bio.allowed_transitions(head.config.labels)).to(scores.device)
+    return crf(scores, targets, starts, head.transitions.masked_fill(~allowed, _NEVER))
+
+
+def binary(logits: Tensor, targets: Tensor, *, smoothing: float = 0.0) -> Tensor:
+    """Return the cross-entropy of logits `[n]` with the probabilities `[n]` of the second class."""
+    smoothed = targets.to(logits.dtype) * (1 - smoothing) + smoothing / 2
+    return functional.binary_cross_entropy_with_logits(logits, smoothed, reduction="none")
+
+
+def multi_class(logits: Tensor, targets: Tensor, *, smoothing: float = 0.0) -> Tensor:
+    """Return the cross-entropy of logits `[n, labels]` with indices of labels `[n]`; 0 where these are `UNKNOWN`."""
+    return functional.cross_entropy(logits, targets, ignore_index=UNKNOWN, label_smoothing=smoothing, reduction="none")
+
+
+def multi_label(logits: Tensor, targets: Tensor, *, smoothing: float = 0.0) -> Tensor:
+    """Return of logits `[n, labels]` the mean over the labels of their binary cross-entropies with targets `[n, labels]`."""
+    return binary(logits, targets, smoothing=smoothing).mean(dim=1)
+
+
+def crf(scores: Tensor, targets: Tensor, starts: Tensor, transitions: Tensor) -> Tensor:
+    """Return the negative log-likelihood of each text's path, `[n]`, from the scores `[words, labels]` of its words.
+
+    `transitions`, `[labels + 1, labels]`, say what follows what, the last row being the start of a text. A word that is `UNKNOWN`
+    may have any label: the paths that fit are then as probable as all of them together.
+    """
+    is_other = (targets[:, None] != torch.arange(scores.shape[1], device=scores.device)) & (targets[:, None] != UNKNOWN)
+    return _log_total(scores, starts, transitions) - _log_total(scores.masked_fill(is_other, _NEVER), starts, transitions)
+
+
+def _log_total(scores: Tensor, starts: Tensor, transitions: Tensor) -> Tensor:
+    """Return the logarithm of the sum over all paths of each text, `[n]`; 0 for a text without words."""
+    lengths = starts.diff()
+    order = lengths.argsort(descending=True, stable=True)
+    firsts, lengths = starts[:-1][order], lengths[order]
+    # How many texts have a word at each place: the longest come first, so that they are the first so many.
+    nums = (lengths[None] > torch.arange(int(lengths.max()) if len(lengths) else 0, device=starts.device)[:, None]).sum(1).tolist()
+    total, ended = scores.new_zeros(0, scores.shape[1]), []
+    for place, num in enumerate(nums):
+        words = scores[firsts[:num] + place]
+        ended.append(total[num:])
+        total = words + (transitions[-1] if place == 0 else (total[:num, :, None] + transitions[:-1]).logsumexp(1))
+    sums = torch.cat([total, *reversed(ended)]).logsumexp(1)
+    found = scores.new_zeros(len(order))
+    return found.index_put((order[: len(sums)],), sums)

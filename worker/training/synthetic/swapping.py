@@ -1,0 +1,45 @@
+"""Other entities of the same type in your own texts. Pure.
+
+Known as mention replacement (Dai and Adel, "An analysis of simple data augmentation for named entity recognition", COLING 2020).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from worker.errors import BadSettings
+from worker.training.data.examples import Span, TaggedText
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from random import Random
+
+
+class Swapping:
+    """Texts whose entities change places with those of other texts."""
+
+    def __init__(self, texts: Sequence[TaggedText]) -> None:
+        """Gather the entities of `texts`; raises `BadSettings` where no type has two that differ."""
+        mentions: dict[str, dict[str, None]] = {}
+        for it in texts:
+            for span in it.spans:
+                mentions.setdefault(span.type, {})[it.text[span.start : span.end]] = None
+        # As often as they differ, not as often as they are named: what is named all the time is known already.
+        self._mentions = {kind: tuple(its) for kind, its in mentions.items() if len(its) > 1}
+        self._texts = [it for it in texts if any(span.type in self._mentions for span in it.spans)]
+        if not self._texts:
+            raise BadSettings("no entities to swap: of some type two that differ are needed")
+
+    def text(self, random: Random) -> TaggedText:
+        """Return one of the texts, each of its entities another one of its type, as far as there is another."""
+        source = random.choice(self._texts)
+        parts, spans, end, length = [], [], 0, 0
+        for span in source.spans:
+            before, own = source.text[end : span.start], source.text[span.start : span.end]
+            others = [it for it in self._mentions.get(span.type, ()) if it != own]
+            mention = random.choice(others) if others else own
+            length += len(before)
+            spans.append(Span(span.type, length, length + len(mention)))
+            parts += [before, mention]
+            length, end = length + len(mention), span.end
+        return TaggedText("".join([*parts, source.text[end:]]), tuple(spans))
