@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
 
 from tests.integration.raw import configure_broker
 from tests.integration.reading import read_all
@@ -38,8 +39,21 @@ async def home(connection: Connection, topic: str) -> Partition:
 @contextlib.asynccontextmanager
 async def forgetting(connection: Connection, home: Partition, *, committed: int) -> AsyncIterator[None]:
     """Leave the outputs of records 0 to 4 in a transaction that nobody ends, of an owner who had committed so far."""
-    output = f"{home.topic}.embeddings"
     await configure_broker(connection, {"transaction.partition.verification.enable": "false"})
+    try:
+        producer = None
+        # The broker takes over its new configuration a moment later; until then it refuses what follows, and the producer with it.
+        while producer is None:
+            producer = await _left(connection, home, committed=committed)
+        yield
+        await producer.discard()
+    finally:
+        await configure_broker(connection, {"transaction.partition.verification.enable": "true"})
+
+
+async def _left(connection: Connection, home: Partition, *, committed: int) -> TransactionalProducer | None:
+    """Return the producer that left something; None where the broker would not have it."""
+    output = f"{home.topic}.embeddings"
     producer = TransactionalProducer(
         connection,
         transactional_id=f"gist-stream:group-{home.topic}:{home.topic}:0",
@@ -47,21 +61,20 @@ async def forgetting(connection: Connection, home: Partition, *, committed: int)
         compression=None,
         max_bytes={output: 1_000_000},
     )
+    await producer.start(10)
+    await producer.begin(5)
+    if committed:
+        await producer.send_offset(home, committed, f"group-{home.topic}", 5)
+    await producer.commit(5)
+    await producer.begin(5)
+    # The coordinator is not told of the partition, and so will not end it.
+    producer._client._txn_manager._txn_partitions.add(TopicPartition(output, 0))
     try:
-        await producer.start(10)
-        await producer.begin(5)
-        if committed:
-            await producer.send_offset(home, committed, f"group-{home.topic}", 5)
-        await producer.commit(5)
-        await producer.begin(5)
-        transaction = producer._client._txn_manager
-        # The coordinator is not told of the partition, and so will not end it.
-        transaction._txn_partitions.add(TopicPartition(output, 0))
         await producer.send([(output, 0, output_of(home, offset, b"left")) for offset in range(5)], 5)
-        yield
+    except KafkaError:
         await producer.discard()
-    finally:
-        await configure_broker(connection, {"transaction.partition.verification.enable": "true"})
+        return None
+    return producer
 
 
 def output_of(home: Partition, offset: int, value: bytes) -> Message:
