@@ -18,6 +18,7 @@ from worker.training.comparison.plan import CONTENDERS, Contender
 from worker.training.comparison.run import compare
 from worker.training.comparison.small import small_plan
 from worker.training.data.examples import Span, TaggedText
+from worker.training.data.splits import Side
 from worker.training.store import Store
 
 if TYPE_CHECKING:
@@ -75,15 +76,16 @@ def test_a_contender_may_bring_more_texts_for_the_scarce_task(tmp_path: Path) ->
     plan = replace(plan_in(tmp_path), shares=(0.25,), seeds=(0,))
     given: list[int] = []
 
-    def more(texts: Sequence[TaggedText], seed: int) -> Sequence[TaggedText]:
-        given.extend((len(texts), seed))
+    def more(texts: Sequence[TaggedText], held_out: Sequence[str], seed: int) -> Sequence[TaggedText]:
+        given.extend((len(texts), len(held_out), seed))
         return [TaggedText("kurt in bern", (Span("PER", 0, 4), Span("LOC", 8, 12)))] * 40
 
     plan = replace(plan, contenders=[CONTENDERS[0], Contender(name="more", training={}, more=more)])
     tasks = tasks_of(plan)
     store = Store(tmp_path / "states", max_gigabytes=1)
     plain, richer = (result_of(it, plan, tasks, store=store, reporter=Silent()) for it in plan.cells)
-    assert given == [round(0.25 * len(tasks["ner"].sides["train"])), 0]  # type: ignore[index]
+    sizes = {side: len(it) for side, it in tasks["ner"].sides.items()}
+    assert given == [round(0.25 * sizes[Side.TRAIN]), sizes[Side.DEV] + sizes[Side.TEST], 0]
     assert plain.scarce != richer.scarce
 
 

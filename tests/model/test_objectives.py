@@ -3,67 +3,95 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from worker.model import bio
-from worker.model.heads import HeadConfig
+from worker.model.heads import Head, HeadConfig
+from worker.training.losses import UNKNOWN
 from worker.training.objectives import Said, loss, loss_on, score
-from worker.training.tasks import UNTOLD
 
-BINARY = HeadConfig(name="b", task="classify", labels=("no", "yes"), layers=(0,))
-NER = HeadConfig(name="n", task="ner", labels=bio.labels_of(["PER", "LOC"]), layers=(0,))
+pytestmark = pytest.mark.model
+LABELS = bio.labels_of(["PER", "LOC"])
+
+
+def head(labels: tuple[str, ...] = ("no", "yes"), **options: Any) -> Head:
+    """Return a head that classifies, or as the options say."""
+    return Head(HeadConfig(**{"name": "h", "task": "classify", "labels": labels, "layers": (0,), **options}), 4)
+
+
+def value(of: Head, logits: Any, targets: Any, *, smoothing: float = 0.0) -> float:
+    """Return the loss of a text's rows."""
+    starts = torch.tensor([0, len(logits)])
+    return float(loss(of, torch.tensor(logits), torch.tensor(targets), starts, smoothing=smoothing).detach())
 
 
 def test_the_loss_of_two_classes_takes_certainty() -> None:
-    """A probability as a target is learned as one; half is half, whatever the smoothing."""
-    logits = torch.tensor([[0.0], [2.0]])
-    assert float(loss(logits[:1], torch.tensor([0.9]))) == pytest.approx(math.log(2))
-    sure, soft = (float(loss(logits[1:], torch.tensor([1]), smoothing=it)) for it in (0.0, 0.2))
+    """A probability as a target is learned as one; smoothing takes from it on both sides."""
+    assert value(head(), [[0.0]], [0.9]) == pytest.approx(math.log(2))
+    sure, soft = (value(head(), [[2.0]], [1], smoothing=it) for it in (0.0, 0.2))
     assert sure == pytest.approx(math.log1p(math.exp(-2)))
     assert soft == pytest.approx(0.9 * sure + 0.1 * (sure + 2))
 
 
-def test_nothing_is_learned_from_what_is_untold() -> None:
-    """Nor does it become NaN where nothing is told at all."""
-    logits = torch.tensor([[1.0, 0.0, 0.0], [0.0, 5.0, 0.0]], requires_grad=True)
-    told = float(loss(logits[:1], torch.tensor([0])).detach())
-    assert float(loss(logits, torch.tensor([0, UNTOLD])).detach()) == pytest.approx(told)
-    nothing = loss(logits, torch.tensor([UNTOLD, UNTOLD]))
+@pytest.mark.parametrize("has_crf", [False, True])
+def test_nothing_is_learned_from_what_is_unknown(has_crf: bool) -> None:  # noqa: FBT001
+    """Nor does it become NaN where nothing is known at all."""
+    ner = head(LABELS, task="ner", has_crf=has_crf)
+    logits = torch.randn(3, 5, requires_grad=True)
+    nothing = loss(ner, logits, torch.full((3,), UNKNOWN), torch.tensor([0, 3]))
     nothing.backward()  # type: ignore[no-untyped-call]
-    assert float(nothing.detach()) == 0
+    assert float(nothing.detach()) == pytest.approx(0, abs=1e-5)
     assert logits.grad is not None
-    assert logits.grad.abs().sum() == 0
+    assert float(logits.grad.abs().max()) == pytest.approx(0, abs=1e-5)
+    known = value(head(LABELS, task="ner"), logits[:1].tolist(), [0])
+    assert value(head(LABELS, task="ner"), logits.tolist(), [0, UNKNOWN, UNKNOWN]) == pytest.approx(known)
 
 
 def test_the_score_of_labels_is_their_accuracy() -> None:
-    """Of two classes by the sign, of more by the largest."""
+    """Of two classes by the sign, of more by the largest; of several by F1 over all labels."""
     said = Said(np.array([[1.0], [-1.0], [3.0]], dtype=np.float32), np.array([0.9, 0.4, 0.2], dtype=np.float32), np.arange(4))
-    assert score(BINARY, said) == pytest.approx(2 / 3)
-    many = HeadConfig(name="m", task="classify", labels=("a", "b", "c"), layers=(0,))
+    assert score(head(), said) == pytest.approx(2 / 3)
+    many = head(("a", "b", "c"))
     assert score(many, Said(np.eye(3, dtype=np.float32), np.array([0, 1, 1]), np.arange(4))) == pytest.approx(2 / 3)
+    several = head(("a", "b", "c"), is_multi_label=True, threshold=0.6)
+    logits = np.array([[1.0, 0.3, -1.0], [1.0, -1.0, 1.0]], dtype=np.float32)
+    gold = np.array([[1, 1, 0], [1, 0, 0]], dtype=np.float32)
+    assert score(several, Said(logits, gold, np.arange(3))) == pytest.approx(2 * 2 / (3 + 3))
 
 
 def said_of_words(path: list[str], gold: list[str], starts: list[int]) -> Said:
     """Return what a head says that is sure of a path."""
-    logits = np.full((len(path), len(NER.labels)), -5, dtype=np.float32)
-    logits[np.arange(len(path)), [NER.labels.index(it) for it in path]] = 5
-    targets = np.array([UNTOLD if it == "?" else NER.labels.index(it) for it in gold])
+    logits = np.full((len(path), len(LABELS)), -5, dtype=np.float32)
+    logits[np.arange(len(path)), [LABELS.index(it) for it in path]] = 5
+    targets = np.array([UNKNOWN if it == "?" else LABELS.index(it) for it in gold])
     return Said(logits, targets, np.array(starts))
 
 
 def test_the_score_of_entities_is_f1_of_whole_ones() -> None:
-    """Span and type both count; an entity does not reach into the next text; what is untold is nobody's."""
-    right = ["B-PER", "I-PER", "O", "B-LOC"]
-    assert score(NER, said_of_words(right, right, [0, 4])) == 1
-    assert score(NER, said_of_words(["B-PER", "O", "O", "B-LOC"], right, [0, 4])) == pytest.approx(0.5)
-    assert score(NER, said_of_words(["B-PER", "B-PER", "O", "B-LOC"], ["B-PER", "B-PER", "?", "?"], [0, 1, 4])) == 1
-    assert score(NER, said_of_words(["O", "O"], ["O", "O"], [0, 2])) == 0
+    """Span and type both count; an entity does not reach into the next text; what is unknown is nobody's."""
+    ner, right = head(LABELS, task="ner"), ["B-PER", "I-PER", "O", "B-LOC"]
+    assert score(ner, said_of_words(right, right, [0, 4])) == 1
+    assert score(ner, said_of_words(["B-PER", "O", "O", "B-LOC"], right, [0, 4])) == pytest.approx(0.5)
+    assert score(ner, said_of_words(["B-PER", "B-PER", "O", "B-LOC"], ["B-PER", "B-PER", "?", "?"], [0, 1, 4])) == 1
+    assert score(ner, said_of_words(["O", "O"], ["O", "O"], [0, 2])) == 0
+
+
+def test_what_follows_what_decides_where_it_was_learned() -> None:
+    """A field's transitions choose the path by which a head is scored."""
+    field = head(LABELS, task="ner", has_crf=True)
+    assert field.transitions is not None
+    said = said_of_words(["B-PER", "O"], ["B-PER", "I-PER"], [0, 2])
+    assert score(field, said) == 0
+    with torch.no_grad():
+        field.transitions[LABELS.index("B-PER"), LABELS.index("I-PER")] = 100
+    assert score(field, said) == 1
 
 
 def test_the_loss_on_dev_is_the_same_loss() -> None:
     """Of what was said."""
     said = said_of_words(["O"], ["O"], [0, 1])
-    assert loss_on(said) == pytest.approx(math.log1p(4 * math.exp(-10)), rel=1e-3)
+    assert loss_on(head(LABELS, task="ner"), said) == pytest.approx(math.log1p(4 * math.exp(-10)), rel=1e-3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,8 @@ from worker.training.configuration import of
 from worker.training.corpora import RatedSentence
 from worker.training.data.examples import Span, TaggedText
 from worker.training.data.splits import Side
-from worker.training.tasks import UNTOLD, extended, ranges, share_of
+from worker.training.losses import UNKNOWN
+from worker.training.tasks import extended, ranges, share_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,6 +48,17 @@ def test_a_text_is_a_row_of_one_head_and_a_word_of_the_other(tmp_path: Path) -> 
     rows, starts = ner.rows(np.array([3, 1]))
     assert (rows.tolist(), starts.tolist()) == ([12, 13, 14, 15, 4, 5, 6, 7], [0, 4, 8])
     assert set(ner.sources) == {"texts/people.conll"}
+
+
+def test_texts_may_have_several_labels(tmp_path: Path) -> None:
+    """Each label of each text is a question of its own."""
+    lines = [
+        {"text": f"{word} {tiny.words_of(n)}", "labels": labels} for n in range(20) for word, labels in ((" a", ["x"]), ("b", []))
+    ]
+    (tmp_path / "several.jsonl").write_text("\n".join(json.dumps(it | {"labels": [*it["labels"], "y"]}) for it in lines))
+    mood, _ = tasks_with(tmp_path, 0, train=[tmp_path / "several.jsonl"])
+    assert (mood.head.labels, mood.head.is_multi_label, mood.targets.shape) == (("x", "y"), True, (40, 2))
+    assert [row.tolist() for row in np.unique(mood.targets, axis=0)] == [[0.0, 1.0], [1.0, 1.0]]
 
 
 def test_ranges_may_be_empty() -> None:
@@ -78,8 +91,8 @@ def test_handles_that_are_not_tagged_teach_nothing(tmp_path: Path) -> None:
     changes = {"train": [path], "dev_share": 0.4, "test_share": 0.0}
     _, told = tasks_with(tmp_path, 1, **changes)
     _, skipped = tasks_with(tmp_path, 1, **changes, skips_untagged_handles=True)
-    assert UNTOLD not in told.targets
-    assert np.count_nonzero(skipped.targets == UNTOLD) == 3 * 2
+    assert UNKNOWN not in told.targets
+    assert np.count_nonzero(skipped.targets == UNKNOWN) == 3 * 2
     assert np.array_equal(skipped.targets[2:6], told.targets[2:6])
 
 

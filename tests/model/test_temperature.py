@@ -14,10 +14,10 @@ from tests.model.conftest import MINILM
 from worker.model import checkpoint
 from worker.model.answers import classifications
 from worker.model.heads import Head, HeadConfig
+from worker.training.losses import UNKNOWN
 from worker.training.objectives import Said
 from worker.training.quality.bootstrap import estimates
 from worker.training.quality.labels import judged, statistics
-from worker.training.tasks import UNTOLD
 from worker.training.temperature import LEAST, MOST, calibrate, fitted
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def test_what_is_untold_does_not_count() -> None:
     heads = [Head(HeadConfig(name="h", task="classify", labels=("a", "b", "c"), layers=(6,)), 384) for _ in range(2)]
     found = calibrate(heads[0], Said(logits, labels, np.arange(201)))
     more = np.concatenate([logits, 100 * logits[:50]])
-    told = np.concatenate([labels, np.full(50, UNTOLD)])
+    told = np.concatenate([labels, np.full(50, UNKNOWN)])
     assert calibrate(heads[1], Said(more, told, np.arange(251))) == found
 
 

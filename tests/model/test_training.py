@@ -82,6 +82,30 @@ def test_separate_models_are_several_checkpoints(tmp_path: Path) -> None:
     assert not torch.equal(*encoders)
 
 
+def test_every_kind_of_head_learns_and_is_scored(tmp_path: Path) -> None:
+    """Several labels, more hidden layers, words of context, and a field; each is served as it was trained."""
+    several = tmp_path / "texts" / "several.jsonl"
+    shape = values(tmp_path, "end-to-end", epochs=25)
+    lines = [
+        {"text": f"{name} lives in {place}", "labels": ["a"] * (name in tiny.NAMES[:4]) + ["b"] * (place in tiny.PLACES[:4])}
+        for name in tiny.NAMES
+        for place in tiny.PLACES
+    ]
+    several.write_text("\n".join(json.dumps(it) for it in lines))
+    cut = {"dev_share": 0.2, "test_share": 0.2}
+    shape["heads"][0] |= {"num_hidden_layers": 2, "data": {"train": [several], **cut}}
+    shape["heads"][1] |= {"context_words": 1, "has_crf": True}
+    (directory,) = train(of(shape, source="test"), Silent())
+    manifest = json.loads((directory / "manifest.json").read_text())
+    scores = manifest["training"]["scores"]["float32"]
+    history = manifest["training"]["history"][-1]["dev"]
+    assert history["mood"] > 0.5
+    assert history["ner"] > 0.8
+    assert scores["mood"]["held out"]["f1"] > 0.5
+    assert scores["ner"]["held out"]["all"]["f1"] > 0.8
+    assert "| mood | F1 over all labels | texts |" in (directory / "README.md").read_text()
+
+
 def test_a_head_goes_on_a_tuned_checkpoint(tmp_path: Path) -> None:
     """Whose encoder it names, in that checkpoint."""
     train(run_of(tmp_path, "end-to-end", epochs=1), Silent())

@@ -57,6 +57,7 @@ def test_layout_and_label_map_are_those_of_the_readers(tmp_path: Path) -> None:
         (HEAD, "heads.1.data: Field required"),
         (HEAD + "colour = 1\n" + DATA, "heads.1.colour: there is no such key"),
         (HEAD + "dropout = 1.5\n" + DATA, "heads.1.dropout: Input should be less than 1 (it is 1.5)"),
+        (HEAD + "has_crf = true\n" + DATA, 'heads.1: context_words and has_crf are for entities (task = "ner")'),
         (HEAD + "[heads.data]\n", "heads.1.data: give either files to learn from (train) or builtin"),
         (HEAD + '[heads.data]\nbuiltin = "ratings"\ntest = ["a"]\n', "heads.1.data: builtin sentences have sides of their own"),
         (HEAD + DATA + HEAD + DATA, "two heads have the same name: mood, mood"),
@@ -66,7 +67,7 @@ def test_layout_and_label_map_are_those_of_the_readers(tmp_path: Path) -> None:
         ("seed = -1\nname = 'a b'\n" + HEAD + DATA, "(and 1 more)"),
         (
             '[training]\nstrategy = "trunk"\n' + HEAD + DATA + HEAD.replace("mood", "b") + "hidden_size = 7\n" + DATA,
-            "heads of a trunk share a hidden layer",
+            "heads of a trunk share their hidden layers",
         ),
     ],
 )

@@ -64,8 +64,14 @@ def _score_lines(training: Mapping[str, Any]) -> Iterator[str]:
                 for title, it in labels.items():
                     yield f"| {title} | {it['accuracy']:.3f} | {it['majority']:.3f} | {it['texts']} |"
                 yield ""
+            several = {title: it for title, it in titles.items() if "f1" in it}
+            if several:
+                yield from (f"| {head} | F1 over all labels | texts |", "| --- | --- | --- |")
+                for title, it in several.items():
+                    yield f"| {title} | {it['f1']:.3f} | {it['texts']} |"
+                yield ""
             for title, kinds in titles.items():
-                if title not in labels:
+                if title not in labels and title not in several:
                     yield from (f"| {head}, {title} | precision | recall | F1 | entities |", "| --- | --- | --- | --- | --- |")
                     for kind, it in kinds.items():
                         yield f"| {kind} | {it['precision']:.3f} | {it['recall']:.3f} | {it['f1']:.3f} | {it['num_gold']} |"

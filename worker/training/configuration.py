@@ -89,7 +89,15 @@ class HeadOptions(_Strict):
     #: The encoder's layers that it reads in a learned mix; unset: all but the lowest two.
     layers: tuple[Annotated[int, Field(ge=0)], ...] | None = None
     hidden_size: Annotated[int, Field(ge=0)] = 128
+    #: How many hidden layers there are, where they have a width.
+    num_hidden_layers: Annotated[int, Field(ge=1)] = 1
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    #: The probability from which a label is given, where texts may have several.
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    #: How many words before and after each word count for it (`ner`).
+    context_words: Annotated[int, Field(ge=0, le=4)] = 0
+    #: Whether it learns which label follows which (`ner`): a conditional random field.
+    has_crf: bool = False
     #: Weight decay of this head alone (L2); unset: that of the optimiser.
     weight_decay: Annotated[float, Field(ge=0)] | None = None
     #: The rate of this head alone; unset: that of all heads.
@@ -101,6 +109,12 @@ class HeadOptions(_Strict):
     #: The head whose parameters it starts from, where their shapes agree: one before it, or `<checkpoint>:<head>`.
     initial: str | None = None
     data: Data
+
+    @model_validator(mode="after")
+    def _suits_its_task(self) -> Self:
+        if self.task != "ner" and (self.context_words or self.has_crf):
+            raise ValueError('context_words and has_crf are for entities (task = "ner")')
+        return self
 
 
 class Optimizer(_Strict):
@@ -184,8 +198,9 @@ class Run(_Strict):
         least = {"then-freeze": 2, "transfer": 2, "trunk": 2, "separate": 2}.get(self.training.strategy, 1)
         if len(self.heads) < least:
             raise ValueError(f"the strategy {self.training.strategy} needs two heads or more")
-        if self.training.strategy == "trunk" and len({it.hidden_size for it in self.heads} - {0}) != 1:
-            raise ValueError("heads of a trunk share a hidden layer: give all the same hidden_size, more than 0")
+        shapes = {(it.hidden_size, it.num_hidden_layers) for it in self.heads}
+        if self.training.strategy == "trunk" and (len(shapes) > 1 or not min(shapes)[0]):
+            raise ValueError("heads of a trunk share their hidden layers: give all as many, of the same hidden_size, more than 0")
         return self
 
 

@@ -54,7 +54,8 @@ class Learner(nn.Module):
         if phase.shares_trunk:
             first = self.head(phase.heads[0])
             for name in phase.heads[1:]:
-                self.head(name).norm, self.head(name).hidden = first.norm, first.hidden
+                head = self.head(name)
+                head.norm, head.hidden, head.deeper = first.norm, first.hidden, first.deeper
 
     def _learning_layers(self, upper_layers: int | None) -> list[nn.Module]:
         if upper_layers is None:
@@ -85,7 +86,7 @@ class Learner(nn.Module):
 
         if phase.shares_trunk:
             shared = self.head(phase.heads[0])
-            for part in (shared.norm, shared.hidden):
+            for part in (shared.norm, shared.hidden, shared.deeper):
                 if part is not None:
                     add(part.parameters(), optimizer.trunk_rate, optimizer.weight_decay)
         for name in phase.heads:

@@ -148,8 +148,12 @@ class PhaseLoop:
         own = {name: it.detach().clone() for name, it in self._learning.items()} if self._averages else {}
         self._learner.load_state_dict(self._averages, strict=False)
         said = [said_of(self._learner.head(it.head.name), self._states, it, it.sides[Side.DEV]) for it in self._tasks]
-        scores = {it.head.name: score(it.head, its) for it, its in zip(self._tasks, said, strict=True)}
-        mean, dev_loss = float(np.mean(list(scores.values()))), float(np.mean([loss_on(it) for it in said]))
+        heads = [self._learner.head(it.head.name) for it in self._tasks]
+        scores = {head.config.name: score(head, its) for head, its in zip(heads, said, strict=True)}
+        mean, dev_loss = (
+            float(np.mean(list(scores.values()))),
+            float(np.mean([loss_on(*it) for it in zip(heads, said, strict=True)])),
+        )
         # Few texts have the same score often: the smaller loss decides then.
         is_better = (mean, -dev_loss) > (position.best, -position.best_loss)
         position.num_worse = 0 if is_better else position.num_worse + 1

@@ -1,27 +1,23 @@
-"""What a head says of some rows, how wrong that is, and how good: the one place that knows the kinds of heads.
-
-The loss of logistic regression takes the probability of the second label for its target, or the index of the label; all others are
-cross-entropies of the label's index, in which a share of the certainty may go to the other labels.
-"""
+"""What a head says of some rows, how wrong that is, and how good: for every kind of head."""
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from worker.model import bio
-from worker.training.tasks import UNTOLD
+from worker.model.heads import in_context
+from worker.training.losses import UNKNOWN, of_rows, of_words
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from worker.model.heads import Head, HeadConfig
+    from worker.model.heads import Head
     from worker.training.states import States
     from worker.training.tasks import Targets, TrainingTask
 
@@ -30,7 +26,7 @@ if TYPE_CHECKING:
 class Said:
     """What a head says of the rows of some texts, and what it should say."""
 
-    #: `[rows, num_logits]`, fp32.
+    #: `[rows, num_logits]`, fp32; of words `[rows, labels]`, what their neighbours say added up.
     logits: NDArray[np.float32]
     targets: Targets
     #: Where the rows of each text start, `[texts + 1]`.
@@ -38,21 +34,18 @@ class Said:
 
 
 def loss_of(head: Head, states: States, task: TrainingTask, texts: NDArray[np.int64]) -> Tensor:
-    """Return the mean loss of a head over some texts of its task, a scalar with gradients."""
-    rows, _ = task.rows(texts)
-    logits = head(states.of(task, texts))
-    return loss(logits, torch.from_numpy(task.targets[rows]), smoothing=task.options.label_smoothing)
+    """Return the mean loss of a head over the rows of some texts of its task, a scalar with gradients."""
+    rows, starts = task.rows(texts)
+    logits, targets = head(states.of(task, texts)), torch.from_numpy(task.targets[rows])
+    return loss(head, logits, targets, torch.from_numpy(starts), smoothing=task.options.label_smoothing)
 
 
-def loss(logits: Tensor, targets: Tensor, *, smoothing: float = 0.0) -> Tensor:
-    """Return the mean loss of logits `[rows, num_logits]`; 0 where nothing is told of any row."""
-    if logits.shape[1] == 1:
-        wanted = targets.float() * (1 - smoothing) + smoothing / 2
-        return functional.binary_cross_entropy_with_logits(logits[:, 0], wanted)
-    is_told = targets != UNTOLD
-    if not bool(is_told.any()):
-        return logits.sum() * 0
-    return functional.cross_entropy(logits, targets, ignore_index=UNTOLD, label_smoothing=smoothing)
+def loss(head: Head, logits: Tensor, targets: Tensor, starts: Tensor, *, smoothing: float = 0.0) -> Tensor:
+    """Return the mean loss over the rows of which something is known, 0 where there is none; texts start at `starts`."""
+    if head.config.task == "classify":
+        return of_rows(head.config, logits, targets, smoothing=smoothing).mean()
+    # Of a field the losses are those of whole texts: divided by words they weigh as much as others do.
+    return of_words(head, logits, targets, starts, smoothing=smoothing).sum() / (targets != UNKNOWN).sum().clamp(min=1)
 
 
 @torch.no_grad()
@@ -61,36 +54,45 @@ def said_of(head: Head, states: States, task: TrainingTask, texts: NDArray[np.in
     head.eval()
     logits = [head(states.of(task, texts[it : it + batch_texts])).float() for it in range(0, len(texts), batch_texts)]
     rows, starts = task.rows(texts)
-    return Said(torch.cat(logits).numpy(), task.targets[rows], starts)
+    whole = torch.cat(logits)
+    if head.config.task == "ner":
+        whole = in_context(whole, torch.from_numpy(starts), len(head.config.labels))
+    return Said(whole.numpy(), task.targets[rows], starts)
 
 
-def loss_on(said: Said) -> float:
-    """Return the mean loss of what was said."""
-    return float(loss(torch.from_numpy(said.logits), torch.from_numpy(said.targets)))
+@torch.no_grad()
+def loss_on(head: Head, said: Said) -> float:
+    """Return the mean loss of what a head said."""
+    return float(loss(head, torch.from_numpy(said.logits), torch.from_numpy(said.targets), torch.from_numpy(said.starts)))
 
 
-def score(head: HeadConfig, said: Said) -> float:
-    """Return how good a head is: the share of right labels, or F1 of whole entities (span and type both exact)."""
-    if head.task == "ner":
+def score(head: Head, said: Said) -> float:
+    """Return how good a head is: the share of right labels, or F1 of labels where there are several, or of whole entities."""
+    if head.config.task == "ner":
         return _entity_f1(head, said)
-    found = said.logits[:, 0] > 0 if head.num_logits == 1 else said.logits.argmax(axis=1)
-    return float((found == np.rint(said.targets)).mean())
+    if head.config.is_multi_label:
+        found, gold = said.logits > np.log(head.config.threshold / (1 - head.config.threshold)), said.targets > 0.5  # noqa: PLR2004
+        return 2 * int((found & gold).sum()) / max(1, int(found.sum() + gold.sum()))
+    chosen = said.logits[:, 0] > 0 if head.config.num_logits == 1 else said.logits.argmax(axis=1)
+    return float((chosen == np.rint(said.targets)).mean())
 
 
-def _entity_f1(head: HeadConfig, said: Said) -> float:
-    outside = head.labels.index(bio.OUTSIDE)
-    found = bio.best_paths(said.logits.astype(np.float64), said.starts, bio.allowed_transitions(head.labels))
-    # What is untold is nobody's: neither found there nor missed there.
-    gold = np.where(said.targets == UNTOLD, outside, said.targets).astype(np.intp)
-    found = np.where(said.targets == UNTOLD, outside, found)
-    pairs = [_entities(head, path, said.starts) for path in (gold, found)]
-    return 2 * len(pairs[0] & pairs[1]) / max(1, len(pairs[0]) + len(pairs[1]))
+def _entity_f1(head: Head, said: Said) -> float:
+    labels = head.config.labels
+    outside = labels.index(bio.OUTSIDE)
+    transitions = None if head.transitions is None else head.transitions.detach().double().numpy()
+    found = bio.best_paths(said.logits.astype(np.float64), said.starts, bio.allowed_transitions(labels), transitions)
+    # What is unknown is nobody's: neither found there nor missed there.
+    gold = np.where(said.targets == UNKNOWN, outside, said.targets).astype(np.intp)
+    found = np.where(said.targets == UNKNOWN, outside, found)
+    gold_entities, found_entities = (_entities(labels, path, said.starts) for path in (gold, found))
+    return 2 * len(gold_entities & found_entities) / max(1, len(gold_entities) + len(found_entities))
 
 
-def _entities(head: HeadConfig, path: NDArray[np.intp], starts: NDArray[np.int64]) -> set[tuple[str, int, int]]:
-    labels = [head.labels[it] for it in path.tolist()]
+def _entities(labels: tuple[str, ...], path: NDArray[np.intp], starts: NDArray[np.int64]) -> set[tuple[str, int, int]]:
+    names = [labels[it] for it in path.tolist()]
     return {
-        (kind, int(first) + begin, int(first) + end)
-        for first, last in itertools.pairwise(starts)
-        for kind, begin, end in bio.entities(labels[first:last])
+        (kind, first + begin, first + end)
+        for first, last in pairwise(starts.tolist())
+        for kind, begin, end in bio.entities(names[first:last])
     }

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from worker.records import Task
 from worker.training.data.examples import TaggedText
-from worker.training.evaluation import accuracy, entity_scores
+from worker.training.evaluation import accuracy, entity_scores, predictions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,11 +34,22 @@ def scores_of(engine: Engine, tasks: Sequence[TrainingTask]) -> dict[str, Any]:
 
 
 def _labels(engine: Engine, task: TrainingTask, texts: NDArray[np.int64]) -> dict[str, float]:
+    if task.head.is_multi_label:
+        return _several_labels(engine, task, texts)
     true = np.rint(task.targets[task.rows(texts)[0]]).astype(int).tolist()
     names = [task.head.labels[it] for it in true]
     found = accuracy(engine, task.head.name, [task.examples[it].text for it in texts.tolist()], names)
     most = max(names.count(it) for it in task.head.labels)
     return {"accuracy": round(found, _DIGITS), "majority": round(most / len(names), _DIGITS), "texts": len(names)}
+
+
+def _several_labels(engine: Engine, task: TrainingTask, texts: NDArray[np.int64]) -> dict[str, float]:
+    """Return F1 over all labels of all texts."""
+    said = predictions(engine, [task.examples[it].text for it in texts.tolist()], Task.CLASSIFY)
+    found = [set((it.labels or {})[task.head.name].labels or ()) for it in said]
+    gold = [set(task.examples[it].labels) for it in texts.tolist()]
+    num_right = sum(len(own & true) for own, true in zip(found, gold, strict=True))
+    return {"f1": round(2 * num_right / max(1, sum(map(len, found + gold))), _DIGITS), "texts": len(gold)}
 
 
 def _entities(engine: Engine, task: TrainingTask, texts: NDArray[np.int64]) -> dict[str, dict[str, float]]:

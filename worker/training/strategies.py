@@ -4,7 +4,7 @@ frozen        the encoder stays as it is; each head learns by itself, from state
 end-to-end    everything learns together, the encoder more slowly, its lower layers most slowly
 then-freeze   the encoder and the first head learn; then everything but the other heads is frozen
 transfer      as frozen, but each head starts from the parameters of the one before it
-trunk         heads share their norm and hidden layer, which learn from all tasks, at a rate of their own
+trunk         heads share their norm and hidden layers, which learn from all tasks, at a rate of their own
 separate      end to end, for each head an encoder of its own: several models
 
 All but `frozen` can be had on an encoder whose upper layers alone learn (`upper_layers`).

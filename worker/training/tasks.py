@@ -20,6 +20,7 @@ from worker.training.data.examples import LabelledData, LabelledText, Source, Ta
 from worker.training.data.labels import check_labels, check_map
 from worker.training.data.read import read
 from worker.training.data.splits import Shares, Side, given, split
+from worker.training.losses import UNKNOWN
 from worker.training.words import first_pieces, in_handle, word_labels_of
 
 if TYPE_CHECKING:
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from worker.training.data.examples import Example
     from worker.training.data.splits import Split
 
-# The label of a row of which nothing is learned.
-UNTOLD = -100
 RATED = ("negative", "positive")
 _RATINGS = "vaderSentiment 3.3.2"
 # The log-odds of "positive" that one point of rating stands for: people disagree most where they feel least.
@@ -93,6 +92,7 @@ class _Read:
     certainties: Mapping[str, float]
     sources: Mapping[str, str]
     labels: tuple[str, ...]
+    is_multi_label: bool = False
 
 
 def task_of(options: HeadOptions, loaded: Checkpoint, *, directory: Path, cache: Path, seed: int) -> TrainingTask:
@@ -114,17 +114,9 @@ def task_of(options: HeadOptions, loaded: Checkpoint, *, directory: Path, cache:
     tokens = tuple(loaded.tokenizer.encode([it.text for it in examples]))
     titles = [found.titles[id(examples[it])] for it in sides[Side.TEST]]
     starts, targets = _rows_of(options, examples, tokens, found)
-    layers = options.layers or tuple(range(min(2, loaded.heads.last_layer), loaded.heads.last_layer + 1))
     return TrainingTask(
         options=options,
-        head=HeadConfig(
-            name=options.name,
-            task=options.task,
-            labels=bio.labels_of(found.labels) if options.task == "ner" else found.labels,
-            layers=layers,
-            hidden_size=options.hidden_size,
-            dropout=options.dropout,
-        ),
+        head=_head(options, found, loaded.heads.last_layer),
         examples=examples,
         tokens=tokens,
         starts=starts,
@@ -132,6 +124,23 @@ def task_of(options: HeadOptions, loaded: Checkpoint, *, directory: Path, cache:
         sides=sides,
         held_out={it: sides[Side.TEST][[title == it for title in titles]] for it in dict.fromkeys(titles)},
         sources=found.sources,
+    )
+
+
+def _head(options: HeadOptions, found: _Read, last_layer: int) -> HeadConfig:
+    """Return the head, as a checkpoint's manifest says it."""
+    return HeadConfig(
+        name=options.name,
+        task=options.task,
+        labels=bio.labels_of(found.labels) if options.task == "ner" else found.labels,
+        layers=options.layers or tuple(range(min(2, last_layer), last_layer + 1)),
+        hidden_size=options.hidden_size,
+        num_hidden_layers=options.num_hidden_layers,
+        dropout=options.dropout,
+        is_multi_label=found.is_multi_label,
+        threshold=options.threshold,
+        context_words=options.context_words,
+        has_crf=options.has_crf,
     )
 
 
@@ -179,8 +188,9 @@ def _from_files(options: HeadOptions, directory: Path, seed: int) -> _Read:
     labels = check_labels(train, *held_out, wanted=options.labels)
     titles = {id(text): _title(it.source.path) for it in mapped[Side.TEST] for text in it.texts}
     titles |= {id(text): "held out" for text in train.texts}
+    is_several = isinstance(train, LabelledData) and train.is_multi_label
     split_off = _split(data, train.texts, dev.texts if dev else (), test.texts if test else (), seed)
-    return _Read(split_off, titles, {}, {_title(it.source.path): _digest(it.source.path) for it in every}, labels)
+    return _Read(split_off, titles, {}, {_title(it.source.path): _digest(it.source.path) for it in every}, labels, is_several)
 
 
 def _split(data: Data, train: Sequence[Example], dev: Sequence[Example], test: Sequence[Example], seed: int) -> Split[Example]:
@@ -222,8 +232,8 @@ def _rows_of(
     starts = np.arange(len(examples) + 1)
     if found.certainties:
         return starts, np.array([found.certainties[it.text] for it in examples], dtype=np.float32)
-    if any(len(it.labels) != 1 for it in examples):
-        raise BadSettings(f"the head {options.name!r}: its texts have several labels, where one is learned")
+    if found.is_multi_label:
+        return starts, np.array([[label in it.labels for label in found.labels] for it in examples], dtype=np.float32)
     return starts, np.array([index[it.labels[0]] for it in examples], dtype=np.int64)
 
 
@@ -237,7 +247,7 @@ def _word_rows(
         assert isinstance(text, TaggedText)  # noqa: S101  `_file` read nothing else for a head that finds entities
         told = np.array([index[it] for it in word_labels_of(text, firsts)], dtype=np.int64)
         if skips_handles:
-            told[(told == 0) & in_handle(text.text, firsts)] = UNTOLD
+            told[(told == 0) & in_handle(text.text, firsts)] = UNKNOWN
         rows.append(told)
     return np.concatenate([[0], np.cumsum([len(it) for it in rows])]), np.concatenate([np.empty(0, dtype=np.int64), *rows])
 

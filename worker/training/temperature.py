@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from worker.training.tasks import UNTOLD
+from worker.training.losses import UNKNOWN
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,8 +24,12 @@ _NUM_HALVINGS = 60
 
 def calibrate(head: Head, dev: Said) -> float:
     """Divide the logits of a trained head by the temperature that suits what it says on dev, for good; return the temperature."""
-    is_told = dev.targets != UNTOLD
-    found = fitted(dev.logits[is_told], dev.targets[is_told])
+    if head.config.is_multi_label:
+        # Each label is a question of its own.
+        found = fitted(dev.logits.reshape(-1, 1), dev.targets.reshape(-1))
+    else:
+        is_known = dev.targets != UNKNOWN
+        found = fitted(dev.logits[is_known], dev.targets[is_known])
     head.divide_logits(found)
     return found
 

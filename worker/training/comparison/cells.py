@@ -79,7 +79,8 @@ def _of_cell(cell: Cell, plan: Plan, task: TrainingTask, run: Run, number: int) 
     if cell.contender.more is None:
         return task
     tagged = [it for place in chosen.tolist() if isinstance(it := task.examples[place], TaggedText)]
-    return extended(task, checkpoint.load(plan.encoder), cell.contender.more(tagged, cell.seed))
+    held_out = [task.examples[it].text for side in (Side.DEV, Side.TEST) for it in task.sides[side].tolist()]
+    return extended(task, checkpoint.load(plan.encoder), cell.contender.more(tagged, held_out, cell.seed))
 
 
 def _scored(run: Run, tasks: Sequence[TrainingTask], *, store: Store, reporter: Reporter) -> tuple[dict[str, float], float, int]:
@@ -89,6 +90,6 @@ def _scored(run: Run, tasks: Sequence[TrainingTask], *, store: Store, reporter: 
     reporter.say(f"trained in {time.perf_counter() - began:.1f} s")
     scores = {}
     for it in tasks:
-        said = said_of(learned.learner.head(it.head.name), learned.states, it, it.sides[Side.TEST])
-        scores[it.head.name] = score(it.head, said)
+        head = learned.learner.head(it.head.name)
+        scores[it.head.name] = score(head, said_of(head, learned.states, it, it.sides[Side.TEST]))
     return scores, learned.position.seconds, learned.position.total_steps

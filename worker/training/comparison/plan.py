@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from worker.training.configuration import of
 from worker.training.data.examples import TaggedText
+from worker.training.synthetic.made import HeldOut, make
+from worker.training.synthetic.swapping import Swapping
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,8 +17,10 @@ if TYPE_CHECKING:
     from worker.training.configuration import Run
 
 RICH, SCARCE = "sentiment", "ner"
-# Makes more texts for the scarce task out of those that it has: `more(texts, seed)`.
-More: TypeAlias = Callable[[Sequence[TaggedText], int], Sequence[TaggedText]]
+# Makes more texts for the scarce task out of those that it has, none like one that is held out: `more(texts, held_out, seed)`.
+More: TypeAlias = Callable[[Sequence[TaggedText], Sequence[str], int], Sequence[TaggedText]]
+# As many texts are made for each that there is.
+_MADE_OF_EACH = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +36,11 @@ class Contender:
     more: More | None = None
 
 
+def swapped(texts: Sequence[TaggedText], held_out: Sequence[str], seed: int) -> Sequence[TaggedText]:
+    """Return texts whose entities were swapped; raises `BadSettings` where there are none to swap."""
+    return make([Swapping(texts)], _MADE_OF_EACH * len(texts), HeldOut(held_out), seed=seed).texts
+
+
 _TUNED = {"strategy": "end-to-end"}
 CONTENDERS = (
     Contender(name="frozen", training={"strategy": "frozen"}),
@@ -43,6 +52,7 @@ CONTENDERS = (
     Contender(name="temperature sampling", training=_TUNED | {"sampling": "temperature"}),
     Contender(name="then-freeze", training={"strategy": "then-freeze"}),
     Contender(name="asymmetric regularisation", training=_TUNED, rich={"dropout": 0.5, "weight_decay": 0.3}),
+    Contender(name="entities swapped", training=_TUNED, more=swapped),
     Contender(name="transfer", training={"strategy": "transfer"}),
     Contender(name="trunk", training={"strategy": "trunk"}),
     Contender(name="separate", training={"strategy": "separate"}),
