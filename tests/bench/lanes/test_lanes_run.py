@@ -13,7 +13,7 @@ from worker.bench.lanes.run import Plan, run
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = [pytest.mark.kafka, pytest.mark.model, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.kafka, pytest.mark.model, pytest.mark.long, pytest.mark.timeout(400)]
 
 
 async def test_a_load_is_offered_with_a_backfill_and_without(kafka: str, tmp_path: Path) -> None:

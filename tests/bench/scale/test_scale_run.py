@@ -13,7 +13,7 @@ from worker.bench.scale import run as scale
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = [pytest.mark.kafka, pytest.mark.model, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.kafka, pytest.mark.model, pytest.mark.long, pytest.mark.timeout(400)]
 PLAN = scale.Plan(
     deliveries=("exactly_once",),
     replica_counts=(1,),
