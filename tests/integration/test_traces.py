@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
@@ -21,7 +21,6 @@ from worker.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from worker.broker.connection import Connection
-    from worker.model.engine import Engine
 
 pytestmark = pytest.mark.kafka
 
@@ -40,9 +39,9 @@ async def test_a_trace_goes_from_the_producer_s_header_to_each_output(
     settings = read({"bootstrap_servers": connection.bootstrap_servers, "input_topic": topic, "group_id": f"group-{topic}"})
     traced, telemetry = run._tracing(), Telemetry()
     assert traced is not None
-    # The composition root needs of an engine what the flow needs of a model.
-    engine, consumer = cast("Engine", FakeModel()), wiring.consumer_of(settings, telemetry)
-    pipeline = run._pipeline(settings, engine, OneModel(traced.model(engine)), consumer, telemetry, traced)
+    model = FakeModel()
+    models = OneModel(traced.model(model))
+    pipeline, _ = run._pipeline(settings, model.tasks, models, wiring.connection_of(settings), telemetry, traced)
     async with Watcher(connection, topic, num_expected=1) as watcher:
         working = asyncio.create_task(pipeline.run())
         async with producing(connection) as producer:

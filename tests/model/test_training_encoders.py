@@ -56,9 +56,9 @@ def test_what_is_written_is_what_was_there(tmp_path: Path, minilm: Path) -> None
     directory = small_teacher(tmp_path, minilm, num_layers=1)
     first = checkpoint.load(str(directory))
     assert first.max_tokens == 64
-    assert encoders.encoder_directory(str(directory)) == directory
+    assert checkpoint.encoder_of(str(directory)).directory == directory
     checkpoint.save(tmp_path / "heads", name="h", encoder_reference=str(directory), heads=[], training={}, card="")
-    assert encoders.encoder_directory(str(tmp_path / "heads")) == directory
+    assert checkpoint.encoder_of(str(tmp_path / "heads")).directory == directory
     with pytest.raises(BadSettings, match="something already"):
         encoders.check_output(tmp_path / "heads", source=str(directory), is_forced=False)
     with pytest.raises(BadSettings, match="what is learned from"):

@@ -36,8 +36,10 @@ async def created(connection: Connection, topic: str | None = None) -> str:
 
 def pipeline(settings: dict[str, Any], telemetry: Telemetry | None = None) -> Pipeline:
     """Return a worker's whole flow, not yet running."""
-    chosen, told, model = read(QUICK | settings), telemetry or Telemetry(), FakeModel()
-    return run._pipeline(chosen, model, OneModel(model), wiring.consumer_of(chosen, told), told)  # type: ignore[arg-type]
+    chosen, model = read(QUICK | settings), FakeModel()
+    connection = wiring.connection_of(chosen)
+    flow, _ = run._pipeline(chosen, model.tasks, OneModel(model), connection, telemetry or Telemetry(), None)
+    return flow
 
 
 @contextlib.asynccontextmanager

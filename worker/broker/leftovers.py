@@ -76,11 +76,15 @@ class Leftovers:
         last = None
         async with self._lock:
             self._all.assign([where])
-            self._all.seek(where, first)
-            while await self._all.position(where) < end:
-                for record in (await self._all.getmany(where, timeout_ms=_POLL_MS)).get(where, []):
-                    if record.offset < end and (offset := _source_offset(record, source)) is not None:
-                        last = offset
+            try:
+                self._all.seek(where, first)
+                while await self._all.position(where) < end:
+                    for record in (await self._all.getmany(where, timeout_ms=_POLL_MS)).get(where, []):
+                        if record.offset < end and (offset := _source_offset(record, source)) is not None:
+                            last = offset
+            finally:
+                # Or it would go on fetching what nobody asks for.
+                self._all.unsubscribe()
         return last
 
 

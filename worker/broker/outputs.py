@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from worker.broker.topics import check_may_read, check_may_write, shapes_of
+from worker.broker.topics import shapes_of
 from worker.records import Partition
 
 if TYPE_CHECKING:
@@ -33,11 +33,7 @@ class OutputTopics:
 
         Or not read it: `are_read` says that we must.
         """
-        names = list(self._topics.values())
-        await check_may_write(connection, names)
-        if are_read:
-            await check_may_read(connection, names)
-        shapes = await shapes_of(connection, names)
+        shapes = await shapes_of(connection, list(self._topics.values()), are_written=True, are_read=are_read)
         self._shapes = {output: shapes[topic] for output, topic in self._topics.items()}
 
     @property

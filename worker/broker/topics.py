@@ -43,9 +43,18 @@ class Shape:
     max_message_bytes: int
 
 
-async def shapes_of(connection: Connection, names: Sequence[str]) -> dict[str, Shape]:
-    """Describe topics; raises `TopicsMissing`, naming them, where some are not there, and `BrokerUnavailable`."""
+async def shapes_of(
+    connection: Connection, names: Sequence[str], *, are_written: bool = False, are_read: bool = False
+) -> dict[str, Shape]:
+    """Describe topics; raises `TopicsMissing`, naming them, where some are not there, and `BrokerUnavailable`.
+
+    That also where we may not write to one of them, or not read it, if we must.
+    """
     async with administering(connection) as admin:
+        if are_written:
+            await check_writable(connection, admin._client, names)  # noqa: SLF001  the admin client has no such question
+        if are_read:
+            await check_readable(connection, admin._client, names)  # noqa: SLF001  the same
         partitions = await _all_partitions(connection, admin, names)
         limits = await _max_message_bytes(connection, admin, names)
     return {name: Shape(partitions[name], limits[name]) for name in names}
@@ -88,18 +97,6 @@ async def all_partitions_of(connection: Connection, names: Sequence[str]) -> dic
     """
     async with administering(connection) as admin:
         return await _all_partitions(connection, admin, names)
-
-
-async def check_may_write(connection: Connection, names: Sequence[str]) -> None:
-    """Raise `BrokerUnavailable` where we may not write to one of these topics."""
-    async with administering(connection) as admin:
-        await check_writable(connection, admin._client, names)  # noqa: SLF001  the admin client has no such question
-
-
-async def check_may_read(connection: Connection, names: Sequence[str]) -> None:
-    """Raise `BrokerUnavailable` where we may not read one of these topics."""
-    async with administering(connection) as admin:
-        await check_readable(connection, admin._client, names)  # noqa: SLF001  the admin client has no such question
 
 
 async def partitions_of(connection: Connection, names: Sequence[str]) -> dict[str, int]:

@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import typer
 
 from worker.settings import DEFAULT_MODEL
 
 app = typer.Typer(no_args_is_help=True, help="Measure, beside what one would otherwise pick.")
+# What several of them take.
+_Deliveries: TypeAlias = Annotated[str, typer.Option(help="Ways of delivery, comma-separated. Unset: all.")]
+_Partitions: TypeAlias = Annotated[int, typer.Option(min=1, help="Partitions of the topics.")]
+_Seconds: TypeAlias = Annotated[float, typer.Option(min=2, help="How long each load is offered.")]
+_Quick: TypeAlias = Annotated[bool, typer.Option("--quick", help="Less of everything: two minutes.")]
+_Count: TypeAlias = Annotated[int, typer.Option(min=100, help="Messages of each backlog.")]
+_Json: TypeAlias = Annotated[Path | None, typer.Option(help="Write the results here, as JSON.")]
+_Plot: TypeAlias = Annotated[Path | None, typer.Option(help="Draw the results here, as PNG.")]
+_Cache: TypeAlias = Annotated[Path, typer.Option(help="Where fetched texts are kept.")]
 
 
 @app.command()
 def stream(
     *,
     workers: Annotated[str, typer.Option(help="How many workers, comma-separated: each number is measured.")] = "1",
-    delivery: Annotated[str, typer.Option(help="Ways of delivery, comma-separated. Unset: all.")] = "",
-    partitions: Annotated[int, typer.Option(min=1, help="Partitions of the topics.")] = 8,
+    delivery: _Deliveries = "",
+    partitions: _Partitions = 8,
     count: Annotated[int, typer.Option(min=100, help="Messages of the backlog.")] = 20_000,
-    seconds: Annotated[float, typer.Option(min=2, help="How long each load is offered.")] = 15.0,
-    quick: Annotated[bool, typer.Option("--quick", help="Less of everything: two minutes.")] = False,
-    json: Annotated[Path | None, typer.Option(help="Write the results here, as JSON.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw the results here, as PNG.")] = None,
+    seconds: _Seconds = 15.0,
+    quick: _Quick = False,
+    json: _Json = None,
+    plot: _Plot = None,
 ) -> None:
     """Measure throughput, latency at offered loads and the cost of the broker's side, beside the bare engine and a tuned peer."""
     from worker.commands import bench_stream as command  # noqa: PLC0415  heavy
@@ -48,11 +57,11 @@ def delivery(
     intervals: Annotated[str, typer.Option(help="Milliseconds between transactions, comma-separated.")] = "10,30,100,300,1000",
     partitions: Annotated[str, typer.Option(help="Partitions of the topics, comma-separated.")] = "1,2,8,32",
     rounds: Annotated[int, typer.Option(min=1, help="How often 100 ms and 8 partitions are measured.")] = 3,
-    count: Annotated[int, typer.Option(min=100, help="Messages of each backlog.")] = 12_000,
-    seconds: Annotated[float, typer.Option(min=2, help="How long each load is offered.")] = 6.0,
-    quick: Annotated[bool, typer.Option("--quick", help="Less of everything: two minutes.")] = False,
-    json: Annotated[Path | None, typer.Option(help="Write the results here, as JSON.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw the results here, as PNG.")] = None,
+    count: _Count = 12_000,
+    seconds: _Seconds = 6.0,
+    quick: _Quick = False,
+    json: _Json = None,
+    plot: _Plot = None,
 ) -> None:
     """Measure what exactly once costs in throughput, latency and processor time, beside at least once."""
     from worker.commands import bench_delivery as command  # noqa: PLC0415  heavy
@@ -77,12 +86,12 @@ def lanes(
     *,
     loads: Annotated[str, typer.Option(help="Live loads, percent of the capacity, comma-separated.")] = "10,25,50",
     backfill_tokens: Annotated[int, typer.Option(min=8, help="Backfill fills a forward pass up to so many tokens.")] = 1024,
-    partitions: Annotated[int, typer.Option(min=1, help="Partitions of the topics.")] = 8,
+    partitions: _Partitions = 8,
     rounds: Annotated[int, typer.Option(min=1, help="How often each load is offered, with and without.")] = 3,
     count: Annotated[int, typer.Option(min=100, help="Messages of the first backlog, which shows the capacity.")] = 12_000,
-    seconds: Annotated[float, typer.Option(min=2, help="How long each load is offered.")] = 10.0,
-    json: Annotated[Path | None, typer.Option(help="Write the results here, as JSON.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw the results here, as PNG.")] = None,
+    seconds: _Seconds = 10.0,
+    json: _Json = None,
+    plot: _Plot = None,
 ) -> None:
     """Measure what a backfill beside them costs live messages, and what it gets."""
     from worker.commands import bench_lanes as command  # noqa: PLC0415  heavy
@@ -107,12 +116,12 @@ def scale(
     *,
     replicas: Annotated[str, typer.Option(help="Numbers of replicas, comma-separated, one core each.")] = "1,2",
     partitions: Annotated[str, typer.Option(help="Partitions, comma-separated; the first for all numbers of replicas.")] = "8,2,32",
-    delivery: Annotated[str, typer.Option(help="Ways of delivery, comma-separated. Unset: all.")] = "",
-    count: Annotated[int, typer.Option(min=100, help="Messages of each backlog.")] = 12_000,
-    seconds: Annotated[float, typer.Option(min=2, help="How long each load is offered.")] = 8.0,
-    quick: Annotated[bool, typer.Option("--quick", help="Less of everything: two minutes.")] = False,
-    json: Annotated[Path | None, typer.Option(help="Write the results here, as JSON.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw the results here, as PNG.")] = None,
+    delivery: _Deliveries = "",
+    count: _Count = 12_000,
+    seconds: _Seconds = 8.0,
+    quick: Annotated[bool, typer.Option("--quick", help="Less of everything.")] = False,
+    json: _Json = None,
+    plot: _Plot = None,
 ) -> None:
     """Measure throughput and latency by replicas and partitions, and what it costs when a replica joins, leaves or dies."""
     from worker.commands import bench_scale as command  # noqa: PLC0415  heavy
@@ -136,10 +145,10 @@ def scale(
 def knobs(
     *,
     delivery: Annotated[str, typer.Option(help="The way of delivery.")] = "at_least_once",
-    count: Annotated[int, typer.Option(min=100, help="Messages of each backlog.")] = 12_000,
-    seconds: Annotated[float, typer.Option(min=2, help="How long each load is offered.")] = 8.0,
+    count: _Count = 12_000,
+    seconds: _Seconds = 8.0,
     quick: Annotated[bool, typer.Option("--quick", help="Two knobs only, and less of everything.")] = False,
-    json: Annotated[Path | None, typer.Option(help="Write the results here, as JSON.")] = None,
+    json: _Json = None,
     table: Annotated[Path | None, typer.Option(help="Write the table here, as Markdown.")] = None,
 ) -> None:
     """Turn one knob after another, and measure what each does to throughput, latency and memory."""
@@ -155,7 +164,7 @@ def bench_encodings(
     *,
     model: Annotated[str, typer.Option(help="The model whose vectors are written.")] = DEFAULT_MODEL,
     count: Annotated[int, typer.Option(min=200, help="How many sentences.")] = 4000,
-    cache: Annotated[Path, typer.Option(help="Where fetched texts are kept.")] = Path(".data"),
+    cache: _Cache = Path(".data"),
     json_path: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file too.")] = None,
 ) -> None:
     """Measure what each encoding of vectors weighs, and what it costs whoever searches."""
@@ -171,7 +180,7 @@ def bench_engine(
     threads: Annotated[int, typer.Option(min=0, help="Threads of everybody. 0: one for each core that the process may use.")] = 0,
     json_path: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
     plot_path: Annotated[Path | None, typer.Option("--plot", help="Draw them into this PNG.")] = None,
-    cache: Annotated[Path, typer.Option(help="Where fetched texts are kept.")] = Path(".data"),
+    cache: _Cache = Path(".data"),
 ) -> None:
     """Run our engine, the usual libraries and the bare matrix products in turn, on the same texts."""
     from worker.commands import bench_engine as command  # noqa: PLC0415

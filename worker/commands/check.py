@@ -81,10 +81,7 @@ def _described(engine: Engine) -> str:
 async def _topics(settings: Settings, connection: Connection) -> dict[str, int]:
     """Return the partitions of each topic; asks for all that a worker does, and no more: the rights may be its own."""
     partitions = await admin.all_partitions_of(connection, [*settings.input_topics, *settings.output_topics])
-    await admin.check_may_write(connection, settings.output_topics)
-    if settings.delivery == "exactly_once":
-        await admin.check_may_read(connection, settings.output_topics)
-    await admin.shapes_of(connection, settings.output_topics)
+    await admin.shapes_of(connection, settings.output_topics, are_written=True, are_read=settings.delivery == "exactly_once")
     return partitions
 
 

@@ -19,11 +19,11 @@ from worker.broker.topics import administering, partitions_in
 from worker.broker.transactions import check_transactions
 from worker.commands import dlq_shown
 from worker.commands.moments import moment_ms
-from worker.commands.wiring import connection_of
+from worker.commands.wiring import connection_of, topics_of
 from worker.dead_letters import Letter, Selection
 from worker.errors import BadSettings, InvalidRecord, TopicsMissing
 from worker.handled import Handled
-from worker.records import Partition
+from worker.records import Output, Partition
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -265,4 +265,4 @@ def _handled(committed: Committed | None, first: int) -> Handled:
 
 
 def _topic(settings: Settings) -> str:
-    return settings.output_topics[3]
+    return topics_of(settings)[Output.DEAD_LETTERS]

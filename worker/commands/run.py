@@ -28,9 +28,11 @@ from worker.telemetry import Telemetry, configure_logging
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+    from worker.broker.connection import Connection
     from worker.broker.consumer import Consumer
     from worker.model.engine import Engine
     from worker.ports import Model, Models
+    from worker.records import Task
     from worker.settings import Settings
     from worker.tracing import Tracing
 
@@ -60,9 +62,8 @@ async def _run(settings: Settings) -> None:
         await wiring.create_topics(settings)
     tracing = _tracing()
     rollout = await _rollout(settings, engine, telemetry, tracing)
-    consumer = wiring.consumer_of(settings, telemetry)
-    models = rollout or OneModel(_traced(engine, tracing))
-    pipeline = _pipeline(settings, engine, models, consumer, telemetry, tracing)
+    models, connection = rollout or OneModel(_traced(engine, tracing)), wiring.connection_of(settings)
+    pipeline, consumer = _pipeline(settings, wiring.tasks_of(settings, engine), models, connection, telemetry, tracing)
     _drain_on_signal(pipeline, telemetry)
     spare_the_collector()
     server = HttpServer(
@@ -126,17 +127,24 @@ async def _beside(watching: Coroutine[None, None, None], flow: Coroutine[None, N
 
 
 def _pipeline(
-    settings: Settings, engine: Engine, models: Models, consumer: Consumer, telemetry: Telemetry, tracing: Tracing | None = None
-) -> Pipeline:
-    tasks = wiring.tasks_of(settings, engine)
-    delivery = wiring.delivery_of(settings, consumer, wiring.connection_of(settings), tasks)
-    return Pipeline(
+    settings: Settings,
+    tasks: frozenset[Task],
+    models: Models,
+    connection: Connection,
+    telemetry: Telemetry,
+    tracing: Tracing | None,
+) -> tuple[Pipeline, Consumer]:
+    """Return the whole flow, not yet running, and the source that it reads. Both talk through `connection`, with its one token."""
+    consumer = wiring.consumer_of(settings, connection, telemetry)
+    delivery = wiring.delivery_of(settings, connection, consumer, tasks)
+    pipeline = Pipeline(
         source=consumer,
         delivery=tracing.delivery(delivery) if tracing else delivery,
         models=models,
         telemetry=telemetry,
         options=wiring.options_of(settings, tasks),
     )
+    return pipeline, consumer
 
 
 def _tracing() -> Tracing | None:

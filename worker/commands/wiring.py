@@ -124,12 +124,12 @@ def tasks_of(settings: Settings, engine: Engine) -> frozenset[Task]:
     return frozenset(Task(name) for name in settings.tasks) or engine.tasks
 
 
-def consumer_of(settings: Settings, telemetry: Telemetry) -> Consumer:
+def consumer_of(settings: Settings, connection: Connection, telemetry: Telemetry) -> Consumer:
     """Return our member of the group, not yet started."""
     from worker.broker.consumer import Consumer  # noqa: PLC0415
 
     return Consumer(
-        connection_of(settings),
+        connection,
         topics=settings.input_topics,
         group_id=settings.group_id,
         group_instance_id=settings.group_instance_id,
@@ -141,7 +141,7 @@ def consumer_of(settings: Settings, telemetry: Telemetry) -> Consumer:
     )
 
 
-def delivery_of(settings: Settings, consumer: Consumer, connection: Connection, tasks: frozenset[Task]) -> Delivery:
+def delivery_of(settings: Settings, connection: Connection, consumer: Consumer, tasks: frozenset[Task]) -> Delivery:
     """Return the way of delivery that is asked for, not yet started."""
     from worker.broker.publisher import AtLeastOnce  # noqa: PLC0415
     from worker.broker.transactions import ExactlyOnce  # noqa: PLC0415

@@ -16,11 +16,10 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from worker.errors import BadModel, BadSettings
-from worker.model.checkpoint import MANIFEST
+from worker.errors import BadSettings
+from worker.model.checkpoint import encoder_of
 from worker.model.encoder import PackedTensors, published
 from worker.model.packing import pack
-from worker.model.references import locate
 from worker.model.sentence import pool, sentence_vectors
 from worker.training.data.duplicates import key_of, words_of
 
@@ -151,23 +150,9 @@ def embedded(encoder: Encoder, sentence: SentenceConfig, sequences: Sequence[NDA
     return vectors
 
 
-def encoder_directory(reference: str) -> Path:
-    """Return where the encoder of a model is: its own directory, or that of the encoder that a checkpoint refers to."""
-    directory = locate(reference).directory
-    if not (directory / MANIFEST).exists():
-        return directory
-    if (directory / "encoder" / "config.json").exists():
-        return directory / "encoder"
-    try:
-        own = json.loads((directory / MANIFEST).read_bytes())["encoder"]["reference"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadModel(f"{directory / MANIFEST}: not a manifest: {error}") from error
-    return locate(own).directory
-
-
 def check_output(output: Path, *, source: str, is_forced: bool) -> None:
     """Raise `BadSettings` now for a directory that could not, or should not, be written in the end; `source` is learned from."""
-    if output.resolve() == encoder_directory(source).resolve():
+    if output.resolve() == encoder_of(source).directory.resolve():
         raise BadSettings(f"{output}: that is what is learned from; name another directory")
     if output.exists() and (not output.is_dir() or (any(output.iterdir()) and not is_forced)):
         raise BadSettings(f"{output}: there is something already; --force writes over it")

@@ -60,7 +60,7 @@ class DistillReport:
 
 def distill(options: DistillOptions, texts: Sequence[str], progress: Callable[[str], None]) -> DistillReport:
     """Train a student on unlabelled texts and write it to `output`; raises `BadSettings` and `BadModel`."""
-    directory = encoders.encoder_directory(options.teacher)
+    directory = checkpoint.encoder_of(options.teacher).directory
     loaded = checkpoint.load(str(directory))
     teacher, sentence = loaded.encoder.requires_grad_(requires_grad=False), loaded.heads.sentence
     num_layers = teacher.config.num_hidden_layers

@@ -65,7 +65,7 @@ class PretrainReport:
 
 def pretrain(options: PretrainOptions, texts: Sequence[str], progress: Callable[[str], None]) -> PretrainReport:
     """Train an encoder from random weights on unlabelled texts and write it; raises `BadSettings` and `BadModel`."""
-    directory = encoders.encoder_directory(options.base)
+    directory = checkpoint.encoder_of(options.base).directory
     loaded = checkpoint.load(str(directory), max_tokens=options.max_tokens)
     train, held_out = (loaded.tokenizer.encode(its) for its in encoders.divided(texts))
     with torch.random.fork_rng(devices=[]):
