@@ -38,7 +38,7 @@ bench-stream: .venv/made ## measure the worker with the broker in the loop (ARGS
 bench-delivery: .venv/made ## measure what exactly once costs beside at least once (ARGS="--quick": two minutes)
 	@$(BIN)/gist-stream bench delivery $(ARGS)
 
-bench-scale: .venv/made ## measure replicas, partitions and what a change of the group costs (ARGS="--quick": two minutes)
+bench-scale: .venv/made ## measure replicas, partitions and what a change of the group costs (ARGS="--quick": less of everything)
 	@$(BIN)/gist-stream bench scale $(ARGS)
 
 bench-lanes: .venv/made ## measure what a backfill costs the live topic
