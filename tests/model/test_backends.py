@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from worker.errors import BadModel
-from worker.model import checkpoint, runtime
+from worker.model import checkpoint, compiled, quantized, runtime, tiled
 from worker.model.backends import Backend, BackendName, choose
 from worker.model.native import kernels
 from worker.model.native.build import Unavailable
@@ -138,6 +138,23 @@ def test_what_cannot_run_here_is_passed_over(minilm: Path) -> None:
     assert (chosen.name, because) == ("openvino", "compiled cannot run here: there is no C++ compiler")
     with pytest.raises(BadModel, match="the backend compiled cannot run here: there is no C\\+\\+ compiler"):
         choose(encoder, "compiled", device=CPU, dtype=torch.float32)
+
+
+def test_what_the_processor_cannot_multiply_is_passed_over(minilm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As what is not installed is: bfloat16 falls back, 8 bits, which one asks for by name, are an error."""
+
+    def no_tiles() -> None:
+        raise Unavailable("there are no tiles")
+
+    monkeypatch.setattr(tiled, "library", no_tiles)
+    monkeypatch.setattr(compiled, "has_bf16_products", lambda: False)
+    monkeypatch.setattr(quantized, "multiplies_bytes", lambda: False)
+    loaded = checkpoint.load(DEFAULT_MODEL)
+    chosen, because = choose(checkpoint.load(str(minilm)).encoder, "auto", device=CPU, dtype=torch.bfloat16)
+    assert chosen.name in {"openvino", "eager"}
+    assert because.startswith("compiled cannot run here: oneDNN has no products in bfloat16 on this processor")
+    with pytest.raises(BadModel, match="int8 cannot run here: this processor cannot add up products of bytes"):
+        choose(loaded.encoder, "int8", device=CPU, dtype=torch.float32, ranges=loaded.ranges)
 
 
 @pytest.mark.usefixtures("no_compiler")

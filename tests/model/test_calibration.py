@@ -105,6 +105,7 @@ def test_predictions_are_for_each_text_in_order() -> None:
     assert difference(found[: len(TEXTS)], found[-len(TEXTS) :]).min_cosine == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.int8
 def test_a_calibrated_checkpoint_loads_and_runs_with_8_bits(tmp_path: Path) -> None:
     """It says how far that is from fp32, measured on every other text, and keeps its heads."""
     found = quantize(DEFAULT_MODEL, TEXTS, tmp_path / "mine")
@@ -118,6 +119,7 @@ def test_a_calibrated_checkpoint_loads_and_runs_with_8_bits(tmp_path: Path) -> N
     assert difference(exact, predictions(engine, TEXTS[1::2])).min_cosine == pytest.approx(found.min_cosine, abs=1e-4)
 
 
+@pytest.mark.int8
 def test_a_bare_encoder_can_be_calibrated(tmp_path: Path) -> None:
     """It becomes a checkpoint without heads."""
     quantize(MINILM, TEXTS, tmp_path / "bare")
@@ -132,6 +134,7 @@ def test_a_few_texts_are_too_few(tmp_path: Path) -> None:
     assert not (tmp_path / "never").exists()
 
 
+@pytest.mark.int8
 def test_a_model_that_turns_too_far_is_refused_unless_forced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In one line, and nothing is written."""
     real: Any = difference

@@ -70,6 +70,7 @@ def test_every_head_is_measured_on_its_files_and_the_vectors_on_all() -> None:
     assert "vectors of 4 texts" in told[-1]
 
 
+@pytest.mark.int8
 def test_an_untouched_encoder_is_the_measure_of_8_bits() -> None:
     """It needs no calibration of its own; what 8 bits turn a little stays near."""
     found = evaluate(EvaluateOptions(**options() | {"against": MINILM, "backend": "int8"}), [MOODS], [NAMES], silent)

@@ -39,6 +39,14 @@ def test_what_is_written_replaces_what_was_there(tmp_path: Path) -> None:
     assert path.read_text() == "two"
 
 
+def test_everybody_may_read_what_was_written(tmp_path: Path) -> None:
+    """Also where the library of the tensors wrote it for us alone."""
+    with whole(tmp_path / "a.safetensors") as part:
+        save_file({"x": torch.zeros(1)}, part)
+        part.chmod(0o600)
+    assert (tmp_path / "a.safetensors").stat().st_mode & 0o777 == 0o644
+
+
 def test_what_fails_leaves_what_was_there(tmp_path: Path) -> None:
     """And nothing beside it."""
     path = tmp_path / "a.txt"

@@ -62,6 +62,7 @@ def cosines(ranges: dict[str, torch.Tensor]) -> Any:
     return np.array([float(torch.cosine_similarity(one.mean(0), other.mean(0), dim=0)) for one, other in pairs])
 
 
+@pytest.mark.int8
 @settings(max_examples=10)
 @given(st.lists(st.sampled_from(TEXTS), min_size=1, max_size=9))
 def test_company_does_not_matter(texts: list[str]) -> None:
@@ -71,6 +72,7 @@ def test_company_does_not_matter(texts: list[str]) -> None:
         assert torch.cosine_similarity(states, alone[text], dim=1).min() >= 0.995
 
 
+@pytest.mark.int8
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_states_have_the_format_that_was_asked_for(dtype: torch.dtype) -> None:
     """And are finite, in every layer that was asked for and no other."""
@@ -84,6 +86,7 @@ def test_states_have_the_format_that_was_asked_for(dtype: torch.dtype) -> None:
         assert it.isfinite().all()
 
 
+@pytest.mark.int8
 def test_it_is_as_close_as_its_calibration() -> None:
     """Calibrated on the texts themselves it is close to fp32; with ranges that cut most of a state it is not."""
     ranges = ranges_of(model().encoder, passes(model().tokenizer.encode(TEXTS)))

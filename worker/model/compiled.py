@@ -16,6 +16,7 @@ from worker.model.encoder import Layer
 from worker.model.native.build import Unavailable
 from worker.model.native.kernels import Kernels, Norm
 from worker.model.packing import padded
+from worker.model.processor import has_bf16_products
 from worker.model.reading import Readable
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class Compiled(Readable):
     def __init__(self, encoder: Encoder, *, dtype: torch.dtype) -> None:
         """Copy the weights of `encoder`; raises `Unavailable` where this machine or its shape does not allow it."""
         self.dtype = dtype
-        check_products()
+        check_products(dtype)
         Kernels.check_shape(encoder.config)
         kernels, activation = Kernels(dtype), ACTIVATIONS[encoder.config.hidden_act]
         self._embeddings = Embeddings(encoder, kernels, dtype)
@@ -121,8 +122,10 @@ class Compiled(Readable):
         return {number: states[number][: len(packed.ids)] for number in layers}
 
 
-def check_products() -> None:
-    """Raise `Unavailable` where this build of torch lacks the matrix products."""
+def check_products(dtype: torch.dtype) -> None:
+    """Raise `Unavailable` where this build of torch, or this processor, lacks the matrix products of a number format."""
     has_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]  # torch's own
     if not (has_onednn and hasattr(torch.ops.mkldnn, "_reorder_linear_weight") and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
         raise Unavailable("this build of torch has no oneDNN")
+    if dtype == torch.bfloat16 and not has_bf16_products():
+        raise Unavailable("oneDNN has no products in bfloat16 on this processor")

@@ -5,7 +5,6 @@ Nothing that leaves this room is a tensor, and nothing that leaves it is NaN: a 
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -16,6 +15,7 @@ from worker.model.backends import choose
 from worker.model.heads import Head
 from worker.model.packing import pack
 from worker.model.plain import Numbers, predictions
+from worker.model.processor import multiplies_bf16
 from worker.model.windows import Merging, sequences
 from worker.records import Item, Partition, Record, Task, TokenizedItem
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
-_CPU_FLAGS_FOR_BF16 = {"amx_bf16", "avx512_bf16"}
 
 
 class Engine:
@@ -166,6 +165,4 @@ def number_format(dtype: Dtype, device: torch.device) -> torch.dtype:
         return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[dtype]
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    info = Path("/proc/cpuinfo")
-    flags = set(info.read_text().split()) if info.exists() else set()
-    return torch.bfloat16 if flags & _CPU_FLAGS_FOR_BF16 else torch.float32
+    return torch.bfloat16 if multiplies_bf16() else torch.float32

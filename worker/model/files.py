@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+# What a file may be read by: all.
+_MODE = 0o644
+
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
@@ -26,6 +29,8 @@ def whole(path: Path) -> Iterator[Path]:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             yield unfinished
+            # Some libraries write for the owner alone; a model is served by another user than the one that trained it.
+            unfinished.chmod(_MODE)
             _flush(unfinished)
             unfinished.replace(path)
             _flush(path.parent)

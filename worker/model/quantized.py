@@ -18,6 +18,7 @@ from worker.model.encoder import CALIBRATED, Layer
 from worker.model.native.build import Unavailable
 from worker.model.native.kernels import GELU_MINIMUM, Kernels, Norm
 from worker.model.packing import padded
+from worker.model.processor import multiplies_bytes
 from worker.model.reading import Readable
 
 if TYPE_CHECKING:
@@ -111,6 +112,8 @@ class Quantized(Readable):
             raise Unavailable(f"its activation is GELU, not {encoder.config.hidden_act}")
         if not hasattr(torch.ops.onednn, "qlinear_pointwise"):
             raise Unavailable("this build of torch has no 8-bit matrix products for this processor")
+        if not multiplies_bytes():
+            raise Unavailable("this processor cannot add up products of bytes exactly (it has neither VNNI nor AMX)")
         self.dtype = dtype
         Kernels.check_shape(encoder.config)
         kernels = Kernels(dtype)
