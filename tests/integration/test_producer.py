@@ -28,6 +28,29 @@ async def test_a_producer_that_finds_no_broker_says_so_and_is_gone() -> None:
     assert len(asyncio.all_tasks()) == 1
 
 
+async def test_a_producer_whose_start_is_cancelled_leaves_no_connection_behind() -> None:
+    """As when a partition is revoked while its producer starts: the client warns of what nobody closed when it is collected."""
+    connected = asyncio.Event()
+
+    async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connected.set()
+        await over.wait()
+        writer.close()
+        await writer.wait_closed()
+
+    over = asyncio.Event()
+    async with await asyncio.start_server(answer, "127.0.0.1") as silent:
+        host, port = silent.sockets[0].getsockname()
+        producer = BatchProducer(Connection(bootstrap_servers=f"{host}:{port}"), compression=None, max_bytes={})
+        start = asyncio.create_task(producer.start(5))
+        await connected.wait()
+        start.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await start
+        assert producer._client._closed
+        over.set()
+
+
 async def test_dropping_a_producer_whose_broker_is_away_ends_what_it_does_in_the_background(own_kafka: EmbeddedKafka) -> None:
     """Also the search for a coordinator, which the client would go on with for ever."""
     connection = Connection(bootstrap_servers=own_kafka.bootstrap_servers, request_timeout_ms=2_000)

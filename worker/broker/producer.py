@@ -63,8 +63,11 @@ class BatchProducer:
         """Connect; raises `PublishFailed`, and is no longer of use then."""
         try:
             await asyncio.wait_for(self._client.start(), timeout_s)
-        except (KafkaError, OSError, TimeoutError) as error:
+        except BaseException as error:
+            # Whoever is being cancelled leaves no connection behind either.
             await self.discard()
+            if not isinstance(error, KafkaError | OSError | TimeoutError):
+                raise
             raise PublishFailed(f"no producer could be started: {reason_of(error)}") from error
 
     async def send(self, addressed: Sequence[Addressed], timeout_s: float) -> None:
@@ -138,6 +141,11 @@ class BatchProducer:
             # Cancelled once, the client's task waits for its own tasks, of which one may look for a coordinator for ever.
             task.cancel()
             await asyncio.wait([task], timeout=1)
+        # Batches that never left tell it to waiters that nobody has: a failure that nobody asks for is logged as lost.
+        for queued in client._message_accumulator._batches.values():  # noqa: SLF001  the same
+            for batch in queued:
+                if batch._drain_waiter.done():  # noqa: SLF001  the same
+                    batch._drain_waiter.exception()  # noqa: SLF001  the same
 
 
 def _size_with(batch: BatchBuilder, message: Message) -> int:

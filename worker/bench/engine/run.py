@@ -108,6 +108,6 @@ def _written(corpus: Corpus, path: Path, tokenizer: Tokenizer) -> Written:
 
 
 def _ways(panels: Sequence[Panel]) -> list[str]:
-    """Return the ways of ours that are worth a comparison: the one that `auto` chooses, and the less exact one."""
-    names = {it.name for panel in panels for it in panel.measured("ours") if it.is_chosen}
-    return sorted({name.removeprefix("ours, ") for name in names} | ({"int8"} if names else set()))
+    """Return the ways of ours that are worth a comparison: the one that `auto` chooses, and the less exact one where it ran."""
+    entries = [it for panel in panels for it in panel.measured("ours")]
+    return sorted({it.name.removeprefix("ours, ") for it in entries if it.is_chosen or it.name == "ours, int8"})
