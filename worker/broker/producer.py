@@ -132,20 +132,27 @@ class BatchProducer:
         task = None if sender is None else sender.sender_task
         if task is not None:
             task.cancel()
-        # Whoever discards is often being cancelled, or fails already: what cannot be closed in time goes with its object.
-        with contextlib.suppress(KafkaError, OSError, TimeoutError):
-            await asyncio.wait_for(client.client.close(), 5)
+        # Twice: its tasks may open a connection while those that are there are closed.
+        await _close(client)
         for _ in range(_MAX_CANCELLATIONS):
             if task is None or task.done():
                 break
             # Cancelled once, the client's task waits for its own tasks, of which one may look for a coordinator for ever.
             task.cancel()
             await asyncio.wait([task], timeout=1)
+        await _close(client)
         # Batches that never left tell it to waiters that nobody has: a failure that nobody asks for is logged as lost.
         for queued in client._message_accumulator._batches.values():  # noqa: SLF001  the same
             for batch in queued:
                 if batch._drain_waiter.done():  # noqa: SLF001  the same
                     batch._drain_waiter.exception()  # noqa: SLF001  the same
+
+
+async def _close(client: AIOKafkaProducer) -> None:
+    """Close a client's connections, within a bound."""
+    # Whoever discards is often being cancelled, or fails already: what cannot be closed in time goes with its object.
+    with contextlib.suppress(KafkaError, OSError, TimeoutError):
+        await asyncio.wait_for(client.client.close(), 5)
 
 
 def _size_with(batch: BatchBuilder, message: Message) -> int:
