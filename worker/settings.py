@@ -148,7 +148,12 @@ class Settings(TopicSettings):
         le=1_800_000,
         description="Silence after which the group gives our partitions away. Less takes over sooner.",
     )
-    heartbeat_interval_ms: int = Field(3_000, ge=100, le=600_000, description="At most a third of the session timeout.")
+    heartbeat_interval_ms: int = Field(
+        1_000,
+        ge=100,
+        le=600_000,
+        description="How late a worker learns that the group changes; at most a third of the session timeout.",
+    )
     rebalance_timeout_ms: int = Field(
         60_000, ge=6_000, le=1_800_000, description="How long the group waits for its members to hand partitions back."
     )

@@ -45,7 +45,7 @@ class Consumer:
         group_instance_id: str | None = None,
         start_at: str = "earliest",
         session_timeout_ms: int = 45_000,
-        heartbeat_interval_ms: int = 3_000,
+        heartbeat_interval_ms: int = 1_000,
         rebalance_timeout_ms: int = 60_000,
         poll_timeout_ms: int = 200,
         step_timeout_s: float = 15.0,
