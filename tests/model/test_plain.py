@@ -28,6 +28,7 @@ HEADS: dict[Task, list[HeadConfig]] = {
     Task.CLASSIFY: [
         HeadConfig(name="sentiment", task="classify", labels=("no", "yes"), layers=(1,)),
         HeadConfig(name="topic", task="classify", labels=("a", "b", "c"), layers=(1,)),
+        HeadConfig(name="tone", task="classify", labels=("dry", "warm"), layers=(1,), has_attention=True),
     ],
     Task.NER: [HeadConfig(name=name, task="ner", labels=labels_of([name.upper()]), layers=(1,)) for name in ("who", "where")],
 }
@@ -52,16 +53,16 @@ def numbers_of(texts: Sequence[TokenizedItem], seed: int = 0) -> Numbers:
     def draw(num_rows: int, width: int) -> np.ndarray[Any, np.dtype[np.float32]]:
         return random.normal(size=(num_rows, width)).astype(np.float32)
 
-    logits = {it.name: draw(len(texts), it.num_logits) for it in HEADS[Task.CLASSIFY]}
-    logits |= {it.name: draw(starts[-1], it.num_logits) for it in HEADS[Task.NER]}
+    heads = HEADS[Task.CLASSIFY] + HEADS[Task.NER]
+    logits = {it.name: draw(starts[-1] if it.reads_tokens else len(texts), it.num_logits) for it in heads}
     return Numbers(draw(len(texts), 4), logits, starts)
 
 
 def alone(numbers: Numbers, number: int) -> Numbers:
     """Return the numbers of one text."""
     (start, end), one = list(pairwise(numbers.starts))[number], slice(number, number + 1)
-    classifiers = {it.name for it in HEADS[Task.CLASSIFY]}
-    logits = {name: it[one] if name in classifiers else it[start:end] for name, it in numbers.logits.items()}
+    of_texts = {it.name for it in HEADS[Task.CLASSIFY] if not it.reads_tokens}
+    logits = {name: it[one] if name in of_texts else it[start:end] for name, it in numbers.logits.items()}
     assert numbers.vectors is not None
     return Numbers(numbers.vectors[one], logits, np.array([0, end - start]))
 
@@ -91,7 +92,7 @@ def test_every_head_speaks() -> None:
     for name in ("who", "where"):
         numbers.logits[name][1:3] = [[0, 9, 0], [9, 0, 0]]
     (prediction,) = predictions(texts, numbers, HEADS)
-    assert list(prediction.labels or ()) == ["sentiment", "topic"]
+    assert list(prediction.labels or ()) == ["sentiment", "topic", "tone"]
     assert [(it.task, it.type, it.text) for it in prediction.entities or ()] == [("who", "WHO", "a"), ("where", "WHERE", "a")]
 
 

@@ -36,6 +36,7 @@ READINGS = [
 HEADS: list[tuple[dict[str, Any], Pooling | None]] = [
     ({"task": "classify", "labels": ("no", "yes"), "hidden_size": 128}, "mean"),
     ({"task": "classify", "labels": ("a", "b", "c")}, "cls"),
+    ({"task": "classify", "labels": ("no", "yes"), "hidden_size": 256, "has_attention": True}, None),
     ({"task": "ner", "labels": ("O", "B-A", "I-A"), "hidden_size": 40}, None),
     ({"task": "ner", "labels": tuple(map(str, range(37))), "hidden_size": 600}, None),
     ({"task": "ner", "labels": tuple(map(str, range(16)))}, None),

@@ -22,19 +22,22 @@ pytestmark = pytest.mark.model
 
 
 def test_live_states_and_those_on_the_disk_are_the_same(tmp_path: Path) -> None:
-    """Of texts and of words, up to the half precision of the disk; gradients flow into the encoder that learns."""
-    run = run_of(tmp_path)
+    """Of texts, of words and of tokens, up to the half precision of the disk; gradients flow into the encoder that learns."""
+    shape = values(tmp_path)
+    shape["heads"].append(shape["heads"][0] | {"name": "tone", "has_attention": True})
+    run = of(shape, source="test")
     loaded = checkpoint.load(run.encoder)
     pooling = loaded.heads.sentence.pooling
     live = Live(loaded.encoder, pooling, dtype=torch.float32)
     frozen = Frozen(loaded.encoder, pooling, Store(tmp_path / "states", max_gigabytes=1), Silent())
     for task in tasks_of(run, loaded):
         texts = np.array([5, 2, 60])
+        num_rows = {"mood": 3, "ner": 12, "tone": sum(len(task.tokens[it]) for it in texts)}
         for one, other in zip(live.of(task, texts), frozen.of(task, texts), strict=True):
             assert one.requires_grad
-            assert one.shape[0] == (3 if task.head.task == "classify" else 12)
+            assert one.shape[0] == num_rows[task.head.name]
             torch.testing.assert_close(one.detach(), other, atol=5e-2, rtol=5e-2)
-    assert frozen.num_encoded == 96 + 64
+    assert frozen.num_encoded == 96 + 64 + 96
 
 
 def test_a_second_run_with_other_heads_does_not_touch_the_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,6 +50,19 @@ def test_a_text_is_a_row_of_one_head_and_a_word_of_the_other(tmp_path: Path) -> 
     assert set(ner.sources) == {"texts/people.conll"}
 
 
+def test_a_token_is_a_row_of_a_head_with_attention(tmp_path: Path) -> None:
+    """And the text is still what is called something."""
+    shape = values(tmp_path)
+    shape["heads"][0]["has_attention"] = True
+    run = of(shape, source="test")
+    mood, _ = tasks_of(run, checkpoint.load(run.encoder))
+    texts = np.array([3, 1])
+    rows, starts = mood.rows(texts)
+    assert np.diff(starts).tolist() == [len(mood.tokens[it]) for it in texts]
+    assert rows[0] == sum(len(it) for it in mood.tokens[:3])
+    assert mood.told(texts).tolist() == [mood.targets[3], mood.targets[1]]
+
+
 def test_texts_may_have_several_labels(tmp_path: Path) -> None:
     """Each label of each text is a question of its own."""
     lines = [

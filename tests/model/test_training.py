@@ -18,12 +18,14 @@ from worker.model import checkpoint
 from worker.model.engine import Engine
 from worker.model.heads import Head
 from worker.model.references import locate
+from worker.records import Task
 from worker.settings import DEFAULT_MODEL
 from worker.training import tasks, words
 from worker.training.card import card
 from worker.training.configuration import of
 from worker.training.corpora import RatedSentence
 from worker.training.data.examples import Span, TaggedText
+from worker.training.evaluation import predictions
 from worker.training.train import described, train
 
 if TYPE_CHECKING:
@@ -104,6 +106,24 @@ def test_every_kind_of_head_learns_and_is_scored(tmp_path: Path) -> None:
     assert scores["mood"]["held out"]["f1"] > 0.5
     assert scores["ner"]["held out"]["all"]["f1"] > 0.8
     assert "| mood | F1 over all labels | texts |" in (directory / "README.md").read_text()
+
+
+@pytest.mark.parametrize("strategy", ["frozen", "end-to-end"])
+def test_a_head_with_attention_is_served_as_it_was_trained(tmp_path: Path, strategy: str) -> None:
+    """Each text is called by the engine what the loop had found of it, and texts far apart in length do not mix."""
+    shape = values(tmp_path, strategy, epochs=20)
+    shape["heads"] = [shape["heads"][0] | {"has_attention": True}]
+    (directory,) = train(of(shape, source="test"), Silent())
+    training = json.loads((directory / "manifest.json").read_text())["training"]
+    assert training["scores"]["float32"]["mood"]["held out"]["accuracy"] > 0.8
+    engine = Engine.load(str(directory), device="cpu", dtype="float32", backend="eager")
+    lines = (tmp_path / "texts" / "moods.jsonl").read_text().splitlines()[:8]
+    texts = [*(json.loads(it)["text"] for it in lines), "love"]
+    together, alone = predictions(engine, texts, Task.CLASSIFY), (next(predictions(engine, [it], Task.CLASSIFY)) for it in texts)
+    for one, other in zip(together, alone, strict=True):
+        assert one.labels is not None
+        assert other.labels is not None
+        assert one.labels["mood"].scores == pytest.approx(other.labels["mood"].scores, abs=1e-5)
 
 
 def test_a_head_goes_on_a_tuned_checkpoint(tmp_path: Path) -> None:

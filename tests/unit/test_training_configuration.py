@@ -57,6 +57,7 @@ def test_layout_and_label_map_are_those_of_the_readers(tmp_path: Path) -> None:
         (HEAD, "heads.1.data: Field required"),
         (HEAD + "colour = 1\n" + DATA, "heads.1.colour: there is no such key"),
         (HEAD + "dropout = 1.5\n" + DATA, "heads.1.dropout: Input should be less than 1 (it is 1.5)"),
+        (HEAD.replace("classify", "ner") + "has_attention = true\n" + DATA, "heads.1: has_attention is for labels of texts"),
         (HEAD + "has_crf = true\n" + DATA, 'heads.1: context_words and has_crf are for entities (task = "ner")'),
         (HEAD + "[heads.data]\n", "heads.1.data: give either files to learn from (train) or builtin"),
         (HEAD + '[heads.data]\nbuiltin = "ratings"\ntest = ["a"]\n', "heads.1.data: builtin sentences have sides of their own"),

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 def classifications(config: HeadConfig, logits: NDArray[np.float32]) -> list[Classification]:
-    """Return what the logits of `n` texts, shape `[n, num_logits]`, say of each."""
+    """Return what the logits of `n` texts, a row for each, say of it."""
     if config.is_multi_label:
         return _several(config, _sigmoid(logits))
-    if config.num_logits == 1:
+    if config.is_binary:
         positive = _sigmoid(logits[:, 0])
         probabilities = np.stack([1 - positive, positive], axis=1)
     else:

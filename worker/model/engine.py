@@ -57,8 +57,8 @@ class Engine:
                 if head.transitions is not None:
                     self._transitions[head.config.name] = head.transitions.detach().double().cpu().numpy()
                 self._heads[Task(head.config.task)].append(head.config)
-                if head.config.task == "ner":
-                    # They read every token; the others one vector for each text, which costs nothing.
+                if head.config.reads_tokens:
+                    # The others read one vector for each text, which costs nothing.
                     head.compute_in(backend.dtype)
         # What is read of a pass, by whether vectors are asked for and by which heads.
         self._known_readings: dict[tuple[bool, tuple[str, ...]], list[Reading]] = {}
@@ -145,10 +145,11 @@ class Engine:
 
     def _merged(self, merging: Merging, windows: Numbers) -> Numbers:
         """Return what is said of the texts for what is said of their windows."""
-        is_normalized, classifiers = self._model.sentence.is_normalized, {it.name for it in self._heads[Task.CLASSIFY]}
+        is_normalized = self._model.sentence.is_normalized
+        of_texts = {it.name for it in self._heads[Task.CLASSIFY] if not it.reads_tokens}
         return Numbers(
             None if windows.vectors is None else merging.vectors(windows.vectors, is_normalized=is_normalized),
-            {name: merging.mean(it) if name in classifiers else merging.tokens(it) for name, it in windows.logits.items()},
+            {name: merging.mean(it) if name in of_texts else merging.tokens(it) for name, it in windows.logits.items()},
             merging.starts,
         )
 

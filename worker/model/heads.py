@@ -5,6 +5,9 @@ linear (for two labels: logistic regression), or has hidden layers. A text has o
 
 An entity head may look at the words around each word: what it makes of a word is read for its neighbours too, so that its last
 layer is a convolution over words. And it may know what follows what: a conditional random field, whose transitions are learned.
+
+A head that classifies reads the text's states as they are pooled, or has attention: it reads every token, and learns with what it
+makes of each how much that counts ("attention pooling").
 """
 
 from __future__ import annotations
@@ -44,6 +47,8 @@ class HeadConfig:
     is_multi_label: bool = False
     #: The probability from which a label of several is given.
     threshold: float = 0.5
+    #: Whether it reads every token of a text and weighs what each says (`classify`), and not their mean.
+    has_attention: bool = False
     #: How many words before and after each word count for it (`ner`).
     context_words: int = 0
     #: Whether it learns which label follows which (`ner`); what is not valid is never given, learned or not.
@@ -62,19 +67,31 @@ class HeadConfig:
                 f"the head {self.name!r}: hidden layers are one or more, words of context {_MAX_CONTEXT_WORDS} at most, and a "
                 "threshold lies between 0 and 1"
             )
-        if (self.is_multi_label and self.task != "classify") or ((self.has_crf or self.context_words) and self.task != "ner"):
+        of_texts, of_words = self.is_multi_label or self.has_attention, self.has_crf or self.context_words
+        if (of_texts and self.task != "classify") or (of_words and self.task != "ner"):
             raise BadModel(
-                f"the head {self.name!r} has the task {self.task}: several labels are for classify, transitions and context for ner"
+                f"the head {self.name!r} has the task {self.task}: several labels and attention are for classify, transitions and "
+                "context for ner"
             )
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether one number says which of two classes a text has (logistic regression)."""
+        return self.task == "classify" and len(self.labels) == 2 and not self.is_multi_label  # noqa: PLR2004
+
+    @property
+    def reads_tokens(self) -> bool:
+        """Whether its rows are tokens, and not texts."""
+        return self.task == "ner" or self.has_attention
 
     @property
     def num_logits(self) -> int:
         """How many numbers the head gives of a row.
 
-        One for two classes (logistic regression), else one for each label; for each word of the context so many.
+        One for two classes, else one for each label; so many for each word of the context; with attention one more, its weight.
         """
-        is_binary = self.task == "classify" and len(self.labels) == 2 and not self.is_multi_label  # noqa: PLR2004
-        return 1 if is_binary else len(self.labels) * (1 + 2 * self.context_words)
+        own = 1 if self.is_binary else len(self.labels) * (1 + 2 * self.context_words)
+        return own + self.has_attention
 
 
 class Head(nn.Module):
@@ -127,9 +144,11 @@ class Head(nn.Module):
     @torch.no_grad()
     def divide_logits(self, temperature: float) -> None:
         """Divide what it says by a temperature, for good; the best label, or path of labels, stays the best."""
-        for parameter in (self.output.weight, self.output.bias, self.transitions):
-            if parameter is not None:
-                parameter.div_(temperature)
+        for parameter in (self.output.weight, self.output.bias):
+            # How much a token counts is no part of what it says.
+            parameter[: len(parameter) - self.config.has_attention].div_(temperature)
+        if self.transitions is not None:
+            self.transitions.div_(temperature)
         self.config = replace(self.config, temperature=self.config.temperature * temperature)
 
 
@@ -151,3 +170,17 @@ def in_context(logits: Tensor, starts: Tensor, num_labels: int) -> Tensor:
             hears, said = slice(first, end), slice(first + offset, end + offset)
             total[hears] += part[said] * (texts[hears] == texts[said])[:, None]
     return total
+
+
+def attended(logits: Tensor, starts: Tensor) -> Tensor:
+    """Return what texts say, `[n, width - 1]`, of what their tokens say, `[T, width]`, of which the last is how much it counts.
+
+    Tokens lie end to end, those of each text from one of `starts` (`[n + 1]`) on. How much they count is a softmax over the text.
+    """
+    num_texts = len(starts) - 1
+    texts = torch.repeat_interleave(torch.arange(num_texts, device=starts.device), starts.diff())
+    said, counts = logits[:, :-1], logits[:, -1]
+    most = counts.new_full((num_texts,), -torch.inf).scatter_reduce(0, texts, counts.detach(), "amax")
+    weights = (counts - most[texts]).exp()
+    totals = weights.new_zeros(num_texts).index_add(0, texts, weights)
+    return said.new_zeros(num_texts, said.shape[1]).index_add(0, texts, said * (weights / totals[texts])[:, None])

@@ -25,7 +25,7 @@ class Outputs:
 
     #: Sentence vectors, fp32, shape `[n, H]`; None where nobody asked.
     vectors: Tensor | None
-    #: Logits by head: `[n, num_logits]` for `classify`, `[T, num_logits]` for `ner`.
+    #: Logits by head: `[n, num_logits]`, or `[T, num_logits]` for a head that reads tokens.
     logits: dict[str, Tensor]
 
 
@@ -50,7 +50,7 @@ class MultiTaskHeads(nn.Module):
         """Return what is read of a pass: for each of these heads, and last for the sentence vectors."""
         pooling = self.sentence.pooling
         own = [
-            Reading(head.weights, pooling if head.config.task == "classify" else None, None if head.deeper else head)
+            Reading(head.weights, None if head.config.reads_tokens else pooling, None if head.deeper else head)
             for head in self._asked(heads)
         ]
         return [*own, Reading(((self.last_layer, 1.0),), pooling)] if is_embedding else own

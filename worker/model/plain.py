@@ -12,8 +12,10 @@ from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+import torch
 
 from worker.model.answers import classifications, entities
+from worker.model.heads import attended
 from worker.records import Failure, Prediction, Stage, Task
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ class Numbers:
 
     #: Sentence vectors, shape `[n, H]`; None where nobody asked.
     vectors: NDArray[np.float32] | None
-    #: Logits of the heads that somebody asked for, by name: `[n, num_logits]` for `classify`, `[T, num_logits]` for `ner`.
+    #: Logits of the heads that somebody asked for, by name: `[n, num_logits]`, `[T, num_logits]` of heads that read tokens.
     logits: Mapping[str, NDArray[np.float32]]
     #: Where each text's tokens start, and the end of the last, int64, shape `[n + 1]`.
     starts: NDArray[np.int64]
@@ -92,8 +94,17 @@ def _embeddings(numbers: Numbers, chosen: Sequence[int]) -> list[NDArray[np.floa
 
 def _labels(numbers: Numbers, heads: Sequence[HeadConfig], chosen: Sequence[int]) -> list[dict[str, Classification]]:
     """Return the labels of some texts, by head."""
-    by_head = {it.name: classifications(it, numbers.of_texts(numbers.logits[it.name], chosen)) for it in heads}
+    by_head = {it.name: classifications(it, _of_texts(numbers, it, chosen)) for it in heads}
     return [{name: column[place] for name, column in by_head.items()} for place in range(len(chosen))]
+
+
+def _of_texts(numbers: Numbers, head: HeadConfig, chosen: Sequence[int]) -> NDArray[np.float32]:
+    """Return what a head says of some texts, one row for each; raises `FloatingPointError` where a number is not finite."""
+    logits = numbers.logits[head.name]
+    if not head.has_attention:
+        return numbers.of_texts(logits, chosen)
+    starts = np.concatenate([[0], np.cumsum(np.diff(numbers.starts)[chosen])])
+    return attended(torch.from_numpy(numbers.of_tokens(logits, chosen)), torch.from_numpy(starts)).numpy()
 
 
 def _found(

@@ -94,6 +94,8 @@ class HeadOptions(_Strict):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     #: The probability from which a label is given, where texts may have several.
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    #: Whether it reads every token and weighs what each says (`classify`): attention pooling.
+    has_attention: bool = False
     #: How many words before and after each word count for it (`ner`).
     context_words: Annotated[int, Field(ge=0, le=4)] = 0
     #: Whether it learns which label follows which (`ner`): a conditional random field.
@@ -114,6 +116,8 @@ class HeadOptions(_Strict):
     def _suits_its_task(self) -> Self:
         if self.task != "ner" and (self.context_words or self.has_crf):
             raise ValueError('context_words and has_crf are for entities (task = "ner")')
+        if self.task != "classify" and self.has_attention:
+            raise ValueError('has_attention is for labels of texts (task = "classify")')
         return self
 
 

@@ -27,14 +27,14 @@ _NEVER = -1e4
 
 
 def of_rows(config: HeadConfig, logits: Tensor, targets: Tensor, *, smoothing: float = 0.0) -> Tensor:
-    """Return the loss of each of `n` rows, `[n]`, of a head that judges each row by itself, from its logits `[n, num_logits]`.
+    """Return the loss of each of `n` rows, `[n]`, of a head that judges each text by itself, from what it says, `[n, logits]`.
 
     Targets are int64 `[n]`, the indices of labels; for two classes probabilities of the second, `[n]`; for several labels 0, 1 or
     a probability for each, `[n, labels]`.
     """
     if config.is_multi_label:
         return multi_label(logits, targets, smoothing=smoothing)
-    if config.num_logits == 1:
+    if config.is_binary:
         return binary(logits[:, 0], targets, smoothing=smoothing)
     return multi_class(logits, targets, smoothing=smoothing)
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from worker.model import bio
-from worker.model.heads import in_context
+from worker.model.heads import attended, in_context
 from worker.training.losses import UNKNOWN, of_rows, of_words
 
 if TYPE_CHECKING:
@@ -26,18 +26,22 @@ if TYPE_CHECKING:
 class Said:
     """What a head says of the rows of some texts, and what it should say."""
 
-    #: `[rows, num_logits]`, fp32; of words `[rows, labels]`, what their neighbours say added up.
+    #: A row for each target, fp32: what tokens say of a text is weighed, what neighbours say of a word added up.
     logits: NDArray[np.float32]
     targets: Targets
-    #: Where the rows of each text start, `[texts + 1]`.
+    #: Where the words of each text start, `[texts + 1]`; of a head that classifies, its tokens, if it reads them.
     starts: NDArray[np.int64]
 
 
 def loss_of(head: Head, states: States, task: TrainingTask, texts: NDArray[np.int64]) -> Tensor:
     """Return the mean loss of a head over the rows of some texts of its task, a scalar with gradients."""
-    rows, starts = task.rows(texts)
-    logits, targets = head(states.of(task, texts)), torch.from_numpy(task.targets[rows])
-    return loss(head, logits, targets, torch.from_numpy(starts), smoothing=task.options.label_smoothing)
+    starts = torch.from_numpy(task.rows(texts)[1])
+    logits, targets = _pooled(head, head(states.of(task, texts)), starts), torch.from_numpy(task.told(texts))
+    return loss(head, logits, targets, starts, smoothing=task.options.label_smoothing)
+
+
+def _pooled(head: Head, logits: Tensor, starts: Tensor) -> Tensor:
+    return attended(logits, starts) if head.config.has_attention else logits
 
 
 def loss(head: Head, logits: Tensor, targets: Tensor, starts: Tensor, *, smoothing: float = 0.0) -> Tensor:
@@ -53,11 +57,11 @@ def said_of(head: Head, states: States, task: TrainingTask, texts: NDArray[np.in
     """Return what a head says of some texts, nothing hidden."""
     head.eval()
     logits = [head(states.of(task, texts[it : it + batch_texts])).float() for it in range(0, len(texts), batch_texts)]
-    rows, starts = task.rows(texts)
-    whole = torch.cat(logits)
+    starts = task.rows(texts)[1]
+    whole = _pooled(head, torch.cat(logits), torch.from_numpy(starts))
     if head.config.task == "ner":
         whole = in_context(whole, torch.from_numpy(starts), len(head.config.labels))
-    return Said(whole.numpy(), task.targets[rows], starts)
+    return Said(whole.numpy(), task.told(texts), starts)
 
 
 @torch.no_grad()
@@ -73,7 +77,7 @@ def score(head: Head, said: Said) -> float:
     if head.config.is_multi_label:
         found, gold = said.logits > np.log(head.config.threshold / (1 - head.config.threshold)), said.targets > 0.5  # noqa: PLR2004
         return 2 * int((found & gold).sum()) / max(1, int(found.sum() + gold.sum()))
-    chosen = said.logits[:, 0] > 0 if head.config.num_logits == 1 else said.logits.argmax(axis=1)
+    chosen = said.logits[:, 0] > 0 if head.config.is_binary else said.logits.argmax(axis=1)
     return float((chosen == np.rint(said.targets)).mean())
 
 

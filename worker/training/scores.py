@@ -36,7 +36,7 @@ def scores_of(engine: Engine, tasks: Sequence[TrainingTask]) -> dict[str, Any]:
 def _labels(engine: Engine, task: TrainingTask, texts: NDArray[np.int64]) -> dict[str, float]:
     if task.head.is_multi_label:
         return _several_labels(engine, task, texts)
-    true = np.rint(task.targets[task.rows(texts)[0]]).astype(int).tolist()
+    true = np.rint(task.told(texts)).astype(int).tolist()
     names = [task.head.labels[it] for it in true]
     found = accuracy(engine, task.head.name, [task.examples[it].text for it in texts.tolist()], names)
     most = max(names.count(it) for it in task.head.labels)

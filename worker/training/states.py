@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from worker.model.encoder import Encoder
+    from worker.model.heads import HeadConfig
     from worker.model.packing import Packed
     from worker.model.sentence import Pooling
     from worker.records import Tokens
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from worker.training.store import Store
     from worker.training.tasks import TrainingTask
 
+#: What the rows of a task are.
+Kind: TypeAlias = Literal["texts", "tokens", "words"]
 _TOKENS_PER_PASS = 4096
 _CPU = torch.device("cpu")
 
@@ -63,7 +66,7 @@ class Live:
         precision: AbstractContextManager[object] = torch.autocast("cpu", self._dtype) if is_mixed else nullcontext()
         with precision:
             states = self._encoder(PackedTensors.of(packed, device=_CPU, dtype=self._dtype), set(task.head.layers))
-        return list(rows_of(task.head.task == "ner", states, task.head.layers, packed, tokens, self._pooling))
+        return list(rows_of(kind_of(task.head), states, task.head.layers, packed, tokens, self._pooling))
 
 
 class Frozen:
@@ -89,8 +92,8 @@ class Frozen:
         return [torch.from_numpy(layer[rows].astype(np.float32)) for layer in self._known[task.head.name]]
 
     def _states(self, task: TrainingTask) -> list[NDArray[np.float16]]:
-        is_words = task.head.task == "ner"
-        key = _key(self._digest, "words" if is_words else self._pooling, task.tokens)
+        kind = kind_of(task.head)
+        key = _key(self._digest, self._pooling if kind == "texts" else kind, task.tokens)
         if missing := self._store.missing(key, task.head.layers):
             shape = (int(task.starts[-1]), self._encoder.config.hidden_size)
             with (
@@ -98,7 +101,7 @@ class Frozen:
                 self._reporter.track(f"encoding the texts of {task.head.name}", len(task.tokens)) as advance,
             ):
                 for states, packed, tokens in self._passes(task.tokens, missing):
-                    its = rows_of(is_words, states, missing, packed, tokens, self._pooling)
+                    its = rows_of(kind, states, missing, packed, tokens, self._pooling)
                     for layer, rows in zip(missing, its, strict=True):
                         files[layer].write(rows.half().numpy().tobytes())
                     advance(len(tokens))
@@ -123,18 +126,28 @@ class Frozen:
             first = end
 
 
+def kind_of(head: HeadConfig) -> Kind:
+    """Return what the rows of a head are."""
+    if head.task == "ner":
+        return "words"
+    return "tokens" if head.has_attention else "texts"
+
+
 def rows_of(
-    is_words: bool,  # noqa: FBT001  the two kinds of rows there are
+    kind: Kind,
     states: Mapping[int, Tensor],
     layers: Sequence[int],
     packed: Packed,
     tokens: Sequence[Tokens],
     pooling: Pooling,
 ) -> Iterator[Tensor]:
-    """Yield for each layer the rows of a task, fp32: the first piece of each word, or each text pooled."""
+    """Yield for each layer the rows of a task, fp32: the first piece of each word, each token, or each text pooled."""
     cu_seqlens = torch.from_numpy(packed.cu_seqlens)
-    if not is_words:
+    if kind == "texts":
         yield from (pool(states[it], cu_seqlens, pooling) for it in layers)
+        return
+    if kind == "tokens":
+        yield from (states[it][: packed.cu_seqlens[-1]].float() for it in layers)
         return
     starts = packed.cu_seqlens[:-1].tolist()
     places = torch.from_numpy(np.concatenate([start + first_pieces(it) for start, it in zip(starts, tokens, strict=True)]))

@@ -1,7 +1,7 @@
 """From labelled texts to what a head learns: rows, each with what the head should say of it, on three sides.
 
-A head that classifies has one row for each text, an entity head one for each word that the tokenizer sees. The texts of all sides
-lie together, in the order in which they were read, so that their states are computed and kept once.
+A head that classifies has one row for each text, or with attention one for each token; an entity head one for each word that the
+tokenizer sees. The texts of all sides lie together, in the order in which they were read: their states are computed and kept once.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ _RATINGS = "vaderSentiment 3.3.2"
 _CERTAINTY = 1.5
 # Of a hundred parts of the rated sentences, chosen by their words: these many test, these many choose the best epoch.
 _TEST_PARTS, _DEV_PARTS = 20, 10
-#: What a row should be called: the index of a label, int64, `[rows]`; of two classes also the probability of the second, float32,
-#: `[rows]`; of several labels whether each is there, float32, `[rows, labels]`.
+#: What texts, or an entity head's words, should be called: the index of a label, int64, `[n]`; of two classes also the probability
+#: of the second, float32, `[n]`; of several labels whether each is there, float32, `[n, labels]`.
 Targets: TypeAlias = "NDArray[np.int64] | NDArray[np.float32]"
 
 
@@ -73,6 +73,10 @@ class TrainingTask:
     def rows(self, texts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the rows of some texts, end to end, and where those of each start, `[n + 1]`."""
         return ranges(self.starts[texts], self.starts[texts + 1])
+
+    def told(self, texts: NDArray[np.int64]) -> Targets:
+        """Return what some texts, or an entity head's words of them, should be called."""
+        return self.targets[texts if self.head.task == "classify" else self.rows(texts)[0]]
 
 
 def ranges(firsts: NDArray[np.int64], ends: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -139,6 +143,7 @@ def _head(options: HeadOptions, found: _Read, last_layer: int) -> HeadConfig:
         dropout=options.dropout,
         is_multi_label=found.is_multi_label,
         threshold=options.threshold,
+        has_attention=options.has_attention,
         context_words=options.context_words,
         has_crf=options.has_crf,
     )
@@ -229,7 +234,7 @@ def _rows_of(
     if options.task == "ner":
         return _word_rows(examples, tokens, bio.labels_of(found.labels), skips_handles=options.data.skips_untagged_handles)
     index = {label: number for number, label in enumerate(found.labels)}
-    starts = np.arange(len(examples) + 1)
+    starts = np.concatenate([[0], np.cumsum([len(it) if options.has_attention else 1 for it in tokens])])
     if found.certainties:
         return starts, np.array([found.certainties[it.text] for it in examples], dtype=np.float32)
     if found.is_multi_label:
