@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import time
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
@@ -47,6 +48,10 @@ _CPU = torch.device("cpu")
 class States(Protocol):
     """Gives a head what it reads."""
 
+    @property
+    def seconds_encoding(self) -> float:
+        """How long it took to compute what is kept: that is done once, and is no part of learning."""
+
     def of(self, task: TrainingTask, texts: NDArray[np.int64]) -> list[Tensor]:
         """Return the states of the rows of some texts, end to end: `[rows, H]`, fp32, for each layer of the task's head."""
 
@@ -60,6 +65,11 @@ class Live:
         self._pooling = pooling
         self._dtype = dtype
         self._kept = kept
+
+    @property
+    def seconds_encoding(self) -> float:
+        """How long it took to compute what is kept."""
+        return 0.0 if self._kept is None else self._kept.seconds
 
     def of(self, task: TrainingTask, texts: NDArray[np.int64]) -> list[Tensor]:
         """Run the texts through the encoder, or through its layers that learn."""
@@ -80,6 +90,11 @@ class Frozen:
     def __init__(self, encoder: Encoder, pooling: Pooling, store: Store, reporter: Reporter) -> None:
         """Keep what is computed in `store`, and say through `reporter` what takes long."""
         self.kept = Kept(encoder, pooling, store, reporter)
+
+    @property
+    def seconds_encoding(self) -> float:
+        """How long it took to compute what is kept."""
+        return self.kept.seconds
 
     def of(self, task: TrainingTask, texts: NDArray[np.int64]) -> list[Tensor]:
         """Read the states of the texts."""
@@ -103,6 +118,8 @@ class Kept:
         self._known: dict[str, list[NDArray[np.float16]]] = {}
         #: How many texts the encoder has read.
         self.num_encoded = 0
+        #: How long that took.
+        self.seconds = 0.0
 
     def below(self, task: TrainingTask, texts: NDArray[np.int64]) -> dict[int, Tensor]:
         """Return the states of the tokens of some texts after the highest layer, and after those that the task's head reads."""
@@ -122,6 +139,7 @@ class Kept:
 
     def _states(self, task: TrainingTask, kind: Kind, layers: Sequence[int], num_rows: int) -> list[NDArray[np.float16]]:
         key = _key(self.digest, self._pooling if kind == "texts" else kind, task.tokens)
+        began = time.perf_counter()
         if missing := self._store.missing(key, layers):
             shape = (num_rows, self._encoder.config.hidden_size)
             with (
@@ -134,6 +152,7 @@ class Kept:
                         files[layer].write(rows.half().numpy().tobytes())
                     advance(len(tokens))
                     self.num_encoded += len(tokens)
+        self.seconds += time.perf_counter() - began
         return self._store.read(key, layers)
 
     @torch.inference_mode()

@@ -76,8 +76,8 @@ def len_of(tasks: Mapping[str, TrainingTask]) -> str:
 
 def _described(plan: Plan, tasks: Mapping[str, TrainingTask]) -> dict[str, Any]:
     """Return all that results depend on, but for which cells there are: more seeds or shares may be added."""
-    names = ("steps", "batch_texts", "layers", "hidden_size", "head_rate", "encoder_rate", "upper_layers")
-    names += ("max_dev_texts", "max_test_texts")
+    names = ["steps", "batch_texts", "layers", "hidden_size", "head_rate", "encoder_rate", "upper_layers"]
+    names += ["max_dev_texts", "max_test_texts"]
     encoder = checkpoint.encoder_of(plan.encoder)
     return {
         "encoder": sha256_of(encoder.directory / "model.safetensors"),
