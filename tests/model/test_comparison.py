@@ -49,6 +49,18 @@ def test_all_strategies_make_the_same_steps(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out" / "comparison.json").read_text())["rows"][0]["contender"] == "frozen"
 
 
+def test_upper_layers_alone_may_learn_in_all_strategies(tmp_path: Path) -> None:
+    """Where the encoder does; that is then told, and nobody is there twice."""
+    plan = replace(plan_in(tmp_path), upper_layers=1)
+    named = {it.name: it for it in CONTENDERS}
+    assert [it.contender.name for it in plan.cells[: len(CONTENDERS) - 1]] == [it for it in named if it != "end-to-end"]
+    learning = {name: plan.run(it, 0).training.upper_layers for name, it in named.items()}
+    assert {name for name, it in learning.items() if it is None} == {"frozen", "transfer", "trunk"}
+    assert set(learning.values()) == {None, 1}
+    few = replace(plan, contenders=[named["frozen"], named["upper layers only"]], shares=(1.0,), seeds=(0,))
+    assert "its upper 1 layers do" in compare(few, tmp_path / "out", Silent(), threads=1)
+
+
 def test_what_is_done_is_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A line that was cut off is; the results are those of a comparison that was not cut off, but for the time."""
     plan = replace(plan_in(tmp_path), contenders=CONTENDERS[:2], shares=(0.5,))
@@ -100,6 +112,7 @@ def test_the_command_writes_the_table_where_it_belongs(tmp_path: Path, capsys: p
         "shares": "0.5",
         "num_seeds": 1,
         "steps": 2,
+        "upper_layers": 0,
         "only": ("frozen",),
         "cache": tmp_path / "cache",
         "document": document,

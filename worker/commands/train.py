@@ -76,6 +76,9 @@ def compare(
     shares: Annotated[str, typer.Option(help="How much of the scarce task there is, comma-separated.")] = "0.01,0.05,0.2",
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds.")] = 3,
     steps: Annotated[int, typer.Option(min=1, help="Steps of each strategy.")] = 250,
+    upper_layers: Annotated[
+        int, typer.Option(min=0, help="How many of the encoder's layers learn, from the top, wherever it does; 0: all.")
+    ] = 0,
     only: Annotated[str, typer.Option(help="Strategies, comma-separated. Unset: all.")] = "",
     cache: Annotated[Path, typer.Option(help="Where fetched texts and computed states are kept.")] = Path(".data"),
     document: Annotated[
@@ -93,6 +96,7 @@ def compare(
         shares=shares,
         num_seeds=seeds,
         steps=steps,
+        upper_layers=upper_layers,
         only=tuple(it.strip() for it in only.split(",") if it.strip()),
         cache=cache,
         document=document,

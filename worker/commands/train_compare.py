@@ -29,6 +29,7 @@ def compare(
     shares: str,
     num_seeds: int,
     steps: int,
+    upper_layers: int,
     only: Sequence[str],
     cache: Path,
     document: Path | None,
@@ -38,7 +39,7 @@ def compare(
     encoder = pinned(encoder)
     plan = small_plan(output / "texts", cache, encoder) if is_quick else _plan(data, encoder, cache)
     if not is_quick:
-        plan = replace(plan, shares=_shares(shares), seeds=tuple(range(num_seeds)), steps=steps)
+        plan = replace(plan, shares=_shares(shares), seeds=tuple(range(num_seeds)), steps=steps, upper_layers=upper_layers or None)
     if unknown := set(only) - {it.name for it in CONTENDERS}:
         raise BadSettings(f"--only: no strategy {unknown.pop()!r}; there are: {'; '.join(it.name for it in CONTENDERS)}")
     if only:

@@ -164,16 +164,23 @@ class Encoder(nn.Module):
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
 
-    def forward(self, batch: PackedTensors, layers: Collection[int]) -> dict[int, Tensor]:
-        """Return the hidden states `[T, H]` after each of `layers`: 0 is the embeddings; what lies above them is not computed."""
+    def forward(
+        self, batch: PackedTensors, layers: Collection[int], known: Mapping[int, Tensor] | None = None
+    ) -> dict[int, Tensor]:
+        """Return the hidden states `[T, H]` after each of `layers`: 0 is the embeddings; what lies above them is not computed.
+
+        Nor is what lies below the highest of the states that are `known` already.
+        """
+        states = dict(known or {0: self._embed(batch)})
+        for number in range(max(states) + 1, max(layers) + 1):
+            states[number] = self.layers[number - 1](states[number - 1], batch)
+        return {number: states[number] for number in layers}
+
+    def _embed(self, batch: PackedTensors) -> Tensor:
         # A single text is a sentence of type 0.
         x = self.words(batch.ids) + self.positions(batch.positions) + self.types.weight[0]
-        x = self.norm(x)  # [T, H]
-        states = {0: x}
-        for number, layer in enumerate(self.layers[: max(layers)], start=1):
-            x = layer(x, batch)
-            states[number] = x
-        return {number: states[number] for number in layers}
+        embedded: Tensor = self.norm(x)  # [T, H]
+        return embedded
 
 
 class _Uninitialized(TorchFunctionMode):

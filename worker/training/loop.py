@@ -74,9 +74,9 @@ class PhaseLoop:
         """Learn until dev no longer gains, and take the best; `kept` are the names of what a snapshot has of the learner."""
         training = self._run.training
         while position.epoch < training.epochs and position.num_worse < training.patience and position.step < self._num_steps:
-            began = time.perf_counter()
+            began, encoding = time.perf_counter(), self._states.seconds_encoding
             loss = self._epoch(position)
-            position.seconds += time.perf_counter() - began
+            position.seconds += time.perf_counter() - began - (self._states.seconds_encoding - encoding)
             self._judge(position, loss)
             if snapshots is not None:
                 state = self._learner.state_dict()

@@ -1,12 +1,14 @@
 """What heads read while they learn: the states of an encoder that learns too, or of one that does not, kept on disk.
 
-Both answer the same question: the states of some texts of a task, a tensor for each layer that its head reads.
+Of an encoder whose upper layers alone learn, the layers below are kept. All answer the same question: the states of some texts of a
+task, a tensor for each layer that its head reads.
 """
 
 from __future__ import annotations
 
 import copy
 import hashlib
+import time
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
@@ -18,6 +20,7 @@ from worker.model.encoder import PackedTensors
 from worker.model.engine import number_format
 from worker.model.packing import pack
 from worker.model.sentence import pool
+from worker.training.tasks import ranges
 from worker.training.words import first_pieces
 
 if TYPE_CHECKING:
@@ -45,6 +48,10 @@ _CPU = torch.device("cpu")
 class States(Protocol):
     """Gives a head what it reads."""
 
+    @property
+    def seconds_encoding(self) -> float:
+        """How long it took to compute what is kept: that is done once, and is no part of learning."""
+
     def of(self, task: TrainingTask, texts: NDArray[np.int64]) -> list[Tensor]:
         """Return the states of the rows of some texts, end to end: `[rows, H]`, fp32, for each layer of the task's head."""
 
@@ -52,50 +59,89 @@ class States(Protocol):
 class Live:
     """The states of an encoder that learns, computed anew each time, with gradients where they are wanted."""
 
-    def __init__(self, encoder: Encoder, pooling: Pooling, *, dtype: torch.dtype) -> None:
-        """Use an encoder as it is at each moment; `dtype` is that of its products."""
+    def __init__(self, encoder: Encoder, pooling: Pooling, *, dtype: torch.dtype, kept: Kept | None = None) -> None:
+        """Use an encoder as it is at each moment; `dtype` is that of its products, `kept` has its layers that do not learn."""
         self._encoder = encoder
         self._pooling = pooling
         self._dtype = dtype
+        self._kept = kept
+
+    @property
+    def seconds_encoding(self) -> float:
+        """How long it took to compute what is kept."""
+        return 0.0 if self._kept is None else self._kept.seconds
 
     def of(self, task: TrainingTask, texts: NDArray[np.int64]) -> list[Tensor]:
-        """Run the texts through the encoder."""
+        """Run the texts through the encoder, or through its layers that learn."""
         tokens = [task.tokens[it] for it in texts.tolist()]
         packed = pack([it.ids for it in tokens])
+        known = None if self._kept is None else self._kept.below(task, texts)
         is_mixed = self._dtype != torch.float32
         precision: AbstractContextManager[object] = torch.autocast("cpu", self._dtype) if is_mixed else nullcontext()
         with precision:
-            states = self._encoder(PackedTensors.of(packed, device=_CPU, dtype=self._dtype), set(task.head.layers))
+            batch = PackedTensors.of(packed, device=_CPU, dtype=self._dtype)
+            states = self._encoder(batch, set(task.head.layers), known)
         return list(rows_of(kind_of(task.head), states, task.head.layers, packed, tokens, self._pooling))
 
 
 class Frozen:
-    """The states of an encoder that does not learn: computed once for all texts of a task, and kept on disk."""
+    """The states of an encoder that does not learn."""
 
     def __init__(self, encoder: Encoder, pooling: Pooling, store: Store, reporter: Reporter) -> None:
         """Keep what is computed in `store`, and say through `reporter` what takes long."""
+        self.kept = Kept(encoder, pooling, store, reporter)
+
+    @property
+    def seconds_encoding(self) -> float:
+        """How long it took to compute what is kept."""
+        return self.kept.seconds
+
+    def of(self, task: TrainingTask, texts: NDArray[np.int64]) -> list[Tensor]:
+        """Read the states of the texts."""
+        return self.kept.rows(task, texts, kind_of(task.head), task.head.layers)
+
+
+class Kept:
+    """The states of an encoder, or of its lowest layers, for all texts of a task: computed once, and kept on disk."""
+
+    def __init__(
+        self, encoder: Encoder, pooling: Pooling, store: Store, reporter: Reporter, *, num_layers: int | None = None
+    ) -> None:
+        """Keep in `store` what is computed, and say through `reporter` what takes long; unset, all layers count."""
         self._encoder = encoder
         self._pooling = pooling
         self._store = store
         self._reporter = reporter
-        self._digest = digest_of(encoder)
+        self._num_layers = encoder.config.num_hidden_layers if num_layers is None else num_layers
+        self.digest = digest_of(encoder, self._num_layers)
         # The states of the tasks that were asked for, by the name of their head.
         self._known: dict[str, list[NDArray[np.float16]]] = {}
         #: How many texts the encoder has read.
         self.num_encoded = 0
+        #: How long that took.
+        self.seconds = 0.0
 
-    def of(self, task: TrainingTask, texts: NDArray[np.int64]) -> list[Tensor]:
-        """Read the states of the texts from the disk; compute those of the whole task first where they are not there."""
+    def below(self, task: TrainingTask, texts: NDArray[np.int64]) -> dict[int, Tensor]:
+        """Return the states of the tokens of some texts after the highest layer, and after those that the task's head reads."""
+        layers = sorted({it for it in task.head.layers if it < self._num_layers} | {self._num_layers})
+        return dict(zip(layers, self.rows(task, texts, "tokens", layers), strict=True))
+
+    def rows(self, task: TrainingTask, texts: NDArray[np.int64], kind: Kind, layers: Sequence[int]) -> list[Tensor]:
+        """Return the rows of some texts, fp32, from the disk; compute those of the whole task first where they are not there.
+
+        A task is asked for the same kind and layers each time.
+        """
+        starts = task.starts if kind == kind_of(task.head) else np.cumsum([0, *map(len, task.tokens)])
         if task.head.name not in self._known:
-            self._known[task.head.name] = self._states(task)
-        rows, _ = task.rows(texts)
+            self._known[task.head.name] = self._states(task, kind, layers, int(starts[-1]))
+        rows, _ = ranges(starts[texts], starts[texts + 1])
         return [torch.from_numpy(layer[rows].astype(np.float32)) for layer in self._known[task.head.name]]
 
-    def _states(self, task: TrainingTask) -> list[NDArray[np.float16]]:
-        kind = kind_of(task.head)
-        key = _key(self._digest, self._pooling if kind == "texts" else kind, task.tokens)
-        if missing := self._store.missing(key, task.head.layers):
-            shape = (int(task.starts[-1]), self._encoder.config.hidden_size)
+    def _states(self, task: TrainingTask, kind: Kind, layers: Sequence[int], num_rows: int) -> list[NDArray[np.float16]]:
+        key = _key(self.digest, self._pooling if kind == "texts" else kind, task.tokens)
+        began = time.perf_counter()
+        if missing := self._store.missing(key, layers):
+            shape = (num_rows, self._encoder.config.hidden_size)
             with (
                 self._store.adding(key, missing, shape) as files,
                 self._reporter.track(f"encoding the texts of {task.head.name}", len(task.tokens)) as advance,
@@ -106,7 +152,8 @@ class Frozen:
                         files[layer].write(rows.half().numpy().tobytes())
                     advance(len(tokens))
                     self.num_encoded += len(tokens)
-        return self._store.read(key, task.head.layers)
+        self.seconds += time.perf_counter() - began
+        return self._store.read(key, layers)
 
     @torch.inference_mode()
     def _passes(
@@ -155,12 +202,14 @@ def rows_of(
 
 
 @torch.no_grad()
-def digest_of(encoder: Encoder) -> str:
-    """Return the sha256 of an encoder's parameters."""
+def digest_of(encoder: Encoder, num_layers: int) -> str:
+    """Return the sha256 of the parameters of an encoder's embeddings and lowest layers."""
+    above = tuple(f"layers.{number}." for number in range(num_layers, encoder.config.num_hidden_layers))
     whole = hashlib.sha256()
     for name, value in sorted(encoder.state_dict().items()):
-        whole.update(name.encode())
-        whole.update(value.float().contiguous().numpy().data)
+        if not name.startswith(above):
+            whole.update(name.encode())
+            whole.update(value.float().contiguous().numpy().data)
     return whole.hexdigest()
 
 

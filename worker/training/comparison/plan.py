@@ -42,9 +42,12 @@ def swapped(texts: Sequence[TaggedText], held_out: Sequence[str], seed: int) -> 
 
 
 _TUNED = {"strategy": "end-to-end"}
+_WHOLE = "end-to-end"
+#: The strategies in which an encoder learns.
+_TUNING = {"end-to-end", "then-freeze", "separate"}
 CONTENDERS = (
     Contender(name="frozen", training={"strategy": "frozen"}),
-    Contender(name="end-to-end", training=_TUNED),
+    Contender(name=_WHOLE, training=_TUNED),
     Contender(name="upper layers only", training=_TUNED | {"upper_layers": 2}),
     Contender(name="inverse-size weights", training=_TUNED | {"loss_weights": "inverse-size"}),
     Contender(name="uncertainty weights", training=_TUNED | {"loss_weights": "uncertainty"}),
@@ -78,6 +81,8 @@ class Plan:
     #: The most texts of dev, and of test, for each task.
     max_dev_texts: int = 300
     max_test_texts: int = 1000
+    #: How many layers learn, from the top, wherever an encoder does; unset: all, but for those who want fewer.
+    upper_layers: int | None = None
     #: The layers that both heads read; unset: all but the lowest two.
     layers: Sequence[int] | None = None
     hidden_size: int = 128
@@ -87,11 +92,17 @@ class Plan:
     @property
     def cells(self) -> list[Cell]:
         """Return all cells: of each seed one after the other, so that a comparison that is cut off has whole seeds."""
-        return [Cell(it, share, seed) for seed in self.seeds for share in self.shares for it in self.contenders]
+        return [Cell(it, share, seed) for seed in self.seeds for share in self.shares for it in self._compared]
+
+    @property
+    def _compared(self) -> list[Contender]:
+        # Where upper layers alone learn, this is the same as the one that is named after them.
+        return [it for it in self.contenders if not (self.upper_layers and it.name == _WHOLE)]
 
     def run(self, contender: Contender, seed: int) -> Run:
         """Return the run of a contender; an epoch is a tenth of the budget, and dev chooses among them."""
         head: dict[str, Any] = {"layers": self.layers, "hidden_size": self.hidden_size}
+        is_partly_tuned = self.upper_layers and contender.training["strategy"] in _TUNING
         return of(
             {
                 "name": "comparison",
@@ -107,6 +118,7 @@ class Plan:
                     "epochs": 1_000_000,
                     "patience": 1_000_000,
                     **contender.training,
+                    **({"upper_layers": self.upper_layers} if is_partly_tuned else {}),
                 },
                 "optimizer": {"head_rate": self.head_rate, "encoder_rate": self.encoder_rate},
                 "heads": [

@@ -76,7 +76,8 @@ def len_of(tasks: Mapping[str, TrainingTask]) -> str:
 
 def _described(plan: Plan, tasks: Mapping[str, TrainingTask]) -> dict[str, Any]:
     """Return all that results depend on, but for which cells there are: more seeds or shares may be added."""
-    names = ("steps", "batch_texts", "layers", "hidden_size", "head_rate", "encoder_rate", "max_dev_texts", "max_test_texts")
+    names = ["steps", "batch_texts", "layers", "hidden_size", "head_rate", "encoder_rate", "upper_layers"]
+    names += ["max_dev_texts", "max_test_texts"]
     encoder = checkpoint.encoder_of(plan.encoder)
     return {
         "encoder": sha256_of(encoder.directory / "model.safetensors"),
@@ -89,9 +90,10 @@ def _about(plan: Plan, tasks: Mapping[str, TrainingTask]) -> str:
     if any(not len(it.sides[Side.TEST]) for it in tasks.values()):
         raise BadSettings("a comparison is judged on texts that are held out: give both tasks some (test, or test_share)")
     (rich, scarce), (a, b) = tasks.values(), sizes
+    learning = f"Where the encoder learns, its upper {plan.upper_layers} layers do. " if plan.upper_layers else ""
     return (
         f"A, the rich task: {rich.head.name}, all of {a[Side.TRAIN]} texts, accuracy on {a[Side.TEST]} held-out ones. B, the "
         f"scarce task: {scarce.head.name}, of {b[Side.TRAIN]} texts so many as said, F1 of entities on {b[Side.TEST]} held-out "
-        f"ones. Each strategy makes {plan.steps} steps of {plan.batch_texts} texts, over {len(plan.seeds)} seeds; ± is half of a "
-        f"95 % interval; seconds are those of training, of which computing the states of a frozen encoder is no part."
+        f"ones. {learning}Each strategy makes {plan.steps} steps of {plan.batch_texts} texts, over {len(plan.seeds)} seeds; ± is "
+        f"half of a 95 % interval; seconds are those of training, of which computing kept states is no part."
     )
