@@ -17,6 +17,8 @@ from worker.errors import BadModel
 from worker.model import checkpoint
 from worker.model import plain as module
 from worker.model.engine import Engine
+from worker.model.heads import attended
+from worker.model.packing import pack
 from worker.model.windows import Windowing
 from worker.records import Item, Task, TokenizedItem, Tokens
 from worker.settings import DEFAULT_MODEL, read
@@ -132,7 +134,8 @@ def test_numbers_that_are_not_finite_fail_their_own_text_and_task_only(monkeypat
     def poisoned(*args: Any, **options: Any) -> Any:
         outputs: Any = forward(*args, **options)
         outputs.vectors[1] = float("nan")
-        outputs.logits["sentiment"][2] = float("inf")
+        # A head that reads tokens has rows for each of a text; the last is the last text's.
+        outputs.logits["sentiment"][-1] = float("inf")
         return outputs
 
     monkeypatch.setattr(engine._model, "forward", poisoned)
@@ -221,8 +224,9 @@ def infer_tokens(engine: Engine, text: str, tokens: Sequence[Tokens]) -> list[Pr
     return engine.infer([TokenizedItem(Item(record(n), "", text, ALL), it) for n, it in enumerate(tokens)])
 
 
+@torch.inference_mode()
 def test_a_long_text_is_the_mean_of_its_windows() -> None:
-    """By tokens: the vector, normalised again, and the logits; and a short text beside it stays what it is, bit by bit."""
+    """By tokens: the vector, normalised again; labels from all tokens; a short text beside it stays as it is."""
     short, long = WINDOWED.tokenize(["Ada Lovelace moved to London.", story(600)])
     assert (len(long), len(long.windows), long.truncated) == (602, 3, False)
     beside, whole = infer_tokens(WINDOWED, "Ada Lovelace moved to London.", [short, long])
@@ -232,9 +236,16 @@ def test_a_long_text_is_the_mean_of_its_windows() -> None:
     weights = [len(it) for it in parts(long)]
     mean = np.average([vector(it) for it in windows], axis=0, weights=weights)
     np.testing.assert_allclose(vector(whole), mean / np.linalg.norm(mean), atol=1e-6)
-    scores = [(it.labels or {})["sentiment"].scores["positive"] for it in windows]
-    logit = np.average([np.log(it / (1 - it)) for it in scores], weights=weights)
-    assert (whole.labels or {})["sentiment"].scores["positive"] == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-5)
+    packed = pack([it.ids for it in parts(long)])
+    read = ENGINE.backend.read(packed, ENGINE._readings(is_embedding=False, heads=("sentiment",)))
+    logits = ENGINE._model(read, is_embedding=False, heads=("sentiment",)).logits["sentiment"]
+    # Each token is read from one window, in which the opening special token stands before the first.
+    rows = [
+        slice(*(first + it - window.start + 1 for it in (window.read_start, window.read_end)))
+        for window, first in zip(long.windows, packed.cu_seqlens.tolist(), strict=False)
+    ]
+    said = attended(torch.cat([logits[it] for it in rows]), torch.tensor([0, len(long)]))
+    assert (whole.labels or {})["sentiment"].scores["positive"] == pytest.approx(float(said.sigmoid()), abs=1e-5)
 
 
 @pytest.mark.parametrize("place", [3, 200, 222, 223, 224, 230, 400])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import ssl
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from aiokafka.errors import KafkaError
 
 from worker.broker.oauth import heed_refusals
 from worker.broker.reasons import reason_of, why_not
+from worker.broker.waiting import within
 from worker.errors import BadSettings, BrokerUnavailable
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Connection:
     async def connect(self, starting: Awaitable[Answer]) -> Answer:
         """Await the start of a client, within a bound; raises `BrokerUnavailable` with one line that says where and why not."""
         try:
-            return await asyncio.wait_for(starting, CONNECT_TIMEOUT_S)
+            return await within(CONNECT_TIMEOUT_S, starting)
         except (KafkaError, OSError, TimeoutError, ValueError) as error:
             raise BrokerUnavailable(f"no broker can be used at {self.bootstrap_servers}: {await self._reason(error)}") from error
 
@@ -83,7 +83,7 @@ class Connection:
         """Return why no client could be started: where the client does not say, the brokers do when they are asked once more."""
         late = f"no answer within {CONNECT_TIMEOUT_S:g} s"
         try:
-            found = await asyncio.wait_for(why_not(self.options()), CONNECT_TIMEOUT_S)
+            found = await within(CONNECT_TIMEOUT_S, why_not(self.options()))
         except TimeoutError:
             return late
         return found or (reason_of(error) if str(error) else late)

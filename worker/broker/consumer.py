@@ -20,6 +20,7 @@ from worker.broker.access import check_member, check_readable
 from worker.broker.decompression import bound_decompression
 from worker.broker.fetching import Fetcher
 from worker.broker.lookout import Lookout
+from worker.broker.waiting import within
 from worker.errors import BadSettings, ConsumerBroken, PublishFailed, reason_of
 from worker.records import Partition
 
@@ -162,7 +163,7 @@ class Consumer:
             if not mine:
                 return
             try:
-                await asyncio.wait_for(client.commit(mine), self._step_timeout_s)
+                await within(self._step_timeout_s, client.commit(mine))
             except (KafkaError, TimeoutError) as error:
                 raise PublishFailed(f"the offsets could not be committed: {reason_of(error)}") from error
 
@@ -233,6 +234,6 @@ def _heeding(send: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any
 async def _stopped(client: AIOKafkaConsumer) -> None:
     """Stop a client within a bound: it waits for brokers that may never answer."""
     try:
-        await asyncio.wait_for(client.stop(), 10)
+        await within(10, client.stop())
     except (KafkaError, TimeoutError):
         await client._client.close()  # noqa: SLF001  the connections are all that is left to close

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from worker.broker.waiting import within
 from worker.errors import PublishFailed, reason_of
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Leftovers:
         """Disconnect, within a bound."""
         stopping = asyncio.gather(self._all.stop(), self._certain.stop(), return_exceptions=True)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stopping, _STOP_TIMEOUT_S)
+            await within(_STOP_TIMEOUT_S, stopping)
 
     async def of(self, source: Partition, places: Collection[Partition], timeout_s: float) -> Mapping[Partition, int]:
         """Return the places where outputs of `source` are not yet certain, each with the source offset of the last of them.

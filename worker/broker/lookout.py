@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
+from worker.broker.waiting import within
 from worker.broker.watchdog import Watchdog
 from worker.errors import ConsumerBroken
 
@@ -68,7 +69,7 @@ async def _ends(client: AIOKafkaConsumer, partitions: Sequence[Partition]) -> Ma
     """Return where partitions end, None where the brokers do not say."""
     places = {TopicPartition(it.topic, it.index): it for it in partitions}
     try:
-        ends = await asyncio.wait_for(client.end_offsets(list(places)), _TIMEOUT_S)
+        ends = await within(_TIMEOUT_S, client.end_offsets(list(places)))
     except (KafkaError, TimeoutError):
         return None
     return {places[where]: end for where, end in ends.items()}

@@ -20,6 +20,7 @@ from aiokafka.errors import (
 )
 
 from worker.broker.compression import compress_lightly
+from worker.broker.waiting import within
 from worker.errors import PublishFailed, reason_of
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class BatchProducer:
     async def start(self, timeout_s: float) -> None:
         """Connect; raises `PublishFailed`, and is no longer of use then."""
         try:
-            await asyncio.wait_for(self._client.start(), timeout_s)
+            await within(timeout_s, self._client.start())
         except BaseException as error:
             # Whoever is being cancelled leaves no connection behind either.
             await self.discard()
@@ -152,7 +153,7 @@ async def _close(client: AIOKafkaProducer) -> None:
     """Close a client's connections, within a bound."""
     # Whoever discards is often being cancelled, or fails already: what cannot be closed in time goes with its object.
     with contextlib.suppress(KafkaError, OSError, TimeoutError):
-        await asyncio.wait_for(client.client.close(), 5)
+        await within(5, client.client.close())
 
 
 def _size_with(batch: BatchBuilder, message: Message) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import TopicPartition
@@ -17,6 +16,7 @@ from aiokafka.protocol.transaction import (
 from aiokafka.structs import OffsetAndMetadata
 
 from worker.broker.producer import BatchProducer
+from worker.broker.waiting import within
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
@@ -48,16 +48,16 @@ class TransactionalProducer(BatchProducer):
 
     async def begin(self, timeout_s: float) -> None:
         """Begin a transaction; it costs nothing yet."""
-        await asyncio.wait_for(self._client.begin_transaction(), timeout_s)
+        await within(timeout_s, self._client.begin_transaction())
 
     async def send_offset(self, partition: Partition, offset: int, group_id: str, timeout_s: float, *, words: str = "") -> None:
         """Put the offset that the group is to stand at into the transaction, with what is to be remembered beside it."""
         offsets = {TopicPartition(partition.topic, partition.index): OffsetAndMetadata(offset, words)}
-        await asyncio.wait_for(self._client.send_offsets_to_transaction(offsets, group_id), timeout_s)
+        await within(timeout_s, self._client.send_offsets_to_transaction(offsets, group_id))
 
     async def commit(self, timeout_s: float) -> None:
         """Make everything of the transaction visible at once."""
-        await asyncio.wait_for(self._client.commit_transaction(), timeout_s)
+        await within(timeout_s, self._client.commit_transaction())
 
     async def await_coordinator(self, partition: Partition, group_id: str, timeout_s: float) -> None:
         """Return once the group's coordinator answers with everything that was committed before, and change nothing.
@@ -67,14 +67,14 @@ class TransactionalProducer(BatchProducer):
         """
         await self.begin(timeout_s)
         await self.send_offset(partition, 0, group_id, timeout_s)
-        await asyncio.wait_for(self._client.abort_transaction(), timeout_s)
+        await within(timeout_s, self._client.abort_transaction())
 
     async def end(self, places: Collection[Partition], *, is_commit: bool, timeout_s: float) -> None:
         """End what hangs in some partitions, by a transaction without records of its own: its marker ends those before it."""
         await self.begin(timeout_s)
         for it in places:
             self._client._txn_manager.maybe_add_partition_to_txn(TopicPartition(it.topic, it.index))  # noqa: SLF001  no public way
-        await asyncio.wait_for(self._client.commit_transaction() if is_commit else self._client.abort_transaction(), timeout_s)
+        await within(timeout_s, self._client.commit_transaction() if is_commit else self._client.abort_transaction())
 
     def is_fenced(self, error: BaseException) -> bool:
         """Tell whether it was shut out: the client may say so by a state of its own that a later step then stumbles over."""
