@@ -17,7 +17,7 @@ from worker.errors import BadModel
 from worker.model import checkpoint
 from worker.model import plain as module
 from worker.model.engine import Engine
-from worker.model.heads import attended
+from worker.model.heads import Head, HeadConfig, attended
 from worker.model.packing import pack
 from worker.model.windows import Windowing
 from worker.records import Item, Task, TokenizedItem, Tokens
@@ -246,6 +246,23 @@ def test_a_long_text_is_the_mean_of_its_windows() -> None:
     ]
     said = attended(torch.cat([logits[it] for it in rows]), torch.tensor([0, len(long)]))
     assert (whole.labels or {})["sentiment"].scores["positive"] == pytest.approx(float(said.sigmoid()), abs=1e-5)
+
+
+def test_labels_from_pooled_states_are_the_mean_of_windows() -> None:
+    """Of the logits, by tokens."""
+    torch.manual_seed(0)
+    head = Head(HeadConfig(name="pooled", task="classify", labels=("no", "yes"), layers=(6,)), 384)
+    engines = []
+    for windowing in (None, Windowing(overlap_tokens=32, max_windows=4)):
+        loaded = checkpoint.load(DEFAULT_MODEL, windowing=windowing)
+        loaded.heads.heads["pooled"] = head
+        engines.append(Engine.of(loaded, device="cpu", dtype="float32", backend="eager"))
+    plain, windowed = engines
+    (long,) = windowed.tokenize([story(600)])
+    (whole,), windows = infer_tokens(windowed, "story", [long]), infer_tokens(plain, "story", parts(long))
+    scores = [(it.labels or {})["pooled"].scores["yes"] for it in windows]
+    logit = np.average([np.log(it / (1 - it)) for it in scores], weights=[len(it) for it in parts(long)])
+    assert (whole.labels or {})["pooled"].scores["yes"] == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-5)
 
 
 @pytest.mark.parametrize("place", [3, 200, 222, 223, 224, 230, 400])

@@ -12,7 +12,7 @@ from tests.model.runs import Silent, learned, run_of, tasks_of, values
 from worker.model import checkpoint
 from worker.training import states as module
 from worker.training.configuration import of
-from worker.training.states import Frozen, Kept, Live, digest_of
+from worker.training.states import Frozen, Live, digest_of
 from worker.training.store import Store
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def test_live_states_and_those_on_the_disk_are_the_same(tmp_path: Path) -> None:
             assert one.requires_grad
             assert one.shape[0] == num_rows[task.head.name]
             torch.testing.assert_close(one.detach(), other, atol=5e-2, rtol=5e-2)
-    assert frozen.kept.num_encoded == 96 + 64 + 96
+    assert frozen.num_encoded == 96 + 64 + 96
 
 
 def test_a_second_run_with_other_heads_does_not_touch_the_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,7 +56,7 @@ def test_a_second_run_with_other_heads_does_not_touch_the_encoder(tmp_path: Path
         head |= {"hidden_size": 8, "layers": [2]}
     found = learned(of(shape, source="test"), reporter=second)
     assert isinstance(found.states, Frozen)
-    assert found.states.kept.num_encoded == 0
+    assert found.states.num_encoded == 0
     assert not [it for it in second.told if it.startswith("encoding")]
 
 
@@ -71,9 +71,9 @@ def test_another_encoder_or_other_texts_are_other_states(tmp_path: Path) -> None
     with torch.no_grad():
         loaded.encoder.words.weight.add_(1)
     after = Frozen(loaded.encoder, "mean", store, Silent())
-    assert digest_of(loaded.encoder, 2) != before.kept.digest
+    assert digest_of(loaded.encoder, 2) != before._digest
     assert not torch.equal(after.of(mood, np.array([0]))[0], old[0])
-    assert after.kept.num_encoded == len(mood.examples)
+    assert after.num_encoded == len(mood.examples)
 
 
 def test_what_lies_below_the_layers_that_learn_is_computed_once(tmp_path: Path) -> None:
@@ -85,13 +85,13 @@ def test_what_lies_below_the_layers_that_learn_is_computed_once(tmp_path: Path) 
     loaded = checkpoint.load(run.encoder)
     pooling, encoder = loaded.heads.sentence.pooling, loaded.encoder
     store, texts = Store(tmp_path / "states", max_gigabytes=1), np.array([5, 2, 60])
-    kept = Kept(encoder, pooling, store, Silent(), num_layers=1)
+    lower = Frozen(encoder, pooling, store, Silent(), num_layers=1)
     learning = dict(encoder.named_parameters())["layers.1.expand.weight"]
     with torch.no_grad():
         # What learns has no part in what is kept.
         learning.add_(0.1)
-    assert digest_of(encoder, 1) == kept.digest
-    whole, upper = (Live(encoder, pooling, dtype=torch.float32, kept=it) for it in (None, kept))
+    assert digest_of(encoder, 1) == lower._digest
+    whole, upper = (Live(encoder, pooling, dtype=torch.float32, lower=it) for it in (None, lower))
     for task in tasks_of(run, loaded):
         gradients = []
         for live in (whole, upper):
@@ -100,4 +100,4 @@ def test_what_lies_below_the_layers_that_learn_is_computed_once(tmp_path: Path) 
         for one, other in zip(whole.of(task, texts), upper.of(task, texts), strict=True):
             torch.testing.assert_close(one, other, atol=5e-3, rtol=5e-3)
         torch.testing.assert_close(*gradients, atol=1e-3, rtol=1e-2)
-    assert kept.num_encoded == 96 + 64
+    assert lower.num_encoded == 96 + 64

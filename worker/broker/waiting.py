@@ -1,7 +1,8 @@
 """Waiting within a bound, without forgetting a cancellation that comes with the answer.
 
 `asyncio.wait_for` does forget it before Python 3.12: a task that is told to stop at the very moment at which a request of its fails
-would go on for ever.
+would go on for ever. `asyncio.timeout` would run Kafka's client in the very task that is cancelled, and the client swallows a
+cancellation while it closes.
 """
 
 from __future__ import annotations

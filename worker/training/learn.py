@@ -12,7 +12,7 @@ from worker.model.multitask import MultiTaskHeads
 from worker.training.learner import Learner
 from worker.training.loop import PhaseLoop
 from worker.training.snapshot import Position
-from worker.training.states import Frozen, Kept, Live
+from worker.training.states import Frozen, Live
 from worker.training.strategies import phases
 
 if TYPE_CHECKING:
@@ -93,19 +93,19 @@ class _Reading:
     def __init__(self, run: Run, loaded: Checkpoint, learner: Learner, store: Store, reporter: Reporter) -> None:
         dtype = number_format(run.training.dtype, torch.device("cpu"))
         self._learner, self._pooling, self._store, self._reporter = learner, loaded.heads.sentence.pooling, store, reporter
-        self._live = Live(learner.encoder, self._pooling, dtype=dtype, kept=self._below(run.training.upper_layers))
+        self._live = Live(learner.encoder, self._pooling, dtype=dtype, lower=self._below(run.training.upper_layers))
         # The states of the encoder as it is now; None before they are wanted, and after it has learned.
         self._frozen: Frozen | None = None
         #: What heads read in the last phase.
         self.last: States = self._live
 
-    def _below(self, upper_layers: int | None) -> Kept | None:
-        """Return what keeps the layers below those that learn."""
+    def _below(self, upper_layers: int | None) -> Frozen | None:
+        """Return the layers below those that learn."""
         encoder = self._learner.encoder
         num_layers = encoder.config.num_hidden_layers
         if upper_layers is None or upper_layers >= num_layers:
             return None
-        return Kept(encoder, self._pooling, self._store, self._reporter, num_layers=num_layers - upper_layers)
+        return Frozen(encoder, self._pooling, self._store, self._reporter, num_layers=num_layers - upper_layers)
 
     def during(self, phase: Phase) -> States:
         if not phase.is_encoder_frozen:

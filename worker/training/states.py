@@ -59,23 +59,23 @@ class States(Protocol):
 class Live:
     """The states of an encoder that learns, computed anew each time, with gradients where they are wanted."""
 
-    def __init__(self, encoder: Encoder, pooling: Pooling, *, dtype: torch.dtype, kept: Kept | None = None) -> None:
-        """Use an encoder as it is at each moment; `dtype` is that of its products, `kept` has its layers that do not learn."""
+    def __init__(self, encoder: Encoder, pooling: Pooling, *, dtype: torch.dtype, lower: Frozen | None = None) -> None:
+        """Use an encoder as it is at each moment; `dtype` is that of its products, `lower` has its layers that do not learn."""
         self._encoder = encoder
         self._pooling = pooling
         self._dtype = dtype
-        self._kept = kept
+        self._lower = lower
 
     @property
     def seconds_encoding(self) -> float:
-        """How long it took to compute what is kept."""
-        return 0.0 if self._kept is None else self._kept.seconds
+        """That of its lower layers."""
+        return 0.0 if self._lower is None else self._lower.seconds_encoding
 
     def of(self, task: TrainingTask, texts: NDArray[np.int64]) -> list[Tensor]:
         """Run the texts through the encoder, or through its layers that learn."""
         tokens = [task.tokens[it] for it in texts.tolist()]
         packed = pack([it.ids for it in tokens])
-        known = None if self._kept is None else self._kept.below(task, texts)
+        known = None if self._lower is None else self._lower.below(task, texts)
         is_mixed = self._dtype != torch.float32
         precision: AbstractContextManager[object] = torch.autocast("cpu", self._dtype) if is_mixed else nullcontext()
         with precision:
@@ -85,60 +85,45 @@ class Live:
 
 
 class Frozen:
-    """The states of an encoder that does not learn."""
-
-    def __init__(self, encoder: Encoder, pooling: Pooling, store: Store, reporter: Reporter) -> None:
-        """Keep what is computed in `store`, and say through `reporter` what takes long."""
-        self.kept = Kept(encoder, pooling, store, reporter)
-
-    @property
-    def seconds_encoding(self) -> float:
-        """How long it took to compute what is kept."""
-        return self.kept.seconds
-
-    def of(self, task: TrainingTask, texts: NDArray[np.int64]) -> list[Tensor]:
-        """Read the states of the texts."""
-        return self.kept.rows(task, texts, kind_of(task.head), task.head.layers)
-
-
-class Kept:
-    """The states of an encoder, or of its lowest layers, for all texts of a task: computed once, and kept on disk."""
+    """The states of an encoder, or of its lowest layers, that do not learn: computed once for all texts, and kept on disk."""
 
     def __init__(
         self, encoder: Encoder, pooling: Pooling, store: Store, reporter: Reporter, *, num_layers: int | None = None
     ) -> None:
-        """Keep in `store` what is computed, and say through `reporter` what takes long; unset, all layers count."""
+        """Keep what is computed in `store`, and say through `reporter` what takes long; unset, all layers count."""
         self._encoder = encoder
         self._pooling = pooling
         self._store = store
         self._reporter = reporter
         self._num_layers = encoder.config.num_hidden_layers if num_layers is None else num_layers
-        self.digest = digest_of(encoder, self._num_layers)
-        # The states of the tasks that were asked for, by the name of their head.
-        self._known: dict[str, list[NDArray[np.float16]]] = {}
+        self._digest = digest_of(encoder, self._num_layers)
+        # Of the tasks that were asked for, by the name of their head: where the rows of each text start, and those of each layer.
+        self._known: dict[str, tuple[NDArray[np.int64], list[NDArray[np.float16]]]] = {}
         #: How many texts the encoder has read.
         self.num_encoded = 0
         #: How long that took.
-        self.seconds = 0.0
+        self.seconds_encoding = 0.0
+
+    def of(self, task: TrainingTask, texts: NDArray[np.int64]) -> list[Tensor]:
+        """Read the states of the texts from the disk; compute those of the whole task first where they are not there."""
+        return self._rows(task, texts, kind_of(task.head), task.head.layers)
 
     def below(self, task: TrainingTask, texts: NDArray[np.int64]) -> dict[int, Tensor]:
-        """Return the states of the tokens of some texts after the highest layer, and after those that the task's head reads."""
+        """Return those of the texts' tokens after the highest layer, and after the lower ones that the task's head reads."""
         layers = sorted({it for it in task.head.layers if it < self._num_layers} | {self._num_layers})
-        return dict(zip(layers, self.rows(task, texts, "tokens", layers), strict=True))
+        return dict(zip(layers, self._rows(task, texts, "tokens", layers), strict=True))
 
-    def rows(self, task: TrainingTask, texts: NDArray[np.int64], kind: Kind, layers: Sequence[int]) -> list[Tensor]:
-        """Return the rows of some texts, fp32, from the disk; compute those of the whole task first where they are not there.
-
-        A task is asked for the same kind and layers each time.
-        """
-        starts = task.starts if kind == kind_of(task.head) else np.cumsum([0, *map(len, task.tokens)])
+    def _rows(self, task: TrainingTask, texts: NDArray[np.int64], kind: Kind, layers: Sequence[int]) -> list[Tensor]:
+        """Return the rows of some texts, fp32; a task is asked for the same kind and layers each time."""
         if task.head.name not in self._known:
-            self._known[task.head.name] = self._states(task, kind, layers, int(starts[-1]))
+            starts = task.starts if kind == kind_of(task.head) else np.cumsum([0, *map(len, task.tokens)])
+            self._known[task.head.name] = starts, self._states(task, kind, layers, int(starts[-1]))
+        starts, states = self._known[task.head.name]
         rows, _ = ranges(starts[texts], starts[texts + 1])
-        return [torch.from_numpy(layer[rows].astype(np.float32)) for layer in self._known[task.head.name]]
+        return [torch.from_numpy(layer[rows].astype(np.float32)) for layer in states]
 
     def _states(self, task: TrainingTask, kind: Kind, layers: Sequence[int], num_rows: int) -> list[NDArray[np.float16]]:
-        key = _key(self.digest, self._pooling if kind == "texts" else kind, task.tokens)
+        key = _key(self._digest, self._pooling if kind == "texts" else kind, task.tokens)
         began = time.perf_counter()
         if missing := self._store.missing(key, layers):
             shape = (num_rows, self._encoder.config.hidden_size)
@@ -152,7 +137,7 @@ class Kept:
                         files[layer].write(rows.half().numpy().tobytes())
                     advance(len(tokens))
                     self.num_encoded += len(tokens)
-        self.seconds += time.perf_counter() - began
+        self.seconds_encoding += time.perf_counter() - began
         return self._store.read(key, layers)
 
     @torch.inference_mode()

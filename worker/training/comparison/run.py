@@ -76,13 +76,13 @@ def len_of(tasks: Mapping[str, TrainingTask]) -> str:
 
 def _described(plan: Plan, tasks: Mapping[str, TrainingTask]) -> dict[str, Any]:
     """Return all that results depend on, but for which cells there are: more seeds or shares may be added."""
-    names = ["steps", "batch_texts", "layers", "hidden_size", "head_rate", "encoder_rate", "upper_layers"]
-    names += ["max_dev_texts", "max_test_texts"]
+    sizes = "steps", "batch_texts", "max_dev_texts", "max_test_texts"
+    learning = "upper_layers", "layers", "hidden_size", "head_rate", "encoder_rate"
     encoder = checkpoint.encoder_of(plan.encoder)
     return {
         "encoder": sha256_of(encoder.directory / "model.safetensors"),
         "data": {title: digest for it in tasks.values() for title, digest in it.sources.items()},
-    } | {name: getattr(plan, name) for name in names}
+    } | {name: getattr(plan, name) for name in (*sizes, *learning)}
 
 
 def _about(plan: Plan, tasks: Mapping[str, TrainingTask]) -> str:
