@@ -12,7 +12,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Self
 
 from aiokafka.admin import AIOKafkaAdminClient
 
+from tests.integration.ports import free_ports
 from worker.broker import embedded
 
 if TYPE_CHECKING:
@@ -272,12 +272,3 @@ class Cluster:
 def _java() -> list[str]:
     command, jars = embedded.runtime()
     return [str(command), *_JVM, "-cp", os.pathsep.join(map(str, jars))]
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports that are free now, all different."""
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]

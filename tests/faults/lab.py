@@ -207,7 +207,7 @@ class Lab:
         until_s = time.monotonic() + seconds
         await self.under_load_until(lambda: time.monotonic() >= until_s)
 
-    def load(self, num_records: int = 2_000 * SCALE) -> None:
+    def load(self, num_records: int = 3_000 * SCALE) -> None:
         """See to it that so many records wait to be processed."""
         if all(it.done() for it in self._producing):
             num_waiting = self.producer.num_produced - (self.oracle.num_seen - self.oracle.num_duplicates) // 3

@@ -10,12 +10,18 @@ import pytest
 from tests.faults.lab import Lab
 from tests.faults.strange import LETTER, RESULTS, Strange, good
 from tests.integration.raw import flip_last_byte, produce_bomb, produce_nothing, produce_poisoned
+from worker.pipeline import BYTES_PER_TOKEN_GUESSED
 
 if TYPE_CHECKING:
     from tests.faults.cluster import Cluster
     from tests.faults.oracle import Mode
 
 pytestmark = [pytest.mark.faults, pytest.mark.kafka, pytest.mark.timeout(600)]
+
+
+def guessed_tokens(num_bytes: int) -> int:
+    """Return what a record weighs until its tokens are counted; any number of these may be in one poll."""
+    return num_bytes // BYTES_PER_TOKEN_GUESSED
 
 
 def request(text: object, **fields: object) -> bytes:
@@ -81,8 +87,7 @@ async def test_hostile_texts_have_one_fate_each(broker: Cluster, mode: Mode, see
         lab.produce(3_000, rate=300)
         names = [*TEXTS, *REFUSED]
         lab.random.shuffle(names)
-        # The two largest weigh so much until their tokens are counted.
-        worker.max_in_flight_tokens += 2 * 900_000 // 4
+        worker.max_in_flight_tokens += sum(guessed_tokens(len(it)) for it in [*map(request, TEXTS.values()), *REFUSED.values()])
         lab.fault("hostile_texts", names=names)
         for number, name in enumerate(names):
             await strange.send(request(TEXTS[name]) if name in TEXTS else REFUSED[name], good(number))
@@ -124,6 +129,7 @@ async def test_hostile_headers_and_keys_have_one_fate_each(broker: Cluster, mode
         worker = lab.worker("a")
         await worker.ready()
         lab.produce(1_500, rate=300)
+        worker.max_in_flight_tokens += sum(guessed_tokens(len(key or b"") + len(value or b"")) for key, value, *_ in cases)
         lab.fault("hostile_headers", count=len(cases))
         for key, value, headers, _ in cases:
             if key is None and value is None:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
-from tests.faults.cluster import free_ports
 from tests.faults.frames import Action, Kind, read_frame
 from tests.faults.proxy import Proxies, Proxy
+from tests.integration.ports import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
