@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from worker.bench.scale.disturbances import KINDS, longest_silence_s, ways
+from worker.bench.scale.disturbances import KINDS, longest_silence_s, takeover_s, ways
 from worker.bench.stream.tally import Answer
 
 
@@ -18,3 +18,11 @@ def test_the_longest_silence_is_of_one_partition() -> None:
 def test_a_rolling_restart_is_measured_with_names_that_stay_too() -> None:
     """Nothing else comes back a second time."""
     assert ways(KINDS) == [("join", False), ("leave", False), ("kill", False), ("rolling", False), ("rolling", True)]
+
+
+def test_a_takeover_ends_when_the_last_partition_is_served_again() -> None:
+    """What the dead worker had sent does not count, nor does what the others send; one that is never served is infinity."""
+    done = [(0, 900), (1, 950), (1, 1010), (0, 2500), (1, 9000), (1, 9500), (0, 9900)]
+    answers = [Answer(0, done_ms, partition=partition) for partition, done_ms in done]
+    assert takeover_s(answers, 1000) == 8.0
+    assert takeover_s([*answers, Answer(0, 900, partition=2)], 1000) == math.inf

@@ -28,8 +28,10 @@ def results(*, lost: int = 0, repeated: int = 0) -> Results:
         Point("1 replica, 8 partitions", "exactly_once", 1, 8, 900.0, WAITS, 550.0, 690.0, 0, repeated),
     ]
     changes = [
-        Disturbance("kill", "at_least_once", is_static=False, pause_s=10.5, redone=40, latency=WAITS, lost=0),
-        Disturbance("rolling", "exactly_once", is_static=True, pause_s=math.nan, redone=0, latency=WAITS, lost=0),
+        Disturbance("kill", "at_least_once", is_static=False, pause_s=10.5, takeover_s=9.9, redone=40, latency=WAITS, lost=0),
+        Disturbance(
+            "rolling", "exactly_once", is_static=True, pause_s=math.nan, takeover_s=math.nan, redone=0, latency=WAITS, lost=0
+        ),
     ]
     return Results({"cores": 2}, points, changes, ["each replica is held to one core"])
 
@@ -42,6 +44,7 @@ def test_the_summary_has_the_figures_that_one_compares() -> None:
     assert summary["exactly_once"]["two_over_one"] is None
     assert (summary["lost"], summary["idle_mib"]) == (2, 560.0)
     assert summary["pause_s"] == {"kill, at least once": 10.5, "rolling, static members, exactly once": None}
+    assert summary["takeover_s"] == {"kill, at least once": 9.9}
     assert summary["redone"]["kill, at least once"] == 40
 
 
@@ -62,6 +65,7 @@ def test_everything_is_said_once() -> None:
         "1000 messages/s x n",
         "not fitted: coherence",
         "10.5",
+        "9.9",
         "held to one core",
         "lost 0",
     ):

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import math
+import time
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -35,6 +37,8 @@ SESSION_TIMEOUT_MS = 10_000
 NUM_REPLICAS = 2
 # Something happens after so much of the load.
 _QUIET_SHARE = 0.2
+# What a worker sent before it was killed may arrive so much later.
+_LAST_WORDS_MS = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,22 +68,25 @@ async def measured(place: Place, topic: Topics, kind: str, load: Load, *, delive
         starting = working(place, topic, told, num_workers=num_first, held=held, instances=names)
         workers, _ = await running.enter_async_context(starting)
 
-        async def happen() -> None:
+        async def happen() -> float:
             await asyncio.sleep(load.seconds * _QUIET_SHARE)
+            happened_ms = time.time() * 1000
             if kind == "join":
                 joining = working(place, topic, told, num_workers=1, held=held[-1:], instances=names[-1:], first=num_first)
                 await running.enter_async_context(joining)
             else:
                 await _done_to(workers, kind)
+            return happened_ms
 
         sending = stream_phases.send_load(topic, values, rate_per_s=load.rate_per_s, phase_s=load.seconds, seed=load.seed)
-        await asyncio.gather(sending, happen())
+        _, happened_ms = await asyncio.gather(sending, happen())
         answers = await topic.read_all()
     return Disturbance(
         kind=kind,
         delivery=delivery,
         is_static=is_static,
         pause_s=longest_silence_s(answers),
+        takeover_s=takeover_s(answers, happened_ms) if kind == "kill" else math.nan,
         redone=topic.tally.account.num_duplicates // stream_phases.NUM_OUTPUTS,
         latency=latency([it.wait_ms for it in answers]),
         lost=topic.tally.account.num_missing,
@@ -93,6 +100,15 @@ def longest_silence_s(answers: Sequence[Answer]) -> float:
         done_ms[it.partition].append(it.done_ms)
     gaps = [later - earlier for times in done_ms.values() for earlier, later in itertools.pairwise(sorted(times))]
     return max(gaps) / 1000 if gaps else float("nan")
+
+
+def takeover_s(answers: Sequence[Answer], killed_ms: float) -> float:
+    """Return in how many seconds after a kill every partition was served again; infinity where one never was."""
+    first_ms = {it.partition: math.inf for it in answers}
+    for it in answers:
+        if it.done_ms > killed_ms + _LAST_WORDS_MS:
+            first_ms[it.partition] = min(first_ms[it.partition], it.done_ms)
+    return (max(first_ms.values(), default=math.inf) - killed_ms) / 1000
 
 
 async def _done_to(workers: Sequence[WorkerProcess], kind: str) -> None:

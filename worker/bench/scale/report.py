@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -77,11 +78,17 @@ def _points(results: Results) -> Table:
 
 def _disturbances(results: Results) -> Table:
     table = Table(title="changes of the group under load", title_justify="left")
-    for name in ("", "longest silence s", "p50 ms", "p99 ms", "redone", "lost"):
+    for name in ("", "longest silence s", "takeover s", "p50 ms", "p99 ms", "redone", "lost"):
         table.add_column(name, justify="left" if not name else "right")
     for it in results.disturbances:
         table.add_row(
-            it.name, f"{it.pause_s:.1f}", f"{it.latency.p50_ms:.0f}", f"{it.latency.p99_ms:.0f}", str(it.redone), str(it.lost)
+            it.name,
+            f"{it.pause_s:.1f}",
+            "" if math.isnan(it.takeover_s) else f"{it.takeover_s:.1f}",
+            f"{it.latency.p50_ms:.0f}",
+            f"{it.latency.p99_ms:.0f}",
+            str(it.redone),
+            str(it.lost),
         )
     return table
 

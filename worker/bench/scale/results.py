@@ -41,6 +41,8 @@ class Disturbance:
     is_static: bool
     #: The longest silence of any partition, in seconds.
     pause_s: float
+    #: From a kill until every partition was served again, in seconds; not-a-number of any other change.
+    takeover_s: float
     #: Messages that were published again, visibly.
     redone: int
     latency: Latency
@@ -103,5 +105,6 @@ class Results:
             }
         found["idle_mib"] = max((it.idle_mib for it in self.points), default=None)
         found["pause_s"] = {it.name: None if math.isnan(it.pause_s) else it.pause_s for it in self.disturbances}
+        found["takeover_s"] = {it.name: it.takeover_s for it in self.disturbances if math.isfinite(it.takeover_s)}
         found["redone"] = {it.name: it.redone for it in self.disturbances}
         return found
