@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import pytest
 from aiokafka import TopicPartition
@@ -36,45 +36,79 @@ async def home(connection: Connection, topic: str) -> Partition:
     return Partition(topic, 0)
 
 
+class Forget(Protocol):
+    """Does what an owner does, so that something of it is forgotten. Raises `KafkaError` where the broker will not have it."""
+
+    async def __call__(self, producer: TransactionalProducer) -> None:
+        """Do it with the owner's producer."""
+
+
 @contextlib.asynccontextmanager
-async def forgetting(connection: Connection, home: Partition, *, committed: int) -> AsyncIterator[None]:
-    """Leave the outputs of records 0 to 4 in a transaction that nobody ends, of an owner who had committed so far."""
+async def forgetting(connection: Connection, home: Partition, forget: Forget) -> AsyncIterator[None]:
+    """Give a broker that has forgotten something of the partition's owner."""
     await configure_broker(connection, {"transaction.partition.verification.enable": "false"})
     try:
         producer = None
         # The broker takes over its new configuration a moment later; until then it refuses what follows, and the producer with it.
         while producer is None:
-            producer = await _left(connection, home, committed=committed)
-        yield
-        await producer.discard()
+            producer = await _owner(connection, home)
+            try:
+                await forget(producer)
+            except KafkaError:
+                await producer.discard()
+                producer = None
+        try:
+            yield
+        finally:
+            await producer.discard()
     finally:
         await configure_broker(connection, {"transaction.partition.verification.enable": "true"})
 
 
-async def _left(connection: Connection, home: Partition, *, committed: int) -> TransactionalProducer | None:
-    """Return the producer that left something; None where the broker would not have it."""
-    output = f"{home.topic}.embeddings"
+async def _owner(connection: Connection, home: Partition) -> TransactionalProducer:
     producer = TransactionalProducer(
         connection,
         transactional_id=f"gist-stream:group-{home.topic}:{home.topic}:0",
         transaction_timeout_s=10,
         compression=None,
-        max_bytes={output: 1_000_000},
+        max_bytes={f"{home.topic}.embeddings": 1_000_000},
     )
     await producer.start(10)
-    await producer.begin(5)
-    if committed:
-        await producer.send_offset(home, committed, f"group-{home.topic}", 5)
-    await producer.commit(5)
-    await producer.begin(5)
-    # The coordinator is not told of the partition, and so will not end it.
-    producer._client._txn_manager._txn_partitions.add(TopicPartition(output, 0))
-    try:
-        await producer.send([(output, 0, output_of(home, offset, b"left")) for offset in range(5)], 5)
-    except KafkaError:
-        await producer.discard()
-        return None
     return producer
+
+
+def outputs(home: Partition, *, committed: int) -> Forget:
+    """Return what leaves the outputs of records 0 to 4 in a transaction that nobody ends, of an owner who had committed so far."""
+
+    async def forget(producer: TransactionalProducer) -> None:
+        await producer.begin(5)
+        if committed:
+            await producer.send_offset(home, committed, f"group-{home.topic}", 5)
+        await producer.commit(5)
+        await producer.begin(5)
+        # The coordinator is not told of the partition, and so will not end it.
+        producer._client._txn_manager._txn_partitions.add(TopicPartition(f"{home.topic}.embeddings", 0))
+        await producer.send(_sent(home), 5)
+
+    return forget
+
+
+def offset(home: Partition, *, is_commit: bool) -> Forget:
+    """Return what publishes records 0 to 4, or gives them up, in a transaction whose offset nobody commits."""
+
+    async def forget(producer: TransactionalProducer) -> None:
+        await producer.begin(5)
+        await producer.send(_sent(home), 5)
+        # The coordinator of transactions is not told of the offset, and so the group's will not be.
+        producer._client._txn_manager.consumer_group_added(f"group-{home.topic}")
+        await producer.send_offset(home, 5, f"group-{home.topic}", 5)
+        await (producer.commit(5) if is_commit else producer._client.abort_transaction())
+
+    return forget
+
+
+def _sent(home: Partition) -> list[tuple[str, int, Message]]:
+    return [(f"{home.topic}.embeddings", 0, output_of(home, offset, b"left")) for offset in range(5)]
 
 
 def output_of(home: Partition, offset: int, value: bytes) -> Message:
@@ -88,11 +122,35 @@ def output_of(home: Partition, offset: int, value: bytes) -> Message:
 @pytest.mark.parametrize("committed", [0, 5])
 async def test_what_hangs_is_ended_as_its_offset_was(connection: Connection, home: Partition, *, committed: int) -> None:
     """Given up where the offset was not committed, and done again; kept where it was."""
-    async with forgetting(connection, home, committed=committed), owning(connection, home) as delivery:
+    async with forgetting(connection, home, outputs(home, committed=committed)), owning(connection, home) as delivery:
         assert await delivery.open(home) == committed
         await delivery.publish(home, outcomes(home, committed, 3, b"new"))
     values = [it.value for it in await read_all(connection, f"{home.topic}.embeddings")]
     assert values == ([b"left"] * 5 if committed else []) + [b"new"] * 3
+
+
+@pytest.mark.parametrize("is_commit", [False, True])
+async def test_an_offset_that_hangs_ends_as_its_outputs_did(connection: Connection, home: Partition, *, is_commit: bool) -> None:
+    """Committed where they are visible, be it before those of others; given up where they were, and done again."""
+    async with forgetting(connection, home, offset(home, is_commit=is_commit)), owning(connection, home) as delivery:
+        await give_something_up(connection, f"{home.topic}.embeddings")
+        assert await delivery.open(home) == (5 if is_commit else 0)
+        await delivery.publish(home, outcomes(home, 5 if is_commit else 0, 3, b"new"))
+        assert await delivery.open(home) == (8 if is_commit else 3)
+    values = [it.value for it in await read_all(connection, f"{home.topic}.embeddings")]
+    assert values == ([b"left"] * 5 if is_commit else []) + [b"new"] * 3
+
+
+async def give_something_up(connection: Connection, topic: str) -> None:
+    """Be another, who sends to a topic and takes it back."""
+    other = TransactionalProducer(
+        connection, transactional_id=f"other-{topic}", transaction_timeout_s=10, compression=None, max_bytes={topic: 1_000_000}
+    )
+    await other.start(10)
+    await other.begin(5)
+    await other.send([(topic, 0, Message(Output.EMBEDDINGS, b"k", b"given up"))], 5)
+    await other._client.abort_transaction()
+    await other.discard()
 
 
 async def test_where_nothing_hangs_nothing_is_found(connection: Connection, home: Partition) -> None:
@@ -106,8 +164,10 @@ async def test_where_nothing_hangs_nothing_is_found(connection: Connection, home
     try:
         await read_all(connection, place.topic)
         assert await leftovers.of(home, [place], 5) == {}
-        async with forgetting(connection, home, committed=0):
+        async with forgetting(connection, home, outputs(home, committed=0)):
             assert await leftovers.of(home, [place], 5) == {place: 4}
             assert await leftovers.of(other, [place], 5) == {}
+            # What hangs is not visible; what was published is, to its last record.
+            assert await leftovers.visible(home, [place], 0, 5) is None
     finally:
         await leftovers.stop()

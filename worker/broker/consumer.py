@@ -64,7 +64,8 @@ class Consumer:
             "heartbeat_interval_ms": heartbeat_interval_ms,
             "rebalance_timeout_ms": rebalance_timeout_ms,
         }
-        self._on_event = on_event
+        # Whom to tell what is noticed.
+        self.on_event = on_event
         self._start_at = start_at
         self._poll_timeout_ms = poll_timeout_ms
         self._step_timeout_s = step_timeout_s
@@ -103,7 +104,7 @@ class Consumer:
             raise
         client._client.send = _heeding(client._client.send)  # noqa: SLF001  pinned to 0.14, whose contract test watches this
         self._client = client
-        self._fetcher = Fetcher(client, self._on_event)
+        self._fetcher = Fetcher(client, self.on_event)
         client.subscribe(self._topics, listener=_Listener(client, self._fetcher, listener))
 
     async def poll(self, partitions: Collection[Partition], *, max_records: int) -> Sequence[Record | UnreadableRange]:
@@ -145,7 +146,7 @@ class Consumer:
         fields = {"partition": str(partition), "committed": committed, "first": first, "end": end, "start_at": self._start_at}
         if committed is not None:
             # Retention was faster than we were, or the topic was made anew: either way somebody must know.
-            self._on_event("committed_offset_out_of_range", **fields)
+            self.on_event("committed_offset_out_of_range", **fields)
         if self._start_at == "none":
             raise BadSettings(
                 f"{partition}: there is no usable committed offset ({committed}; its log has {first} to {end}): set one"

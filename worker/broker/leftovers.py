@@ -18,7 +18,7 @@ from worker.broker.waiting import within
 from worker.errors import PublishFailed, reason_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from aiokafka import ConsumerRecord
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 # How long one reading may wait for the broker, in milliseconds.
 _POLL_MS = 1_000
 _STOP_TIMEOUT_S = 5.0
+# How many records at the end of a place may be another's before we give up looking for ours.
+_NUM_LOOKED_BACK = 10_000
 
 
 class Leftovers:
@@ -67,25 +69,45 @@ class Leftovers:
                 certain = await self._certain.end_offsets(list(wheres))
                 ends = await self._all.end_offsets(list(wheres))
                 open_ = {where: (certain[where], ends[where]) for where in wheres if certain[where] < ends[where]}
-                found = {where: await self._last_of(source, where, *bounds) for where, bounds in open_.items()}
+                found = {where: await self._last_of(self._all, source, where, *bounds) for where, bounds in open_.items()}
         except (KafkaError, TimeoutError) as error:
             raise PublishFailed(f"the ends of the outputs of {source} cannot be read: {reason_of(error)}") from error
         return {wheres[where]: offset for where, offset in found.items() if offset is not None}
 
-    async def _last_of(self, source: Partition, where: TopicPartition, first: int, end: int) -> int | None:
+    async def visible(self, source: Partition, places: Sequence[Partition], offset: int, timeout_s: float) -> int | None:
+        """Return where the first of the places ends, if outputs of `source` from `offset` on can be seen in any of them, else None.
+
+        Their last records alone are looked at. Raises `PublishFailed`.
+        """
+        wheres = [TopicPartition(it.topic, it.index) for it in places]
+        try:
+            async with asyncio.timeout(timeout_s):
+                begins, ends = await self._certain.beginning_offsets(wheres), await self._certain.end_offsets(wheres)
+                for where in wheres:
+                    first = max(begins[where], ends[where] - _NUM_LOOKED_BACK)
+                    last = await self._last_of(self._certain, source, where, first, ends[where])
+                    if last is not None and last >= offset:
+                        return int(ends[wheres[0]])
+        except (KafkaError, TimeoutError) as error:
+            raise PublishFailed(f"the outputs of {source} cannot be read: {reason_of(error)}") from error
+        return None
+
+    async def _last_of(
+        self, client: AIOKafkaConsumer, source: Partition, where: TopicPartition, first: int, end: int
+    ) -> int | None:
         """Return the source offset of the last output of `source` from offset `first` to below `end`."""
         last = None
         async with self._lock:
-            self._all.assign([where])
+            client.assign([where])
             try:
-                self._all.seek(where, first)
-                while await self._all.position(where) < end:
-                    for record in (await self._all.getmany(where, timeout_ms=_POLL_MS)).get(where, []):
+                client.seek(where, first)
+                while await client.position(where) < end:
+                    for record in (await client.getmany(where, timeout_ms=_POLL_MS)).get(where, []):
                         if record.offset < end and (offset := _source_offset(record, source)) is not None:
                             last = offset
             finally:
                 # Or it would go on fetching what nobody asks for.
-                self._all.unsubscribe()
+                client.unsubscribe()
         return last
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import TopicPartition
+from aiokafka.client import CoordinationType
 from aiokafka.errors import InvalidProducerEpoch, KafkaError, NodeNotReadyError, ProducerFenced
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.protocol.transaction import (
@@ -15,6 +17,7 @@ from aiokafka.protocol.transaction import (
 )
 from aiokafka.structs import OffsetAndMetadata
 
+from worker.broker.hanging import offset_hangs
 from worker.broker.producer import BatchProducer
 from worker.broker.waiting import within
 
@@ -68,6 +71,40 @@ class TransactionalProducer(BatchProducer):
         await self.begin(timeout_s)
         await self.send_offset(partition, 0, group_id, timeout_s)
         await within(timeout_s, self._client.abort_transaction())
+
+    async def settle_offset(
+        self,
+        partition: Partition,
+        group_id: str,
+        timeout_s: float,
+        *,
+        elsewhere: Partition,
+        was_committed: Callable[[], Awaitable[int | None]],
+    ) -> None:
+        """Wait as `await_coordinator` does; an offset that a broker forgot to commit is committed, where `was_committed` says so.
+
+        What we send meanwhile is an offset of another partition, `elsewhere`, for one of the same would take the forgotten one's
+        place. That it stays, where something was forgotten, harms nobody: `was_committed` then returns where that partition ends.
+        """
+        await self.begin(timeout_s)
+        await self.send_offset(elsewhere, 0, group_id, timeout_s)
+        end = await was_committed() if await self._hangs(partition, group_id, timeout_s) else None
+        if end is None:
+            await within(timeout_s, self._client.abort_transaction())
+        else:
+            await self.send_offset(elsewhere, end, group_id, timeout_s)
+            await self.commit(timeout_s)
+            await within(timeout_s, self._no_longer_hangs(partition, group_id, timeout_s))
+
+    async def _hangs(self, partition: Partition, group_id: str, timeout_s: float) -> bool:
+        coordinator = self._client._sender._find_coordinator(CoordinationType.GROUP, group_id)  # noqa: SLF001  whom it just sent to
+        node_id = await within(timeout_s, coordinator)
+        return await within(timeout_s, offset_hangs(self._client.client, node_id, group_id, partition))
+
+    async def _no_longer_hangs(self, partition: Partition, group_id: str, timeout_s: float) -> None:
+        """Return once the coordinator has the marker, which comes after the answer to a commit."""
+        while await self._hangs(partition, group_id, timeout_s):  # noqa: ASYNC110  another process does it
+            await asyncio.sleep(_RETRY_BACKOFF_MS / 1000)
 
     async def end(self, places: Collection[Partition], *, is_commit: bool, timeout_s: float) -> None:
         """End what hangs in some partitions, by a transaction without records of its own: its marker ends those before it."""

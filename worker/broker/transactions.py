@@ -3,8 +3,8 @@
 Each input partition has a transactional id of its own, whoever owns it, so that a new owner's producer ends what the last one left
 open and shuts it out: the epoch of the producer is the only fence, because the brokers take a transaction's offsets from anybody.
 Therefore `open` fences first, then waits until the coordinator answers with all that was committed, reads the offset after, and
-ends what a broker forgot to end. And what is in doubt (an error, a time-out, an answer that was late) is never mended: the producer
-is dropped, and a new one, with a new epoch, goes on only from where the group stands.
+ends what a broker forgot to end, offset or outputs. And what is in doubt (an error, a time-out, an answer that was late) is never
+mended: the producer is dropped, and a new one, with a new epoch, goes on only from where the group stands.
 """
 
 from __future__ import annotations
@@ -201,7 +201,7 @@ class ExactlyOnce:
         await producer.start(self._step_timeout_s)
         self._producers[partition] = producer
         try:
-            await producer.await_coordinator(partition, self._group_id, self._step_timeout_s)
+            await self._settle_offset(partition, producer)
             committed = await self._consumer.committed(partition)
             await self._end_leftovers(partition, producer, committed or 0)
         except BaseException as error:
@@ -211,13 +211,32 @@ class ExactlyOnce:
             raise PublishFailed(f"the offsets of {partition} cannot be relied upon: {reason_of(error)}") from error
         return committed
 
-    async def _end_leftovers(self, partition: Partition, producer: TransactionalProducer, committed: int) -> None:
-        """End what a broker forgot to end: as committed where the offset was, else as given up."""
+    async def _settle_offset(self, partition: Partition, producer: TransactionalProducer) -> None:
+        """Let the coordinator answer with all that was committed, be it that a broker forgot to say so, and outputs are visible."""
+        places = self._outputs.places_of(partition)
+
+        async def was_committed() -> int | None:
+            committed = await self._consumer.committed(partition)
+            end = await self._reader().visible(partition, places, committed or 0, self._step_timeout_s)
+            self._consumer.on_event("offset_hangs", partition=str(partition), committed=committed, is_commit=end is not None)
+            return end
+
+        await producer.settle_offset(
+            partition, self._group_id, self._step_timeout_s, elsewhere=places[0], was_committed=was_committed
+        )
+
+    def _reader(self) -> Leftovers:
         if self._leftovers is None:
             raise PublishFailed("the delivery is not started")
-        last = await self._leftovers.of(partition, self._outputs.places_of(partition), self._step_timeout_s)
+        return self._leftovers
+
+    async def _end_leftovers(self, partition: Partition, producer: TransactionalProducer, committed: int) -> None:
+        """End what a broker forgot to end: as committed where the offset was, else as given up."""
+        last = await self._reader().of(partition, self._outputs.places_of(partition), self._step_timeout_s)
         for is_commit in (True, False):
             if places := [place for place, offset in last.items() if (offset < committed) is is_commit]:
+                names = [str(it) for it in places]
+                self._consumer.on_event("outputs_hang", partition=str(partition), outputs=names, is_commit=is_commit)
                 await producer.end(places, is_commit=is_commit, timeout_s=self._step_timeout_s)
 
     async def _drop(self, partition: Partition) -> None:
