@@ -114,6 +114,22 @@ async def test_the_whole_cluster_is_down(cluster: Cluster, mode: Mode, seed: int
         await concluded(lab)
 
 
+@pytest.mark.faults
+async def test_the_only_broker_dies_again_and_again(broker: Cluster, mode: Mode, seed: int) -> None:
+    """Kill -9 while transactions end all the time: what it forgets of them when it is back is ended as it was meant."""
+    async with Lab(mode=mode, seed=seed, cluster=broker, num_partitions=8) as lab:
+        await serving(lab, "a", "b", transaction_interval_ms=10, fault_pass_s=0.01)
+        async for _ in lab.rounds(4):
+            await lab.some_arrived(100, 2_000)
+            lab.fault("kill_broker", broker=0)
+            await asyncio.to_thread(broker.kill, 0)
+            await asyncio.to_thread(broker.restart, 0)
+            await lab.moved()
+        for worker in lab.workers:
+            lab.history.note("hung", worker=worker.name, **{it: worker.events(it) for it in ("offset_hangs", "outputs_hang")})
+        await concluded(lab)
+
+
 async def test_a_worker_drains_under_load(broker: Cluster, mode: Mode, seed: int) -> None:
     """SIGTERM: it finishes and commits what it has and exits with 0; who comes next repeats nothing, in either mode."""
     async with Lab(mode=mode, seed=seed, cluster=broker) as lab:
