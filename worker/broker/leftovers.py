@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from typing import TYPE_CHECKING
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 # How long one reading may wait for the broker, in milliseconds.
 _POLL_MS = 1_000
 _STOP_TIMEOUT_S = 5.0
-# How many records at the end of a place may be another's before we give up looking for ours.
-_NUM_LOOKED_BACK = 10_000
+# How many records at the end of a place are looked at: few, and where none of them is ours, the most that may be another's.
+_NUM_LOOKED_BACK = (100, 10_000)
 
 
 class Leftovers:
@@ -83,8 +84,8 @@ class Leftovers:
         try:
             async with asyncio.timeout(timeout_s):
                 begins, ends = await self._certain.beginning_offsets(wheres), await self._certain.end_offsets(wheres)
-                for where in wheres:
-                    first = max(begins[where], ends[where] - _NUM_LOOKED_BACK)
+                for num_records, where in itertools.product(_NUM_LOOKED_BACK, wheres):
+                    first = max(begins[where], ends[where] - num_records)
                     last = await self._last_of(self._certain, source, where, first, ends[where])
                     if last is not None and last >= offset:
                         return int(ends[wheres[0]])
