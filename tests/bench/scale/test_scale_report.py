@@ -48,6 +48,14 @@ def test_the_summary_has_the_figures_that_one_compares() -> None:
     assert summary["redone"]["kill, at least once"] == 40
 
 
+def test_no_law_is_told_of_other_knobs() -> None:
+    """Nothing would be in it."""
+    found = results()
+    assert found.law("at_least_once") is not None
+    found.has_law = False
+    assert found.law("at_least_once") is None
+
+
 def test_what_exactly_once_repeats_is_counted_apart() -> None:
     """At least once may repeat."""
     assert results().repeated_exactly_once == 0

@@ -62,7 +62,7 @@ def _turned(usual: Way, knob: str, value: float) -> Way:
 
 async def run(plan: Plan, place: Place, *, is_quick: bool) -> Results:
     """Turn one knob after another; whatever ends it, nothing goes on running."""
-    results = Results(machine={"cores": len(cores()), "corpus_texts": len(place.texts)})
+    results = Results(machine={"cores": len(cores()), "corpus_texts": len(place.texts)}, has_law=False)
     run_id = f"bench-knobs-{int(time.time())}"
     there = [it for delivery in plan.deliveries for it in ways(delivery, is_quick=is_quick)]
     for number, way in enumerate(there):

@@ -63,6 +63,8 @@ class Results:
     disturbances: list[Disturbance] = field(default_factory=list)
     #: What a reader must know of how it was measured.
     notes: list[str] = field(default_factory=list)
+    #: Whether points with as many partitions differ in their replicas alone, so that a law of replicas is in them.
+    has_law: bool = True
 
     def scaling(self, delivery: str) -> list[Point]:
         """Return the points that differ in nothing but the number of replicas."""
@@ -70,9 +72,9 @@ class Results:
         return [it for it in mine if it.num_partitions == mine[0].num_partitions]
 
     def law(self, delivery: str) -> Law | None:
-        """Return the law of one way of delivery; None where nothing was measured."""
+        """Return the law of one way of delivery; None where nothing was measured, or other things were turned too."""
         measured = [(it.num_replicas, it.messages_per_s) for it in self.scaling(delivery) if it.messages_per_s > 0]
-        return fit(measured) if measured else None
+        return fit(measured) if measured and self.has_law else None
 
     @property
     def deliveries(self) -> list[str]:
