@@ -1,4 +1,4 @@
-"""Whether an offset hangs, as a real coordinator tells it."""
+"""What is committed, and whether an offset hangs behind it, as a real coordinator tells it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiokafka.client import CoordinationType
-from aiokafka.errors import NotCoordinatorForGroupError
+from aiokafka.errors import GroupCoordinatorNotAvailableError, NotCoordinatorForGroupError
 
 from tests.integration.reading import until_committed
-from worker.broker.hanging import offset_hangs
+from worker.broker.hanging import OffsetHangs, committed_at
 from worker.broker.topics import create_missing
 from worker.broker.transactional import TransactionalProducer
 from worker.records import Partition
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.kafka
 
 
 async def test_an_offset_hangs_until_its_transaction_ends(connection: Connection, topic: str) -> None:
-    """That of another partition does not, and neither does one that was never committed."""
+    """That of another partition does not; before it and after it one may ask for what is committed."""
     await create_missing(connection, {topic: 2})
     mine, other = Partition(topic, 0), Partition(topic, 1)
     producer = TransactionalProducer(connection, transactional_id=topic, transaction_timeout_s=10, compression=None, max_bytes={})
@@ -32,22 +32,33 @@ async def test_an_offset_hangs_until_its_transaction_ends(connection: Connection
         await producer.send_offset(mine, 7, topic, 5)
         client = producer._client.client
         node_id = await producer._client._sender._find_coordinator(CoordinationType.GROUP, topic)
-        assert await offset_hangs(client, node_id, topic, mine)
-        assert not await offset_hangs(client, node_id, topic, other)
-        assert not await offset_hangs(client, node_id, f"{topic}-nobody", mine)
+        with pytest.raises(OffsetHangs):
+            await committed_at(client, node_id, topic, mine, be_stable=True)
+        assert await committed_at(client, node_id, topic, mine, be_stable=False) is None
+        assert await committed_at(client, node_id, topic, other, be_stable=True) is None
         await producer.commit(5)
         await until_committed(connection, topic, mine, 7)
-        assert not await offset_hangs(client, node_id, topic, mine)
+        assert await committed_at(client, node_id, topic, mine, be_stable=True) == 7
     finally:
         await producer.discard()
 
 
-async def test_who_is_not_the_coordinator_says_so() -> None:
-    """Neither yes nor no."""
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (
+            {"error_code": 0, "topics": [("texts", [(0, -1, -1, "", NotCoordinatorForGroupError.errno, {})], {})]},
+            NotCoordinatorForGroupError,
+        ),
+        ({"error_code": GroupCoordinatorNotAvailableError.errno, "topics": []}, GroupCoordinatorNotAvailableError),
+    ],
+)
+async def test_who_is_not_the_coordinator_says_so(answer: dict[str, Any], error: type[Exception]) -> None:
+    """Of the partition or of the group."""
 
     async def send(*_: Any, **__: Any) -> Any:
-        return SimpleNamespace(error_code=0, topics=[("texts", [(0, -1, -1, "", NotCoordinatorForGroupError.errno, {})], {})])
+        return SimpleNamespace(**answer)
 
     client: Any = SimpleNamespace(send=send)
-    with pytest.raises(NotCoordinatorForGroupError, match="cannot be asked for"):
-        await offset_hangs(client, 1, "group", Partition("texts", 0))
+    with pytest.raises(error, match="cannot be asked for"):
+        await committed_at(client, 1, "group", Partition("texts", 0), be_stable=True)

@@ -137,7 +137,7 @@ async def test_an_offset_is_read_only_after_the_coordinator_has_replicated_somet
     send = AIOKafkaClient.send
 
     async def noted(client: AIOKafkaClient, node_id: int, request: object, **options: Any) -> Any:
-        asked.append(type(request).__name__.removesuffix("Request"))
+        asked.append(type(request).__name__.removesuffix("Request").removeprefix("_"))
         return await send(client, node_id, request, **options)
 
     monkeypatch.setattr(AIOKafkaClient, "send", noted)
@@ -147,7 +147,7 @@ async def test_an_offset_is_read_only_after_the_coordinator_has_replicated_somet
         await delivery.close(home)
         asked.clear()
         assert await delivery.open(home) == 3
-        order = ["InitProducerId", "AddOffsetsToTxn", "TxnOffsetCommit", "EndTxn", "OffsetFetch"]
+        order = ["InitProducerId", "AddOffsetsToTxn", "TxnOffsetCommit", "OffsetFetch", "EndTxn"]
         assert [it for it in asked if it in order] == order
         await stands_at(connection, home, 3)
 

@@ -1,11 +1,11 @@
-"""Whether an offset hangs: it is part of a transaction whose marker the group's coordinator has not got.
+"""What a group has committed of a partition, and whether another offset hangs: its coordinator knows no end of the transaction.
 
-That is what the coordinator calls not stable. Kafka's client for Python does not ask it, and so neither knows the request.
+That is what coordinators call not stable. Kafka's client for Python does not ask, and so does not know the request.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiokafka.client import ConnectionGroup
 from aiokafka.errors import for_code
@@ -13,6 +13,8 @@ from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Boolean, CompactArray, CompactString, Int16, Int32, Int64, Schema, TaggedFields
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from aiokafka.client import AIOKafkaClient
 
     from worker.records import Partition
@@ -70,23 +72,40 @@ class _Question(RequestStruct):  # type: ignore[misc]
     )
 
 
-class _StableOffset(Request[_Question]):  # type: ignore[misc]
+class _OffsetFetchRequest(Request[_Question]):  # type: ignore[misc]
     API_KEY = _API_KEY
 
-    def __init__(self, group_id: str, partition: Partition) -> None:
-        self._group_id = group_id
-        self._partition = partition
+    def __init__(self, group_id: str, partition: Partition, *, be_stable: bool) -> None:
+        self._fields = group_id, [(partition.topic, [partition.index], _NO_TAGS)], be_stable, _NO_TAGS
 
     def build(self, request_struct_class: type[_Question]) -> _Question:
-        topics = [(self._partition.topic, [self._partition.index], _NO_TAGS)]
-        return request_struct_class(self._group_id, topics, True, _NO_TAGS)  # noqa: FBT003  the fields of a request have no names
+        return request_struct_class(*self._fields)
 
 
-async def offset_hangs(client: AIOKafkaClient, coordinator: int, group_id: str, partition: Partition) -> bool:
-    """Ask the group's coordinator, a node's number, about the offset of a partition. Raises `KafkaError`."""
-    answer = await client.send(coordinator, _StableOffset(group_id, partition), group=ConnectionGroup.COORDINATION)
-    codes = [answer.error_code, *(it[4] for _, partitions, _ in answer.topics for it in partitions)]
-    wrong = [it for it in codes if it not in {0, _UNSTABLE_OFFSET_COMMIT}]
-    if wrong:
-        raise for_code(wrong[0])(f"the offset of {partition} cannot be asked for")
-    return _UNSTABLE_OFFSET_COMMIT in codes
+class OffsetHangs(Exception):
+    """An offset was sent in a transaction, and whether it was committed the coordinator does not know."""
+
+
+async def committed_at(
+    client: AIOKafkaClient, coordinator: int, group_id: str, partition: Partition, *, be_stable: bool
+) -> int | None:
+    """Ask one broker, by its number, what a group has committed of a partition; None where it has nothing.
+
+    Raises `KafkaError`, also where that broker is not the coordinator, and `OffsetHangs` where it is to `be_stable` and is not.
+    """
+    answer = await client.send(
+        coordinator, _OffsetFetchRequest(group_id, partition, be_stable=be_stable), group=ConnectionGroup.COORDINATION
+    )
+    # What is wrong with the group is said of no partition.
+    offset, code = (-1, answer.error_code) if answer.error_code else _only(answer.topics)
+    if code == _UNSTABLE_OFFSET_COMMIT:
+        raise OffsetHangs
+    if code:
+        raise for_code(code)(f"the offset of {partition} cannot be asked for")
+    return None if offset < 0 else offset
+
+
+def _only(topics: Sequence[Any]) -> tuple[int, int]:
+    """Return offset and error code of the one partition that was asked for."""
+    ((_topic, ((_index, offset, _epoch, _words, code, _tags),), _more_tags),) = topics
+    return int(offset), int(code)

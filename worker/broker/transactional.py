@@ -17,7 +17,7 @@ from aiokafka.protocol.transaction import (
 )
 from aiokafka.structs import OffsetAndMetadata
 
-from worker.broker.hanging import offset_hangs
+from worker.broker.hanging import OffsetHangs, committed_at
 from worker.broker.producer import BatchProducer
 from worker.broker.waiting import within
 
@@ -72,39 +72,47 @@ class TransactionalProducer(BatchProducer):
         await self.send_offset(partition, 0, group_id, timeout_s)
         await within(timeout_s, self._client.abort_transaction())
 
-    async def settle_offset(
+    async def settled_offset(
         self,
         partition: Partition,
         group_id: str,
         timeout_s: float,
         *,
         elsewhere: Partition,
-        was_committed: Callable[[], Awaitable[int | None]],
-    ) -> None:
-        """Wait as `await_coordinator` does; an offset that a broker forgot to commit is committed, where `was_committed` says so.
+        was_committed: Callable[[int | None], Awaitable[int | None]],
+    ) -> int | None:
+        """Return what the group has committed of a partition, None for nothing, once its coordinator knows all that was.
 
-        What we send meanwhile is an offset of another partition, `elsewhere`, for one of the same would take the forgotten one's
-        place. That it stays, where something was forgotten, harms nobody: `was_committed` then returns where that partition ends.
+        It is the broker that acknowledged an offset of ours, as in `await_coordinator`, which is asked. That offset is of another
+        partition, `elsewhere`, for one of the same would take the place of one that a broker forgot to commit. Where one hangs,
+        `was_committed` tells by the offset before it whether it was; if so it gives the end of `elsewhere`, which is committed too.
         """
         await self.begin(timeout_s)
         await self.send_offset(elsewhere, 0, group_id, timeout_s)
-        end = await was_committed() if await self._hangs(partition, group_id, timeout_s) else None
-        if end is None:
-            await within(timeout_s, self._client.abort_transaction())
-        else:
-            await self.send_offset(elsewhere, end, group_id, timeout_s)
-            await self.commit(timeout_s)
-            await within(timeout_s, self._no_longer_hangs(partition, group_id, timeout_s))
+        try:
+            committed = await self._committed(partition, group_id, timeout_s)
+        except OffsetHangs:
+            committed = await self._committed(partition, group_id, timeout_s, be_stable=False)
+            end = await was_committed(committed)
+            if end is not None:
+                await self.send_offset(elsewhere, end, group_id, timeout_s)
+                await self.commit(timeout_s)
+                return await within(timeout_s, self._once_stable(partition, group_id, timeout_s))
+        await within(timeout_s, self._client.abort_transaction())
+        return committed
 
-    async def _hangs(self, partition: Partition, group_id: str, timeout_s: float) -> bool:
+    async def _committed(self, partition: Partition, group_id: str, timeout_s: float, *, be_stable: bool = True) -> int | None:
         coordinator = self._client._sender._find_coordinator(CoordinationType.GROUP, group_id)  # noqa: SLF001  whom it just sent to
         node_id = await within(timeout_s, coordinator)
-        return await within(timeout_s, offset_hangs(self._client.client, node_id, group_id, partition))
+        return await within(timeout_s, committed_at(self._client.client, node_id, group_id, partition, be_stable=be_stable))
 
-    async def _no_longer_hangs(self, partition: Partition, group_id: str, timeout_s: float) -> None:
-        """Return once the coordinator has the marker, which comes after the answer to a commit."""
-        while await self._hangs(partition, group_id, timeout_s):  # noqa: ASYNC110  another process does it
-            await asyncio.sleep(_RETRY_BACKOFF_MS / 1000)
+    async def _once_stable(self, partition: Partition, group_id: str, timeout_s: float) -> int | None:
+        """Return what is committed once the coordinator has the marker, which comes after the answer to a commit."""
+        while True:
+            try:
+                return await self._committed(partition, group_id, timeout_s)
+            except OffsetHangs:
+                await asyncio.sleep(_RETRY_BACKOFF_MS / 1000)
 
     async def end(self, places: Collection[Partition], *, is_commit: bool, timeout_s: float) -> None:
         """End what hangs in some partitions, by a transaction without records of its own: its marker ends those before it."""

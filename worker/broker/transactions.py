@@ -201,8 +201,7 @@ class ExactlyOnce:
         await producer.start(self._step_timeout_s)
         self._producers[partition] = producer
         try:
-            await self._settle_offset(partition, producer)
-            committed = await self._consumer.committed(partition)
+            committed = await self._settled_offset(partition, producer)
             await self._end_leftovers(partition, producer, committed or 0)
         except BaseException as error:
             await self._drop(partition)
@@ -211,17 +210,16 @@ class ExactlyOnce:
             raise PublishFailed(f"the offsets of {partition} cannot be relied upon: {reason_of(error)}") from error
         return committed
 
-    async def _settle_offset(self, partition: Partition, producer: TransactionalProducer) -> None:
-        """Let the coordinator answer with all that was committed, be it that a broker forgot to say so, and outputs are visible."""
+    async def _settled_offset(self, partition: Partition, producer: TransactionalProducer) -> int | None:
+        """Return the committed offset, be it that a broker forgot to commit it, and outputs behind the one before are visible."""
         places = self._outputs.places_of(partition)
 
-        async def was_committed() -> int | None:
-            committed = await self._consumer.committed(partition)
-            end = await self._reader().visible(partition, places, committed or 0, self._step_timeout_s)
-            self._consumer.on_event("offset_hangs", partition=str(partition), committed=committed, is_commit=end is not None)
+        async def was_committed(before: int | None) -> int | None:
+            end = await self._reader().visible(partition, places, before or 0, self._step_timeout_s)
+            self._consumer.on_event("offset_hangs", partition=str(partition), committed=before, is_commit=end is not None)
             return end
 
-        await producer.settle_offset(
+        return await producer.settled_offset(
             partition, self._group_id, self._step_timeout_s, elsewhere=places[0], was_committed=was_committed
         )
 
