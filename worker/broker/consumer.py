@@ -64,7 +64,6 @@ class Consumer:
             "heartbeat_interval_ms": heartbeat_interval_ms,
             "rebalance_timeout_ms": rebalance_timeout_ms,
         }
-        # Whom to tell what is noticed.
         self.on_event = on_event
         self._start_at = start_at
         self._poll_timeout_ms = poll_timeout_ms
