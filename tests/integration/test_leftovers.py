@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
 from aiokafka import TopicPartition
@@ -19,11 +19,14 @@ from worker.broker.transactional import TransactionalProducer
 from worker.records import Message, Output, Partition
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from worker.broker.connection import Connection
 
 pytestmark = pytest.mark.kafka
+
+# Does what an owner does, so that something of it is forgotten. Raises `KafkaError` where the broker will not have it.
+Forget: TypeAlias = "Callable[[TransactionalProducer], Awaitable[None]]"
 
 
 @pytest.fixture
@@ -34,13 +37,6 @@ async def home(connection: Connection, topic: str) -> Partition:
         for number in range(10):
             await producer.send(topic, b"%d" % number, partition=0)
     return Partition(topic, 0)
-
-
-class Forget(Protocol):
-    """Does what an owner does, so that something of it is forgotten. Raises `KafkaError` where the broker will not have it."""
-
-    async def __call__(self, producer: TransactionalProducer) -> None:
-        """Do it with the owner's producer."""
 
 
 @contextlib.asynccontextmanager
