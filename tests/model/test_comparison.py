@@ -61,6 +61,17 @@ def test_upper_layers_alone_may_learn_in_all_strategies(tmp_path: Path) -> None:
     assert "its upper 1 layers do" in compare(few, tmp_path / "out", Silent(), threads=1)
 
 
+def test_what_earlier_cells_have_read_makes_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kept states of one cell must fit, not those of all."""
+    chosen = [it for it in CONTENDERS if it.name == "entities swapped"]
+    plan = replace(plan_in(tmp_path), contenders=chosen, shares=(1.0,), seeds=(0, 1, 2), upper_layers=1)
+    compare(plan, tmp_path / "out", Silent(), threads=1)
+    total = sum(it.stat().st_size for it in (plan.cache / "states").glob("*.npy"))
+    monkeypatch.setattr(module, "_CACHE_GIGABYTES", 0.8 * total / (1 << 30))
+    compare(replace(plan, cache=tmp_path / "small"), tmp_path / "again", Silent(), threads=1)
+    assert sum(it.stat().st_size for it in (tmp_path / "small" / "states").glob("*.npy")) <= 0.8 * total
+
+
 def test_what_is_done_is_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A line that was cut off is; the results are those of a comparison that was not cut off, but for the time."""
     plan = replace(plan_in(tmp_path), contenders=CONTENDERS[:2], shares=(0.5,))

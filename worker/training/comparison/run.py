@@ -45,11 +45,12 @@ def compare(plan: Plan, output: Path, reporter: Reporter, *, threads: int = 0) -
     digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
     journal = Journal(output / _CELLS, digest)
     done = {it.key: it for it in journal.read()}
-    store = Store(plan.cache / "states", max_gigabytes=_CACHE_GIGABYTES)
     for number, cell in enumerate(plan.cells, start=1):
         if cell.key in done:
             continue
         reporter.say(f"{number} of {len(plan.cells)}: {cell.contender.name}, {cell.share:.0%} of {len_of(tasks)}, seed {cell.seed}")
+        # One for each cell: what the cells before it have read may make room.
+        store = Store(plan.cache / "states", max_gigabytes=_CACHE_GIGABYTES)
         done[cell.key] = result_of(cell, plan, tasks, store=store, reporter=reporter)
         journal.append(done[cell.key])
     results = [done[cell.key] for cell in plan.cells]
