@@ -126,6 +126,20 @@ async def test_partitions_take_turns(connection: Connection, topic: str) -> None
         assert min(shares) >= 20, shares
 
 
+async def test_a_partition_that_was_just_opened_hands_over_little_at_first(connection: Connection, topic: str) -> None:
+    """Whoever takes over partitions with a backlog serves all of them soon, and then as much of each as there is."""
+    async with joined(connection, topic, num_partitions=4) as (consumer, _):
+        everybody = [Partition(topic, index) for index in range(4)]
+        for partition in range(4):
+            await send(connection, topic, partition=partition, values=[b"%d" % n for n in range(200)])
+        while set(consumer.lag().values()) != {200}:
+            assert await consumer.poll([], max_records=1) == []
+        first = await consumer.poll(everybody, max_records=1000)
+        assert [len(numbers(first, partition)) for partition in range(4)] == [64] * 4
+        second = await consumer.poll(everybody, max_records=1000)
+        assert [len(numbers(second, partition)) for partition in range(4)] == [136] * 4
+
+
 async def test_nothing_comes_of_a_partition_that_is_not_open(connection: Connection, topic: str) -> None:
     """Between assignment and `rewind`, and after `close`, its records wait."""
     async with joined(connection, topic, num_partitions=1, rewind=False) as (consumer, _):

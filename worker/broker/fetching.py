@@ -36,6 +36,8 @@ _MAX_ATTEMPTS = 3
 _DENIALS = (TopicAuthorizationFailedError, GroupAuthorizationFailedError)
 # How many records of a partition that failed are read one at a time before it is trusted again.
 _MAX_SINGLE_RECORDS = 1_000
+# What a partition hands over at first, so that all that were just taken over are soon served, whatever has waited in each.
+_FIRST_RECORDS = 64
 # How long a probe waits for records that the broker says are there, in milliseconds.
 _PROBE_TIMEOUT_MS = 2_000
 
@@ -60,7 +62,7 @@ class Fetcher:
         # Partitions that are read alone after an exception, each with how many records it is read one at a time: 0 while it is not
         # known whether it was this one.
         self._suspects: dict[TopicPartition, int] = {}
-        # When each partition was last read: the number of that turn.
+        # When each partition was last read since it was opened: the number of that turn.
         self._turns: dict[TopicPartition, int] = {}
         # Turns so far, over all partitions.
         self._num_turns = 0
@@ -73,6 +75,7 @@ class Fetcher:
         self._client.seek(where, offset)
         self._next[where] = offset
         self._openings[where] = self._openings.get(where, 0) + 1
+        self._turns.pop(where, None)
         self._client.resume(where)
 
     def close(self, partition: Partition) -> None:
@@ -113,6 +116,8 @@ class Fetcher:
         if suspect is not None:
             return await self._poll_suspect(suspect, max_records=max_records)
         records = await self._drain_in_turn(wanted, max_records)
+        if any(it not in self._turns for it in wanted):
+            max_records = min(max_records, _FIRST_RECORDS)
         return records or await self._drain(wanted, max_records=max_records, timeout_ms=timeout_ms)
 
     async def _drain_in_turn(self, wanted: Sequence[TopicPartition], max_records: int) -> list[Record]:
@@ -124,9 +129,11 @@ class Fetcher:
         for where in sorted(wanted, key=lambda it: self._turns.get(it, 0)):
             if max_records <= 0:
                 break
-            self._num_turns += 1
-            self._turns[where] = self._num_turns
-            opening, found = self._openings[where], await self._drain([where], max_records=max_records, timeout_ms=0)
+            most = max_records if where in self._turns else min(max_records, _FIRST_RECORDS)
+            opening, found = self._openings[where], await self._drain([where], max_records=most, timeout_ms=0)
+            if found:
+                self._num_turns += 1
+                self._turns[where] = self._num_turns
             drained.append((where, opening, found))
             max_records -= len(found)
         # A partition may have changed hands while another was asked: its new session begins at an offset of its own.
