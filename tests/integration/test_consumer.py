@@ -83,6 +83,15 @@ async def send(connection: Connection, topic: str, *, partition: int, values: Se
             await producer.send(topic, value, partition=partition)
 
 
+async def backlog(connection: Connection, topic: str, consumer: Consumer, *, num_partitions: int) -> list[Partition]:
+    """Append 200 records to each partition, and return the partitions once the consumer has heard of all."""
+    for partition in range(num_partitions):
+        await send(connection, topic, partition=partition, values=[b"%d" % n for n in range(200)])
+    while set(consumer.lag().values()) != {200}:
+        assert await consumer.poll([], max_records=1) == []
+    return [Partition(topic, index) for index in range(num_partitions)]
+
+
 async def receive(
     consumer: Consumer, partitions: Collection[Partition], count: int, *, max_records: int = 100
 ) -> list[Record | UnreadableRange]:
@@ -115,12 +124,7 @@ async def test_a_partition_that_is_left_out_loses_nothing(connection: Connection
 async def test_partitions_take_turns(connection: Connection, topic: str) -> None:
     """Under a backlog everywhere, no partition is emptied before the others are begun."""
     async with joined(connection, topic, num_partitions=4) as (consumer, _):
-        everybody = [Partition(topic, index) for index in range(4)]
-        for partition in range(4):
-            await send(connection, topic, partition=partition, values=[b"%d" % n for n in range(200)])
-        # All four have something ready once each has been heard of.
-        while set(consumer.lag().values()) != {200}:
-            assert await consumer.poll([], max_records=1) == []
+        everybody = await backlog(connection, topic, consumer, num_partitions=4)
         received = await receive(consumer, everybody, 200, max_records=40)
         shares = [len(numbers(received, partition)) for partition in range(4)]
         assert min(shares) >= 20, shares
@@ -129,11 +133,7 @@ async def test_partitions_take_turns(connection: Connection, topic: str) -> None
 async def test_a_partition_that_was_just_opened_hands_over_little_at_first(connection: Connection, topic: str) -> None:
     """Whoever takes over partitions with a backlog serves all of them soon, and then as much of each as there is."""
     async with joined(connection, topic, num_partitions=4) as (consumer, _):
-        everybody = [Partition(topic, index) for index in range(4)]
-        for partition in range(4):
-            await send(connection, topic, partition=partition, values=[b"%d" % n for n in range(200)])
-        while set(consumer.lag().values()) != {200}:
-            assert await consumer.poll([], max_records=1) == []
+        everybody = await backlog(connection, topic, consumer, num_partitions=4)
         first = await consumer.poll(everybody, max_records=1000)
         assert [len(numbers(first, partition)) for partition in range(4)] == [64] * 4
         second = await consumer.poll(everybody, max_records=1000)
