@@ -42,14 +42,14 @@ class Teller(Silent):
         if where == f"before {line[:7]}":
             wait()
 
-learned(run_of(directory, strategy), snapshots=Waiting(directory, "same"), reporter=Teller())
+learned(run_of(directory, strategy, retention_weight=2.0), snapshots=Waiting(directory, "same"), reporter=Teller())
 """
 
 
 @pytest.mark.parametrize(("strategy", "where"), [("end-to-end", "before epoch 2"), ("then-freeze", "after 1.1")])
 def test_a_killed_run_ends_with_the_weights_that_it_would_have_had(tmp_path: Path, strategy: str, where: str) -> None:
     """Before an epoch was written, and between two epochs of a later phase."""
-    expected = learned(run_of(tmp_path, strategy)).learner.state_dict()
+    expected = learned(run_of(tmp_path, strategy, retention_weight=2.0)).learner.state_dict()
     command = [sys.executable, "-c", _PROGRAM, str(tmp_path), strategy, where]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
@@ -57,7 +57,7 @@ def test_a_killed_run_ends_with_the_weights_that_it_would_have_had(tmp_path: Pat
         child.send_signal(signal.SIGKILL)
         assert child.wait() == -signal.SIGKILL
     told = Silent()
-    found = learned(run_of(tmp_path, strategy), snapshots=Snapshots(tmp_path, "same"), reporter=told)
+    found = learned(run_of(tmp_path, strategy, retention_weight=2.0), snapshots=Snapshots(tmp_path, "same"), reporter=told)
     assert told.told[0].startswith("going on after epoch")
     assert sum(it.startswith("epoch") for it in told.told) < len(found.position.history)
     assert {name for name, it in found.learner.state_dict().items() if not torch.equal(it, expected[name])} == set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -101,3 +102,25 @@ def test_what_lies_below_the_layers_that_learn_is_computed_once(tmp_path: Path) 
             torch.testing.assert_close(one, other, atol=5e-3, rtol=5e-3)
         torch.testing.assert_close(*gradients, atol=1e-3, rtol=1e-2)
     assert lower.num_encoded == 96 + 64
+
+
+def test_vectors_are_held_against_those_of_the_encoder_before_it_learned(tmp_path: Path) -> None:
+    """Nowhere else at first, further away once it has changed, and with gradients that lead back; rows are read as ever."""
+    run = run_of(tmp_path)
+    loaded = checkpoint.load(run.encoder)
+    pooling, texts = loaded.heads.sentence.pooling, np.array([5, 2, 60])
+    before = Frozen(copy.deepcopy(loaded.encoder), pooling, Store(tmp_path / "states", max_gigabytes=1), Silent())
+    live = Live(loaded.encoder, pooling, dtype=torch.float32, before=before)
+    for task in tasks_of(run, loaded):
+        rows, drift = live.with_drift(task, texts)
+        assert float(drift.detach()) == pytest.approx(0, abs=1e-4)
+        for one, other in zip(rows, live.of(task, texts), strict=True):
+            torch.testing.assert_close(one, other)
+    with torch.no_grad():
+        loaded.encoder.words.weight.neg_()
+    drift = live.with_drift(tasks_of(run, loaded)[0], texts)[1]
+    assert float(drift.detach()) > 0.01
+    (gradient,) = torch.autograd.grad(drift, loaded.encoder.words.weight)
+    assert gradient.abs().sum() > 0
+    free = Live(loaded.encoder, pooling, dtype=torch.float32)
+    assert float(free.with_drift(tasks_of(run, loaded)[0], texts)[1]) == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -119,6 +120,19 @@ def test_the_ways_against_imbalance_learn(tmp_path: Path, training: dict[str, An
     """Each comes to other weights than none of them."""
     plain, other = (learned(run_of(tmp_path, "end-to-end", epochs=1, batch_texts=4, **it)) for it in ({}, training))
     assert not torch.equal(plain.learner.head("ner").output.weight, other.learner.head("ner").output.weight)
+
+
+def test_what_retention_weighs_keeps_vectors_near(tmp_path: Path) -> None:
+    """The more it counts, the less they leave what they were; both learn."""
+    texts = np.arange(40)
+    drifts = []
+    for weight in (0.01, 100.0):
+        found = learned(run_of(tmp_path, "end-to-end", epochs=2, retention_weight=weight))
+        task = tasks_of(run_of(tmp_path), checkpoint.load(run_of(tmp_path).encoder))[0]
+        with torch.no_grad():
+            drifts.append(float(found.states.with_drift(task, texts)[1]))
+        assert found.position.total_steps > 0
+    assert drifts[1] < drifts[0] / 4
 
 
 def test_rates_fall_with_depth_and_heads_have_their_own(tmp_path: Path) -> None:

@@ -160,6 +160,8 @@ class Training(_Strict):
     epoch_steps: Annotated[int, Field(ge=0)] = 0
     #: Texts of a batch; unset: 128 on cached states, 32 where the encoder learns.
     batch_texts: Annotated[int, Field(ge=1)] | None = None
+    #: What it counts, where the encoder learns, that the vector of a text leaves the one it had (1 - cosine).
+    retention_weight: Annotated[float, Field(ge=0)] = 0.0
     #: How numbers are computed where the encoder learns. `auto`: bfloat16 where the processor multiplies it.
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     #: Threads; the same seed and threads give the same weights. 0: one for each core.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from worker.model.checkpoint import Checkpoint
+    from worker.model.encoder import Encoder
     from worker.training.configuration import Run
     from worker.training.progress import Reporter
     from worker.training.snapshot import Snapshots
@@ -57,12 +59,13 @@ def learn(
     every = phases(run)
     is_tuned = not all(it.is_encoder_frozen for it in every)
     kept = [name for name in learner.state_dict() if is_tuned or not name.startswith("encoder.")]
+    before = copy.deepcopy(learner.encoder) if is_tuned and run.training.retention_weight else None
     state = snapshots.read() if snapshots else None
     position = state.position if state else Position()
     if state:
         reporter.say(f"going on after epoch {position.epoch} of phase {position.phase + 1} of {len(every)}")
         learner.load_state_dict(state.tensors["learner"], strict=False)
-    reading = _Reading(run, loaded, learner, store, reporter)
+    reading = _Reading(run, loaded, learner, store, reporter, before=before)
     for phase in every[position.phase :]:
         learner.begin(run, phase)
         unfinished = state if position.epoch else None
@@ -90,10 +93,17 @@ def _learner(run: Run, loaded: Checkpoint, tasks: Sequence[TrainingTask]) -> Lea
 class _Reading:
     """What heads read in each phase."""
 
-    def __init__(self, run: Run, loaded: Checkpoint, learner: Learner, store: Store, reporter: Reporter) -> None:
+    def __init__(
+        self, run: Run, loaded: Checkpoint, learner: Learner, store: Store, reporter: Reporter, *, before: Encoder | None
+    ) -> None:
         dtype = number_format(run.training.dtype, torch.device("cpu"))
         self._learner, self._pooling, self._store, self._reporter = learner, loaded.heads.sentence.pooling, store, reporter
-        self._live = Live(learner.encoder, self._pooling, dtype=dtype, lower=self._below(run.training.upper_layers))
+        self._live = Live(
+            *(learner.encoder, self._pooling),
+            dtype=dtype,
+            lower=self._below(run.training.upper_layers),
+            before=None if before is None else Frozen(before, self._pooling, store, reporter),
+        )
         # The states of the encoder as it is now; None before they are wanted, and after it has learned.
         self._frozen: Frozen | None = None
         #: What heads read in the last phase.

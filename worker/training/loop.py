@@ -117,12 +117,14 @@ class PhaseLoop:
     def _loss(self, task: TrainingTask, texts: np.typing.NDArray[np.int64]) -> tuple[Tensor, float]:
         """Return the loss of a batch as it is weighed, and as it is."""
         name = task.head.name
-        plain = loss_of(self._learner.head(name), self._states, task, texts)
+        rows, drift = self._states.with_drift(task, texts)
+        plain = loss_of(self._learner.head(name), rows, task, texts)
         weighted = plain * self._weights[name]
         if self._run.training.loss_weights == "uncertainty":
             # Kendall, Gal and Cipolla, "Multi-task learning using uncertainty to weigh losses" (2018).
             variance = self._learner.variances[name]
             weighted = weighted * torch.exp(-variance) + variance / 2
+        weighted = weighted + drift * self._run.training.retention_weight
         return weighted, float(plain.detach())
 
     def _step(self, position: Position) -> None:

@@ -14,6 +14,8 @@ from worker.model.heads import attended, in_context
 from worker.training.losses import UNKNOWN, of_rows, of_words
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -33,10 +35,10 @@ class Said:
     starts: NDArray[np.int64]
 
 
-def loss_of(head: Head, states: States, task: TrainingTask, texts: NDArray[np.int64]) -> Tensor:
+def loss_of(head: Head, rows: Sequence[Tensor], task: TrainingTask, texts: NDArray[np.int64]) -> Tensor:
     """Return the mean loss of a head over the rows of some texts of its task, a scalar with gradients."""
     starts = torch.from_numpy(task.rows(texts)[1])
-    logits, targets = _pooled(head, head(states.of(task, texts)), starts), torch.from_numpy(task.told(texts))
+    logits, targets = _pooled(head, head(rows), starts), torch.from_numpy(task.told(texts))
     return loss(head, logits, targets, starts, smoothing=task.options.label_smoothing)
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from worker.model.backends import choose
 from worker.model.encoder import PackedTensors
@@ -55,24 +56,54 @@ class States(Protocol):
     def of(self, task: TrainingTask, texts: NDArray[np.int64]) -> list[Tensor]:
         """Return the states of the rows of some texts, end to end: `[rows, H]`, fp32, for each layer of the task's head."""
 
+    def with_drift(self, task: TrainingTask, texts: NDArray[np.int64]) -> tuple[list[Tensor], Tensor]:
+        """Return besides how far the vectors of the texts have gone from what they were: the mean of 1 - cosine, a scalar."""
+
 
 class Live:
     """The states of an encoder that learns, computed anew each time, with gradients where they are wanted."""
 
-    def __init__(self, encoder: Encoder, pooling: Pooling, *, dtype: torch.dtype, lower: Frozen | None = None) -> None:
-        """Use an encoder as it is at each moment; `dtype` is that of its products, `lower` has its layers that do not learn."""
+    def __init__(
+        self,
+        encoder: Encoder,
+        pooling: Pooling,
+        *,
+        dtype: torch.dtype,
+        lower: Frozen | None = None,
+        before: Frozen | None = None,
+    ) -> None:
+        """Use an encoder as it is at each moment.
+
+        `dtype` is that of its products, `lower` has its layers that do not learn, `before` is the encoder before it learned.
+        """
         self._encoder = encoder
         self._pooling = pooling
         self._dtype = dtype
         self._lower = lower
+        self._before = before
 
     @property
     def seconds_encoding(self) -> float:
-        """That of its lower layers."""
-        return 0.0 if self._lower is None else self._lower.seconds_encoding
+        """That of its lower layers, and of the encoder before it learned."""
+        return sum(it.seconds_encoding for it in (self._lower, self._before) if it is not None)
 
     def of(self, task: TrainingTask, texts: NDArray[np.int64]) -> list[Tensor]:
         """Run the texts through the encoder, or through its layers that learn."""
+        return self._run(task, texts, task.head.layers)[0]
+
+    def with_drift(self, task: TrainingTask, texts: NDArray[np.int64]) -> tuple[list[Tensor], Tensor]:
+        """Run the texts, and hold their vectors against those of the encoder before it learned."""
+        if self._before is None:
+            return self.of(task, texts), torch.zeros(())
+        last = self._encoder.config.num_hidden_layers
+        rows, states, cu_seqlens = self._run(task, texts, {*task.head.layers, last})
+        vectors = pool(states[last], cu_seqlens, self._pooling)
+        return rows, (1 - functional.cosine_similarity(vectors, self._before.pooled(task, texts))).mean()
+
+    def _run(
+        self, task: TrainingTask, texts: NDArray[np.int64], layers: Collection[int]
+    ) -> tuple[list[Tensor], Mapping[int, Tensor], Tensor]:
+        """Return the rows of the head, the states of the tokens after some layers, and where each text starts, `[n + 1]`."""
         tokens = [task.tokens[it] for it in texts.tolist()]
         packed = pack([it.ids for it in tokens])
         known = None if self._lower is None else self._lower.below(task, texts)
@@ -80,8 +111,9 @@ class Live:
         precision: AbstractContextManager[object] = torch.autocast("cpu", self._dtype) if is_mixed else nullcontext()
         with precision:
             batch = PackedTensors.of(packed, device=_CPU, dtype=self._dtype)
-            states = self._encoder(batch, set(task.head.layers), known)
-        return list(rows_of(kind_of(task.head), states, task.head.layers, packed, tokens, self._pooling))
+            states = self._encoder(batch, set(layers), known)
+        rows = list(rows_of(kind_of(task.head), states, task.head.layers, packed, tokens, self._pooling))
+        return rows, states, torch.from_numpy(packed.cu_seqlens)
 
 
 class Frozen:
@@ -108,6 +140,14 @@ class Frozen:
         """Read the states of the texts from the disk; compute those of the whole task first where they are not there."""
         return self._rows(task, texts, kind_of(task.head), task.head.layers)
 
+    def with_drift(self, task: TrainingTask, texts: NDArray[np.int64]) -> tuple[list[Tensor], Tensor]:
+        """Read the states; what does not learn stays where it is."""
+        return self.of(task, texts), torch.zeros(())
+
+    def pooled(self, task: TrainingTask, texts: NDArray[np.int64]) -> Tensor:
+        """Return the pooled states of the texts after the highest layer, `[n, H]`, fp32."""
+        return self._rows(task, texts, "texts", [self._num_layers])[0]
+
     def below(self, task: TrainingTask, texts: NDArray[np.int64]) -> dict[int, Tensor]:
         """Return those of the texts' tokens after the highest layer, and after the lower ones that the task's head reads."""
         layers = sorted({it for it in task.head.layers if it < self._num_layers} | {self._num_layers})
@@ -116,7 +156,7 @@ class Frozen:
     def _rows(self, task: TrainingTask, texts: NDArray[np.int64], kind: Kind, layers: Sequence[int]) -> list[Tensor]:
         """Return the rows of some texts, fp32; a task is asked for the same kind and layers each time."""
         if task.head.name not in self._known:
-            starts = task.starts if kind == kind_of(task.head) else np.cumsum([0, *map(len, task.tokens)])
+            starts = _starts(task, kind)
             self._known[task.head.name] = starts, self._states(task, kind, layers, int(starts[-1]))
         starts, states = self._known[task.head.name]
         rows, _ = ranges(starts[texts], starts[texts + 1])
@@ -163,6 +203,13 @@ def kind_of(head: HeadConfig) -> Kind:
     if head.task == "ner":
         return "words"
     return "tokens" if head.has_attention else "texts"
+
+
+def _starts(task: TrainingTask, kind: Kind) -> NDArray[np.int64]:
+    """Return where the rows of each text start, `[texts + 1]`."""
+    if kind == kind_of(task.head):
+        return task.starts
+    return np.cumsum([0, *(len(it) if kind == "tokens" else 1 for it in task.tokens)])
 
 
 def rows_of(
