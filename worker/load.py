@@ -149,7 +149,10 @@ class Load:
             share.num_tokens_done, share.had_work = 0, waiting[partition] > 0
 
     def _share(self, partition: Partition) -> _Share:
-        return self._shares.setdefault(partition, _Share())
+        share = self._shares.get(partition)
+        if share is None:
+            share = self._shares[partition] = _Share()
+        return share
 
     def _mean_of(self, partition: Partition) -> float:
         mean = self._share(partition).mean

@@ -65,9 +65,11 @@ class Observation:
         now_ms = time.time() * 1000
         self._telemetry.stage("publish", seconds)
         self._telemetry.published(message.output for outcome in outcomes for message in outcome.messages)
+        ages_s: dict[str, list[float]] = {}
         for outcome in outcomes:
             for failure in outcome.failures:
                 self._telemetry.dead_letter(failure.stage)
             if isinstance(outcome.source, Record) and outcome.source.timestamp_ms >= 0:
-                topic = outcome.partition.topic
-                self._telemetry.end_to_end(topic, (now_ms - outcome.source.timestamp_ms) / 1000)
+                ages_s.setdefault(outcome.partition.topic, []).append((now_ms - outcome.source.timestamp_ms) / 1000)
+        for topic, its in ages_s.items():
+            self._telemetry.end_to_end(topic, its)

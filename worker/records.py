@@ -9,8 +9,9 @@ client, torch or the wire format.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -251,12 +252,19 @@ class Message:
     key: bytes | None
     value: bytes | None
     headers: Headers = ()
+    #: Bytes of key, value and headers, without the protocol's own overhead.
+    size_bytes: int = field(init=False, repr=False, compare=False)
 
-    @property
-    def size_bytes(self) -> int:
-        """Bytes of key, value and headers, without the protocol's own overhead."""
-        headers = sum([len(name if name.isascii() else name.encode()) + len(value) for name, value in self.headers])
-        return len(self.key or b"") + len(self.value or b"") + headers
+    def __post_init__(self) -> None:
+        """Take the size once: it is asked for several times."""
+        size_bytes = len(self.key or b"") + len(self.value or b"") + _num_bytes_of(self.headers)
+        object.__setattr__(self, "size_bytes", size_bytes)
+
+
+@lru_cache(maxsize=1)
+def _num_bytes_of(headers: Headers) -> int:
+    """Return the bytes of names and values; the messages of a record come one after the other, and have the same headers."""
+    return sum([len(name if name.isascii() else name.encode()) + len(value) for name, value in headers])
 
 
 @dataclass(frozen=True, slots=True)

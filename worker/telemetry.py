@@ -141,9 +141,11 @@ class Telemetry:
         """Count a dead letter."""
         self._dead_letters.labels(stage).inc()
 
-    def end_to_end(self, topic: str, seconds: float) -> None:
-        """Note how old a record of a topic is once its outputs are acknowledged, in seconds, not below zero: clocks differ."""
-        self._end_to_end.labels(topic).observe(max(0.0, seconds))
+    def end_to_end(self, topic: str, ages_s: Iterable[float]) -> None:
+        """Note how old records of a topic are once their outputs are acknowledged, in seconds, not below zero: clocks differ."""
+        observer = self._end_to_end.labels(topic)
+        for it in ages_s:
+            observer.observe(max(0.0, it))
 
     # ── the load ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 

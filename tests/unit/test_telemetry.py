@@ -20,7 +20,7 @@ def filled() -> Telemetry:
     telemetry.batch(num_records=3, num_tokens=50, max_tokens=100, num_truncated=1)
     telemetry.published(["embeddings", "labels"])
     telemetry.dead_letter("decode")
-    telemetry.end_to_end("texts", -5)
+    telemetry.end_to_end("texts", [-5])
     telemetry.load(in_flight_tokens=7, num_waiting=2)
     telemetry.lag({("texts", 0): 5, ("texts", 1): 6})
     telemetry.load_gauges.show(
