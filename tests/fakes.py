@@ -177,10 +177,11 @@ class FakeModel:
     A text that holds `poison` makes the whole pass fail; one that holds `headless` fails in its NER head alone.
     """
 
-    def __init__(self, *, max_tokens: int = 64) -> None:
+    def __init__(self, *, max_tokens: int = 64, max_passes: int = 1) -> None:
         self.name = "fake@1"
         self.tasks = frozenset(Task)
         self.max_tokens = max_tokens
+        self.max_passes = max_passes
         # The size of every pass, in items.
         self.passes: list[int] = []
         # Asked before each pass; may block or raise.

@@ -1,6 +1,6 @@
-"""One model, one thread, and the search for the guilty record.
+"""Passes in threads, and the search for the guilty record.
 
-The device works off the event loop, in a thread of its own, so that heartbeats leave while a batch runs; so does the tokenizer,
+The device works off the event loop, in threads of its own, so that heartbeats leave while a batch runs; so does the tokenizer,
 unless there is little to do. A batch that fails is halved until the record that is to blame stands alone: it costs its neighbours a
 second pass, never their results.
 """
@@ -35,7 +35,7 @@ class Inference:
     """
 
     def __init__(self, models: Models, *, max_consecutive_failures: int) -> None:
-        """Use `models` from two threads: one tokenizes, where that is worth a thread, one runs the forward passes."""
+        """Use `models` from threads: one tokenizes, where that is worth a thread, and each pass that may run at a time has one."""
         self._models = models
         # How many failures in a row are still the data's.
         self._max_consecutive_failures = max_consecutive_failures
@@ -43,8 +43,8 @@ class Inference:
         self._num_consecutive_failures = 0
         # The tokenizer's thread: one, because the tokenizer has threads of its own.
         self._tokenizer = ThreadPoolExecutor(1, thread_name_prefix="tokenize")
-        # The device's thread: one, so that passes follow each other in the order in which they were asked for.
-        self._device = ThreadPoolExecutor(1, thread_name_prefix="infer")
+        # The device's threads: passes begin in the order in which they were asked for.
+        self._device = ThreadPoolExecutor(models.max_passes, thread_name_prefix="infer")
 
     async def tokenize(self, items: Sequence[Item]) -> list[Tokens | Failure]:
         """Tokenize the texts of some items; an answer for each, in order."""

@@ -7,6 +7,7 @@ cannot be loaded, the one before it goes on, and somebody is told. What no parti
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,7 @@ class OneModel:
 
     def __init__(self, model: Model) -> None:
         self._model = model
+        self.max_passes = model.max_passes
 
     async def await_loaded(self, _items: Sequence[Item]) -> None:
         """Return at once."""
@@ -87,8 +89,10 @@ class RolledOut:
         self._offsets: dict[Partition, int] = {}
         # Since when each loaded model has been needed by nobody, in seconds of a monotonic clock.
         self._idle_since_s: dict[str, float] = {}
-        # One at a time on the device: a pass, or the first passes of another model.
-        self._device = threading.Lock()
+        self.max_passes = model.max_passes
+        # On the device: passes, or the first passes of another model, which are alone.
+        self._device = threading.BoundedSemaphore(self.max_passes)
+        self._warming_up = threading.Lock()
 
     async def start(self) -> None:
         """Read the file and load what it names; raises `BadSettings` where it cannot be read."""
@@ -199,7 +203,9 @@ class RolledOut:
     def _load_now(self, reference: str) -> Model:
         model = self._load(reference)
         release_freed_memory()
-        with self._device:
+        with self._warming_up, contextlib.ExitStack() as alone:
+            for _ in range(self.max_passes):
+                alone.enter_context(self._device)
             model.warm_up()
         return model
 

@@ -3,8 +3,8 @@
     consume → decode → tokenize → batch → infer → encode → publish → commit
 
 Every step hands on to the next through the smallest thing that will do: a list, the batcher, the session's ledger. Where too much
-is in flight no more is read, and the poll loop turns all the same. One batch is on the device and one is ready, no more: a longer
-queue would only add latency.
+is in flight no more is read, and the poll loop turns all the same. As many batches are on the device as can run there at a time,
+and one is ready, no more: a longer queue would only add latency.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ class Pipeline:
         self._has_decoded = asyncio.Event()
         # Set whenever a batch may have become due: items came, or a batch left the device.
         self._may_be_due = asyncio.Event()
-        # One batch on the device and one ready.
-        self._places = asyncio.Semaphore(2)
+        # As many batches on the device as can run there at a time, and one ready.
+        self._places = asyncio.Semaphore(models.max_passes + 1)
         # Batches on the device or ready for it.
         self._num_batches = 0
         # Set once the worker is asked to finish.

@@ -76,8 +76,11 @@ class Delivery(Protocol):
 class Models(Protocol):
     """Which model reads a record: always the same, or, while one is rolled out, the old below a place and the new from there on.
 
-    `tokenize` and `infer` block and are called from threads, each by one at a time.
+    `tokenize` and `infer` block and are called from threads, `tokenize` from one at a time.
     """
+
+    #: From how many threads at a time `infer` may be called.
+    max_passes: int
 
     async def await_loaded(self, items: Sequence[Item]) -> None:
         """Return once the models that these go to can tokenize them."""
@@ -93,7 +96,7 @@ class Models(Protocol):
 
 
 class Model(Protocol):
-    """Texts in, plain values out. Both methods block and are called from threads, each by one at a time."""
+    """Texts in, plain values out. Both methods block and are called from threads, `tokenize` from one at a time."""
 
     #: `name@revision`, as the outputs' headers carry it.
     name: str
@@ -101,6 +104,8 @@ class Model(Protocol):
     tasks: frozenset[Task]
     #: What it reads at once, in tokens: the longest text, or the longest window of one.
     max_tokens: int
+    #: From how many threads at a time `infer` may be called.
+    max_passes: int
 
     def warm_up(self) -> None:
         """Do what is done once, so that the first record does not pay for it. Raises `BadModel` where it does not work."""

@@ -53,6 +53,12 @@ class Settings(TopicSettings):
         le=1024,
         description="Threads of the matrix products. 0: one for each core that the process may use, its container's limit counted.",
     )
+    concurrent_passes: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description="Forward passes at a time on a CPU, which share the threads under a backlog. 0: one a thread, at most four.",
+    )
     tokenizer_threads: int = Field(
         0, ge=0, le=1024, description="Threads of the tokenizer. 0: one for every four cores, which is enough on a CPU."
     )

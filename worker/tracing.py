@@ -72,6 +72,7 @@ class TracedModel:
         self.name: str = model.name
         self.tasks: frozenset[Task] = model.tasks
         self.max_tokens: int = model.max_tokens
+        self.max_passes: int = model.max_passes
 
     def warm_up(self) -> None:
         """Do what is done once; nobody's trace holds it."""

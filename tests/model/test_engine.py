@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,6 +45,18 @@ def infer(engine: Engine, texts: Sequence[str], tasks: frozenset[Task] = ALL) ->
     """Tokenize and infer in one batch."""
     items = [Item(record(n), "", text, tasks) for n, text in enumerate(texts)]
     return engine.infer([TokenizedItem(*pair) for pair in zip(items, engine.tokenize(texts), strict=True)])
+
+
+def test_passes_beside_each_other_say_what_one_alone_says() -> None:
+    """With as many threads as remain for each, and each with the numbers of its own texts."""
+    assert ENGINE.max_passes == 2
+    batches = [[f"{text} Number {n}." for text in TEXTS] for n in range(12)]
+    with ThreadPoolExecutor(ENGINE.max_passes) as threads:
+        found = list(threads.map(partial(infer, ENGINE), batches))
+    for texts, predictions in zip(batches, found, strict=True):
+        for one, other in zip(infer(ENGINE, texts), predictions, strict=True):
+            np.testing.assert_allclose(vector(one), vector(other), atol=1e-5)
+            assert spans(one) == spans(other)
 
 
 def vector(prediction: Prediction) -> np.ndarray[Any, np.dtype[np.float32]]:

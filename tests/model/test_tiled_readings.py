@@ -26,16 +26,25 @@ def test_there_is_room_for_what_is_read() -> None:
     """States as they are, texts and logits in fp32, as many rows as there are tokens or texts."""
     readings = [Reading(((2, 1.0),), None), Reading(((2, 1.0),), "mean"), Reading(((1, 0.5), (3, 0.5)), None, head(0))]
     asked = TiledReadings(readings, 64, library())
-    found = asked.room(PACKED)
+    structs, found = asked.room(PACKED)
     assert [(it.shape, it.dtype) for it in found] == [
         ((7, 64), torch.bfloat16),
         ((2, 64), torch.float32),
         ((7, 17), torch.float32),
     ]
-    assert [it.out for it in asked.structs] == [it.data_ptr() for it in found]
-    assert [(it.first, it.last, it.pooling, bool(it.head)) for it in asked.structs] == [
+    assert [it.out for it in structs] == [it.data_ptr() for it in found]
+    assert [(it.first, it.last, it.pooling, bool(it.head)) for it in structs] == [
         (2, 2, 0, False),
         (2, 2, 1, False),
         (1, 3, 0, True),
     ]
     assert asked.num_layers == 3
+
+
+def test_passes_beside_each_other_are_read_into_places_of_their_own() -> None:
+    """What one pass asks for does not change while another runs."""
+    asked = TiledReadings([Reading(((2, 1.0),), "mean")], 64, library())
+    (one, of_one), (other, of_other) = asked.room(PACKED), asked.room(PACKED)
+    assert [one[0].out, other[0].out] == [of_one[0].data_ptr(), of_other[0].data_ptr()]
+    assert one[0].out != other[0].out
+    assert one[0].weights == other[0].weights

@@ -132,6 +132,16 @@ async def test_the_event_loop_turns_while_the_model_works() -> None:
         assert (await running)[0].failures == ()
 
 
+async def test_as_many_passes_run_at_a_time_as_the_model_takes() -> None:
+    """Two wait for each other, which a third could not join."""
+    model = FakeModel(max_passes=2)
+    together = threading.Barrier(2, timeout=20)
+    model.on_infer = lambda _items: _require(together.wait() in {0, 1})
+    with inference(model) as it:
+        answers = await asyncio.gather(*(it.predict(batch(model, ["a"])) for _ in range(4)))
+    assert [prediction.failures for (prediction,) in answers] == [()] * 4
+
+
 def _require(is_so: Any) -> None:
     if not is_so:
         raise TimeoutError

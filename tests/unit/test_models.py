@@ -109,6 +109,31 @@ async def test_each_record_of_a_batch_goes_through_the_model_that_tokenized_it(s
     assert [shelf.rollout.name_for(it.record) for it in items(9, 10)] == ["a@1", "b@1"]
 
 
+async def test_the_first_passes_of_a_model_are_alone_on_the_device(shelf: Shelf) -> None:
+    """They wait for every pass that runs, and one that comes waits for them."""
+    shelf.plan(("b", 10))
+    shelf.models["b"] = named("b")
+    seen: list[str] = []
+    running, may_end = threading.Event(), threading.Event()
+
+    def on_infer(_items: object) -> None:
+        running.set()
+        may_end.wait(20)
+        seen.append("pass")
+
+    shelf.first.on_infer = on_infer
+    shelf.models["b"].warm_up = lambda: seen.append("warm-up")  # type: ignore[method-assign]
+    wanted = [TokenizedItem(it, tokens) for it, tokens in zip(items(8), shelf.rollout.tokenize(items(8)), strict=True)]
+    passing = asyncio.create_task(asyncio.to_thread(shelf.rollout.infer, wanted))
+    await asyncio.to_thread(running.wait, 20)
+    loading = asyncio.create_task(shelf.rollout.start())
+    await until(shelf.rollout._warming_up.locked)
+    assert not seen
+    may_end.set()
+    await asyncio.gather(passing, loading)
+    assert seen == ["pass", "warm-up"]
+
+
 async def test_a_record_waits_for_its_model(shelf: Shelf) -> None:
     """Those below the place do not; readiness and everything else go on."""
     await shelf.rollout.start()

@@ -80,7 +80,7 @@ async def _run(settings: Settings) -> None:
             model=engine.name,
             device=engine.description,
             because=engine.because,
-            threads=asdict(wiring.thread_plan_of(settings)),
+            threads=asdict(wiring.thread_plan_of(settings)) | {"passes": engine.max_passes},
             tasks=sorted(wiring.tasks_of(settings, engine)),
             http=server.address,
             input=settings.input_topics,

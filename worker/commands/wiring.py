@@ -43,6 +43,7 @@ def load_engine(settings: Settings) -> Engine:
         dtype=settings.dtype,
         backend=settings.backend,
         threads=plan.matmul,
+        passes=settings.concurrent_passes,
         max_tokens=settings.max_text_tokens or None,
         windowing=windowing if settings.long_text == "window" else None,
     )

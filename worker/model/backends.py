@@ -34,9 +34,11 @@ _AS_EXACT: Mapping[str, list[BackendName]] = {"cpu": ["compiled", "openvino"], "
 
 
 class Backend(Protocol):
-    """One way to run an encoder. `encode` is called from one thread at a time."""
+    """One way to run an encoder."""
 
     name: str
+    #: Whether it may be called from several threads at a time, each with a number of threads of its own.
+    is_reentrant: bool
     #: Where the states are.
     device: torch.device
     #: The format of the states.
@@ -61,6 +63,7 @@ class Eager(Readable):
         """Move `encoder` to its device and number format."""
         self.device = device
         self.dtype = dtype
+        self.is_reentrant = device.type == "cpu"
         self._encoder = encoder.to(device, dtype)
 
     def encode(self, packed: Packed, layers: Collection[int]) -> dict[int, Tensor]:

@@ -99,6 +99,7 @@ class Captured(Readable):
     """An encoder in bf16 or fp16 on a GPU. The states of a pass are overwritten by the next one."""
 
     name = "compiled"
+    is_reentrant = False
 
     def __init__(self, encoder: Encoder, *, device: torch.device, dtype: torch.dtype) -> None:
         """Move `encoder` to the GPU; raises `Unavailable` where it cannot run this way."""

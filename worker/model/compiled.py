@@ -96,6 +96,7 @@ class Compiled(Readable):
     """An encoder in fp32 or bf16 on a CPU."""
 
     name = "compiled"
+    is_reentrant = True
     device = torch.device("cpu")
 
     def __init__(self, encoder: Encoder, *, dtype: torch.dtype) -> None:

@@ -16,6 +16,7 @@ from worker.model.heads import Head
 from worker.model.packing import pack
 from worker.model.plain import Numbers, predictions
 from worker.model.processor import multiplies_bf16
+from worker.model.sharing import Sharing
 from worker.model.windows import Merging, sequences
 from worker.records import Item, Partition, Record, Task, TokenizedItem
 
@@ -36,16 +37,23 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 class Engine:
-    """A loaded model. `tokenize` and `infer` block; `infer` is called from one thread at a time."""
+    """A loaded model. `tokenize` and `infer` block; `infer` may be called from `max_passes` threads at a time."""
 
-    def __init__(self, loaded: checkpoint.Checkpoint, backend: Backend, *, because: str) -> None:
-        """Use a loaded model, whose encoder runs in `backend`, chosen `because`; the heads compute in fp32."""
+    def __init__(self, loaded: checkpoint.Checkpoint, backend: Backend, *, because: str, passes: int = 0) -> None:
+        """Use a loaded model, whose encoder runs in `backend`, chosen `because`; the heads compute in fp32.
+
+        `passes` are those that may run at a time, where the backend can: on a CPU; 0 for as many as are good.
+        """
         self.name = loaded.name
         self.max_tokens = loaded.max_tokens
         self.backend = backend
         self.because = because
         #: How far 8-bit products are from fp32, as it was measured; None for a model that is not calibrated.
         self.difference = loaded.difference
+        # Of the number of threads that the products have now.
+        self._sharing = Sharing(torch.get_num_threads(), passes=passes if backend.is_reentrant else 1)
+        #: How many passes may run at a time.
+        self.max_passes = self._sharing.max_passes
         self._tokenizer = loaded.tokenizer
         self._model = loaded.heads.to(backend.device)
         # The heads by the task that they serve.
@@ -73,34 +81,41 @@ class Engine:
         dtype: Dtype = "auto",
         backend: BackendName = "auto",
         threads: int = 0,
+        passes: int = 0,
         max_tokens: int | None = None,
         windowing: Windowing | None = None,
     ) -> Engine:
         """Load and verify the model at `reference`; raises `BadModel`.
 
-        `threads` are those of the matrix products; 0 leaves torch's choice. `max_tokens` shortens the longest text. Longer ones
-        are truncated, or read in windows as `windowing` says.
+        `threads` are those of the matrix products, which `passes` at a time share; 0 leaves torch's choice, and ours. `max_tokens`
+        shortens the longest text. Longer ones are truncated, or read in windows as `windowing` says.
         """
         if threads:
             torch.set_num_threads(threads)
         loaded = checkpoint.load(reference, max_tokens=max_tokens, windowing=windowing)
-        return cls.of(loaded, device=device, dtype=dtype, backend=backend)
+        return cls.of(loaded, device=device, dtype=dtype, backend=backend, passes=passes)
 
     @classmethod
     @torch.inference_mode()
     def of(
-        cls, loaded: checkpoint.Checkpoint, *, device: Device = "auto", dtype: Dtype = "auto", backend: BackendName = "auto"
+        cls,
+        loaded: checkpoint.Checkpoint,
+        *,
+        device: Device = "auto",
+        dtype: Dtype = "auto",
+        backend: BackendName = "auto",
+        passes: int = 0,
     ) -> Engine:
         """Take over a loaded model; raises `BadModel` where this machine cannot run it as asked."""
         place = _device(device)
         chosen, because = choose(loaded.encoder, backend, device=place, dtype=number_format(dtype, place), ranges=loaded.ranges)
-        return cls(loaded, chosen, because=because)
+        return cls(loaded, chosen, because=because, passes=passes)
 
     @property
     def description(self) -> str:
         """The device, the number format, the backend and the threads, for people."""
         device, dtype = self.backend.device.type, str(self.backend.dtype).removeprefix("torch.")
-        threads = f", {torch.get_num_threads()} threads" if device == "cpu" else ""
+        threads = f", {self._sharing.num_threads} threads" if device == "cpu" else ""
         return f"{device} {dtype} {self.backend.name}{threads}"
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
@@ -125,8 +140,9 @@ class Engine:
         texts = [it.tokens for it in items]
         packed = pack(sequences(texts))
         is_embedding = Task.EMBED in asked
-        read = self.backend.read(packed, self._readings(is_embedding, tuple(heads)))
-        outputs = self._model(read, is_embedding=is_embedding, heads=heads)
+        with self._sharing.taken():
+            read = self.backend.read(packed, self._readings(is_embedding, tuple(heads)))
+            outputs = self._model(read, is_embedding=is_embedding, heads=heads)
         numbers = Numbers(
             None if outputs.vectors is None else outputs.vectors.cpu().numpy(),
             {name: it.cpu().numpy() for name, it in outputs.logits.items()},

@@ -102,6 +102,7 @@ class Quantized(Readable):
     """An encoder with 8-bit matrix products on a CPU; its states are fp32 or bf16."""
 
     name = "int8"
+    is_reentrant = True
     device = torch.device("cpu")
 
     def __init__(self, encoder: Encoder, *, dtype: torch.dtype, ranges: Mapping[str, Tensor] | None) -> None:

@@ -42,6 +42,7 @@ class OpenVino(Readable):
     """An encoder in fp32 or bf16 on a CPU."""
 
     name = "openvino"
+    is_reentrant = False
     device = torch.device("cpu")
 
     def __init__(self, encoder: Encoder, *, dtype: torch.dtype) -> None:

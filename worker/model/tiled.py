@@ -47,6 +47,7 @@ _PART = 128
 class Tiled:
     """An encoder on a CPU with tile registers; its states are bf16."""
 
+    is_reentrant = True
     device = torch.device("cpu")
     dtype = torch.bfloat16
 
@@ -60,7 +61,6 @@ class Tiled:
         if not self._library.gist_has_tiles():
             raise Unavailable("the processor, the kernel or the compiler has no tile registers (AMX)")
         check_threads(self._library)
-        self._num_threads = torch.get_num_threads()
         layers = [layer for layer in encoder.layers if isinstance(layer, Layer)]
         tables = [encoder.words.weight, encoder.positions.weight + encoder.types.weight[0]]
         parameters = [
@@ -81,22 +81,22 @@ class Tiled:
 
     def num_rows(self, packed: Packed) -> int:
         """Return how many rows a product computes for these texts."""
-        order, bounds = groups(packed.lengths, max_tokens=self._group_tokens, num_threads=self._num_threads)
+        order, bounds = groups(packed.lengths, max_tokens=self._group_tokens, num_threads=torch.get_num_threads())
         tokens = np.add.reduceat(packed.lengths[order], bounds[:-1])
         return int((-(-tokens // PANEL) * PANEL).sum())
 
     def read(self, packed: Packed, readings: Sequence[Reading]) -> list[Tensor]:
         """Return what each of `readings` says, gathered while a group is at hand."""
         self._check_tables(packed)
-        shape, asked = self._config, self._asked(tuple(readings))
-        found = asked.room(packed)
-        order, bounds = groups(packed.lengths, max_tokens=self._group_tokens, num_threads=self._num_threads)
+        shape, asked, num_threads = self._config, self._asked(tuple(readings)), torch.get_num_threads()
+        structs, found = asked.room(packed)
+        order, bounds = groups(packed.lengths, max_tokens=self._group_tokens, num_threads=num_threads)
         texts = array([it.ctypes.data for it in (packed.ids, packed.cu_seqlens, order, bounds)])
         code = self._library.gist_encode(
             *(texts, ctypes.c_int64(len(bounds) - 1), self._tables, self._parameters),
-            *(asked.structs, len(asked.structs)),
+            *(structs, len(structs)),
             *(shape.hidden_size, shape.intermediate_size, shape.num_attention_heads, asked.num_layers),
-            *(ctypes.c_float(shape.layer_norm_eps), int(self.name == "int8"), self._num_threads),
+            *(ctypes.c_float(shape.layer_norm_eps), int(self.name == "int8"), num_threads),
         )
         if code:
             raise MemoryError("there is no memory left for the encoder")

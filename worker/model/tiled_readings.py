@@ -53,25 +53,26 @@ class TiledReadings:
         self._readings, self._hidden_size = readings, hidden_size
         self._weights = np.zeros((len(readings), self.num_layers + 1), dtype=np.float32)
         self._heads = [None if it.head is None else TiledHead(it.head, loaded) for it in readings]
-        #: What the kernels take.
-        self.structs = (_Reading * len(readings))()
-        for struct, reading, weights, head in zip(self.structs, readings, self._weights, self._heads, strict=True):
+        # What the kernels take, but for where the results go.
+        self._structs = (_Reading * len(readings))()
+        for struct, reading, weights, head in zip(self._structs, readings, self._weights, self._heads, strict=True):
             weights[[layer for layer, _ in reading.weights]] = [weight for _, weight in reading.weights]
             counting = np.flatnonzero(weights)
             struct.weights, struct.pooling = weights.ctypes.data, _POOLINGS.index(reading.pooling)
             struct.first, struct.last = int(counting[0]), int(counting[-1])
             struct.head = None if head is None else ctypes.addressof(head.struct)
 
-    def room(self, packed: Packed) -> list[Tensor]:
-        """Return tensors for what a pass reads, which the kernels fill."""
+    def room(self, packed: Packed) -> tuple[ctypes.Array[_Reading], list[Tensor]]:
+        """Return what the kernels take for one pass, and the tensors that they fill."""
+        structs = type(self._structs).from_buffer_copy(self._structs)
         found = []
-        for struct, reading in zip(self.structs, self._readings, strict=True):
+        for struct, reading in zip(structs, self._readings, strict=True):
             num_rows = len(packed.ids) if reading.pooling is None else len(packed.cu_seqlens) - 1
             width = self._hidden_size if reading.head is None else reading.head.config.num_logits
             is_states = reading.pooling is None and reading.head is None
             found.append(torch.empty(num_rows, width, dtype=torch.bfloat16 if is_states else torch.float32))
             struct.out = found[-1].data_ptr()
-        return found
+        return structs, found
 
 
 class TiledHead:

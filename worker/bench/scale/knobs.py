@@ -28,6 +28,7 @@ KNOBS = (
     Knob("partitions", (1, 2, 32)),
     Knob("replicas", (2,)),
     Knob("threads", (1,)),
+    Knob("concurrent_passes", (1,)),
     Knob("batch_tokens", (1024, 2048, 16_384)),
     Knob("max_wait_ms", (0, 20)),
     Knob("tokens_in_flight_high", (8_192, 262_144)),

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from concurrent.futures import Future
 
-    from worker.records import Batch
+    from worker.records import Batch, Prediction
 
 # So many chunks of texts are being tokenized, or are and wait, while a batch computes: enough that the model never waits.
 _NUM_AHEAD = 2
@@ -39,14 +39,24 @@ def main() -> None:
     texts = orjson.loads(Path(asked["texts"]).read_bytes())
     done_ms, num_tokens = [], []
     deadline_s = time.monotonic() + asked["limit_s"]
-    # As in the worker, the passes have a thread of their own.
-    with ThreadPoolExecutor(1) as device:
+    running: deque[tuple[Batch, Future[list[Prediction]]]] = deque()
+
+    def end_oldest() -> None:
+        batch, ending = running.popleft()
+        ending.result()
+        done_ms.extend([time.monotonic() * 1000] * len(batch.items))
+        num_tokens.extend([it.weight for it in batch.items])
+
+    # As in the worker, the passes have threads of their own, and one batch is ready.
+    with ThreadPoolExecutor(engine.max_passes) as device:
         for batch in batches(engine, texts, max_tokens=asked["batch_tokens"], max_records=asked["batch_records"]):
+            running.append((batch, device.submit(engine.infer, batch.items)))
+            if len(running) > engine.max_passes:
+                end_oldest()
             if time.monotonic() > deadline_s:
                 break
-            device.submit(engine.infer, batch.items).result()
-            done_ms += [time.monotonic() * 1000] * len(batch.items)
-            num_tokens += [it.weight for it in batch.items]
+        while running:
+            end_oldest()
     children.answer(
         asdict(throughput(done_ms, num_tokens))
         | {

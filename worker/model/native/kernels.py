@@ -1,6 +1,7 @@
 """The compiled kernels as functions of tensors.
 
-Numbers in memory are fp32 or bf16, contiguous, on the CPU; sums are fp32. The threads are torch's own.
+Numbers in memory are fp32 or bf16, contiguous, on the CPU; sums are fp32. The threads are torch's own, as many as it has at the
+moment of the call.
 """
 
 from __future__ import annotations
@@ -38,8 +39,6 @@ class Kernels:
             raise Unavailable(f"the compiled kernels know {' and '.join(map(str, _SUFFIXES))}, not {dtype}")
         self._loaded = library()
         self._suffix = _SUFFIXES[dtype]
-        # The threads of every call: those of the matrix products.
-        self._num_threads = torch.get_num_threads()
         check_threads(self._loaded)
         shape = [c_int64, c_int, c_int, c_int]
         self._attend = self._function("attend", c_int, [c_void_p] * 3 + shape)
@@ -66,7 +65,7 @@ class Kernels:
         out = query_key_value.new_empty(num_tokens, width, dtype=query_key_value.dtype if scale is None else torch.uint8)
         out[int(cu_seqlens[-1]) :].zero_()
         arguments = [it.data_ptr() for it in (query_key_value, out, cu_seqlens)]
-        shape = [len(cu_seqlens) - 1, num_heads, width // num_heads, self._num_threads]
+        shape = [len(cu_seqlens) - 1, num_heads, width // num_heads, torch.get_num_threads()]
         code = self._attend(*arguments, *shape) if scale is None else self._attend_quantize(*arguments, *shape, scale.data_ptr())
         if code:
             raise MemoryError("there is no memory left for the attention")
@@ -92,7 +91,7 @@ class Kernels:
     def gelu_quantize(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return GELU of `x` (`[T, F]`) as uint8, 0 being `GELU_MINIMUM`, and the step of each token, fp32, `[T]`."""
         quantized, steps = torch.empty(x.shape, dtype=torch.uint8), torch.empty(len(x))
-        self._activate(*(it.data_ptr() for it in (x, quantized, steps)), *x.shape, self._num_threads)
+        self._activate(*(it.data_ptr() for it in (x, quantized, steps)), *x.shape, torch.get_num_threads())
         return quantized, steps
 
     def _call_add_norm(
@@ -108,7 +107,7 @@ class Kernels:
     ) -> None:
         tensors = (x, y, token_scale, shift, norm.gain, norm.bias, out, quantized, scale)
         pointers = [None if it is None else it.data_ptr() for it in tensors]
-        self._add_norm(*pointers, *x.shape, norm.epsilon, self._num_threads)
+        self._add_norm(*pointers, *x.shape, norm.epsilon, torch.get_num_threads())
 
     def _function(self, name: str, result: type | None, arguments: list[Any]) -> Callable[..., int]:
         function = self._loaded[f"gist_{name}_{self._suffix}"]

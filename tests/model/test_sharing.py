@@ -1,0 +1,61 @@
+"""Sharing: a pass that is alone has all threads, those beside each other their share, and the numbers come back."""
+
+from __future__ import annotations
+
+import contextlib
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+
+from worker.model.sharing import Sharing
+
+pytestmark = pytest.mark.model
+
+
+def threads_of_a_pass(sharing: Sharing) -> int:
+    """Return how many threads a pass has that begins now, in a thread of its own."""
+
+    def run() -> int:
+        with sharing.taken():
+            return torch.get_num_threads()
+
+    with ThreadPoolExecutor(1) as one:
+        return one.submit(run).result()
+
+
+@pytest.mark.parametrize(
+    ("num_threads", "passes", "expected"),
+    [(1, 0, 1), (2, 0, 2), (16, 0, 4), (16, 1, 1), (16, 8, 8), (2, 8, 2)],
+)
+def test_there_are_no_more_passes_than_threads(num_threads: int, passes: int, expected: int) -> None:
+    """As many as are asked for, else one a thread and at most four."""
+    assert Sharing(num_threads, passes=passes).max_passes == expected
+
+
+def test_a_pass_that_is_alone_has_all_threads_and_others_share() -> None:
+    """The second has its share, and the next that is alone has all again."""
+    sharing = Sharing(4, passes=2)
+    assert threads_of_a_pass(sharing) == 4
+    with ThreadPoolExecutor(1) as other, sharing.taken():
+        assert torch.get_num_threads() == 4
+        assert threads_of_a_pass(sharing) == 2
+        assert other.submit(threads_of_a_pass, sharing).result() == 2
+    torch.set_num_threads(2)
+    assert threads_of_a_pass(sharing) == 4
+
+
+def test_a_pass_that_fails_gives_its_threads_back() -> None:
+    """Whatever it fails with."""
+    sharing = Sharing(2)
+    with contextlib.suppress(RuntimeError), sharing.taken():
+        raise RuntimeError
+    assert threads_of_a_pass(sharing) == 2
+    torch.set_num_threads(2)
+
+
+def test_where_there_is_one_pass_at_a_time_nothing_is_changed() -> None:
+    """Torch has the threads that it had."""
+    before = torch.get_num_threads()
+    with Sharing(before + 1, passes=1).taken():
+        assert torch.get_num_threads() == before

@@ -1,0 +1,50 @@
+"""The threads of the matrix products, divided among the passes that run beside each other on a CPU.
+
+Threads that share one pass wait for the slowest of them, and whoever takes a core for a moment, as the event loop does all the
+time, delays them all. Under a backlog each pass therefore has threads of its own; a pass that is alone has all of them, and is over
+sooner.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# More passes at a time would only hold more records back.
+_MOST_PASSES = 4
+
+
+class Sharing:
+    """Gives each pass its threads, for the time that it runs; a pass runs in one thread of the caller."""
+
+    def __init__(self, num_threads: int, *, passes: int = 0) -> None:
+        """Divide `num_threads` among so many passes; 0 for as many as there are threads, at most four."""
+        #: How many passes may run at a time.
+        self.max_passes = min(passes or _MOST_PASSES, num_threads)
+        self.num_threads = num_threads
+        self._lock = threading.Lock()
+        self._num_running = 0
+
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[None]:
+        """Let torch have as many threads as a pass that begins now should have."""
+        if self.max_passes == 1:
+            yield
+            return
+        with self._lock:
+            own = self.num_threads // self.max_passes if self._num_running else self.num_threads
+            self._num_running += 1
+        try:
+            # Each thread of a caller has a number of its own; to set it anew takes time.
+            if torch.get_num_threads() != own:
+                torch.set_num_threads(own)
+            yield
+        finally:
+            with self._lock:
+                self._num_running -= 1
