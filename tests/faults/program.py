@@ -53,7 +53,7 @@ class LabModel(FakeModel):
     because = "a fault is being tested"
 
     def __init__(self, pass_s: float) -> None:
-        super().__init__()
+        super().__init__(max_passes=2)
         self._pass_s = pass_s
 
     def infer(self, items: Sequence[TokenizedItem]) -> list[Prediction]:
