@@ -186,3 +186,15 @@ def bench_engine(
     from worker.commands import bench_engine as command  # noqa: PLC0415
 
     command.bench_engine(is_quick=quick, threads=threads, json_path=json_path, plot_path=plot_path, cache=cache)
+
+
+@app.command("profile")
+def bench_profile(
+    *,
+    threads: Annotated[int, typer.Option(min=0, help="Threads. 0: one for each core that the process may use.")] = 0,
+    count: Annotated[int, typer.Option(min=1, help="How many texts.")] = 2048,
+) -> None:
+    """Show what a pass of the engine goes into: matrix products, attention, norms, heads, the rest."""
+    from worker.commands import bench_profile as command  # noqa: PLC0415
+
+    command.bench_profile(threads=threads, count=count)

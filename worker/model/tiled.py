@@ -40,6 +40,8 @@ _GROUP_TOKENS, _GROUP_TOKENS_IN_BYTES = 384, 256
 _LEAST_GELU = -0.1703
 _HEAD_WIDTHS = (32, 64)
 _LARGEST_HIDDEN = 4096
+# What `native/profile.h` counts.
+_STAGES = ("products", "attention", "norms", "heads", "rest")
 # Channels of the heads that are computed together.
 _PART = 128
 
@@ -51,13 +53,16 @@ class Tiled:
     device = torch.device("cpu")
     dtype = torch.bfloat16
 
-    def __init__(self, encoder: Encoder, *, ranges: Mapping[str, Tensor] | None = None) -> None:
-        """Lay out the weights of `encoder`; with `ranges` (of `calibration.ranges_of`) as bytes. Raises `Unavailable`."""
+    def __init__(self, encoder: Encoder, *, ranges: Mapping[str, Tensor] | None = None, is_profiled: bool = False) -> None:
+        """Lay out the weights of `encoder`; with `ranges` (of `calibration.ranges_of`) as bytes. Raises `Unavailable`.
+
+        Where `is_profiled`, the kernels count their time, for `spent`.
+        """
         self.name = "compiled" if ranges is None else "int8"
         self._group_tokens = _GROUP_TOKENS if ranges is None else _GROUP_TOKENS_IN_BYTES
         self._config = encoder.config
         check_shape(encoder.config)
-        self._library = library()
+        self._library = library(is_profiled=is_profiled)
         if not self._library.gist_has_tiles():
             raise Unavailable("the processor, the kernel or the compiler has no tile registers (AMX)")
         check_threads(self._library)
@@ -101,6 +106,12 @@ class Tiled:
         if code:
             raise MemoryError("there is no memory left for the encoder")
         return found
+
+    def spent(self) -> dict[str, float]:
+        """Return the seconds of all threads since the last call, by what they went into; only where it is profiled."""
+        seconds = (ctypes.c_double * len(_STAGES))()
+        self._library.gist_profile(seconds)
+        return dict(zip(_STAGES, seconds, strict=True))
 
     def _asked(self, readings: tuple[Reading, ...]) -> TiledReadings:
         """Return readings as the kernels take them; worked out once."""

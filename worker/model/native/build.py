@@ -16,9 +16,13 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SOURCE = Path(__file__).with_name("kernels.cpp")
-_HEADERS = ("attention", "vectors", "tiles", "tiled_attention", "tiled_encoder", "tiled_readings", "tiled_batch")
+_HEADERS = ("attention", "vectors", "profile", "tiles", "tiled_attention", "tiled_encoder", "tiled_readings", "tiled_batch")
 _SOURCES = (SOURCE, *(SOURCE.with_name(f"{it}.h") for it in _HEADERS))
 _FLAGS = ("-O3", "-march=native", "-std=c++17", "-fno-math-errno", "-w", "-fopenmp", "-shared", "-fPIC")
 _COMPILERS = ("c++", "g++", "clang++")
@@ -36,21 +40,22 @@ def cache_directory() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gist-stream"
 
 
-def library() -> ctypes.CDLL:
-    """Load the kernels, compiled now if they never were; raises `Unavailable`."""
+def library(*, is_profiled: bool = False) -> ctypes.CDLL:
+    """Load the kernels, compiled now if they never were; `is_profiled`: those that count their time. Raises `Unavailable`."""
     directory = cache_directory()
-    parts = [*(it.read_text() for it in _SOURCES), *_FLAGS, _processor()]
+    flags = [*_FLAGS, *(["-DGIST_PROFILE"] if is_profiled else [])]
+    parts = [*(it.read_text() for it in _SOURCES), *flags, _processor()]
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
     path = directory / f"kernels-{key}.so"
     try:
         if not path.exists():
-            _compile_once(path)
+            _compile_once(path, flags)
         return ctypes.CDLL(str(path))
     except OSError as error:
         raise Unavailable(f"the compiled kernels cannot be kept in {directory} or loaded from there: {error}") from error
 
 
-def _compile_once(path: Path) -> None:
+def _compile_once(path: Path, flags: Sequence[str]) -> None:
     """Let one of several processes that start together compile, while the others wait for it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # The directory itself is locked: a lock file would lie about for ever, and the kernel frees the lock of one who dies.
@@ -58,17 +63,17 @@ def _compile_once(path: Path) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
-            _compile(path)
+            _compile(path, flags)
     finally:
         os.close(lock)
 
 
-def _compile(path: Path) -> None:
+def _compile(path: Path, flags: Sequence[str]) -> None:
     """Compile into place, in one step, so that processes that start together do not meet a half-written file."""
     compiler = _compiler()
     with tempfile.TemporaryDirectory(dir=path.parent, prefix="compiling-") as directory:
         target = Path(directory) / path.name
-        command = [compiler, *_FLAGS, str(SOURCE), "-o", str(target)]
+        command = [compiler, *flags, str(SOURCE), "-o", str(target)]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)  # noqa: S603  our own
         except subprocess.TimeoutExpired as error:

