@@ -32,6 +32,6 @@ def bench_profile(*, threads: int, count: int) -> None:
         for title, reference in ((GIST_SHAPE, str(gist)), (f"{MINILM}, with its heads", DEFAULT_MODEL)):
             loaded = checkpoint.load(reference)
             packs = profile.batches(loaded.tokenizer.encode(texts), max_tokens=Settings.model_fields["batch_tokens"].default)
-            runs_on, shares = profile.measure(loaded, packs)
-            table.add_row(title, runs_on, *(f"{shares.get(it, 0.0):.1%}" for it in profile.STAGES))
+            for runs_on, shares in profile.measure(loaded, packs).items():
+                table.add_row(title, runs_on, *(f"{shares.get(it, 0.0):.1%}" for it in profile.STAGES))
     console.print(table)

@@ -14,6 +14,7 @@ import torch
 
 from worker.errors import BadModel
 from worker.model.backends import choose
+from worker.model.calibration import ranges_of
 from worker.model.compiled import Compiled, Linear
 from worker.model.engine import number_format
 from worker.model.native.kernels import Kernels
@@ -45,21 +46,26 @@ def batches(tokens: Sequence[Tokens], *, max_tokens: int) -> list[Packed]:
 
 
 @torch.inference_mode()
-def measure(loaded: Checkpoint, packs: Sequence[Packed]) -> tuple[str, dict[str, float]]:
-    """Return what runs, and the share of each of `STAGES`; all heads are read. Raises `BadModel` where no compiled way is here."""
+def measure(loaded: Checkpoint, packs: Sequence[Packed]) -> dict[str, dict[str, float]]:
+    """Return by what runs the share of each of `STAGES`, all heads being read; on tile registers with 8-bit products, too.
+
+    Raises `BadModel` where no compiled way is here.
+    """
     cpu = torch.device("cpu")
     backend, _ = choose(loaded.encoder, "auto", device=cpu, dtype=number_format("auto", cpu))
     readings = loaded.heads.readings(is_embedding=True, heads=tuple(loaded.heads.heads))
     if isinstance(backend, Tiled):
-        backend = Tiled(loaded.encoder, is_profiled=True)
-        return _name(backend), _tiled(backend, packs, readings)
+        ranges = ranges_of(loaded.encoder, iter(packs[:2]))
+        tiled = [Tiled(loaded.encoder, ranges=it, is_profiled=True) for it in (None, ranges)]
+        return {_name(it): _tiled(it, packs, readings) for it in tiled}
     if isinstance(backend, Compiled):
-        return _name(backend), _called(backend, packs, readings)
+        return {_name(backend): _called(backend, packs, readings)}
     raise BadModel(f"only the compiled ways can be profiled; here is {backend.name}")
 
 
 def _name(backend: Backend) -> str:
-    return f"{backend.name}, {str(backend.dtype).removeprefix('torch.')}, {torch.get_num_threads()} threads"
+    dtype = "" if backend.name == "int8" else f", {str(backend.dtype).removeprefix('torch.')}"
+    return f"{backend.name}{dtype}, {torch.get_num_threads()} threads"
 
 
 def _tiled(backend: Tiled, packs: Sequence[Packed], readings: Sequence[Reading]) -> dict[str, float]:
