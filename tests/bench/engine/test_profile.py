@@ -19,7 +19,7 @@ def test_shares_are_of_the_whole() -> None:
     """Products are most of it, and nothing is less than nothing."""
     loaded, before = checkpoint.load(DEFAULT_MODEL), Linear.__call__
     packs = profile.batches(loaded.tokenizer.encode(TEXTS), max_tokens=64)
-    found = profile.measure(loaded, packs)
+    found = profile.measure(loaded, packs, threads=2)
     assert next(iter(found)).startswith("compiled, ")
     for shares in found.values():
         assert set(shares) <= set(profile.STAGES)
@@ -48,4 +48,4 @@ def test_a_machine_without_a_compiled_way_is_told_so(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(backends, "_backend", refuse)
     loaded = checkpoint.load(DEFAULT_MODEL)
     with pytest.raises(BadModel, match="here is eager"):
-        profile.measure(loaded, profile.batches(loaded.tokenizer.encode(TEXTS), max_tokens=64))
+        profile.measure(loaded, profile.batches(loaded.tokenizer.encode(TEXTS), max_tokens=64), threads=2)

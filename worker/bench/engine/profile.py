@@ -46,11 +46,12 @@ def batches(tokens: Sequence[Tokens], *, max_tokens: int) -> list[Packed]:
 
 
 @torch.inference_mode()
-def measure(loaded: Checkpoint, packs: Sequence[Packed]) -> dict[str, dict[str, float]]:
+def measure(loaded: Checkpoint, packs: Sequence[Packed], *, threads: int) -> dict[str, dict[str, float]]:
     """Return by what runs the share of each of `STAGES`, all heads being read; on tile registers with 8-bit products, too.
 
     Raises `BadModel` where no compiled way is here.
     """
+    torch.set_num_threads(threads)
     cpu = torch.device("cpu")
     backend, _ = choose(loaded.encoder, "auto", device=cpu, dtype=number_format("auto", cpu))
     readings = loaded.heads.readings(is_embedding=True, heads=tuple(loaded.heads.heads))
