@@ -26,10 +26,10 @@ def threads_of_a_pass(sharing: Sharing) -> int:
 
 @pytest.mark.parametrize(
     ("num_threads", "passes", "expected"),
-    [(1, 0, 1), (2, 0, 2), (16, 0, 4), (16, 1, 1), (16, 8, 8), (2, 8, 2)],
+    [(1, 0, 1), (2, 0, 2), (3, 0, 3), (5, 0, 4), (6, 0, 3), (7, 0, 3), (16, 0, 4), (16, 1, 1), (16, 8, 8), (2, 8, 2)],
 )
 def test_there_are_no_more_passes_than_threads(num_threads: int, passes: int, expected: int) -> None:
-    """As many as are asked for, else one a thread and at most four."""
+    """As many as are asked for, else at most four, and so many that the fewest threads are left over."""
     assert Sharing(num_threads, passes=passes).max_passes == expected
 
 

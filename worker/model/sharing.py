@@ -24,9 +24,9 @@ class Sharing:
     """Gives each pass its threads, for the time that it runs; a pass runs in one thread of the caller."""
 
     def __init__(self, num_threads: int, *, passes: int = 0) -> None:
-        """Divide `num_threads` among so many passes; 0 for as many as there are threads, at most four."""
+        """Divide `num_threads` among so many passes; 0 for as many as leave the fewest threads over, at most four."""
         #: How many passes may run at a time.
-        self.max_passes = min(passes or _MOST_PASSES, num_threads)
+        self.max_passes = min(passes or _passes_of(num_threads), num_threads)
         self.num_threads = num_threads
         self._lock = threading.Lock()
         self._num_running = 0
@@ -48,3 +48,9 @@ class Sharing:
         finally:
             with self._lock:
                 self._num_running -= 1
+
+
+def _passes_of(num_threads: int) -> int:
+    """Return how many passes use the most threads, each having as many as the others; the more passes, the better."""
+    counts = range(min(2, num_threads), min(_MOST_PASSES, num_threads) + 1)
+    return max(counts, key=lambda it: (num_threads // it * it, it))
