@@ -143,7 +143,7 @@ def test_what_cannot_run_here_is_passed_over(minilm: Path) -> None:
 def test_what_the_processor_cannot_multiply_is_passed_over(minilm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As what is not installed is: bfloat16 falls back, 8 bits, which one asks for by name, are an error."""
 
-    def no_tiles() -> None:
+    def no_tiles(**_options: bool) -> None:
         raise Unavailable("there are no tiles")
 
     monkeypatch.setattr(tiled, "library", no_tiles)
