@@ -134,7 +134,7 @@ def _decoded(embedding: Any, encoding: EmbeddingEncoding, *, scale: float) -> ND
 
 
 def _labels(labels: Mapping[str, Classification]) -> dict[str, Any]:
-    _check_finite(number for it in labels.values() for number in (it.score, sum(it.scores.values())))
+    _check_finite(score for it in labels.values() for score in (it.score, *it.scores.values()))
     return {name: _label(it) for name, it in labels.items()}
 
 

@@ -61,15 +61,12 @@ class Observation:
         self._load.inferred(num_tokens, began_s=began_s, ended_s=ended_s)
 
     def published(self, outcomes: Sequence[Outcome], seconds: float) -> None:
-        """Note what was acknowledged, after so many seconds."""
+        """Note what was acknowledged of one partition, after so many seconds."""
         now_ms = time.time() * 1000
         self._telemetry.stage("publish", seconds)
         self._telemetry.published(message.output for outcome in outcomes for message in outcome.messages)
-        ages_s: dict[str, list[float]] = {}
         for outcome in outcomes:
             for failure in outcome.failures:
                 self._telemetry.dead_letter(failure.stage)
-            if isinstance(outcome.source, Record) and outcome.source.timestamp_ms >= 0:
-                ages_s.setdefault(outcome.partition.topic, []).append((now_ms - outcome.source.timestamp_ms) / 1000)
-        for topic, its in ages_s.items():
-            self._telemetry.end_to_end(topic, its)
+        sources = [it.source for it in outcomes if isinstance(it.source, Record) and it.source.timestamp_ms >= 0]
+        self._telemetry.end_to_end(outcomes[0].partition.topic, [(now_ms - it.timestamp_ms) / 1000 for it in sources])

@@ -123,7 +123,7 @@ def test_the_ways_against_imbalance_learn(tmp_path: Path, training: dict[str, An
 
 
 def test_what_retention_weighs_keeps_vectors_near(tmp_path: Path) -> None:
-    """The more it counts, the less they leave what they were; both learn."""
+    """The more it counts, the less they leave what they were."""
     texts = np.arange(40)
     drifts = []
     for weight in (0.01, 100.0):
@@ -131,7 +131,6 @@ def test_what_retention_weighs_keeps_vectors_near(tmp_path: Path) -> None:
         task = tasks_of(run_of(tmp_path), checkpoint.load(run_of(tmp_path).encoder))[0]
         with torch.no_grad():
             drifts.append(float(found.states.with_drift(task, texts)[1]))
-        assert found.position.total_steps > 0
     assert drifts[1] < drifts[0] / 4
 
 

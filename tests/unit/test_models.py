@@ -23,8 +23,8 @@ HOME = Partition("texts", 0)
 
 
 def named(name: str) -> FakeModel:
-    """Return a model with a name."""
-    model = FakeModel()
+    """Return a model with a name, which takes two passes at a time."""
+    model = FakeModel(max_passes=2)
     model.name = f"{name}@1"
     return model
 
@@ -127,7 +127,8 @@ async def test_the_first_passes_of_a_model_are_alone_on_the_device(shelf: Shelf)
     passing = asyncio.create_task(asyncio.to_thread(shelf.rollout.infer, wanted))
     await asyncio.to_thread(running.wait, 20)
     loading = asyncio.create_task(shelf.rollout.start())
-    await until(shelf.rollout._warming_up.locked)
+    # One place is the pass's, the other is taken for the warm-up, which waits for the first.
+    await until(lambda: shelf.rollout._device._value == 0)
     assert not seen
     may_end.set()
     await asyncio.gather(passing, loading)

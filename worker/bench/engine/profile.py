@@ -6,9 +6,9 @@ done in Python around them, is `outside`. Elsewhere products, attention and norm
 
 from __future__ import annotations
 
-import contextlib
+import cProfile
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -18,31 +18,18 @@ from worker.model.calibration import ranges_of
 from worker.model.compiled import Compiled, Linear
 from worker.model.engine import number_format
 from worker.model.native.kernels import Kernels
-from worker.model.packing import pack
 from worker.model.reading import Reading
 from worker.model.tiled import Tiled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Sequence
 
     from worker.model.backends import Backend
     from worker.model.checkpoint import Checkpoint
     from worker.model.packing import Packed
-    from worker.records import Tokens
 
 STAGES = ("products", "attention", "norms", "heads", "rest", "outside")
-_CALLS = ((Linear, "__call__", "products"), (Kernels, "attend", "attention"), (Kernels, "add_norm", "norms"))
-
-
-def batches(tokens: Sequence[Tokens], *, max_tokens: int) -> list[Packed]:
-    """Return texts as whole passes, in order."""
-    packs, first, total = [], 0, 0
-    for number, it in enumerate(tokens):
-        if total + len(it) > max_tokens:
-            packs.append(pack([its.ids for its in tokens[first:number]]))
-            first, total = number, 0
-        total += len(it)
-    return packs or [pack([it.ids for it in tokens])]
+_CALLS = {Linear.__call__: "products", Kernels.attend: "attention", Kernels.add_norm: "norms", Reading.of: "heads"}
 
 
 @torch.inference_mode()
@@ -70,46 +57,25 @@ def _name(backend: Backend) -> str:
 
 
 def _tiled(backend: Tiled, packs: Sequence[Packed], readings: Sequence[Reading]) -> dict[str, float]:
-    for it in packs[:2]:
-        backend.read(it, readings)
+    _seconds(backend, packs[:2], readings)
     backend.spent()
-    began_s = time.perf_counter()
-    for it in packs:
-        backend.read(it, readings)
-    whole_s = (time.perf_counter() - began_s) * torch.get_num_threads()
+    whole_s = _seconds(backend, packs, readings) * torch.get_num_threads()
     shares = {stage: seconds / whole_s for stage, seconds in backend.spent().items()}
     return shares | {"outside": 1 - sum(shares.values())}
 
 
 def _called(backend: Compiled, packs: Sequence[Packed], readings: Sequence[Reading]) -> dict[str, float]:
-    for it in packs[:2]:
-        backend.read(it, readings)
-    spent = dict.fromkeys(STAGES, 0.0)
-    began_s = time.perf_counter()
-    with contextlib.ExitStack() as timing:
-        for owner, name, stage in (*_CALLS, (Reading, "of", "heads")):
-            timing.enter_context(_timed(owner, name, stage, spent))
-        for it in packs:
-            backend.read(it, readings)
-    whole_s = time.perf_counter() - began_s
-    shares = {stage: seconds / whole_s for stage, seconds in spent.items()}
+    _seconds(backend, packs[:2], readings)
+    with cProfile.Profile() as profile:
+        whole_s = _seconds(backend, packs, readings)
+    seconds = {it.code: it.totaltime for it in profile.getstats()}
+    shares = {stage: seconds.get(method.__code__, 0.0) / whole_s for method, stage in _CALLS.items()}
     return shares | {"rest": 1 - sum(shares.values())}
 
 
-@contextlib.contextmanager
-def _timed(owner: type, name: str, stage: str, spent: dict[str, float]) -> Iterator[None]:
-    """Take the time of each call of a method."""
-    method: Callable[..., Any] = getattr(owner, name)
-
-    def timed(*given: Any, **options: Any) -> Any:
-        began_s = time.perf_counter()
-        try:
-            return method(*given, **options)
-        finally:
-            spent[stage] += time.perf_counter() - began_s
-
-    setattr(owner, name, timed)
-    try:
-        yield
-    finally:
-        setattr(owner, name, method)
+def _seconds(backend: Backend, packs: Sequence[Packed], readings: Sequence[Reading]) -> float:
+    """Run some passes, and return how long they took."""
+    began_s = time.perf_counter()
+    for it in packs:
+        backend.read(it, readings)
+    return time.perf_counter() - began_s
