@@ -14,7 +14,7 @@ from worker.records import Classification, Entity, Failure, Output, Partition, P
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from worker.ports import AssignmentListener
+    from worker.ports import AssignmentListener, GiveWay
     from worker.records import Message, Outcome, TokenizedItem, UnreadableRange
 
 
@@ -203,8 +203,10 @@ class FakeModel:
         ids = np.arange(length, dtype=np.int32)
         return Tokens(ids, np.zeros((length, 2), dtype=np.int32), ids, truncated=num_words > self.max_tokens, model=self.name)
 
-    def infer(self, items: Sequence[TokenizedItem]) -> list[Prediction]:
-        """Answer for each text, unless a fault is planted."""
+    def infer(self, items: Sequence[TokenizedItem], *, give_way: GiveWay | None = None) -> list[Prediction]:
+        """Answer for each text, unless a fault is planted; give way once."""
+        if give_way is not None:
+            give_way()
         self.passes.append(len(items))
         self.on_infer(items)
         if any("poison" in it.item.text for it in items):

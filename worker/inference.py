@@ -18,7 +18,7 @@ from worker.records import Batch, Failure, Prediction, Stage
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from worker.ports import Models
+    from worker.ports import GiveWay, Models
     from worker.records import Item, TokenizedItem, Tokens
 
 
@@ -45,6 +45,8 @@ class Inference:
         self._tokenizer = ThreadPoolExecutor(1, thread_name_prefix="tokenize")
         # The device's threads: passes begin in the order in which they were asked for.
         self._device = ThreadPoolExecutor(models.max_passes, thread_name_prefix="infer")
+        # One more, for passes that give way to these.
+        self._background = ThreadPoolExecutor(1, thread_name_prefix="background")
 
     async def tokenize(self, items: Sequence[Item]) -> list[Tokens | Failure]:
         """Tokenize the texts of some items; an answer for each, in order."""
@@ -63,15 +65,19 @@ class Inference:
             return [*await self.tokenize(items[:middle]), *await self.tokenize(items[middle:])]
         return list(tokens)
 
-    async def predict(self, batch: Batch) -> list[Prediction]:
-        """Run one forward pass, or several smaller ones where it fails; a prediction for each item, in order."""
+    async def predict(self, batch: Batch, *, give_way: GiveWay | None = None) -> list[Prediction]:
+        """Run one forward pass, or several smaller ones where it fails; a prediction for each item, in order.
+
+        With `give_way` it runs beside the others, after whatever that waits for.
+        """
+        threads = self._device if give_way is None else self._background
         try:
-            predictions = await asyncio.get_running_loop().run_in_executor(self._device, self._infer_now, batch.items)
+            predictions = await asyncio.get_running_loop().run_in_executor(threads, self._infer_now, batch.items, give_way)
         except Exception as error:  # noqa: BLE001  whatever the model raises becomes the failure of the guilty record alone
             if len(batch.items) == 1:
                 return [Prediction(failures=(self._note_failure(failure_of(error, Stage.INFER)),))]
             left, right = batch.halves()
-            return [*await self.predict(left), *await self.predict(right)]
+            return [*await self.predict(left, give_way=give_way), *await self.predict(right, give_way=give_way)]
         for prediction in predictions:
             self._note_prediction(prediction)
         return predictions
@@ -80,12 +86,15 @@ class Inference:
         """Let the threads go; a pass that is running is not waited for."""
         self._tokenizer.shutdown(wait=False, cancel_futures=True)
         self._device.shutdown(wait=False, cancel_futures=True)
+        self._background.shutdown(wait=False, cancel_futures=True)
 
     def _tokenize_now(self, items: Sequence[Item]) -> list[Tokens]:
         return _one_each(self._models.tokenize(items), len(items))
 
-    def _infer_now(self, items: Sequence[TokenizedItem]) -> list[Prediction]:
-        return _one_each(self._models.infer(items), len(items))
+    def _infer_now(self, items: Sequence[TokenizedItem], give_way: GiveWay | None) -> list[Prediction]:
+        if give_way is not None:
+            give_way()
+        return _one_each(self._models.infer(items, give_way=give_way), len(items))
 
     def _note_prediction(self, prediction: Prediction) -> None:
         if prediction.failures:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
-    from worker.ports import Model
+    from worker.ports import GiveWay, Model
     from worker.records import Item, Partition, Prediction, Record, TokenizedItem, Tokens, UnreadableRange
     from worker.rollout import Plan
     from worker.telemetry import Telemetry
@@ -44,9 +44,9 @@ class OneModel:
         """Tokenize the texts."""
         return self._model.tokenize([it.text for it in items])
 
-    def infer(self, items: Sequence[TokenizedItem]) -> list[Prediction]:
+    def infer(self, items: Sequence[TokenizedItem], *, give_way: GiveWay | None = None) -> list[Prediction]:
         """Run one forward pass."""
-        return self._model.infer(items)
+        return self._model.infer(items, give_way=give_way)
 
     def name_for(self, _source: Record | UnreadableRange) -> str:
         """Return its name."""
@@ -90,8 +90,9 @@ class RolledOut:
         # Since when each loaded model has been needed by nobody, in seconds of a monotonic clock.
         self._idle_since_s: dict[str, float] = {}
         self.max_passes = model.max_passes
-        # On the device: passes, or the first passes of another model, which are alone.
-        self._device = threading.BoundedSemaphore(self.max_passes)
+        # On the device: passes, and one that gives way to them; or the first passes of another model, which are alone.
+        self._num_places = self.max_passes + 1
+        self._device = threading.BoundedSemaphore(self._num_places)
         self._warming_up = threading.Lock()
 
     async def start(self) -> None:
@@ -133,13 +134,13 @@ class RolledOut:
             self._offsets[it.record.partition] = it.record.offset
         return tokens
 
-    def infer(self, items: Sequence[TokenizedItem]) -> list[Prediction]:
+    def infer(self, items: Sequence[TokenizedItem], *, give_way: GiveWay | None = None) -> list[Prediction]:
         """Run a forward pass of each model that has tokenized some of these."""
         parts = _parts([self._model_named(it.tokens.model) for it in items])
         predictions: list[Any] = [None] * len(items)
         for model, places in parts:
             with self._device:
-                found = model.infer([items[it] for it in places])
+                found = model.infer([items[it] for it in places], give_way=give_way)
             for place, prediction in zip(places, found, strict=True):
                 predictions[place] = prediction
         return predictions
@@ -204,7 +205,7 @@ class RolledOut:
         model = self._load(reference)
         release_freed_memory()
         with self._warming_up, contextlib.ExitStack() as alone:
-            for _ in range(self.max_passes):
+            for _ in range(self._num_places):
                 alone.enter_context(self._device)
             model.warm_up()
         return model

@@ -3,14 +3,12 @@
     consume → decode → tokenize → batch → infer → encode → publish → commit
 
 Every step hands on to the next through the smallest thing that will do: a list, the batcher, the session's ledger. Where too much
-is in flight no more is read, and the poll loop turns all the same. As many batches are on the device as can run there at a time,
-and one is ready, no more: a longer queue would only add latency.
+is in flight no more is read, and the poll loop turns all the same.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from typing import TYPE_CHECKING
 
@@ -28,6 +26,7 @@ from worker.session import SessionEvents
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
+    from worker.lanes import Lane
     from worker.options import Options
     from worker.ports import Delivery, Models, Source
     from worker.records import Batch, Item, Outcome, Partition, Prediction, Tokens
@@ -56,7 +55,7 @@ class Pipeline:
         # Every task of the flow; one that dies ends them all.
         self._tasks = asyncio.TaskGroup()
         self._inference = Inference(models, max_consecutive_failures=options.max_consecutive_failures)
-        self._batcher = lanes_of(options)
+        self._lanes = lanes_of(options, max_passes=models.max_passes)
         self._fates = _fates(models, delivery, options)
         self._assignment = Assignment(
             spawn=self._spawn,
@@ -70,12 +69,6 @@ class Pipeline:
         self._decoded: list[Item] = []
         # Set while something is decoded and not yet tokenized.
         self._has_decoded = asyncio.Event()
-        # Set whenever a batch may have become due: items came, or a batch left the device.
-        self._may_be_due = asyncio.Event()
-        # As many batches on the device as can run there at a time, and one ready.
-        self._places = asyncio.Semaphore(models.max_passes + 1)
-        # Batches on the device or ready for it.
-        self._num_batches = 0
         # Set once the worker is asked to finish.
         self._should_drain = asyncio.Event()
         # When the poll loop last turned, in seconds of `time.monotonic`.
@@ -89,8 +82,8 @@ class Pipeline:
             self._fates.check_dead_letters_fit()
             async with self._tasks:
                 await self._source.start(self._assignment)
-                steps = self._consume(), self._tokenize(), self._infer(), self._commit()
-                seen = self._observation.run(self._source, self._assignment, lambda: len(self._batcher) + len(self._decoded))
+                steps = self._consume(), self._tokenize(), *map(self._infer, self._lanes), self._commit()
+                seen = self._observation.run(self._source, self._assignment, lambda: len(self._lanes) + len(self._decoded))
                 flow = [self._spawn(step) for step in (*steps, seen)]
                 await self._should_drain.wait()
                 is_drained = await self._assignment.leave()
@@ -100,6 +93,7 @@ class Pipeline:
             raise cause_of(group) from group
         finally:
             self._inference.stop()
+            self._lanes.stop()
             await self._source.stop()
             await self._delivery.stop()
         if not is_drained:
@@ -161,33 +155,27 @@ class Pipeline:
             began_s = time.monotonic()
             answers = await self._inference.tokenize(items)
             self._telemetry.stage("tokenize", time.monotonic() - began_s)
-            self._batcher.add(self._tokenized(items, answers), time.monotonic())
-            self._may_be_due.set()
+            self._lanes.add(self._tokenized(items, answers), time.monotonic())
 
-    async def _infer(self) -> None:
+    async def _infer(self, lane: Lane) -> None:
         while True:
-            await self._places.acquire()
-            batch = await self._next_batch()
-            self._num_batches += 1
-            self._spawn(self._process(batch))
+            self._spawn(self._process(lane, await lane.next_batch()))
 
-    async def _process(self, batch: Batch) -> None:
+    async def _process(self, lane: Lane, batch: Batch) -> None:
         self._telemetry.batch(
             num_records=len(batch.items),
             num_tokens=batch.num_tokens,
-            max_tokens=self._options.batch_tokens,
+            max_tokens=lane.max_tokens,
             num_truncated=sum(item.tokens.truncated for item in batch.items),
         )
         began_s = time.monotonic()
         self._telemetry.stage("wait", began_s - batch.since_s)
         try:
-            predictions = await self._inference.predict(batch)
+            predictions = await self._inference.predict(batch, give_way=lane.give_way)
+            self._observation.inferred(batch, began_s)
+            self._encode(batch, predictions)
         finally:
-            self._num_batches -= 1
-            self._places.release()
-            self._may_be_due.set()
-        self._observation.inferred(batch, began_s)
-        self._encode(batch, predictions)
+            lane.leave()
 
     def _encode(self, batch: Batch, predictions: Sequence[Prediction]) -> None:
         began_s = time.monotonic()
@@ -217,17 +205,6 @@ class Pipeline:
             wanted.append(TokenizedItem(item, answer))
         return wanted
 
-    async def _next_batch(self) -> Batch:
-        while True:
-            device_is_idle = self._num_batches == 0
-            self._may_be_due.clear()
-            batch = self._batcher.take(time.monotonic(), device_is_idle=device_is_idle)
-            if batch is not None:
-                return batch
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._batcher.due_in_s(time.monotonic()) if device_is_idle else None):
-                    await self._may_be_due.wait()
-
     def _give_up(self, source: Record | UnreadableRange, failure: Failure) -> None:
         self._finish(self._fates.given_up(source, failure))
 
@@ -252,7 +229,7 @@ class Pipeline:
 
     def _ended(self, partition: Partition, error: Exception) -> None:
         self._telemetry.session_ended(partition, error)
-        self._batcher.discard(lambda tokenized: tokenized.item.record.partition == partition)
+        self._lanes.discard(lambda tokenized: tokenized.item.record.partition == partition)
 
 
 def _fates(models: Models, delivery: Delivery, options: Options) -> Fates:

@@ -6,12 +6,15 @@ the pipeline imports neither Kafka's client nor torch.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from worker.records import Item, Outcome, Output, Partition, Prediction, Record, Task, TokenizedItem, Tokens, UnreadableRange
+
+# Called in the thread of a pass, before it and between its steps where it can stop there; returns when the pass may go on.
+GiveWay: TypeAlias = "Callable[[], None]"
 
 
 class AssignmentListener(Protocol):
@@ -88,7 +91,7 @@ class Models(Protocol):
     def tokenize(self, items: Sequence[Item]) -> list[Tokens]:
         """Tokenize each text for the model that it goes to."""
 
-    def infer(self, items: Sequence[TokenizedItem]) -> list[Prediction]:
+    def infer(self, items: Sequence[TokenizedItem], *, give_way: GiveWay | None = None) -> list[Prediction]:
         """Run a forward pass of each model that has tokenized some of these, and return a prediction for each item, in order."""
 
     def name_for(self, source: Record | UnreadableRange) -> str:
@@ -113,8 +116,10 @@ class Model(Protocol):
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
         """Tokenize, with special tokens; what is longer than `max_tokens` is truncated, or planned to be read in windows."""
 
-    def infer(self, items: Sequence[TokenizedItem]) -> list[Prediction]:
+    def infer(self, items: Sequence[TokenizedItem], *, give_way: GiveWay | None = None) -> list[Prediction]:
         """Run one forward pass and return a prediction for each item, in order.
+
+        With `give_way` it may run beside `max_passes` others.
 
         A head that fails on one item is a `Failure` in that item's prediction. An exception means that the pass as a whole
         failed: the caller may try again with fewer items.

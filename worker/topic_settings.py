@@ -20,7 +20,10 @@ class TopicSettings(ConnectionSettings):
         1024,
         ge=8,
         le=1_048_576,
-        description="Backfill fills a forward pass up to so many tokens. More is faster for it, and the live topic waits longer.",
+        description=(
+            "The most tokens of a forward pass of backfill, which stops for live records at its next layer, but not on a GPU. "
+            "More is faster for it, and they wait longer."
+        ),
     )
     embeddings_topic: str = Field("", description="Where vectors go. Unset: `<input>.embeddings`.")
     labels_topic: str = Field("", description="Where labels go. Unset: `<input>.labels`.")

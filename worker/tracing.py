@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer
     from opentelemetry.util.types import Attributes
 
-    from worker.ports import Delivery, Model
+    from worker.ports import Delivery, GiveWay, Model
     from worker.records import Headers, Message, Outcome, Output, Partition, Prediction, Task, TokenizedItem, Tokens
 
 _PARENT, _STATE = "traceparent", "tracestate"
@@ -82,7 +82,7 @@ class TracedModel:
         """Tokenize; too short to be worth a span."""
         return self._model.tokenize(texts)
 
-    def infer(self, items: Sequence[TokenizedItem]) -> list[Prediction]:
+    def infer(self, items: Sequence[TokenizedItem], *, give_way: GiveWay | None = None) -> list[Prediction]:
         """Run one forward pass within a span; an exception is noted in it and passes."""
         contexts = [trace.get_current_span(_context_of(it.item.record.headers)).get_span_context() for it in items]
         attributes: Attributes = {
@@ -93,7 +93,7 @@ class TracedModel:
         }
         links = [Link(it) for it in contexts if it.is_valid]
         with self._tracer.start_as_current_span("infer", links=links, attributes=attributes):
-            return self._model.infer(items)
+            return self._model.infer(items, give_way=give_way)
 
 
 class TracedDelivery:

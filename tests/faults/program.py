@@ -40,6 +40,7 @@ from worker.settings import read
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from worker.ports import GiveWay
     from worker.records import TokenizedItem
 
 # The number of this wish in Linux.
@@ -56,7 +57,7 @@ class LabModel(FakeModel):
         super().__init__(max_passes=2)
         self._pass_s = pass_s
 
-    def infer(self, items: Sequence[TokenizedItem]) -> list[Prediction]:
+    def infer(self, items: Sequence[TokenizedItem], *, give_way: GiveWay | None = None) -> list[Prediction]:  # noqa: ARG002  one step
         """Answer for each text, unless one of them is poisoned."""
         time.sleep(self._pass_s)
         texts = [it.item.text for it in items]

@@ -17,6 +17,7 @@ from worker.model.backends import Backend, BackendName, choose
 from worker.model.native import kernels
 from worker.model.native.build import Unavailable
 from worker.model.packing import pack
+from worker.model.reading import Reading
 from worker.model.sentence import pool
 from worker.settings import DEFAULT_MODEL
 
@@ -183,6 +184,18 @@ def test_only_the_layers_that_are_asked_for_are_computed(name: BackendName) -> N
     packed = pack([np.array([101, 7592, 102], dtype=np.int32)])
     with torch.inference_mode():
         assert list(backend(DEFAULT_MODEL, name, torch.float32).encode(packed, {3})) == [3]
+
+
+@pytest.mark.parametrize("name", ["eager", "compiled", "int8"])
+def test_a_pass_that_gives_way_stops_before_each_layer(name: BackendName) -> None:
+    """And says what it would have said without."""
+    packed = pack([np.array([101, 7592, 102], dtype=np.int32), np.array([101, 2088, 2003, 102], dtype=np.int32)])
+    found, reading = backend(DEFAULT_MODEL, name, torch.float32), Reading(((1, 0.5), (4, 0.5)), "mean")
+    stops: list[None] = []
+    with torch.inference_mode():
+        (given_way,), (alone,) = found.read(packed, [reading], lambda: stops.append(None)), found.read(packed, [reading])
+    assert len(stops) == 4
+    assert torch.equal(given_way, alone)
 
 
 def test_8_bits_want_a_calibration(minilm: Path) -> None:

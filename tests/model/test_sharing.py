@@ -13,11 +13,11 @@ from worker.model.sharing import Sharing
 pytestmark = pytest.mark.model
 
 
-def threads_of_a_pass(sharing: Sharing) -> int:
+def threads_of_a_pass(sharing: Sharing, *, gives_way: bool = False) -> int:
     """Return how many threads a pass has that begins now, in a thread of its own."""
 
     def run() -> int:
-        with sharing.taken():
+        with sharing.taken(gives_way=gives_way):
             return torch.get_num_threads()
 
     with ThreadPoolExecutor(1) as one:
@@ -43,6 +43,33 @@ def test_a_pass_that_is_alone_has_all_threads_and_others_share() -> None:
         assert other.submit(threads_of_a_pass, sharing).result() == 2
     torch.set_num_threads(2)
     assert threads_of_a_pass(sharing) == 4
+
+
+def test_a_pass_that_gives_way_has_all_threads_and_takes_none() -> None:
+    """It runs while the others do not."""
+    sharing = Sharing(4, passes=2)
+    with sharing.taken():
+        assert threads_of_a_pass(sharing, gives_way=True) == 4
+    with sharing.taken(gives_way=True):
+        assert threads_of_a_pass(sharing) == 4
+    torch.set_num_threads(2)
+
+
+def test_where_a_pass_must_be_alone_the_next_waits_for_it() -> None:
+    """Whether it gives way or not: what one pass reads, another would overwrite."""
+    sharing, seen = Sharing(2, is_alone=True), []
+    assert sharing.max_passes == 1
+
+    def run() -> None:
+        with sharing.taken(gives_way=True):
+            seen.append("next")
+
+    with ThreadPoolExecutor(1) as other:
+        with sharing.taken():
+            waiting = other.submit(run)
+            seen.append("first")
+        waiting.result(20)
+    assert seen == ["first", "next"]
 
 
 def test_a_pass_that_fails_gives_its_threads_back() -> None:

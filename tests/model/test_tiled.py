@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from worker.model.encoder import Encoder, EncoderConfig
 from worker.model.native.build import Unavailable, library
 from worker.model.packing import pack
+from worker.model.reading import Reading
 from worker.model.tiled import Tiled, check_shape
 
 SHAPE: dict[str, Any] = {
@@ -75,6 +76,18 @@ def test_texts_do_not_see_each_other(heads: dict[str, int], lengths: list[int], 
         own = slice(packed.cu_seqlens[number], packed.cu_seqlens[number + 1])
         for layer, found in states.items():
             assert torch.equal(found[own], alone[layer])
+
+
+@needs_tiles
+def test_a_pass_that_gives_way_stops_between_groups() -> None:
+    """And says what it would have said without."""
+    backend, packed = Tiled(encoder()), pack([np.arange(it, dtype=np.int32) % 50 for it in (300, 7, 350, 290, 310, 12, 280)])
+    readings = [Reading(((1, 0.5), (2, 0.5)), "mean"), Reading(((2, 1.0),), None)]
+    stops: list[None] = []
+    given_way = backend.read(packed, readings, lambda: stops.append(None))
+    assert len(stops) > 1
+    for one, other in zip(given_way, backend.read(packed, readings), strict=True):
+        assert torch.equal(one, other)
 
 
 @needs_tiles

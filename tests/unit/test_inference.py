@@ -114,7 +114,7 @@ async def test_a_head_that_always_fails_stops_the_worker_too() -> None:
 async def test_a_model_with_too_few_answers_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody could say which answer belongs to which text."""
     model = FakeModel()
-    monkeypatch.setattr(model, "infer", lambda _items: [])
+    monkeypatch.setattr(model, "infer", lambda _items, **_: [])
     with inference(model) as it:
         prediction = (await it.predict(batch(model, ["a"])))[0]
     assert prediction.failures[0].message == "the model gave 0 answers to 1 items"
@@ -140,6 +140,22 @@ async def test_as_many_passes_run_at_a_time_as_the_model_takes() -> None:
     with inference(model) as it:
         answers = await asyncio.gather(*(it.predict(batch(model, ["a"])) for _ in range(4)))
     assert [prediction.failures for (prediction,) in answers] == [()] * 4
+
+
+async def test_a_pass_that_gives_way_runs_beside_those_that_do_not() -> None:
+    """It waits in a thread of its own for as long as it is told, and so do the smaller ones that it becomes where it fails."""
+    model = FakeModel()
+    live_is_done, waited = threading.Event(), []
+    with inference(model) as it:
+        background = asyncio.create_task(
+            it.predict(batch(model, ["a", "poison"]), give_way=lambda: waited.append(live_is_done.wait(20)))
+        )
+        await it.predict(batch(model, ["b"]))
+        live_is_done.set()
+        good, bad = await background
+    assert (good.failures, [failure.error for failure in bad.failures]) == ((), ["RuntimeError"])
+    # Before each pass, and in the one step that it has.
+    assert waited == [True] * 6
 
 
 def _require(is_so: Any) -> None:

@@ -1,15 +1,18 @@
-"""The lanes: live goes as if it were alone, backfill takes what is left, and nobody is forgotten."""
+"""The lanes: live goes as if it were alone, backfill gives way to it, and nobody is forgotten."""
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.makers import OPTIONS, PARTITION, tokenized
-from worker.lanes import Lanes, lanes_of
+from worker.lanes import Lane, Lanes, lanes_of
 from worker.records import Partition
 
 if TYPE_CHECKING:
@@ -18,100 +21,163 @@ if TYPE_CHECKING:
 BACKFILL = Partition("old", 0)
 
 
-def lanes(*, batch_tokens: int = 100, backfill_batch_tokens: int = 20, max_wait_s: float = 0.0) -> Lanes:
+@pytest.fixture(autouse=True)
+def _waits_as_long_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no pass go on because a test was slow."""
+    monkeypatch.setattr("worker.lanes._LONGEST_HOLD_S", 60.0)
+
+
+def lanes_with(*, max_passes: int = 1, batch_tokens: int = 100, backfill_batch_tokens: int = 20, max_wait_s: float = 0.0) -> Lanes:
     """Return lanes over the topics `texts` and `old`."""
-    return lanes_of(
-        replace(
-            OPTIONS,
-            backfill_topic="old",
-            batch_tokens=batch_tokens,
-            backfill_batch_tokens=backfill_batch_tokens,
-            max_wait_s=max_wait_s,
-        )
-    )
+    options = replace(OPTIONS, batch_tokens=batch_tokens, backfill_batch_tokens=backfill_batch_tokens)
+    return lanes_of(replace(options, backfill_topic="old", max_wait_s=max_wait_s), max_passes=max_passes)
 
 
-def offsets(batch: Batch | None) -> list[int]:
+def offsets(batch: Batch) -> list[int]:
     """Return the offsets of a batch; the tests give backfill those from 100 on."""
-    return [it.item.record.offset for it in batch.items] if batch else []
+    return [it.item.record.offset for it in batch.items]
 
 
-def test_a_live_batch_is_filled_up_with_backfill() -> None:
-    """Up to the tokens that backfill may fill, and no further."""
-    both = lanes()
-    both.add([tokenized(number, 5, partition=BACKFILL) for number in (100, 101, 102)], 0.0)
-    both.add([tokenized(0, 8)], 0.0)
-    assert len(both) == 4
-    assert offsets(both.take(0.0, device_is_idle=True)) == [0, 100, 101]
-    assert offsets(both.take(0.0, device_is_idle=True)) == [102]
-    assert len(both) == 0
+class Pass:
+    """A pass of one step in a thread, which notes in `seen` that it went on."""
+
+    def __init__(self, lane: Lane, seen: list[str]) -> None:
+        has_begun = threading.Event()
+
+        def run() -> None:
+            has_begun.set()
+            assert lane.give_way is not None
+            lane.give_way()
+            seen.append("pass")
+
+        self._thread = threading.Thread(target=run, daemon=True)
+        self._thread.start()
+        has_begun.wait(20)
+
+    def end(self) -> None:
+        """Wait until it has gone on; it does, or the test fails."""
+        self._thread.join(20)
+        assert not self._thread.is_alive()
 
 
-def test_a_full_live_batch_leaves_backfill_nothing() -> None:
-    """However long it has waited."""
-    both = lanes()
-    both.add([tokenized(100, 5, partition=BACKFILL)], 0.0)
-    both.add([tokenized(number, 10) for number in range(8)], 99.0)
-    assert offsets(both.take(99.0, device_is_idle=True)) == list(range(8))
+async def test_each_lane_has_batches_of_its_own() -> None:
+    """Up to its own budget: no live record shares a pass with backfill."""
+    both = lanes_with()
+    both.add([tokenized(number, 10, partition=BACKFILL) for number in (100, 101, 102)], 0.0)
+    both.add([tokenized(number, 10) for number in range(3)], 0.0)
+    live, backfill = both
+    assert len(both) == 6
+    assert offsets(await live.next_batch()) == [0, 1, 2]
+    assert offsets(await backfill.next_batch()) == [100, 101]
+    assert len(both) == 1
+    assert (live.max_tokens, backfill.max_tokens) == (100, 20)
 
 
-def test_backfill_is_not_made_ready_while_the_device_works() -> None:
-    """A live record that comes meanwhile shall be the next."""
-    both = lanes()
-    both.add([tokenized(number, 10, partition=BACKFILL) for number in range(100, 110)], 0.0)
-    assert both.take(0.0, device_is_idle=False) is None
-    both.add([tokenized(0, 20)], 0.0)
-    assert offsets(both.take(0.0, device_is_idle=True)) == [0]
-    assert offsets(both.take(0.0, device_is_idle=True)) == [100, 101]
+async def test_without_a_backfill_topic_everything_is_live() -> None:
+    """Whatever the topic is called."""
+    live, _ = both = lanes_of(OPTIONS, max_passes=1)
+    both.add([tokenized(100, 5, partition=BACKFILL), tokenized(0, 5)], 0.0)
+    assert offsets(await live.next_batch()) == [100, 0]
 
 
-def test_backfill_does_not_go_before_live_that_waits_for_company() -> None:
-    """The wait is short, and a pass of backfill would be longer."""
-    both = lanes(max_wait_s=0.5)
-    both.add([tokenized(0, 5)], 9.75)
-    assert offsets(both.take(9.75, device_is_idle=True)) == [0]
-    both.add([tokenized(1, 5)], 10.0)
-    both.add([tokenized(100, 20, partition=BACKFILL)], 10.0)
-    assert both.take(10.0, device_is_idle=True) is None
-    assert both.due_in_s(10.0) == 0.5
-    assert offsets(both.take(10.5, device_is_idle=True)) == [1]
-    assert both.due_in_s(10.5) == 0.0
+async def test_a_batch_has_a_place_until_it_leaves() -> None:
+    """Live has one for each pass that may run and one for what is ready, backfill two."""
+    for which, num_places in ((0, 4), (1, 2)):
+        lane = list(lanes_with(max_passes=3))[which]
+        lane.add([tokenized(number, 200) for number in range(num_places + 1)], 0.0)
+        for number in range(num_places):
+            assert offsets(await lane.next_batch()) == [number]
+        waiting = asyncio.create_task(lane.next_batch())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        lane.leave()
+        assert offsets(await waiting) == [num_places]
 
 
-def test_a_backfilled_text_over_its_budget_goes_alone() -> None:
-    """It is no reason to stand still."""
-    both = lanes()
-    both.add([tokenized(100, 64, partition=BACKFILL), tokenized(101, 5, partition=BACKFILL)], 0.0)
-    assert offsets(both.take(0.0, device_is_idle=True)) == [100]
-    assert offsets(both.take(0.0, device_is_idle=True)) == [101]
+async def test_a_batch_becomes_due_when_items_come_or_the_wait_is_over() -> None:
+    """While the device works it must be full; while it is idle, the oldest may have waited long enough."""
+    live, _ = lanes_with(batch_tokens=20, max_wait_s=0.01)
+    coming = asyncio.create_task(live.next_batch())
+    await asyncio.sleep(0)
+    live.add([tokenized(0, 5)], asyncio.get_running_loop().time())
+    live.add([tokenized(1, 5)], asyncio.get_running_loop().time())
+    assert offsets(await coming) == [0, 1]
+    waiting = asyncio.create_task(live.next_batch())
+    live.add([tokenized(2, 5)], 0.0)
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    live.add([tokenized(3, 15)], 0.0)
+    assert offsets(await waiting) == [2, 3]
 
 
-def test_what_nobody_waits_for_is_forgotten_in_both() -> None:
-    """As in one room."""
-    both = lanes()
-    both.add([tokenized(0, 5), tokenized(100, 5, partition=BACKFILL), tokenized(1, 5)], 0.0)
-    assert both.discard(lambda it: it.item.record.partition == BACKFILL or it.item.record.offset == 0) == 2
-    assert offsets(both.take(0.0, device_is_idle=True)) == [1]
+async def test_backfill_gives_way_while_live_waits_or_is_on_the_device() -> None:
+    """And goes on at once afterwards; live gives way to nobody."""
+    live, backfill = lanes_with()
+    seen: list[str] = []
+    assert live.give_way is None
+    backfill.add([tokenized(100, 5)], 0.0)
+    Pass(backfill, seen).end()
+    live.add([tokenized(0, 5)], 0.0)
+    held = Pass(backfill, seen)
+    seen.append("waits")
+    await live.next_batch()
+    seen.append("is on the device")
+    live.leave()
+    held.end()
+    assert seen == ["pass", "waits", "is on the device", "pass"]
 
 
-@given(
-    st.lists(st.tuples(st.booleans(), st.integers(1, 40)), max_size=40),
-    st.lists(st.booleans(), max_size=40),
-)
-def test_everything_leaves_once_in_order_of_its_lane(arrivals: list[tuple[bool, int]], is_idle: list[bool]) -> None:
-    """Whatever comes when, within the budgets; live is in every batch as long as somebody live waits."""
-    both, left = lanes(batch_tokens=40, backfill_batch_tokens=20), []
-    live_waiting = 0
-    for number, (is_backfill, weight) in enumerate(arrivals):
-        both.add([tokenized(number, weight, partition=BACKFILL if is_backfill else PARTITION)], 0.0)
-        live_waiting += not is_backfill
-    for device_is_idle in [*is_idle, *[True] * len(arrivals)]:
-        batch = both.take(0.0, device_is_idle=device_is_idle)
-        if batch is None:
-            continue
-        num_live = sum(it.item.record.partition == PARTITION for it in batch.items)
-        assert num_live or not live_waiting
-        assert len(batch.items) == 1 or batch.num_tokens <= (40 if num_live else 20)
-        live_waiting -= num_live
-        left += offsets(batch)
-    assert sorted(left) == list(range(len(arrivals)))
+async def test_what_nobody_waits_for_is_forgotten_and_holds_nobody_up() -> None:
+    """In both lanes."""
+    both = lanes_with()
+    _, backfill = both
+    both.add([tokenized(0, 5), tokenized(100, 5, partition=BACKFILL), tokenized(101, 5, partition=BACKFILL)], 0.0)
+    seen: list[str] = []
+    held = Pass(backfill, seen)
+    seen.append("stale")
+    both.discard(lambda it: it.item.record.offset in {0, 100})
+    held.end()
+    assert seen == ["stale", "pass"]
+    assert offsets(await backfill.next_batch()) == [101]
+
+
+async def test_when_the_worker_stops_nothing_is_held_any_more() -> None:
+    """A thread that waited for ever would keep the process from ending."""
+    both = lanes_with()
+    live, backfill = both
+    live.add([tokenized(0, 5)], 0.0)
+    seen: list[str] = []
+    held = Pass(backfill, seen)
+    seen.append("stop")
+    both.stop()
+    held.end()
+    assert seen == ["stop", "pass"]
+
+
+async def test_a_full_live_load_leaves_backfill_a_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No step waits for ever, or a drain would, and whoever waits for the device to be free."""
+    monkeypatch.setattr("worker.lanes._LONGEST_HOLD_S", 0.01)
+    live, backfill = lanes_with()
+    live.add([tokenized(0, 5)], 0.0)
+    Pass(backfill, []).end()
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 40)), max_size=40))
+def test_everything_leaves_once_within_the_budget_of_its_lane(arrivals: list[tuple[bool, int]]) -> None:
+    """Whatever comes when; a text over the budget goes alone."""
+
+    async def run() -> None:
+        both = lanes_with(batch_tokens=40, backfill_batch_tokens=20)
+        for number, (is_backfill, weight) in enumerate(arrivals):
+            both.add([tokenized(number, weight, partition=BACKFILL if is_backfill else PARTITION)], 0.0)
+        left: list[int] = []
+        for lane in both:
+            while len(lane):
+                batch = await lane.next_batch()
+                assert len(batch.items) == 1 or batch.num_tokens <= lane.max_tokens
+                assert {arrivals[it][0] for it in offsets(batch)} == {lane.give_way is not None}
+                left += offsets(batch)
+                lane.leave()
+        assert sorted(left) == list(range(len(arrivals)))
+
+    asyncio.run(run())

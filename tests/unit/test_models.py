@@ -127,7 +127,7 @@ async def test_the_first_passes_of_a_model_are_alone_on_the_device(shelf: Shelf)
     passing = asyncio.create_task(asyncio.to_thread(shelf.rollout.infer, wanted))
     await asyncio.to_thread(running.wait, 20)
     loading = asyncio.create_task(shelf.rollout.start())
-    # One place is the pass's, the other is taken for the warm-up, which waits for the first.
+    # One place is the pass's, the others are taken for the warm-up, which waits for the first.
     await until(lambda: shelf.rollout._device._value == 0)
     assert not seen
     may_end.set()

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from worker.model.encoder import Encoder
     from worker.model.packing import Packed
     from worker.model.reading import Reading
+    from worker.ports import GiveWay
 
 BackendName = Literal["auto", "eager", "compiled", "openvino", "int8"]
 # The ways that are as exact as PyTorch and faster, the fastest first; PyTorch itself is there always.
@@ -50,8 +51,8 @@ class Backend(Protocol):
     def num_rows(self, packed: Packed) -> int:
         """Return how many rows a product computes for these texts: what is more than their tokens is computed for nothing."""
 
-    def read(self, packed: Packed, readings: Sequence[Reading]) -> list[Tensor]:
-        """Return what each of `readings` says, as `Reading.of` does."""
+    def read(self, packed: Packed, readings: Sequence[Reading], give_way: GiveWay | None = None) -> list[Tensor]:
+        """Return what each of `readings` says, as `Reading.of` does; stop for `give_way` where it can."""
 
 
 class Eager(Readable):
@@ -66,9 +67,11 @@ class Eager(Readable):
         self.is_reentrant = device.type == "cpu"
         self._encoder = encoder.to(device, dtype)
 
-    def encode(self, packed: Packed, layers: Collection[int]) -> dict[int, Tensor]:
+    def encode(self, packed: Packed, layers: Collection[int], give_way: GiveWay | None = None) -> dict[int, Tensor]:
         """Return the states after each of `layers`."""
-        states: dict[int, Tensor] = self._encoder(PackedTensors.of(packed, device=self.device, dtype=self.dtype), layers)
+        states: dict[int, Tensor] = self._encoder(
+            PackedTensors.of(packed, device=self.device, dtype=self.dtype), layers, give_way=give_way
+        )
         return states
 
 

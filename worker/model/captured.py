@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from worker.model.packing import Packed
+    from worker.ports import GiveWay
 
 # Attention over flat tokens: query, key, value `[T, A, D]`, starts `[n + 1]` int32, the longest text → `[T, A, D]`.
 Attend: TypeAlias = "Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]"
@@ -115,7 +116,7 @@ class Captured(Readable):
         """Return how many rows a product computes for these texts."""
         return padded_for_capture(len(packed.ids))
 
-    def encode(self, packed: Packed, layers: Collection[int]) -> dict[int, Tensor]:
+    def encode(self, packed: Packed, layers: Collection[int], _give_way: GiveWay | None = None) -> dict[int, Tensor]:
         """Return the states after each of `layers`."""
         num_tokens = padded_for_capture(len(packed.ids))
         if len(packed.cu_seqlens) - 1 > num_tokens // _TOKENS_PER_TEXT:

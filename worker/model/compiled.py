@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from worker.model.encoder import Encoder
     from worker.model.packing import Packed
+    from worker.ports import GiveWay
 
 # What oneDNN calls our activations: the operation fused after a product, and its variant.
 ACTIVATIONS = {
@@ -112,12 +113,14 @@ class Compiled(Readable):
         """Return how many rows a product computes for these texts."""
         return padded(len(packed.ids))
 
-    def encode(self, packed: Packed, layers: Collection[int]) -> dict[int, Tensor]:
+    def encode(self, packed: Packed, layers: Collection[int], give_way: GiveWay | None = None) -> dict[int, Tensor]:
         """Return the states after each of `layers`."""
         cu_seqlens = torch.from_numpy(packed.cu_seqlens)
         x = self._embeddings(packed)
         states = [x]
         for layer in self._layers[: max(layers)]:
+            if give_way is not None:
+                give_way()
             x = layer(x, cu_seqlens)
             states.append(x)
         return {number: states[number][: len(packed.ids)] for number in layers}

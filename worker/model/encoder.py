@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from worker.model.packing import Packed
+    from worker.ports import GiveWay
 
 _ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "gelu": functional.gelu,
@@ -165,7 +166,11 @@ class Encoder(nn.Module):
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
 
     def forward(
-        self, batch: PackedTensors, layers: Collection[int], known: Mapping[int, Tensor] | None = None
+        self,
+        batch: PackedTensors,
+        layers: Collection[int],
+        known: Mapping[int, Tensor] | None = None,
+        give_way: GiveWay | None = None,
     ) -> dict[int, Tensor]:
         """Return the hidden states `[T, H]` after each of `layers`: 0 is the embeddings; what lies above them is not computed.
 
@@ -173,6 +178,8 @@ class Encoder(nn.Module):
         """
         states = dict(known or {0: self._embed(batch)})
         for number in range(max(states) + 1, max(layers) + 1):
+            if give_way is not None:
+                give_way()
             states[number] = self.layers[number - 1](states[number - 1], batch)
         return {number: states[number] for number in layers}
 

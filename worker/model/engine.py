@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from worker.model.heads import HeadConfig
     from worker.model.reading import Reading
     from worker.model.windows import Windowing
+    from worker.ports import GiveWay
     from worker.records import Prediction, Tokens
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -51,7 +52,7 @@ class Engine:
         #: How far 8-bit products are from fp32, as it was measured; None for a model that is not calibrated.
         self.difference = loaded.difference
         # The threads that the products have now are divided among passes.
-        self._sharing = Sharing(torch.get_num_threads(), passes=passes if backend.is_reentrant else 1)
+        self._sharing = Sharing(torch.get_num_threads(), passes=passes, is_alone=not backend.is_reentrant)
         #: How many passes may run at a time.
         self.max_passes = self._sharing.max_passes
         self._tokenizer = loaded.tokenizer
@@ -133,15 +134,20 @@ class Engine:
                 raise BadModel(f"{self.name}: it fails on its first text: {prediction.failures[0].message}")
 
     @torch.inference_mode()
-    def infer(self, items: Sequence[TokenizedItem]) -> list[Prediction]:
-        """Run one forward pass and return a prediction for each item, in order."""
+    def infer(self, items: Sequence[TokenizedItem], *, give_way: GiveWay | None = None) -> list[Prediction]:
+        """Run one forward pass and return a prediction for each item, in order.
+
+        With `give_way` it may run beside `max_passes` others, which it lets go first.
+        """
         asked = frozenset[Task]().union(*(it.item.tasks for it in items))
         heads = [it.name for task, configs in self._heads.items() if task in asked for it in configs]
         texts = [it.tokens for it in items]
         packed = pack(sequences(texts))
         is_embedding = Task.EMBED in asked
-        with self._sharing.taken():
-            read = self.backend.read(packed, self._readings(is_embedding, tuple(heads)))
+        readings = self._readings(is_embedding, tuple(heads))
+        with self._sharing.taken(gives_way=give_way is not None):
+            # Who has the device to itself had better go on.
+            read = self.backend.read(packed, readings, give_way if self.backend.is_reentrant else None)
             outputs = self._model(read, is_embedding=is_embedding, heads=heads)
         numbers = Numbers(
             None if outputs.vectors is None else outputs.vectors.cpu().numpy(),

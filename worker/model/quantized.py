@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from worker.model.encoder import Encoder
     from worker.model.packing import Packed
+    from worker.ports import GiveWay
 
 # How far a channel's size goes over to the weights, from 0 to 1, and how much beyond the calibrated texts is still in range. An
 # attention's output has rare large numbers, which must not be cut; what leaves a layer norm is bounded.
@@ -130,13 +131,15 @@ class Quantized(Readable):
         """Return how many rows a product computes for these texts."""
         return padded(len(packed.ids))
 
-    def encode(self, packed: Packed, layers: Collection[int]) -> dict[int, Tensor]:
+    def encode(self, packed: Packed, layers: Collection[int], give_way: GiveWay | None = None) -> dict[int, Tensor]:
         """Return the states after each of `layers`."""
         cu_seqlens = torch.from_numpy(packed.cu_seqlens)
         x = self._embeddings(packed)
         x_bytes = (x.float() * self._scales[0] + _ZERO).round_().clamp_(0, 2 * _ZERO - 1).to(torch.uint8)
         states = [x]
         for layer, next_scale in zip(self._layers[: max(layers)], self._scales[1:], strict=False):
+            if give_way is not None:
+                give_way()
             x, x_bytes = layer(x, x_bytes, cu_seqlens, next_scale)
             states.append(x)
         return {number: states[number][: len(packed.ids)] for number in layers}

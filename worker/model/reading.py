@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from worker.model.heads import Head
     from worker.model.packing import Packed
     from worker.model.sentence import Pooling
+    from worker.ports import GiveWay
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +61,16 @@ class Readable:
 
     device: torch.device
 
-    def encode(self, packed: Packed, layers: Collection[int]) -> dict[int, Tensor]:
-        """Return the states after each of `layers`."""
+    def encode(self, packed: Packed, layers: Collection[int], give_way: GiveWay | None = None) -> dict[int, Tensor]:
+        """Return the states after each of `layers`; stop for `give_way` between two of them, where it can."""
         raise NotImplementedError
 
     def num_rows(self, packed: Packed) -> int:
         """Return how many rows a product computes for these texts."""
         return len(packed.ids)
 
-    def read(self, packed: Packed, readings: Sequence[Reading]) -> list[Tensor]:
+    def read(self, packed: Packed, readings: Sequence[Reading], give_way: GiveWay | None = None) -> list[Tensor]:
         """Return what each of `readings` says, as `Reading.of` does."""
-        states = self.encode(packed, set().union(*(it.layers for it in readings)))
+        states = self.encode(packed, set().union(*(it.layers for it in readings)), give_way)
         cu_seqlens = torch.from_numpy(packed.cu_seqlens).to(self.device)
         return [it.of(states, cu_seqlens) for it in readings]

@@ -23,31 +23,41 @@ _MOST_PASSES = 4
 class Sharing:
     """Gives each pass its threads, for the time that it runs; a pass runs in one thread of the caller."""
 
-    def __init__(self, num_threads: int, *, passes: int = 0) -> None:
-        """Divide `num_threads` among so many passes; 0 for as many as leave the fewest threads over, at most four."""
+    def __init__(self, num_threads: int, *, passes: int = 0, is_alone: bool = False) -> None:
+        """Divide `num_threads` among so many passes; 0 for as many as leave the fewest threads over, at most four.
+
+        With `is_alone` there is one pass at a time, whoever asks.
+        """
         #: How many passes may run at a time.
-        self.max_passes = min(passes or _passes_of(num_threads), num_threads)
+        self.max_passes = 1 if is_alone else min(passes or _passes_of(num_threads), num_threads)
         self.num_threads = num_threads
         self._lock = threading.Lock()
         self._num_running = 0
+        # Held by the pass that runs, where that must be alone.
+        self._alone = threading.Lock() if is_alone else contextlib.nullcontext()
 
     @contextlib.contextmanager
-    def taken(self) -> Iterator[None]:
-        """Let torch have as many threads as a pass that begins now should have."""
-        if self.max_passes == 1:
-            yield
-            return
-        with self._lock:
-            own = self.num_threads // self.max_passes if self._num_running else self.num_threads
-            self._num_running += 1
-        try:
-            # Each thread of a caller has a number of its own; to set it anew takes time.
-            if torch.get_num_threads() != own:
-                torch.set_num_threads(own)
-            yield
-        finally:
+    def taken(self, *, gives_way: bool = False) -> Iterator[None]:
+        """Let torch have as many threads as a pass that begins now should have: all, if it waits while others run."""
+        with self._alone:
+            if self.max_passes > 1:
+                self._take_threads(gives_way=gives_way)
+            try:
+                yield
+            finally:
+                if self.max_passes > 1 and not gives_way:
+                    with self._lock:
+                        self._num_running -= 1
+
+    def _take_threads(self, *, gives_way: bool) -> None:
+        own = self.num_threads
+        if not gives_way:
             with self._lock:
-                self._num_running -= 1
+                own = self.num_threads // self.max_passes if self._num_running else self.num_threads
+                self._num_running += 1
+        # Each thread of a caller has a number of its own; to set it anew takes time.
+        if torch.get_num_threads() != own:
+            torch.set_num_threads(own)
 
 
 def _passes_of(num_threads: int) -> int:

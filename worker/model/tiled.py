@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from worker.model.encoder import Encoder, EncoderConfig
     from worker.model.packing import Packed
+    from worker.ports import GiveWay
 
 # The tokens of a group, in bf16 and with 8 bits: what passes between its products stays within two megabytes.
 _GROUP_TOKENS, _GROUP_TOKENS_IN_BYTES = 384, 256
@@ -90,21 +91,27 @@ class Tiled:
         tokens = np.add.reduceat(packed.lengths[order], bounds[:-1])
         return int((-(-tokens // PANEL) * PANEL).sum())
 
-    def read(self, packed: Packed, readings: Sequence[Reading]) -> list[Tensor]:
+    def read(self, packed: Packed, readings: Sequence[Reading], give_way: GiveWay | None = None) -> list[Tensor]:
         """Return what each of `readings` says, gathered while a group is at hand."""
         self._check_tables(packed)
         shape, asked, num_threads = self._config, self._asked(tuple(readings)), torch.get_num_threads()
         structs, found = asked.room(packed)
         order, bounds = groups(packed.lengths, max_tokens=self._group_tokens, num_threads=num_threads)
-        texts = array([it.ctypes.data for it in (packed.ids, packed.cu_seqlens, order, bounds)])
-        code = self._library.gist_encode(
-            *(texts, ctypes.c_int64(len(bounds) - 1), self._tables, self._parameters),
-            *(structs, len(structs)),
-            *(shape.hidden_size, shape.intermediate_size, shape.num_attention_heads, asked.num_layers),
-            *(ctypes.c_float(shape.layer_norm_eps), int(self.name == "int8"), num_threads),
-        )
-        if code:
-            raise MemoryError("there is no memory left for the encoder")
+        num_groups = len(bounds) - 1
+        # Whoever gives way stops after a group of each thread.
+        step = num_groups if give_way is None else num_threads
+        for first in range(0, num_groups, step):
+            if give_way is not None:
+                give_way()
+            texts = array([it.ctypes.data for it in (packed.ids, packed.cu_seqlens, order, bounds[first:])])
+            code = self._library.gist_encode(
+                *(texts, ctypes.c_int64(min(step, num_groups - first)), self._tables, self._parameters),
+                *(structs, len(structs)),
+                *(shape.hidden_size, shape.intermediate_size, shape.num_attention_heads, asked.num_layers),
+                *(ctypes.c_float(shape.layer_norm_eps), int(self.name == "int8"), num_threads),
+            )
+            if code:
+                raise MemoryError("there is no memory left for the encoder")
         return found
 
     def spent(self) -> dict[str, float]:
