@@ -23,24 +23,34 @@ if TYPE_CHECKING:
 
 # No step waits longer: a full live load leaves backfill a little, and who waits for its passes to end comes to their turn.
 _LONGEST_HOLD_S = 1.0
+# A batch of fewer tokens begins beside no other: it would cost more than it gains.
+_LEAST_TOKENS_BESIDE = 128
+# While the model works, what comes gathers for this part of what a batch takes, and no longer than so many seconds.
+_PART_OF_A_BATCH = 0.1
+_LONGEST_GATHERING_S = 0.1
 
 
 class Lane:
     """A waiting room, and places on the device for a few of its batches."""
 
-    def __init__(self, batcher: Batcher, *, max_tokens: int, num_places: int, after: Lane | None = None) -> None:
-        """Let `num_places` batches of at most `max_tokens` be on the device or ready for it.
+    def __init__(self, batcher: Batcher, *, max_tokens: int, num_passes: int, after: Lane | None = None) -> None:
+        """Let `num_passes` batches of at most `max_tokens` be on the device at a time, and one more be ready.
 
-        With `after`, their passes give way to that lane.
+        That keeps the device busy; a longer queue would only add latency. With `after`, its passes give way to that lane.
         """
         #: What a batch may hold, in tokens.
         self.max_tokens = max_tokens
         #: Waits, in the thread of a pass, for as long as the pass must not go on; None where it never has to wait.
         self.give_way = None if after is None else after.await_idle
         self._batcher = batcher
-        self._places = asyncio.Semaphore(num_places)
-        # Batches on the device or ready for it.
+        self._num_passes = num_passes
+        self._places = asyncio.Semaphore(num_passes + 1)
+        # Batches on the device or ready for it, and how long the last one was.
         self._num_batches = 0
+        self._batch_s = 0.0
+        # Set while there are none.
+        self._has_no_batch = asyncio.Event()
+        self._has_no_batch.set()
         # Set whenever a batch may have become due: items came, or a batch left the device.
         self._may_be_due = asyncio.Event()
         # Set while nothing of this lane waits or is on the device.
@@ -60,21 +70,40 @@ class Lane:
         """Return the next batch, once it is due and there is a place for it; the place is its own until `leave`."""
         await self._places.acquire()
         while True:
-            device_is_idle = self._num_batches == 0
+            could_begin = self._could_begin
             self._may_be_due.clear()
-            batch = self._batcher.take(time.monotonic(), device_is_idle=device_is_idle)
+            batch = self._batcher.take(time.monotonic(), device_is_idle=could_begin)
             if batch is not None:
                 self._num_batches += 1
+                self._has_no_batch.clear()
                 return batch
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._batcher.due_in_s(time.monotonic()) if device_is_idle else None):
+                async with asyncio.timeout(self._batcher.due_in_s(time.monotonic()) if could_begin else None):
                     await self._may_be_due.wait()
 
-    def leave(self) -> None:
-        """Give a batch's place to the next."""
+    @property
+    def _could_begin(self) -> bool:
+        """Whether a pass could begin at once with what waits, and be worth it."""
+        is_worth_it = self._num_batches == 0 or self._batcher.num_tokens >= _LEAST_TOKENS_BESIDE
+        return self._num_batches < self._num_passes and is_worth_it
+
+    def leave(self, took_s: float) -> None:
+        """Give the place of a batch, which took so many seconds, to the next."""
         self._num_batches -= 1
+        self._batch_s = took_s
+        if self._num_batches == 0:
+            self._has_no_batch.set()
         self._places.release()
         self._changed()
+
+    async def gather(self) -> None:
+        """Wait, while batches are on the device, for a small part of what one takes: records that are read at once would only wait there.
+
+        Read record by record they would cost the reader and the brokers more.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(_LONGEST_GATHERING_S, self._batch_s * _PART_OF_A_BATCH)):
+                await self._has_no_batch.wait()
 
     def discard(self, is_stale: Callable[[TokenizedItem], bool]) -> None:
         """Forget the items that nobody waits for any more."""
@@ -121,6 +150,11 @@ class Lanes:
         for lane, its in zip(self._lanes, own, strict=True):
             lane.add(its, now_s)
 
+    async def gather(self) -> None:
+        """Wait until what comes may be read."""
+        live, _ = self._lanes
+        await live.gather()
+
     def discard(self, is_stale: Callable[[TokenizedItem], bool]) -> None:
         """Forget the items that nobody waits for any more."""
         for lane in self._lanes:
@@ -135,8 +169,7 @@ class Lanes:
 def lanes_of(options: Options, *, max_passes: int) -> Lanes:
     """Return the lanes of a worker: without a backfill topic, everything is live.
 
-    As many live batches are on the device as can run there at a time, and one of backfill. Of each lane one more is ready, no
-    more: a longer queue would only add latency.
+    Of backfill one batch is on the device at a time.
     """
 
     def lane(max_tokens: int, num_passes: int, after: Lane | None = None) -> Lane:
@@ -146,7 +179,7 @@ def lanes_of(options: Options, *, max_passes: int) -> Lanes:
             max_wait_s=options.max_wait_s,
             look_ahead=options.look_ahead_records,
         )
-        return Lane(batcher, max_tokens=max_tokens, num_places=num_passes + 1, after=after)
+        return Lane(batcher, max_tokens=max_tokens, num_passes=num_passes, after=after)
 
     live = lane(options.batch_tokens, max_passes)
     backfill = lane(options.backfill_batch_tokens, 1, after=live)

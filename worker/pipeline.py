@@ -127,6 +127,8 @@ class Pipeline:
                     self._give_up(source, Failure(Stage.CONSUME, source.error, source.message))
                 else:
                     self._decode(source)
+            if 0 < len(sources) < max_records:
+                await self._lanes.gather()
 
     def _track(self, source: Record | UnreadableRange) -> bool:
         """Put what has arrived in its line; False where nobody wants it."""
@@ -175,7 +177,7 @@ class Pipeline:
             self._observation.inferred(batch, began_s)
             self._encode(batch, predictions)
         finally:
-            lane.leave()
+            lane.leave(time.monotonic() - began_s)
 
     def _encode(self, batch: Batch, predictions: Sequence[Prediction]) -> None:
         began_s = time.monotonic()

@@ -90,7 +90,7 @@ async def test_a_batch_has_a_place_until_it_leaves() -> None:
         waiting = asyncio.create_task(lane.next_batch())
         await asyncio.sleep(0)
         assert not waiting.done()
-        lane.leave()
+        lane.leave(0.0)
         assert offsets(await waiting) == [num_places]
 
 
@@ -110,6 +110,55 @@ async def test_a_batch_becomes_due_when_items_come_or_the_wait_is_over() -> None
     assert offsets(await waiting) == [2, 3]
 
 
+async def test_a_batch_begins_beside_another_where_that_is_worth_a_pass() -> None:
+    """A few tokens wait for company until the device is free; as many as are worth it do not, while a pass may run beside."""
+    live, _ = lanes_with(max_passes=2, batch_tokens=1_000)
+    live.add([tokenized(0, 5)], 0.0)
+    assert offsets(await live.next_batch()) == [0]
+    second = asyncio.create_task(live.next_batch())
+    live.add([tokenized(1, 100)], 0.0)
+    await asyncio.sleep(0)
+    assert not second.done()
+    live.add([tokenized(2, 28)], 0.0)
+    assert offsets(await second) == [1, 2]
+    third = asyncio.create_task(live.next_batch())
+    live.add([tokenized(3, 500)], 0.0)
+    await asyncio.sleep(0)
+    assert not third.done()
+    live.leave(0.0)
+    assert offsets(await third) == [3]
+
+
+async def test_what_comes_gathers_while_the_model_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a part of what the last batch took, at most until the device is free; where nothing is on it, not at all."""
+    monkeypatch.setattr("worker.lanes._LONGEST_GATHERING_S", 60.0)
+    both = lanes_with(max_passes=2)
+    live, _ = both
+    live.add([tokenized(0, 100), tokenized(1, 100)], 0.0)
+    await live.next_batch()
+    # Nobody knows yet how long a batch takes.
+    await both.gather()
+    await live.next_batch()
+    live.leave(600.0)
+    gathering = asyncio.create_task(both.gather())
+    await asyncio.sleep(0)
+    assert not gathering.done()
+    live.leave(600.0)
+    await gathering
+    await both.gather()
+
+
+async def test_nothing_gathers_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long a batch takes: what waits unread is not seen by anybody, nor is the poll loop."""
+    monkeypatch.setattr("worker.lanes._LONGEST_GATHERING_S", 0.01)
+    live, _ = both = lanes_with()
+    live.add([tokenized(0, 100), tokenized(1, 100)], 0.0)
+    await live.next_batch()
+    await live.next_batch()
+    live.leave(3_600.0)
+    await both.gather()
+
+
 async def test_backfill_gives_way_while_live_waits_or_is_on_the_device() -> None:
     """And goes on at once afterwards; live gives way to nobody."""
     live, backfill = lanes_with()
@@ -122,7 +171,7 @@ async def test_backfill_gives_way_while_live_waits_or_is_on_the_device() -> None
     seen.append("waits")
     await live.next_batch()
     seen.append("is on the device")
-    live.leave()
+    live.leave(0.0)
     held.end()
     assert seen == ["pass", "waits", "is on the device", "pass"]
 
@@ -177,7 +226,7 @@ def test_everything_leaves_once_within_the_budget_of_its_lane(arrivals: list[tup
                 assert len(batch.items) == 1 or batch.num_tokens <= lane.max_tokens
                 assert {arrivals[it][0] for it in offsets(batch)} == {lane.give_way is not None}
                 left += offsets(batch)
-                lane.leave()
+                lane.leave(0.0)
         assert sorted(left) == list(range(len(arrivals)))
 
     asyncio.run(run())
