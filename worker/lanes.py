@@ -97,9 +97,9 @@ class Lane:
         self._changed()
 
     async def gather(self) -> None:
-        """Wait, while batches are on the device, for a small part of what one takes: records that are read at once would only wait there.
+        """Wait, while batches are on the device, for a small part of what one takes.
 
-        Read record by record they would cost the reader and the brokers more.
+        Records that are read meanwhile would only wait here, and to read them one by one costs the reader and the brokers more.
         """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(min(_LONGEST_GATHERING_S, self._batch_s * _PART_OF_A_BATCH)):

@@ -10,14 +10,17 @@ variables (`OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_SERVICE_NAME`, `OTEL_TRACES_SAMP
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.environment_variables import OTEL_SPAN_LINK_COUNT_LIMIT
 from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -34,14 +37,20 @@ if TYPE_CHECKING:
     from worker.ports import Delivery, GiveWay, Model
     from worker.records import Headers, Message, Outcome, Output, Partition, Prediction, Task, TokenizedItem, Tokens
 
+# How long the exit waits for the last spans.
+_LONGEST_STOP_S = 5.0
 _PARENT, _STATE = "traceparent", "tracestate"
 _W3C = TraceContextTextMapPropagator()
 
 
 def exporting_provider(version: str) -> TracerProvider:
-    """Return a provider that sends spans to the collector that the environment names; what is left is sent at exit."""
-    ours = Resource({SERVICE_NAME: "gist-stream", "service.version": version})
-    provider = TracerProvider(resource=ours.merge(OTELResourceDetector().detect()))
+    """Return a provider that sends spans to the collector that the environment names, each process as an instance of its own.
+
+    A forward pass may have a link for each record of a full batch, more than the library's usual 128.
+    """
+    ours = Resource.create({SERVICE_NAME: "gist-stream", "service.version": version})
+    limits = SpanLimits(max_links=None if OTEL_SPAN_LINK_COUNT_LIMIT in os.environ else SpanLimits.UNSET)
+    provider = TracerProvider(resource=ours.merge(OTELResourceDetector().detect()), span_limits=limits, shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     return provider
 
@@ -49,9 +58,15 @@ def exporting_provider(version: str) -> TracerProvider:
 class Tracing:
     """Puts spans around what models and deliveries do."""
 
-    def __init__(self, provider: trace.TracerProvider) -> None:
+    def __init__(self, provider: TracerProvider) -> None:
         """Send the spans to `provider`."""
         self._provider = provider
+
+    def stop(self) -> None:
+        """Send what is left, within a few seconds: a collector that is away holds up nobody's exit."""
+        ending = threading.Thread(target=self._provider.shutdown, name="spans", daemon=True)
+        ending.start()
+        ending.join(_LONGEST_STOP_S)
 
     def model(self, model: Model) -> Model:
         """Return the model with a span around each forward pass."""
@@ -91,7 +106,8 @@ class TracedModel:
             "gist.model": self.name,
             "gist.tokens": sum(len(it.tokens) for it in items),
         }
-        links = [Link(it) for it in contexts if it.is_valid]
+        # Records may have one context, where a span of their producer sent several.
+        links = list({(it.trace_id, it.span_id): Link(it) for it in contexts if it.is_valid}.values())
         with self._tracer.start_as_current_span("infer", links=links, attributes=attributes):
             return self._model.infer(items, give_way=give_way)
 
@@ -154,9 +170,9 @@ class TracedDelivery:
             return outcome
         attributes: Attributes = {
             "messaging.system": "kafka",
-            "messaging.destination.partition.id": str(source.partition.index),
-            "messaging.kafka.offset": source.offset,
             "gist.source_topic": source.partition.topic,
+            "gist.source_partition": source.partition.index,
+            "gist.source_offset": source.offset,
             "gist.messages": len(outcome.messages),
         }
         span = self._tracer.start_span("publish", context, SpanKind.PRODUCER, attributes)

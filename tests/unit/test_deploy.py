@@ -100,6 +100,15 @@ def test_a_pod_is_restricted() -> None:
     }
 
 
+def test_what_is_said_of_pods_is_said_of_ours_alone() -> None:
+    """An empty selector would take every pod of the namespace: kustomize fills in those of workloads and services only."""
+    budget, policy = manifest("base/poddisruptionbudget.yaml")["spec"], manifest("base/networkpolicy.yaml")["spec"]
+    (labels,) = manifest("base/kustomization.yaml")["labels"]
+    assert budget["selector"] == policy["podSelector"]
+    assert budget["selector"]["matchLabels"].items() <= labels["pairs"].items()
+    assert budget["selector"]["matchLabels"]
+
+
 @pytest.mark.parametrize("component", ["keda", "keda-lag"])
 def test_an_autoscaler_goes_down_slowly_and_owns_the_number(component: str) -> None:
     """One replica at a time after many quiet minutes; the deployment's own number is taken out."""

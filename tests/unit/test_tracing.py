@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
 from tests.fakes import FakeDelivery, FakeKafka, FakeModel, FakeSource
 from tests.makers import PARTITION, record, tokenized
+from worker import tracing
 from worker.commands import run
 from worker.errors import BadSettings, PublishFailed
 from worker.records import Failure, Message, Outcome, Output, Record, Stage, TokenizedItem
@@ -49,56 +51,56 @@ def outcome(source: Record) -> Outcome:
 
 async def test_outputs_carry_the_context_of_a_child_of_the_record() -> None:
     """Both outputs of a record name one span of ours, in the producer's trace, as long as the header that they replace."""
-    tracing = Tracing()
-    await tracing.delivery.publish(PARTITION, [outcome(traced(0))])
-    (span,) = tracing.exporter.get_finished_spans()
+    spied = Tracing()
+    await spied.delivery.publish(PARTITION, [outcome(traced(0))])
+    (span,) = spied.exporter.get_finished_spans()
     assert span.parent is not None
     assert (f"{span.context.trace_id:032x}", f"{span.parent.span_id:016x}", span.kind) == (TRACE_ID, SPAN_ID, SpanKind.PRODUCER)
     expected = (("other", b"kept"), ("traceparent", f"00-{TRACE_ID}-{span.context.span_id:016x}-01".encode()))
-    assert [message.headers for _, _, message in tracing.kafka.published] == [expected, expected]
+    assert [message.headers for _, _, message in spied.kafka.published] == [expected, expected]
 
 
 @pytest.mark.parametrize("context", [None, b"", b"garbage", b"\xff\xfe", b"00-" + b"0" * 32 + b"-" + b"0" * 16 + b"-01"])
 async def test_a_record_without_a_context_is_published_as_it_is(context: bytes | None) -> None:
     """No span, and no header that was not there: a malformed context is nobody's parent."""
-    tracing = Tracing()
+    spied = Tracing()
     given = outcome(traced(0, context))
-    await tracing.delivery.publish(PARTITION, [given])
-    assert not tracing.exporter.get_finished_spans()
-    assert [message for _, _, message in tracing.kafka.published] == list(given.messages)
+    await spied.delivery.publish(PARTITION, [given])
+    assert not spied.exporter.get_finished_spans()
+    assert [message for _, _, message in spied.kafka.published] == list(given.messages)
 
 
 async def test_what_the_producer_did_not_sample_is_handed_on_unsampled() -> None:
     """The decision travels with the context, and costs no span here."""
-    tracing = Tracing()
-    await tracing.delivery.publish(PARTITION, [outcome(traced(0, SAMPLED[:-2] + b"00"))])
-    assert not tracing.exporter.get_finished_spans()
-    assert all(dict(it.headers)["traceparent"].endswith(b"-00") for _, _, it in tracing.kafka.published)
+    spied = Tracing()
+    await spied.delivery.publish(PARTITION, [outcome(traced(0, SAMPLED[:-2] + b"00"))])
+    assert not spied.exporter.get_finished_spans()
+    assert all(dict(it.headers)["traceparent"].endswith(b"-00") for _, _, it in spied.kafka.published)
 
 
 async def test_a_publication_in_doubt_and_a_dead_letter_are_seen() -> None:
     """What failed to be acknowledged is an error, what became a dead letter an event, and the failure passes."""
-    tracing = Tracing()
+    spied = Tracing()
 
     def fail(_partition: object, _outcomes: object) -> None:
         raise PublishFailed("no answer")
 
-    tracing.fake.on_publish = fail
+    spied.fake.on_publish = fail
     dead = replace(outcome(traced(0)), failures=(Failure(Stage.DECODE, "InvalidRecord", "why"),))
     with pytest.raises(PublishFailed):
-        await tracing.delivery.publish(PARTITION, [dead])
-    (span,) = tracing.exporter.get_finished_spans()
+        await spied.delivery.publish(PARTITION, [dead])
+    (span,) = spied.exporter.get_finished_spans()
     assert span.status.status_code is StatusCode.ERROR
     assert [(it.name, dict(it.attributes or {})["gist.stage"]) for it in span.events] == [("dead_letter", "decode")]
 
 
 def test_a_forward_pass_is_one_span_with_a_link_to_each_traced_record() -> None:
     """Whatever the batch holds, it is one span; records without a context give no link."""
-    tracing = Tracing()
+    spied = Tracing()
     items = [tokenized(n, 3) for n in range(3)]
     items[1] = TokenizedItem(replace(items[1].item, record=traced(1)), items[1].tokens)
-    assert len(tracing.model.infer(items)) == 3
-    (span,) = tracing.exporter.get_finished_spans()
+    assert len(spied.model.infer(items)) == 3
+    (span,) = spied.exporter.get_finished_spans()
     assert [f"{link.context.span_id:016x}" for link in span.links] == [SPAN_ID]
     attributes = dict(span.attributes or {})
     assert (attributes["messaging.batch.message_count"], attributes["gist.tokens"], attributes["gist.model"]) == (3, 9, "fake@1")
@@ -106,26 +108,26 @@ def test_a_forward_pass_is_one_span_with_a_link_to_each_traced_record() -> None:
 
 def test_a_pass_that_fails_is_an_error_and_its_exception_passes() -> None:
     """The search for the guilty record goes on as if nobody looked."""
-    tracing = Tracing()
+    spied = Tracing()
     bad = replace(tokenized(0, 1), item=replace(tokenized(0, 1).item, text="poison"))
     with pytest.raises(RuntimeError):
-        tracing.model.infer([bad])
-    (span,) = tracing.exporter.get_finished_spans()
+        spied.model.infer([bad])
+    (span,) = spied.exporter.get_finished_spans()
     assert span.status.status_code is StatusCode.ERROR
 
 
 async def test_everything_else_is_the_delivery_s_own() -> None:
     """What is not publishing passes through."""
-    tracing = Tracing()
-    await tracing.delivery.start()
-    assert await tracing.delivery.open(PARTITION) == 0
-    await tracing.delivery.publish(PARTITION, [outcome(record(0))])
-    await tracing.delivery.commit([PARTITION])
-    assert tracing.kafka.committed == {PARTITION: 1}
-    assert tracing.delivery.max_message_bytes(Output.LABELS) == tracing.fake.max_message_bytes(Output.LABELS)
-    await tracing.delivery.close(PARTITION)
-    await tracing.delivery.stop()
-    assert [len(it.ids) for it in tracing.model.tokenize(["two words"])] == [2]
+    spied = Tracing()
+    await spied.delivery.start()
+    assert await spied.delivery.open(PARTITION) == 0
+    await spied.delivery.publish(PARTITION, [outcome(record(0))])
+    await spied.delivery.commit([PARTITION])
+    assert spied.kafka.committed == {PARTITION: 1}
+    assert spied.delivery.max_message_bytes(Output.LABELS) == spied.fake.max_message_bytes(Output.LABELS)
+    await spied.delivery.close(PARTITION)
+    await spied.delivery.stop()
+    assert [len(it.ids) for it in spied.model.tokenize(["two words"])] == [2]
 
 
 def test_nothing_is_wrapped_and_nothing_imported_unless_a_collector_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,3 +161,36 @@ def test_the_exporting_provider_names_the_service(monkeypatch: pytest.MonkeyPatc
     attributes = dict(provider.resource.attributes)
     provider.shutdown()
     assert (attributes["service.name"], attributes["service.version"]) == ("tickets", "1.2.3")
+    assert attributes["service.instance.id"]
+
+
+def test_a_full_batch_is_linked_to_all_its_records() -> None:
+    """To each once, however often it is in the batch, and to more than the 128 that the library would keep."""
+    exporter, provider = InMemorySpanExporter(), exporting_provider("1.2.3")
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    contexts = [f"00-{TRACE_ID}-{number:016x}-01".encode() for number in range(1, 301)]
+    items = [
+        TokenizedItem(replace(it.item, record=traced(n, contexts[n])), it.tokens) for n in range(300) for it in [tokenized(n, 1)]
+    ]
+    TracedModel(FakeModel(), provider).infer([*items, items[0]])
+    provider.shutdown()
+    (span,) = exporter.get_finished_spans()
+    assert [link.context.span_id for link in span.links] == list(range(1, 301))
+
+
+def test_what_is_left_is_sent_at_the_end() -> None:
+    """A span that waits for company leaves with the worker."""
+    exporter, provider = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=3_600_000))
+    tracing.Tracing(provider).model(FakeModel()).infer([tokenized(0, 1)])
+    tracing.Tracing(provider).stop()
+    assert [it.name for it in exporter.get_finished_spans()] == ["infer"]
+
+
+def test_a_collector_that_is_away_does_not_hold_up_the_exit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be sent within some seconds is given up."""
+    monkeypatch.setattr(tracing, "_LONGEST_STOP_S", 0.01)
+    may_end, provider = threading.Event(), TracerProvider(shutdown_on_exit=False)
+    monkeypatch.setattr(provider, "shutdown", lambda: may_end.wait(60))
+    tracing.Tracing(provider).stop()
+    may_end.set()

@@ -50,17 +50,21 @@ def run(settings: Settings, *, replica: int | None = None) -> None:
     # Before the first thread: a thread keeps the heap that it began with.
     keep_freed_memory()
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
-    asyncio.run(_run(settings))
+    tracing = _tracing()
+    try:
+        asyncio.run(_run(settings, tracing))
+    finally:
+        if tracing is not None:
+            tracing.stop()
 
 
-async def _run(settings: Settings) -> None:
+async def _run(settings: Settings, tracing: Tracing | None) -> None:
     telemetry = Telemetry()
     engine = await asyncio.to_thread(wiring.load_engine, settings)
     await asyncio.to_thread(release_freed_memory)
     await asyncio.to_thread(engine.warm_up)
     if settings.create_topics:
         await wiring.create_topics(settings)
-    tracing = _tracing()
     rollout = await _rollout(settings, engine, telemetry, tracing)
     models, connection = rollout or OneModel(_traced(engine, tracing)), wiring.connection_of(settings)
     pipeline, consumer = _pipeline(settings, wiring.tasks_of(settings, engine), models, connection, telemetry, tracing)
