@@ -57,7 +57,10 @@ class Settings(TopicSettings):
         0,
         ge=0,
         le=64,
-        description="Forward passes at a time on a CPU, which share the threads under a backlog. 0: up to four, as it divides.",
+        description=(
+            "Forward passes at a time on a CPU, which share the threads: the next begins where 128 tokens wait for it. "
+            "0: up to four, as it divides."
+        ),
     )
     tokenizer_threads: int = Field(
         0, ge=0, le=1024, description="Threads of the tokenizer. 0: one for every four cores, which is enough on a CPU."
