@@ -135,9 +135,9 @@ async def test_a_partition_that_was_just_opened_hands_over_little_at_first(conne
     async with joined(connection, topic, num_partitions=4) as (consumer, _):
         everybody = await backlog(connection, topic, consumer, num_partitions=4)
         first = await consumer.poll(everybody, max_records=1000)
-        assert [len(numbers(first, partition)) for partition in range(4)] == [64] * 4
+        assert [len(numbers(first, partition)) for partition in range(4)] == [8] * 4
         second = await consumer.poll(everybody, max_records=1000)
-        assert [len(numbers(second, partition)) for partition in range(4)] == [136] * 4
+        assert [len(numbers(second, partition)) for partition in range(4)] == [192] * 4
 
 
 async def test_nothing_comes_of_a_partition_that_is_not_open(connection: Connection, topic: str) -> None:

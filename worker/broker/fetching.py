@@ -37,7 +37,7 @@ _DENIALS = (TopicAuthorizationFailedError, GroupAuthorizationFailedError)
 # How many records of a partition that failed are read one at a time before it is trusted again.
 _MAX_SINGLE_RECORDS = 1_000
 # What a partition hands over at first, so that all that were just taken over are soon served, whatever has waited in each.
-_FIRST_RECORDS = 64
+_FIRST_RECORDS = 8
 # How long a probe waits for records that the broker says are there, in milliseconds.
 _PROBE_TIMEOUT_MS = 2_000
 
