@@ -127,6 +127,7 @@ class Pipeline:
                     self._give_up(source, Failure(Stage.CONSUME, source.error, source.message))
                 else:
                     self._decode(source)
+            # Unless there may be more at once.
             if 0 < len(sources) < max_records:
                 await self._lanes.gather()
 

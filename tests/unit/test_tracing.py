@@ -164,10 +164,11 @@ def test_the_exporting_provider_names_the_service(monkeypatch: pytest.MonkeyPatc
     assert attributes["service.instance.id"]
 
 
-def test_a_full_batch_is_linked_to_all_its_records() -> None:
+def test_a_full_batch_is_linked_to_all_its_records(monkeypatch: pytest.MonkeyPatch) -> None:
     """To each once, however often it is in the batch, and to more than the 128 that the library would keep."""
-    exporter, provider = InMemorySpanExporter(), exporting_provider("1.2.3")
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    exporter = InMemorySpanExporter()
+    monkeypatch.setattr(tracing, "OTLPSpanExporter", lambda: exporter)
+    provider = exporting_provider("1.2.3")
     contexts = [f"00-{TRACE_ID}-{number:016x}-01".encode() for number in range(1, 301)]
     items = [
         TokenizedItem(replace(it.item, record=traced(n, contexts[n])), it.tokens) for n in range(300) for it in [tokenized(n, 1)]
