@@ -155,6 +155,11 @@ class Tokens:
         """Return the number of tokens; those where windows overlap count once."""
         return len(self.ids)
 
+    def beginning(self, num_tokens: int) -> Tokens:
+        """Return the first so many tokens, to be read at once."""
+        own = slice(num_tokens)
+        return Tokens(self.ids[own], self.spans[own], self.words[own], truncated=True, model=self.model)
+
     @property
     def weight(self) -> int:
         """What a forward pass pays for the text: its tokens, or those of its windows, each with its own special tokens."""

@@ -58,8 +58,8 @@ class Settings(TopicSettings):
         ge=0,
         le=64,
         description=(
-            "Forward passes at a time on a CPU, which share the threads: the next begins where 128 tokens wait for it. "
-            "0: up to four, as it divides."
+            "Forward passes at a time, which share a CPU's threads: the next begins where 128 tokens wait for it. "
+            "0: up to four, as it divides; on a GPU two, of which one computes."
         ),
     )
     tokenizer_threads: int = Field(

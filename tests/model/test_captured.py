@@ -7,16 +7,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
 from worker.errors import BadModel
 from worker.model import checkpoint
 from worker.model.backends import choose
-from worker.model.captured import Captured, forward
+from worker.model.captured import Captured, CapturedShape, forward, warm_lengths
 from worker.model.encoder import PackedTensors
+from worker.model.heads import Head, HeadConfig
 from worker.model.native.build import Unavailable
-from worker.model.packing import pack
+from worker.model.packing import pack, padded_for_capture
+from worker.model.reading import Reading
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,15 +49,41 @@ def attend_one_by_one(query: Tensor, key: Tensor, value: Tensor, cu_seqlens: Ten
 
 @torch.inference_mode()
 def test_the_pass_is_that_of_the_encoder(minilm: Path) -> None:
-    """With room left over for tokens and for texts, as in a captured one."""
+    """With room left over for tokens and for texts, as in a captured one; of tokens, and of texts."""
     encoder = checkpoint.load(str(minilm)).encoder
     packed = batch(5, 1, 40)
-    expected = encoder(PackedTensors.of(packed, device=CPU, dtype=torch.float32), {0, 3, 6})
-    ids, positions = (functional.pad(torch.from_numpy(it), (0, 18)) for it in (packed.ids, packed.positions))
-    starts = functional.pad(torch.from_numpy(packed.cu_seqlens), (0, 7), value=46).int()
-    found = forward(encoder, ids, positions, starts, {0, 3, 6}, attend_one_by_one)
-    for layer, states in expected.items():
-        torch.testing.assert_close(found[layer][:46], states, atol=1e-4, rtol=0)
+    readings = [Reading(((0, 1.0),), None), Reading(((3, 0.25), (6, 0.75)), "mean"), Reading(((6, 1.0),), "cls")]
+    shape = CapturedShape(64, 10, 128)
+    found = forward(encoder, torch.from_numpy(shape.inputs(packed)), shape, readings, attend_one_by_one)
+    states = encoder(PackedTensors.of(packed, device=CPU, dtype=torch.float32), {0, 3, 6})
+    for its, reading, num_rows in zip(found, readings, (46, 3, 3), strict=True):
+        expected = reading.of(states, torch.from_numpy(packed.cu_seqlens))
+        torch.testing.assert_close(its[:num_rows], expected, atol=1e-4, rtol=0)
+
+
+@given(st.lists(st.integers(1, 512), min_size=1, max_size=80), st.sampled_from([128, 256, 512]))
+def test_a_shape_has_room_for_its_texts(lengths: list[int], longest: int) -> None:
+    """For tokens, texts and the longest of them, at the smallest of the sizes; or there are too many of them."""
+    packed = batch(*(min(it, longest) for it in lengths))
+    shape = CapturedShape.of(packed, longest)
+    if shape is None:
+        assert len(lengths) > padded_for_capture(len(packed.ids)) // 4
+        return
+    assert shape.num_tokens == padded_for_capture(len(packed.ids))
+    assert shape.num_texts >= len(lengths)
+    assert longest >= shape.longest >= packed.lengths.max()
+    ids, positions, starts = np.split(shape.inputs(packed), [shape.num_tokens, 2 * shape.num_tokens])
+    np.testing.assert_array_equal(ids[: len(packed.ids)], packed.ids)
+    np.testing.assert_array_equal(positions[: len(packed.ids)], packed.positions)
+    assert starts.tolist() == packed.cu_seqlens.tolist() + [len(packed.ids)] * (shape.num_texts - len(lengths))
+
+
+@given(st.lists(st.integers(4, 512), min_size=1, max_size=300))
+def test_the_batches_of_a_warm_up_have_every_shape_that_comes(lengths: list[int]) -> None:
+    """So that none is captured while somebody waits, up to the largest of them."""
+    packed = batch(*lengths[: max(1, int(np.searchsorted(np.cumsum(lengths), 4096)))])
+    warm = {CapturedShape.of(batch(*it), 512) for it in warm_lengths(512)}
+    assert CapturedShape.of(packed, 512) in warm
 
 
 def test_a_format_that_the_attention_does_not_know_is_a_reason(minilm: Path) -> None:
@@ -80,3 +110,22 @@ def test_a_captured_pass_gives_what_the_encoder_gives(minilm: Path, dtype: torch
         for layer, states in captured.encode(packed, {3, 6}).items():
             cosines = torch.cosine_similarity(states.float().cpu(), expected[layer], dim=1)
             assert cosines.min() >= 0.999
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@torch.inference_mode()
+def test_a_captured_pass_reads_what_heads_say(minilm: Path) -> None:
+    """Of a text and of its tokens, from a mix of layers, as the encoder in fp32 does; in any shape, and with none."""
+    head = Head(HeadConfig(name="tags", task="ner", labels=("O", "B-X", "I-X"), layers=(2, 6), hidden_size=64), 384)
+    readings = [Reading(head.weights, None, head), Reading(((6, 1.0),), "mean")]
+    encoder = checkpoint.load(str(minilm)).encoder
+    on_gpu = Head(head.config, 384)
+    on_gpu.load_state_dict(head.state_dict())
+    captured = Captured(checkpoint.load(str(minilm)).encoder, device=torch.device("cuda"), dtype=torch.bfloat16)
+    captured_readings = [Reading(head.weights, None, on_gpu.to("cuda")), readings[1]]
+    for packed in (batch(7, 20), batch(*[4] * 16), batch(*[30] * 40), batch(200, 5), batch(*[1] * 60)):
+        states = encoder(PackedTensors.of(packed, device=CPU, dtype=torch.float32), {2, 6})
+        for found, reading in zip(captured.read(packed, captured_readings), readings, strict=True):
+            expected = reading.of(states, torch.from_numpy(packed.cu_seqlens))
+            assert found.shape == expected.shape
+            torch.testing.assert_close(found.float().cpu(), expected, atol=0.1, rtol=0.1)

@@ -218,6 +218,22 @@ def test_a_gpu_gives_the_same_vectors() -> None:
         assert float(vector(exact) @ vector(other)) >= 0.999
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_passes_on_a_gpu_are_prepared_beside_each_other() -> None:
+    """One computes while another is prepared, and none gets what the other overwrites; nothing is captured after the warm-up."""
+    engine = Engine.load(DEFAULT_MODEL, device="cuda")
+    engine.warm_up()
+    assert engine.max_passes == 2
+    batches = [[f"{text} Number {n}." for text in TEXTS[: 1 + n % 4]] for n in range(40)]
+    began = torch.cuda.memory_allocated()
+    with ThreadPoolExecutor(engine.max_passes) as threads:
+        found = list(threads.map(partial(infer, engine), batches))
+    assert torch.cuda.memory_allocated() == began
+    for texts, predictions in zip(batches, found, strict=True):
+        for exact, other in zip(infer(ENGINE, texts), predictions, strict=True):
+            assert float(vector(exact) @ vector(other)) >= 0.999
+
+
 # Plain words that are one token each, and nobody's name.
 FILLER = "the weather was fine and the road was long and then it was dark again but we went on"
 

@@ -72,6 +72,14 @@ def test_where_a_pass_must_be_alone_the_next_waits_for_it() -> None:
     assert seen == ["first", "next"]
 
 
+def test_others_may_prepare_while_a_pass_is_alone() -> None:
+    """On a GPU; the threads of this machine are nobody's share then."""
+    sharing = Sharing(2, passes=2, is_alone=True)
+    assert sharing.max_passes == 2
+    torch.set_num_threads(1)
+    assert threads_of_a_pass(sharing) == 1
+
+
 def test_a_pass_that_fails_gives_its_threads_back() -> None:
     """Whatever it fails with."""
     sharing = Sharing(2)

@@ -38,3 +38,12 @@ def test_sizes_count_bytes() -> None:
     assert record(1, "é".encode()).size_bytes == len(b"key-1") + 2
     assert Message(Output.LABELS, b"kk", b"vvv", (("é", b"12"),)).size_bytes == 2 + 3 + 2 + 2
     assert Message(Output.LABELS, None, None).size_bytes == 0
+
+
+def test_the_beginning_of_a_text_is_a_text() -> None:
+    """As many tokens as are there at most, all of it read at once."""
+    whole = tokenized(0, 9).tokens
+    beginning = whole.beginning(4)
+    assert (len(beginning), len(beginning.spans), len(beginning.words), beginning.weight) == (4, 4, 4, 4)
+    assert (beginning.truncated, beginning.model) == (True, whole.model)
+    assert len(whole.beginning(20)) == 9

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import typer
 
@@ -178,6 +178,9 @@ def bench_engine(
     *,
     quick: Annotated[bool, typer.Option("--quick", help="The essential, within a minute.")] = False,
     threads: Annotated[int, typer.Option(min=0, help="Threads of everybody. 0: one for each core that the process may use.")] = 0,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], typer.Option(help="Where everybody runs. auto: on a GPU if there is one.")
+    ] = "auto",
     json_path: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
     plot_path: Annotated[Path | None, typer.Option("--plot", help="Draw them into this PNG.")] = None,
     cache: _Cache = Path(".data"),
@@ -185,7 +188,7 @@ def bench_engine(
     """Run our engine, the usual libraries and the bare matrix products in turn, on the same texts."""
     from worker.commands import bench_engine as command  # noqa: PLC0415
 
-    command.bench_engine(is_quick=quick, threads=threads, json_path=json_path, plot_path=plot_path, cache=cache)
+    command.bench_engine(is_quick=quick, threads=threads, device=device, json_path=json_path, plot_path=plot_path, cache=cache)
 
 
 @app.command("profile")

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
+from worker.bench.engine import machine, plot, summary, table
 from worker.bench.engine import plan as plans
-from worker.bench.engine import plot, summary, table
 from worker.bench.engine.job import Batching
 from worker.bench.engine.run import run
 from worker.errors import BadSettings
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from worker.bench.engine.measures import Result
 
 
-def bench_engine(*, is_quick: bool, threads: int, json_path: Path | None, plot_path: Path | None, cache: Path) -> None:
+def bench_engine(*, is_quick: bool, threads: int, device: str, json_path: Path | None, plot_path: Path | None, cache: Path) -> None:
     """Run the benchmark; what it is doing goes to standard error, the tables to standard output."""
     for path in (json_path, plot_path):
         if path and not path.absolute().parent.is_dir():
@@ -33,9 +33,12 @@ def bench_engine(*, is_quick: bool, threads: int, json_path: Path | None, plot_p
     if plot_path and not find_spec("matplotlib"):
         raise BadSettings("matplotlib is not installed: pip install 'gist-stream[bench]'")
     progress = Console(stderr=True)
+    device = machine.fastest_device() if device == "auto" else device
+    plan = plans.quick() if is_quick else plans.full()
     result = run(
-        plans.quick() if is_quick else plans.full(),
+        plans.on_gpu(plan) if device == "cuda" else plan,
         threads=threads or len(os.sched_getaffinity(0)),
+        device=device,
         batching=_batching(),
         checkpoint=DEFAULT_MODEL,
         texts=_texts(cache, progress),

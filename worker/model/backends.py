@@ -44,6 +44,8 @@ class Backend(Protocol):
     device: torch.device
     #: The format of the states.
     dtype: torch.dtype
+    #: The lengths of texts of batches to run before readiness, beside a short and a long text.
+    warm_lengths: Sequence[Sequence[int]]
 
     def encode(self, packed: Packed, layers: Collection[int]) -> dict[int, Tensor]:
         """Return the states `[T, H]` after each of `layers`; 0 is the embeddings."""

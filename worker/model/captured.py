@@ -1,14 +1,16 @@
-"""The encoder on a GPU: variable-length attention over packed texts, and the whole pass captured once for each of a few sizes.
+"""The encoder on a GPU: variable-length attention over packed texts, and the whole pass captured once for each of a few shapes.
 
-A small encoder's operations are shorter than their launches; a CUDA graph launches all of them at once. It wants everything of one
-size, so a batch is padded to the next of a few, and its texts are counted up to a bound. Inputs travel from pinned memory without
-waiting; results are copied when somebody reads them.
+A small encoder's operations are shorter than their launches; a CUDA graph launches all of them at once, with what is read of the
+pass among them. It wants everything of one size, so a batch is padded to the next of a few: its tokens, its texts, and its longest
+text, by which attention is divided. Inputs travel from pinned memory, and nobody waits: results are in the order of the stream.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.attention.varlen import varlen_attn
@@ -16,19 +18,54 @@ from torch.nn.attention.varlen import varlen_attn
 from worker.model.encoder import Encoder, Layer
 from worker.model.native.build import Unavailable
 from worker.model.packing import padded_for_capture
-from worker.model.reading import Readable
+from worker.model.reading import Readable, Reading
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
 
     from worker.model.packing import Packed
     from worker.ports import GiveWay
 
 # Attention over flat tokens: query, key, value `[T, A, D]`, starts `[n + 1]` int32, the longest text → `[T, A, D]`.
 Attend: TypeAlias = "Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]"
-# A text has three tokens at least in practice; what has more texts than this runs without a graph.
-_TOKENS_PER_TEXT = 4
+# A text has so many tokens at least, in most batches and in all; what has more texts than that runs without a graph.
+_TOKENS_PER_TEXT = (16, 4)
+# Attention takes so many tokens of a text at a time.
+_SHORT = 128
+# The largest batch that is captured before it is needed.
+_LARGEST_WARM = 4096
 _NUM_WARM_UPS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class CapturedShape:
+    """What a captured pass has room for."""
+
+    num_tokens: int
+    num_texts: int
+    longest: int
+
+    @classmethod
+    def of(cls, packed: Packed, longest: int) -> CapturedShape | None:
+        """Return the smallest shape for these texts of at most `longest` tokens; None where there are too many of them."""
+        num_tokens = padded_for_capture(len(packed.ids))
+        rooms = [num_tokens // it for it in _TOKENS_PER_TEXT]
+        num_texts = next((it for it in rooms if len(packed.cu_seqlens) - 1 <= it), None)
+        is_short = min(longest, _SHORT) if packed.lengths.max() <= _SHORT else longest
+        return None if num_texts is None else cls(num_tokens, num_texts, is_short)
+
+    def inputs(self, packed: Packed) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
+        """Return ids `[T]`, positions `[T]` and starts `[n + 1]` in one, int32.
+
+        Texts that are not there have no tokens and lie at the end, and tokens past the end belong to nobody.
+        """
+        given, starts = len(packed.ids), 2 * self.num_tokens
+        filled = np.zeros(starts + self.num_texts + 1, dtype=np.int32)
+        filled[:given] = packed.ids
+        filled[self.num_tokens : self.num_tokens + given] = packed.positions
+        filled[starts : starts + len(packed.cu_seqlens)] = packed.cu_seqlens
+        filled[starts + len(packed.cu_seqlens) :] = given
+        return filled
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, cu_seqlens: Tensor, longest: int) -> Tensor:
@@ -38,66 +75,67 @@ def attend(query: Tensor, key: Tensor, value: Tensor, cu_seqlens: Tensor, longes
 
 
 def forward(
-    encoder: Encoder,
-    ids: Tensor,
-    positions: Tensor,
-    cu_seqlens: Tensor,
-    layers: Collection[int],
-    attend: Attend = attend,
-) -> dict[int, Tensor]:
-    """Return the states `[T, H]` after each of `layers`, for ids and positions `[T]` and starts `[n + 1]`, int32.
-
-    Starts that repeat the end are texts without tokens, and tokens past the end belong to nobody.
-    """
+    encoder: Encoder, inputs: Tensor, shape: CapturedShape, readings: Sequence[Reading], attend: Attend = attend
+) -> list[Tensor]:
+    """Return what each of `readings` says of the inputs of a shape, rows for tokens and texts that are not there included."""
     config = encoder.config
+    ids, positions, cu_seqlens = torch.split(inputs, [shape.num_tokens, shape.num_tokens, shape.num_texts + 1])
+    layers = set().union(*(it.layers for it in readings))
     x = encoder.norm(encoder.words(ids) + encoder.positions(positions) + encoder.types.weight[0])
     states = {0: x}
     for number, layer in enumerate(encoder.layers[: max(layers)], start=1):
         if not isinstance(layer, Layer):
             raise TypeError(type(layer))
-        shape = (len(ids), 3, config.num_attention_heads, config.hidden_size // config.num_attention_heads)
-        query, key, value = layer.attention.query_key_value(x).view(shape).unbind(1)
-        mixed = attend(query, key, value, cu_seqlens, config.max_position_embeddings)
+        by_head = (len(ids), 3, config.num_attention_heads, config.hidden_size // config.num_attention_heads)
+        query, key, value = layer.attention.query_key_value(x).view(by_head).unbind(1)
+        mixed = attend(query, key, value, cu_seqlens, shape.longest)
         x = layer.attention_norm(x + layer.attention.output(mixed.reshape(len(ids), config.hidden_size)))
         x = layer.feed_forward_norm(x + layer.contract(layer.activation(layer.expand(x))))
-        states[number] = x
-    return {number: states[number] for number in layers}
+        if number in layers:
+            states[number] = x
+    return [it.of(states, cu_seqlens.long()) for it in readings]
+
+
+def warm_lengths(longest: int) -> Sequence[Sequence[int]]:
+    """Return the lengths of texts of batches that fill each shape up to 4,096 tokens, for texts of at most `longest`."""
+    found = []
+    for size in sorted({padded_for_capture(it) for it in range(1, _LARGEST_WARM + 1)}):
+        for per_text in _TOKENS_PER_TEXT:
+            many = [per_text] * (size // per_text)
+            found.append(many)
+            if size > _SHORT:
+                # As many tokens, the first text being longer than what attention takes at a time.
+                taken = _SHORT // per_text + 1
+                found.append([min(taken * per_text, longest), *many[taken:]])
+    return found
 
 
 class _Graph:
     """One captured pass: its inputs and outputs stay where they are."""
 
-    def __init__(self, encoder: Encoder, num_tokens: int, layers: frozenset[int], device: torch.device) -> None:
-        max_texts = num_tokens // _TOKENS_PER_TEXT
-        # Two for the tokens, one for the starts; pinned beside those on the device.
-        self.host = torch.zeros(2 * num_tokens, dtype=torch.int64).pin_memory()
-        self.host_starts = torch.zeros(max_texts + 1, dtype=torch.int32).pin_memory()
-        self._tokens, self._starts = self.host.to(device), self.host_starts.to(device)
+    def __init__(
+        self, encoder: Encoder, shape: CapturedShape, readings: Sequence[Reading], device: torch.device, pool: Any
+    ) -> None:
+        self._inputs = torch.zeros(2 * shape.num_tokens + shape.num_texts + 1, dtype=torch.int32, device=device)
         self._graph = torch.cuda.CUDAGraph()
-        ids, positions = self._tokens.view(2, num_tokens)
         stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch's own
         stream.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(stream):
             for _ in range(_NUM_WARM_UPS):
-                forward(encoder, ids, positions, self._starts, layers)
+                forward(encoder, self._inputs, shape, readings)
         torch.cuda.current_stream(device).wait_stream(stream)
-        with torch.cuda.graph(self._graph):
-            self._states = forward(encoder, ids, positions, self._starts, layers)
+        # Another thread may wait for its own results meanwhile.
+        with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
+            self._outputs = forward(encoder, self._inputs, shape, readings)
 
-    def run(self, packed: Packed) -> dict[int, Tensor]:
-        num_tokens, num_texts = len(packed.ids), len(packed.cu_seqlens) - 1
-        ids, positions = self.host.view(2, -1)
-        ids[:num_tokens], positions[:num_tokens] = torch.from_numpy(packed.ids), torch.from_numpy(packed.positions)
-        self.host_starts[: num_texts + 1] = torch.from_numpy(packed.cu_seqlens)
-        self.host_starts[num_texts + 1 :] = num_tokens
-        self._tokens.copy_(self.host, non_blocking=True)
-        self._starts.copy_(self.host_starts, non_blocking=True)
+    def run(self, inputs: Tensor) -> list[Tensor]:
+        self._inputs.copy_(inputs, non_blocking=True)
         self._graph.replay()
-        return {number: states[:num_tokens] for number, states in self._states.items()}
+        return self._outputs
 
 
 class Captured(Readable):
-    """An encoder in bf16 or fp16 on a GPU. The states of a pass are overwritten by the next one."""
+    """An encoder in bf16 or fp16 on a GPU. What is read of a pass is overwritten by the next one, in the order of the stream."""
 
     name = "compiled"
     is_reentrant = False
@@ -109,8 +147,10 @@ class Captured(Readable):
         self.device = device
         self.dtype = dtype
         self._encoder = encoder.to(device, dtype)
-        # The captured passes, by size and layers.
-        self._graphs: dict[tuple[int, frozenset[int]], _Graph] = {}
+        # The captured passes; one runs at a time, so that they share the memory for what stands between.
+        self._graphs: dict[tuple[CapturedShape, tuple[Reading, ...]], _Graph] = {}
+        self._pool = torch.cuda.graph_pool_handle()
+        self.warm_lengths = warm_lengths(encoder.config.max_position_embeddings)
 
     def num_rows(self, packed: Packed) -> int:
         """Return how many rows a product computes for these texts."""
@@ -118,14 +158,19 @@ class Captured(Readable):
 
     def encode(self, packed: Packed, layers: Collection[int], _give_way: GiveWay | None = None) -> dict[int, Tensor]:
         """Return the states after each of `layers`."""
-        num_tokens = padded_for_capture(len(packed.ids))
-        if len(packed.cu_seqlens) - 1 > num_tokens // _TOKENS_PER_TEXT:
-            ids, positions, starts = (
-                torch.from_numpy(it).to(self.device) for it in (packed.ids, packed.positions, packed.cu_seqlens)
-            )
-            return forward(self._encoder, ids, positions, starts.int(), layers)
-        key = (num_tokens, frozenset(layers))
+        return dict(zip(layers, self.read(packed, [Reading(((it, 1.0),), None) for it in layers]), strict=True))
+
+    def read(self, packed: Packed, readings: Sequence[Reading], _give_way: GiveWay | None = None) -> list[Tensor]:
+        """Return what each of `readings` says, on the device, for the caller to take before the next pass."""
+        shape = CapturedShape.of(packed, self._encoder.config.max_position_embeddings)
+        if shape is None:
+            shape = CapturedShape(len(packed.ids), len(packed.cu_seqlens) - 1, self._encoder.config.max_position_embeddings)
+            return forward(self._encoder, torch.from_numpy(shape.inputs(packed)).to(self.device), shape, readings)
+        # Not used again before it has travelled: the library keeps account of memory that is pinned.
+        inputs = torch.from_numpy(shape.inputs(packed)).pin_memory()
+        key = (shape, tuple(readings))
         if key not in self._graphs:
-            self._graphs[key] = _Graph(self._encoder, num_tokens, key[1], self.device)
-        torch.cuda.current_stream(self.device).synchronize()
-        return self._graphs[key].run(packed)
+            self._graphs[key] = _Graph(self._encoder, shape, readings, self.device, self._pool)
+        found = self._graphs[key].run(inputs)
+        num_texts = len(packed.cu_seqlens) - 1
+        return [it[: len(packed.ids) if of.pooling is None else num_texts] for it, of in zip(found, readings, strict=True)]

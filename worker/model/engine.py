@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+# One that computes, and one that is prepared, or whose results become plain values.
+_PASSES_ON_GPU = 2
 
 
 class Engine:
@@ -51,9 +53,10 @@ class Engine:
         self.because = because
         #: How far 8-bit products are from fp32, as it was measured; None for a model that is not calibrated.
         self.difference = loaded.difference
-        # The threads that the products have now are divided among passes.
-        self._sharing = Sharing(torch.get_num_threads(), passes=passes, is_alone=not backend.is_reentrant)
-        #: How many passes may run at a time.
+        # The threads that the products have now are divided among passes; a GPU has one, while others prepare and finish theirs.
+        own = passes if backend.is_reentrant else (passes or _PASSES_ON_GPU) if backend.device.type == "cuda" else 1
+        self._sharing = Sharing(torch.get_num_threads(), passes=own, is_alone=not backend.is_reentrant)
+        #: How many passes may be under way at a time.
         self.max_passes = self._sharing.max_passes
         self._tokenizer = loaded.tokenizer
         self._model = loaded.heads.to(backend.device)
@@ -132,6 +135,9 @@ class Engine:
         for prediction in self.infer(tokenized):
             if prediction.failures:
                 raise BadModel(f"{self.name}: it fails on its first text: {prediction.failures[0].message}")
+        # What is captured is captured now, and not while somebody waits.
+        for lengths in self.backend.warm_lengths:
+            self.infer([TokenizedItem(items[1], tokenized[1].tokens.beginning(it)) for it in lengths])
 
     @torch.inference_mode()
     def infer(self, items: Sequence[TokenizedItem], *, give_way: GiveWay | None = None) -> list[Prediction]:
@@ -148,10 +154,11 @@ class Engine:
         with self._sharing.taken(gives_way=give_way is not None):
             # Who has the device to itself had better go on.
             read = self.backend.read(packed, readings, give_way if self.backend.is_reentrant else None)
-            outputs = self._model(read, is_embedding=is_embedding, heads=heads)
+            arriving = self._model(read, is_embedding=is_embedding, heads=heads).sent_home()
+        outputs = arriving.outputs()
         numbers = Numbers(
-            None if outputs.vectors is None else outputs.vectors.cpu().numpy(),
-            {name: it.cpu().numpy() for name, it in outputs.logits.items()},
+            None if outputs.vectors is None else outputs.vectors.numpy(),
+            {name: it.numpy() for name, it in outputs.logits.items()},
             packed.cu_seqlens,
         )
         if len(packed.cu_seqlens) - 1 > len(items):

@@ -60,6 +60,8 @@ class Readable:
     """Gives a backend that computes states its `read`."""
 
     device: torch.device
+    #: The lengths of texts of batches to run before readiness, beside a short and a long text.
+    warm_lengths: Sequence[Sequence[int]] = ()
 
     def encode(self, packed: Packed, layers: Collection[int], give_way: GiveWay | None = None) -> dict[int, Tensor]:
         """Return the states after each of `layers`; stop for `give_way` between two of them, where it can."""

@@ -70,10 +70,11 @@ def _read(path: Path) -> Any:
 def pool(states: Tensor, cu_seqlens: Tensor, pooling: Pooling) -> Tensor:
     """Pool the states `[T, H]` of packed texts (starts `cu_seqlens`, `[n + 1]`) to `[n, H]`, in fp32."""
     if pooling == "cls":
-        return states[cu_seqlens[:-1]].float()
+        # A text without tokens may stand past the end, where nothing is; what it gets is nobody's.
+        return states[cu_seqlens[:-1].clamp(max=len(states) - 1)].float()
     everybody = torch.arange(len(states), device=states.device)
     # The library's fastest mean over runs of rows.
-    return functional.embedding_bag(everybody, states.float(), cu_seqlens[:-1], mode="mean")
+    return functional.embedding_bag(everybody, states.float(), cu_seqlens, mode="mean", include_last_offset=True)
 
 
 def sentence_vectors(pooled: Tensor, config: SentenceConfig) -> Tensor:

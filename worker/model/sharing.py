@@ -26,13 +26,14 @@ class Sharing:
     def __init__(self, num_threads: int, *, passes: int = 0, is_alone: bool = False) -> None:
         """Divide `num_threads` among so many passes; 0 for as many as leave the fewest threads over, at most four.
 
-        With `is_alone` there is one pass at a time, whoever asks.
+        With `is_alone` one pass has all at a time, whoever asks; of `passes` (0: one) the others prepare or finish theirs.
         """
-        #: How many passes may run at a time.
-        self.max_passes = 1 if is_alone else min(passes or _passes_of(num_threads), num_threads)
+        #: How many passes may be under way at a time.
+        self.max_passes = (passes or 1) if is_alone else min(passes or _passes_of(num_threads), num_threads)
         self.num_threads = num_threads
         self._lock = threading.Lock()
         self._num_running = 0
+        self._is_divided = self.max_passes > 1 and not is_alone
         # Held by the pass that runs, where that must be alone.
         self._alone = threading.Lock() if is_alone else contextlib.nullcontext()
 
@@ -40,12 +41,12 @@ class Sharing:
     def taken(self, *, gives_way: bool = False) -> Iterator[None]:
         """Let torch have as many threads as a pass that begins now should have: all, if it waits while others run."""
         with self._alone:
-            if self.max_passes > 1:
+            if self._is_divided:
                 self._take_threads(gives_way=gives_way)
             try:
                 yield
             finally:
-                if self.max_passes > 1 and not gives_way:
+                if self._is_divided and not gives_way:
                     with self._lock:
                         self._num_running -= 1
 

@@ -51,6 +51,7 @@ class Tiled:
     """An encoder on a CPU with tile registers; its states are bf16."""
 
     is_reentrant = True
+    warm_lengths: Sequence[Sequence[int]] = ()
     device = torch.device("cpu")
     dtype = torch.bfloat16
 

@@ -42,3 +42,11 @@ def test_the_quick_run_says_what_it_leaves_out() -> None:
     assert plan.FIRST_WRITTEN in running
     assert {it.name for it in full.peers} - running <= set(quick.left_out)
     assert quick.limit_s < 60
+
+
+def test_a_gpu_has_peers_that_batch_for_it() -> None:
+    """Who is written first is the same, no runtime for CPUs is among them, and a corpus is gone through several times."""
+    found = plan.on_gpu(plan.full())
+    assert found.peers[0].name == plan.FIRST_WRITTEN
+    assert {it.role for it in found.peers} == {"transformers", "sentence_transformers"}
+    assert found.max_turns > plan.full().max_turns == 1

@@ -73,6 +73,7 @@ def setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> rounds.Setting:
     return rounds.Setting(
         plan=plans.full(),
         threads=2,
+        device="cpu",
         batching=Batching(1, 2, 3, 4),
         models=dict.fromkeys((plans.GIST_SHAPE, plans.MINILM), ("ours", "published")),
         corpora={MIXTURE: written, REAL: written},

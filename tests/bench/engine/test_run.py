@@ -24,7 +24,7 @@ def test_a_small_run_has_every_figure() -> None:
     """Of the chosen way, the bare matrix products and fp32."""
     said: list[str] = []
     batching = Batching(batch_tokens=256, batch_records=64, tokens_in_flight_low=512, max_poll_records=64)
-    result = run(TINY, threads=2, batching=batching, checkpoint=DEFAULT_MODEL, texts=SENTENCES, say=said.append)
+    result = run(TINY, threads=2, device="cpu", batching=batching, checkpoint=DEFAULT_MODEL, texts=SENTENCES, say=said.append)
     assert [(it.shape, it.corpus) for it in result.panels] == [(plans.MINILM, MIXTURE), (plans.MINILM, REAL)]
     for panel in result.panels:
         assert panel.chosen is not None, [it.missing for it in panel.entries]
@@ -42,6 +42,8 @@ def test_a_small_run_has_every_figure() -> None:
 def test_without_the_real_corpus_the_rest_runs() -> None:
     """And says what is missing."""
     plan = replace(TINY, corpora={})
-    result = run(plan, threads=2, batching=Batching(8, 1, 8, 1), checkpoint=DEFAULT_MODEL, texts=[], say=lambda _: None)
+    result = run(
+        plan, threads=2, device="cpu", batching=Batching(8, 1, 8, 1), checkpoint=DEFAULT_MODEL, texts=[], say=lambda _: None
+    )
     assert result.left_out == ["the real corpus: it is not here"]
     assert (result.panels, result.exactness) == ([], {})

@@ -53,4 +53,5 @@ def measure(engine: Engine, heads: MultiTaskHeads, batches: Sequence[Sequence[To
 @torch.inference_mode()
 def _tensors(engine: Engine, heads: MultiTaskHeads, names: Sequence[str], items: Sequence[TokenizedItem]) -> None:
     packed = pack([it.tokens.ids for it in items])
-    heads(engine.backend.read(packed, heads.readings(is_embedding=True, heads=names)), is_embedding=True, heads=names)
+    read = engine.backend.read(packed, heads.readings(is_embedding=True, heads=names))
+    heads(read, is_embedding=True, heads=names).sent_home().outputs()

@@ -29,6 +29,8 @@ class Job:
     #: The corpora by name, each a file of `workload.Corpus`.
     corpora: dict[str, str]
     threads: int
+    #: `cpu`, or `cuda`.
+    device: str = "cpu"
     batching: Batching
     #: The way to run, for ours.
     way: str = "auto"

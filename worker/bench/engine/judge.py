@@ -34,7 +34,7 @@ class Judge:
     def __init__(self, job: Job, corpora: Mapping[str, Corpus]) -> None:
         """Load the model in fp32."""
         torch.set_num_threads(job.threads)
-        self._reference, self._published = job.model, job.encoder
+        self._reference, self._published, self._device = job.model, job.encoder, job.device
         self._corpora = corpora
         self._exact = Engine.load(job.model, device="cpu", dtype="float32", backend="eager")
 
@@ -50,7 +50,7 @@ class Judge:
         found = {}
         for way in get_args(BackendName):
             if way in ways:
-                ours = predictions(load(self._reference, way, texts)[1], texts)
+                ours = predictions(load(self._reference, way, texts, device=self._device)[1], texts)
                 vectors = np.stack([it.embedding for it in ours if it.embedding is not None])
                 cosines = (vectors * true).sum(1) / np.linalg.norm(vectors, axis=1) / np.linalg.norm(true, axis=1)
                 found[way] = {"min_cosine_to_fp32": float(cosines.min()), **asdict(difference(exact, ours))}

@@ -10,12 +10,19 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import torch
+
 _MEASURED = ("torch", "transformers", "sentence-transformers", "openvino")
 _INSTRUCTIONS = {"avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8"}
 
 
-def machine(threads: int) -> dict[str, Any]:
-    """Say what it ran on: the processor, its cores, and the versions of what was measured."""
+def fastest_device() -> str:
+    """Return `cuda` where there is a GPU, else `cpu`."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def machine(threads: int, device: str) -> dict[str, Any]:
+    """Say what it ran on: the GPU, the processor, its cores, and the versions of what was measured."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -27,6 +34,7 @@ def machine(threads: int) -> dict[str, Any]:
         except metadata.PackageNotFoundError:
             versions[package] = "not installed"
     return {
+        **({"gpu": torch.cuda.get_device_name()} if device == "cuda" else {}),
         "processor": names[0] if names else platform.processor() or platform.machine(),
         "instructions": " ".join(sorted(flags & _INSTRUCTIONS)) or "none known",
         "cores": len(os.sched_getaffinity(0)),

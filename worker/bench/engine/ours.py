@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from worker.bench.engine.job import Batching, Job
     from worker.bench.engine.workload import Corpus
     from worker.model.checkpoint import Checkpoint
+    from worker.model.multitask import Arriving
     from worker.model.packing import Packed
     from worker.records import Batch, Tokens
 
@@ -46,13 +47,13 @@ def batches(arriving: Iterable[Sequence[TokenizedItem]], batching: Batching) -> 
         yield batch
 
 
-def load(reference: str, way: BackendName, texts: Sequence[str]) -> tuple[Checkpoint, Engine]:
+def load(reference: str, way: BackendName, texts: Sequence[str], *, device: str = "cpu") -> tuple[Checkpoint, Engine]:
     """Load a model in one of our ways; one that was not calibrated is, on `texts`, where the way needs it. Raises `BadModel`."""
     loaded = checkpoint.load(reference)
     if way == "int8" and loaded.ranges is None:
         tokens = loaded.tokenizer.encode(texts[:_NUM_CALIBRATION_TEXTS])
         loaded = replace(loaded, ranges=ranges_of(loaded.encoder, passes(tokens)))
-    return loaded, Engine.of(loaded, device="cpu", backend=way)
+    return loaded, Engine.of(loaded, device="cuda" if device == "cuda" else "cpu", backend=way)
 
 
 class Ours:
@@ -66,7 +67,7 @@ class Ours:
         self._batching = job.batching
         way = next(it for it in ways if it == job.way)
         texts = list(chain.from_iterable(it.texts for it in corpora.values()))
-        loaded, self._engine = load(job.model, way, texts)
+        loaded, self._engine = load(job.model, way, texts, device=job.device)
         # The encoder in fp32 goes with `loaded`: the worker does not keep it either.
         self._heads = loaded.heads
         self._tokens = {name: self._engine.tokenize(it.texts) for name, it in corpora.items() if not it.is_tokenizing}
@@ -74,7 +75,7 @@ class Ours:
     def about(self) -> dict[str, Any]:
         """Say what runs; `chosen` is what this way came to, `ways` are all that there are."""
         text = next(iter(self._corpora.values())).texts[0]
-        self._run(self._items(self._engine.tokenize([text])))
+        self._run(self._items(self._engine.tokenize([text])))[1].outputs()
         ways = [it for it in get_args(BackendName) if it != "auto"]
         return {"about": self._engine.description, "chosen": self._engine.backend.name, "ways": ways}
 
@@ -82,11 +83,19 @@ class Ours:
         """Run so many texts, and return a `Sample`."""
         part = self._corpora[corpus].part(first, num_messages)
         num_tokens, packs = 0, []
+        before: Arriving | None = None
         with ThreadPoolExecutor(1, thread_name_prefix="tokenize") as tokenizer:
             started = time.perf_counter()
             for batch in batches(self._arriving(corpus, part, tokenizer), self._batching):
-                packs.append(self._run(batch.items))
+                packed, arriving = self._run(batch.items)
+                packs.append(packed)
                 num_tokens += batch.num_tokens
+                if before:
+                    # Where a GPU computes, it has the next batch already.
+                    before.outputs()
+                before = arriving
+            if before:
+                before.outputs()
             seconds = time.perf_counter() - started
         num_rows = sum(map(self._engine.backend.num_rows, packs))
         return asdict(Sample(num_messages=len(part), num_tokens=num_tokens, num_rows=num_rows, seconds=seconds))
@@ -99,15 +108,11 @@ class Ours:
         return head_costs.measure(self._engine, self._heads, own)
 
     @torch.inference_mode()
-    def _run(self, items: Sequence[TokenizedItem]) -> Packed:
-        """Run one pass to vectors in memory; return what it packed."""
+    def _run(self, items: Sequence[TokenizedItem]) -> tuple[Packed, Arriving]:
+        """Run one pass to vectors, which are on their way to memory; return them, and what it packed."""
         packed = pack([it.tokens.ids for it in items])
         read = self._engine.backend.read(packed, self._heads.readings(is_embedding=True, heads=()))
-        vectors = self._heads(read, is_embedding=True, heads=()).vectors
-        if vectors is not None:
-            # Where a GPU computes, this waits for it.
-            vectors.cpu()
-        return packed
+        return packed, self._heads(read, is_embedding=True, heads=()).sent_home()
 
     def _arriving(self, name: str, part: Sequence[int], tokenizer: ThreadPoolExecutor) -> Iterator[Sequence[TokenizedItem]]:
         """Yield the texts of each poll; where tokenizing is part of the work, it goes on in a thread, as in the worker."""

@@ -112,14 +112,15 @@ class Transformers(Padded):
     def __init__(self, job: Job, corpora: Mapping[str, Corpus]) -> None:
         """Load the model."""
         super().__init__(job, corpora)
-        self._vector_of = VectorOf(Path(job.model), getattr(torch, job.dtype))
+        self._vector_of = VectorOf(Path(job.model), getattr(torch, job.dtype)).to(job.device)
 
     @torch.inference_mode()
     def _run(self, sequences: Sequence[NDArray[np.int64]], *, is_sorted: bool) -> int:
         num_rows = 0
         for places in padded_batches(sequences, self._job.batch_size, is_sorted=is_sorted):
             ids, mask = side_by_side([sequences[place] for place in places])
-            self._vector_of(torch.from_numpy(ids), torch.from_numpy(mask)).numpy()
+            given = (torch.from_numpy(it).to(self._job.device) for it in (ids, mask))
+            self._vector_of(*given).cpu().numpy()
             num_rows += ids.size
         return num_rows
 
@@ -165,7 +166,7 @@ class SentenceTransformers:
         torch.set_num_threads(job.threads)
         self._job = job
         self._corpora = corpora
-        self._model = SentenceTransformer(job.model, device="cpu", model_kwargs={"dtype": getattr(torch, job.dtype)})
+        self._model = SentenceTransformer(job.model, device=job.device, model_kwargs={"dtype": getattr(torch, job.dtype)})
         # Tokens and rows of the batches since somebody asked.
         self._num_tokens = self._num_rows = 0
         self._model[0].register_forward_pre_hook(self._count)

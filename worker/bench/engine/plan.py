@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from worker.bench.engine.workload import MIXTURE, REAL
@@ -41,6 +41,8 @@ class Plan:
     num_rounds: int
     #: What one question may take of the time; who is slow gets fewer texts.
     box_s: float
+    #: How often a question may go through the corpus in that time.
+    max_turns: int = 1
     num_mixture: int
     num_real: int
     #: The texts for the comparison with fp32.
@@ -62,6 +64,17 @@ _PEERS = (
     Spec(name="SentenceTransformers bf16, 64", role="sentence_transformers", kind="padded", dtype="bfloat16", batch_size=64),
     Spec(name="OpenVINO bf16, 32 sorted", role="openvino", kind="padded", dtype="bfloat16", is_sorted=True),
 )
+# On a GPU, which wants more texts at a time.
+_GPU_PEERS = (
+    Spec(name=FIRST_WRITTEN, role="transformers", kind="padded"),
+    Spec(
+        name="transformers bf16, 256 sorted", role="transformers", kind="padded", dtype="bfloat16", batch_size=256, is_sorted=True
+    ),
+    Spec(name="SentenceTransformers fp32, 32", role="sentence_transformers", kind="padded"),
+    Spec(name="SentenceTransformers bf16, 256", role="sentence_transformers", kind="padded", dtype="bfloat16", batch_size=256),
+)
+# So often a GPU goes through the corpus for one question, at most: it is fast.
+_GPU_TURNS = 32
 _ESSENTIAL = (FIRST_WRITTEN, "SentenceTransformers bf16, 32", "OpenVINO bf16, 32 sorted")
 
 # Two full batches of ours, at least, in texts of the mixture's length.
@@ -76,6 +89,11 @@ def ours(way: str) -> Spec:
 def roofline(dtype: str) -> Spec:
     """Return the bare matrix products, in the number format that our engine chooses here."""
     return Spec(name=f"bare matrix products, {dtype}", role="roofline", kind="roofline", dtype=dtype, batch_size=_NUM_OURS)
+
+
+def on_gpu(plan: Plan) -> Plan:
+    """Return the same for a GPU: other peers, more texts."""
+    return replace(plan, peers=_GPU_PEERS, max_turns=_GPU_TURNS)
 
 
 def full() -> Plan:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from worker.bench.engine.measures import Sample
 from worker.errors import BadModel
@@ -25,12 +26,13 @@ if TYPE_CHECKING:
 
 
 class Roofline:
-    """All linear layers of the shape, each with weights of its own laid out once for oneDNN, over as many rows as a batch has."""
+    """All linear layers of the shape, each with weights of its own, laid out once for oneDNN on a CPU, over a batch's rows."""
 
     def __init__(self, job: Job, corpora: Mapping[str, Corpus]) -> None:
         """Lay out random weights; raises `BadModel` where this build of torch lacks the products."""
         torch.set_num_threads(job.threads)
-        if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]  # torch's own
+        self._device = torch.device(job.device)
+        if self._device.type == "cpu" and not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]  # torch's own
             raise BadModel("this build of torch has no oneDNN")
         self._dtype = getattr(torch, job.dtype)
         config = EncoderConfig.read(Path(job.model) / "config.json")
@@ -41,13 +43,15 @@ class Roofline:
         hidden, wide = config.hidden_size, config.intermediate_size
         shapes = [(3 * hidden, hidden), (hidden, hidden), (wide, hidden), (hidden, wide)] * config.num_hidden_layers
         self._products = [
-            (inputs, self._laid_out(outputs, inputs), torch.zeros(outputs).to(self._dtype)) for outputs, inputs in shapes
+            (inputs, self._laid_out(outputs, inputs), torch.zeros(outputs).to(self._device, self._dtype))
+            for outputs, inputs in shapes
         ]
-        self._inputs = {size: torch.randn(self._batch_tokens, size).to(self._dtype) for size in (hidden, wide)}
+        self._inputs = {size: torch.randn(self._batch_tokens, size).to(self._device, self._dtype) for size in (hidden, wide)}
 
     def about(self) -> dict[str, Any]:
         """Say what runs."""
         self._run(self._batch_tokens)
+        self._await_device()
         return {"about": f"{len(self._products)} products of {self._batch_tokens} rows, {str(self._dtype).removeprefix('torch.')}"}
 
     def measure(self, corpus: str, first: int, num_messages: int) -> dict[str, Any]:
@@ -56,15 +60,25 @@ class Roofline:
         started = time.perf_counter()
         for done in range(0, num_tokens, self._batch_tokens):
             self._run(min(self._batch_tokens, padded(num_tokens - done)))
+        self._await_device()
         seconds = time.perf_counter() - started
         return asdict(Sample(num_messages=num_messages, num_tokens=num_tokens, num_rows=num_tokens, seconds=seconds))
 
     def _laid_out(self, outputs: int, inputs: int) -> Tensor:
-        weight = torch.randn(outputs, inputs).to(self._dtype)
+        weight = torch.randn(outputs, inputs).to(self._device, self._dtype)
+        if self._device.type != "cpu":
+            return weight
         laid_out: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, None)  # noqa: SLF001  what torch's own compiler emits
         return laid_out
 
     @torch.inference_mode()
     def _run(self, num_rows: int) -> None:
         for size, weight, bias in self._products:
-            torch.ops.mkldnn._linear_pointwise(self._inputs[size][:num_rows], weight, bias, "none", [], "")  # noqa: SLF001
+            if self._device.type == "cpu":
+                torch.ops.mkldnn._linear_pointwise(self._inputs[size][:num_rows], weight, bias, "none", [], "")  # noqa: SLF001
+            else:
+                nn.functional.linear(self._inputs[size][:num_rows], weight, bias)
+
+    def _await_device(self) -> None:
+        if self._device.type != "cpu":
+            torch.cuda.synchronize()

@@ -48,6 +48,7 @@ class Setting:
 
     plan: Plan
     threads: int
+    device: str
     batching: Batching
     #: For each shape the reference of ours, and the published directory that the others load.
     models: Mapping[str, tuple[str, str]]
@@ -80,6 +81,7 @@ class Setting:
             encoder=published,
             corpora={name: str(self.corpora[name].path) for name in corpora},
             threads=self.threads,
+            device=self.device,
             batching=self.batching,
             way=spec.way,
             dtype=spec.dtype,
@@ -206,7 +208,8 @@ def _run_corpus(setting: Setting, shape: str, corpus: str, running: Sequence[_Ru
                 samples[it.spec.name].append(sample)
                 continue
             each_s = sample.seconds / sample.num_messages
-            sizes[it.spec.name] = plans.num_messages(each_s, plan.box_s, num_texts=written.num_texts, batch_size=it.spec.batch_size)
+            most = written.num_texts * plan.max_turns
+            sizes[it.spec.name] = plans.num_messages(each_s, plan.box_s, num_texts=most, batch_size=it.spec.batch_size)
     entries = [_entry(it, samples[it.spec.name]) for it in running]
     return Panel(
         shape=shape,

@@ -33,13 +33,15 @@ _MAX_TOKENS = 256
 
 
 def run(
-    plan: Plan, *, threads: int, batching: Batching, checkpoint: str, texts: Sequence[str], say: Callable[[str], None]
+    plan: Plan, *, threads: int, device: str, batching: Batching, checkpoint: str, texts: Sequence[str], say: Callable[[str], None]
 ) -> Result:
     """Run a plan; `checkpoint` is ours with MiniLM's encoder, `texts` are the real ones (none: what needs them is left out)."""
     started, others = time.monotonic(), OtherPrograms()
     with TemporaryDirectory(prefix="gist-bench-") as name:
         room = Path(name)
-        setting = _setting(plan, room, threads=threads, batching=batching, checkpoint=checkpoint, texts=texts, say=say)
+        setting = _setting(
+            plan, room, threads=threads, device=device, batching=batching, checkpoint=checkpoint, texts=texts, say=say
+        )
         left_out = list(plan.left_out) + ([] if texts else ["the real corpus: it is not here"])
         panels: list[Panel] = []
         heads: dict[str, float] = {}
@@ -56,7 +58,7 @@ def run(
             except (Absent, Died) as error:
                 left_out.append(f"the comparison with fp32: {error}")
     return Result(
-        machine=machine(threads) | {OTHERS: others.share()},
+        machine=machine(threads, device) | {OTHERS: others.share()},
         is_quick=plan.is_quick,
         left_out=left_out,
         panels=panels,
@@ -71,6 +73,7 @@ def _setting(
     room: Path,
     *,
     threads: int,
+    device: str,
     batching: Batching,
     checkpoint: str,
     texts: Sequence[str],
@@ -89,6 +92,7 @@ def _setting(
     return Setting(
         plan=plan,
         threads=threads,
+        device=device,
         batching=batching,
         models={
             GIST_SHAPE: (str(room / "gist-shaped"), str(room / "gist-shaped")),

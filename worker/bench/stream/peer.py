@@ -35,8 +35,9 @@ def main() -> None:
     """Process so many messages of a topic and say in which number format."""
     asked = children.question()
     torch.set_num_threads(asked["threads"])
-    dtype = torch.bfloat16 if _has_bfloat16() else torch.float32
-    model = SentenceTransformer(str(locate(asked["model"]).directory), device="cpu", model_kwargs={"torch_dtype": dtype})
+    device = "cuda" if asked["device"] != "cpu" and torch.cuda.is_available() else "cpu"
+    dtype = torch.bfloat16 if device == "cuda" or _has_bfloat16() else torch.float32
+    model = SentenceTransformer(str(locate(asked["model"]).directory), device=device, model_kwargs={"torch_dtype": dtype})
     _encoded(model, ["Warm up."] * asked["batch_records"])
     asyncio.run(_serve(model, asked))
     children.answer({"dtype": str(dtype).removeprefix("torch.")})

@@ -159,6 +159,7 @@ async def _peer(plan: Plan, place: Place, topic: str) -> Peer:
             "topic": topic,
             "output": output,
             "model": _PEER_MODEL,
+            "device": place.engine["device"],
             "threads": num_cores(),
             "batch_records": plan.num_peer_batch,
             "num_messages": plan.num_peer_messages,
