@@ -22,7 +22,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SOURCE = Path(__file__).with_name("kernels.cpp")
-_HEADERS = ("attention", "vectors", "profile", "tiles", "tiled_attention", "tiled_encoder", "tiled_readings", "tiled_batch")
+_HEADERS = (
+    "attention",
+    "vectors",
+    "profile",
+    "tiles",
+    "tiled_attention",
+    "tiled_encoder",
+    "tiled_numbers",
+    "tiled_readings",
+    "tiled_batch",
+)
 _SOURCES = (SOURCE, *(SOURCE.with_name(f"{it}.h") for it in _HEADERS))
 _FLAGS = ("-O3", "-march=native", "-std=c++17", "-fno-math-errno", "-w", "-fopenmp", "-shared", "-fPIC")
 _COMPILERS = ("c++", "g++", "clang++")

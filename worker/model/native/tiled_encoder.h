@@ -4,6 +4,7 @@
 
 #include "profile.h"
 #include "tiled_attention.h"
+#include "tiled_numbers.h"
 #ifdef GIST_TILES
 
 namespace {
@@ -30,48 +31,6 @@ struct EmbeddingTables {
     const uint16_t *words, *places;
     const float *gain, *bias;
 };
-
-inline __m512 widen_16(const uint16_t *p) {
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16));
-}
-inline void narrow_16(uint16_t *p, __m512 x) { _mm256_storeu_si256((__m256i *)p, (__m256i)_mm512_cvtneps_pbh(x)); }
-inline void narrow_32(uint16_t *p, __m512 low, __m512 high) { _mm512_storeu_si512(p, (__m512i)_mm512_cvtne2ps_pbh(high, low)); }
-inline void signed_bytes(int8_t *p, __m512 x) {
-    const __m512i limit = _mm512_set1_epi32(-127);
-    _mm_storeu_si128((__m128i *)p, _mm512_cvtsepi32_epi8(_mm512_max_epi32(_mm512_cvtps_epi32(x), limit)));
-}
-
-// GELU to 2e-4: x * (1/2 + u * P(u * u)), u being x held between -4 and 4, fitted to the least largest error.
-inline __m512 gelu_16(__m512 x) {
-    const __m512 u = _mm512_max_ps(_mm512_min_ps(x, _mm512_set1_ps(4.0f)), _mm512_set1_ps(-4.0f)), z = _mm512_mul_ps(u, u);
-    __m512 p = _mm512_set1_ps(2.2781425747e-08f);
-    for (const float c : {-1.5986014186e-06f, 4.7955497320e-05f, -8.1401521099e-04f, 8.7723867403e-03f, -6.4573106538e-02f, 0.39788334566f})
-        p = _mm512_fmadd_ps(p, z, _mm512_set1_ps(c));
-    return _mm512_mul_ps(x, _mm512_fmadd_ps(u, p, _mm512_set1_ps(0.5f)));
-}
-// Thirty-two numbers in fp16, which keeps three bits more than bf16.
-inline __m512h halve_32(__m512 low, __m512 high) {
-    const __m256i halves[] = {(__m256i)_mm512_cvtxps_ph(low), (__m256i)_mm512_cvtxps_ph(high)};
-    return _mm512_castsi512_ph(_mm512_inserti64x4(_mm512_castsi256_si512(halves[0]), halves[1], 1));
-}
-// GELU is never below this, less what the fit is wrong by.
-constexpr float LEAST_GELU = -0.1703f;
-
-// A layer norm of one row, whose numbers are at hand in fp32.
-template <class Out> inline void normalize(const float *row, int width, const float *gain, const float *bias, float epsilon, const Out &out) {
-    __m512 total = _mm512_setzero_ps(), squares = _mm512_setzero_ps();
-    for (int c = 0; c < width; c += 16) {
-        const __m512 x = _mm512_loadu_ps(row + c);
-        total = _mm512_add_ps(total, x), squares = _mm512_fmadd_ps(x, x, squares);
-    }
-    const float mean = _mm512_reduce_add_ps(total) / width;
-    const float variance = std::max(0.0f, _mm512_reduce_add_ps(squares) / width - mean * mean);
-    const __m512 factor = _mm512_set1_ps(1 / std::sqrt(variance + epsilon)), offset = _mm512_set1_ps(mean);
-    for (int c = 0; c < width; c += 16) {
-        const __m512 x = _mm512_mul_ps(_mm512_sub_ps(_mm512_loadu_ps(row + c), offset), factor);
-        out(c, _mm512_fmadd_ps(x, _mm512_loadu_ps(gain + c), _mm512_loadu_ps(bias + c)));
-    }
-}
 
 // The rows of one group of texts on their way through the layers. IS_8_BIT: what enters a product is bytes.
 template <bool IS_8_BIT> class Group {
@@ -134,9 +93,8 @@ template <bool IS_8_BIT> class Group {
     void embed(int row, int64_t word, int64_t place, const EmbeddingTables &tables, const float *in_scale) {
         const int H = shape.hidden;
         alignas(64) float numbers[4096];
-        for (int c = 0; c < H; c += 16)
-            _mm512_store_ps(numbers + c, _mm512_add_ps(widen_16(tables.words + word * H + c), widen_16(tables.places + place * H + c)));
-        become_norm(row, numbers, tables.gain, tables.bias, in_scale);
+        const uint16_t *words = tables.words + word * H, *places = tables.places + place * H;
+        become_norm(row, numbers, tables.gain, tables.bias, in_scale, [&](int c) { return _mm512_add_ps(widen_16(words + c), widen_16(places + c)); });
     }
 
     // `starts` are those of the texts in this group; `next_in` makes the bytes of the next layer; `read(row)` reads a row that is done.
@@ -163,7 +121,9 @@ template <bool IS_8_BIT> class Group {
     void attend(const float *const *p, int first_head, const int *starts, int num_texts) {
         const int H = shape.hidden, width = H / shape.num_heads, own = num_heads * width, first = first_head * width;
         const float *scale = IS_8_BIT ? p[MIX_OUT] + 3 * first : nullptr, *bias = p[MIX_B] + 3 * first;
-        multiply_in(weights(p[MIX_W], H, 3 * own, 3 * first), scale, bias, narrow_32);
+        multiply_in(weights(p[MIX_W], H, 3 * own, 3 * first), scale, bias, [&](int row, int c, __m512 low, __m512 high) {
+            narrow_32(inner + row * inner_row + c, low, high);
+        });
         end_of(PRODUCTS);
         for (int i = 0; i < num_texts; i++)
             for (int head = 0; head < num_heads; head++) {
@@ -189,16 +149,15 @@ template <bool IS_8_BIT> class Group {
             narrow_32(to, low, high);
     }
 
-    // Multiply the state, and put what `change` makes of the numbers into `inner`.
-    template <class Change> void multiply_in(const Weights &w, const float *scale, const float *bias, const Change &change) {
+    // Multiply the state; `take(row, column, low, high)` takes 32 numbers.
+    template <class Take> void multiply_in(const Weights &w, const float *scale, const float *bias, const Take &take) {
         multiply<Product>((const char *)x_in, outer_row * sizeof(Input), w, num_rows, [&](int first, int end, int c, const Sum *s) {
             const __m512 bias_low = _mm512_loadu_ps(bias + c), bias_high = _mm512_loadu_ps(bias + c + 16);
             __m512 scale_low, scale_high;
             if constexpr (IS_8_BIT) scale_low = _mm512_loadu_ps(scale + c), scale_high = _mm512_loadu_ps(scale + c + 16);
-            uint16_t *to = inner + first * inner_row + c;
-            for (int row = first; row < end; row++, to += inner_row, s += BLOCK) {
+            for (int row = first; row < end; row++, s += BLOCK) {
                 const float step = IS_8_BIT ? x_steps[row] : 1.0f;
-                change(to, number(s, scale_low, bias_low, step), number(s + 16, scale_high, bias_high, step));
+                take(row, c, number(s, scale_low, bias_low, step), number(s + 16, scale_high, bias_high, step));
             }
         });
     }
@@ -207,10 +166,12 @@ template <bool IS_8_BIT> class Group {
     void feed_forward(const float *const *p, int first, int width) {
         const int H = shape.hidden;
         const float *scale = IS_8_BIT ? p[EXPAND_OUT] + first : nullptr, *bias = p[EXPAND_B] + first;
-        multiply_in(weights(p[EXPAND_W], H, width, first), scale, bias, [](uint16_t *to, __m512 low, __m512 high) {
-            if constexpr (IS_8_BIT)
-                _mm512_storeu_ph(to, halve_32(gelu_16(low), gelu_16(high)));
-            else
+        multiply_in(weights(p[EXPAND_W], H, width, first), scale, bias, [&](int row, int c, __m512 low, __m512 high) {
+            uint16_t *to = inner + row * inner_row + c;
+            if constexpr (IS_8_BIT) {
+                const __m512h numbers = coarse_gelu_32(halve_32(low, high));
+                _mm512_storeu_ph(to, numbers);
+            } else
                 narrow_32(to, gelu_16(low), gelu_16(high));
         });
         const char *activated = (const char *)inner;
@@ -254,22 +215,31 @@ template <bool IS_8_BIT> class Group {
             return _mm512_add_ps(_mm512_load_ps(s), bias);
     }
 
-    // A row of the state becomes the norm of some numbers, which are changed. As bytes, its own step takes its largest to the last.
-    void become_norm(int row, float *numbers, const float *gain, const float *bias, const float *in_scale) {
+    // A row of the state becomes the norm of the numbers that `of(column)` gives, for which there is room in `numbers`. As bytes, its own
+    // step takes its largest to the last.
+    template <class Of> void become_norm(int row, float *numbers, const float *gain, const float *bias, const float *in_scale, const Of &of) {
         const int H = shape.hidden;
+        Moments moments;
+        for (int c = 0; c < H; c += 32)
+            for (int chain = 0; chain < 2; chain++) {
+                const __m512 number = of(c + 16 * chain);
+                _mm512_storeu_ps(numbers + c + 16 * chain, number);
+                moments.add(chain, number);
+            }
         __m512 largest = _mm512_setzero_ps();
-        normalize(numbers, H, gain, bias, shape.epsilon, [&](int c, __m512 z) {
+        moments.normalize(numbers, H, gain, bias, shape.epsilon, [&](int c, __m512 z) {
             narrow_16(x + row * outer_row + c, z);
             if constexpr (IS_8_BIT) {
                 const __m512 scaled = _mm512_mul_ps(z, _mm512_loadu_ps(in_scale + c));
                 _mm512_storeu_ps(numbers + c, scaled);
-                largest = _mm512_max_ps(largest, _mm512_abs_ps(scaled));
+                // The larger of the two sizes.
+                largest = _mm512_range_ps(largest, scaled, 0b1011);
             }
         });
         if constexpr (IS_8_BIT) {
             x_steps[row] = std::max(_mm512_reduce_max_ps(largest), 1e-20f) / 127;
             const __m512 factor = _mm512_set1_ps(1 / x_steps[row]);
-            for (int c = 0; c < H; c += 16) signed_bytes(x_in + row * outer_row + c, _mm512_mul_ps(_mm512_loadu_ps(numbers + c), factor));
+            for (int c = 0; c < H; c += 64) signed_bytes_64(x_in + row * outer_row + c, numbers + c, factor);
         }
     }
 
@@ -277,14 +247,17 @@ template <bool IS_8_BIT> class Group {
     void quantize_row(int row, int width) {
         const uint16_t *numbers = inner + row * inner_row;
         uint8_t *bytes = piece_in + row * inner_row;
-        __m512h largest = _mm512_setzero_ph();
-        for (int c = 0; c < width; c += 32) largest = _mm512_max_ph(largest, _mm512_loadu_ph(numbers + c));
-        steps[row] = (float(_mm512_reduce_max_ph(largest)) - LEAST_GELU) / 255;
+        // In two chains: none waits for the one before.
+        __m512h largest[] = {_mm512_loadu_ph(numbers), _mm512_loadu_ph(numbers + 32)};
+        for (int c = 64; c < width; c += 64)
+            for (int chain = 0; chain < 2; chain++) largest[chain] = _mm512_max_ph(largest[chain], _mm512_loadu_ph(numbers + c + 32 * chain));
+        steps[row] = (float(_mm512_reduce_max_ph(_mm512_max_ph(largest[0], largest[1]))) - LEAST_GELU) / 255;
         const __m512h factor = _mm512_set1_ph(1 / steps[row]), offset = _mm512_set1_ph(-LEAST_GELU / steps[row]);
-        for (int c = 0; c < width; c += 32) {
-            const __m512h scaled = _mm512_max_ph(_mm512_fmadd_ph(_mm512_loadu_ph(numbers + c), factor, offset), _mm512_setzero_ph());
-            _mm256_storeu_si256((__m256i *)(bytes + c), _mm512_cvtusepi16_epi8(_mm512_cvtph_epu16(scaled)));
-        }
+        const auto whole = [&](int c) { return _mm512_cvtph_epi16(_mm512_fmadd_ph(_mm512_loadu_ph(numbers + c), factor, offset)); };
+        // Packing works on quarters of a register.
+        const __m512i order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
+        for (int c = 0; c < width; c += 64)
+            _mm512_storeu_si512(bytes + c, _mm512_permutexvar_epi64(order, _mm512_packus_epi16(whole(c), whole(c + 32))));
     }
 
     // The state becomes the norm of itself, the sums and a shift.
@@ -292,11 +265,10 @@ template <bool IS_8_BIT> class Group {
         const int H = shape.hidden;
         for (int row = 0; row < num_rows; row++) {
             float *numbers = sums + row * outer_row;
-            for (int c = 0; c < H; c += 16) {
-                const __m512 before = _mm512_add_ps(widen_16(x + row * outer_row + c), _mm512_loadu_ps(shift + c));
-                _mm512_storeu_ps(numbers + c, _mm512_add_ps(_mm512_loadu_ps(numbers + c), before));
-            }
-            become_norm(row, numbers, gain, bias, in_scale);
+            const uint16_t *before = x + row * outer_row;
+            become_norm(row, numbers, gain, bias, in_scale, [&](int c) {
+                return _mm512_add_ps(_mm512_loadu_ps(numbers + c), _mm512_add_ps(widen_16(before + c), _mm512_loadu_ps(shift + c)));
+            });
             read(row);
         }
         settle();

@@ -85,15 +85,16 @@ template <class S> inline void store_sums(S *sums, size_t row) {
     _tile_stored(2, sums + 16 * row, row * 4); _tile_stored(3, sums + 16 * row + 16, row * 4);
 }
 
-// Add 32 rows times a panel to the sums; `meanwhile(step)` keeps the vector units busy while the tiles multiply.
+// Add 32 rows times a panel to the sums; `meanwhile(step)` keeps the vector units busy while the tiles multiply. A panel stays in the
+// first-level cache for all rows; rows only pass through it, as their loads say.
 template <class P, class Meanwhile>
 inline void add_products(const char *rows, size_t row_bytes, const char *panel, int num_steps, const Meanwhile &meanwhile) {
     for (int step = 0; step < num_steps; step++) {
         const char *x = rows + step * STEP_BYTES, *w = panel + step * PANEL_STEP_BYTES;
-        _tile_loadd(4, x, row_bytes);
+        _tile_stream_loadd(4, x, row_bytes);
         _tile_loadd(6, w, STEP_BYTES);
         _tile_loadd(7, w + TILE_BYTES, STEP_BYTES);
-        _tile_loadd(5, x + 16 * row_bytes, row_bytes);
+        _tile_stream_loadd(5, x + 16 * row_bytes, row_bytes);
         P::multiply();
         meanwhile(step);
     }
