@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # No step waits longer: a full live load leaves backfill a little, and who waits for its passes to end comes to their turn.
 _LONGEST_HOLD_S = 1.0
+# Batches that are ready, so that a pass which ends is followed by the next at once.
+_NUM_READY = 2
 # A batch of fewer tokens begins beside no other: it would cost more than it gains.
 _LEAST_TOKENS_BESIDE = 128
 # While the model works, what comes gathers for this part of what a batch takes, and no longer than so many seconds.
@@ -34,9 +36,10 @@ class Lane:
     """A waiting room, and places on the device for a few of its batches."""
 
     def __init__(self, batcher: Batcher, *, max_tokens: int, num_passes: int, after: Lane | None = None) -> None:
-        """Let `num_passes` batches of at most `max_tokens` be on the device at a time, and one more be ready.
+        """Let `num_passes` batches of at most `max_tokens` be on the device at a time, and two more be ready.
 
-        That keeps the device busy; a longer queue would only add latency. With `after`, its passes give way to that lane.
+        That keeps the device busy, also where two end while what the first brought is encoded; a longer queue would only add
+        latency. With `after`, its passes give way to that lane.
         """
         #: What a batch may hold, in tokens.
         self.max_tokens = max_tokens
@@ -44,7 +47,7 @@ class Lane:
         self.give_way = None if after is None else after.await_idle
         self._batcher = batcher
         self._num_passes = num_passes
-        self._places = asyncio.Semaphore(num_passes + 1)
+        self._places = asyncio.Semaphore(num_passes + _NUM_READY)
         # Batches on the device or ready for it, and how long the last one was.
         self._num_batches = 0
         self._batch_s = 0.0

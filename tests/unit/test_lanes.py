@@ -81,8 +81,8 @@ async def test_without_a_backfill_topic_everything_is_live() -> None:
 
 
 async def test_a_batch_has_a_place_until_it_leaves() -> None:
-    """Live has one for each pass that may run and one for what is ready, backfill two."""
-    for which, num_places in ((0, 4), (1, 2)):
+    """Live has one for each pass that may run and two for what is ready, backfill three."""
+    for which, num_places in ((0, 5), (1, 3)):
         lane = list(lanes_with(max_passes=3))[which]
         lane.add([tokenized(number, 200) for number in range(num_places + 1)], 0.0)
         for number in range(num_places):

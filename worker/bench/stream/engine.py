@@ -47,7 +47,7 @@ def main() -> None:
         done_ms.extend([time.monotonic() * 1000] * len(batch.items))
         num_tokens.extend([it.weight for it in batch.items])
 
-    # As in the worker, the passes have threads of their own, and one batch is ready.
+    # As in the worker, the passes have threads of their own, and a batch is ready.
     with ThreadPoolExecutor(engine.max_passes) as device:
         for batch in batches(engine, texts, max_tokens=asked["batch_tokens"], max_records=asked["batch_records"]):
             running.append((batch, device.submit(engine.infer, batch.items)))
