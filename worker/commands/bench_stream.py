@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 #: Every way of delivery that the worker knows.
 DELIVERIES: tuple[str, ...] = get_args(Settings.model_fields["delivery"].annotation)
 
+# Parts of a backlog, between which the engine runs.
+_NUM_ROUNDS = 3
+
 
 def bench_stream(
     *,
@@ -61,8 +64,8 @@ def _plan(count: int, phase_s: float, *, is_quick: bool) -> Plan:
 
     return Plan(
         num_backlog=min(count, 4_000) if is_quick else count,
-        num_engine_texts=min(count, 4_000) if is_quick else count,
-        num_engine_runs=1 if is_quick else 2,
+        num_engine_texts=min(count, 4_000) if is_quick else -(-count // _NUM_ROUNDS),
+        num_rounds=1 if is_quick else _NUM_ROUNDS,
         num_peer_messages=min(count, 3_072) if is_quick else min(count, 8_192),
         limit_s=8.0 if is_quick else 40.0,
         phase_s=min(phase_s, 5.0) if is_quick else phase_s,

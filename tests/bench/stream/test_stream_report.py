@@ -24,16 +24,18 @@ def results(*, has_peer: bool = True) -> Results:
     """Return what a run may find."""
     loads = [Load(it, 900 * it, 890 * it, Latency(20.0, 40.0, 60.0 + it), 3.0) for it in (0.25, 0.9)]
     trickle = Trickle(Latency(14.0, 18.0, 22.0), {"tokenize": 0.5, "infer": 6.0, "encode": 0.1, "publish": 1.5}, 8.6)
-    one = Stream(
-        "at_least_once", 1, 2, 4.5, Throughput(900, 22_500), 0.9, Usage(1.6, 900, 950), Usage(0.3, 400, 400), loads, trickle
+    rounds = [Throughput(per_s, per_s * 25) for per_s in (880, 900, 990)]
+    engines_per_s = [1_100.0, 900.0, 1_100.0, 900.0]
+    one = Stream("at_least_once", 1, 2, 4.5, rounds, engines_per_s, 0.9, Usage(1.6, 900, 950), Usage(0.3, 400, 400), loads, trickle)
+    two = Stream(
+        "at_least_once", 2, 1, 4.7, [Throughput(950, 23_750)], [1_000], 0.85, Usage(1.7, 1_800, 1_900), None, loads, None, 1, 2
     )
-    two = Stream("at_least_once", 2, 1, 4.7, Throughput(950, 23_750), 0.85, Usage(1.7, 1_800, 1_900), None, loads, None, 1, 2)
     engines = [Engine(per_s, per_s * 25, "cpu bfloat16 compiled, 2 threads", 6.0) for per_s in (950.0, 1_050.0)]
     return Results({"cores": 2}, engines, [one, two], Peer(300, "bfloat16") if has_peer else None, ["quick: less of everything"])
 
 
 def test_the_summary_has_the_figures_that_one_compares() -> None:
-    """Of the first way to run the workers, against the median of the engine's runs; losses are those of all."""
+    """Of the first way to run the workers, each part against the engine around it; losses are those of all."""
     summary = results().summary()
     assert summary["messages_per_s"] == 900
     assert summary["vs_engine"] == pytest.approx(0.9)
@@ -50,12 +52,15 @@ def test_what_was_not_measured_is_null() -> None:
     """In JSON too, which has no word for not-a-number."""
     without = results(has_peer=False)
     without.engines.clear()
+    without.streams[0].engines_per_s = [0.0]
+    without.streams[0].rounds = without.streams[0].rounds[:1]
     assert math.isnan(without.engine_per_s)
     read = json.loads(stream_report.as_json(without))
     assert read["summary"]["vs_engine"] is None
     assert read["summary"]["vs_peer"] is None
     assert read["streams"][0]["loads"][1]["latency"]["p95_ms"] == 40
     assert read["streams"][1]["broker"] is None
+    assert (read["streams"][1]["capacity"]["messages_per_s"], read["streams"][1]["vs_engine"]) == (950, 0.95)
 
 
 def test_the_tables_say_everything_once() -> None:

@@ -23,7 +23,7 @@ PLAN = stream.Plan(
     num_partitions=2,
     num_backlog=400,
     num_engine_texts=400,
-    num_engine_runs=2,
+    num_rounds=2,
     num_peer_messages=300,
     num_peer_batch=64,
     limit_s=60.0,
@@ -49,14 +49,15 @@ def place(kafka: str, directory: Path, *, model: str = "package:worker/checkpoin
 
 
 async def test_everything_is_measured_and_nothing_is_lost_or_left_running(kafka: str, tmp_path: Path) -> None:
-    """Two workers, four loads, single messages, the engine before and after, the peer."""
+    """Two workers, four loads, single messages, the engine before and after each part of the backlog, the peer."""
     found = await stream.run(PLAN, place(kafka, tmp_path))
     summary = found.summary()
     assert (summary["lost"], summary["duplicated"]) == (0, 0)
     assert all(summary[name] > 0 for name in ("messages_per_s", "tokens_per_s", "vs_engine", "vs_peer", "rss_mib", "start_s"))
     assert 0 < summary["trickle_inside_p50_ms"] <= summary["trickle_p50_ms"] + 2
     assert set(summary["p99_ms"]) == {"25%", "50%", "75%", "90%"}
-    assert len(found.engines) == 2
+    assert len(found.engines) == 3
+    assert (len(found.streams[0].rounds), len(found.streams[0].engines_per_s)) == (2, 3)
     assert (found.streams[0].num_workers, found.streams[0].threads) == (2, max(1, num_cores() // 2))
     assert not [it for it in psutil.Process().children() if it.is_running() and "worker" in it.cmdline()]
 

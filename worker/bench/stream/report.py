@@ -39,7 +39,10 @@ def show(console: Console, results: Results) -> None:
 
 def as_json(results: Results) -> bytes:
     """Return everything as JSON; `summary` holds the few figures that one compares."""
-    return orjson.dumps({"summary": results.summary(), **asdict(results)}, option=orjson.OPT_INDENT_2)
+    plain = asdict(results)
+    for own, stream in zip(plain["streams"], results.streams, strict=True):
+        own |= {"capacity": asdict(stream.capacity), "vs_engine": stream.vs_engine}
+    return orjson.dumps({"summary": results.summary(), **plain}, option=orjson.OPT_INDENT_2)
 
 
 def plot(results: Results, path: Path) -> None:
@@ -78,7 +81,7 @@ def _contestants(results: Results) -> Table:
             _name(it),
             f"{it.capacity.messages_per_s:.0f}",
             f"{it.capacity.tokens_per_s:.0f}",
-            f"{results.vs_engine(it):.1%}",
+            f"{it.vs_engine:.1%}",
             f"{it.fill:.2f}",
             f"{it.worker.cores:.2f}",
             f"{it.broker.cores:.2f}" if it.broker else "",

@@ -7,10 +7,11 @@ import statistics
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from worker.bench.stream.usage import Usage
+
 if TYPE_CHECKING:
     from worker.bench.stream.offered import Latency
     from worker.bench.stream.tally import Throughput
-    from worker.bench.stream.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +48,31 @@ class Stream:
     num_workers: int
     threads: int
     start_s: float
-    capacity: Throughput
+    #: How fast each part of the backlog was done.
+    rounds: list[Throughput] = field(default_factory=list)
+    #: Messages a second of the engine without a broker before each part, and after the last where it ran there.
+    engines_per_s: list[float] = field(default_factory=list)
     #: Tokens of a batch over its budget.
-    fill: float
-    #: Under the backlog, all workers together, and the broker; of a broker elsewhere nothing is known.
-    worker: Usage
-    broker: Usage | None
+    fill: float = math.nan
+    #: Under the last part of the backlog, all workers together, and the broker; of a broker elsewhere nothing is known.
+    worker: Usage = field(default_factory=Usage)
+    broker: Usage | None = None
     loads: list[Load] = field(default_factory=list)
     trickle: Trickle | None = None
     lost: int = 0
     duplicated: int = 0
+
+    @property
+    def capacity(self) -> Throughput:
+        """The speed of the median part of the backlog."""
+        return sorted(self.rounds, key=lambda it: it.messages_per_s)[len(self.rounds) // 2]
+
+    @property
+    def vs_engine(self) -> float:
+        """What is left of the engine's speed: the median over the parts, each against the runs before and after it."""
+        around = zip(self.engines_per_s, self.engines_per_s[1:] or self.engines_per_s, strict=False)
+        shares = [_ratio(it.messages_per_s, (before + after) / 2) for it, (before, after) in zip(self.rounds, around, strict=True)]
+        return statistics.median(shares)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,18 +119,14 @@ class Results:
         """Messages without all their outputs, over everything."""
         return sum(it.lost for it in self.streams)
 
-    def vs_engine(self, stream: Stream) -> float:
-        """Return what is left of the engine's speed with the broker in the loop."""
-        return _ratio(stream.capacity.messages_per_s, self.engine_per_s)
-
     def summary(self) -> dict[str, Any]:
         """Return the figures of the first way to run the workers that one compares with other runs; None where one is missing."""
         first = self.streams[0]
         values = {
             "messages_per_s": first.capacity.messages_per_s,
             "tokens_per_s": first.capacity.tokens_per_s,
-            "vs_engine": self.vs_engine(first),
-            "broker_cost": 1 - self.vs_engine(first),
+            "vs_engine": first.vs_engine,
+            "broker_cost": 1 - first.vs_engine,
             "vs_peer": _ratio(first.capacity.messages_per_s, self.peer.messages_per_s) if self.peer else None,
             "p50_ms": {f"{it.share:.0%}": it.latency.p50_ms for it in first.loads},
             "p95_ms": {f"{it.share:.0%}": it.latency.p95_ms for it in first.loads},

@@ -1,7 +1,7 @@
 """The benchmark with the broker in the loop: the worker as it runs, its engine without a broker, and the best tuned peer.
 
-The engine's runs stand before and after the stream's, because a shared machine changes its speed from minute to minute; nothing
-runs beside anything else.
+A backlog comes in several parts, and the engine runs before and after each, because a shared machine changes its speed from minute
+to minute: what the broker's side costs is the median over these. Nothing runs beside anything else.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class Plan:
     num_partitions: int = 8
     num_backlog: int
     num_engine_texts: int
-    num_engine_runs: int
+    #: The parts of the backlog; 1: all of it at once, and the engine runs once, before the first.
+    num_rounds: int
     #: 0: without the peer.
     num_peer_messages: int
     #: The largest batch is the peer's best: it sorts by length, so that of 1,024 texts neighbours need little padding.
@@ -73,11 +74,11 @@ async def run(plan: Plan, place: Place) -> Results:
     run_id = f"bench-{int(time.time())}"
     for number, (delivery, num_workers) in enumerate(ways):
         topic = stream_phases.Topics(place.connection, f"{run_id}-{number}", num_partitions=plan.num_partitions)
-        results.streams.append(await _stream(plan, place, topic, delivery=delivery, num_workers=num_workers))
-        if number == 0:
-            results.engines += [await _engine(plan, place) for _ in range(plan.num_engine_runs - 1)]
-            if plan.num_peer_messages:
-                results.peer = await _peer(plan, place, topic.input)
+        if number and plan.num_rounds > 1:
+            results.engines.append(await _engine(plan, place))
+        results.streams.append(await _stream(plan, place, topic, results.engines, delivery=delivery, num_workers=num_workers))
+        if number == 0 and plan.num_peer_messages:
+            results.peer = await _peer(plan, place, topic.input)
     if results.peer is not None:
         results.notes.append(f"the peer ({results.peer.dtype}, {_PEER_MODEL}) only embeds; the workers do all tasks")
     results.notes.append("producer, broker and workers share the cores; under the backlog nothing is produced or read")
@@ -106,45 +107,61 @@ async def _engine(plan: Plan, place: Place) -> Engine:
     return engine
 
 
-async def _stream(plan: Plan, place: Place, topic: Topics, *, delivery: str, num_workers: int) -> Stream:
+async def _stream(plan: Plan, place: Place, topic: Topics, engines: list[Engine], *, delivery: str, num_workers: int) -> Stream:
+    """Measure one way to run the workers; the last of `engines` ran just before, and those that run between its parts are added."""
     place.say(f"stream      {delivery}, {num_workers} worker{'s' * (num_workers > 1)}: a backlog of {plan.num_backlog} messages …")
     await topic.create()
     values = [stream_phases.request(place.texts[n % len(place.texts)], n) for n in range(plan.num_backlog)]
+    part = -(-plan.num_backlog // plan.num_rounds)
     async with contextlib.AsyncExitStack() as running:
-        async with stream_phases.backlog(topic, values):
+        async with stream_phases.backlog(topic, values[:part]):
             workers, start_s = await running.enter_async_context(
                 working(place, topic, {"delivery": delivery}, num_workers=num_workers)
             )
-        stream = await _emptied(place, topic, workers, start_s=start_s, delivery=delivery)
+        stream = Stream(delivery, len(workers), threads_of(len(workers)), start_s, engines_per_s=[engines[-1].messages_per_s])
+        await _empty(place, topic, workers, stream)
+        for first in range(part, plan.num_backlog, part):
+            await _run_between(plan, place, engines, stream)
+            async with stream_phases.backlog(topic, values[first : first + part]):
+                pass
+            await _empty(place, topic, workers, stream)
+        if plan.num_rounds > 1:
+            await _run_between(plan, place, engines, stream)
         place.say(f"            {stream.capacity.messages_per_s:.0f} messages/s, {stream.worker.peak_rss_mib:.0f} MiB")
-        for number, share in enumerate(plan.shares):
-            rate_per_s = stream.capacity.messages_per_s * share
-            load = await stream_phases.offer(
-                topic, workers, values, rate_per_s=rate_per_s, share=share, phase_s=plan.phase_s, seed=plan.seed + number
-            )
-            stream.loads.append(load)
-            place.say(f"            {share:.0%} of it: p50 {load.latency.p50_ms:.0f} ms, p99 {load.latency.p99_ms:.0f} ms")
-        stream.trickle = await stream_phases.trickle(topic, workers, values[-plan.num_single :])
+        await _load(plan, place, topic, workers, values, stream)
     stream.lost, stream.duplicated = topic.tally.account.num_missing, topic.tally.account.num_duplicates
     return stream
 
 
-async def _emptied(place: Place, topic: Topics, workers: Sequence[WorkerProcess], *, start_s: float, delivery: str) -> Stream:
-    """Let the workers empty the topic, undisturbed, and read afterwards how fast they were."""
+async def _run_between(plan: Plan, place: Place, engines: list[Engine], stream: Stream) -> None:
+    """Let the engine run while the workers are idle."""
+    engines.append(await _engine(plan, place))
+    stream.engines_per_s.append(engines[-1].messages_per_s)
+
+
+async def _empty(place: Place, topic: Topics, workers: Sequence[WorkerProcess], stream: Stream) -> None:
+    """Let the workers empty the topic, undisturbed, and note afterwards how fast they were."""
     broker = Watch([] if place.broker_pid is None else [place.broker_pid])
     async with broker, Watch(it.process.pid for it in workers) as watch:
         counters = await stream_phases.answered(topic, workers)
     answers = await topic.read_all()
-    return Stream(
-        delivery=delivery,
-        num_workers=len(workers),
-        threads=threads_of(len(workers)),
-        start_s=start_s,
-        capacity=throughput([it.done_ms for it in answers], [it.num_tokens for it in answers]),
-        fill=stream_phases.fill_ratio(counters),
-        worker=watch.usage,
-        broker=None if place.broker_pid is None else broker.usage,
-    )
+    stream.rounds.append(throughput([it.done_ms for it in answers], [it.num_tokens for it in answers]))
+    stream.fill, stream.worker = stream_phases.fill_ratio(counters), watch.usage
+    stream.broker = None if place.broker_pid is None else broker.usage
+
+
+async def _load(
+    plan: Plan, place: Place, topic: Topics, workers: Sequence[WorkerProcess], values: Sequence[bytes], stream: Stream
+) -> None:
+    """Offer shares of what they can do, and then single messages."""
+    for number, share in enumerate(plan.shares):
+        rate_per_s = stream.capacity.messages_per_s * share
+        load = await stream_phases.offer(
+            topic, workers, values, rate_per_s=rate_per_s, share=share, phase_s=plan.phase_s, seed=plan.seed + number
+        )
+        stream.loads.append(load)
+        place.say(f"            {share:.0%} of it: p50 {load.latency.p50_ms:.0f} ms, p99 {load.latency.p99_ms:.0f} ms")
+    stream.trickle = await stream_phases.trickle(topic, workers, values[-plan.num_single :])
 
 
 async def _peer(plan: Plan, place: Place, topic: str) -> Peer:
