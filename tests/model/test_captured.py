@@ -81,7 +81,7 @@ def test_a_shape_has_room_for_its_texts(lengths: list[int], longest: int) -> Non
 @given(st.lists(st.integers(4, 512), min_size=1, max_size=300))
 def test_the_batches_of_a_warm_up_have_every_shape_that_comes(lengths: list[int]) -> None:
     """So that none is captured while somebody waits, up to the largest of them."""
-    packed = batch(*lengths[: max(1, int(np.searchsorted(np.cumsum(lengths), 4096)))])
+    packed = batch(*lengths[: max(1, int(np.searchsorted(np.cumsum(lengths), 16_384)))])
     warm = {CapturedShape.of(batch(*it), 512) for it in warm_lengths(512)}
     assert CapturedShape.of(packed, 512) in warm
 

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
     from worker.model.backends import BackendName
     from worker.model.engine import Dtype
+    from worker.model.packing import Packed
+    from worker.model.reading import Reading
+    from worker.ports import GiveWay
     from worker.records import Prediction
 
 pytestmark = pytest.mark.model
@@ -201,6 +204,22 @@ def test_warming_up_notices_a_model_that_fails(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(module, "entities", lambda *_args: 1 / 0)
     with pytest.raises(BadModel, match="fails on its first text"):
         ENGINE.warm_up()
+
+
+def test_a_warm_up_runs_the_batches_that_the_backend_wants(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a short and a long text, through every head."""
+    engine, seen = Engine.load(DEFAULT_MODEL, device="cpu", dtype="float32", threads=2), []
+    monkeypatch.setattr(engine.backend, "warm_lengths", [[4, 4], [130, 8]])
+    read = engine.backend.read
+
+    def watched(packed: Packed, readings: Sequence[Reading], give_way: GiveWay | None = None) -> list[torch.Tensor]:
+        seen.append((packed.lengths.tolist(), len(readings)))
+        return read(packed, readings, give_way)
+
+    monkeypatch.setattr(engine.backend, "read", watched)
+    engine.warm_up()
+    assert seen[1:] == [([4, 4], 3), ([130, 8], 3)]
+    assert seen[0][0][1] == engine.max_tokens
 
 
 def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,8 +32,8 @@ Attend: TypeAlias = "Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]"
 _TOKENS_PER_TEXT = (16, 4)
 # Attention takes so many tokens of a text at a time.
 _SHORT = 128
-# The largest batch that is captured before it is needed.
-_LARGEST_WARM = 4096
+# The largest batches that are captured before they are needed.
+_LARGEST_WARM, _MOST_WARM_TEXTS = 16_384, 1024
 _NUM_WARM_UPS = 2
 
 
@@ -97,10 +97,10 @@ def forward(
 
 
 def warm_lengths(longest: int) -> Sequence[Sequence[int]]:
-    """Return the lengths of texts of batches that fill each shape up to 4,096 tokens, for texts of at most `longest`."""
+    """Return the lengths of texts of batches that fill each usual shape up to 16,384 tokens, for texts of at most `longest`."""
     found = []
     for size in sorted({padded_for_capture(it) for it in range(1, _LARGEST_WARM + 1)}):
-        for per_text in _TOKENS_PER_TEXT:
+        for per_text in (it for it in _TOKENS_PER_TEXT if size // it <= _MOST_WARM_TEXTS):
             many = [per_text] * (size // per_text)
             found.append(many)
             if size > _SHORT:

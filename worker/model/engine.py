@@ -53,9 +53,12 @@ class Engine:
         self.because = because
         #: How far 8-bit products are from fp32, as it was measured; None for a model that is not calibrated.
         self.difference = loaded.difference
+        if backend.device.type == "cuda":
+            passes = passes or _PASSES_ON_GPU
+        elif not backend.is_reentrant:
+            passes = 1
         # The threads that the products have now are divided among passes; a GPU has one, while others prepare and finish theirs.
-        own = passes if backend.is_reentrant else (passes or _PASSES_ON_GPU) if backend.device.type == "cuda" else 1
-        self._sharing = Sharing(torch.get_num_threads(), passes=own, is_alone=not backend.is_reentrant)
+        self._sharing = Sharing(torch.get_num_threads(), passes=passes, is_alone=not backend.is_reentrant)
         #: How many passes may be under way at a time.
         self.max_passes = self._sharing.max_passes
         self._tokenizer = loaded.tokenizer
@@ -154,8 +157,8 @@ class Engine:
         with self._sharing.taken(gives_way=give_way is not None):
             # Who has the device to itself had better go on.
             read = self.backend.read(packed, readings, give_way if self.backend.is_reentrant else None)
-            arriving = self._model(read, is_embedding=is_embedding, heads=heads).sent_home()
-        outputs = arriving.outputs()
+            transfer = self._model(read, is_embedding=is_embedding, heads=heads).to_host()
+        outputs = transfer.wait()
         numbers = Numbers(
             None if outputs.vectors is None else outputs.vectors.numpy(),
             {name: it.numpy() for name, it in outputs.logits.items()},

@@ -29,27 +29,27 @@ class Outputs:
     #: Logits by head: `[n, num_logits]`, or `[T, num_logits]` for a head that reads tokens.
     logits: dict[str, Tensor]
 
-    def sent_home(self) -> Arriving:
+    def to_host(self) -> Transfer:
         """Begin to copy them to this machine's memory; where they were may be overwritten at once, in the order of the stream."""
         # Into pinned memory, without waiting; what is here already stays.
         vectors = None if self.vectors is None else self.vectors.to("cpu", non_blocking=True)
         home = Outputs(vectors, {name: it.to("cpu", non_blocking=True) for name, it in self.logits.items()})
         own = next(iter(([] if self.vectors is None else [self.vectors]) + list(self.logits.values())), None)
         if own is None or not own.is_cuda:
-            return Arriving(home, None)
+            return Transfer(home, None)
         last = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]  # torch's own
         last.record(torch.cuda.current_stream(own.device))
-        return Arriving(home, last)
+        return Transfer(home, last)
 
 
 @dataclass(frozen=True, slots=True)
-class Arriving:
-    """Results on their way from a GPU; elsewhere they are there."""
+class Transfer:
+    """Results on their way from a GPU to this machine's memory; where there is no GPU they are there."""
 
     _outputs: Outputs
     _last: torch.cuda.Event | None
 
-    def outputs(self) -> Outputs:
+    def wait(self) -> Outputs:
         """Wait until all have arrived, and return them."""
         if self._last is not None:
             self._last.synchronize()

@@ -54,4 +54,4 @@ def measure(engine: Engine, heads: MultiTaskHeads, batches: Sequence[Sequence[To
 def _tensors(engine: Engine, heads: MultiTaskHeads, names: Sequence[str], items: Sequence[TokenizedItem]) -> None:
     packed = pack([it.tokens.ids for it in items])
     read = engine.backend.read(packed, heads.readings(is_embedding=True, heads=names))
-    heads(read, is_embedding=True, heads=names).sent_home().outputs()
+    heads(read, is_embedding=True, heads=names).to_host().wait()

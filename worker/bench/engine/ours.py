@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from worker.bench.engine.job import Batching, Job
     from worker.bench.engine.workload import Corpus
     from worker.model.checkpoint import Checkpoint
-    from worker.model.multitask import Arriving
+    from worker.model.multitask import Transfer
     from worker.model.packing import Packed
     from worker.records import Batch, Tokens
 
@@ -75,7 +75,7 @@ class Ours:
     def about(self) -> dict[str, Any]:
         """Say what runs; `chosen` is what this way came to, `ways` are all that there are."""
         text = next(iter(self._corpora.values())).texts[0]
-        self._run(self._items(self._engine.tokenize([text])))[1].outputs()
+        self._run(self._items(self._engine.tokenize([text])))[1].wait()
         ways = [it for it in get_args(BackendName) if it != "auto"]
         return {"about": self._engine.description, "chosen": self._engine.backend.name, "ways": ways}
 
@@ -83,19 +83,19 @@ class Ours:
         """Run so many texts, and return a `Sample`."""
         part = self._corpora[corpus].part(first, num_messages)
         num_tokens, packs = 0, []
-        before: Arriving | None = None
+        before: Transfer | None = None
         with ThreadPoolExecutor(1, thread_name_prefix="tokenize") as tokenizer:
             started = time.perf_counter()
             for batch in batches(self._arriving(corpus, part, tokenizer), self._batching):
-                packed, arriving = self._run(batch.items)
+                packed, transfer = self._run(batch.items)
                 packs.append(packed)
                 num_tokens += batch.num_tokens
                 if before:
                     # Where a GPU computes, it has the next batch already.
-                    before.outputs()
-                before = arriving
+                    before.wait()
+                before = transfer
             if before:
-                before.outputs()
+                before.wait()
             seconds = time.perf_counter() - started
         num_rows = sum(map(self._engine.backend.num_rows, packs))
         return asdict(Sample(num_messages=len(part), num_tokens=num_tokens, num_rows=num_rows, seconds=seconds))
@@ -108,11 +108,11 @@ class Ours:
         return head_costs.measure(self._engine, self._heads, own)
 
     @torch.inference_mode()
-    def _run(self, items: Sequence[TokenizedItem]) -> tuple[Packed, Arriving]:
+    def _run(self, items: Sequence[TokenizedItem]) -> tuple[Packed, Transfer]:
         """Run one pass to vectors, which are on their way to memory; return them, and what it packed."""
         packed = pack([it.tokens.ids for it in items])
         read = self._engine.backend.read(packed, self._heads.readings(is_embedding=True, heads=()))
-        return packed, self._heads(read, is_embedding=True, heads=()).sent_home()
+        return packed, self._heads(read, is_embedding=True, heads=()).to_host()
 
     def _arriving(self, name: str, part: Sequence[int], tokenizer: ThreadPoolExecutor) -> Iterator[Sequence[TokenizedItem]]:
         """Yield the texts of each poll; where tokenizing is part of the work, it goes on in a thread, as in the worker."""
