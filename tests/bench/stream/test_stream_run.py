@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import psutil
@@ -60,6 +61,20 @@ async def test_everything_is_measured_and_nothing_is_lost_or_left_running(kafka:
     assert (len(found.streams[0].rounds), len(found.streams[0].engines_per_s)) == (2, 3)
     assert (found.streams[0].num_workers, found.streams[0].threads) == (2, max(1, num_cores() // 2))
     assert not [it for it in psutil.Process().children() if it.is_running() and "worker" in it.cmdline()]
+
+
+async def test_what_is_quick_has_no_more_than_its_time(kafka: str, tmp_path: Path) -> None:
+    """A backlog by the engine's speed, loads for the first way alone, and the peer gets what there is."""
+    plan = replace(
+        PLAN, num_backlog=1_000, backlog_s=0.001, num_rounds=1, offers_all=False, worker_counts=(1, 2), num_peer_messages=10_000
+    )
+    found = await stream.run(plan, place(kafka, tmp_path))
+    first, second = found.streams
+    assert (len(first.rounds), len(first.loads), len(second.loads)) == (1, 4, 0)
+    assert len(found.engines) == 1
+    assert found.peer is not None
+    assert found.lost == 0
+    assert plan.bounded_by(found.engines[0]).num_backlog == 500
 
 
 async def test_a_model_without_heads_is_refused(kafka: str, tmp_path: Path) -> None:

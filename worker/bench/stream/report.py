@@ -121,7 +121,7 @@ def _draw_throughput(axes: Axes, results: Results) -> None:
 
 
 def _draw_latency(axes: Axes, results: Results) -> None:
-    for number, stream in enumerate(results.streams):
+    for number, stream in enumerate(it for it in results.streams if it.loads):
         offered = [it.offered_per_s for it in stream.loads]
         for percent, style in ((50, "-"), (95, "--"), (99, ":")):
             waits = [getattr(it.latency, f"p{percent}_ms") for it in stream.loads]

