@@ -39,7 +39,7 @@ _NUM_WARM_UPS = 2
 
 @dataclass(frozen=True, slots=True)
 class CapturedShape:
-    """What a captured pass has room for."""
+    """What a captured pass has room for; the last text is nobody's, and has the tokens past the end."""
 
     num_tokens: int
     num_texts: int
@@ -51,8 +51,8 @@ class CapturedShape:
         num_tokens = padded_for_capture(len(packed.ids))
         rooms = [num_tokens // it for it in _TOKENS_PER_TEXT]
         num_texts = next((it for it in rooms if len(packed.cu_seqlens) - 1 <= it), None)
-        is_short = min(longest, _SHORT) if packed.lengths.max() <= _SHORT else longest
-        return None if num_texts is None else cls(num_tokens, num_texts, is_short)
+        own_longest = min(longest, _SHORT) if packed.lengths.max() <= _SHORT else longest
+        return None if num_texts is None else cls(num_tokens, num_texts + 1, own_longest)
 
     def inputs(self, packed: Packed) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
         """Return ids `[T]`, positions `[T]` and starts `[n + 1]` in one, int32.

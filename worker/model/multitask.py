@@ -34,11 +34,10 @@ class Outputs:
         # Into pinned memory, without waiting; what is here already stays.
         vectors = None if self.vectors is None else self.vectors.to("cpu", non_blocking=True)
         home = Outputs(vectors, {name: it.to("cpu", non_blocking=True) for name, it in self.logits.items()})
-        own = next(iter(([] if self.vectors is None else [self.vectors]) + list(self.logits.values())), None)
-        if own is None or not own.is_cuda:
+        if not any(it is not None and it.is_cuda for it in (self.vectors, *self.logits.values())):
             return Transfer(home, None)
         last = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]  # torch's own
-        last.record(torch.cuda.current_stream(own.device))
+        last.record()
         return Transfer(home, last)
 
 

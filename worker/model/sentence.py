@@ -74,7 +74,7 @@ def pool(states: Tensor, cu_seqlens: Tensor, pooling: Pooling) -> Tensor:
         return states[cu_seqlens[:-1].clamp(max=len(states) - 1)].float()
     everybody = torch.arange(len(states), device=states.device)
     # The library's fastest mean over runs of rows.
-    return functional.embedding_bag(everybody, states.float(), cu_seqlens, mode="mean", include_last_offset=True)
+    return functional.embedding_bag(everybody, states.float(), cu_seqlens[:-1], mode="mean")
 
 
 def sentence_vectors(pooled: Tensor, config: SentenceConfig) -> Tensor:
