@@ -41,7 +41,11 @@ class Settings(TopicSettings):
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the model runs. `auto`: on a GPU if there is one.")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="The encoder's numbers. `auto`: bfloat16 where the hardware multiplies it, else float32, the exact one."
+        "auto",
+        description=(
+            "Number format of the encoder. `auto`: bfloat16 where that is faster than float32 (a GPU, or a CPU with AMX), else "
+            "float32, which is exact. Set `float32` where vectors must not depend on the machine."
+        ),
     )
     backend: Literal["auto", "eager", "compiled", "openvino", "int8"] = Field(
         "auto",

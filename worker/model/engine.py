@@ -15,7 +15,7 @@ from worker.model.backends import choose
 from worker.model.heads import Head
 from worker.model.packing import pack
 from worker.model.plain import Numbers, predictions
-from worker.model.processor import multiplies_bf16
+from worker.model.processor import multiplies_bf16_faster
 from worker.model.sharing import Sharing
 from worker.model.windows import Merging, sequences
 from worker.records import Item, Partition, Record, Task, TokenizedItem
@@ -193,9 +193,9 @@ def _device(device: Device) -> torch.device:
 
 
 def number_format(dtype: Dtype, device: torch.device) -> torch.dtype:
-    """Choose bf16 where the hardware multiplies it, fp32 elsewhere."""
+    """Return the number format: `auto` is bfloat16 where that is faster than float32, on a GPU or with AMX, else float32."""
     if dtype != "auto":
         return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[dtype]
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    return torch.bfloat16 if multiplies_bf16() else torch.float32
+    return torch.bfloat16 if multiplies_bf16_faster() else torch.float32

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-# By the names that Linux gives them.
-_BF16 = frozenset({"amx_bf16", "avx512_bf16"})
+# By the names that Linux gives them. `avx512_bf16` is left out: without AMX, float32 is 1.6 times as fast, and more exact.
+_FAST_BF16 = frozenset({"amx_bf16"})
 _BYTES = frozenset({"amx_int8", "avx512_vnni", "avx_vnni"})
 
 
@@ -19,9 +19,9 @@ def flags() -> frozenset[str]:
     return frozenset(info.read_text().split()) if info.exists() else frozenset()
 
 
-def multiplies_bf16() -> bool:
-    """Tell whether it multiplies bfloat16 itself."""
-    return bool(flags() & _BF16)
+def multiplies_bf16_faster() -> bool:
+    """Tell whether the processor multiplies bfloat16 faster than float32: only on tile registers (AMX)."""
+    return bool(flags() & _FAST_BF16)
 
 
 def has_bf16_products() -> bool:

@@ -162,7 +162,7 @@ class Training(_Strict):
     batch_texts: Annotated[int, Field(ge=1)] | None = None
     #: What it counts, where the encoder learns, that the vector of a text leaves the one it had (1 - cosine).
     retention_weight: Annotated[float, Field(ge=0)] = 0.0
-    #: How numbers are computed where the encoder learns. `auto`: bfloat16 where the processor multiplies it.
+    #: How numbers are computed where the encoder learns. `auto`: bfloat16 where that is faster (AMX).
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     #: Threads; the same seed and threads give the same weights. 0: one for each core.
     threads: Annotated[int, Field(ge=0)] = 0
