@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -153,6 +154,31 @@ def test_a_letter_is_shown_whole(connection: Connection, topic: str) -> None:
     for name in ("1@7", "9@0", "x"):
         with pytest.raises(BadSettings, match=name):
             invoke(connection, topic, "show", name)
+
+
+@pytest.mark.parametrize(
+    ("timestamp_ms", "shown"),
+    [
+        (-1, "not stamped"),
+        (0, "stamped 1970-01-01 00:00:00 UTC"),
+        (1_700_000_000_000_000, "stamped 1700000000000000 ms after 1970-01-01 00:00:00 UTC"),
+        (2**63 - 1, "stamped 9223372036854775807 ms after 1970-01-01 00:00:00 UTC"),
+    ],
+)
+def test_a_letter_is_shown_whatever_the_timestamp_of_its_record(
+    connection: Connection, topic: str, timestamp_ms: int, shown: str
+) -> None:
+    """A timestamp in microseconds is beyond the calendar, and is shown as its number; the letter can be listed and replayed too."""
+    source = replace(original(topic, 0), timestamp_ms=timestamp_ms)
+
+    async def prepare() -> None:
+        await create(connection, topic, num_partitions=1)
+        await write(connection, topic, [(0, letter(source))])
+
+    asyncio.run(prepare())
+    assert shown in invoke(connection, topic, "show", "0@0")
+    assert "1 dead letters" in invoke(connection, topic, "list")
+    assert "1 replayed" in invoke(connection, topic, "replay")
 
 
 def test_a_replay_that_is_killed_repeats_nothing(connection: Connection, topic: str) -> None:

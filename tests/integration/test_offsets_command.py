@@ -62,6 +62,8 @@ def test_the_group_is_shown_and_set_anew_only_when_told_to(connection: Connectio
         (("--to-timestamp", "2023-11-14T22:13:22Z"), [1, 1]),
         (("--to-offset", "2", "--partition", "1"), [1, 2]),
         (("--by-duration", "1h"), [3, 3]),
+        (("--to-timestamp", "1900-01-01T00:00:00Z"), [0, 0]),
+        (("--by-duration", "99999d", "--partition", "1"), [0, 0]),
         (("--to-offset", "99"), [3, 3]),
         (("--to-earliest", "--partition", "0"), [0, 3]),
         (("--to-latest",), [3, 3]),

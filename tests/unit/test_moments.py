@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from worker.commands.moments import duration_ms, moment_ms, shown_moment
 from worker.errors import BadSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NOW_MS = 1_700_000_000_000
 
@@ -34,6 +41,28 @@ def test_what_is_neither_is_a_users_mistake(text: str) -> None:
         duration_ms(text)
 
 
+@pytest.mark.parametrize("read", [duration_ms, lambda text: moment_ms(text, now_ms=NOW_MS)])
+def test_a_duration_without_bounds_is_a_users_mistake(read: Callable[[str], int]) -> None:
+    """A number that no float holds is refused in one line."""
+    with pytest.raises(BadSettings, match="write 90s"):
+        read("9" * 400 + "d")
+
+
 def test_a_moment_is_shown_to_the_second() -> None:
     """Or as a dash."""
     assert [shown_moment(it) for it in (NOW_MS, -1)] == ["2023-11-14 22:13:20", "-"]
+
+
+@given(timestamp_ms=st.integers(-(2**63), 2**63 - 1))
+@example(timestamp_ms=1_700_000_000_000_000)
+@example(timestamp_ms=2**63 - 1)
+@example(timestamp_ms=253_402_300_800_000)
+def test_any_timestamp_of_a_record_can_be_shown(timestamp_ms: int) -> None:
+    """A timestamp beyond the calendar, such as one in microseconds, is shown as its number."""
+    shown = shown_moment(timestamp_ms)
+    if timestamp_ms < 0:
+        assert shown == "-"
+    elif timestamp_ms >= 253_402_300_800_000:
+        assert shown == f"{timestamp_ms} ms after 1970-01-01 00:00:00"
+    else:
+        assert moment_ms(shown, now_ms=0) == timestamp_ms // 1000 * 1000

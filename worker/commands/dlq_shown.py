@@ -83,7 +83,7 @@ def whole(console: Console, letter: Letter) -> None:
 
 def _stamped(letter: Letter) -> str:
     timestamp = letter.says.source.timestamp
-    return "not stamped" if timestamp is None else f"stamped {shown_moment(timestamp)} UTC"
+    return "not stamped" if timestamp is None or timestamp < 0 else f"stamped {shown_moment(timestamp)} UTC"
 
 
 def _readable(content: bytes) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import UTC, datetime
 
@@ -13,8 +14,9 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 
 def duration_ms(text: str) -> int:
     """Return a duration such as `90s`, `30m`, `2h` or `7d`, in milliseconds. Raises `BadSettings`."""
-    if found := _DURATION.fullmatch(text.strip()):
-        return round(float(found[1]) * _MS_OF_UNIT[found[2]])
+    found = _DURATION.fullmatch(text.strip())
+    if found and math.isfinite(milliseconds := float(found[1]) * _MS_OF_UNIT[found[2]]):
+        return round(milliseconds)
     raise BadSettings(f"{text} is no duration: write 90s, 30m, 2h or 7d")
 
 
@@ -33,5 +35,13 @@ def moment_ms(text: str, *, now_ms: int) -> int:
 
 
 def shown_moment(timestamp_ms: int) -> str:
-    """Return a moment for people, in UTC, to the second; `-` where nobody stamped it."""
-    return "-" if timestamp_ms < 0 else f"{datetime.fromtimestamp(timestamp_ms / 1000, UTC):%Y-%m-%d %H:%M:%S}"
+    """Return a moment for people, in UTC, to the second; `-` for a record without a timestamp.
+
+    A producer may write any number: a timestamp that no calendar has, as one in microseconds, is shown as the number.
+    """
+    if timestamp_ms < 0:
+        return "-"
+    try:
+        return f"{datetime.fromtimestamp(timestamp_ms / 1000, UTC):%Y-%m-%d %H:%M:%S}"
+    except (ValueError, OverflowError, OSError):
+        return f"{timestamp_ms} ms after 1970-01-01 00:00:00"

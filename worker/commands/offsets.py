@@ -96,7 +96,8 @@ async def _places(connection: Connection, chosen: Sequence[Standing], target: Ta
     since_ms = target.since_ms(round(time.time() * 1000))
     if since_ms is None:
         return [target.within(it) for it in chosen]
-    found = await offsets_since(connection, [it.partition for it in chosen], since_ms)
+    # Kafka knows no moment before 1970.
+    found = await offsets_since(connection, [it.partition for it in chosen], max(0, since_ms))
     return [it.ends.end if (offset := found[it.partition]) is None else offset for it in chosen]
 
 
