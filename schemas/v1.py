@@ -154,7 +154,7 @@ class DeadLetterHeader(_Result):
     """One header of the record."""
 
     name: str = Field(description="Its name.")
-    value: Base64 = Field(description="Its bytes.")
+    value: Base64 | None = Field(description="Its bytes; null where the header's value is null.")
 
 
 class DeadLetter(_Result):

@@ -222,7 +222,7 @@ def _dead_letter(source: Record | UnreadableRange, failure: Failure, *, model_na
         "attempts": attempts_of(record.headers),
         "model": model_name,
         "key": None if kept_key is None else _base64(kept_key),
-        "headers": [{"name": name, "value": _base64(content)} for name, content in headers],
+        "headers": [{"name": name, "value": None if content is None else _base64(content)} for name, content in headers],
         "payload": None if payload is None else _base64(payload[: limits.max_dead_letter_payload_bytes]),
         "payload_bytes": len(payload or b""),
         "payload_sha256": None if payload is None else hashlib.sha256(payload).hexdigest(),
@@ -239,10 +239,10 @@ def _own_headers(record: Record) -> Headers:
 
 def _bounded_headers(headers: Headers, limits: Limits) -> Headers:
     """Return as many of a record's headers, from the first, as the limits of a valid record allow."""
-    kept: list[tuple[str, bytes]] = []
+    kept: list[tuple[str, bytes | None]] = []
     room_bytes = limits.max_headers_bytes
     for name, value in headers[: limits.max_headers + any(name == DUE_HEADER for name, _ in headers)]:
-        room_bytes -= len(name.encode()) + len(value)
+        room_bytes -= len(name.encode()) + len(value or b"")
         if room_bytes < 0:
             break
         kept.append((name, value))

@@ -78,8 +78,8 @@ class Letter:
 
     def original(self) -> Message:
         """Return the record to send again: as it was, and with how often it is tried, and which task of it is due."""
-        added = [(ATTEMPT_HEADER, b"%d" % (self.says.attempts + 1))]
-        headers = [(it.name, base64.b64decode(it.value)) for it in self.says.headers]
+        added: list[tuple[str, bytes | None]] = [(ATTEMPT_HEADER, b"%d" % (self.says.attempts + 1))]
+        headers = [(it.name, _bytes(it.value)) for it in self.says.headers]
         if self.says.task is not None:
             added.append((DUE_HEADER, self.says.task.encode()))
             headers = [it for it in headers if it[0] != DUE_HEADER]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from worker.errors import InvalidRecord
-from worker.records import Item, Task, Tombstone
+from worker.records import Item, Task, Tombstone, read_headers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,7 +73,7 @@ def decode(record: Record, *, limits: Limits, tasks: frozenset[Task]) -> Item | 
 
 def attempts_of(headers: Headers) -> int:
     """Return how often a record is being tried: 1, or what a replay has written on it."""
-    written = dict(headers).get(ATTEMPT_HEADER, b"")
+    written = read_headers(headers).get(ATTEMPT_HEADER, b"")
     return max(1, int(written)) if written.isdigit() and len(written) <= _MAX_DIGITS else 1
 
 
@@ -88,15 +88,15 @@ def _still_due(asked: frozenset[Task], headers: Mapping[str, bytes]) -> frozense
 
 
 def _checked_headers(record: Record, limits: Limits) -> dict[str, bytes]:
-    """Return the headers by name, the last of each name, as Kafka's own clients read them."""
+    """Return the values of the headers by name. Raises `InvalidRecord` where the headers are too many or too large."""
     # A replay adds these: a record that had as many as it may must not fail of them.
     num_added = len(REPLAY_HEADERS & {name for name, _ in record.headers})
     if len(record.headers) - num_added > limits.max_headers:
         raise InvalidRecord(f"the record has {len(record.headers)} headers; at most {limits.max_headers} are taken")
-    num_bytes = sum(len(name.encode()) + len(value) for name, value in record.headers)
+    num_bytes = sum(len(name.encode()) + len(value or b"") for name, value in record.headers)
     if num_bytes > limits.max_headers_bytes:
         raise InvalidRecord(f"the headers have {num_bytes} bytes; at most {limits.max_headers_bytes} are taken")
-    return dict(record.headers)
+    return read_headers(record.headers)
 
 
 def _text_of(headers: Mapping[str, bytes], name: str) -> str:

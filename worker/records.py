@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Headers: TypeAlias = tuple[tuple[str, bytes], ...]
+# Names and values in order; a name may come several times, and a value may be null.
+Headers: TypeAlias = tuple[tuple[str, bytes | None], ...]
 
 
 class Task(StrEnum):
@@ -92,6 +93,11 @@ class Record:
     def size_bytes(self) -> int:
         """Bytes of key and value."""
         return len(self.key or b"") + len(self.value or b"")
+
+
+def read_headers(headers: Headers) -> dict[str, bytes]:
+    """Return the value of each name, the last one as in Kafka's own clients; a null value is as good as no header."""
+    return {name: value for name, value in dict(headers).items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +275,7 @@ class Message:
 @lru_cache(maxsize=1)
 def _num_bytes_of(headers: Headers) -> int:
     """Return the bytes of names and values; the messages of a record come one after the other, and have the same headers."""
-    return sum([len(name if name.isascii() else name.encode()) + len(value) for name, value in headers])
+    return sum([len(name if name.isascii() else name.encode()) + len(value or b"") for name, value in headers])
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from worker.records import Record
+from worker.records import Record, read_headers
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -190,7 +190,7 @@ def _tracer_of(provider: trace.TracerProvider) -> Tracer:
 
 def _context_of(headers: Headers) -> Context:
     """Return what `traceparent` says; an empty context where there is none or it is malformed."""
-    carrier = {name: value.decode("ascii", "replace") for name, value in headers if name in (_PARENT, _STATE)}
+    carrier = {name: value.decode("ascii", "replace") for name, value in read_headers(headers).items() if name in (_PARENT, _STATE)}
     # Without a context of its own it would continue whatever this thread is in.
     return _W3C.extract(carrier, trace.set_span_in_context(trace.INVALID_SPAN))
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from worker.records import Output
+from worker.records import Output, read_headers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,12 +98,8 @@ class Oracle:
 
     def _check_place(self, output: Output, partition: int, offset: int, number: int, headers: Headers) -> None:
         """Hold the coordinates of the source, in the headers, against those that the number has."""
-        found_partition = found_offset = b""
-        for name, value in headers:
-            if name == "gist-source-partition":
-                found_partition = value
-            elif name == "gist-source-offset":
-                found_offset = value
+        values = read_headers(headers)
+        found_partition, found_offset = values.get("gist-source-partition", b""), values.get("gist-source-offset", b"")
         source = self._workload.place(number)
         if partition != source[0] or found_partition != b"%d" % source[0] or found_offset != b"%d" % source[1]:
             found = f"{found_partition.decode()}@{found_offset.decode()}"

@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from tests.faults.observer import topics_of
 from tests.integration.reading import committed
 from worker.broker.clients import producing, reading
-from worker.records import Output, Partition
+from worker.records import Output, Partition, read_headers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -84,7 +84,7 @@ class Strange:
         found = []
         async for records in reading(self.connection, positions):
             for record in records:
-                offset = int(dict(record.headers)["gist-source-offset"])
+                offset = int(read_headers(record.headers)["gist-source-offset"])
                 found.append(Came(topics[record.partition.topic], offset, record))
         return found
 

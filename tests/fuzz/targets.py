@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from worker.records import Headers
 
 _LIMITS = Limits(max_message_bytes=20_000, max_headers=8, max_headers_bytes=512, max_dead_letter_payload_bytes=4_000)
+# The length that stands for a null value of a header.
+_NULL = 255
 _NAMES = ("content-type", "tasks", "ce_specversion", "ce_id", "gist-source-topic", "é")
 # What stands before the records of a batch: https://kafka.apache.org/documentation/#recordbatch
 _HEADER = struct.Struct(">qiibIhiqqqhii")
@@ -65,12 +67,12 @@ def reading(data: bytes) -> None:
 def _record(data: bytes) -> Record:
     """Take headers from the front, each with its length, and the value from the rest."""
     num_headers, rest = (data[0] % 10 if data else 0), data[1:]
-    headers: list[tuple[str, bytes]] = []
+    headers: list[tuple[str, bytes | None]] = []
     for _ in range(num_headers):
         if len(rest) < 2:
             break
         name, length = _NAMES[rest[0] % len(_NAMES)], rest[1]
-        headers.append((name, rest[2 : 2 + length]))
+        headers.append((name, rest[2 : 2 + length] if length != _NULL else None))
         rest = rest[2 + length :]
     found: Headers = tuple(headers)
     return Record(Partition("texts", 0), 7, b"k" if num_headers % 2 else None, rest if rest != b"\0" else None, found)

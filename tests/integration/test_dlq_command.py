@@ -41,7 +41,7 @@ def letter(source: Record | UnreadableRange, stage: Stage = Stage.INFER, task: T
 def original(topic: str, number: int, *, num_partitions: int = 2, text: str = "hello") -> Record:
     """Return a record of the input topic."""
     value = json.dumps({"id": f"id-{number}", "text": text}).encode()
-    headers = (("trace", b"t-%d" % number), ("twice", b"1"), ("twice", b"2"))
+    headers = (("trace", b"t-%d" % number), ("null", None), ("empty", b""), ("twice", b"1"), ("twice", b"2"))
     return Record(Partition(topic, number % num_partitions), 100 + number, b"key-%d" % number, value, headers, 1_700_000_000_000)
 
 
@@ -95,7 +95,7 @@ def test_records_come_back_as_they_were_and_say_how_often_they_are_tried(connect
         expected = [original(topic, number) for number in numbers]
         assert [(it.key, it.value) for it in records] == [(it.key, it.value) for it in expected]
         assert [it.headers[0] for it in records] == [("gist-attempt", b"2")] * len(records)
-        assert [it.headers[-3:] for it in records] == [it.headers for it in expected]
+        assert [it.headers[-5:] for it in records] == [it.headers for it in expected]
     assert found[0][-1].headers[1] == ("gist-due", b"ner")
     assert listed(connection, topic) == []
     assert len(listed(connection, topic, "--done")) == 9
@@ -148,7 +148,15 @@ def test_a_letter_is_shown_whole(connection: Connection, topic: str) -> None:
 
     asyncio.run(prepare())
     shown = invoke(connection, topic, "show", "1@0")
-    for part in (f"{topic}-1@103", "PlantedError: no", '"text": "hello"', "header trace t-3", "key-3", "at attempt 1"):
+    for part in (
+        f"{topic}-1@103",
+        "PlantedError: no",
+        '"text": "hello"',
+        "header trace t-3",
+        "header null none",
+        "key-3",
+        "at attempt 1",
+    ):
         assert part in shown
     assert json.loads(invoke(connection, topic, "show", "1@0", "--json"))["says"]["error"] == "PlantedError"
     for name in ("1@7", "9@0", "x"):
@@ -212,7 +220,7 @@ async def test_a_record_that_fails_again_has_been_tried_twice(connection: Connec
     """A worker, a replay, and the same worker again; the next replay would be the third attempt."""
     await create(connection, topic, num_partitions=1)
     async with producing(connection) as producer:
-        await producer.send(topic, b'{"text": "this is poison"}', key=b"k", headers=(("trace", b"t"),))
+        await producer.send(topic, b'{"text": "this is poison"}', key=b"k", headers=(("trace", b"t"), ("null", None)))
     program = ("-m", "tests.integration.slow_worker", "0")
     async with Watcher(connection, topic, num_expected=1) as watcher:
         with WorkerProcess(connection.bootstrap_servers, topic, program=program):
@@ -222,4 +230,6 @@ async def test_a_record_that_fails_again_has_been_tried_twice(connection: Connec
                     await asyncio.to_thread(invoke, connection, topic, "replay")
     letters = [json.loads(it.value or b"") for output, it in watcher.records if output is Output.DEAD_LETTERS]
     assert [it["attempts"] for it in letters] == [1, 2, 3]
-    assert [[it["name"] for it in letter["headers"]] for letter in letters] == [["trace"]] * 3
+    assert [letter["headers"] for letter in letters] == [[{"name": "trace", "value": "dA=="}, {"name": "null", "value": None}]] * 3
+    for output, found in watcher.records:
+        assert output is not Output.DEAD_LETTERS or found.headers[:2] == (("trace", b"t"), ("null", None))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.workers import Watcher, WorkerProcess, create, first_seen, produce
+from worker.records import read_headers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,6 +75,6 @@ async def test_a_model_takes_over_at_its_offset_and_hands_back(connection: Conne
     for offsets in watcher.order.values():
         assert first_seen(offsets) == list(range(count // 2))
     for _, record in watcher.records:
-        headers = dict(record.headers)
+        headers = read_headers(record.headers)
         is_second = 150 <= int(headers["gist-source-offset"]) < 300
         assert headers["gist-model"] == (b"b@1" if is_second else b"a@1")

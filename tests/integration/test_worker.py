@@ -19,7 +19,7 @@ from worker.broker.connection import Connection
 from worker.codec import embedding_vector
 from worker.errors import BrokerUnavailable
 from worker.model.engine import Engine
-from worker.records import Item, Output, Partition, Record, TokenizedItem
+from worker.records import Item, Output, Partition, Record, TokenizedItem, read_headers
 from worker.settings import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -109,12 +109,12 @@ async def test_a_backfill_is_done_beside_the_live_topic_and_after_it(connection:
     order: dict[tuple[bytes, bytes], list[int]] = {}
     for output, record in watcher.records:
         if output is Output.EMBEDDINGS:
-            headers = dict(record.headers)
+            headers = read_headers(record.headers)
             place = headers["gist-source-topic"], headers["gist-source-partition"]
             order.setdefault(place, []).append(int(headers["gist-source-offset"]))
     assert {name: offsets == list(range(len(offsets))) for name, offsets in order.items()} == dict.fromkeys(order, True)
     assert sorted(map(len, order.values())) == [num_live // 2] * 2 + [num_old // 2] * 2
-    last_of = {dict(record.headers)["gist-source-topic"]: number for number, (_, record) in enumerate(watcher.records)}
+    last_of = {read_headers(record.headers)["gist-source-topic"]: number for number, (_, record) in enumerate(watcher.records)}
     assert last_of[topic.encode()] < last_of[backfill.encode()]
 
 

@@ -17,7 +17,7 @@ from tests.integration.ports import free_port
 from worker.broker import topics as admin
 from worker.broker.clients import following, producing
 from worker.commands.account import Account
-from worker.records import Output
+from worker.records import Output, read_headers
 
 if TYPE_CHECKING:
     import signal
@@ -181,7 +181,7 @@ class Watcher:
     async def _read(self) -> None:
         async for records in following(self._connection, list(self._outputs), from_beginning=True, stop=self._stop):
             for record in records:
-                output, headers = self._outputs[record.partition.topic], dict(record.headers)
+                output, headers = self._outputs[record.partition.topic], read_headers(record.headers)
                 self.account.note(output, record)
                 self.records.append((output, record))
                 where = output, int(headers["gist-source-partition"])

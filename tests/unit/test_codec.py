@@ -80,7 +80,7 @@ def test_every_output_follows_its_schema() -> None:
 
 def test_outputs_carry_the_key_the_headers_and_where_they_came_from() -> None:
     """Our own headers replace whatever came in under their prefix."""
-    record = Record(WHERE, 7, b"k", b"{}", (("trace", b"1"), ("gist-model", b"forged")), timestamp_ms=99)
+    record = Record(WHERE, 7, b"k", b"{}", (("trace", b"1"), ("null", None), ("gist-model", b"forged")), timestamp_ms=99)
     outcome = encode(
         tokenized(record, truncated=True), predicted(VECTOR), model_name="m@1", encoding=EmbeddingEncoding.FLOAT, limits=LIMITS
     )
@@ -88,6 +88,7 @@ def test_outputs_carry_the_key_the_headers_and_where_they_came_from() -> None:
         assert message.key == b"k"
         assert message.headers == (
             ("trace", b"1"),
+            ("null", None),
             ("gist-source-topic", b"texts"),
             ("gist-source-partition", b"3"),
             ("gist-source-offset", b"7"),
@@ -161,12 +162,12 @@ def test_a_tombstone_goes_to_the_outputs_of_the_tasks_served() -> None:
 
 def test_a_dead_letter_can_be_replayed() -> None:
     """Key, headers and payload are whole; the digest proves it."""
-    record = Record(WHERE, 7, b"k\xff", b"\xff payload", (("h", b"\x00"),), timestamp_ms=5)
+    record = Record(WHERE, 7, b"k\xff", b"\xff payload", (("h", b"\x00"), ("n", None)), timestamp_ms=5)
     outcome = dead_letter_outcome(record, Failure(Stage.DECODE, "InvalidRecord", "no"), model_name="m@1", limits=LIMITS)
     letter = schemas.DeadLetter.model_validate_json(outcome.messages[0].value or b"")
     assert base64.b64decode(letter.payload or "") == record.value
     assert base64.b64decode(letter.key or "") == record.key
-    assert [(h.name, base64.b64decode(h.value)) for h in letter.headers] == [("h", b"\x00")]
+    assert [(h.name, h.value) for h in letter.headers] == [("h", "AA=="), ("n", None)]
     assert letter.payload_sha256 == hashlib.sha256(record.value or b"").hexdigest()
     assert (letter.truncated, letter.source.timestamp, outcome.messages[0].key) == (False, 5, b"k\xff")
 
@@ -174,11 +175,11 @@ def test_a_dead_letter_can_be_replayed() -> None:
 @given(
     value=st.none() | st.binary(max_size=50).map(lambda it: it * 40_000),
     key=st.none() | st.binary(max_size=3).map(lambda it: it * 20_000),
-    headers=st.lists(st.tuples(st.text(max_size=20), st.binary(max_size=3).map(lambda it: it * 8_000)), max_size=60),
+    headers=st.lists(st.tuples(st.text(max_size=20), st.none() | st.binary(max_size=3).map(lambda it: it * 8_000)), max_size=60),
     message=st.text(max_size=10).map(lambda it: it * 1_000) | st.just("\ud800"),
 )
 def test_a_dead_letter_is_bounded_whatever_the_record_is(
-    value: bytes | None, key: bytes | None, headers: list[tuple[str, bytes]], message: str
+    value: bytes | None, key: bytes | None, headers: list[tuple[str, bytes | None]], message: str
 ) -> None:
     """It is valid, smaller than a topic's default limit, and says when it was cut."""
     record = Record(WHERE, 7, key, value, tuple(headers))

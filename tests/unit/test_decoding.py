@@ -164,7 +164,8 @@ def test_nul_and_surrogate_pairs_come_through() -> None:
 
 
 HEADERS = st.lists(
-    st.tuples(st.sampled_from(["content-type", "tasks", "ce_specversion", "ce_id", "other"]), st.binary(max_size=40)), max_size=6
+    st.tuples(st.sampled_from(["content-type", "tasks", "ce_specversion", "ce_id", "other"]), st.none() | st.binary(max_size=40)),
+    max_size=6,
 ).map(tuple)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
@@ -206,6 +207,35 @@ def test_how_often_a_record_is_tried_stands_on_it(written: bytes, expected: int)
     """Anything else than a number counts as the first time."""
     assert attempts_of((("gist-attempt", written),)) == expected
     assert attempts_of(()) == 1
+
+
+@given(
+    value=st.sampled_from(
+        [b'{"text":"x"}', b'{"text":"x","id":"i","tasks":["ner"]}', b"plain", b'{"specversion":"1.0","data":"x"}']
+    ),
+    names=st.lists(
+        st.sampled_from(["content-type", "tasks", "ce_specversion", "ce_id", "gist-due", "gist-attempt", "traceparent", "other"])
+    ),
+)
+def test_a_header_whose_value_is_null_is_as_good_as_none(value: bytes, names: list[str]) -> None:
+    """Of the names that the worker reads too: the record is read as without these headers."""
+
+    def fate(headers: Headers) -> object:
+        try:
+            found = item(value, headers=headers)
+        except InvalidRecord as error:
+            return str(error)
+        return found.text, found.id, found.tasks
+
+    headers = tuple((name, None) for name in names)
+    assert fate(headers) == fate(())
+    assert attempts_of(headers) == 1
+
+
+def test_of_a_name_that_comes_twice_the_last_value_counts() -> None:
+    """A null that comes last hides the value before it."""
+    assert item(b'{"text":"x"}', headers=(("tasks", b"ner"), ("tasks", None))).tasks == ALL
+    assert item(b'{"text":"x"}', headers=(("tasks", None), ("tasks", b"ner"))).tasks == {Task.NER}
 
 
 def test_what_a_replay_adds_does_not_count_among_the_headers() -> None:

@@ -116,7 +116,7 @@ async def test_records_are_ours_and_plain() -> None:
     client.logs = {0: [3]}
     fetcher = Fetcher(client, lambda event, **fields: None)  # noqa: ARG005
     fetcher.open(ONE, 0)
-    assert await fetcher.poll([ONE], max_records=1, timeout_ms=0) == [Record(ONE, 3, None, b"", (("h", b""),), -1)]
+    assert await fetcher.poll([ONE], max_records=1, timeout_ms=0) == [Record(ONE, 3, None, b"", (("h", None),), -1)]
     assert fetcher.lag() == {ONE: 0}
 
 

@@ -18,7 +18,7 @@ from tests.makers import PARTITION, record, tokenized
 from worker import tracing
 from worker.commands import run
 from worker.errors import BadSettings, PublishFailed
-from worker.records import Failure, Message, Outcome, Output, Record, Stage, TokenizedItem
+from worker.records import Failure, Message, Outcome, Output, Record, Stage, TokenizedItem, read_headers
 from worker.tracing import TracedDelivery, TracedModel, exporting_provider
 
 TRACE_ID, SPAN_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -75,7 +75,7 @@ async def test_what_the_producer_did_not_sample_is_handed_on_unsampled() -> None
     spied = Tracing()
     await spied.delivery.publish(PARTITION, [outcome(traced(0, SAMPLED[:-2] + b"00"))])
     assert not spied.exporter.get_finished_spans()
-    assert all(dict(it.headers)["traceparent"].endswith(b"-00") for _, _, it in spied.kafka.published)
+    assert all(read_headers(it.headers)["traceparent"].endswith(b"-00") for _, _, it in spied.kafka.published)
 
 
 async def test_a_publication_in_doubt_and_a_dead_letter_are_seen() -> None:

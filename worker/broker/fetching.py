@@ -245,5 +245,4 @@ def _is_passing(error: Exception) -> bool:
 
 
 def _record(partition: Partition, it: ConsumerRecord) -> Record:
-    headers = tuple((name, value if value is not None else b"") for name, value in it.headers)
-    return Record(partition, it.offset, it.key, it.value, headers, it.timestamp if it.timestamp is not None else -1)
+    return Record(partition, it.offset, it.key, it.value, tuple(it.headers), it.timestamp if it.timestamp is not None else -1)

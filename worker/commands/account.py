@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from worker.records import Output
+from worker.records import Output, read_headers
 
 if TYPE_CHECKING:
     from worker.records import Record
@@ -18,7 +18,7 @@ _ALL = frozenset({Output.EMBEDDINGS, Output.LABELS, Output.ENTITIES})
 
 def source_of(record: Record) -> Place:
     """Return where the input record of an output stood, as its headers say."""
-    headers = dict(record.headers)
+    headers = read_headers(record.headers)
     return int(headers["gist-source-partition"]), int(headers["gist-source-offset"])
 
 

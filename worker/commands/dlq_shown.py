@@ -59,7 +59,7 @@ def table(console: Console, letters: Sequence[Letter], *, limit: int) -> None:
 
 def whole(console: Console, letter: Letter) -> None:
     """Print all that a letter says, its key, headers and payload decoded."""
-    says, key = letter.says, letter.says.key
+    says = letter.says
     lines: list[tuple[str, str]] = [
         ("letter", f"{letter.name} in {letter.partition.topic}, written {shown_moment(letter.timestamp_ms)} UTC"),
         ("source", f"{letter.source}, {_stamped(letter)}"),
@@ -68,8 +68,8 @@ def whole(console: Console, letter: Letter) -> None:
         ("error", f"{says.error}: {says.message}"),
         ("model", says.model),
         ("replay", f"no: {letter.obstacle}" if letter.obstacle else "yes"),
-        ("key", "none" if key is None else _readable(base64.b64decode(key))),
-        *((f"header {it.name}", _readable(base64.b64decode(it.value))) for it in says.headers),
+        ("key", _decoded(says.key)),
+        *((f"header {it.name}", _decoded(it.value)) for it in says.headers),
     ]
     for name, value in lines:
         console.print(Text(f"{name:10} ", style="bold").append(Text(value, style="not bold")))
@@ -84,6 +84,11 @@ def whole(console: Console, letter: Letter) -> None:
 def _stamped(letter: Letter) -> str:
     timestamp = letter.says.source.timestamp
     return "not stamped" if timestamp is None or timestamp < 0 else f"stamped {shown_moment(timestamp)} UTC"
+
+
+def _decoded(encoded: str | None) -> str:
+    """Return what base64 stands for, as `_readable` does; `none` for a null."""
+    return "none" if encoded is None else _readable(base64.b64decode(encoded))
 
 
 def _readable(content: bytes) -> str:

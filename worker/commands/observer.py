@@ -11,7 +11,7 @@ import orjson
 from worker.codec import embedding_vector
 from worker.commands.account import Account, source_of
 from worker.commands.wiring import topics_of
-from worker.records import Output
+from worker.records import Output, read_headers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,7 +63,7 @@ class Observer:
         self.first_s = self.first_s or time.monotonic()
         output = self._outputs[record.partition.topic]
         self.account.note(output, record)
-        headers = dict(record.headers)
+        headers = read_headers(record.headers)
         if output is Output.EMBEDDINGS:
             self.num_tokens += int(headers["gist-tokens"])
             if self.backlog_s is not None:

@@ -24,6 +24,7 @@ from worker.bench.stream.usage import Watch
 from worker.bench.stream.workers import working
 from worker.broker import clients
 from worker.machine import num_cores
+from worker.records import read_headers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -162,7 +163,7 @@ async def _seen(topic: Topics) -> AsyncIterator[list[tuple[float, float]]]:
     async def follow() -> None:
         async for records in labels:
             now_ms = time.time() * 1000
-            seen.extend((float(dict(it.headers)["gist-source-timestamp"]), now_ms) for it in records)
+            seen.extend((float(read_headers(it.headers)["gist-source-timestamp"]), now_ms) for it in records)
 
     following = asyncio.create_task(follow())
     try:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from worker.commands.account import Account, source_of
+from worker.records import read_headers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +51,7 @@ class Tally:
         self.account.note(output, record)
         if self.account.num_duplicates > num_duplicates:
             return
-        headers = dict(record.headers)
+        headers = read_headers(record.headers)
         place, due_ms = source_of(record), int(headers["gist-source-timestamp"])
         answer = self._answers.setdefault(place, Answer(due_ms, record.timestamp_ms, partition=place[0]))
         answer.done_ms = max(answer.done_ms, record.timestamp_ms)
