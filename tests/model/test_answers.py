@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import replace
 from typing import Any
 
@@ -68,12 +69,29 @@ def found(text: str, *words: tuple[str, str]) -> list[tuple[str, str]]:
         ("Amélie 😀 Müller", [("Amélie", "B-PER"), ("Müller", "B-PER")], [("PER", "Amélie"), ("PER", "Müller")]),
         ("x\r\nZürich\r\ny", [("Zürich", "B-LOC")], [("LOC", "Zürich")]),
         ("Saint-Denis", [("Saint", "B-LOC"), ("-", "I-LOC"), ("Denis", "I-LOC")], [("LOC", "Saint-Denis")]),
+        ("Bogota\u0301, yes", [("Bogota", "B-LOC")], [("LOC", "Bogota\u0301")]),
+        ("Bogota\u0323\u0301", [("Bogota", "B-LOC")], [("LOC", "Bogota\u0323\u0301")]),
+        ("Jose\u0301 Peña", [("Jose", "B-PER"), ("Peña", "I-PER")], [("PER", "Jose\u0301 Peña")]),
+        ("❤\ufe0f Ada", [("❤", "B-PER"), ("Ada", "B-PER")], [("PER", "❤\ufe0f"), ("PER", "Ada")]),
         ("nothing here", [], []),
     ],
 )
 def test_entities_are_characters_of_the_original(text: str, words: list[tuple[str, str]], expected: list[tuple[str, str]]) -> None:
     """Under accents, emoji, line ends, hyphens and leading space."""
     assert found(text, *words) == expected
+
+
+@settings(max_examples=200, deadline=None)
+@given(text=st.text(st.sampled_from("aeon éñ्का\u0301\u0323\u20dd.-Ï한\ufe0f"), min_size=1, max_size=40), seed=st.integers(0, 1000))
+def test_an_entity_ends_where_a_character_ends(text: str, seed: int) -> None:
+    """Between the end of an entity and the next base character stands no mark, unless another entity begins with it."""
+    item = tokenized(text)
+    logits = np.random.default_rng(seed).normal(size=(len(item.tokens), len(NER.labels))).astype(np.float32) * 4
+    (found,) = entities(NER, logits, [item])
+    begins = {entity.start for entity in found}
+    for entity in found:
+        is_whole = entity.end == len(text) or not unicodedata.category(text[entity.end]).startswith("M")
+        assert is_whole or entity.end in begins
 
 
 def test_a_word_of_several_pieces_is_whole() -> None:

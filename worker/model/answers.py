@@ -9,6 +9,7 @@ import torch
 
 from worker.model import bio
 from worker.model.heads import in_context
+from worker.model.marks import pass_marks
 from worker.records import Classification, Entity
 
 if TYPE_CHECKING:
@@ -64,8 +65,9 @@ def entities(
 ) -> list[tuple[Entity, ...]]:
     """Return the entities of each text from the logits of the texts' tokens, end to end, shape `[T, num_logits]`.
 
-    A word is labelled by its first piece. An entity reaches from the first character of its first word to the last of its last, in
-    code points of the original text; its score is the mean probability of its words' labels. `transitions` are those of a CRF.
+    A word is labelled by its first piece. An entity reaches from the first character of its first word to the last of its last with
+    the combining marks that follow, in code points of the original text. Its score is the mean probability of its words' labels.
+    `transitions` are those of a CRF.
     """
     lengths = np.array([len(it.tokens) for it in texts])
     # Most texts name nobody, and cost no more than this.
@@ -117,9 +119,12 @@ def _entities(
     sums = np.add.reduceat(np.append(probabilities, 0.0), np.stack([begins, ends], axis=1).ravel())[::2]
     means = np.minimum(sums / (ends - begins), 1.0)
     columns = (places, path[begins], means, spans[first[begins], 0], spans[last[ends - 1], 1])
-    for place, label, score, start_char, end_char in zip(*(it.tolist() for it in columns), strict=True):
-        text = texts[place].item.text[start_char:end_char]
-        yield place, Entity(config.labels[label][2:], text, start_char, end_char, score, config.name)
+    rows = list(zip(*(column.tolist() for column in columns), strict=True))
+    followers = [(row[0], row[3]) for row in rows[1:]] + [(-1, 0)]
+    for (place, label, score, start_char, last_char), (next_place, next_start) in zip(rows, followers, strict=True):
+        text = texts[place].item.text
+        end_char = pass_marks(text, last_char, next_start if next_place == place else None)
+        yield place, Entity(config.labels[label][2:], text[start_char:end_char], start_char, end_char, score, config.name)
 
 
 def _path_probabilities(

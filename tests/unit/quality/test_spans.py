@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import astuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from worker.model import bio
 from worker.records import Entity
 from worker.training.data.examples import Span, TaggedText
+from worker.training.quality import mistakes, report
 from worker.training.quality.spans import Group, Score, groups, halves
 
 LABELS = bio.labels_of(["LOC", "PER"])
@@ -44,6 +46,20 @@ def scores(tagged: list[TaggedText], found: list[list[Entity]]) -> dict[str, Sco
 def test_span_and_type_must_both_be_right(gold: list[Span], found: list[Entity], expected: Score) -> None:
     """Half right is wrong; nothing found or nothing there is 0."""
     assert scores([TaggedText("some text", tuple(gold))], [found])["all"] == expected
+
+
+@pytest.mark.parametrize("text", ["in Bogota\u0301.", "in Bogota\u0323\u0301.", "in Bogota\u20dd", "in Bogota\u0903 x"])
+@pytest.mark.parametrize("gold_has_marks", [False, True])
+@pytest.mark.parametrize("found_has_marks", [False, True])
+def test_marks_of_the_last_character_do_not_matter(text: str, *, gold_has_marks: bool, found_has_marks: bool) -> None:
+    """An entity is right with or without the combining marks of its last character, in every figure."""
+    with_marks = max(place for place, character in enumerate(text) if unicodedata.category(character).startswith("M")) + 1
+    gold = TaggedText(text, (Span("LOC", 3, with_marks if gold_has_marks else 9),))
+    found = [[entity("LOC", 3, with_marks if found_has_marks else 9)]]
+    assert scores([gold], found)["all"] == Score(1, 1, 1, 1)
+    assert mistakes.of_entities([gold], found, 5) == []
+    told = report.of_entities("ner", "gold", [gold], found, temperature=1, options=report.Options(num_draws=10))
+    assert [it.accuracy for it in told.reliability] == [1]
 
 
 def test_the_same_place_of_another_text_is_another() -> None:

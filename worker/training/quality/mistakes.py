@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from worker.training.data.examples import Span
+from worker.training.quality.spans import found_spans, gold_spans
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -51,9 +51,9 @@ def of_entities(tagged: Sequence[TaggedText], found: Sequence[Sequence[Entity]],
     """
     spurious, missed = [], []
     for it, own in zip(tagged, found, strict=True):
-        said = {Span(e.type, e.start, e.end): e for e in own}
-        spurious += [(e, it) for span, e in said.items() if span not in it.spans]
-        missed += [(span, it) for span in it.spans if span not in said]
+        gold, said = gold_spans(it), dict(zip(found_spans(it.text, own), own, strict=True))
+        spurious += [(e, it) for span, e in said.items() if span not in gold]
+        missed += [(span, it) for span in gold if span not in said]
     spurious.sort(key=lambda pair: -pair[0].score)
     step = max(1, len(missed) // max(1, count))
     return [

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from worker.training.data.examples import Span
 from worker.training.quality import labels, mistakes, spans
 from worker.training.quality.bootstrap import NUM_DRAWS, estimates
 
@@ -145,7 +144,12 @@ def of_entities(
     """Measure what an entity head finds."""
     text = np.repeat(np.arange(len(found)), [len(it) for it in found])
     scores = np.array([e.score for own in found for e in own], dtype=np.float64)
-    judged = [Span(e.type, e.start, e.end) in it.spans for it, own in zip(tagged, found, strict=True) for e in own]
+    judged = [
+        span in gold
+        for it, own in zip(tagged, found, strict=True)
+        for gold in [set(spans.gold_spans(it))]
+        for span in spans.found_spans(it.text, own)
+    ]
     is_right = np.array(judged, dtype=np.bool_)
     error = labels.calibration_error(scores, is_right, text)
     return EntityReport(

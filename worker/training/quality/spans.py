@@ -1,4 +1,8 @@
-"""How good the entities of texts are: counted whole, span and type both exact, each once (seqeval's counting). Pure."""
+"""How good the entities of texts are: counted whole, span and type both exact, each once (seqeval's counting). Pure.
+
+Both ends that are compared lie behind the combining marks of the last character: annotation tools and tokenizers differ there, and
+neither means half of a character.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from worker.model.marks import pass_marks
 from worker.training.data.examples import Span
 from worker.training.quality.bootstrap import estimates
 
@@ -77,7 +82,7 @@ def groups(tagged: Sequence[TaggedText], found: Sequence[Sequence[Entity]]) -> l
     Some corpora count `@name` as two entities, `@` and `name`; `handles as two` is the figure to compare with theirs.
     """
     texts = [it.text for it in tagged]
-    pairs = [(set(it.spans), {Span(e.type, e.start, e.end) for e in own}) for it, own in zip(tagged, found, strict=True)]
+    pairs = [(set(gold_spans(it)), set(found_spans(it.text, own))) for it, own in zip(tagged, found, strict=True)]
 
     def counted(name: str, of: Callable[[str, Collection[Span]], set[Span]]) -> Group:
         rows = [_count(of(text, gold), of(text, said)) for text, (gold, said) in zip(texts, pairs, strict=True)]
@@ -90,6 +95,20 @@ def groups(tagged: Sequence[TaggedText], found: Sequence[Sequence[Entity]]) -> l
         counted("without handles", lambda text, spans: {it for it in spans if not text.startswith(_HANDLE, it.start)}),
         counted("handles as two", lambda text, spans: {half for it in spans for half in halves(text, it)}),
     ]
+
+
+def gold_spans(tagged: TaggedText) -> list[Span]:
+    """Return the true entities of a text, each with the combining marks of its last character."""
+    return [_whole(tagged.text, span.type, span.start, span.end) for span in tagged.spans]
+
+
+def found_spans(text: str, found: Sequence[Entity]) -> list[Span]:
+    """Return the entities that were found in a text as spans to be compared with `gold_spans`, in order."""
+    return [_whole(text, entity.type, entity.start, entity.end) for entity in found]
+
+
+def _whole(text: str, kind: str, start: int, end: int) -> Span:
+    return Span(kind, start, pass_marks(text, end))
 
 
 def _count(gold: set[Span], found: set[Span]) -> tuple[int, int, int]:
