@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from worker.errors import InvalidRecord
-from worker.records import Item, Task, Tombstone, read_headers
+from worker.headers import read_headers
+from worker.records import Item, Task, Tombstone
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -95,11 +95,6 @@ class Record:
         return len(self.key or b"") + len(self.value or b"")
 
 
-def read_headers(headers: Headers) -> dict[str, bytes]:
-    """Return the value of each name, the last one as in Kafka's own clients; a null value is as good as no header."""
-    return {name: value for name, value in dict(headers).items() if value is not None}
-
-
 @dataclass(frozen=True, slots=True)
 class UnreadableRange:
     """Offsets that the client could not read (corrupt batch, header key that is not UTF-8): parked as one dead letter."""

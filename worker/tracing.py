@@ -25,7 +25,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from worker.records import Record, read_headers
+from worker.headers import read_headers
+from worker.records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from worker.records import Output, read_headers
+from worker.headers import read_headers
+from worker.records import Output
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,7 +13,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from tests.faults.observer import topics_of
 from tests.integration.reading import committed
 from worker.broker.clients import producing, reading
-from worker.records import Output, Partition, read_headers
+from worker.headers import read_headers
+from worker.records import Output, Partition
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

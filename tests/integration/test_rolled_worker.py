@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.workers import Watcher, WorkerProcess, create, first_seen, produce
-from worker.records import read_headers
+from worker.headers import read_headers
 
 if TYPE_CHECKING:
     from pathlib import Path

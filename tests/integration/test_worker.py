@@ -18,8 +18,9 @@ from worker.broker.clients import producing
 from worker.broker.connection import Connection
 from worker.codec import embedding_vector
 from worker.errors import BrokerUnavailable
+from worker.headers import read_headers
 from worker.model.engine import Engine
-from worker.records import Item, Output, Partition, Record, TokenizedItem, read_headers
+from worker.records import Item, Output, Partition, Record, TokenizedItem
 from worker.settings import DEFAULT_MODEL
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ from tests.integration.ports import free_port
 from worker.broker import topics as admin
 from worker.broker.clients import following, producing
 from worker.commands.account import Account
-from worker.records import Output, read_headers
+from worker.headers import read_headers
+from worker.records import Output
 
 if TYPE_CHECKING:
     import signal

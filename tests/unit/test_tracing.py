@@ -18,7 +18,8 @@ from tests.makers import PARTITION, record, tokenized
 from worker import tracing
 from worker.commands import run
 from worker.errors import BadSettings, PublishFailed
-from worker.records import Failure, Message, Outcome, Output, Record, Stage, TokenizedItem, read_headers
+from worker.headers import read_headers
+from worker.records import Failure, Message, Outcome, Output, Record, Stage, TokenizedItem
 from worker.tracing import TracedDelivery, TracedModel, exporting_provider
 
 TRACE_ID, SPAN_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"

@@ -6,7 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from worker.records import Output, read_headers
+from worker.headers import read_headers
+from worker.records import Output
 
 if TYPE_CHECKING:
     from worker.records import Record

@@ -11,7 +11,8 @@ import orjson
 from worker.codec import embedding_vector
 from worker.commands.account import Account, source_of
 from worker.commands.wiring import topics_of
-from worker.records import Output, read_headers
+from worker.headers import read_headers
+from worker.records import Output
 
 if TYPE_CHECKING:
     import numpy as np

@@ -23,8 +23,8 @@ from worker.bench.stream.tally import steady_per_s
 from worker.bench.stream.usage import Watch
 from worker.bench.stream.workers import working
 from worker.broker import clients
+from worker.headers import read_headers
 from worker.machine import num_cores
-from worker.records import read_headers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from worker.commands.account import Account, source_of
-from worker.records import read_headers
+from worker.headers import read_headers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
