@@ -7,25 +7,22 @@ secret. What happens for each record is a metric. `GET /metrics` shows them all.
 from __future__ import annotations
 
 import logging
-import re
 import sys
 from collections import Counter as Tally
-from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
+from worker.known_labels import show_zeros
 from worker.load_gauges import LoadGauges
+from worker.redaction import Redacting, only_foreign
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, MutableMapping
 
 _LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
-_SECRET = re.compile(r"(?i)(password|passwd|secret|token|sasl_\w+|auth\w*)(['\"]?\s*[=:]\s*)('[^']*'|\"[^\"]*\"|b'[^']*'|\S+)")
-# A second of one foreign logger may show so many lines: a client whose broker is away repeats itself a hundred times a second.
-_MAX_FOREIGN_LINES = 5
 
 
 class Telemetry:
@@ -39,6 +36,14 @@ class Telemetry:
         self.load_gauges = LoadGauges(self.registry)
         self._declare_flow()
         self._declare_health()
+        show_zeros(
+            dead_letters=self._dead_letters,
+            published=self._published,
+            rebalances=self._rebalances,
+            sessions_ended=self._sessions_ended,
+            retries=self._retries,
+            events=self._broker_events,
+        )
         # Memory, processor time and open files of the process.
         ProcessCollector(registry=self.registry)
 
@@ -171,6 +176,11 @@ class Telemetry:
         self._build.labels(version, model, device).set(1)
         self._log.info("started", version=version, model=model, device=device, **fields)
 
+    def reads(self, topics: Iterable[str]) -> None:
+        """Show the counters of the input topics before their first record."""
+        for topic in topics:
+            self._consumed.labels(topic)
+
     def models(self, names: Iterable[str]) -> None:
         """Report which models are loaded."""
         self._models.clear()
@@ -212,31 +222,6 @@ class Telemetry:
         self._log.info(event, **fields)
 
 
-class _Redacting(logging.Filter):
-    """Holds back what a foreign library must not say: below INFO it prints payloads, and in a fault it repeats itself."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        # Lines that each logger wrote in the second that counts.
-        self._num_lines: dict[tuple[str, int], int] = defaultdict(int)
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Drop what is below INFO or too much; redact what remains."""
-        if record.levelno < logging.INFO:
-            return False
-        second = int(record.created)
-        if any(key[1] != second for key in self._num_lines):
-            self._num_lines.clear()
-        self._num_lines[record.name, second] += 1
-        record.msg, record.args = redacted(record.getMessage()), ()
-        return self._num_lines[record.name, second] <= _MAX_FOREIGN_LINES
-
-
-def redacted(message: str) -> str:
-    """Return a log message without the value of anything that is named like a secret."""
-    return _SECRET.sub(r"\1\2***", message)
-
-
 def configure_logging(*, level: str, log_format: str, replica: int | None = None) -> None:
     """Set up structlog, and the standard library's logging through it; `log_format` is `auto`, `json` or `pretty`.
 
@@ -264,18 +249,13 @@ def configure_logging(*, level: str, log_format: str, replica: int | None = None
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
     # Below INFO Kafka's client prints payloads and secrets: not even `debug` opens it.
     logging.getLogger("aiokafka").setLevel(max(logging.INFO, logging.getLogger().level))
-    handler.addFilter(_only_foreign(_Redacting()))
+    handler.addFilter(only_foreign(Redacting()))
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
-
-
-def _only_foreign(redacting: _Redacting) -> Any:
-    """Return a filter that leaves our own lines alone: they are structured and few."""
-    return lambda record: record.name == "gist-stream" or redacting.filter(record)
 
 
 def _naming(replica: int) -> structlog.typing.Processor:

@@ -9,7 +9,11 @@ import re
 import pytest
 from prometheus_client import generate_latest
 
-from worker.telemetry import Telemetry, configure_logging, redacted
+from worker import known_labels
+from worker.errors import ConsumerBroken, PositionLost, PublishFailed
+from worker.records import Output, Stage
+from worker.redaction import redacted
+from worker.telemetry import Telemetry, configure_logging
 
 
 def filled() -> Telemetry:
@@ -140,3 +144,17 @@ def test_kafkas_client_may_not_say_everything(capsys: pytest.CaptureFixture[str]
 def test_the_value_of_what_is_named_like_a_secret_is_taken_out(message: str, expected: str) -> None:
     """And the rest stays."""
     assert redacted(message) == expected
+
+
+def test_known_labels_have_a_sample_at_zero_before_anything_happens() -> None:
+    """The stages, outputs and retried exceptions of the counters are those of the code."""
+    assert set(known_labels.STAGES) == set(Stage)
+    assert set(known_labels.OUTPUTS) == set(Output)
+    assert set(known_labels.RETRIES) == {error.__name__ for error in (PublishFailed, ConsumerBroken, PositionLost)}
+    telemetry = Telemetry()
+    telemetry.reads(["texts"])
+    value = telemetry.registry.get_sample_value
+    assert value("gist_dead_letters_total", {"stage": "decode"}) == 0
+    assert value("gist_records_consumed_total", {"topic": "texts"}) == 0
+    assert value("gist_sessions_ended_total", {"reason": "PublishFailed"}) == 0
+    assert value("gist_broker_events_total", {"event": "fetch_stuck"}) == 0

@@ -67,6 +67,9 @@ async def _run(settings: Settings, tracing: Tracing | None) -> None:
         await wiring.create_topics(settings)
     rollout = await _rollout(settings, engine, telemetry, tracing)
     models, connection = rollout or OneModel(_traced(engine, tracing)), wiring.connection_of(settings)
+    if rollout is None:
+        telemetry.models([engine.name])
+    telemetry.reads(settings.input_topics)
     pipeline, consumer = _pipeline(settings, wiring.tasks_of(settings, engine), models, connection, telemetry, tracing)
     _drain_on_signal(pipeline, telemetry)
     spare_the_collector()

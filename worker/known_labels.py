@@ -1,0 +1,47 @@
+"""The labels that a counter is known to take: each has a sample at 0 from the start. Part of `worker.telemetry`.
+
+Prometheus sees no increase in a series whose first sample is 1, and no alert can name a series that does not exist yet.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from prometheus_client import Counter
+
+STAGES = ("consume", "decode", "tokenize", "infer", "encode", "publish")
+OUTPUTS = ("embeddings", "labels", "entities", "dlq")
+REBALANCES = ("assigned", "revoked")
+#: The exceptions that end a partition's session.
+RETRIES = ("PublishFailed", "ConsumerBroken", "PositionLost")
+#: The steps that are retried outside of a session.
+RETRIED_STEPS = ("consume", "commit")
+#: The events that the broker's modules report.
+BROKER_EVENTS = (
+    "committed_offset_out_of_range",
+    "fetch_failed",
+    "fetch_stuck",
+    "offset_hangs",
+    "outputs_hang",
+    "unreadable_range",
+)
+
+
+def show_zeros(
+    *, dead_letters: Counter, published: Counter, rebalances: Counter, sessions_ended: Counter, retries: Counter, events: Counter
+) -> None:
+    """Create the samples of each counter."""
+    known = (
+        (dead_letters, STAGES),
+        (published, OUTPUTS),
+        (rebalances, REBALANCES),
+        (sessions_ended, RETRIES),
+        (events, BROKER_EVENTS),
+    )
+    for counter, labels in known:
+        for label in labels:
+            counter.labels(label)
+    for step, error in product(RETRIED_STEPS, RETRIES):
+        retries.labels(step, error)
