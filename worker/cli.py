@@ -242,7 +242,9 @@ def main() -> None:
     try:
         app()
     except Stop as stop:
-        sys.stderr.write(f"gist-stream: {stop}\n")
+        from worker.commands.terminal import escape_controls  # noqa: PLC0415  the help needs no console
+
+        sys.stderr.write(f"gist-stream: {escape_controls(str(stop), keeps_lines=True)}\n")
         sys.exit(stop.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)

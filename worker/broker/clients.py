@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from worker.errors import BrokerUnavailable
+from worker.broker.waiting import within
+from worker.errors import BadSettings, BrokerUnavailable
 from worker.records import Partition, Record
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 # How long records may be withheld, in milliseconds.
 _WITHHELD_MS = 300_000
+# How long a producer that closes waits for what it has sent, in seconds.
+_CLOSE_TIMEOUT_S = 5.0
 
 
 @dataclass(slots=True)
@@ -32,7 +35,11 @@ class Producer:
 
     _client: AIOKafkaProducer
     # Sends that are not yet acknowledged.
-    _pending: set[asyncio.Future[object]]
+    _pending: set[asyncio.Future[object]] = field(default_factory=set)
+    # The failure of the first send that failed, until it is raised.
+    _failure: BaseException | None = None
+    num_sent: int = 0
+    num_acknowledged: int = 0
 
     async def send(
         self,
@@ -47,28 +54,51 @@ class Producer:
         """Send a record; returns once there is room for the next, and raises where an earlier one failed."""
         sent = await self._client.send(topic, value, key=key, headers=list(headers), partition=partition, timestamp_ms=timestamp_ms)
         self._pending.add(sent)
+        sent.add_done_callback(self._note)
+        self.num_sent += 1
         if len(self._pending) >= 10_000:  # noqa: PLR2004  bounds what waits for the broker
             await self.flush()
+        self._raise()
 
     async def flush(self) -> None:
-        """Wait until everything is acknowledged."""
-        pending, self._pending = self._pending, set()
-        await asyncio.gather(*pending)
+        """Wait until everything is acknowledged; raises where a send failed."""
+        if self._pending:
+            await asyncio.wait(set(self._pending))
+        self._raise()
+
+    def _note(self, sent: asyncio.Future[object]) -> None:
+        self._pending.discard(sent)
+        if sent.cancelled():
+            return
+        failure = sent.exception()
+        self._failure = self._failure or failure
+        self.num_acknowledged += failure is None
+
+    def _raise(self) -> None:
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
 
 
 @contextlib.asynccontextmanager
 async def producing(connection: Connection, *, linger_ms: int = 5) -> AsyncIterator[Producer]:
-    """Open a producer; everything is acknowledged when it closes. Raises `BrokerUnavailable`."""
+    """Open a producer; everything is acknowledged when it closes. Raises `BrokerUnavailable`, and `BadSettings` for large records.
+
+    Where the block ends early, what was sent is still delivered if the brokers take it within seconds.
+    """
     client = AIOKafkaProducer(**connection.options(), enable_idempotence=True, compression_type="zstd", linger_ms=linger_ms)
     try:
         await connection.connect(client.start())
-        producer = Producer(client, set())
+        producer = Producer(client)
         yield producer
         await producer.flush()
+    except MessageSizeTooLargeError as error:
+        raise BadSettings(f"a record is larger than the client or the topic takes: {error}") from error
     except KafkaError as error:
         raise BrokerUnavailable(f"the records could not be sent to {connection.bootstrap_servers}: {error}") from error
     finally:
-        await client.stop()
+        with contextlib.suppress(TimeoutError):
+            await within(_CLOSE_TIMEOUT_S, client.stop())
 
 
 @contextlib.asynccontextmanager
@@ -84,7 +114,7 @@ async def withholding(connection: Connection, *, name: str) -> AsyncIterator[Pro
     try:
         await connection.connect(client.start())
         async with client.transaction():
-            producer = Producer(client, set())
+            producer = Producer(client)
             yield producer
             await producer.flush()
     except KafkaError as error:

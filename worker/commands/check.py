@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+from rich.text import Text
 
 from worker.broker import topics as admin
 from worker.broker.transactions import check_transactions
+from worker.commands.terminal import Terminal
 from worker.commands.wiring import connection_of, create_topics, load_engine, topics_of
 from worker.errors import Stop, TopicsMissing
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 def topics(settings: Settings, *, create: bool) -> None:
     """List the topics of a worker, or create those that are missing; raises `TopicsMissing` where some are."""
-    console = Console()
+    console = Terminal()
     if create:
         for name in asyncio.run(create_topics(settings)):
             console.print(f"created {name}")
@@ -36,7 +37,7 @@ def topics(settings: Settings, *, create: bool) -> None:
 
 def check(settings: Settings) -> None:
     """Print a line for each thing that must be right; raises the first `Stop` after all were tried."""
-    console = Console(highlight=False)
+    console = Terminal()
     connection = connection_of(settings)
     steps: dict[str, Callable[[], str]] = {
         "settings": lambda: f"group {settings.group_id}, {', '.join(settings.input_topics)} → {', '.join(settings.output_topics)}",
@@ -48,9 +49,9 @@ def check(settings: Settings) -> None:
     stops = []
     for name, step in steps.items():
         try:
-            console.print(f"[green]ok[/]    {name:10} {step()}")
+            console.print(Text("ok", "green"), f"   {name:10} {step()}")
         except Stop as stop:
-            console.print(f"[red]wrong[/] {name:10} {stop}")
+            console.print(Text("wrong", "red"), f"{name:10} {stop}")
             stops.append(stop)
     if stops:
         raise stops[0]

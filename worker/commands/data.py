@@ -7,10 +7,10 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import orjson
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from worker.commands.terminal import Terminal
 from worker.errors import BadSettings
 from worker.training.data import arrow
 from worker.training.data.examples import TaggedText
@@ -37,7 +37,7 @@ def data(paths: Sequence[Path], layout: Layout, *, num_examples: int, skips_brok
         shown = found.as_json() | {"examples": dict(zip((it.path for it in found.files), examples, strict=True))}
         sys.stdout.write(orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode() + "\n")
     else:
-        _print(Console(highlight=False), found, every, num_examples)
+        _print(Terminal(), found, every, num_examples)
 
 
 def read_whole(path: Path, layout: Layout, *, skips_broken: bool) -> Data:
@@ -49,7 +49,7 @@ def read_whole(path: Path, layout: Layout, *, skips_broken: bool) -> Data:
     return found
 
 
-def _print(console: Console, found: Report, every: Sequence[Data], num_examples: int) -> None:
+def _print(console: Terminal, found: Report, every: Sequence[Data], num_examples: int) -> None:
     for file, its in zip(found.files, every, strict=True):
         console.print(Text(file.path, style="bold"))
         for line in lines_of(file, found.unit):

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import orjson
-from rich.console import Console
 from rich.live import Live
 
 from worker.broker.clients import following, producing
 from worker.commands.observer import Observer
 from worker.commands.report import progress_line, report
+from worker.commands.terminal import Terminal
 from worker.commands.wiring import connection_of, create_topics, topics_of
 from worker.commands.worker_process import WorkerProcess, kafka
 from worker.settings import read
@@ -46,7 +46,7 @@ def demo(*, is_kept: bool, count: int, kill_after: int) -> int:
     """Run the demo; return 0 only if every message is accounted for."""
     _HOME.mkdir(exist_ok=True)
     (_HOME / "worker.log").unlink(missing_ok=True)
-    console = Console(highlight=False)
+    console = Terminal()
     directory = Path(_HOME / "kafka").resolve() if is_kept else None
     with kafka(console.print, directory=directory, is_kept=is_kept) as (bootstrap_servers, pid):
         if is_kept and pid is not None:
@@ -66,7 +66,7 @@ def demo(*, is_kept: bool, count: int, kill_after: int) -> int:
     return code
 
 
-async def _demo(console: Console, settings: Settings, *, is_kept: bool, count: int, kill_after: int) -> int:
+async def _demo(console: Terminal, settings: Settings, *, is_kept: bool, count: int, kill_after: int) -> int:
     sentences = [it.text for it in await asyncio.to_thread(rated_sentences, _DATA)]
     console.print(f"texts       {len(sentences)} sentences of reviews, posts and newspapers")
     await create_topics(settings)
@@ -86,7 +86,7 @@ async def _demo(console: Console, settings: Settings, *, is_kept: bool, count: i
 
 
 async def _play(
-    console: Console, settings: Settings, worker: WorkerProcess, sentences: Sequence[str], *, count: int, kill_after: int
+    console: Terminal, settings: Settings, worker: WorkerProcess, sentences: Sequence[str], *, count: int, kill_after: int
 ) -> Observer:
     """Send the backlog, then single messages, and watch what comes out."""
     observer, stop = Observer(settings), asyncio.Event()
@@ -151,11 +151,11 @@ async def _accounted(observer: Observer, refresh: Live | None, worker: WorkerPro
             refresh.update(progress_line(observer))
         elif time.monotonic() - shown_s > 2:  # noqa: PLR2004  seconds between lines where nothing can be redrawn
             shown_s = time.monotonic()
-            Console(highlight=False).print(progress_line(observer))
+            Terminal().print(progress_line(observer))
 
 
 @contextlib.contextmanager
-def _live(console: Console, observer: Observer) -> Iterator[Live | None]:
+def _live(console: Terminal, observer: Observer) -> Iterator[Live | None]:
     """Redraw one line in a terminal; give None elsewhere."""
     if not console.is_terminal:
         yield None

@@ -9,9 +9,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import orjson
-from rich.console import Console
-
 from worker.broker.clients import reading
 from worker.broker.offsets import Committed, committed_of, ends_of
 from worker.broker.replay import replaying
@@ -19,6 +16,7 @@ from worker.broker.topics import administering, partitions_in
 from worker.broker.transactions import check_transactions
 from worker.commands import dlq_shown
 from worker.commands.moments import moment_ms
+from worker.commands.terminal import Terminal, json_line
 from worker.commands.wiring import connection_of, topics_of
 from worker.dead_letters import Letter, Selection
 from worker.errors import BadSettings, InvalidRecord, TopicsMissing
@@ -88,9 +86,9 @@ def show(settings: Settings, name: str, *, is_json: bool) -> None:
     """Print one letter whole."""
     letter = asyncio.run(_letter(settings, name))
     if is_json:
-        print(orjson.dumps(dlq_shown.plain(letter) | {"says": letter.says.model_dump()}).decode())  # noqa: T201
+        print(json_line(dlq_shown.plain(letter) | {"says": letter.says.model_dump()}))  # noqa: T201
         return
-    dlq_shown.whole(Console(highlight=False, soft_wrap=True), letter)
+    dlq_shown.whole(Terminal(soft_wrap=True), letter)
 
 
 def list_(settings: Settings, selection: Selection, *, includes_done: bool, limit: int, is_json: bool) -> None:
@@ -98,10 +96,10 @@ def list_(settings: Settings, selection: Selection, *, includes_done: bool, limi
     letters, tally = asyncio.run(_listed(settings, selection, includes_done=includes_done))
     if is_json:
         for it in letters[: limit or None]:
-            print(orjson.dumps(dlq_shown.plain(it)).decode())  # noqa: T201
+            print(json_line(dlq_shown.plain(it)))  # noqa: T201
         return
-    dlq_shown.table(Console(highlight=False), letters, limit=limit)
-    Console(highlight=False, soft_wrap=True).print(f"{len(letters)} dead letters in {_topic(settings)}{tally}")
+    dlq_shown.table(Terminal(), letters, limit=limit)
+    Terminal(soft_wrap=True).print(f"{len(letters)} dead letters in {_topic(settings)}{tally}")
 
 
 def replay(settings: Settings, selection: Selection, *, to: str | None, is_dry: bool) -> None:
@@ -109,7 +107,7 @@ def replay(settings: Settings, selection: Selection, *, to: str | None, is_dry: 
     topics = (to,) if to else settings.input_topics
     tally = asyncio.run(_work(settings, selection, topics=topics, is_dry=is_dry))
     did = "would be replayed" if is_dry else "replayed"
-    Console(highlight=False, soft_wrap=True).print(f"{tally.num_done} {did} into {' and '.join(topics)}{tally}")
+    Terminal(soft_wrap=True).print(f"{tally.num_done} {did} into {' and '.join(topics)}{tally}")
 
 
 def drop(settings: Settings, selection: Selection, *, includes_all: bool, executes: bool) -> None:
@@ -118,7 +116,7 @@ def drop(settings: Settings, selection: Selection, *, includes_all: bool, execut
         raise BadSettings("say which letters to drop, or --all, not both")
     tally = asyncio.run(_work(settings, selection, topics=(), is_dry=not executes))
     did = "dropped" if executes else "would be dropped; --yes does it"
-    Console(highlight=False, soft_wrap=True).print(f"{tally.num_done} {did}{tally}")
+    Terminal(soft_wrap=True).print(f"{tally.num_done} {did}{tally}")
 
 
 async def _letter(settings: Settings, name: str) -> Letter:

@@ -7,9 +7,9 @@ import sys
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, get_args
 
-from rich.console import Console
 from rich.text import Text
 
+from worker.commands.terminal import Terminal
 from worker.errors import BadSettings
 from worker.model.backends import BackendName
 from worker.model.engine import Dtype
@@ -51,14 +51,14 @@ def evaluate(
         types=TYPES.names,
         report=report.Options(num_examples=num_examples, seed=seed),
     )
-    progress = Console(stderr=True)
+    progress = Terminal(stderr=True)
     found = measure(
         options,
         [_labelled(path) for path in labels],
         [_tagged(path) for path in entities],
         lambda line: progress.print(Text(line, style="dim")),
     )
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 170)
+    console = Terminal(width=None if sys.stdout.isatty() else 170)
     for it in table.shown(found):
         console.print(it, soft_wrap=True)
     if json_path:

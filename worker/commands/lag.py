@@ -6,11 +6,10 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING
 
-import orjson
-from rich.console import Console
 from rich.table import Table
 
 from worker.broker.offsets import standings
+from worker.commands.terminal import Terminal, json_line
 from worker.commands.wiring import connection_of
 
 if TYPE_CHECKING:
@@ -24,9 +23,9 @@ def lag(settings: Settings, *, is_json: bool) -> None:
     """Print committed offset, end and lag of each partition, and their sum; no worker need run."""
     group, found = asyncio.run(_standings(settings))
     if is_json:
-        sys.stdout.write(as_json(settings, group, found).decode() + "\n")
+        sys.stdout.write(as_json(settings, group, found) + "\n")
         return
-    console = Console(highlight=False)
+    console = Terminal()
     console.print(f"group {settings.group_id}: {group.state.lower()}, {len(group.members)} members")
     console.print(_table(found))
 
@@ -40,7 +39,7 @@ async def _standings(settings: Settings) -> tuple[Group, list[Standing]]:
     return group, found
 
 
-def as_json(settings: Settings, group: Group, found: Sequence[Standing]) -> bytes:
+def as_json(settings: Settings, group: Group, found: Sequence[Standing]) -> str:
     """Return one object: the group, and a list of its partitions; null where nothing is committed, or nobody reads."""
     partitions = [
         {
@@ -53,7 +52,7 @@ def as_json(settings: Settings, group: Group, found: Sequence[Standing]) -> byte
         }
         for it in found
     ]
-    return orjson.dumps(
+    return json_line(
         {
             "group": settings.group_id,
             "state": group.state,

@@ -7,11 +7,11 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 
 from worker.broker.offsets import Standing, commit_offsets, offsets_since, standings
 from worker.commands.moments import duration_ms, moment_ms
+from worker.commands.terminal import Terminal
 from worker.commands.wiring import connection_of
 from worker.errors import BadSettings
 
@@ -57,7 +57,7 @@ def show(settings: Settings) -> None:
     for topic in settings.input_topics:
         group, standing = asyncio.run(standings(connection, topic, settings.group_id))
         found += standing
-    console, table = Console(highlight=False), Table(box=None, pad_edge=False)
+    console, table = Terminal(), Table(box=None, pad_edge=False)
     for name in ("partition", "committed", "first", "end", "lag", "owner"):
         table.add_column(name, justify="left" if name in {"partition", "owner"} else "right", no_wrap=True)
     for it in found:
@@ -74,7 +74,7 @@ def reset(settings: Settings, target: Target, *, topic: str, partitions: Sequenc
 
 
 async def _reset(settings: Settings, target: Target, *, topic: str, partitions: Sequence[int], executes: bool) -> None:
-    connection, console = connection_of(settings), Console(highlight=False, soft_wrap=True)
+    connection, console = connection_of(settings), Terminal(soft_wrap=True)
     group, found = await standings(connection, topic, settings.group_id)
     if strange := sorted(set(partitions) - {it.partition.index for it in found}):
         raise BadSettings(f"{topic} has no partition {strange[0]}: it has {len(found)}, from 0")

@@ -3,70 +3,118 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-import sys
+import contextlib
+import json
+import os
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import orjson
-from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 
 from worker.broker.clients import producing
+from worker.commands.lines import Source
+from worker.commands.terminal import Terminal
 from worker.commands.wiring import connection_of
-from worker.errors import BadSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncGenerator
+    from pathlib import Path
 
+    from worker.broker.clients import Producer
     from worker.settings import Settings
 
 
+@dataclass(slots=True)
+class Tally:
+    """What became of the lines."""
+
+    #: What sends them, once it is connected.
+    producer: Producer | None = None
+    num_blank: int = 0
+    #: Requests that lack the field that was to be their key.
+    num_without_key: int = 0
+
+    def __str__(self) -> str:
+        """Return the counts that are not nothing."""
+        parts = [f"{self.num_blank} blank lines left out"] * bool(self.num_blank)
+        parts += [f"{self.num_without_key} without a key: they lack its field"] * bool(self.num_without_key)
+        return "".join(f"; {part}" for part in parts)
+
+
 def produce(settings: Settings, source: Path | None, *, is_json: bool, key: str | None, rate: float, count: int) -> None:
-    """Send, with a progress bar where somebody can see it."""
-    asyncio.run(_produce(settings, _records(source, is_json=is_json, key=key, count=count), rate=rate, count=count))
+    """Send each line once it is there, with a progress bar where a terminal shows it.
+
+    A file is read to its end first: of a file that is not text nothing is sent. A file that is shorter than `count` starts over.
+    """
+    found, tally = Source.find(source), Tally()
+    if found.is_repeatable:
+        found.check()
+    asyncio.run(_produce(settings, found, tally, is_json=is_json, key=key, rate=rate, count=count))
 
 
-def _records(source: Path | None, *, is_json: bool, key: str | None, count: int) -> Iterator[tuple[bytes | None, bytes]]:
-    """Return key and value of each record; a file that is shorter than `count` starts over. A missing file is noticed now."""
-    lines = itertools.islice(_lines(source, is_repeated=count > 0), count or None)
-    return (_record(line.rstrip(b"\r\n"), is_json=is_json, key=key) for line in lines if line.strip())
-
-
-def _lines(source: Path | None, *, is_repeated: bool) -> Iterator[bytes]:
-    if source is None or source == Path("-"):
-        return iter(sys.stdin.buffer)
+async def _produce(
+    settings: Settings, source: Source, tally: Tally, *, is_json: bool, key: str | None, rate: float, count: int
+) -> None:
+    console = Terminal(stderr=True)
+    if source.is_terminal:
+        console.print("one text a line; Ctrl-D ends")
+    began_s = time.monotonic()
     try:
-        content = source.read_bytes().splitlines()
-    except OSError as error:
-        raise BadSettings(f"{source}: {error.strerror}") from error
-    return itertools.cycle(content) if is_repeated and content else iter(content)
+        with Progress(console=console, disable=source.is_terminal or not console.is_terminal) as progress:
+            bar = progress.add_task(escape(settings.input_topic), total=count or None)
+            async with (
+                producing(connection_of(settings)) as producer,
+                contextlib.aclosing(_records(source, tally, is_json=is_json, key=key, count=count)) as records,
+            ):
+                tally.producer = producer
+                async for name, value in records:
+                    if rate:
+                        await asyncio.sleep(max(0.0, began_s + producer.num_sent / rate - time.monotonic()))
+                    await producer.send(settings.input_topic, value, key=name)
+                    progress.update(bar, completed=producer.num_sent)
+    finally:
+        if tally.producer is not None:
+            seconds = time.monotonic() - began_s
+            num_sent = tally.producer.num_acknowledged
+            console.print(f"{num_sent} records sent to {settings.input_topic} in {seconds:.1f} s{tally}", soft_wrap=True)
 
 
-def _record(line: bytes, *, is_json: bool, key: str | None) -> tuple[bytes | None, bytes]:
+async def _records(
+    source: Source, tally: Tally, *, is_json: bool, key: str | None, count: int
+) -> AsyncGenerator[tuple[bytes | None, bytes], None]:
+    """Yield key and value of each record, `count` of them, or one for each line that is not blank where `count` is 0."""
+    num_read, is_again = 0, True
+    while is_again:
+        num_before = num_read
+        async with contextlib.aclosing(source.lines()) as lines:
+            async for line in lines:
+                if not line.strip():
+                    tally.num_blank += 1
+                    continue
+                yield _record(line, tally, is_json=is_json, key=key)
+                num_read += 1
+                if num_read == count:
+                    return
+        is_again = count > 0 and source.is_repeatable and num_read > num_before
+
+
+def _record(line: str, tally: Tally, *, is_json: bool, key: str | None) -> tuple[bytes | None, bytes]:
     if not is_json:
-        return key.encode() if key else None, orjson.dumps({"text": line.decode(errors="replace")})
-    if key is None:
-        return None, line
+        return os.fsencode(key) if key else None, orjson.dumps({"text": line})
+    name = None if key is None else key_of(line, key)
+    tally.num_without_key += key is not None and name is None
+    return name, line.encode()
+
+
+def key_of(line: str, field: str) -> bytes | None:
+    """Return the key that a field of a request gives: a string as it is, any other value as JSON; None for null, or no field."""
     try:
-        found = orjson.loads(line).get(key)
-    except (orjson.JSONDecodeError, AttributeError):
-        found = None
-    return None if found is None else str(found).encode(), line
-
-
-async def _produce(settings: Settings, records: Iterator[tuple[bytes | None, bytes]], *, rate: float, count: int) -> None:
-    console = Console(stderr=True)
-    num_sent, began_s = 0, time.monotonic()
-    with Progress(console=console, disable=not console.is_terminal) as progress:
-        bar = progress.add_task(settings.input_topic, total=count or None)
-        async with producing(connection_of(settings)) as producer:
-            for key, value in records:
-                if rate:
-                    await asyncio.sleep(max(0.0, began_s + num_sent / rate - time.monotonic()))
-                await producer.send(settings.input_topic, value, key=key)
-                num_sent += 1
-                progress.update(bar, completed=num_sent)
-    seconds = time.monotonic() - began_s
-    console.print(f"{num_sent} records sent to {settings.input_topic} in {seconds:.1f} s", highlight=False)
+        value: Any = json.loads(line).get(field)
+        if value is None:
+            return None
+        return (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))).encode()
+    except (ValueError, AttributeError, RecursionError):
+        return None

@@ -8,6 +8,7 @@ import numpy as np
 from rich.table import Table
 
 from worker.commands import show
+from worker.commands.terminal import escape_controls
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,11 +34,11 @@ def report(console: Console, observer: Observer, *, num_bad: int, may_repeat: bo
     """Print the summary; return whether everything is as it should be."""
     kept = [it for it in observer.kept.values() if it.vector is not None and it.labels is not None and it.entities is not None]
     if not kept:
-        console.print("[red]nothing came out[/]")
+        console.print("nothing came out", style="red")
         return False
     console.print(_results(kept))
     _print_neighbours(console, kept)
-    console.print("\n[bold]dead letters[/]")
+    console.print("\ndead letters", style="bold")
     for letter in observer.dead_letters[:_NUM_SHOWN]:
         console.print("  ", show.dead_letter(letter))
     return _print_account(console, observer, num_bad=num_bad, may_repeat=may_repeat)
@@ -57,14 +58,14 @@ def _results(kept: Sequence[Kept]) -> Table:
 def _print_neighbours(console: Console, kept: Sequence[Kept]) -> None:
     """Search among the published vectors: the nearest sentences to three of them."""
     vectors = np.stack([it.vector for it in kept if it.vector is not None])
-    console.print("\n[bold]nearest neighbours, found with the published vectors[/]")
+    console.print("\nnearest neighbours, found with the published vectors", style="bold")
     candidates = [number for number, it in enumerate(kept) if 40 < len(it.text) < 120]  # noqa: PLR2004
     for number in candidates[:: max(1, len(candidates) // 3)][:3]:
-        console.print(f"  {kept[number].text}", markup=False)
+        console.print(f"  {escape_controls(kept[number].text)}", markup=False)
         similarity = vectors @ vectors[number]
         order = [it for it in np.argsort(-similarity) if kept[it].text != kept[number].text][:2]
         for other in order:
-            console.print(f"    {similarity[other]:.2f}  {kept[other].text}", markup=False, style="dim")
+            console.print(f"    {similarity[other]:.2f}  {escape_controls(kept[other].text)}", markup=False, style="dim")
 
 
 def _print_account(console: Console, observer: Observer, *, num_bad: int, may_repeat: bool) -> bool:
@@ -72,7 +73,7 @@ def _print_account(console: Console, observer: Observer, *, num_bad: int, may_re
     messages_per_s, tokens_per_s = observer.rates
     p50, p99 = np.percentile(observer.latencies_ms, [50, 99]) if observer.latencies_ms else (float("nan"),) * 2
     is_good = account.num_missing == 0 and account.num_dead_letters == num_bad and (may_repeat or account.num_duplicates == 0)
-    console.print("\n[bold]account[/]")
+    console.print("\naccount", style="bold")
     console.print(f"  messages in    {account.num_produced}")
     console.print(
         f"  accounted for  {account.num_accounted}, of them {account.num_dead_letters} dead letters ({num_bad} were sent bad)"
@@ -84,7 +85,8 @@ def _print_account(console: Console, observer: Observer, *, num_bad: int, may_re
     console.print(f"  duplicated     {account.num_duplicates}{repeated}")
     console.print(f"  backlog        {messages_per_s:.0f} messages/s, {tokens_per_s:.0f} tokens/s")
     console.print(f"  one at a time  p50 {p50:.0f} ms, p99 {p99:.0f} ms from the message's timestamp to its embedding's")
-    console.print("[green]everything is accounted for[/]" if is_good else "[red]not everything is as it should be[/]")
+    words = "everything is accounted for" if is_good else "not everything is as it should be"
+    console.print(words, style="green" if is_good else "red")
     console.print(
         "\nnext: your own texts (`gist-stream produce`, `gist-stream tail`), your own Kafka (GIST_BOOTSTRAP_SERVERS),\n"
         "your own heads (`gist-stream train`); `make demo KEEP=1` leaves Kafka and the worker running for that.",

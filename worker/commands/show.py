@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
+from worker.commands.terminal import escape_controls
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -19,21 +21,25 @@ def highlighted(text: str, entities: Sequence[Mapping[str, Any]]) -> Text:
     shown = Text()
     end = 0
     for entity in entities:
-        shown.append(text[end : entity["start"]])
-        shown.append(f"{entity['text']}\u00a0{entity['type']}", style=_COLOURS.get(entity["type"], "black on white"))
+        shown.append(escape_controls(text[end : entity["start"]]))
+        named = escape_controls(f"{entity['text']}\u00a0{entity['type']}")
+        shown.append(named, style=_COLOURS.get(entity["type"], "black on white"))
         end = entity["end"]
-    shown.append(text[end:])
+    shown.append(escape_controls(text[end:]))
     return shown
 
 
 def labelled(labels: Mapping[str, Mapping[str, Any]]) -> Text:
     """Return labels and how sure the heads are."""
-    parts = [Text(f"{it['label']} {it['score']:.2f}", style=_LABEL_COLOURS.get(it["label"], "cyan")) for it in labels.values()]
+    parts = [
+        Text(f"{escape_controls(label['label'])} {label['score']:.2f}", style=_LABEL_COLOURS.get(label["label"], "cyan"))
+        for label in labels.values()
+    ]
     return Text("  ").join(parts)
 
 
 def dead_letter(letter: Mapping[str, Any]) -> Text:
     """Return where a record failed and why, with the beginning of its payload."""
     payload = base64.b64decode(letter["payload"])[:40] if letter["payload"] else b""
-    shown = Text(f"{letter['stage']}: {letter['message']}", style="red")
+    shown = Text(escape_controls(f"{letter['stage']}: {letter['message']}"), style="red")
     return shown.append(f"  {payload!r}", style="dim")

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import select
 import sys
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from rich.console import Console
+from rich.text import Text
 
 from worker.broker.clients import following
 from worker.codec import embedding_vector
 from worker.commands import show
 from worker.commands.account import source_of
+from worker.commands.terminal import Terminal, escape_controls, json_line
 from worker.commands.wiring import connection_of, topics_of
 from worker.records import Output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import TextIO
+
+    from rich.console import Console
 
     from worker.commands.account import Place
     from worker.records import Record
@@ -46,12 +51,15 @@ class Joiner:
         self._waiting: dict[Place, _Parts] = {}
 
     def add(self, output: Output, record: Record, now_s: float) -> Iterator[tuple[Place, dict[Output, dict[str, Any]]]]:
-        """Take an output; yield the record if that was the last of it."""
+        """Take an output; yield the record if that was the last of it. Raises `KeyError` or `ValueError` where it is none."""
         place = source_of(record)
         if record.value is None:
             return
+        value = orjson.loads(record.value)
+        if not isinstance(value, dict):
+            raise ValueError("an output is an object")  # noqa: TRY004  as any other message that is no output
         parts = self._waiting.setdefault(place, _Parts(now_s))
-        parts.values[output] = orjson.loads(record.value)
+        parts.values[output] = value
         if output is Output.DEAD_LETTERS or len(parts.values) == len(Output) - 1:
             yield place, self._waiting.pop(place).values
 
@@ -67,17 +75,44 @@ def tail(settings: Settings, *, from_beginning: bool, count: int) -> None:
 
 
 async def _tail(settings: Settings, *, from_beginning: bool, count: int) -> None:
-    console, joiner, num_shown = Console(highlight=False), Joiner(), 0
+    console, joiner, num_shown = Terminal(), Joiner(), 0
     outputs = {topic: output for output, topic in topics_of(settings).items()}
     async with contextlib.aclosing(following(connection_of(settings), list(outputs), from_beginning=from_beginning)) as arriving:
+        _say(f"waiting for results in {', '.join(outputs)} (Ctrl-C ends)")
         async for records in arriving:
             now_s = time.monotonic()
-            joined = [it for record in records for it in joiner.add(outputs[record.partition.topic], record, now_s)]
+            joined = [found for record in records for found in _joined(joiner, outputs[record.partition.topic], record, now_s)]
             for place, values in [*joined, *joiner.overdue(now_s)]:
                 _show(console, place, values)
                 num_shown += 1
                 if num_shown == count:
                     return
+            if _is_closed(sys.stdout):
+                return
+
+
+def _joined(joiner: Joiner, output: Output, record: Record, now_s: float) -> list[tuple[Place, dict[Output, dict[str, Any]]]]:
+    """Return the record that an output completes, if any; a message that is no worker's output is named and left out."""
+    try:
+        return list(joiner.add(output, record, now_s))
+    except (KeyError, ValueError):
+        _say(f"{record.partition}@{record.offset} is no output of a worker: left out")
+        return []
+
+
+def _say(words: str) -> None:
+    Terminal(stderr=True).print(words, style="dim", soft_wrap=True)
+
+
+def _is_closed(stream: TextIO) -> bool:
+    """Whether the reader at the other end of a pipe has gone, such as `head` once it has its lines."""
+    try:
+        descriptor = stream.fileno()
+    except (OSError, ValueError):
+        return False
+    polling = select.poll()
+    polling.register(descriptor, 0)
+    return any(events & select.POLLERR for _, events in polling.poll(0))
 
 
 def _show(console: Console, place: Place, values: dict[Output, dict[str, Any]]) -> None:
@@ -85,19 +120,27 @@ def _show(console: Console, place: Place, values: dict[Output, dict[str, Any]]) 
         merged = {"partition": place[0], "offset": place[1]}
         for value in values.values():
             merged |= value
-        sys.stdout.write(orjson.dumps(merged).decode() + "\n")
+        sys.stdout.write(json_line(merged) + "\n")
         sys.stdout.flush()
         return
+    try:
+        parts = _parts(values)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        parts = [Text(f"cannot be shown: {type(error).__name__}: {error}", style="red")]
+    console.print(Text(f"{place[0]}@{place[1]}", style="dim"), *parts)
+
+
+def _parts(values: dict[Output, dict[str, Any]]) -> list[Text]:
+    """Return what is shown of a record, in order."""
     if Output.DEAD_LETTERS in values:
-        console.print(f"{place[0]}@{place[1]}", show.dead_letter(values[Output.DEAD_LETTERS]))
-        return
-    parts: list[Any] = [f"[dim]{place[0]}@{place[1]}[/]", next(iter(values.values()))["id"]]
+        return [show.dead_letter(values[Output.DEAD_LETTERS])]
+    parts: list[Text] = [Text(escape_controls(str(next(iter(values.values()))["id"])))]
     if Output.LABELS in values:
         parts.append(show.labelled(values[Output.LABELS]["labels"]))
     if Output.ENTITIES in values:
         entities = values[Output.ENTITIES]["entities"]
-        parts += [show.highlighted(it["text"], [{**it, "start": 0, "end": len(it["text"])}]) for it in entities]
+        parts += [show.highlighted(entity["text"], [{**entity, "start": 0, "end": len(entity["text"])}]) for entity in entities]
     if Output.EMBEDDINGS in values:
         vector = embedding_vector(values[Output.EMBEDDINGS])
-        parts.append(f"[dim]{len(vector)} numbers: {vector[0]:.3f}, {vector[1]:.3f}, …[/]")
-    console.print(*parts)
+        parts.append(Text(f"{len(vector)} numbers: {', '.join(f'{number:.3f}' for number in vector[:2])}, …", style="dim"))
+    return parts
