@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from worker.commands.moments import shown_moment
+from worker.commands.terminal import escape_controls
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
 
     from worker.dead_letters import Letter
 
-_MAX_REASON_CHARS = 60
+# Below this width some columns say less, and below widths of their own they are left out.
+_WIDE_CHARS = 140
+_LEAST_CHARS = {"attempts": 140, "replay": 140, "when (UTC)": 90, "source": 76, "error": 56, "stage": 40}
+# Columns that may go on in the next line of a row; the others are never cut.
+_FOLDED = frozenset({"when (UTC)", "source", "error", "reason"})
 
 
 def plain(letter: Letter) -> dict[str, Any]:
@@ -40,21 +45,42 @@ def plain(letter: Letter) -> dict[str, Any]:
 
 
 def table(console: Console, letters: Sequence[Letter], *, limit: int) -> None:
-    """Print how many failed where and how, and a row for each of the first `limit`; 0 is all."""
-    counts = _table(("stage", "error", "letters"))
-    for (stage, error), num in Counter((it.says.stage, it.says.error) for it in letters).most_common():
-        counts.add_row(stage, Text(error), str(num))
-    rows = _table(("letter", "when (UTC)", "source", "stage", "error", "attempts", "replay", "reason"))
-    for it in letters[: limit or None]:
-        says, can = it.says, "no" if it.obstacle else "yes"
-        reason = Text(" ".join(says.message.split())[:_MAX_REASON_CHARS])
-        rows.add_row(
-            it.name, shown_moment(it.timestamp_ms), Text(it.source), says.stage, Text(says.error), str(says.attempts), can, reason
-        )
+    """Print how many failed where and how, and a row for each of the first `limit`; 0 is all.
+
+    A narrow terminal gets fewer columns. The number of a letter and its reason are whole at any width: `show`, `replay` and `drop`
+    take the one, and the other is what the list is read for.
+    """
+    shown = letters[: limit or None]
+    has_one_topic = len({letter.says.source.topic for letter in shown}) == 1
+    names = ("letter", "when (UTC)", "source", "stage", "error", "attempts", "replay", "reason")
+    is_wide = console.width >= _WIDE_CHARS
+    rows = _table([name for name in names if console.width >= _LEAST_CHARS.get(name, 0)])
+    for letter in shown:
+        when = shown_moment(letter.timestamp_ms)
+        source = letter.source.removeprefix(f"{letter.says.source.topic}-") if has_one_topic and not is_wide else letter.source
+        cells = {
+            "letter": letter.name,
+            "when (UTC)": when if is_wide else when.rpartition(":")[0] or when,
+            "source": source,
+            "stage": letter.says.stage,
+            "error": letter.says.error,
+            "attempts": str(letter.says.attempts),
+            "replay": "no" if letter.obstacle else "yes",
+            "reason": " ".join(letter.says.message.split()),
+        }
+        rows.add_row(*(Text(escape_controls(cells[str(column.header)])) for column in rows.columns))
     if letters:
-        console.print(counts, "", rows, sep="\n")
+        console.print(_counts(letters), "", rows, sep="\n")
     if 0 < limit < len(letters):
         console.print(f"… and {len(letters) - limit} more: --limit 0 shows all")
+
+
+def _counts(letters: Sequence[Letter]) -> Table:
+    """Return how many letters there are of each stage and error."""
+    counts = _table(("stage", "error", "letters"))
+    for (stage, error), num in Counter((letter.says.stage, letter.says.error) for letter in letters).most_common():
+        counts.add_row(stage, Text(escape_controls(error)), str(num))
+    return counts
 
 
 def whole(console: Console, letter: Letter) -> None:
@@ -107,5 +133,6 @@ def _readable(content: bytes) -> str:
 def _table(names: Sequence[str]) -> Table:
     shown = Table(box=None, pad_edge=False)
     for name in names:
-        shown.add_column(name, justify="right" if name in {"letters", "attempts"} else "left", no_wrap=True)
+        is_whole = name not in _FOLDED
+        shown.add_column(name, justify="right" if name in {"letters", "attempts"} else "left", no_wrap=is_whole, overflow="fold")
     return shown

@@ -65,10 +65,10 @@ def as_json(settings: Settings, group: Group, found: Sequence[Standing]) -> str:
 
 def _table(found: Sequence[Standing]) -> Table:
     table = Table(box=None, pad_edge=False, show_footer=True)
-    table.add_column("partition", footer="all", no_wrap=True)
+    table.add_column("partition", footer="all", overflow="fold")
     for name, footer in (("committed", ""), ("end", ""), ("lag", str(sum(it.lag for it in found)))):
         table.add_column(name, footer=footer, justify="right", no_wrap=True)
-    table.add_column("owner", no_wrap=True)
+    table.add_column("owner", overflow="fold")
     for it in found:
         committed = "-" if it.committed is None else str(it.committed)
         table.add_row(str(it.partition), committed, str(it.ends.end), str(it.lag), str(it.owner or "-"))

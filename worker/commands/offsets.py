@@ -59,7 +59,8 @@ def show(settings: Settings) -> None:
         found += standing
     console, table = Terminal(), Table(box=None, pad_edge=False)
     for name in ("partition", "committed", "first", "end", "lag", "owner"):
-        table.add_column(name, justify="left" if name in {"partition", "owner"} else "right", no_wrap=True)
+        is_name = name in {"partition", "owner"}
+        table.add_column(name, justify="left" if is_name else "right", no_wrap=not is_name, overflow="fold")
     for it in found:
         committed = "-" if it.committed is None else str(it.committed)
         ends = it.ends

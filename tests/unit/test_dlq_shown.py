@@ -1,0 +1,72 @@
+"""Dead letters as a table: what the other commands ask for is whole, however narrow the terminal is."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from worker import codec
+from worker.broker.offsets import Ends, Group, Member, Standing
+from worker.commands import dlq_shown, lag
+from worker.commands.terminal import Terminal
+from worker.dead_letters import Letter
+from worker.records import Failure, Partition, Record, Stage
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+REASON = "this text is longer than the model reads: it has 12,345 tokens and the limit of GIST_MAX_TEXT_TOKENS is 512 [/] \x1b[2J"
+
+
+def _letter(offset: int, topic: str = "support-tickets") -> Letter:
+    record = Record(Partition(topic, 11), 123_456_789 + offset, b"k", b"{}", (), 1_700_000_000_000)
+    failure = Failure(Stage.TOKENIZE, "VeryLongNameOfAnError", REASON)
+    message = codec.dead_letter_outcome(record, failure, model_name="m@1", limits=codec.Limits()).messages[0]
+    return Letter.read(Record(Partition(f"{topic}.dlq", 2), offset, None, message.value, message.headers, 1_700_000_000_000))
+
+
+def _shown(letters: list[Letter], width: int) -> str:
+    console = Terminal(file=io.StringIO(), width=width)
+    dlq_shown.table(console, letters, limit=0)
+    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 120, 140, 200])
+def test_the_number_of_a_letter_and_its_reason_are_whole_at_any_width(width: int) -> None:
+    """The number is what `show`, `replay --letter` and `drop --letter` take."""
+    shown = _shown([_letter(1_234_567), _letter(7)], width)
+    assert {"2@1234567", "2@7"} <= set(shown.split())
+    reason = "".join(REASON.replace("\x1b", "\\x1b").split())
+    header, *rows = shown.partition("\n\n")[2].splitlines()
+    assert "".join("".join(row[header.index("reason") :] for row in rows).split()).count(reason) == 2
+    assert "…" not in shown
+    assert "\x1b" not in shown
+    assert max(map(len, shown.splitlines())) <= width
+
+
+def test_a_narrow_list_leaves_out_what_says_least() -> None:
+    """The topic of the source stays where there are several."""
+    assert all(name in _shown([_letter(1)], 160) for name in ("attempts", "replay", "2023-11-14 22:13:20", "support-tickets-11@"))
+    narrow = _shown([_letter(1)], 100)
+    assert not any(name in narrow for name in ("attempts", "replay", ":20", "support-tickets"))
+    assert "11@" in narrow
+    assert "orders-11@" in _shown([_letter(1), _letter(2, "orders")], 139).replace("\n", "")
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_the_numbers_of_the_lag_are_whole_where_names_are_long(width: int) -> None:
+    """Names go on in the next line; the numbers are what is read."""
+    partition = Partition("a-topic-with-quite-a-long-name-in-some-company", 3)
+    member = Member("gist-stream-of-some-department", "/192.168.100.200", frozenset({partition}))
+    found = [Standing(partition, Ends(0, 1_234_567), 1_000_000, member)]
+    assert Group("Stable", (member,)).owner_of(partition) is member
+    assert {"1000000", "1234567", "234567"} <= set(re.findall(r"\d+", _printed(lag._table(found), width)))
+
+
+def _printed(table: Table, width: int) -> str:
+    console = Terminal(file=io.StringIO(), width=width)
+    console.print(table)
+    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
