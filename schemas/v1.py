@@ -66,17 +66,19 @@ class Request(_Input):
     levels deep; of duplicate fields the last one counts. Sizes of value, headers, text and id are bounded by the worker's settings.
     """
 
-    text: str = Field(min_length=1, description="The text; not blank.")
+    text: str = Field(min_length=1, description="The text; at least one visible character.")
     id: str | None = Field(
         default=None,
         min_length=1,
-        description="Comes back in every output; printable characters. Without it, the id is `topic-partition-offset`.",
+        description="Comes back in every output; any characters but control characters. "
+        "Without it, the id is `topic-partition-offset`.",
     )
     tasks: list[TaskName] | None = Field(
         default=None,
         min_length=1,
         description="What to do with this text; all that the worker serves by default. What it does not serve is left "
-        "to others, as long as it serves one of them. The header `tasks` (comma-separated) says the same; the field wins.",
+        "to others, as long as it serves one of them. The header `tasks` (comma-separated; empty names are ignored) says the same; "
+        "the field wins.",
     )
 
 

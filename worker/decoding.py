@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,13 @@ REPLAY_HEADERS = frozenset({ATTEMPT_HEADER, DUE_HEADER})
 _MAX_DIGITS = 9
 # ASCII is UTF-8 already.
 _CHARSETS = ("utf-8", "utf8", "us-ascii")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+# Any character but white space, controls, what Unicode calls default-ignorable (joiners, byte order marks, variation selectors,
+# soft hyphens, fillers, tags), the marks of interlinear annotation and the blank of Braille.
+_VISIBLE = re.compile(
+    r"[^\s\x00-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800"
+    r"\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
 
 
 def decode(record: Record, *, limits: Limits, tasks: frozenset[Task]) -> Item | Tombstone:
@@ -63,7 +71,7 @@ def decode(record: Record, *, limits: Limits, tasks: frozenset[Task]) -> Item | 
     request = _request(record.value, headers)
     selected = request.get("tasks")
     if selected is None and "tasks" in headers:
-        selected = [name.strip() for name in _text_of(headers, "tasks").split(",")]
+        selected = _names_in(headers, "tasks")
     return Item(
         record=record,
         id=_checked_id(request.get("id"), record, limits),
@@ -82,7 +90,7 @@ def _still_due(asked: frozenset[Task], headers: Mapping[str, bytes]) -> frozense
     """Return the tasks that a replay is for: what else was asked for came out the first time."""
     if DUE_HEADER not in headers:
         return asked
-    due = {name.strip() for name in _text_of(headers, DUE_HEADER).split(",")}
+    due = set(_names_in(headers, DUE_HEADER))
     if not asked & due:
         raise InvalidRecord(f"none of the tasks that are still due is asked for and served here: {_shown(','.join(sorted(due)))}")
     return asked & due
@@ -105,6 +113,11 @@ def _text_of(headers: Mapping[str, bytes], name: str) -> str:
         return headers[name].decode()
     except UnicodeDecodeError:
         raise InvalidRecord(f"the header {name!r} is not UTF-8") from None
+
+
+def _names_in(headers: Mapping[str, bytes], name: str) -> list[str]:
+    """Return the names that a header lists; an empty one, as after a trailing comma, is ignored."""
+    return [it for part in _text_of(headers, name).split(",") if (it := part.strip())]
 
 
 def _request(value: bytes, headers: Mapping[str, bytes]) -> Mapping[str, Any]:
@@ -166,7 +179,11 @@ def _binary_event(value: bytes, headers: Mapping[str, bytes], content_type: str,
     """Read a CloudEvent whose attributes are headers and whose data is the value."""
     _check_version(_text_of(headers, "ce_specversion"))
     event_id = _text_of(headers, "ce_id") if "ce_id" in headers else None
-    return _with_event_id(_event_data(value, content_type, charset), event_id)
+    data = _event_data(value, content_type, charset)
+    # Some producers write both forms at once.
+    if isinstance(data, dict) and "specversion" in data and "text" not in data:
+        data = _structured_event(data)
+    return _with_event_id(data, event_id)
 
 
 def _event_data(value: bytes, content_type: str, charset: str) -> object:
@@ -210,7 +227,7 @@ def _checked_text(text: object, limits: Limits) -> str:
         raise InvalidRecord(f"`text` must be a string, not {_kind(text)}")
     if len(text) > limits.max_text_chars:
         raise InvalidRecord(f"the text has {len(text)} characters; at most {limits.max_text_chars} are read")
-    if not text.strip("\0 \t\r\n\f\v\ufeff") or text.isspace():
+    if not _VISIBLE.search(text):
         raise InvalidRecord("the text is blank")
     return text
 
@@ -222,8 +239,8 @@ def _checked_id(identity: object, record: Record, limits: Limits) -> str:
         raise InvalidRecord(f"`id` must be a string, not {_kind(identity)}")
     if not 0 < len(identity) <= limits.max_id_chars:
         raise InvalidRecord(f"`id` has {len(identity)} characters; it needs 1 to {limits.max_id_chars}")
-    if not identity.isprintable():
-        raise InvalidRecord("`id` holds characters that cannot be printed")
+    if found := _CONTROL.search(identity):
+        raise InvalidRecord(f"`id` holds the control character U+{ord(found[0]):04X}")
     return identity
 
 

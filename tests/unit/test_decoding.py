@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import unicodedata
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from worker.decoding import Limits, attempts_of, decode
@@ -79,6 +80,89 @@ def test_tasks_may_come_in_a_header_and_the_field_wins() -> None:
     assert item(b'{"text":"x","tasks":["classify"]}', headers=headers).tasks == {Task.CLASSIFY}
 
 
+@given(names=st.lists(st.sampled_from(list(Task)), min_size=1), empty=st.sampled_from([",", " , ", ",,", ", ,\t,"]))
+@pytest.mark.parametrize("header", ["tasks", "gist-due"])
+def test_empty_names_in_a_list_of_tasks_are_ignored(header: str, names: list[Task], empty: str) -> None:
+    """A comma before, between or after the names changes nothing."""
+    for written in (",".join(names) + empty, empty + ",".join(names), empty.join(names)):
+        assert item(b'{"text":"x"}', headers=((header, written.encode()),)).tasks == set(names)
+
+
+# Default_Ignorable_Code_Point of Unicode's DerivedCoreProperties.txt, and both ends of each range.
+IGNORABLE = [
+    (0xAD, 0xAD),
+    (0x34F, 0x34F),
+    (0x61C, 0x61C),
+    (0x115F, 0x1160),
+    (0x17B4, 0x17B5),
+    (0x180B, 0x180F),
+    (0x200B, 0x200F),
+    (0x202A, 0x202E),
+    (0x2060, 0x206F),
+    (0x3164, 0x3164),
+    (0xFE00, 0xFE0F),
+    (0xFEFF, 0xFEFF),
+    (0xFFA0, 0xFFA0),
+    (0xFFF0, 0xFFF8),
+    (0x1BCA0, 0x1BCA3),
+    (0x1D173, 0x1D17A),
+    (0xE0000, 0xE0FFF),
+]
+INVISIBLE = st.sampled_from(IGNORABLE).flatmap(lambda it: st.integers(*it)).map(chr) | st.sampled_from(
+    [chr(it) for it in range(0x11_0000) if chr(it).isspace() or unicodedata.category(chr(it)) == "Cc"]
+)
+
+
+@given(text=st.text(INVISIBLE, min_size=1))
+def test_a_text_of_invisible_characters_alone_is_blank(text: str) -> None:
+    """White space, controls and all that Unicode calls default-ignorable; as JSON and as plain text."""
+    for value, headers in ((json.dumps({"text": text}).encode(), ()), (text.encode(), PLAIN)):
+        with pytest.raises(InvalidRecord, match="the text is blank"):
+            item(value, headers=headers)
+
+
+def test_every_ignorable_character_alone_is_blank() -> None:
+    """One by one, for the sake of the ends of the ranges; their neighbours are visible or unassigned."""
+    for first, last in IGNORABLE:
+        for code in range(first, last + 1):
+            with pytest.raises(InvalidRecord, match="the text is blank"):
+                item(json.dumps({"text": chr(code)}).encode())
+
+
+@given(before=st.text(INVISIBLE), visible=st.characters(categories=["L", "N", "P", "S", "M"]), after=st.text(INVISIBLE))
+def test_a_text_with_one_visible_character_is_none_of_them(before: str, visible: str, after: str) -> None:
+    """And comes through as it is."""
+    ignorable = any(first <= ord(visible) <= last for first, last in IGNORABLE) or visible == "\u2800"
+    text = before + visible + after
+    if not ignorable:
+        assert item(json.dumps({"text": text}).encode()).text == text
+
+
+@given(identity=st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=256))
+@example(identity="क्\u200dष")
+@example(identity="a\u00a0b\u202f/\u2028\u200e:🏳\ufe0f\u200d🌈")
+def test_an_id_may_hold_any_character_but_controls(identity: str) -> None:
+    """Joiners, separators, spaces of any kind and marks of direction; as a field and as the id of an event."""
+    assert item(json.dumps({"text": "x", "id": identity}).encode()).id == identity
+    headers = (("ce_specversion", b"1.0"), ("ce_id", identity.encode()))
+    assert item(b'{"text":"x"}', headers=headers).id == identity
+
+
+@given(control=st.characters(categories=["Cc"]), rest=st.text(st.characters(exclude_categories=["Cs"]), max_size=20))
+def test_an_id_with_a_control_character_is_refused(control: str, rest: str) -> None:
+    """Of both sets, C0 and C1."""
+    with pytest.raises(InvalidRecord, match="the control character U"):
+        item(json.dumps({"text": "x", "id": rest + control}).encode())
+
+
+def test_an_event_may_come_in_both_forms_at_once() -> None:
+    """The headers of a binary event around a structured one: the inner id counts, the outer one where there is none."""
+    binary = (("ce_specversion", b"1.0"), ("ce_id", b"outer"), ("content-type", b"application/json"))
+    event = {"specversion": "1.0", "id": "inner", "data": {"text": "x"}}
+    assert item(json.dumps(event).encode(), headers=binary).id == "inner"
+    assert item(json.dumps(event | {"id": None}).encode(), headers=binary).id == "outer"
+
+
 def test_a_task_that_another_worker_serves_is_left_to_it() -> None:
     """What remains is done; nothing left is the record's failure."""
     served = frozenset({Task.EMBED})
@@ -124,10 +208,13 @@ PLAIN = (("content-type", b"text/plain"),)
         (b'{"text": "x", "id": 7}', (), "`id` must be a string"),
         (b'{"text": "x", "id": ""}', (), "`id` has 0 characters"),
         (b'{"text": "x", "id": "' + b"i" * 257 + b'"}', (), "`id` has 257"),
-        (b'{"text": "x", "id": "a\\nb"}', (), "cannot be printed"),
+        (b'{"text": "x", "id": "a\\nb"}', (), "the control character U+000A"),
         (b'{"text": "x", "tasks": "embed"}', (), "must be a list"),
         (b'{"text": "x", "tasks": [1]}', (), "must be a list of names"),
         (b'{"text": "x", "tasks": []}', (), "`tasks` is empty"),
+        (b'{"text": "x"}', (("tasks", b" , ,"),), "`tasks` is empty"),
+        (b'{"text": "x"}', (("tasks", b""),), "`tasks` is empty"),
+        (b'{"text": "x"}', (("tasks", b"embed,translate,"),), "there is no task 'translate'"),
         (b'{"text": "x", "tasks": ["translate"]}', (), "there is no task 'translate'"),
         (b'{"text": "x"}', (("tasks", b"\xff"),), "the header 'tasks' is not UTF-8"),
         (b'{"text": "x"}', (("content-type", b"\xff"),), "the header 'content-type' is not UTF-8"),
@@ -214,7 +301,8 @@ def test_how_often_a_record_is_tried_stands_on_it(written: bytes, expected: int)
         [b'{"text":"x"}', b'{"text":"x","id":"i","tasks":["ner"]}', b"plain", b'{"specversion":"1.0","data":"x"}']
     ),
     names=st.lists(
-        st.sampled_from(["content-type", "tasks", "ce_specversion", "ce_id", "gist-due", "gist-attempt", "traceparent", "other"])
+        st.sampled_from(["content-type", "tasks", "ce_specversion", "ce_id", "gist-due", "gist-attempt", "traceparent", "other"]),
+        max_size=6,
     ),
 )
 def test_a_header_whose_value_is_null_is_as_good_as_none(value: bytes, names: list[str]) -> None:
