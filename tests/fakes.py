@@ -128,6 +128,8 @@ class FakeDelivery:
         self.acknowledges.set()
         self.commit_error: PublishFailed | None = None
         self.limits: dict[Output, int] = defaultdict(lambda: 1_000_000)
+        # Outputs that refuse a message without a key.
+        self.compacted: set[Output] = set()
         self.opened: list[tuple[Partition, int]] = []
 
     async def start(self) -> None:
@@ -166,6 +168,10 @@ class FakeDelivery:
     def max_message_bytes(self, output: Output) -> int:
         """Return the planted limit."""
         return self.limits[output]
+
+    def needs_key(self, output: Output) -> bool:
+        """Tell whether the output is planted as compacted."""
+        return output in self.compacted
 
     async def stop(self) -> None:
         """Disconnect from nothing."""

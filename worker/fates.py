@@ -6,7 +6,6 @@ message, costs that output alone.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TYPE_CHECKING
 
 from worker import codec
@@ -16,7 +15,7 @@ from worker.records import TASK_OF_OUTPUT, Failure, Outcome, Output, Stage
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from worker.records import Prediction, Record, Task, TokenizedItem, Tombstone, UnreadableRange
+    from worker.records import Message, Prediction, Record, Task, TokenizedItem, Tombstone, UnreadableRange
 
 
 def failure_of(error: Exception, stage: Stage) -> Failure:
@@ -34,13 +33,17 @@ class Fates:
         limits: codec.Limits,
         encoding: codec.EmbeddingEncoding,
         max_message_bytes: Callable[[Output], int],
+        needs_key: Callable[[Output], bool] = lambda _output: False,
     ) -> None:
-        """Sign with the model that `name_for` gives a record; `max_message_bytes` says what an output topic takes."""
+        """Sign with the model that `name_for` gives a record.
+
+        `max_message_bytes` and `needs_key` say what an output topic takes. They are asked for each message, for it may change.
+        """
         self._name_for = name_for
         self._limits = limits
         self._encoding = encoding
-        # Asked for each message, and read from the topics once.
-        self._max_message_bytes = cache(max_message_bytes)
+        self._max_message_bytes = max_message_bytes
+        self._needs_key = needs_key
 
     def check_dead_letters_fit(self) -> None:
         """Raise `BadSettings` where a dead letter might be refused: nothing may pass it, so it would hold up its partition."""
@@ -63,7 +66,7 @@ class Fates:
 
     def passed_on(self, tombstone: Tombstone, tasks: frozenset[Task]) -> Outcome:
         """Return a tombstone for every output. Raises `InvalidRecord` where it cannot be one."""
-        return codec.encode_tombstone(tombstone, tasks=tasks)
+        return self._fitting(codec.encode_tombstone(tombstone, tasks=tasks))
 
     def given_up(self, source: Record | UnreadableRange, failure: Failure) -> Outcome:
         """Return a dead letter in place of all outputs."""
@@ -80,8 +83,17 @@ class Fates:
         """Replace every message that its topic would not take, before anything is sent."""
         fitting = outcome
         for message in outcome.messages:
-            limit_bytes = self._max_message_bytes(message.output)
-            if message.size_bytes > limit_bytes:
-                reason = f"{message.size_bytes} bytes, and the topic takes {limit_bytes}"
+            if reason := self._obstacle(message):
                 fitting = self.refused(fitting, RecordRefused(outcome.partition, outcome.offset, message.output, reason))
         return fitting
+
+    def _obstacle(self, message: Message) -> str | None:
+        """Return why the topic of a message would refuse the message; None where it would not, as far as is known."""
+        limit_bytes = self._max_message_bytes(message.output)
+        if message.size_bytes > limit_bytes:
+            return f"{message.size_bytes} bytes, and the topic takes {limit_bytes}"
+        if message.key is None and self._needs_key(message.output):
+            return (
+                "the topic is compacted and takes no message without a key: give the record a key, or set cleanup.policy to delete"
+            )
+        return None

@@ -241,4 +241,5 @@ def _fates(models: Models, delivery: Delivery, options: Options) -> Fates:
         limits=options.limits,
         encoding=options.embedding_encoding,
         max_message_bytes=delivery.max_message_bytes,
+        needs_key=delivery.needs_key,
     )

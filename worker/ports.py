@@ -72,6 +72,9 @@ class Delivery(Protocol):
     def max_message_bytes(self, output: Output) -> int:
         """Return the largest `Message.size_bytes` that this output accepts."""
 
+    def needs_key(self, output: Output) -> bool:
+        """Tell whether this output refuses a message without a key."""
+
     async def stop(self) -> None:
         """Disconnect, within a bound, whatever the broker does."""
 

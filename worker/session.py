@@ -175,15 +175,23 @@ class Session:
                     await self._changed.wait()
 
     async def _publish_all(self, outcomes: list[Outcome]) -> list[Outcome]:
-        """Publish a prefix; a message that is refused for good is replaced by its dead letter, and the prefix sent again."""
-        while True:
+        """Publish a prefix; a message that is refused for good is replaced by its dead letter.
+
+        What stands before the refused record is published first, then the record by itself, then what stands after it: however
+        many records of a prefix are refused, each is sent a few times only.
+        """
+        published: list[Outcome] = []
+        due = [outcomes]
+        while due:
+            part = due.pop()
             try:
-                await self._delivery.publish(self.partition, outcomes)
+                await self._delivery.publish(self.partition, part)
             except RecordRefused as refusal:
                 if refusal.output is Output.DEAD_LETTERS:
                     raise PublishFailed(f"a dead letter cannot be written, and nothing may pass it: {refusal}") from refusal
-                outcomes = [
-                    self._events.refused(outcome, refusal) if outcome.offset == refusal.offset else outcome for outcome in outcomes
-                ]
+                at = next(number for number, outcome in enumerate(part) if outcome.offset == refusal.offset)
+                pieces = part[:at], [self._events.refused(part[at], refusal)], part[at + 1 :]
+                due += [piece for piece in reversed(pieces) if piece]
             else:
-                return outcomes
+                published += part
+        return published

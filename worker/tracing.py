@@ -159,6 +159,10 @@ class TracedDelivery:
         """Return the largest message that this output accepts."""
         return self._delivery.max_message_bytes(output)
 
+    def needs_key(self, output: Output) -> bool:
+        """Tell whether this output refuses a message without a key."""
+        return self._delivery.needs_key(output)
+
     async def stop(self) -> None:
         """Disconnect."""
         await self._delivery.stop()

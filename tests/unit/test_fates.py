@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 
@@ -42,6 +43,36 @@ def test_each_result_that_does_not_fit_becomes_a_dead_letter() -> None:
     assert [(it["stage"], it["task"]) for it in letters] == [("publish", "embed"), ("publish", "classify")]
     assert "the topic takes 20" in letters[0]["message"]
     assert [it.task for it in outcome.failures] == [Task.EMBED, Task.CLASSIFY]
+
+
+def test_a_message_without_a_key_does_not_fit_a_compacted_topic() -> None:
+    """Its dead letter says so, before anything is sent; with a key all outputs are published."""
+    compacted = Fates(
+        name_for=lambda _source: "m@1",
+        limits=Limits(),
+        encoding=EmbeddingEncoding.FLOAT,
+        max_message_bytes=lambda _output: 1_000_000,
+        needs_key=lambda output: output is Output.LABELS,
+    )
+    assert compacted.predicted(tokenized(1, 3), PREDICTION).failures == ()
+    without = replace(tokenized(1, 3), item=replace(tokenized(1, 3).item, record=replace(record(1), key=None)))
+    outcome = compacted.predicted(without, PREDICTION)
+    assert [it.output for it in outcome.messages] == [Output.EMBEDDINGS, Output.ENTITIES, Output.DEAD_LETTERS]
+    assert "compacted" in outcome.failures[0].message
+
+
+def test_what_a_topic_takes_is_asked_for_each_message() -> None:
+    """A limit that was raised meanwhile holds for the next record."""
+    limits = {Output.LABELS: 10}
+    changing = Fates(
+        name_for=lambda _source: "m@1",
+        limits=Limits(),
+        encoding=EmbeddingEncoding.FLOAT,
+        max_message_bytes=lambda output: limits.get(output, 1_000_000),
+    )
+    assert len(changing.predicted(tokenized(1, 3), PREDICTION).failures) == 1
+    limits[Output.LABELS] = 1_000_000
+    assert changing.predicted(tokenized(1, 3), PREDICTION).failures == ()
 
 
 def test_a_refusal_takes_only_the_message_that_was_refused() -> None:

@@ -12,14 +12,13 @@ from hypothesis import strategies as st
 
 from tests.fakes import FakeDelivery, FakeKafka, FakeSource, fail_times, refuse
 from tests.makers import outcome
-from worker.errors import BadSettings, PublishFailed
+from worker.errors import BadSettings, PublishFailed, RecordRefused
 from worker.records import Message, Outcome, Output
 from worker.session import Backoff, Session, SessionEvents
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from worker.errors import RecordRefused
     from worker.records import Partition
 
 
@@ -186,3 +185,32 @@ def test_the_pause_grows_and_is_bounded(num_failures: int, first_s: float, max_s
     whole_s = min(max_s, first_s * 2.0 ** min(num_failures - 1, 100))
     assert min(max_s, first_s) / 2 <= pause_s <= max_s
     assert pause_s <= whole_s
+
+
+@given(st.sets(st.integers(0, 19)))
+def test_however_many_records_are_refused_each_is_sent_a_few_times_only(refused: set[int]) -> None:
+    """Everything comes out once and in order, the refused as letters, with no more than three publications for each refusal."""
+    num_publications = asyncio.run(_publish_with_refusals(refused))
+    assert num_publications <= 20 / 2 + 3 * len(refused)
+
+
+async def _publish_with_refusals(refused: set[int]) -> int:
+    world, num_publications = World(), 0
+
+    def refuse_some(partition: Partition, outcomes: Sequence[Outcome]) -> None:
+        nonlocal num_publications
+        num_publications += 1
+        for it in outcomes:
+            if it.offset in refused and it.messages[0].output is not Output.DEAD_LETTERS:
+                raise RecordRefused(partition, it.offset, it.messages[0].output, "why")
+
+    world.delivery.on_publish = refuse_some
+    async with world.running():
+        for _ in range(20):
+            record = world.kafka.produce(b"x")
+            assert world.session.track(record, 1)
+            world.session.finish(outcome(record))
+        await world.session.drained()
+    found = [(offset, message.output is Output.DEAD_LETTERS) for _, offset, message in world.kafka.published]
+    assert found == [(offset, offset in refused) for offset in range(20)]
+    return num_publications

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiokafka.errors import KafkaError
 
+from worker.broker.codes import name_codes
 from worker.broker.oauth import heed_refusals
 from worker.broker.reasons import reason_of, why_not
 from worker.broker.waiting import within
@@ -44,6 +45,7 @@ class Connection:
 
     def options(self) -> dict[str, Any]:
         """Return the keyword arguments that Kafka's clients take; raises `BadSettings` where a certificate cannot be used."""
+        name_codes()
         options: dict[str, Any] = {
             "bootstrap_servers": self.bootstrap_servers,
             "client_id": self.client_id,

@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
     InvalidMessageError,
+    InvalidTimestampError,
     KafkaError,
     MessageSizeTooLargeError,
+    PolicyViolationError,
     RecordListTooLargeError,
     UnsupportedForMessageFormatError,
 )
 
+from worker.broker.codes import InvalidRecord, UnknownCode
 from worker.broker.compression import compress_lightly
 from worker.broker.waiting import within
 from worker.errors import PublishFailed, reason_of
@@ -31,8 +34,18 @@ if TYPE_CHECKING:
     from worker.broker.connection import Connection
     from worker.records import Message
 
-# What a broker says of a message that it will never take, however often it is sent.
-REFUSALS = (MessageSizeTooLargeError, RecordListTooLargeError, InvalidMessageError, UnsupportedForMessageFormatError)
+# What a broker answers about a message that it will never take, however often the message is sent. The client raises such a class
+# only for the answer to a batch of messages: errors of a transaction's other steps end the client's background task.
+REFUSALS = (
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+    InvalidMessageError,
+    InvalidRecord,
+    InvalidTimestampError,
+    PolicyViolationError,
+    UnsupportedForMessageFormatError,
+    UnknownCode,
+)
 _MAX_BATCH_BYTES = 524_288
 # What a batch adds to a message at most, and to each of its headers: lengths, a timestamp and an offset.
 _RECORD_BYTES, _HEADER_BYTES = 32, 10
@@ -102,6 +115,9 @@ class BatchProducer:
             for it in batches:
                 waiting.append(await self._client.send_batch(it, topic, partition=partition))  # noqa: PERF401  kept if one fails
             await asyncio.gather(*waiting)
+        except (AssertionError, TypeError) as error:
+            # The client asserts that the partition exists; a topic that was made anew may have fewer partitions, or none yet.
+            raise KafkaError(f"there is no partition {partition} of {topic} any more") from error
         finally:
             for future in waiting:
                 future.cancel()

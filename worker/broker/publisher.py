@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from worker.broker.consumer import Consumer
     from worker.records import Message, Outcome, Output, Partition
 
+# How old a description of the output topics may be when a message was refused: many may be refused, one after the other.
+_MAX_AGE_S = 5.0
+
 
 class AtLeastOnce:
     """Satisfies `worker.ports.Delivery`. The offsets of what was published are committed by `commit`, never before."""
@@ -35,11 +38,15 @@ class AtLeastOnce:
         topics: Mapping[Output, str],
         compression: str | None = "zstd",
         step_timeout_s: float = 30.0,
+        describe_interval_s: float = 180.0,
     ) -> None:
-        """Publish to `topics` and commit through `consumer`; no step takes longer than `step_timeout_s`."""
+        """Publish to `topics` and commit through `consumer`; no step takes longer than `step_timeout_s`.
+
+        The topics are described anew every `describe_interval_s`, and before a session opens after a failure.
+        """
         self._consumer = consumer
         self._connection = connection
-        self._outputs = OutputTopics(topics)
+        self._outputs = OutputTopics(topics, interval_s=describe_interval_s)
         self._compression = compression
         self._step_timeout_s = step_timeout_s
         # The producer in use; None until the next publication needs one.
@@ -54,13 +61,19 @@ class AtLeastOnce:
     async def start(self) -> None:
         """Connect, and read what the output topics take."""
         await self._outputs.describe(self._connection)
+        self._outputs.start(self._connection, on_failure=self._not_described)
 
     def max_message_bytes(self, output: Output) -> int:
         """Return the largest message that this output accepts, less what a batch adds to it."""
         return self._outputs.max_message_bytes(output)
 
+    def needs_key(self, output: Output) -> bool:
+        """Tell whether the topic of this output refuses a message without a key."""
+        return self._outputs.needs_key(output)
+
     async def open(self, partition: Partition) -> int:
         """Stand at the committed offset of a partition and return it."""
+        await self._outputs.settle(self._connection)
         start = await self._consumer.rewind(partition, await self._consumer.committed(partition))
         self._published[partition] = self._committed[partition] = start
         return start
@@ -74,19 +87,10 @@ class AtLeastOnce:
     async def publish(self, partition: Partition, outcomes: Sequence[Outcome]) -> None:
         """Publish the messages of a finished prefix in order; returns once every one is acknowledged."""
         messages = [(outcome, message) for outcome in outcomes for message in outcome.messages]
-        producer = await self._started()
         try:
-            await producer.send([self._outputs.addressed(partition, message) for _, message in messages], self._step_timeout_s)
+            await self._send(partition, [message for _, message in messages])
         except REFUSALS:
-            await self._discard(producer)
             await self._send_singly(partition, messages)
-        except (KafkaError, TimeoutError) as error:
-            await self._discard(producer)
-            raise PublishFailed(f"a message of {partition} was not acknowledged: {reason_of(error)}") from error
-        except asyncio.CancelledError:
-            # Nobody knows what became of what was sent; the next sends of others must not depend on it.
-            await self._discard(producer)
-            raise
         if partition in self._published:
             self._published[partition] = outcomes[-1].next_offset
 
@@ -100,21 +104,37 @@ class AtLeastOnce:
 
     async def stop(self) -> None:
         """Disconnect: nothing is in flight that anybody still waits for."""
+        await self._outputs.stop()
         if self._producer is not None:
             await self._discard(self._producer)
+
+    async def _send(self, partition: Partition, messages: Sequence[Message]) -> None:
+        """Send messages and await every acknowledgement; a failure ends the producer. Raises `PublishFailed` and `REFUSALS`."""
+        producer = await self._started()
+        try:
+            await producer.send([self._outputs.addressed(partition, it) for it in messages], self._step_timeout_s)
+        except REFUSALS:
+            await self._discard(producer)
+            raise
+        except (KafkaError, TimeoutError) as error:
+            self._outputs.is_doubtful = True
+            await self._discard(producer)
+            raise PublishFailed(f"a message of {partition} was not acknowledged: {reason_of(error)}") from error
+        except asyncio.CancelledError:
+            # Nobody knows what became of what was sent; the next sends of others must not depend on it.
+            await self._discard(producer)
+            raise
 
     async def _send_singly(self, partition: Partition, messages: Sequence[tuple[Outcome, Message]]) -> None:
         """Send one message at a time until the one that is refused shows itself."""
         for outcome, message in messages:
-            producer = await self._started()
             try:
-                await producer.send([self._outputs.addressed(partition, message)], self._step_timeout_s)
+                await self._send(partition, [message])
             except REFUSALS as error:
-                await self._discard(producer)
+                # What comes next is held against what the topics take now.
+                self._outputs.is_doubtful = True
+                await self._outputs.settle(self._connection, max_age_s=_MAX_AGE_S)
                 raise RecordRefused(partition, outcome.offset, message.output, reason_of(error)) from error
-            except (KafkaError, TimeoutError) as error:
-                await self._discard(producer)
-                raise PublishFailed(f"a message of {partition} was not acknowledged: {reason_of(error)}") from error
 
     async def _started(self) -> BatchProducer:
         async with self._start_lock:
@@ -123,6 +143,9 @@ class AtLeastOnce:
                 await producer.start(self._step_timeout_s)
                 self._producer = producer
             return self._producer
+
+    def _not_described(self, error: Exception) -> None:
+        self._consumer.on_event("outputs_not_described", error=reason_of(error))
 
     async def _discard(self, producer: BatchProducer) -> None:
         if self._producer is producer:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -29,7 +29,19 @@ if TYPE_CHECKING:
 
     from worker.broker.connection import Connection
 
-_MAX_MESSAGE_BYTES = "max.message.bytes"
+# What of a topic's configuration matters to us; brokers leave out what they do not know.
+_CONFIGURATION = (
+    "max.message.bytes",
+    "segment.bytes",
+    "cleanup.policy",
+    "min.insync.replicas",
+    "message.timestamp.type",
+    "message.timestamp.before.max.ms",
+    "message.timestamp.after.max.ms",
+    # Before Kafka 3.6 one limit for both.
+    "message.timestamp.difference.max.ms",
+)
+_TIMESTAMP_LIMITS = tuple(name for name in _CONFIGURATION if name.endswith(".max.ms"))
 # Between two looks at whether a new topic is known, in seconds.
 _PAUSE_S = 0.05
 
@@ -41,6 +53,14 @@ class Shape:
     num_partitions: int
     #: The largest batch of records that the topic takes.
     max_message_bytes: int
+    #: Whether records replace those before them with the same key, so that the topic refuses a record without a key.
+    is_compacted: bool = False
+    #: How many replicas a partition has, of the partition that has the fewest.
+    num_replicas: int = 1
+    #: How many replicas must be in sync for the topic to take a record.
+    min_insync_replicas: int = 1
+    #: How far a record's timestamp may be from the broker's clock, in milliseconds; None where the topic sets no limit.
+    max_clock_difference_ms: int | None = None
 
 
 async def shapes_of(
@@ -56,8 +76,10 @@ async def shapes_of(
         if are_read:
             await check_readable(connection, admin._client, names)  # noqa: SLF001  the same
         partitions = await _all_partitions(connection, admin, names)
-        limits = await _max_message_bytes(connection, admin, names)
-    return {name: Shape(partitions[name], limits[name]) for name in names}
+        described = {str(it["topic"]): it["partitions"] for it in await admin.describe_topics(list(names))}
+        configurations = await _configurations(connection, admin, names)
+    replicas = {name: min((len(it["replicas"]) for it in described.get(name, ())), default=1) for name in names}
+    return {name: _shape(partitions[name], replicas[name], configurations[name]) for name in names}
 
 
 async def create_missing(
@@ -161,21 +183,32 @@ async def _known(admin: AIOKafkaAdminClient, names: Sequence[str]) -> None:
         await asyncio.sleep(_PAUSE_S)
 
 
-async def _max_message_bytes(connection: Connection, admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, int]:
-    resources = [ConfigResource(ConfigResourceType.TOPIC, name, configs={_MAX_MESSAGE_BYTES: ""}) for name in names]
-    limits: dict[str, int] = {}
+async def _configurations(connection: Connection, admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, dict[str, str]]:
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name, configs=dict.fromkeys(_CONFIGURATION, "")) for name in names]
+    configurations: dict[str, dict[str, str]] = {}
     for answer in await admin.describe_configs(resources):
         for code, message, _kind, name, entries in answer.resources:
             if code == TopicAuthorizationFailedError.errno:
                 raise refused(connection, "DescribeConfigs", f"topic {name}")
             if code:
                 raise TopicsMissing(f"the configuration of the topic {name} cannot be read: {message or for_code(code).__name__}")
-            limits[name] = int(_entry(entries, _MAX_MESSAGE_BYTES))
-    return limits
+            configurations[name] = {str(entry[0]): str(entry[1]) for entry in entries if entry[1] is not None}
+    return configurations
 
 
-def _entry(entries: Sequence[Any], wanted: str) -> str:
-    return next(str(entry[1]) for entry in entries if entry[0] == wanted)
+def _shape(num_partitions: int, num_replicas: int, configuration: Mapping[str, str]) -> Shape:
+    is_stamped_by_broker = configuration.get("message.timestamp.type") == "LogAppendTime"
+    limits_ms = [int(configuration[name]) for name in _TIMESTAMP_LIMITS if name in configuration]
+    # A batch must fit into one segment, too.
+    sizes = [int(configuration[name]) for name in ("max.message.bytes", "segment.bytes") if name in configuration]
+    return Shape(
+        num_partitions,
+        max_message_bytes=min(sizes),
+        is_compacted="compact" in configuration.get("cleanup.policy", "").split(","),
+        num_replicas=num_replicas,
+        min_insync_replicas=int(configuration.get("min.insync.replicas", 1)),
+        max_clock_difference_ms=None if is_stamped_by_broker else min(limits_ms, default=None),
+    )
 
 
 def _listed(missing: Sequence[str]) -> str:

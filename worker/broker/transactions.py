@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 # What every transactional id of ours begins with: an administrator may allow them by it.
 _PREFIX = "gist-stream"
 _CHECK_TIMEOUT_S = 20.0
+# How old a description of the output topics may be when a message was refused: many may be refused, one after the other.
+_MAX_AGE_S = 5.0
 
 
 async def check_transactions(
@@ -72,15 +74,17 @@ class ExactlyOnce:
         transaction_timeout_s: float = 30.0,
         fenced_pause_s: float = 5.0,
         allow_old_brokers: bool = False,
+        describe_interval_s: float = 180.0,
     ) -> None:
         """Publish to `topics` and commit for `group_id`; no step of a transaction takes longer than `step_timeout_s`.
 
         A partition that was fenced waits `fenced_pause_s`, longer than a heartbeat, before it fences in turn: who was taken for
-        dead learns of it by then. `allow_old_brokers` trusts brokers whose transactions are not safe.
+        dead learns of it by then. `allow_old_brokers` trusts brokers whose transactions are not safe. The topics are described anew
+        every `describe_interval_s`, and before a session opens after a failure.
         """
         self._consumer = consumer
         self._connection = connection
-        self._outputs = OutputTopics(topics)
+        self._outputs = OutputTopics(topics, interval_s=describe_interval_s)
         # None before the start.
         self._leftovers: Leftovers | None = None
         self._group_id = group_id
@@ -107,16 +111,22 @@ class ExactlyOnce:
         await self._outputs.describe(self._connection, are_read=True)
         self._leftovers = Leftovers(self._connection)
         await self._leftovers.start()
+        self._outputs.start(self._connection, on_failure=self._not_described)
 
     def max_message_bytes(self, output: Output) -> int:
         """Return the largest message that this output accepts, less what a batch adds to it."""
         return self._outputs.max_message_bytes(output)
+
+    def needs_key(self, output: Output) -> bool:
+        """Tell whether the topic of this output refuses a message without a key."""
+        return self._outputs.needs_key(output)
 
     async def open(self, partition: Partition) -> int:
         """Shut out whoever published for the partition before, then stand at its committed offset and return it."""
         if partition in self._fenced:
             await asyncio.sleep(self._fenced_pause_s)
             self._fenced.discard(partition)
+        await self._outputs.settle(self._connection)
         await self._drop(partition)
         committed = await self._fence(partition)
         start = await self._consumer.rewind(partition, committed)
@@ -141,6 +151,8 @@ class ExactlyOnce:
             try:
                 await self._transact(partition, [[it] for it in addressed], next_offset)
             except _PartRefused as refusal:
+                # What comes next is held against what the topics take now.
+                await self._outputs.settle(self._connection, max_age_s=_MAX_AGE_S)
                 outcome, message = messages[refusal.number]
                 raise RecordRefused(partition, outcome.offset, message.output, str(refusal)) from refusal
 
@@ -149,6 +161,7 @@ class ExactlyOnce:
 
     async def stop(self) -> None:
         """Disconnect: nothing is in flight that anybody still waits for."""
+        await self._outputs.stop()
         await asyncio.gather(*(self._drop(partition) for partition in list(self._producers)))
         if self._leftovers is not None:
             await self._leftovers.stop()
@@ -168,6 +181,7 @@ class ExactlyOnce:
         except BaseException as error:
             if producer.is_fenced(error):
                 self._fenced.add(partition)
+            self._outputs.is_doubtful = True
             await self._drop(partition)
             if isinstance(error, _PartRefused) or not isinstance(error, Exception):
                 raise
@@ -205,6 +219,7 @@ class ExactlyOnce:
             await self._end_leftovers(partition, producer, committed or 0)
         except BaseException as error:
             await self._drop(partition)
+            self._outputs.is_doubtful = True
             if isinstance(error, PublishFailed) or not isinstance(error, Exception):
                 raise
             raise PublishFailed(f"the offsets of {partition} cannot be relied upon: {reason_of(error)}") from error
@@ -236,6 +251,9 @@ class ExactlyOnce:
                 names = [str(it) for it in places]
                 self._consumer.on_event("outputs_hang", partition=str(partition), outputs=names, is_commit=is_commit)
                 await producer.end(places, is_commit=is_commit, timeout_s=self._step_timeout_s)
+
+    def _not_described(self, error: Exception) -> None:
+        self._consumer.on_event("outputs_not_described", error=reason_of(error))
 
     async def _drop(self, partition: Partition) -> None:
         producer = self._producers.pop(partition, None)
