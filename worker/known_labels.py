@@ -25,6 +25,7 @@ BROKER_EVENTS = (
     "fetch_stuck",
     "offset_hangs",
     "outputs_hang",
+    "outputs_not_described",
     "unreadable_range",
 )
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from worker.broker import topics as admin
+from worker.broker.outputs import OutputTopics
 from worker.broker.transactions import check_transactions
 from worker.commands.terminal import Terminal
 from worker.commands.wiring import connection_of, create_topics, load_engine, topics_of
@@ -82,7 +83,7 @@ def _described(engine: Engine) -> str:
 async def _topics(settings: Settings, connection: Connection) -> dict[str, int]:
     """Return the partitions of each topic; asks for all that a worker does, and no more: the rights may be its own."""
     partitions = await admin.all_partitions_of(connection, [*settings.input_topics, *settings.output_topics])
-    await admin.shapes_of(connection, settings.output_topics, are_written=True, are_read=settings.delivery == "exactly_once")
+    await OutputTopics(topics_of(settings)).describe(connection, are_read=settings.delivery == "exactly_once")
     return partitions
 
 
