@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import uuid
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from hypothesis import HealthCheck, settings
 from tests.integration import docker_kafka
 from worker.broker.connection import Connection
 from worker.broker.embedded import EmbeddedKafka
+from worker.signals import DRAINING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,3 +75,12 @@ def _logging_as_before() -> Iterator[None]:
     root.handlers, root.level = handlers, level
     logging.getLogger("aiokafka").setLevel(aiokafka)
     structlog.reset_defaults()
+
+
+@pytest.fixture
+def _signals_as_before() -> Iterator[None]:
+    """Put the handlers of signals back as they were."""
+    handlers = {number: signal.getsignal(number) for number in DRAINING}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)

@@ -1,6 +1,9 @@
-"""Run the command line as `python -m worker`."""
+"""Run the command line as `python -P -m worker`."""
 
-from worker.cli import main
+from worker.signals import leave_at_once
 
 if __name__ == "__main__":
+    leave_at_once()
+    from worker.cli import main
+
     main()

@@ -2,8 +2,8 @@
 
 run        serve a model on a Kafka topic          exit codes: 0 done · 2 settings · 3 broker · 4 topics · 5 model
 demo       see all of it, on this machine                      6 the model is broken · 7 not drained in time
-produce    send texts                                          130, 143 left at once by a second signal
-tail       follow the results
+produce    send texts                                          128 + n left at once by a second signal, or by
+tail       follow the results                                  any signal while the model loads
 topics     list or create the topics
 check      say what is wrong before it goes wrong
 dlq        look into the dead letters, and send their records again
@@ -32,6 +32,7 @@ from worker.commands import bench, encoders, repair, synthesize, train
 from worker.commands.flags import with_settings
 from worker.errors import Stop
 from worker.settings import DEFAULT_MODEL, Settings
+from worker.signals import leave_at_once
 from worker.training.data.layout import Format, Layout, Scheme
 
 app = typer.Typer(
@@ -239,6 +240,7 @@ def version() -> None:
 
 def main() -> None:
     """Run a command; a user's mistake is one line on standard error and an exit code, never a traceback."""
+    leave_at_once()
     try:
         app()
     except Stop as stop:

@@ -63,7 +63,7 @@ def test_the_version_is_the_packages() -> None:
     assert CliRunner().invoke(app, ["version"]).output == f"{worker.__version__}\n"
 
 
-@pytest.mark.usefixtures("_logging_as_before")
+@pytest.mark.usefixtures("_logging_as_before", "_signals_as_before")
 @pytest.mark.parametrize(
     ("arguments", "code", "line"),
     [

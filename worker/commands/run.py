@@ -1,14 +1,13 @@
 """Run a worker: the composition root, and the life of the process.
 
-The first SIGTERM or SIGINT drains: what is in flight is published and committed, within the drain limit. The second leaves at once;
-nothing is lost by that, only done again.
+The first SIGTERM, SIGINT or SIGHUP drains: what is in flight is published and committed, within the drain limit. The second leaves
+at once; nothing is lost by that, only done again. Until the model is loaded there is nothing to drain: the first leaves at once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
 import time
 from dataclasses import asdict
@@ -23,9 +22,11 @@ from worker.machine import keep_freed_memory, release_freed_memory, spare_the_co
 from worker.models import OneModel, RolledOut
 from worker.pipeline import Pipeline
 from worker.rollout import Plan
+from worker.signals import DRAINING, heard, leave_at_once
 from worker.telemetry import Telemetry, configure_logging
 
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Coroutine
 
     from worker.broker.connection import Connection
@@ -47,6 +48,7 @@ _COLLECTOR_VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACE
 def run(settings: Settings, *, replica: int | None = None) -> None:
     """Run until told to stop; raises the `Stop` that ended the worker otherwise. One `replica` of several is named in its log."""
     configure_logging(level=settings.log_level, log_format=settings.log_format, replica=replica)
+    leave_at_once(DRAINING)
     # Before the first thread: a thread keeps the heap that it began with.
     keep_freed_memory()
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
@@ -73,15 +75,7 @@ async def _run(settings: Settings, tracing: Tracing | None) -> None:
     pipeline, consumer = _pipeline(settings, wiring.tasks_of(settings, engine), models, connection, telemetry, tracing)
     _drain_on_signal(pipeline, telemetry)
     spare_the_collector()
-    server = HttpServer(
-        address=(settings.http_host, settings.http_port),
-        metrics=metrics_of(telemetry.registry),
-        is_live=check_of(
-            lambda: None if time.monotonic() - pipeline.last_poll_s < _STUCK_AFTER_S else "the poll loop does not turn"
-        ),
-        is_ready=check_of(lambda: None if pipeline.is_ready else "not every partition that is ours takes records yet"),
-    )
-    async with server:
+    async with _server(settings, pipeline, telemetry) as server:
         telemetry.started(
             version=worker.__version__,
             model=engine.name,
@@ -99,6 +93,18 @@ async def _run(settings: Settings, tracing: Tracing | None) -> None:
         del engine
         await (pipeline.run() if rollout is None else _beside(rollout.watch(lambda: consumer.lag().keys()), pipeline.run()))
     telemetry.info("stopped")
+
+
+def _server(settings: Settings, pipeline: Pipeline, telemetry: Telemetry) -> HttpServer:
+    """Return the HTTP server of the probes and the metrics, not yet listening."""
+    return HttpServer(
+        address=(settings.http_host, settings.http_port),
+        metrics=metrics_of(telemetry.registry),
+        is_live=check_of(
+            lambda: None if time.monotonic() - pipeline.last_poll_s < _STUCK_AFTER_S else "the poll loop does not turn"
+        ),
+        is_ready=check_of(lambda: None if pipeline.is_ready else "not every partition that is ours takes records yet"),
+    )
 
 
 async def _rollout(settings: Settings, engine: Engine, telemetry: Telemetry, tracing: Tracing | None) -> RolledOut | None:
@@ -186,5 +192,5 @@ def _drain_on_signal(pipeline: Pipeline, telemetry: Telemetry) -> None:
         pipeline.drain()
 
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in heard(DRAINING):
         loop.add_signal_handler(number, on_signal, number)

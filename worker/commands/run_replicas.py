@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from worker.connection_settings import PREFIX
 from worker.errors import BadSettings
 from worker.http import HttpServer
 from worker.machine import ThreadPlan, cores, num_cores
+from worker.signals import DRAINING, heard
 from worker.supervision.division import divide
 from worker.supervision.policy import Policy
 from worker.supervision.replica import Replica
@@ -52,8 +52,8 @@ async def _run(settings: Settings, shares: list[Share], directory: Path) -> int:
         replicas.append(Replica(number, share, socket=socket, environment=environment))
     supervisor = Supervisor(replicas, policy=Policy(), telemetry=telemetry)
     loop = asyncio.get_running_loop()
-    for it in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(it, supervisor.on_signal, it)
+    for number in heard(DRAINING):
+        loop.add_signal_handler(number, supervisor.on_signal, number)
     server = HttpServer(
         address=(settings.http_host, settings.http_port),
         metrics=supervisor.metrics,

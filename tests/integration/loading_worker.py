@@ -1,0 +1,26 @@
+"""A worker whose model never finishes loading: the command line with a `load_engine` that waits for ever."""
+
+from __future__ import annotations
+
+import sys
+import threading
+
+from worker import cli
+from worker.commands import wiring
+
+
+def _load(_settings: object) -> None:
+    sys.stdout.write("loading\n")
+    sys.stdout.flush()
+    threading.Event().wait()
+
+
+def main() -> None:
+    """Run the worker."""
+    wiring.load_engine = _load  # type: ignore[assignment]
+    sys.argv[1:] = ["run"]
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()
