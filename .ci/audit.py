@@ -39,7 +39,7 @@ def judge(report: str) -> tuple[int, list[str]]:
 def main(arguments: list[str]) -> int:
     """Audit and say what came of it; return the exit code."""
     lock = Path(arguments[0]) if arguments else ROOT / "requirements.lock"
-    command = [sys.executable, "-m", "uv", "tool", "run", "--from", TOOL, "pip-audit", *OPTIONS, "--requirement", str(lock)]
+    command = [sys.executable, "-P", "-m", "uv", "tool", "run", "--from", TOOL, "pip-audit", *OPTIONS, "--requirement", str(lock)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  fixed arguments
     code, lines = judge(done.stdout)
     if code == NOT_AUDITED:

@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
         if not is_current:
             sys.stderr.write("requirements.lock was made from other dependencies than pyproject.toml has: run make lock\n")
         return 0 if is_current else 1
-    command = [sys.executable, "-m", "uv", "pip", "compile", *OPTIONS.split(), "--output-file", str(LOCK)]
+    command = [sys.executable, "-P", "-m", "uv", "pip", "compile", *OPTIONS.split(), "--output-file", str(LOCK)]
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)  # noqa: S603  fixed arguments
     LOCK.write_text(header() + LOCK.read_text())
     return 0

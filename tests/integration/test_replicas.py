@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from worker.settings import Settings
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
-PROGRAM = ("-m", "worker", "run", "--replicas", "2")
+PROGRAM = ("-P", "-m", "worker", "run", "--replicas", "2")
 
 
 async def test_replicas_share_the_work_survive_a_kill_and_drain_together(

@@ -32,10 +32,10 @@ RESULTS = (Output.EMBEDDINGS, Output.LABELS, Output.ENTITIES)
 
 
 class WorkerProcess:
-    """`python -m worker run` as a process of its own; `program` may stand in for the real worker."""
+    """`python -P -m worker run` as a process of its own; `program` may stand in for the real worker."""
 
     def __init__(
-        self, bootstrap_servers: str, topic: str, *, program: Sequence[str] = ("-m", "worker", "run"), **settings: object
+        self, bootstrap_servers: str, topic: str, *, program: Sequence[str] = ("-P", "-m", "worker", "run"), **settings: object
     ) -> None:
         self.port = free_port()
         self._program = program

@@ -121,7 +121,7 @@ class EmbeddedKafka:
                 [*java, "kafka.Kafka", str(configuration)], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
         if not self._is_kept:
-            guard = [sys.executable, "-c", _GUARD, str(self._broker.pid)]
+            guard = [sys.executable, "-P", "-c", _GUARD, str(self._broker.pid)]
             self._guard = subprocess.Popen(guard, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603
         self._await_answer()
         return self

@@ -1,4 +1,4 @@
-"""One worker of several, as the supervisor starts it: `python -m worker.commands.replica NUMBER PARENT CORES`.
+"""One worker of several, as the supervisor starts it: `python -P -m worker.commands.replica NUMBER PARENT CORES`.
 
 It is the same worker as that of `gist-stream run`, held to its cores, and ends with its supervisor, however that ends.
 """

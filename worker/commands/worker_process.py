@@ -80,7 +80,7 @@ class WorkerProcess:
 
     def _start(self) -> subprocess.Popen[bytes]:
         with self._log.open("ab") as log:
-            command = [sys.executable, "-m", "worker", "run"]
+            command = [sys.executable, "-P", "-m", "worker", "run"]
             process = subprocess.Popen(  # noqa: S603
                 command, env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=self._is_kept
             )

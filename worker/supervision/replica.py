@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from worker.supervision.division import Share
 
-_PROGRAM = ("-m", "worker.commands.replica")
+_PROGRAM = ("-P", "-m", "worker.commands.replica")
 # A replica that does not answer within that long is stuck, in seconds.
 _ANSWER_TIMEOUT_S = 5.0
 _OK = 200

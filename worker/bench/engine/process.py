@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from worker.bench.engine.job import Job
 
-COMMAND = (sys.executable, "-m", "worker.bench.engine.contestant")
+COMMAND = (sys.executable, "-P", "-m", "worker.bench.engine.contestant")
 _NUM_LAST_BYTES = 4000
 _PATIENCE_S = 5
 _CHUNK_BYTES = 65_536

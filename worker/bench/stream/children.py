@@ -17,10 +17,10 @@ _LAST_WORDS = 1_000
 
 
 async def ask(module: str, question: Mapping[str, Any]) -> dict[str, Any]:
-    """Run `python -m <module>` and return its answer; raises `BadModel` with its last words where it fails. Cancelling kills it."""
+    """Run a module in a process and return its answer; raises `BadModel` with its last words if it fails. Cancelling kills it."""
     child = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", module),
+        *("-P", "-m", module),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
