@@ -18,9 +18,10 @@ from worker.model.encoder import Layer
 from worker.model.native.build import Unavailable
 from worker.model.packing import pack, rows_by_length
 from worker.model.reading import Readable
+from worker.model.vendor import import_openvino
 
 try:
-    import openvino
+    openvino = import_openvino()
     from openvino import opset15 as ops
 except ImportError:
     openvino = None

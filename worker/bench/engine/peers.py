@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from worker.bench.engine.measures import Sample
 from worker.model.sentence import SentenceConfig
+from worker.model.vendor import import_openvino
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -130,8 +131,7 @@ class OpenVino(Padded):
 
     def __init__(self, job: Job, corpora: Mapping[str, Corpus]) -> None:
         """Convert and compile the model."""
-        import openvino  # noqa: PLC0415  not always installed
-
+        openvino = import_openvino()
         super().__init__(job, corpora)
         example = {name: torch.ones(2, 8, dtype=torch.int64) for name in ("input_ids", "attention_mask")}
         with torch.inference_mode(), warnings.catch_warnings():

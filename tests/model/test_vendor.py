@@ -1,0 +1,39 @@
+"""OpenVINO reports nothing to its vendor."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.watching import addresses, whole_environment
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytest.importorskip("openvino", reason="the extra openvino is not installed")
+BENCH = """
+import sys, torch
+from worker.bench.engine import peers
+converted = peers.import_openvino().convert_model(torch.nn.Linear(2, 2), example_input=torch.ones(1, 2))
+"""
+
+
+@pytest.mark.model
+@pytest.mark.parametrize(
+    "program", ["import sys, worker.model.runtime as found; assert found.openvino is not None", BENCH], ids=["worker", "bench"]
+)
+def test_importing_openvino_opens_no_connection(program: str, tmp_path: Path) -> None:
+    """Neither the worker's backend nor the benchmark's contestant asks for an address."""
+    subprocess.run([sys.executable, "-c", program], env=whole_environment(tmp_path), check=True, timeout=120)
+    assert addresses(tmp_path) == set()
+    assert list(tmp_path.glob("**/openvino_ga_cid")) == []
+
+
+def test_the_watch_sees_a_connection_of_a_child(tmp_path: Path) -> None:
+    """A test of the test: what a forked process asks for is noted."""
+    program = "import os, socket; os.fork() or socket.getaddrinfo('127.0.0.1', 9)"
+    subprocess.run([sys.executable, "-c", program], env=whole_environment(tmp_path), check=True, timeout=60)
+    assert addresses(tmp_path) == {("127.0.0.1", "9")}
