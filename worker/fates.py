@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from worker import codec
-from worker.errors import BadSettings, DeadLetter, RecordRefused, reason_of
+from worker.errors import BadSettings, DeadLetter, InvariantBroken, RecordRefused, reason_of
+from worker.gaps import EmptyRange
 from worker.records import TASK_OF_OUTPUT, Failure, Outcome, Output, Stage
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ class Fates:
         """Put a dead letter in the place of the message that was refused; the record's other outputs stay."""
         failure = Failure(Stage.PUBLISH, type(refusal).__name__, refusal.reason, task=TASK_OF_OUTPUT.get(refusal.output))
         kept = tuple(message for message in outcome.messages if message.output is not refusal.output)
+        if isinstance(outcome.source, EmptyRange):
+            raise InvariantBroken("an empty range has no message that a broker could refuse")
         letter = self.given_up(outcome.source, failure)
         return Outcome(outcome.source, kept + letter.messages, outcome.failures + letter.failures)
 

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from worker.errors import InvariantBroken
+from worker.gaps import EmptyRange
+from worker.records import Outcome
 
 if TYPE_CHECKING:
-    from worker.records import Outcome, Record, UnreadableRange
+    from worker.records import Record, UnreadableRange
 
 
 @dataclass(slots=True)
@@ -22,7 +24,7 @@ class _Entry:
     """One record in line."""
 
     # The very object that was tracked: a result counts only for it.
-    source: Record | UnreadableRange
+    source: Record | UnreadableRange | EmptyRange
     # What the record still costs in memory and work, in tokens.
     weight: int
     # Its fate, once it has one.
@@ -45,7 +47,8 @@ class Ledger:
         self._end = start
         # The sum of the weights of all that was tracked and not yet released.
         self._weight = 0
-        # Taken for publication and not yet acknowledged: still in flight.
+        # Taken for publication and not yet acknowledged, and their weight: still in flight.
+        self._num_taken = 0
         self._weight_taken = 0
         # Records that have a fate and were not yet taken.
         self._num_finished = 0
@@ -70,7 +73,7 @@ class Ledger:
     @property
     def is_empty(self) -> bool:
         """Whether everything that was tracked is published."""
-        return not self._line and not self._weight_taken
+        return not self._line and not self._num_taken
 
     def track(self, source: Record | UnreadableRange, weight: int) -> bool:
         """Put a record in line with a weight of at least 1; return False for one below the end of the line: a redelivery."""
@@ -81,7 +84,25 @@ class Ledger:
         self._weight += max(1, weight)
         return True
 
-    def is_waiting_for(self, source: Record | UnreadableRange) -> bool:
+    def skip(self, gap: EmptyRange) -> bool:
+        """Put a range without records in line; return False for one below the end of the line: a redelivery.
+
+        The range is finished at once and weighs nothing. A range that follows another becomes one with it, so that the line
+        does not grow while a record before them is still in work.
+        """
+        if gap.offset < self._end:
+            return False
+        last = next(reversed(self._line.values()), None)
+        if last is not None and isinstance(last.source, EmptyRange):
+            del self._line[last.source.offset]
+            self._num_finished -= 1
+            gap = EmptyRange(gap.partition, last.source.offset, gap.next_offset)
+        self._line[gap.offset] = _Entry(gap, 0, Outcome(gap))
+        self._end = gap.next_offset
+        self._num_finished += 1
+        return True
+
+    def is_waiting_for(self, source: Record | UnreadableRange | EmptyRange) -> bool:
         """Tell whether this very record is in line and unfinished: only then is work on it worth anything."""
         entry = self._line.get(source.offset)
         return entry is not None and entry.source is source and entry.outcome is None
@@ -106,7 +127,7 @@ class Ledger:
 
         What was taken must be acknowledged by `published` before more is taken.
         """
-        if self._weight_taken:
+        if self._num_taken:
             raise InvariantBroken("a prefix was taken while the one before was still being published")
         taken: list[Outcome] = []
         while self._line and len(taken) < max_outcomes:
@@ -117,6 +138,7 @@ class Ledger:
             self._weight_taken += entry.weight
             self._line.popitem(last=False)
         self._num_finished -= len(taken)
+        self._num_taken = len(taken)
         return taken
 
     def published(self, outcomes: list[Outcome]) -> None:
@@ -125,4 +147,4 @@ class Ledger:
             raise InvariantBroken("nothing was published")
         self._next_offset = outcomes[-1].next_offset
         self._weight -= self._weight_taken
-        self._weight_taken = 0
+        self._num_taken = self._weight_taken = 0

@@ -3,7 +3,8 @@
 Lag in records says little where texts differ in length. What was not read yet is estimated: its records times the mean tokens of
 what was read of the partition lately. What is in flight is known. The speed is that of the time in which there was work: a worker
 that is idle for nine of ten seconds is not ten times slower than it can be, but one that has work and does none comes to
-nothing.
+nothing. The capacity counts only time in which records were handed over: lag that never arrives says nothing of the model, and an
+autoscaler that divides by a capacity of nearly nothing would ask for more and more replicas.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Estimate:
     seconds_to_drain: Mapping[Partition, float]
     #: The same of all our partitions together.
     worker_seconds_to_drain: float | None
-    #: Tokens for each second in which there was work.
+    #: Tokens for each second in which the worker had records to work on.
     capacity_per_s: float | None
 
 
@@ -83,6 +84,8 @@ class _Share:
     num_tokens_done: int = 0
     #: Whether something waited at the last look.
     had_work: bool = False
+    #: Whether records were handed over since the last look, or were in flight at the last look.
+    was_handed_over: bool = False
 
 
 class Load:
@@ -95,6 +98,8 @@ class Load:
         # Over all partitions.
         self._mean = _Mean()
         self._speed = _Speed()
+        # The speed while the worker had records to work on, over all partitions.
+        self._capacity = _Speed()
         # When we were last looked at; None before.
         self._looked_s: float | None = None
         # The model's time since the last look, in seconds; passes that overlap count once.
@@ -105,12 +110,16 @@ class Load:
     def tokenized(self, partition: Partition, num_tokens: int) -> None:
         """Note what a record that was read weighs."""
         self._mean.add(num_tokens)
-        self._share(partition).mean.add(num_tokens)
+        share = self._share(partition)
+        share.mean.add(num_tokens)
+        share.was_handed_over = True
 
     def inferred(self, num_tokens: Mapping[Partition, int], *, began_s: float, ended_s: float) -> None:
         """Note a pass: its tokens by partition, and its time."""
         for partition, number in num_tokens.items():
-            self._share(partition).num_tokens_done += number
+            share = self._share(partition)
+            share.num_tokens_done += number
+            share.was_handed_over |= number > 0
         self._busy_s += max(0.0, ended_s - max(began_s, self._free_s))
         self._free_s = max(self._free_s, ended_s)
 
@@ -120,25 +129,28 @@ class Load:
         self._shares = {it: self._share(it) for it in ours}
         waiting = {it: lag_records.get(it, 0) * self._mean_of(it) + in_flight_tokens.get(it, 0) for it in sorted(ours)}
         elapsed_s = 0.0 if self._looked_s is None else max(0.0, now_s - self._looked_s)
-        self._measure(waiting, elapsed_s)
+        self._measure(waiting, in_flight_tokens, elapsed_s)
         self._looked_s = now_s
-        capacity = self._speed.per_s
+        speed = self._speed.per_s
         num_waiting = sum(it > 0 for it in waiting.values())
-        speeds = {it: self._speed_of(it, None if capacity is None else capacity / max(1, num_waiting)) for it in waiting}
+        speeds = {it: self._speed_of(it, None if speed is None else speed / max(1, num_waiting)) for it in waiting}
         drains = {it: _seconds(tokens, speeds[it]) for it, tokens in waiting.items()}
         return Estimate(
             lag_tokens=waiting,
             seconds_to_drain={it: seconds for it, seconds in drains.items() if seconds is not None},
-            worker_seconds_to_drain=_seconds(sum(waiting.values()), capacity),
-            capacity_per_s=capacity,
+            worker_seconds_to_drain=_seconds(sum(waiting.values()), speed),
+            capacity_per_s=self._capacity.per_s,
         )
 
-    def _measure(self, waiting: Mapping[Partition, float], elapsed_s: float) -> None:
+    def _measure(self, waiting: Mapping[Partition, float], in_flight: Mapping[Partition, int], elapsed_s: float) -> None:
         """Take over what was done since the last look, and begin the next interval."""
         had_work, has_work = any(it.had_work for it in self._shares.values()), any(waiting.values())
         # Where something waited all the time, all the time counts; where not, only that of the model.
         worked_s = elapsed_s if had_work and has_work else min(elapsed_s, self._busy_s)
-        self._speed.add(sum(it.num_tokens_done for it in self._shares.values()), worked_s)
+        num_tokens_done = sum(it.num_tokens_done for it in self._shares.values())
+        self._speed.add(num_tokens_done, worked_s)
+        was_handed_over = any(it.was_handed_over for it in self._shares.values()) or any(in_flight.values())
+        self._capacity.add(num_tokens_done, worked_s if was_handed_over else min(elapsed_s, self._busy_s))
         self._busy_s = 0.0
         for partition, share in self._shares.items():
             if share.had_work and waiting[partition]:
@@ -147,6 +159,7 @@ class Load:
                 # Its speed was that of a share among others, which may be gone when it has work again.
                 share.speed = _Speed()
             share.num_tokens_done, share.had_work = 0, waiting[partition] > 0
+            share.was_handed_over = in_flight.get(partition, 0) > 0
 
     def _share(self, partition: Partition) -> _Share:
         share = self._shares.get(partition)

@@ -17,6 +17,7 @@ from worker.assignment import Assignment
 from worker.backpressure import Backpressure
 from worker.errors import BrokerUnavailable, ConsumerBroken, DrainIncomplete, InvalidRecord, PositionLost, cause_of
 from worker.fates import Fates, failure_of
+from worker.gaps import EmptyRange
 from worker.inference import Inference
 from worker.lanes import lanes_of
 from worker.observation import Observation
@@ -120,7 +121,7 @@ class Pipeline:
             except ConsumerBroken as error:
                 await self._rejoin(error)
                 continue
-            tracked = [it for it in sources if self._track(it)]
+            tracked = [it for it in map(self._track, sources) if it is not None]
             self._telemetry.consumed(it.partition.topic for it in tracked)
             for source in tracked:
                 if isinstance(source, UnreadableRange):
@@ -131,11 +132,16 @@ class Pipeline:
             if 0 < len(sources) < max_records:
                 await self._lanes.gather()
 
-    def _track(self, source: Record | UnreadableRange) -> bool:
-        """Put what has arrived in its line; False where nobody wants it."""
+    def _track(self, source: Record | UnreadableRange | EmptyRange) -> Record | UnreadableRange | None:
+        """Put what has arrived in the line of its partition, and return what is now to be worked on."""
         session = self._assignment.session_of(source.partition)
+        if session is None:
+            return None
+        if isinstance(source, EmptyRange):
+            session.skip(source)
+            return None
         size_bytes = source.size_bytes if isinstance(source, Record) else 0
-        return session is not None and session.track(source, size_bytes // BYTES_PER_TOKEN_GUESSED)
+        return source if session.track(source, size_bytes // BYTES_PER_TOKEN_GUESSED) else None
 
     def _decode(self, record: Record) -> None:
         try:

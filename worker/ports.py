@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from worker.records import Item, Outcome, Output, Partition, Prediction, Record, Task, TokenizedItem, Tokens, UnreadableRange
+    from worker.gaps import EmptyRange
+    from worker.records import (
+        Item,
+        Outcome,
+        Output,
+        Partition,
+        Prediction,
+        Record,
+        Task,
+        TokenizedItem,
+        Tokens,
+        UnreadableRange,
+    )
 
 # Called in the thread of a pass, before it and between its steps where it can stop there; returns when the pass may go on.
 GiveWay: TypeAlias = "Callable[[], None]"
@@ -33,15 +45,19 @@ class Source(Protocol):
     async def start(self, listener: AssignmentListener) -> None:
         """Join the group. Raises `Stop` where no broker answers."""
 
-    async def poll(self, partitions: Collection[Partition], *, max_records: int) -> Sequence[Record | UnreadableRange]:
+    async def poll(self, partitions: Collection[Partition], *, max_records: int) -> Sequence[Record | UnreadableRange | EmptyRange]:
         """Return what has arrived for these partitions, in order and without a gap in each of them, or nothing.
 
+        Offsets without a record after the last record are an `EmptyRange`.
         Waits a short, bounded time. Partitions that are left out stay assigned and lose nothing: that is backpressure.
         Must be called again and again, even with no partitions. Raises `ConsumerBroken` where the consumer can't go on.
         """
 
     def lag(self) -> Mapping[Partition, int]:
-        """Records between our position and the end of each assigned partition, as last heard from the broker."""
+        """Return the records between our position and the end of each assigned partition, as last heard from the broker.
+
+        The end is that of a reader of committed records: records of an open transaction do not count.
+        """
 
     async def stop(self) -> None:
         """Leave the group. Neither drains nor commits."""

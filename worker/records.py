@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from worker.gaps import EmptyRange
+
 # Names and values in order; a name may come several times, and a value may be null.
 Headers: TypeAlias = tuple[tuple[str, bytes | None], ...]
 
@@ -277,7 +279,7 @@ def _num_bytes_of(headers: Headers) -> int:
 class Outcome:
     """The fate of one record: what is published for it, and the offset to commit after that."""
 
-    source: Record | UnreadableRange
+    source: Record | UnreadableRange | EmptyRange
     messages: tuple[Message, ...] = ()
     #: What the dead letters among the messages stand for.
     failures: tuple[Failure, ...] = ()

@@ -20,6 +20,7 @@ from worker.records import Output
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from worker.gaps import EmptyRange
     from worker.ports import Delivery
     from worker.records import Outcome, Partition, Record, UnreadableRange
 
@@ -103,6 +104,11 @@ class Session:
     def track(self, source: Record | UnreadableRange, weight: int) -> bool:
         """Put what has arrived in line; return False where it is not wanted: not ready, or a redelivery."""
         return self._ledger is not None and self._ledger.track(source, weight)
+
+    def skip(self, gap: EmptyRange) -> None:
+        """Put a range without records in line; the offset after it is committed with the records before it."""
+        if self._ledger is not None and self._ledger.skip(gap):
+            self._changed.set()
 
     def weigh(self, source: Record | UnreadableRange, weight: int) -> None:
         """Correct the weight of what is in line."""

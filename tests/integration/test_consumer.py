@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Sequence
     from pathlib import Path
 
+    from worker.gaps import EmptyRange
+
 pytestmark = pytest.mark.kafka
 
 
@@ -94,15 +96,15 @@ async def backlog(connection: Connection, topic: str, consumer: Consumer, *, num
 
 async def receive(
     consumer: Consumer, partitions: Collection[Partition], count: int, *, max_records: int = 100
-) -> list[Record | UnreadableRange]:
+) -> list[Record | UnreadableRange | EmptyRange]:
     """Poll until so much has come; the test's own time limit bounds it."""
-    received: list[Record | UnreadableRange] = []
+    received: list[Record | UnreadableRange | EmptyRange] = []
     while len(received) < count:
         received += await consumer.poll(partitions, max_records=max_records)
     return received
 
 
-def numbers(received: Sequence[Record | UnreadableRange], partition: int) -> list[int]:
+def numbers(received: Sequence[Record | UnreadableRange | EmptyRange], partition: int) -> list[int]:
     """Return the offsets of a partition's records."""
     return [it.offset for it in received if it.partition.index == partition]
 

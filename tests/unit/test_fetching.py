@@ -10,6 +10,7 @@ from aiokafka import TopicPartition
 
 from worker.broker.fetching import Fetcher
 from worker.errors import ConsumerBroken
+from worker.gaps import EmptyRange
 from worker.records import Partition, Record
 
 if TYPE_CHECKING:
@@ -24,10 +25,12 @@ class ScriptedClient:
     def __init__(self) -> None:
         self.logs: dict[int, list[int]] = {}
         self.positions: dict[int, int] = {}
+        # How many offsets without a record follow an offset.
+        self.markers: dict[int, int] = {}
         # Called before each answer, with the partitions asked for.
         self.before: Callable[[tuple[TopicPartition, ...]], None] = lambda _asked: None
         running = SimpleNamespace(done=lambda: False)
-        self._fetcher = SimpleNamespace(_fetch_task=running)
+        self._fetcher = SimpleNamespace(_fetch_task=running, _records={})
         self._coordinator = SimpleNamespace(_coordination_task=running, _heartbeat_task=running, _rejoin_needed_fut=running)
 
     def seek(self, where: TopicPartition, offset: int) -> None:
@@ -41,7 +44,16 @@ class ScriptedClient:
         """Own everything."""
         return {TopicPartition("texts", it) for it in self.positions}
 
-    def highwater(self, where: TopicPartition) -> int | None:
+    @property
+    def _subscription(self) -> Any:
+        """Return the positions as the client keeps them."""
+        states = {TopicPartition("texts", it): at for it, at in self.positions.items()}
+        assignment = SimpleNamespace(
+            tps=states.keys(), state_value=lambda where: SimpleNamespace(has_valid_position=True, position=states[where])
+        )
+        return SimpleNamespace(subscription=SimpleNamespace(assignment=assignment))
+
+    def last_stable_offset(self, where: TopicPartition) -> int | None:
         """Return the end of the log."""
         log = self.logs.get(where.partition)
         return log[-1] + 1 if log else None
@@ -54,7 +66,7 @@ class ScriptedClient:
         for where in asked:
             found = [it for it in self.logs.get(where.partition, []) if it >= self.positions[where.partition]][:max_records]
             if found:
-                self.positions[where.partition] = found[-1] + 1
+                self.positions[where.partition] = found[-1] + 1 + self.markers.get(found[-1], 0)
                 answer[where] = [
                     SimpleNamespace(offset=it, key=None, value=b"", headers=[("h", None)], timestamp=None) for it in found
                 ]
@@ -108,6 +120,27 @@ async def test_an_exception_for_one_partition_loses_nothing_of_the_others() -> N
     assert sorted(numbers(found)) == [(partition, it) for partition in (0, 1) for it in range(10)]
     assert [it for it in numbers(found) if it[0] == 1] == [(1, it) for it in range(10)]
     assert events == ["fetch_failed"]
+
+
+async def test_offsets_without_a_record_follow_the_records_before_them() -> None:
+    """An error that the client still holds has moved its position too, and is no such range."""
+    client = ScriptedClient()
+    client.logs, client.markers = {0: [3, 4], 1: [5]}, {4: 2}
+    fetcher = Fetcher(client, lambda event, **fields: None)  # noqa: ARG005
+    fetcher.open(ONE, 3)
+    fetcher.open(TWO, 5)
+    found = await fetcher.poll([ONE], max_records=10, timeout_ms=0)
+    assert found == [
+        Record(ONE, 3, None, b"", (("h", None),), -1),
+        Record(ONE, 4, None, b"", (("h", None),), -1),
+        EmptyRange(ONE, 5, 7),
+    ]
+    client.positions[1] = 6
+    client._fetcher._records[TopicPartition("texts", 1)] = "an error"
+    assert await fetcher.poll([ONE, TWO], max_records=10, timeout_ms=0) == []
+    client._fetcher._records.clear()
+    assert await fetcher.poll([ONE], max_records=10, timeout_ms=0) == []
+    assert await fetcher.poll([TWO], max_records=10, timeout_ms=0) == [EmptyRange(TWO, 5, 6)]
 
 
 async def test_records_are_ours_and_plain() -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from tests.makers import PARTITION, outcome, record
 from worker.errors import InvariantBroken
+from worker.gaps import EmptyRange
 from worker.ledger import Ledger
 from worker.records import Outcome, UnreadableRange
 
@@ -131,6 +132,54 @@ def test_weight_is_what_is_in_flight() -> None:
     ledger.published(taken)
     assert ledger.weight == 1
     assert not ledger.is_empty
+
+
+def test_an_empty_range_waits_for_the_records_before_it_and_weighs_nothing() -> None:
+    """The offset after the range may be committed once the records before it are published."""
+    ledger = Ledger(0)
+    first = record(0)
+    ledger.track(first, 3)
+    assert ledger.skip(EmptyRange(PARTITION, 1, 4))
+    assert ledger.take(10) == []
+    ledger.finish(outcome(first))
+    assert (ledger.weight, ledger.num_finished) == (3, 2)
+    taken = ledger.take(10)
+    assert offsets(taken) == [0, 1]
+    ledger.published(taken)
+    assert (ledger.next_offset, ledger.weight, ledger.is_empty) == (4, 0, True)
+    assert not ledger.skip(EmptyRange(PARTITION, 1, 4))
+
+
+def test_an_empty_range_alone_is_in_flight_until_it_is_published() -> None:
+    """A session that is drained waits for the range, although the range weighs nothing."""
+    ledger = Ledger(7)
+    ledger.skip(EmptyRange(PARTITION, 7, 8))
+    assert not ledger.is_empty
+    taken = ledger.take(10)
+    assert not ledger.is_empty
+    with pytest.raises(InvariantBroken):
+        ledger.take(10)
+    ledger.published(taken)
+    assert (ledger.next_offset, ledger.is_empty) == (8, True)
+
+
+@given(lengths=st.lists(st.integers(1, 5), min_size=1, max_size=50), num_taken=st.integers(0, 3))
+def test_empty_ranges_that_follow_each_other_are_one(lengths: list[int], num_taken: int) -> None:
+    """The line does not grow while a record before them is in work."""
+    ledger = Ledger(0)
+    blocking = record(0)
+    ledger.track(blocking, 1)
+    offset = 1
+    for length in lengths:
+        assert ledger.skip(EmptyRange(PARTITION, offset, offset + length))
+        offset += length
+    assert ledger.num_finished == 1
+    ledger.track(record(offset), 1)
+    ledger.finish(outcome(blocking))
+    taken = ledger.take(2 + num_taken)
+    assert [(it.offset, it.next_offset) for it in taken] == [(0, 1), (1, offset)]
+    ledger.published(taken)
+    assert (ledger.next_offset, ledger.num_finished, ledger.weight) == (offset, 0, 1)
 
 
 @given(

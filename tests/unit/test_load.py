@@ -74,6 +74,19 @@ def test_a_worker_that_is_stuck_needs_for_ever_which_is_a_day() -> None:
     assert early == [None, None, MAX_SECONDS]
 
 
+def test_lag_that_never_arrives_leaves_the_capacity_as_it_was() -> None:
+    """An autoscaler divides by the capacity: without records to work on, the model has not become slower."""
+    load = Load()
+    working(load, 320, seconds=20)
+    for second in range(21, 1_000):
+        found = load.look(second, lag_records={A: 1}, in_flight_tokens={A: 0})
+    assert found.capacity_per_s == pytest.approx(320)
+    for second in range(1_000, 1_300):
+        found = load.look(second, lag_records={A: 1}, in_flight_tokens={A: 30})
+    assert found.capacity_per_s is not None
+    assert found.capacity_per_s < 1
+
+
 def test_a_partition_that_stands_still_shows_although_the_worker_is_well() -> None:
     """A session that is opened again and again, say."""
     load = Load()

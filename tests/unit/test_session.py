@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.fakes import FakeDelivery, FakeKafka, FakeSource, fail_times, refuse
 from tests.makers import outcome
 from worker.errors import BadSettings, PublishFailed, RecordRefused
+from worker.gaps import EmptyRange
 from worker.records import Message, Outcome, Output
 from worker.session import Backoff, Session, SessionEvents
 
@@ -102,6 +103,24 @@ async def test_what_gathered_leaves_when_its_time_has_come() -> None:
             world.session.finish(outcome(record))
             await world.kafka.until(lambda: len(world.kafka.published) == len(world.kafka.log[world.session.partition]))
     assert len(world.kafka.published) == 3
+
+
+async def test_an_empty_range_is_published_with_the_records_before_it() -> None:
+    """Alone too, and not while no session is open."""
+    world = World()
+    home = world.kafka.partitions[0]
+    world.session.skip(EmptyRange(home, 0, 3))
+    async with world.running():
+        record = world.kafka.produce(b"x")
+        world.session.track(record, 1)
+        world.session.skip(EmptyRange(home, 1, 4))
+        world.session.finish(outcome(record))
+        await world.session.drained()
+        world.session.skip(EmptyRange(home, 4, 6))
+        await world.session.drained()
+        await world.delivery.commit([home])
+    assert world.told == ["opened at 0", "published [0, 1]", "published [4]"]
+    assert world.kafka.committed == {home: 6}
 
 
 async def test_doubt_drops_the_work_and_begins_again_at_the_committed_offset() -> None:

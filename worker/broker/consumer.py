@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from worker.broker.connection import Connection
     from worker.broker.fetching import OnEvent
+    from worker.gaps import EmptyRange
     from worker.ports import AssignmentListener
     from worker.records import Record, UnreadableRange
 
@@ -106,7 +107,7 @@ class Consumer:
         self._fetcher = Fetcher(client, self.on_event)
         client.subscribe(self._topics, listener=_Listener(client, self._fetcher, listener))
 
-    async def poll(self, partitions: Collection[Partition], *, max_records: int) -> Sequence[Record | UnreadableRange]:
+    async def poll(self, partitions: Collection[Partition], *, max_records: int) -> Sequence[Record | UnreadableRange | EmptyRange]:
         """Return what has arrived for these partitions, in order and without a gap in each of them, or nothing.
 
         Raises `ConsumerBroken`.
