@@ -145,8 +145,8 @@ def test_a_line_that_is_not_conll_is_named(tmp_path: Path, line: str, reason: st
     [
         (b"", "no word in it"),
         (b"\n \n", "no word in it"),
-        (b"Ada\nBob\n", "one column only"),
-        (b"Ada NNP\nBob NNP\n", r"no column of tags \(O, B-…, I-…\) among its 2"),
+        (b"# a comment\nAda\nBob\n", "2: one column only"),
+        (b"Ada NNP\nBob NNP\n", r"1: no column of tags \(O, B-…, I-…\) among the 2 of the file"),
         (b"Ada O\n\xff\xfe O\n", "2: not UTF-8: 0xff at byte 1"),
     ],
 )
@@ -177,3 +177,117 @@ def test_the_content_tells_it_where_the_name_does_not(tmp_path: Path, name: str)
     data = read(tmp_path / name)
     assert data.labels == ("PER",)
     assert read(tmp_path / name, Layout(format=Format.CONLL)) == data
+
+
+NUMBERED = [
+    "# sent_id = 1",
+    "1-2\tAu\t_\t_",
+    "1\tà\tADP\tO",
+    "2\tle\tDET\tO",
+    "3\tMaroc\tPROPN\tB-LOC",
+    "3.1\tghost\t_\t_",
+    "",
+    "# text = Vu du Maroc",
+    "0.1\tghost\t_\t_",
+    "1\tVu\tVERB\tO",
+    "2-3\tdu\t_\t_",
+    "2\tde\tADP\tO",
+    "3\tle\tDET\tO",
+    "4\tMaroc\tPROPN\tB-LOC",
+    "",
+]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\r\r\n"])
+@pytest.mark.parametrize("start", ["", "\ufeff"])
+@pytest.mark.parametrize("separator", ["\t", " ", "  "])
+def test_ranges_and_empty_nodes_are_no_words(tmp_path: Path, separator: str, start: str, end: str) -> None:
+    """The words of a text are those with a whole number, also where a range begins the file and ranges have no tag."""
+    data = tagged(tmp_path, start + end.join(NUMBERED).replace("\t", separator))
+    assert [(it.text, shown(it), it.line) for it in data.texts] == [
+        ("à le Maroc", [("LOC", "Maroc")], 3),
+        ("Vu de le Maroc", [("LOC", "Maroc")], 10),
+    ]
+    assert "words in column 2, tags in column 4 of 4" in data.source.read_as
+
+
+def test_ranges_and_empty_nodes_may_have_other_columns(tmp_path: Path) -> None:
+    """A range is left out before its columns are compared with those of the words."""
+    data = tagged(tmp_path, "1-2\tAu\n1\tà\tO\n2\tle\tO\n2.1\tghost\t_\t_\t_\n3\tMaroc\tB-LOC\n")
+    assert [it.text for it in data.texts] == ["à le Maroc"]
+
+
+def test_ranges_hide_neither_the_format_nor_the_tags(tmp_path: Path) -> None:
+    """The content tells the format where every second row is a range without a tag."""
+    (tmp_path / "corpus.txt").write_text("1-2\tdu\t_\n1\tde\tO\n2\tle\tO\n3-4\tau\t_\n3\tà\tO\n4\tle\tB-LOC\n")
+    (text,) = read(tmp_path / "corpus.txt").texts
+    assert text.text == "de le à le"
+
+
+def test_words_that_look_like_ranges_are_words(tmp_path: Path) -> None:
+    """Results and decimal numbers stay where no column numbers the words."""
+    (only,) = tagged(tmp_path, "won CD O\n2-1 CD O\n1.5 CD O\nParis NNP B-LOC\n").texts
+    assert only.text == "won 2-1 1.5 Paris"
+    (two,) = tagged(tmp_path, "1 O\n1-2 O\n1.1 B-PER\n").texts
+    assert two.text == "1 1-2 1.1"
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        "-DOCSTART- O",
+        "-DOCSTART-",
+        "-DOCSTART- -X- -X- O",
+        "-DOCSTART- (2) O",
+        "-DOCSTART-\tO",
+        "\n-DOCSTART- O\n",
+        "# newdoc id = 2",
+        "#begin document (two); part 000",
+        "#end document",
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_new_document_ends_a_text(tmp_path: Path, between: str, end: str) -> None:
+    """Whether or not a blank line precedes the line that begins the document."""
+    lines = ["-DOCSTART- O", "A O", "London B-LOC", *between.split("\n"), "B O", "Paris B-LOC", ""]
+    assert [it.text for it in tagged(tmp_path, end.join(lines)).texts] == ["A London", "B Paris"]
+
+
+def test_lines_end_as_any_system_ends_them(tmp_path: Path) -> None:
+    """CR, LF and CR LF may be mixed; the line numbers stay those of an editor."""
+    texts = tagged(tmp_path, "Ada O\rin O\r\nParis B-LOC\n\rok O\r\rfine O\r\n\r\n").texts
+    assert [(it.text, it.line) for it in texts] == [("Ada in Paris", 1), ("ok", 5), ("fine", 7)]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_utf_16_is_read_or_named(tmp_path: Path, encoding: str) -> None:
+    """With its byte order mark the file is read; without, the reader says how to save it."""
+    content = "Zoé O\r\nMünchen B-LOC\r\n".encode(encoding)
+    if encoding == "utf-16":
+        assert tagged(tmp_path, content).texts[0].text == "Zoé München"
+    else:
+        with pytest.raises(BadSettings, match=r"corpus\.conll: .* UTF-16 without a byte order mark: save the file as UTF-8"):
+            tagged(tmp_path, content)
+
+
+def test_broken_utf_16_is_one_line(tmp_path: Path) -> None:
+    """The byte is named."""
+    with pytest.raises(BadSettings, match=r"corpus\.conll: UTF-16 that breaks at byte"):
+        tagged(tmp_path, "Ada O\n".encode("utf-16") + b"\x00\xd8")
+
+
+def test_a_byte_order_mark_where_files_were_joined_is_no_word(tmp_path: Path) -> None:
+    """It stands at the start of a line in the middle."""
+    assert [it.text for it in tagged(tmp_path, "\ufeffAda O\n\n\ufeffBob B-PER\n").texts] == ["Ada", "Bob"]
+
+
+def test_many_comments_do_not_hide_the_tabs(tmp_path: Path) -> None:
+    """A word with a blank stays whole where most lines are comments."""
+    content = "# id = 1\n# text = New York\n# x = y\nNew York\tB-LOC\n\n# id = 2\n# text = ok\n# x = y\nok\tO\n"
+    assert [it.text for it in tagged(tmp_path, content).texts] == ["New York", "ok"]
+
+
+def test_where_every_sentence_is_broken_the_first_reason_is_raised(tmp_path: Path) -> None:
+    """Although what is broken is to be left out."""
+    with pytest.raises(BadSettings, match=r"corpus\.conll:1: not a tag of bilou: 'S-PER' \(and 1 more\); nothing of the file"):
+        tagged(tmp_path, "Ada S-PER\n\nBob S-PER\n", Layout(scheme=Scheme.BILOU, skips_broken=True))

@@ -1,7 +1,8 @@
 """Named-entity corpora in CoNLL form: a word and its tag a line, among other columns, and an empty line after each sentence.
 
-Columns are parted by tabs or by blanks. A line that begins with `#` and is no row of the file is a comment; `-DOCSTART-` is left
-out.
+Columns are parted by tabs or by blanks. A line that begins with `#` and is no row of the file is a comment. A line
+`-DOCSTART-` is no word and ends a text, as do the comments by which CoNLL-U and OntoNotes begin and end documents. In a file that
+numbers its words, as CoNLL-U does, ranges (`1-2`) and empty nodes (`1.1`) are no words.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 _NUM_LOOKED_AT = 5000
 # A column holds the tags where nearly all of it are tags: a broken line or two change nothing about that.
 _MOST, _MANY = 0.9, 0.5
-_DOCUMENT_START = "-DOCSTART-"
+_DOCUMENT = re.compile(r"(?:.*[ \t])?-DOCSTART-|# newdoc\b|# ?(?:begin|end) document\b")
+_NUMBER = re.compile(r"\d+(?:[-.]\d+)?")
+_FIRST_NUMBER = re.compile(r"[01](?:[-.]\d+)?")
 _NO_WORD = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -48,17 +51,19 @@ class Row(NamedTuple):
 def read(path: Path, layout: Layout) -> TaggedData:
     """Read a file; raises `BadSettings` with file, line and reason."""
     troubles = Troubles(path, is_kept=layout.skips_broken)
-    blocks = list(_blocks(path))
+    blocks = list(_without_ranges(list(_blocks(path))))
     rows = [row for block in blocks for row in block]
     if not rows:
         raise BadSettings(f"{path}: no word in it")
-    columns = columns_of(path, [row.fields for row in rows if not row.text.startswith("#")] or [row.fields for row in rows], layout)
+    columns = columns_of(path, [row for row in rows if not row.text.startswith("#")] or rows, layout)
     blocks = [found for block in blocks if (found := [row for row in block if not _is_comment(row, columns)])]
     scheme = layout.scheme or schemes.detected(
         [row.fields[columns.tag] for row in block if len(row.fields) > columns.tag and schemes.is_tag(row.fields[columns.tag])]
         for block in blocks
     )
     sentences = list(_sentences(blocks, columns, scheme, troubles))
+    if not sentences:
+        troubles.raise_the_first()
     texts, malformed = tagged_texts(path, sentences, scheme, joins_handles=layout.joins_handles)
     read_as = f"CoNLL, {scheme}, words in column {columns.word + 1}, tags in column {columns.tag + 1} of {columns.width}"
     return TaggedData(Source(path, read_as, troubles.met, tuple(malformed)), tuple(texts))
@@ -66,22 +71,26 @@ def read(path: Path, layout: Layout) -> TaggedData:
 
 def looks_like_it(lines: Iterable[str]) -> bool:
     """Tell whether these lines, the first of a file, could be of this form."""
-    filled = [line for line in lines if line.strip() and not line.startswith("#") and _DOCUMENT_START not in line]
-    fields = [_cut(line, is_tabbed=_is_tabbed(filled)) for line in filled]
+    filled = [line for line in lines if line.strip() and not line.startswith("#") and not _DOCUMENT.match(line)]
+    is_tabbed = _is_tabbed(filled)
+    rows = [Row(0, line, _cut(line, is_tabbed=is_tabbed)) for line in filled]
+    fields = [row.fields for block in _without_ranges([rows]) for row in block]
     return bool(fields) and _tag_column(fields, Counter(map(len, fields)).most_common(1)[0][0], least=_MOST) is not None
 
 
-def columns_of(path: Path, fields: Sequence[Sequence[str]], layout: Layout) -> Columns:
+def columns_of(path: Path, rows: Sequence[Row], layout: Layout) -> Columns:
     """Return the columns, those that the layout names and those that are found; raises `BadSettings` where there are none."""
-    count = Counter(map(len, fields)).most_common(1)[0][0]
-    usual = [it for it in fields if len(it) == count][:_NUM_LOOKED_AT]
+    count = Counter(len(row.fields) for row in rows).most_common(1)[0][0]
+    first = next(row for row in rows if len(row.fields) == count)
+    place, example = f"{path}:{first.line}", shortened(" ".join(first.fields))
+    usual = [row.fields for row in rows if len(row.fields) == count][:_NUM_LOOKED_AT]
     if count < 2:  # noqa: PLR2004
-        raise BadSettings(f"{path}: one column only, where a word and its tag are needed: {shortened(' '.join(fields[0]))}")
+        raise BadSettings(f"{place}: one column only, where a word and its tag are needed: {example}")
     tag = _given(path, layout.label_column, count)
     if tag is None:
         tag = _tag_column(usual, count, least=_MANY)
     if tag is None:
-        raise BadSettings(f"{path}: no column of tags (O, B-…, I-…) among its {count}: {shortened(' '.join(fields[0]))}")
+        raise BadSettings(f"{place}: no column of tags (O, B-…, I-…) among the {count} of the file: {example}")
     word = _given(path, layout.text_column, count)
     if word is None:
         candidates = [it for it in range(count) if it != tag]
@@ -111,17 +120,35 @@ def _tag_column(fields: Sequence[Sequence[str]], count: int, *, least: float) ->
 
 def _is_numbering(values: Sequence[str]) -> bool:
     """Tell whether a column numbers the words of each sentence, as CoNLL-U does."""
-    return values[0] in ("0", "1") and all(it.isdecimal() or re.fullmatch(r"\d+[-.]\d+", it) for it in values)
+    is_number = [_NUMBER.fullmatch(value) is not None for value in values]
+    return _FIRST_NUMBER.fullmatch(values[0]) is not None and sum(is_number) >= _MOST * len(values)
+
+
+def _without_ranges(blocks: Sequence[Sequence[Row]]) -> Iterator[Sequence[Row]]:
+    """Yield the blocks without ranges and empty nodes, where the first column that numbers the words has such."""
+    rows = [row.fields for block in blocks for row in block if not row.text.startswith("#")]
+    count = max(Counter(map(len, rows)).items(), key=lambda item: item[1], default=(0, 0))[0]
+    columns = list(zip(*(fields for fields in rows if len(fields) == count), strict=True))
+    # Of two columns, a word and its tag, none numbers the words.
+    numbered_by = next((place for place, values in enumerate(columns) if count > 2 and _is_numbering(values)), None)  # noqa: PLR2004
+    for block in blocks:
+        if kept := [row for row in block if row.text.startswith("#") or not _is_range(row.fields, numbered_by)]:
+            yield kept
+
+
+def _is_range(fields: Sequence[str], numbered_by: int | None) -> bool:
+    """Tell whether a row is a range or an empty node, by the column that numbers the words."""
+    if numbered_by is None or numbered_by >= len(fields):
+        return False
+    return not fields[numbered_by].isdecimal() and _NUMBER.fullmatch(fields[numbered_by]) is not None
 
 
 def _blocks(path: Path) -> Iterator[list[Row]]:
     lines = list(numbered(path))
-    is_tabbed = _is_tabbed([line for _, line in lines])
+    is_tabbed = _is_tabbed([line for _, line in lines if not line.startswith("#")] or [line for _, line in lines])
     block: list[Row] = []
     for number, line in [*lines, (0, "")]:
-        if _DOCUMENT_START in line:
-            continue
-        if line.strip():
+        if line.strip() and not _DOCUMENT.match(line):
             block.append(Row(number, line, _cut(line, is_tabbed=is_tabbed)))
         elif block:
             yield block

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import re
 from typing import TYPE_CHECKING
 
 from worker.errors import BadSettings
@@ -11,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_LINE_END = re.compile(rb"\r{0,2}\n|\r")
+_NUM_BYTES_LOOKED_AT = 1000
 
 
 class Troubles:
@@ -36,22 +39,43 @@ class Troubles:
         """What was kept."""
         return tuple(self._met)
 
+    def raise_the_first(self) -> None:
+        """Raise the first problem, if there is one, as `BadSettings`: nothing of the file can be read."""
+        if self._met:
+            more = f" (and {len(self._met) - 1} more)" if len(self._met) > 1 else ""
+            raise BadSettings(f"{self._met[0]}{more}; nothing of the file can be read")
+
 
 def numbered(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the lines of a UTF-8 file, without their ends, from 1; raises `BadSettings` where it is not there or not UTF-8.
+    """Yield the lines of a text file, without their ends, from 1; raises `BadSettings` where the file cannot be read.
 
-    Only line feeds end a line: other characters that Python's own `splitlines` cuts at stand in the middle of real texts.
+    The text is UTF-8, or UTF-16 with a byte order mark. LF, CR LF and CR end a line, also mixed in one file; CR CR LF, which a
+    second conversion of CR LF writes, is one end. Other characters at which Python's own `splitlines` cuts occur within real texts.
+    A byte order mark at the start of a later line, where files were joined, is no part of its text.
     """
     try:
         content = path.read_bytes()
     except OSError as error:
         raise BadSettings(f"{path}: cannot be read: {error.strerror}") from error
-    for number, line in enumerate(content.removeprefix(_BYTE_ORDER_MARK).split(b"\n"), start=1):
+    for number, line in enumerate(_LINE_END.split(_as_utf8(path, content)), start=1):
         try:
-            yield number, line.removesuffix(b"\r").decode()
+            yield number, line.removeprefix(codecs.BOM_UTF8).decode()
         except UnicodeDecodeError as error:
             reason = f"not UTF-8: 0x{line[error.start]:02x} at byte {error.start + 1}"
             raise BadSettings(str(Problem(path, number, reason))) from error
+
+
+def _as_utf8(path: Path, content: bytes) -> bytes:
+    """Return the content in UTF-8; raises `BadSettings` for UTF-16 that is broken or has no byte order mark."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        try:
+            return content.decode("utf-16").encode()
+        except UnicodeDecodeError as error:
+            raise BadSettings(f"{path}: UTF-16 that breaks at byte {error.start + 1}: save the file as UTF-8") from error
+    start = content[:_NUM_BYTES_LOOKED_AT]
+    if max(start[0::2].count(0), start[1::2].count(0)) * 4 > len(start):
+        raise BadSettings(f"{path}: every second byte is zero, as in UTF-16 without a byte order mark: save the file as UTF-8")
+    return content
 
 
 def shortened(text: object, length: int = 60) -> str:

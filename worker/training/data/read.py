@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from worker.errors import BadSettings
-from worker.training.data import arrow, conll, tables
+from worker.training.data import arrow, conll, json_array, tables
 from worker.training.data.layout import Format, Layout
 from worker.training.data.lines import numbered
 from worker.training.data.rows import has_usual_names
@@ -33,6 +33,7 @@ _EXTENSIONS = {
     ".bio": Format.CONLL,
     ".jsonl": Format.JSONL,
     ".ndjson": Format.JSONL,
+    ".json": Format.JSONL,
     ".csv": Format.CSV,
 }
 _NUM_LOOKED_AT = 200
@@ -55,7 +56,7 @@ def format_of(path: Path) -> Format:
     if by_extension := _EXTENSIONS.get(path.suffix.lower()):
         return by_extension
     lines = [line for _, line in islice(numbered(path), _NUM_LOOKED_AT) if line.strip()]
-    if lines and lines[0].lstrip().startswith("{"):
+    if lines and (lines[0].lstrip().startswith("{") or json_array.looks_like_it(lines)):
         return Format.JSONL
     if conll.looks_like_it(lines):
         return Format.CONLL

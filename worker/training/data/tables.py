@@ -1,4 +1,4 @@
-"""Files of rows: JSON lines, and tables with a header (CSV, TSV)."""
+"""Files of rows: JSON lines, one JSON array, and tables with a header (CSV, TSV)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import orjson
 
 from worker.errors import BadSettings
+from worker.training.data import json_array
 from worker.training.data.examples import Problem
 from worker.training.data.layout import Format
 from worker.training.data.lines import Troubles, numbered, shortened
 from worker.training.data.rows import data_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from worker.training.data.examples import Data
@@ -27,9 +28,13 @@ _MAX_FIELD_CHARACTERS = 2**30
 
 
 def read_json_lines(path: Path, layout: Layout) -> Data:
-    """Read one JSON object a line; raises `BadSettings` with file, line and reason."""
+    """Read one JSON object a line, or an array of objects; raises `BadSettings` with file, line and reason."""
     troubles = Troubles(path, is_kept=layout.skips_broken)
-    return data_of(path, "JSON lines", list(_objects(path, troubles)), layout, troubles)
+    lines = [(number, line) for number, line in numbered(path) if line.strip()]
+    if json_array.looks_like_it(line for _, line in lines):
+        whole = "\n".join(line for _, line in numbered(path))
+        return data_of(path, "JSON array", list(json_array.objects(whole, troubles)), layout, troubles)
+    return data_of(path, "JSON lines", list(_objects(lines, troubles)), layout, troubles)
 
 
 def read_table(path: Path, layout: Layout) -> Data:
@@ -51,14 +56,14 @@ def read_table(path: Path, layout: Layout) -> Data:
     return data_of(path, "TSV" if delimiter == "\t" else "CSV", table.rows, layout, troubles)
 
 
-def _objects(path: Path, troubles: Troubles) -> Iterator[Row]:
-    for number, line in numbered(path):
-        if not line.strip():
-            continue
+def _objects(lines: Iterable[tuple[int, str]], troubles: Troubles) -> Iterator[Row]:
+    for number, line in lines:
         try:
             value = orjson.loads(line)
         except orjson.JSONDecodeError as error:
-            troubles.add(number, f"not JSON: {error.msg} at character {error.colno}")
+            has_comma = line.rstrip().endswith(",") and error.pos == len(line.rstrip()) - 1
+            hint = " (a comma stands after the object; remove it)" if has_comma else ""
+            troubles.add(number, f"not JSON: {error.msg} at character {error.colno}{hint}")
             continue
         if isinstance(value, dict):
             yield number, value
