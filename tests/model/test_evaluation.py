@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +69,15 @@ def test_every_head_is_measured_on_its_files_and_the_vectors_on_all() -> None:
     assert found.vectors.figures["Pearson"].value == pytest.approx(1)
     assert (found.model, found.runs_on) == (told[0].partition(" on ")[0], told[0].partition(" on ")[2])
     assert "vectors of 4 texts" in told[-1]
+
+
+def test_rejected_answers_are_told_of() -> None:
+    """With the number of texts that are measured."""
+    told: list[str] = []
+    rejected = Source(Path("mine") / "texts", num_rejected=3)
+    evaluate(OPTIONS, [replace(MOODS, source=rejected)], [replace(NAMES, source=rejected)], told.append)
+    assert told[1] == "mine/texts: 3 texts, 3 rejected by annotators and left out"
+    assert told[2] == "mine/texts: 1 texts, 3 rejected by annotators and left out"
 
 
 @pytest.mark.int8

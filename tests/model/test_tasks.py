@@ -63,6 +63,16 @@ def test_a_token_is_a_row_of_a_head_with_attention(tmp_path: Path) -> None:
     assert mood.told(texts).tolist() == [mood.targets[3], mood.targets[1]]
 
 
+def test_rejected_answers_are_counted_over_all_files(tmp_path: Path) -> None:
+    """They are on no side."""
+    for name in ("one", "two"):
+        answers = [("accept", "reject")[n % 5 == 0] for n in range(20)]
+        lines = [{"text": f"{name} {chr(97 + n)}", "label": ("x", "y")[n % 2], "answer": answers[n]} for n in range(20)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    mood, _ = tasks_with(tmp_path, 0, train=[tmp_path / "one.jsonl"], test=[tmp_path / "two.jsonl"])
+    assert (mood.num_rejected, len(mood.examples)) == (8, 32)
+
+
 def test_texts_may_have_several_labels(tmp_path: Path) -> None:
     """Each label of each text is a question of its own."""
     lines = [

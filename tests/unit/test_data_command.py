@@ -102,6 +102,24 @@ def test_a_broken_file_is_one_line_and_an_exit_code(
     )
 
 
+def test_where_every_line_is_broken_the_first_reason_is_shown(tmp_path: Path) -> None:
+    """With its line; leaving out what is broken would leave nothing, so the flag is not named."""
+    path = tmp_path / "commas.jsonl"
+    path.write_text('{"text":"a","label":"x"},\n{"text":"b","label":"y"},\n')
+    result = CliRunner().invoke(app, ["data", str(path)])
+    assert str(result.exception).startswith(f"{path}:1: not JSON: ")
+    assert "--skip-broken" not in str(result.exception)
+
+
+def test_rejected_answers_are_counted(tmp_path: Path) -> None:
+    """In the report and in the JSON."""
+    path = tmp_path / "answers.jsonl"
+    path.write_text("".join(f'{{"text":"{it}","label":"x","answer":"{it}"}}\n' for it in ("accept", "reject", "ignore")))
+    assert "rejected or skipped by an annotator, left out: 2" in shown(path)
+    (found,) = orjson.loads(shown(path, "--json"))["files"]
+    assert (found["num_texts"], found["num_rejected"]) == (1, 2)
+
+
 def test_the_splits_of_a_saved_data_set_are_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is shown, and they are compared."""
     (tmp_path / "train").mkdir()

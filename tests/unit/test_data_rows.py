@@ -196,6 +196,138 @@ def test_a_table_that_cannot_be_read_is_one_line(tmp_path: Path, content: str, l
         data_in(tmp_path, "x.csv", content, layout)
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\r\r\n"])
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("x.csv", ["text,label", '"a, b",pos', "c,neg"]),
+        ("x.csv", ["text;label", "a, b;pos", "c;neg"]),
+        ("x.tsv", ["text\tlabel", "a, b\tpos", "c\tneg"]),
+        ("x.txt", ["text\tlabel", "a, b\tpos", "c\tneg"]),
+        ("x.jsonl", ['{"text":"a, b","label":"pos"}', '{"text":"c","label":"neg"}']),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_line_ends_and_encodings_change_nothing(tmp_path: Path, name: str, lines: list[str], end: str, encoding: str) -> None:
+    """A file reads the same, however a system ends its lines, and with or without a byte order mark."""
+    (tmp_path / name).write_bytes(end.join([*lines, ""]).encode(encoding))
+    data = read(tmp_path / name)
+    assert [(it.text, it.labels, it.line) for it in data.texts] == [
+        ("a, b", ("pos",), len(lines) - 1),
+        ("c", ("neg",), len(lines)),
+    ]
+
+
+def test_mixed_line_ends_part_rows(tmp_path: Path) -> None:
+    """In tables and in JSON lines."""
+    assert labelled(tmp_path, "x.csv", "text,label\ra,x\r\nb,y\nc,x\r") == [("a", ("x",)), ("b", ("y",)), ("c", ("x",))]
+    content = '{"text":"a","label":"x"}\r{"text":"b","label":"y"}\r\n{"text":"c","label":"x"}\n'
+    assert labelled(tmp_path, "x.jsonl", content) == [("a", ("x",)), ("b", ("y",)), ("c", ("x",))]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("x.jsonl", '{"text":"a","label":"x"},\n{"text":"b","label":"y"},\n', r"1: not JSON: .* \(a comma stands after the object"),
+        ("x.jsonl", "\n{'text':'a','label':'x'}\n{'text':'b','label':'y'}\n", "2: not JSON: "),
+        ("x.jsonl", '["a","x"]\n["b","y"]\n', "1: not a JSON object: "),
+        ("x.jsonl", '{"text":"a"}\n{"text":"b","label":null}\n{"label":"x"}', "1: no value for 'label'"),
+        ("x.jsonl", '{"text":1,"label":"x"}\n{"text":2,"label":"y"}\n', "1: not a text: 1"),
+        ("x.jsonl", '{"text":"a","spans":[{"start":0}]}\n{"text":"b","spans":[{"end":1}]}\n', "1: a span needs"),
+        ("x.jsonl", '{"tokens":["a"],"tags":[]}\n{"tokens":["b"],"tags":[1]}\n', "1: not as many tags as words"),
+        ("x.csv", "text,label\na,x,1\n\nb,y,2\n", "2: columns: 3 where the header has 2"),
+        ("x.csv", "text,label\na,\nb, \n", "2: not a label"),
+        ("x.json", "[1,\n2]", "1: not JSON"),
+    ],
+)
+@pytest.mark.parametrize("skips_broken", [False, True])
+def test_where_every_row_is_broken_the_first_reason_is_raised(
+    tmp_path: Path, name: str, content: str, reason: str, *, skips_broken: bool
+) -> None:
+    """With its line number, also where what is broken is to be left out, as `gist-stream data` reads a file first."""
+    with pytest.raises(BadSettings, match=rf"{name}:{reason}") as caught:
+        data_in(tmp_path, name, content, Layout(skips_broken=skips_broken))
+    assert ("nothing of the file can be read" in str(caught.value)) is skips_broken
+
+
+@pytest.mark.parametrize("name", ["x.json", "x.jsonl", "x"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        '[{"text":"a","label":"x"},\n{"text":"b","label":"y"}]',
+        '[\n{"text":"a","label":"x"},{"text":"b","label":"y"},\n]\n',
+        '\ufeff\n [\r\n  {\r\n    "text": "a",\r\n    "label": "x"\r\n  },\r\n  {"text": "b", "label": "y"}\r\n]\r\n',
+    ],
+)
+def test_an_array_of_objects_is_rows(tmp_path: Path, name: str, content: str) -> None:
+    """As many exports of annotation tools are; each text knows the line where its object begins."""
+    data = data_in(tmp_path, name, content)
+    assert [(it.text, it.labels) for it in data.texts] == [("a", ("x",)), ("b", ("y",))]
+    line = 1 + content.replace("\r", "").count("\n", 0, content.replace("\r", "").rindex("{"))
+    assert data.texts[1].line == line
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ('[{"text":"a","label":"x"},\n{"text":}]', "2: not JSON: Expecting value; what follows is not read"),
+        ('[{"text":"a","label":"x"},\n7,\n{"text":"b","label":"x"}]', "2: not a JSON object: '7'"),
+        ('[{"text":"a","label":"x"}\n', "2: not JSON: "),
+        ('[{"text":"a","label":"x"}]\n[{"text":"b","label":"y"}]', "1: content after the end of the array"),
+        ('[{"text":"a","label":"x"},\n{"text":NaN}]', "2: not JSON: "),
+        ('[{"text":"a","label":"x"},\n{"text":' + "[" * 100_000, "2: not JSON: "),
+        ("[]", " no row in it"),
+    ],
+)
+def test_a_broken_array_is_named(tmp_path: Path, content: str, reason: str) -> None:
+    """With file, line and reason; no object is lost without a word."""
+    with pytest.raises(BadSettings, match=rf"x\.json:{reason}"):
+        data_in(tmp_path, "x.json", content)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "num_rejected"),
+    [
+        (
+            "x.jsonl",
+            (
+                '{"text":"a","label":"x","answer":"accept"}\n{"text":"b","label":"y","answer":"reject"}\n'
+                '{"text":"c","answer":"ignore"}\n{"text":"d","label":"y"}\n'
+            ),
+            2,
+        ),
+        ("x.jsonl", '{"text":"a","label":"x","was_cancelled":false}\n{"text":"b","label":null,"was_cancelled":true}\n', 1),
+        ("x.json", '[{"text":"a","label":"x"},\n{"text":"b","label":"y","was_cancelled":true}]', 1),
+        ("x.csv", "id,text,label,was_cancelled\n1,a,x,False\n2,b,y,True\n", 1),
+        ("x.csv", "text,label,answer\na,x,ACCEPT\nb,y, reject \n", 1),
+        ("x.jsonl", '{"text":"a","label":"x","status":"Validated"}\n{"text":"b","label":"y","status":"Discarded"}\n', 1),
+        ("x.jsonl", '{"text":"a","spans":[],"answer":"accept"}\n{"text":"b","spans":[{"start":9}],"answer":"reject"}\n', 1),
+    ],
+)
+def test_what_an_annotator_rejected_is_left_out_and_counted(tmp_path: Path, name: str, content: str, num_rejected: int) -> None:
+    """Whatever the rejected row holds besides."""
+    data = data_in(tmp_path, name, content)
+    kept = [it.text for it in data.texts]
+    assert kept[0] == "a"
+    assert "b" not in kept
+    assert "c" not in kept
+    assert data.source.num_rejected == num_rejected
+    assert data.source.broken == ()
+
+
+def test_a_column_of_the_data_is_no_answer(tmp_path: Path) -> None:
+    """Where it is the label or the text, or holds what no tool writes."""
+    assert len(labelled(tmp_path, "x.csv", "text,answer\na,accept\nb,reject\n")) == 2
+    assert len(labelled(tmp_path, "x.csv", "text,label,answer\na,x,accept\nb,y,reject\nc,x,maybe\n")) == 3
+    assert len(labelled(tmp_path, "x.csv", "text,label,status\na,x,open\nb,y,discarded\n")) == 2
+
+
+def test_a_file_of_nothing_but_rejected_texts_is_one_line(tmp_path: Path) -> None:
+    """It says how many there are."""
+    with pytest.raises(BadSettings, match=r"x\.jsonl: its annotators rejected or skipped every text \(2\)"):
+        data_in(tmp_path, "x.jsonl", '{"text":"a","label":"x","answer":"reject"}\n' * 2)
+
+
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\0"), min_size=1)
 
 

@@ -72,6 +72,8 @@ def lines_of(file: FileReport, unit: str) -> Iterator[str]:
     for name, lengths in ((unit, file.lengths), ("characters", file.characters)):
         if lengths:
             yield f"{name}: " + ", ".join(f"{key} {value}" for key, value in lengths.items())
+    if file.num_rejected:
+        yield f"rejected or skipped by an annotator, left out: {file.num_rejected}"
     for problems, what in ((file.broken, "broken and left out"), (file.malformed, "malformed, read as the nearest that is not")):
         if problems:
             yield f"{what}: {len(problems)}, the first {problems[0]}"

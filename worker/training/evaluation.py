@@ -81,7 +81,7 @@ def _label_reports(
         raise BadSettings(
             f"{title}: no head has the labels {', '.join(data.labels) or '(none)'} ({known or 'there is no such head'})"
         )
-    progress(f"{title}: {len(texts)} texts")
+    progress(f"{title}: {len(texts)} texts{_left_out(data)}")
     said = [it.labels or {} for it in predictions(engine, texts, Task.CLASSIFY)]
     for head in heads:
         judged = labels.judged(head.labels, [it.labels[0] for it in data.texts], [it[head.name].scores for it in said])
@@ -96,7 +96,7 @@ def _entity_reports(
     heads = [it for it in configs if it.task == "ner"]
     if not heads or not data.texts:
         raise BadSettings(f"{title}: {'there is no text in it' if heads else 'the model has no head that finds entities'}")
-    progress(f"{title}: {len(data.texts)} texts")
+    progress(f"{title}: {len(data.texts)} texts{_left_out(data)}")
     found = [it.entities or () for it in predictions(engine, [it.text for it in data.texts], Task.NER)]
     for head in heads:
         known = {label[2:] for label in head.labels if label != bio.OUTSIDE}
@@ -124,6 +124,11 @@ def _vector_report(
         num_texts=len(texts),
         figures=vectors.retention(_vectors(other, texts), _vectors(engine, texts), **options.report.drawing),
     )
+
+
+def _left_out(data: LabelledData | TaggedData) -> str:
+    num_rejected = data.source.num_rejected
+    return f", {num_rejected} rejected by annotators and left out" if num_rejected else ""
 
 
 def _title(data: LabelledData | TaggedData) -> str:

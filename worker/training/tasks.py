@@ -64,6 +64,8 @@ class TrainingTask:
     held_out: Mapping[str, NDArray[np.int64]]
     #: What was read, by title: the sha256 of its bytes.
     sources: Mapping[str, str]
+    #: Texts of its files that an annotator rejected or skipped; they are left out.
+    num_rejected: int = 0
 
     @property
     def texts(self) -> list[str]:
@@ -97,6 +99,7 @@ class _Read:
     sources: Mapping[str, str]
     labels: tuple[str, ...]
     is_multi_label: bool = False
+    num_rejected: int = 0
 
 
 def task_of(options: HeadOptions, loaded: Checkpoint, *, directory: Path, cache: Path, seed: int) -> TrainingTask:
@@ -128,6 +131,7 @@ def task_of(options: HeadOptions, loaded: Checkpoint, *, directory: Path, cache:
         sides=sides,
         held_out={it: sides[Side.TEST][[title == it for title in titles]] for it in dict.fromkeys(titles)},
         sources=found.sources,
+        num_rejected=found.num_rejected,
     )
 
 
@@ -195,7 +199,8 @@ def _from_files(options: HeadOptions, directory: Path, seed: int) -> _Read:
     titles |= {id(text): "held out" for text in train.texts}
     is_several = isinstance(train, LabelledData) and train.is_multi_label
     split_off = _split(data, train.texts, dev.texts if dev else (), test.texts if test else (), seed)
-    return _Read(split_off, titles, {}, {_title(it.source.path): _digest(it.source.path) for it in every}, labels, is_several)
+    sources = {_title(it.source.path): _digest(it.source.path) for it in every}
+    return _Read(split_off, titles, {}, sources, labels, is_several, sum(it.source.num_rejected for it in every))
 
 
 def _split(data: Data, train: Sequence[Example], dev: Sequence[Example], test: Sequence[Example], seed: int) -> Split[Example]:

@@ -69,7 +69,8 @@ def _train(run: Run, reporter: Reporter, *, is_fresh: bool) -> Path:
     tasks = [task_of(it, loaded, directory=run.data_directory, cache=run.cache, seed=run.seed) for it in run.heads]
     for it in tasks:
         sizes = ", ".join(f"{len(texts):,} {side}" for side, texts in it.sides.items())
-        reporter.say(f"{it.head.name}: {sizes}; {', '.join(it.head.labels)}")
+        rejected = f"; {it.num_rejected:,} rejected by annotators, left out" if it.num_rejected else ""
+        reporter.say(f"{it.head.name}: {sizes}; {', '.join(it.head.labels)}{rejected}")
     snapshots = Snapshots(run.output, fingerprint(run, tasks))
     if is_fresh:
         snapshots.remove()

@@ -83,6 +83,8 @@ class Source:
     broken: tuple[Problem, ...] = ()
     #: Tags that do not follow their scheme; they were read as the nearest that does.
     malformed: tuple[Problem, ...] = ()
+    #: Texts that an annotator rejected or skipped; they are left out.
+    num_rejected: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,8 @@ class FileReport:
     characters: dict[str, int]
     broken: tuple[str, ...]
     malformed: tuple[str, ...]
+    #: Texts that an annotator rejected or skipped; they are left out.
+    num_rejected: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,7 @@ def _file(data: Data, length_of: Callable[[str], int]) -> FileReport:
         characters=percentiles([len(it.text) for it in texts]),
         broken=tuple(map(str, data.source.broken)),
         malformed=tuple(map(str, data.source.malformed)),
+        num_rejected=data.source.num_rejected,
     )
 
 

@@ -11,13 +11,13 @@ What a row's label is decides what the data are:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from worker.errors import BadSettings
-from worker.training.data import schemes
+from worker.training.data import answers, schemes
 from worker.training.data.examples import LabelledData, LabelledText, Source, Span, TaggedData, TaggedText
 from worker.training.data.lines import shortened
 from worker.training.data.sentences import Sentence, tagged_texts
@@ -61,10 +61,24 @@ class Columns:
 def data_of(path: Path, format_name: str, rows: Sequence[Row], layout: Layout, troubles: Troubles) -> Data:
     """Return what the rows of a file hold; raises `BadSettings` for what is broken, unless it is to be left out."""
     if not rows:
+        troubles.raise_the_first()
         raise BadSettings(f"{path}: no row in it")
     columns = columns_of(path, list(dict.fromkeys(name for _, row in rows for name in row)), layout)
+    accepted = list(answers.accepted(rows, others={columns.text, columns.label}))
+    if not accepted:
+        raise BadSettings(f"{path}: its annotators rejected or skipped every text ({len(rows)})")
+    found = _of_values(path, format_name, columns, list(_values(accepted, columns, troubles)), layout, troubles)
+    if not found.texts:
+        troubles.raise_the_first()
+    source = replace(found.source, num_rejected=len(rows) - len(accepted))
+    return replace(found, source=source)
+
+
+def _of_values(
+    path: Path, format_name: str, columns: Columns, values: Sequence[Value], layout: Layout, troubles: Troubles
+) -> LabelledData | TaggedData:
+    """Return labelled or tagged texts, by what the labels are."""
     read_as = f"{format_name}, text in {columns.text!r}, label in {columns.label!r}"
-    values = list(_values(rows, columns, troubles))
     first = next((it.label for it in values if it.label != []), [])
     if any(isinstance(it.text, list) for it in values[:1]):
         return _tagged_words(path, read_as, values, layout, troubles)
