@@ -49,8 +49,9 @@ def likeness(one: NDArray[np.float32], other: NDArray[np.float32]) -> Likeness:
         mean_cosine=None if cosines is None else float(cosines.mean()),
         p01_cosine=None if cosines is None else float(np.quantile(cosines, 0.01)),
         spearman=spearman.value,
-        spearman_low=spearman.low,
-        spearman_high=spearman.high,
+        # Vectors that order all pairs alike give the same figure in every draw, and so no interval.
+        spearman_low=float(np.fmin(spearman.low, spearman.value)),
+        spearman_high=float(np.fmax(spearman.high, spearman.value)),
         top_10_overlap=top.value if top else None,
     )
 

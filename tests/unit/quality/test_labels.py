@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.training.quality.bootstrap import estimates
+from worker.training.quality.bootstrap import estimates, wilson
 from worker.training.quality.labels import (
     NUM_BINS,
     Bin,
@@ -19,6 +19,7 @@ from worker.training.quality.labels import (
     calibration_error,
     confusion,
     judged,
+    num_counted,
     reliability,
     statistics,
 )
@@ -125,8 +126,11 @@ def test_the_diagram_shows_what_is_there() -> None:
     assert found == (Bin(1, 0.25, 0.0), Bin(2, 0.953125, 0.5))
 
 
-def test_a_perfect_head_has_no_doubt() -> None:
-    """Its intervals are points."""
-    it = judged(("no", "yes"), ["yes", "no"] * 20, [{"no": 0.0, "yes": 1.0}, {"no": 1.0, "yes": 0.0}] * 20)
-    for name, found in estimates(statistics(it), 40).items():
-        assert (found.value, found.low, found.high) == ((0, 0, 0) if name == "ECE" else (1, 1, 1))
+def test_a_perfect_head_is_not_certain() -> None:
+    """Its shares have Wilson's interval, by the texts of each label for macro F1; no other figure has one."""
+    it = judged(("no", "yes"), ["yes"] + ["no"] * 29, [{"no": 0.0, "yes": 1.0}] + [{"no": 1.0, "yes": 0.0}] * 29)
+    found = estimates(statistics(it), 30, num_counted=num_counted(it))
+    assert {name: figure.value for name, figure in found.items()} == {"accuracy": 1, "macro F1": 1, "AUROC": 1, "ECE": 0}
+    assert (found["accuracy"].low, found["accuracy"].high) == wilson(1, 30)
+    assert found["macro F1"].low == pytest.approx((wilson(1, 29)[0] + wilson(1, 1)[0]) / 2)
+    assert all(math.isnan(found[name].low) and math.isnan(found[name].high) for name in ("AUROC", "ECE"))

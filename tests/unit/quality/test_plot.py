@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.unit.quality.reports import small_report
+from tests.unit.quality.reports import OPTIONS, small_report
+from worker.training.data.examples import TaggedText
+from worker.training.quality import report
 from worker.training.quality.plot import draw
 
 if TYPE_CHECKING:
@@ -17,11 +19,18 @@ if TYPE_CHECKING:
 pytest.importorskip("matplotlib")
 
 
+def test_figures_without_an_interval_are_drawn(tmp_path: Path) -> None:
+    """A file without entities, in which the head finds none, has figures of 0 and no interval."""
+    entities = report.of_entities("ner", "x/y", [TaggedText("ok", ())], [[]], temperature=1.0, options=OPTIONS)
+    draw(replace(small_report(), labels=(), entities=(entities,)), tmp_path / "it.png")
+    assert (tmp_path / "it.png").read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize("num_times", [0, 1, 2])
 def test_a_picture_is_900_pixels_wide(num_times: int, tmp_path: Path) -> None:
     """With a row for each head and file; the name of a label is no formula."""
-    report = small_report()
-    draw(replace(report, labels=report.labels * num_times, entities=report.entities * num_times), tmp_path / "it.png")
+    small = small_report()
+    draw(replace(small, labels=small.labels * num_times, entities=small.entities * num_times), tmp_path / "it.png")
     head = (tmp_path / "it.png").read_bytes()[:24]
     assert head[:8] == b"\x89PNG\r\n\x1a\n"
     assert struct.unpack(">II", head[16:24]) == (900, 360 * max(1, 2 * num_times))

@@ -14,6 +14,7 @@ from worker.model import bio
 from worker.records import Entity
 from worker.training.data.examples import Span, TaggedText
 from worker.training.quality import mistakes, report
+from worker.training.quality.bootstrap import wilson
 from worker.training.quality.spans import Group, Score, groups, halves
 
 LABELS = bio.labels_of(["LOC", "PER"])
@@ -126,8 +127,12 @@ def test_a_handle_has_two_halves(text: str, expected: list[tuple[int, int]]) -> 
 
 
 def test_intervals_come_from_drawing_texts() -> None:
-    """Many texts that are all alike leave no doubt; different ones do."""
-    sure = Group("all", np.array([[1, 2, 1]] * 30)).estimates()["precision"]
-    assert (sure.value, sure.low, sure.high) == (0.5, 0.5, 0.5)
+    """Different texts decide by their draws; texts that are all alike by their number."""
+    alike = Group("all", np.array([[1, 2, 1]] * 30 + [[0, 0, 0]] * 9)).estimates()
+    assert (alike["precision"].low, alike["precision"].high) == wilson(0.5, 30)
+    assert (alike["recall"].low, alike["recall"].high) == wilson(1, 30)
+    nothing = Group("all", np.zeros((5, 3), dtype=np.int64)).estimates()["f1"]
+    assert nothing.value == 0
+    assert np.isnan(nothing.low)
     unsure = Group("all", np.array([[1, 1, 1], [0, 1, 1]] * 15)).estimates()["f1"]
     assert unsure.low < unsure.value == 0.5 < unsure.high

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from worker.training.quality.bootstrap import wilson
 from worker.training.quality.vectors import _correlation, _ranks, cosines, retention
 
 
@@ -23,8 +24,12 @@ def test_the_same_vectors_keep_everything() -> None:
     turned = np.linalg.qr(np.random.default_rng(1).normal(size=(6, 6)))[0]
     found = retention(before, (3 * before @ turned).astype(np.float32))
     assert list(found) == ["Pearson", "Spearman", "top-1 overlap", "top-10 overlap"]
-    for it in found.values():
-        assert it.low == pytest.approx(1, abs=1e-6)
+    for name, it in found.items():
+        assert it.value == pytest.approx(1, abs=1e-6)
+        if name.startswith("top-"):
+            assert (it.low, it.high) == wilson(1, 40)
+        else:
+            assert np.isnan(it.low) or it.low == pytest.approx(1, abs=1e-6)
 
 
 def test_other_vectors_keep_what_chance_leaves() -> None:

@@ -68,6 +68,12 @@ def statistics(it: Judged) -> dict[str, Statistic]:
     }
 
 
+def num_counted(it: Judged) -> dict[str, list[int]]:
+    """Return the number of texts that each figure counts; for macro F1 those of each label, by which a text is true or given."""
+    _, named = _counts(it)
+    return {"accuracy": [len(it.true)], "macro F1": np.count_nonzero(named, axis=0).tolist()}
+
+
 def confusion(it: Judged) -> NDArray[np.int64]:
     """Return how many texts of each true label (rows) were given each label (columns)."""
     width = len(it.labels)

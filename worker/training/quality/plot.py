@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -75,11 +76,14 @@ def _draw_f1(axis: Any, report: EntityReport) -> None:
     groups = report.groups[::-1]
     names, figures = [it.name for it in groups], [it.figures["f1"] for it in groups]
     values = [it.value for it in figures]
-    whiskers = [[max(0, it.value - it.low) for it in figures], [max(0, it.high - it.value) for it in figures]]
+    # A figure without an interval has no whiskers.
+    ends = [(it.value, it.value) if math.isnan(it.low) else (it.low, it.high) for it in figures]
+    pairs = list(zip(values, ends, strict=True))
+    whiskers = [[max(0, value - low) for value, (low, _) in pairs], [max(0, high - value) for value, (_, high) in pairs]]
     axis.barh(names, values, color=_OURS, height=0.7)
     axis.errorbar(values, names, xerr=whiskers, fmt="none", ecolor=_INK, elinewidth=1, capsize=2.5)
-    for name, it in zip(names, figures, strict=True):
-        axis.annotate(f"{it.value:.3f}", (it.high, name), (5, 0), textcoords="offset points", va="center", fontsize=_SMALL)
+    for name, (value, (_, high)) in zip(names, pairs, strict=True):
+        axis.annotate(f"{value:.3f}", (high, name), (5, 0), textcoords="offset points", va="center", fontsize=_SMALL)
     axis.set_xlim(0, 1.12)
     _style(axis, "F1, whole entities", "F1 and its 95 % interval", "")
     axis.grid(axis="x", color=_GRID, linewidth=0.8)

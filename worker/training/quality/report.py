@@ -105,7 +105,8 @@ class Report:
     def as_json(self) -> dict[str, Any]:
         """Return it for a file: with what the figures mean, and null for what is not a number."""
         meant = {
-            "interval": f"95 %, percentiles of {self.options.num_draws} draws of as many texts",
+            "interval": f"95 %, percentiles of {self.options.num_draws} draws of as many texts; where these have no spread, "
+            "Wilson's interval of a share over the texts that it counts, and null for other figures",
             "macro F1": "the mean over the labels that are true or given somewhere",
             "AUROC": "of two labels the second's; of more the mean of each against the rest",
             "ECE": labels.ECE,
@@ -125,7 +126,7 @@ def of_labels(head: str, title: str, it: Judged, texts: Sequence[str], *, temper
         temperature=temperature,
         labels=it.labels,
         majority=float(table.sum(axis=1).max() / max(1, len(texts))),
-        figures=estimates(labels.statistics(it), len(texts), **options.drawing),
+        figures=estimates(labels.statistics(it), len(texts), num_counted=labels.num_counted(it), **options.drawing),
         confusion=tuple(map(tuple, table.tolist())),
         reliability=labels.reliability(it.confidence, it.is_right),
         mistakes=tuple(mistakes.of_labels(it, texts, options.num_examples)),
@@ -162,7 +163,8 @@ def of_entities(
             EntityGroup(name=it.name, num_gold=it.num_gold, num_found=it.num_found, figures=it.estimates(**options.drawing))
             for it in spans.groups(tagged, found)
         ),
-        ece=estimates({"ECE": error}, len(tagged), **options.drawing)["ECE"],
+        # The error is no share of texts.
+        ece=estimates({"ECE": error}, len(tagged), num_counted={}, **options.drawing)["ECE"],
         reliability=labels.reliability(scores, is_right),
         mistakes=tuple(mistakes.of_entities(tagged, found, options.num_examples)),
     )

@@ -54,7 +54,10 @@ class Group:
 
     def estimates(self, **options: int) -> dict[str, Estimate]:
         """Return the score with its intervals."""
-        return estimates(self._statistics(), len(self.counts), **options)
+        right_of = {"precision": [_FOUND], "recall": [_GOLD], "f1": [_FOUND, _GOLD]}
+        # The entities of a text are not independent of each other: a share counts texts, not entities.
+        num_counted = {name: [int(self.counts[:, its].any(axis=1).sum())] for name, its in right_of.items()}
+        return estimates(self._statistics(), len(self.counts), num_counted=num_counted, **options)
 
     @property
     def num_gold(self) -> int:

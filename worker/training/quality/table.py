@@ -32,7 +32,7 @@ def shown(report: Report) -> Iterator[RenderableType]:
         yield Text()
     yield Text(
         f"{report.model} on {report.runs_on}; in brackets: 95 %, {report.options.num_draws} draws of as many texts "
-        f"(seed {report.options.seed})",
+        f"(seed {report.options.seed}); Wilson's interval, or none, where draws have no spread",
         style="dim",
     )
 

@@ -28,7 +28,8 @@ def retention(before: NDArray[np.float32], after: NDArray[np.float32], **options
     for top in _TOPS:
         if top < len(before):
             statistics[f"top-{top} overlap"] = mean_of(_overlaps(*both, top))
-    return estimates(statistics, len(before), **options)
+    num_counted = {name: [len(before)] for name in statistics if name.startswith("top-")}
+    return estimates(statistics, len(before), num_counted=num_counted, **options)
 
 
 def cosines(vectors: NDArray[np.float32]) -> Floats:
