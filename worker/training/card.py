@@ -54,25 +54,36 @@ def _data_lines(training: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _score_lines(training: Mapping[str, Any]) -> Iterator[str]:
-    yield from ("## Scores on held-out texts, as served", "")
-    for dtype, heads in training["scores"].items():
-        yield from (f"### {dtype}", "")
+    """Yield the scores of the heads that have some, and the names of those that have none."""
+    every = training["scores"]
+    scored = {dtype: {head: titles for head, titles in heads.items() if titles} for dtype, heads in every.items()}
+    if any(scored.values()):
+        yield from ("## Scores on held-out texts, as served", "")
+    for dtype, heads in scored.items():
+        if heads:
+            yield from (f"### {dtype}", "")
         for head, titles in heads.items():
-            labels = {title: it for title, it in titles.items() if "accuracy" in it}
-            if labels:
-                yield from (f"| {head} | accuracy | majority class | texts |", "| --- | --- | --- | --- |")
-                for title, it in labels.items():
-                    yield f"| {title} | {it['accuracy']:.3f} | {it['majority']:.3f} | {it['texts']} |"
-                yield ""
-            several = {title: it for title, it in titles.items() if "f1" in it}
-            if several:
-                yield from (f"| {head} | F1 over all labels | texts |", "| --- | --- | --- |")
-                for title, it in several.items():
-                    yield f"| {title} | {it['f1']:.3f} | {it['texts']} |"
-                yield ""
-            for title, kinds in titles.items():
-                if title not in labels and title not in several:
-                    yield from (f"| {head}, {title} | precision | recall | F1 | entities |", "| --- | --- | --- | --- | --- |")
-                    for kind, it in kinds.items():
-                        yield f"| {kind} | {it['precision']:.3f} | {it['recall']:.3f} | {it['f1']:.3f} | {it['num_gold']} |"
-                    yield ""
+            yield from _head_scores(head, titles)
+    if unscored := dict.fromkeys(head for heads in every.values() for head, titles in heads.items() if not titles):
+        yield f"Without a score, because no text was held out: {', '.join(unscored)}. `gist-stream evaluate` scores a checkpoint."
+
+
+def _head_scores(head: str, titles: Mapping[str, Any]) -> Iterator[str]:
+    labels = {title: it for title, it in titles.items() if "accuracy" in it}
+    if labels:
+        yield from (f"| {head} | accuracy | majority class | texts |", "| --- | --- | --- | --- |")
+        for title, it in labels.items():
+            yield f"| {title} | {it['accuracy']:.3f} | {it['majority']:.3f} | {it['texts']} |"
+        yield ""
+    several = {title: it for title, it in titles.items() if "f1" in it}
+    if several:
+        yield from (f"| {head} | F1 over all labels | texts |", "| --- | --- | --- |")
+        for title, it in several.items():
+            yield f"| {title} | {it['f1']:.3f} | {it['texts']} |"
+        yield ""
+    for title, kinds in titles.items():
+        if title not in labels and title not in several:
+            yield from (f"| {head}, {title} | precision | recall | F1 | entities |", "| --- | --- | --- | --- | --- |")
+            for kind, it in kinds.items():
+                yield f"| {kind} | {it['precision']:.3f} | {it['recall']:.3f} | {it['f1']:.3f} | {it['num_gold']} |"
+            yield ""
