@@ -38,8 +38,6 @@ KUBERNETES_VERSION = "1.34"
 # What a Prometheus knows of itself, and what every Python process may show.
 _FOREIGN_METRICS = re.compile(r"up|process_\w+")
 _SETTING = re.compile(rf"\b{PREFIX}[A-Z0-9_]+")
-# Variables of ours that are no settings: one is read before there are any.
-_OTHER_VARIABLES = {"GIST_CACHE_DIR"}
 _DECLARATION = re.compile(r'\b(Counter|Gauge|Histogram)\(\s*"(gist_\w+)"')
 _SUFFIXES = {"Counter": ("_total",), "Gauge": ("",), "Histogram": ("_bucket", "_sum", "_count")}
 
@@ -143,7 +141,7 @@ def metric_names() -> set[str]:
 
 def name_mistakes() -> Iterator[str]:
     """Yield variables that are no settings."""
-    known = {PREFIX + name.upper() for name in Settings.model_fields} | _OTHER_VARIABLES
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
     for path in documents():
         for name in sorted(set(_SETTING.findall(path.read_text())) - known):
             # A name that ends in an underscore stands for all that begin so.

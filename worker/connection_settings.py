@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings
 
+from worker.environment import describe_fault, is_address
+
 PREFIX = "GIST_"
+# Their characters are the operator's alone.
+_SECRETS = {"sasl_username", "sasl_password", "sasl_oauthbearer_client_secret", "ssl_key_password"}
 
 
 class ConnectionSettings(BaseSettings):
@@ -57,6 +61,25 @@ class ConnectionSettings(BaseSettings):
         None,
         description="A name that a restart keeps (a StatefulSet's pod name): a restart then causes no rebalance. One process each.",
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _check_characters(cls, value: object, info: ValidationInfo) -> object:
+        fault = describe_fault(value, is_secret=info.field_name in _SECRETS) if isinstance(value, str) else None
+        if fault is not None:
+            raise ValueError(fault)
+        return value
+
+    @field_validator("bootstrap_servers")
+    @classmethod
+    def _check_addresses(cls, value: str) -> str:
+        addresses = [address.strip() for address in value.split(",") if address.strip()]
+        if not addresses or not all(map(is_address, addresses)):
+            raise ValueError(
+                "an address is host:port, several with a comma between them; the port is a number from 1 to 65535, "
+                "and no protocol precedes the host"
+            )
+        return ",".join(addresses)
 
     @model_validator(mode="after")
     def _can_log_in(self) -> Self:

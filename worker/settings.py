@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from worker.connection_settings import PREFIX
+from worker.environment import ENV_FILE, ENV_FILE_ENCODING, describe_unreadable
 from worker.errors import BadSettings
 from worker.topic_settings import TopicSettings
 
@@ -23,7 +24,13 @@ class Settings(TopicSettings):
     """The settings of one worker."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=".env", env_ignore_empty=True, frozen=True, extra="ignore", hide_input_in_errors=True
+        env_prefix=PREFIX,
+        env_file=ENV_FILE,
+        env_file_encoding=ENV_FILE_ENCODING,
+        env_ignore_empty=True,
+        frozen=True,
+        extra="ignore",
+        hide_input_in_errors=True,
     )
 
     # ── model ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -31,6 +38,11 @@ class Settings(TopicSettings):
         DEFAULT_MODEL,
         min_length=1,
         description="A directory, `package:<package>/<folder>`, or a hub's `org/name@revision`: a checkpoint, or a bare encoder.",
+    )
+    cache_dir: str = Field(
+        "",
+        description="Directory of the kernels that are compiled at the first start. Unset: `gist-stream` in the user's cache. "
+        "Set it where that cannot be written, or is lost at a restart, as in a container: `/var/cache/gist-stream`.",
     )
     rollout_file: str = Field(
         "", description="A plan by which other models take over, each at an offset, without a stop: see docs/repair.md. Watched."
@@ -257,3 +269,5 @@ def read(flags: dict[str, Any] | None = None) -> Settings:
             name = PREFIX + str(it["loc"][0]).removeprefix(PREFIX.lower()).upper() + ": " if it["loc"] else ""
             problems.append(name + it["msg"].removeprefix("Value error, "))
         raise BadSettings("; ".join(problems)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadSettings(describe_unreadable(error)) from None

@@ -217,6 +217,10 @@ class Telemetry:
         self._broker_events.labels(event).inc()
         self._log.warning(event, **fields)
 
+    def ineffective_setting(self, warning: str) -> None:
+        """Log that a variable with our prefix is no setting, or that `.env` is no file."""
+        self._log.warning("ineffective_setting", warning=warning)
+
     def info(self, event: str, **fields: object) -> None:
         """Log a step of the worker's life."""
         self._log.info(event, **fields)

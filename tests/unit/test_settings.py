@@ -128,3 +128,91 @@ def test_settings_do_not_change() -> None:
     """They are read once."""
     with pytest.raises(ValueError, match="frozen"):
         read().group_id = "other"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "complaint"),
+    [
+        ("HTTP_PORT", '"8080"', "GIST_HTTP_PORT: it begins and ends with a quotation mark"),
+        ("GROUP_ID", "'mine'", "GIST_GROUP_ID: it begins and ends with a quotation mark"),
+        ("BOOTSTRAP_SERVERS", '"broker:9092"', "GIST_BOOTSTRAP_SERVERS: it begins and ends with a quotation mark"),
+        ("SSL_CA_FILE", '"/ca.pem"', "GIST_SSL_CA_FILE: it begins and ends with a quotation mark"),
+        ("GROUP_ID", "  ", "GIST_GROUP_ID: it is blank"),
+        ("GROUP_ID", "\u200b\u00a0", "GIST_GROUP_ID: it is blank"),
+        ("GROUP_INSTANCE_ID", " ", "GIST_GROUP_INSTANCE_ID: it is blank"),
+        ("LABELS_TOPIC", "\t", "GIST_LABELS_TOPIC: it is blank"),
+        ("BOOTSTRAP_SERVERS", "broker:", "GIST_BOOTSTRAP_SERVERS: an address is host:port"),
+        ("BOOTSTRAP_SERVERS", "broker:kafka", "GIST_BOOTSTRAP_SERVERS: an address is host:port"),
+        ("BOOTSTRAP_SERVERS", "broker:70000", "GIST_BOOTSTRAP_SERVERS: an address is host:port"),
+        ("BOOTSTRAP_SERVERS", "broker:9092,other:'9092'", "GIST_BOOTSTRAP_SERVERS: an address is host:port"),
+        ("BOOTSTRAP_SERVERS", "PLAINTEXT://broker:9092", "GIST_BOOTSTRAP_SERVERS: an address is host:port"),
+        ("BOOTSTRAP_SERVERS", "[broker]:9092", "GIST_BOOTSTRAP_SERVERS: an address is host:port"),
+        ("BOOTSTRAP_SERVERS", ",", "GIST_BOOTSTRAP_SERVERS: an address is host:port"),
+        ("GROUP_ID", "caf\udce9", "GIST_GROUP_ID"),
+    ],
+)
+def test_a_value_that_no_setting_can_have_is_refused_with_its_name(
+    name: str, value: str, complaint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the environment and as a flag alike, in one line."""
+    monkeypatch.setenv(PREFIX + name, value)
+    with pytest.raises(BadSettings) as caught:
+        read()
+    assert complaint in str(caught.value)
+    monkeypatch.delenv(PREFIX + name)
+    with pytest.raises(BadSettings) as caught:
+        read({name.lower(): value})
+    assert complaint in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["broker", "broker:1", "10.0.0.1:65535", "::1", "[::1]", "[::1]:9092", "a.b-c.example:9092"])
+def test_an_address_of_a_broker_may_be_written_as_clients_take_it(address: str) -> None:
+    """Spaces and empty places between commas are left out."""
+    assert read({"bootstrap_servers": f" {address} ,, other:9092,"}).bootstrap_servers == f"{address},other:9092"
+
+
+def test_a_secret_may_hold_what_it_likes() -> None:
+    """Quotation marks, and nothing but spaces."""
+    settings = read(SASL | {"sasl_password": '"hush"', "ssl_key_password": "   "})
+    assert settings.sasl_password is not None
+    assert settings.sasl_password.get_secret_value() == '"hush"'
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"GIST_INPUT_TOPIC=a\nGIST_CLIENT_ID=caf\xe9\n", "GIST_CLIENT_ID: .env, line 2: it is not UTF-8"),
+        (b"export GIST_CLIENT_ID = caf\xe9", "GIST_CLIENT_ID: .env, line 1: it is not UTF-8"),
+        (b"# caf\xe9\n", "a setting: .env, line 1: it is not UTF-8"),
+        ("GIST_CLIENT_ID=a\n".encode("utf-16"), "a setting: .env, line 1: it is not UTF-8"),
+        (b"GIST_CLIENT_ID=a\0b\n", "GIST_CLIENT_ID: it holds a NUL byte"),
+        (b"GIST_SASL_PASSWORD=a\0b\n", "GIST_SASL_PASSWORD: it holds a NUL byte"),
+        (b"GIST_SSL_CA_FILE=a\0b\n", "GIST_SSL_CA_FILE: it holds a NUL byte"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_one_line(content: bytes, complaint: str, tmp_path: Path) -> None:
+    """With the setting and its place, and without its value."""
+    (tmp_path / ".env").write_bytes(content)
+    with pytest.raises(BadSettings) as caught:
+        read()
+    assert str(caught.value).startswith(complaint)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_byte_order_mark_does_not_hide_the_first_setting(tmp_path: Path) -> None:
+    """Editors of Windows write one."""
+    (tmp_path / ".env").write_bytes(b"\xef\xbb\xbfGIST_CLIENT_ID=first\r\nGIST_GROUP_ID=second\r\n")
+    assert (read().client_id, read().group_id) == ("first", "second")
+
+
+def test_a_file_that_may_not_be_read_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As the operating system refuses it, for the superuser of a test reads everything."""
+    (tmp_path / ".env").write_text("GIST_CLIENT_ID=a\n")
+
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("dotenv.main.open", refuse, raising=False)
+    with pytest.raises(BadSettings, match=r"^\.env cannot be read: Permission denied$"):
+        read()

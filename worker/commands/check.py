@@ -11,6 +11,7 @@ from worker.broker import topics as admin
 from worker.broker.outputs import OutputTopics
 from worker.broker.transactions import check_transactions
 from worker.commands.terminal import Terminal
+from worker.commands.variables import find_warnings
 from worker.commands.wiring import connection_of, create_topics, load_engine, topics_of
 from worker.errors import Stop, TopicsMissing
 
@@ -41,12 +42,14 @@ def check(settings: Settings) -> None:
     console = Terminal()
     connection = connection_of(settings)
     steps: dict[str, Callable[[], str]] = {
-        "settings": lambda: f"group {settings.group_id}, {', '.join(settings.input_topics)} → {', '.join(settings.output_topics)}",
+        "settings": lambda: _shown_settings(settings),
         "broker": lambda: f"{settings.bootstrap_servers} answers" if _answers(settings) is not None else "",
         "delivery": lambda: _delivers(settings),
         "topics": lambda: _shown(asyncio.run(_topics(settings, connection))),
         "model": lambda: _described(load_engine(settings)),
     }
+    for warning in find_warnings():
+        console.print(Text("warn", "yellow"), f" {'settings':10} {warning}")
     stops = []
     for name, step in steps.items():
         try:
@@ -56,6 +59,11 @@ def check(settings: Settings) -> None:
             stops.append(stop)
     if stops:
         raise stops[0]
+
+
+def _shown_settings(settings: Settings) -> str:
+    topics = f"{', '.join(settings.input_topics)} → {', '.join(settings.output_topics)}"
+    return f"brokers {settings.bootstrap_servers}, group {settings.group_id}, {topics}"
 
 
 def _answers(settings: Settings) -> object:

@@ -15,6 +15,7 @@ from worker.broker.clients import following, producing
 from worker.commands.observer import Observer
 from worker.commands.report import progress_line, report
 from worker.commands.terminal import Terminal
+from worker.commands.variables import find_warnings
 from worker.commands.wiring import connection_of, create_topics, topics_of
 from worker.commands.worker_process import WorkerProcess, kafka
 from worker.settings import read
@@ -47,6 +48,8 @@ def demo(*, is_kept: bool, count: int, kill_after: int) -> int:
     _HOME.mkdir(exist_ok=True)
     (_HOME / "worker.log").unlink(missing_ok=True)
     console = Terminal()
+    for warning in find_warnings():
+        console.print(f"warning     {warning}")
     directory = Path(_HOME / "kafka").resolve() if is_kept else None
     with kafka(console.print, directory=directory, is_kept=is_kept) as (bootstrap_servers, pid):
         if is_kept and pid is not None:

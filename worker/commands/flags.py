@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from worker.commands.variables import find_warnings
 from worker.settings import Settings, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+# These show the warnings in their own way: as log lines, and among what they checked.
+_WARNING_COMMANDS = {"run", "check"}
 
 
 def with_settings(function: Callable[..., None]) -> Callable[..., None]:
@@ -18,7 +22,11 @@ def with_settings(function: Callable[..., None]) -> Callable[..., None]:
 
     def command(**arguments: Any) -> None:
         flags = {name: arguments.pop(name) for name in Settings.model_fields}
-        function(settings=read({name: value for name, value in flags.items() if value is not None}), **arguments)
+        settings = read({name: value for name, value in flags.items() if value is not None})
+        if function.__name__ not in _WARNING_COMMANDS:
+            for warning in find_warnings():
+                typer.echo(f"gist-stream: warning: {warning}", err=True)
+        function(settings=settings, **arguments)
 
     own = [it for it in inspect.signature(function, eval_str=True).parameters.values() if it.name != "settings"]
     flags = [

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import worker
 from worker.commands import wiring
+from worker.commands.variables import find_warnings
 from worker.errors import BadModel, BadSettings
 from worker.http import HttpServer, check_of, metrics_of
 from worker.machine import keep_freed_memory, release_freed_memory, spare_the_collector
@@ -54,14 +55,16 @@ def run(settings: Settings, *, replica: int | None = None) -> None:
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     tracing = _tracing()
     try:
-        asyncio.run(_run(settings, tracing))
+        asyncio.run(_run(settings, tracing, replica))
     finally:
         if tracing is not None:
             tracing.stop()
 
 
-async def _run(settings: Settings, tracing: Tracing | None) -> None:
+async def _run(settings: Settings, tracing: Tracing | None, replica: int | None) -> None:
     telemetry = Telemetry()
+    for warning in () if replica else find_warnings():
+        telemetry.ineffective_setting(warning)
     engine = await asyncio.to_thread(wiring.load_engine, settings)
     await asyncio.to_thread(release_freed_memory)
     await asyncio.to_thread(engine.warm_up)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from worker.codec import EmbeddingEncoding, Limits
@@ -32,6 +33,9 @@ def load_engine(settings: Settings) -> Engine:
     """Load the model and check that it can do what is asked of it; raises `BadModel` or `BadSettings`."""
     plan = thread_plan_of(settings)
     plan.prepare()
+    if settings.cache_dir:
+        # The compiler of the kernels reads the environment: commands without settings use it, too.
+        os.environ["GIST_CACHE_DIR"] = settings.cache_dir
     # Heavy: only a process that needs the model pays for it. And not earlier: its libraries read the plan when they are loaded.
     from worker.model.engine import Engine  # noqa: PLC0415
     from worker.model.windows import Windowing  # noqa: PLC0415

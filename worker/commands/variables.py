@@ -1,0 +1,26 @@
+"""The variables of ours that have no effect, in the environment and in `.env`."""
+
+from __future__ import annotations
+
+import os
+
+from pydantic_settings import DotEnvSettingsSource
+
+from worker.connection_settings import PREFIX
+from worker.environment import ENV_FILE, describe_unreadable, find_file_faults, find_unknown
+from worker.errors import BadSettings
+from worker.settings import Settings
+
+
+def find_warnings() -> list[str]:
+    """Return a line for each variable of ours, in the environment or in `.env`, that has no effect; raises `BadSettings`."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    try:
+        file_variables = DotEnvSettingsSource(Settings).env_vars
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadSettings(describe_unreadable(error)) from None
+    return [
+        *find_unknown(os.environ, known, prefix=PREFIX),
+        *(f"{ENV_FILE}: {line}" for line in find_unknown(file_variables, known, prefix=PREFIX)),
+        *find_file_faults(),
+    ]
