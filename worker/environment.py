@@ -27,9 +27,7 @@ def find_unknown(variables: Mapping[str, str | None], known: set[str], *, prefix
     for given, value in sorted(variables.items()):
         name = given.upper()
         if name.startswith(prefix) and name not in known and not _is_service(name, value or ""):
-            near = difflib.get_close_matches(
-                name.removeprefix(prefix), sorted(setting.removeprefix(prefix) for setting in known), n=1
-            )
+            near = difflib.get_close_matches(name.removeprefix(prefix), endings, n=1)
             yield f"{name} is no setting" + (f": did you mean {prefix}{near[0]}?" if near else " and has no effect")
 
 
