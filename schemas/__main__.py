@@ -21,7 +21,8 @@ def files() -> dict[Path, str]:
     found = {}
     for model in MODELS:
         name = re.sub(r"(?<!^)(?=[A-Z])", "_", model.__name__).lower()
-        schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **model.model_json_schema()}
+        ids = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": f"urn:gist-stream:v{VERSION}:{name}"}
+        schema = ids | model.model_json_schema()
         if model in HEADERS:
             # JSON Schema has no word for the headers of a message; a reader of the file needs them all the same.
             schema["$comment"] = "Headers: " + " ".join(f"`{header}`: {meaning}" for header, meaning in HEADERS[model].items())

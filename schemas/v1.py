@@ -5,10 +5,23 @@ tests hold every message that the worker writes against them. The worker itself 
 that is several times faster. Version 1 is additive: consumers ignore fields that they do not know; a change of meaning is
 version 2.
 
-Every output keeps the record's key and its headers, and carries those of `HEADERS`. Of the record's own headers two kinds do not
-come through: one that begins with `gist-` gives way to ours, so that an output can be an input again, and `content-type` becomes
-`application/json`, because it speaks of the value. A tombstone (a null value) passes through to every output topic, with the
-headers that say where it came from.
+Every output keeps the record's key and its headers, and carries those of `HEADERS`. A null header value stays null; among the names
+that the worker reads, a null value counts as no header. Of the record's own headers three kinds do not come through:
+
+* a header that begins with `gist-`: ours replace it, so that an output can be an input again;
+* a header that describes the record's value, because the output has another value: `content-type` becomes `application/json`;
+  `contentType`, `content-encoding`, `content-length` and the classes and schemas that Spring (`__TypeId__`, `__ContentTypeId__`,
+  `__KeyTypeId__`, the same after `json`, `json_resolvableType`, `spring_json_header_types`), Axon (`axon-message-type`,
+  `axon-message-revision`), Confluent (`__value_schema_id`), Cloudera (`value.schema.version.id`) and Apicurio (`apicurio.value.*`)
+  write are left out, whatever the case of their letters. Headers about the key are kept;
+* attributes of a CloudEvent in binary mode that belong to one event. Each output is an event of its own: `ce_id` is a UUID, the
+  same when the output is published again, and differs by the input's `ce_source` and `ce_id`, the output and the model; `ce_type`
+  is `gist-stream.<schema>.v1`, or `gist-stream.<schema>.tombstone.v1`; `ce_dataschema` is the `$id` of the schema file;
+  `ce_causationid` is the `ce_id` of the input. `ce_source`, `ce_subject`, `ce_time` and extensions are kept. The outputs of an
+  event in structured mode are plain messages, unless the record has the `ce_` headers too.
+
+A dead letter's value holds all headers of the record, for the replay. A tombstone (a null value) passes through to every output
+topic, with the headers that say where it came from.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ import orjson
 
 from worker.decoding import ATTEMPT_HEADER, DUE_HEADER, Limits, attempts_of, decode
 from worker.errors import InvariantBroken, RecordFailed
+from worker.headers import copied_headers, event_headers, source_headers
 from worker.records import OUTPUT_OF_TASK, Message, Outcome, Output, Record, Task
 
 if TYPE_CHECKING:
@@ -38,10 +39,6 @@ __all__ = [
     "max_dead_letter_bytes",
 ]
 
-# Our own headers; what comes in under this prefix is replaced, so that an output can be an input again.
-_OURS = "gist-"
-# This header of the input speaks of the input's value; ours is another.
-_CONTENT_TYPE = "content-type"
 # Bounds of what a dead letter says, in characters, and carries, in bytes.
 _MAX_MESSAGE_CHARS = 2_000
 _MAX_DEAD_LETTER_KEY_BYTES = 16_384
@@ -68,9 +65,11 @@ def encode(
     """
     item, tokens = tokenized.item, tokenized.tokens
     truncated = b"true" if tokens.truncated else b"false"
-    headers = (*_headers_of(item.record, model_name), ("gist-tokens", b"%d" % len(tokens)), ("gist-truncated", truncated))
+    copied = copied_headers(item.record)
+    origin = (*source_headers(item.record, model_name), ("gist-tokens", b"%d" % len(tokens)), ("gist-truncated", truncated))
 
     def message(output: Output, value: Mapping[str, Any]) -> Message:
+        headers = copied + event_headers(item.record, output, marks=(model_name,)) + origin
         return Message(output, item.record.key, orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY), headers)
 
     messages = []
@@ -87,9 +86,12 @@ def encode(
 def encode_tombstone(tombstone: Tombstone, *, tasks: frozenset[Task]) -> Outcome:
     """Return a tombstone for the output of every task that the worker serves."""
     record = tombstone.record
-    headers = _headers_of(record, None)
-    outputs = [OUTPUT_OF_TASK[task] for task in Task if task in tasks]
-    return Outcome(record, tuple(Message(output, record.key, None, headers) for output in outputs))
+    copied, origin = copied_headers(record), source_headers(record, None)
+    messages = [
+        Message(output, record.key, None, copied + event_headers(record, output, is_tombstone=True) + origin)
+        for output in (OUTPUT_OF_TASK[task] for task in Task if task in tasks)
+    ]
+    return Outcome(record, tuple(messages))
 
 
 def dead_letter_outcome(source: Record | UnreadableRange, failure: Failure, *, model_name: str, limits: Limits) -> Outcome:
@@ -102,7 +104,7 @@ def max_dead_letter_bytes(limits: Limits) -> int:
 
     Base64 takes 4/3 of the payload; the key and the headers come as they are too; a control character in a name takes six.
     """
-    return (4 * limits.max_dead_letter_payload_bytes + 7 * _MAX_DEAD_LETTER_KEY_BYTES + 22 * limits.max_headers_bytes) // 3 + 16_384
+    return (4 * limits.max_dead_letter_payload_bytes + 7 * _MAX_DEAD_LETTER_KEY_BYTES + 22 * limits.max_headers_bytes) // 3 + 17_408
 
 
 def embedding_vector(value: Mapping[str, Any]) -> NDArray[np.float32]:
@@ -181,22 +183,6 @@ def _encoded(vector: NDArray[np.float32], encoding: EmbeddingEncoding) -> NDArra
     return _base64(halves.tobytes())
 
 
-def _headers_of(record: Record, model_name: str | None) -> Headers:
-    """Return the record's own headers, with the type of our value in place of the type of its own, and where it came from."""
-    own = tuple(
-        (name, b"application/json" if name == _CONTENT_TYPE else value)
-        for name, value in record.headers
-        if not name.startswith(_OURS)
-    )
-    origin = (
-        ("gist-source-topic", record.partition.topic.encode()),
-        ("gist-source-partition", b"%d" % record.partition.index),
-        ("gist-source-offset", b"%d" % record.offset),
-        ("gist-source-timestamp", b"%d" % record.timestamp_ms),
-    )
-    return own + origin + ((("gist-model", model_name.encode()),) if model_name else ())
-
-
 def _dead_letter(source: Record | UnreadableRange, failure: Failure, *, model_name: str, limits: Limits) -> Message:
     """Return a letter about a record, bounded whatever the record is.
 
@@ -204,7 +190,7 @@ def _dead_letter(source: Record | UnreadableRange, failure: Failure, *, model_na
     """
     # Of an unreadable range nothing is known but where it lies.
     record = source if isinstance(source, Record) else Record(source.partition, source.offset, None, None)
-    own = _own_headers(record)
+    own, attempts = _own_headers(record), attempts_of(record.headers)
     payload, key, headers = record.value, record.key, _bounded_headers(own, limits)
     kept_key = None if key is None else key[:_MAX_DEAD_LETTER_KEY_BYTES]
     value = {
@@ -219,7 +205,7 @@ def _dead_letter(source: Record | UnreadableRange, failure: Failure, *, model_na
         "error": failure.error,
         "message": _printable(failure.message),
         "task": failure.task,
-        "attempts": attempts_of(record.headers),
+        "attempts": attempts,
         "model": model_name,
         "key": None if kept_key is None else _base64(kept_key),
         "headers": [{"name": name, "value": None if content is None else _base64(content)} for name, content in headers],
@@ -228,7 +214,10 @@ def _dead_letter(source: Record | UnreadableRange, failure: Failure, *, model_na
         "payload_sha256": None if payload is None else hashlib.sha256(payload).hexdigest(),
         "truncated": len(headers) < len(own) or key != kept_key or len(payload or b"") > limits.max_dead_letter_payload_bytes,
     }
-    return Message(Output.DEAD_LETTERS, kept_key, orjson.dumps(value), _headers_of(replace(record, headers=headers), model_name))
+    bounded, marks = replace(record, headers=headers), (model_name, failure.task or "", str(attempts))
+    event = event_headers(bounded, Output.DEAD_LETTERS, marks=marks)
+    all_headers = copied_headers(bounded) + event + source_headers(record, model_name)
+    return Message(Output.DEAD_LETTERS, kept_key, orjson.dumps(value), all_headers)
 
 
 def _own_headers(record: Record) -> Headers:
