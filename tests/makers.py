@@ -29,6 +29,8 @@ OPTIONS = Options(
     commit_interval_s=0.01,
     drain_timeout_s=5.0,
     max_consecutive_failures=1_000,
+    max_consecutive_dead_letters=0,
+    dead_letter_hold_s=0.0,
     backoff=Backoff(first_s=0.001, max_s=0.002),
 )
 

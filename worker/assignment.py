@@ -13,11 +13,11 @@ from worker.errors import PublishFailed
 from worker.session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Coroutine
+    from collections.abc import Callable, Collection, Coroutine, Iterator
 
     from worker.options import Options
     from worker.ports import Delivery, Source
-    from worker.records import Partition
+    from worker.records import Outcome, Partition
     from worker.session import SessionEvents
     from worker.telemetry import Telemetry
 
@@ -100,6 +100,15 @@ class Assignment:
             if session.is_ready and session.weight <= max_weight and partition not in self._leaving
         ]
 
+    def lines_of(self, topic: str) -> Iterator[Iterator[Outcome | None]]:
+        """Return, for each partition of a topic that is ours, what is known of the records in its line."""
+        return (session.outcomes for partition, (session, _) in self._sessions.items() if partition.topic == topic)
+
+    def wake(self) -> None:
+        """Let every session look anew whether something may be published."""
+        for session, _ in self._sessions.values():
+            session.wake()
+
     def assigned(self, partitions: Collection[Partition]) -> None:
         """Open a session for each; returns at once."""
         self._telemetry.rebalance("assigned", sorted(map(str, partitions)))
@@ -174,6 +183,9 @@ class Assignment:
         try:
             async with asyncio.timeout(self._options.drain_timeout_s):
                 await asyncio.gather(*(session.drained() for session in sessions))
+                # The last record of one partition may have released what another one held.
+                while not all(session.is_drained for session in sessions):
+                    await asyncio.gather(*(session.drained() for session in sessions))
         except TimeoutError:
             return False
         return all(session.is_ready or session.is_new for session in sessions)

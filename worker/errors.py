@@ -7,7 +7,8 @@
     │   ├── TopicsMissing         topics are missing and may not be created                 exit code 4
     │   ├── BadModel              the model cannot be loaded or fails its verification      exit code 5
     │   ├── TooManyFailures       the model is broken, not the data                         exit code 6
-    │   └── DrainIncomplete       asked to stop, it could not finish its work in time       exit code 7
+    │   ├── DrainIncomplete       asked to stop, it could not finish its work in time       exit code 7
+    │   └── TooManyDeadLetters    the records of a topic are not what this worker reads     exit code 8
     ├── DeadLetter                park this one record and go on with the next
     │   ├── InvalidRecord         the bytes do not follow the wire contract
     │   ├── RecordFailed          the model fails on this one text
@@ -74,6 +75,12 @@ class DrainIncomplete(Stop):
     """The drain limit passed with work unpublished or uncommitted: nothing is lost, the next owner does it again."""
 
     exit_code = 7
+
+
+class TooManyDeadLetters(Stop):
+    """So many records of a topic failed with no result between that the topic is not what this worker reads."""
+
+    exit_code = 8
 
 
 class DeadLetter(GistStreamError):

@@ -6,7 +6,7 @@ message, costs that output alone.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from worker import codec
 from worker.errors import BadSettings, DeadLetter, InvariantBroken, RecordRefused, reason_of
@@ -16,6 +16,8 @@ from worker.records import TASK_OF_OUTPUT, Failure, Outcome, Output, Stage
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from worker.options import Options
+    from worker.ports import Delivery, Models
     from worker.records import Message, Prediction, Record, Task, TokenizedItem, Tombstone, UnreadableRange
 
 
@@ -45,6 +47,17 @@ class Fates:
         self._encoding = encoding
         self._max_message_bytes = max_message_bytes
         self._needs_key = needs_key
+
+    @classmethod
+    def from_flow(cls, models: Models, delivery: Delivery, options: Options) -> Self:
+        """Return the fates of a flow, which signs with its models and fits the topics of its delivery."""
+        return cls(
+            name_for=models.name_for,
+            limits=options.limits,
+            encoding=options.embedding_encoding,
+            max_message_bytes=delivery.max_message_bytes,
+            needs_key=delivery.needs_key,
+        )
 
     def check_dead_letters_fit(self) -> None:
         """Raise `BadSettings` where a dead letter might be refused: nothing may pass it, so it would hold up its partition."""

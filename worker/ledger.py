@@ -16,6 +16,8 @@ from worker.gaps import EmptyRange
 from worker.records import Outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from worker.records import Record, UnreadableRange
 
 
@@ -75,6 +77,13 @@ class Ledger:
         """Whether everything that was tracked is published."""
         return not self._line and not self._num_taken
 
+    def is_held(self, holds: Callable[[Outcome], bool]) -> bool:
+        """Tell whether all that is left in line is finished and waits for an outcome that `holds` is true of."""
+        if self._num_taken or not self._line or self._num_finished < len(self._line):
+            return False
+        first = next(iter(self._line.values())).outcome
+        return first is not None and holds(first)
+
     def track(self, source: Record | UnreadableRange, weight: int) -> bool:
         """Put a record in line with a weight of at least 1; return False for one below the end of the line: a redelivery."""
         if source.offset < self._end:
@@ -107,7 +116,7 @@ class Ledger:
         entry = self._line.get(source.offset)
         return entry is not None and entry.source is source and entry.outcome is None
 
-    def weigh(self, source: Record | UnreadableRange, weight: int) -> None:
+    def weigh(self, source: Record | UnreadableRange | EmptyRange, weight: int) -> None:
         """Correct the weight of a record, now that its tokens are counted."""
         entry = self._line.get(source.offset)
         if entry is not None and entry.source is source:
@@ -122,17 +131,22 @@ class Ledger:
         self._num_finished += 1
         return True
 
-    def take(self, max_outcomes: int) -> list[Outcome]:
+    def outcomes(self) -> Iterator[Outcome | None]:
+        """Return the outcome of each record in line, in offset order; None for a record that is unfinished."""
+        return (entry.outcome for entry in self._line.values())
+
+    def take(self, max_outcomes: int, *, holds: Callable[[Outcome], bool] = lambda _outcome: False) -> list[Outcome]:
         """Take the longest finished prefix, at most `max_outcomes` of it, for publication; empty where the first is unfinished.
 
-        What was taken must be acknowledged by `published` before more is taken.
+        The prefix ends before the first outcome that `holds` is true of. What was taken must be acknowledged by `published` before
+        more is taken.
         """
         if self._num_taken:
             raise InvariantBroken("a prefix was taken while the one before was still being published")
         taken: list[Outcome] = []
         while self._line and len(taken) < max_outcomes:
             entry = next(iter(self._line.values()))
-            if entry.outcome is None:
+            if entry.outcome is None or holds(entry.outcome):
                 break
             taken.append(entry.outcome)
             self._weight_taken += entry.weight

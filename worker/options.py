@@ -34,4 +34,8 @@ class Options:
     commit_interval_s: float
     drain_timeout_s: float
     max_consecutive_failures: int
+    #: 0: no bound.
+    max_consecutive_dead_letters: int
+    #: How long a dead letter waits for the first result of its topic.
+    dead_letter_hold_s: float
     backoff: Backoff

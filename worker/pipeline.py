@@ -23,10 +23,12 @@ from worker.lanes import lanes_of
 from worker.observation import Observation
 from worker.records import Failure, Record, Stage, TokenizedItem, Tombstone, UnreadableRange
 from worker.session import SessionEvents
+from worker.trust import Trust
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
+    from worker.errors import RecordRefused
     from worker.lanes import Lane
     from worker.options import Options
     from worker.ports import Delivery, Models, Source
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 BYTES_PER_TOKEN_OF_BALLAST = 64
 # What a record is taken to weigh before its tokens are counted.
 BYTES_PER_TOKEN_GUESSED = 4
+# How often dead letters that wait for the first result of their topic are looked at, in seconds.
+_RELEASE_INTERVAL_S = 1.0
 
 
 class Pipeline:
@@ -57,12 +61,15 @@ class Pipeline:
         self._tasks = asyncio.TaskGroup()
         self._inference = Inference(models, max_consecutive_failures=options.max_consecutive_failures)
         self._lanes = lanes_of(options, max_passes=models.max_passes)
-        self._fates = _fates(models, delivery, options)
+        self._fates = Fates.from_flow(models, delivery, options)
+        self._trust = Trust.from_options(options)
         self._assignment = Assignment(
             spawn=self._spawn,
             delivery=delivery,
             telemetry=telemetry,
-            events=SessionEvents(telemetry.session_opened, self._ended, self._observation.published, self._fates.refused),
+            events=SessionEvents(
+                telemetry.session_opened, self._ended, self._published, self._refused, self._holds, self._trust.check
+            ),
             options=options,
         )
         self._backpressure = Backpressure(self._assignment, options)
@@ -72,6 +79,8 @@ class Pipeline:
         self._has_decoded = asyncio.Event()
         # Set once the worker is asked to finish.
         self._should_drain = asyncio.Event()
+        # Whether what is in flight may be nowhere else: then nothing of it is held.
+        self._is_only_copy = False
         # When the poll loop last turned, in seconds of `time.monotonic`.
         self.last_poll_s = time.monotonic()
 
@@ -83,7 +92,7 @@ class Pipeline:
             self._fates.check_dead_letters_fit()
             async with self._tasks:
                 await self._source.start(self._assignment)
-                steps = self._consume(), self._tokenize(), *map(self._infer, self._lanes), self._commit()
+                steps = self._consume(), self._tokenize(), *map(self._infer, self._lanes), self._commit(), self._release()
                 seen = self._observation.run(self._source, self._assignment, lambda: len(self._lanes) + len(self._decoded))
                 flow = [self._spawn(step) for step in (*steps, seen)]
                 await self._should_drain.wait()
@@ -197,6 +206,15 @@ class Pipeline:
             await asyncio.sleep(self._options.commit_interval_s)
             await self._assignment.commit(self._assignment.partitions)
 
+    async def _release(self) -> None:
+        """Publish the dead letters that have waited long enough for the first result of their topic."""
+        while True:
+            await asyncio.sleep(min(_RELEASE_INTERVAL_S, self._options.dead_letter_hold_s or _RELEASE_INTERVAL_S))
+            for topic in {partition.topic for partition in self._assignment.partitions}:
+                self._trust.judge(topic, self._assignment.lines_of(topic))
+            if self._trust.release(time.monotonic()):
+                self._assignment.wake()
+
     # ── what the verbs lean on ───────────────────────────────────────────────────────────────────────────────────────────
 
     def _tokenized(self, items: Sequence[Item], answers: Sequence[Tokens | Failure]) -> list[TokenizedItem]:
@@ -219,33 +237,47 @@ class Pipeline:
 
     def _finish(self, outcome: Outcome) -> None:
         session = self._assignment.owner_of(outcome.partition)
-        if session is not None:
-            session.finish(outcome)
+        if session is None or not session.finish(outcome):
+            return
+        if self._trust.finish(outcome, time.monotonic()):
+            self._assignment.wake()
+        elif self._trust.holds(outcome):
+            # Nothing is left to do for the record, so that it does not keep others from being read.
+            session.weigh(outcome.source, 1)
+            self._observation.held(outcome)
+        topic = outcome.partition.topic
+        self._trust.judge(topic, self._assignment.lines_of(topic))
 
     async def _rejoin(self, error: ConsumerBroken) -> None:
         self._telemetry.retry("consume", error)
+        self._is_only_copy = isinstance(error, PositionLost)
+        self._assignment.wake()
         try:
-            await self._assignment.rejoin(self._source, is_draining=isinstance(error, PositionLost))
+            await self._assignment.rejoin(self._source, is_draining=self._is_only_copy)
         except BrokerUnavailable as failure:
             # They were there before, and will be again: the next poll finds no consumer, and we try again.
             self._telemetry.retry("consume", failure)
             await asyncio.sleep(self._options.backoff.max_s)
+        finally:
+            self._is_only_copy = False
 
     def _spawn(self, step: Coroutine[None, None, None]) -> asyncio.Task[None]:
         return self._tasks.create_task(step)
 
     # ── what a session tells ─────────────────────────────────────────────────────────────────────────────────────────────
 
+    def _holds(self, outcome: Outcome) -> bool:
+        return not self._is_only_copy and self._trust.holds(outcome)
+
+    def _published(self, outcomes: Sequence[Outcome], seconds: float) -> None:
+        self._trust.publish(outcomes)
+        self._observation.published(outcomes, seconds)
+
+    def _refused(self, outcome: Outcome, refusal: RecordRefused) -> Outcome:
+        left = self._fates.refused(outcome, refusal)
+        self._trust.refuse(left)
+        return left
+
     def _ended(self, partition: Partition, error: Exception) -> None:
         self._telemetry.session_ended(partition, error)
         self._lanes.discard(lambda tokenized: tokenized.item.record.partition == partition)
-
-
-def _fates(models: Models, delivery: Delivery, options: Options) -> Fates:
-    return Fates(
-        name_for=models.name_for,
-        limits=options.limits,
-        encoding=options.embedding_encoding,
-        max_message_bytes=delivery.max_message_bytes,
-        needs_key=delivery.needs_key,
-    )

@@ -18,7 +18,7 @@ from worker.ledger import Ledger
 from worker.records import Output
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from worker.gaps import EmptyRange
     from worker.ports import Delivery
@@ -51,6 +51,10 @@ class SessionEvents:
     published: Callable[[Sequence[Outcome], float], None]
     #: A message was refused for good: returns what to publish in its place.
     refused: Callable[[Outcome, RecordRefused], Outcome]
+    #: Whether an outcome, and all behind it, may not be published yet; `wake` says that the answer may have changed.
+    holds: Callable[[Outcome], bool] = lambda _outcome: False
+    #: Raises `Stop` where these outcomes may not be published; those that are published already come first.
+    check: Callable[[Sequence[Outcome]], None] = lambda _outcomes: None
 
 
 class Session:
@@ -101,6 +105,16 @@ class Session:
         """Tokens in flight."""
         return self._ledger.weight if self._ledger else 0
 
+    @property
+    def is_drained(self) -> bool:
+        """Whether everything in line is published, dropped, or held back for good while nothing else comes."""
+        return self._ledger is None or self._ledger.is_empty or self._ledger.is_held(self._events.holds)
+
+    @property
+    def outcomes(self) -> Iterator[Outcome | None]:
+        """The outcome of each record in line, in offset order; None for a record that is unfinished."""
+        return self._ledger.outcomes() if self._ledger else iter(())
+
     def track(self, source: Record | UnreadableRange, weight: int) -> bool:
         """Put what has arrived in line; return False where it is not wanted: not ready, or a redelivery."""
         return self._ledger is not None and self._ledger.track(source, weight)
@@ -110,7 +124,7 @@ class Session:
         if self._ledger is not None and self._ledger.skip(gap):
             self._changed.set()
 
-    def weigh(self, source: Record | UnreadableRange, weight: int) -> None:
+    def weigh(self, source: Record | UnreadableRange | EmptyRange, weight: int) -> None:
         """Correct the weight of what is in line."""
         if self._ledger is not None:
             self._ledger.weigh(source, weight)
@@ -119,10 +133,16 @@ class Session:
         """Tell whether a result for this very record is still wanted."""
         return self._ledger is not None and self._ledger.is_waiting_for(source)
 
-    def finish(self, outcome: Outcome) -> None:
-        """Note the fate of a record; a late result of a session that has ended is ignored."""
-        if self._ledger is not None and self._ledger.finish(outcome):
+    def finish(self, outcome: Outcome) -> bool:
+        """Note the fate of a record; return False for a late result of a session that has ended, which is ignored."""
+        is_wanted = self._ledger is not None and self._ledger.finish(outcome)
+        if is_wanted:
             self._changed.set()
+        return is_wanted
+
+    def wake(self) -> None:
+        """Look anew whether something may be published: it may be held no longer."""
+        self._changed.set()
 
     async def run(self) -> None:
         """Open, work, end at any doubt, pause, and open again, until cancelled."""
@@ -140,11 +160,11 @@ class Session:
             await asyncio.sleep(self._backoff.pause_s(self._num_failures))
 
     async def drained(self) -> None:
-        """Return once everything in line is published, or dropped because the session ended."""
+        """Return once everything in line is published, dropped because the session ended, or held."""
         self._num_draining += 1
         self._changed.set()
         try:
-            while self._ledger is not None and not self._ledger.is_empty:
+            while not self.is_drained:
                 self._changed.clear()
                 await self._changed.wait()
         finally:
@@ -158,7 +178,7 @@ class Session:
     async def _publish(self) -> None:
         loop = asyncio.get_running_loop()
         while (ledger := self._ledger) is not None:
-            outcomes = ledger.take(self._max_publish_records)
+            outcomes = ledger.take(self._max_publish_records, holds=self._events.holds)
             if not outcomes:
                 self._changed.clear()
                 await self._changed.wait()
@@ -190,6 +210,7 @@ class Session:
         due = [outcomes]
         while due:
             part = due.pop()
+            self._events.check([*published, *part])
             try:
                 await self._delivery.publish(self.partition, part)
             except RecordRefused as refusal:

@@ -192,7 +192,23 @@ class Settings(TopicSettings):
         10_000, ge=100, le=600_000, description="The longest pause before a failed partition is tried again."
     )
     max_consecutive_failures: int = Field(
-        100, ge=1, description="Records that may fail in the model with no success between before it is the model that is broken."
+        100,
+        ge=1,
+        description="The worker stops after so many failures: of a topic that had no result yet, at any stage (exit code 8); "
+        "of the model, with no success between (exit code 6). Raise this where a topic begins with more bad records.",
+    )
+    max_consecutive_dead_letters: int = Field(
+        0,
+        ge=0,
+        description="The worker stops (exit code 8) where so many records of a topic in a row have no result, also after earlier "
+        "results. 0, the default: no bound, a bad record costs only itself. Example: 1000, where a person should look first.",
+    )
+    dead_letter_hold_ms: int = Field(
+        10_000,
+        ge=0,
+        le=600_000,
+        description="How long a dead letter waits for the first result of its topic. Until then its offset is not committed. "
+        "Raise this for a slow topic; 0 publishes each dead letter at once.",
     )
 
     # ── limits of a record ───────────────────────────────────────────────────────────────────────────────────────────────────

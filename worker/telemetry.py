@@ -212,6 +212,15 @@ class Telemetry:
         self._retries.labels(stage, type(error).__name__).inc()
         self._log.warning("retry", stage=stage, error=f"{type(error).__name__}: {error}")
 
+    def dead_letters(self, num_by_reason: Mapping[str, int]) -> None:
+        """Say how many dead letters were published since the last such line, by stage and reason."""
+        if num_by_reason:
+            self._log.warning("dead_letters", published=sum(num_by_reason.values()), reasons=dict(num_by_reason))
+
+    def dead_letters_held(self, topic: str, **fields: object) -> None:
+        """Say that the first records of a topic failed and wait for its first result."""
+        self._log.warning("dead_letters_held", topic=topic, **fields)
+
     def broker_event(self, event: str, **fields: object) -> None:
         """Pass on what the broker room noticed: an offset out of range, an unreadable range, a dead fetch task."""
         self._broker_events.labels(event).inc()

@@ -213,3 +213,25 @@ def test_any_order_of_finishing_publishes_the_line_in_order(start: int, gaps: li
         assert ledger.next_offset == (left[-1] + 1 if left else start)
     assert ledger.is_empty
     assert ledger.weight == 0
+
+
+def test_a_prefix_ends_before_what_is_held() -> None:
+    """What is held and what comes behind it stays, in order, until it is held no longer."""
+    ledger, held = Ledger(0), {1}
+    records = [record(offset) for offset in range(3)]
+    for it in records:
+        ledger.track(it, 1)
+    for it in records[:2]:
+        ledger.finish(outcome(it))
+    assert [it and it.offset for it in ledger.outcomes()] == [0, 1, None]
+    taken = ledger.take(10, holds=lambda it: it.offset in held)
+    assert offsets(taken) == [0]
+    ledger.published(taken)
+    # The last record may still have an outcome that changes everything.
+    assert not ledger.is_held(lambda it: it.offset in held)
+    ledger.finish(outcome(records[2]))
+    assert ledger.take(10, holds=lambda it: it.offset in held) == []
+    assert ledger.is_held(lambda it: it.offset in held)
+    held.clear()
+    assert not ledger.is_held(lambda it: it.offset in held)
+    assert offsets(ledger.take(10, holds=lambda it: it.offset in held)) == [1, 2]

@@ -37,6 +37,8 @@ def filled() -> Telemetry:
     telemetry.session_ended("texts-0", ValueError("why"))
     telemetry.retry("commit", ValueError("why"))
     telemetry.broker_event("unreadable_range", offset=3)
+    telemetry.dead_letters({"decode: InvalidRecord: there is no `text`": 2})
+    telemetry.dead_letters_held("texts", reason="decode: InvalidRecord: there is no `text`")
     telemetry.info("stopped")
     return telemetry
 

@@ -191,5 +191,7 @@ def options_of(settings: Settings, tasks: frozenset[Task]) -> Options:
         commit_interval_s=settings.commit_interval_ms / 1000,
         drain_timeout_s=settings.drain_timeout_ms / 1000,
         max_consecutive_failures=settings.max_consecutive_failures,
+        max_consecutive_dead_letters=settings.max_consecutive_dead_letters,
+        dead_letter_hold_s=settings.dead_letter_hold_ms / 1000,
         backoff=Backoff(max_s=settings.max_backoff_ms / 1000),
     )

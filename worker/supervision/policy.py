@@ -6,10 +6,10 @@ import signal
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from worker.errors import BadModel, BadSettings, DrainIncomplete, TooManyFailures, TopicsMissing
+from worker.errors import BadModel, BadSettings, DrainIncomplete, TooManyDeadLetters, TooManyFailures, TopicsMissing
 
 #: Exit codes that say: the next try would end in the same way. A broker that cannot be reached is none of them, for it comes back.
-BEYOND_REPEATING = frozenset(it.exit_code for it in (BadSettings, TopicsMissing, BadModel, TooManyFailures))
+BEYOND_REPEATING = frozenset(it.exit_code for it in (BadSettings, TopicsMissing, BadModel, TooManyFailures, TooManyDeadLetters))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,251 @@
+"""Trust in a topic: dead letters wait for its first result, and too many of them end the worker."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.makers import OPTIONS, outcome, record
+from worker.errors import TooManyDeadLetters
+from worker.ledger import Ledger
+from worker.records import Failure, Message, Outcome, Output, Partition, Record, Stage
+from worker.trust import Trust, is_failure, is_success
+
+HOLD_S = 10.0
+KINDS = st.sampled_from(["good", "bad", "tombstone", "partial"])
+
+
+def trust(*, max_failures: int = 3, max_dead_letters: int = 0, hold_s: float = HOLD_S) -> Trust:
+    """Return a trust with small limits."""
+    return Trust(max_failures=max_failures, max_dead_letters=max_dead_letters, hold_s=hold_s)
+
+
+def fate(source: Record, kind: str) -> Outcome:
+    """Return the outcome of a record of a kind: a result, a dead letter, both, or a tombstone."""
+    failures = (Failure(Stage.DECODE, "InvalidRecord", "there is no `text`"),)
+    letter = Message(Output.DEAD_LETTERS, source.key, b"why")
+    if kind == "bad":
+        return Outcome(source, (letter,), failures)
+    if kind == "partial":
+        return Outcome(source, (Message(Output.EMBEDDINGS, source.key, b"result"), letter), failures)
+    if kind == "tombstone":
+        return Outcome(source, (Message(Output.EMBEDDINGS, source.key, None),))
+    return outcome(source)
+
+
+class World:
+    """Some partitions of a topic: their lines, what is published of them, and the trust in the topic."""
+
+    def __init__(self, partitions: list[list[str]], trust: Trust) -> None:
+        self.trust = trust
+        self.lines = [Ledger(0) for _ in partitions]
+        self.published: list[list[int]] = [[] for _ in partitions]
+        self.records = [
+            [record(offset, partition=Partition("texts", index)) for offset in range(len(kinds))]
+            for index, kinds in enumerate(partitions)
+        ]
+        self.kinds = partitions
+        # Whether some record has a result.
+        self.is_proven = False
+        # Failures that are finished.
+        self.num_failures = 0
+        for line, records in zip(self.lines, self.records, strict=True):
+            for it in records:
+                line.track(it, 1)
+
+    def finish(self, index: int, offset: int, now_s: float = 0.0) -> None:
+        """Finish a record, judge, and publish what may be published."""
+        it = fate(self.records[index][offset], self.kinds[index][offset])
+        assert self.lines[index].finish(it)
+        self.is_proven |= is_success(it)
+        self.num_failures += is_failure(it)
+        self.trust.finish(it, now_s)
+        self.trust.judge("texts", (line.outcomes() for line in self.lines))
+        self.publish()
+
+    def publish(self) -> None:
+        """Publish what is finished and not held, partition by partition."""
+        for line, published in zip(self.lines, self.published, strict=True):
+            if taken := line.take(1_000, holds=self.trust.holds):
+                self.trust.check(taken)
+                line.published(taken)
+                self.trust.publish(taken)
+                published += [it.offset for it in taken]
+
+    def published_kinds(self) -> set[str]:
+        """Return the kinds of the records that were published."""
+        return {self.kinds[index][offset] for index, offsets in enumerate(self.published) for offset in offsets}
+
+
+@given(st.lists(st.lists(KINDS, max_size=12), min_size=1, max_size=3), st.integers(1, 8), st.data())
+def test_no_dead_letter_passes_before_the_first_result_and_none_is_left_after_it(
+    partitions: list[list[str]], max_failures: int, data: st.DataObject
+) -> None:
+    """In any order of finishing: the worker stops only without a result and at the limit; else all is published in order."""
+    world = World(partitions, trust(max_failures=max_failures))
+    places = [(index, offset) for index, kinds in enumerate(partitions) for offset in range(len(kinds))]
+    order = data.draw(st.permutations(places))
+    try:
+        for index, offset in order:
+            world.finish(index, offset)
+            if not world.is_proven:
+                assert world.published_kinds() <= {"tombstone"}
+    except TooManyDeadLetters:
+        assert not world.is_proven
+        assert world.num_failures >= max_failures
+        assert world.published_kinds() <= {"tombstone"}
+        return
+    assert world.is_proven or world.num_failures < max_failures
+    if world.is_proven:
+        assert world.published == [list(range(len(kinds))) for kinds in partitions]
+
+
+@given(st.lists(KINDS, max_size=30), st.integers(1, 8))
+def test_in_one_partition_the_first_records_alone_decide(kinds: list[str], max_failures: int) -> None:
+    """Whatever finishes first, the records are judged in offset order: what comes after the limit does not count."""
+    world = World([kinds], trust(max_failures=max_failures))
+    shapes = [kind for kind in kinds if kind != "tombstone"]
+    is_wrong = len(shapes) >= max_failures and set(shapes[:max_failures]) == {"bad"}
+    # Bad records need no forward pass: they are finished before the good ones, as in a worker.
+    order = sorted(range(len(kinds)), key=lambda offset: kinds[offset] in {"good", "partial"})
+    stopped = False
+    try:
+        for offset in order:
+            world.finish(0, offset)
+    except TooManyDeadLetters:
+        stopped = True
+    assert stopped is is_wrong
+
+
+def test_the_line_that_ends_the_worker_says_why_and_what_arrived() -> None:
+    """The topic, the number, the last record with stage and reason, the names of the fields, and what to do: in one line."""
+    it = trust(max_failures=2)
+    values = [b'{"id": "1", "body": "secret"}', b'{"id": "2", "payload": {"text": "secret"}}']
+    fates = [fate(record(offset, value), "bad") for offset, value in enumerate(values)]
+    for one in fates:
+        it.finish(one, 0.0)
+    with pytest.raises(TooManyDeadLetters) as caught:
+        it.judge("texts", [fates])
+    said = str(caught.value)
+    for part in ("texts: 2 records", "texts-0@1", "decode", "there is no `text`", "id, body, payload, payload.text", "committed"):
+        assert part in said
+    assert "secret" not in said
+    assert "\n" not in said
+
+
+def test_a_dead_letter_is_held_for_a_bounded_time() -> None:
+    """A topic with fewer bad records than the limit, and nothing else: they are published, in order, and counted once."""
+    world = World([["bad", "bad"], ["bad"]], trust(max_failures=4))
+    world.finish(0, 0, now_s=0.0)
+    world.finish(0, 1, now_s=4.0)
+    assert not world.trust.release(9.9)
+    assert world.trust.release(10.0)
+    world.publish()
+    assert world.published == [[0], []]
+    assert world.trust.release(14.0)
+    world.publish()
+    assert world.published == [[0, 1], []]
+    world.finish(1, 0, now_s=15.0)
+    assert world.published == [[0, 1], []]
+
+
+def test_what_was_published_counts_towards_the_limit_and_what_is_read_again_counts_once() -> None:
+    """A slow topic of bad records stops the worker too; a session that begins anew repeats records, not failures."""
+    it = trust(max_failures=3, hold_s=0.0)
+    fates = [fate(record(offset), "bad") for offset in range(3)]
+    for again in range(4):
+        for one in fates[:2]:
+            it.finish(one, float(again))
+        it.judge("texts", [fates[:2]])
+        it.publish(fates[:2])
+    it.finish(fates[2], 9.0)
+    with pytest.raises(TooManyDeadLetters, match="3 records"):
+        it.judge("texts", [fates[2:]])
+
+
+def test_each_topic_earns_its_own_trust() -> None:
+    """Results of the live topic say nothing about the records of the backfill topic."""
+    it = trust(max_failures=1)
+    old = fate(record(0, partition=Partition("old", 0)), "bad")
+    assert it.finish(fate(record(0), "good"), 0.0)
+    it.finish(old, 0.0)
+    assert it.holds(old)
+    assert not it.holds(fate(record(1), "bad"))
+    with pytest.raises(TooManyDeadLetters, match="old: 1 records"):
+        it.judge("old", [[old]])
+
+
+def test_the_verdict_waits_for_a_record_that_may_be_the_first_result() -> None:
+    """Whether it is read before the failures or in another partition; not for what comes after the limit."""
+    it = trust(max_failures=2)
+    fates = [fate(record(offset), "bad") for offset in range(4)]
+    for one in fates:
+        it.finish(one, 0.0)
+    it.judge("texts", [[None, *fates]])
+    it.judge("texts", [fates, [None]])
+    it.judge("texts", [fates[:1], [None]])
+    with pytest.raises(TooManyDeadLetters):
+        it.judge("texts", [[*fates[:2], None]])
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), KINDS), max_size=40), st.integers(1, 6), st.integers(1, 5))
+def test_a_run_of_dead_letters_ends_a_trusted_worker_only_at_the_limit_that_is_set(
+    records: list[tuple[int, str]], limit: int, size: int
+) -> None:
+    """In the order of publication; a tombstone neither prolongs nor ends a run. Without a limit no run does."""
+    offsets = [itertools.count() for _ in range(3)]
+    fates = [fate(record(next(offsets[index]), partition=Partition("texts", index)), kind) for index, kind in records]
+    longest = run = 0
+    for it in fates:
+        run = 0 if is_success(it) else run + is_failure(it)
+        longest = max(longest, run)
+    unbounded, bounded = trust(hold_s=0.0, max_failures=1_000), trust(hold_s=0.0, max_failures=1_000, max_dead_letters=limit)
+    stopped = False
+    for _, group in itertools.groupby(fates, key=lambda it: it.partition):
+        for piece in _pieces(list(group), size):
+            unbounded.check(piece)
+            unbounded.publish(piece)
+            try:
+                bounded.check(piece)
+            except TooManyDeadLetters:
+                stopped = True
+                break
+            bounded.publish(piece)
+        if stopped:
+            break
+    assert stopped is (longest >= limit)
+
+
+def test_results_that_the_brokers_refuse_count_until_one_is_accepted() -> None:
+    """Also within one publication: messages are sent in order, so a result before a refused one was accepted."""
+    it = trust(max_failures=2)
+    good, first, second = fate(record(0), "good"), fate(record(1), "bad"), fate(record(2), "bad")
+    it.finish(good, 0.0)
+    it.refuse(first)
+    it.check([first])
+    it.refuse(second)
+    it.check([good, first, second])
+    it.check([fate(record(0, partition=Partition("texts", 1)), "good")])
+    with pytest.raises(TooManyDeadLetters, match="refused by the brokers"):
+        it.check([first, second, fate(record(3), "good")])
+    it.publish([good])
+    it.check([first, second])
+
+
+def test_the_limits_are_those_of_the_flow() -> None:
+    """Each option goes where it belongs."""
+    options = replace(OPTIONS, max_consecutive_failures=1, max_consecutive_dead_letters=5, dead_letter_hold_s=2.0)
+    it, bad = Trust.from_options(options), fate(record(0), "bad")
+    it.finish(bad, 0.0)
+    assert it.holds(bad)
+    assert it.release(2.0)
+    with pytest.raises(TooManyDeadLetters):
+        it.judge("texts", [[bad]])
+
+
+def _pieces(outcomes: list[Outcome], size: int) -> list[list[Outcome]]:
+    return [outcomes[start : start + size] for start in range(0, len(outcomes), size)]

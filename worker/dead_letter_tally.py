@@ -1,0 +1,55 @@
+"""Dead letters counted by stage and reason, for a log line now and then. Pure: the time is an argument."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from worker.records import Failure
+
+#: Between two lines, in seconds.
+INTERVAL_S = 30.0
+# Reasons that a line names; the others are counted together.
+_MAX_REASONS = 10
+_MAX_REASON_CHARS = 120
+_OTHERS = "other reasons"
+# Parts of a message that differ from record to record, or that come from the record: what is quoted, and numbers.
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+_NUMBER = re.compile(r"\d[\d,.]*(?<![,.])")
+
+
+class DeadLetterTally:
+    """Counts dead letters until the next line is due: the first at once, then one in `INTERVAL_S` at most."""
+
+    def __init__(self) -> None:
+        """Start without a count."""
+        # By stage and reason, since the last line.
+        self._counts: Counter[str] = Counter()
+        # When the last line was due, in seconds; None before the first.
+        self._last_s: float | None = None
+
+    def count(self, failure: Failure) -> None:
+        """Count a dead letter."""
+        reason = reason_without_data(failure)
+        self._counts[reason if reason in self._counts or len(self._counts) < _MAX_REASONS else _OTHERS] += 1
+
+    def take(self, now_s: float) -> dict[str, int]:
+        """Return the counts since the last line, the most frequent first, where a line is due; else nothing."""
+        if not self._counts or (self._last_s is not None and now_s - self._last_s < INTERVAL_S):
+            return {}
+        self._last_s = now_s
+        return self.take_rest()
+
+    def take_rest(self) -> dict[str, int]:
+        """Return the counts since the last line, due or not."""
+        counts, self._counts = self._counts, Counter()
+        return dict(counts.most_common())
+
+
+def reason_without_data(failure: Failure) -> str:
+    """Return the stage and the reason of a failure in one line, without numbers and quoted parts: these differ between records."""
+    message = _NUMBER.sub("#", _QUOTED.sub("'…'", " ".join(failure.message.split())))
+    reason = f"{failure.stage}: {failure.error}: {message}"
+    return reason if len(reason) <= _MAX_REASON_CHARS else reason[: _MAX_REASON_CHARS - 1] + "…"
