@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
-from worker.decoding import ATTEMPT_HEADER, DUE_HEADER, Limits, attempts_of, decode
+from worker.decoding import ATTEMPT_HEADER, DUE_HEADER, Limits, attempts_of, decode, replay_bytes
 from worker.errors import InvariantBroken, RecordFailed
 from worker.headers import copied_headers, event_headers, source_headers
 from worker.records import OUTPUT_OF_TASK, Message, Outcome, Output, Record, Task
@@ -229,7 +229,7 @@ def _own_headers(record: Record) -> Headers:
 def _bounded_headers(headers: Headers, limits: Limits) -> Headers:
     """Return as many of a record's headers, from the first, as the limits of a valid record allow."""
     kept: list[tuple[str, bytes | None]] = []
-    room_bytes = limits.max_headers_bytes
+    room_bytes = limits.max_headers_bytes + replay_bytes(headers)
     for name, value in headers[: limits.max_headers + any(name == DUE_HEADER for name, _ in headers)]:
         room_bytes -= len(name.encode()) + len(value or b"")
         if room_bytes < 0:

@@ -45,6 +45,8 @@ _JSON_TYPES = ("application/json", "text/json")
 ATTEMPT_HEADER, DUE_HEADER = "gist-attempt", "gist-due"
 REPLAY_HEADERS = frozenset({ATTEMPT_HEADER, DUE_HEADER})
 _MAX_DIGITS = 9
+# Longer than the name of any task and any number of attempts.
+_MAX_REPLAY_VALUE_BYTES = 16
 # ASCII is UTF-8 already.
 _CHARSETS = ("utf-8", "utf8", "us-ascii")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -86,6 +88,22 @@ def attempts_of(headers: Headers) -> int:
     return max(1, int(written)) if written.isdigit() and len(written) <= _MAX_DIGITS else 1
 
 
+def read_id(record: Record) -> str:
+    """Return the id that the outputs of a record have, as far as it can be read: the record may be broken or cut."""
+    headers = read_headers(record.headers)
+    try:
+        identity = _request(record.value or b"", headers).get("id")
+    except InvalidRecord:
+        identity = headers["ce_id"].decode(errors="replace") if {"ce_specversion", "ce_id"} <= headers.keys() else None
+    return identity if isinstance(identity, str) else f"{record.partition}-{record.offset}"
+
+
+def replay_bytes(headers: Headers) -> int:
+    """Return the bytes of the headers that a replay has added: a record with as many bytes as it may must not fail of them."""
+    added = read_headers(headers)
+    return sum(len(it) + len(added[it]) for it in REPLAY_HEADERS & added.keys() if len(added[it]) <= _MAX_REPLAY_VALUE_BYTES)
+
+
 def _still_due(asked: frozenset[Task], headers: Mapping[str, bytes]) -> frozenset[Task]:
     """Return the tasks that a replay is for: what else was asked for came out the first time."""
     if DUE_HEADER not in headers:
@@ -103,6 +121,7 @@ def _checked_headers(record: Record, limits: Limits) -> dict[str, bytes]:
     if len(record.headers) - num_added > limits.max_headers:
         raise InvalidRecord(f"the record has {len(record.headers)} headers; at most {limits.max_headers} are taken")
     num_bytes = sum(len(name.encode()) + len(value or b"") for name, value in record.headers)
+    num_bytes -= replay_bytes(record.headers)
     if num_bytes > limits.max_headers_bytes:
         raise InvalidRecord(f"the headers have {num_bytes} bytes; at most {limits.max_headers_bytes} are taken")
     return read_headers(record.headers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from worker import codec
 from worker.dead_letters import Letter, Selection
 from worker.errors import InvalidRecord
-from worker.records import Failure, Partition, Record, Stage, Task, UnreadableRange
+from worker.records import Failure, Item, Partition, Record, Stage, Task, UnreadableRange
 
 if TYPE_CHECKING:
     from worker.records import Headers
@@ -77,6 +78,55 @@ def test_what_was_cut_or_never_read_cannot_be_sent_again() -> None:
 def test_a_letter_has_the_id_of_its_record(value: bytes, expected: str) -> None:
     """As the outputs would have had it, where it can be read."""
     assert letter(Record(PLACE, 5, b"k", value)).id == expected
+
+
+BINARY: Headers = (("ce_specversion", b"1.0"), ("ce_id", b"e/1"))
+
+
+@pytest.mark.parametrize(
+    ("value", "headers", "expected"),
+    [
+        (b'{"text":"x"}', BINARY, "e/1"),
+        (b'{"text":"x","id":"own"}', BINARY, "own"),
+        (b"plain", (*BINARY, ("content-type", b"text/plain")), "e/1"),
+        (b'{"text":"cut', BINARY, "e/1"),
+        (b'{"text":"x"}', (("ce_id", b"e/1"),), "texts-3-5"),
+        (b'{"specversion":"1.0","id":"e/1","data":"x"}', (), "e/1"),
+        (b'{"specversion":"1.0","id":"e","data":{"id":"own"}}', (), "own"),
+        (b'{"id":"text"}', (("content-type", b"text/plain"),), "texts-3-5"),
+        (b'{"id":7}', (), "texts-3-5"),
+    ],
+)
+def test_a_letter_of_an_event_has_the_id_that_its_outputs_have(value: bytes, headers: Headers, expected: str) -> None:
+    """In every form in which a record may come; and that of the event where its data cannot be read."""
+    assert letter(Record(PLACE, 5, b"k", value, headers)).id == expected
+
+
+@pytest.mark.parametrize("task", [None, Task.NER])
+def test_a_record_with_as_many_header_bytes_as_it_may_can_be_replayed(task: Task | None) -> None:
+    """What a replay adds counts neither for the worker that reads the record nor for the next letter."""
+    full: Headers = (("h", b"x" * (LIMITS.max_headers_bytes - 1)),)
+    record = Record(PLACE, 5, b"k", b'{"text":"x"}', full)
+    for _ in range(3):
+        found = letter(record, task=task)
+        assert found.obstacle is None
+        record = replace(record, headers=found.original().headers)
+        assert isinstance(codec.decode(record, limits=LIMITS, tasks=frozenset(Task)), Item)
+    more = replace(record, headers=(*record.headers, ("i", b"")))
+    with pytest.raises(InvalidRecord, match="the headers have 201 bytes"):
+        codec.decode(more, limits=LIMITS, tasks=frozenset(Task))
+
+
+@pytest.mark.parametrize("field", ["key", "payload", "headers"])
+def test_a_letter_whose_base64_is_broken_is_none(field: str) -> None:
+    """It is said to be none where it is read, not where its record is sent."""
+    message = codec.dead_letter_outcome(
+        Record(PLACE, 5, b"k", b"{}", (("h", b"v"),)), Failure(Stage.INFER, "E", "m"), model_name="m@1", limits=LIMITS
+    ).messages[0]
+    says = orjson.loads(message.value or b"")
+    says[field] = [{"name": "h", "value": "A"}] if field == "headers" else "A"
+    with pytest.raises(InvalidRecord, match=r"texts\.dlq-1@17 is no dead letter"):
+        Letter.read(Record(HOME, 17, b"k", orjson.dumps(says)))
 
 
 def test_a_letter_is_chosen_where_all_that_is_said_holds() -> None:
