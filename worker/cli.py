@@ -28,7 +28,7 @@ from typing import Annotated
 import typer
 
 import worker
-from worker.commands import bench, encoders, repair, synthesize, train
+from worker.commands import bench, encoders, layout_flags, repair, synthesize, train
 from worker.commands.flags import with_settings
 from worker.errors import Stop
 from worker.settings import DEFAULT_MODEL, Settings
@@ -189,6 +189,9 @@ def evaluate(
     entities: Annotated[
         list[Path] | None, typer.Option(help="A file of held-out entities, CoNLL, say; may be repeated.", show_default=False)
     ] = None,
+    text_column: layout_flags.TextColumn = None,
+    label_column: layout_flags.LabelColumn = None,
+    format_: layout_flags.FileFormat = None,
     against: Annotated[
         str | None, typer.Option(help="The untouched encoder: how much of its similarities is left.", show_default=False)
     ] = None,
@@ -206,6 +209,7 @@ def evaluate(
         model=checkpoint,
         labels=labels or (),
         entities=entities or (),
+        layout=layout_flags.layout_of(text_column, label_column, format_),
         against=against,
         json_path=json_path,
         plot_path=plot_path,

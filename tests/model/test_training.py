@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from tests.model import tiny
 from tests.model.conftest import MINILM
 from tests.model.runs import Silent, run_of, values
 from tests.model.test_files import full_disk
+from worker.cli import app
 from worker.commands import train_run
 from worker.errors import BadSettings
 from worker.model import checkpoint
@@ -174,6 +176,35 @@ def test_the_command_trains_what_a_file_says(tmp_path: Path, capsys: pytest.Capt
     assert "epoch 1: loss" in shown.err
     with pytest.raises(BadSettings, match=r"run\.toml says what is learned: leave --labels"):
         train_run.train(path, overrides={}, **flags | {"labels": [path]})  # type: ignore[arg-type]
+
+
+def test_flags_name_the_columns_of_the_files(tmp_path: Path) -> None:
+    """Those of --labels; and the card of the checkpoint has no section without a score."""
+    encoder = values(tmp_path)["encoder"]
+    moods = [json.loads(line) for line in (tmp_path / "texts" / "moods.jsonl").read_text().splitlines()]
+    (tmp_path / "odd.txt").write_text("ticket;id;klass\n" + "".join(f"{it['text']};7;{it['label']}\n" for it in moods))
+    command = ["train", str(tmp_path / "made"), "--encoder", encoder, "--cache", str(tmp_path / "cache")]
+    command += ["--labels", str(tmp_path / "odd.txt"), "--ner-train", str(tmp_path / "texts" / "people.conll")]
+    result = CliRunner().invoke(app, [*command, "--format", "csv"])
+    assert "odd.txt: which column is the text? Name one of ticket, id, klass (--text-column" in str(result.exception)
+    named = [*command, "--text-column", "ticket", "--label-column", "3", "--format", "csv"]
+    result = CliRunner().invoke(app, named, catch_exceptions=False)
+    assert "| labels | classify | bad, good |" in result.stdout
+    assert "###" not in result.stdout
+    assert "Without a score, because no text was held out: labels, ner." in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["run.toml", "--text-column", "body"], "run.toml says how files are laid out: set text_column, label_column"),
+        (["made", "--label-column", "mood"], "--text-column, --label-column and --format need --labels or --ner-train"),
+    ],
+)
+def test_columns_of_no_file_are_refused(arguments: list[str], reason: str) -> None:
+    """Where a TOML file says them, and where the texts are fetched."""
+    result = CliRunner().invoke(app, ["train", *arguments])
+    assert reason in str(result.exception)
 
 
 def test_flags_are_a_run_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

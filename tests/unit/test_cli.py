@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ import worker
 from worker.cli import app, main
 from worker.commands import produce, run_replicas
 from worker.commands.lines import Source
+from worker.errors import BadSettings
 from worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -50,6 +52,26 @@ def test_every_setting_is_a_flag_of_every_command_that_reads_them(command: str) 
     shown = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).output
     for name in Settings.model_fields:
         assert "--" + name.replace("_", "-") in shown
+
+
+@pytest.mark.parametrize(
+    "command", ["data", "evaluate m --labels", "train m --labels", "train m --ner-train", "synthesize out --swap"]
+)
+@pytest.mark.parametrize(
+    ("name", "content"), [("odd.csv", "a,b,c\n1,2,3\n"), ("odd.jsonl", '{"text":"a","b":1,"c":2}\n'), ("odd.txt", "some prose\n")]
+)
+def test_a_reader_names_flags_that_the_command_has(tmp_path: Path, command: str, name: str, content: str) -> None:
+    """Whichever command reads a file whose columns or format are not found."""
+    (tmp_path / name).write_text(content)
+    name_of_command, *arguments = command.split()
+    arguments = [str(tmp_path / it) if it == "out" else it for it in arguments]
+    result = CliRunner().invoke(app, [name_of_command, *arguments, str(tmp_path / name)])
+    assert isinstance(result.exception, BadSettings)
+    flags = re.findall(r"--[a-z-]+", str(result.exception))
+    help_of = [name_of_command, "run"] if name_of_command == "train" else [name_of_command]
+    shown = CliRunner().invoke(app, [*help_of, "--help"], env={"COLUMNS": "200"}).output
+    assert flags
+    assert all(f"{flag} " in shown for flag in flags)
 
 
 def test_nothing_heavy_is_imported_for_the_help() -> None:

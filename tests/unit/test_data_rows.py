@@ -178,8 +178,8 @@ def test_columns_may_be_named_or_numbered(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "layout", "reason"),
     [
-        ("a,b,c\n1,2,3\n", Layout(), r"which column is the text\? Name one of a, b, c \(--text-column\)"),
-        ("text,b,c\n1,2,3\n", Layout(), r"which column is the label\? Name one of text, b, c \(--label-column\)"),
+        ("a,b,c\n1,2,3\n", Layout(), r"which column is the text\? Name one of a, b, c \(--text-column, "),
+        ("text,b,c\n1,2,3\n", Layout(), r"which column is the label\? Name one of text, b, c \(--label-column, "),
         ("text,label\n1,2\n", Layout(label_column="mood"), "no column 'mood' for the label: its columns are text, label"),
         ("text,label\n1,2\n", Layout(text_column="3"), "no column '3' for the text"),
         ("text,label,text\n1,2,3\n", Layout(), "1: the header names a column twice"),

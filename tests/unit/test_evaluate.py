@@ -11,6 +11,7 @@ from tests.unit.quality.reports import small_report
 from worker.commands import evaluate as module
 from worker.commands.evaluate import evaluate
 from worker.errors import BadSettings
+from worker.training.data.layout import Format, Layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,6 +85,17 @@ def test_what_makes_no_sense_is_refused_first(changes: dict[str, Any], reason: s
     with pytest.raises(BadSettings, match=reason):
         evaluate(**DEFAULTS | changes)
     assert not calls
+
+
+def test_the_layout_is_that_of_the_files_with_labels_where_there_are_some(tmp_path: Path, calls: list[Call]) -> None:
+    """Entity files have other columns: they are read as they are, unless they are alone."""
+    (tmp_path / "a.txt").write_text("ticket,klass\ngood,yes\n")
+    (tmp_path / "b.conll").write_text("Ada\tx\tB-PER\n")
+    columns = Layout(text_column="ticket", label_column="klass", format=Format.CSV)
+    evaluate(**DEFAULTS | {"labels": [tmp_path / "a.txt"], "entities": [tmp_path / "b.conll"], "layout": columns})
+    evaluate(**DEFAULTS | {"entities": [tmp_path / "b.conll"], "layout": Layout(text_column="2")})
+    assert [(it.text, it.labels) for it in calls[0][1][0].texts] == [("good", ("yes",))]
+    assert [calls[0][2][0].texts[0].text, calls[1][2][0].texts[0].text] == ["Ada", "x"]
 
 
 @pytest.mark.parametrize("flag", ["json_path", "plot_path"])

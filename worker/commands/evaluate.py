@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, get_args
 
 from rich.text import Text
 
+from worker.commands.layout_flags import split_by_kind
 from worker.commands.terminal import Terminal
 from worker.errors import BadSettings
 from worker.model.backends import BackendName
@@ -38,11 +40,13 @@ def evaluate(
     dtype: str,
     backend: str,
     seed: int,
+    layout: Layout | None = None,
 ) -> None:
     """Evaluate; what it is doing goes to standard error, the tables to standard output."""
     if not labels and not entities:
         raise BadSettings("give texts to evaluate on: --labels FILE, --entities FILE, or both")
     _check_outputs(json_path, plot_path)
+    of_labels, of_entities = split_by_kind(layout or Layout(), has_labels=bool(labels))
     options = EvaluateOptions(
         model=model,
         against=against,
@@ -54,8 +58,8 @@ def evaluate(
     progress = Terminal(stderr=True)
     found = measure(
         options,
-        [_labelled(path) for path in labels],
-        [_tagged(path) for path in entities],
+        [_labelled(path, of_labels) for path in labels],
+        [_tagged(path, of_entities) for path in entities],
         lambda line: progress.print(Text(line, style="dim")),
     )
     console = Terminal(width=None if sys.stdout.isatty() else 170)
@@ -76,15 +80,15 @@ def _check_outputs(json_path: Path | None, plot_path: Path | None) -> None:
         raise BadSettings("matplotlib is not installed: pip install 'gist-stream[bench]'")
 
 
-def _labelled(path: Path) -> LabelledData:
-    data = read(path)
+def _labelled(path: Path, layout: Layout) -> LabelledData:
+    data = read(path, layout)
     if not isinstance(data, LabelledData):
         raise BadSettings(f"{path}: {data.kind}, where labels are needed")
     return data
 
 
-def _tagged(path: Path) -> TaggedData:
-    data = read(path, Layout(joins_handles=True))
+def _tagged(path: Path, layout: Layout) -> TaggedData:
+    data = read(path, replace(layout, joins_handles=True))
     if not isinstance(data, TaggedData):
         raise BadSettings(f"{path}: {data.kind}, where entities are needed")
     return data

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import orjson
 import typer
 
+from worker.commands import layout_flags
 from worker.errors import BadSettings
 from worker.training.data.examples import LabelledData, TaggedData
-from worker.training.data.layout import Layout
 from worker.training.data.read import read
 from worker.training.synthetic import templates as sentences
 from worker.training.synthetic.made import HeldOut, Maker, make
 from worker.training.synthetic.swapping import Swapping
+
+if TYPE_CHECKING:
+    from worker.training.data.layout import Layout
 
 Files = list[Path] | None
 
@@ -31,6 +35,9 @@ def synthesize(
     held_out: Annotated[
         Files, typer.Option(help="Development and test texts, which nothing made may be like; may be repeated.", show_default=False)
     ] = None,
+    text_column: layout_flags.TextColumn = None,
+    label_column: layout_flags.LabelColumn = None,
+    format_: layout_flags.FileFormat = None,
     count: Annotated[int, typer.Option(min=1, help="How many texts to make, as many in each way.")] = 2000,
     joins_handles: Annotated[bool, typer.Option("--join-handles", help="An `@` and the name after it are one word.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same texts.")] = 0,
@@ -39,7 +46,7 @@ def synthesize(
     """Make texts with entities, labelled by construction: from sentences with slots, or from your own, entities swapped."""
     if output.exists() and not force:
         raise BadSettings(f"{output}: there is something already; --force writes over it")
-    layout = Layout(joins_handles=joins_handles)
+    layout = replace(layout_flags.layout_of(text_column, label_column, format_), joins_handles=joins_handles)
     makers: list[Maker] = [sentences.read(path) for path in templates or ([] if swap else [sentences.BUILT_IN])]
     if swap:
         tagged = [_tagged(path, layout) for path in swap]

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from worker.commands import layout_flags
+
 _RUN = "run"
 
 
@@ -40,6 +42,9 @@ def run(
         list[Path] | None,
         typer.Option(help="A file of labelled texts to learn from; may be repeated. Unset: fetched sentences.", show_default=False),
     ] = None,
+    text_column: layout_flags.TextColumn = None,
+    label_column: layout_flags.LabelColumn = None,
+    format_: layout_flags.FileFormat = None,
     ner_train: Annotated[
         list[Path] | None, typer.Option(help="A file to learn entities from, CoNLL, say; may be repeated.", show_default=False)
     ] = None,
@@ -61,6 +66,7 @@ def run(
         strategy=strategy,
         data_directory=data,
         labels=labels or (),
+        layout=layout_flags.layout_of(text_column, label_column, format_),
         ner_train=ner_train or (),
         ner_test=ner_test or (),
         is_fresh=fresh,

@@ -64,4 +64,5 @@ def format_of(path: Path) -> Format:
         return Format.TSV
     if lines and has_usual_names(lines[0].split(",")):
         return Format.CSV
-    raise BadSettings(f"{path}: cannot tell what it is: name its format ({', '.join(Format)})")
+    formats = ", ".join(Format)
+    raise BadSettings(f"{path}: cannot tell what it is: name its format ({formats}): --format, or format in a run's TOML file")

@@ -119,7 +119,8 @@ def _chosen(
     if found is None and all_names is not None and len(names) == 1:
         return names[0]
     if found is None:
-        raise BadSettings(f"{path}: which column is the {what}? Name one of {', '.join(every)} (--{what}-column)")
+        named_by = f"(--{what}-column, or {what}_column in a run's TOML file)"
+        raise BadSettings(f"{path}: which column is the {what}? Name one of {', '.join(every)} {named_by}")
     return found
 
 
