@@ -39,7 +39,11 @@ class TopicSettings(ConnectionSettings):
         0, ge=0, le=32, description="Copies of a topic that is created. 0: three, or as many as there are brokers."
     )
     start_at: Literal["earliest", "latest", "none"] = Field(
-        "earliest", description="Where a partition without a committed offset begins. `none` refuses to start there."
+        "earliest",
+        description="Where a partition without a committed offset begins: at its first record (`earliest`, the default, because it "
+        "loses nothing), or at its present end (`latest`, for a new group that needs no history). The position is committed before "
+        "anything is read. With `latest`, a partition that was added after the group began starts at its first record. "
+        "`none` refuses to start there.",
     )
 
     @property

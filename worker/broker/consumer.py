@@ -20,8 +20,9 @@ from worker.broker.access import check_member, check_readable
 from worker.broker.decompression import bound_decompression
 from worker.broker.fetching import Fetcher
 from worker.broker.lookout import Lookout
+from worker.broker.starting import Starts, read_log
 from worker.broker.waiting import within
-from worker.errors import BadSettings, ConsumerBroken, PublishFailed, reason_of
+from worker.errors import ConsumerBroken, PublishFailed, reason_of
 from worker.records import Partition
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ class Consumer:
             "rebalance_timeout_ms": rebalance_timeout_ms,
         }
         self.on_event = on_event
-        self._start_at = start_at
+        # Knows where a session begins that has no committed offset.
+        self._starts = Starts(start_at, on_event)
         self._poll_timeout_ms = poll_timeout_ms
         self._step_timeout_s = step_timeout_s
         # Kafka's client; None before the start and after the stop.
@@ -127,38 +129,34 @@ class Consumer:
         return committed
 
     async def rewind(self, partition: Partition, committed: int | None) -> int:
-        """Put a partition to what the group has `committed` and let it flow; return that offset. Raises `PublishFailed`."""
+        """Put a partition to what the group has `committed`, or to where it begins, and return that offset.
+
+        An offset that differs from `committed` is to be committed before anything is read. Raises `PublishFailed`.
+        """
         client, fetcher = self._started()
         where = TopicPartition(partition.topic, partition.index)
         try:
             async with asyncio.timeout(self._step_timeout_s):
-                first = (await client.beginning_offsets([where]))[where]
-                end = (await client.end_offsets([where]))[where]
-            start = self._start(partition, committed, first, end)
+                await self._starts.learn(client, partition.topic)
+                log = await read_log(client, where, round(self._step_timeout_s * 1000))
+            start = self._starts.find(partition, committed, log)
             fetcher.open(partition, start)
         except (KafkaError, TimeoutError) as error:
             raise PublishFailed(f"the ends of {partition} cannot be read: {reason_of(error)}") from error
         return start
 
-    def _start(self, partition: Partition, committed: int | None, first: int, end: int) -> int:
-        if committed is not None and first <= committed <= end:
-            return committed
-        fields = {"partition": str(partition), "committed": committed, "first": first, "end": end, "start_at": self._start_at}
-        if committed is not None:
-            # Retention was faster than we were, or the topic was made anew: either way somebody must know.
-            self.on_event("committed_offset_out_of_range", **fields)
-        if self._start_at == "none":
-            raise BadSettings(
-                f"{partition}: there is no usable committed offset ({committed}; its log has {first} to {end}): set one"
-            )
-        return first if self._start_at == "earliest" or committed is not None else end
+    def metadata(self, partition: Partition) -> str:
+        """Return what to commit beside an offset of a partition that was rewound."""
+        return self._starts.metadata(partition.topic)
 
     async def commit(self, offsets: Mapping[Partition, int]) -> None:
         """Commit offsets of partitions that are ours, one commit at a time. Raises `PublishFailed`."""
         client, _ = self._started()
         async with self._commit_lock:
             assigned = client.assignment()
-            wanted = {TopicPartition(it.topic, it.index): OffsetAndMetadata(offset, "") for it, offset in offsets.items()}
+            wanted = {
+                TopicPartition(it.topic, it.index): OffsetAndMetadata(offset, self.metadata(it)) for it, offset in offsets.items()
+            }
             # The client would commit with the generation of today: what is not ours any more must not be in it.
             mine = {where: offset for where, offset in wanted.items() if where in assigned}
             if not mine:

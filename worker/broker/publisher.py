@@ -72,9 +72,13 @@ class AtLeastOnce:
         return self._outputs.needs_key(output)
 
     async def open(self, partition: Partition) -> int:
-        """Stand at the committed offset of a partition and return it."""
+        """Stand at the committed offset of a partition and return it; where there is none, commit where it begins."""
         await self._outputs.settle(self._connection)
-        start = await self._consumer.rewind(partition, await self._consumer.committed(partition))
+        committed = await self._consumer.committed(partition)
+        start = await self._consumer.rewind(partition, committed)
+        if start != committed:
+            # Before anything is read: a start that was not committed would be chosen anew each time, past what came meanwhile.
+            await self._consumer.commit({partition: start})
         self._published[partition] = self._committed[partition] = start
         return start
 

@@ -131,6 +131,9 @@ class ExactlyOnce:
         committed = await self._fence(partition)
         start = await self._consumer.rewind(partition, committed)
         self._committed[partition] = committed
+        if start != committed:
+            # Before anything is read: a start that was not committed would be chosen anew each time, past what came meanwhile.
+            await self._transact(partition, (), start)
         return start
 
     async def close(self, partition: Partition) -> None:
@@ -176,7 +179,8 @@ class ExactlyOnce:
                     await producer.send(part, self._step_timeout_s)
                 except REFUSALS as error:
                     raise _PartRefused(number, reason_of(error)) from error
-            await producer.send_offset(partition, next_offset, self._group_id, self._step_timeout_s)
+            words = self._consumer.metadata(partition)
+            await producer.send_offset(partition, next_offset, self._group_id, self._step_timeout_s, words=words)
             await producer.commit(self._step_timeout_s)
         except BaseException as error:
             if producer.is_fenced(error):
