@@ -31,6 +31,7 @@ import worker
 from worker.commands import bench, encoders, layout_flags, repair, synthesize, train
 from worker.commands.flags import with_settings
 from worker.errors import Stop
+from worker.output_encoding import escape_unencodable
 from worker.settings import DEFAULT_MODEL, Settings
 from worker.signals import leave_at_once
 from worker.training.data.layout import Format, Layout, Scheme
@@ -245,6 +246,7 @@ def version() -> None:
 def main() -> None:
     """Run a command; a user's mistake is one line on standard error and an exit code, never a traceback."""
     leave_at_once()
+    escape_unencodable()
     try:
         app()
     except Stop as stop:

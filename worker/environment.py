@@ -62,6 +62,8 @@ def describe_fault(value: str, *, is_secret: bool) -> str | None:
     """Return what is wrong with the characters of any setting's value; None where nothing is. A secret may be quoted or blank."""
     if "\0" in value:
         return "it holds a NUL byte"
+    if any("\ud800" <= char <= "\udfff" for char in value):
+        return "it holds bytes that are no text in the encoding of this locale: use UTF-8"
     if is_secret or not value:
         return None
     if all(char.isspace() or not char.isprintable() for char in value):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING, Self
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from worker.errors import BadSettings
+from worker.errors import BadSettings, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 # What an address on the file system begins with.
 _UNIX = "unix:"
+# The host is good, and the port is taken or not allowed.
+_PORT_ERRORS = {errno.EADDRINUSE, errno.EACCES}
 
 
 class HttpServer:
@@ -43,7 +46,9 @@ class HttpServer:
         return self._host if self._host.startswith(_UNIX) else f"{self._host}:{self.port or self._asked_port}"
 
     async def __aenter__(self) -> Self:
-        """Listen; raises `BadSettings` where the address is taken."""
+        """Listen; raises `BadSettings` where nothing can listen there."""
+        if self._host == _UNIX:
+            raise BadSettings("GIST_HTTP_HOST: the path of the socket is missing after `unix:`")
         await self._runner.setup()
         is_socket = self._host.startswith(_UNIX)
         try:
@@ -51,10 +56,13 @@ class HttpServer:
                 await web.UnixSite(self._runner, self._host.removeprefix(_UNIX)).start()
             else:
                 await web.TCPSite(self._runner, self._host, self._asked_port).start()
-        except OSError as error:
+        except (OSError, ValueError) as error:
             await self._runner.cleanup()
-            name = "HOST" if is_socket else "PORT"
-            raise BadSettings(f"GIST_HTTP_{name}: nothing can listen at {self.address}: {error.strerror}") from error
+            is_port = not is_socket and isinstance(error, OSError) and error.errno in _PORT_ERRORS
+            reason = (error.strerror if isinstance(error, OSError) else None) or reason_of(error)
+            raise BadSettings(
+                f"GIST_HTTP_{'PORT' if is_port else 'HOST'}: nothing can listen at {self.address}: {reason}"
+            ) from error
         if not is_socket:
             self.port = self._runner.addresses[0][1]
         return self

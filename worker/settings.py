@@ -227,6 +227,7 @@ class Settings(TopicSettings):
     # ── operation ────────────────────────────────────────────────────────────────────────────────────────────────────────────
     http_host: str = Field(
         "127.0.0.1",
+        min_length=1,
         description="Where `/livez`, `/readyz` and `/metrics` listen. `0.0.0.0` in a container; `unix:<path>` for a socket.",
     )
     http_port: int = Field(8080, ge=0, le=65_535, description="0: any free port, which the log names.")

@@ -70,6 +70,6 @@ def test_a_certificate_that_is_not_there_is_a_bad_setting() -> None:
     connection = Connection(
         bootstrap_servers="x:1", security_protocol="SASL_SSL", sasl_username="u", sasl_password=hush, ssl_ca_file="/nowhere.pem"
     )
-    with pytest.raises(BadSettings, match="TLS files"):
+    with pytest.raises(BadSettings, match="GIST_SSL_CA_FILE: "):
         connection.options()
     assert hush not in repr(connection)

@@ -149,7 +149,7 @@ CASES: dict[str, tuple[Callable[[World], dict[str, Any]], int, str]] = {
             "MTLS", ssl_cert_file=it.kafka.certificates.client.cert_file, ssl_key_file=it.kafka.certificates.locked(KEY_PASSWORD)
         ),
         2,
-        "the TLS files cannot be used: one of them is not PEM, or GIST_SSL_KEY_PASSWORD is not the key's",
+        "one of them is damaged, or GIST_SSL_KEY_PASSWORD is not the key's",
     ),
     "a file that is not there": (lambda it: it.kafka.settings("TLS", ssl_ca_file="/nowhere.pem"), 2, "/nowhere.pem: No such file"),
     "TLS where there is none": (

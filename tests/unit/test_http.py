@@ -78,3 +78,15 @@ async def test_a_socket_answers_as_a_port_does(tmp_path: Path) -> None:
     with pytest.raises(BadSettings, match="GIST_HTTP_HOST: nothing can listen at unix:/nowhere"):
         async with Health().server(host="unix:/nowhere/x.sock"):
             pass
+
+
+@pytest.mark.parametrize(
+    "host", ["no-such-host.invalid", "a" * 70 + ".example", "a..b", "192.0.2.1", "localhost:8080", "unix:", "unix:/" + "d" * 200]
+)
+async def test_a_host_where_nothing_can_listen_is_a_bad_setting(host: str) -> None:
+    """The line names the host's setting, not the port's, and says why."""
+    with pytest.raises(BadSettings, match=r"^GIST_HTTP_HOST: ") as caught:
+        async with Health().server(host=host):
+            pass
+    assert "None" not in str(caught.value)
+    assert "\n" not in str(caught.value)

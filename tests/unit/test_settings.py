@@ -148,7 +148,7 @@ def test_settings_do_not_change() -> None:
         ("BOOTSTRAP_SERVERS", "PLAINTEXT://broker:9092", "GIST_BOOTSTRAP_SERVERS: an address is host:port"),
         ("BOOTSTRAP_SERVERS", "[broker]:9092", "GIST_BOOTSTRAP_SERVERS: an address is host:port"),
         ("BOOTSTRAP_SERVERS", ",", "GIST_BOOTSTRAP_SERVERS: an address is host:port"),
-        ("GROUP_ID", "caf\udce9", "GIST_GROUP_ID"),
+        ("GROUP_ID", "caf\udce9", "GIST_GROUP_ID: it holds bytes that are no text"),
     ],
 )
 def test_a_value_that_no_setting_can_have_is_refused_with_its_name(

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import ssl
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiokafka.errors import KafkaError
 
+from worker.broker.certificates import load_identity, trusting
 from worker.broker.codes import name_codes
 from worker.broker.oauth import heed_refusals
 from worker.broker.reasons import reason_of, why_not
 from worker.broker.waiting import within
-from worker.errors import BadSettings, BrokerUnavailable
+from worker.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Awaitable
 
     from worker.broker.tokens import TokenProvider
@@ -65,13 +65,9 @@ class Connection:
         return options
 
     def _ssl_context(self) -> ssl.SSLContext:
-        try:
-            context = ssl.create_default_context(cafile=self.ssl_ca_file)
-            if self.ssl_cert_file:
-                # Without a password OpenSSL would ask for one at the terminal, and wait.
-                context.load_cert_chain(self.ssl_cert_file, self.ssl_key_file, lambda: self.ssl_key_password or "")
-        except (OSError, ssl.SSLError) as error:
-            raise BadSettings(f"the TLS files cannot be used: {self._file_reason(error)}") from error
+        context = trusting(self.ssl_ca_file, setting="GIST_SSL_CA_FILE")
+        if self.ssl_cert_file:
+            load_identity(context, self.ssl_cert_file, self.ssl_key_file, self.ssl_key_password)
         return context
 
     async def connect(self, starting: Awaitable[Answer]) -> Answer:
@@ -89,12 +85,3 @@ class Connection:
         except TimeoutError:
             return late
         return found or (reason_of(error) if str(error) else late)
-
-    def _file_reason(self, error: OSError) -> str:
-        """Return which of the files it was that could not be used, and why."""
-        if isinstance(error, ssl.SSLError):
-            reason = (error.reason or "").lower().replace("_", " ")
-            return reason or "one of them is not PEM, or GIST_SSL_KEY_PASSWORD is not the key's"
-        files = (self.ssl_ca_file, self.ssl_cert_file, self.ssl_key_file)
-        missing = [it for it in files if it and not os.access(it, os.R_OK)]
-        return f"{', '.join(missing)}: {error.strerror}" if missing else str(error)

@@ -20,7 +20,11 @@ _NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNEXPECTED_MESSAGE")
 async def why_not(options: Mapping[str, Any]) -> str | None:
     """Ask each bootstrap broker in turn and return what stands in the way of the first that refuses; None where all answer."""
     named = {name: value for name, value in options.items() if name != "bootstrap_servers"}
-    for host, port, _ in collect_hosts(options["bootstrap_servers"], randomize=False):
+    try:
+        addresses = collect_hosts(options["bootstrap_servers"], randomize=False)
+    except ValueError as error:
+        return f"GIST_BOOTSTRAP_SERVERS: {_words(error)}"
+    for host, port, _ in addresses:
         try:
             connection = await create_conn(host, port, **named)
         except (OSError, KafkaError, TimeoutError, ValueError, KeyError, AssertionError) as error:

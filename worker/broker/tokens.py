@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
-import ssl
 import time
 import weakref
 from pathlib import Path
@@ -20,6 +19,7 @@ import orjson
 from aiokafka.abc import AbstractTokenProvider
 from aiokafka.errors import KafkaError
 
+from worker.broker.certificates import trusting
 from worker.errors import BadSettings, reason_of
 
 if TYPE_CHECKING:
@@ -56,8 +56,9 @@ class TokenFile(AbstractTokenProvider):  # type: ignore[misc]  # the client ship
         """Return what stands in the file now; raises `NoToken`."""
         try:
             content = await asyncio.to_thread(self._path.read_text, "ascii")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not ASCII"
+        except (OSError, ValueError) as error:
+            is_decoding = isinstance(error, UnicodeDecodeError)
+            reason = "it is not ASCII" if is_decoding else getattr(error, "strerror", None) or reason_of(error)
             raise NoToken(f"the token file {self._path} cannot be read: {reason}") from None
         return _checked(content.strip(), f"the token file {self._path}")
 
@@ -90,10 +91,7 @@ class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc]  # the cli
         self._scope = scope
         self._extensions = extensions
         self._now_s = now_s
-        try:
-            self._ssl_context = ssl.create_default_context(cafile=ca_file)
-        except (OSError, ssl.SSLError) as error:
-            raise BadSettings(f"GIST_HTTPS_CA_FILE cannot be used: {reason_of(error)}") from error
+        self._ssl_context = trusting(ca_file, setting="GIST_HTTPS_CA_FILE")
         # The token in use, and when it should be renewed and when it expires, in seconds of `now_s`.
         self._token, self._renewed_s, self._expires_s = "", float("-inf"), float("-inf")
         # One request at a time, whoever asks. A lock belongs to the loop that first waits for it, and commands run several.
@@ -163,8 +161,13 @@ def provider_of(
     ca_file: str | None,
 ) -> TokenProvider:
     """Return what gives tokens as `url` says: `file:///…`, or an endpoint for client credentials. Raises `BadSettings`."""
-    parts = urlsplit(url)
-    if parts.scheme == "file":
+    try:
+        parts = urlsplit(url)
+        # Python looks at the port when it is asked for.
+        is_file = parts.port is None and parts.scheme == "file"
+    except ValueError as error:
+        raise BadSettings(f"GIST_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL: it is no URL: {error}") from error
+    if is_file:
         return TokenFile(Path(unquote(parts.path)), extensions)
     return ClientCredentials(
         url,

@@ -10,11 +10,13 @@ import sys
 
 from worker.errors import Stop
 from worker.machine import end_with_parent
+from worker.output_encoding import escape_unencodable
 
 
 def main(number: int, parent: int, cores: tuple[int, ...]) -> None:
     """Run a worker by the settings of the environment; a `Stop` is one line on standard error and an exit code."""
     end_with_parent(parent)
+    escape_unencodable()
     # Before the libraries count what there is.
     if cores:
         os.sched_setaffinity(0, cores)
