@@ -65,10 +65,7 @@ def evaluate(
     console = Terminal(width=None if sys.stdout.isatty() else 170)
     for it in table.shown(found):
         console.print(it, soft_wrap=True)
-    if json_path:
-        json_path.write_text(json.dumps(found.as_json(), indent=2, allow_nan=False) + "\n")
-    if plot_path:
-        plot.draw(found, plot_path)
+    _write(found, json_path, plot_path)
 
 
 def _check_outputs(json_path: Path | None, plot_path: Path | None) -> None:
@@ -78,6 +75,13 @@ def _check_outputs(json_path: Path | None, plot_path: Path | None) -> None:
             raise BadSettings(f"{path}: there is no such directory")
     if plot_path and not find_spec("matplotlib"):
         raise BadSettings("matplotlib is not installed: pip install 'gist-stream[bench]'")
+
+
+def _write(found: report.Report, json_path: Path | None, plot_path: Path | None) -> None:
+    if json_path:
+        json_path.write_text(json.dumps(found.as_json(), indent=2, allow_nan=False) + "\n")
+    if plot_path:
+        plot.draw(found, plot_path)
 
 
 def _labelled(path: Path, layout: Layout) -> LabelledData:

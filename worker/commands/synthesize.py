@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from worker.training.data.layout import Layout
 
 Files = list[Path] | None
+_HeldOutFiles = Annotated[
+    Files, typer.Option(help="Development and test texts, which nothing made may be like; may be repeated.", show_default=False)
+]
 
 
 def synthesize(
@@ -32,9 +35,7 @@ def synthesize(
     swap: Annotated[
         Files, typer.Option(help="Texts with entities, which change places; may be repeated.", show_default=False)
     ] = None,
-    held_out: Annotated[
-        Files, typer.Option(help="Development and test texts, which nothing made may be like; may be repeated.", show_default=False)
-    ] = None,
+    held_out: _HeldOutFiles = None,
     text_column: layout_flags.TextColumn = None,
     label_column: layout_flags.LabelColumn = None,
     format_: layout_flags.FileFormat = None,

@@ -11,6 +11,13 @@ from typer.core import TyperGroup
 from worker.commands import layout_flags
 
 _RUN = "run"
+_LabelFiles = Annotated[
+    list[Path] | None,
+    typer.Option(help="A file of labelled texts to learn from; may be repeated. Unset: fetched sentences.", show_default=False),
+]
+_EntityFiles = Annotated[
+    list[Path] | None, typer.Option(help="A file to learn entities from, CoNLL, say; may be repeated.", show_default=False)
+]
 
 
 class _RunByDefault(TyperGroup):
@@ -38,16 +45,11 @@ def run(
     ] = None,
     name: Annotated[str | None, typer.Option(help="The name of the checkpoint.", show_default=False)] = None,
     strategy: Annotated[str | None, typer.Option(help="What learns: see docs/training.md.", show_default=False)] = None,
-    labels: Annotated[
-        list[Path] | None,
-        typer.Option(help="A file of labelled texts to learn from; may be repeated. Unset: fetched sentences.", show_default=False),
-    ] = None,
+    labels: _LabelFiles = None,
     text_column: layout_flags.TextColumn = None,
     label_column: layout_flags.LabelColumn = None,
     format_: layout_flags.FileFormat = None,
-    ner_train: Annotated[
-        list[Path] | None, typer.Option(help="A file to learn entities from, CoNLL, say; may be repeated.", show_default=False)
-    ] = None,
+    ner_train: _EntityFiles = None,
     ner_test: Annotated[
         list[Path] | None, typer.Option(help="A file to score entities on; may be repeated.", show_default=False)
     ] = None,
