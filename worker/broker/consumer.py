@@ -57,8 +57,7 @@ class Consumer:
     ) -> None:
         """Be a member of `group_id` on `topics`; `start_at` says where a partition without a committed offset begins."""
         self._connection = connection
-        self._topics = topics
-        self._group_id = group_id
+        self._topics, self._group_id = topics, group_id
         self._group = {
             "group_id": group_id,
             "group_instance_id": group_instance_id,
