@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.workers import Watcher, WorkerProcess, create, produce
+from worker.commands import run
+from worker.settings import read
 
 if TYPE_CHECKING:
     from worker.broker.connection import Connection
@@ -70,6 +72,21 @@ def test_a_worker_under_nohup_goes_on() -> None:
         "leave_at_once(); assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN; assert signal.SIGHUP not in heard(DRAINING)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.usefixtures("_logging_as_before", "_signals_as_before")
+@pytest.mark.parametrize("replica", [None, 0])
+def test_only_a_worker_of_its_own_leaves_by_a_handler(replica: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replica that loads is ended by SIGTERM itself, which its supervisor takes for an orderly end."""
+    handlers: list[object] = []
+
+    async def note(*_arguments: object) -> None:
+        handlers.append(signal.getsignal(signal.SIGTERM))
+
+    monkeypatch.setattr(run, "_run", note)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    run.run(read({}), replica=replica)
+    assert (handlers == [signal.SIG_DFL]) == (replica is not None)
 
 
 @pytest.mark.kafka

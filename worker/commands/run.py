@@ -49,7 +49,9 @@ _COLLECTOR_VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACE
 def run(settings: Settings, *, replica: int | None = None) -> None:
     """Run until told to stop; raises the `Stop` that ended the worker otherwise. One `replica` of several is named in its log."""
     configure_logging(level=settings.log_level, log_format=settings.log_format, replica=replica)
-    leave_at_once(DRAINING)
+    if replica is None:
+        # A replica that has not begun is ended by the signal itself, as the supervisor expects.
+        leave_at_once(DRAINING)
     # Before the first thread: a thread keeps the heap that it began with.
     keep_freed_memory()
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
