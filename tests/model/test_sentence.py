@@ -18,6 +18,14 @@ STATES = torch.tensor([[3.0, 4.0], [1.0, 0.0], [0.0, 2.0]])
 STARTS = torch.tensor([0, 1, 3])
 
 
+def modules_in(directory: Path, *kinds: str, prefix: str = "sentence_transformers.models.") -> None:
+    """Write a directory of some modules, each but the first in a folder of its name."""
+    modules = [{"idx": n, "path": kind if n else "", "type": prefix + kind} for n, kind in enumerate(kinds)]
+    (directory / "modules.json").write_text(json.dumps(modules))
+    (directory / "Pooling").mkdir(exist_ok=True)
+    (directory / "Pooling" / "config.json").write_text(json.dumps({"pooling_mode": "mean"}))
+
+
 def test_the_published_configuration_is_read(minilm: Path, gist_shaped: Path) -> None:
     """MiniLM is the mean of 256 tokens, GIST the first of 512; both are normalised."""
     assert SentenceConfig.read(minilm) == SentenceConfig(pooling="mean", is_normalized=True, max_tokens=256)
@@ -50,30 +58,109 @@ def test_a_plain_bert_is_the_normalised_mean(tmp_path: Path) -> None:
         ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True}, "not cls_token and mean_tokens"),
         ({}, "not none"),
         ({"pooling_mode": "lasttoken"}, "not lasttoken"),
+        ({"pooling_mode": ["cls", "mean"]}, "not cls and mean"),
     ],
 )
 def test_pooling_that_we_do_not_do_is_refused(tmp_path: Path, pooling: dict[str, object], reason: str) -> None:
     """Rather than replaced by something else."""
-    (tmp_path / "modules.json").write_text(json.dumps([{"path": "", "type": "x.Transformer"}, {"path": "p", "type": "x.Pooling"}]))
-    (tmp_path / "p").mkdir()
-    (tmp_path / "p" / "config.json").write_text(json.dumps(pooling))
+    modules_in(tmp_path, "Transformer", "Pooling")
+    (tmp_path / "Pooling" / "config.json").write_text(json.dumps(pooling))
     with pytest.raises(BadModel, match=reason):
         SentenceConfig.read(tmp_path)
 
 
 def test_a_newer_configuration_names_the_mode(tmp_path: Path) -> None:
     """One field in place of a switch for each."""
-    (tmp_path / "modules.json").write_text(json.dumps([{"path": "p", "type": "x.Pooling"}]))
-    (tmp_path / "p").mkdir()
-    (tmp_path / "p" / "config.json").write_text(json.dumps({"pooling_mode": "cls"}))
+    modules_in(tmp_path, "Transformer", "Pooling")
+    (tmp_path / "Pooling" / "config.json").write_text(json.dumps({"pooling_mode": "cls", "pooling_mode_mean_tokens": True}))
     assert SentenceConfig.read(tmp_path) == SentenceConfig(pooling="cls", is_normalized=False, max_tokens=None)
 
 
-def test_a_module_that_we_do_not_know_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["Dense", "Dropout", "LayerNorm", "SpladePooling", "Router", "WordEmbeddings"])
+def test_a_module_that_is_not_done_here_is_refused(tmp_path: Path, kind: str) -> None:
     """A dense layer would change every vector."""
-    (tmp_path / "modules.json").write_text(json.dumps([{"path": "", "type": "sentence_transformers.models.Dense"}]))
-    with pytest.raises(BadModel, match="Dense is not supported"):
+    modules_in(tmp_path, "Transformer", "Pooling", kind)
+    with pytest.raises(BadModel, match=f"{kind} is not supported"):
         SentenceConfig.read(tmp_path)
-    (tmp_path / "modules.json").write_text("{")
-    with pytest.raises(BadModel):
+
+
+@pytest.mark.parametrize("kinds", [[], ["Transformer"], ["Pooling"], ["Transformer", "Normalize", "Pooling"], ["Transformer"] * 2])
+def test_modules_in_another_order_are_refused(tmp_path: Path, kinds: list[str]) -> None:
+    """Normalised tokens that are averaged are not an average that is normalised."""
+    modules_in(tmp_path, *kinds)
+    with pytest.raises(BadModel, match="in this order"):
         SentenceConfig.read(tmp_path)
+
+
+def test_a_publishers_own_code_is_refused(tmp_path: Path) -> None:
+    """Whatever the class is called."""
+    modules_in(tmp_path, "Transformer", "Pooling", prefix="custom_st.")
+    with pytest.raises(BadModel, match=r"custom_st\.Transformer is not supported"):
+        SentenceConfig.read(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["{", "{}", "[1]", '"x"'])
+def test_modules_that_cannot_be_read_are_one_line(tmp_path: Path, content: str) -> None:
+    """With the name of the file."""
+    (tmp_path / "modules.json").write_text(content)
+    with pytest.raises(BadModel, match=r"modules\.json"):
+        SentenceConfig.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"max_seq_length": 0}, "max_seq_length is 0"),
+        ({"max_seq_length": "512"}, "max_seq_length is '512'"),
+        ({"max_seq_length": True}, "max_seq_length is True"),
+        ({"transformer_task": "text-generation"}, "transformer_task = 'text-generation'"),
+        ({"module_output_name": "scores"}, "module_output_name = 'scores'"),
+        ({"query_length": 32}, "query_length = 32"),
+        ({"tokenizer_args": {"truncation_side": "left"}}, "tokenizer_args"),
+        ({"do_lower_case": "yes"}, "do_lower_case = 'yes'"),
+    ],
+)
+def test_a_setting_that_is_not_obeyed_is_refused(tmp_path: Path, settings: dict[str, object], reason: str) -> None:
+    """By its name and value."""
+    modules_in(tmp_path, "Transformer", "Pooling")
+    (tmp_path / "sentence_bert_config.json").write_text(json.dumps(settings))
+    with pytest.raises(BadModel, match=reason):
+        SentenceConfig.read(tmp_path)
+
+
+def test_settings_that_change_nothing_are_accepted(tmp_path: Path) -> None:
+    """Those that sentence-transformers writes for every model, and empty ones."""
+    modules_in(tmp_path, "Transformer", "Pooling")
+    written = {
+        "transformer_task": "feature-extraction",
+        "modality_config": {"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
+        "module_output_name": "token_embeddings",
+        "max_seq_length": None,
+        "do_lower_case": True,
+        "query_length": None,
+        "model_args": {},
+    }
+    (tmp_path / "sentence_bert_config.json").write_text(json.dumps(written))
+    assert SentenceConfig.read(tmp_path) == SentenceConfig(pooling="mean", is_normalized=False, max_tokens=None, do_lower_case=True)
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ({"default_prompt_name": "q", "prompts": {"q": "query: "}}, "default prompt 'q' is not supported"),
+        ({"model_type": "SparseEncoder"}, "a SparseEncoder is not supported"),
+        ({"model_type": "CrossEncoder"}, "a CrossEncoder is not supported"),
+        ({"default_prompt_name": None, "prompts": {"q": "query: "}}, None),
+        ({"default_prompt_name": "q", "prompts": {"q": ""}}, None),
+        ({"model_type": "SentenceTransformer", "similarity_fn_name": "dot"}, None),
+    ],
+)
+def test_a_default_prompt_is_refused(tmp_path: Path, config: dict[str, object], reason: str | None) -> None:
+    """A prompt that the publisher puts before each text would change every vector; prompts that are only on offer do not."""
+    modules_in(tmp_path, "Transformer", "Pooling")
+    (tmp_path / "config_sentence_transformers.json").write_text(json.dumps(config))
+    if reason is None:
+        assert SentenceConfig.read(tmp_path).pooling == "mean"
+    else:
+        with pytest.raises(BadModel, match=reason):
+            SentenceConfig.read(tmp_path)

@@ -25,9 +25,11 @@ from worker.model.encoder import CALIBRATED, EncoderConfig, load_published, publ
 from worker.model.files import whole
 from worker.model.heads import Head, HeadConfig
 from worker.model.multitask import MultiTaskHeads
+from worker.model.publication import WEIGHTS, find_weights
 from worker.model.references import Located, locate, sha256_of
-from worker.model.sentence import SentenceConfig
+from worker.model.sentence import SENTENCE_FILES, SentenceConfig
 from worker.model.tokenizer import Tokenizer
+from worker.model.tokenizer_files import TOKENIZER_FILES, read_max_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,17 +46,8 @@ HEADS = "heads.safetensors"
 INT8 = "int8.safetensors"
 # The folder of an encoder of its own, and the manifest's key for it.
 OWN_ENCODER, _FOLDER = "encoder", "folder"
-_WEIGHTS = "model.safetensors"
 # What an encoder is made of; those that are there are pinned by their sha256.
-ENCODER_FILES = (
-    "config.json",
-    _WEIGHTS,
-    "tokenizer.json",
-    "vocab.txt",
-    "modules.json",
-    "1_Pooling/config.json",
-    "sentence_bert_config.json",
-)
+ENCODER_FILES = ("config.json", WEIGHTS, *TOKENIZER_FILES, *SENTENCE_FILES)
 _DIGITS_OF_REVISION = 12
 
 
@@ -88,21 +81,26 @@ def load(reference: str, *, max_tokens: int | None = None, windowing: Windowing 
     if manifest:
         _verify(directory, manifest["encoder"]["files"])
     config = EncoderConfig.read(directory / "config.json")
+    weights = find_weights(directory)
     sentence = SentenceConfig.read(directory)
-    longest = max_tokens or min(config.max_position_embeddings, sentence.max_tokens or config.max_position_embeddings)
+    longest = max_tokens or min(
+        config.max_position_embeddings, sentence.max_tokens or read_max_tokens(directory) or config.max_position_embeddings
+    )
     if max_tokens is not None and max_tokens > config.max_position_embeddings:
         raise BadModel(
             f"{reference}: it has {config.max_position_embeddings} positions, so texts of {max_tokens} tokens are too long"
         )
     if windowing and not windowing.fits(longest):
         raise BadModel(f"{reference}: windows of {longest} tokens overlap by at most half of what they hold, {longest // 2 - 1}")
+    tokenizer = Tokenizer.read(directory, max_tokens=longest, windowing=windowing, is_lowercased=sentence.do_lower_case)
+    tokenizer.check_ids(directory, config.vocab_size)
     heads = _load_heads(located.directory, manifest, config) if manifest else []
-    revision = manifest["heads_sha256"] if manifest else located.revision or sha256_of(directory / _WEIGHTS)
+    revision = manifest["heads_sha256"] if manifest else located.revision or sha256_of(weights)
     return Checkpoint(
         name=f"{manifest['name'] if manifest else located.name}@{revision[:_DIGITS_OF_REVISION]}",
-        encoder=load_published(config, directory / _WEIGHTS),
+        encoder=load_published(config, weights),
         heads=MultiTaskHeads(config, sentence, heads).eval(),
-        tokenizer=Tokenizer.read(directory, max_tokens=longest, windowing=windowing),
+        tokenizer=tokenizer,
         max_tokens=longest,
         ranges=_load_ranges(located.directory, manifest, config) if manifest and "int8" in manifest else None,
         difference=manifest.get("int8", {}).get("difference") if manifest else None,
@@ -177,10 +175,10 @@ def _save_heads(path: Path, heads: Sequence[Head]) -> None:
 def _save_encoder(directory: Path, source: Path, encoder: Encoder) -> None:
     """Write an encoder as it is published, with the files of the one that it came from."""
     for file in ENCODER_FILES:
-        if (source / file).exists() and file != _WEIGHTS:
+        if (source / file).exists() and file != WEIGHTS:
             with whole(directory / file) as part:
                 shutil.copy(source / file, part)
-    with whole(directory / _WEIGHTS) as part:
+    with whole(directory / WEIGHTS) as part:
         save_file(published(encoder), part, {"format": "pt"})
 
 
@@ -209,7 +207,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
             raise BadModel(f"{path}: format {manifest['format']} is not known; this version reads format {FORMAT}")
         for name in ("name", "heads", "heads_sha256", "training"):
             manifest[name]
-        manifest["encoder"]["reference"], manifest["encoder"]["files"][_WEIGHTS]
+        manifest["encoder"]["reference"], manifest["encoder"]["files"][WEIGHTS]
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise BadModel(f"{path}: not a manifest: {error}") from error
     except KeyError as error:

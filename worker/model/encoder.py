@@ -23,6 +23,7 @@ from torch.overrides import TorchFunctionMode
 
 from worker.errors import BadModel
 from worker.model.packing import slots_by_length
+from worker.model.publication import check_configuration, check_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -37,6 +38,14 @@ _ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "gelu_pytorch_tanh": lambda x: functional.gelu(x, approximate="tanh"),
     "relu": functional.relu,
 }
+
+# Fields of the configuration that are sizes.
+_SIZES = (
+    "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings",
+    "type_vocab_size",
+)  # fmt: skip
+# Formats of published weights.
+_FLOATS = frozenset({"F16", "BF16", "F32", "F64"})
 
 #: The products of a layer whose inputs are calibrated for 8-bit products.
 CALIBRATED = ("query_key_value", "output", "expand")
@@ -65,9 +74,16 @@ class EncoderConfig:
                 raise BadModel(
                     f"{path}: only BERT encoders with absolute positions are supported, not {published.get('model_type')!r}"
                 )
+            check_configuration(path, published)
             config = cls(**{name: published[name] for name in cls.__dataclass_fields__ if name in published})
+        except FileNotFoundError as error:
+            raise BadModel(f"{path}: no such file: a model's directory holds the configuration of its encoder") from error
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise BadModel(f"{path}: not the configuration of an encoder: {error}") from error
+        for name in _SIZES:
+            size = getattr(config, name)
+            if not isinstance(size, int) or size < 1:
+                raise BadModel(f"{path}: {name} is {size!r}, not a whole number from 1 on")
         if config.hidden_act not in _ACTIVATIONS:
             raise BadModel(f"{path}: the activation {config.hidden_act!r} is not one of {', '.join(_ACTIVATIONS)}")
         if config.hidden_size % config.num_attention_heads:
@@ -206,15 +222,25 @@ def load_published(config: EncoderConfig, path: Path) -> Encoder:
         encoder = Encoder(config)
     try:
         with safe_open(path, framework="pt") as published:
-            prefix = "bert." if any(name.startswith("bert.") for name in published.keys()) else ""  # noqa: SIM118  not a mapping
-            state = {
-                name: torch.cat([published.get_tensor(prefix + source) for source in sources]).float()
-                for name, sources in _sources(config).items()
-            }
+            names = set(published.keys())
+            prefix = "bert." if any(name.startswith("bert.") for name in names) else ""
+            sources = {name: [_spelt(prefix + it, names) for it in sources] for name, sources in _sources(config).items()}
+            used = set().union(*sources.values())
+            check_tensors(path, names, used)
+            for name in sorted(used & names):
+                if (form := published.get_slice(name).get_dtype()) not in _FLOATS:
+                    raise BadModel(f"{path}: the tensor {name} holds {form}, and weights of {', '.join(sorted(_FLOATS))} are read")
+            state = {name: torch.cat([published.get_tensor(it) for it in own]).float() for name, own in sources.items()}
             encoder.load_state_dict(state, strict=True, assign=True)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise BadModel(f"{path}: not the weights of this encoder: {error}") from error
     return encoder.eval()
+
+
+def _spelt(name: str, names: Collection[str]) -> str:
+    """Return a tensor's name as a file spells it: weights that were converted from TensorFlow say gamma and beta."""
+    old = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
+    return old if name not in names and old in names else name
 
 
 def published(encoder: Encoder) -> dict[str, Tensor]:

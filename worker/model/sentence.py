@@ -1,7 +1,8 @@
 """From tokens to one vector for a text, as the publisher of the weights says: pooling, normalisation, longest text.
 
-The configuration is that of sentence-transformers (`modules.json`, `1_Pooling/config.json`, `sentence_bert_config.json`). It is
-read, never assumed: with the wrong pooling a model separates paraphrases half as well, and nothing else looks wrong.
+The configuration is that of sentence-transformers (`modules.json`, `1_Pooling/config.json`, `sentence_bert_config.json`,
+`config_sentence_transformers.json`). The configuration is obeyed, or refused by name: with the wrong pooling, case or prompt a
+model separates paraphrases half as well, and nothing else looks wrong.
 """
 
 from __future__ import annotations
@@ -17,9 +18,31 @@ from torch.nn import functional
 from worker.errors import BadModel
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 Pooling = Literal["mean", "cls"]
+
+_MODULES = "modules.json"
+_PROMPTS = "config_sentence_transformers.json"
+# The names that sentence-transformers has had for the configuration of its first module; the first that is there counts.
+_TRANSFORMER = tuple(
+    f"sentence_{kind}_config.json" for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+)
+#: The files that say how a vector is made.
+SENTENCE_FILES = (_MODULES, "1_Pooling/config.json", *_TRANSFORMER, _PROMPTS)
+_ORDERS = (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"])
+# Settings of the first module that change no vector, or that are obeyed, by their values; None for any.
+_KNOWN: Mapping[str, tuple[object, ...] | None] = {
+    "max_seq_length": None,
+    "do_lower_case": (False, True),
+    "transformer_task": ("feature-extraction", "fill-mask"),
+    "module_output_name": ("token_embeddings",),
+    "modality_config": ({"text": {"method": "forward", "method_output_name": "last_hidden_state"}},),
+    "unpad_inputs": (False, True),
+}
+# A special token before and after the text, and one of the text.
+_FEWEST_TOKENS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,41 +53,96 @@ class SentenceConfig:
     is_normalized: bool
     #: The longest text that the model was published for, in tokens; None where its publisher does not say.
     max_tokens: int | None
+    #: Whether texts are lower-cased before the tokenizer sees them.
+    do_lower_case: bool = False
 
     @classmethod
     def read(cls, directory: Path) -> SentenceConfig:
         """Read a published directory; one without `modules.json` is a plain BERT: mean pooling, normalised."""
-        if not (directory / "modules.json").exists():
+        if not (directory / _MODULES).exists():
             return cls(pooling="mean", is_normalized=True, max_tokens=None)
-        modules = _read(directory / "modules.json")
-        kinds = [str(module.get("type", "")).rsplit(".", 1)[-1] for module in modules]
-        if unknown := set(kinds) - {"Transformer", "Pooling", "Normalize"}:
-            raise BadModel(f"{directory}/modules.json: the module {unknown.pop()} is not supported")
-        paths = {kind: directory / module.get("path", "") for kind, module in zip(kinds, modules, strict=True)}
-        longest = directory / "sentence_bert_config.json"
+        paths = _modules(directory)
+        _check_prompts(directory / _PROMPTS)
+        transformer = next((directory / name for name in _TRANSFORMER if (directory / name).exists()), None)
+        settings = _transformer(transformer) if transformer else {}
         return cls(
-            pooling=_pooling(paths["Pooling"] / "config.json") if "Pooling" in paths else "mean",
-            is_normalized="Normalize" in kinds,
-            max_tokens=_read(longest).get("max_seq_length") if longest.exists() else None,
+            pooling=_pooling(directory / paths["Pooling"] / "config.json"),
+            is_normalized="Normalize" in paths,
+            max_tokens=settings.get("max_seq_length"),
+            do_lower_case=bool(settings.get("do_lower_case")),
+        )
+
+
+def _modules(directory: Path) -> dict[str, str]:
+    """Return the folder of each module by its kind; raises `BadModel` for modules that are not done here."""
+    path = directory / _MODULES
+    modules = _read(path, list)
+    types = [str(module.get("type")) if isinstance(module, dict) else str(module) for module in modules]
+    kinds = [name.rsplit(".", 1)[-1] for name in types]
+    for name, kind in zip(types, kinds, strict=True):
+        if kind not in _ORDERS[-1] or not name.startswith("sentence_transformers."):
+            raise BadModel(f"{path}: the module {name} is not supported")
+    if kinds not in _ORDERS:
+        raise BadModel(
+            f"{path}: the modules {', '.join(kinds) or 'none'} are not supported, only {', '.join(_ORDERS[-1])} in this order"
+        )
+    paths = {kind: str(module.get("path") or "") for kind, module in zip(kinds, modules, strict=True)}
+    if paths["Transformer"]:
+        raise BadModel(f"{path}: the module Transformer in the folder {paths['Transformer']!r} is not supported: move its files up")
+    return paths
+
+
+def _transformer(path: Path) -> dict[str, Any]:
+    """Read the settings of the first module; raises `BadModel` for one that is not obeyed here."""
+    settings: dict[str, Any] = _read(path, dict)
+    for name, value in settings.items():
+        allowed = _KNOWN.get(name, ())
+        if value not in (None, {}, []) and allowed is not None and value not in allowed:
+            raise BadModel(f"{path}: the setting {name} = {value!r} is not supported")
+    length = settings.get("max_seq_length")
+    if length is not None and (type(length) is not int or length < _FEWEST_TOKENS):
+        raise BadModel(f"{path}: max_seq_length is {length!r}, not a number of tokens from {_FEWEST_TOKENS} on")
+    return settings
+
+
+def _check_prompts(path: Path) -> None:
+    """Raise `BadModel` where the publisher puts a prompt before each text, or the directory is not of an embedder."""
+    if not path.exists():
+        return
+    config = _read(path, dict)
+    kind = config.get("model_type")
+    if kind not in (None, "SentenceTransformer"):
+        raise BadModel(f"{path}: a {kind} is not supported, only a SentenceTransformer")
+    name, prompts = config.get("default_prompt_name"), config.get("prompts") or {}
+    if name is not None and (prompt := prompts.get(name)):
+        raise BadModel(
+            f"{path}: the default prompt {name!r} is not supported. Write {prompt!r} before each text that you send, and set "
+            "default_prompt_name to null in a copy of the directory"
         )
 
 
 def _pooling(path: Path) -> Pooling:
-    config = _read(path)
-    # Newer directories name the mode; older ones have a switch for each.
-    modes = [config["pooling_mode"]] if "pooling_mode" in config else []
-    modes += [name.removeprefix("pooling_mode_") for name, is_on in config.items() if name.startswith("pooling_mode_") and is_on]
+    config = _read(path, dict)
+    # Newer directories name one mode or several; older ones have a switch for each.
+    if "pooling_mode" in config:
+        named = config["pooling_mode"]
+        modes = named if isinstance(named, list) else [named]
+    else:
+        modes = [name.removeprefix("pooling_mode_") for name, is_on in config.items() if name.startswith("pooling_mode_") and is_on]
     names: dict[str, Pooling] = {"cls": "cls", "cls_token": "cls", "mean": "mean", "mean_tokens": "mean"}
     if len(modes) != 1 or modes[0] not in names:
         raise BadModel(f"{path}: only mean and CLS pooling are supported, not {' and '.join(map(str, modes)) or 'none'}")
     return names[modes[0]]
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path, kind: type) -> Any:
     try:
-        return json.loads(path.read_bytes())
+        found = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise BadModel(f"{path}: {error}") from error
+    if not isinstance(found, kind):
+        raise BadModel(f"{path}: not a {'list' if kind is list else 'object'} of JSON")
+    return found
 
 
 def pool(states: Tensor, cu_seqlens: Tensor, pooling: Pooling) -> Tensor:

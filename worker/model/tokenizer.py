@@ -9,14 +9,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import tokenizers
 
 from worker.errors import BadModel
+from worker.model.tokenizer_files import build_tokenizer
 from worker.records import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    import tokenizers
 
     from worker.model.windows import Windowing
 
@@ -47,17 +49,21 @@ class Tokenizer:
         self._max_text_tokens = windowing.max_text_tokens(max_tokens) if windowing else max_tokens
 
     @classmethod
-    def read(cls, directory: Path, *, max_tokens: int, windowing: Windowing | None = None) -> Tokenizer:
-        """Read a published `tokenizer.json`, or build one from an older `vocab.txt`; raises `BadModel`."""
-        path = directory / "tokenizer.json"
-        try:
-            if path.exists():
-                return cls(tokenizers.Tokenizer.from_file(str(path)), max_tokens=max_tokens, windowing=windowing)
-            if (directory / "vocab.txt").exists():
-                return cls(_from_vocabulary(directory), max_tokens=max_tokens, windowing=windowing)
-        except Exception as error:  # the library raises bare Exception for whatever is wrong in the file
-            raise BadModel(f"{directory}: its tokenizer cannot be read: {error}") from error
-        raise BadModel(f"{directory}: there is neither tokenizer.json nor vocab.txt")
+    def read(
+        cls, directory: Path, *, max_tokens: int, windowing: Windowing | None = None, is_lowercased: bool = False
+    ) -> Tokenizer:
+        """Read the tokenizer of a published directory, as `build_tokenizer` does; raises `BadModel`."""
+        return cls(build_tokenizer(directory, is_lowercased=is_lowercased), max_tokens=max_tokens, windowing=windowing)
+
+    def check_ids(self, directory: Path, vocab_size: int) -> None:
+        """Raise `BadModel` where a token's id is beyond the encoder's vocabulary; `directory` is theirs."""
+        token, number = max(self._backend.get_vocab(with_added_tokens=True).items(), key=lambda pair: pair[1], default=("", -1))
+        number = max([number, *self._backend.encode("").ids])
+        if number >= vocab_size:
+            raise BadModel(
+                f"{directory}: the tokenizer has the token {token!r} with the id {number}, and the encoder has {vocab_size} "
+                "tokens: the two are of different models"
+            )
 
     def encode(self, texts: Sequence[str], *, model: str = "") -> list[Tokens]:
         """Tokenize many texts at once; `model` is whose they are.
@@ -105,11 +111,3 @@ class Tokenizer:
             windows=self._windowing.plan(word_of, self._max_tokens) if self._windowing and len(ids) > self._max_tokens else (),
             model=model,
         )
-
-
-def _from_vocabulary(directory: Path) -> tokenizers.Tokenizer:
-    # Heavy, and needed for old directories only.
-    from transformers import AutoTokenizer  # noqa: PLC0415
-
-    backend: tokenizers.Tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True).backend_tokenizer
-    return backend

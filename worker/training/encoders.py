@@ -21,6 +21,7 @@ from worker.model.checkpoint import encoder_of
 from worker.model.encoder import PackedTensors, published
 from worker.model.packing import pack
 from worker.model.sentence import pool, sentence_vectors
+from worker.model.tokenizer_files import TOKENIZER_FILES
 from worker.training.data.duplicates import key_of, words_of
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ _HELD_OUT_OF, _MOST_HELD_OUT, _FEWEST_HELD_OUT = 20, 1000, 3
 _TOKENS_PER_PASS = 8192
 _STEPS_BETWEEN_LINES = 50
 _LARGEST_GRADIENT = 1.0
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,14 +186,14 @@ def write(
             "pooling_mode_cls_token": sentence.pooling == "cls",
             "pooling_mode_mean_tokens": sentence.pooling == "mean",
         },
-        "sentence_bert_config.json": {"max_seq_length": max_tokens, "do_lower_case": False},
+        "sentence_bert_config.json": {"max_seq_length": max_tokens, "do_lower_case": sentence.do_lower_case},
         "report.json": report,
     }
     try:
         (directory / "1_Pooling").mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
             (directory / name).write_text(json.dumps(content, indent=2) + "\n")
-        for name in _TOKENIZER_FILES:
+        for name in TOKENIZER_FILES:
             if (base / name).exists():
                 shutil.copyfile(base / name, directory / name)
         (directory / "README.md").write_text(card)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -96,7 +96,7 @@ def pretrain(options: PretrainOptions, texts: Sequence[str], progress: Callable[
     encoders.write(
         *(options.output, learner.encoder),
         base=directory,
-        sentence=_SENTENCE,
+        sentence=replace(_SENTENCE, do_lower_case=loaded.heads.sentence.do_lower_case),
         max_tokens=options.max_tokens,
         report=details | asdict(report),
         card=_card(options, report),

@@ -1,0 +1,135 @@
+"""Tokens are those of transformers, whatever a publisher's files say of the tokenizer, or the files are refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.model.published import MINILM, rewrite
+from worker.errors import BadModel
+from worker.model.tokenizer_files import build_tokenizer, read_max_tokens
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.model
+TEXTS = ["The café's NAÏVE waiter", "日本 Paris", "Müller [MASK] mu\u0308ller", "  x\u200by\tz ", "", "Ünïcode İSTANBUL ΟΔΟΣ"]
+SETTINGS: list[dict[str, Any]] = [
+    {},
+    {"do_lower_case": False},
+    {"do_lower_case": True, "strip_accents": False},
+    {"do_lower_case": False, "strip_accents": True},
+    {"tokenize_chinese_chars": False},
+    {"tokenizer_class": "BertTokenizerFast", "do_lower_case": False},
+    {"tokenizer_class": "PreTrainedTokenizerFast", "do_lower_case": False},
+    {"tokenizer_class": None, "do_lower_case": False},
+    {"tokenizer_class": "DistilBertTokenizer", "do_lower_case": False},
+    {"do_lower_case": None},
+    {"split_special_tokens": True},
+    {"cls_token": {"__type": "AddedToken", "content": "[CLS]", "lstrip": False}},
+    {"added_tokens_decoder": {"103": {"content": "[MASK]", "special": True}}},
+    {"additional_special_tokens": ["[unused1]"]},
+]
+CASED = {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, "strip_accents": None, "lowercase": False}
+NORMALIZERS: list[dict[str, Any] | None] = [
+    None,
+    CASED,
+    {"type": "Lowercase"},
+    {"type": "Sequence", "normalizers": [{"type": "Lowercase"}, CASED]},
+]
+
+
+def written(directory: Path, settings: dict[str, Any], normalizer: dict[str, Any] | None = None, *, has_json: bool = True) -> Path:
+    """Write the tokenizer of MiniLM with other settings, and another normaliser in `tokenizer.json`."""
+    for name in ("config.json", "tokenizer_config.json", *(["tokenizer.json"] if has_json else ["vocab.txt"])):
+        shutil.copy(MINILM / name, directory)
+    rewrite(directory / "tokenizer_config.json", **settings)
+    if normalizer is not None:
+        rewrite(directory / "tokenizer.json", normalizer=normalizer)
+    return directory
+
+
+def assert_same(directory: Path) -> None:
+    """Fail where our tokens or their places are not those of transformers."""
+    from transformers import AutoTokenizer  # noqa: PLC0415  heavy
+
+    theirs, ours = AutoTokenizer.from_pretrained(directory), build_tokenizer(directory)
+    for text in TEXTS:
+        found = ours.encode(text)
+        expected = theirs(text, return_offsets_mapping=True)
+        assert found.ids == expected["input_ids"]
+        assert found.offsets == expected["offset_mapping"]
+
+
+@pytest.mark.parametrize("normalizer", NORMALIZERS, ids=["as published", "cased", "lower", "both"])
+@pytest.mark.parametrize("settings", SETTINGS, ids=json.dumps)
+def test_tokens_are_those_of_transformers(tmp_path: Path, settings: dict[str, Any], normalizer: dict[str, Any] | None) -> None:
+    """Where `tokenizer_config.json` and `tokenizer.json` contradict each other, too."""
+    assert_same(written(tmp_path, settings, normalizer))
+
+
+@pytest.mark.parametrize("settings", [it for it in SETTINGS if "PreTrained" not in str(it.get("tokenizer_class"))], ids=json.dumps)
+def test_an_old_directory_is_read_as_transformers_does(tmp_path: Path, settings: dict[str, Any]) -> None:
+    """One with a vocabulary alone."""
+    assert_same(written(tmp_path, settings, has_json=False))
+
+
+def test_a_vocabulary_is_enough(tmp_path: Path) -> None:
+    """Without any configuration, the defaults of BERT hold."""
+    shutil.copy(MINILM / "vocab.txt", tmp_path)
+    shutil.copy(MINILM / "config.json", tmp_path)
+    assert_same(tmp_path)
+
+
+def test_a_tokenizer_without_a_configuration_is_as_it_is(tmp_path: Path) -> None:
+    """Nothing contradicts `tokenizer.json` then."""
+    written(tmp_path, {}, CASED)
+    (tmp_path / "tokenizer_config.json").unlink()
+    assert build_tokenizer(tmp_path).encode("Paris").tokens == ["[CLS]", "[UNK]", "[SEP]"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "has_json", "reason"),
+    [
+        ({"truncation_side": "left"}, True, "truncation_side 'left'"),
+        ({"added_tokens_decoder": {"103": {"content": "[NEW]"}}}, True, r"'\[NEW\]' is added there as 103"),
+        ({"added_tokens_decoder": {"7": {"content": "[MASK]"}}}, True, r"'\[MASK\]' is added there as 7"),
+        ({"additional_special_tokens": ["<q>"]}, True, "'<q>' is added there"),
+        ({"cls_token": "[MASK]"}, True, r"cls_token is '\[MASK\]'"),
+        ({"tokenizer_class": "BertJapaneseTokenizer"}, False, "the tokenizer is a BertJapaneseTokenizer"),
+        ({"cls_token": "<s>"}, False, "<s> or .* is not in the vocabulary"),
+        ({"do_lower_case": "yes"}, True, "cannot be read"),
+    ],
+)
+def test_a_setting_that_is_not_obeyed_is_refused(tmp_path: Path, settings: dict[str, Any], reason: str, *, has_json: bool) -> None:
+    """By its name."""
+    with pytest.raises(BadModel, match=reason):
+        build_tokenizer(written(tmp_path, settings, has_json=has_json))
+
+
+def test_a_tokenizer_without_special_tokens_is_refused(tmp_path: Path) -> None:
+    """Truncation and windows keep the first and the last token of a text as special ones."""
+    written(tmp_path, {"tokenizer_class": "PreTrainedTokenizerFast"})
+    found = json.loads((tmp_path / "tokenizer.json").read_text())
+    (tmp_path / "tokenizer.json").write_text(json.dumps(found | {"post_processor": None}))
+    with pytest.raises(BadModel, match="puts 0 special tokens around a text"):
+        build_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize(("length", "expected"), [(77, 77), (1e30, int(1e30)), (None, None), (0, None), ("x", None)])
+def test_the_longest_text_is_read(tmp_path: Path, length: object, expected: int | None) -> None:
+    """A number, or none."""
+    written(tmp_path, {"model_max_length": length})
+    assert read_max_tokens(tmp_path) == expected
+
+
+def test_texts_are_lower_cased_first_where_that_is_asked_for(tmp_path: Path) -> None:
+    """Their places are those in the text as it was."""
+    backend = build_tokenizer(written(tmp_path, {"do_lower_case": False}), is_lowercased=True)
+    encoding = backend.encode("PARIS İstanbul")
+    assert encoding.tokens[1] == "paris"
+    assert encoding.offsets[1] == (0, 5)
+    assert max(end for _, end in encoding.offsets) <= len("PARIS İstanbul")

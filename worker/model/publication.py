@@ -1,0 +1,90 @@
+"""Refuse by name what a published directory holds and this encoder would leave out: heads, decoders, other forms of weights.
+
+What is ignored changes no vector: the pooler, and the heads of BERT's pretraining (masked words, next sentence), which say how an
+encoder was made and not what it is for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from worker.errors import BadModel
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from pathlib import Path
+
+WEIGHTS = "model.safetensors"
+_ENCODERS = frozenset({"BertModel", "BertForMaskedLM", "BertForPreTraining"})
+# Weights beside the encoder's that change no vector: the heads of pretraining, and buffers that older versions wrote.
+_IGNORED = ("pooler.", "cls.predictions.", "cls.seq_relationship.", "embeddings.position_ids", "embeddings.token_type_ids")
+# Keys of the configuration that change what the encoder computes, where they are set.
+_CHANGES = {
+    "is_decoder": "is a decoder, which reads no token after the present one",
+    "add_cross_attention": "attends to another encoder (add_cross_attention)",
+    "pruned_heads": "has pruned attention heads (pruned_heads)",
+    "quantization_config": "has quantized weights (quantization_config)",
+}
+_MOST_NAMED = 8
+_LFS = b"version https://git-lfs"
+_OTHER_WEIGHTS = ("*.safetensors", "*.bin", "*.h5", "*.msgpack", "*.onnx", "onnx/*.onnx", "*.gguf", "*.pt", "*.pth", "*.ckpt*")
+_ALONE = (
+    "To serve the vectors of its encoder, save the encoder alone with `AutoModel.from_pretrained(…).save_pretrained(…)` and copy "
+    "the tokenizer's files"
+)
+
+
+def check_configuration(path: Path, published: Mapping[str, Any]) -> None:
+    """Raise `BadModel` for a published `config.json` of anything but a plain BERT encoder; `path` is the file."""
+    for architecture in published.get("architectures") or ():
+        if architecture not in _ENCODERS:
+            raise BadModel(f"{path}: a {architecture}{_labels(published)} cannot be served: its head would be dropped. {_ALONE}")
+    for key, reason in _CHANGES.items():
+        if published.get(key):
+            raise BadModel(f"{path}: the model {reason}: only plain BERT encoders are supported")
+    if "AutoModel" in (published.get("auto_map") or {}):
+        raise BadModel(f"{path}: the model asks for code of its own (auto_map), and no code of a model is run")
+
+
+def _labels(published: Mapping[str, Any]) -> str:
+    """Return the labels of a head in brackets; nothing where the configuration names none."""
+    labels = published.get("id2label")
+    if not isinstance(labels, dict) or not labels:
+        return ""
+    names = [str(label) for label in labels.values()]
+    more = f", … {len(names)} in all" if len(names) > _MOST_NAMED else ""
+    return f" ({', '.join(names[:_MOST_NAMED])}{more})"
+
+
+def check_tensors(path: Path, names: Collection[str], used: Collection[str]) -> None:
+    """Raise `BadModel` where a file of weights holds more than the encoder and what may be ignored."""
+    unknown = sorted(name for name in set(names) - set(used) if not name.removeprefix("bert.").startswith(_IGNORED))
+    if unknown:
+        more = f" and {len(unknown) - _MOST_NAMED} more" if len(unknown) > _MOST_NAMED else ""
+        raise BadModel(
+            f"{path}: beside the encoder that config.json describes there are weights that would be dropped: "
+            f"{', '.join(unknown[:_MOST_NAMED])}{more}. {_ALONE}"
+        )
+
+
+def find_weights(directory: Path) -> Path:
+    """Return the file of a directory's weights; raises `BadModel` with the weights that are there instead."""
+    path = directory / WEIGHTS
+    if path.is_file():
+        with path.open("rb") as file:
+            if file.read(len(_LFS)) == _LFS:
+                raise BadModel(f"{path}: a pointer of Git LFS and not the weights: run `git lfs pull` in the directory")
+        return path
+    if not any(directory.iterdir()):
+        raise BadModel(f"{directory}: the directory is empty")
+    found = sorted({str(file.relative_to(directory)) for pattern in _OTHER_WEIGHTS for file in directory.glob(pattern)})
+    if not found:
+        raise BadModel(f"{directory}: there are no weights: {WEIGHTS} is missing")
+    if (directory / f"{WEIGHTS}.index.json").exists():
+        form = f"the weights are in {len(found)} files ({found[0]}, …)"
+    else:
+        form = f"there is {', '.join(found[:_MOST_NAMED])} and no {WEIGHTS}"
+    raise BadModel(
+        f"{directory}: {form}, and only a single {WEIGHTS} is loaded. Write one with "
+        "`AutoModel.from_pretrained(…).save_pretrained(…, max_shard_size='100GB')` and copy the tokenizer's files"
+    )

@@ -1,0 +1,149 @@
+"""Build a tokenizer as its publisher configured it: `tokenizer.json`, what `tokenizer_config.json` changes of it, or `vocab.txt`.
+
+`transformers` builds a `BertTokenizer` from the vocabulary and from the settings in `tokenizer_config.json`, whatever the
+normaliser in `tokenizer.json` says; other tokenizers are as `tokenizer.json` has them. This module does the same, without
+`transformers`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import tokenizers
+from tokenizers import normalizers, pre_tokenizers, processors
+from tokenizers.models import WordPiece
+
+from worker.errors import BadModel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+_JSON, _CONFIG, _VOCABULARY = "tokenizer.json", "tokenizer_config.json", "vocab.txt"
+_SPECIAL, _ADDED = "special_tokens_map.json", "added_tokens.json"
+#: The files that say how a text becomes tokens.
+TOKENIZER_FILES = (_JSON, _VOCABULARY, _CONFIG, _SPECIAL, _ADDED)
+# The classes whose settings replace the normaliser; a directory that names none has a BERT's.
+_BERT = frozenset({"BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer"})
+# The special tokens of BERT by their names in the configuration, in the order in which they are added.
+_NAMES = {"unk_token": "[UNK]", "sep_token": "[SEP]", "pad_token": "[PAD]", "cls_token": "[CLS]", "mask_token": "[MASK]"}
+# The special tokens around a text.
+_NUM_SPECIAL = 2
+
+
+def build_tokenizer(directory: Path, *, is_lowercased: bool = False) -> tokenizers.Tokenizer:
+    """Return the tokenizer of a published directory; with `is_lowercased` texts are lower-cased before all else.
+
+    Raises `BadModel` where a file is missing or broken, and for a setting that is not obeyed.
+    """
+    try:
+        config = _read(directory / _CONFIG)
+        name = (config or {}).get("tokenizer_class") or (_read(directory / "config.json") or {}).get("tokenizer_class")
+        is_bert = name is None or name.removesuffix("Fast") in _BERT
+        backend = _backend(directory, config, name, is_bert=is_bert)
+        backend.no_padding()
+        if config is not None and is_bert and isinstance(backend.model, WordPiece):
+            backend.normalizer = _normalizer(config)
+            backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        _check(directory, config or {}, backend)
+    except BadModel:
+        raise
+    except Exception as error:  # the library raises bare Exception for whatever is wrong in the file
+        raise BadModel(f"{directory}: its tokenizer cannot be read: {error}") from error
+    if is_lowercased:
+        first = [normalizers.Lowercase()]
+        backend.normalizer = normalizers.Sequence([*first, backend.normalizer] if backend.normalizer else first)
+    if (config or {}).get("split_special_tokens"):
+        backend.encode_special_tokens = True
+    return backend
+
+
+def read_max_tokens(directory: Path) -> int | None:
+    """Return the longest text that `tokenizer_config.json` allows, in tokens; None where the file does not say."""
+    try:
+        length = (_read(directory / _CONFIG) or {}).get("model_max_length")
+    except (OSError, ValueError) as error:
+        raise BadModel(f"{directory / _CONFIG}: {error}") from error
+    # A number beyond any text stands for none.
+    return int(length) if isinstance(length, int | float) and length > _NUM_SPECIAL else None
+
+
+def _backend(directory: Path, config: Mapping[str, Any] | None, name: str | None, *, is_bert: bool) -> tokenizers.Tokenizer:
+    if (directory / _JSON).exists():
+        return tokenizers.Tokenizer.from_file(str(directory / _JSON))
+    if not (directory / _VOCABULARY).exists():
+        raise BadModel(f"{directory}: there is neither {_JSON} nor {_VOCABULARY}")
+    if not is_bert:
+        raise BadModel(f"{directory}: the tokenizer is a {name}, which is read from {_JSON} alone, and there is none")
+    settings = {**(_read(directory / _SPECIAL) or {}), **(config or {})}
+    special = {key: _content(settings.get(key)) or default for key, default in _NAMES.items()}
+    backend = tokenizers.Tokenizer(WordPiece.from_file(str(directory / _VOCABULARY), unk_token=special["unk_token"]))
+    backend.normalizer = _normalizer(config or {})
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    opening, closing = special["cls_token"], special["sep_token"]
+    opening_id, closing_id = backend.token_to_id(opening), backend.token_to_id(closing)
+    if opening_id is None or closing_id is None:
+        raise BadModel(f"{directory / _VOCABULARY}: {opening} or {closing} is not in the vocabulary")
+    backend.post_processor = processors.BertProcessing((closing, closing_id), (opening, opening_id))
+    backend.add_special_tokens([token for token in special.values() if backend.token_to_id(token) is not None])
+    return backend
+
+
+def _normalizer(config: Mapping[str, Any]) -> normalizers.Normalizer:
+    """Return the normaliser of BERT with the settings of a configuration, and the defaults of `transformers`."""
+    return normalizers.BertNormalizer(
+        clean_text=True,
+        handle_chinese_chars=config.get("tokenize_chinese_chars", True),
+        strip_accents=config.get("strip_accents"),
+        lowercase=config.get("do_lower_case", True),
+    )
+
+
+def _check(directory: Path, config: Mapping[str, Any], backend: tokenizers.Tokenizer) -> None:
+    """Raise `BadModel` where `tokenizer_config.json` asks for what the tokenizer does not do."""
+    path = directory / _CONFIG
+    side = config.get("truncation_side") or (backend.truncation or {}).get("direction", "right")
+    if side == "left":
+        raise BadModel(f"{path}: truncation_side 'left' is not supported: the end of a long text is truncated here")
+    for token, number in _added(directory, config):
+        found = backend.token_to_id(token)
+        if found is None or number not in (None, found):
+            raise BadModel(
+                f"{path}: the token {token!r} is added there{'' if number is None else f' as {number}'}, and {_JSON} lacks it"
+            )
+    ids = backend.encode("").ids
+    if len(ids) != _NUM_SPECIAL:
+        raise BadModel(f"{directory}: the tokenizer puts {len(ids)} special tokens around a text, and {_NUM_SPECIAL} are needed")
+    for key, number in (("cls_token", ids[0]), ("sep_token", ids[-1])):
+        named = _content(config.get(key))
+        if named is not None and backend.token_to_id(named) != number:
+            raise BadModel(f"{path}: {key} is {named!r}, and {_JSON} puts {backend.id_to_token(number)!r} there")
+
+
+def _added(directory: Path, config: Mapping[str, Any]) -> Iterator[tuple[str, int | None]]:
+    """Yield the tokens that are added beside the vocabulary, with their ids where these are given."""
+    for number, token in (config.get("added_tokens_decoder") or {}).items():
+        yield str(_content(token)), int(number)
+    for token, number in (_read(directory / _ADDED) or {}).items():
+        yield token, number
+    for key in ("additional_special_tokens", "extra_special_tokens"):
+        tokens = config.get(key) or []
+        for token in tokens.values() if isinstance(tokens, dict) else tokens:
+            yield str(_content(token)), None
+
+
+def _content(token: Any) -> str | None:
+    """Return the text of a token, which is written as a string or as an object."""
+    found = token.get("content") if isinstance(token, dict) else token
+    return None if found is None else str(found)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """Return the object in a file of JSON; None where there is no file."""
+    if not path.exists():
+        return None
+    found = json.loads(path.read_bytes())
+    if not isinstance(found, dict):
+        raise ValueError(f"{path.name} is not an object of JSON")  # noqa: TRY004  what `json.loads` raises
+    return found
