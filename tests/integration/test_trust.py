@@ -100,3 +100,24 @@ async def test_a_topic_with_only_a_few_bad_records_gets_them_as_dead_letters(
             await watcher.until(lambda: watcher.order.get((Output.DEAD_LETTERS, 0)) == list(range(5)))
             await until_committed(connection, f"group-{topic}", Partition(topic, 0), 5)
             assert await worker.end(signal.SIGTERM) == 0
+
+
+@DELIVERIES
+async def test_a_run_of_dead_letters_stops_a_trusted_worker_that_has_a_limit_for_it(
+    connection: Connection, topic: str, delivery: str
+) -> None:
+    """What would complete the run is neither published nor committed; without the limit every bad record costs only itself."""
+    num_wrong = 300
+    await create(connection, topic, num_partitions=1)
+    await produce(connection, topic, ["hello"], num_partitions=1)
+    await produce_wrong(connection, topic, num_wrong)
+    with WorkerProcess(connection.bootstrap_servers, topic, delivery=delivery, max_consecutive_dead_letters=150) as worker:
+        assert worker.process is not None
+        assert await asyncio.to_thread(worker.process.wait, 120) == TooManyDeadLetters.exit_code
+        assert "GIST_MAX_CONSECUTIVE_DEAD_LETTERS" in worker.log.read_text()
+    assert len(await read_all(connection, f"{topic}.{Output.DEAD_LETTERS}")) < 150
+    assert (await committed(connection, f"group-{topic}", [Partition(topic, 0)]))[0] <= 150
+    # After a restart the topic earns its trust anew, and the run is longer than the limit before the first result.
+    settings: dict[str, Any] = {"delivery": delivery, "max_consecutive_failures": 1_000, "dead_letter_hold_ms": 500}
+    with WorkerProcess(connection.bootstrap_servers, topic, **settings):
+        await until_committed(connection, f"group-{topic}", Partition(topic, 0), num_wrong + 1)
