@@ -144,6 +144,15 @@ def test_weights_of_whole_numbers_are_refused(tmp_path: Path) -> None:
         checkpoint.load(str(tmp_path))
 
 
+def test_weights_of_another_model_are_not_called_a_head(tmp_path: Path) -> None:
+    """The first tensor that the encoder lacks is named."""
+    publish(tmp_path, "BertModel")
+    tensors = load_file(tmp_path / "model.safetensors")
+    save_file({f"0.auto_model.{name}": it for name, it in tensors.items()}, tmp_path / "model.safetensors")
+    with pytest.raises(BadModel, match=r"the tensor embeddings\.LayerNorm\.bias is missing"):
+        checkpoint.load(str(tmp_path))
+
+
 def _bin(directory: Path) -> None:
     torch.save(load_file(directory / "model.safetensors"), directory / "pytorch_model.bin")
     (directory / "model.safetensors").unlink()

@@ -226,8 +226,10 @@ def load_published(config: EncoderConfig, path: Path) -> Encoder:
             prefix = "bert." if any(name.startswith("bert.") for name in names) else ""
             sources = {name: [_spelt(prefix + it, names) for it in sources] for name, sources in _sources(config).items()}
             used = set().union(*sources.values())
+            if missing := sorted(used - names):
+                raise BadModel(f"{path}: not the weights of this encoder: the tensor {missing[0]} is missing")
             check_tensors(path, names, used)
-            for name in sorted(used & names):
+            for name in sorted(used):
                 if (form := published.get_slice(name).get_dtype()) not in _FLOATS:
                     raise BadModel(f"{path}: the tensor {name} holds {form}, and weights of {', '.join(sorted(_FLOATS))} are read")
             state = {name: torch.cat([published.get_tensor(it) for it in own]).float() for name, own in sources.items()}
