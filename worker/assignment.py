@@ -136,10 +136,14 @@ class Assignment:
         self._is_leaving_group, self.is_known = True, False
         return await self.release(self.partitions, is_draining=is_draining)
 
-    async def rejoin(self, source: Source, *, is_draining: bool) -> None:
-        """Drain or drop everything in flight and join the group anew. Raises `BrokerUnavailable` where no broker answers."""
+    async def rejoin(self, source: Source, *, is_draining: bool, pause_s: float = 0.0) -> None:
+        """Drain or drop everything in flight, and join the group anew after a pause.
+
+        Raises `BrokerUnavailable` where no broker answers, or the group refuses us.
+        """
         await self.leave(is_draining=is_draining)
         await source.stop()
+        await asyncio.sleep(pause_s)
         self._is_leaving_group = False
         await source.start(self)
 

@@ -22,7 +22,7 @@ from worker.inference import Inference
 from worker.lanes import lanes_of
 from worker.observation import Observation
 from worker.records import Failure, Record, Stage, TokenizedItem, Tombstone, UnreadableRange
-from worker.session import SessionEvents
+from worker.session import Restarts, SessionEvents
 from worker.trust import Trust
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ class Pipeline:
             options=options,
         )
         self._backpressure = Backpressure(self._assignment, options)
+        self._restarts = Restarts(options.backoff)
         # Decoded and not yet tokenized, oldest first.
         self._decoded: list[Item] = []
         # Set while something is decoded and not yet tokenized.
@@ -252,14 +253,18 @@ class Pipeline:
         self._telemetry.retry("consume", error)
         self._is_only_copy = isinstance(error, PositionLost)
         self._assignment.wake()
-        try:
-            await self._assignment.rejoin(self._source, is_draining=self._is_only_copy)
-        except BrokerUnavailable as failure:
-            # They were there before, and will be again: the next poll finds no consumer, and we try again.
-            self._telemetry.retry("consume", failure)
-            await asyncio.sleep(self._options.backoff.max_s)
-        finally:
-            self._is_only_copy = False
+        while True:
+            self.last_poll_s = now_s = time.monotonic()
+            try:
+                pause_s = self._restarts.pause_s(now_s)
+                await self._assignment.rejoin(self._source, is_draining=self._is_only_copy, pause_s=pause_s)
+            except BrokerUnavailable as failure:
+                # They took us before, and will again.
+                self._telemetry.retry("consume", failure)
+            else:
+                return
+            finally:
+                self._is_only_copy = False
 
     def _spawn(self, step: Coroutine[None, None, None]) -> asyncio.Task[None]:
         return self._tasks.create_task(step)

@@ -39,6 +39,26 @@ class Backoff:
         return min(self.max_s, self.first_s * 2.0 ** (min(num_failures, 32) - 1)) * jitter
 
 
+class Restarts:
+    """How long to pause before the consumer is built anew: not at all the first time, longer each time that follows soon."""
+
+    def __init__(self, backoff: Backoff, *, calm_s: float = 60.0) -> None:
+        """Begin anew after a calm of `calm_s`: a restart that has held so long was good."""
+        self._backoff = backoff
+        self._calm_s = calm_s
+        # Restarts since the last calm.
+        self._num_restarts = 0
+        # When the last restart ended its pause, in seconds of a monotonic clock.
+        self._last_s = -float("inf")
+
+    def pause_s(self, now_s: float) -> float:
+        """Return the pause before the restart that is due at `now_s`."""
+        self._num_restarts = self._num_restarts + 1 if now_s - self._last_s < self._calm_s else 0
+        pause_s = self._backoff.pause_s(self._num_restarts) if self._num_restarts else 0.0
+        self._last_s = now_s + pause_s
+        return pause_s
+
+
 @dataclass(frozen=True, slots=True)
 class SessionEvents:
     """Whom a session tells what; all are called from the event loop and return at once."""

@@ -8,6 +8,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.protocol.admin import DeleteGroupsRequest
+from aiokafka.protocol.group import LeaveGroupRequest
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from aiokafka.record.util import calc_crc32c
@@ -121,6 +122,15 @@ async def delete_group(connection: Connection, group_id: str) -> None:
     async with _Admin(connection) as admin:
         answer = await admin._send_request(DeleteGroupsRequest([group_id]))
         assert [code for _, code in answer.results] == [0]
+
+
+async def remove_members(connection: Connection, group_id: str) -> None:
+    """Let the coordinator of a group take all members for gone, without telling them."""
+    async with _Admin(connection) as admin:
+        (described,) = await admin.describe_consumer_groups([group_id])
+        for member_id, *_ in described.groups[0][5]:
+            answer = await admin._send_request(LeaveGroupRequest(group_id, member_id), await admin.find_coordinator(group_id))
+            assert not answer.error_code
 
 
 class _Admin:

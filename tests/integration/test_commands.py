@@ -42,7 +42,7 @@ def test_topics_are_listed_created_and_checked(settings: Settings, capsys: pytes
     assert f"created {settings.input_topic}" in capsys.readouterr().out
     check.check(settings.model_copy(update={"delivery": "exactly_once"}))
     shown = capsys.readouterr().out
-    assert shown.count("ok ") == 5
+    assert shown.count("ok ") == 6
     assert "exactly once" in shown
     assert "minilm-sentiment-ner@" in shown
 

@@ -56,7 +56,7 @@ def test_the_check_needs_no_more_than_a_worker(
     asyncio.run(secured.allow(documented("exactly_once", topic=LEAST, group=LEAST)))
     check.check(read(_settings(secured, "exactly_once", LEAST)))
     shown = capsys.readouterr().out
-    assert shown.count("ok ") == 5
+    assert shown.count("ok ") == 6
     assert f"{LEAST}.dlq (1)" in shown.replace("\n", " ")
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
 
 from worker.broker.fetching import Fetcher
 from worker.errors import ConsumerBroken
@@ -160,3 +161,32 @@ async def test_a_dead_background_task_is_noticed() -> None:
         setattr(client, name, SimpleNamespace(**{task: SimpleNamespace(done=lambda: True)}))
         with pytest.raises(ConsumerBroken, match="task has died"):
             await Fetcher(client, lambda event, **fields: None).poll([], max_records=1, timeout_ms=0)  # noqa: ARG005
+
+
+async def test_an_error_that_comes_back_at_once_is_met_with_growing_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No fetch that fails costs a whole core; a record in between begins anew."""
+    pauses_s: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses_s.append(seconds)
+
+    monkeypatch.setattr("worker.broker.fetching.asyncio.sleep", sleep)
+    client = ScriptedClient()
+    fetcher = Fetcher(client, lambda event, **fields: None)  # noqa: ARG005
+    fetcher.open(ONE, 0)
+
+    def fail(_asked: tuple[TopicPartition, ...]) -> None:
+        raise KafkaError("at once")
+
+    client.before = fail
+    for _ in range(12):
+        assert await fetcher.poll([ONE], max_records=10, timeout_ms=0) == []
+    assert len(pauses_s) >= 12
+    assert pauses_s == sorted(pauses_s)
+    assert pauses_s[-1] == 1
+    client.before = lambda _asked: None
+    client.logs = {0: [0]}
+    assert numbers(await fetcher.poll([ONE], max_records=10, timeout_ms=0)) == [(0, 0)]
+    client.before = fail
+    await fetcher.poll([ONE], max_records=10, timeout_ms=0)
+    assert pauses_s[-1] == pauses_s[0]

@@ -15,7 +15,7 @@ from tests.makers import outcome
 from worker.errors import BadSettings, PublishFailed, RecordRefused
 from worker.gaps import EmptyRange
 from worker.records import Message, Outcome, Output
-from worker.session import Backoff, Session, SessionEvents
+from worker.session import Backoff, Restarts, Session, SessionEvents
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -233,3 +233,16 @@ async def _publish_with_refusals(refused: set[int]) -> int:
     found = [(offset, message.output is Output.DEAD_LETTERS) for _, offset, message in world.kafka.published]
     assert found == [(offset, offset in refused) for offset in range(20)]
     return num_publications
+
+
+@given(st.lists(st.floats(0, 59), min_size=2, max_size=12))
+def test_restarts_that_follow_soon_are_further_and_further_apart(delays_s: list[float]) -> None:
+    """The first is made at once; up to its longest, no pause is shorter than the one before; a calm minute begins anew."""
+    restarts, now_s, pauses_s = Restarts(Backoff(first_s=0.1, max_s=1e9)), 1_000.0, []
+    for delay_s in delays_s:
+        pauses_s.append(restarts.pause_s(now_s))
+        now_s += pauses_s[-1] + delay_s
+    assert pauses_s[0] == 0
+    assert pauses_s == sorted(pauses_s)
+    assert pauses_s[1] > 0
+    assert restarts.pause_s(now_s + 61) == 0

@@ -20,6 +20,7 @@ from worker.broker.access import check_member, check_readable
 from worker.broker.decompression import bound_decompression
 from worker.broker.fetching import Fetcher
 from worker.broker.lookout import Lookout
+from worker.broker.membership import Admission, Membership
 from worker.broker.starting import Starts, read_log
 from worker.broker.waiting import within
 from worker.errors import ConsumerBroken, PublishFailed, reason_of
@@ -45,26 +46,19 @@ class Consumer:
         topics: Sequence[str],
         group_id: str,
         on_event: OnEvent,
-        group_instance_id: str | None = None,
         start_at: str = "earliest",
-        session_timeout_ms: int = 45_000,
-        heartbeat_interval_ms: int = 1_000,
-        rebalance_timeout_ms: int = 60_000,
         poll_timeout_ms: int = 200,
         step_timeout_s: float = 15.0,
         look_interval_s: float = 1.0,
         stuck_after_s: float = 15.0,
+        **membership: Any,
     ) -> None:
         """Be a member of `group_id` on `topics`; `start_at` says where a partition without a committed offset begins."""
         self._connection = connection
-        self._topics, self._group_id = topics, group_id
-        self._group = {
-            "group_id": group_id,
-            "group_instance_id": group_instance_id,
-            "session_timeout_ms": session_timeout_ms,
-            "heartbeat_interval_ms": heartbeat_interval_ms,
-            "rebalance_timeout_ms": rebalance_timeout_ms,
-        }
+        self._topics = topics
+        self._membership = Membership(topics=topics, group_id=group_id, **membership)
+        # Whether the group takes us.
+        self._admission = Admission(self._membership)
         self.on_event = on_event
         # Knows where a session begins that has no committed offset.
         self._starts = Starts(start_at, on_event)
@@ -84,7 +78,7 @@ class Consumer:
         bound_decompression()
         client = AIOKafkaConsumer(
             **self._connection.options(),
-            **self._group,
+            **self._membership.options(),
             enable_auto_commit=False,
             # We set every position ourselves; the client must never choose one.
             auto_offset_reset="none",
@@ -99,13 +93,15 @@ class Consumer:
         try:
             await self._connection.connect(client.start())
             await check_readable(self._connection, client._client, self._topics)  # noqa: SLF001  nobody else knows
-            await check_member(self._connection, client._client, self._group_id)  # noqa: SLF001  the same
+            await check_member(self._connection, client._client, self._membership.group_id)  # noqa: SLF001  the same
         except BaseException:
             await _stopped(client)
             raise
-        client._client.send = _heeding(client._client.send)  # noqa: SLF001  pinned to 0.14, whose contract test watches this
+        self._admission.refusal = None
+        # Pinned to 0.14, whose contract test watches this.
+        client._client.send = _heeding(client._client.send, self._admission)  # noqa: SLF001
         self._client = client
-        self._fetcher = Fetcher(client, self.on_event)
+        self._fetcher = Fetcher(client, self._fetch_event)
         client.subscribe(self._topics, listener=_Listener(client, self._fetcher, listener))
 
     async def poll(self, partitions: Collection[Partition], *, max_records: int) -> Sequence[Record | UnreadableRange | EmptyRange]:
@@ -114,6 +110,7 @@ class Consumer:
         Raises `ConsumerBroken`.
         """
         client, fetcher = self._started()
+        self._admission.check()
         self._lookout.check(client, fetcher, partitions)
         return await fetcher.poll(partitions, max_records=max_records, timeout_ms=self._poll_timeout_ms)
 
@@ -181,6 +178,11 @@ class Consumer:
         if client is not None:
             await _stopped(client)
 
+    def _fetch_event(self, event: str, **fields: object) -> None:
+        # The client raises a refusal of the group out of a fetch; the next poll tells it, and what to do.
+        if not (event == "fetch_failed" and self._admission.refusal):
+            self.on_event(event, **fields)
+
     def _started(self) -> tuple[AIOKafkaConsumer, Fetcher]:
         if self._client is None or self._fetcher is None:
             raise ConsumerBroken("the consumer is not started")
@@ -213,8 +215,8 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # the client 
         self._listener.assigned([Partition(it.topic, it.partition) for it in assigned])
 
 
-def _heeding(send: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    """Let an answer that is an error as a whole be one.
+def _heeding(send: Callable[..., Awaitable[Any]], admission: Admission) -> Callable[..., Awaitable[Any]]:
+    """Let an answer that is an error as a whole be one, and let `admission` see what the group answers.
 
     A coordinator that is only just taking over says so of the answer, which then names no partition. The client looks at the
     partitions alone, and would take it that the group has committed nothing and stands at the beginning.
@@ -222,6 +224,7 @@ def _heeding(send: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any
 
     async def heeding(node_id: int, request: object, **options: Any) -> Any:
         answer = await send(node_id, request, **options)
+        admission.note(request, answer)
         if isinstance(request, OffsetFetchRequest) and (code := getattr(answer, "error_code", 0)):
             raise for_code(code)
         return answer

@@ -7,6 +7,7 @@ answer here.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 from aiokafka import TopicPartition
@@ -41,6 +42,8 @@ _MAX_SINGLE_RECORDS = 1_000
 _FIRST_RECORDS = 8
 # How long a probe waits for records that the broker says are there, in milliseconds.
 _PROBE_TIMEOUT_MS = 2_000
+# The first and the longest pause after a fetch that failed, in seconds.
+_FIRST_PAUSE_S, _MAX_PAUSE_S = 0.01, 1.0
 
 
 class OnEvent(Protocol):
@@ -69,6 +72,8 @@ class Fetcher:
         self._num_turns = 0
         # How often a partition has failed at an offset.
         self._attempts: dict[tuple[TopicPartition, int], int] = {}
+        # Failures since the last record.
+        self._num_failures = 0
 
     def open(self, partition: Partition, offset: int) -> None:
         """Read a partition from `offset` on; raises the client's `IllegalStateError` where it is not ours."""
@@ -171,6 +176,7 @@ class Fetcher:
             self._restore()
             self._suspects = dict.fromkeys(wanted, 0)
             self._on_event("fetch_failed", error=f"{type(error).__name__}: {error}")
+            await self._pause()
             return []
         records = [record for where, found in fetched.items() for record in self._accept(where, found)]
         return [*records, *(gap for where in wanted if (gap := self._take_gap(where)) is not None)]
@@ -182,6 +188,7 @@ class Fetcher:
         partition = Partition(where.topic, where.partition)
         records = [_record(partition, it) for it in found if it.offset >= self._next[where]]
         if records:
+            self._num_failures = 0
             self._next[where] = records[-1].next_offset
         return records
 
@@ -211,6 +218,7 @@ class Fetcher:
             self._suspects[where] = _MAX_SINGLE_RECORDS
             self._attempts[where, offset] = self._attempts.get((where, offset), 0) + 1
             if self._attempts[where, offset] < _MAX_ATTEMPTS or _is_passing(error):
+                await self._pause()
                 return []
             self._attempts.clear()
             return [await self._unreadable(where, offset, error)]
@@ -249,6 +257,11 @@ class Fetcher:
                 raise ConsumerBroken(f"the search for the end of an unreadable batch was interrupted: {error}") from error
             return False
         return True
+
+    async def _pause(self) -> None:
+        """Wait after a failure, longer after each that follows without a record between them: some errors come back at once."""
+        self._num_failures += 1
+        await asyncio.sleep(min(_MAX_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(self._num_failures - 1, 32)))
 
     def _restore(self) -> None:
         """Put every open partition back to where we know that it stands."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from worker.broker import topics as admin
+from worker.broker.membership import Membership, check_group
 from worker.broker.outputs import OutputTopics
 from worker.broker.transactions import check_transactions
 from worker.commands.terminal import Terminal
@@ -44,6 +45,7 @@ def check(settings: Settings) -> None:
     steps: dict[str, Callable[[], str]] = {
         "settings": lambda: _shown_settings(settings),
         "broker": lambda: f"{settings.bootstrap_servers} answers" if _answers(settings) is not None else "",
+        "group": lambda: _joins(settings),
         "delivery": lambda: _delivers(settings),
         "topics": lambda: _shown(asyncio.run(_topics(settings, connection))),
         "model": lambda: _described(load_engine(settings)),
@@ -68,6 +70,19 @@ def _shown_settings(settings: Settings) -> str:
 
 def _answers(settings: Settings) -> object:
     return asyncio.run(admin.partitions_of(connection_of(settings), settings.input_topics))
+
+
+def _joins(settings: Settings) -> str:
+    membership = Membership(
+        topics=settings.input_topics,
+        group_id=settings.group_id,
+        session_timeout_ms=settings.session_timeout_ms,
+        heartbeat_interval_ms=settings.heartbeat_interval_ms,
+        rebalance_timeout_ms=settings.rebalance_timeout_ms,
+        group_instance_id=settings.group_instance_id,
+    )
+    asyncio.run(check_group(connection_of(settings), membership))
+    return f"{settings.group_id} takes this worker"
 
 
 def _delivers(settings: Settings) -> str:

@@ -1,0 +1,88 @@
+"""What the group's answers mean to a member."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import aiokafka.errors
+import pytest
+from aiokafka.errors import for_code
+from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest, SyncGroupRequest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.broker.codes import name_codes
+from worker.broker.membership import Admission, Membership
+from worker.errors import BrokerUnavailable, ConsumerBroken
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MEMBER = Membership(topics=["texts"], group_id="readers")
+STATIC = Membership(topics=["texts"], group_id="readers", group_instance_id="pod-0")
+BEAT = HeartbeatRequest("readers", 1, "member")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _named() -> Iterator[None]:
+    """Name the codes, and leave the client's table as it was."""
+    before = aiokafka.errors.kafka_errors
+    name_codes()
+    yield
+    aiokafka.errors.kafka_errors = before
+
+
+@given(st.integers(-1, 32_767))
+def test_each_code_is_a_refusal_in_one_line_or_part_of_every_membership(code: int) -> None:
+    """What may pass by itself is no refusal; every refusal names the group."""
+    refusal = MEMBER.refusal(code)
+    if for_code(code).retriable or code in {-1, 0, 22, 25, 27, 79}:
+        assert refusal is None
+    else:
+        assert refusal is not None
+        assert refusal.startswith("the group readers refuses us: ")
+        assert "\n" not in refusal
+
+
+def test_a_refusal_without_words_of_its_own_names_its_code() -> None:
+    """Also where the client does not know the code."""
+    assert "[Error 35] UnsupportedVersionError" in (MEMBER.refusal(35) or "")
+    assert "[Error 999] UnknownCode" in (MEMBER.refusal(999) or "")
+
+
+def test_a_member_with_an_id_that_was_alive_a_moment_ago_was_replaced() -> None:
+    """The broker calls it unknown; a member without an id, or one that was silent, has merely been forgotten."""
+    for membership, answers, is_refused in (
+        (STATIC, [0, 25], True),
+        (STATIC, [25], False),
+        (MEMBER, [0, 25], False),
+    ):
+        admission = Admission(membership)
+        for code in answers:
+            admission.note(BEAT, SimpleNamespace(error_code=code))
+        assert (admission.refusal is not None) == is_refused
+        assert not is_refused or "GIST_GROUP_INSTANCE_ID=pod-0" in (admission.refusal or "")
+
+
+def test_answers_to_other_requests_are_not_looked_at() -> None:
+    """They need not even have a code."""
+    admission = Admission(MEMBER)
+    admission.note(object(), object())
+    admission.check()
+    assert isinstance(MEMBER.request(), JoinGroupRequest)
+    admission.note(MEMBER.request(), SimpleNamespace(error_code=23))
+    with pytest.raises(BrokerUnavailable):
+        admission.check()
+
+
+def test_a_refusal_before_the_first_membership_ends_the_worker() -> None:
+    """After it the consumer is built anew: the group took the worker before, and may again."""
+    admission = Admission(MEMBER)
+    admission.check()
+    admission.note(MEMBER.request(), SimpleNamespace(error_code=23))
+    with pytest.raises(BrokerUnavailable, match="GIST_GROUP_ID"):
+        admission.check()
+    admission.note(SyncGroupRequest("readers", 1, "member", None, []), SimpleNamespace(error_code=0))
+    with pytest.raises(ConsumerBroken, match="GIST_GROUP_ID"):
+        admission.check()
