@@ -8,7 +8,7 @@ import pytest
 
 from worker.broker import topics
 from worker.broker.clients import consuming, producing, withholding
-from worker.broker.offsets import commit_offsets, ends_of, offsets_since, standings
+from worker.broker.offsets import Ends, commit_offsets, ends_of, offsets_since, standings
 from worker.errors import BadSettings, TopicsMissing
 from worker.records import Partition
 
@@ -71,7 +71,12 @@ async def test_the_end_is_what_is_committed(connection: Connection, filled: str)
     async with withholding(connection, name=f"open-{filled}") as producer:
         await producer.send(filled, b"y", partition=0)
         await producer.flush()
-        assert (await ends_of(connection, [place]))[place].end == 4
+        assert (await ends_of(connection, [place]))[place] == Ends(0, 4, 5)
+        # A reader of uncommitted records commits behind the end.
+        for committed, start, lag in ((5, 5, 0), (6, 0, 4), (3, 3, 1)):
+            await commit_offsets(connection, f"group-{filled}", {place: committed})
+            _, found = await standings(connection, filled, f"group-{filled}")
+            assert (found[0].start, found[0].lag) == (start, lag)
 
 
 async def test_a_topic_that_is_not_there_is_named(connection: Connection, topic: str) -> None:

@@ -118,12 +118,6 @@ class Fetcher:
         state = subscription.assignment.state_value(where)
         return int(state.position) if state.has_valid_position else None
 
-    def skip_to(self, partition: Partition, position: int, offset: int) -> None:
-        """Move the client from `position` to `offset`, between which the log holds no record; without effect elsewhere."""
-        where = TopicPartition(partition.topic, partition.index)
-        if where in self._next and self._position(where) == position and not self._holds(where):
-            self._client.seek(where, offset)
-
     def _holds(self, where: TopicPartition) -> bool:
         """Tell whether the client holds records or an error of a partition that it has not handed over yet."""
         return where in self._client._fetcher._records  # noqa: SLF001  pinned to 0.14, whose contract test watches this

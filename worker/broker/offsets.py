@@ -17,6 +17,7 @@ from aiokafka.errors import CommitFailedError, KafkaError, for_code
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.structs import OffsetAndMetadata
 
+from worker.broker.starting import read_high_watermarks
 from worker.broker.topics import administering, partitions_in
 from worker.errors import BadSettings, BrokerUnavailable, TopicsMissing
 from worker.records import Partition
@@ -74,6 +75,8 @@ class Ends:
 
     first: int
     end: int
+    #: Where the log ends for readers of uncommitted records.
+    high_watermark: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +90,15 @@ class Standing:
     owner: Member | None
 
     @property
+    def start(self) -> int:
+        """The offset at which a worker would go on: what is committed, or the beginning where that is nothing usable."""
+        is_usable = self.committed is not None and self.ends.first <= self.committed <= self.ends.high_watermark
+        return self.committed if is_usable and self.committed is not None else self.ends.first
+
+    @property
     def lag(self) -> int:
         """Offsets between what is committed and the end; the whole log where nothing is committed, or nothing usable."""
-        return self.ends.end - min(self.ends.end, max(self.ends.first, self.committed or 0))
+        return max(0, self.ends.end - self.start)
 
 
 async def standings(connection: Connection, topic: str, group_id: str) -> tuple[Group, list[Standing]]:
@@ -171,8 +180,10 @@ async def ends_of(connection: Connection, partitions: Collection[Partition]) -> 
     """Return where partitions begin and end, for readers of what is committed. Raises `BrokerUnavailable`."""
     async with _asking(connection) as client:
         places = {it: TopicPartition(it.topic, it.index) for it in partitions}
-        first, end = await client.beginning_offsets(list(places.values())), await client.end_offsets(list(places.values()))
-    return {it: Ends(first[where], end[where]) for it, where in places.items()}
+        wheres = list(places.values())
+        first, end = await client.beginning_offsets(wheres), await client.end_offsets(wheres)
+        high_watermark = await read_high_watermarks(client, wheres, connection.request_timeout_ms)
+    return {it: Ends(first[where], end[where], max(end[where], high_watermark[where])) for it, where in places.items()}
 
 
 async def offsets_since(

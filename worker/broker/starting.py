@@ -17,6 +17,8 @@ from aiokafka.consumer.fetcher import READ_UNCOMMITTED
 from worker.errors import BadSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from aiokafka import AIOKafkaConsumer
 
     from worker.broker.fetching import OnEvent
@@ -40,11 +42,19 @@ async def read_log(client: AIOKafkaConsumer, where: TopicPartition, timeout_ms: 
     """Return the bounds of a partition's log. Raises the client's `KafkaError`."""
     first = (await client.beginning_offsets([where]))[where]
     end = (await client.end_offsets([where]))[where]
+    high_watermark = (await read_high_watermarks(client, [where], timeout_ms))[where]
+    return Log(first, end, max(end, high_watermark))
+
+
+async def read_high_watermarks(
+    client: AIOKafkaConsumer, places: Sequence[TopicPartition], timeout_ms: int
+) -> Mapping[TopicPartition, int]:
+    """Return where partitions end for readers of uncommitted records. Raises the client's `KafkaError`."""
     # The client asks with the isolation level of its fetcher: a copy asks with another.
     uncommitted = copy.copy(client._fetcher)  # noqa: SLF001  there is no public way
     uncommitted._isolation_level = READ_UNCOMMITTED  # noqa: SLF001  the same
-    high_watermark = (await uncommitted.end_offsets([where], timeout_ms))[where]
-    return Log(first, end, max(end, high_watermark))
+    ends: Mapping[TopicPartition, int] = await uncommitted.end_offsets(places, timeout_ms)
+    return ends
 
 
 class Starts:

@@ -47,7 +47,7 @@ class Target:
         """Return the place in one partition's log that is meant, or the nearest that it has."""
         ends = standing.ends
         if self.offset is not None:
-            return min(max(self.offset, ends.first), ends.end)
+            return min(max(self.offset, ends.first), ends.high_watermark)
         return ends.first if self.earliest else ends.end
 
 
@@ -83,7 +83,7 @@ async def _reset(settings: Settings, target: Target, *, topic: str, partitions: 
     places = await _places(connection, chosen, target)
     for it, place in zip(chosen, places, strict=True):
         console.print(f"{it.partition}: {'-' if it.committed is None else it.committed} → {place}{_meaning(it, place)}")
-    if any(place < _start(it) for it, place in zip(chosen, places, strict=True)):
+    if any(place < it.start for it, place in zip(chosen, places, strict=True)):
         console.print(_warning(settings))
     if not executes:
         members = f" The group has {len(group.members)} live members: stop them first." if group.members else ""
@@ -102,13 +102,8 @@ async def _places(connection: Connection, chosen: Sequence[Standing], target: Ta
     return [it.ends.end if (offset := found[it.partition]) is None else offset for it in chosen]
 
 
-def _start(standing: Standing) -> int:
-    """Return where the group would go on now."""
-    return standing.ends.end - standing.lag
-
-
 def _meaning(standing: Standing, place: int) -> str:
-    back = _start(standing) - place
+    back = standing.start - place
     if back > 0:
         return f"  (back: {back} offsets are processed again)"
     return f"  (on: {-back} offsets are left out)" if back < 0 else "  (nothing changes)"
