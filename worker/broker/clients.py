@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
+from worker.broker.access import topic_rights
+from worker.broker.topics import check_usable
 from worker.broker.waiting import within
 from worker.errors import BadSettings, BrokerUnavailable
 from worker.records import Partition, Record
@@ -126,13 +128,17 @@ async def withholding(connection: Connection, *, name: str) -> AsyncIterator[Pro
 async def following(
     connection: Connection, topics: Sequence[str], *, from_beginning: bool, stop: asyncio.Event | None = None
 ) -> AsyncGenerator[list[Record], None]:
-    """Yield what is committed to some topics, as it arrives, until `stop` is set; belongs to no group and commits nothing."""
+    """Yield what is committed to some topics, as it arrives, until `stop` is set; belongs to no group and commits nothing.
+
+    The first list comes once everything that arrives from then on is seen. Raises `TopicsMissing` and `BrokerUnavailable`.
+    """
+    found = await check_usable(connection, topic_rights(["Read"], topics))
     client = AIOKafkaConsumer(
         **connection.options(), isolation_level="read_committed", enable_auto_commit=False, fetch_max_wait_ms=100
     )
     try:
         await connection.connect(client.start())
-        partitions = [TopicPartition(topic, it) for topic in topics for it in sorted(await _partitions(client, topic))]
+        partitions = [TopicPartition(topic, index) for topic, number in found.items() for index in range(number)]
         client.assign(partitions)
         await (client.seek_to_beginning if from_beginning else client.seek_to_end)(*partitions)
         while stop is None or not stop.is_set():
@@ -205,10 +211,3 @@ def _records(fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> list
         for where, found in fetched.items()
         for it in found
     ]
-
-
-async def _partitions(client: AIOKafkaConsumer, topic: str) -> set[int]:
-    # The client knows a topic's partitions only once it was told to care for the topic.
-    await client._client.add_topic(topic)  # noqa: SLF001  there is no public way without joining a group
-    found: set[int] = client.partitions_for_topic(topic) or set()
-    return found

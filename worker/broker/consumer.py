@@ -16,7 +16,7 @@ from aiokafka.errors import IllegalStateError, KafkaError, for_code
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.structs import OffsetAndMetadata
 
-from worker.broker.access import check_member, check_readable
+from worker.broker.access import Right, check_access, topic_rights
 from worker.broker.decompression import bound_decompression
 from worker.broker.fetching import Fetcher
 from worker.broker.lookout import Lookout
@@ -73,6 +73,11 @@ class Consumer:
         # One commit at a time: a second could overtake the first and set an offset back.
         self._commit_lock = asyncio.Lock()
 
+    @property
+    def rights(self) -> list[Right]:
+        """What the brokers must allow a member of the group."""
+        return [*topic_rights(["Read"], self._topics), Right("Read", "group", self._membership.group_id)]
+
     async def start(self, listener: AssignmentListener) -> None:
         """Join the group; raises `BrokerUnavailable` where no broker answers, or we may not."""
         bound_decompression()
@@ -92,8 +97,7 @@ class Consumer:
         )
         try:
             await self._connection.connect(client.start())
-            await check_readable(self._connection, client._client, self._topics)  # noqa: SLF001  nobody else knows
-            await check_member(self._connection, client._client, self._membership.group_id)  # noqa: SLF001  the same
+            await check_access(self._connection, client._client, self.rights)  # noqa: SLF001  nobody else knows
         except BaseException:
             await _stopped(client)
             raise

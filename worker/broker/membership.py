@@ -30,7 +30,7 @@ from aiokafka.errors import (
 )
 from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, SyncGroupRequest
 
-from worker.broker.access import check_member
+from worker.broker.access import Right, check_access
 from worker.broker.codes import FencedInstanceId, GroupMaxSizeReached
 from worker.broker.topics import administering
 from worker.errors import BrokerUnavailable, ConsumerBroken
@@ -111,7 +111,7 @@ async def check_group(connection: Connection, membership: Membership) -> None:
     """
     async with administering(connection) as admin:
         client = admin._client  # noqa: SLF001  the admin client has no such question
-        await check_member(connection, client, membership.group_id)
+        await check_access(connection, client, [Right("Read", "group", membership.group_id)])
         for _ in range(_MAX_ATTEMPTS - 1):
             try:
                 code = await _join_and_leave(client, membership)

@@ -17,6 +17,7 @@ from aiokafka.errors import CommitFailedError, KafkaError, for_code
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.structs import OffsetAndMetadata
 
+from worker.broker.access import Right, check_access, topic_rights
 from worker.broker.starting import read_high_watermarks
 from worker.broker.topics import administering, partitions_in
 from worker.errors import BadSettings, BrokerUnavailable, TopicsMissing
@@ -104,6 +105,8 @@ class Standing:
 async def standings(connection: Connection, topic: str, group_id: str) -> tuple[Group, list[Standing]]:
     """Return a group, and where it stands in each partition of a topic. Raises `TopicsMissing` and `BrokerUnavailable`."""
     async with administering(connection) as admin:
+        rights = [*topic_rights(["Describe"], [topic]), Right("Describe", "group", group_id)]
+        await check_access(connection, admin._client, rights)  # noqa: SLF001  the admin client has no such question
         partitions = await _partitions(admin, connection, topic)
         group = await describe_group(admin, group_id)
         committed = await committed_of(admin, group_id, partitions)
@@ -202,6 +205,8 @@ async def offsets_since(
 async def commit_offsets(connection: Connection, group_id: str, offsets: Mapping[Partition, int]) -> None:
     """Let a group that has no members stand at these offsets. Raises `BadSettings` where it has some, and `BrokerUnavailable`."""
     async with administering(connection) as admin:
+        rights = [*topic_rights(["Read"], {partition.topic: None for partition in offsets}), Right("Read", "group", group_id)]
+        await check_access(connection, admin._client, rights)  # noqa: SLF001  as above
         group = await describe_group(admin, group_id)
     if group.members:
         raise BadSettings(_refusal(group_id, ", ".join(sorted(map(str, group.members)))))
@@ -222,7 +227,9 @@ def _refusal(group_id: str, who: str) -> str:
 async def _partitions(admin: AIOKafkaAdminClient, connection: Connection, topic: str) -> list[Partition]:
     num_partitions = (await partitions_in(admin, [topic])).get(topic)
     if num_partitions is None:
-        raise TopicsMissing(f"there is no topic {topic} at {connection.bootstrap_servers}")
+        raise TopicsMissing(
+            f"there is no topic {topic} at {connection.bootstrap_servers}: create it with `gist-stream topics --create`"
+        )
     return [Partition(topic, index) for index in range(num_partitions)]
 
 

@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
+from worker.broker.access import topic_rights
 from worker.broker.topics import shapes_of
 from worker.errors import PublishFailed, Stop, TopicsMissing
 from worker.records import Output, Partition
@@ -13,6 +14,7 @@ from worker.records import Output, Partition
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from worker.broker.access import Operation, Right
     from worker.broker.connection import Connection
     from worker.broker.producer import Addressed
     from worker.broker.topics import Shape
@@ -47,6 +49,12 @@ class OutputTopics:
         self._lock = asyncio.Lock()
         # Describes the topics every so often; None before the start and after the stop.
         self._describing: asyncio.Task[None] | None = None
+
+    def rights(self, *, are_read: bool = False) -> list[Right]:
+        """Return what the brokers must allow whoever publishes to the topics; `are_read` says that the topics are read, too."""
+        operations: list[Operation] = ["Write", "DescribeConfigs"]
+        operations += ["Read"] * are_read
+        return topic_rights(operations, self._topics.values())
 
     async def describe(self, connection: Connection, *, are_read: bool = False) -> None:
         """Read what they are.

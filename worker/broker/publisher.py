@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaError
 
 from worker.broker.outputs import OutputTopics
 from worker.broker.producer import REFUSALS, BatchProducer
+from worker.broker.topics import check_rights
 from worker.errors import PublishFailed, RecordRefused, reason_of
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class AtLeastOnce:
 
     async def start(self) -> None:
         """Connect, and read what the output topics take."""
+        await check_rights(self._connection, [*self._outputs.rights(), *self._consumer.rights])
         await self._outputs.describe(self._connection)
         self._outputs.start(self._connection, on_failure=self._not_described)
 

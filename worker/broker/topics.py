@@ -19,7 +19,7 @@ from aiokafka.errors import (
     for_code,
 )
 
-from worker.broker.access import check_readable, check_visible, check_writable, refused
+from worker.broker.access import Operation, Right, check_access, refused, topic_rights
 from worker.errors import BrokerUnavailable, TopicsMissing
 
 if TYPE_CHECKING:
@@ -71,10 +71,10 @@ async def shapes_of(
     That also where we may not write to one of them, or not read it, if we must.
     """
     async with administering(connection) as admin:
-        if are_written:
-            await check_writable(connection, admin._client, names)  # noqa: SLF001  the admin client has no such question
-        if are_read:
-            await check_readable(connection, admin._client, names)  # noqa: SLF001  the same
+        operations: list[Operation] = ["DescribeConfigs"]
+        operations += ["Write"] * are_written
+        operations += ["Read"] * are_read
+        await check_access(connection, admin._client, topic_rights(operations, names))  # noqa: SLF001  the admin client has no such question
         partitions = await _all_partitions(connection, admin, names)
         described = {str(it["topic"]): it["partitions"] for it in await admin.describe_topics(list(names))}
         configurations = await _configurations(connection, admin, names)
@@ -105,6 +105,8 @@ async def create_missing(
         if not new:
             return []
         answer = await admin.create_topics(new)
+        if denied := [name for name, code, *_ in answer.topic_errors if code == TopicAuthorizationFailedError.errno]:
+            raise refused(connection, *topic_rights(["Create"], denied))
         for name, code, *message in answer.topic_errors:
             if code and for_code(code) is not TopicAlreadyExistsError:
                 raise TopicsMissing(f"the topic {name} could not be created: {message[0] if message else for_code(code).__name__}")
@@ -119,6 +121,23 @@ async def all_partitions_of(connection: Connection, names: Sequence[str]) -> dic
     """
     async with administering(connection) as admin:
         return await _all_partitions(connection, admin, names)
+
+
+async def check_rights(connection: Connection, rights: Sequence[Right]) -> None:
+    """Raise `BrokerUnavailable` where no broker answers, or some of these rights are missing: one line names them all."""
+    async with administering(connection) as admin:
+        await check_access(connection, admin._client, rights)  # noqa: SLF001  the admin client has no such question
+
+
+async def check_usable(connection: Connection, rights: Sequence[Right]) -> dict[str, int]:
+    """Return the partitions of the topics that these rights name.
+
+    Raises `BrokerUnavailable` where rights are missing, and `TopicsMissing` where topics are; one line names all of them.
+    """
+    async with administering(connection) as admin:
+        await check_access(connection, admin._client, rights)  # noqa: SLF001  the admin client has no such question
+        names = list(dict.fromkeys(right.name for right in rights if right.kind == "topic"))
+        return await _all_partitions(connection, admin, names, hint="")
 
 
 async def partitions_of(connection: Connection, names: Sequence[str]) -> dict[str, int]:
@@ -166,13 +185,15 @@ async def partitions_in(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dic
     return {str(it["topic"]): len(it["partitions"]) for it in described if not it["error_code"]}
 
 
-async def _all_partitions(connection: Connection, admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, int]:
+async def _all_partitions(
+    connection: Connection, admin: AIOKafkaAdminClient, names: Sequence[str], *, hint: str = ", or set GIST_CREATE_TOPICS=true"
+) -> dict[str, int]:
     partitions = await partitions_in(admin, names)
     if missing := [name for name in names if name not in partitions]:
-        await check_visible(connection, admin._client, missing)  # noqa: SLF001  the admin client has no such question
+        await check_access(connection, admin._client, topic_rights(["Describe"], missing))  # noqa: SLF001  as above
         raise TopicsMissing(
             f"{_listed(missing)} at {connection.bootstrap_servers}: create {'it' if len(missing) == 1 else 'them'} with "
-            "`gist-stream topics --create`, or set GIST_CREATE_TOPICS=true"
+            f"`gist-stream topics --create`{hint}"
         )
     return partitions
 
@@ -189,7 +210,7 @@ async def _configurations(connection: Connection, admin: AIOKafkaAdminClient, na
     for answer in await admin.describe_configs(resources):
         for code, message, _kind, name, entries in answer.resources:
             if code == TopicAuthorizationFailedError.errno:
-                raise refused(connection, "DescribeConfigs", f"topic {name}")
+                raise refused(connection, *topic_rights(["DescribeConfigs"], [name]))
             if code:
                 raise TopicsMissing(f"the configuration of the topic {name} cannot be read: {message or for_code(code).__name__}")
             configurations[name] = {str(entry[0]): str(entry[1]) for entry in entries if entry[1] is not None}

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 from aiokafka.errors import TransactionalIdAuthorizationFailed
 
-from worker.broker.access import refused
+from worker.broker.access import Right, refused
 from worker.broker.leftovers import Leftovers
 from worker.broker.outputs import OutputTopics
 from worker.broker.producer import REFUSALS
+from worker.broker.topics import check_rights
 from worker.broker.transactional import TransactionalProducer
 from worker.broker.versions import refuse_old_brokers
 from worker.errors import BrokerUnavailable, PublishFailed, RecordRefused, reason_of
@@ -37,6 +38,11 @@ _CHECK_TIMEOUT_S = 20.0
 _MAX_AGE_S = 5.0
 
 
+def transactions_right(group_id: str) -> Right:
+    """Return what the brokers must allow whoever commits for a group in transactions."""
+    return Right("Write", "transactional ids", f"{_PREFIX}:{group_id}:")
+
+
 async def check_transactions(
     connection: Connection, *, group_id: str, transaction_timeout_s: float, allow_old_brokers: bool = False
 ) -> None:
@@ -54,7 +60,7 @@ async def check_transactions(
         await producer.start(_CHECK_TIMEOUT_S)
     except PublishFailed as error:
         if isinstance(error.__cause__, TransactionalIdAuthorizationFailed):
-            raise refused(connection, "Write", f"transactional ids that begin with {_PREFIX}:{group_id}:") from error
+            raise refused(connection, transactions_right(group_id)) from error
         raise BrokerUnavailable(f"{connection.bootstrap_servers} refuses transactions: {error}") from error
     await producer.discard()
 
@@ -102,6 +108,8 @@ class ExactlyOnce:
 
     async def start(self) -> None:
         """Connect, see that the brokers' transactions are safe, and read what the output topics take."""
+        rights = [*self._outputs.rights(are_read=True), *self._consumer.rights, transactions_right(self._group_id)]
+        await check_rights(self._connection, rights)
         await check_transactions(
             self._connection,
             group_id=self._group_id,

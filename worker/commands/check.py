@@ -8,68 +8,92 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from worker.broker import topics as admin
+from worker.broker.access import Right, topic_rights
 from worker.broker.membership import Membership, check_group
 from worker.broker.outputs import OutputTopics
-from worker.broker.transactions import check_transactions
+from worker.broker.transactions import check_transactions, transactions_right
 from worker.commands.terminal import Terminal
 from worker.commands.variables import find_warnings
-from worker.commands.wiring import connection_of, create_topics, load_engine, topics_of
+from worker.commands.wiring import connection_of, create_topics, load_engine, served_tasks_of, used_topics_of
 from worker.errors import Stop, TopicsMissing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from worker.broker.connection import Connection
     from worker.model.engine import Engine
+    from worker.records import Output
     from worker.settings import Settings
+
+# What cannot be checked where no broker answers, or refuses what a worker needs.
+_NEED_BROKER = frozenset({"group", "delivery", "topics"})
 
 
 def topics(settings: Settings, *, create: bool) -> None:
-    """List the topics of a worker, or create those that are missing; raises `TopicsMissing` where some are."""
-    console = Terminal()
+    """List the topics of a worker, or create those that are missing; raises `TopicsMissing` where some are.
+
+    A task that is not served needs no topic.
+    """
+    console, tasks = Terminal(), served_tasks_of(settings)
     if create:
-        for name in asyncio.run(create_topics(settings)):
+        for name in asyncio.run(create_topics(settings, tasks)):
             console.print(f"created {name}")
-    wanted = [*settings.input_topics, *topics_of(settings).values()]
-    there = asyncio.run(admin.partitions_of(connection_of(settings), wanted))
+    wanted = [*settings.input_topics, *used_topics_of(settings, tasks).values()]
+    there = asyncio.run(_visible(connection_of(settings), wanted))
     for name in wanted:
         console.print(f"{name:40} {f'{there[name]} partitions' if name in there else 'missing'}")
     if missing := [name for name in wanted if name not in there]:
         raise TopicsMissing(f"missing: {', '.join(missing)}; create them with `gist-stream topics --create`")
 
 
+async def _visible(connection: Connection, wanted: Sequence[str]) -> dict[str, int]:
+    """Return the partitions of the topics that are there; raises `BrokerUnavailable` where some are hidden from us."""
+    await admin.check_rights(connection, topic_rights(["Describe"], wanted))
+    return await admin.partitions_of(connection, wanted)
+
+
 def check(settings: Settings) -> None:
     """Print a line for each thing that must be right; raises the first `Stop` after all were tried."""
     console = Terminal()
     connection = connection_of(settings)
+    used = used_topics_of(settings, served_tasks_of(settings))
     steps: dict[str, Callable[[], str]] = {
-        "settings": lambda: _shown_settings(settings),
-        "broker": lambda: f"{settings.bootstrap_servers} answers" if _answers(settings) is not None else "",
+        "settings": lambda: _shown_settings(settings, used),
+        "broker": lambda: _answers(settings, connection, used),
         "group": lambda: _joins(settings),
         "delivery": lambda: _delivers(settings),
-        "topics": lambda: _shown(asyncio.run(_topics(settings, connection))),
+        "topics": lambda: _shown(asyncio.run(_topics(settings, connection, used))),
         "model": lambda: _described(load_engine(settings)),
     }
     for warning in find_warnings():
         console.print(Text("warn", "yellow"), f" {'settings':10} {warning}")
-    stops = []
+    stops = dict[str, Stop]()
     for name, step in steps.items():
+        if "broker" in stops and name in _NEED_BROKER:
+            console.print(Text("?", "dim"), f"    {name:10} not checked: the broker comes first")
+            continue
         try:
             console.print(Text("ok", "green"), f"   {name:10} {step()}")
         except Stop as stop:
             console.print(Text("wrong", "red"), f"{name:10} {stop}")
-            stops.append(stop)
+            stops[name] = stop
     if stops:
-        raise stops[0]
+        raise next(iter(stops.values()))
 
 
-def _shown_settings(settings: Settings) -> str:
-    topics = f"{', '.join(settings.input_topics)} → {', '.join(settings.output_topics)}"
+def _shown_settings(settings: Settings, used: Mapping[Output, str]) -> str:
+    topics = f"{', '.join(settings.input_topics)} → {', '.join(used.values())}"
     return f"brokers {settings.bootstrap_servers}, group {settings.group_id}, {topics}"
 
 
-def _answers(settings: Settings) -> object:
-    return asyncio.run(admin.partitions_of(connection_of(settings), settings.input_topics))
+def _answers(settings: Settings, connection: Connection, used: Mapping[Output, str]) -> str:
+    """Ask for all rights that a worker needs, and no more: who checks may be the worker itself."""
+    is_exact = settings.delivery == "exactly_once"
+    rights = OutputTopics(used).rights(are_read=is_exact)
+    rights += [*topic_rights(["Read"], settings.input_topics), Right("Read", "group", settings.group_id)]
+    rights += [transactions_right(settings.group_id)] * is_exact
+    asyncio.run(admin.check_rights(connection, rights))
+    return f"{settings.bootstrap_servers} answers"
 
 
 def _joins(settings: Settings) -> str:
@@ -103,10 +127,10 @@ def _described(engine: Engine) -> str:
     return f"{described}; cosine to fp32 when it was calibrated: {cosines}"
 
 
-async def _topics(settings: Settings, connection: Connection) -> dict[str, int]:
-    """Return the partitions of each topic; asks for all that a worker does, and no more: the rights may be its own."""
-    partitions = await admin.all_partitions_of(connection, [*settings.input_topics, *settings.output_topics])
-    await OutputTopics(topics_of(settings)).describe(connection, are_read=settings.delivery == "exactly_once")
+async def _topics(settings: Settings, connection: Connection, used: Mapping[Output, str]) -> dict[str, int]:
+    """Return the partitions of each topic."""
+    partitions = await admin.all_partitions_of(connection, [*settings.input_topics, *used.values()])
+    await OutputTopics(used).describe(connection, are_read=settings.delivery == "exactly_once")
     return partitions
 
 

@@ -9,23 +9,25 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from worker.broker.access import Right, topic_rights
 from worker.broker.clients import reading
 from worker.broker.offsets import Committed, committed_of, ends_of
 from worker.broker.replay import replaying
-from worker.broker.topics import administering, partitions_in
-from worker.broker.transactions import check_transactions
+from worker.broker.topics import administering, check_usable
+from worker.broker.transactions import check_transactions, transactions_right
 from worker.commands import dlq_shown
 from worker.commands.moments import moment_ms
 from worker.commands.terminal import Terminal, json_line
 from worker.commands.wiring import connection_of, topics_of
 from worker.dead_letters import Letter, Selection
-from worker.errors import BadSettings, InvalidRecord, TopicsMissing
+from worker.errors import BadSettings, InvalidRecord
 from worker.handled import Handled
 from worker.records import Output, Partition
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
+    from worker.broker.access import Operation
     from worker.broker.connection import Connection
     from worker.broker.replay import Replay
     from worker.records import Record
@@ -158,6 +160,8 @@ async def _listed(settings: Settings, selection: Selection, *, includes_done: bo
 async def _work(settings: Settings, selection: Selection, *, topics: Sequence[str], is_dry: bool) -> Tally:
     """Send each chosen letter's record to its own of some topics, else to the first, or nowhere; move the position past it."""
     connection, tally = connection_of(settings), Tally()
+    if not is_dry:
+        await check_usable(connection, _rights(settings, topics))
     lines = await _lines(settings)
     group_id, max_letters = group_of(settings), settings.transaction_records
     if is_dry:
@@ -176,6 +180,14 @@ async def _work(settings: Settings, selection: Selection, *, topics: Sequence[st
             line.handled = _handled(await sending.open(partition), line.cursor)
         await _walk(connection, lines, selection, tally, sends=bool(topics), max_letters=max_letters, finish=finish)
     return tally
+
+
+def _rights(settings: Settings, topics: Sequence[str]) -> list[Right]:
+    """Return what the brokers must allow whoever replays into some topics, or drops where there is none."""
+    group_id = group_of(settings)
+    rights = [*topic_rights(["Read"], [_topic(settings)]), Right("Read", "group", group_id), transactions_right(group_id)]
+    operations: list[Operation] = ["Write", "DescribeConfigs"] if topics else ["DescribeConfigs"]
+    return [*rights, *topic_rights(operations, topics or settings.input_topics)]
 
 
 async def _nothing(_partition: Partition, _line: _Line) -> None:
@@ -245,11 +257,10 @@ async def _read(connection: Connection, lines: dict[Partition, _Line], tally: Ta
 async def _lines(settings: Settings) -> dict[Partition, _Line]:
     """Return the partitions of the dead-letter topic, each where its first letter stands that is not done with."""
     connection, topic = connection_of(settings), _topic(settings)
+    rights = [*topic_rights(["Read"], [topic]), Right("Describe", "group", group_of(settings))]
+    num_partitions = (await check_usable(connection, rights))[topic]
+    partitions = [Partition(topic, index) for index in range(num_partitions)]
     async with administering(connection) as admin:
-        num_partitions = (await partitions_in(admin, [topic])).get(topic)
-        if num_partitions is None:
-            raise TopicsMissing(f"there is no topic {topic} at {connection.bootstrap_servers}")
-        partitions = [Partition(topic, index) for index in range(num_partitions)]
         committed = await committed_of(admin, group_of(settings), partitions)
     ends = await ends_of(connection, partitions)
     handled = {it: _handled(committed.get(it), ends[it].first) for it in partitions}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,12 +16,15 @@ if TYPE_CHECKING:
 
 # These show the warnings in their own way: as log lines, and among what they checked.
 _WARNING_COMMANDS = {"run", "check"}
+_SILENT = logging.NullHandler()
 
 
 def with_settings(function: Callable[..., None]) -> Callable[..., None]:
     """Give a command a flag for every setting; what is given reaches the function as its `settings`."""
 
     def command(**arguments: Any) -> None:
+        # What a command cannot do it says itself, in one line. A worker logs what the client says, and sets that up later.
+        logging.getLogger("aiokafka").addHandler(_SILENT)
         flags = {name: arguments.pop(name) for name in Settings.model_fields}
         settings = read({name: value for name, value in flags.items() if value is not None})
         if function.__name__ not in _WARNING_COMMANDS:

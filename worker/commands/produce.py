@@ -14,9 +14,11 @@ import orjson
 from rich.markup import escape
 from rich.progress import Progress
 
+from worker.broker.access import topic_rights
 from worker.broker.clients import producing
+from worker.broker.topics import check_usable
 from worker.commands.lines import Source
-from worker.commands.terminal import Terminal
+from worker.commands.terminal import Terminal, client_warnings
 from worker.commands.wiring import connection_of
 
 if TYPE_CHECKING:
@@ -59,11 +61,13 @@ async def _produce(
     settings: Settings, source: Source, tally: Tally, *, is_json: bool, key: str | None, rate: float, count: int
 ) -> None:
     console = Terminal(stderr=True)
+    await check_usable(connection_of(settings), topic_rights(["Write"], [settings.input_topic]))
     if source.is_terminal:
         console.print("one text a line; Ctrl-D ends")
     began_s = time.monotonic()
     try:
-        with Progress(console=console, disable=source.is_terminal or not console.is_terminal) as progress:
+        is_shown = console.is_terminal and not source.is_terminal
+        with client_warnings(console), Progress(console=console, disable=not is_shown) as progress:
             bar = progress.add_task(escape(settings.input_topic), total=count or None)
             async with (
                 producing(connection_of(settings)) as producer,

@@ -71,7 +71,7 @@ async def _run(settings: Settings, tracing: Tracing | None, replica: int | None)
     await asyncio.to_thread(release_freed_memory)
     await asyncio.to_thread(engine.warm_up)
     if settings.create_topics:
-        await wiring.create_topics(settings)
+        await wiring.create_topics(settings, wiring.tasks_of(settings, engine))
     rollout = await _rollout(settings, engine, telemetry, tracing)
     models, connection = rollout or OneModel(_traced(engine, tracing)), wiring.connection_of(settings)
     if rollout is None:

@@ -17,8 +17,8 @@ from worker.broker.clients import following
 from worker.codec import embedding_vector
 from worker.commands import show
 from worker.commands.account import source_of
-from worker.commands.terminal import Terminal, escape_controls, json_line
-from worker.commands.wiring import connection_of, topics_of
+from worker.commands.terminal import Terminal, client_warnings, escape_controls, json_line
+from worker.commands.wiring import connection_of, served_tasks_of, used_topics_of
 from worker.records import Output
 
 if TYPE_CHECKING:
@@ -75,11 +75,15 @@ def tail(settings: Settings, *, from_beginning: bool, count: int) -> None:
 
 
 async def _tail(settings: Settings, *, from_beginning: bool, count: int) -> None:
-    console, joiner, num_shown = Terminal(), Joiner(), 0
-    outputs = {topic: output for output, topic in topics_of(settings).items()}
-    async with contextlib.aclosing(following(connection_of(settings), list(outputs), from_beginning=from_beginning)) as arriving:
-        _say(f"waiting for results in {', '.join(outputs)} (Ctrl-C ends)")
+    console, joiner, num_shown, is_waiting = Terminal(), Joiner(), 0, False
+    outputs = {topic: output for output, topic in used_topics_of(settings, served_tasks_of(settings)).items()}
+    arriving = following(connection_of(settings), list(outputs), from_beginning=from_beginning)
+    async with contextlib.aclosing(arriving), contextlib.AsyncExitStack() as waiting:
         async for records in arriving:
+            if not is_waiting:
+                is_waiting = True
+                waiting.enter_context(client_warnings(Terminal(stderr=True)))
+                _say(f"waiting for results in {', '.join(outputs)} (Ctrl-C ends)")
             now_s = time.monotonic()
             joined = [found for record in records for found in _joined(joiner, outputs[record.partition.topic], record, now_s)]
             for place, values in [*joined, *joiner.overdue(now_s)]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import re
+import time
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -10,13 +13,16 @@ from rich.console import Console
 from rich.segment import Segment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from rich.console import ConsoleOptions, RenderableType
 
 # Controls, lone surrogates, line separators, and the characters that reverse the direction of what follows them.
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _CONTROLS_BUT_SPACES = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+# The same warning is printed at most so often, in seconds.
+_WARNING_INTERVAL_S = 30.0
 
 
 class Terminal(Console):
@@ -39,6 +45,34 @@ def escape_controls(text: str, *, keeps_lines: bool = False) -> str:
 def json_line(value: Any) -> str:
     """Return a value as JSON of one line; JSON leaves some control characters as they are, and these are escaped too."""
     return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", orjson.dumps(value).decode())
+
+
+class _Warnings(logging.Handler):
+    """Prints what Kafka's client warns of, each kind of warning at most once in a while: the client repeats itself."""
+
+    def __init__(self, console: Terminal) -> None:
+        super().__init__(logging.WARNING)
+        self._console = console
+        # When each kind was last printed, in seconds of a monotonic clock.
+        self._printed_s: dict[str, float] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a warning, unless one of its kind was printed just now."""
+        kind, now_s = str(record.msg), time.monotonic()
+        if now_s - self._printed_s.get(kind, -_WARNING_INTERVAL_S) >= _WARNING_INTERVAL_S:
+            self._printed_s[kind] = now_s
+            self._console.print(escape_controls(record.getMessage()), style="dim", soft_wrap=True)
+
+
+@contextlib.contextmanager
+def client_warnings(console: Terminal) -> Iterator[None]:
+    """Print what Kafka's client warns of while the block lasts: a command that waits shows what it waits for."""
+    logger, handler = logging.getLogger("aiokafka"), _Warnings(console)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 def _escape(found: re.Match[str]) -> str:

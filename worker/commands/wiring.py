@@ -13,6 +13,7 @@ from worker.records import OUTPUT_OF_TASK, Output, Task
 from worker.session import Backoff
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from pydantic import SecretStr
@@ -113,14 +114,27 @@ def topics_of(settings: Settings) -> dict[Output, str]:
     return {Output.EMBEDDINGS: embeddings, Output.LABELS: labels, Output.ENTITIES: entities, Output.DEAD_LETTERS: dead_letters}
 
 
-async def create_topics(settings: Settings) -> list[str]:
-    """Create the topics that are missing, the outputs with as many partitions as the input; return their names."""
+def served_tasks_of(settings: Settings) -> frozenset[Task]:
+    """Return the tasks that a worker would serve, without loading the model; all of them where the model does not tell."""
+    from worker.model.served import read_tasks  # noqa: PLC0415
+
+    return frozenset(Task(name) for name in settings.tasks) or read_tasks(settings.model) or frozenset(Task)
+
+
+def used_topics_of(settings: Settings, tasks: Collection[Task]) -> dict[Output, str]:
+    """Return the output topics of some tasks, and that of the dead letters."""
+    used = {OUTPUT_OF_TASK[task] for task in tasks} | {Output.DEAD_LETTERS}
+    return {output: topic for output, topic in topics_of(settings).items() if output in used}
+
+
+async def create_topics(settings: Settings, tasks: Collection[Task] = tuple(Task)) -> list[str]:
+    """Create the topics that are missing, the outputs of `tasks` with as many partitions as the input; return their names."""
     from worker.broker import topics  # noqa: PLC0415
 
     connection = connection_of(settings)
     there = await topics.partitions_of(connection, settings.input_topics)
     num_partitions = max(there.values(), default=settings.topic_partitions)
-    wanted = dict.fromkeys([*settings.input_topics, *settings.output_topics], num_partitions)
+    wanted = dict.fromkeys([*settings.input_topics, *used_topics_of(settings, tasks).values()], num_partitions)
     return await topics.create_missing(connection, wanted, replication_factor=settings.replication_factor)
 
 
@@ -151,8 +165,7 @@ def delivery_of(settings: Settings, connection: Connection, consumer: Consumer, 
     from worker.broker.publisher import AtLeastOnce  # noqa: PLC0415
     from worker.broker.transactions import ExactlyOnce  # noqa: PLC0415
 
-    used = {OUTPUT_OF_TASK[task] for task in tasks} | {Output.DEAD_LETTERS}
-    topics = {output: topic for output, topic in topics_of(settings).items() if output in used}
+    topics = used_topics_of(settings, tasks)
     compression = None if settings.compression == "none" else settings.compression
     step_timeout_s = settings.publish_timeout_ms / 1000
     if settings.delivery == "at_least_once":

@@ -50,6 +50,20 @@ def locate(reference: str) -> Located:
     raise BadModel(f"{reference}: no such directory")
 
 
+def find_local(reference: str) -> Path | None:
+    """Return the directory of a model as `locate` does, but fetch nothing: None for a hub's model that is not on this machine."""
+    if reference.startswith("package:") or Path(reference).expanduser().is_dir() or not _HUB.fullmatch(reference):
+        return locate(reference).directory
+    # Heavy, and needed for hub models only.
+    from huggingface_hub import snapshot_download  # noqa: PLC0415
+
+    repository, _, revision = reference.partition("@")
+    try:
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=_HUB_FILES, local_files_only=True))
+    except Exception:  # noqa: BLE001  every kind of failure means that the model is not here
+        return None
+
+
 def pinned(reference: str) -> str:
     """Return a reference that stays what it is: to a hub's repository without a revision, its newest commit is added.
 

@@ -1,0 +1,166 @@
+"""What is missing is said at once, in one line: every right, or every topic, by each command and at the start of a worker."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.integration.commands import PROGRAM, environment
+from tests.security.acls import Acl, documented
+from tests.security.flow import created, pipeline
+from worker.errors import BrokerUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.security.secured_kafka import SecuredKafka
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+
+READ, WRITE, TOPIC, GROUP = 3, 4, 2, 3
+
+
+def _command(secured: SecuredKafka, topic: str, *arguments: str, delivery: str = "exactly_once") -> tuple[int, str]:
+    """Run a command as a user with what rights there are, and return its exit code and what it says."""
+    settings = secured.settings("SASLTLS", sasl_mechanism="PLAIN", delivery=delivery, input_topic=topic, group_id=topic)
+    ours = {f"GIST_{name.upper()}": str(value) for name, value in settings.items()}
+    ended = subprocess.run(
+        [*PROGRAM, *arguments],
+        env=environment(settings["bootstrap_servers"], topic) | ours | {"COLUMNS": "2000"},
+        check=False,
+        input="one\n",
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert "Traceback" not in ended.stdout + ended.stderr
+    return ended.returncode, ended.stderr
+
+
+def _names(topic: str, *endings: str) -> list[str]:
+    return [f"{topic}{ending}" for ending in endings]
+
+
+OUTPUTS = (".embeddings", ".labels", ".entities", ".dlq")
+
+
+def _line(errors: str, rights: Sequence[str]) -> str:
+    """Return the only line, which names all of some rights and no other."""
+    (line,) = errors.splitlines()
+    said = line.partition("does not allow us ")[2].partition("; docs/security.md lists what is needed")[0]
+    assert sorted(said.split(", ")) == sorted(rights), line
+    return line
+
+
+async def test_a_worker_names_every_right_that_is_missing(secured: SecuredKafka) -> None:
+    """Of the input, the group, the outputs and the transactions: one start is enough to know all."""
+    topic = await created(secured.administration)
+    for delivery in ("at_least_once", "exactly_once"):
+        wanted = documented(delivery, topic=topic, group=topic)
+        settings = secured.settings("SASLTLS", sasl_mechanism="PLAIN", delivery=delivery, input_topic=topic, group_id=topic)
+        with pytest.raises(BrokerUnavailable) as caught:
+            await pipeline(settings).run()
+        said = str(caught.value).partition("does not allow us ")[2].partition(";")[0].split(", ")
+        assert sorted(_short(right) for right in said) == sorted(map(str, wanted))
+
+
+def _short(right: str) -> str:
+    operation, _, resource = right.partition(" on the ")
+    return f"{operation} on {resource.rpartition(' ')[2]}"
+
+
+def test_check_names_every_right_that_is_missing_in_one_line(secured: SecuredKafka) -> None:
+    """And no right of a task that is not served; what needs the broker is not checked after that."""
+    topic = asyncio.run(created(secured.administration))
+    code, errors = _command(secured, topic, "check", "--tasks", "embed", delivery="at_least_once")
+    operations = [
+        f"{operation} on the topic {name}"
+        for name in _names(topic, ".embeddings", ".dlq")
+        for operation in ("Write", "DescribeConfigs")
+    ]
+    _line(errors, [f"Read on the topic {topic}", f"Read on the group {topic}", *operations])
+    assert code == 3
+
+
+def test_produce_and_tail_name_the_rights_that_are_missing(secured: SecuredKafka) -> None:
+    """Not the one that the client happens to meet first: `produce` has no need of the cluster."""
+    topic = asyncio.run(created(secured.administration))
+    code, errors = _command(secured, topic, "produce")
+    assert "does not allow us Write on the topic" in _line(errors, [f"Write on the topic {topic}"])
+    assert code == 3
+    code, errors = _command(secured, topic, "tail")
+    _line(errors, [f"Read on the topic {name}" for name in _names(topic, *OUTPUTS)])
+    assert code == 3
+
+
+def test_the_commands_of_repair_name_the_rights_that_are_missing(secured: SecuredKafka) -> None:
+    """To look needs less than to send again."""
+    topic = asyncio.run(created(secured.administration))
+    dlq, group = f"{topic}.dlq", f"gist-stream-dlq:{topic}.dlq"
+    code, errors = _command(secured, topic, "dlq", "list")
+    _line(errors, [f"Read on the topic {dlq}", f"Describe on the group {group}"])
+    assert code == 3
+    code, errors = _command(secured, topic, "dlq", "replay")
+    needed = [f"Read on the topic {dlq}", f"Read on the group {group}"]
+    needed += [f"Write on the transactional ids that begin with gist-stream:{group}:"]
+    _line(errors, [*needed, f"Write on the topic {topic}", f"DescribeConfigs on the topic {topic}"])
+    assert code == 3
+    for command in (("lag",), ("offsets", "show")):
+        code, errors = _command(secured, topic, *command)
+        _line(errors, [f"Describe on the topic {topic}", f"Describe on the group {topic}"])
+        assert code == 3
+
+
+def test_topics_are_not_called_missing_where_they_are_hidden(secured: SecuredKafka) -> None:
+    """Nor is the right to create them taken for a fault of the topics."""
+    topic = asyncio.run(created(secured.administration))
+    code, errors = _command(secured, topic, "topics")
+    _line(errors, [f"Describe on the topic {name}" for name in _names(topic, "", *OUTPUTS)])
+    assert code == 3
+    code, errors = _command(secured, f"{topic}-new", "topics", "--create")
+    _line(errors, [f"Create on the topic {name}" for name in _names(f"{topic}-new", "", *OUTPUTS)])
+    assert code == 3
+
+
+def test_with_the_rights_that_are_named_the_commands_work(secured: SecuredKafka) -> None:
+    """Nothing else is missing after that."""
+    topic = asyncio.run(created(secured.administration))
+    dlq_group = f"gist-stream-dlq:{topic}.dlq"
+    outputs = [Acl("gist", READ, TOPIC, name) for name in _names(topic, *OUTPUTS)]
+    asyncio.run(secured.allow([Acl("gist", WRITE, TOPIC, topic), Acl("gist", READ, GROUP, dlq_group), *outputs]))
+    code, errors = _command(secured, topic, "produce")
+    assert (code, "1 records sent" in errors) == (0, True)
+    assert _command(secured, topic, "dlq", "list") == (0, "")
+
+
+@pytest.mark.parametrize("arguments", [("produce",), ("tail",), ("dlq", "list"), ("lag",), ("topics",)])
+def test_a_topic_that_is_not_there_is_one_line(kafka: str, topic: str, arguments: tuple[Any, ...]) -> None:
+    """With what to do, and the exit code of topics; the client's own words are not repeated."""
+    ended = subprocess.run(
+        [*PROGRAM, *arguments],
+        env=environment(kafka, topic),
+        check=False,
+        input="one\n",
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    (line,) = ended.stderr.splitlines()
+    assert ended.returncode == 4
+    assert topic in line
+    assert "`gist-stream topics --create`" in line
+
+
+def test_a_broker_that_does_not_answer_is_one_line(topic: str) -> None:
+    """Also by `check`, which leaves out what needs the broker."""
+    ended = subprocess.run(
+        [*PROGRAM, "check"], env=environment("127.0.0.1:1", topic) | {"COLUMNS": "500"}, check=False, capture_output=True, text=True
+    )
+    assert ended.returncode == 3
+    (line,) = ended.stderr.splitlines()
+    assert "no broker can be used at 127.0.0.1:1" in line
+    assert ended.stdout.count("no broker can be used") == 1
+    assert "topics     not checked" in ended.stdout
