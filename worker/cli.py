@@ -76,15 +76,18 @@ def run(
 @with_settings
 def produce(
     settings: Settings,
-    source: Annotated[Path | None, typer.Argument(help="A file of texts, one a line. Unset or `-`: standard input.")] = None,
+    source: Annotated[Path | None, typer.Argument(help="A file of texts, one a line, UTF-8. Unset, `-`: standard input.")] = None,
     *,
     is_json: Annotated[bool, typer.Option("--json", help="The lines are JSON requests already.")] = False,
     key: Annotated[
-        str | None, typer.Option(help="The key of every record; with --json, the name of the field to take it from.")
+        str | None,
+        typer.Option(
+            help="The key of every record; with --json, the field to take it from: a string as it is, another value as JSON."
+        ),
     ] = None,
     rate: Annotated[float, typer.Option(min=0, help="Records a second. 0: as fast as the brokers take them.")] = 0,
     count: Annotated[
-        int, typer.Option(min=0, help="End after so many; start over where the file is shorter. 0: the file once.")
+        int, typer.Option(min=0, help="End after so many records; start over where the file is shorter. 0: the file once.")
     ] = 0,
 ) -> None:
     """Send texts to the input topic."""

@@ -16,11 +16,12 @@ from tests.integration.commands import PROGRAM, environment, terminal
 from tests.integration.reading import read_all
 from tests.integration.workers import create
 from worker.broker.clients import following, producing
+from worker.broker.connection import Connection
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from worker.broker.connection import Connection
+    from worker.broker.embedded import EmbeddedKafka
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
 
@@ -125,6 +126,31 @@ def test_only_text_is_sent(
     assert "Traceback" not in errors
     found = [json.loads(record.value or b"")["text"] for record in asyncio.run(read_all(connection, topic))]
     assert found == (sent or ["good"] * (content.startswith(b"good") and not is_file))
+
+
+def test_one_ctrl_c_ends_a_producer_whose_broker_is_dead(own_kafka: EmbeddedKafka, topic: str) -> None:
+    """The command does not wait for the broker for ever, and the warnings of the client are few."""
+    connection = Connection(bootstrap_servers=own_kafka.bootstrap_servers, request_timeout_ms=10_000)
+    asyncio.run(create(connection, topic, num_partitions=1))
+    producer = _start(connection, topic, "produce", stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert producer.stdin
+    assert producer.stderr
+    producer.stdin.write(b"one\n")
+    producer.stdin.flush()
+    while not asyncio.run(read_all(connection, topic)):
+        pass
+    own_kafka.kill()
+    producer.stdin.write(b"two\n")
+    producer.stdin.flush()
+    # The first warning of the client is the sign that the broker is missed.
+    assert b"Connect" in producer.stderr.readline()
+    producer.send_signal(signal.SIGINT)
+    assert producer.wait(timeout=60) == 130
+    errors = producer.stderr.read().decode()
+    producer.stdin.close()
+    producer.stderr.close()
+    assert "1 records sent" in errors
+    assert len(errors.splitlines()) < 8
 
 
 async def _publish(connection: Connection, topic: str, identities: list[str]) -> None:

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 import worker
+from worker.broker.clients import Producer
 from worker.cli import app, main
 from worker.commands import produce, run_replicas
 from worker.commands.lines import Source
@@ -136,6 +137,12 @@ async def test_texts_become_requests(tmp_path: Path) -> None:
     assert (await _records(file, is_json=False, key="k", count=5))[0] == [one, two, one, two, one]
     file.write_bytes(b"\n\n")
     assert (await _records(file, is_json=False, key=None, count=7))[0] == []
+
+
+def test_what_no_broker_acknowledged_is_counted() -> None:
+    """Such as what was on its way when the command was ended."""
+    producer = Producer(object(), num_sent=3, num_acknowledged=1)
+    assert str(produce.Tally(producer, num_blank=1)) == "; 2 more that no broker acknowledged; 1 blank lines left out"
 
 
 async def test_json_lines_pass_and_their_key_is_a_field(tmp_path: Path) -> None:

@@ -41,7 +41,9 @@ class Tally:
 
     def __str__(self) -> str:
         """Return the counts that are not nothing."""
-        parts = [f"{self.num_blank} blank lines left out"] * bool(self.num_blank)
+        num_open = self.producer.num_sent - self.producer.num_acknowledged if self.producer else 0
+        parts = [f"{num_open} more that no broker acknowledged"] * bool(num_open)
+        parts += [f"{self.num_blank} blank lines left out"] * bool(self.num_blank)
         parts += [f"{self.num_without_key} without a key: they lack its field"] * bool(self.num_without_key)
         return "".join(f"; {part}" for part in parts)
 
