@@ -66,7 +66,7 @@ check: .venv/made ## lint, types, the rules of imports, and that generated files
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m schemas --check
-	@$(BIN)/python -m worker.documents --check
+	@$(BIN)/python -m worker.settings.documents --check
 	@$(BIN)/python .ci/lock.py --check
 	@$(BIN)/python deploy/grafana/dashboard.py --check
 	@PYTHONPATH=$(CURDIR) $(BIN)/python deploy/check.py
@@ -80,7 +80,7 @@ format: .venv/made ## format the code
 
 generate: .venv/made ## write the JSON Schemas, .env.example, the README's settings table and the dashboard anew
 	@$(BIN)/python -m schemas
-	@$(BIN)/python -m worker.documents --write
+	@$(BIN)/python -m worker.settings.documents --write
 	@$(BIN)/python deploy/grafana/dashboard.py
 
 lock: .venv/made ## resolve the versions anew

@@ -21,7 +21,7 @@ def main() -> None:
                 "take its folder out of PYTHONPATH, or install gist-stream in a virtual environment of its own\n"
             )
             sys.exit(2)
-    from worker.signals import leave_at_once  # noqa: PLC0415  after the check
+    from worker.commands.run.signals import leave_at_once  # noqa: PLC0415  after the check
 
     leave_at_once()
     from worker.cli import main as run  # noqa: PLC0415  the same

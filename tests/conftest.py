@@ -16,9 +16,9 @@ import structlog
 from hypothesis import HealthCheck, settings
 
 from tests.integration import docker_kafka
-from worker.broker.connection import Connection
-from worker.broker.embedded import EmbeddedKafka
-from worker.signals import DRAINING
+from worker.broker.connection.connection import Connection
+from worker.commands.run.signals import DRAINING
+from worker.testbed.embedded_kafka import EmbeddedKafka
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from worker.codec import EmbeddingEncoding, Limits
-from worker.options import Options
+from worker.flow.options import Options
+from worker.flow.session import Backoff
 from worker.records import Item, Message, Outcome, Output, Partition, Record, Task, TokenizedItem, Tokens
-from worker.session import Backoff
+from worker.wire.encode import EmbeddingEncoding, Limits
 
 PARTITION = Partition("texts", 0)
 # A flow in small: little in flight, and no pause worth waiting for.

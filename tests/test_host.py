@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from worker.machine import ThreadPlan, cores, num_cores
+from worker.host import ThreadPlan, cores, num_cores
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,7 +100,7 @@ def test_the_libraries_are_told_and_a_users_policy_stands(monkeypatch: pytest.Mo
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
 def test_glibc_takes_every_wish() -> None:
     """In a process of its own, whose memory it changes."""
-    code = "from worker.machine import keep_freed_memory; print(keep_freed_memory())"
+    code = "from worker.host import keep_freed_memory; print(keep_freed_memory())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "True\n"
 
@@ -111,7 +111,7 @@ def test_what_is_kept_can_be_handed_back() -> None:
     code = """
 from ctypes import CDLL, c_size_t, c_void_p, memset
 from pathlib import Path
-from worker.machine import keep_freed_memory, release_freed_memory
+from worker.host import keep_freed_memory, release_freed_memory
 
 def resident_pages():
     return int(Path("/proc/self/statm").read_text().split()[1])
@@ -137,7 +137,7 @@ def test_what_is_there_is_never_looked_at_again_by_the_collector() -> None:
     """In a process of its own: what is made later is collected as ever."""
     code = """
 import gc, weakref
-from worker.machine import spare_the_collector
+from worker.host import spare_the_collector
 
 class Node:
     pass

@@ -23,10 +23,10 @@ from worker.errors import (
     PublishFailed,
     TooManyFailures,
 )
-from worker.models import OneModel
+from worker.observability.metrics import Telemetry
 from worker.pipeline import Pipeline
 from worker.records import Output, Partition, UnreadableRange, Window
-from worker.telemetry import Telemetry
+from worker.rollout.router import OneModel
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

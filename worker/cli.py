@@ -28,12 +28,15 @@ from typing import Annotated
 import typer
 
 import worker
-from worker.commands import bench, encoders, layout_flags, repair, synthesize, train
-from worker.commands.flags import with_settings
+from worker.commands.bench import cli as bench
+from worker.commands.output_encoding import escape_unencodable
+from worker.commands.repair import cli as repair
+from worker.commands.run.signals import leave_at_once
+from worker.commands.setting_flags import with_settings
+from worker.commands.training import cli as train
+from worker.commands.training import encoders, layout_flags, synthesize
 from worker.errors import Stop
-from worker.output_encoding import escape_unencodable
 from worker.settings import DEFAULT_MODEL, Settings
-from worker.signals import leave_at_once
 from worker.training.data.layout import Format, Layout, Scheme
 
 app = typer.Typer(
@@ -64,10 +67,10 @@ def run(
 ) -> None:
     """Serve a model on a Kafka topic until told to stop; the first signal drains, the second leaves at once."""
     if replicas > 1:
-        from worker.commands.run_replicas import run_replicas  # noqa: PLC0415  this command's alone
+        from worker.commands.run.replicas import run_replicas  # noqa: PLC0415  this command's alone
 
         raise typer.Exit(run_replicas(settings, replicas))
-    from worker.commands import run as command  # noqa: PLC0415  heavy, and this command's alone
+    from worker.commands.run import run as command  # noqa: PLC0415  heavy, and this command's alone
 
     command.run(settings)
 
@@ -125,7 +128,7 @@ def topics(
 @with_settings
 def lag(settings: Settings, *, is_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Show how far the group is behind in each partition, as the brokers know it; no worker need run."""
-    from worker.commands import lag as command  # noqa: PLC0415
+    from worker.commands.repair import lag as command  # noqa: PLC0415
 
     command.lag(settings, is_json=is_json)
 
@@ -149,7 +152,7 @@ def demo(
     ] = 0,
 ) -> None:
     """Run everything on this machine: a real Kafka, a worker, real messages, and the count of what came out."""
-    from worker.commands import demo as command  # noqa: PLC0415
+    from worker.commands.demo import demo as command  # noqa: PLC0415
 
     raise typer.Exit(command.demo(is_kept=keep, count=count, kill_after=kill_after))
 
@@ -169,7 +172,7 @@ def data(
     is_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show what is in files of labelled texts: kind, classes, lengths, duplicates within and across them, the first texts."""
-    from worker.commands import data as command  # noqa: PLC0415
+    from worker.commands.training import data as command  # noqa: PLC0415
 
     layout = Layout(
         format=format_,
@@ -207,7 +210,7 @@ def evaluate(
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same intervals.")] = 0,
 ) -> None:
     """Measure a model on held-out texts as it is served: labels, entities, vectors, each figure with its 95 % interval."""
-    from worker.commands import evaluate as command  # noqa: PLC0415  heavy
+    from worker.commands.training import evaluate as command  # noqa: PLC0415  heavy
 
     command.evaluate(
         model=checkpoint,
@@ -235,7 +238,7 @@ def quantize(
     force: Annotated[bool, typer.Option("--force", help="Write it although it is far from fp32, or over what is there.")] = False,
 ) -> None:
     """Calibrate a model for 8-bit products on a CPU, and measure what they cost in exactness."""
-    from worker.commands import quantize as command  # noqa: PLC0415
+    from worker.commands.training import quantize as command  # noqa: PLC0415
 
     command.quantize(output=output, model=model, texts=texts, count=count, cache=cache, is_forced=force)
 

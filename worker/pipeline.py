@@ -12,28 +12,28 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from worker import codec
-from worker.assignment import Assignment
-from worker.backpressure import Backpressure
 from worker.errors import BrokerUnavailable, ConsumerBroken, DrainIncomplete, InvalidRecord, PositionLost, cause_of
-from worker.fates import Fates, failure_of
+from worker.flow.assignment import Assignment
+from worker.flow.backpressure import Backpressure
+from worker.flow.lanes import lanes_of
+from worker.flow.model_executor import Inference
+from worker.flow.monitor import Observation
+from worker.flow.outcomes import Fates, failure_of
+from worker.flow.session import Restarts, SessionEvents
+from worker.flow.trust import Trust
 from worker.gaps import EmptyRange
-from worker.inference import Inference
-from worker.lanes import lanes_of
-from worker.observation import Observation
 from worker.records import Failure, Record, Stage, TokenizedItem, Tombstone, UnreadableRange
-from worker.session import Restarts, SessionEvents
-from worker.trust import Trust
+from worker.wire import encode as codec
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
     from worker.errors import RecordRefused
-    from worker.lanes import Lane
-    from worker.options import Options
+    from worker.flow.lanes import Lane
+    from worker.flow.options import Options
+    from worker.observability.metrics import Telemetry
     from worker.ports import Delivery, Models, Source
     from worker.records import Batch, Item, Outcome, Partition, Prediction, Tokens
-    from worker.telemetry import Telemetry
 
 # A record weighs its tokens, or its bytes over this number where that is more: huge texts may not fill the memory.
 BYTES_PER_TOKEN_OF_BALLAST = 64

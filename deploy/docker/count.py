@@ -11,8 +11,8 @@ from collections import Counter
 
 import orjson
 
-from worker.broker.clients import following, producing
-from worker.broker.connection import Connection
+from worker.broker.connection.connection import Connection
+from worker.broker.tools.clients import following, producing
 
 _TOPICS = ["texts.embeddings", "texts.labels", "texts.entities"]
 _LIMIT_S = 180

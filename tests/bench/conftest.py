@@ -9,7 +9,7 @@ import torch
 
 from worker.bench.engine.job import Batching, Job
 from worker.bench.engine.workload import MIXTURE, REAL, Corpus, mixture
-from worker.model.references import locate
+from worker.model.checkpoint.references import locate
 from worker.settings import DEFAULT_MODEL
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ import pytest
 from tests.bench.delivery.test_delivery_results import results
 from worker.bench.delivery import run as delivery_run
 from worker.bench.delivery.results import Results, Way
-from worker.commands import bench_delivery, bench_with_broker
+from worker.commands.bench import delivery as bench_delivery
+from worker.commands.bench import with_broker as bench_with_broker
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,8 @@ import pytest
 
 from tests.bench.lanes.test_lanes_results import results
 from worker.bench.lanes import run as lanes_run
-from worker.commands import bench_lanes, bench_with_broker
+from worker.commands.bench import lanes as bench_lanes
+from worker.commands.bench import with_broker as bench_with_broker
 from worker.errors import BadSettings
 
 if TYPE_CHECKING:

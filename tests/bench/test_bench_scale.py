@@ -10,7 +10,8 @@ import pytest
 from tests.bench.scale.test_scale_report import results
 from worker.bench.scale import knobs as scale_knobs
 from worker.bench.scale import run as scale_run
-from worker.commands import bench_scale, bench_with_broker
+from worker.commands.bench import scale as bench_scale
+from worker.commands.bench import with_broker as bench_with_broker
 from worker.errors import BadSettings
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ import pytest
 
 from tests.bench.stream.test_stream_report import results
 from worker.bench.stream import run as stream_run
-from worker.commands import bench_stream, bench_with_broker
+from worker.commands.bench import stream as bench_stream
+from worker.commands.bench import with_broker as bench_with_broker
 from worker.errors import BadSettings
 
 if TYPE_CHECKING:

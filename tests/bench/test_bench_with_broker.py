@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.bench.test_bench_delivery import OPTIONS
-from worker.commands import bench_delivery, bench_with_broker
-from worker.commands.bench_with_broker import check_extra, counts_of
+from worker.commands.bench import delivery as bench_delivery
+from worker.commands.bench import with_broker as bench_with_broker
+from worker.commands.bench.with_broker import check_extra, counts_of
 from worker.errors import BadSettings
 
 if TYPE_CHECKING:

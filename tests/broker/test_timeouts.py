@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from worker.broker.waiting import within
+from worker.broker.timeouts import within
 
 
 async def test_an_answer_in_time_comes_through() -> None:

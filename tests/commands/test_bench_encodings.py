@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from worker.codec import EmbeddingEncoding
-from worker.commands import bench_encodings as module
-from worker.commands.bench_encodings import bench_encodings
+from worker.commands.bench import encodings as module
+from worker.commands.bench.encodings import bench_encodings
 from worker.errors import BadSettings
-from worker.training.corpora import RatedSentence
+from worker.training.data.corpora import RatedSentence
+from worker.wire.encode import EmbeddingEncoding
 
 if TYPE_CHECKING:
     from pathlib import Path

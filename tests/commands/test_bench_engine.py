@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from tests.bench.results import result
 from worker.cli import app
-from worker.commands import bench_engine
+from worker.commands.bench import engine as bench_engine
 from worker.errors import BadSettings
 from worker.settings import Settings
 

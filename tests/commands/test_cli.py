@@ -11,10 +11,11 @@ import pytest
 from typer.testing import CliRunner
 
 import worker
-from worker.broker.clients import Producer
+from worker.broker.tools.clients import Producer
 from worker.cli import app, main
-from worker.commands import produce, run_replicas
-from worker.commands.lines import Source
+from worker.commands import produce
+from worker.commands.input_lines import Source
+from worker.commands.run import replicas as run_replicas
 from worker.errors import BadSettings
 from worker.settings import Settings
 

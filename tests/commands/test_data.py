@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from worker.cli import app, main
-from worker.commands.data import marked
+from worker.commands.training.data import marked
 from worker.training.data.examples import LabelledText, Span, TaggedText
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def test_a_text_is_marked_on_one_line() -> None:
 def test_looking_at_data_needs_neither_torch_nor_numpy() -> None:
     """So that it is quick."""
     program = (
-        "import sys, worker.commands.data, worker.training.data.labels, worker.training.data.splits;"
+        "import sys, worker.commands.training.data, worker.training.data.labels, worker.training.data.splits;"
         "sys.exit(bool({'torch', 'numpy', 'aiokafka', 'pyarrow'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from worker import codec
-from worker.broker.offsets import Ends, Group, Member, Standing
-from worker.commands import dlq_shown, lag
+from worker.broker.admin.offsets import Ends, Group, Member, Standing
+from worker.commands.repair import dlq_view as dlq_shown
+from worker.commands.repair import lag
 from worker.commands.terminal import Terminal
-from worker.dead_letters import Letter
 from worker.records import Failure, Partition, Record, Stage
+from worker.wire import encode as codec
+from worker.wire.dead_letters import Letter
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.unit.quality.reports import small_report
-from worker.commands import evaluate as module
-from worker.commands.evaluate import evaluate
+from tests.training.evaluation.reports import small_report
+from worker.commands.training import evaluate as module
+from worker.commands.training.evaluate import evaluate
 from worker.errors import BadSettings
 from worker.training.data.layout import Format, Layout
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from worker.training.data.examples import LabelledData, TaggedData
-    from worker.training.evaluation import EvaluateOptions
-    from worker.training.quality.report import Report
+    from worker.training.evaluation.evaluate import EvaluateOptions
+    from worker.training.evaluation.report import Report
 
 DEFAULTS: dict[str, Any] = {
     "model": "m",

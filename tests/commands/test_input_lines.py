@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.commands.lines import MAX_LINE_BYTES, Source, Splitter
+from worker.commands.input_lines import MAX_LINE_BYTES, Source, Splitter
 from worker.errors import BadSettings
 
 if TYPE_CHECKING:

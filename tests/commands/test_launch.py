@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from worker.commands.worker_process import WorkerProcess
-from worker.supervision.division import Share
+from worker.supervision.core_sharing import Share
 from worker.supervision.replica import Replica
+from worker.testbed.worker_process import WorkerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.output_encoding import _escape
+from worker.commands.output_encoding import _escape
 
 NARROW = [
     {"PYTHONIOENCODING": "ascii"},

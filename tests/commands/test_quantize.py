@@ -10,10 +10,10 @@ import pytest
 from rich.console import Console
 
 from worker.commands import check
-from worker.commands.quantize import quantize, report
+from worker.commands.training.quantize import quantize, report
 from worker.errors import BadModel
-from worker.model import calibration
-from worker.model.calibration import Difference
+from worker.model import quantization as calibration
+from worker.model.quantization import Difference
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +54,7 @@ def test_what_is_there_already_stays_unless_forced(
     tmp_path: Path, calibrated: list[tuple[str, list[str], str, bool]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A typing mistake must not cost a model its heads."""
-    monkeypatch.setattr("worker.training.corpora.rated_sentences", lambda _cache: [])
+    monkeypatch.setattr("worker.training.data.corpora.rated_sentences", lambda _cache: [])
     (tmp_path / "manifest.json").write_text("{}")
     with pytest.raises(BadModel, match="something already; --force"):
         quantize(output=tmp_path, model="m", texts=None, count=9, cache=tmp_path, is_forced=False)

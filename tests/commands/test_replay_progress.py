@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker.commands.repair.replay_progress import Handled
 from worker.errors import BadSettings
-from worker.handled import Handled
 
 RANGES = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 6)).map(lambda it: (it[0], it[0] + it[1])), max_size=20)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from worker.commands.moments import duration_ms, moment_ms, shown_moment
+from worker.commands.repair.timestamps import duration_ms, moment_ms, shown_moment
 from worker.errors import BadSettings
 
 if TYPE_CHECKING:

@@ -9,17 +9,17 @@ import pytest
 
 from tests.fakes import FakeDelivery, FakeKafka, FakeSource
 from tests.integration.reading import read_all
-from worker.broker.clients import producing
-from worker.broker.consumer import Consumer
-from worker.broker.publisher import AtLeastOnce
-from worker.broker.topics import create_missing
-from worker.broker.transactions import ExactlyOnce
+from worker.broker.admin.topics import create_missing
+from worker.broker.consumer.consumer import Consumer
+from worker.broker.delivery.at_least_once import AtLeastOnce
+from worker.broker.delivery.exactly_once import ExactlyOnce
+from worker.broker.tools.clients import producing
 from worker.records import Message, Outcome, Output, Partition, Record
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Sequence
 
-    from worker.broker.connection import Connection
+    from worker.broker.connection.connection import Connection
 
 OUTPUTS = (Output.EMBEDDINGS, Output.DEAD_LETTERS)
 

@@ -16,9 +16,9 @@ from pydantic import ValidationError
 
 import schemas
 from schemas.__main__ import FOLDER
-from worker.decoding import Limits, decode
 from worker.errors import InvalidRecord
 from worker.records import Headers, Item, Partition, Record, Task
+from worker.wire.decode import Limits, decode
 
 LIMITS = Limits()
 VALIDATOR = jsonschema.Draft202012Validator(json.loads((Path(FOLDER) / "request.schema.json").read_text()))

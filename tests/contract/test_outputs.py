@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 import schemas
 from schemas.__main__ import FOLDER
-from worker.codec import EmbeddingEncoding, Limits, dead_letter_outcome, embedding_vector, encode, encode_tombstone
 from worker.errors import InvariantBroken
 from worker.records import (
     Classification,
@@ -34,6 +33,7 @@ from worker.records import (
     UnreadableRange,
     Window,
 )
+from worker.wire.encode import EmbeddingEncoding, Limits, dead_letter_outcome, embedding_vector, encode, encode_tombstone
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

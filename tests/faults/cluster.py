@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Self
 from aiokafka.admin import AIOKafkaAdminClient
 
 from tests.integration.ports import free_ports
-from worker.broker import embedded
+from worker.testbed import embedded_kafka as embedded
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -33,7 +33,7 @@ from tests.faults.report import add
 from tests.faults.workers import PROGRAM, LabWorker, hold_to_limits
 from tests.faults.workload import Producing, Workload
 from tests.integration.workers import create
-from worker.broker.connection import Connection
+from worker.broker.connection.connection import Connection
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence

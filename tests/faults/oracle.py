@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from worker.headers import read_headers
 from worker.records import Output
+from worker.wire.headers import read_headers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -32,7 +32,8 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 
 from tests.fakes import FakeModel
 from tests.faults.workload import Poison, label_of, span_of, vector_of
-from worker.commands import run, wiring
+from worker.commands import wiring
+from worker.commands.run import run
 from worker.errors import Stop
 from worker.records import Classification, Entity, Failure, Prediction, Stage, Task
 from worker.settings import read

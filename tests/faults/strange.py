@@ -12,15 +12,15 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from tests.faults.observer import topics_of
 from tests.integration.reading import committed
-from worker.broker.clients import producing, reading
-from worker.headers import read_headers
+from worker.broker.tools.clients import producing, reading
 from worker.records import Output, Partition
+from worker.wire.headers import read_headers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from tests.faults.lab import Lab
-    from worker.broker.connection import Connection
+    from worker.broker.connection.connection import Connection
     from worker.records import Headers, Record
 
 RESULTS = frozenset({Output.EMBEDDINGS, Output.LABELS, Output.ENTITIES})

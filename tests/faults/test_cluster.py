@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from worker.broker.connection import Connection
-from worker.broker.topics import create_missing
+from worker.broker.admin.topics import create_missing
+from worker.broker.connection.connection import Connection
 
 if TYPE_CHECKING:
     from tests.faults.cluster import Cluster

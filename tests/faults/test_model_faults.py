@@ -12,10 +12,10 @@ import pytest
 
 from tests.faults.lab import SCALE, Lab
 from tests.faults.observer import topics_of
-from worker.broker.clients import reading
-from worker.model.checkpoint import HEADS, MANIFEST
+from worker.broker.tools.clients import reading
+from worker.model.checkpoint.checkpoint import HEADS, MANIFEST
+from worker.model.checkpoint.references import locate
 from worker.model.engine import Engine
-from worker.model.references import locate
 from worker.records import Item, Output, Partition, Record, Task, TokenizedItem
 from worker.settings import DEFAULT_MODEL
 

@@ -15,7 +15,7 @@ from tests.integration.workers import create
 from worker.records import Output
 
 if TYPE_CHECKING:
-    from worker.broker.connection import Connection
+    from worker.broker.connection.connection import Connection
 
 pytestmark = pytest.mark.kafka
 

@@ -6,8 +6,8 @@ import pytest
 
 from tests.faults.program import LabModel
 from tests.faults.workload import DIM, Poison, Workload
-from worker.codec import EmbeddingEncoding, Limits, decode, encode
 from worker.records import Item, Partition, Record, Task, TokenizedItem
+from worker.wire.encode import EmbeddingEncoding, Limits, decode, encode
 
 WORKLOAD = Workload(num_partitions=3, poison_every=4)
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from tests.fakes import FakeDelivery, FakeKafka, FakeSource
 from tests.makers import OPTIONS, outcome
-from worker.assignment import Assignment
-from worker.session import SessionEvents
-from worker.telemetry import Telemetry
+from worker.flow.assignment import Assignment
+from worker.flow.session import SessionEvents
+from worker.observability.metrics import Telemetry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from tests.makers import OPTIONS
-from worker.backpressure import Backpressure
+from worker.flow.backpressure import Backpressure
 from worker.records import Partition
 
 if TYPE_CHECKING:
-    from worker.assignment import Assignment
+    from worker.flow.assignment import Assignment
 
 LIVE, OTHER, OLD = Partition("texts", 0), Partition("texts", 1), Partition("old", 0)
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.makers import tokenized
-from worker.batching import Batcher
+from worker.flow.batching import Batcher
 
 if TYPE_CHECKING:
     from worker.records import Batch

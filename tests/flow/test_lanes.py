@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.makers import OPTIONS, PARTITION, tokenized
-from worker.lanes import Lane, Lanes, lanes_of
+from worker.flow.lanes import Lane, Lanes, lanes_of
 from worker.records import Partition
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ BACKFILL = Partition("old", 0)
 @pytest.fixture(autouse=True)
 def _waits_as_long_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no pass go on because a test was slow."""
-    monkeypatch.setattr("worker.lanes._LONGEST_HOLD_S", 60.0)
+    monkeypatch.setattr("worker.flow.lanes._LONGEST_HOLD_S", 60.0)
 
 
 def lanes_with(*, max_passes: int = 1, batch_tokens: int = 100, backfill_batch_tokens: int = 20, max_wait_s: float = 0.0) -> Lanes:
@@ -131,7 +131,7 @@ async def test_a_batch_begins_beside_another_where_that_is_worth_a_pass() -> Non
 
 async def test_what_comes_gathers_while_the_model_works(monkeypatch: pytest.MonkeyPatch) -> None:
     """For a part of what the last batch took, at most until the device is free; where nothing is on it, not at all."""
-    monkeypatch.setattr("worker.lanes._LONGEST_GATHERING_S", 60.0)
+    monkeypatch.setattr("worker.flow.lanes._LONGEST_GATHERING_S", 60.0)
     both = lanes_with(max_passes=2)
     live, _ = both
     live.add([tokenized(0, 100), tokenized(1, 100)], 0.0)
@@ -150,7 +150,7 @@ async def test_what_comes_gathers_while_the_model_works(monkeypatch: pytest.Monk
 
 async def test_nothing_gathers_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """However long a batch takes: what waits unread is not seen by anybody, nor is the poll loop."""
-    monkeypatch.setattr("worker.lanes._LONGEST_GATHERING_S", 0.01)
+    monkeypatch.setattr("worker.flow.lanes._LONGEST_GATHERING_S", 0.01)
     live, _ = both = lanes_with()
     live.add([tokenized(0, 100), tokenized(1, 100)], 0.0)
     await live.next_batch()
@@ -205,7 +205,7 @@ async def test_when_the_worker_stops_nothing_is_held_any_more() -> None:
 
 async def test_a_full_live_load_leaves_backfill_a_little(monkeypatch: pytest.MonkeyPatch) -> None:
     """No step waits for ever, or a drain would, and whoever waits for the device to be free."""
-    monkeypatch.setattr("worker.lanes._LONGEST_HOLD_S", 0.01)
+    monkeypatch.setattr("worker.flow.lanes._LONGEST_HOLD_S", 0.01)
     live, backfill = lanes_with()
     live.add([tokenized(0, 5)], 0.0)
     Pass(backfill, []).end()

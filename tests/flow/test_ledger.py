@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from tests.makers import PARTITION, outcome, record
 from worker.errors import InvariantBroken
+from worker.flow.ledger import Ledger
 from worker.gaps import EmptyRange
-from worker.ledger import Ledger
 from worker.records import Outcome, UnreadableRange
 
 

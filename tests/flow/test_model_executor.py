@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from tests.fakes import FakeModel
 from tests.makers import record
 from worker.errors import TooManyFailures
-from worker.inference import Inference
-from worker.models import OneModel
+from worker.flow.model_executor import Inference
 from worker.records import Batch, Failure, Item, Stage, Task, TokenizedItem
+from worker.rollout.router import OneModel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 
 from tests.makers import record, tokenized
-from worker.codec import EmbeddingEncoding, Limits
 from worker.errors import RecordRefused
-from worker.fates import Fates, failure_of
+from worker.flow.outcomes import Fates, failure_of
 from worker.records import Classification, Output, Prediction, Stage, Task, Tombstone
+from worker.wire.encode import EmbeddingEncoding, Limits
 
 PREDICTION = Prediction(
     embedding=np.zeros(50, dtype=np.float32), labels={"s": Classification("a", 1.0, {"a": 1.0, "b": 0.0})}, entities=()

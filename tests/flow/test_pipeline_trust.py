@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.fakes import fail_times
-from tests.unit.test_pipeline import World
+from tests.test_pipeline import World
 from worker.errors import PositionLost, RecordRefused, TooManyDeadLetters
 from worker.records import Output, Task
 

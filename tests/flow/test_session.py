@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from tests.fakes import FakeDelivery, FakeKafka, FakeSource, fail_times, refuse
 from tests.makers import outcome
 from worker.errors import BadSettings, PublishFailed, RecordRefused
+from worker.flow.session import Backoff, Restarts, Session, SessionEvents
 from worker.gaps import EmptyRange
 from worker.records import Message, Outcome, Output
-from worker.session import Backoff, Restarts, Session, SessionEvents
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

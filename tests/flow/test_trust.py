@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from tests.makers import OPTIONS, outcome, record
 from worker.errors import TooManyDeadLetters
-from worker.ledger import Ledger
+from worker.flow.ledger import Ledger
+from worker.flow.trust import Trust, is_failure, is_success
 from worker.records import Failure, Message, Outcome, Output, Partition, Record, Stage
-from worker.trust import Trust, is_failure, is_success
 
 HOLD_S = 10.0
 KINDS = st.sampled_from(["good", "bad", "tombstone", "partial"])

@@ -15,11 +15,11 @@ import cramjam
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import calc_crc32c
 
-from worker.broker.decompression import bound_decompression
-from worker.codec import Limits, dead_letter_outcome, decode, max_dead_letter_bytes
+from worker.broker.patches.decompression_limit import bound_decompression
 from worker.errors import InvalidRecord
-from worker.fates import failure_of
+from worker.flow.outcomes import failure_of
 from worker.records import Partition, Record, Stage, Task, Tombstone
+from worker.wire.encode import Limits, dead_letter_outcome, decode, max_dead_letter_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ import docker
 from docker.errors import DockerException, ImageNotFound
 from testcontainers.core.container import DockerContainer
 
-from worker.broker.embedded import answers
+from worker.testbed.embedded_kafka import answers
 
 IMAGE = os.environ.get("KAFKA_IMAGE", "apache/kafka:4.3.1")
 _SCRIPT = "/tmp/start.sh"  # noqa: S108  inside the container

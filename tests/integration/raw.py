@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from worker.broker.connection import Connection
+    from worker.broker.connection.connection import Connection
     from worker.records import Headers, Partition
 
 _HEADER_KEY = "to-be-broken"

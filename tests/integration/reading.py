@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from aiokafka import ConsumerRecord
 
-    from worker.broker.connection import Connection
+    from worker.broker.connection.connection import Connection
     from worker.records import Partition
 
 

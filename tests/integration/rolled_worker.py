@@ -10,7 +10,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from tests.integration.slow_worker import SlowModel
-from worker.commands import run, wiring
+from worker.commands import wiring
+from worker.commands.run import run
 from worker.errors import BadModel
 from worker.settings import read
 

@@ -9,7 +9,8 @@ import sys
 import time
 
 from tests.fakes import FakeModel
-from worker.commands import run, wiring
+from worker.commands import wiring
+from worker.commands.run import run
 from worker.settings import read
 
 

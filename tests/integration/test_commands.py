@@ -11,11 +11,13 @@ import pytest
 from rich.console import Console
 
 from tests.integration.workers import WorkerProcess
-from worker.commands import check, demo, produce, show, tail
+from worker.commands import check, produce, tail
+from worker.commands import result_view as show
+from worker.commands.demo import demo
 from worker.errors import TopicsMissing
 from worker.records import Output, Partition, Record
 from worker.settings import DEFAULT_MODEL, Settings, read
-from worker.training.corpora import RatedSentence
+from worker.training.data.corpora import RatedSentence
 
 if TYPE_CHECKING:
     from pathlib import Path

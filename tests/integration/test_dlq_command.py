@@ -16,16 +16,16 @@ from typer.testing import CliRunner
 
 from tests.integration.reading import read_all
 from tests.integration.workers import Watcher, WorkerProcess, create
-from worker import codec
-from worker.broker.clients import producing, withholding
+from worker.broker.tools.clients import producing, withholding
 from worker.cli import app
 from worker.errors import BadSettings
 from worker.records import Failure, Output, Partition, Record, Stage, Task, UnreadableRange
+from worker.wire import encode as codec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from worker.broker.connection import Connection
+    from worker.broker.connection.connection import Connection
 
 pytestmark = pytest.mark.kafka
 

@@ -11,13 +11,13 @@ from typer.testing import CliRunner
 
 from tests.integration.reading import read_all
 from tests.integration.workers import Watcher, WorkerProcess, create
-from worker.broker.clients import producing
+from worker.broker.tools.clients import producing
 from worker.cli import app
-from worker.headers import read_headers
 from worker.records import Output
+from worker.wire.headers import read_headers
 
 if TYPE_CHECKING:
-    from worker.broker.connection import Connection
+    from worker.broker.connection.connection import Connection
     from worker.records import Headers
 
 pytestmark = pytest.mark.kafka

@@ -14,15 +14,15 @@ from tests.integration.raw import delete_before
 from tests.integration.reading import until_committed
 from tests.integration.test_dlq_command import invoke
 from tests.integration.workers import Watcher, WorkerProcess, create
-from worker.broker import topics
-from worker.broker.clients import producing
-from worker.broker.offsets import ends_of, standings
+from worker.broker.admin import topics
+from worker.broker.admin.offsets import ends_of, standings
+from worker.broker.tools.clients import producing
 from worker.records import Output, Partition
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from worker.broker.connection import Connection
+    from worker.broker.connection.connection import Connection
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 

@@ -13,16 +13,16 @@ from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from tests.integration.raw import remove_members
 from tests.integration.reading import until_committed
 from tests.security.flow import created, send, serving
-from worker.broker.connection import Connection
-from worker.broker.consumer import Consumer
-from worker.broker.embedded import EmbeddedKafka
-from worker.broker.membership import Membership, check_group
-from worker.broker.offsets import Group, describe_group
-from worker.broker.topics import administering, create_missing
+from worker.broker.admin.offsets import Group, describe_group
+from worker.broker.admin.topics import administering, create_missing
+from worker.broker.connection.connection import Connection
+from worker.broker.consumer.consumer import Consumer
+from worker.broker.consumer.membership import Membership, check_group
 from worker.errors import BrokerUnavailable, ConsumerBroken
+from worker.flow.session import Restarts
+from worker.observability.metrics import Telemetry
 from worker.records import Partition
-from worker.session import Restarts
-from worker.telemetry import Telemetry
+from worker.testbed.embedded_kafka import EmbeddedKafka
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Iterator

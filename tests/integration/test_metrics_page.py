@@ -17,7 +17,7 @@ from tests.integration.workers import Watcher, WorkerProcess, create, produce
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from worker.broker.connection import Connection
+    from worker.broker.connection.connection import Connection
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import pytest
 from typer.testing import CliRunner
 
-from worker.broker import topics
-from worker.broker.clients import consuming, producing
-from worker.broker.offsets import standings
+from worker.broker.admin import topics
+from worker.broker.admin.offsets import standings
+from worker.broker.tools.clients import consuming, producing
 from worker.cli import app
-from worker.commands.offsets import Target
+from worker.commands.repair.offsets import Target
 from worker.errors import BadSettings
 
 if TYPE_CHECKING:
-    from worker.broker.connection import Connection
+    from worker.broker.connection.connection import Connection
 
 pytestmark = pytest.mark.kafka
 

@@ -10,9 +10,9 @@ import pytest
 from tests.integration.raw import configure
 from tests.integration.reading import read_all, until_committed
 from tests.security.flow import created, serving
-from worker.broker.clients import producing
-from worker.broker.outputs import OutputTopics
-from worker.broker.topics import create_missing
+from worker.broker.admin.topics import create_missing
+from worker.broker.delivery.output_topics import OutputTopics
+from worker.broker.tools.clients import producing
 from worker.errors import TopicsMissing
 from worker.records import Output, Partition
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from aiokafka import ConsumerRecord
 
-    from worker.broker.connection import Connection
+    from worker.broker.connection.connection import Connection
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
 BOTH = pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.integration.workers import RESULTS, Watcher, WorkerProcess, create, produce
-from worker.commands import lag
+from worker.commands.repair import lag
 from worker.settings import read
 
 if TYPE_CHECKING:
-    from worker.broker.connection import Connection
+    from worker.broker.connection.connection import Connection
     from worker.settings import Settings
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.workers import Watcher, WorkerProcess, create, first_seen, produce
-from worker.headers import read_headers
+from worker.wire.headers import read_headers
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from worker.broker.connection import Connection
+    from worker.broker.connection.connection import Connection
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.workers import Watcher, WorkerProcess, create, produce
-from worker.commands import run
+from worker.commands.run import run
 from worker.settings import read
 
 if TYPE_CHECKING:
-    from worker.broker.connection import Connection
+    from worker.broker.connection.connection import Connection
 
 PROGRAM = (sys.executable, "-m", "tests.integration.loading_worker")
 UNSHARE = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child", "--mount-proc")
@@ -68,7 +68,7 @@ def test_a_worker_under_nohup_goes_on() -> None:
     """SIGHUP stays ignored where the parent asked for that."""
     program = (
         "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
-        "from worker.signals import DRAINING, heard, leave_at_once\n"
+        "from worker.commands.run.signals import DRAINING, heard, leave_at_once\n"
         "leave_at_once(); assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN; assert signal.SIGHUP not in heard(DRAINING)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

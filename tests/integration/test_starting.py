@@ -14,17 +14,17 @@ from tests.integration.raw import add_partitions, delete_before
 from tests.integration.reading import committed, until_committed
 from tests.integration.test_markers import DELIVERIES, FAST_MODEL, caught_up, values
 from tests.integration.workers import Watcher, WorkerProcess, create, outputs_of
-from worker.broker.clients import producing
-from worker.broker.consumer import Consumer
-from worker.broker.offsets import commit_offsets, ends_of
-from worker.broker.publisher import AtLeastOnce
-from worker.broker.transactions import ExactlyOnce
+from worker.broker.admin.offsets import commit_offsets, ends_of
+from worker.broker.consumer.consumer import Consumer
+from worker.broker.delivery.at_least_once import AtLeastOnce
+from worker.broker.delivery.exactly_once import ExactlyOnce
+from worker.broker.tools.clients import producing
 from worker.records import Outcome, Output, Partition, Record
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
 
-    from worker.broker.connection import Connection
+    from worker.broker.connection.connection import Connection
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 

@@ -15,13 +15,13 @@ import pytest
 from tests.integration.commands import PROGRAM, environment, terminal
 from tests.integration.reading import read_all
 from tests.integration.workers import create
-from worker.broker.clients import following, producing
-from worker.broker.connection import Connection
+from worker.broker.connection.connection import Connection
+from worker.broker.tools.clients import following, producing
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from worker.broker.embedded import EmbeddedKafka
+    from worker.testbed.embedded_kafka import EmbeddedKafka
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
 

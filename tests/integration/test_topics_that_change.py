@@ -13,19 +13,19 @@ from tests.integration.raw import configure, delete_topic
 from tests.integration.reading import read_all, until_committed
 from tests.integration.workers import outputs_of
 from tests.security.flow import serving
-from worker.broker.clients import producing
-from worker.broker.consumer import Consumer
-from worker.broker.outputs import OutputTopics
-from worker.broker.publisher import AtLeastOnce
-from worker.broker.topics import create_missing, partitions_of
-from worker.broker.transactions import ExactlyOnce
+from worker.broker.admin.topics import create_missing, partitions_of
+from worker.broker.consumer.consumer import Consumer
+from worker.broker.delivery.at_least_once import AtLeastOnce
+from worker.broker.delivery.exactly_once import ExactlyOnce
+from worker.broker.delivery.output_topics import OutputTopics
+from worker.broker.tools.clients import producing
 from worker.errors import PublishFailed
 from worker.records import Output, Partition
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from worker.broker.connection import Connection
+    from worker.broker.connection.connection import Connection
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
 BOTH = pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])

@@ -12,15 +12,16 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from tests.fakes import FakeModel
 from tests.integration.workers import RESULTS, Watcher, create
-from worker import tracing
-from worker.broker.clients import producing
-from worker.commands import run, wiring
-from worker.models import OneModel
+from worker.broker.tools.clients import producing
+from worker.commands import wiring
+from worker.commands.run import run
+from worker.observability import tracing
+from worker.observability.metrics import Telemetry
+from worker.rollout.router import OneModel
 from worker.settings import read
-from worker.telemetry import Telemetry
 
 if TYPE_CHECKING:
-    from worker.broker.connection import Connection
+    from worker.broker.connection.connection import Connection
 
 pytestmark = pytest.mark.kafka
 

@@ -13,7 +13,7 @@ from worker.commands import check, produce, tail
 from worker.model.engine import Engine
 from worker.records import Task
 from worker.settings import read
-from worker.training.evaluation import predictions
+from worker.training.evaluation.evaluate import predictions
 from worker.training.train import train
 
 if TYPE_CHECKING:

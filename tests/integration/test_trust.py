@@ -11,12 +11,12 @@ import pytest
 
 from tests.integration.reading import committed, read_all, until_committed
 from tests.integration.workers import RESULTS, Watcher, WorkerProcess, create, outputs_of, produce
-from worker.broker.clients import producing
+from worker.broker.tools.clients import producing
 from worker.errors import TooManyDeadLetters
 from worker.records import Output, Partition
 
 if TYPE_CHECKING:
-    from worker.broker.connection import Connection
+    from worker.broker.connection.connection import Connection
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 

@@ -13,18 +13,18 @@ import pytest
 from tests.integration.raw import configure
 from tests.integration.reading import committed
 from tests.integration.workers import RESULTS, Watcher, WorkerProcess, create, first_seen, produce
-from worker.broker import topics
-from worker.broker.clients import producing
-from worker.broker.connection import Connection
-from worker.codec import embedding_vector
+from worker.broker.admin import topics
+from worker.broker.connection.connection import Connection
+from worker.broker.tools.clients import producing
 from worker.errors import BrokerUnavailable
-from worker.headers import read_headers
 from worker.model.engine import Engine
 from worker.records import Item, Output, Partition, Record, TokenizedItem
 from worker.settings import DEFAULT_MODEL
+from worker.wire.encode import embedding_vector
+from worker.wire.headers import read_headers
 
 if TYPE_CHECKING:
-    from worker.broker.embedded import EmbeddedKafka
+    from worker.testbed.embedded_kafka import EmbeddedKafka
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 

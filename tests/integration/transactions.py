@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from worker.broker.connection import Connection
+    from worker.broker.connection.connection import Connection
     from worker.records import Partition
 
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from worker.model.native.build import cache_directory
+from worker.model.backends.native.build import cache_directory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,18 +14,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from tests.integration.ports import free_port
-from worker.broker import topics as admin
-from worker.broker.clients import following, producing
-from worker.commands.account import Account
-from worker.headers import read_headers
+from worker.broker.admin import topics as admin
+from worker.broker.tools.clients import following, producing
 from worker.records import Output
+from worker.testbed.delivery_audit import Account
+from worker.wire.headers import read_headers
 
 if TYPE_CHECKING:
     import signal
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
-    from worker.broker.connection import Connection
+    from worker.broker.connection.connection import Connection
     from worker.records import Record
 
 RESULTS = (Output.EMBEDDINGS, Output.LABELS, Output.ENTITIES)

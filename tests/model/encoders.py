@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from worker.model.encoder import Encoder, EncoderConfig
-from worker.model.sentence import SentenceConfig
-from worker.training import encoders
+from worker.model.pooling import SentenceConfig
+from worker.training.encoders import steps as encoders
 from worker.training.synthetic import templates
 from worker.training.synthetic.made import HeldOut, make
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from worker.model.references import locate
+from worker.model.checkpoint.references import locate
 
 # Before any import of the library: nothing is asked of a hub.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from tests.model import tiny
-from worker.model import checkpoint
-from worker.training.configuration import Run, of
-from worker.training.learn import Learned, learn
-from worker.training.store import Store
-from worker.training.tasks import task_of
+from worker.model.checkpoint import checkpoint
+from worker.training.config import Run, of
+from worker.training.learning.phases import Learned, learn
+from worker.training.learning.state_cache import Store
+from worker.training.learning.tasks import task_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from worker.training.snapshot import Snapshots
-    from worker.training.tasks import TrainingTask
+    from worker.training.learning.snapshot import Snapshots
+    from worker.training.learning.tasks import TrainingTask
 
 
 class Silent:

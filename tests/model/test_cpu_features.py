@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from worker.model import processor
+from worker.model import cpu_features as processor
 from worker.model.engine import Dtype, number_format
 
 CPU = torch.device("cpu")

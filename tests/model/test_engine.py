@@ -11,15 +11,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from worker.commands.wiring import load_engine
 
 from tests.makers import record
 from tests.model.conftest import MINILM
-from worker.commands.wiring import load_engine
 from worker.errors import BadModel
-from worker.model import checkpoint
-from worker.model import plain as module
+from worker.model.checkpoint import checkpoint
 from worker.model.engine import Engine
 from worker.model.heads import Head, HeadConfig, attended
+from worker.model.outputs import predictions as module
 from worker.model.packing import pack
 from worker.model.windows import Windowing
 from worker.records import Item, Task, TokenizedItem, Tokens
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from worker.model.backends import BackendName
+    from worker.model.backends.choice import BackendName
     from worker.model.engine import Dtype
     from worker.model.packing import Packed
-    from worker.model.reading import Reading
+    from worker.model.readout import Reading
     from worker.ports import GiveWay
     from worker.records import Prediction
 

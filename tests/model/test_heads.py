@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.errors import BadModel
-from worker.model.bio import labels_of
 from worker.model.heads import Head, HeadConfig, attended, in_context
+from worker.model.outputs.bio import labels_of
 
 NER = HeadConfig(name="ner", task="ner", labels=labels_of(["LOC", "PER"]), layers=(1, 2))
 

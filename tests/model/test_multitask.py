@@ -9,17 +9,17 @@ import pytest
 import torch
 
 from tests.model.encoders import SENTENCES, small_teacher
-from worker.model import checkpoint
-from worker.model.backends import Backend, Eager
-from worker.model.calibration import predictions
+from worker.model.backends.amx import Tiled
+from worker.model.backends.choice import Backend, Eager
+from worker.model.backends.native.build import library
+from worker.model.checkpoint import checkpoint
 from worker.model.encoder import Encoder, EncoderConfig
 from worker.model.engine import Engine
 from worker.model.heads import Head, HeadConfig
 from worker.model.multitask import MultiTaskHeads, Outputs
-from worker.model.native.build import library
 from worker.model.packing import pack
-from worker.model.sentence import SentenceConfig
-from worker.model.tiled import Tiled
+from worker.model.pooling import SentenceConfig
+from worker.model.quantization import predictions
 from worker.model.windows import Windowing
 
 if TYPE_CHECKING:

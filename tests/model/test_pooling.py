@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from worker.errors import BadModel
-from worker.model.sentence import SentenceConfig, pool, sentence_vectors
+from worker.model.pooling import SentenceConfig, pool, sentence_vectors
 
 if TYPE_CHECKING:
     from pathlib import Path

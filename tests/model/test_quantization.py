@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 from tests.model.conftest import MINILM
 from worker.errors import BadModel
-from worker.model import calibration, checkpoint
-from worker.model.backends import Eager
-from worker.model.calibration import difference, passes, predictions, quantize, ranges_of
+from worker.model import quantization as calibration
+from worker.model.backends.choice import Eager
+from worker.model.checkpoint import checkpoint
 from worker.model.engine import Engine
 from worker.model.packing import pack
+from worker.model.quantization import difference, passes, predictions, quantize, ranges_of
 from worker.records import Classification, Entity, Prediction, Tokens
 from worker.settings import DEFAULT_MODEL
 

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from worker.model import checkpoint
-from worker.model.backends import Backend, BackendName, choose
+from worker.model.backends.choice import Backend, BackendName, choose
+from worker.model.checkpoint import checkpoint
 from worker.model.heads import Head, HeadConfig
 from worker.model.packing import pack
-from worker.model.reading import Readable, Reading
+from worker.model.readout import Readable, Reading
 from worker.settings import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from worker.model.sentence import Pooling
+    from worker.model.pooling import Pooling
 
 pytestmark = pytest.mark.model
 READINGS = [

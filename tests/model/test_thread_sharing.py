@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from worker.model.sharing import Sharing
+from worker.model.thread_sharing import Sharing
 
 pytestmark = pytest.mark.model
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.errors import BadModel
-from worker.model.references import locate
+from worker.model.checkpoint.references import locate
 from worker.model.tokenizer import Tokenizer
 from worker.model.windows import Windowing
 

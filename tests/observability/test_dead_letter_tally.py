@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.dead_letter_tally import INTERVAL_S, DeadLetterTally, reason_without_data
+from worker.observability.dead_letter_tally import INTERVAL_S, DeadLetterTally, reason_without_data
 from worker.records import Failure, Stage
 
 NO_TEXT = Failure(Stage.DECODE, "InvalidRecord", "there is no `text`")

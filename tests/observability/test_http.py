@@ -8,8 +8,8 @@ import aiohttp
 import pytest
 
 from worker.errors import BadSettings
-from worker.http import HttpServer, check_of, metrics_of
-from worker.telemetry import Telemetry
+from worker.observability.http import HttpServer, check_of, metrics_of
+from worker.observability.metrics import Telemetry
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.load import MAX_SECONDS, Estimate, Load
+from worker.observability.load_estimate import MAX_SECONDS, Estimate, Load
 from worker.records import Partition
 
 A, B = Partition("texts", 0), Partition("texts", 1)

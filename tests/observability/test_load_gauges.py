@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import generate_latest
 
-from worker.telemetry import Telemetry
+from worker.observability.metrics import Telemetry
 
 
 def test_a_speed_that_is_not_known_yet_is_not_shown() -> None:

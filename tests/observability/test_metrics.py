@@ -9,11 +9,11 @@ import re
 import pytest
 from prometheus_client import generate_latest
 
-from worker import known_labels
 from worker.errors import ConsumerBroken, PositionLost, PublishFailed
+from worker.observability import known_labels
+from worker.observability.metrics import Telemetry, configure_logging
+from worker.observability.redaction import redacted
 from worker.records import Output, Stage
-from worker.redaction import redacted
-from worker.telemetry import Telemetry, configure_logging
 
 
 def filled() -> Telemetry:

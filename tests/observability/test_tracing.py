@@ -15,12 +15,12 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from tests.fakes import FakeDelivery, FakeKafka, FakeModel, FakeSource
 from tests.makers import PARTITION, record, tokenized
-from worker import tracing
-from worker.commands import run
+from worker.commands.run import run
 from worker.errors import BadSettings, PublishFailed
-from worker.headers import read_headers
+from worker.observability import tracing
+from worker.observability.tracing import TracedDelivery, TracedModel, exporting_provider
 from worker.records import Failure, Message, Outcome, Output, Record, Stage, TokenizedItem
-from worker.tracing import TracedDelivery, TracedModel, exporting_provider
+from worker.wire.headers import read_headers
 
 TRACE_ID, SPAN_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SAMPLED = f"00-{TRACE_ID}-{SPAN_ID}-01".encode()
@@ -141,7 +141,7 @@ def test_nothing_is_wrapped_and_nothing_imported_unless_a_collector_is_named(mon
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
     assert run._tracing() is None
-    program = "import sys, worker.commands.run; sys.exit(any(it.startswith('opentelemetry') for it in sys.modules))"
+    program = "import sys, worker.commands.run.run; sys.exit(any(it.startswith('opentelemetry') for it in sys.modules))"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
@@ -149,8 +149,8 @@ def test_a_collector_without_the_extra_is_a_readable_mistake(monkeypatch: pytest
     """Who asks for traces and has not installed them is told how."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
     monkeypatch.delenv("OTEL_SDK_DISABLED", raising=False)
-    monkeypatch.setitem(sys.modules, "worker.tracing", None)
-    monkeypatch.delattr("worker.tracing", raising=False)
+    monkeypatch.setitem(sys.modules, "worker.observability.tracing", None)
+    monkeypatch.delattr("worker.observability.tracing", raising=False)
     with pytest.raises(BadSettings, match=r"gist-stream\[tracing\]"):
         run._tracing()
 

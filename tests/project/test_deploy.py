@@ -13,8 +13,8 @@ import yaml
 from deploy import check
 from deploy.docker.requirements import closure, entries_of
 from deploy.grafana import dashboard
+from worker.observability.metrics import Telemetry
 from worker.settings import Settings
-from worker.telemetry import Telemetry
 
 ROOT = Path(__file__).parents[2]
 LOCK = entries_of((ROOT / "requirements.lock").read_text())

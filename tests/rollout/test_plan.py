@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from worker.errors import BadSettings
 from worker.records import Partition, Record, UnreadableRange
-from worker.rollout import Plan
+from worker.rollout.plan import Plan
 
 FIRST_MS = 1_700_000_000_000
 THERE_AND_BACK = """

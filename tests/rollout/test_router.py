@@ -10,10 +10,10 @@ import pytest
 
 from tests.fakes import FakeModel
 from worker.errors import BadModel, BadSettings
-from worker.models import OneModel, RolledOut
+from worker.observability.metrics import Telemetry
 from worker.records import Item, Partition, Record, Task, TokenizedItem
-from worker.rollout import Plan
-from worker.telemetry import Telemetry
+from worker.rollout.plan import Plan
+from worker.rollout.router import OneModel, RolledOut
 
 if TYPE_CHECKING:
     from collections.abc import Callable

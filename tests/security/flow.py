@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 from tests.fakes import FakeModel
 from tests.integration.workers import outputs_of
-from worker.broker import topics
-from worker.broker.clients import following, producing
-from worker.commands import run, wiring
-from worker.models import OneModel
+from worker.broker.admin import topics
+from worker.broker.tools.clients import following, producing
+from worker.commands import wiring
+from worker.commands.run import run
+from worker.observability.metrics import Telemetry
 from worker.records import Output
+from worker.rollout.router import OneModel
 from worker.settings import read
-from worker.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from worker.broker.connection import Connection
+    from worker.broker.connection.connection import Connection
     from worker.pipeline import Pipeline
 
 # Short, so that a test sees the second try.

@@ -17,9 +17,9 @@ from aiokafka.protocol.admin import CreateAclsRequest, DeleteAclsRequest, Descri
 
 from tests.integration.ports import free_port
 from tests.security.certificates import HERE, Certificates
-from worker.broker.connection import Connection
-from worker.broker.embedded import EmbeddedKafka
-from worker.broker.topics import administering
+from worker.broker.admin.topics import administering
+from worker.broker.connection.connection import Connection
+from worker.testbed.embedded_kafka import EmbeddedKafka
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

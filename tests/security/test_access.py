@@ -9,12 +9,12 @@ import pytest
 
 from tests.security.acls import documented
 from tests.security.flow import created, pipeline, results, send, serving
-from worker.broker.clients import reading
+from worker.broker.tools.clients import reading
 from worker.commands import check
 from worker.errors import BrokerUnavailable
+from worker.observability.metrics import Telemetry
 from worker.records import Output, Partition
 from worker.settings import read
-from worker.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from worker.broker.certificates import load_identity, trusting
-from worker.broker.connection import Connection
-from worker.broker.tokens import provider_of
+from worker.broker.connection.certificates import load_identity, trusting
+from worker.broker.connection.connection import Connection
+from worker.broker.connection.oauth import provider_of
 from worker.errors import BadSettings
 
 if TYPE_CHECKING:

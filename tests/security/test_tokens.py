@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.security.endpoint import CLIENT_ID, CLIENT_SECRET, SCOPE, TokenEndpoint
-from worker.broker.tokens import ClientCredentials, NoToken, TokenFile, provider_of
+from worker.broker.connection.oauth import ClientCredentials, NoToken, TokenFile, provider_of
 from worker.errors import BadSettings
 
 if TYPE_CHECKING:

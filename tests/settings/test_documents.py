@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from worker import documents
-from worker.settings import Settings
+from worker.settings import Settings, documents
 
 if TYPE_CHECKING:
     import pytest

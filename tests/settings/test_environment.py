@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 from worker.cli import app
 from worker.commands.variables import find_warnings
-from worker.connection_settings import PREFIX
-from worker.environment import find_unknown, is_address
 from worker.settings import Settings
+from worker.settings.connection import PREFIX
+from worker.settings.environment import find_unknown, is_address
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from worker.connection_settings import PREFIX
 from worker.errors import BadSettings
 from worker.settings import Settings, read
+from worker.settings.connection import PREFIX
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.supervision.division import Share, divide
+from worker.supervision.core_sharing import Share, divide
 
 
 def test_neighbours_stay_together() -> None:

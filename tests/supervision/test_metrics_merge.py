@@ -6,10 +6,10 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.unit.test_telemetry import filled
-from worker.supervision.exposition import merged
+from tests.observability.test_metrics import filled
+from worker.observability.metrics import Telemetry
+from worker.supervision.metrics_merge import merged
 from worker.supervision.telemetry import SupervisorTelemetry
-from worker.telemetry import Telemetry
 
 
 def samples(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:

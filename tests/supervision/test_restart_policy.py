@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.supervision.policy import BEYOND_REPEATING, Leave, Policy, Restart, StopAll
+from worker.supervision.restart_policy import BEYOND_REPEATING, Leave, Policy, Restart, StopAll
 
 CODES = st.one_of(st.integers(-31, -1), st.sampled_from([0, 1, 3, 7, 130, 143]))
 

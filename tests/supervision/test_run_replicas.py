@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from worker.commands.run_replicas import environment_of, run_replicas
+from worker.commands.run.replicas import environment_of, run_replicas
 from worker.errors import BadSettings
 from worker.settings import read
-from worker.supervision.division import Share
+from worker.supervision.core_sharing import Share
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

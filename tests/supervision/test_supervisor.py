@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from worker.supervision.division import Share
-from worker.supervision.policy import Policy
+from worker.supervision.core_sharing import Share
 from worker.supervision.replica import Replica
+from worker.supervision.restart_policy import Policy
 from worker.supervision.supervisor import Supervisor
 from worker.supervision.telemetry import SupervisorTelemetry
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 PROGRAM = """
 import asyncio, os, signal, sys
 from pathlib import Path
-from worker.http import HttpServer, check_of
-from worker.machine import end_with_parent
+from worker.observability.http import HttpServer, check_of
+from worker.host import end_with_parent
 
 number, parent = int(sys.argv[1]), int(sys.argv[2])
 end_with_parent(parent)

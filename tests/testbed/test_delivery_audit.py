@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from worker.commands.account import Account, source_of
 from worker.records import Output, Partition, Record
+from worker.testbed.delivery_audit import Account, source_of
 
 
 def output(offset: int, *, partition: int = 0) -> Record:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from worker.broker import embedded
-from worker.broker.connection import Connection
-from worker.broker.embedded import EmbeddedKafka, answers
-from worker.broker.topics import create_missing, partitions_of
+from worker.broker.admin.topics import create_missing, partitions_of
+from worker.broker.connection.connection import Connection
 from worker.errors import BrokerUnavailable
+from worker.testbed import embedded_kafka as embedded
+from worker.testbed.embedded_kafka import EmbeddedKafka, answers
 
 pytestmark = pytest.mark.kafka
 
@@ -38,7 +38,7 @@ def test_it_ends_with_its_parent_even_when_that_is_killed() -> None:
     """A process that starts a broker and is killed with SIGKILL leaves none behind."""
     program = (
         "import sys, time\n"
-        "from worker.broker.embedded import EmbeddedKafka\n"
+        "from worker.testbed.embedded_kafka import EmbeddedKafka\n"
         "kafka = EmbeddedKafka().start()\n"
         "print(kafka.pid, kafka._directory, flush=True)\n"
         "time.sleep(300)\n"

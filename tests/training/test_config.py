@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from worker.errors import BadSettings
-from worker.training.configuration import Run, of, read
+from worker.training.config import Run, of, read
 
 HEAD = '[[heads]]\nname = "mood"\ntask = "classify"\n'
 DATA = '[heads.data]\ntrain = ["moods.jsonl"]\n'

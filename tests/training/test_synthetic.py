@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.commands.synthesize import synthesize
+from worker.commands.training.synthesize import synthesize
 from worker.errors import BadSettings
 from worker.training.data.duplicates import are_alike, words_of
 from worker.training.data.examples import Span, TaggedData, TaggedText

@@ -10,24 +10,24 @@ import torch
 from typer.testing import CliRunner
 
 from tests.model import tiny
+from tests.model.checkpoint.test_atomic_files import full_disk
 from tests.model.conftest import MINILM
 from tests.model.runs import Silent, run_of, values
-from tests.model.test_files import full_disk
 from worker.cli import app
-from worker.commands import train_run
+from worker.commands.training import train as train_run
 from worker.errors import BadSettings
-from worker.model import checkpoint
+from worker.model.checkpoint import checkpoint
+from worker.model.checkpoint.references import locate
 from worker.model.engine import Engine
 from worker.model.heads import Head
-from worker.model.references import locate
 from worker.records import Task
 from worker.settings import DEFAULT_MODEL
-from worker.training import tasks, words
 from worker.training.card import card
-from worker.training.configuration import of
-from worker.training.corpora import RatedSentence
+from worker.training.config import of
+from worker.training.data.corpora import RatedSentence
 from worker.training.data.examples import Span, TaggedText
-from worker.training.evaluation import predictions
+from worker.training.evaluation.evaluate import predictions
+from worker.training.learning import tasks, words
 from worker.training.train import described, train
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker import codec
-from worker.dead_letters import Letter, Selection
 from worker.errors import InvalidRecord
 from worker.records import Failure, Item, Partition, Record, Stage, Task, UnreadableRange
+from worker.wire import encode as codec
+from worker.wire.dead_letters import Letter, Selection
 
 if TYPE_CHECKING:
     from worker.records import Headers

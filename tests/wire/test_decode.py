@@ -11,9 +11,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from worker.decoding import Limits, attempts_of, decode
 from worker.errors import InvalidRecord
 from worker.records import Item, Partition, Record, Task, Tombstone
+from worker.wire.decode import Limits, attempts_of, decode
 
 if TYPE_CHECKING:
     from worker.records import Headers

@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import schemas
-from worker.codec import EmbeddingEncoding, Limits, dead_letter_outcome, embedding_vector, encode, encode_tombstone
 from worker.errors import InvariantBroken, RecordFailed
 from worker.records import (
     Classification,
@@ -31,6 +30,7 @@ from worker.records import (
     Tombstone,
     UnreadableRange,
 )
+from worker.wire.encode import EmbeddingEncoding, Limits, dead_letter_outcome, embedding_vector, encode, encode_tombstone
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

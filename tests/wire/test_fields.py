@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.makers import PARTITION, record
-from worker.fields import fields_seen
 from worker.records import UnreadableRange
+from worker.wire.fields import fields_seen
 
 
 def test_the_most_frequent_names_come_first_with_those_one_level_below() -> None:

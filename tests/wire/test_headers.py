@@ -12,8 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.__main__ import FOLDER
-from worker.codec import EmbeddingEncoding, Limits, dead_letter_outcome, encode, encode_tombstone
-from worker.headers import copied_headers, read_headers
 from worker.records import (
     Classification,
     Failure,
@@ -28,6 +26,8 @@ from worker.records import (
     Tokens,
     Tombstone,
 )
+from worker.wire.encode import EmbeddingEncoding, Limits, dead_letter_outcome, encode, encode_tombstone
+from worker.wire.headers import copied_headers, read_headers
 
 if TYPE_CHECKING:
     from worker.records import Headers, Message

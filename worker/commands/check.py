@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from worker.broker import topics as admin
-from worker.broker.access import Right, topic_rights
-from worker.broker.membership import Membership, check_group
-from worker.broker.outputs import OutputTopics
-from worker.broker.transactions import check_transactions, transactions_right
+from worker.broker.admin import topics as admin
+from worker.broker.admin.permissions import Right, topic_rights
+from worker.broker.consumer.membership import Membership, check_group
+from worker.broker.delivery.exactly_once import check_transactions, transactions_right
+from worker.broker.delivery.output_topics import OutputTopics
 from worker.commands.terminal import Terminal
 from worker.commands.variables import find_warnings
 from worker.commands.wiring import connection_of, create_topics, load_engine, served_tasks_of, used_topics_of
@@ -20,7 +20,7 @@ from worker.errors import Stop, TopicsMissing
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from worker.broker.connection import Connection
+    from worker.broker.connection.connection import Connection
     from worker.model.engine import Engine
     from worker.records import Output
     from worker.settings import Settings

@@ -14,10 +14,10 @@ import orjson
 from rich.markup import escape
 from rich.progress import Progress
 
-from worker.broker.access import topic_rights
-from worker.broker.clients import producing
-from worker.broker.topics import check_usable
-from worker.commands.lines import Source
+from worker.broker.admin.permissions import topic_rights
+from worker.broker.admin.topics import check_usable
+from worker.broker.tools.clients import producing
+from worker.commands.input_lines import Source
 from worker.commands.terminal import Terminal, client_warnings
 from worker.commands.wiring import connection_of
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
 
-    from worker.broker.clients import Producer
+    from worker.broker.tools.clients import Producer
     from worker.settings import Settings
 
 

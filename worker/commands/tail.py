@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from rich.text import Text
 
-from worker.broker.clients import following
-from worker.codec import embedding_vector
-from worker.commands import show
-from worker.commands.account import source_of
+from worker.broker.tools.clients import following
+from worker.commands import result_view as show
 from worker.commands.terminal import Terminal, client_warnings, escape_controls, json_line
 from worker.commands.wiring import connection_of, served_tasks_of, used_topics_of
 from worker.records import Output
+from worker.testbed.delivery_audit import source_of
+from worker.wire.encode import embedding_vector
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from worker.commands.account import Place
     from worker.records import Record
     from worker.settings import Settings
+    from worker.testbed.delivery_audit import Place
 
 # A record that did not ask for every task never has all outputs: what is there after so long is shown.
 _PATIENCE_S = 1.0

@@ -6,10 +6,10 @@ import os
 
 from pydantic_settings import DotEnvSettingsSource
 
-from worker.connection_settings import PREFIX
-from worker.environment import ENV_FILE, describe_unreadable, find_file_faults, find_unknown
 from worker.errors import BadSettings
 from worker.settings import Settings
+from worker.settings.connection import PREFIX
+from worker.settings.environment import ENV_FILE, describe_unreadable, find_file_faults, find_unknown
 
 
 def find_warnings() -> list[str]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from worker.codec import EmbeddingEncoding, Limits
 from worker.errors import BadSettings
-from worker.machine import ThreadPlan, num_cores
-from worker.options import Options
+from worker.flow.options import Options
+from worker.flow.session import Backoff
+from worker.host import ThreadPlan, num_cores
 from worker.records import OUTPUT_OF_TASK, Output, Task
-from worker.session import Backoff
+from worker.wire.encode import EmbeddingEncoding, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
     from pydantic import SecretStr
 
-    from worker.broker.connection import Connection
-    from worker.broker.consumer import Consumer
-    from worker.broker.tokens import TokenProvider
+    from worker.broker.connection.connection import Connection
+    from worker.broker.connection.oauth import TokenProvider
+    from worker.broker.consumer.consumer import Consumer
     from worker.model.engine import Engine
+    from worker.observability.metrics import Telemetry
     from worker.ports import Delivery
     from worker.settings import Settings
-    from worker.telemetry import Telemetry
 
 # How many heartbeats a partition that was taken from us waits before we would take it back: by then we know whose it is.
 _HEARTBEATS_AFTER_FENCE = 1.5
@@ -66,7 +66,7 @@ def thread_plan_of(settings: Settings) -> ThreadPlan:
 
 def connection_of(settings: Settings) -> Connection:
     """Return how to reach the brokers."""
-    from worker.broker.connection import Connection  # noqa: PLC0415
+    from worker.broker.connection.connection import Connection  # noqa: PLC0415
 
     return Connection(
         bootstrap_servers=settings.bootstrap_servers,
@@ -85,7 +85,7 @@ def connection_of(settings: Settings) -> Connection:
 
 
 def _tokens_of(settings: Settings) -> TokenProvider | None:
-    from worker.broker.tokens import provider_of  # noqa: PLC0415
+    from worker.broker.connection.oauth import provider_of  # noqa: PLC0415
 
     url, extensions = settings.sasl_oauthbearer_token_endpoint_url, settings.sasl_oauthbearer_extensions
     if settings.sasl_mechanism != "OAUTHBEARER" or not url:
@@ -129,7 +129,7 @@ def used_topics_of(settings: Settings, tasks: Collection[Task]) -> dict[Output, 
 
 async def create_topics(settings: Settings, tasks: Collection[Task] = tuple(Task)) -> list[str]:
     """Create the topics that are missing, the outputs of `tasks` with as many partitions as the input; return their names."""
-    from worker.broker import topics  # noqa: PLC0415
+    from worker.broker.admin import topics  # noqa: PLC0415
 
     connection = connection_of(settings)
     there = await topics.partitions_of(connection, settings.input_topics)
@@ -145,7 +145,7 @@ def tasks_of(settings: Settings, engine: Engine) -> frozenset[Task]:
 
 def consumer_of(settings: Settings, connection: Connection, telemetry: Telemetry) -> Consumer:
     """Return our member of the group, not yet started."""
-    from worker.broker.consumer import Consumer  # noqa: PLC0415
+    from worker.broker.consumer.consumer import Consumer  # noqa: PLC0415
 
     return Consumer(
         connection,
@@ -162,8 +162,8 @@ def consumer_of(settings: Settings, connection: Connection, telemetry: Telemetry
 
 def delivery_of(settings: Settings, connection: Connection, consumer: Consumer, tasks: frozenset[Task]) -> Delivery:
     """Return the way of delivery that is asked for, not yet started."""
-    from worker.broker.publisher import AtLeastOnce  # noqa: PLC0415
-    from worker.broker.transactions import ExactlyOnce  # noqa: PLC0415
+    from worker.broker.delivery.at_least_once import AtLeastOnce  # noqa: PLC0415
+    from worker.broker.delivery.exactly_once import ExactlyOnce  # noqa: PLC0415
 
     topics = used_topics_of(settings, tasks)
     compression = None if settings.compression == "none" else settings.compression

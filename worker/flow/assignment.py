@@ -10,16 +10,16 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from worker.errors import PublishFailed
-from worker.session import Session
+from worker.flow.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Iterator
 
-    from worker.options import Options
+    from worker.flow.options import Options
+    from worker.flow.session import SessionEvents
+    from worker.observability.metrics import Telemetry
     from worker.ports import Delivery, Source
     from worker.records import Outcome, Partition
-    from worker.session import SessionEvents
-    from worker.telemetry import Telemetry
 
     Spawn = Callable[[Coroutine[None, None, None]], asyncio.Task[None]]
 

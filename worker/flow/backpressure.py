@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from worker.assignment import Assignment
-    from worker.options import Options
+    from worker.flow.assignment import Assignment
+    from worker.flow.options import Options
     from worker.records import Partition
 
 _SHARE_OF_A_PARTITION = 2

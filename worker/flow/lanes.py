@@ -13,12 +13,12 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from worker.batching import Batcher
+from worker.flow.batching import Batcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from worker.options import Options
+    from worker.flow.options import Options
     from worker.records import Batch, TokenizedItem
 
 # No step waits longer: a full live load leaves backfill a little, and who waits for its passes to end comes to their turn.

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 from worker.errors import RecordFailed, TooManyFailures
-from worker.fates import failure_of
+from worker.flow.outcomes import failure_of
 from worker.records import Batch, Failure, Prediction, Stage
 
 if TYPE_CHECKING:

@@ -7,18 +7,18 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from worker.dead_letter_tally import DeadLetterTally, reason_without_data
-from worker.fields import fields_seen
-from worker.load import Load
+from worker.observability.dead_letter_tally import DeadLetterTally, reason_without_data
+from worker.observability.load_estimate import Load
 from worker.records import Record
+from worker.wire.fields import fields_seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from worker.assignment import Assignment
+    from worker.flow.assignment import Assignment
+    from worker.observability.metrics import Telemetry
     from worker.ports import Source
     from worker.records import Batch, Outcome, Partition
-    from worker.telemetry import Telemetry
 
 _INTERVAL_S = 1.0
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from worker.codec import EmbeddingEncoding, Limits
+    from worker.flow.session import Backoff
     from worker.records import Task
-    from worker.session import Backoff
+    from worker.wire.encode import EmbeddingEncoding, Limits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

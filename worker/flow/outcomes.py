@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from worker import codec
 from worker.errors import BadSettings, DeadLetter, InvariantBroken, RecordRefused, reason_of
 from worker.gaps import EmptyRange
 from worker.records import TASK_OF_OUTPUT, Failure, Outcome, Output, Stage
+from worker.wire import encode as codec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from worker.options import Options
+    from worker.flow.options import Options
     from worker.ports import Delivery, Models
     from worker.records import Message, Prediction, Record, Task, TokenizedItem, Tombstone, UnreadableRange
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from worker.errors import PublishFailed, RecordRefused
-from worker.ledger import Ledger
+from worker.flow.ledger import Ledger
 from worker.records import Output
 
 if TYPE_CHECKING:

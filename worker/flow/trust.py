@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 from worker.errors import TooManyDeadLetters
-from worker.fields import fields_seen
 from worker.records import Output
+from worker.wire.fields import fields_seen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from worker.options import Options
+    from worker.flow.options import Options
     from worker.records import Outcome, Partition
 
 

@@ -22,8 +22,8 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from worker.errors import BadModel
+from worker.model.checkpoint.publication import check_configuration, check_tensors
 from worker.model.packing import slots_by_length
-from worker.model.publication import check_configuration, check_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from worker.errors import BadModel
-from worker.model import checkpoint
-from worker.model.backends import choose
+from worker.model.backends.choice import choose
+from worker.model.checkpoint import checkpoint
+from worker.model.cpu_features import multiplies_bf16_faster
 from worker.model.heads import Head
+from worker.model.outputs.predictions import Numbers, predictions
 from worker.model.packing import pack
-from worker.model.plain import Numbers, predictions
-from worker.model.processor import multiplies_bf16_faster
-from worker.model.sharing import Sharing
+from worker.model.thread_sharing import Sharing
 from worker.model.windows import Merging, sequences
 from worker.records import Item, Partition, Record, Task, TokenizedItem
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from worker.model.backends import Backend, BackendName
+    from worker.model.backends.choice import Backend, BackendName
     from worker.model.heads import HeadConfig
-    from worker.model.reading import Reading
+    from worker.model.readout import Reading
     from worker.model.windows import Windowing
     from worker.ports import GiveWay
     from worker.records import Prediction, Tokens

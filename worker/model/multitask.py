@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from worker.errors import BadModel
 from worker.model.heads import Head
-from worker.model.reading import Reading
-from worker.model.sentence import sentence_vectors
+from worker.model.pooling import sentence_vectors
+from worker.model.readout import Reading
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from worker.model.encoder import EncoderConfig
-    from worker.model.sentence import SentenceConfig
+    from worker.model.pooling import SentenceConfig
 
 
 @dataclass(frozen=True, slots=True)

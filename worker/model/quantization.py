@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from worker.errors import BadModel
-from worker.model import checkpoint
-from worker.model.backends import Eager
+from worker.model.backends.choice import Eager
+from worker.model.checkpoint import checkpoint
 from worker.model.encoder import CALIBRATED, Layer
 from worker.model.engine import Engine
 from worker.model.packing import pack

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from worker.model.sentence import pool
+from worker.model.pooling import pool
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from worker.model.heads import Head
     from worker.model.packing import Packed
-    from worker.model.sentence import Pooling
+    from worker.model.pooling import Pooling
     from worker.ports import GiveWay
 
 

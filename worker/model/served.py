@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from worker.errors import BadModel
-from worker.model.references import find_local
+from worker.model.checkpoint.references import find_local
 from worker.records import Task
 
 _MANIFEST = "manifest.json"

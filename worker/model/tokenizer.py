@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from worker.errors import BadModel
-from worker.model.tokenizer_files import build_tokenizer
+from worker.model.checkpoint.tokenizer_files import build_tokenizer
 from worker.records import Tokens
 
 if TYPE_CHECKING:

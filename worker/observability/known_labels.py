@@ -1,4 +1,4 @@
-"""The labels that a counter is known to take: each has a sample at 0 from the start. Part of `worker.telemetry`.
+"""The labels that a counter is known to take: each has a sample at 0 from the start. Part of `worker.observability.metrics`.
 
 Prometheus sees no increase in a series whose first sample is 1, and no alert can name a series that does not exist yet.
 """

@@ -1,4 +1,4 @@
-"""The gauges that an autoscaler reads: what waits in our partitions, in tokens and in seconds. Part of `worker.telemetry`."""
+"""Gauges of the backlog, in tokens and in seconds. Part of the metrics page."""
 
 from __future__ import annotations
 

@@ -15,9 +15,9 @@ import orjson
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
-from worker.known_labels import show_zeros
-from worker.load_gauges import LoadGauges
-from worker.redaction import Redacting, only_foreign
+from worker.observability.known_labels import show_zeros
+from worker.observability.load_gauges import LoadGauges
+from worker.observability.redaction import Redacting, only_foreign
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, MutableMapping

@@ -25,8 +25,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from worker.headers import read_headers
 from worker.records import Record
+from worker.wire.headers import read_headers
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

@@ -13,16 +13,16 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from worker.errors import BadSettings
-from worker.machine import release_freed_memory
+from worker.host import release_freed_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
+    from worker.observability.metrics import Telemetry
     from worker.ports import GiveWay, Model
     from worker.records import Item, Partition, Prediction, Record, TokenizedItem, Tokens, UnreadableRange
-    from worker.rollout import Plan
-    from worker.telemetry import Telemetry
+    from worker.rollout.plan import Plan
 
 # Between two looks at the file, in seconds.
 _LOOK_INTERVAL_S = 2.0

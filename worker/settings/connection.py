@@ -8,7 +8,7 @@ from typing import Literal, Self
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings
 
-from worker.environment import describe_fault, is_address
+from worker.settings.environment import describe_fault, is_address
 
 PREFIX = "GIST_"
 # Their characters are the operator's alone.

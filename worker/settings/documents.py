@@ -1,7 +1,7 @@
 """The documents that are made from the settings: `.env.example`, and the table in the README.
 
-python -m worker.documents --write    writes them
-python -m worker.documents --check    exits 1 where one is not current
+python -m worker.settings.documents --write    writes them
+python -m worker.settings.documents --check    exits 1 where one is not current
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import re
 import sys
 from pathlib import Path
 
-from worker.connection_settings import PREFIX
 from worker.settings import Settings
+from worker.settings.connection import PREFIX
 
 
 def env_example() -> str:
     """Return `.env.example`: every setting with its default, commented out."""
-    lines = ["# Copy to .env and uncomment what should differ. Made by `python -m worker.documents --write`."]
+    lines = ["# Copy to .env and uncomment what should differ. Made by `python -m worker.settings.documents --write`."]
     for name, field in Settings.model_fields.items():
         lines += ["", f"# {field.description}", f"#{PREFIX}{name.upper()}={shown_default(name)}"]
     return "\n".join(lines) + "\n"
@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> int:
             path.write_text(generated[path])
         return 0
     for path in outdated:
-        sys.stderr.write(f"{path.name} is not current: run python -m worker.documents --write\n")
+        sys.stderr.write(f"{path.name} is not current: run python -m worker.settings.documents --write\n")
     return 1 if outdated else 0
 
 

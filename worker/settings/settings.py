@@ -1,7 +1,7 @@
 """Every knob, once: what it does, its bounds, and how to choose it.
 
 Read from flags, the environment (`GIST_...`) and a `.env` file, in this order. The flags of `gist-stream run`, `.env.example` and
-the table in the README are made from this class by `worker.documents`.
+the table in the README are made from this class by `worker.settings.documents`.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from worker.connection_settings import PREFIX
-from worker.environment import ENV_FILE, ENV_FILE_ENCODING, describe_unreadable
 from worker.errors import BadSettings
-from worker.topic_settings import TopicSettings
+from worker.settings.connection import PREFIX
+from worker.settings.environment import ENV_FILE, ENV_FILE_ENCODING, describe_unreadable
+from worker.settings.topics import TopicSettings
 
 DEFAULT_MODEL = "package:worker/checkpoints/minilm"
 TaskName = Literal["embed", "classify", "ner"]

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from worker.connection_settings import ConnectionSettings
+from worker.settings.connection import ConnectionSettings
 
 
 class TopicSettings(ConnectionSettings):

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from worker.supervision.division import Share
+    from worker.supervision.core_sharing import Share
 
-_PROGRAM = ("-P", "-m", "worker.commands.replica")
+_PROGRAM = ("-P", "-m", "worker.commands.run.replica")
 # A replica that does not answer within that long is stuck, in seconds.
 _ANSWER_TIMEOUT_S = 5.0
 _OK = 200

@@ -11,14 +11,14 @@ import contextlib
 import signal
 from typing import TYPE_CHECKING
 
-from worker.supervision.exposition import merged
-from worker.supervision.policy import Restart, StopAll
+from worker.supervision.metrics_merge import merged
+from worker.supervision.restart_policy import Restart, StopAll
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from worker.supervision.policy import Policy
     from worker.supervision.replica import Replica
+    from worker.supervision.restart_policy import Policy
     from worker.supervision.telemetry import SupervisorTelemetry
 
 

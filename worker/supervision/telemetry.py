@@ -1,4 +1,4 @@
-"""What the supervisor counts and logs of its replicas; what happens inside of them is in `worker.telemetry`."""
+"""What the supervisor counts and logs of its replicas; what happens inside of them is in `worker.observability.metrics`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 if TYPE_CHECKING:
-    from worker.supervision.division import Share
+    from worker.supervision.core_sharing import Share
 
 
 class SupervisorTelemetry:

@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from worker.headers import read_headers
 from worker.records import Output
+from worker.wire.headers import read_headers
 
 if TYPE_CHECKING:
     from worker.records import Record

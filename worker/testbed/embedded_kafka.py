@@ -3,8 +3,8 @@
 The broker's jars come from Maven's central repository and are checked against the SHA-256 in `embedded.lock`; the Java runtime
 comes as a Python package. One node, KRaft, no security: never for production.
 
-    python -m worker.broker.embedded --lock     writes the lock anew, after a change of version
-    python -m worker.broker.embedded [PORT]     runs a broker until Ctrl-C
+    python -m worker.testbed.embedded_kafka --lock     writes the lock anew, after a change of version
+    python -m worker.testbed.embedded_kafka [PORT]     runs a broker until Ctrl-C
 """
 
 from __future__ import annotations

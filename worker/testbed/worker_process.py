@@ -14,8 +14,8 @@ import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING
 
-from worker.broker.embedded import EmbeddedKafka
 from worker.errors import BadModel
+from worker.testbed.embedded_kafka import EmbeddedKafka
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -12,28 +12,28 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from worker.model import checkpoint
+from worker.model.checkpoint import checkpoint
+from worker.model.checkpoint.references import sha256_of
 from worker.model.engine import Engine, number_format
-from worker.model.references import sha256_of
 from worker.training.card import card
 from worker.training.data.splits import Side
-from worker.training.learn import learn
-from worker.training.objectives import said_of
-from worker.training.scores import scores_of
-from worker.training.snapshot import Snapshots
-from worker.training.store import Store
-from worker.training.tasks import task_of
-from worker.training.temperature import calibrate
+from worker.training.evaluation.held_out_scores import scores_of
+from worker.training.learning.objectives import said_of
+from worker.training.learning.phases import learn
+from worker.training.learning.snapshot import Snapshots
+from worker.training.learning.state_cache import Store
+from worker.training.learning.tasks import task_of
+from worker.training.learning.temperature import calibrate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from worker.model.checkpoint import Checkpoint
+    from worker.model.checkpoint.checkpoint import Checkpoint
     from worker.model.engine import Dtype
-    from worker.training.configuration import Run
-    from worker.training.learn import Learned
+    from worker.training.config import Run
+    from worker.training.learning.phases import Learned
+    from worker.training.learning.tasks import TrainingTask
     from worker.training.progress import Reporter
-    from worker.training.tasks import TrainingTask
 
 _STATES = "states"
 # It is served in these, where the processor multiplies them.

@@ -10,9 +10,9 @@ from typing import Self
 from pydantic import ValidationError
 
 from schemas.v1 import DeadLetter
-from worker.decoding import ATTEMPT_HEADER, DUE_HEADER, read_id
 from worker.errors import InvalidRecord
 from worker.records import Message, Output, Partition, Record, Stage
+from worker.wire.decode import ATTEMPT_HEADER, DUE_HEADER, read_id
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from worker.errors import InvalidRecord
-from worker.headers import read_headers
 from worker.records import Item, Task, Tombstone
+from worker.wire.headers import read_headers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
-from worker.decoding import ATTEMPT_HEADER, DUE_HEADER, Limits, attempts_of, decode, replay_bytes
 from worker.errors import InvariantBroken, RecordFailed
-from worker.headers import copied_headers, event_headers, source_headers
 from worker.records import OUTPUT_OF_TASK, Message, Outcome, Output, Record, Task
+from worker.wire.decode import ATTEMPT_HEADER, DUE_HEADER, Limits, attempts_of, decode, replay_bytes
+from worker.wire.headers import copied_headers, event_headers, source_headers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -9,7 +9,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from worker.broker.embedded import runtime
+from worker.testbed.embedded_kafka import runtime
 
 
 def main(folder: Path) -> None:

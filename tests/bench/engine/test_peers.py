@@ -14,8 +14,8 @@ from worker.bench.engine.contestant import build
 from worker.bench.engine.measures import Sample
 from worker.bench.engine.peers import OpenVino, SentenceTransformers, Transformers, VectorOf, padded_batches, side_by_side
 from worker.bench.engine.workload import MIXTURE, REAL
-from worker.model.calibration import predictions
 from worker.model.engine import Engine
+from worker.model.quantization import predictions
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,11 +6,12 @@ import pytest
 
 from worker.bench.engine import profile
 from worker.bench.engine.plan import GIST_SHAPE
-from worker.commands.bench_profile import bench_profile
+from worker.commands.bench.profile import bench_profile
 from worker.errors import BadModel
-from worker.model import backends, checkpoint
-from worker.model.calibration import passes
-from worker.model.native.build import Unavailable
+from worker.model.backends import choice as backends
+from worker.model.backends.native.build import Unavailable
+from worker.model.checkpoint import checkpoint
+from worker.model.quantization import passes
 from worker.settings import DEFAULT_MODEL
 
 pytestmark = pytest.mark.model

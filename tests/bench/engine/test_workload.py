@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from worker.bench.engine import workload
 from worker.bench.engine.workload import Corpus
-from worker.model import checkpoint
-from worker.model.references import locate
+from worker.model.checkpoint import checkpoint
+from worker.model.checkpoint.references import locate
 from worker.model.tokenizer import Tokenizer
 
 if TYPE_CHECKING:

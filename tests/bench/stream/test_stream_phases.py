@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from worker.bench.stream import phases as stream_phases
-from worker.broker.connection import Connection
+from worker.broker.connection.connection import Connection
 
 
 def test_a_dead_letter_stands_for_all_outputs() -> None:

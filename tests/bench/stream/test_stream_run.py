@@ -10,9 +10,9 @@ import pytest
 
 from worker.bench.stream import run as stream
 from worker.bench.stream.workers import Place
-from worker.broker.connection import Connection
+from worker.broker.connection.connection import Connection
 from worker.errors import BadSettings
-from worker.machine import num_cores
+from worker.host import num_cores
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from worker.broker import versions
-from worker.broker.versions import refuse_old_brokers
+from worker.broker.admin import broker_versions as versions
+from worker.broker.admin.broker_versions import refuse_old_brokers
 from worker.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
-    from worker.broker.connection import Connection
+    from worker.broker.connection.connection import Connection
 
 pytestmark = pytest.mark.kafka
 

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from worker.broker import topics
-from worker.broker.clients import consuming, producing, withholding
-from worker.broker.offsets import Ends, commit_offsets, ends_of, offsets_since, standings
+from worker.broker.admin import topics
+from worker.broker.admin.offsets import Ends, commit_offsets, ends_of, offsets_since, standings
+from worker.broker.tools.clients import consuming, producing, withholding
 from worker.errors import BadSettings, TopicsMissing
 from worker.records import Partition
 
 if TYPE_CHECKING:
-    from worker.broker.connection import Connection
+    from worker.broker.connection.connection import Connection
 
 pytestmark = pytest.mark.kafka
 

@@ -7,8 +7,8 @@ from aiokafka.cluster import ClusterMetadata
 from aiokafka.structs import BrokerMetadata
 
 from tests.integration.raw import configure
-from worker.broker.connection import Connection
-from worker.broker.topics import create_missing, partitions_of, shapes_of
+from worker.broker.admin.topics import create_missing, partitions_of, shapes_of
+from worker.broker.connection.connection import Connection
 from worker.errors import BadSettings, BrokerUnavailable, TopicsMissing
 
 pytestmark = pytest.mark.kafka

@@ -12,13 +12,13 @@ from aiokafka.conn import AIOKafkaConnection
 from aiokafka.protocol.commit import OffsetFetchRequest, OffsetFetchResponse_v3
 
 from tests.integration.raw import delete_before, flip_last_byte, produce_poisoned
-from worker.broker.clients import producing, withholding
-from worker.broker.connection import Connection
-from worker.broker.consumer import Consumer
-from worker.broker.embedded import EmbeddedKafka
-from worker.broker.topics import create_missing
+from worker.broker.admin.topics import create_missing
+from worker.broker.connection.connection import Connection
+from worker.broker.consumer.consumer import Consumer
+from worker.broker.tools.clients import producing, withholding
 from worker.errors import BadSettings, BrokerUnavailable, ConsumerBroken, PublishFailed
 from worker.records import Partition, Record, UnreadableRange
+from worker.testbed.embedded_kafka import EmbeddedKafka
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Sequence

@@ -9,7 +9,7 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from worker.broker.fetching import Fetcher
+from worker.broker.consumer.fetcher import Fetcher
 from worker.errors import ConsumerBroken
 from worker.gaps import EmptyRange
 from worker.records import Partition, Record
@@ -170,7 +170,7 @@ async def test_an_error_that_comes_back_at_once_is_met_with_growing_pauses(monke
     async def sleep(seconds: float) -> None:
         pauses_s.append(seconds)
 
-    monkeypatch.setattr("worker.broker.fetching.asyncio.sleep", sleep)
+    monkeypatch.setattr("worker.broker.consumer.fetcher.asyncio.sleep", sleep)
     client = ScriptedClient()
     fetcher = Fetcher(client, lambda event, **fields: None)  # noqa: ARG005
     fetcher.open(ONE, 0)

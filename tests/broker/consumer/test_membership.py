@@ -12,8 +12,8 @@ from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest, SyncGrou
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.broker.codes import name_codes
-from worker.broker.membership import Admission, Membership
+from worker.broker.consumer.membership import Admission, Membership
+from worker.broker.delivery.error_codes import name_codes
 from worker.errors import BrokerUnavailable, ConsumerBroken
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker.broker.watchdog import Watchdog
+from worker.broker.consumer.stall_detector import Watchdog
 from worker.records import Partition
 
 ONE, TWO = Partition("texts", 0), Partition("texts", 1)

@@ -10,7 +10,7 @@ from aiokafka.structs import OffsetAndMetadata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.broker.starting import Log, Starts
+from worker.broker.consumer.starting_offsets import Log, Starts
 from worker.errors import BadSettings
 from worker.records import Partition
 

@@ -10,17 +10,17 @@ import pytest
 
 from tests.integration.raw import configure
 from tests.integration.reading import read_all
-from worker.broker.connection import Connection
-from worker.broker.consumer import Consumer
-from worker.broker.publisher import AtLeastOnce
-from worker.broker.topics import create_missing
+from worker.broker.admin.topics import create_missing
+from worker.broker.connection.connection import Connection
+from worker.broker.consumer.consumer import Consumer
+from worker.broker.delivery.at_least_once import AtLeastOnce
 from worker.errors import PublishFailed, RecordRefused, TopicsMissing
 from worker.records import Message, Outcome, Output, Partition, Record
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from worker.broker.embedded import EmbeddedKafka
+    from worker.testbed.embedded_kafka import EmbeddedKafka
 
 pytestmark = pytest.mark.kafka
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.ports import free_port
-from worker.broker.connection import Connection
-from worker.broker.producer import BatchProducer
-from worker.broker.transactional import TransactionalProducer
+from worker.broker.connection.connection import Connection
+from worker.broker.delivery.batch_producer import BatchProducer
+from worker.broker.delivery.transactional_producer import TransactionalProducer
 from worker.errors import PublishFailed
 
 if TYPE_CHECKING:
-    from worker.broker.embedded import EmbeddedKafka
+    from worker.testbed.embedded_kafka import EmbeddedKafka
 
 pytestmark = pytest.mark.kafka
 

@@ -10,8 +10,8 @@ from aiokafka.errors import KafkaError, UnknownError, for_code
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.broker.codes import FencedInstanceId, GroupMaxSizeReached, InvalidRecord, name_codes
-from worker.broker.producer import REFUSALS
+from worker.broker.delivery.batch_producer import REFUSALS
+from worker.broker.delivery.error_codes import FencedInstanceId, GroupMaxSizeReached, InvalidRecord, name_codes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

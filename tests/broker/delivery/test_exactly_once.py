@@ -13,17 +13,17 @@ from aiokafka.protocol.transaction import AddPartitionsToTxnRequest, EndTxnReque
 
 from tests.integration.raw import configure
 from tests.integration.reading import read_all, until_committed
-from worker.broker.clients import producing
-from worker.broker.consumer import Consumer
-from worker.broker.topics import create_missing
-from worker.broker.transactions import ExactlyOnce, check_transactions
+from worker.broker.admin.topics import create_missing
+from worker.broker.consumer.consumer import Consumer
+from worker.broker.delivery.exactly_once import ExactlyOnce, check_transactions
+from worker.broker.tools.clients import producing
 from worker.errors import BrokerUnavailable, PublishFailed, RecordRefused
 from worker.records import Message, Outcome, Output, Partition, Record
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
 
-    from worker.broker.connection import Connection
+    from worker.broker.connection.connection import Connection
 
 pytestmark = pytest.mark.kafka
 

@@ -9,19 +9,19 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
+from tests.broker.delivery.test_exactly_once import outcomes, owning
 from tests.integration.raw import configure_broker
 from tests.integration.reading import read_all
-from tests.integration.test_transactions import outcomes, owning
-from worker.broker.clients import producing
-from worker.broker.leftovers import Leftovers
-from worker.broker.topics import create_missing
-from worker.broker.transactional import TransactionalProducer
+from worker.broker.admin.topics import create_missing
+from worker.broker.delivery.hanging_transactions import Leftovers
+from worker.broker.delivery.transactional_producer import TransactionalProducer
+from worker.broker.tools.clients import producing
 from worker.records import Message, Output, Partition
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from worker.broker.connection import Connection
+    from worker.broker.connection.connection import Connection
 
 pytestmark = pytest.mark.kafka
 

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from worker.broker.outputs import OutputTopics
-from worker.broker.topics import create_missing
+from worker.broker.admin.topics import create_missing
+from worker.broker.delivery.output_topics import OutputTopics
 from worker.errors import TopicsMissing
 from worker.records import Message, Output, Partition
 
 if TYPE_CHECKING:
-    from worker.broker.connection import Connection
+    from worker.broker.connection.connection import Connection
 
 pytestmark = pytest.mark.kafka
 

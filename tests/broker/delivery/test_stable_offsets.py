@@ -10,13 +10,13 @@ from aiokafka.client import CoordinationType
 from aiokafka.errors import GroupCoordinatorNotAvailableError, NotCoordinatorForGroupError
 
 from tests.integration.reading import until_committed
-from worker.broker.hanging import OffsetHangs, committed_at
-from worker.broker.topics import create_missing
-from worker.broker.transactional import TransactionalProducer
+from worker.broker.admin.topics import create_missing
+from worker.broker.delivery.stable_offsets import OffsetHangs, committed_at
+from worker.broker.delivery.transactional_producer import TransactionalProducer
 from worker.records import Partition
 
 if TYPE_CHECKING:
-    from worker.broker.connection import Connection
+    from worker.broker.connection.connection import Connection
 
 pytestmark = pytest.mark.kafka
 

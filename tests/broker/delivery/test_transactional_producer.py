@@ -10,12 +10,12 @@ from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.protocol.transaction import EndTxnRequest
 
 from tests.integration.reading import committed, until_committed
-from worker.broker.topics import create_missing
-from worker.broker.transactional import TransactionalProducer
+from worker.broker.admin.topics import create_missing
+from worker.broker.delivery.transactional_producer import TransactionalProducer
 from worker.records import Partition
 
 if TYPE_CHECKING:
-    from worker.broker.connection import Connection
+    from worker.broker.connection.connection import Connection
 
 pytestmark = pytest.mark.kafka
 

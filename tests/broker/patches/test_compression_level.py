@@ -12,7 +12,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 
-from worker.broker.compression import compress_lightly
+from worker.broker.patches.compression_level import compress_lightly
 
 if TYPE_CHECKING:
     import pytest

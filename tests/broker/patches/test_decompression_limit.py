@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 
-from worker.broker.decompression import MAX_BATCH_BYTES, BatchTooLarge, bound_decompression
+from worker.broker.patches.decompression_limit import MAX_BATCH_BYTES, BatchTooLarge, bound_decompression
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

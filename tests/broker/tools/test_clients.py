@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from worker.broker import topics
-from worker.broker.clients import consuming, following, producing, reading, withholding
+from worker.broker.admin import topics
+from worker.broker.tools.clients import consuming, following, producing, reading, withholding
 from worker.records import Partition
 
 if TYPE_CHECKING:
-    from worker.broker.connection import Connection
+    from worker.broker.connection.connection import Connection
 
 pytestmark = pytest.mark.kafka
 

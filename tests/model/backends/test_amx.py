@@ -10,11 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from worker.model.backends.amx import Tiled, check_shape
+from worker.model.backends.native.build import Unavailable, library
 from worker.model.encoder import Encoder, EncoderConfig
-from worker.model.native.build import Unavailable, library
 from worker.model.packing import pack
-from worker.model.reading import Reading
-from worker.model.tiled import Tiled, check_shape
+from worker.model.readout import Reading
 
 SHAPE: dict[str, Any] = {
     "vocab_size": 50,
@@ -95,8 +95,8 @@ def test_a_pass_that_gives_way_stops_between_groups() -> None:
 @pytest.mark.parametrize("is_8_bit", [False, True])
 def test_any_shape_that_fits_gives_what_the_reference_gives(heads: dict[str, int], *, is_8_bit: bool) -> None:
     """Heads of 32 and 64 numbers, and a feed-forward that is not a whole number of pieces."""
-    from worker.model.backends import Eager  # noqa: PLC0415  beside what it is compared with
-    from worker.model.calibration import ranges_of  # noqa: PLC0415  the same
+    from worker.model.backends.choice import Eager  # noqa: PLC0415  beside what it is compared with
+    from worker.model.quantization import ranges_of  # noqa: PLC0415  the same
 
     packed = pack([np.arange(it, dtype=np.int32) % 50 for it in (3, 33, 64, 200)])
     ranges = ranges_of(encoder(**heads), iter([packed])) if is_8_bit else None

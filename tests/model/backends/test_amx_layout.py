@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from worker.model.native.build import library
-from worker.model.tiles import laid_out, together
+from worker.model.backends.amx_layout import laid_out, together
+from worker.model.backends.native.build import library
 
 
 @pytest.mark.parametrize(("dtype", "pair"), [(torch.bfloat16, 2), (torch.int8, 4)])

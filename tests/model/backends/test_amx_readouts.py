@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from worker.model.backends.amx_readouts import TiledReadings
+from worker.model.backends.native.build import library
 from worker.model.heads import Head, HeadConfig
-from worker.model.native.build import library
 from worker.model.packing import pack
-from worker.model.reading import Reading
-from worker.model.tiled_readings import TiledReadings
+from worker.model.readout import Reading
 
 pytestmark = pytest.mark.skipif(not library().gist_has_tiles(), reason="needs a processor with tile registers (AMX)")
 PACKED = pack([np.arange(it, dtype=np.int32) for it in (2, 5)])

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from worker.model.native import build
-from worker.model.native.build import Unavailable, cache_directory, library
+from worker.model.backends.native import build
+from worker.model.backends.native.build import Unavailable, cache_directory, library
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,7 +47,7 @@ def test_processes_that_start_together_compile_once(cache: Path, tmp_path: Path,
     script = f'echo x >> {tmp_path}/runs; read line < {tmp_path}/gate; while [ "$1" != -o ]; do shift; done; echo > "$2"'
     compiler(tmp_path, monkeypatch, script)
     os.mkfifo(tmp_path / "gate")
-    code = "from worker.model.native import build; build.ctypes.CDLL = lambda path: print('loaded'); build.library()"
+    code = "from worker.model.backends.native import build; build.ctypes.CDLL = lambda path: print('loaded'); build.library()"
     others = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)]
     (tmp_path / "gate").write_text("go\n")
     assert [it.communicate()[0] for it in others] == ["loaded\n"] * 3

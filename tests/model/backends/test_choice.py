@@ -12,13 +12,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from worker.errors import BadModel
-from worker.model import checkpoint, compiled, quantized, runtime, tiled
-from worker.model.backends import Backend, BackendName, choose
-from worker.model.native import kernels
-from worker.model.native.build import Unavailable
+from worker.model.backends import amx as tiled
+from worker.model.backends import onednn as compiled
+from worker.model.backends import onednn_int8 as quantized
+from worker.model.backends import openvino as runtime
+from worker.model.backends.choice import Backend, BackendName, choose
+from worker.model.backends.native import kernels
+from worker.model.backends.native.build import Unavailable
+from worker.model.checkpoint import checkpoint
 from worker.model.packing import pack
-from worker.model.reading import Reading
-from worker.model.sentence import pool
+from worker.model.pooling import pool
+from worker.model.readout import Reading
 from worker.settings import DEFAULT_MODEL
 
 if TYPE_CHECKING:

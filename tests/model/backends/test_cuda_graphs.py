@@ -13,14 +13,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from worker.errors import BadModel
-from worker.model import checkpoint
-from worker.model.backends import choose
-from worker.model.captured import Captured, CapturedShape, forward, warm_lengths
+from worker.model.backends.choice import choose
+from worker.model.backends.cuda_graphs import Captured, CapturedShape, forward, warm_lengths
+from worker.model.backends.native.build import Unavailable
+from worker.model.checkpoint import checkpoint
 from worker.model.encoder import PackedTensors
 from worker.model.heads import Head, HeadConfig
-from worker.model.native.build import Unavailable
 from worker.model.packing import pack, padded_for_capture
-from worker.model.reading import Reading
+from worker.model.readout import Reading
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from worker.model.backends.native.build import Unavailable
+from worker.model.backends.native.kernels import GELU_MINIMUM, Kernels, Norm
 from worker.model.encoder import EncoderConfig
-from worker.model.native.build import Unavailable
-from worker.model.native.kernels import GELU_MINIMUM, Kernels, Norm
 
 TOLERANCE = {torch.float32: 2e-5, torch.bfloat16: 2e-2}
 SHAPE: dict[str, Any] = {

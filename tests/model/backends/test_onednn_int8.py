@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.errors import BadModel
-from worker.model import checkpoint
-from worker.model.backends import Backend, choose
-from worker.model.calibration import passes, ranges_of
+from worker.model.backends.choice import Backend, choose
+from worker.model.checkpoint import checkpoint
 from worker.model.packing import pack
+from worker.model.quantization import passes, ranges_of
 from worker.settings import DEFAULT_MODEL
 
 if TYPE_CHECKING:

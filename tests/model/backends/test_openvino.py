@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from worker.errors import BadModel
-from worker.model.backends import choose
+from worker.model.backends.choice import choose
+from worker.model.backends.openvino import OpenVino
 from worker.model.encoder import Encoder, EncoderConfig
 from worker.model.encoder import PackedTensors as Tensors
 from worker.model.packing import pack
-from worker.model.runtime import OpenVino
 
 if TYPE_CHECKING:
     from worker.model.packing import Packed

@@ -23,7 +23,9 @@ converted = peers.import_openvino().convert_model(torch.nn.Linear(2, 2), example
 
 @pytest.mark.model
 @pytest.mark.parametrize(
-    "program", ["import sys, worker.model.runtime as found; assert found.openvino is not None", BENCH], ids=["worker", "bench"]
+    "program",
+    ["import sys, worker.model.backends.openvino as found; assert found.openvino is not None", BENCH],
+    ids=["worker", "bench"],
 )
 def test_importing_openvino_opens_no_connection(program: str, tmp_path: Path) -> None:
     """Neither the worker's backend nor the benchmark's contestant asks for an address."""

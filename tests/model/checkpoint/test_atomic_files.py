@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from worker.errors import BadSettings
-from worker.model.files import whole
+from worker.model.checkpoint.atomic_files import whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,12 +13,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.model import tiny
+from tests.model.checkpoint.test_atomic_files import full_disk
 from tests.model.conftest import MINILM
-from tests.model.test_files import full_disk
 from worker.errors import BadModel, BadSettings
-from worker.model import checkpoint
+from worker.model.checkpoint import checkpoint
+from worker.model.checkpoint.references import locate, pinned, sha256_of
 from worker.model.heads import Head, HeadConfig
-from worker.model.references import locate, pinned, sha256_of
 from worker.model.windows import Windowing
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from safetensors.torch import load_file, save_file
 
 from tests.model.published import add_modules, publish, rewrite
 from worker.errors import BadModel
-from worker.model import checkpoint
+from worker.model.checkpoint import checkpoint
 from worker.model.engine import Engine
 from worker.records import Task
-from worker.training.evaluation import predictions
+from worker.training.evaluation.evaluate import predictions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -10,7 +10,7 @@ import pytest
 
 from tests.model.published import MINILM, rewrite
 from worker.errors import BadModel
-from worker.model.tokenizer_files import build_tokenizer, read_max_tokens
+from worker.model.checkpoint.tokenizer_files import build_tokenizer, read_max_tokens
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from worker.model.bio import (
+from worker.model.outputs.bio import (
     allowed_transitions,
     best_path,
     best_paths,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.model.marks import pass_marks
+from worker.model.outputs.combining_marks import pass_marks
 
 
 @pytest.mark.parametrize(

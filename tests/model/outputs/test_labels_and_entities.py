@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.makers import record
-from worker.model import bio
-from worker.model.answers import classifications, entities
-from worker.model.bio import labels_of
+from worker.model.checkpoint.references import locate
 from worker.model.heads import HeadConfig, in_context
-from worker.model.references import locate
+from worker.model.outputs import bio
+from worker.model.outputs.bio import labels_of
+from worker.model.outputs.labels_and_entities import classifications, entities
 from worker.model.tokenizer import Tokenizer
 from worker.records import Classification, Entity, Item, Task, TokenizedItem, Tokens
 

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.makers import record
-from worker.model import plain as module
-from worker.model.answers import entities
-from worker.model.bio import labels_of
 from worker.model.heads import HeadConfig
-from worker.model.plain import Numbers, predictions
+from worker.model.outputs import predictions as module
+from worker.model.outputs.bio import labels_of
+from worker.model.outputs.labels_and_entities import entities
+from worker.model.outputs.predictions import Numbers, predictions
 from worker.records import Item, Task, TokenizedItem, Tokens
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.model import tiny
 from tests.model.runs import Silent
-from worker.commands import train_compare
+from worker.commands.training import compare as train_compare
 from worker.errors import BadSettings
 from worker.training.comparison import run as module
 from worker.training.comparison.cells import result_of, tasks_of
@@ -19,7 +19,7 @@ from worker.training.comparison.run import compare
 from worker.training.comparison.small import small_plan
 from worker.training.data.examples import Span, TaggedText
 from worker.training.data.splits import Side
-from worker.training.store import Store
+from worker.training.learning.state_cache import Store
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

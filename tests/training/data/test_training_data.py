@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.errors import BadSettings
-from worker.training import corpora
-from worker.training.corpora import RatedSentence, rated_sentences, spread
+from worker.training.data import corpora
+from worker.training.data.corpora import RatedSentence, rated_sentences, spread
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,14 +11,14 @@ import torch
 
 from tests.model.encoders import SENTENCES, small_teacher
 from worker.errors import BadSettings
-from worker.model import checkpoint
-from worker.model.calibration import predictions
+from worker.model.checkpoint import checkpoint
 from worker.model.encoder import PackedTensors
 from worker.model.engine import Engine
 from worker.model.packing import pack
-from worker.training.distillation.distill import DistillOptions, distill
-from worker.training.distillation.objective import loss, spread_layers, student_of
-from worker.training.encoders import StepOptions
+from worker.model.quantization import predictions
+from worker.training.encoders.distill import DistillOptions, distill
+from worker.training.encoders.distill_loss import loss, spread_layers, student_of
+from worker.training.encoders.steps import StepOptions
 
 if TYPE_CHECKING:
     from pathlib import Path

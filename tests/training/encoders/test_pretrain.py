@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from tests.model.encoders import SENTENCES
 from worker.errors import BadSettings
-from worker.model.calibration import predictions
 from worker.model.engine import Engine
-from worker.training.encoders import StepOptions
-from worker.training.pretraining.objectives import contrast, masked, view
-from worker.training.pretraining.pretrain import Objective, PretrainOptions, pretrain
+from worker.model.quantization import predictions
+from worker.training.encoders.pretrain import Objective, PretrainOptions, pretrain
+from worker.training.encoders.pretrain_objectives import contrast, masked, view
+from worker.training.encoders.steps import StepOptions
 
 if TYPE_CHECKING:
     from pathlib import Path

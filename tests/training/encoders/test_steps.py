@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from tests.model.encoders import SENTENCES, small_teacher
 from worker.errors import BadSettings
-from worker.model import checkpoint
-from worker.training import encoders
-from worker.training.encoders import StepOptions, divided, planned, rate_at
-from worker.training.likeness import likeness
+from worker.model.checkpoint import checkpoint
+from worker.training.encoders import steps as encoders
+from worker.training.encoders.agreement import likeness
+from worker.training.encoders.steps import StepOptions, divided, planned, rate_at
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from worker.records import Entity
 from worker.training.data.examples import Span, TaggedText
-from worker.training.quality import report
-from worker.training.quality.bootstrap import Estimate
-from worker.training.quality.labels import judged
-from worker.training.quality.report import Options, Report, VectorReport
+from worker.training.evaluation import report
+from worker.training.evaluation.bootstrap import Estimate
+from worker.training.evaluation.labels import judged
+from worker.training.evaluation.report import Options, Report, VectorReport
 
 OPTIONS = Options(num_examples=2, num_draws=50)
 

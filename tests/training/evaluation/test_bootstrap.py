@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.training.quality import bootstrap as module
-from worker.training.quality.bootstrap import estimates, mean_of, share, wilson
+from worker.training.evaluation import bootstrap as module
+from worker.training.evaluation.bootstrap import estimates, mean_of, share, wilson
 
 
 def test_the_interval_of_a_mean_is_the_textbooks() -> None:

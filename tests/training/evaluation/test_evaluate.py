@@ -16,14 +16,14 @@ from worker.records import Failure, Prediction, Stage, Task
 from worker.settings import DEFAULT_MODEL
 from worker.training.data.examples import LabelledData, LabelledText, Source, Span, TaggedData, TaggedText
 from worker.training.data.labels import LabelMap
-from worker.training.evaluation import (
+from worker.training.evaluation import report
+from worker.training.evaluation.evaluate import (
     EvaluateOptions,
     accuracy,
     entity_scores,
     evaluate,
     predictions,
 )
-from worker.training.quality import report
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.training.quality.bootstrap import estimates, wilson
-from worker.training.quality.labels import (
+from worker.training.evaluation.bootstrap import estimates, wilson
+from worker.training.evaluation.labels import (
     NUM_BINS,
     Bin,
     Judged,

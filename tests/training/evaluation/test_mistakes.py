@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from worker.records import Entity
 from worker.training.data.examples import Span, TaggedText
-from worker.training.quality.labels import judged
-from worker.training.quality.mistakes import Mistake, of_entities, of_labels, one_line
+from worker.training.evaluation.labels import judged
+from worker.training.evaluation.mistakes import Mistake, of_entities, of_labels, one_line
 
 
 def test_the_surest_wrong_labels_come_first() -> None:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.unit.quality.reports import OPTIONS, small_report
+from tests.training.evaluation.reports import OPTIONS, small_report
 from worker.training.data.examples import TaggedText
-from worker.training.quality import report
-from worker.training.quality.plot import draw
+from worker.training.evaluation import report
+from worker.training.evaluation.plot import draw
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from tests.unit.quality.reports import OPTIONS, small_report
+from tests.training.evaluation.reports import OPTIONS, small_report
 from worker.training.data.examples import Span, TaggedText
-from worker.training.quality import report
-from worker.training.quality.labels import judged
-from worker.training.quality.report import Report
+from worker.training.evaluation import report
+from worker.training.evaluation.labels import judged
+from worker.training.evaluation.report import Report
 
 
 def test_labels_are_measured() -> None:

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.model import bio
+from worker.model.outputs import bio
 from worker.records import Entity
 from worker.training.data.examples import Span, TaggedText
-from worker.training.quality import mistakes, report
-from worker.training.quality.bootstrap import wilson
-from worker.training.quality.spans import Group, Score, groups, halves
+from worker.training.evaluation import mistakes, report
+from worker.training.evaluation.bootstrap import wilson
+from worker.training.evaluation.spans import Group, Score, groups, halves
 
 LABELS = bio.labels_of(["LOC", "PER"])
 # True and found labels of the words of some texts.

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from tests.unit.quality.reports import small_report
-from worker.training.quality.table import shown
+from tests.training.evaluation.reports import small_report
+from worker.training.evaluation.table import shown
 
 if TYPE_CHECKING:
-    from worker.training.quality.report import Report
+    from worker.training.evaluation.report import Report
 
 
 def printed(report: Report) -> str:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.training.quality.bootstrap import wilson
-from worker.training.quality.vectors import _correlation, _ranks, cosines, retention
+from worker.training.evaluation.bootstrap import wilson
+from worker.training.evaluation.vectors import _correlation, _ranks, cosines, retention
 
 
 def vectors(num_texts: int, seed: int) -> Any:

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from worker.model.bio import allowed_transitions, labels_of, probabilities
 from worker.model.heads import Head, HeadConfig
-from worker.training import losses
+from worker.model.outputs.bio import allowed_transitions, labels_of, probabilities
+from worker.training.learning import losses
 
 LABELS = labels_of(["PER"])
 SMOOTHINGS = pytest.mark.parametrize("smoothing", [0.0, 0.2])

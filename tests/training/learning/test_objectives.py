@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from worker.model import bio
 from worker.model.heads import Head, HeadConfig
-from worker.training.losses import UNKNOWN
-from worker.training.objectives import Said, loss, loss_on, score
+from worker.model.outputs import bio
+from worker.training.learning.losses import UNKNOWN
+from worker.training.learning.objectives import Said, loss, loss_on, score
 
 pytestmark = pytest.mark.model
 LABELS = bio.labels_of(["PER", "LOC"])

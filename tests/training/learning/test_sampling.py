@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.training.configuration import Training
-from worker.training.sampling import batches, exponent_of, num_batches, quotas
+from worker.training.config import Training
+from worker.training.learning.sampling import batches, exponent_of, num_batches, quotas
 
 SIZES = st.lists(st.integers(1, 200), min_size=1, max_size=4)
 

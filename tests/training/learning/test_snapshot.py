@@ -12,7 +12,7 @@ import torch
 
 from tests.model.runs import Silent, learned, run_of
 from worker.errors import BadSettings
-from worker.training.snapshot import Position, Snapshots
+from worker.training.learning.snapshot import Position, Snapshots
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +23,7 @@ _PROGRAM = """
 import sys
 from pathlib import Path
 from tests.model.runs import Silent, learned, run_of
-from worker.training.snapshot import Snapshots
+from worker.training.learning.snapshot import Snapshots
 
 directory, strategy, where = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from tests.model.test_files import full_disk
+from tests.model.checkpoint.test_atomic_files import full_disk
 from worker.errors import BadSettings
-from worker.training.store import Store
+from worker.training.learning.state_cache import Store
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from tests.model.runs import Silent, learned, run_of, tasks_of, values
-from worker.model import checkpoint
-from worker.training import states as module
-from worker.training.configuration import of
-from worker.training.states import Frozen, Live, digest_of
-from worker.training.store import Store
+from worker.model.checkpoint import checkpoint
+from worker.training.config import of
+from worker.training.learning import states as module
+from worker.training.learning.state_cache import Store
+from worker.training.learning.states import Frozen, Live, digest_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,16 +10,16 @@ import torch
 
 from tests.model.runs import Silent, learned, run_of, tasks_of, values
 from worker.errors import BadModel, BadSettings
-from worker.model import checkpoint
-from worker.training.configuration import of
-from worker.training.learner import Learner
-from worker.training.strategies import phases
+from worker.model.checkpoint import checkpoint
+from worker.training.config import of
+from worker.training.learning.learner import Learner
+from worker.training.learning.strategies import phases
 from worker.training.train import train
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from worker.training.learn import Learned
+    from worker.training.learning.phases import Learned
 
 pytestmark = pytest.mark.model
 

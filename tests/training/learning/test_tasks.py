@@ -11,19 +11,19 @@ import pytest
 from tests.model import tiny
 from tests.model.runs import tasks_of, values
 from worker.errors import BadSettings
-from worker.model import checkpoint
-from worker.training import tasks as module
-from worker.training.configuration import of
-from worker.training.corpora import RatedSentence
+from worker.model.checkpoint import checkpoint
+from worker.training.config import of
+from worker.training.data.corpora import RatedSentence
 from worker.training.data.examples import Span, TaggedText
 from worker.training.data.splits import Side
-from worker.training.losses import UNKNOWN
-from worker.training.tasks import extended, ranges, share_of
+from worker.training.learning import tasks as module
+from worker.training.learning.losses import UNKNOWN
+from worker.training.learning.tasks import extended, ranges, share_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from worker.training.tasks import TrainingTask
+    from worker.training.learning.tasks import TrainingTask
 
 pytestmark = pytest.mark.model
 

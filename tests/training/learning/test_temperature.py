@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.model.conftest import MINILM
-from worker.model import checkpoint
-from worker.model.answers import classifications
+from worker.model.checkpoint import checkpoint
 from worker.model.heads import Head, HeadConfig
-from worker.training.losses import UNKNOWN
-from worker.training.objectives import Said
-from worker.training.quality.bootstrap import estimates
-from worker.training.quality.labels import judged, statistics
-from worker.training.temperature import LEAST, MOST, calibrate, fitted
+from worker.model.outputs.labels_and_entities import classifications
+from worker.training.evaluation.bootstrap import estimates
+from worker.training.evaluation.labels import judged, statistics
+from worker.training.learning.losses import UNKNOWN
+from worker.training.learning.objectives import Said
+from worker.training.learning.temperature import LEAST, MOST, calibrate, fitted
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -22,15 +22,15 @@ from worker.bench.stream.phases import SETTLING_S, Topics
 from worker.bench.stream.tally import steady_per_s
 from worker.bench.stream.usage import Watch
 from worker.bench.stream.workers import working
-from worker.broker import clients
-from worker.headers import read_headers
-from worker.machine import num_cores
+from worker.broker.tools import clients
+from worker.host import num_cores
+from worker.wire.headers import read_headers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     from worker.bench.stream.workers import Place
-    from worker.commands.worker_process import WorkerProcess
+    from worker.testbed.worker_process import WorkerProcess
 
 _T = TypeVar("_T")
 _NUM_PUBLICATIONS, _PUBLISHING_S = (f'gist_stage_duration_seconds_{it}{{stage="publish"}}' for it in ("count", "sum"))

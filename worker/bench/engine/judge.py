@@ -11,10 +11,10 @@ import torch
 
 from worker.bench.engine.ours import load
 from worker.bench.engine.peers import VectorOf, padded_batches, side_by_side
-from worker.model.backends import BackendName
-from worker.model.calibration import difference, predictions
+from worker.model.backends.choice import BackendName
+from worker.model.checkpoint.references import locate
 from worker.model.engine import Engine
-from worker.model.references import locate
+from worker.model.quantization import difference, predictions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 
-from worker.batching import Batcher
 from worker.bench.engine import head_costs
 from worker.bench.engine.measures import Sample
-from worker.model import checkpoint
-from worker.model.backends import BackendName
-from worker.model.calibration import passes, ranges_of
+from worker.flow.batching import Batcher
+from worker.model.backends.choice import BackendName
+from worker.model.checkpoint import checkpoint
 from worker.model.engine import Engine
 from worker.model.packing import pack
+from worker.model.quantization import passes, ranges_of
 from worker.records import Item, Partition, Record, Task, TokenizedItem
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from worker.bench.engine.job import Batching, Job
     from worker.bench.engine.workload import Corpus
-    from worker.model.checkpoint import Checkpoint
+    from worker.model.checkpoint.checkpoint import Checkpoint
     from worker.model.multitask import Transfer
     from worker.model.packing import Packed
     from worker.records import Batch, Tokens

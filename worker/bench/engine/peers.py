@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from worker.bench.engine.measures import Sample
-from worker.model.sentence import SentenceConfig
-from worker.model.vendor import import_openvino
+from worker.model.backends.openvino_import import import_openvino
+from worker.model.pooling import SentenceConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING
 import torch
 
 from worker.errors import BadModel
-from worker.model.backends import choose
-from worker.model.calibration import ranges_of
-from worker.model.compiled import Compiled, Linear
+from worker.model.backends.amx import Tiled
+from worker.model.backends.choice import choose
+from worker.model.backends.native.kernels import Kernels
+from worker.model.backends.onednn import Compiled, Linear
 from worker.model.engine import number_format
-from worker.model.native.kernels import Kernels
-from worker.model.reading import Reading
-from worker.model.tiled import Tiled
+from worker.model.quantization import ranges_of
+from worker.model.readout import Reading
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from worker.model.backends import Backend
-    from worker.model.checkpoint import Checkpoint
+    from worker.model.backends.choice import Backend
+    from worker.model.checkpoint.checkpoint import Checkpoint
     from worker.model.packing import Packed
 
 STAGES = ("products", "attention", "norms", "heads", "rest", "outside")

@@ -17,7 +17,7 @@ from worker.bench.engine.process import Absent, Died
 from worker.bench.engine.rounds import Setting, Written
 from worker.bench.engine.table import OTHERS
 from worker.bench.engine.workload import REAL, Corpus, mixture, spread_over, write_gist_shaped
-from worker.model.references import locate
+from worker.model.checkpoint.references import locate
 from worker.model.tokenizer import Tokenizer
 
 if TYPE_CHECKING:

@@ -12,14 +12,15 @@ from worker.bench.lanes.results import Results, Turn
 from worker.bench.stream import phases
 from worker.bench.stream.tally import throughput
 from worker.bench.stream.workers import working
-from worker.broker import clients, topics
-from worker.machine import num_cores
+from worker.broker.admin import topics
+from worker.broker.tools import clients
+from worker.host import num_cores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from worker.bench.stream.workers import Place
-    from worker.commands.worker_process import WorkerProcess
+    from worker.testbed.worker_process import WorkerProcess
 
 # A backfill that ended before the load did would leave the end of it alone.
 _SPARE = 1.5

@@ -19,7 +19,7 @@ from worker.bench.scale.results import Disturbance
 from worker.bench.stream import phases as stream_phases
 from worker.bench.stream.offered import latency
 from worker.bench.stream.workers import working
-from worker.machine import cores
+from worker.host import cores
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from worker.bench.stream.phases import Topics
     from worker.bench.stream.tally import Answer
     from worker.bench.stream.workers import Place
-    from worker.commands.worker_process import WorkerProcess
+    from worker.testbed.worker_process import WorkerProcess
 
 #: What may happen to a group; in `rolling` each replica is stopped and started again, one after the other.
 KINDS = ("join", "leave", "kill", "rolling")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from worker.bench.scale.results import Results
 from worker.bench.scale.run import Way, measured
-from worker.machine import cores
+from worker.host import cores
 
 if TYPE_CHECKING:
     from worker.bench.scale.run import Plan

@@ -18,7 +18,7 @@ from worker.bench.stream.phases import Topics
 from worker.bench.stream.tally import steady_per_s
 from worker.bench.stream.usage import Watch
 from worker.bench.stream.workers import working
-from worker.machine import cores
+from worker.host import cores
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from worker.batching import Batcher
 from worker.bench.stream import children
 from worker.bench.stream.offered import latency
 from worker.bench.stream.tally import throughput
+from worker.flow.batching import Batcher
 from worker.model.engine import Engine
 from worker.records import Item, Partition, Record, TokenizedItem
 

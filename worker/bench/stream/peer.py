@@ -15,14 +15,14 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from worker.bench.stream import children
-from worker.broker.clients import consuming, producing
-from worker.broker.connection import Connection
-from worker.model.references import locate
+from worker.broker.connection.connection import Connection
+from worker.broker.tools.clients import consuming, producing
+from worker.model.checkpoint.references import locate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from worker.broker.clients import Producer
+    from worker.broker.tools.clients import Producer
     from worker.records import Record
 
 # What was fetched by then is a batch, if it is smaller; a backlog never waits so long.

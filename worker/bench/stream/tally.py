@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from worker.commands.account import Account, source_of
-from worker.headers import read_headers
+from worker.testbed.delivery_audit import Account, source_of
+from worker.wire.headers import read_headers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from worker.commands.account import Place
     from worker.records import Output, Record
+    from worker.testbed.delivery_audit import Place
 
 
 @dataclass(slots=True)

@@ -7,15 +7,15 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from worker.commands.worker_process import WorkerProcess
-from worker.machine import num_cores
+from worker.host import num_cores
+from worker.testbed.worker_process import WorkerProcess
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from pathlib import Path
 
     from worker.bench.stream.phases import Topics
-    from worker.broker.connection import Connection
+    from worker.broker.connection.connection import Connection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from aiokafka.protocol.admin import ApiVersionRequest
 
-from worker.broker.topics import administering
+from worker.broker.admin.topics import administering
 from worker.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
     from aiokafka.admin import AIOKafkaAdminClient
 
-    from worker.broker.connection import Connection
+    from worker.broker.connection.connection import Connection
 
 # EndTxn, and its version that came with Kafka 4.0: https://kafka.apache.org/protocol#The_Messages_EndTxn
 _END_TXN, _SAFE_VERSION = 26, 5

@@ -17,9 +17,9 @@ from aiokafka.errors import CommitFailedError, KafkaError, for_code
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.structs import OffsetAndMetadata
 
-from worker.broker.access import Right, check_access, topic_rights
-from worker.broker.starting import read_high_watermarks
-from worker.broker.topics import administering, partitions_in
+from worker.broker.admin.permissions import Right, check_access, topic_rights
+from worker.broker.admin.topics import administering, partitions_in
+from worker.broker.consumer.starting_offsets import read_high_watermarks
 from worker.errors import BadSettings, BrokerUnavailable, TopicsMissing
 from worker.records import Partition
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from aiokafka.admin import AIOKafkaAdminClient
 
-    from worker.broker.connection import Connection
+    from worker.broker.connection.connection import Connection
 
 Answer = TypeVar("Answer")
 # A coordinator that is only just taking over says so; between two questions, in seconds, and how often it is asked.

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from aiokafka.client import AIOKafkaClient
 
-    from worker.broker.connection import Connection
+    from worker.broker.connection.connection import Connection
 
 _TIMEOUT_MS = 5_000
 _REFUSALS = (GroupAuthorizationFailedError, TopicAuthorizationFailedError, TransactionalIdAuthorizationFailed)

@@ -19,7 +19,7 @@ from aiokafka.errors import (
     for_code,
 )
 
-from worker.broker.access import Operation, Right, check_access, refused, topic_rights
+from worker.broker.admin.permissions import Operation, Right, check_access, refused, topic_rights
 from worker.errors import BrokerUnavailable, TopicsMissing
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from aiokafka.protocol.api import Request, Response
 
-    from worker.broker.connection import Connection
+    from worker.broker.connection.connection import Connection
 
 # What of a topic's configuration matters to us; brokers leave out what they do not know.
 _CONFIGURATION = (

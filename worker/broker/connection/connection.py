@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiokafka.errors import KafkaError
 
-from worker.broker.certificates import load_identity, trusting
-from worker.broker.codes import name_codes
-from worker.broker.oauth import heed_refusals
-from worker.broker.reasons import reason_of, why_not
-from worker.broker.waiting import within
+from worker.broker.connection.certificates import load_identity, trusting
+from worker.broker.connection.failure_reasons import reason_of, why_not
+from worker.broker.delivery.error_codes import name_codes
+from worker.broker.patches.oauth_refusal import heed_refusals
+from worker.broker.timeouts import within
 from worker.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Awaitable
 
-    from worker.broker.tokens import TokenProvider
+    from worker.broker.connection.oauth import TokenProvider
 
 Answer = TypeVar("Answer")
 # How long a start waits for the first answer of a broker, in seconds.

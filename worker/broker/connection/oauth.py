@@ -19,7 +19,7 @@ import orjson
 from aiokafka.abc import AbstractTokenProvider
 from aiokafka.errors import KafkaError
 
-from worker.broker.certificates import trusting
+from worker.broker.connection.certificates import trusting
 from worker.errors import BadSettings, reason_of
 
 if TYPE_CHECKING:

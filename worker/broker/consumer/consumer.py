@@ -16,21 +16,21 @@ from aiokafka.errors import IllegalStateError, KafkaError, for_code
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.structs import OffsetAndMetadata
 
-from worker.broker.access import Right, check_access, topic_rights
-from worker.broker.decompression import bound_decompression
-from worker.broker.fetching import Fetcher
-from worker.broker.lookout import Lookout
-from worker.broker.membership import Admission, Membership
-from worker.broker.starting import Starts, read_log
-from worker.broker.waiting import within
+from worker.broker.admin.permissions import Right, check_access, topic_rights
+from worker.broker.consumer.fetcher import Fetcher
+from worker.broker.consumer.membership import Admission, Membership
+from worker.broker.consumer.stall_probe import Lookout
+from worker.broker.consumer.starting_offsets import Starts, read_log
+from worker.broker.patches.decompression_limit import bound_decompression
+from worker.broker.timeouts import within
 from worker.errors import ConsumerBroken, PublishFailed, reason_of
 from worker.records import Partition
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
-    from worker.broker.connection import Connection
-    from worker.broker.fetching import OnEvent
+    from worker.broker.connection.connection import Connection
+    from worker.broker.consumer.fetcher import OnEvent
     from worker.gaps import EmptyRange
     from worker.ports import AssignmentListener
     from worker.records import Record, UnreadableRange

@@ -30,9 +30,9 @@ from aiokafka.errors import (
 )
 from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, SyncGroupRequest
 
-from worker.broker.access import Right, check_access
-from worker.broker.codes import FencedInstanceId, GroupMaxSizeReached
-from worker.broker.topics import administering
+from worker.broker.admin.permissions import Right, check_access
+from worker.broker.admin.topics import administering
+from worker.broker.delivery.error_codes import FencedInstanceId, GroupMaxSizeReached
 from worker.errors import BrokerUnavailable, ConsumerBroken
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from aiokafka.client import AIOKafkaClient
 
-    from worker.broker.connection import Connection
+    from worker.broker.connection.connection import Connection
 
 # Part of every membership: these answers ask for another request, and are no refusal. The broker's own faults may pass.
 _USUAL = (NoError, IllegalGenerationError, MemberIdRequired, RebalanceInProgressError, UnknownError, UnknownMemberIdError)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from worker.broker.waiting import within
-from worker.broker.watchdog import Watchdog
+from worker.broker.consumer.stall_detector import Watchdog
+from worker.broker.timeouts import within
 from worker.errors import ConsumerBroken
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from aiokafka import AIOKafkaConsumer
 
-    from worker.broker.fetching import Fetcher, OnEvent
+    from worker.broker.consumer.fetcher import Fetcher, OnEvent
     from worker.records import Partition
 
 # How long the brokers may take to say where partitions end, in seconds.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from aiokafka import AIOKafkaConsumer
 
-    from worker.broker.fetching import OnEvent
+    from worker.broker.consumer.fetcher import OnEvent
     from worker.records import Partition
 
 _METADATA = re.compile(r"gist-stream began with (\d+) partitions")

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 
 from aiokafka.errors import KafkaError
 
-from worker.broker.outputs import OutputTopics
-from worker.broker.producer import REFUSALS, BatchProducer
-from worker.broker.topics import check_rights
+from worker.broker.admin.topics import check_rights
+from worker.broker.delivery.batch_producer import REFUSALS, BatchProducer
+from worker.broker.delivery.output_topics import OutputTopics
 from worker.errors import PublishFailed, RecordRefused, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from worker.broker.connection import Connection
-    from worker.broker.consumer import Consumer
+    from worker.broker.connection.connection import Connection
+    from worker.broker.consumer.consumer import Consumer
     from worker.records import Message, Outcome, Output, Partition
 
 # How old a description of the output topics may be when a message was refused: many may be refused, one after the other.

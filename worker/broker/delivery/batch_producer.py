@@ -21,9 +21,9 @@ from aiokafka.errors import (
     UnsupportedForMessageFormatError,
 )
 
-from worker.broker.codes import InvalidRecord, UnknownCode
-from worker.broker.compression import compress_lightly
-from worker.broker.waiting import within
+from worker.broker.delivery.error_codes import InvalidRecord, UnknownCode
+from worker.broker.patches.compression_level import compress_lightly
+from worker.broker.timeouts import within
 from worker.errors import PublishFailed, reason_of
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from aiokafka.producer.message_accumulator import BatchBuilder
 
-    from worker.broker.connection import Connection
+    from worker.broker.connection.connection import Connection
     from worker.records import Message
 
 # What a broker answers about a message that it will never take, however often the message is sent. The client raises such a class

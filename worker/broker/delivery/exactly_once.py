@@ -14,21 +14,21 @@ from typing import TYPE_CHECKING
 
 from aiokafka.errors import TransactionalIdAuthorizationFailed
 
-from worker.broker.access import Right, refused
-from worker.broker.leftovers import Leftovers
-from worker.broker.outputs import OutputTopics
-from worker.broker.producer import REFUSALS
-from worker.broker.topics import check_rights
-from worker.broker.transactional import TransactionalProducer
-from worker.broker.versions import refuse_old_brokers
+from worker.broker.admin.broker_versions import refuse_old_brokers
+from worker.broker.admin.permissions import Right, refused
+from worker.broker.admin.topics import check_rights
+from worker.broker.delivery.batch_producer import REFUSALS
+from worker.broker.delivery.hanging_transactions import Leftovers
+from worker.broker.delivery.output_topics import OutputTopics
+from worker.broker.delivery.transactional_producer import TransactionalProducer
 from worker.errors import BrokerUnavailable, PublishFailed, RecordRefused, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from worker.broker.connection import Connection
-    from worker.broker.consumer import Consumer
-    from worker.broker.producer import Addressed
+    from worker.broker.connection.connection import Connection
+    from worker.broker.consumer.consumer import Consumer
+    from worker.broker.delivery.batch_producer import Addressed
     from worker.records import Outcome, Output, Partition
 
 # What every transactional id of ours begins with: an administrator may allow them by it.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from worker.broker.waiting import within
+from worker.broker.timeouts import within
 from worker.errors import PublishFailed, reason_of
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from aiokafka import ConsumerRecord
 
-    from worker.broker.connection import Connection
+    from worker.broker.connection.connection import Connection
     from worker.records import Partition
 
 # How long one reading may wait for the broker, in milliseconds.

@@ -6,18 +6,18 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from worker.broker.access import topic_rights
-from worker.broker.topics import shapes_of
+from worker.broker.admin.permissions import topic_rights
+from worker.broker.admin.topics import shapes_of
 from worker.errors import PublishFailed, Stop, TopicsMissing
 from worker.records import Output, Partition
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from worker.broker.access import Operation, Right
-    from worker.broker.connection import Connection
-    from worker.broker.producer import Addressed
-    from worker.broker.topics import Shape
+    from worker.broker.admin.permissions import Operation, Right
+    from worker.broker.admin.topics import Shape
+    from worker.broker.connection.connection import Connection
+    from worker.broker.delivery.batch_producer import Addressed
     from worker.records import Message
 
 # What the batch around a message may add to its size: the batch header and the lengths of its fields.

@@ -17,14 +17,14 @@ from aiokafka.protocol.transaction import (
 )
 from aiokafka.structs import OffsetAndMetadata
 
-from worker.broker.hanging import OffsetHangs, committed_at
-from worker.broker.producer import BatchProducer
-from worker.broker.waiting import within
+from worker.broker.delivery.batch_producer import BatchProducer
+from worker.broker.delivery.stable_offsets import OffsetHangs, committed_at
+from worker.broker.timeouts import within
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
 
-    from worker.broker.connection import Connection
+    from worker.broker.connection.connection import Connection
     from worker.records import Partition
 
 # What belongs to the transaction that is open when it arrives, not to the one that it was sent for.

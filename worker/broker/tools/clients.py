@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from worker.broker.access import topic_rights
-from worker.broker.topics import check_usable
-from worker.broker.waiting import within
+from worker.broker.admin.permissions import topic_rights
+from worker.broker.admin.topics import check_usable
+from worker.broker.timeouts import within
 from worker.errors import BadSettings, BrokerUnavailable
 from worker.records import Partition, Record
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from aiokafka import ConsumerRecord
 
-    from worker.broker.connection import Connection
+    from worker.broker.connection.connection import Connection
     from worker.records import Headers
 
 # How long records may be withheld, in milliseconds.

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 
 from aiokafka.errors import KafkaError
 
-from worker.broker.offsets import Committed, committed_of
-from worker.broker.topics import administering, shapes_of
-from worker.broker.transactional import TransactionalProducer
+from worker.broker.admin.offsets import Committed, committed_of
+from worker.broker.admin.topics import administering, shapes_of
+from worker.broker.delivery.transactional_producer import TransactionalProducer
 from worker.errors import BrokerUnavailable, PublishFailed, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
-    from worker.broker.connection import Connection
-    from worker.broker.topics import Shape
+    from worker.broker.admin.topics import Shape
+    from worker.broker.connection.connection import Connection
     from worker.records import Message, Partition
 
 _STEP_TIMEOUT_S = 30.0

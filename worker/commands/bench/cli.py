@@ -34,8 +34,8 @@ def stream(
     plot: _Plot = None,
 ) -> None:
     """Measure throughput, latency at offered loads and the cost of the broker's side, beside the bare engine and a tuned peer."""
-    from worker.commands import bench_stream as command  # noqa: PLC0415  heavy
-    from worker.commands.bench_with_broker import counts_of  # noqa: PLC0415  heavy
+    from worker.commands.bench import stream as command  # noqa: PLC0415  heavy
+    from worker.commands.bench.with_broker import counts_of  # noqa: PLC0415  heavy
 
     raise typer.Exit(
         command.bench_stream(
@@ -64,8 +64,8 @@ def delivery(
     plot: _Plot = None,
 ) -> None:
     """Measure what exactly once costs in throughput, latency and processor time, beside at least once."""
-    from worker.commands import bench_delivery as command  # noqa: PLC0415  heavy
-    from worker.commands.bench_with_broker import counts_of  # noqa: PLC0415  heavy
+    from worker.commands.bench import delivery as command  # noqa: PLC0415  heavy
+    from worker.commands.bench.with_broker import counts_of  # noqa: PLC0415  heavy
 
     raise typer.Exit(
         command.bench_delivery(
@@ -94,8 +94,8 @@ def lanes(
     plot: _Plot = None,
 ) -> None:
     """Measure what a backfill beside them costs live messages, and what it gets."""
-    from worker.commands import bench_lanes as command  # noqa: PLC0415  heavy
-    from worker.commands.bench_with_broker import counts_of  # noqa: PLC0415  heavy
+    from worker.commands.bench import lanes as command  # noqa: PLC0415  heavy
+    from worker.commands.bench.with_broker import counts_of  # noqa: PLC0415  heavy
 
     raise typer.Exit(
         command.bench_lanes(
@@ -124,8 +124,8 @@ def scale(
     plot: _Plot = None,
 ) -> None:
     """Measure throughput and latency by replicas and partitions, and what it costs when a replica joins, leaves or dies."""
-    from worker.commands import bench_scale as command  # noqa: PLC0415  heavy
-    from worker.commands.bench_with_broker import counts_of  # noqa: PLC0415  heavy
+    from worker.commands.bench import scale as command  # noqa: PLC0415  heavy
+    from worker.commands.bench.with_broker import counts_of  # noqa: PLC0415  heavy
 
     raise typer.Exit(
         command.bench_scale(
@@ -152,7 +152,7 @@ def knobs(
     table: Annotated[Path | None, typer.Option(help="Write the table here, as Markdown.")] = None,
 ) -> None:
     """Turn one knob after another, and measure what each does to throughput, latency and memory."""
-    from worker.commands import bench_scale as command  # noqa: PLC0415  heavy
+    from worker.commands.bench import scale as command  # noqa: PLC0415  heavy
 
     raise typer.Exit(
         command.bench_knobs(delivery=delivery, count=count, phase_s=seconds, is_quick=quick, json_file=json, table=table)
@@ -168,7 +168,7 @@ def bench_encodings(
     json_path: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file too.")] = None,
 ) -> None:
     """Measure what each encoding of vectors weighs, and what it costs whoever searches."""
-    from worker.commands import bench_encodings as command  # noqa: PLC0415
+    from worker.commands.bench import encodings as command  # noqa: PLC0415
 
     command.bench_encodings(model=model, count=count, cache=cache, json_path=json_path)
 
@@ -186,7 +186,7 @@ def bench_engine(
     cache: _Cache = Path(".data"),
 ) -> None:
     """Run our engine, the usual libraries and the bare matrix products in turn, on the same texts."""
-    from worker.commands import bench_engine as command  # noqa: PLC0415
+    from worker.commands.bench import engine as command  # noqa: PLC0415
 
     command.bench_engine(is_quick=quick, threads=threads, device=device, json_path=json_path, plot_path=plot_path, cache=cache)
 
@@ -198,6 +198,6 @@ def bench_profile(
     count: Annotated[int, typer.Option(min=1, help="How many texts.")] = 2048,
 ) -> None:
     """Show what a pass of the engine goes into: matrix products, attention, norms, heads, the rest."""
-    from worker.commands import bench_profile as command  # noqa: PLC0415
+    from worker.commands.bench import profile as command  # noqa: PLC0415
 
     command.bench_profile(threads=threads, count=count)

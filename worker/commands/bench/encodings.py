@@ -11,12 +11,12 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from worker import codec
 from worker.bench.encodings import NUM_CANDIDATES, NUM_NEIGHBOURS, Loss, loss
-from worker.codec import EmbeddingEncoding, Limits
 from worker.errors import BadSettings
 from worker.records import Item, Partition, Prediction, Record, Task, TokenizedItem, Tokens
-from worker.training.corpora import rated_sentences, spread
+from worker.training.data.corpora import rated_sentences, spread
+from worker.wire import encode as codec
+from worker.wire.encode import EmbeddingEncoding, Limits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,7 +51,7 @@ def table(losses: list[Loss]) -> Table:
 def _vectors(model: str, texts: list[str]) -> NDArray[np.float32]:
     # Heavy.
     from worker.model.engine import Engine  # noqa: PLC0415
-    from worker.training.evaluation import predictions  # noqa: PLC0415
+    from worker.training.evaluation.evaluate import predictions  # noqa: PLC0415
 
     engine = Engine.load(model, device="cpu", dtype="float32")
     return np.stack([it.embedding for it in predictions(engine, texts, Task.EMBED) if it.embedding is not None])

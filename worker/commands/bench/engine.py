@@ -17,7 +17,7 @@ from worker.bench.engine.job import Batching
 from worker.bench.engine.run import run
 from worker.errors import BadSettings
 from worker.settings import DEFAULT_MODEL, Settings
-from worker.training.corpora import rated_sentences
+from worker.training.data.corpora import rated_sentences
 
 if TYPE_CHECKING:
     from pathlib import Path

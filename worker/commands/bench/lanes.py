@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from worker.commands.bench_with_broker import ENDED, benchmark, check_extra
+from worker.commands.bench.with_broker import ENDED, benchmark, check_extra
 from worker.errors import BadSettings
 
 if TYPE_CHECKING:

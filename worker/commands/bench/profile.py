@@ -13,11 +13,11 @@ from rich.table import Table
 from worker.bench.engine import profile
 from worker.bench.engine.plan import GIST_SHAPE, MINILM
 from worker.bench.engine.workload import mixture, write_gist_shaped
-from worker.model import checkpoint
-from worker.model.calibration import passes
-from worker.model.references import locate
+from worker.model.checkpoint import checkpoint
+from worker.model.checkpoint.references import locate
+from worker.model.quantization import passes
 from worker.settings import DEFAULT_MODEL
-from worker.training.configuration import DEFAULT_ENCODER
+from worker.training.config import DEFAULT_ENCODER
 
 
 def bench_profile(*, threads: int, count: int) -> None:

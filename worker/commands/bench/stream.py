@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, get_args
 
-from worker.commands.bench_with_broker import ENDED, benchmark, check_extra
+from worker.commands.bench.with_broker import ENDED, benchmark, check_extra
 from worker.errors import BadSettings
 from worker.settings import Settings
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from rich.console import Console
 
 from worker.commands.wiring import connection_of
-from worker.commands.worker_process import kafka
 from worker.errors import BadSettings
 from worker.settings import read
-from worker.training.corpora import rated_sentences
+from worker.testbed.worker_process import kafka
+from worker.training.data.corpora import rated_sentences
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING
 import orjson
 from rich.live import Live
 
-from worker.broker.clients import following, producing
-from worker.commands.observer import Observer
-from worker.commands.report import progress_line, report
+from worker.broker.tools.clients import following, producing
+from worker.commands.demo.observer import Observer
+from worker.commands.demo.report import progress_line, report
 from worker.commands.terminal import Terminal
 from worker.commands.variables import find_warnings
 from worker.commands.wiring import connection_of, create_topics, topics_of
-from worker.commands.worker_process import WorkerProcess, kafka
 from worker.settings import read
-from worker.training.corpora import rated_sentences
+from worker.testbed.worker_process import WorkerProcess, kafka
+from worker.training.data.corpora import rated_sentences
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
-    from worker.broker.clients import Producer
+    from worker.broker.tools.clients import Producer
     from worker.settings import Settings
 
 _HOME = Path(".demo")

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from worker.codec import embedding_vector
-from worker.commands.account import Account, source_of
 from worker.commands.wiring import topics_of
-from worker.headers import read_headers
 from worker.records import Output
+from worker.testbed.delivery_audit import Account, source_of
+from worker.wire.encode import embedding_vector
+from worker.wire.headers import read_headers
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from worker.commands.account import Place
     from worker.records import Record
     from worker.settings import Settings
+    from worker.testbed.delivery_audit import Place
 
 # So many results are kept whole, to show some of them and to search among their vectors.
 _MAX_KEPT = 4_000

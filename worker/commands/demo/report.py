@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.table import Table
 
-from worker.commands import show
+from worker.commands import result_view as show
 from worker.commands.terminal import escape_controls
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from worker.commands.observer import Kept, Observer
+    from worker.commands.demo.observer import Kept, Observer
 
 _NUM_SHOWN = 12
 

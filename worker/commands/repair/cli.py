@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from worker.commands.flags import with_settings
-from worker.dead_letters import Selection  # noqa: TC001  the flags are made from it at run time
+from worker.commands.setting_flags import with_settings
 from worker.records import Stage, Task
 from worker.settings import Settings  # noqa: TC001  the flags are made from it at run time
+from worker.wire.dead_letters import Selection  # noqa: TC001  the flags are made from it at run time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +43,7 @@ def _with_selection(function: Callable[..., None]) -> Callable[..., None]:
     """Give a command a flag for each way to choose letters; what is said reaches the function as its `selection`."""
 
     def command(**arguments: Any) -> None:
-        from worker.commands.dlq import selection_of  # noqa: PLC0415  heavy
+        from worker.commands.repair.dlq import selection_of  # noqa: PLC0415  heavy
 
         said = {name: arguments.pop(name) for name in _SELECTION}
         function(selection=selection_of(**said | {"names": frozenset(said["names"] or ())}), **arguments)
@@ -71,7 +71,7 @@ def _with_selection(function: Callable[..., None]) -> Callable[..., None]:
 @with_settings
 def offsets_show(settings: Settings) -> None:
     """Print what the group has committed of each partition, its end and its lag, and who reads it."""
-    from worker.commands import offsets as command  # noqa: PLC0415  heavy
+    from worker.commands.repair import offsets as command  # noqa: PLC0415  heavy
 
     command.show(settings)
 
@@ -97,7 +97,7 @@ def offsets_reset(
     Without --execute nothing changes. A reset back makes the outputs of what is processed again a second time, also with
     GIST_DELIVERY=exactly_once.
     """
-    from worker.commands import offsets as command  # noqa: PLC0415  heavy
+    from worker.commands.repair import offsets as command  # noqa: PLC0415  heavy
 
     target = command.Target(earliest=to_earliest, latest=to_latest, offset=to_offset, timestamp=to_timestamp, duration=by_duration)
     command.reset(settings, target, topic=topic or settings.input_topic, partitions=partition or (), executes=execute)
@@ -115,7 +115,7 @@ def dlq_list(
     is_json: Annotated[bool, typer.Option("--json", help="Print a JSON line for each.")] = False,
 ) -> None:
     """Count the dead letters by stage and error, and show them."""
-    from worker.commands import dlq as command  # noqa: PLC0415  heavy
+    from worker.commands.repair import dlq as command  # noqa: PLC0415  heavy
 
     command.list_(settings, selection, includes_done=includes_done, limit=limit, is_json=is_json)
 
@@ -129,7 +129,7 @@ def dlq_show(
     is_json: Annotated[bool, typer.Option("--json", help="Print it as it stands, as JSON.")] = False,
 ) -> None:
     """Show one dead letter whole, its payload decoded."""
-    from worker.commands import dlq as command  # noqa: PLC0415  heavy
+    from worker.commands.repair import dlq as command  # noqa: PLC0415  heavy
 
     command.show(settings, letter, is_json=is_json)
 
@@ -152,7 +152,7 @@ def dlq_replay(
     or that could not be read, cannot be replayed: it is counted and stays. Sending and remembering are one transaction: a replay
     that is interrupted, however, repeats nothing when it is run again.
     """
-    from worker.commands import dlq as command  # noqa: PLC0415  heavy
+    from worker.commands.repair import dlq as command  # noqa: PLC0415  heavy
 
     command.replay(settings, selection, to=to, is_dry=dry_run)
 
@@ -171,6 +171,6 @@ def dlq_drop(
 
     The topic itself keeps them until its retention takes them away; `dlq list --done` still shows them.
     """
-    from worker.commands import dlq as command  # noqa: PLC0415  heavy
+    from worker.commands.repair import dlq as command  # noqa: PLC0415  heavy
 
     command.drop(settings, selection, includes_all=includes_all, executes=yes)

@@ -9,27 +9,27 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from worker.broker.access import Right, topic_rights
-from worker.broker.clients import reading
-from worker.broker.offsets import Committed, committed_of, ends_of
-from worker.broker.replay import replaying
-from worker.broker.topics import administering, check_usable
-from worker.broker.transactions import check_transactions, transactions_right
-from worker.commands import dlq_shown
-from worker.commands.moments import moment_ms
+from worker.broker.admin.offsets import Committed, committed_of, ends_of
+from worker.broker.admin.permissions import Right, topic_rights
+from worker.broker.admin.topics import administering, check_usable
+from worker.broker.delivery.exactly_once import check_transactions, transactions_right
+from worker.broker.tools.clients import reading
+from worker.broker.tools.replay import replaying
+from worker.commands.repair import dlq_view as dlq_shown
+from worker.commands.repair.replay_progress import Handled
+from worker.commands.repair.timestamps import moment_ms
 from worker.commands.terminal import Terminal, json_line
 from worker.commands.wiring import connection_of, topics_of
-from worker.dead_letters import Letter, Selection
 from worker.errors import BadSettings, InvalidRecord
-from worker.handled import Handled
 from worker.records import Output, Partition
+from worker.wire.dead_letters import Letter, Selection
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-    from worker.broker.access import Operation
-    from worker.broker.connection import Connection
-    from worker.broker.replay import Replay
+    from worker.broker.admin.permissions import Operation
+    from worker.broker.connection.connection import Connection
+    from worker.broker.tools.replay import Replay
     from worker.records import Record
     from worker.settings import Settings
 

@@ -10,7 +10,7 @@ import orjson
 from rich.table import Table
 from rich.text import Text
 
-from worker.commands.moments import shown_moment
+from worker.commands.repair.timestamps import shown_moment
 from worker.commands.terminal import escape_controls
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from worker.dead_letters import Letter
+    from worker.wire.dead_letters import Letter
 
 # Below this width some columns say less, and below widths of their own they are left out.
 _WIDE_CHARS = 140

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from worker.broker.offsets import standings
+from worker.broker.admin.offsets import standings
 from worker.commands.terminal import Terminal, json_line
 from worker.commands.wiring import connection_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from worker.broker.offsets import Group, Standing
+    from worker.broker.admin.offsets import Group, Standing
     from worker.settings import Settings
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from worker.broker.offsets import Standing, commit_offsets, offsets_since, standings
-from worker.commands.moments import duration_ms, moment_ms
+from worker.broker.admin.offsets import Standing, commit_offsets, offsets_since, standings
+from worker.commands.repair.timestamps import duration_ms, moment_ms
 from worker.commands.terminal import Terminal
 from worker.commands.wiring import connection_of
 from worker.errors import BadSettings
@@ -18,7 +18,7 @@ from worker.errors import BadSettings
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from worker.broker.connection import Connection
+    from worker.broker.connection.connection import Connection
     from worker.settings import Settings
 
 

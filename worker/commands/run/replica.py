@@ -1,4 +1,4 @@
-"""One worker of several, as the supervisor starts it: `python -P -m worker.commands.replica NUMBER PARENT CORES`.
+"""One worker of several, as the supervisor starts it: `python -P -m worker.commands.run.replica NUMBER PARENT CORES`.
 
 It is the same worker as that of `gist-stream run`, held to its cores, and ends with its supervisor, however that ends.
 """
@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 import sys
 
+from worker.commands.output_encoding import escape_unencodable
 from worker.errors import Stop
-from worker.machine import end_with_parent
-from worker.output_encoding import escape_unencodable
+from worker.host import end_with_parent
 
 
 def main(number: int, parent: int, cores: tuple[int, ...]) -> None:
@@ -20,7 +20,7 @@ def main(number: int, parent: int, cores: tuple[int, ...]) -> None:
     # Before the libraries count what there is.
     if cores:
         os.sched_setaffinity(0, cores)
-    from worker.commands.run import run  # noqa: PLC0415  after the cores are chosen
+    from worker.commands.run.run import run  # noqa: PLC0415  after the cores are chosen
     from worker.settings import read  # noqa: PLC0415  the same
 
     try:

@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
-from worker.connection_settings import PREFIX
+from worker.commands.run.signals import DRAINING, heard
 from worker.errors import BadSettings
-from worker.http import HttpServer
-from worker.machine import ThreadPlan, cores, num_cores
-from worker.signals import DRAINING, heard
-from worker.supervision.division import divide
-from worker.supervision.policy import Policy
+from worker.host import ThreadPlan, cores, num_cores
+from worker.observability.http import HttpServer
+from worker.observability.metrics import configure_logging
+from worker.settings.connection import PREFIX
+from worker.supervision.core_sharing import divide
 from worker.supervision.replica import Replica
+from worker.supervision.restart_policy import Policy
 from worker.supervision.supervisor import Supervisor
 from worker.supervision.telemetry import SupervisorTelemetry
-from worker.telemetry import configure_logging
 
 if TYPE_CHECKING:
     from worker.settings import Settings
-    from worker.supervision.division import Share
+    from worker.supervision.core_sharing import Share
 
 # The longest path of a socket that the kernel takes, less the name of ours.
 _MAX_DIRECTORY_BYTES = 90

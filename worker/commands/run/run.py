@@ -16,27 +16,27 @@ from typing import TYPE_CHECKING
 
 import worker
 from worker.commands import wiring
+from worker.commands.run.signals import DRAINING, heard, leave_at_once
 from worker.commands.variables import find_warnings
 from worker.errors import BadModel, BadSettings
-from worker.http import HttpServer, check_of, metrics_of
-from worker.machine import keep_freed_memory, release_freed_memory, spare_the_collector
-from worker.models import OneModel, RolledOut
+from worker.host import keep_freed_memory, release_freed_memory, spare_the_collector
+from worker.observability.http import HttpServer, check_of, metrics_of
+from worker.observability.metrics import Telemetry, configure_logging
 from worker.pipeline import Pipeline
-from worker.rollout import Plan
-from worker.signals import DRAINING, heard, leave_at_once
-from worker.telemetry import Telemetry, configure_logging
+from worker.rollout.plan import Plan
+from worker.rollout.router import OneModel, RolledOut
 
 if TYPE_CHECKING:
     import signal
     from collections.abc import Coroutine
 
-    from worker.broker.connection import Connection
-    from worker.broker.consumer import Consumer
+    from worker.broker.connection.connection import Connection
+    from worker.broker.consumer.consumer import Consumer
     from worker.model.engine import Engine
+    from worker.observability.tracing import Tracing
     from worker.ports import Model, Models
     from worker.records import Task
     from worker.settings import Settings
-    from worker.tracing import Tracing
 
 # A poll loop that has not turned for so long is stuck; a rebalance may hold it as long as its own limit.
 _STUCK_AFTER_S = 120.0
@@ -170,7 +170,7 @@ def _tracing() -> Tracing | None:
     if os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or not any(map(os.environ.get, _COLLECTOR_VARIABLES)):
         return None
     try:
-        from worker.tracing import Tracing, exporting_provider  # noqa: PLC0415  an extra, and only who asks for traces pays for it
+        from worker.observability.tracing import Tracing, exporting_provider  # noqa: PLC0415  an extra, and only who asks for traces pays for it
     except ImportError as error:
         raise BadSettings(
             f"traces are asked for ({' or '.join(_COLLECTOR_VARIABLES)}), but there is no OpenTelemetry: "

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from worker.commands import layout_flags
+from worker.commands.training import layout_flags
 
 _RUN = "run"
 _LabelFiles = Annotated[
@@ -59,7 +59,7 @@ def run(
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew what was cut off, instead of going on.")] = False,
 ) -> None:
     """Train heads (a sentiment head, unless told otherwise), and print their card; go on where a run was cut off."""
-    from worker.commands import train_run as command  # noqa: PLC0415  heavy
+    from worker.commands.training import train as command  # noqa: PLC0415  heavy
 
     given = {"output": output, "encoder": encoder, "name": name, "cache": cache, "seed": seed}
     command.train(
@@ -95,7 +95,7 @@ def compare(
     quick: Annotated[bool, typer.Option("--quick", help="Sentences made from a few words, and few steps: seconds.")] = False,
 ) -> None:
     """Compare the strategies: a rich task, a scarce one, the same steps for all; go on where a comparison was cut off."""
-    from worker.commands import train_compare as command  # noqa: PLC0415  heavy
+    from worker.commands.training import compare as command  # noqa: PLC0415  heavy
 
     command.compare(
         output,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from worker.errors import BadSettings
-from worker.model.references import pinned
+from worker.model.checkpoint.references import pinned
 from worker.training.comparison.plan import CONTENDERS, Plan
 from worker.training.comparison.run import compare as run_comparison
 from worker.training.comparison.small import small_plan

@@ -14,7 +14,7 @@ from worker.settings import DEFAULT_MODEL
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from worker.training.likeness import Likeness
+    from worker.training.encoders.agreement import Likeness
 
 Value = TypeVar("Value")
 Texts = Annotated[Path | None, typer.Option(help="Texts like yours, one a line. Unset: sentences that are fetched.")]
@@ -44,10 +44,10 @@ def distill(
     force: Force = False,
 ) -> None:
     """Make a smaller and faster encoder that says nearly what a larger one says, from texts without labels."""
-    from worker.training import encoders  # noqa: PLC0415  heavy
-    from worker.training.corpora import spread, texts_of  # noqa: PLC0415  the same
-    from worker.training.distillation.distill import DistillOptions  # noqa: PLC0415  the same
-    from worker.training.distillation.distill import distill as make  # noqa: PLC0415  the same
+    from worker.training.data.corpora import spread, texts_of  # noqa: PLC0415  the same
+    from worker.training.encoders import steps as encoders  # noqa: PLC0415  heavy
+    from worker.training.encoders.distill import DistillOptions  # noqa: PLC0415  the same
+    from worker.training.encoders.distill import distill as make  # noqa: PLC0415  the same
 
     encoders.check_output(output, source=teacher, is_forced=force)
     options = DistillOptions(
@@ -86,9 +86,9 @@ def pretrain(
     force: Force = False,
 ) -> None:
     """Make a small encoder from random weights, from texts without labels: the baseline of what yours alone can teach."""
-    from worker.training import encoders  # noqa: PLC0415  heavy
-    from worker.training.corpora import spread, texts_of  # noqa: PLC0415  the same
-    from worker.training.pretraining import pretrain as training  # noqa: PLC0415  the same
+    from worker.training.data.corpora import spread, texts_of  # noqa: PLC0415  the same
+    from worker.training.encoders import pretrain as training  # noqa: PLC0415  the same
+    from worker.training.encoders import steps as encoders  # noqa: PLC0415  heavy
 
     encoders.check_output(output, source=base, is_forced=force)
     options = training.PretrainOptions(

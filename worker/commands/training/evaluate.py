@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from rich.text import Text
 
-from worker.commands.layout_flags import split_by_kind
 from worker.commands.terminal import Terminal
+from worker.commands.training.layout_flags import split_by_kind
 from worker.errors import BadSettings
-from worker.model.backends import BackendName
+from worker.model.backends.choice import BackendName
 from worker.model.engine import Dtype
-from worker.training.corpora import TYPES
+from worker.training.data.corpora import TYPES
 from worker.training.data.examples import LabelledData, TaggedData
 from worker.training.data.layout import Layout
 from worker.training.data.read import read
-from worker.training.evaluation import EvaluateOptions
-from worker.training.evaluation import evaluate as measure
-from worker.training.quality import plot, report, table
+from worker.training.evaluation import plot, report, table
+from worker.training.evaluation.evaluate import EvaluateOptions
+from worker.training.evaluation.evaluate import evaluate as measure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

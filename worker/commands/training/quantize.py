@@ -8,13 +8,13 @@ from rich.console import Console
 from rich.table import Table
 
 from worker.errors import BadModel
-from worker.model import calibration
-from worker.training.corpora import spread, texts_of
+from worker.model import quantization as calibration
+from worker.training.data.corpora import spread, texts_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from worker.model.calibration import Difference
+    from worker.model.quantization import Difference
 
 
 def quantize(*, output: Path, model: str, texts: Path | None, count: int, cache: Path, is_forced: bool) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import orjson
 import typer
 
-from worker.commands import layout_flags
+from worker.commands.training import layout_flags
 from worker.errors import BadSettings
 from worker.training.data.examples import LabelledData, TaggedData
 from worker.training.data.read import read

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from worker.commands.layout_flags import split_by_kind
+from worker.commands.training.layout_flags import split_by_kind
 from worker.errors import BadSettings
-from worker.model.references import pinned
-from worker.training.configuration import DEFAULT_ENCODER, of, read
-from worker.training.corpora import TYPES
+from worker.model.checkpoint.references import pinned
+from worker.training.config import DEFAULT_ENCODER, of, read
+from worker.training.data.corpora import TYPES
 from worker.training.data.layout import Layout
 from worker.training.progress import reporter
 from worker.training.train import train as train_run

@@ -17,14 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from worker.model.backends.amx_layout import PANEL, STEP_BYTES, array, laid_out, together
+from worker.model.backends.amx_readouts import TiledReadings
+from worker.model.backends.native.build import Unavailable, library
+from worker.model.backends.native.kernels import check_threads
+from worker.model.backends.onednn_int8 import LARGEST, MARGIN, SMOOTHING
 from worker.model.encoder import Layer
-from worker.model.native.build import Unavailable, library
-from worker.model.native.kernels import check_threads
 from worker.model.packing import groups
-from worker.model.quantized import LARGEST, MARGIN, SMOOTHING
-from worker.model.reading import Reading
-from worker.model.tiled_readings import TiledReadings
-from worker.model.tiles import PANEL, STEP_BYTES, array, laid_out, together
+from worker.model.readout import Reading
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from worker.model.tiles import PANEL, laid_out, together
+from worker.model.backends.amx_layout import PANEL, laid_out, together
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from worker.model.heads import Head
     from worker.model.packing import Packed
-    from worker.model.reading import Reading
+    from worker.model.readout import Reading
 
 # As the kernels number them.
 _POOLINGS = (None, "mean", "cls")

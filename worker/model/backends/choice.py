@@ -14,9 +14,9 @@ import contextlib
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from worker.errors import BadModel
+from worker.model.backends.native.build import Unavailable
 from worker.model.encoder import PackedTensors
-from worker.model.native.build import Unavailable
-from worker.model.reading import Readable
+from worker.model.readout import Readable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from worker.model.encoder import Encoder
     from worker.model.packing import Packed
-    from worker.model.reading import Reading
+    from worker.model.readout import Reading
     from worker.ports import GiveWay
 
 BackendName = Literal["auto", "eager", "compiled", "openvino", "int8"]
@@ -108,11 +108,11 @@ def _backend(
     if device.type == "cuda":
         if name != "compiled":
             raise Unavailable("it is for CPUs")
-        from worker.model.captured import Captured  # noqa: PLC0415  for GPUs only
+        from worker.model.backends.cuda_graphs import Captured  # noqa: PLC0415  for GPUs only
 
         return Captured(encoder, device=device, dtype=dtype)
     if name == "openvino":
-        from worker.model.runtime import OpenVino  # noqa: PLC0415  heavy, and needed only where nothing faster is there
+        from worker.model.backends.openvino import OpenVino  # noqa: PLC0415  heavy, and needed only where nothing faster is there
 
         return OpenVino(encoder, dtype=dtype)
     return _compiled(encoder, dtype, is_8_bit=name == "int8", ranges=ranges)
@@ -120,9 +120,9 @@ def _backend(
 
 def _compiled(encoder: Encoder, dtype: torch.dtype, *, is_8_bit: bool, ranges: Mapping[str, Tensor] | None) -> Backend:
     """Return the fastest compiled way on a CPU: on tile registers where the processor has them, else by the products of oneDNN."""
-    from worker.model.compiled import Compiled  # noqa: PLC0415  for CPUs only
-    from worker.model.quantized import Quantized  # noqa: PLC0415  the same
-    from worker.model.tiled import Tiled  # noqa: PLC0415  the same
+    from worker.model.backends.amx import Tiled  # noqa: PLC0415  the same
+    from worker.model.backends.onednn import Compiled  # noqa: PLC0415  for CPUs only
+    from worker.model.backends.onednn_int8 import Quantized  # noqa: PLC0415  the same
 
     if dtype == Tiled.dtype and not (is_8_bit and ranges is None):
         with contextlib.suppress(Unavailable):

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn.attention.varlen import varlen_attn
 
+from worker.model.backends.native.build import Unavailable
 from worker.model.encoder import Encoder, Layer
-from worker.model.native.build import Unavailable
 from worker.model.packing import padded_for_capture
-from worker.model.reading import Readable, Reading
+from worker.model.readout import Readable, Reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence

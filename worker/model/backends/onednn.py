@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from worker.model.backends.native.build import Unavailable
+from worker.model.backends.native.kernels import Kernels, Norm
+from worker.model.cpu_features import has_bf16_products
 from worker.model.encoder import Layer
-from worker.model.native.build import Unavailable
-from worker.model.native.kernels import Kernels, Norm
 from worker.model.packing import padded
-from worker.model.processor import has_bf16_products
-from worker.model.reading import Readable
+from worker.model.readout import Readable
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from worker.model.compiled import Embeddings
+from worker.model.backends.native.build import Unavailable
+from worker.model.backends.native.kernels import GELU_MINIMUM, Kernels, Norm
+from worker.model.backends.onednn import Embeddings
+from worker.model.cpu_features import multiplies_bytes
 from worker.model.encoder import CALIBRATED, Layer
-from worker.model.native.build import Unavailable
-from worker.model.native.kernels import GELU_MINIMUM, Kernels, Norm
 from worker.model.packing import padded
-from worker.model.processor import multiplies_bytes
-from worker.model.reading import Readable
+from worker.model.readout import Readable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from worker.model.backends.native.build import Unavailable
+from worker.model.backends.openvino_import import import_openvino
 from worker.model.encoder import Layer
-from worker.model.native.build import Unavailable
 from worker.model.packing import pack, rows_by_length
-from worker.model.reading import Readable
-from worker.model.vendor import import_openvino
+from worker.model.readout import Readable
 
 try:
     openvino = import_openvino()

@@ -21,15 +21,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from worker.errors import BadModel
+from worker.model.checkpoint.atomic_files import whole
+from worker.model.checkpoint.publication import WEIGHTS, find_weights
+from worker.model.checkpoint.references import Located, locate, sha256_of
+from worker.model.checkpoint.tokenizer_files import TOKENIZER_FILES, read_max_tokens
 from worker.model.encoder import CALIBRATED, EncoderConfig, load_published, published
-from worker.model.files import whole
 from worker.model.heads import Head, HeadConfig
 from worker.model.multitask import MultiTaskHeads
-from worker.model.publication import WEIGHTS, find_weights
-from worker.model.references import Located, locate, sha256_of
-from worker.model.sentence import SENTENCE_FILES, SentenceConfig
+from worker.model.pooling import SENTENCE_FILES, SentenceConfig
 from worker.model.tokenizer import Tokenizer
-from worker.model.tokenizer_files import TOKENIZER_FILES, read_max_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from worker.model import bio
 from worker.model.heads import in_context
-from worker.model.marks import pass_marks
+from worker.model.outputs import bio
+from worker.model.outputs.combining_marks import pass_marks
 from worker.records import Classification, Entity
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import torch
 
-from worker.model.answers import classifications, entities
 from worker.model.heads import attended
+from worker.model.outputs.labels_and_entities import classifications, entities
 from worker.records import Failure, Prediction, Stage, Task
 
 if TYPE_CHECKING:

@@ -6,24 +6,24 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from worker.model import checkpoint
+from worker.model.checkpoint import checkpoint
 from worker.training.comparison.journal import Result
 from worker.training.comparison.plan import RICH, SCARCE
 from worker.training.data.examples import TaggedText
 from worker.training.data.splits import Side
-from worker.training.learn import learn
-from worker.training.objectives import said_of, score
-from worker.training.tasks import extended, share_of, task_of
+from worker.training.learning.objectives import said_of, score
+from worker.training.learning.phases import learn
+from worker.training.learning.tasks import extended, share_of, task_of
 from worker.training.train import alone
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from worker.training.comparison.plan import Cell, Plan
-    from worker.training.configuration import Run
+    from worker.training.config import Run
+    from worker.training.learning.state_cache import Store
+    from worker.training.learning.tasks import TrainingTask
     from worker.training.progress import Reporter
-    from worker.training.store import Store
-    from worker.training.tasks import TrainingTask
 
 
 def tasks_of(plan: Plan) -> dict[str, TrainingTask]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from worker.model import checkpoint
+from worker.model.checkpoint import checkpoint
 from worker.model.engine import Engine
 from worker.model.heads import Head
 from worker.records import Item, Partition, Record, Task, TokenizedItem
@@ -16,7 +16,7 @@ from worker.records import Item, Partition, Record, Task, TokenizedItem
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from worker.training.tasks import TrainingTask
+    from worker.training.learning.tasks import TrainingTask
 
 _NUM_ROUNDS = 5
 _BATCH = 64

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from worker.errors import BadSettings
-from worker.model.files import writing
+from worker.model.checkpoint.atomic_files import writing
 
 if TYPE_CHECKING:
     from pathlib import Path

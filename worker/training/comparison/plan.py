@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from worker.training.configuration import of
+from worker.training.config import of
 from worker.training.data.examples import TaggedText
 from worker.training.synthetic.made import HeldOut, make
 from worker.training.synthetic.swapping import Swapping
@@ -14,7 +14,7 @@ from worker.training.synthetic.swapping import Swapping
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from worker.training.configuration import Run
+    from worker.training.config import Run
 
 RICH, SCARCE = "sentiment", "ner"
 # Makes more texts for the scarce task out of those that it has, none like one that is held out: `more(texts, held_out, seed)`.

@@ -10,24 +10,24 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from worker.errors import BadSettings
-from worker.model import checkpoint
-from worker.model.files import whole
-from worker.model.references import sha256_of
+from worker.model.checkpoint import checkpoint
+from worker.model.checkpoint.atomic_files import whole
+from worker.model.checkpoint.references import sha256_of
 from worker.training.comparison.cells import result_of, tasks_of
 from worker.training.comparison.costs import costs_of
 from worker.training.comparison.journal import Journal
 from worker.training.comparison.plot import draw
 from worker.training.comparison.summary import as_json, rows_of, table
 from worker.training.data.splits import Side
-from worker.training.store import Store
+from worker.training.learning.state_cache import Store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from worker.training.comparison.plan import Plan
+    from worker.training.learning.tasks import TrainingTask
     from worker.training.progress import Reporter
-    from worker.training.tasks import TrainingTask
 
 _CELLS, _TABLE, _JSON, _PLOT = "cells.jsonl", "comparison.md", "comparison.json", "comparison.png"
 _CACHE_GIGABYTES = 8.0

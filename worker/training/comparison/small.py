@@ -19,7 +19,7 @@ _PLACES = ("Paris", "London", "Oslo", "Rome", "Vienna", "Berlin", "Madrid", "Ber
 
 def small_plan(directory: Path, cache: Path, encoder: str) -> Plan:
     """Write the sentences into a directory, and return a plan for them; raises `BadSettings` where they cannot be written."""
-    from worker.model.files import writing  # noqa: PLC0415  the model's room is heavy
+    from worker.model.checkpoint.atomic_files import writing  # noqa: PLC0415  the model's room is heavy
 
     moods, people = directory / "moods.jsonl", directory / "people.conll"
     labelled = [

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from worker.model.calibration import predictions
-from worker.training.quality.vectors import retention
+from worker.model.quantization import predictions
+from worker.training.evaluation.vectors import retention
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from worker.model import checkpoint
+from worker.model.checkpoint import checkpoint
 from worker.model.engine import Engine
 from worker.model.packing import pack
-from worker.training import encoders
-from worker.training.distillation.objective import loss, spread_layers, student_of
-from worker.training.encoders import StepOptions
-from worker.training.likeness import Likeness, likeness, texts_per_s
+from worker.training.encoders import steps as encoders
+from worker.training.encoders.agreement import Likeness, likeness, texts_per_s
+from worker.training.encoders.distill_loss import loss, spread_layers, student_of
+from worker.training.encoders.steps import StepOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from worker.model.encoder import Encoder
-    from worker.model.sentence import SentenceConfig
+    from worker.model.pooling import SentenceConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

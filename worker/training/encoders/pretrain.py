@@ -10,14 +10,14 @@ import torch
 from torch.nn import functional
 
 from worker.errors import BadModel, BadSettings
-from worker.model import checkpoint
+from worker.model.checkpoint import checkpoint
 from worker.model.encoder import Encoder, EncoderConfig
 from worker.model.packing import pack
-from worker.model.sentence import SentenceConfig
-from worker.training import encoders
-from worker.training.encoders import StepOptions
-from worker.training.likeness import Likeness, likeness
-from worker.training.pretraining.objectives import Guess, contrast, masked, randomize, view
+from worker.model.pooling import SentenceConfig
+from worker.training.encoders import steps as encoders
+from worker.training.encoders.agreement import Likeness, likeness
+from worker.training.encoders.pretrain_objectives import Guess, contrast, masked, randomize, view
+from worker.training.encoders.steps import StepOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

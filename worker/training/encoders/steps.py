@@ -17,11 +17,11 @@ import torch
 from safetensors.torch import save_file
 
 from worker.errors import BadSettings
-from worker.model.checkpoint import encoder_of
+from worker.model.checkpoint.checkpoint import encoder_of
+from worker.model.checkpoint.tokenizer_files import TOKENIZER_FILES
 from worker.model.encoder import PackedTensors, published
 from worker.model.packing import pack
-from worker.model.sentence import pool, sentence_vectors
-from worker.model.tokenizer_files import TOKENIZER_FILES
+from worker.model.pooling import pool, sentence_vectors
 from worker.training.data.duplicates import key_of, words_of
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from worker.model.encoder import Encoder
     from worker.model.packing import Packed
-    from worker.model.sentence import SentenceConfig
+    from worker.model.pooling import SentenceConfig
 
 # Of so many texts one is held out, and at most so many are; fewer than the last say nothing of an encoder.
 _HELD_OUT_OF, _MOST_HELD_OUT, _FEWEST_HELD_OUT = 20, 1000, 3

@@ -8,20 +8,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from worker.errors import BadModel, BadSettings
-from worker.model import bio, checkpoint
+from worker.model.checkpoint import checkpoint
 from worker.model.engine import Engine
 from worker.model.heads import Head
+from worker.model.outputs import bio
 from worker.records import Item, Partition, Record, Task, TokenizedItem
-from worker.training.corpora import spread
+from worker.training.data.corpora import spread
 from worker.training.data.labels import LabelMap
-from worker.training.quality import labels, report, spans, vectors
+from worker.training.evaluation import labels, report, spans, vectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from worker.model.backends import BackendName
+    from worker.model.backends.choice import BackendName
     from worker.model.engine import Device, Dtype
     from worker.model.heads import HeadConfig
     from worker.records import Prediction

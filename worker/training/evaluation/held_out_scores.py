@@ -9,7 +9,7 @@ import numpy as np
 
 from worker.records import Task
 from worker.training.data.examples import TaggedText
-from worker.training.evaluation import accuracy, entity_scores, predictions
+from worker.training.evaluation.evaluate import accuracy, entity_scores, predictions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from worker.model.engine import Engine
-    from worker.training.tasks import TrainingTask
+    from worker.training.learning.tasks import TrainingTask
 
 _DIGITS = 4
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from worker.training.quality.bootstrap import mean_of, share
+from worker.training.evaluation.bootstrap import mean_of, share
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from worker.training.quality.bootstrap import Floats, Statistic
+    from worker.training.evaluation.bootstrap import Floats, Statistic
 
 NUM_BINS = 15
 ECE = (

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from worker.training.quality.spans import found_spans, gold_spans
+from worker.training.evaluation.spans import found_spans, gold_spans
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from worker.records import Entity
     from worker.training.data.examples import TaggedText
-    from worker.training.quality.labels import Judged
+    from worker.training.evaluation.labels import Judged
 
 _MAX_CHARS = 96
 _ELLIPSIS = "…"

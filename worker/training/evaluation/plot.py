@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from worker.training.quality.labels import Bin
-    from worker.training.quality.report import EntityReport, LabelReport, Report
+    from worker.training.evaluation.labels import Bin
+    from worker.training.evaluation.report import EntityReport, LabelReport, Report
 
 _WIDTH_INCHES, _ROW_INCHES, _DPI = 9, 3.6, 100
 _OURS, _INK, _FAINT, _GRID = "#1b7f5c", "#1f2933", "#616e7c", "#e4e7eb"

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from worker.training.quality import labels, mistakes, spans
-from worker.training.quality.bootstrap import NUM_DRAWS, estimates
+from worker.training.evaluation import labels, mistakes, spans
+from worker.training.evaluation.bootstrap import NUM_DRAWS, estimates
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from worker.records import Entity
     from worker.training.data.examples import TaggedText
-    from worker.training.quality.bootstrap import Estimate
-    from worker.training.quality.labels import Bin, Judged
-    from worker.training.quality.mistakes import Mistake
+    from worker.training.evaluation.bootstrap import Estimate
+    from worker.training.evaluation.labels import Bin, Judged
+    from worker.training.evaluation.mistakes import Mistake
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from worker.model.marks import pass_marks
+from worker.model.outputs.combining_marks import pass_marks
 from worker.training.data.examples import Span
-from worker.training.quality.bootstrap import estimates
+from worker.training.evaluation.bootstrap import estimates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from worker.records import Entity
     from worker.training.data.examples import TaggedText
-    from worker.training.quality.bootstrap import Estimate, Floats, Statistic
+    from worker.training.evaluation.bootstrap import Estimate, Floats, Statistic
 
 # For each text how many entities are rightly found, found, and there, `[n, 3]`.
 Counts: TypeAlias = "NDArray[np.int64]"

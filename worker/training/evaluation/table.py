@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from worker.training.quality.bootstrap import Estimate
-    from worker.training.quality.mistakes import Mistake
-    from worker.training.quality.report import EntityReport, LabelReport, Report, VectorReport
+    from worker.training.evaluation.bootstrap import Estimate
+    from worker.training.evaluation.mistakes import Mistake
+    from worker.training.evaluation.report import EntityReport, LabelReport, Report, VectorReport
 
 
 def shown(report: Report) -> Iterator[RenderableType]:

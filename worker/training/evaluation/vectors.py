@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from worker.training.quality.bootstrap import estimates, mean_of, share
+from worker.training.evaluation.bootstrap import estimates, mean_of, share
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from worker.training.quality.bootstrap import Estimate, Floats, Statistic
+    from worker.training.evaluation.bootstrap import Estimate, Floats, Statistic
 
 _TOPS = (1, 10)
 

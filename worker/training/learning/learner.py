@@ -8,16 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from worker.errors import BadModel, BadSettings
-from worker.model import checkpoint
+from worker.model.checkpoint import checkpoint
 from worker.model.heads import Head
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from worker.model.encoder import Encoder
-    from worker.training.configuration import Run
-    from worker.training.strategies import Phase
-    from worker.training.tasks import TrainingTask
+    from worker.training.config import Run
+    from worker.training.learning.strategies import Phase
+    from worker.training.learning.tasks import TrainingTask
 
 
 class Learner(nn.Module):

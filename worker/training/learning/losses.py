@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
-from worker.model import bio
 from worker.model.heads import in_context
+from worker.model.outputs import bio
 
 if TYPE_CHECKING:
     from torch import Tensor

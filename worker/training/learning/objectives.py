@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from worker.model import bio
 from worker.model.heads import attended, in_context
-from worker.training.losses import UNKNOWN, of_rows, of_words
+from worker.model.outputs import bio
+from worker.training.learning.losses import UNKNOWN, of_rows, of_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from worker.model.heads import Head
-    from worker.training.states import States
-    from worker.training.tasks import Targets, TrainingTask
+    from worker.training.learning.states import States
+    from worker.training.learning.tasks import Targets, TrainingTask
 
 
 @dataclass(frozen=True, slots=True)

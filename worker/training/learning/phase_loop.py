@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from worker.training import sampling
 from worker.training.data.splits import Side
-from worker.training.objectives import loss_of, loss_on, said_of, score
-from worker.training.snapshot import moments_of, restore_moments
+from worker.training.learning import sampling
+from worker.training.learning.objectives import loss_of, loss_on, said_of, score
+from worker.training.learning.snapshot import moments_of, restore_moments
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
-    from worker.training.configuration import Run
-    from worker.training.learner import Learner
+    from worker.training.config import Run
+    from worker.training.learning.learner import Learner
+    from worker.training.learning.snapshot import Position, Snapshots, State
+    from worker.training.learning.states import States
+    from worker.training.learning.strategies import Phase
+    from worker.training.learning.tasks import TrainingTask
     from worker.training.progress import Reporter
-    from worker.training.snapshot import Position, Snapshots, State
-    from worker.training.states import States
-    from worker.training.strategies import Phase
-    from worker.training.tasks import TrainingTask
 
 _BATCH_OF_FROZEN, _BATCH_OF_LIVE = 128, 32
 

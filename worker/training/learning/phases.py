@@ -10,24 +10,24 @@ import torch
 
 from worker.model.engine import number_format
 from worker.model.multitask import MultiTaskHeads
-from worker.training.learner import Learner
-from worker.training.loop import PhaseLoop
-from worker.training.snapshot import Position
-from worker.training.states import Frozen, Live
-from worker.training.strategies import phases
+from worker.training.learning.learner import Learner
+from worker.training.learning.phase_loop import PhaseLoop
+from worker.training.learning.snapshot import Position
+from worker.training.learning.states import Frozen, Live
+from worker.training.learning.strategies import phases
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from worker.model.checkpoint import Checkpoint
+    from worker.model.checkpoint.checkpoint import Checkpoint
     from worker.model.encoder import Encoder
-    from worker.training.configuration import Run
+    from worker.training.config import Run
+    from worker.training.learning.snapshot import Snapshots
+    from worker.training.learning.state_cache import Store
+    from worker.training.learning.states import States
+    from worker.training.learning.strategies import Phase
+    from worker.training.learning.tasks import TrainingTask
     from worker.training.progress import Reporter
-    from worker.training.snapshot import Snapshots
-    from worker.training.states import States
-    from worker.training.store import Store
-    from worker.training.strategies import Phase
-    from worker.training.tasks import TrainingTask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from worker.training.configuration import Training
+    from worker.training.config import Training
 
 
 def exponent_of(training: Training) -> float:

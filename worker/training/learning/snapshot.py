@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from worker.errors import BadSettings
-from worker.model.files import whole
+from worker.model.checkpoint.atomic_files import whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from worker.errors import BadSettings
-from worker.model.files import whole, writing
+from worker.model.checkpoint.atomic_files import whole, writing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from worker.model.backends import choose
+from worker.model.backends.choice import choose
 from worker.model.encoder import PackedTensors
 from worker.model.engine import number_format
 from worker.model.packing import pack
-from worker.model.sentence import pool
-from worker.training.tasks import ranges
-from worker.training.words import first_pieces
+from worker.model.pooling import pool
+from worker.training.learning.tasks import ranges
+from worker.training.learning.words import first_pieces
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     from worker.model.encoder import Encoder
     from worker.model.heads import HeadConfig
     from worker.model.packing import Packed
-    from worker.model.sentence import Pooling
+    from worker.model.pooling import Pooling
     from worker.records import Tokens
+    from worker.training.learning.state_cache import Store
+    from worker.training.learning.tasks import TrainingTask
     from worker.training.progress import Reporter
-    from worker.training.store import Store
-    from worker.training.tasks import TrainingTask
 
 #: What the rows of a task are.
 Kind: TypeAlias = Literal["texts", "tokens", "words"]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from worker.training.configuration import Run, Strategy
+    from worker.training.config import Run, Strategy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from worker.errors import BadSettings
-from worker.model import bio
 from worker.model.heads import HeadConfig
-from worker.training.corpora import rated_sentences
+from worker.model.outputs import bio
+from worker.training.data.corpora import rated_sentences
 from worker.training.data.examples import LabelledData, LabelledText, Source, TaggedData, TaggedText
 from worker.training.data.labels import check_labels, check_map
 from worker.training.data.read import read
 from worker.training.data.splits import Shares, Side, given, split
-from worker.training.losses import UNKNOWN
-from worker.training.words import first_pieces, in_handle, word_labels_of
+from worker.training.learning.losses import UNKNOWN
+from worker.training.learning.words import first_pieces, in_handle, word_labels_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from worker.model.checkpoint import Checkpoint
+    from worker.model.checkpoint.checkpoint import Checkpoint
     from worker.records import Tokens
-    from worker.training.configuration import Data, HeadOptions
+    from worker.training.config import Data, HeadOptions
     from worker.training.data.examples import Data as AnyData
     from worker.training.data.examples import Example
     from worker.training.data.splits import Split

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from worker.training.losses import UNKNOWN
+from worker.training.learning.losses import UNKNOWN
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from worker.model.heads import Head
-    from worker.training.objectives import Said
+    from worker.training.learning.objectives import Said
 
 LEAST, MOST = 0.05, 20.0
 _NUM_HALVINGS = 60

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from worker.model import bio
+from worker.model.outputs import bio
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

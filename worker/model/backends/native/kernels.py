@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from worker.model.native.build import Unavailable, library
+from worker.model.backends.native.build import Unavailable, library
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,0 +1,1 @@
+"""Administration requests: topics, offsets, permissions and the versions of the brokers."""

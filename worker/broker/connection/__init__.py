@@ -1,0 +1,1 @@
+"""The connection to the brokers: addresses, TLS, SASL and the reasons of failures."""

@@ -1,0 +1,1 @@
+"""The consumer: partitions, positions, fetches and the detection of a stalled client."""

@@ -1,0 +1,1 @@
+"""Delivery of outputs and offsets: at least once and exactly once."""

@@ -1,0 +1,1 @@
+"""The patches of aiokafka: one module for each patch."""

@@ -1,0 +1,1 @@
+"""Kafka clients for the commands. The worker does not use them."""

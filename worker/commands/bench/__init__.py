@@ -1,0 +1,1 @@
+"""The `gist-stream bench` commands."""

@@ -1,0 +1,1 @@
+"""The commands that look at and repair a stream: `dlq`, `offsets`, `lag`."""

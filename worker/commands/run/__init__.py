@@ -1,0 +1,1 @@
+"""`gist-stream run`: the life of a worker process and of its replicas."""

@@ -1,0 +1,1 @@
+"""The commands that inspect data, train, evaluate and compress models."""

@@ -1,0 +1,1 @@
+"""The composition room: the only place where settings become objects."""

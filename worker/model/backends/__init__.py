@@ -1,0 +1,1 @@
+"""The backends: how the encoder runs on each kind of hardware."""

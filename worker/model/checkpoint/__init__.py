@@ -1,0 +1,1 @@
+"""Checkpoints: how a reference is found, verified, read and written."""

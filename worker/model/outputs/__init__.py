@@ -1,0 +1,1 @@
+"""Model outputs to plain values: vectors, labels and entities."""

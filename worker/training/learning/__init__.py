@@ -1,0 +1,1 @@
+"""How heads and encoders learn: tasks, losses, sampling and phases."""

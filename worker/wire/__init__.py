@@ -1,0 +1,1 @@
+"""The wire contract: bytes to items, predictions to messages, and dead letters. Pure functions."""
