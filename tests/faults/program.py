@@ -32,8 +32,8 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 
 from tests.fakes import FakeModel
 from tests.faults.workload import Poison, label_of, span_of, vector_of
-from worker.commands import wiring
 from worker.commands.run import run
+from worker.composition import model as engines
 from worker.errors import Stop
 from worker.records import Classification, Entity, Failure, Prediction, Stage, Task
 from worker.settings import read
@@ -154,7 +154,7 @@ def main() -> None:
     die_with_parent()
     if os.environ.get("FAULT_MODEL") != "real":
         model = LabModel(float(os.environ.get("FAULT_PASS_S", "0")))
-        wiring.load_engine = lambda _settings: model  # type: ignore[assignment, return-value]
+        engines.load_engine = lambda _settings: model  # type: ignore[assignment, return-value]
     for name, number in (("FAULT_KILL", signal.SIGKILL), ("FAULT_FREEZE", signal.SIGSTOP)):
         if point := os.environ.get(name):
             signal_at(point, number)

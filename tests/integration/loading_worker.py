@@ -6,7 +6,7 @@ import sys
 import threading
 
 from worker import cli
-from worker.commands import wiring
+from worker.composition import model as engines
 
 
 def _load(_settings: object) -> None:
@@ -17,7 +17,7 @@ def _load(_settings: object) -> None:
 
 def main() -> None:
     """Run the worker."""
-    wiring.load_engine = _load  # type: ignore[assignment]
+    engines.load_engine = _load  # type: ignore[assignment]
     sys.argv[1:] = ["run"]
     cli.main()
 

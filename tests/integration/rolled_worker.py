@@ -10,8 +10,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from tests.integration.slow_worker import SlowModel
-from worker.commands import wiring
 from worker.commands.run import run
+from worker.composition import model as engines
 from worker.errors import BadModel
 from worker.settings import read
 
@@ -30,7 +30,7 @@ def main(seconds: float) -> None:
         model.on_infer = lambda _items: time.sleep(seconds)
         return model
 
-    wiring.load_engine = load
+    engines.load_engine = load
     run.run(read())
 
 

@@ -9,8 +9,8 @@ import sys
 import time
 
 from tests.fakes import FakeModel
-from worker.commands import wiring
 from worker.commands.run import run
+from worker.composition import model as engines
 from worker.settings import read
 
 
@@ -25,7 +25,7 @@ def main(seconds: float) -> None:
     """Run the worker."""
     model = SlowModel()
     model.on_infer = lambda _items: time.sleep(seconds)
-    wiring.load_engine = lambda _settings: model  # type: ignore[assignment, return-value]
+    engines.load_engine = lambda _settings: model  # type: ignore[assignment, return-value]
     run.run(read())
 
 

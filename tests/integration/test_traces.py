@@ -13,8 +13,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from tests.fakes import FakeModel
 from tests.integration.workers import RESULTS, Watcher, create
 from worker.broker.tools.clients import producing
-from worker.commands import wiring
-from worker.commands.run import run
+from worker.composition import broker
+from worker.composition import pipeline as pipelines
+from worker.composition import tracing as traces
 from worker.observability import tracing
 from worker.observability.metrics import Telemetry
 from worker.rollout.router import OneModel
@@ -38,11 +39,11 @@ async def test_a_trace_goes_from_the_producer_s_header_to_each_output(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
     await create(connection, topic, num_partitions=1)
     settings = read({"bootstrap_servers": connection.bootstrap_servers, "input_topic": topic, "group_id": f"group-{topic}"})
-    traced, telemetry = run._tracing(), Telemetry()
+    traced, telemetry = traces._tracing(), Telemetry()
     assert traced is not None
     model = FakeModel()
     models = OneModel(traced.model(model))
-    pipeline, _ = run._pipeline(settings, model.tasks, models, wiring.connection_of(settings), telemetry, traced)
+    pipeline, _ = pipelines._pipeline(settings, model.tasks, models, broker.connection_of(settings), telemetry, traced)
     async with Watcher(connection, topic, num_expected=1) as watcher:
         working = asyncio.create_task(pipeline.run())
         async with producing(connection) as producer:

@@ -11,10 +11,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from worker.commands.wiring import load_engine
 
 from tests.makers import record
 from tests.model.conftest import MINILM
+from worker.composition.model import load_engine
 from worker.errors import BadModel
 from worker.model.checkpoint import checkpoint
 from worker.model.engine import Engine

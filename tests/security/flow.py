@@ -11,8 +11,8 @@ from tests.fakes import FakeModel
 from tests.integration.workers import outputs_of
 from worker.broker.admin import topics
 from worker.broker.tools.clients import following, producing
-from worker.commands import wiring
-from worker.commands.run import run
+from worker.composition import broker
+from worker.composition import pipeline as pipelines
 from worker.observability.metrics import Telemetry
 from worker.records import Output
 from worker.rollout.router import OneModel
@@ -38,8 +38,8 @@ async def created(connection: Connection, topic: str | None = None) -> str:
 def pipeline(settings: dict[str, Any], telemetry: Telemetry | None = None) -> Pipeline:
     """Return a worker's whole flow, not yet running."""
     chosen, model = read(QUICK | settings), FakeModel()
-    connection = wiring.connection_of(chosen)
-    flow, _ = run._pipeline(chosen, model.tasks, OneModel(model), connection, telemetry or Telemetry(), None)
+    connection = broker.connection_of(chosen)
+    flow, _ = pipelines._pipeline(chosen, model.tasks, OneModel(model), connection, telemetry or Telemetry(), None)
     return flow
 
 

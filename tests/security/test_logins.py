@@ -7,13 +7,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from worker.commands.wiring import connection_of
 
 from tests.security.acls import documented
 from tests.security.endpoint import CLIENT_ID, CLIENT_SECRET, SCOPE
 from tests.security.flow import created, results, send, serving
 from tests.security.secured_kafka import token
 from worker.broker.admin.topics import partitions_of
+from worker.composition.broker import connection_of
 from worker.errors import BrokerUnavailable
 from worker.records import Output
 from worker.settings import read

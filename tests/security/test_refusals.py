@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from worker.commands.wiring import connection_of
 
 from tests.integration.workers import WorkerProcess
 from tests.security.acls import documented
 from tests.security.endpoint import CLIENT_ID, CLIENT_SECRET, SCOPE
 from tests.security.flow import created, results, send
 from tests.security.secured_kafka import token
+from worker.composition.broker import connection_of
 from worker.records import Output
 from worker.settings import read
 

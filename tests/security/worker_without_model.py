@@ -13,7 +13,7 @@ import sys
 
 from tests.fakes import FakeModel
 from worker import cli
-from worker.commands import wiring
+from worker.composition import model as engines
 
 
 class _Model(FakeModel):
@@ -48,7 +48,7 @@ def _become(log: str, settings: dict[str, str]) -> int:
 
 def main() -> None:
     """Run one or many."""
-    wiring.load_engine = lambda _settings: _Model()  # type: ignore[assignment, return-value]
+    engines.load_engine = lambda _settings: _Model()  # type: ignore[assignment, return-value]
     if sys.argv[1:] == ["--many"]:
         sys.stdout.write(json.dumps(_many(json.load(sys.stdin))))
         return

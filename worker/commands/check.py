@@ -14,7 +14,8 @@ from worker.broker.delivery.exactly_once import check_transactions, transactions
 from worker.broker.delivery.output_topics import OutputTopics
 from worker.commands.terminal import Terminal
 from worker.commands.variables import find_warnings
-from worker.commands.wiring import connection_of, create_topics, load_engine, served_tasks_of, used_topics_of
+from worker.composition.broker import connection_of, create_topics, served_tasks_of, used_topics_of
+from worker.composition.model import load_engine
 from worker.errors import Stop, TopicsMissing
 
 if TYPE_CHECKING:

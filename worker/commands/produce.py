@@ -19,7 +19,7 @@ from worker.broker.admin.topics import check_usable
 from worker.broker.tools.clients import producing
 from worker.commands.input_lines import Source
 from worker.commands.terminal import Terminal, client_warnings
-from worker.commands.wiring import connection_of
+from worker.composition.broker import connection_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

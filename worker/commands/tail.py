@@ -16,7 +16,7 @@ from rich.text import Text
 from worker.broker.tools.clients import following
 from worker.commands import result_view as show
 from worker.commands.terminal import Terminal, client_warnings, escape_controls, json_line
-from worker.commands.wiring import connection_of, served_tasks_of, used_topics_of
+from worker.composition.broker import connection_of, served_tasks_of, used_topics_of
 from worker.records import Output
 from worker.testbed.delivery_audit import source_of
 from worker.wire.encode import embedding_vector

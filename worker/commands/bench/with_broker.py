@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from rich.console import Console
 
-from worker.commands.wiring import connection_of
+from worker.composition.broker import connection_of
 from worker.errors import BadSettings
 from worker.settings import read
 from worker.testbed.worker_process import kafka

@@ -16,7 +16,7 @@ from worker.commands.demo.observer import Observer
 from worker.commands.demo.report import progress_line, report
 from worker.commands.terminal import Terminal
 from worker.commands.variables import find_warnings
-from worker.commands.wiring import connection_of, create_topics, topics_of
+from worker.composition.broker import connection_of, create_topics, topics_of
 from worker.settings import read
 from worker.testbed.worker_process import WorkerProcess, kafka
 from worker.training.data.corpora import rated_sentences

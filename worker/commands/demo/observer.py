@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from worker.commands.wiring import topics_of
+from worker.composition.broker import topics_of
 from worker.records import Output
 from worker.testbed.delivery_audit import Account, source_of
 from worker.wire.encode import embedding_vector

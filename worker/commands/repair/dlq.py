@@ -19,7 +19,7 @@ from worker.commands.repair import dlq_view as dlq_shown
 from worker.commands.repair.replay_progress import Handled
 from worker.commands.repair.timestamps import moment_ms
 from worker.commands.terminal import Terminal, json_line
-from worker.commands.wiring import connection_of, topics_of
+from worker.composition.broker import connection_of, topics_of
 from worker.errors import BadSettings, InvalidRecord
 from worker.records import Output, Partition
 from worker.wire.dead_letters import Letter, Selection

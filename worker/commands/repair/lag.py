@@ -10,7 +10,7 @@ from rich.table import Table
 
 from worker.broker.admin.offsets import standings
 from worker.commands.terminal import Terminal, json_line
-from worker.commands.wiring import connection_of
+from worker.composition.broker import connection_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

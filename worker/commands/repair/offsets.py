@@ -12,7 +12,7 @@ from rich.table import Table
 from worker.broker.admin.offsets import Standing, commit_offsets, offsets_since, standings
 from worker.commands.repair.timestamps import duration_ms, moment_ms
 from worker.commands.terminal import Terminal
-from worker.commands.wiring import connection_of
+from worker.composition.broker import connection_of
 from worker.errors import BadSettings
 
 if TYPE_CHECKING:

@@ -11,39 +11,32 @@ import os
 import sys
 import time
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import worker
-from worker.commands import wiring
 from worker.commands.run.signals import DRAINING, heard, leave_at_once
 from worker.commands.variables import find_warnings
-from worker.errors import BadModel, BadSettings
+from worker.composition import broker
+from worker.composition import model as engines
+from worker.composition import pipeline as pipelines
+from worker.composition import tracing as traces
 from worker.host import keep_freed_memory, release_freed_memory, spare_the_collector
 from worker.observability.http import HttpServer, check_of, metrics_of
 from worker.observability.metrics import Telemetry, configure_logging
-from worker.pipeline import Pipeline
-from worker.rollout.plan import Plan
-from worker.rollout.router import OneModel, RolledOut
+from worker.rollout.router import OneModel
 
 if TYPE_CHECKING:
     import signal
     from collections.abc import Coroutine
 
-    from worker.broker.connection.connection import Connection
-    from worker.broker.consumer.consumer import Consumer
-    from worker.model.engine import Engine
     from worker.observability.tracing import Tracing
-    from worker.ports import Model, Models
-    from worker.records import Task
+    from worker.pipeline import Pipeline
     from worker.settings import Settings
 
 # A poll loop that has not turned for so long is stuck; a rebalance may hold it as long as its own limit.
 _STUCK_AFTER_S = 120.0
 # How long the event loop may keep the interpreter from the model's thread, which asks for it between any two operations.
 _SWITCH_INTERVAL_S = 0.0001
-# OpenTelemetry's own: where traces go.
-_COLLECTOR_VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
 def run(settings: Settings, *, replica: int | None = None) -> None:
@@ -55,7 +48,7 @@ def run(settings: Settings, *, replica: int | None = None) -> None:
     # Before the first thread: a thread keeps the heap that it began with.
     keep_freed_memory()
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
-    tracing = _tracing()
+    tracing = traces._tracing()
     try:
         asyncio.run(_run(settings, tracing, replica))
     finally:
@@ -67,17 +60,17 @@ async def _run(settings: Settings, tracing: Tracing | None, replica: int | None)
     telemetry = Telemetry()
     for warning in () if replica else find_warnings():
         telemetry.ineffective_setting(warning)
-    engine = await asyncio.to_thread(wiring.load_engine, settings)
+    engine = await asyncio.to_thread(engines.load_engine, settings)
     await asyncio.to_thread(release_freed_memory)
     await asyncio.to_thread(engine.warm_up)
     if settings.create_topics:
-        await wiring.create_topics(settings, wiring.tasks_of(settings, engine))
-    rollout = await _rollout(settings, engine, telemetry, tracing)
-    models, connection = rollout or OneModel(_traced(engine, tracing)), wiring.connection_of(settings)
+        await broker.create_topics(settings, engines.tasks_of(settings, engine))
+    rollout = await pipelines._rollout(settings, engine, telemetry, tracing)
+    models, connection = rollout or OneModel(traces._traced(engine, tracing)), broker.connection_of(settings)
     if rollout is None:
         telemetry.models([engine.name])
     telemetry.reads(settings.input_topics)
-    pipeline, consumer = _pipeline(settings, wiring.tasks_of(settings, engine), models, connection, telemetry, tracing)
+    pipeline, consumer = pipelines._pipeline(settings, engines.tasks_of(settings, engine), models, connection, telemetry, tracing)
     _drain_on_signal(pipeline, telemetry)
     spare_the_collector()
     async with _server(settings, pipeline, telemetry) as server:
@@ -86,8 +79,8 @@ async def _run(settings: Settings, tracing: Tracing | None, replica: int | None)
             model=engine.name,
             device=engine.description,
             because=engine.because,
-            threads=asdict(wiring.thread_plan_of(settings)) | {"passes": engine.max_passes},
-            tasks=sorted(wiring.tasks_of(settings, engine)),
+            threads=asdict(engines.thread_plan_of(settings)) | {"passes": engine.max_passes},
+            tasks=sorted(engines.tasks_of(settings, engine)),
             http=server.address,
             input=settings.input_topics,
             group=settings.group_id,
@@ -112,24 +105,6 @@ def _server(settings: Settings, pipeline: Pipeline, telemetry: Telemetry) -> Htt
     )
 
 
-async def _rollout(settings: Settings, engine: Engine, telemetry: Telemetry, tracing: Tracing | None) -> RolledOut | None:
-    """Return the models of a roll-out, where there may be one, those loaded that its plan names."""
-    if not settings.rollout_file:
-        return None
-    tasks = wiring.tasks_of(settings, engine)
-
-    def load(reference: str) -> Model:
-        other = wiring.load_engine(settings.model_copy(update={"model": reference}))
-        if missing := tasks - other.tasks:
-            raise BadModel(f"{reference}: it has no head for {', '.join(sorted(missing))}, which this worker serves")
-        return _traced(other, tracing)
-
-    plan = Plan(settings.model, settings.input_topic)
-    models = RolledOut(Path(settings.rollout_file), plan, _traced(engine, tracing), load=load, telemetry=telemetry)
-    await models.start()
-    return models
-
-
 async def _beside(watching: Coroutine[None, None, None], flow: Coroutine[None, None, None]) -> None:
     """Run the flow to its end, and something beside it whose death ends the flow too."""
     beside, main = asyncio.create_task(watching), asyncio.create_task(flow)
@@ -142,45 +117,6 @@ async def _beside(watching: Coroutine[None, None, None], flow: Coroutine[None, N
         beside.cancel()
         main.cancel()
         await asyncio.wait([beside, main])
-
-
-def _pipeline(
-    settings: Settings,
-    tasks: frozenset[Task],
-    models: Models,
-    connection: Connection,
-    telemetry: Telemetry,
-    tracing: Tracing | None,
-) -> tuple[Pipeline, Consumer]:
-    """Return the whole flow, not yet running, and the source that it reads. Both talk through `connection`, with its one token."""
-    consumer = wiring.consumer_of(settings, connection, telemetry)
-    delivery = wiring.delivery_of(settings, connection, consumer, tasks)
-    pipeline = Pipeline(
-        source=consumer,
-        delivery=tracing.delivery(delivery) if tracing else delivery,
-        models=models,
-        telemetry=telemetry,
-        options=wiring.options_of(settings, tasks),
-    )
-    return pipeline, consumer
-
-
-def _tracing() -> Tracing | None:
-    """Return what puts spans around models and deliveries, where OpenTelemetry's variables name a collector; else None."""
-    if os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or not any(map(os.environ.get, _COLLECTOR_VARIABLES)):
-        return None
-    try:
-        from worker.observability.tracing import Tracing, exporting_provider  # noqa: PLC0415  an extra, and only who asks for traces pays for it
-    except ImportError as error:
-        raise BadSettings(
-            f"traces are asked for ({' or '.join(_COLLECTOR_VARIABLES)}), but there is no OpenTelemetry: "
-            "pip install 'gist-stream[tracing]', or set OTEL_SDK_DISABLED=true"
-        ) from error
-    return Tracing(exporting_provider(worker.__version__))
-
-
-def _traced(model: Model, tracing: Tracing | None) -> Model:
-    return tracing.model(model) if tracing else model
 
 
 def _drain_on_signal(pipeline: Pipeline, telemetry: Telemetry) -> None:

@@ -1,0 +1,53 @@
+"""The engine: settings to a loaded model that can serve the tasks."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from worker.errors import BadSettings
+from worker.host import ThreadPlan, num_cores
+from worker.records import Task
+
+if TYPE_CHECKING:
+    from worker.model.engine import Engine
+    from worker.settings import Settings
+
+
+def load_engine(settings: Settings) -> Engine:
+    """Load the model and check that it can do what is asked of it; raises `BadModel` or `BadSettings`."""
+    plan = thread_plan_of(settings)
+    plan.prepare()
+    if settings.cache_dir:
+        # The compiler of the kernels reads the environment: commands without settings use it, too.
+        os.environ["GIST_CACHE_DIR"] = settings.cache_dir
+    # Heavy: only a process that needs the model pays for it. And not earlier: its libraries read the plan when they are loaded.
+    from worker.model.engine import Engine  # noqa: PLC0415
+    from worker.model.windows import Windowing  # noqa: PLC0415
+
+    windowing = Windowing(overlap_tokens=settings.window_overlap_tokens, max_windows=settings.max_windows)
+    engine = Engine.load(
+        settings.model,
+        device=settings.device,
+        dtype=settings.dtype,
+        backend=settings.backend,
+        threads=plan.matmul,
+        passes=settings.concurrent_passes,
+        max_tokens=settings.max_text_tokens or None,
+        windowing=windowing if settings.long_text == "window" else None,
+    )
+    if missing := settings.tasks - engine.tasks:
+        raise BadSettings(f"GIST_TASKS: the model {engine.name} has no head for {', '.join(sorted(missing))}")
+    if settings.batch_tokens < engine.max_tokens:
+        raise BadSettings(f"GIST_BATCH_TOKENS is below the longest text of the model {engine.name}: {engine.max_tokens} tokens")
+    return engine
+
+
+def thread_plan_of(settings: Settings) -> ThreadPlan:
+    """Return how many threads do what."""
+    return ThreadPlan.of(num_cores(), matmul=settings.threads, tokenizer=settings.tokenizer_threads)
+
+
+def tasks_of(settings: Settings, engine: Engine) -> frozenset[Task]:
+    """Return the tasks that are served: all that the model can, or those that were chosen."""
+    return frozenset(Task(name) for name in settings.tasks) or engine.tasks
