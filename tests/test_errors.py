@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import worker.errors as module
-from worker.errors import BadModel, GistStreamError, InvariantBroken, PublishFailed, Stop, cause_of
+from worker.errors import BadModel, FatalError, GistStreamError, InvariantBroken, PublishFailed, find_cause
 
 
 def test_every_failure_of_ours_is_in_the_tree() -> None:
@@ -16,7 +16,7 @@ def test_every_failure_of_ours_is_in_the_tree() -> None:
 
 def test_every_stop_has_an_exit_code_of_its_own() -> None:
     """An orchestrator can tell them apart; the drawing says the same numbers."""
-    codes = {it.__name__: it.exit_code for it in Stop.__subclasses__()}
+    codes = {it.__name__: it.exit_code for it in FatalError.__subclasses__()}
     assert len(set(codes.values())) == len(codes)
     for name, code in codes.items():
         line = next(line for line in (module.__doc__ or "").splitlines() if f" {name} " in line)
@@ -27,6 +27,6 @@ def test_a_group_gives_up_the_stop_in_it() -> None:
     """However deep it lies; else the first of its failures."""
     stop = BadModel("why")
     group = BaseExceptionGroup("", [ValueError(), BaseExceptionGroup("", [PublishFailed(), stop])])
-    assert cause_of(group) is stop
+    assert find_cause(group) is stop
     first = ValueError()
-    assert cause_of(BaseExceptionGroup("", [first, KeyError()])) is first
+    assert find_cause(BaseExceptionGroup("", [first, KeyError()])) is first

@@ -19,14 +19,14 @@ from worker.errors import (
     BrokerUnavailable,
     ConsumerBroken,
     DrainIncomplete,
-    PositionLost,
+    OffsetOutOfRange,
     PublishFailed,
     TooManyFailures,
 )
 from worker.observability.metrics import Telemetry
 from worker.pipeline import Pipeline
 from worker.records import Output, Partition, UnreadableRange, Window
-from worker.rollout.router import OneModel
+from worker.rollout.router import SingleModel
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -48,7 +48,7 @@ class World:
         self.pipeline = Pipeline(
             source=self.source,
             delivery=self.delivery,
-            models=OneModel(self.model),
+            models=SingleModel(self.model),
             telemetry=self.telemetry,
             options=replace(OPTIONS, **options),
         )
@@ -264,7 +264,7 @@ async def test_what_was_read_before_the_log_lost_our_position_is_published() -> 
     world.produce(*(f"text {n}" for n in range(10)))
     async with world.running():
         await _until(lambda: world.source.positions == {world.kafka.partitions[0]: 10})
-        world.source.poll_error = PositionLost("planted")
+        world.source.poll_error = OffsetOutOfRange("planted")
         await _until(lambda: world.source.poll_error is None)
         may_infer.set()
         await _until(lambda: world.source.num_starts == 2)
@@ -307,7 +307,7 @@ async def test_what_the_group_gives_to_a_worker_that_leaves_does_not_hold_it() -
 
 async def test_backpressure_holds_the_reading_and_lets_it_go_on() -> None:
     """While nothing is acknowledged, no more is read than the upper bound and one poll; then everything goes on."""
-    world = World(tokens_in_flight_high=40, tokens_in_flight_low=20, batch_tokens=8, max_poll_records=4)
+    world = World(max_in_flight_tokens=40, resume_in_flight_tokens=20, max_batch_tokens=8, max_poll_records=4)
     world.delivery.acknowledges.clear()
     world.produce(*(f"text {n}" for n in range(200)))
     async with world.running():
@@ -320,7 +320,7 @@ async def test_backpressure_holds_the_reading_and_lets_it_go_on() -> None:
 
 async def test_a_long_text_weighs_what_its_windows_cost_and_goes_alone() -> None:
     """Over the budget of a batch, and in flight, too."""
-    world = World(batch_tokens=64)
+    world = World(max_batch_tokens=64)
     tokens = world.model.tokenize
 
     def tokenize(texts: Sequence[str]) -> list[Tokens]:
@@ -340,7 +340,7 @@ async def test_a_long_text_weighs_what_its_windows_cost_and_goes_alone() -> None
 
 async def test_one_batch_runs_and_one_is_ready() -> None:
     """The model is never asked from two threads at once, and no third batch waits behind it."""
-    world = World(batch_records=2)
+    world = World(max_batch_records=2)
     on_device, overlaps = threading.Lock(), []
 
     def on_infer(_items: Sequence[TokenizedItem]) -> None:
@@ -407,7 +407,7 @@ async def test_a_failed_commit_is_tried_again() -> None:
     world.produce("text")
     async with world.running():
         await world.kafka.until(lambda: bool(world.kafka.published))
-        await _until(lambda: b'gist_retries_total{error="PublishFailed",stage="commit"}' in _exposition(world.telemetry))
+        await _until(lambda: b'gist_step_retries_total{error="PublishFailed",stage="commit"}' in _exposition(world.telemetry))
         world.delivery.commit_error = None
         await world.committed()
     assert world.kafka.offsets(Output.EMBEDDINGS) == [0]

@@ -35,7 +35,7 @@ from worker.commands.run.signals import leave_at_once
 from worker.commands.setting_flags import with_settings
 from worker.commands.training import cli as train
 from worker.commands.training import encoders, layout_flags, synthesize
-from worker.errors import Stop
+from worker.errors import FatalError
 from worker.settings import DEFAULT_MODEL, Settings
 from worker.training.data.layout import Format, Layout, Scheme
 
@@ -255,7 +255,7 @@ def main() -> None:
     escape_unencodable()
     try:
         app()
-    except Stop as stop:
+    except FatalError as stop:
         from worker.commands.terminal import escape_controls  # noqa: PLC0415  the help needs no console
 
         sys.stderr.write(f"gist-stream: {escape_controls(str(stop), keeps_lines=True)}\n")

@@ -35,67 +35,67 @@ class GistStreamError(Exception):
     """Any failure that the worker knows by name."""
 
 
-class Stop(GistStreamError):
+class FatalError(GistStreamError):
     """End the process with `exit_code` and this one readable line."""
 
     exit_code: ClassVar[int] = 1
 
 
-class BadSettings(Stop):
+class BadSettings(FatalError):
     """A setting is wrong, or two contradict each other."""
 
     exit_code = 2
 
 
-class BrokerUnavailable(Stop):
+class BrokerUnavailable(FatalError):
     """No broker answers at the bootstrap address, or it refuses our credentials."""
 
     exit_code = 3
 
 
-class TopicsMissing(Stop):
+class TopicsMissing(FatalError):
     """A topic is missing, or is so configured that the worker could not use it."""
 
     exit_code = 4
 
 
-class BadModel(Stop):
+class BadModel(FatalError):
     """A model reference does not resolve, or a file of it is not what its manifest says."""
 
     exit_code = 5
 
 
-class TooManyFailures(Stop):
+class TooManyFailures(FatalError):
     """So many records failed with no success between that the model must be at fault, not the data."""
 
     exit_code = 6
 
 
-class DrainIncomplete(Stop):
+class DrainIncomplete(FatalError):
     """The drain limit passed with work unpublished or uncommitted: nothing is lost, the next owner does it again."""
 
     exit_code = 7
 
 
-class TooManyDeadLetters(Stop):
+class TooManyDeadLetters(FatalError):
     """So many records of a topic failed with no result between that the topic is not what this worker reads."""
 
     exit_code = 8
 
 
-class DeadLetter(GistStreamError):
+class RecordError(GistStreamError):
     """Park this record in the dead-letter topic and go on."""
 
 
-class InvalidRecord(DeadLetter):
+class InvalidRecord(RecordError):
     """The bytes of a record do not follow the wire contract; the message says how."""
 
 
-class RecordFailed(DeadLetter):
+class RecordFailed(RecordError):
     """The model cannot process this one text; the message says why."""
 
 
-class RecordRefused(DeadLetter):
+class RecordRefused(RecordError):
     """The broker will never take one of this record's messages (too large, say)."""
 
     def __init__(self, partition: Partition, offset: int, output: Output, reason: str) -> None:
@@ -119,7 +119,7 @@ class ConsumerBroken(Retry):
     """The consumer can no longer be trusted and must be built anew."""
 
 
-class PositionLost(ConsumerBroken):
+class OffsetOutOfRange(ConsumerBroken):
     """The log no longer holds what comes next: what was read before is perhaps nowhere else than in our hands."""
 
 
@@ -127,15 +127,15 @@ class InvariantBroken(AssertionError):
     """This is a bug in the worker: something that its own code guarantees does not hold."""
 
 
-def reason_of(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """Return what an exception says, or its name where it says nothing."""
     return str(error) or type(error).__name__
 
 
-def cause_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the `Stop` in a group of failures, for it says what to do; the first of the others where there is none."""
+def find_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the `FatalError` in a group of failures, for it says what to do; the first of the others where there is none."""
     causes = list(_leaves(group))
-    return next((cause for cause in causes if isinstance(cause, Stop)), causes[0])
+    return next((cause for cause in causes if isinstance(cause, FatalError)), causes[0])
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

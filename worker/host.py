@@ -62,7 +62,7 @@ def cores(root: Path = Path("/")) -> list[int]:
     return sorted(os.sched_getaffinity(0), key=place)
 
 
-def end_with_parent(parent: int) -> None:
+def die_with_parent(parent: int) -> None:
     """Be told to drain when the process `parent` ends, however it ends; end at once where it has ended already."""
     if prctl := getattr(ctypes.CDLL(None), "prctl", None):
         prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
@@ -70,7 +70,7 @@ def end_with_parent(parent: int) -> None:
         sys.exit(128 + signal.SIGTERM)
 
 
-def keep_freed_memory() -> bool:
+def keep_malloc_arenas() -> bool:
     """Let glibc keep freed memory and share one heap among threads; return whether it does.
 
     Every pass needs the same large matrices. Handed back after each, their pages would be fetched and cleared anew by the next. The
@@ -85,13 +85,13 @@ def keep_freed_memory() -> bool:
     return mallopt is not None and all(mallopt(option, value) == 1 for option, value in wanted.items())
 
 
-def release_freed_memory() -> None:
+def trim_malloc() -> None:
     """Hand back what glibc keeps: after a model is loaded, when the weights as they were read are no longer needed, or let go."""
     if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
         trim(0)
 
 
-def spare_the_collector() -> None:
+def freeze_gc() -> None:
     """Keep Python's collector of cycles away from everything that is there now: once, before the first record.
 
     A look at the objects of the loaded libraries, hundreds of thousands, holds up everybody for a tenth of a second, each time.

@@ -12,13 +12,13 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from worker.errors import BrokerUnavailable, ConsumerBroken, DrainIncomplete, InvalidRecord, PositionLost, cause_of
+from worker.errors import BrokerUnavailable, ConsumerBroken, DrainIncomplete, InvalidRecord, OffsetOutOfRange, find_cause
 from worker.flow.assignment import Assignment
 from worker.flow.backpressure import Backpressure
-from worker.flow.lanes import lanes_of
-from worker.flow.model_executor import Inference
-from worker.flow.monitor import Observation
-from worker.flow.outcomes import Fates, failure_of
+from worker.flow.lanes import build_lanes
+from worker.flow.model_executor import ModelExecutor
+from worker.flow.monitor import Monitor
+from worker.flow.outcomes import OutcomeBuilder, build_failure
 from worker.flow.session import Restarts, SessionEvents
 from worker.flow.trust import Trust
 from worker.gaps import EmptyRange
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     from worker.flow.lanes import Lane
     from worker.flow.options import Options
     from worker.observability.metrics import Telemetry
-    from worker.ports import Delivery, Models, Source
+    from worker.ports import Delivery, ModelRouter, Source
     from worker.records import Batch, Item, Outcome, Partition, Prediction, Tokens
 
 # A record weighs its tokens, or its bytes over this number where that is more: huge texts may not fill the memory.
-BYTES_PER_TOKEN_OF_BALLAST = 64
+BYTES_PER_WEIGHT_UNIT = 64
 # What a record is taken to weigh before its tokens are counted.
-BYTES_PER_TOKEN_GUESSED = 4
+ESTIMATED_BYTES_PER_TOKEN = 4
 # How often dead letters that wait for the first result of their topic are looked at, in seconds.
 _RELEASE_INTERVAL_S = 1.0
 
@@ -50,18 +50,18 @@ class Pipeline:
     that ended it. A step that dies ends all of them, visibly.
     """
 
-    def __init__(self, *, source: Source, delivery: Delivery, models: Models, telemetry: Telemetry, options: Options) -> None:
+    def __init__(self, *, source: Source, delivery: Delivery, models: ModelRouter, telemetry: Telemetry, options: Options) -> None:
         """Put the flow together; nothing runs before `run`."""
         self._source = source
         self._delivery = delivery
         self._telemetry = telemetry
         self._options = options
-        self._observation = Observation(telemetry)
+        self._observation = Monitor(telemetry)
         # Every task of the flow; one that dies ends them all.
         self._tasks = asyncio.TaskGroup()
-        self._inference = Inference(models, max_consecutive_failures=options.max_consecutive_failures)
-        self._lanes = lanes_of(options, max_passes=models.max_passes)
-        self._fates = Fates.from_flow(models, delivery, options)
+        self._inference = ModelExecutor(models, max_consecutive_failures=options.max_consecutive_failures)
+        self._lanes = build_lanes(options, max_passes=models.max_passes)
+        self._fates = OutcomeBuilder.from_flow(models, delivery, options)
         self._trust = Trust.from_options(options)
         self._assignment = Assignment(
             spawn=self._spawn,
@@ -101,7 +101,7 @@ class Pipeline:
                 for task in flow:
                     task.cancel()
         except BaseExceptionGroup as group:
-            raise cause_of(group) from group
+            raise find_cause(group) from group
         finally:
             self._inference.stop()
             self._lanes.stop()
@@ -144,14 +144,14 @@ class Pipeline:
 
     def _track(self, source: Record | UnreadableRange | EmptyRange) -> Record | UnreadableRange | None:
         """Put what has arrived in the line of its partition, and return what is now to be worked on."""
-        session = self._assignment.session_of(source.partition)
+        session = self._assignment.find_session(source.partition)
         if session is None:
             return None
         if isinstance(source, EmptyRange):
             session.skip(source)
             return None
         size_bytes = source.size_bytes if isinstance(source, Record) else 0
-        return source if session.track(source, size_bytes // BYTES_PER_TOKEN_GUESSED) else None
+        return source if session.track(source, size_bytes // ESTIMATED_BYTES_PER_TOKEN) else None
 
     def _decode(self, record: Record) -> None:
         try:
@@ -160,7 +160,7 @@ class Pipeline:
                 self._finish(self._fates.passed_on(decoded, self._options.tasks))
                 return
         except InvalidRecord as error:
-            self._give_up(record, failure_of(error, Stage.DECODE))
+            self._give_up(record, build_failure(error, Stage.DECODE))
             return
         self._decoded.append(decoded)
         self._has_decoded.set()
@@ -168,7 +168,10 @@ class Pipeline:
     async def _tokenize(self) -> None:
         while True:
             await self._has_decoded.wait()
-            items, self._decoded = self._decoded[: self._options.batch_records], self._decoded[self._options.batch_records :]
+            items, self._decoded = (
+                self._decoded[: self._options.max_batch_records],
+                self._decoded[self._options.max_batch_records :],
+            )
             if not self._decoded:
                 self._has_decoded.clear()
             began_s = time.monotonic()
@@ -222,14 +225,14 @@ class Pipeline:
         """Give up what failed, weigh the rest, and drop what nobody waits for any more."""
         wanted = []
         for item, answer in zip(items, answers, strict=True):
-            session = self._assignment.owner_of(item.record.partition)
+            session = self._assignment.find_owner(item.record.partition)
             if session is None or not session.is_waiting_for(item.record):
                 continue
             if isinstance(answer, Failure):
                 self._give_up(item.record, answer)
                 continue
             self._observation.tokenized(item.record.partition, answer.weight)
-            session.weigh(item.record, max(answer.weight, item.record.size_bytes // BYTES_PER_TOKEN_OF_BALLAST))
+            session.weigh(item.record, max(answer.weight, item.record.size_bytes // BYTES_PER_WEIGHT_UNIT))
             wanted.append(TokenizedItem(item, answer))
         return wanted
 
@@ -237,7 +240,7 @@ class Pipeline:
         self._finish(self._fates.given_up(source, failure))
 
     def _finish(self, outcome: Outcome) -> None:
-        session = self._assignment.owner_of(outcome.partition)
+        session = self._assignment.find_owner(outcome.partition)
         if session is None or not session.finish(outcome):
             return
         if self._trust.finish(outcome, time.monotonic()):
@@ -251,7 +254,7 @@ class Pipeline:
 
     async def _rejoin(self, error: ConsumerBroken) -> None:
         self._telemetry.retry("consume", error)
-        self._is_only_copy = isinstance(error, PositionLost)
+        self._is_only_copy = isinstance(error, OffsetOutOfRange)
         self._assignment.wake()
         while True:
             self.last_poll_s = now_s = time.monotonic()

@@ -95,7 +95,7 @@ class Delivery(Protocol):
         """Disconnect, within a bound, whatever the broker does."""
 
 
-class Models(Protocol):
+class ModelRouter(Protocol):
     """Which model reads a record: always the same, or, while one is rolled out, the old below a place and the new from there on.
 
     `tokenize` and `infer` block and are called from threads, `tokenize` from one at a time.
@@ -117,7 +117,7 @@ class Models(Protocol):
         """Return the name of the model that a record goes to, `name@revision`."""
 
 
-class Model(Protocol):
+class ServedModel(Protocol):
     """Texts in, plain values out. Both methods block and are called from threads, `tokenize` from one at a time."""
 
     #: `name@revision`, as the outputs' headers carry it.

@@ -47,7 +47,7 @@ ROWS: dict[str, list[Panel]] = {
             "That answer; and the models that they serve: one.",
             {
                 "up": f"sum(up{{{_JOB}}})",
-                "{{model}}": f"count by (model) (gist_models{{{_JOB}}})",
+                "{{model}}": f"count by (model) (gist_model_info{{{_JOB}}})",
             },
         ),
         Panel(
@@ -55,7 +55,7 @@ ROWS: dict[str, list[Panel]] = {
             "s",
             "What the backlog takes at today's speed, by partition: one far above is hot, more replicas do not help it.",
             {
-                "{{topic}}-{{partition}}": f"max by (topic, partition) (gist_seconds_to_drain{{{_JOB}}})",
+                "{{topic}}-{{partition}}": f"max by (topic, partition) (gist_backlog_drain_seconds{{{_JOB}}})",
             },
         ),
         Panel(
@@ -90,7 +90,7 @@ ROWS: dict[str, list[Panel]] = {
             "short",
             "Records between our position and the end, by partition.",
             {
-                "{{topic}}-{{partition}}": f"max by (topic, partition) (gist_lag_records{{{_JOB}}})",
+                "{{topic}}-{{partition}}": f"max by (topic, partition) (gist_fetch_lag_records{{{_JOB}}})",
             },
         ),
         Panel(
@@ -98,7 +98,7 @@ ROWS: dict[str, list[Panel]] = {
             "short",
             "The work that waits, whatever the length of the texts.",
             {
-                "{{topic}}": f"sum by (topic) (gist_lag_tokens{{{_JOB}}})",
+                "{{topic}}": f"sum by (topic) (gist_backlog_tokens{{{_JOB}}})",
             },
         ),
         Panel(
@@ -154,7 +154,7 @@ ROWS: dict[str, list[Panel]] = {
             "cps",
             "Longer than the model reads: GIST_LONG_TEXT=window reads them whole.",
             {
-                "texts": f"sum(rate(gist_truncated_texts_total{{{_JOB}}}[$__rate_interval]))",
+                "texts": f"sum(rate(gist_texts_truncated_total{{{_JOB}}}[$__rate_interval]))",
             },
         ),
     ],
@@ -188,8 +188,8 @@ ROWS: dict[str, list[Panel]] = {
             "cps",
             "Sessions that ended, failures that are tried again, what the broker room noticed.",
             {
-                "ended: {{reason}}": _rate("gist_sessions_ended_total", "reason"),
-                "retry: {{stage}} {{error}}": _rate("gist_retries_total", "stage, error"),
+                "ended: {{reason}}": _rate("gist_partition_session_failures_total", "reason"),
+                "retry: {{stage}} {{error}}": _rate("gist_step_retries_total", "stage, error"),
                 "{{event}}": _rate("gist_broker_events_total", "event"),
             },
         ),

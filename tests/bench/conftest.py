@@ -56,7 +56,7 @@ def job(published: Path, corpora: dict[str, Corpus], tmp_path_factory: pytest.Te
             "encoder": str(published),
             "corpora": {name: str(room / name) for name in corpora},
             "threads": 2,
-            "batching": Batching(batch_tokens=256, batch_records=8, tokens_in_flight_low=64, max_poll_records=5),
+            "batching": Batching(max_batch_tokens=256, max_batch_records=8, resume_in_flight_tokens=64, max_poll_records=5),
         }
         return Job(**fields | options)  # type: ignore[arg-type]  # mixed on purpose
 

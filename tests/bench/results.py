@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker.bench.engine.measures import Entry, Panel, Result, Sample
+from worker.bench.engine.measures import CandidateResult, Entry, Panel, Sample
 from worker.bench.engine.plan import FIRST_WRITTEN, GIST_SHAPE
 from worker.bench.engine.workload import MIXTURE
 
@@ -34,9 +34,9 @@ def panel() -> Panel:
     return Panel(shape=GIST_SHAPE, corpus=MIXTURE, num_messages=10, mean_tokens=10.0, caption="how", entries=entries)
 
 
-def result() -> Result:
+def result() -> CandidateResult:
     """Return a whole run."""
-    return Result(
+    return CandidateResult(
         machine={"cores": 2},
         is_quick=True,
         left_out=["the rest"],

@@ -16,10 +16,10 @@ from worker.errors import BadSettings
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from worker.bench.lanes.results import Results
+    from worker.bench.lanes.results import LanesResults
 
 OPTIONS: dict[str, Any] = {
-    "percents": (25,), "backfill_batch_tokens": 512, "num_partitions": 2, "num_rounds": 1, "count": 400, "phase_s": 2.0,
+    "percents": (25,), "max_backfill_batch_tokens": 512, "num_partitions": 2, "num_rounds": 1, "count": 400, "phase_s": 2.0,
     "json_file": None, "plot_file": None,
 }  # fmt: skip
 
@@ -33,9 +33,9 @@ def test_a_load_that_leaves_nothing_is_refused() -> None:
 @pytest.mark.parametrize("lost", [0, 1])
 def test_a_loss_is_an_exit_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, lost: int) -> None:
     """The files are written all the same."""
-    plans: list[lanes_run.Plan] = []
+    plans: list[lanes_run.LanesPlan] = []
 
-    async def ran(plan: lanes_run.Plan, _place: object) -> Results:
+    async def ran(plan: lanes_run.LanesPlan, _place: object) -> LanesResults:
         plans.append(plan)
         found = results()
         found.lost = lost

@@ -17,7 +17,7 @@ from worker.errors import BadSettings
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from worker.bench.scale.results import Results
+    from worker.bench.scale.results import ScaleResults
 
 OPTIONS: dict[str, Any] = {
     "deliveries": (), "replica_counts": (1, 2), "partition_counts": (8, 2), "count": 12_000, "phase_s": 8.0, "is_quick": False,
@@ -33,9 +33,9 @@ def _without_a_broker(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("is_quick", [True, False])
 def test_quick_is_less_of_everything(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, is_quick: bool) -> None:
     """The files are written all the same."""
-    plans: list[scale_run.Plan] = []
+    plans: list[scale_run.ScalePlan] = []
 
-    async def noted(plan: scale_run.Plan, _place: object) -> Results:
+    async def noted(plan: scale_run.ScalePlan, _place: object) -> ScaleResults:
         plans.append(plan)
         return results()
 
@@ -53,7 +53,7 @@ def test_a_loss_is_an_exit_code_and_so_is_what_exactly_once_repeats(
 ) -> None:
     """At least once may repeat."""
 
-    async def ran(_plan: scale_run.Plan, _place: object) -> Results:
+    async def ran(_plan: scale_run.ScalePlan, _place: object) -> ScaleResults:
         return results(lost=lost, repeated=repeated)
 
     monkeypatch.setattr(scale_run, "run", ran)
@@ -63,7 +63,7 @@ def test_a_loss_is_an_exit_code_and_so_is_what_exactly_once_repeats(
 def test_the_knobs_become_a_table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """For the documentation."""
 
-    async def ran(_plan: scale_run.Plan, _place: object, *, is_quick: bool) -> Results:
+    async def ran(_plan: scale_run.ScalePlan, _place: object, *, is_quick: bool) -> ScaleResults:
         assert is_quick
         return results()
 

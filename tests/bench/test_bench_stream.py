@@ -16,7 +16,7 @@ from worker.errors import BadSettings
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from worker.bench.stream.results import Results
+    from worker.bench.stream.results import StreamResults
 
 OPTIONS: dict[str, Any] = {
     "deliveries": (), "worker_counts": (1,), "num_partitions": 8, "count": 20_000, "phase_s": 15.0, "is_quick": True,
@@ -35,7 +35,7 @@ def test_a_loss_is_an_exit_code_and_quick_says_what_it_left_out(
 ) -> None:
     """The files are written all the same."""
 
-    async def ran(_plan: stream_run.Plan, _place: object) -> Results:
+    async def ran(_plan: stream_run.StreamPlan, _place: object) -> StreamResults:
         return results()
 
     monkeypatch.setattr(stream_run, "run", ran)

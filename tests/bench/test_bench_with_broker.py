@@ -11,7 +11,7 @@ import pytest
 from tests.bench.test_bench_delivery import OPTIONS
 from worker.commands.bench import delivery as bench_delivery
 from worker.commands.bench import with_broker as bench_with_broker
-from worker.commands.bench.with_broker import check_extra, counts_of
+from worker.commands.bench.with_broker import check_extra, parse_counts
 from worker.errors import BadSettings
 
 if TYPE_CHECKING:
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 def test_counts_are_whole_numbers() -> None:
     """From one on; the flag is named where they are not."""
-    assert counts_of("1, 2,4", flag="--workers") == (1, 2, 4)
+    assert parse_counts("1, 2,4", flag="--workers") == (1, 2, 4)
     for wrong in ("", "0", "1,,2", "two", "1,-1"):
         with pytest.raises(BadSettings, match="--workers"):
-            counts_of(wrong, flag="--workers")
+            parse_counts(wrong, flag="--workers")
 
 
 def test_what_is_missing_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:

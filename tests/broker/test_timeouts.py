@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from worker.broker.timeouts import within
+from worker.broker.timeouts import with_timeout
 
 
 async def test_an_answer_in_time_comes_through() -> None:
@@ -18,9 +18,9 @@ async def test_an_answer_in_time_comes_through() -> None:
     async def fail() -> int:
         raise ValueError("no")
 
-    assert await within(5, answer()) == 3
+    assert await with_timeout(5, answer()) == 3
     with pytest.raises(ValueError, match="no"):
-        await within(5, fail())
+        await with_timeout(5, fail())
 
 
 async def test_work_that_is_late_is_cancelled() -> None:
@@ -36,7 +36,7 @@ async def test_work_that_is_late_is_cancelled() -> None:
             raise ValueError("interests nobody")
 
     with pytest.raises(TimeoutError, match="no answer within 0 s"):
-        await within(0, work())
+        await with_timeout(0, work())
     assert ended
 
 
@@ -45,7 +45,7 @@ async def test_a_cancellation_that_comes_with_the_answer_is_not_forgotten(*, is_
     """Nor one that comes before it, which ends the work."""
     for is_done in (True, False):
         work = asyncio.get_running_loop().create_future()
-        waiting = asyncio.create_task(within(5, work))
+        waiting = asyncio.create_task(with_timeout(5, work))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         if is_done:

@@ -38,7 +38,7 @@ def test_figures_go_to_the_terminal_and_to_a_file(tmp_path: Path, monkeypatch: p
     assert "without the real corpus: no network" in shown.stderr
     assert json.loads(path.read_bytes())["summary"]["vs_best_padded"] == 2.0
     assert (asked["plan"].is_quick, asked["threads"], asked["texts"]) == (True, 3, [])
-    assert asked["batching"].batch_tokens == Settings.model_fields["batch_tokens"].default
+    assert asked["batching"].max_batch_tokens == Settings.model_fields["max_batch_tokens"].default
 
 
 @pytest.mark.parametrize("flag", ["--json", "--plot"])

@@ -8,28 +8,30 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from worker.broker.admin.offsets import Ends, Group, Member, Standing
+from worker.broker.admin.offsets import Ends, GroupDescription, GroupMember, Standing
 from worker.commands.repair import dlq_view as dlq_shown
 from worker.commands.repair import lag
 from worker.commands.terminal import Terminal
 from worker.records import Failure, Partition, Record, Stage
 from worker.wire import encode as codec
-from worker.wire.dead_letters import Letter
+from worker.wire.dead_letters import DeadLetterRecord
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-REASON = "this text is longer than the model reads: it has 12,345 tokens and the limit of GIST_MAX_TEXT_TOKENS is 512 [/] \x1b[2J"
+REASON = "this text is longer than the model reads: it has 12,345 tokens and the limit of GIST_MAX_SEQ_LENGTH is 512 [/] \x1b[2J"
 
 
-def _letter(offset: int, topic: str = "support-tickets") -> Letter:
+def _letter(offset: int, topic: str = "support-tickets") -> DeadLetterRecord:
     record = Record(Partition(topic, 11), 123_456_789 + offset, b"k", b"{}", (), 1_700_000_000_000)
     failure = Failure(Stage.TOKENIZE, "VeryLongNameOfAnError", REASON)
     message = codec.dead_letter_outcome(record, failure, model_name="m@1", limits=codec.Limits()).messages[0]
-    return Letter.read(Record(Partition(f"{topic}.dlq", 2), offset, None, message.value, message.headers, 1_700_000_000_000))
+    return DeadLetterRecord.read(
+        Record(Partition(f"{topic}.dlq", 2), offset, None, message.value, message.headers, 1_700_000_000_000)
+    )
 
 
-def _shown(letters: list[Letter], width: int) -> str:
+def _shown(letters: list[DeadLetterRecord], width: int) -> str:
     console = Terminal(file=io.StringIO(), width=width)
     dlq_shown.table(console, letters, limit=0)
     return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
@@ -61,9 +63,9 @@ def test_a_narrow_list_leaves_out_what_says_least() -> None:
 def test_the_numbers_of_the_lag_are_whole_where_names_are_long(width: int) -> None:
     """Names go on in the next line; the numbers are what is read."""
     partition = Partition("a-topic-with-quite-a-long-name-in-some-company", 3)
-    member = Member("gist-stream-of-some-department", "/192.168.100.200", frozenset({partition}))
+    member = GroupMember("gist-stream-of-some-department", "/192.168.100.200", frozenset({partition}))
     found = [Standing(partition, Ends(0, 1_234_567, 1_234_567), 1_000_000, member)]
-    assert Group("Stable", (member,)).owner_of(partition) is member
+    assert GroupDescription("Stable", (member,)).find_owner(partition) is member
     assert {"1000000", "1234567", "234567"} <= set(re.findall(r"\d+", _printed(lag._table(found), width)))
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from worker.training.data.examples import LabelledData, TaggedData
     from worker.training.evaluation.evaluate import EvaluateOptions
-    from worker.training.evaluation.report import Report
+    from worker.training.evaluation.report import EvaluationReport
 
 DEFAULTS: dict[str, Any] = {
     "model": "m",
@@ -43,7 +43,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
 
     def stand_in(
         options: EvaluateOptions, texts: list[LabelledData], tagged: list[TaggedData], progress: Callable[[str], None]
-    ) -> Report:
+    ) -> EvaluationReport:
         progress("measuring")
         found.append((options, texts, tagged))
         return small_report()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.commands.repair.replay_progress import Handled
+from worker.commands.repair.replay_progress import ReplayProgress
 from worker.errors import BadSettings
 
 RANGES = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 6)).map(lambda it: (it[0], it[0] + it[1])), max_size=20)
@@ -15,23 +15,23 @@ RANGES = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 6)).map(lambda it
 @given(next_offset=st.integers(0, 30), pieces=st.lists(RANGES, max_size=4))
 def test_it_holds_exactly_what_was_handled_in_whatever_order(next_offset: int, pieces: list[list[tuple[int, int]]]) -> None:
     """And comes back from what is committed."""
-    handled = Handled(next_offset)
+    handled = ReplayProgress(next_offset)
     for ranges in pieces:
         handled = handled.with_ranges(ranges)
     expected = {it for it in range(80) if it < next_offset or any(a <= it < b for ranges in pieces for a, b in ranges)}
     assert {it for it in range(80) if it in handled} == expected
     assert handled.next_offset not in handled
-    assert Handled.read(handled.next_offset, handled.words) == handled
+    assert ReplayProgress.read(handled.next_offset, handled.words) == handled
 
 
 @pytest.mark.parametrize("words", ["", "somebody else's", "1:", "1:x+1", "1:1", "2:1+1"])
 def test_words_of_somebody_else_count_for_nothing(words: str) -> None:
     """The offset does."""
-    assert Handled.read(7, words) == Handled(7)
+    assert ReplayProgress.read(7, words) == ReplayProgress(7)
 
 
 def test_what_is_too_scattered_is_refused_in_one_line() -> None:
     """Brokers keep only so much beside an offset."""
-    handled = Handled().with_ranges([(it, it + 1) for it in range(1, 3_000, 2)])
+    handled = ReplayProgress().with_ranges([(it, it + 1) for it in range(1, 3_000, 2)])
     with pytest.raises(BadSettings, match="replay or drop the oldest first"):
         _ = handled.words

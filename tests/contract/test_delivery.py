@@ -13,7 +13,7 @@ from worker.broker.admin.topics import create_missing
 from worker.broker.consumer.consumer import Consumer
 from worker.broker.delivery.at_least_once import AtLeastOnce
 from worker.broker.delivery.exactly_once import ExactlyOnce
-from worker.broker.tools.clients import producing
+from worker.broker.tools.clients import open_producer
 from worker.records import Message, Outcome, Output, Partition, Record
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class RealWorld:
 
     async def produce(self, values: Sequence[bytes]) -> None:
         """Append."""
-        async with producing(self._connection) as producer:
+        async with open_producer(self._connection) as producer:
             for value in values:
                 await producer.send(self._topic, value, key=b"k", partition=0)
 

@@ -34,7 +34,7 @@ from tests.fakes import FakeModel
 from tests.faults.workload import Poison, label_of, span_of, vector_of
 from worker.commands.run import run
 from worker.composition import model as engines
-from worker.errors import Stop
+from worker.errors import FatalError
 from worker.records import Classification, Entity, Failure, Prediction, Stage, Task
 from worker.settings import read
 
@@ -164,7 +164,7 @@ def main() -> None:
         shake_clock(hours, int(os.environ.get("FAULT_SEED", "0")))
     try:
         run.run(read())
-    except Stop as stop:
+    except FatalError as stop:
         # As the command line does.
         sys.stderr.write(f"{stop}\n")
         sys.exit(stop.exit_code)

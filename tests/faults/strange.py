@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from tests.faults.observer import topics_of
 from tests.integration.reading import committed
-from worker.broker.tools.clients import producing, reading
+from worker.broker.tools.clients import open_producer, read_to_end
 from worker.records import Output, Partition
 from worker.wire.headers import read_headers
 
@@ -59,7 +59,7 @@ class Strange:
 
     async def send(self, *values: bytes | None, key: bytes | None = b"strange", headers: Headers = ()) -> None:
         """Append records."""
-        async with producing(self.connection) as producer:
+        async with open_producer(self.connection) as producer:
             for value in values:
                 await producer.send(self.partition.topic, value, key=key, headers=headers, partition=self.partition.index)
 
@@ -83,7 +83,7 @@ class Strange:
         topics = {topic: output for output, topic in topics_of(self.partition.topic).items()}
         positions = {Partition(topic, self.partition.index): 0 for topic in topics}
         found = []
-        async for records in reading(self.connection, positions):
+        async for records in read_to_end(self.connection, positions):
             for record in records:
                 offset = int(read_headers(record.headers)["gist-source-offset"])
                 found.append(Came(topics[record.partition.topic], offset, record))

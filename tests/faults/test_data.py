@@ -10,7 +10,7 @@ import pytest
 from tests.faults.lab import Lab
 from tests.faults.strange import LETTER, RESULTS, Strange, good
 from tests.integration.raw import flip_last_byte, produce_bomb, produce_nothing, produce_poisoned
-from worker.pipeline import BYTES_PER_TOKEN_GUESSED
+from worker.pipeline import ESTIMATED_BYTES_PER_TOKEN
 
 if TYPE_CHECKING:
     from tests.faults.cluster import Cluster
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.kafka, pytest.mark.timeout(600)]
 
 def guessed_tokens(num_bytes: int) -> int:
     """Return what a record weighs until its tokens are counted; any number of these may be in one poll."""
-    return num_bytes // BYTES_PER_TOKEN_GUESSED
+    return num_bytes // ESTIMATED_BYTES_PER_TOKEN
 
 
 def request(text: object, **fields: object) -> bytes:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.faults.lab import SCALE, Lab
 from tests.faults.observer import topics_of
-from worker.broker.tools.clients import reading
+from worker.broker.tools.clients import read_to_end
 from worker.model.checkpoint.checkpoint import HEADS, MANIFEST
 from worker.model.checkpoint.references import locate
 from worker.model.engine import Engine
@@ -39,7 +39,7 @@ async def test_a_text_that_the_model_fails_on_fails_alone(broker: Cluster, mode:
         await lab.settled(120)
         totals = await lab.verify()
         assert totals.dead_letters == 100
-        assert worker.metric("gist_sessions_ended_total") == 0
+        assert worker.metric("gist_partition_session_failures_total") == 0
 
 
 async def test_ten_times_more_than_the_model_can_do(broker: Cluster, mode: Mode, seed: int) -> None:
@@ -54,7 +54,7 @@ async def test_ten_times_more_than_the_model_can_do(broker: Cluster, mode: Mode,
         await produced
         totals = await lab.verify()
         assert totals.duplicated == 0
-        assert worker.metric("gist_sessions_ended_total") == 0
+        assert worker.metric("gist_partition_session_failures_total") == 0
 
 
 def flip(path: Path) -> None:
@@ -127,7 +127,7 @@ async def check_outputs(lab: Lab) -> None:
     vectors, labels = {}, {}
     topics = topics_of(lab.topic)
     places = {Partition(topics[it], i): 0 for it in (Output.EMBEDDINGS, Output.LABELS) for i in range(lab.workload.num_partitions)}
-    async for records in reading(lab.connection, places):
+    async for records in read_to_end(lab.connection, places):
         for it in records:
             value = json.loads(it.value or b"")
             if it.partition.topic == topics[Output.EMBEDDINGS]:

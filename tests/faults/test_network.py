@@ -68,7 +68,7 @@ async def test_a_request_arrives_late(proxied_broker: Cluster, mode: Mode, seed:
     limits = {"drain_timeout_ms": 3_000, "rebalance_timeout_ms": 6_000, "request_timeout_ms": 6_500}
     async with Lab(mode=mode, seed=seed, cluster=proxied_broker) as lab:
         await serving(lab, "insisting", **limits)
-        await serving(lab, "giving-up", **limits, publish_timeout_ms=2_000)
+        await serving(lab, "giving-up", **limits, delivery_timeout_ms=2_000)
         kinds = LATE[mode]
         async with loaded(lab):
             async for number in lab.rounds(len(kinds)):

@@ -58,7 +58,7 @@ async def test_nothing_passes_a_dead_letter_that_cannot_be_written(
     """Its topic takes nothing so large, or does not answer, or is gone: offsets stop before bad records until it is mended."""
     async with Lab(mode=mode, seed=seed, cluster=proxied_broker, poison_every=200) as lab:
         connection, letters = lab.connection, f"{lab.topic}.{Output.DEAD_LETTERS}"
-        worker = lab.worker("a", publish_timeout_ms=3_000, max_dead_letter_payload_bytes=0)
+        worker = lab.worker("a", delivery_timeout_ms=3_000, max_dead_letter_payload_bytes=0)
         await worker.ready()
         lab.fault("dead_letters_refused", how=how)
         if how == "deleted":
@@ -72,7 +72,7 @@ async def test_nothing_passes_a_dead_letter_that_cannot_be_written(
         *partitions, last = [Partition(lab.topic, index) for index in range(lab.workload.num_partitions)]
         while await committed(connection, f"group-{lab.topic}", partitions) != [500] * len(partitions):  # noqa: ASYNC110  the broker knows
             await asyncio.sleep(0.5)
-        await until(lambda: worker.metric("gist_sessions_ended_total") >= 4)
+        await until(lambda: worker.metric("gist_partition_session_failures_total") >= 4)
         (reached,) = await committed(connection, f"group-{lab.topic}", [last])
         first_bad = next(number for number in range(2_000) if lab.workload.fate(number)[3])
         assert (last.index, reached) <= lab.workload.place(first_bad)
@@ -119,7 +119,7 @@ async def test_the_log_begins_behind_the_committed_offset(broker: Cluster, mode:
 async def test_the_groups_offsets_are_forgotten(broker: Cluster, mode: Mode, seed: int) -> None:
     """Brokers forget a group that was away for long: it begins anew, or refuses to, as the settings say."""
     # To begin anew repeats everything: who asked for exactly once would rather be asked.
-    start_at, exit_code = ("earliest", 0) if mode == "at_least_once" else ("none", 2)
+    auto_offset_reset, exit_code = ("earliest", 0) if mode == "at_least_once" else ("none", 2)
     async with Lab(mode=mode, seed=seed, cluster=broker) as lab:
         connection, group_id = lab.connection, f"group-{lab.topic}"
         partitions = [Partition(lab.topic, index) for index in range(lab.workload.num_partitions)]
@@ -132,7 +132,7 @@ async def test_the_groups_offsets_are_forgotten(broker: Cluster, mode: Mode, see
         lab.fault("offsets_forgotten")
         await delete_group(connection, group_id)
         await lab.produce(1_000)
-        second = lab.worker("second", start_at=start_at)
+        second = lab.worker("second", auto_offset_reset=auto_offset_reset)
         if exit_code:
             assert await second.exited(60) == exit_code
             # Its operator says from where.

@@ -23,21 +23,21 @@ _SETTINGS = {
     "drain_timeout_ms": 5_000,
     "rebalance_timeout_ms": 8_000,
     "request_timeout_ms": 12_000,
-    "publish_timeout_ms": 15_000,
+    "delivery_timeout_ms": 15_000,
     "transaction_timeout_ms": 10_000,
-    "max_backoff_ms": 1_000,
+    "retry_backoff_max_ms": 1_000,
     "commit_interval_ms": 200,
-    "batch_records": 64,
-    "batch_tokens": 1_024,
-    "tokens_in_flight_high": 4_096,
-    "tokens_in_flight_low": 2_048,
+    "max_batch_records": 64,
+    "max_batch_tokens": 1_024,
+    "max_in_flight_tokens": 4_096,
+    "resume_in_flight_tokens": 2_048,
     "max_poll_records": 50,
 }
 
 # No worker may grow beyond this, whatever happens; Python with all its libraries and a small model takes a quarter of it.
 MAX_RESIDENT_BYTES = 600_000_000
 # The gauge's upper bound, and what one poll may add to it.
-MAX_IN_FLIGHT_TOKENS = _SETTINGS["tokens_in_flight_high"] + _SETTINGS["max_poll_records"] * 64
+MAX_IN_FLIGHT_TOKENS = _SETTINGS["max_in_flight_tokens"] + _SETTINGS["max_poll_records"] * 64
 
 
 class LabWorker(WorkerProcess):

@@ -72,19 +72,19 @@ async def test_a_partition_that_is_handed_back_takes_no_more_records_but_finishe
     async with world.running():
         world.assignment.assigned([home])
         await world.ready()
-        session = world.assignment.session_of(home)
+        session = world.assignment.find_session(home)
         assert session is not None
         record = world.kafka.produce(b"x")
         session.track(record, 7)
         assert world.assignment.weight == 7
         leaving = asyncio.create_task(world.assignment.revoked([home]))
-        while world.assignment.session_of(home) is not None:  # noqa: ASYNC110  the task has no event for its first step
+        while world.assignment.find_session(home) is not None:  # noqa: ASYNC110  the task has no event for its first step
             await asyncio.sleep(0)
         assert world.assignment.with_room(100) == []
-        assert world.assignment.owner_of(home) is session
+        assert world.assignment.find_owner(home) is session
         session.finish(outcome(record))
         await leaving
-        assert world.assignment.owner_of(home) is None
+        assert world.assignment.find_owner(home) is None
     assert world.kafka.committed == {home: 1}
 
 
@@ -94,7 +94,7 @@ async def test_a_partition_that_is_full_has_no_room() -> None:
     async with world.running():
         world.assignment.assigned(world.kafka.partitions)
         await world.ready()
-        session = world.assignment.session_of(world.kafka.partitions[0])
+        session = world.assignment.find_session(world.kafka.partitions[0])
         assert session is not None
         session.track(world.kafka.produce(b"x"), 50)
         assert world.assignment.with_room(49) == [world.kafka.partitions[1]]
@@ -107,10 +107,10 @@ async def test_a_partition_that_is_given_twice_has_one_session() -> None:
     async with world.running():
         world.assignment.assigned([home])
         await world.ready()
-        first = world.assignment.owner_of(home)
+        first = world.assignment.find_owner(home)
         world.assignment.assigned([home])
         await world.ready()
-        second = world.assignment.owner_of(home)
+        second = world.assignment.find_owner(home)
         assert second is not first
         assert first is not None
         assert not first.is_ready
@@ -124,7 +124,7 @@ async def test_leaves_may_overlap() -> None:
     async with world.running():
         world.assignment.assigned([home])
         await world.ready()
-        session = world.assignment.owner_of(home)
+        session = world.assignment.find_owner(home)
         assert session is not None
         session.track(world.kafka.produce(b"never finished"), 1)
         results = await asyncio.gather(

@@ -26,7 +26,7 @@ class Weights:
         """Add everything up."""
         return sum(self.of.values())
 
-    def weight_of(self, topic: str) -> int:
+    def get_weight(self, topic: str) -> int:
         """Add a topic up."""
         return sum(tokens for partition, tokens in self.of.items() if partition.topic == topic)
 

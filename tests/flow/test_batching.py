@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from worker.records import Batch
 
 
-def batcher(*, max_tokens: int = 100, max_records: int = 8, max_wait_s: float = 0.01, look_ahead: int = 8) -> Batcher:
+def batcher(*, max_tokens: int = 100, max_records: int = 8, max_batch_delay_s: float = 0.01, look_ahead: int = 8) -> Batcher:
     """Return a small batcher."""
-    return Batcher(max_tokens=max_tokens, max_records=max_records, max_wait_s=max_wait_s, look_ahead=look_ahead)
+    return Batcher(max_tokens=max_tokens, max_records=max_records, max_batch_delay_s=max_batch_delay_s, look_ahead=look_ahead)
 
 
 def offsets(batch: Batch | None) -> list[int]:
@@ -33,7 +33,7 @@ def test_nothing_waits_nothing_goes() -> None:
 
 def test_an_idle_device_waits_no_longer_than_the_bound() -> None:
     """An item goes once it has waited, not before."""
-    room = batcher(max_wait_s=0.5)
+    room = batcher(max_batch_delay_s=0.5)
     room.add([tokenized(0, 5)], 9.75)
     assert offsets(room.take(9.75, device_is_idle=True)) == [0]
     room.add([tokenized(1, 5)], 10.0)
@@ -44,7 +44,7 @@ def test_an_idle_device_waits_no_longer_than_the_bound() -> None:
 
 def test_whoever_comes_after_a_pause_goes_at_once() -> None:
     """Where nobody came for longer than the wait, nobody is waited for; the next but one is."""
-    room = batcher(max_wait_s=0.5)
+    room = batcher(max_batch_delay_s=0.5)
     room.add([tokenized(0, 5)], 10.0)
     assert room.due_in_s(10.0) == 0
     assert offsets(room.take(10.0, device_is_idle=True)) == [0]

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.makers import OPTIONS, PARTITION, tokenized
-from worker.flow.lanes import Lane, Lanes, lanes_of
+from worker.flow.lanes import Lane, Lanes, build_lanes
 from worker.records import Partition
 
 if TYPE_CHECKING:
@@ -24,13 +24,15 @@ BACKFILL = Partition("old", 0)
 @pytest.fixture(autouse=True)
 def _waits_as_long_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no pass go on because a test was slow."""
-    monkeypatch.setattr("worker.flow.lanes._LONGEST_HOLD_S", 60.0)
+    monkeypatch.setattr("worker.flow.lanes._MAX_YIELD_S", 60.0)
 
 
-def lanes_with(*, max_passes: int = 1, batch_tokens: int = 100, backfill_batch_tokens: int = 20, max_wait_s: float = 0.0) -> Lanes:
+def lanes_with(
+    *, max_passes: int = 1, max_batch_tokens: int = 100, max_backfill_batch_tokens: int = 20, max_batch_delay_s: float = 0.0
+) -> Lanes:
     """Return lanes over the topics `texts` and `old`."""
-    options = replace(OPTIONS, batch_tokens=batch_tokens, backfill_batch_tokens=backfill_batch_tokens)
-    return lanes_of(replace(options, backfill_topic="old", max_wait_s=max_wait_s), max_passes=max_passes)
+    options = replace(OPTIONS, max_batch_tokens=max_batch_tokens, max_backfill_batch_tokens=max_backfill_batch_tokens)
+    return build_lanes(replace(options, backfill_topic="old", max_batch_delay_s=max_batch_delay_s), max_passes=max_passes)
 
 
 def offsets(batch: Batch) -> list[int]:
@@ -75,7 +77,7 @@ async def test_each_lane_has_batches_of_its_own() -> None:
 
 async def test_without_a_backfill_topic_everything_is_live() -> None:
     """Whatever the topic is called."""
-    live, _ = both = lanes_of(OPTIONS, max_passes=1)
+    live, _ = both = build_lanes(OPTIONS, max_passes=1)
     both.add([tokenized(100, 5, partition=BACKFILL), tokenized(0, 5)], 0.0)
     assert offsets(await live.next_batch()) == [100, 0]
 
@@ -96,7 +98,7 @@ async def test_a_batch_has_a_place_until_it_leaves() -> None:
 
 async def test_a_batch_becomes_due_when_items_come_or_the_wait_is_over() -> None:
     """While the device works it must be full; while it is idle, the oldest may have waited long enough."""
-    live, _ = lanes_with(batch_tokens=20, max_wait_s=0.01)
+    live, _ = lanes_with(max_batch_tokens=20, max_batch_delay_s=0.01)
     coming = asyncio.create_task(live.next_batch())
     await asyncio.sleep(0)
     live.add([tokenized(0, 5)], asyncio.get_running_loop().time())
@@ -112,7 +114,7 @@ async def test_a_batch_becomes_due_when_items_come_or_the_wait_is_over() -> None
 
 async def test_a_batch_begins_beside_another_where_that_is_worth_a_pass() -> None:
     """A few tokens wait for company until the device is free; as many as are worth it do not, while a pass may run beside."""
-    live, _ = lanes_with(max_passes=2, batch_tokens=1_000)
+    live, _ = lanes_with(max_passes=2, max_batch_tokens=1_000)
     live.add([tokenized(0, 5)], 0.0)
     assert offsets(await live.next_batch()) == [0]
     second = asyncio.create_task(live.next_batch())
@@ -131,7 +133,7 @@ async def test_a_batch_begins_beside_another_where_that_is_worth_a_pass() -> Non
 
 async def test_what_comes_gathers_while_the_model_works(monkeypatch: pytest.MonkeyPatch) -> None:
     """For a part of what the last batch took, at most until the device is free; where nothing is on it, not at all."""
-    monkeypatch.setattr("worker.flow.lanes._LONGEST_GATHERING_S", 60.0)
+    monkeypatch.setattr("worker.flow.lanes._MAX_GATHER_S", 60.0)
     both = lanes_with(max_passes=2)
     live, _ = both
     live.add([tokenized(0, 100), tokenized(1, 100)], 0.0)
@@ -150,7 +152,7 @@ async def test_what_comes_gathers_while_the_model_works(monkeypatch: pytest.Monk
 
 async def test_nothing_gathers_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """However long a batch takes: what waits unread is not seen by anybody, nor is the poll loop."""
-    monkeypatch.setattr("worker.flow.lanes._LONGEST_GATHERING_S", 0.01)
+    monkeypatch.setattr("worker.flow.lanes._MAX_GATHER_S", 0.01)
     live, _ = both = lanes_with()
     live.add([tokenized(0, 100), tokenized(1, 100)], 0.0)
     await live.next_batch()
@@ -205,7 +207,7 @@ async def test_when_the_worker_stops_nothing_is_held_any_more() -> None:
 
 async def test_a_full_live_load_leaves_backfill_a_little(monkeypatch: pytest.MonkeyPatch) -> None:
     """No step waits for ever, or a drain would, and whoever waits for the device to be free."""
-    monkeypatch.setattr("worker.flow.lanes._LONGEST_HOLD_S", 0.01)
+    monkeypatch.setattr("worker.flow.lanes._MAX_YIELD_S", 0.01)
     live, backfill = lanes_with()
     live.add([tokenized(0, 5)], 0.0)
     Pass(backfill, []).end()
@@ -216,7 +218,7 @@ def test_everything_leaves_once_within_the_budget_of_its_lane(arrivals: list[tup
     """Whatever comes when; a text over the budget goes alone."""
 
     async def run() -> None:
-        both = lanes_with(batch_tokens=40, backfill_batch_tokens=20)
+        both = lanes_with(max_batch_tokens=40, max_backfill_batch_tokens=20)
         for number, (is_backfill, weight) in enumerate(arrivals):
             both.add([tokenized(number, weight, partition=BACKFILL if is_backfill else PARTITION)], 0.0)
         left: list[int] = []

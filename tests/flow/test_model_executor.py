@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from tests.fakes import FakeModel
 from tests.makers import record
 from worker.errors import TooManyFailures
-from worker.flow.model_executor import Inference
+from worker.flow.model_executor import ModelExecutor
 from worker.records import Batch, Failure, Item, Stage, Task, TokenizedItem
-from worker.rollout.router import OneModel
+from worker.rollout.router import SingleModel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def inference(model: FakeModel, *, max_consecutive_failures: int = 1_000) -> Iterator[Inference]:
+def inference(model: FakeModel, *, max_consecutive_failures: int = 1_000) -> Iterator[ModelExecutor]:
     """Give an inference whose threads end with the block."""
-    it = Inference(OneModel(model), max_consecutive_failures=max_consecutive_failures)
+    it = ModelExecutor(SingleModel(model), max_consecutive_failures=max_consecutive_failures)
     try:
         yield it
     finally:

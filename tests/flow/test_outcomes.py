@@ -9,7 +9,7 @@ import numpy as np
 
 from tests.makers import record, tokenized
 from worker.errors import RecordRefused
-from worker.flow.outcomes import Fates, failure_of
+from worker.flow.outcomes import OutcomeBuilder, build_failure
 from worker.records import Classification, Output, Prediction, Stage, Task, Tombstone
 from worker.wire.encode import EmbeddingEncoding, Limits
 
@@ -18,9 +18,9 @@ PREDICTION = Prediction(
 )
 
 
-def fates(**limits: int) -> Fates:
+def fates(**limits: int) -> OutcomeBuilder:
     """Return fates under which the named outputs take no more than so many bytes."""
-    return Fates(
+    return OutcomeBuilder(
         name_for=lambda _source: "m@1",
         limits=Limits(),
         encoding=EmbeddingEncoding.FLOAT,
@@ -47,7 +47,7 @@ def test_each_result_that_does_not_fit_becomes_a_dead_letter() -> None:
 
 def test_a_message_without_a_key_does_not_fit_a_compacted_topic() -> None:
     """Its dead letter says so, before anything is sent; with a key all outputs are published."""
-    compacted = Fates(
+    compacted = OutcomeBuilder(
         name_for=lambda _source: "m@1",
         limits=Limits(),
         encoding=EmbeddingEncoding.FLOAT,
@@ -64,7 +64,7 @@ def test_a_message_without_a_key_does_not_fit_a_compacted_topic() -> None:
 def test_what_a_topic_takes_is_asked_for_each_message() -> None:
     """A limit that was raised meanwhile holds for the next record."""
     limits = {Output.LABELS: 10}
-    changing = Fates(
+    changing = OutcomeBuilder(
         name_for=lambda _source: "m@1",
         limits=Limits(),
         encoding=EmbeddingEncoding.FLOAT,
@@ -87,7 +87,7 @@ def test_a_refusal_takes_only_the_message_that_was_refused() -> None:
 
 def test_what_is_given_up_is_one_dead_letter() -> None:
     """In place of all outputs."""
-    outcome = fates().given_up(record(1), failure_of(ValueError(""), Stage.DECODE))
+    outcome = fates().given_up(record(1), build_failure(ValueError(""), Stage.DECODE))
     assert [it.output for it in outcome.messages] == [Output.DEAD_LETTERS]
     letter = json.loads(outcome.messages[0].value or b"")
     # An exception without words still says what it is.

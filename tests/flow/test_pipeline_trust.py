@@ -10,7 +10,7 @@ import pytest
 
 from tests.fakes import fail_times
 from tests.test_pipeline import World
-from worker.errors import PositionLost, RecordRefused, TooManyDeadLetters
+from worker.errors import OffsetOutOfRange, RecordRefused, TooManyDeadLetters
 from worker.records import Output, Task
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ async def test_what_is_held_is_published_where_the_log_no_longer_has_it() -> Non
     produce_wrong(world, 3)
     async with world.running():
         await until(lambda: sum(world.source.positions.values()) == 3)
-        world.source.poll_error = PositionLost("planted")
+        world.source.poll_error = OffsetOutOfRange("planted")
         await until(lambda: world.source.num_starts == 2)
         await world.committed()
     assert world.kafka.offsets(Output.DEAD_LETTERS) == [0, 1, 2]

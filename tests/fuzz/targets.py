@@ -15,9 +15,9 @@ import cramjam
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import calc_crc32c
 
-from worker.broker.patches.decompression_limit import bound_decompression
+from worker.broker.patches.decompression_limit import patch_decompression_limit
 from worker.errors import InvalidRecord
-from worker.flow.outcomes import failure_of
+from worker.flow.outcomes import build_failure
 from worker.records import Partition, Record, Stage, Task, Tombstone
 from worker.wire.encode import Limits, dead_letter_outcome, decode, max_dead_letter_bytes
 
@@ -41,7 +41,7 @@ def decoding(data: bytes) -> None:
     try:
         decoded = decode(record, limits=_LIMITS, tasks=frozenset(Task))
     except InvalidRecord as error:
-        outcome = dead_letter_outcome(record, failure_of(error, Stage.DECODE), model_name="m", limits=_LIMITS)
+        outcome = dead_letter_outcome(record, build_failure(error, Stage.DECODE), model_name="m", limits=_LIMITS)
         size_bytes = outcome.messages[0].size_bytes
         if size_bytes > max_dead_letter_bytes(_LIMITS):
             raise AssertionError(f"a dead letter has {size_bytes} bytes") from error
@@ -55,7 +55,7 @@ def decoding(data: bytes) -> None:
 
 def reading(data: bytes) -> None:
     """Read a batch of records whose checksum is right, and nothing else need be: it ends, within bounds of memory."""
-    bound_decompression()
+    patch_decompression_limit()
     records = MemoryRecords(_batch(data))
     # The fetcher takes any failure for a batch that cannot be read; what we look for is a crash, a flood or a standstill.
     with contextlib.suppress(Exception):

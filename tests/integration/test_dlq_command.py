@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from tests.integration.reading import read_all
 from tests.integration.workers import Watcher, WorkerProcess, create
-from worker.broker.tools.clients import producing, withholding
+from worker.broker.tools.clients import open_producer, open_transaction
 from worker.cli import app
 from worker.errors import BadSettings
 from worker.records import Failure, Output, Partition, Record, Stage, Task, UnreadableRange
@@ -48,7 +48,7 @@ def original(topic: str, number: int, *, num_partitions: int = 2, text: str = "h
 async def write(connection: Connection, topic: str, letters: Sequence[tuple[int, Any]]) -> None:
     """Write letters, each to its partition, in transactions of three, whose ends stand between the letters."""
     for start in range(0, len(letters), 3):
-        async with withholding(connection, name=f"writer-{topic}") as producer:
+        async with open_transaction(connection, name=f"writer-{topic}") as producer:
             for partition, it in letters[start : start + 3]:
                 await producer.send(f"{topic}.dlq", it.value, key=it.key, headers=it.headers, partition=partition)
 
@@ -112,7 +112,7 @@ def test_what_is_chosen_is_replayed_or_dropped_and_the_rest_stays(connection: Co
         kinds = [Stage.DECODE, Stage.INFER, Stage.DECODE, Stage.INFER]
         letters = [letter(it, stage, message=f"Reason {it.offset}") for it, stage in zip(places, kinds, strict=True)]
         await write(connection, topic, [(0, it) for it in (*letters, cut, unread)])
-        async with producing(connection) as producer:
+        async with open_producer(connection) as producer:
             await producer.send(f"{topic}.dlq", b"no letter", partition=0)
 
     asyncio.run(prepare())
@@ -202,7 +202,7 @@ def test_a_replay_that_is_killed_repeats_nothing(connection: Connection, topic: 
     environment = os.environ | {
         "GIST_BOOTSTRAP_SERVERS": connection.bootstrap_servers,
         "GIST_INPUT_TOPIC": topic,
-        "GIST_TRANSACTION_RECORDS": "4",
+        "GIST_MAX_TRANSACTION_RECORDS": "4",
     }
     num_left = count
     for point in ("before:EndTxn:4", "after:EndTxn:5"):
@@ -219,7 +219,7 @@ def test_a_replay_that_is_killed_repeats_nothing(connection: Connection, topic: 
 async def test_a_record_that_fails_again_has_been_tried_twice(connection: Connection, topic: str) -> None:
     """A worker, a replay, and the same worker again; the next replay would be the third attempt."""
     await create(connection, topic, num_partitions=1)
-    async with producing(connection) as producer:
+    async with open_producer(connection) as producer:
         await producer.send(topic, b'{"text": "this is poison"}', key=b"k", headers=(("trace", b"t"), ("null", None)))
     program = ("-m", "tests.integration.slow_worker", "0")
     async with Watcher(connection, topic, num_expected=1) as watcher:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from tests.integration.reading import read_all
 from tests.integration.workers import Watcher, WorkerProcess, create
-from worker.broker.tools.clients import producing
+from worker.broker.tools.clients import open_producer
 from worker.cli import app
 from worker.records import Output
 from worker.wire.headers import read_headers
@@ -38,7 +38,7 @@ HEADERS: Headers = (
 async def test_an_event_gives_events_and_comes_back_as_it_was(connection: Connection, topic: str) -> None:
     """Outputs and letters are events of their own without the old value's class; null stays null; a replay has all headers."""
     await create(connection, topic, num_partitions=1)
-    async with producing(connection) as producer:
+    async with open_producer(connection) as producer:
         await producer.send(topic, b"good", key=b"k", headers=HEADERS)
         await producer.send(topic, b"poison", key=b"k", headers=HEADERS)
     program = ("-m", "tests.integration.slow_worker", "0")

@@ -15,8 +15,8 @@ from tests.integration.reading import until_committed
 from tests.integration.test_dlq_command import invoke
 from tests.integration.workers import Watcher, WorkerProcess, create
 from worker.broker.admin import topics
-from worker.broker.admin.offsets import ends_of, standings
-from worker.broker.tools.clients import producing
+from worker.broker.admin.offsets import fetch_ends, standings
+from worker.broker.tools.clients import open_producer
 from worker.records import Output, Partition
 
 if TYPE_CHECKING:
@@ -37,10 +37,10 @@ def values(count: int) -> list[bytes]:
 
 async def caught_up(connection: Connection, worker: WorkerProcess, partitions: Sequence[Partition]) -> None:
     """Wait until the group stands at the end of each partition, and the worker and the command show no lag."""
-    ends = await ends_of(connection, partitions)
+    ends = await fetch_ends(connection, partitions)
     for partition in partitions:
         await until_committed(connection, f"group-{partitions[0].topic.removesuffix('.old')}", partition, ends[partition].end)
-    for name in ("gist_lag_records", "gist_lag_tokens", "gist_seconds_to_drain", "gist_in_flight_tokens"):
+    for name in ("gist_fetch_lag_records", "gist_backlog_tokens", "gist_backlog_drain_seconds", "gist_in_flight_tokens"):
         while await asyncio.to_thread(worker.metric, name):  # noqa: ASYNC110  another process
             await asyncio.sleep(0.1)
 
@@ -77,7 +77,7 @@ async def test_transactions_leave_no_lag(connection: Connection, topic: str, del
             await caught_up(connection, worker, places)
             assert await worker.end(signal.SIGTERM) == 0
         # All that the log still has is deleted up to its end: what was committed is still in range.
-        for place, ends in (await ends_of(connection, places)).items():
+        for place, ends in (await fetch_ends(connection, places)).items():
             await delete_before(connection, place, ends.end)
         with WorkerProcess(connection.bootstrap_servers, topic, **settings) as worker:
             await worker.ready()
@@ -97,12 +97,12 @@ async def test_a_backfill_and_a_replay_leave_no_lag(connection: Connection, topi
     await create(connection, topic, num_partitions=1)
     await topics.create_missing(connection, {backfill: 1})
     await transactions.write(connection, topic, Partition(backfill, 0), [*values(5), b'{"text": "poison"}'])
-    async with producing(connection) as producer:
+    async with open_producer(connection) as producer:
         for value in (*values(5), b'{"text": "poison"}'):
             await producer.send(topic, value, key=b"k")
     async with Watcher(connection, topic, num_expected=12) as watcher:
         worker = WorkerProcess(
-            connection.bootstrap_servers, topic, program=FAST_MODEL, delivery=delivery, backfill_topic=backfill, batch_records=1
+            connection.bootstrap_servers, topic, program=FAST_MODEL, delivery=delivery, backfill_topic=backfill, max_batch_records=1
         )
         with worker:
             letters = watcher.order.setdefault((Output.DEAD_LETTERS, 0), [])

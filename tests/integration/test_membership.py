@@ -13,8 +13,8 @@ from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from tests.integration.raw import remove_members
 from tests.integration.reading import until_committed
 from tests.security.flow import created, send, serving
-from worker.broker.admin.offsets import Group, describe_group
-from worker.broker.admin.topics import administering, create_missing
+from worker.broker.admin.offsets import GroupDescription, describe_group
+from worker.broker.admin.topics import admin_client, create_missing
 from worker.broker.connection.connection import Connection
 from worker.broker.consumer.consumer import Consumer
 from worker.broker.consumer.membership import Membership, check_group
@@ -100,9 +100,9 @@ async def another_program(connection: Connection, topic: str) -> AsyncIterator[A
         yield client
 
 
-async def group_of(connection: Connection, topic: str) -> Group:
+async def group_of(connection: Connection, topic: str) -> GroupDescription:
     """Return the group as its coordinator knows it."""
-    async with administering(connection) as admin:
+    async with admin_client(connection) as admin:
         return await describe_group(admin, f"group-{topic}")
 
 
@@ -182,7 +182,7 @@ async def test_a_group_that_refuses_a_running_worker_is_asked_ever_less_often(
     monkeypatch.setattr(Restarts, "pause_s", noted)
     await created(connection, topic)
     telemetry = Events()
-    async with serving(settings(connection, topic, heartbeat_interval_ms=2_000, max_backoff_ms=5_000), telemetry):
+    async with serving(settings(connection, topic, heartbeat_interval_ms=2_000, retry_backoff_max_ms=5_000), telemetry):
         # Until its next heartbeat the worker does not know that it is no member any more.
         await remove_members(connection, f"group-{topic}")
         async with another_program(connection, topic) as other:

@@ -48,9 +48,9 @@ async def test_every_metric_that_is_read_somewhere_has_a_sample(
         async with Watcher(connection, topic, num_expected=20) as watcher:
             await watcher.all_accounted()
         names = named_metrics()
-        assert "gist_models" in names
+        assert "gist_model_info" in names
         # The capacity is shown once it has been measured, which takes two looks at a worker with work.
         while missing := names - await asyncio.to_thread(shown_metrics, worker.port):
-            assert missing <= {"gist_capacity_tokens_per_second", "gist_worker_seconds_to_drain"}, missing
+            assert missing <= {"gist_capacity_tokens_per_second", "gist_worker_backlog_drain_seconds"}, missing
             await produce(connection, topic, ["one two three"] * 20, num_partitions=1)
         assert await worker.end(signal.SIGTERM) == 0

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from worker.broker.admin import topics
 from worker.broker.admin.offsets import standings
-from worker.broker.tools.clients import consuming, producing
+from worker.broker.tools.clients import join_group, open_producer
 from worker.cli import app
 from worker.commands.repair.offsets import Target
 from worker.errors import BadSettings
@@ -27,10 +27,10 @@ FIRST_MS = 1_700_000_000_000
 async def _prepared(connection: Connection, topic: str) -> None:
     """Make a topic of two partitions with three records each, a second apart, of which the group has committed all."""
     await topics.create_missing(connection, {topic: 2})
-    async with producing(connection, linger_ms=0) as producer:
+    async with open_producer(connection, linger_ms=0) as producer:
         for number in range(6):
             await producer.send(topic, b"x", partition=number % 2, timestamp_ms=FIRST_MS + 1_000 * number)
-    async with consuming(connection, topic, group_id=f"group-{topic}") as member:
+    async with join_group(connection, topic, group_id=f"group-{topic}") as member:
         await member.take(6, timeout_s=30)
         await member.commit()
 

@@ -12,7 +12,7 @@ from tests.integration.reading import read_all, until_committed
 from tests.security.flow import created, serving
 from worker.broker.admin.topics import create_missing
 from worker.broker.delivery.output_topics import OutputTopics
-from worker.broker.tools.clients import producing
+from worker.broker.tools.clients import open_producer
 from worker.errors import TopicsMissing
 from worker.records import Output, Partition
 
@@ -39,7 +39,7 @@ def settings(connection: Connection, topic: str, delivery: str) -> dict[str, Any
 
 async def send(connection: Connection, topic: str, keys: Sequence[bytes | None]) -> None:
     """Append a record for each key; the text is the number of the record."""
-    async with producing(connection) as producer:
+    async with open_producer(connection) as producer:
         for number, key in enumerate(keys):
             await producer.send(topic, b'{"id": "%d", "text": "text %d"}' % (number, number), key=key, partition=0)
 

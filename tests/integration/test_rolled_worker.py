@@ -20,11 +20,11 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 # Little at a time: most is still to come when something happens.
 SLOW = {
-    "batch_records": 8,
-    "batch_tokens": 64,
-    "backfill_batch_tokens": 64,
-    "tokens_in_flight_high": 128,
-    "tokens_in_flight_low": 64,
+    "max_batch_records": 8,
+    "max_batch_tokens": 64,
+    "max_backfill_batch_tokens": 64,
+    "max_in_flight_tokens": 128,
+    "resume_in_flight_tokens": 64,
     "max_poll_records": 16,
 }
 

@@ -14,11 +14,11 @@ from tests.integration.raw import add_partitions, delete_before
 from tests.integration.reading import committed, until_committed
 from tests.integration.test_markers import DELIVERIES, FAST_MODEL, caught_up, values
 from tests.integration.workers import Watcher, WorkerProcess, create, outputs_of
-from worker.broker.admin.offsets import commit_offsets, ends_of
+from worker.broker.admin.offsets import commit_offsets, fetch_ends
 from worker.broker.consumer.consumer import Consumer
 from worker.broker.delivery.at_least_once import AtLeastOnce
 from worker.broker.delivery.exactly_once import ExactlyOnce
-from worker.broker.tools.clients import producing
+from worker.broker.tools.clients import open_producer
 from worker.records import Outcome, Output, Partition, Record
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 class Owner:
     """A member of the group that owns every partition, and its delivery; notes what is assigned and what happens."""
 
-    def __init__(self, connection: Connection, topic: str, delivery: str, start_at: str) -> None:
+    def __init__(self, connection: Connection, topic: str, delivery: str, auto_offset_reset: str) -> None:
         self.partitions: set[Partition] = set()
         self.events: list[str] = []
         group_id = f"group-{topic}"
@@ -41,7 +41,7 @@ class Owner:
             connection,
             topics=[topic],
             group_id=group_id,
-            start_at=start_at,
+            auto_offset_reset=auto_offset_reset,
             on_event=lambda event, **_fields: self.events.append(event),
         )
         self.delivery = (
@@ -61,10 +61,10 @@ class Owner:
 
 @contextlib.asynccontextmanager
 async def owning(
-    connection: Connection, topic: str, delivery: str, *, num_partitions: int, start_at: str = "latest"
+    connection: Connection, topic: str, delivery: str, *, num_partitions: int, auto_offset_reset: str = "latest"
 ) -> AsyncIterator[Owner]:
     """Give a member once every partition is its own."""
-    owner = Owner(connection, topic, delivery, start_at)
+    owner = Owner(connection, topic, delivery, auto_offset_reset)
     try:
         await owner.delivery.start()
         await owner.consumer.start(owner)
@@ -78,7 +78,7 @@ async def owning(
 
 async def send(connection: Connection, topic: str, *, partition: int, count: int) -> None:
     """Append valid requests to a partition."""
-    async with producing(connection) as producer:
+    async with open_producer(connection) as producer:
         for value in values(count):
             await producer.send(topic, value, key=b"k", partition=partition)
 
@@ -128,18 +128,18 @@ async def test_a_partition_that_was_added_begins_at_its_first_record(connection:
 
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
-@pytest.mark.parametrize("start_at", ["earliest", "latest"])
+@pytest.mark.parametrize("auto_offset_reset", ["earliest", "latest"])
 async def test_the_start_is_committed_where_retention_takes_records(
-    connection: Connection, topic: str, delivery: str, start_at: str
+    connection: Connection, topic: str, delivery: str, auto_offset_reset: str
 ) -> None:
     """Records that are deleted before they were read are reported, also those of a partition that never had a commit."""
     await create(connection, topic, num_partitions=1)
     home = Partition(topic, 0)
-    async with owning(connection, topic, delivery, num_partitions=1, start_at=start_at) as owner:
+    async with owning(connection, topic, delivery, num_partitions=1, auto_offset_reset=auto_offset_reset) as owner:
         assert await owner.delivery.open(home) == 0
     await send(connection, topic, partition=0, count=5)
     await delete_before(connection, home, 3)
-    async with owning(connection, topic, delivery, num_partitions=1, start_at=start_at) as owner:
+    async with owning(connection, topic, delivery, num_partitions=1, auto_offset_reset=auto_offset_reset) as owner:
         assert await owner.delivery.open(home) == 3
         assert owner.events == ["committed_offset_out_of_range"]
         await owner.delivery.close(home)
@@ -153,7 +153,7 @@ async def test_a_worker_that_begins_at_the_end_loses_nothing_afterwards(connecti
     await create(connection, topic, num_partitions=3)
     for index in range(2):
         await send(connection, topic, partition=index, count=4)
-    settings: dict[str, Any] = {"program": FAST_MODEL, "delivery": delivery, "start_at": "latest"}
+    settings: dict[str, Any] = {"program": FAST_MODEL, "delivery": delivery, "auto_offset_reset": "latest"}
     with WorkerProcess(connection.bootstrap_servers, topic, **settings) as worker:
         await worker.ready()
         assert await worker.end(signal.SIGTERM) == 0
@@ -182,7 +182,7 @@ async def test_a_committed_offset_in_an_open_transaction_is_in_range(
         async with transactions.transaction(connection, topic, is_commit=is_commit) as producer:
             for value in values(3):
                 await producer.send_and_wait(topic, value, key=b"k", partition=0)
-            assert (await ends_of(connection, [home]))[home].end == 5
+            assert (await fetch_ends(connection, [home]))[home].end == 5
             await commit_offsets(connection, group_id, {home: 7})
             with WorkerProcess(connection.bootstrap_servers, topic, **settings) as worker:
                 await worker.ready()
@@ -190,7 +190,7 @@ async def test_a_committed_offset_in_an_open_transaction_is_in_range(
                 assert worker.events("committed_offset_out_of_range") == []
             assert await committed(connection, group_id, [home]) == [7]
             # The last offset that a reader of uncommitted records can commit.
-            async with owning(connection, topic, delivery, num_partitions=1, start_at="none") as owner:
+            async with owning(connection, topic, delivery, num_partitions=1, auto_offset_reset="none") as owner:
                 assert [await owner.consumer.rewind(home, offset) for offset in (5, 8)] == [5, 8]
                 assert owner.events == []
             worker = WorkerProcess(connection.bootstrap_servers, topic, **settings).start()

@@ -16,7 +16,7 @@ from tests.integration.commands import PROGRAM, environment, terminal
 from tests.integration.reading import read_all
 from tests.integration.workers import create
 from worker.broker.connection.connection import Connection
-from worker.broker.tools.clients import following, producing
+from worker.broker.tools.clients import follow, open_producer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +41,7 @@ async def _next_text(arriving: Any) -> str:
 async def test_a_line_of_a_pipe_is_sent_before_the_next_is_written(connection: Connection, topic: str) -> None:
     """As with `tail -f app.log | gist-stream produce`."""
     await create(connection, topic, num_partitions=1)
-    arriving = following(connection, [topic], from_beginning=True)
+    arriving = follow(connection, [topic], from_beginning=True)
     producer = _start(connection, topic, "produce", stdin=subprocess.PIPE, stderr=subprocess.PIPE)
     assert producer.stdin
     for text in ("one", "two"):
@@ -58,7 +58,7 @@ async def test_a_line_of_a_pipe_is_sent_before_the_next_is_written(connection: C
 async def test_a_typed_line_is_sent_and_one_key_ends(connection: Connection, topic: str, ending: str) -> None:
     """Without a bar over what is typed; nothing of a whole line is lost."""
     await create(connection, topic, num_partitions=1)
-    arriving = following(connection, [topic], from_beginning=True)
+    arriving = follow(connection, [topic], from_beginning=True)
     with terminal() as (typing, theirs):
         producer = _start(connection, topic, "produce", stdin=theirs, stderr=theirs, stdout=theirs, start_new_session=True)
         assert "one text a line; Ctrl-D ends" in typing.read_until("Ctrl-D ends")
@@ -80,7 +80,7 @@ async def test_a_typed_line_is_sent_and_one_key_ends(connection: Connection, top
 async def test_ctrl_c_once_ends_a_producer_whose_pipe_is_silent(connection: Connection, topic: str) -> None:
     """What has come by then is sent."""
     await create(connection, topic, num_partitions=1)
-    arriving = following(connection, [topic], from_beginning=True)
+    arriving = follow(connection, [topic], from_beginning=True)
     producer = _start(connection, topic, "produce", stdin=subprocess.PIPE, stderr=subprocess.PIPE)
     assert producer.stdin
     assert producer.stderr
@@ -155,7 +155,7 @@ def test_one_ctrl_c_ends_a_producer_whose_broker_is_dead(own_kafka: EmbeddedKafk
 
 async def _publish(connection: Connection, topic: str, identities: list[str]) -> None:
     """Publish results as a worker would, and a message that is none."""
-    async with producing(connection) as producer:
+    async with open_producer(connection) as producer:
         await producer.send(f"{topic}.labels", b"not ours", partition=0)
         for number, identity in enumerate(identities):
             headers = (("gist-source-partition", b"0"), ("gist-source-offset", b"%d" % number))

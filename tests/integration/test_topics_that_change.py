@@ -13,12 +13,12 @@ from tests.integration.raw import configure, delete_topic
 from tests.integration.reading import read_all, until_committed
 from tests.integration.workers import outputs_of
 from tests.security.flow import serving
-from worker.broker.admin.topics import create_missing, partitions_of
+from worker.broker.admin.topics import count_partitions, create_missing
 from worker.broker.consumer.consumer import Consumer
 from worker.broker.delivery.at_least_once import AtLeastOnce
 from worker.broker.delivery.exactly_once import ExactlyOnce
 from worker.broker.delivery.output_topics import OutputTopics
-from worker.broker.tools.clients import producing
+from worker.broker.tools.clients import open_producer
 from worker.errors import PublishFailed
 from worker.records import Output, Partition
 
@@ -34,14 +34,14 @@ BOTH = pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
 async def make_anew(connection: Connection, topic: str, *, num_partitions: int) -> None:
     """Delete a topic and create it again."""
     await delete_topic(connection, topic)
-    while topic in await partitions_of(connection, [topic]):  # noqa: ASYNC110  the broker tells nobody
+    while topic in await count_partitions(connection, [topic]):  # noqa: ASYNC110  the broker tells nobody
         await asyncio.sleep(0.05)
     await create_missing(connection, {topic: num_partitions})
 
 
 async def send(connection: Connection, topic: str, number: int, *, partition: int) -> None:
     """Append a numbered record to a partition."""
-    async with producing(connection) as producer:
+    async with open_producer(connection) as producer:
         await producer.send(topic, b'{"id": "%d", "text": "some text"}' % number, key=b"k", partition=partition)
 
 
@@ -56,7 +56,7 @@ async def test_a_topic_that_comes_back_with_fewer_partitions_is_written_to(
         "input_topic": topic,
         "group_id": f"group-{topic}",
         "delivery": delivery,
-        "publish_timeout_ms": 3_000,
+        "delivery_timeout_ms": 3_000,
     }
     home = Partition(topic, 1)
     async with serving(settings):

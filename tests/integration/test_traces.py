@@ -12,13 +12,13 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from tests.fakes import FakeModel
 from tests.integration.workers import RESULTS, Watcher, create
-from worker.broker.tools.clients import producing
+from worker.broker.tools.clients import open_producer
 from worker.composition import broker
 from worker.composition import pipeline as pipelines
 from worker.composition import tracing as traces
 from worker.observability import tracing
 from worker.observability.metrics import Telemetry
-from worker.rollout.router import OneModel
+from worker.rollout.router import SingleModel
 from worker.settings import read
 
 if TYPE_CHECKING:
@@ -39,14 +39,14 @@ async def test_a_trace_goes_from_the_producer_s_header_to_each_output(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
     await create(connection, topic, num_partitions=1)
     settings = read({"bootstrap_servers": connection.bootstrap_servers, "input_topic": topic, "group_id": f"group-{topic}"})
-    traced, telemetry = traces._tracing(), Telemetry()
+    traced, telemetry = traces.build_tracing(), Telemetry()
     assert traced is not None
     model = FakeModel()
-    models = OneModel(traced.model(model))
-    pipeline, _ = pipelines._pipeline(settings, model.tasks, models, broker.connection_of(settings), telemetry, traced)
+    models = SingleModel(traced.model(model))
+    pipeline, _ = pipelines.build_pipeline(settings, model.tasks, models, broker.build_connection(settings), telemetry, traced)
     async with Watcher(connection, topic, num_expected=1) as watcher:
         working = asyncio.create_task(pipeline.run())
-        async with producing(connection) as producer:
+        async with open_producer(connection) as producer:
             header = ("traceparent", f"00-{TRACE_ID}-00f067aa0ba902b7-01".encode())
             await producer.send(topic, b'{"id":"id-0","text":"hello"}', key=b"0", partition=0, headers=(header,))
         await watcher.all_accounted()

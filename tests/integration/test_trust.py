@@ -11,7 +11,7 @@ import pytest
 
 from tests.integration.reading import committed, read_all, until_committed
 from tests.integration.workers import RESULTS, Watcher, WorkerProcess, create, outputs_of, produce
-from worker.broker.tools.clients import producing
+from worker.broker.tools.clients import open_producer
 from worker.errors import TooManyDeadLetters
 from worker.records import Output, Partition
 
@@ -27,7 +27,7 @@ FOR_EVER_MS = 600_000
 
 async def produce_wrong(connection: Connection, topic: str, count: int, *, num_partitions: int = 1) -> None:
     """Send records whose text has another name, spread evenly over the partitions."""
-    async with producing(connection) as producer:
+    async with open_producer(connection) as producer:
         for number in range(count):
             value = json.dumps({"id": f"wrong-{number}", "body": "hello"}).encode()
             await producer.send(topic, value, key=b"%d" % number, partition=number % num_partitions)

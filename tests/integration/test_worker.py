@@ -15,7 +15,7 @@ from tests.integration.reading import committed
 from tests.integration.workers import RESULTS, Watcher, WorkerProcess, create, first_seen, produce
 from worker.broker.admin import topics
 from worker.broker.connection.connection import Connection
-from worker.broker.tools.clients import producing
+from worker.broker.tools.clients import open_producer
 from worker.errors import BrokerUnavailable
 from worker.model.engine import Engine
 from worker.records import Item, Output, Partition, Record, TokenizedItem
@@ -102,7 +102,7 @@ async def test_a_backfill_is_done_beside_the_live_topic_and_after_it(connection:
     await topics.create_missing(connection, {backfill: 2})
     await produce(connection, backfill, texts(num_old), num_partitions=2)
     async with Watcher(connection, topic, num_expected=num_live) as watcher:
-        with WorkerProcess(connection.bootstrap_servers, topic, backfill_topic=backfill, backfill_batch_tokens=64) as worker:
+        with WorkerProcess(connection.bootstrap_servers, topic, backfill_topic=backfill, max_backfill_batch_tokens=64) as worker:
             await watcher.until(lambda: len(watcher.records) > 100)
             await produce(connection, topic, texts(num_live), num_partitions=2)
             await watcher.until(lambda: len(watcher.records) == 3 * (num_live + num_old))
@@ -162,7 +162,7 @@ async def test_a_broker_that_restarts_under_load_costs_nothing_but_time(own_kafk
     count = 1500
     await create(connection, topic, num_partitions=2)
     await produce(connection, topic, texts(count), num_partitions=2)
-    with WorkerProcess(own_kafka.bootstrap_servers, topic, publish_timeout_ms=5000) as worker:
+    with WorkerProcess(own_kafka.bootstrap_servers, topic, delivery_timeout_ms=5000) as worker:
         await worker.ready()
         async with Watcher(connection, topic, num_expected=count) as watcher:
             await watcher.until(lambda: watcher.account.num_accounted > 200)
@@ -194,7 +194,7 @@ async def test_poison_among_good_records_is_parked(connection: Connection, topic
     """Each bad record is one dead letter with its reason, in its place, and the good ones come out."""
     await create(connection, topic, num_partitions=1)
     values = [b'{"text":"good"}', b"\xff", b'{"text":"good"}', b"{", b'{"text":1}', b'{"text":"good"}']
-    async with producing(connection) as producer:
+    async with open_producer(connection) as producer:
         for value in values:
             await producer.send(topic, value, key=b"k")
     async with Watcher(connection, topic, num_expected=len(values)) as watcher:
@@ -224,10 +224,10 @@ async def test_ten_times_more_than_the_model_can_do_is_held_back(connection: Con
     program = ("-m", "tests.integration.slow_worker", "0.25")
     high = 2000
     settings = {
-        "batch_tokens": 64,
-        "batch_records": 8,
-        "tokens_in_flight_high": high,
-        "tokens_in_flight_low": 1000,
+        "max_batch_tokens": 64,
+        "max_batch_records": 8,
+        "max_in_flight_tokens": high,
+        "resume_in_flight_tokens": 1000,
         "max_poll_records": 50,
     }
     with WorkerProcess(connection.bootstrap_servers, topic, program=program, **settings) as worker:

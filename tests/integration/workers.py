@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Self
 
 from tests.integration.ports import free_port
 from worker.broker.admin import topics as admin
-from worker.broker.tools.clients import following, producing
+from worker.broker.tools.clients import follow, open_producer
 from worker.records import Output
-from worker.testbed.delivery_audit import Account
+from worker.testbed.delivery_audit import DeliveryAudit
 from worker.wire.headers import read_headers
 
 if TYPE_CHECKING:
@@ -53,9 +53,9 @@ class WorkerProcess:
             "commit_interval_ms": 200,
             "threads": 1,
             # Little in flight: most of the records are still to come when something is killed.
-            "batch_tokens": 1_024,
-            "tokens_in_flight_high": 4_096,
-            "tokens_in_flight_low": 2_048,
+            "max_batch_tokens": 1_024,
+            "max_in_flight_tokens": 4_096,
+            "resume_in_flight_tokens": 2_048,
             "max_poll_records": 50,
             **settings,
         }
@@ -133,7 +133,7 @@ async def create(connection: Connection, topic: str, *, num_partitions: int) -> 
 
 async def produce(connection: Connection, topic: str, texts: Sequence[str], *, num_partitions: int, first: int = 0) -> None:
     """Send numbered requests, spread evenly over the partitions."""
-    async with producing(connection) as producer:
+    async with open_producer(connection) as producer:
         for number, text in enumerate(texts, start=first):
             value = json.dumps({"id": f"id-{number}", "text": text}).encode()
             await producer.send(topic, value, key=b"%d" % number, partition=number % num_partitions)
@@ -143,7 +143,7 @@ class Watcher:
     """Reads every output from the beginning on, while the test goes on; a record's order and count can be asked at any time."""
 
     def __init__(self, connection: Connection, topic: str, *, num_expected: int) -> None:
-        self.account = Account(num_produced=num_expected)
+        self.account = DeliveryAudit(num_produced=num_expected)
         # Input offsets by output and partition, in order of arrival.
         self.order: dict[tuple[Output, int], list[int]] = {}
         self.records: list[tuple[Output, Record]] = []
@@ -180,7 +180,7 @@ class Watcher:
         await self.until(lambda: self.account.num_missing <= 0)
 
     async def _read(self) -> None:
-        async for records in following(self._connection, list(self._outputs), from_beginning=True, stop=self._stop):
+        async for records in follow(self._connection, list(self._outputs), from_beginning=True, stop=self._stop):
             for record in records:
                 output, headers = self._outputs[record.partition.topic], read_headers(record.headers)
                 self.account.note(output, record)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from worker.model.encoder import Encoder, EncoderConfig
-from worker.model.pooling import SentenceConfig
+from worker.model.pooling import PoolingConfig
 from worker.training.encoders import steps as encoders
 from worker.training.synthetic import templates
 from worker.training.synthetic.made import HeldOut, make
@@ -29,6 +29,6 @@ def small_teacher(folder: Path, minilm: Path, *, num_layers: int) -> Path:
         intermediate_size=128,
         max_position_embeddings=64,
     )
-    sentence = SentenceConfig(pooling="mean", is_normalized=True, max_tokens=None)
+    sentence = PoolingConfig(pooling="mean", is_normalized=True, max_tokens=None)
     encoders.write(folder / "teacher", Encoder(shape), base=minilm, sentence=sentence, max_tokens=64, report={}, card="")
     return folder / "teacher"

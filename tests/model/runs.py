@@ -8,10 +8,10 @@ import torch
 
 from tests.model import tiny
 from worker.model.checkpoint import checkpoint
-from worker.training.config import Run, of
+from worker.training.config import TrainingRun, of
 from worker.training.learning.phases import Learned, learn
-from worker.training.learning.state_cache import Store
-from worker.training.learning.tasks import task_of
+from worker.training.learning.state_cache import StateCache
+from worker.training.learning.tasks import build_task
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,19 +56,19 @@ def values(directory: Path, strategy: str = "frozen", **training: Any) -> dict[s
     }
 
 
-def run_of(directory: Path, strategy: str = "frozen", **training: Any) -> Run:
+def run_of(directory: Path, strategy: str = "frozen", **training: Any) -> TrainingRun:
     """Return such a run."""
     return of(values(directory, strategy, **training), source="test")
 
 
-def tasks_of(run: Run, loaded: checkpoint.Checkpoint) -> list[TrainingTask]:
+def tasks_of(run: TrainingRun, loaded: checkpoint.Checkpoint) -> list[TrainingTask]:
     """Return the tasks of a run."""
-    return [task_of(it, loaded, directory=run.data_directory, cache=run.cache, seed=run.seed) for it in run.heads]
+    return [build_task(it, loaded, directory=run.data_directory, cache=run.cache, seed=run.seed) for it in run.heads]
 
 
-def learned(run: Run, *, snapshots: Snapshots | None = None, reporter: Silent | None = None) -> Learned:
+def learned(run: TrainingRun, *, snapshots: Snapshots | None = None, reporter: Silent | None = None) -> Learned:
     """Learn what a run says, from the beginning or from a snapshot; with as many threads, on which the last bits depend."""
     torch.set_num_threads(run.training.threads or 1)
     loaded = checkpoint.load(run.encoder)
-    store = Store(run.cache / "states", max_gigabytes=run.cache_gigabytes)
+    store = StateCache(run.cache / "states", max_gigabytes=run.cache_gigabytes)
     return learn(run, loaded, tasks_of(run, loaded), store=store, reporter=reporter or Silent(), snapshots=snapshots)

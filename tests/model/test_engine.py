@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from worker.model.backends.choice import BackendName
     from worker.model.engine import Dtype
     from worker.model.packing import Packed
-    from worker.model.readout import Reading
+    from worker.model.readout import Readout
     from worker.ports import GiveWay
     from worker.records import Prediction
 
@@ -212,7 +212,7 @@ def test_a_warm_up_runs_the_batches_that_the_backend_wants(monkeypatch: pytest.M
     monkeypatch.setattr(engine.backend, "warm_lengths", [[4, 4], [130, 8]])
     read = engine.backend.read
 
-    def watched(packed: Packed, readings: Sequence[Reading], give_way: GiveWay | None = None) -> list[torch.Tensor]:
+    def watched(packed: Packed, readings: Sequence[Readout], give_way: GiveWay | None = None) -> list[torch.Tensor]:
         seen.append((packed.lengths.tolist(), len(readings)))
         return read(packed, readings, give_way)
 

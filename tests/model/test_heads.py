@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from worker.errors import BadModel
 from worker.model.heads import Head, HeadConfig, attended, in_context
-from worker.model.outputs.bio import labels_of
+from worker.model.outputs.bio import bio_labels
 
-NER = HeadConfig(name="ner", task="ner", labels=labels_of(["LOC", "PER"]), layers=(1, 2))
+NER = HeadConfig(name="ner", task="ner", labels=bio_labels(["LOC", "PER"]), layers=(1, 2))
 
 
 def config(**changes: Any) -> HeadConfig:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.model.encoders import SENTENCES, small_teacher
-from worker.model.backends.amx import Tiled
+from worker.model.backends.amx import AmxBackend
 from worker.model.backends.choice import Backend, Eager
 from worker.model.backends.native.build import library
 from worker.model.checkpoint import checkpoint
@@ -18,7 +18,7 @@ from worker.model.engine import Engine
 from worker.model.heads import Head, HeadConfig
 from worker.model.multitask import MultiTaskHeads, Outputs
 from worker.model.packing import pack
-from worker.model.pooling import SentenceConfig
+from worker.model.pooling import PoolingConfig
 from worker.model.quantization import predictions
 from worker.model.windows import Windowing
 
@@ -54,7 +54,7 @@ def outputs(backend: Backend) -> Outputs:
     torch.manual_seed(1)
     heads = MultiTaskHeads(
         CONFIG,
-        SentenceConfig(pooling="mean", is_normalized=True, max_tokens=None),
+        PoolingConfig(pooling="mean", is_normalized=True, max_tokens=None),
         [Head(it, CONFIG.hidden_size) for it in CONFIGS],
     ).eval()
     packed = pack([np.arange(it, dtype=np.int32) for it in (3, 40, 1)])
@@ -74,7 +74,7 @@ def test_each_kind_of_head_is_asked_by_its_name() -> None:
 @pytest.mark.skipif(not library().gist_has_tiles(), reason="needs a processor with tile registers (AMX)")
 def test_the_kernels_and_torch_agree_on_each_kind() -> None:
     """Whichever kinds the kernels know: the others are read from the states that they gather."""
-    exact, tiled = outputs(Eager(encoder(), device=torch.device("cpu"), dtype=torch.float32)), outputs(Tiled(encoder()))
+    exact, tiled = outputs(Eager(encoder(), device=torch.device("cpu"), dtype=torch.float32)), outputs(AmxBackend(encoder()))
     for name in NAMES:
         torch.testing.assert_close(tiled.logits[name], exact.logits[name], atol=0.03, rtol=0.05)
 

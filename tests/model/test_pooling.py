@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from worker.errors import BadModel
-from worker.model.pooling import SentenceConfig, pool, sentence_vectors
+from worker.model.pooling import PoolingConfig, pool, sentence_vectors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,8 +28,8 @@ def modules_in(directory: Path, *kinds: str, prefix: str = "sentence_transformer
 
 def test_the_published_configuration_is_read(minilm: Path, gist_shaped: Path) -> None:
     """MiniLM is the mean of 256 tokens, GIST the first of 512; both are normalised."""
-    assert SentenceConfig.read(minilm) == SentenceConfig(pooling="mean", is_normalized=True, max_tokens=256)
-    assert SentenceConfig.read(gist_shaped) == SentenceConfig(pooling="cls", is_normalized=True, max_tokens=512)
+    assert PoolingConfig.read(minilm) == PoolingConfig(pooling="mean", is_normalized=True, max_tokens=256)
+    assert PoolingConfig.read(gist_shaped) == PoolingConfig(pooling="cls", is_normalized=True, max_tokens=512)
 
 
 def test_pooling() -> None:
@@ -40,15 +40,15 @@ def test_pooling() -> None:
 
 def test_normalisation() -> None:
     """Only where the publisher normalises."""
-    config = SentenceConfig(pooling="cls", is_normalized=True, max_tokens=None)
+    config = PoolingConfig(pooling="cls", is_normalized=True, max_tokens=None)
     torch.testing.assert_close(sentence_vectors(STATES, config)[0], torch.tensor([0.6, 0.8]))
-    config = SentenceConfig(pooling="cls", is_normalized=False, max_tokens=None)
+    config = PoolingConfig(pooling="cls", is_normalized=False, max_tokens=None)
     assert sentence_vectors(STATES, config)[0].tolist() == [3.0, 4.0]
 
 
 def test_a_plain_bert_is_the_normalised_mean(tmp_path: Path) -> None:
     """A directory that says nothing of sentences."""
-    assert SentenceConfig.read(tmp_path) == SentenceConfig(pooling="mean", is_normalized=True, max_tokens=None)
+    assert PoolingConfig.read(tmp_path) == PoolingConfig(pooling="mean", is_normalized=True, max_tokens=None)
 
 
 @pytest.mark.parametrize(
@@ -66,14 +66,14 @@ def test_pooling_that_we_do_not_do_is_refused(tmp_path: Path, pooling: dict[str,
     modules_in(tmp_path, "Transformer", "Pooling")
     (tmp_path / "Pooling" / "config.json").write_text(json.dumps(pooling))
     with pytest.raises(BadModel, match=reason):
-        SentenceConfig.read(tmp_path)
+        PoolingConfig.read(tmp_path)
 
 
 def test_a_newer_configuration_names_the_mode(tmp_path: Path) -> None:
     """One field in place of a switch for each."""
     modules_in(tmp_path, "Transformer", "Pooling")
     (tmp_path / "Pooling" / "config.json").write_text(json.dumps({"pooling_mode": "cls", "pooling_mode_mean_tokens": True}))
-    assert SentenceConfig.read(tmp_path) == SentenceConfig(pooling="cls", is_normalized=False, max_tokens=None)
+    assert PoolingConfig.read(tmp_path) == PoolingConfig(pooling="cls", is_normalized=False, max_tokens=None)
 
 
 @pytest.mark.parametrize("kind", ["Dense", "Dropout", "LayerNorm", "SpladePooling", "Router", "WordEmbeddings"])
@@ -81,7 +81,7 @@ def test_a_module_that_is_not_done_here_is_refused(tmp_path: Path, kind: str) ->
     """A dense layer would change every vector."""
     modules_in(tmp_path, "Transformer", "Pooling", kind)
     with pytest.raises(BadModel, match=f"{kind} is not supported"):
-        SentenceConfig.read(tmp_path)
+        PoolingConfig.read(tmp_path)
 
 
 @pytest.mark.parametrize("kinds", [[], ["Transformer"], ["Pooling"], ["Transformer", "Normalize", "Pooling"], ["Transformer"] * 2])
@@ -89,14 +89,14 @@ def test_modules_in_another_order_are_refused(tmp_path: Path, kinds: list[str]) 
     """Normalised tokens that are averaged are not an average that is normalised."""
     modules_in(tmp_path, *kinds)
     with pytest.raises(BadModel, match="in this order"):
-        SentenceConfig.read(tmp_path)
+        PoolingConfig.read(tmp_path)
 
 
 def test_a_publishers_own_code_is_refused(tmp_path: Path) -> None:
     """Whatever the class is called."""
     modules_in(tmp_path, "Transformer", "Pooling", prefix="custom_st.")
     with pytest.raises(BadModel, match=r"custom_st\.Transformer is not supported"):
-        SentenceConfig.read(tmp_path)
+        PoolingConfig.read(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["{", "{}", "[1]", '"x"'])
@@ -104,7 +104,7 @@ def test_modules_that_cannot_be_read_are_one_line(tmp_path: Path, content: str) 
     """With the name of the file."""
     (tmp_path / "modules.json").write_text(content)
     with pytest.raises(BadModel, match=r"modules\.json"):
-        SentenceConfig.read(tmp_path)
+        PoolingConfig.read(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_a_setting_that_is_not_obeyed_is_refused(tmp_path: Path, settings: dict[
     modules_in(tmp_path, "Transformer", "Pooling")
     (tmp_path / "sentence_bert_config.json").write_text(json.dumps(settings))
     with pytest.raises(BadModel, match=reason):
-        SentenceConfig.read(tmp_path)
+        PoolingConfig.read(tmp_path)
 
 
 def test_settings_that_change_nothing_are_accepted(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_settings_that_change_nothing_are_accepted(tmp_path: Path) -> None:
         "model_args": {},
     }
     (tmp_path / "sentence_bert_config.json").write_text(json.dumps(written))
-    assert SentenceConfig.read(tmp_path) == SentenceConfig(pooling="mean", is_normalized=False, max_tokens=None, do_lower_case=True)
+    assert PoolingConfig.read(tmp_path) == PoolingConfig(pooling="mean", is_normalized=False, max_tokens=None, do_lower_case=True)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_a_default_prompt_is_refused(tmp_path: Path, config: dict[str, object], 
     modules_in(tmp_path, "Transformer", "Pooling")
     (tmp_path / "config_sentence_transformers.json").write_text(json.dumps(config))
     if reason is None:
-        assert SentenceConfig.read(tmp_path).pooling == "mean"
+        assert PoolingConfig.read(tmp_path).pooling == "mean"
     else:
         with pytest.raises(BadModel, match=reason):
-            SentenceConfig.read(tmp_path)
+            PoolingConfig.read(tmp_path)

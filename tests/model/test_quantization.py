@@ -19,7 +19,7 @@ from worker.model.backends.choice import Eager
 from worker.model.checkpoint import checkpoint
 from worker.model.engine import Engine
 from worker.model.packing import pack
-from worker.model.quantization import difference, passes, predictions, quantize, ranges_of
+from worker.model.quantization import difference, measure_ranges, passes, predictions, quantize
 from worker.records import Classification, Entity, Prediction, Tokens
 from worker.settings import DEFAULT_MODEL
 
@@ -53,7 +53,7 @@ def test_ranges_are_the_largest_inputs_of_each_product() -> None:
     """Channel by channel, over all texts; the first product of the first layer reads the embeddings."""
     loaded = checkpoint.load(MINILM)
     tokens = loaded.tokenizer.encode(TEXTS)
-    ranges = ranges_of(loaded.encoder, passes(tokens))
+    ranges = measure_ranges(loaded.encoder, passes(tokens))
     assert len(ranges) == 6 * 3
     assert all(it.shape == (384,) and (it >= 0).all() for it in ranges.values())
     with torch.inference_mode():
@@ -66,7 +66,7 @@ def test_ranges_are_the_largest_inputs_of_each_product() -> None:
 def test_watching_leaves_the_encoder_as_it_was() -> None:
     """No hook stays behind."""
     encoder = checkpoint.load(MINILM).encoder
-    ranges_of(encoder, iter([pack([np.array([101, 102], dtype=np.int32)])]))
+    measure_ranges(encoder, iter([pack([np.array([101, 102], dtype=np.int32)])]))
     assert not any(module._forward_pre_hooks for module in encoder.modules())
 
 

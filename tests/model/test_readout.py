@@ -14,7 +14,7 @@ from worker.model.backends.choice import Backend, BackendName, choose
 from worker.model.checkpoint import checkpoint
 from worker.model.heads import Head, HeadConfig
 from worker.model.packing import pack
-from worker.model.readout import Readable, Reading
+from worker.model.readout import Readout, ReadsLayers
 from worker.settings import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.model
 READINGS = [
-    Reading(((6, 1.0),), None),
-    Reading(((0, 1.0),), None),
-    Reading(((2, 0.5), (4, 0.3), (6, 0.2)), None),
-    Reading(((6, 1.0),), "mean"),
-    Reading(((1, 0.25), (5, 0.75)), "mean"),
-    Reading(((3, 1.0),), "cls"),
-    Reading(((3, 0.4), (6, 0.6)), "cls"),
+    Readout(((6, 1.0),), None),
+    Readout(((0, 1.0),), None),
+    Readout(((2, 0.5), (4, 0.3), (6, 0.2)), None),
+    Readout(((6, 1.0),), "mean"),
+    Readout(((1, 0.25), (5, 0.75)), "mean"),
+    Readout(((3, 1.0),), "cls"),
+    Readout(((3, 0.4), (6, 0.6)), "cls"),
 ]
 
 
@@ -78,7 +78,7 @@ def test_heads_speak_on_the_way(name: BackendName, dtype: torch.dtype) -> None:
         head = Head(HeadConfig(name="any", layers=(2, 4, 6), **config), 384).eval()
         for norm in (head.norm.weight, head.norm.bias):
             torch.nn.init.normal_(norm, 1)
-        reading = Reading(head.weights, pooling, head)
+        reading = Readout(head.weights, pooling, head)
         mixed = replace(reading, head=None).of(found.encode(packed, {2, 4, 6}), torch.from_numpy(packed.cu_seqlens))
         beside, logits = found.read(packed, [READINGS[0], reading])
         expected = head.read(mixed)
@@ -99,4 +99,4 @@ def test_rows_for_nothing_are_few(name: BackendName, dtype: torch.dtype) -> None
 def test_a_backend_without_states_cannot_be_read() -> None:
     """It says so."""
     with pytest.raises(NotImplementedError):
-        Readable().read(pack([np.array([1], dtype=np.int32)]), READINGS)
+        ReadsLayers().read(pack([np.array([1], dtype=np.int32)]), READINGS)

@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from worker.model.thread_sharing import Sharing
+from worker.model.thread_sharing import ThreadBudget
 
 pytestmark = pytest.mark.model
 
 
-def threads_of_a_pass(sharing: Sharing, *, gives_way: bool = False) -> int:
+def threads_of_a_pass(sharing: ThreadBudget, *, gives_way: bool = False) -> int:
     """Return how many threads a pass has that begins now, in a thread of its own."""
 
     def run() -> int:
@@ -30,12 +30,12 @@ def threads_of_a_pass(sharing: Sharing, *, gives_way: bool = False) -> int:
 )
 def test_there_are_no_more_passes_than_threads(num_threads: int, passes: int, expected: int) -> None:
     """As many as are asked for, else at most four, and so many that the fewest threads are left over."""
-    assert Sharing(num_threads, passes=passes).max_passes == expected
+    assert ThreadBudget(num_threads, passes=passes).max_passes == expected
 
 
 def test_a_pass_that_is_alone_has_all_threads_and_others_share() -> None:
     """The second has its share, and the next that is alone has all again."""
-    sharing = Sharing(4, passes=2)
+    sharing = ThreadBudget(4, passes=2)
     assert threads_of_a_pass(sharing) == 4
     with ThreadPoolExecutor(1) as other, sharing.taken():
         assert torch.get_num_threads() == 4
@@ -47,7 +47,7 @@ def test_a_pass_that_is_alone_has_all_threads_and_others_share() -> None:
 
 def test_a_pass_that_gives_way_has_all_threads_and_takes_none() -> None:
     """It runs while the others do not."""
-    sharing = Sharing(4, passes=2)
+    sharing = ThreadBudget(4, passes=2)
     with sharing.taken():
         assert threads_of_a_pass(sharing, gives_way=True) == 4
     with sharing.taken(gives_way=True):
@@ -57,7 +57,7 @@ def test_a_pass_that_gives_way_has_all_threads_and_takes_none() -> None:
 
 def test_where_a_pass_must_be_alone_the_next_waits_for_it() -> None:
     """Whether it gives way or not: what one pass reads, another would overwrite."""
-    sharing, seen = Sharing(2, is_alone=True), []
+    sharing, seen = ThreadBudget(2, is_alone=True), []
     assert sharing.max_passes == 1
 
     def run() -> None:
@@ -74,7 +74,7 @@ def test_where_a_pass_must_be_alone_the_next_waits_for_it() -> None:
 
 def test_others_may_prepare_while_a_pass_is_alone() -> None:
     """On a GPU; the threads of this machine are nobody's share then."""
-    sharing = Sharing(2, passes=2, is_alone=True)
+    sharing = ThreadBudget(2, passes=2, is_alone=True)
     assert sharing.max_passes == 2
     torch.set_num_threads(1)
     assert threads_of_a_pass(sharing) == 1
@@ -82,7 +82,7 @@ def test_others_may_prepare_while_a_pass_is_alone() -> None:
 
 def test_a_pass_that_fails_gives_its_threads_back() -> None:
     """Whatever it fails with."""
-    sharing = Sharing(2)
+    sharing = ThreadBudget(2)
     with contextlib.suppress(RuntimeError), sharing.taken():
         raise RuntimeError
     assert threads_of_a_pass(sharing) == 2
@@ -92,5 +92,5 @@ def test_a_pass_that_fails_gives_its_threads_back() -> None:
 def test_where_there_is_one_pass_at_a_time_nothing_is_changed() -> None:
     """Torch has the threads that it had."""
     before = torch.get_num_threads()
-    with Sharing(before + 1, passes=1).taken():
+    with ThreadBudget(before + 1, passes=1).taken():
         assert torch.get_num_threads() == before

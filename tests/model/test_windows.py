@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.model.packing import pack
-from worker.model.windows import Merging, Windowing, sequences
+from worker.model.windows import Windowing, WindowMerger, window_token_ids
 from worker.records import Tokens, Window
 
 # What a window holds at least, in tokens of the text; and by how many it overlaps, in hundredths of what is possible.
@@ -116,7 +116,7 @@ def test_the_longest_text_fills_the_windows(max_tokens: int, overlap: int, max_w
     if not windowing.fits(max_tokens):
         assert 2 * overlap > max_tokens - 2
         return
-    longest = windowing.max_text_tokens(max_tokens)
+    longest = windowing.max_seq_length(max_tokens)
     if max_windows > 1:
         assert len(windowing.plan(words_of([1] * (longest - 2)), max_tokens)) == max_windows
         assert len(windowing.plan(words_of([1] * (longest - 1)), max_tokens)) == max_windows + 1
@@ -131,9 +131,9 @@ def test_what_is_said_of_windows_becomes_what_is_said_of_texts(drawn: list[Any])
         tokens_of(words_of([1] * it), first_id=1000 * n) if isinstance(it, int) else tokens_of(it[0], it[3], first_id=1000 * n)
         for n, it in enumerate(drawn)
     ]
-    packed = pack(sequences(texts))
+    packed = pack(window_token_ids(texts))
     assert len(packed.ids) == sum(it.weight for it in texts)
-    merging = Merging(texts, packed.cu_seqlens)
+    merging = WindowMerger(texts, packed.cu_seqlens)
     assert merging.tokens(packed.ids[:, None].astype(np.float32))[:, 0].tolist() == [int(it) for text in texts for it in text.ids]
     assert merging.starts.tolist() == [0, *np.cumsum([len(it) for it in texts])]
     values = np.random.default_rng(0).normal(size=(len(packed.lengths), 3)).astype(np.float32)
@@ -154,7 +154,7 @@ def test_what_is_not_normalised_stays_so() -> None:
     """And a vector of zeros is no division by zero."""
     windows = Windowing(overlap_tokens=1, max_windows=2).plan(words_of([1] * 3), 4)
     texts = [tokens_of(words_of([1] * 3), windows)]
-    merging = Merging(texts, pack(sequences(texts)).cu_seqlens)
+    merging = WindowMerger(texts, pack(window_token_ids(texts)).cu_seqlens)
     values = np.array([[2.0, 0.0], [4.0, 0.0]], dtype=np.float32)
     assert merging.vectors(values, is_normalized=False).tolist() == [[3.0, 0.0]]
     assert merging.vectors(values, is_normalized=True).tolist() == [[1.0, 0.0]]
@@ -165,7 +165,7 @@ def test_what_is_not_a_number_stays_in_its_own_text() -> None:
     """The neighbours' means do not see it."""
     windows = Windowing(overlap_tokens=1, max_windows=2).plan(words_of([1] * 3), 4)
     texts = [tokens_of(words_of([1])), tokens_of(words_of([1] * 3), windows), tokens_of(words_of([1]))]
-    merging = Merging(texts, pack(sequences(texts)).cu_seqlens)
+    merging = WindowMerger(texts, pack(window_token_ids(texts)).cu_seqlens)
     means = merging.mean(np.array([[1.0], [np.nan], [1.0], [1.0]], dtype=np.float32))
     assert np.isnan(means[:, 0]).tolist() == [False, True, False]
 

@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from worker.errors import BadSettings
-from worker.observability.http import HttpServer, check_of, metrics_of
+from worker.observability.http import HttpServer, build_metrics_page, build_probe
 from worker.observability.metrics import Telemetry
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ class Health:
         """Return a server that asks us."""
         return HttpServer(
             address=(host, port),
-            metrics=metrics_of(Telemetry().registry),
-            is_live=check_of(lambda: self.live),
-            is_ready=check_of(lambda: self.ready),
+            metrics=build_metrics_page(Telemetry().registry),
+            is_live=build_probe(lambda: self.live),
+            is_ready=build_probe(lambda: self.ready),
         )
 
 

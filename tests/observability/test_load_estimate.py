@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.observability.load_estimate import MAX_SECONDS, Estimate, Load
+from worker.observability.load_estimate import MAX_SECONDS, LoadEstimate, LoadEstimator
 from worker.records import Partition
 
 A, B = Partition("texts", 0), Partition("texts", 1)
 
 
-def working(load: Load, per_s: int, *, seconds: int, lag: int = 1_000, first_s: float = 0.0) -> Estimate:
+def working(load: LoadEstimator, per_s: int, *, seconds: int, lag: int = 1_000, first_s: float = 0.0) -> LoadEstimate:
     """Let one partition with a backlog be worked on for so long, at so many tokens a second."""
     found = load.look(first_s, lag_records={A: lag}, in_flight_tokens={A: 0})
     for second in range(1, seconds + 1):
@@ -25,7 +25,7 @@ def working(load: Load, per_s: int, *, seconds: int, lag: int = 1_000, first_s: 
 
 def test_a_backlog_is_its_records_times_their_mean_and_what_is_in_flight() -> None:
     """Of the partition, or of all where nothing of it was read yet."""
-    load = Load()
+    load = LoadEstimator()
     assert load.look(0, lag_records={A: 2}, in_flight_tokens={}).lag_tokens == {A: 64}
     for tokens in (10, 30):
         load.tokenized(A, tokens)
@@ -35,7 +35,7 @@ def test_a_backlog_is_its_records_times_their_mean_and_what_is_in_flight() -> No
 
 def test_the_mean_follows_texts_that_become_longer() -> None:
     """Within some thousands of records."""
-    load = Load()
+    load = LoadEstimator()
     for tokens in (10, 200):
         for _ in range(5_000):
             load.tokenized(A, tokens)
@@ -44,7 +44,7 @@ def test_the_mean_follows_texts_that_become_longer() -> None:
 
 def test_a_steady_worker_says_how_long_it_takes() -> None:
     """For its one partition and for itself."""
-    found = working(Load(), 320, seconds=20)
+    found = working(LoadEstimator(), 320, seconds=20)
     assert found.capacity_per_s == pytest.approx(320)
     assert found.worker_seconds_to_drain == pytest.approx(32_000 / 320)
     assert found.seconds_to_drain[A] == pytest.approx(found.worker_seconds_to_drain)
@@ -52,7 +52,7 @@ def test_a_steady_worker_says_how_long_it_takes() -> None:
 
 def test_an_idle_worker_has_nothing_to_drain_and_keeps_its_speed() -> None:
     """However long it is idle: what it can do is not what it is asked for."""
-    load = Load()
+    load = LoadEstimator()
     working(load, 320, seconds=20)
     for second in range(21, 4_000):
         load.inferred({A: 32}, began_s=second - 0.1, ended_s=second)
@@ -64,19 +64,19 @@ def test_an_idle_worker_has_nothing_to_drain_and_keeps_its_speed() -> None:
 
 def test_a_worker_that_is_stuck_needs_for_ever_which_is_a_day() -> None:
     """Whether it ever worked or not; one that has only just begun does not know yet."""
-    load = Load()
+    load = LoadEstimator()
     working(load, 320, seconds=20)
     for second in range(21, 1_000):
         found = load.look(second, lag_records={A: 1_000}, in_flight_tokens={A: 0})
     assert found.worker_seconds_to_drain == MAX_SECONDS
-    fresh = Load()
+    fresh = LoadEstimator()
     early = [fresh.look(it, lag_records={A: 5}, in_flight_tokens={}).worker_seconds_to_drain for it in (0, 1, 20)]
     assert early == [None, None, MAX_SECONDS]
 
 
 def test_lag_that_never_arrives_leaves_the_capacity_as_it_was() -> None:
     """An autoscaler divides by the capacity: without records to work on, the model has not become slower."""
-    load = Load()
+    load = LoadEstimator()
     working(load, 320, seconds=20)
     for second in range(21, 1_000):
         found = load.look(second, lag_records={A: 1}, in_flight_tokens={A: 0})
@@ -89,7 +89,7 @@ def test_lag_that_never_arrives_leaves_the_capacity_as_it_was() -> None:
 
 def test_a_partition_that_stands_still_shows_although_the_worker_is_well() -> None:
     """A session that is opened again and again, say."""
-    load = Load()
+    load = LoadEstimator()
     for second in range(400):
         load.inferred({A: 320}, began_s=second - 0.9, ended_s=second)
         found = load.look(second, lag_records={A: 100, B: 100}, in_flight_tokens={})
@@ -99,7 +99,7 @@ def test_a_partition_that_stands_still_shows_although_the_worker_is_well() -> No
 
 def test_a_partition_that_was_idle_is_promised_a_fair_share() -> None:
     """Until its own speed was measured."""
-    load = Load()
+    load = LoadEstimator()
     working(load, 320, seconds=20)
     found = load.look(21, lag_records={A: 1_000, B: 10}, in_flight_tokens={})
     assert found.seconds_to_drain[B] == pytest.approx(320 / 160, rel=0.1)
@@ -107,7 +107,7 @@ def test_a_partition_that_was_idle_is_promised_a_fair_share() -> None:
 
 def test_a_partition_that_left_is_forgotten() -> None:
     """With what was known of its texts."""
-    load = Load()
+    load = LoadEstimator()
     load.tokenized(A, 1_000)
     assert load.look(0, lag_records={B: 1}, in_flight_tokens={}).lag_tokens.keys() == {B}
     load.tokenized(B, 10)
@@ -132,7 +132,7 @@ def test_whatever_happens_every_figure_is_a_number_within_its_bounds(
     events: list[tuple[float, dict[Partition, int], dict[Partition, int], dict[Partition, int], float, int]],
 ) -> None:
     """No division by zero, nothing negative, nothing beyond a day; idle is 0; clocks may stand still or step back."""
-    load, now_s = Load(), 0.0
+    load, now_s = LoadEstimator(), 0.0
     for step_s, lag, in_flight, done, pass_s, tokens in events:
         now_s += step_s
         load.tokenized(A, tokens)
@@ -151,7 +151,7 @@ def test_whatever_happens_every_figure_is_a_number_within_its_bounds(
 @given(st.integers(1, 10**6), st.integers(1, 10**6), st.integers(1, 10_000))
 def test_twice_the_backlog_takes_twice_as_long(lag: int, more: int, per_s: int) -> None:
     """At the same speed, more never takes less."""
-    one, other = (working(Load(), per_s, seconds=8, lag=it).worker_seconds_to_drain for it in (lag, lag + more))
+    one, other = (working(LoadEstimator(), per_s, seconds=8, lag=it).worker_seconds_to_drain for it in (lag, lag + more))
     assert one is not None
     assert other is not None
     assert one <= other

@@ -9,7 +9,7 @@ import re
 import pytest
 from prometheus_client import generate_latest
 
-from worker.errors import ConsumerBroken, PositionLost, PublishFailed
+from worker.errors import ConsumerBroken, OffsetOutOfRange, PublishFailed
 from worker.observability import known_labels
 from worker.observability.metrics import Telemetry, configure_logging
 from worker.observability.redaction import redacted
@@ -63,17 +63,17 @@ def test_what_happened_can_be_read_off() -> None:
         'gist_records_consumed_total{topic="texts"} 1.0',
         'gist_messages_published_total{output="labels"} 1.0',
         "gist_tokens_total 50.0",
-        "gist_truncated_texts_total 1.0",
+        "gist_texts_truncated_total 1.0",
         "gist_batch_fill_ratio_sum 0.5",
         'gist_end_to_end_latency_seconds_sum{topic="texts"} 0.0',
         "gist_in_flight_tokens 7.0",
-        'gist_lag_records{partition="1",topic="texts"} 6.0',
-        'gist_lag_tokens{partition="0",topic="texts"} 160.0',
-        'gist_seconds_to_drain{partition="0",topic="texts"} 2.5',
-        "gist_worker_seconds_to_drain 2.5",
+        'gist_fetch_lag_records{partition="1",topic="texts"} 6.0',
+        'gist_backlog_tokens{partition="0",topic="texts"} 160.0',
+        'gist_backlog_drain_seconds{partition="0",topic="texts"} 2.5',
+        "gist_worker_backlog_drain_seconds 2.5",
         "gist_capacity_tokens_per_second 64.0",
         'gist_build_info{device="cpu",model="m@1",version="1"} 1.0',
-        'gist_retries_total{error="ValueError",stage="commit"} 1.0',
+        'gist_step_retries_total{error="ValueError",stage="commit"} 1.0',
     ):
         assert line in exposition
 
@@ -83,8 +83,8 @@ def test_the_lag_of_a_partition_that_left_is_forgotten() -> None:
     telemetry = filled()
     telemetry.lag({("texts", 1): 9})
     exposition = generate_latest(telemetry.registry).decode()
-    assert 'gist_lag_records{partition="0"' not in exposition
-    assert 'gist_lag_records{partition="1",topic="texts"} 9.0' in exposition
+    assert 'gist_fetch_lag_records{partition="0"' not in exposition
+    assert 'gist_fetch_lag_records{partition="1",topic="texts"} 9.0' in exposition
 
 
 @pytest.mark.usefixtures("_logging_as_before")
@@ -152,11 +152,11 @@ def test_known_labels_have_a_sample_at_zero_before_anything_happens() -> None:
     """The stages, outputs and retried exceptions of the counters are those of the code."""
     assert set(known_labels.STAGES) == set(Stage)
     assert set(known_labels.OUTPUTS) == set(Output)
-    assert set(known_labels.RETRIES) == {error.__name__ for error in (PublishFailed, ConsumerBroken, PositionLost)}
+    assert set(known_labels.RETRIES) == {error.__name__ for error in (PublishFailed, ConsumerBroken, OffsetOutOfRange)}
     telemetry = Telemetry()
     telemetry.reads(["texts"])
     value = telemetry.registry.get_sample_value
     assert value("gist_dead_letters_total", {"stage": "decode"}) == 0
     assert value("gist_records_consumed_total", {"topic": "texts"}) == 0
-    assert value("gist_sessions_ended_total", {"reason": "PublishFailed"}) == 0
+    assert value("gist_partition_session_failures_total", {"reason": "PublishFailed"}) == 0
     assert value("gist_broker_events_total", {"event": "fetch_stuck"}) == 0

@@ -136,11 +136,11 @@ def test_nothing_is_wrapped_and_nothing_imported_unless_a_collector_is_named(mon
     for name in ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_SDK_DISABLED"):
         monkeypatch.delenv(name, raising=False)
     model = FakeModel()
-    assert traces._tracing() is None
-    assert traces._traced(model, None) is model
+    assert traces.build_tracing() is None
+    assert traces.trace_model(model, None) is model
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
-    assert traces._tracing() is None
+    assert traces.build_tracing() is None
     program = "import sys, worker.commands.run.run; sys.exit(any(it.startswith('opentelemetry') for it in sys.modules))"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
@@ -152,7 +152,7 @@ def test_a_collector_without_the_extra_is_a_readable_mistake(monkeypatch: pytest
     monkeypatch.setitem(sys.modules, "worker.observability.tracing", None)
     monkeypatch.delattr("worker.observability.tracing", raising=False)
     with pytest.raises(BadSettings, match=r"gist-stream\[tracing\]"):
-        traces._tracing()
+        traces.build_tracing()
 
 
 def test_the_exporting_provider_names_the_service(monkeypatch: pytest.MonkeyPatch) -> None:

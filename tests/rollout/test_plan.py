@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from worker.errors import BadSettings
 from worker.records import Partition, Record, UnreadableRange
-from worker.rollout.plan import Plan
+from worker.rollout.plan import RolloutPlan
 
 FIRST_MS = 1_700_000_000_000
 THERE_AND_BACK = """
@@ -29,7 +29,7 @@ def at(offset: int, partition: int = 0, *, timestamp_ms: int = -1) -> Record:
 
 def test_a_step_begins_at_its_offset_of_each_partition() -> None:
     """Exactly there; the way back is a step of its own, and who is not named in it goes on as before."""
-    plan = Plan("a", "texts").with_steps(THERE_AND_BACK)
+    plan = RolloutPlan("a", "texts").with_steps(THERE_AND_BACK)
     assert [plan.candidates(at(it))[0] for it in (0, 9, 10, 14, 15, 99)] == ["a", "a", "b", "b", "a", "a"]
     assert [plan.candidates(at(it, 1))[0] for it in (0, 19, 20, 99)] == ["a", "a", "b", "b"]
     assert plan.candidates(at(99, 2)) == ["a"]
@@ -37,11 +37,11 @@ def test_a_step_begins_at_its_offset_of_each_partition() -> None:
 
 def test_a_step_may_begin_at_a_moment() -> None:
     """Of the record's own time; one that nobody stamped, or that could not be read, goes on as before."""
-    plan = Plan("a", "texts").with_steps('[[step]]\nmodel = "b"\nfrom = 2023-11-14T22:13:20Z\n')
+    plan = RolloutPlan("a", "texts").with_steps('[[step]]\nmodel = "b"\nfrom = 2023-11-14T22:13:20Z\n')
     assert [plan.candidates(at(0, timestamp_ms=it))[0] for it in (-1, FIRST_MS - 1, FIRST_MS)] == ["a", "a", "b"]
     assert plan.candidates(UnreadableRange(Partition("texts", 0), 0, 9, "E", "m")) == ["a"]
     assert (
-        Plan("a", "texts")
+        RolloutPlan("a", "texts")
         .with_steps('[[step]]\nmodel = "b"\nfrom = 2023-11-14T22:13:20\n')
         .candidates(at(0, timestamp_ms=FIRST_MS))[0]
         == "b"
@@ -51,18 +51,18 @@ def test_a_step_may_begin_at_a_moment() -> None:
 def test_offsets_are_those_of_one_topic() -> None:
     """The input topic, where none is named; a moment is the same in every topic."""
     elsewhere = Record(Partition("old", 0), 50, None, b"", (), FIRST_MS)
-    plan = Plan("a", "texts").with_steps(THERE_AND_BACK)
+    plan = RolloutPlan("a", "texts").with_steps(THERE_AND_BACK)
     assert plan.candidates(elsewhere) == ["a"]
     assert plan.models_from(Partition("old", 0), 0) == {"a"}
-    named = Plan("a", "texts").with_steps('[[step]]\nmodel = "b"\ntopic = "old"\nfrom = { 0 = 50 }\n')
+    named = RolloutPlan("a", "texts").with_steps('[[step]]\nmodel = "b"\ntopic = "old"\nfrom = { 0 = 50 }\n')
     assert [named.candidates(it)[0] for it in (elsewhere, at(50))] == ["b", "a"]
-    moment = Plan("a", "texts").with_steps('[[step]]\nmodel = "b"\nfrom = 2023-11-14T22:13:20Z\n')
+    moment = RolloutPlan("a", "texts").with_steps('[[step]]\nmodel = "b"\nfrom = 2023-11-14T22:13:20Z\n')
     assert moment.candidates(elsewhere)[0] == "b"
 
 
 def test_if_a_model_cannot_be_loaded_the_one_before_it_is_next() -> None:
     """And the first of all at last."""
-    assert Plan("a", "texts").with_steps(THERE_AND_BACK.replace('"a"', '"c"')).candidates(at(15)) == ["c", "b", "a"]
+    assert RolloutPlan("a", "texts").with_steps(THERE_AND_BACK.replace('"a"', '"c"')).candidates(at(15)) == ["c", "b", "a"]
 
 
 steps = st.lists(st.tuples(st.sampled_from("abc"), st.dictionaries(st.integers(0, 2), st.integers(0, 20))), max_size=4)
@@ -74,7 +74,7 @@ def test_what_is_still_needed_is_what_a_later_record_goes_to(
 ) -> None:
     """No model is let go that a record may still need."""
     text = "".join(f'[[step]]\nmodel = "{m}"\nfrom = {{ {", ".join(f"{p} = {o}" for p, o in at_.items())} }}\n' for m, at_ in steps)
-    plan = Plan("first", "texts").with_steps(text)
+    plan = RolloutPlan("first", "texts").with_steps(text)
     needed = {plan.candidates(at(it, partition))[0] for it in range(offset, 30)}
     assert needed <= plan.models_from(Partition("texts", partition), offset) <= plan.models
 
@@ -92,10 +92,10 @@ def test_what_is_still_needed_is_what_a_later_record_goes_to(
 def test_a_file_that_cannot_be_a_plan_is_refused_in_one_line(text: str, words: str) -> None:
     """Which says where."""
     with pytest.raises(BadSettings, match=words) as caught:
-        Plan("a", "texts").with_steps(text)
+        RolloutPlan("a", "texts").with_steps(text)
     assert "\n" not in str(caught.value).splitlines()[0]
 
 
 def test_no_file_is_no_plan() -> None:
     """Everything goes to the model of the settings."""
-    assert Plan("a", "texts").with_steps("") == Plan("a", "texts")
+    assert RolloutPlan("a", "texts").with_steps("") == RolloutPlan("a", "texts")

@@ -12,8 +12,8 @@ from tests.fakes import FakeModel
 from worker.errors import BadModel, BadSettings
 from worker.observability.metrics import Telemetry
 from worker.records import Item, Partition, Record, Task, TokenizedItem
-from worker.rollout.plan import Plan
-from worker.rollout.router import OneModel, RolledOut
+from worker.rollout.plan import RolloutPlan
+from worker.rollout.router import RolloutRouter, SingleModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,8 +45,8 @@ class Shelf:
         self.may_load.set()
         self.telemetry = Telemetry()
         self.first = named("a")
-        self.rollout = RolledOut(
-            file, Plan("a", "texts"), self.first, load=self.load, telemetry=self.telemetry, look_interval_s=0.001, kept_s=0.0
+        self.rollout = RolloutRouter(
+            file, RolloutPlan("a", "texts"), self.first, load=self.load, telemetry=self.telemetry, look_interval_s=0.001, kept_s=0.0
         )
 
     def load(self, reference: str) -> FakeModel:
@@ -87,7 +87,7 @@ async def until(condition: Callable[[], bool]) -> None:
 async def test_one_model_is_for_every_record() -> None:
     """Without further ado."""
     model = named("a")
-    models = OneModel(model)
+    models = SingleModel(model)
     await models.await_loaded(items(0))
     (tokens,) = models.tokenize(items(0))
     assert len(models.infer([TokenizedItem(items(0)[0], tokens)])) == 1
@@ -169,9 +169,9 @@ async def test_what_is_needed_no_more_is_let_go_and_comes_back_when_it_is(shelf:
     await shelf.rollout.start()
     tokens = shelf.rollout.tokenize(items(9, 10))
     watching = asyncio.create_task(shelf.rollout.watch(lambda: [HOME]))
-    await until(lambda: shelf.value("gist_models", model="a@1") is None)
+    await until(lambda: shelf.value("gist_model_info", model="a@1") is None)
     watching.cancel()
-    assert shelf.value("gist_models", model="b@1") == 1
+    assert shelf.value("gist_model_info", model="b@1") == 1
     assert len(shelf.rollout.infer([TokenizedItem(items(9)[0], tokens[0])])) == 1
     assert await shelf.names(9, 10) == ["a@1", "b@1"]
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from tests.fakes import FakeModel
 from tests.integration.workers import outputs_of
 from worker.broker.admin import topics
-from worker.broker.tools.clients import following, producing
+from worker.broker.tools.clients import follow, open_producer
 from worker.composition import broker
 from worker.composition import pipeline as pipelines
 from worker.observability.metrics import Telemetry
 from worker.records import Output
-from worker.rollout.router import OneModel
+from worker.rollout.router import SingleModel
 from worker.settings import read
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from worker.pipeline import Pipeline
 
 # Short, so that a test sees the second try.
-QUICK = {"session_timeout_ms": 6_000, "heartbeat_interval_ms": 200, "commit_interval_ms": 50, "max_backoff_ms": 200}
+QUICK = {"session_timeout_ms": 6_000, "heartbeat_interval_ms": 200, "commit_interval_ms": 50, "retry_backoff_max_ms": 200}
 
 
 async def created(connection: Connection, topic: str | None = None) -> str:
@@ -38,8 +38,8 @@ async def created(connection: Connection, topic: str | None = None) -> str:
 def pipeline(settings: dict[str, Any], telemetry: Telemetry | None = None) -> Pipeline:
     """Return a worker's whole flow, not yet running."""
     chosen, model = read(QUICK | settings), FakeModel()
-    connection = broker.connection_of(chosen)
-    flow, _ = pipelines._pipeline(chosen, model.tasks, OneModel(model), connection, telemetry or Telemetry(), None)
+    connection = broker.build_connection(chosen)
+    flow, _ = pipelines.build_pipeline(chosen, model.tasks, SingleModel(model), connection, telemetry or Telemetry(), None)
     return flow
 
 
@@ -61,14 +61,14 @@ async def serving(settings: dict[str, Any], telemetry: Telemetry | None = None) 
 
 async def send(connection: Connection, topic: str, text: str) -> None:
     """Produce one record."""
-    async with producing(connection, linger_ms=0) as producer:
+    async with open_producer(connection, linger_ms=0) as producer:
         await producer.send(topic, b'{"text": "%b"}' % text.encode(), key=text.encode())
 
 
 async def results(connection: Connection, topic: str, text: str) -> set[Output]:
     """Return what has come of a text once all of it has, or a dead letter."""
     outputs, found = outputs_of(topic), set[Output]()
-    async with contextlib.aclosing(following(connection, list(outputs), from_beginning=True)) as arriving:
+    async with contextlib.aclosing(follow(connection, list(outputs), from_beginning=True)) as arriving:
         async for records in arriving:
             found |= {outputs[it.partition.topic] for it in records if it.key == text.encode()}
             if len(found) == len(Output) - 1 or Output.DEAD_LETTERS in found:

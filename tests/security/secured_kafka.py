@@ -17,7 +17,7 @@ from aiokafka.protocol.admin import CreateAclsRequest, DeleteAclsRequest, Descri
 
 from tests.integration.ports import free_port
 from tests.security.certificates import HERE, Certificates
-from worker.broker.admin.topics import administering
+from worker.broker.admin.topics import admin_client
 from worker.broker.connection.connection import Connection
 from worker.testbed.embedded_kafka import EmbeddedKafka
 
@@ -72,7 +72,7 @@ class SecuredKafka(EmbeddedKafka):
 
     async def allow(self, acls: Sequence[Acl]) -> None:
         """Grant, and return once the broker goes by it."""
-        async with administering(self.administration) as admin:
+        async with admin_client(self.administration) as admin:
             for it in acls:
                 answer = await admin._send_request(CreateAclsRequest(*it.filter, 3))
                 assert [code for code, *_ in answer.creation_responses] == [0]
@@ -80,7 +80,7 @@ class SecuredKafka(EmbeddedKafka):
 
     async def forbid(self, acls: Sequence[Acl]) -> None:
         """Take back, and return once the broker goes by it."""
-        async with administering(self.administration) as admin:
+        async with admin_client(self.administration) as admin:
             for it in acls:
                 answer = await admin._send_request(DeleteAclsRequest(*it.filter, 3))
                 assert [len(found) for _, _, found in answer.filter_responses] == [1]

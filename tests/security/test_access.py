@@ -9,7 +9,7 @@ import pytest
 
 from tests.security.acls import documented
 from tests.security.flow import created, pipeline, results, send, serving
-from worker.broker.tools.clients import reading
+from worker.broker.tools.clients import read_to_end
 from worker.commands import check
 from worker.errors import BrokerUnavailable
 from worker.observability.metrics import Telemetry
@@ -134,10 +134,10 @@ async def _taken_away(secured: SecuredKafka, delivery: str, is_taken: Callable[[
 
 
 def _failures(telemetry: Telemetry) -> float:
-    names = ("gist_sessions_ended_total", "gist_retries_total")
+    names = ("gist_partition_session_failures_total", "gist_step_retries_total")
     return sum(sample.value for metric in telemetry.registry.collect() for sample in metric.samples if sample.name in names)
 
 
 async def _dead_letters(secured: SecuredKafka, topic: str) -> list[bytes | None]:
     start = {Partition(f"{topic}.dlq", 0): 0}
-    return [it.value async for records in reading(secured.administration, start) for it in records]
+    return [it.value async for records in read_to_end(secured.administration, start) for it in records]

@@ -9,7 +9,7 @@ import pytest
 
 from worker.broker.connection.certificates import load_identity, trusting
 from worker.broker.connection.connection import Connection
-from worker.broker.connection.oauth import provider_of
+from worker.broker.connection.oauth import build_token_provider
 from worker.errors import BadSettings
 
 if TYPE_CHECKING:
@@ -45,14 +45,14 @@ def assert_one_line(error: BadSettings, setting: str, file: str) -> None:
     assert "\n" not in str(error)
 
 
-@pytest.mark.parametrize("setting", ["GIST_SSL_CA_FILE", "GIST_HTTPS_CA_FILE"])
+@pytest.mark.parametrize("setting", ["GIST_SSL_CA_FILE", "GIST_SASL_OAUTHBEARER_CA_FILE"])
 def test_certificates_to_trust_that_cannot_be_used(bad_file: str, setting: str) -> None:
     """For the brokers and for the token endpoint."""
 
     def use() -> object:
         if setting == "GIST_SSL_CA_FILE":
             return Connection(bootstrap_servers="broker", security_protocol="SSL", ssl_ca_file=bad_file).options()
-        return provider_of("https://x", client_id="c", client_secret=None, scope=None, extensions={}, ca_file=bad_file)
+        return build_token_provider("https://x", client_id="c", client_secret=None, scope=None, extensions={}, ca_file=bad_file)
 
     with pytest.raises(BadSettings) as caught:
         use()
@@ -89,11 +89,11 @@ def test_the_systems_certificates_are_trusted_where_no_file_is_named() -> None:
 def test_an_endpoint_that_is_no_url(url: str) -> None:
     """It is named by its setting."""
     with pytest.raises(BadSettings, match=r"^GIST_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL: it is no URL: "):
-        provider_of(url, client_id="c", client_secret=None, scope=None, extensions={}, ca_file=None)
+        build_token_provider(url, client_id="c", client_secret=None, scope=None, extensions={}, ca_file=None)
 
 
 async def test_a_token_file_whose_path_no_system_takes() -> None:
     """A NUL byte in its address is as good as no file."""
-    provider = provider_of("file:///a%00b", client_id=None, client_secret=None, scope=None, extensions={}, ca_file=None)
+    provider = build_token_provider("file:///a%00b", client_id=None, client_secret=None, scope=None, extensions={}, ca_file=None)
     with pytest.raises(Exception, match="cannot be read: embedded null byte"):
         await provider.token()

@@ -12,8 +12,8 @@ from tests.security.acls import documented
 from tests.security.endpoint import CLIENT_ID, CLIENT_SECRET, SCOPE
 from tests.security.flow import created, results, send, serving
 from tests.security.secured_kafka import token
-from worker.broker.admin.topics import partitions_of
-from worker.composition.broker import connection_of
+from worker.broker.admin.topics import count_partitions
+from worker.composition.broker import build_connection
 from worker.errors import BrokerUnavailable
 from worker.records import Output
 from worker.settings import read
@@ -42,7 +42,7 @@ async def _goes_through(secured: SecuredKafka, settings: dict[str, Any], *, deli
     topic = await created(secured.administration)
     await secured.allow(_everything(topic))
     settings = settings | {"input_topic": topic, "group_id": topic, "delivery": delivery}
-    connection = connection_of(read(settings))
+    connection = build_connection(read(settings))
     async with serving(settings):
         await send(connection, topic, "hello")
         assert await results(connection, topic, "hello") == RESULTS
@@ -100,7 +100,7 @@ async def _is_refused(secured: SecuredKafka, tmp_path: Path, old: str) -> bool:
     file.write_text(old)
     oauth = {"sasl_mechanism": "OAUTHBEARER", "sasl_oauthbearer_token_endpoint_url": file.as_uri()}
     try:
-        await partitions_of(connection_of(read(secured.settings("SASLTLS", **oauth))), [])
+        await count_partitions(build_connection(read(secured.settings("SASLTLS", **oauth))), [])
     except BrokerUnavailable:
         return True
     return False
@@ -115,7 +115,7 @@ async def test_a_token_for_client_credentials_opens(secured: SecuredKafka, endpo
         "sasl_oauthbearer_client_id": CLIENT_ID,
         "sasl_oauthbearer_client_secret": CLIENT_SECRET,
         "sasl_oauthbearer_scope": SCOPE,
-        "https_ca_file": secured.certificates.ca_file,
+        "sasl_oauthbearer_ca_file": secured.certificates.ca_file,
     }
     await _goes_through(secured, secured.settings("SASLTLS", **oauth), delivery="exactly_once")
     # One for the worker, one for the test.

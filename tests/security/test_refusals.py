@@ -21,7 +21,7 @@ from tests.security.acls import documented
 from tests.security.endpoint import CLIENT_ID, CLIENT_SECRET, SCOPE
 from tests.security.flow import created, results, send
 from tests.security.secured_kafka import token
-from worker.composition.broker import connection_of
+from worker.composition.broker import build_connection
 from worker.records import Output
 from worker.settings import read
 
@@ -62,7 +62,7 @@ class World:
             "sasl_oauthbearer_client_id": CLIENT_ID,
             "sasl_oauthbearer_client_secret": CLIENT_SECRET,
             "sasl_oauthbearer_scope": SCOPE,
-            "https_ca_file": self.kafka.certificates.ca_file,
+            "sasl_oauthbearer_ca_file": self.kafka.certificates.ca_file,
         }
         return self.kafka.settings("SASLTLS", **(own | others))
 
@@ -113,7 +113,7 @@ CASES: dict[str, tuple[Callable[[World], dict[str, Any]], int, str]] = {
         "/token: status 401 invalid_client: not known: Basic ***",
     ),
     "an endpoint that is not trusted": (
-        lambda it: it.oauth(https_ca_file=it.kafka.certificates.other_ca_file),
+        lambda it: it.oauth(sasl_oauthbearer_ca_file=it.kafka.certificates.other_ca_file),
         3,
         "unable to get local issuer certificate",
     ),
@@ -250,5 +250,5 @@ async def test_no_log_of_a_worker_that_works_holds_a_secret(world: World, way: s
 
 def test_a_connection_never_shows_a_secret(world: World) -> None:
     """In a representation, which any traceback may hold."""
-    shown = repr(connection_of(read(world.oauth(ssl_key_password=KEY_PASSWORD))))
+    shown = repr(build_connection(read(world.oauth(ssl_key_password=KEY_PASSWORD))))
     assert not [secret for secret in world.secrets if secret in shown]

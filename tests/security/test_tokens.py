@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.security.endpoint import CLIENT_ID, CLIENT_SECRET, SCOPE, TokenEndpoint
-from worker.broker.connection.oauth import ClientCredentials, NoToken, TokenFile, provider_of
+from worker.broker.connection.oauth import ClientCredentials, NoToken, TokenFile, build_token_provider
 from worker.errors import BadSettings
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def test_a_provider_serves_more_than_one_loop(listening: TokenEndpoint, certific
 async def test_a_file_is_read_anew(tmp_path: Path) -> None:
     """Space around the token does not matter."""
     path = tmp_path / "a token"
-    tokens = provider_of(path.as_uri(), client_id=None, client_secret=None, scope=None, extensions={}, ca_file=None)
+    tokens = build_token_provider(path.as_uri(), client_id=None, client_secret=None, scope=None, extensions={}, ca_file=None)
     for content in ("first", "second"):
         path.write_text(f" {content}\n")
         assert await tokens.token() == content
@@ -144,5 +144,7 @@ async def test_a_file_without_a_token_is_one_line(tmp_path: Path, content: bytes
 
 def test_certificates_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
     """At once, with the setting's name."""
-    with pytest.raises(BadSettings, match="GIST_HTTPS_CA_FILE"):
-        provider_of("https://x", client_id="a", client_secret="b", scope=None, extensions={}, ca_file=str(tmp_path / "none"))  # noqa: S106
+    with pytest.raises(BadSettings, match="GIST_SASL_OAUTHBEARER_CA_FILE"):
+        build_token_provider(
+            "https://x", client_id="a", client_secret="b", scope=None, extensions={}, ca_file=str(tmp_path / "none")
+        )  # noqa: S106

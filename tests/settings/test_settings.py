@@ -55,19 +55,19 @@ CREDENTIALS = OAUTH | {"sasl_oauthbearer_client_id": "c", "sasl_oauthbearer_clie
 @pytest.mark.parametrize(
     ("flags", "complaint"),
     [
-        ({"batch_tokens": "many"}, "GIST_BATCH_TOKENS: Input should be a valid integer"),
-        ({"batch_tokens": "1"}, "GIST_BATCH_TOKENS"),
+        ({"max_batch_tokens": "many"}, "GIST_MAX_BATCH_TOKENS: Input should be a valid integer"),
+        ({"max_batch_tokens": "1"}, "GIST_MAX_BATCH_TOKENS"),
         ({"delivery": "twice"}, "GIST_DELIVERY"),
         ({"tasks": "embed,translate"}, "GIST_TASKS"),
         ({"input_topic": ""}, "GIST_INPUT_TOPIC"),
-        ({"tokens_in_flight_low": "70000"}, "GIST_TOKENS_IN_FLIGHT_LOW is above"),
-        ({"tokens_in_flight_high": "100", "tokens_in_flight_low": "50"}, "GIST_TOKENS_IN_FLIGHT_HIGH is below"),
-        ({"batch_tokens": "256", "max_text_tokens": "512"}, "GIST_BATCH_TOKENS is below GIST_MAX_TEXT_TOKENS"),
+        ({"resume_in_flight_tokens": "70000"}, "GIST_RESUME_IN_FLIGHT_TOKENS is above"),
+        ({"max_in_flight_tokens": "100", "resume_in_flight_tokens": "50"}, "GIST_MAX_IN_FLIGHT_TOKENS is below"),
+        ({"max_batch_tokens": "256", "max_seq_length": "512"}, "GIST_MAX_BATCH_TOKENS is below GIST_MAX_SEQ_LENGTH"),
         ({"long_text": "forget"}, "GIST_LONG_TEXT"),
         ({"max_windows": "1"}, "GIST_MAX_WINDOWS"),
         (
-            {"long_text": "window", "max_text_tokens": "128", "window_overlap_tokens": "64"},
-            "GIST_WINDOW_OVERLAP_TOKENS is over half of what a window of GIST_MAX_TEXT_TOKENS holds",
+            {"long_text": "window", "max_seq_length": "128", "window_overlap_tokens": "64"},
+            "GIST_WINDOW_OVERLAP_TOKENS is over half of what a window of GIST_MAX_SEQ_LENGTH holds",
         ),
         ({"drain_timeout_ms": "60000"}, "GIST_DRAIN_TIMEOUT_MS is not below"),
         ({"rebalance_timeout_ms": "90000"}, "GIST_REBALANCE_TIMEOUT_MS is not below"),
@@ -96,7 +96,7 @@ def test_what_cannot_work_is_refused_in_one_line(flags: dict[str, Any], complain
 
 def test_an_overlap_matters_only_where_there_are_windows() -> None:
     """And half of a window is not too much."""
-    flags = {"max_text_tokens": "128", "window_overlap_tokens": "63"}
+    flags = {"max_seq_length": "128", "window_overlap_tokens": "63"}
     assert read(flags | {"long_text": "window"}).window_overlap_tokens == 63
     assert read(flags | {"window_overlap_tokens": "500"}).long_text == "truncate"
 
@@ -113,7 +113,7 @@ def test_a_password_never_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "hush" not in repr(read(CREDENTIALS | {URL: "https://x", "ssl_key_password": "hush"}))
     monkeypatch.setenv("GIST_SASL_PASSWORD", "hush")
     with pytest.raises(BadSettings) as caught:
-        read({"security_protocol": "SASL_SSL", "batch_tokens": "hush"})
+        read({"security_protocol": "SASL_SSL", "max_batch_tokens": "hush"})
     assert "hush" not in str(caught.value)
 
 

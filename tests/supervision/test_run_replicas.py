@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from worker.commands.run.replicas import environment_of, run_replicas
+from worker.commands.run.replicas import build_environment, run_replicas
 from worker.errors import BadSettings
 from worker.settings import read
 from worker.supervision.core_sharing import Share
@@ -21,7 +21,7 @@ SOCKET = Path("/run/1.sock")
 def told(settings: Mapping[str, object], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Return what replica 1 reads."""
     monkeypatch.setenv("GIST_GROUP_ID", "of-the-environment")
-    environment = environment_of(read(dict(settings)), 1, Share(3), socket=SOCKET)
+    environment = build_environment(read(dict(settings)), 1, Share(3), socket=SOCKET)
     return {name: value for name, value in environment.items() if name.startswith("GIST_")}
 
 

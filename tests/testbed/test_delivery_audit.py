@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from worker.records import Output, Partition, Record
-from worker.testbed.delivery_audit import Account, source_of
+from worker.testbed.delivery_audit import DeliveryAudit, read_source
 
 
 def output(offset: int, *, partition: int = 0) -> Record:
@@ -14,7 +14,7 @@ def output(offset: int, *, partition: int = 0) -> Record:
 
 def test_a_record_is_accounted_for_with_all_outputs_or_a_dead_letter() -> None:
     """Nothing less."""
-    account = Account(num_produced=3)
+    account = DeliveryAudit(num_produced=3)
     for it in (Output.EMBEDDINGS, Output.LABELS):
         account.note(it, output(0))
     assert account.num_missing == 3
@@ -25,7 +25,7 @@ def test_a_record_is_accounted_for_with_all_outputs_or_a_dead_letter() -> None:
 
 def test_what_comes_again_is_counted() -> None:
     """By output; partitions are told apart."""
-    account = Account(num_produced=2)
+    account = DeliveryAudit(num_produced=2)
     for partition in (0, 1):
         for it in (Output.EMBEDDINGS, Output.LABELS, Output.ENTITIES):
             account.note(it, output(0, partition=partition))
@@ -36,4 +36,4 @@ def test_what_comes_again_is_counted() -> None:
 
 def test_the_place_of_the_input_is_in_the_headers() -> None:
     """Not where the output stands."""
-    assert source_of(output(7, partition=3)) == (3, 7)
+    assert read_source(output(7, partition=3)) == (3, 7)

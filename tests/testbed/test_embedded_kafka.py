@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.broker.admin.topics import create_missing, partitions_of
+from worker.broker.admin.topics import count_partitions, create_missing
 from worker.broker.connection.connection import Connection
 from worker.errors import BrokerUnavailable
 from worker.testbed import embedded_kafka as embedded
@@ -26,7 +26,7 @@ async def test_a_crash_keeps_the_data_and_a_stop_removes_them(own_kafka: Embedde
     own_kafka.kill()
     assert not answers("127.0.0.1", own_kafka.port)
     own_kafka.start()
-    assert await partitions_of(connection, ["kept", "never"]) == {"kept": 3}
+    assert await count_partitions(connection, ["kept", "never"]) == {"kept": 3}
     directory = own_kafka._directory
     own_kafka.stop()
     assert not directory.exists()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from worker.errors import BadSettings
-from worker.training.config import Run, of, read
+from worker.training.config import TrainingRun, of, read
 
 HEAD = '[[heads]]\nname = "mood"\ntask = "classify"\n'
 DATA = '[heads.data]\ntrain = ["moods.jsonl"]\n'
@@ -91,5 +91,5 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_the_shipped_file_is_a_run() -> None:
     """It is read as it stands in the repository."""
     run = read(Path(__file__).parents[2] / "worker" / "checkpoints" / "minilm.toml")
-    assert isinstance(run, Run)
+    assert isinstance(run, TrainingRun)
     assert [it.name for it in run.heads] == ["sentiment", "ner"]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from worker.commands.training.synthesize import synthesize
 from worker.errors import BadSettings
-from worker.training.data.duplicates import are_alike, words_of
+from worker.training.data.duplicates import are_alike, split_words
 from worker.training.data.examples import Span, TaggedData, TaggedText
 from worker.training.data.read import read
 from worker.training.synthetic import templates
@@ -113,7 +113,7 @@ def test_swapped_entities_are_others_of_their_type(seed: int) -> None:
 )
 def test_what_is_like_a_held_out_text_is_seen(texts: list[str], text: str) -> None:
     """As if each were compared."""
-    assert HeldOut(texts).has_like(text) == any(are_alike(words_of(it), words_of(text)) for it in texts)
+    assert HeldOut(texts).has_like(text) == any(are_alike(split_words(it), split_words(text)) for it in texts)
 
 
 def test_the_same_seed_makes_the_same_texts_and_none_that_is_held_out() -> None:
@@ -126,7 +126,7 @@ def test_the_same_seed_makes_the_same_texts_and_none_that_is_held_out() -> None:
     held_out = [it.text.upper() for it in free.texts[:20]]
     made = make([maker], 50, HeldOut(held_out), seed=3)
     assert made.num_like_held_out >= 20
-    assert not any(are_alike(words_of(it.text), words_of(other)) for it in made.texts for other in held_out)
+    assert not any(are_alike(split_words(it.text), split_words(other)) for it in made.texts for other in held_out)
     assert len(make([Swapping(OWN)], 50, HeldOut([]), seed=0).texts) == 2
 
 

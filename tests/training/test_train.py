@@ -235,7 +235,7 @@ def test_flags_are_a_run_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
 def test_words_are_labelled_by_where_they_start() -> None:
     """The first word of an entity begins it, those inside follow; a span may hold several words of the tokenizer."""
     text = TaggedText("hey @ada b", (Span("PER", 4, 10),))
-    assert words.word_labels_of(text, [0, 4, 5, 9]) == ["O", "B-PER", "I-PER", "I-PER"]
+    assert words.align_word_labels(text, [0, 4, 5, 9]) == ["O", "B-PER", "I-PER", "I-PER"]
     assert words.in_handle(text.text, [0, 4, 5, 9]).tolist() == [False, True, True, False]
 
 

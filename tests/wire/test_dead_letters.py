@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from worker.errors import InvalidRecord
 from worker.records import Failure, Item, Partition, Record, Stage, Task, UnreadableRange
 from worker.wire import encode as codec
-from worker.wire.dead_letters import Letter, Selection
+from worker.wire.dead_letters import DeadLetterFilter, DeadLetterRecord
 
 if TYPE_CHECKING:
     from worker.records import Headers
@@ -24,11 +24,11 @@ PLACE = Partition("texts", 3)
 HOME = Partition("texts.dlq", 1)
 
 
-def letter(source: Record | UnreadableRange, *, task: Task | None = None, stage: Stage = Stage.INFER) -> Letter:
+def letter(source: Record | UnreadableRange, *, task: Task | None = None, stage: Stage = Stage.INFER) -> DeadLetterRecord:
     """Return the letter that a worker would write, read back."""
     outcome = codec.dead_letter_outcome(source, Failure(stage, "OddError", "Too Odd", task), model_name="m@1", limits=LIMITS)
     message = outcome.messages[0]
-    return Letter.read(Record(HOME, 17, message.key, message.value, message.headers, 1_000))
+    return DeadLetterRecord.read(Record(HOME, 17, message.key, message.value, message.headers, 1_000))
 
 
 NAMES = st.text(max_size=5).map(lambda it: f"h{it}")
@@ -126,32 +126,32 @@ def test_a_letter_whose_base64_is_broken_is_none(field: str) -> None:
     says = orjson.loads(message.value or b"")
     says[field] = [{"name": "h", "value": "A"}] if field == "headers" else "A"
     with pytest.raises(InvalidRecord, match=r"texts\.dlq-1@17 is no dead letter"):
-        Letter.read(Record(HOME, 17, b"k", orjson.dumps(says)))
+        DeadLetterRecord.read(Record(HOME, 17, b"k", orjson.dumps(says)))
 
 
 def test_a_letter_is_chosen_where_all_that_is_said_holds() -> None:
     """Each way to say it, alone."""
     found = letter(Record(PLACE, 5, b"k", b'{"id":"a"}'), task=Task.NER)
     holds = [
-        Selection(),
-        Selection(names=frozenset({"1@17", "0@3"})),
-        Selection(stage="infer", error="OddError", reason="too odd", task="ner"),
-        Selection(id="a", topic="texts", partition=3, offset=5),
-        Selection(since_ms=1_000, until_ms=1_001),
+        DeadLetterFilter(),
+        DeadLetterFilter(names=frozenset({"1@17", "0@3"})),
+        DeadLetterFilter(stage="infer", error="OddError", reason="too odd", task="ner"),
+        DeadLetterFilter(id="a", topic="texts", partition=3, offset=5),
+        DeadLetterFilter(since_ms=1_000, until_ms=1_001),
     ]
     assert all(found in it for it in holds)
     fails = [
-        Selection(names=frozenset({"0@17"})),
-        Selection(stage="decode"),
-        Selection(error="Odd"),
-        Selection(reason="even"),
-        Selection(task="embed"),
-        Selection(id="b"),
-        Selection(topic="other"),
-        Selection(partition=1),
-        Selection(offset=6),
-        Selection(since_ms=1_001),
-        Selection(until_ms=1_000),
+        DeadLetterFilter(names=frozenset({"0@17"})),
+        DeadLetterFilter(stage="decode"),
+        DeadLetterFilter(error="Odd"),
+        DeadLetterFilter(reason="even"),
+        DeadLetterFilter(task="embed"),
+        DeadLetterFilter(id="b"),
+        DeadLetterFilter(topic="other"),
+        DeadLetterFilter(partition=1),
+        DeadLetterFilter(offset=6),
+        DeadLetterFilter(since_ms=1_001),
+        DeadLetterFilter(until_ms=1_000),
     ]
     assert not any(found in it for it in fails)
 
@@ -160,4 +160,4 @@ def test_a_letter_is_chosen_where_all_that_is_said_holds() -> None:
 def test_what_is_no_letter_is_said_to_be_none(value: bytes | None) -> None:
     """With the place where it stands."""
     with pytest.raises(InvalidRecord, match=r"texts\.dlq-1@17 is no dead letter"):
-        Letter.read(Record(HOME, 17, b"k", value))
+        DeadLetterRecord.read(Record(HOME, 17, b"k", value))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from worker.errors import InvalidRecord
 from worker.records import Item, Partition, Record, Task, Tombstone
-from worker.wire.decode import Limits, attempts_of, decode
+from worker.wire.decode import Limits, decode, read_attempts
 
 if TYPE_CHECKING:
     from worker.records import Headers
@@ -292,8 +292,8 @@ def test_a_replay_says_how_often_and_which_task_is_still_due() -> None:
 @pytest.mark.parametrize(("written", "expected"), [(b"3", 3), (b"", 1), (b"0", 1), (b"-2", 1), (b"x", 1), (b"9" * 99, 1)])
 def test_how_often_a_record_is_tried_stands_on_it(written: bytes, expected: int) -> None:
     """Anything else than a number counts as the first time."""
-    assert attempts_of((("gist-attempt", written),)) == expected
-    assert attempts_of(()) == 1
+    assert read_attempts((("gist-attempt", written),)) == expected
+    assert read_attempts(()) == 1
 
 
 @given(
@@ -317,7 +317,7 @@ def test_a_header_whose_value_is_null_is_as_good_as_none(value: bytes, names: li
 
     headers = tuple((name, None) for name in names)
     assert fate(headers) == fate(())
-    assert attempts_of(headers) == 1
+    assert read_attempts(headers) == 1
 
 
 def test_of_a_name_that_comes_twice_the_last_value_counts() -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 
 
-async def within(timeout_s: float, work: Awaitable[Answer]) -> Answer:
+async def with_timeout(timeout_s: float, work: Awaitable[Answer]) -> Answer:
     """Return what `work` gives, or raise `TimeoutError` after so many seconds; what nobody waits for any more is cancelled."""
     task: asyncio.Future[Answer] = asyncio.ensure_future(work)
     try:

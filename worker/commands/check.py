@@ -14,9 +14,9 @@ from worker.broker.delivery.exactly_once import check_transactions, transactions
 from worker.broker.delivery.output_topics import OutputTopics
 from worker.commands.terminal import Terminal
 from worker.commands.variables import find_warnings
-from worker.composition.broker import connection_of, create_topics, served_tasks_of, used_topics_of
+from worker.composition.broker import build_connection, create_topics, served_tasks_of, used_topics_of
 from worker.composition.model import load_engine
-from worker.errors import Stop, TopicsMissing
+from worker.errors import FatalError, TopicsMissing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -40,7 +40,7 @@ def topics(settings: Settings, *, create: bool) -> None:
         for name in asyncio.run(create_topics(settings, tasks)):
             console.print(f"created {name}")
     wanted = [*settings.input_topics, *used_topics_of(settings, tasks).values()]
-    there = asyncio.run(_visible(connection_of(settings), wanted))
+    there = asyncio.run(_visible(build_connection(settings), wanted))
     for name in wanted:
         console.print(f"{name:40} {f'{there[name]} partitions' if name in there else 'missing'}")
     if missing := [name for name in wanted if name not in there]:
@@ -50,13 +50,13 @@ def topics(settings: Settings, *, create: bool) -> None:
 async def _visible(connection: Connection, wanted: Sequence[str]) -> dict[str, int]:
     """Return the partitions of the topics that are there; raises `BrokerUnavailable` where some are hidden from us."""
     await admin.check_rights(connection, topic_rights(["Describe"], wanted))
-    return await admin.partitions_of(connection, wanted)
+    return await admin.count_partitions(connection, wanted)
 
 
 def check(settings: Settings) -> None:
-    """Print a line for each thing that must be right; raises the first `Stop` after all were tried."""
+    """Print a line for each thing that must be right; raises the first `FatalError` after all were tried."""
     console = Terminal()
-    connection = connection_of(settings)
+    connection = build_connection(settings)
     used = used_topics_of(settings, served_tasks_of(settings))
     steps: dict[str, Callable[[], str]] = {
         "settings": lambda: _shown_settings(settings, used),
@@ -68,14 +68,14 @@ def check(settings: Settings) -> None:
     }
     for warning in find_warnings():
         console.print(Text("warn", "yellow"), f" {'settings':10} {warning}")
-    stops = dict[str, Stop]()
+    stops = dict[str, FatalError]()
     for name, step in steps.items():
         if "broker" in stops and name in _NEED_BROKER:
             console.print(Text("?", "dim"), f"    {name:10} not checked: the broker comes first")
             continue
         try:
             console.print(Text("ok", "green"), f"   {name:10} {step()}")
-        except Stop as stop:
+        except FatalError as stop:
             console.print(Text("wrong", "red"), f"{name:10} {stop}")
             stops[name] = stop
     if stops:
@@ -106,14 +106,14 @@ def _joins(settings: Settings) -> str:
         rebalance_timeout_ms=settings.rebalance_timeout_ms,
         group_instance_id=settings.group_instance_id,
     )
-    asyncio.run(check_group(connection_of(settings), membership))
+    asyncio.run(check_group(build_connection(settings), membership))
     return f"{settings.group_id} takes this worker"
 
 
 def _delivers(settings: Settings) -> str:
     if settings.delivery == "exactly_once":
         timeout_s = settings.transaction_timeout_ms / 1000
-        connection, allows = connection_of(settings), settings.allow_old_brokers
+        connection, allows = build_connection(settings), settings.allow_old_brokers
         asyncio.run(
             check_transactions(connection, group_id=settings.group_id, transaction_timeout_s=timeout_s, allow_old_brokers=allows)
         )
@@ -130,7 +130,7 @@ def _described(engine: Engine) -> str:
 
 async def _topics(settings: Settings, connection: Connection, used: Mapping[Output, str]) -> dict[str, int]:
     """Return the partitions of each topic."""
-    partitions = await admin.all_partitions_of(connection, [*settings.input_topics, *used.values()])
+    partitions = await admin.count_all_partitions(connection, [*settings.input_topics, *used.values()])
     await OutputTopics(used).describe(connection, are_read=settings.delivery == "exactly_once")
     return partitions
 

@@ -16,10 +16,10 @@ from rich.progress import Progress
 
 from worker.broker.admin.permissions import topic_rights
 from worker.broker.admin.topics import check_usable
-from worker.broker.tools.clients import producing
+from worker.broker.tools.clients import open_producer
 from worker.commands.input_lines import Source
 from worker.commands.terminal import Terminal, client_warnings
-from worker.composition.broker import connection_of
+from worker.composition.broker import build_connection
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -63,7 +63,7 @@ async def _produce(
     settings: Settings, source: Source, tally: Tally, *, is_json: bool, key: str | None, rate: float, count: int
 ) -> None:
     console = Terminal(stderr=True)
-    await check_usable(connection_of(settings), topic_rights(["Write"], [settings.input_topic]))
+    await check_usable(build_connection(settings), topic_rights(["Write"], [settings.input_topic]))
     if source.is_terminal:
         console.print("one text a line; Ctrl-D ends")
     began_s = time.monotonic()
@@ -72,7 +72,7 @@ async def _produce(
         with client_warnings(console), Progress(console=console, disable=not is_shown) as progress:
             bar = progress.add_task(escape(settings.input_topic), total=count or None)
             async with (
-                producing(connection_of(settings)) as producer,
+                open_producer(build_connection(settings)) as producer,
                 contextlib.aclosing(_records(source, tally, is_json=is_json, key=key, count=count)) as records,
             ):
                 tally.producer = producer

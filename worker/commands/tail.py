@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from rich.text import Text
 
-from worker.broker.tools.clients import following
+from worker.broker.tools.clients import follow
 from worker.commands import result_view as show
 from worker.commands.terminal import Terminal, client_warnings, escape_controls, json_line
-from worker.composition.broker import connection_of, served_tasks_of, used_topics_of
+from worker.composition.broker import build_connection, served_tasks_of, used_topics_of
 from worker.records import Output
-from worker.testbed.delivery_audit import source_of
+from worker.testbed.delivery_audit import read_source
 from worker.wire.encode import embedding_vector
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Joiner:
 
     def add(self, output: Output, record: Record, now_s: float) -> Iterator[tuple[Place, dict[Output, dict[str, Any]]]]:
         """Take an output; yield the record if that was the last of it. Raises `KeyError` or `ValueError` where it is none."""
-        place = source_of(record)
+        place = read_source(record)
         if record.value is None:
             return
         value = orjson.loads(record.value)
@@ -77,7 +77,7 @@ def tail(settings: Settings, *, from_beginning: bool, count: int) -> None:
 async def _tail(settings: Settings, *, from_beginning: bool, count: int) -> None:
     console, joiner, num_shown, is_waiting = Terminal(), Joiner(), 0, False
     outputs = {topic: output for output, topic in used_topics_of(settings, served_tasks_of(settings)).items()}
-    arriving = following(connection_of(settings), list(outputs), from_beginning=from_beginning)
+    arriving = follow(build_connection(settings), list(outputs), from_beginning=from_beginning)
     async with contextlib.aclosing(arriving), contextlib.AsyncExitStack() as waiting:
         async for records in arriving:
             if not is_waiting:

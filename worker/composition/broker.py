@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _HEARTBEATS_AFTER_FENCE = 1.5
 
 
-def connection_of(settings: Settings) -> Connection:
+def build_connection(settings: Settings) -> Connection:
     """Return how to reach the brokers."""
     from worker.broker.connection.connection import Connection  # noqa: PLC0415
 
@@ -35,7 +35,7 @@ def connection_of(settings: Settings) -> Connection:
         sasl_mechanism=settings.sasl_mechanism,
         sasl_username=settings.sasl_username,
         sasl_password=_secret(settings.sasl_password),
-        tokens=_tokens_of(settings),
+        tokens=_build_token_provider(settings),
         ssl_ca_file=_path(settings.ssl_ca_file),
         ssl_cert_file=_path(settings.ssl_cert_file),
         ssl_key_file=_path(settings.ssl_key_file),
@@ -44,19 +44,19 @@ def connection_of(settings: Settings) -> Connection:
     )
 
 
-def _tokens_of(settings: Settings) -> TokenProvider | None:
-    from worker.broker.connection.oauth import provider_of  # noqa: PLC0415
+def _build_token_provider(settings: Settings) -> TokenProvider | None:
+    from worker.broker.connection.oauth import build_token_provider  # noqa: PLC0415
 
     url, extensions = settings.sasl_oauthbearer_token_endpoint_url, settings.sasl_oauthbearer_extensions
     if settings.sasl_mechanism != "OAUTHBEARER" or not url:
         return None
-    return provider_of(
+    return build_token_provider(
         url,
         client_id=settings.sasl_oauthbearer_client_id,
         client_secret=_secret(settings.sasl_oauthbearer_client_secret),
         scope=settings.sasl_oauthbearer_scope,
         extensions=dict(it.strip().split("=", 1) for it in extensions.split(",")) if extensions else {},
-        ca_file=_path(settings.https_ca_file),
+        ca_file=_path(settings.sasl_oauthbearer_ca_file),
     )
 
 
@@ -68,7 +68,7 @@ def _path(path: Path | None) -> str | None:
     return str(path) if path else None
 
 
-def topics_of(settings: Settings) -> dict[Output, str]:
+def map_output_topics(settings: Settings) -> dict[Output, str]:
     """Return the output topics."""
     embeddings, labels, entities, dead_letters = settings.output_topics
     return {Output.EMBEDDINGS: embeddings, Output.LABELS: labels, Output.ENTITIES: entities, Output.DEAD_LETTERS: dead_letters}
@@ -84,21 +84,21 @@ def served_tasks_of(settings: Settings) -> frozenset[Task]:
 def used_topics_of(settings: Settings, tasks: Collection[Task]) -> dict[Output, str]:
     """Return the output topics of some tasks, and that of the dead letters."""
     used = {OUTPUT_OF_TASK[task] for task in tasks} | {Output.DEAD_LETTERS}
-    return {output: topic for output, topic in topics_of(settings).items() if output in used}
+    return {output: topic for output, topic in map_output_topics(settings).items() if output in used}
 
 
 async def create_topics(settings: Settings, tasks: Collection[Task] = tuple(Task)) -> list[str]:
     """Create the topics that are missing, the outputs of `tasks` with as many partitions as the input; return their names."""
     from worker.broker.admin import topics  # noqa: PLC0415
 
-    connection = connection_of(settings)
-    there = await topics.partitions_of(connection, settings.input_topics)
+    connection = build_connection(settings)
+    there = await topics.count_partitions(connection, settings.input_topics)
     num_partitions = max(there.values(), default=settings.topic_partitions)
     wanted = dict.fromkeys([*settings.input_topics, *used_topics_of(settings, tasks).values()], num_partitions)
     return await topics.create_missing(connection, wanted, replication_factor=settings.replication_factor)
 
 
-def consumer_of(settings: Settings, connection: Connection, telemetry: Telemetry) -> Consumer:
+def build_consumer(settings: Settings, connection: Connection, telemetry: Telemetry) -> Consumer:
     """Return our member of the group, not yet started."""
     from worker.broker.consumer.consumer import Consumer  # noqa: PLC0415
 
@@ -108,21 +108,21 @@ def consumer_of(settings: Settings, connection: Connection, telemetry: Telemetry
         group_id=settings.group_id,
         group_instance_id=settings.group_instance_id,
         on_event=telemetry.broker_event,
-        start_at=settings.start_at,
+        auto_offset_reset=settings.auto_offset_reset,
         session_timeout_ms=settings.session_timeout_ms,
         heartbeat_interval_ms=settings.heartbeat_interval_ms,
         rebalance_timeout_ms=settings.rebalance_timeout_ms,
     )
 
 
-def delivery_of(settings: Settings, connection: Connection, consumer: Consumer, tasks: frozenset[Task]) -> Delivery:
+def build_delivery(settings: Settings, connection: Connection, consumer: Consumer, tasks: frozenset[Task]) -> Delivery:
     """Return the way of delivery that is asked for, not yet started."""
     from worker.broker.delivery.at_least_once import AtLeastOnce  # noqa: PLC0415
     from worker.broker.delivery.exactly_once import ExactlyOnce  # noqa: PLC0415
 
     topics = used_topics_of(settings, tasks)
     compression = None if settings.compression == "none" else settings.compression
-    step_timeout_s = settings.publish_timeout_ms / 1000
+    step_timeout_s = settings.delivery_timeout_ms / 1000
     if settings.delivery == "at_least_once":
         return AtLeastOnce(consumer, connection, topics=topics, compression=compression, step_timeout_s=step_timeout_s)
     return ExactlyOnce(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def load_engine(settings: Settings) -> Engine:
     """Load the model and check that it can do what is asked of it; raises `BadModel` or `BadSettings`."""
-    plan = thread_plan_of(settings)
+    plan = build_thread_plan(settings)
     plan.prepare()
     if settings.cache_dir:
         # The compiler of the kernels reads the environment: commands without settings use it, too.
@@ -32,22 +32,22 @@ def load_engine(settings: Settings) -> Engine:
         dtype=settings.dtype,
         backend=settings.backend,
         threads=plan.matmul,
-        passes=settings.concurrent_passes,
-        max_tokens=settings.max_text_tokens or None,
+        passes=settings.max_concurrent_batches,
+        max_tokens=settings.max_seq_length or None,
         windowing=windowing if settings.long_text == "window" else None,
     )
     if missing := settings.tasks - engine.tasks:
         raise BadSettings(f"GIST_TASKS: the model {engine.name} has no head for {', '.join(sorted(missing))}")
-    if settings.batch_tokens < engine.max_tokens:
-        raise BadSettings(f"GIST_BATCH_TOKENS is below the longest text of the model {engine.name}: {engine.max_tokens} tokens")
+    if settings.max_batch_tokens < engine.max_tokens:
+        raise BadSettings(f"GIST_MAX_BATCH_TOKENS is below the longest text of the model {engine.name}: {engine.max_tokens} tokens")
     return engine
 
 
-def thread_plan_of(settings: Settings) -> ThreadPlan:
+def build_thread_plan(settings: Settings) -> ThreadPlan:
     """Return how many threads do what."""
     return ThreadPlan.of(num_cores(), matmul=settings.threads, tokenizer=settings.tokenizer_threads)
 
 
-def tasks_of(settings: Settings, engine: Engine) -> frozenset[Task]:
+def select_tasks(settings: Settings, engine: Engine) -> frozenset[Task]:
     """Return the tasks that are served: all that the model can, or those that were chosen."""
     return frozenset(Task(name) for name in settings.tasks) or engine.tasks

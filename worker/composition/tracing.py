@@ -10,14 +10,14 @@ from worker.errors import BadSettings
 
 if TYPE_CHECKING:
     from worker.observability.tracing import Tracing
-    from worker.ports import Model
+    from worker.ports import ServedModel
 
 
 # OpenTelemetry's own: where traces go.
 _COLLECTOR_VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
-def _tracing() -> Tracing | None:
+def build_tracing() -> Tracing | None:
     """Return what puts spans around models and deliveries, where OpenTelemetry's variables name a collector; else None."""
     if os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or not any(map(os.environ.get, _COLLECTOR_VARIABLES)):
         return None
@@ -31,6 +31,6 @@ def _tracing() -> Tracing | None:
     return Tracing(exporting_provider(worker.__version__))
 
 
-def _traced(model: Model, tracing: Tracing | None) -> Model:
+def trace_model(model: ServedModel, tracing: Tracing | None) -> ServedModel:
     """Return the model with a span around each forward pass, if traces are on."""
     return tracing.model(model) if tracing else model

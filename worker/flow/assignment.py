@@ -69,7 +69,7 @@ class Assignment:
         """Tokens in flight over all partitions."""
         return sum(session.weight for session, _ in self._sessions.values())
 
-    def weight_of(self, topic: str) -> int:
+    def get_weight(self, topic: str) -> int:
         """Tokens in flight of one topic."""
         return sum(session.weight for partition, (session, _) in self._sessions.items() if partition.topic == topic)
 
@@ -83,11 +83,11 @@ class Assignment:
         """The partitions that are ours."""
         return set(self._sessions)
 
-    def session_of(self, partition: Partition) -> Session | None:
+    def find_session(self, partition: Partition) -> Session | None:
         """Return the session of a partition that is ours and not being handed back."""
-        return None if partition in self._leaving else self.owner_of(partition)
+        return None if partition in self._leaving else self.find_owner(partition)
 
-    def owner_of(self, partition: Partition) -> Session | None:
+    def find_owner(self, partition: Partition) -> Session | None:
         """Return the session of a partition that is ours, also while it is being handed back."""
         found = self._sessions.get(partition)
         return found[0] if found else None
@@ -172,7 +172,7 @@ class Assignment:
 
     async def commit(self, partitions: Collection[Partition]) -> bool:
         """Commit what was published of these; return whether that went well: what failed stays due."""
-        mine = [partition for partition in partitions if (session := self.owner_of(partition)) and session.is_ready]
+        mine = [partition for partition in partitions if (session := self.find_owner(partition)) and session.is_ready]
         try:
             async with asyncio.timeout(self._options.drain_timeout_s):
                 await self._delivery.commit(mine)

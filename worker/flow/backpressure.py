@@ -31,16 +31,16 @@ class Backpressure:
 
     def asked(self) -> tuple[list[Partition], int]:
         """Return the partitions to read from now, none where there is no room, and how many records at most."""
-        weight, high = self._assignment.weight, self._options.tokens_in_flight_high
+        weight, high = self._assignment.weight, self._options.max_in_flight_tokens
         if weight > high:
             self._has_room = False
-        elif weight <= self._options.tokens_in_flight_low:
+        elif weight <= self._options.resume_in_flight_tokens:
             self._has_room = True
         if not self._has_room:
             return [], self._options.max_poll_records
         partitions, backfill = self._assignment.with_room(high // _SHARE_OF_A_PARTITION), self._options.backfill_topic
         if backfill is None:
             return partitions, self._options.max_poll_records
-        if self._assignment.weight_of(backfill) > high // _SHARE_OF_BACKFILL:
+        if self._assignment.get_weight(backfill) > high // _SHARE_OF_BACKFILL:
             return [it for it in partitions if it.topic != backfill], self._options.max_poll_records
         return partitions, min(_MAX_POLL_RECORDS_OF_BACKFILL, self._options.max_poll_records)

@@ -34,19 +34,19 @@ class Batcher:
     """The waiting room before the model.
 
     A batch holds at most `max_tokens` tokens and `max_records` items, except that an item over the token budget goes alone. It
-    is due when it is full, or when the device is idle and the oldest item has waited for `max_wait_s`; at once where it came after
+    is due when it is full, or when the device is idle and the oldest item has waited for `max_batch_delay_s`; at once where it came after
     a longer pause, for then no company will come in time either. Every batch holds the oldest item, so that nobody starves: an
     item that is the k-th in line leaves within k batches.
     """
 
-    def __init__(self, *, max_tokens: int, max_records: int, max_wait_s: float, look_ahead: int) -> None:
+    def __init__(self, *, max_tokens: int, max_records: int, max_batch_delay_s: float, look_ahead: int) -> None:
         """Bound a batch by tokens and records, the wait in seconds, and the look-ahead in items."""
         # The budget of one forward pass.
         self._max_tokens = max_tokens
         # The most items of one forward pass.
         self._max_records = max_records
         # How long the oldest item waits for company while the device is idle.
-        self._max_wait_s = max_wait_s
+        self._max_wait_s = max_batch_delay_s
         # How far past the oldest item the search for a fit goes; it must reach as far as a batch can.
         self._look_ahead = max(look_ahead, max_records)
         # Everybody, in order of arrival.

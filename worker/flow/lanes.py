@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from worker.records import Batch, TokenizedItem
 
 # No step waits longer: a full live load leaves backfill a little, and who waits for its passes to end comes to their turn.
-_LONGEST_HOLD_S = 1.0
+_MAX_YIELD_S = 1.0
 # Batches that are ready, so that a pass which ends is followed by the next at once.
 _NUM_READY = 2
 # A batch of fewer tokens begins beside no other: it would cost more than it gains.
-_LEAST_TOKENS_BESIDE = 128
+_MIN_TOKENS_FOR_CONCURRENT_BATCH = 128
 # While the model works, what comes gathers for this part of what a batch takes, and no longer than so many seconds.
-_PART_OF_A_BATCH = 0.1
-_LONGEST_GATHERING_S = 0.1
+_GATHER_FRACTION = 0.1
+_MAX_GATHER_S = 0.1
 
 
 class Lane:
@@ -44,10 +44,10 @@ class Lane:
         #: What a batch may hold, in tokens.
         self.max_tokens = max_tokens
         #: Waits, in the thread of a pass, for as long as the pass must not go on; None where it never has to wait.
-        self.give_way = None if after is None else after.await_idle
+        self.give_way = None if after is None else after.wait_until_idle
         self._batcher = batcher
         self._num_passes = num_passes
-        self._places = asyncio.Semaphore(num_passes + _NUM_READY)
+        self._slots = asyncio.Semaphore(num_passes + _NUM_READY)
         # Batches on the device or ready for it, and how long the last one was.
         self._num_batches = 0
         self._batch_s = 0.0
@@ -71,7 +71,7 @@ class Lane:
 
     async def next_batch(self) -> Batch:
         """Return the next batch, once it is due and there is a place for it; the place is its own until `leave`."""
-        await self._places.acquire()
+        await self._slots.acquire()
         while True:
             could_begin = self._could_begin
             self._may_be_due.clear()
@@ -87,7 +87,7 @@ class Lane:
     @property
     def _could_begin(self) -> bool:
         """Whether a pass could begin at once with what waits, and be worth it."""
-        is_worth_it = self._num_batches == 0 or self._batcher.num_tokens >= _LEAST_TOKENS_BESIDE
+        is_worth_it = self._num_batches == 0 or self._batcher.num_tokens >= _MIN_TOKENS_FOR_CONCURRENT_BATCH
         return self._num_batches < self._num_passes and is_worth_it
 
     def leave(self, took_s: float) -> None:
@@ -96,7 +96,7 @@ class Lane:
         self._batch_s = took_s
         if self._num_batches == 0:
             self._has_no_batch.set()
-        self._places.release()
+        self._slots.release()
         self._changed()
 
     async def gather(self) -> None:
@@ -105,7 +105,7 @@ class Lane:
         Records that are read meanwhile would only wait here, and to read them one by one costs the reader and the brokers more.
         """
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(min(_LONGEST_GATHERING_S, self._batch_s * _PART_OF_A_BATCH)):
+            async with asyncio.timeout(min(_MAX_GATHER_S, self._batch_s * _GATHER_FRACTION)):
                 await self._has_no_batch.wait()
 
     def discard(self, is_stale: Callable[[TokenizedItem], bool]) -> None:
@@ -113,13 +113,13 @@ class Lane:
         self._batcher.discard(is_stale)
         self._changed()
 
-    def let_others_go(self) -> None:
+    def release_waiters(self) -> None:
         """Hold nobody up any more, whatever waits here."""
         self._is_idle.set()
 
-    def await_idle(self) -> None:
+    def wait_until_idle(self) -> None:
         """Block until nothing of this lane waits or is on the device, or for a second."""
-        self._is_idle.wait(_LONGEST_HOLD_S)
+        self._is_idle.wait(_MAX_YIELD_S)
 
     def _changed(self) -> None:
         self._may_be_due.set()
@@ -166,10 +166,10 @@ class Lanes:
     def stop(self) -> None:
         """Let every pass that waits go on, to its end."""
         for lane in self._lanes:
-            lane.let_others_go()
+            lane.release_waiters()
 
 
-def lanes_of(options: Options, *, max_passes: int) -> Lanes:
+def build_lanes(options: Options, *, max_passes: int) -> Lanes:
     """Return the lanes of a worker: without a backfill topic, everything is live.
 
     Of backfill one batch is on the device at a time.
@@ -178,12 +178,12 @@ def lanes_of(options: Options, *, max_passes: int) -> Lanes:
     def lane(max_tokens: int, num_passes: int, after: Lane | None = None) -> Lane:
         batcher = Batcher(
             max_tokens=max_tokens,
-            max_records=options.batch_records,
-            max_wait_s=options.max_wait_s,
+            max_records=options.max_batch_records,
+            max_batch_delay_s=options.max_batch_delay_s,
             look_ahead=options.look_ahead_records,
         )
         return Lane(batcher, max_tokens=max_tokens, num_passes=num_passes, after=after)
 
-    live = lane(options.batch_tokens, max_passes)
-    backfill = lane(options.backfill_batch_tokens, 1, after=live)
+    live = lane(options.max_batch_tokens, max_passes)
+    backfill = lane(options.max_backfill_batch_tokens, 1, after=live)
     return Lanes(live, backfill, is_backfill=lambda it: it.item.record.partition.topic == options.backfill_topic)

@@ -12,13 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 from worker.errors import RecordFailed, TooManyFailures
-from worker.flow.outcomes import failure_of
+from worker.flow.outcomes import build_failure
 from worker.records import Batch, Failure, Prediction, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from worker.ports import GiveWay, Models
+    from worker.ports import GiveWay, ModelRouter
     from worker.records import Item, TokenizedItem, Tokens
 
 
@@ -27,14 +27,14 @@ Answer = TypeVar("Answer")
 _FEW_CHARS = 500
 
 
-class Inference:
+class ModelExecutor:
     """Tokenizes and predicts in threads; an exception of the model is the failure of as few records as possible.
 
     When `max_consecutive_failures` records have failed with no success between, the model is at fault, not the data:
     `TooManyFailures` then ends the worker before it empties the topic into the dead letters.
     """
 
-    def __init__(self, models: Models, *, max_consecutive_failures: int) -> None:
+    def __init__(self, models: ModelRouter, *, max_consecutive_failures: int) -> None:
         """Use `models` from threads: one tokenizes, where that is worth a thread, and each pass that may run at a time has one."""
         self._models = models
         # How many failures in a row are still the data's.
@@ -60,7 +60,7 @@ class Inference:
             tokens = await asyncio.get_running_loop().run_in_executor(self._tokenizer, self._tokenize_now, items)
         except Exception as error:  # noqa: BLE001  whatever the model raises becomes the failure of the guilty record alone
             if len(items) == 1:
-                return [self._note_failure(failure_of(error, Stage.TOKENIZE))]
+                return [self._note_failure(build_failure(error, Stage.TOKENIZE))]
             middle = len(items) // 2
             return [*await self.tokenize(items[:middle]), *await self.tokenize(items[middle:])]
         return list(tokens)
@@ -75,7 +75,7 @@ class Inference:
             predictions = await asyncio.get_running_loop().run_in_executor(threads, self._infer_now, batch.items, give_way)
         except Exception as error:  # noqa: BLE001  whatever the model raises becomes the failure of the guilty record alone
             if len(batch.items) == 1:
-                return [Prediction(failures=(self._note_failure(failure_of(error, Stage.INFER)),))]
+                return [Prediction(failures=(self._note_failure(build_failure(error, Stage.INFER)),))]
             left, right = batch.halves()
             return [*await self.predict(left, give_way=give_way), *await self.predict(right, give_way=give_way)]
         for prediction in predictions:
@@ -89,12 +89,12 @@ class Inference:
         self._background.shutdown(wait=False, cancel_futures=True)
 
     def _tokenize_now(self, items: Sequence[Item]) -> list[Tokens]:
-        return _one_each(self._models.tokenize(items), len(items))
+        return _check_one_per_item(self._models.tokenize(items), len(items))
 
     def _infer_now(self, items: Sequence[TokenizedItem], give_way: GiveWay | None) -> list[Prediction]:
         if give_way is not None:
             give_way()
-        return _one_each(self._models.infer(items, give_way=give_way), len(items))
+        return _check_one_per_item(self._models.infer(items, give_way=give_way), len(items))
 
     def _note_prediction(self, prediction: Prediction) -> None:
         if prediction.failures:
@@ -112,7 +112,7 @@ class Inference:
         return failure
 
 
-def _one_each(answers: list[Answer], num_questions: int) -> list[Answer]:
+def _check_one_per_item(answers: list[Answer], num_questions: int) -> list[Answer]:
     if len(answers) != num_questions:
         raise RecordFailed(f"the model gave {len(answers)} answers to {num_questions} items")
     return answers

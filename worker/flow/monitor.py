@@ -8,7 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from worker.observability.dead_letter_tally import DeadLetterTally, reason_without_data
-from worker.observability.load_estimate import Load
+from worker.observability.load_estimate import LoadEstimator
 from worker.records import Record
 from worker.wire.fields import fields_seen
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 _INTERVAL_S = 1.0
 
 
-class Observation:
+class Monitor:
     """Hands on to the telemetry what it is told, and looks at the worker itself for the rest."""
 
     def __init__(self, telemetry: Telemetry) -> None:
         """Show everything there."""
         self._telemetry = telemetry
-        self._load = Load()
+        self._load = LoadEstimator()
         # Dead letters since the last line about them.
         self._tally = DeadLetterTally()
         # Topics of which a line has said that their first records failed.

@@ -18,16 +18,16 @@ class Options:
     tasks: frozenset[Task]
     limits: Limits
     embedding_encoding: EmbeddingEncoding
-    batch_tokens: int
-    batch_records: int
+    max_batch_tokens: int
+    max_batch_records: int
     #: The topic that gets what the others leave of the model; None where all are alike.
     backfill_topic: str | None
     #: Backfill fills a pass up to so many tokens.
-    backfill_batch_tokens: int
-    max_wait_s: float
+    max_backfill_batch_tokens: int
+    max_batch_delay_s: float
     look_ahead_records: int
-    tokens_in_flight_high: int
-    tokens_in_flight_low: int
+    max_in_flight_tokens: int
+    resume_in_flight_tokens: int
     max_poll_records: int
     max_publish_records: int
     publish_interval_s: float

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from worker.errors import BadSettings, DeadLetter, InvariantBroken, RecordRefused, reason_of
+from worker.errors import BadSettings, InvariantBroken, RecordError, RecordRefused, describe_error
 from worker.gaps import EmptyRange
 from worker.records import TASK_OF_OUTPUT, Failure, Outcome, Output, Stage
 from worker.wire import encode as codec
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from worker.flow.options import Options
-    from worker.ports import Delivery, Models
+    from worker.ports import Delivery, ModelRouter
     from worker.records import Message, Prediction, Record, Task, TokenizedItem, Tombstone, UnreadableRange
 
 
-def failure_of(error: Exception, stage: Stage) -> Failure:
+def build_failure(error: Exception, stage: Stage) -> Failure:
     """Describe an exception as a dead letter does: the stage, the class and the message."""
-    return Failure(stage=stage, error=type(error).__name__, message=reason_of(error))
+    return Failure(stage=stage, error=type(error).__name__, message=describe_error(error))
 
 
-class Fates:
+class OutcomeBuilder:
     """Turns what happened to a record into what is published for it, never larger than its topics take."""
 
     def __init__(
@@ -49,7 +49,7 @@ class Fates:
         self._needs_key = needs_key
 
     @classmethod
-    def from_flow(cls, models: Models, delivery: Delivery, options: Options) -> Self:
+    def from_flow(cls, models: ModelRouter, delivery: Delivery, options: Options) -> Self:
         """Return the fates of a flow, which signs with its models and fits the topics of its delivery."""
         return cls(
             name_for=models.name_for,
@@ -74,8 +74,8 @@ class Fates:
             # The one that tokenized it: meanwhile a record like it may go to another.
             name = tokenized.tokens.model
             outcome = codec.encode(tokenized, prediction, model_name=name, encoding=self._encoding, limits=self._limits)
-        except DeadLetter as error:
-            return self.given_up(tokenized.item.record, failure_of(error, Stage.ENCODE))
+        except RecordError as error:
+            return self.given_up(tokenized.item.record, build_failure(error, Stage.ENCODE))
         return self._fitting(outcome)
 
     def passed_on(self, tombstone: Tombstone, tasks: frozenset[Task]) -> Outcome:

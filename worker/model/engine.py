@@ -14,10 +14,10 @@ from worker.model.backends.choice import choose
 from worker.model.checkpoint import checkpoint
 from worker.model.cpu_features import multiplies_bf16_faster
 from worker.model.heads import Head
-from worker.model.outputs.predictions import Numbers, predictions
+from worker.model.outputs.predictions import RawOutputs, predictions
 from worker.model.packing import pack
-from worker.model.thread_sharing import Sharing
-from worker.model.windows import Merging, sequences
+from worker.model.thread_sharing import ThreadBudget
+from worker.model.windows import WindowMerger, window_token_ids
 from worker.records import Item, Partition, Record, Task, TokenizedItem
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from worker.model.backends.choice import Backend, BackendName
     from worker.model.heads import HeadConfig
-    from worker.model.readout import Reading
+    from worker.model.readout import Readout
     from worker.model.windows import Windowing
     from worker.ports import GiveWay
     from worker.records import Prediction, Tokens
@@ -58,7 +58,7 @@ class Engine:
         elif not backend.is_reentrant:
             passes = 1
         # The threads that the products have now are divided among passes; a GPU has one, while others prepare and finish theirs.
-        self._sharing = Sharing(torch.get_num_threads(), passes=passes, is_alone=not backend.is_reentrant)
+        self._sharing = ThreadBudget(torch.get_num_threads(), passes=passes, is_alone=not backend.is_reentrant)
         #: How many passes may be under way at a time.
         self.max_passes = self._sharing.max_passes
         self._tokenizer = loaded.tokenizer
@@ -76,7 +76,7 @@ class Engine:
                     # The others read one vector for each text, which costs nothing.
                     head.compute_in(backend.dtype)
         # What is read of a pass, by whether vectors are asked for and by which heads.
-        self._known_readings: dict[tuple[bool, tuple[str, ...]], list[Reading]] = {}
+        self._known_readings: dict[tuple[bool, tuple[str, ...]], list[Readout]] = {}
         self.tasks = frozenset({Task.EMBED} | {task for task, heads in self._heads.items() if heads})
 
     @classmethod
@@ -151,7 +151,7 @@ class Engine:
         asked = frozenset[Task]().union(*(it.item.tasks for it in items))
         heads = [it.name for task, configs in self._heads.items() if task in asked for it in configs]
         texts = [it.tokens for it in items]
-        packed = pack(sequences(texts))
+        packed = pack(window_token_ids(texts))
         is_embedding = Task.EMBED in asked
         readings = self._readings(is_embedding, tuple(heads))
         with self._sharing.taken(gives_way=give_way is not None):
@@ -159,27 +159,27 @@ class Engine:
             read = self.backend.read(packed, readings, give_way if self.backend.is_reentrant else None)
             transfer = self._model(read, is_embedding=is_embedding, heads=heads).to_host()
         outputs = transfer.wait()
-        numbers = Numbers(
+        numbers = RawOutputs(
             None if outputs.vectors is None else outputs.vectors.numpy(),
             {name: it.numpy() for name, it in outputs.logits.items()},
             packed.cu_seqlens,
         )
         if len(packed.cu_seqlens) - 1 > len(items):
-            numbers = self._merged(Merging(texts, packed.cu_seqlens), numbers)
+            numbers = self._merged(WindowMerger(texts, packed.cu_seqlens), numbers)
         return predictions(items, numbers, self._heads, self._transitions)
 
-    def _readings(self, is_embedding: bool, heads: tuple[str, ...]) -> list[Reading]:  # noqa: FBT001  a key
+    def _readings(self, is_embedding: bool, heads: tuple[str, ...]) -> list[Readout]:  # noqa: FBT001  a key
         """Return what is read of a pass; worked out once, because a head on a GPU answers late."""
         key = (is_embedding, heads)
         if key not in self._known_readings:
             self._known_readings[key] = self._model.readings(is_embedding=is_embedding, heads=heads)
         return self._known_readings[key]
 
-    def _merged(self, merging: Merging, windows: Numbers) -> Numbers:
+    def _merged(self, merging: WindowMerger, windows: RawOutputs) -> RawOutputs:
         """Return what is said of the texts for what is said of their windows."""
         is_normalized = self._model.sentence.is_normalized
         of_texts = {it.name for it in self._heads[Task.CLASSIFY] if not it.reads_tokens}
-        return Numbers(
+        return RawOutputs(
             None if windows.vectors is None else merging.vectors(windows.vectors, is_normalized=is_normalized),
             {name: merging.mean(it) if name in of_texts else merging.tokens(it) for name, it in windows.logits.items()},
             merging.starts,

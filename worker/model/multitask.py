@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from worker.errors import BadModel
 from worker.model.heads import Head
 from worker.model.pooling import sentence_vectors
-from worker.model.readout import Reading
+from worker.model.readout import Readout
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from worker.model.encoder import EncoderConfig
-    from worker.model.pooling import SentenceConfig
+    from worker.model.pooling import PoolingConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Transfer:
 class MultiTaskHeads(nn.Module):
     """All heads of one encoder; a pass computes only the heads, and only the layers, that somebody asked for."""
 
-    def __init__(self, encoder: EncoderConfig, sentence: SentenceConfig, heads: Sequence[Head]) -> None:
+    def __init__(self, encoder: EncoderConfig, sentence: PoolingConfig, heads: Sequence[Head]) -> None:
         """Put the heads together; raises `BadModel` where two share a name or one reads a layer that is not there."""
         super().__init__()
         self.sentence = sentence
@@ -72,14 +72,14 @@ class MultiTaskHeads(nn.Module):
                     f"the head {head.config.name!r} reads layer {max(head.config.layers)} of an encoder of {self.last_layer} layers"
                 )
 
-    def readings(self, *, is_embedding: bool, heads: Collection[str]) -> list[Reading]:
+    def readings(self, *, is_embedding: bool, heads: Collection[str]) -> list[Readout]:
         """Return what is read of a pass: for each of these heads, and last for the sentence vectors."""
         pooling = self.sentence.pooling
         own = [
-            Reading(head.weights, None if head.config.reads_tokens else pooling, None if head.deeper else head)
+            Readout(head.weights, None if head.config.reads_tokens else pooling, None if head.deeper else head)
             for head in self._asked(heads)
         ]
-        return [*own, Reading(((self.last_layer, 1.0),), pooling)] if is_embedding else own
+        return [*own, Readout(((self.last_layer, 1.0),), pooling)] if is_embedding else own
 
     def forward(self, read: Sequence[Tensor], *, is_embedding: bool, heads: Collection[str]) -> Outputs:
         """Put together what was read, in the order of `readings`."""

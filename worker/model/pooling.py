@@ -46,7 +46,7 @@ _FEWEST_TOKENS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SentenceConfig:
+class PoolingConfig:
     """How the vector of a text is made."""
 
     pooling: Pooling
@@ -57,7 +57,7 @@ class SentenceConfig:
     do_lower_case: bool = False
 
     @classmethod
-    def read(cls, directory: Path) -> SentenceConfig:
+    def read(cls, directory: Path) -> PoolingConfig:
         """Read a published directory; one without `modules.json` is a plain BERT: mean pooling, normalised."""
         if not (directory / _MODULES).exists():
             return cls(pooling="mean", is_normalized=True, max_tokens=None)
@@ -155,6 +155,6 @@ def pool(states: Tensor, cu_seqlens: Tensor, pooling: Pooling) -> Tensor:
     return functional.embedding_bag(everybody, states.float(), cu_seqlens[:-1], mode="mean")
 
 
-def sentence_vectors(pooled: Tensor, config: SentenceConfig) -> Tensor:
+def sentence_vectors(pooled: Tensor, config: PoolingConfig) -> Tensor:
     """Return the vectors `[n, H]` of texts from the encoder's last states, pooled, both in fp32."""
     return functional.normalize(pooled, dim=-1) if config.is_normalized else pooled

@@ -57,7 +57,7 @@ def quantize(reference: str, texts: Sequence[str], output: Path, *, is_forced: b
     if len(texts) < _FEWEST_TEXTS:
         raise BadModel(f"{len(texts)} texts are too few to calibrate on: give {_FEWEST_TEXTS} or more, best some thousand")
     loaded = checkpoint.load(reference)
-    ranges = ranges_of(loaded.encoder, passes(loaded.tokenizer.encode(texts[::2])))
+    ranges = measure_ranges(loaded.encoder, passes(loaded.tokenizer.encode(texts[::2])))
     exact = predictions(Engine.load(reference, device="cpu", dtype="float32"), texts[1::2])
     found = difference(exact, predictions(Engine.of(replace(loaded, ranges=ranges), backend="int8", device="cpu"), texts[1::2]))
     if found.min_cosine < LEAST_COSINE and not is_forced:
@@ -70,7 +70,7 @@ def quantize(reference: str, texts: Sequence[str], output: Path, *, is_forced: b
 
 
 @torch.inference_mode()
-def ranges_of(encoder: Encoder, batches: Iterator[Packed]) -> dict[str, Tensor]:
+def measure_ranges(encoder: Encoder, batches: Iterator[Packed]) -> dict[str, Tensor]:
     """Return for each calibrated product, `<layer>.<product>`, the largest size of each of its input channels, fp32, `[inputs]`."""
     ranges: dict[str, Tensor] = {}
 

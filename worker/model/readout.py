@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class Readout:
     """A mix of the states after some layers."""
 
     #: The weight of each layer that counts; 0 are the embeddings.
@@ -56,7 +56,7 @@ class Reading:
         return mixed if self.head is None else self.head.read(mixed).float()
 
 
-class Readable:
+class ReadsLayers:
     """Gives a backend that computes states its `read`."""
 
     device: torch.device
@@ -71,8 +71,8 @@ class Readable:
         """Return how many rows a product computes for these texts."""
         return len(packed.ids)
 
-    def read(self, packed: Packed, readings: Sequence[Reading], give_way: GiveWay | None = None) -> list[Tensor]:
-        """Return what each of `readings` says, as `Reading.of` does."""
+    def read(self, packed: Packed, readings: Sequence[Readout], give_way: GiveWay | None = None) -> list[Tensor]:
+        """Return what each of `readings` says, as `Readout.of` does."""
         states = self.encode(packed, set().union(*(it.layers for it in readings)), give_way)
         cu_seqlens = torch.from_numpy(packed.cu_seqlens).to(self.device)
         return [it.of(states, cu_seqlens) for it in readings]

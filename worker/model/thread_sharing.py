@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _MOST_PASSES = 4
 
 
-class Sharing:
+class ThreadBudget:
     """Gives each pass its threads, for the time that it runs; a pass runs in one thread of the caller."""
 
     def __init__(self, num_threads: int, *, passes: int = 0, is_alone: bool = False) -> None:

@@ -46,7 +46,7 @@ class Tokenizer:
         self._max_tokens = max_tokens
         self._windowing = windowing
         # What it reads of a text.
-        self._max_text_tokens = windowing.max_text_tokens(max_tokens) if windowing else max_tokens
+        self._max_text_tokens = windowing.max_seq_length(max_tokens) if windowing else max_tokens
 
     @classmethod
     def read(
@@ -91,7 +91,7 @@ class Tokenizer:
             return False
         return bool(encoding.offsets[last_kept][1] + self._longest_added <= num_chars)
 
-    def id_of(self, token: str) -> int | None:
+    def find_token_id(self, token: str) -> int | None:
         """Return the number of a token by its name (`[MASK]`); None where there is none of this name."""
         found: int | None = self._backend.token_to_id(token)
         return found

@@ -42,7 +42,7 @@ class Windowing:
         """Tell whether windows of `max_tokens` tokens can overlap like this: by half of what they hold at most."""
         return 2 * self.overlap_tokens <= max_tokens - _NUM_SPECIAL
 
-    def max_text_tokens(self, max_tokens: int) -> int:
+    def max_seq_length(self, max_tokens: int) -> int:
         """Return the longest text, special tokens included, that windows of `max_tokens` tokens hold."""
         return self.max_windows * (max_tokens - _NUM_SPECIAL - self.overlap_tokens) + self.overlap_tokens + _NUM_SPECIAL
 
@@ -59,14 +59,14 @@ class Windowing:
         return tuple(Window(start, end, *read) for start, end, read in zip(starts, ends, pairwise(seams), strict=True))
 
 
-def sequences(texts: Sequence[Tokens]) -> list[NDArray[np.int32]]:
+def window_token_ids(texts: Sequence[Tokens]) -> list[NDArray[np.int32]]:
     """Return what the encoder reads for some texts, in order: each text's ids, or those of its windows."""
     if not any(it.windows for it in texts):
         return [it.ids for it in texts]
     return [sequence for it in texts for sequence in (_cut(it) if it.windows else (it.ids,))]
 
 
-class Merging:
+class WindowMerger:
     """Brings what a model says of sequences together to what it says of `n` texts."""
 
     def __init__(self, texts: Sequence[Tokens], cu_seqlens: NDArray[np.int64]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from worker.errors import BadSettings, reason_of
+from worker.errors import BadSettings, describe_error
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -59,7 +59,7 @@ class HttpServer:
         except (OSError, ValueError) as error:
             await self._runner.cleanup()
             is_port = not is_socket and isinstance(error, OSError) and error.errno in _PORT_ERRORS
-            reason = (error.strerror if isinstance(error, OSError) else None) or reason_of(error)
+            reason = (error.strerror if isinstance(error, OSError) else None) or describe_error(error)
             raise BadSettings(
                 f"GIST_HTTP_{'PORT' if is_port else 'HOST'}: nothing can listen at {self.address}: {reason}"
             ) from error
@@ -75,7 +75,7 @@ class HttpServer:
         return web.Response(body=await self._answer_metrics(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
-def metrics_of(registry: CollectorRegistry) -> Metrics:
+def build_metrics_page(registry: CollectorRegistry) -> Metrics:
     """Return what shows a registry."""
 
     async def show() -> bytes:
@@ -84,7 +84,7 @@ def metrics_of(registry: CollectorRegistry) -> Metrics:
     return show
 
 
-def check_of(reason: Callable[[], str | None]) -> Check:
+def build_probe(reason: Callable[[], str | None]) -> Check:
     """Return the check that asks a function which answers at once."""
 
     async def check() -> str | None:

@@ -30,7 +30,7 @@ _STUCK_AFTER_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class LoadEstimate:
     """What waits now. A speed that is not known yet is None, and so is a time that would need it."""
 
     #: Not read yet, and in flight, by partition.
@@ -88,7 +88,7 @@ class _Share:
     was_handed_over: bool = False
 
 
-class Load:
+class LoadEstimator:
     """Told of each record and each pass, and looked at about once a second."""
 
     def __init__(self) -> None:
@@ -123,7 +123,9 @@ class Load:
         self._busy_s += max(0.0, ended_s - max(began_s, self._free_s))
         self._free_s = max(self._free_s, ended_s)
 
-    def look(self, now_s: float, *, lag_records: Mapping[Partition, int], in_flight_tokens: Mapping[Partition, int]) -> Estimate:
+    def look(
+        self, now_s: float, *, lag_records: Mapping[Partition, int], in_flight_tokens: Mapping[Partition, int]
+    ) -> LoadEstimate:
         """Estimate what waits, from the records of our partitions that were not read yet, and the tokens that are in flight."""
         ours = lag_records.keys() | in_flight_tokens.keys()
         self._shares = {it: self._share(it) for it in ours}
@@ -135,7 +137,7 @@ class Load:
         num_waiting = sum(it > 0 for it in waiting.values())
         speeds = {it: self._speed_of(it, None if speed is None else speed / max(1, num_waiting)) for it in waiting}
         drains = {it: _seconds(tokens, speeds[it]) for it, tokens in waiting.items()}
-        return Estimate(
+        return LoadEstimate(
             lag_tokens=waiting,
             seconds_to_drain={it: seconds for it, seconds in drains.items() if seconds is not None},
             worker_seconds_to_drain=_seconds(sum(waiting.values()), speed),

@@ -22,21 +22,21 @@ class LoadGauges:
         self._registry = registry
         # What an autoscaler should divide by the capacity, where texts differ in length.
         self._tokens = Gauge(
-            "gist_lag_tokens",
+            "gist_backlog_tokens",
             "Tokens between what is published and the partition's end; estimated for what was not read yet.",
             ["topic", "partition"],
             registry=registry,
         )
         # A day: the partition has work and stands still. Far above the others': it is hot, and more replicas do not help it.
         self._seconds = Gauge(
-            "gist_seconds_to_drain",
+            "gist_backlog_drain_seconds",
             "Seconds until the partition is drained at its present speed, a day at most; 0 when idle.",
             ["topic", "partition"],
             registry=registry,
         )
         # These two are shown once they are known, for a zero would say that nothing waits, or that nothing can be done.
         self._worker_seconds = Gauge(
-            "gist_worker_seconds_to_drain",
+            "gist_worker_backlog_drain_seconds",
             "Seconds until all partitions of this worker are drained at its present speed, a day at most; 0 when idle.",
             registry=None,
         )

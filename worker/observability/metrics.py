@@ -62,7 +62,7 @@ class Telemetry:
         # The speed that the hardware gives.
         self._tokens = Counter("gist_tokens", "Tokens that went through the model.", registry=registry)
         self._batches = Counter("gist_batches", "Forward passes.", registry=registry)
-        self._truncated = Counter("gist_truncated_texts", "Texts longer than the model reads.", registry=registry)
+        self._truncated = Counter("gist_texts_truncated", "Texts longer than the model reads.", registry=registry)
         # Low under a backlog: batches are cut by records or by waiting, not by tokens.
         buckets = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 1, 1.5)
         self._fill = Histogram("gist_batch_fill_ratio", "Tokens of a batch over its budget.", registry=registry, buckets=buckets)
@@ -89,20 +89,23 @@ class Telemetry:
         registry = self.registry
         # At its upper bound: the model or the output topics are slower than the input.
         self._in_flight = Gauge("gist_in_flight_tokens", "Tokens tracked and not yet published.", registry=registry)
-        self._waiting = Gauge("gist_waiting_records", "Records that wait for the model.", registry=registry)
+        self._waiting = Gauge("gist_model_queue_records", "Records that wait for the model.", registry=registry)
         # Growing: add replicas, up to the number of partitions.
         self._lag = Gauge(
-            "gist_lag_records", "Records between our position and the partition's end.", ["topic", "partition"], registry=registry
+            "gist_fetch_lag_records",
+            "Records between our position and the partition's end.",
+            ["topic", "partition"],
+            registry=registry,
         )
         # Rising steadily: members come and go, or miss their heartbeats.
         self._rebalances = Counter("gist_rebalances", "Partitions given and taken, by kind.", ["kind"], registry=registry)
-        self._sessions = Counter("gist_sessions_opened", "Partition sessions opened.", registry=registry)
+        self._sessions = Counter("gist_partition_sessions_opened", "Partition sessions opened.", registry=registry)
         # Above zero: work was dropped and is done again.
         self._sessions_ended = Counter(
-            "gist_sessions_ended", "Partition sessions that ended in doubt, by reason.", ["reason"], registry=registry
+            "gist_partition_session_failures", "Partition sessions that ended in doubt, by reason.", ["reason"], registry=registry
         )
         self._retries = Counter(
-            "gist_retries", "Failures that are tried again, by step and error.", ["stage", "error"], registry=registry
+            "gist_step_retries", "Failures that are tried again, by step and error.", ["stage", "error"], registry=registry
         )
         self._broker_events = Counter(
             "gist_broker_events", "Things that the broker room noticed, by name.", ["event"], registry=registry
@@ -110,7 +113,7 @@ class Telemetry:
         # Above a second: something blocks the event loop, and heartbeats are late.
         self._loop_lag = Gauge("gist_event_loop_lag_seconds", "How late the event loop woke its last observer.", registry=registry)
         # More than one while a model is rolled out; for longer on some replicas only: what they read differs.
-        self._models = Gauge("gist_models", "The models that are loaded; always 1.", ["model"], registry=registry)
+        self._models = Gauge("gist_model_info", "The models that are loaded; always 1.", ["model"], registry=registry)
         # Above zero: a model or a plan of a roll-out is broken, and what was there before goes on.
         self._rollout_failures = Counter("gist_rollout_failures", "Models and plans that could not be loaded.", registry=registry)
         # Differs between replicas: they do not run the same model or build.

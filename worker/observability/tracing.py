@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer
     from opentelemetry.util.types import Attributes
 
-    from worker.ports import Delivery, GiveWay, Model
+    from worker.ports import Delivery, GiveWay, ServedModel
     from worker.records import Headers, Message, Outcome, Output, Partition, Prediction, Task, TokenizedItem, Tokens
 
 # How long the exit waits for the last spans.
@@ -69,7 +69,7 @@ class Tracing:
         ending.start()
         ending.join(_LONGEST_STOP_S)
 
-    def model(self, model: Model) -> Model:
+    def model(self, model: ServedModel) -> ServedModel:
         """Return the model with a span around each forward pass."""
         return TracedModel(model, self._provider)
 
@@ -81,7 +81,7 @@ class Tracing:
 class TracedModel:
     """A model, with a span around each forward pass, linked to the contexts of its records."""
 
-    def __init__(self, model: Model, provider: trace.TracerProvider) -> None:
+    def __init__(self, model: ServedModel, provider: trace.TracerProvider) -> None:
         """Do what `model` does."""
         self._model = model
         self._tracer = _tracer_of(provider)

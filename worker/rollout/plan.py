@@ -64,7 +64,7 @@ class _File(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RolloutPlan:
     """The model that was there before, and the steps in order; of several that a record has reached, the last one counts."""
 
     first: str
@@ -72,7 +72,7 @@ class Plan:
     topic: str
     steps: tuple[Step, ...] = ()
 
-    def with_steps(self, text: str) -> Plan:
+    def with_steps(self, text: str) -> RolloutPlan:
         """Return this with the steps of a file; raises `BadSettings` with one line that says what is wrong and where."""
         try:
             steps = _File.model_validate(tomllib.loads(text)).step

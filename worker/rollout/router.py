@@ -13,16 +13,16 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from worker.errors import BadSettings
-from worker.host import release_freed_memory
+from worker.host import trim_malloc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
     from worker.observability.metrics import Telemetry
-    from worker.ports import GiveWay, Model
+    from worker.ports import GiveWay, ServedModel
     from worker.records import Item, Partition, Prediction, Record, TokenizedItem, Tokens, UnreadableRange
-    from worker.rollout.plan import Plan
+    from worker.rollout.plan import RolloutPlan
 
 # Between two looks at the file, in seconds.
 _LOOK_INTERVAL_S = 2.0
@@ -30,10 +30,10 @@ _LOOK_INTERVAL_S = 2.0
 _KEPT_S = 60.0
 
 
-class OneModel:
-    """Satisfies `worker.ports.Models`: every record goes to the same one."""
+class SingleModel:
+    """Satisfies `worker.ports.ModelRouter`: every record goes to the same one."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: ServedModel) -> None:
         self._model = model
         self.max_passes = model.max_passes
 
@@ -53,16 +53,16 @@ class OneModel:
         return self._model.name
 
 
-class RolledOut:
-    """Satisfies `worker.ports.Models`: where a record goes is what the plan in a file says, which may change at any time."""
+class RolloutRouter:
+    """Satisfies `worker.ports.ModelRouter`: where a record goes is what the plan in a file says, which may change at any time."""
 
     def __init__(
         self,
         file: Path,
-        plan: Plan,
-        model: Model,
+        plan: RolloutPlan,
+        model: ServedModel,
         *,
-        load: Callable[[str], Model],
+        load: Callable[[str], ServedModel],
         telemetry: Telemetry,
         look_interval_s: float = _LOOK_INTERVAL_S,
         kept_s: float = _KEPT_S,
@@ -80,7 +80,7 @@ class RolledOut:
         self._text: str | None = None
         self._plan = plan
         # Models that are loaded, by how the plan calls them.
-        self._models: dict[str, Model] = {plan.first: model}
+        self._models: dict[str, ServedModel] = {plan.first: model}
         # How the plan calls each model that ever was loaded, by its own name.
         self._references: dict[str, str] = {model.name: plan.first}
         # Models that are being loaded, or that could not be.
@@ -149,12 +149,12 @@ class RolledOut:
         """Return the name of the model that a record goes to, or would go to."""
         return self._model_for(source).name
 
-    def _model_for(self, source: Record | UnreadableRange) -> Model:
+    def _model_for(self, source: Record | UnreadableRange) -> ServedModel:
         loaded = (self._models.get(it) for it in self._plan.candidates(source))
         # Where none of them can be loaded, any is better than to stop.
         return next((it for it in loaded if it is not None), next(iter(self._models.values())))
 
-    def _model_named(self, name: str) -> Model:
+    def _model_named(self, name: str) -> ServedModel:
         """Return the model that has tokenized something; once it is let go, it is loaded for what comes late."""
         return self._models.get(self._references[name]) or self._load(self._references[name])
 
@@ -201,9 +201,9 @@ class RolledOut:
         self._telemetry.models([it.name for it in self._models.values()])
         self._telemetry.info("model_loaded", model=model.name, reference=reference, seconds=round(time.monotonic() - began_s, 3))
 
-    def _load_now(self, reference: str) -> Model:
+    def _load_now(self, reference: str) -> ServedModel:
         model = self._load(reference)
-        release_freed_memory()
+        trim_malloc()
         with self._warming_up, contextlib.ExitStack() as alone:
             for _ in range(self._num_places):
                 alone.enter_context(self._device)
@@ -224,14 +224,14 @@ class RolledOut:
         for it, since_s in self._idle_since_s.items():
             if now_s - since_s >= self._kept_s and len(self._models) > 1:
                 name = self._models.pop(it).name
-                release_freed_memory()
+                trim_malloc()
                 self._telemetry.models([it.name for it in self._models.values()])
                 self._telemetry.info("model_let_go", model=name, reference=it)
 
 
-def _parts(models: Sequence[Model]) -> list[tuple[Model, list[int]]]:
+def _parts(models: Sequence[ServedModel]) -> list[tuple[ServedModel, list[int]]]:
     """Return each of the models once, with the places at which it stands."""
-    places: dict[int, tuple[Model, list[int]]] = {}
+    places: dict[int, tuple[ServedModel, list[int]]] = {}
     for place, model in enumerate(models):
         places.setdefault(id(model), (model, []))[1].append(place)
     return list(places.values())

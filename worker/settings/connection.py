@@ -41,7 +41,7 @@ class ConnectionSettings(BaseSettings):
     sasl_oauthbearer_extensions: str | None = Field(
         None, description="What some brokers want to know beside the token: `name=value`, comma-separated."
     )
-    https_ca_file: Path | None = Field(
+    sasl_oauthbearer_ca_file: Path | None = Field(
         None, description="What to trust at the token endpoint, PEM. Unset: the system's certificates."
     )
     allow_plaintext_password: bool = Field(

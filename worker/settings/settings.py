@@ -69,7 +69,7 @@ class Settings(TopicSettings):
         le=1024,
         description="Threads of the matrix products. 0: one for each core that the process may use, its container's limit counted.",
     )
-    concurrent_passes: int = Field(
+    max_concurrent_batches: int = Field(
         0,
         ge=0,
         le=64,
@@ -81,7 +81,7 @@ class Settings(TopicSettings):
     tokenizer_threads: int = Field(
         0, ge=0, le=1024, description="Threads of the tokenizer. 0: one for every four cores, which is enough on a CPU."
     )
-    max_text_tokens: int = Field(
+    max_seq_length: int = Field(
         0,
         ge=0,
         le=8192,
@@ -101,7 +101,7 @@ class Settings(TopicSettings):
         16,
         ge=2,
         le=256,
-        description="The most windows of a text; the rest is truncated. All are one forward pass, be it over `GIST_BATCH_TOKENS`.",
+        description="The most windows of a text; the rest is truncated. All are one forward pass, be it over `GIST_MAX_BATCH_TOKENS`.",
     )
     embedding_encoding: Literal["float", "float32", "float16", "int8", "binary"] = Field(
         "float",
@@ -109,25 +109,25 @@ class Settings(TopicSettings):
     )
 
     # ── batching ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
-    batch_tokens: int = Field(
+    max_batch_tokens: int = Field(
         4096,
         ge=8,
         le=1_048_576,
         description="Tokens of one forward pass. More is faster until the caches overflow; less answers sooner.",
     )
-    batch_records: int = Field(512, ge=1, le=65_536, description="Records of one forward pass, whatever their tokens.")
-    max_wait_ms: float = Field(
+    max_batch_records: int = Field(512, ge=1, le=65_536, description="Records of one forward pass, whatever their tokens.")
+    max_batch_delay_ms: float = Field(
         2.0,
         ge=0,
         le=60_000,
         description="How long a record waits for company while the model is idle; not at all after a pause of the same length.",
     )
-    tokens_in_flight_high: int = Field(
+    max_in_flight_tokens: int = Field(
         65_536,
         ge=16,
         description="Above this no more records are read. Sixteen batches hide the brokers' answers; more takes longer to drain.",
     )
-    tokens_in_flight_low: int = Field(32_768, ge=8, description="At or below this reading goes on. Half of the upper bound.")
+    resume_in_flight_tokens: int = Field(32_768, ge=8, description="At or below this reading goes on. Half of the upper bound.")
     max_poll_records: int = Field(500, ge=1, le=65_536, description="Records taken at a time from what was fetched.")
 
     # ── delivery ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -142,7 +142,7 @@ class Settings(TopicSettings):
         description="Exactly once: transactions of a partition begin so far apart; with over 8 partitions, in proportion further. "
         "More costs less, and readers see results later.",
     )
-    transaction_records: int = Field(
+    max_transaction_records: int = Field(
         1000, ge=1, le=65_536, description="Exactly once: a transaction of so many records does not wait for the interval."
     )
     transaction_timeout_ms: int = Field(
@@ -185,10 +185,10 @@ class Settings(TopicSettings):
     request_timeout_ms: int = Field(
         90_000, ge=1_000, le=1_800_000, description="How long one request to a broker may take; longer than the rebalance timeout."
     )
-    publish_timeout_ms: int = Field(
+    delivery_timeout_ms: int = Field(
         30_000, ge=1_000, le=600_000, description="How long acknowledgements may take. A broker's failover needs 15 s."
     )
-    max_backoff_ms: int = Field(
+    retry_backoff_max_ms: int = Field(
         10_000, ge=100, le=600_000, description="The longest pause before a failed partition is tried again."
     )
     max_consecutive_failures: int = Field(
@@ -242,18 +242,21 @@ class Settings(TopicSettings):
     @model_validator(mode="after")
     def _agree(self) -> Self:
         contradictions = [
-            (self.tokens_in_flight_low > self.tokens_in_flight_high, "TOKENS_IN_FLIGHT_LOW is above GIST_TOKENS_IN_FLIGHT_HIGH"),
             (
-                self.tokens_in_flight_high < self.batch_tokens,
-                "TOKENS_IN_FLIGHT_HIGH is below GIST_BATCH_TOKENS: no batch would fill",
+                self.resume_in_flight_tokens > self.max_in_flight_tokens,
+                "RESUME_IN_FLIGHT_TOKENS is above GIST_MAX_IN_FLIGHT_TOKENS",
             ),
             (
-                self.batch_tokens < self.max_text_tokens,
-                "BATCH_TOKENS is below GIST_MAX_TEXT_TOKENS: the longest text would not fit",
+                self.max_in_flight_tokens < self.max_batch_tokens,
+                "MAX_IN_FLIGHT_TOKENS is below GIST_MAX_BATCH_TOKENS: no batch would fill",
             ),
             (
-                self.long_text == "window" and 0 < self.max_text_tokens < 2 * self.window_overlap_tokens + 2,
-                "WINDOW_OVERLAP_TOKENS is over half of what a window of GIST_MAX_TEXT_TOKENS holds",
+                self.max_batch_tokens < self.max_seq_length,
+                "MAX_BATCH_TOKENS is below GIST_MAX_SEQ_LENGTH: the longest text would not fit",
+            ),
+            (
+                self.long_text == "window" and 0 < self.max_seq_length < 2 * self.window_overlap_tokens + 2,
+                "WINDOW_OVERLAP_TOKENS is over half of what a window of GIST_MAX_SEQ_LENGTH holds",
             ),
             (self.drain_timeout_ms >= self.rebalance_timeout_ms, "DRAIN_TIMEOUT_MS is not below GIST_REBALANCE_TIMEOUT_MS"),
             (self.rebalance_timeout_ms >= self.request_timeout_ms, "REBALANCE_TIMEOUT_MS is not below GIST_REQUEST_TIMEOUT_MS"),
@@ -266,8 +269,8 @@ class Settings(TopicSettings):
                 "INPUT_TOPIC, GIST_BACKFILL_TOPIC and the output topics must all differ",
             ),
             (
-                bool(self.backfill_topic) and self.backfill_batch_tokens > self.batch_tokens,
-                "BACKFILL_BATCH_TOKENS is above GIST_BATCH_TOKENS",
+                bool(self.backfill_topic) and self.max_backfill_batch_tokens > self.max_batch_tokens,
+                "MAX_BACKFILL_BATCH_TOKENS is above GIST_MAX_BATCH_TOKENS",
             ),
         ]
         for is_wrong, what in contradictions:

@@ -16,7 +16,7 @@ class TopicSettings(ConnectionSettings):
     backfill_topic: str = Field(
         "", description="A second topic to read, with what the first leaves of the model: old texts to do again, say. Unset: none."
     )
-    backfill_batch_tokens: int = Field(
+    max_backfill_batch_tokens: int = Field(
         1024,
         ge=8,
         le=1_048_576,
@@ -38,7 +38,7 @@ class TopicSettings(ConnectionSettings):
     replication_factor: int = Field(
         0, ge=0, le=32, description="Copies of a topic that is created. 0: three, or as many as there are brokers."
     )
-    start_at: Literal["earliest", "latest", "none"] = Field(
+    auto_offset_reset: Literal["earliest", "latest", "none"] = Field(
         "earliest",
         description="Where a partition without a committed offset begins: at its first record (`earliest`, the default, because it "
         "loses nothing), or at its present end (`latest`, for a new group that needs no history). The position is committed before "

@@ -17,14 +17,14 @@ Place = tuple[int, int]
 _ALL = frozenset({Output.EMBEDDINGS, Output.LABELS, Output.ENTITIES})
 
 
-def source_of(record: Record) -> Place:
+def read_source(record: Record) -> Place:
     """Return where the input record of an output stood, as its headers say."""
     headers = read_headers(record.headers)
     return int(headers["gist-source-partition"]), int(headers["gist-source-offset"])
 
 
 @dataclass(slots=True)
-class Account:
+class DeliveryAudit:
     """What came out for each input record, counted by output."""
 
     #: How many records went in.
@@ -40,7 +40,7 @@ class Account:
 
     def note(self, output: Output, record: Record) -> None:
         """Count an output."""
-        outputs = self.seen.setdefault(source_of(record), Counter())
+        outputs = self.seen.setdefault(read_source(record), Counter())
         was_accounted = _is_accounted(outputs)
         outputs[output] += 1
         self.num_duplicates += outputs[output] > 1

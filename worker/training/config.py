@@ -176,7 +176,7 @@ class Card(_Strict):
     limits: str = ""
 
 
-class Run(_Strict):
+class TrainingRun(_Strict):
     """A whole training run."""
 
     name: Annotated[str, Field(pattern=r"^[\w.-]+$")] = "heads"
@@ -210,7 +210,7 @@ class Run(_Strict):
         return self
 
 
-def read(path: Path, overrides: Mapping[str, Any] | None = None) -> Run:
+def read(path: Path, overrides: Mapping[str, Any] | None = None) -> TrainingRun:
     """Read a file; `overrides` replace keys of its first level. Raises `BadSettings` with file, key and reason, in one line."""
     try:
         values = tomllib.loads(path.read_text())
@@ -222,10 +222,10 @@ def read(path: Path, overrides: Mapping[str, Any] | None = None) -> Run:
     return of(values | {"data_directory": directory} | dict(overrides or {}), source=str(path))
 
 
-def of(values: Mapping[str, Any], *, source: str) -> Run:
+def of(values: Mapping[str, Any], *, source: str) -> TrainingRun:
     """Check the values of a run; raises `BadSettings` with their source, the key and the reason, in one line."""
     try:
-        return Run.model_validate(dict(values))
+        return TrainingRun.model_validate(dict(values))
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(it + 1) if isinstance(it, int) else it for it in first["loc"])

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from worker.model.checkpoint import checkpoint
-from worker.model.checkpoint.references import sha256_of
+from worker.model.checkpoint.references import compute_sha256
 from worker.model.engine import Engine, number_format
 from worker.training.card import card
 from worker.training.data.splits import Side
-from worker.training.evaluation.held_out_scores import scores_of
-from worker.training.learning.objectives import said_of
+from worker.training.evaluation.held_out_scores import compute_scores
+from worker.training.learning.objectives import run_head
 from worker.training.learning.phases import learn
 from worker.training.learning.snapshot import Snapshots
-from worker.training.learning.state_cache import Store
-from worker.training.learning.tasks import task_of
+from worker.training.learning.state_cache import StateCache
+from worker.training.learning.tasks import build_task
 from worker.training.learning.temperature import calibrate
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from worker.model.checkpoint.checkpoint import Checkpoint
     from worker.model.engine import Dtype
-    from worker.training.config import Run
+    from worker.training.config import TrainingRun
     from worker.training.learning.phases import Learned
     from worker.training.learning.tasks import TrainingTask
     from worker.training.progress import Reporter
@@ -43,7 +43,7 @@ _PACKAGES = ("gist-stream", "torch", "numpy", "tokenizers", "safetensors")
 _PLACES = {"output", "cache", "cache_gigabytes", "data_directory"}
 
 
-def train(run: Run, reporter: Reporter, *, is_fresh: bool = False) -> list[Path]:
+def train(run: TrainingRun, reporter: Reporter, *, is_fresh: bool = False) -> list[Path]:
     """Train, save and score; return the directories of the new checkpoints, one, or with `separate` one for each head.
 
     A run that was cut off goes on after its last finished epoch, unless `is_fresh`. Raises `BadSettings` for the data, the disk and
@@ -54,7 +54,7 @@ def train(run: Run, reporter: Reporter, *, is_fresh: bool = False) -> list[Path]
     return [_train(alone(run, number), reporter, is_fresh=is_fresh) for number in range(len(run.heads))]
 
 
-def alone(run: Run, number: int) -> Run:
+def alone(run: TrainingRun, number: int) -> TrainingRun:
     """Return the run of one head, with its share of the steps."""
     head = run.heads[number]
     training = run.training.model_copy(update={"strategy": "end-to-end", "max_steps": -(-run.training.max_steps // len(run.heads))})
@@ -63,10 +63,10 @@ def alone(run: Run, number: int) -> Run:
     )
 
 
-def _train(run: Run, reporter: Reporter, *, is_fresh: bool) -> Path:
+def _train(run: TrainingRun, reporter: Reporter, *, is_fresh: bool) -> Path:
     torch.set_num_threads(run.training.threads or len(os.sched_getaffinity(0)))
     loaded = checkpoint.load(run.encoder)
-    tasks = [task_of(it, loaded, directory=run.data_directory, cache=run.cache, seed=run.seed) for it in run.heads]
+    tasks = [build_task(it, loaded, directory=run.data_directory, cache=run.cache, seed=run.seed) for it in run.heads]
     for it in tasks:
         sizes = ", ".join(f"{len(texts):,} {side}" for side, texts in it.sides.items())
         rejected = f"; {it.num_rejected:,} rejected by annotators, left out" if it.num_rejected else ""
@@ -74,11 +74,11 @@ def _train(run: Run, reporter: Reporter, *, is_fresh: bool) -> Path:
     snapshots = Snapshots(run.output, fingerprint(run, tasks))
     if is_fresh:
         snapshots.remove()
-    store = Store(run.cache / _STATES, max_gigabytes=run.cache_gigabytes)
+    store = StateCache(run.cache / _STATES, max_gigabytes=run.cache_gigabytes)
     learned = learn(run, loaded, tasks, store=store, reporter=reporter, snapshots=snapshots)
     for it in tasks:
         head = learned.learner.head(it.head.name)
-        temperature = calibrate(head, said_of(head, learned.states, it, it.sides[Side.DEV]))
+        temperature = calibrate(head, run_head(head, learned.states, it, it.sides[Side.DEV]))
         reporter.say(f"{it.head.name}: temperature {temperature:.3f}")
     training = _provenance(run, tasks, learned)
     _save(run, loaded, learned, tasks, training)
@@ -86,20 +86,20 @@ def _train(run: Run, reporter: Reporter, *, is_fresh: bool) -> Path:
     for dtype in served:
         reporter.say(f"scoring as served, {dtype}")
         engine = Engine.load(str(run.output), device="cpu", dtype=dtype)
-        training["scores"][dtype] = scores_of(engine, tasks)
+        training["scores"][dtype] = compute_scores(engine, tasks)
     _save(run, loaded, learned, tasks, training)
     snapshots.remove()
     return run.output
 
 
-def fingerprint(run: Run, tasks: Sequence[TrainingTask]) -> str:
+def fingerprint(run: TrainingRun, tasks: Sequence[TrainingTask]) -> str:
     """Return what stands for all that the weights depend on: the configuration, the encoder and the data."""
-    encoder = checkpoint.encoder_of(run.encoder).directory
-    parts = [described(run), [dict(it.sources) for it in tasks], sha256_of(encoder / "model.safetensors")]
+    encoder = checkpoint.build_encoder(run.encoder).directory
+    parts = [described(run), [dict(it.sources) for it in tasks], compute_sha256(encoder / "model.safetensors")]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def described(run: Run) -> dict[str, Any]:
+def described(run: TrainingRun) -> dict[str, Any]:
     """Return the whole configuration; files by folder and name: what was read, not where it lay."""
     values: dict[str, Any] = run.model_dump(mode="json", exclude=_PLACES)
     for head in values["heads"]:
@@ -108,7 +108,7 @@ def described(run: Run) -> dict[str, Any]:
     return values
 
 
-def _provenance(run: Run, tasks: Sequence[TrainingTask], learned: Learned) -> dict[str, Any]:
+def _provenance(run: TrainingRun, tasks: Sequence[TrainingTask], learned: Learned) -> dict[str, Any]:
     return {
         "configuration": described(run),
         "data": {title: digest for it in tasks for title, digest in it.sources.items()},
@@ -121,7 +121,7 @@ def _provenance(run: Run, tasks: Sequence[TrainingTask], learned: Learned) -> di
     }
 
 
-def _save(run: Run, loaded: Checkpoint, learned: Learned, tasks: Sequence[TrainingTask], training: dict[str, Any]) -> None:
+def _save(run: TrainingRun, loaded: Checkpoint, learned: Learned, tasks: Sequence[TrainingTask], training: dict[str, Any]) -> None:
     heads = [learned.learner.head(it.head.name) for it in tasks]
     checkpoint.save(
         run.output,
@@ -130,5 +130,5 @@ def _save(run: Run, loaded: Checkpoint, learned: Learned, tasks: Sequence[Traini
         encoder=loaded.encoder if learned.is_encoder_tuned else None,
         heads=heads,
         training=training,
-        card=card(run.name, checkpoint.encoder_of(run.encoder).reference, [it.config for it in heads], training),
+        card=card(run.name, checkpoint.build_encoder(run.encoder).reference, [it.config for it in heads], training),
     )

@@ -16,7 +16,7 @@ from worker.wire.decode import ATTEMPT_HEADER, DUE_HEADER, read_id
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class DeadLetterRecord:
     """One dead letter: where it stands in the dead-letter topic, when it was written, and what it says."""
 
     partition: Partition
@@ -91,7 +91,7 @@ class Letter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
+class DeadLetterFilter:
     """Which letters are meant: those of which all that is said holds; None and nothing say nothing."""
 
     #: Letters by name, `0@17`.
@@ -110,7 +110,7 @@ class Selection:
     since_ms: int | None = None
     until_ms: int | None = None
 
-    def __contains__(self, letter: Letter) -> bool:
+    def __contains__(self, letter: DeadLetterRecord) -> bool:
         says, source = letter.says, letter.says.source
         return (
             (not self.names or letter.name in self.names)

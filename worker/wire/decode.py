@@ -82,7 +82,7 @@ def decode(record: Record, *, limits: Limits, tasks: frozenset[Task]) -> Item | 
     )
 
 
-def attempts_of(headers: Headers) -> int:
+def read_attempts(headers: Headers) -> int:
     """Return how often a record is being tried: 1, or what a replay has written on it."""
     written = read_headers(headers).get(ATTEMPT_HEADER, b"")
     return max(1, int(written)) if written.isdigit() and len(written) <= _MAX_DIGITS else 1
@@ -127,7 +127,7 @@ def _checked_headers(record: Record, limits: Limits) -> dict[str, bytes]:
     return read_headers(record.headers)
 
 
-def _text_of(headers: Mapping[str, bytes], name: str) -> str:
+def _read_text(headers: Mapping[str, bytes], name: str) -> str:
     try:
         return headers[name].decode()
     except UnicodeDecodeError:
@@ -136,12 +136,12 @@ def _text_of(headers: Mapping[str, bytes], name: str) -> str:
 
 def _names_in(headers: Mapping[str, bytes], name: str) -> list[str]:
     """Return the names that a header lists; an empty one, as after a trailing comma, is ignored."""
-    return [it for part in _text_of(headers, name).split(",") if (it := part.strip())]
+    return [it for part in _read_text(headers, name).split(",") if (it := part.strip())]
 
 
 def _request(value: bytes, headers: Mapping[str, bytes]) -> Mapping[str, Any]:
     """Return the fields of the request, whichever of the forms it came in."""
-    content_type, charset = _content_type(_text_of(headers, "content-type")) if "content-type" in headers else ("", "utf-8")
+    content_type, charset = _content_type(_read_text(headers, "content-type")) if "content-type" in headers else ("", "utf-8")
     if content_type.startswith("application/cloudevents"):
         if content_type != "application/cloudevents+json":
             raise InvalidRecord(
@@ -196,8 +196,8 @@ def _structured_event(event: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _binary_event(value: bytes, headers: Mapping[str, bytes], content_type: str, charset: str) -> Mapping[str, Any]:
     """Read a CloudEvent whose attributes are headers and whose data is the value."""
-    _check_version(_text_of(headers, "ce_specversion"))
-    event_id = _text_of(headers, "ce_id") if "ce_id" in headers else None
+    _check_version(_read_text(headers, "ce_specversion"))
+    event_id = _read_text(headers, "ce_id") if "ce_id" in headers else None
     data = _event_data(value, content_type, charset)
     # Some producers write both forms at once.
     if isinstance(data, dict) and "specversion" in data and "text" not in data:

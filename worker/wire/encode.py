@@ -18,7 +18,7 @@ import orjson
 
 from worker.errors import InvariantBroken, RecordFailed
 from worker.records import OUTPUT_OF_TASK, Message, Outcome, Output, Record, Task
-from worker.wire.decode import ATTEMPT_HEADER, DUE_HEADER, Limits, attempts_of, decode, replay_bytes
+from worker.wire.decode import ATTEMPT_HEADER, DUE_HEADER, Limits, decode, read_attempts, replay_bytes
 from worker.wire.headers import copied_headers, event_headers, source_headers
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def _dead_letter(source: Record | UnreadableRange, failure: Failure, *, model_na
     """
     # Of an unreadable range nothing is known but where it lies.
     record = source if isinstance(source, Record) else Record(source.partition, source.offset, None, None)
-    own, attempts = _own_headers(record), attempts_of(record.headers)
+    own, attempts = _own_headers(record), read_attempts(record.headers)
     payload, key, headers = record.value, record.key, _bounded_headers(own, limits)
     kept_key = None if key is None else key[:_MAX_DEAD_LETTER_KEY_BYTES]
     value = {

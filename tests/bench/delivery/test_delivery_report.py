@@ -10,13 +10,13 @@ from rich.console import Console
 
 from tests.bench.delivery.test_delivery_results import BESIDE, MAIN, made, results
 from worker.bench.delivery import report
-from worker.bench.delivery.results import Results
+from worker.bench.delivery.results import DeliveryResults
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def shown(found: Results) -> str:
+def shown(found: DeliveryResults) -> str:
     """Return what is printed."""
     console = Console(file=io.StringIO(), width=132)
     report.show(console, found)
@@ -34,7 +34,7 @@ def test_the_table_says_everything_once() -> None:
 
 def test_what_was_not_measured_is_blank() -> None:
     """Where the time was up after the first run."""
-    text = shown(Results({}, MAIN, [made(BESIDE, 1_000)]))
+    text = shown(DeliveryResults({}, MAIN, [made(BESIDE, 1_000)]))
     assert "nan" not in text
 
 
@@ -48,6 +48,10 @@ def test_json_has_the_summary_and_every_run() -> None:
 
 def test_the_picture_is_drawn(tmp_path: Path) -> None:
     """As PNG, of a whole run and of one that was cut short."""
-    for found in (results(), Results({}, MAIN, [made(BESIDE, 1_000), made(MAIN, 900)]), Results({}, MAIN, [made(BESIDE, 1_000)])):
+    for found in (
+        results(),
+        DeliveryResults({}, MAIN, [made(BESIDE, 1_000), made(MAIN, 900)]),
+        DeliveryResults({}, MAIN, [made(BESIDE, 1_000)]),
+    ):
         report.plot(found, tmp_path / "delivery.png")
         assert (tmp_path / "delivery.png").read_bytes().startswith(b"\x89PNG")

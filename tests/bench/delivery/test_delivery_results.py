@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from worker.bench.delivery.results import Results, Run, Way, Work
+from worker.bench.delivery.results import DeliveryMode, DeliveryResults, DeliveryRun, Work
 from worker.bench.stream.offered import Latency
 
-BESIDE, MAIN = Way(8), Way(8, 100)
+BESIDE, MAIN = DeliveryMode(8), DeliveryMode(8, 100)
 
 
-def made(way: Way, messages_per_s: float, **changed: Any) -> Run:
+def made(way: DeliveryMode, messages_per_s: float, **changed: Any) -> DeliveryRun:
     """Return a run with figures that are easy to reckon with."""
     fields: dict[str, Any] = {
         "way": way,
@@ -27,42 +27,48 @@ def made(way: Way, messages_per_s: float, **changed: Any) -> Run:
         "lost": 0,
         "duplicated": 0,
     }
-    return Run(**fields | changed)
+    return DeliveryRun(**fields | changed)
 
 
-def results() -> Results:
+def results() -> DeliveryResults:
     """Return a whole run: three rounds, two other intervals, and two partitions."""
     runs = [
         *(made(BESIDE, 1_000), made(MAIN, 800), made(BESIDE, 1_000), made(MAIN, 900), made(BESIDE, 1_000)),
-        *(made(MAIN, 1_100), made(BESIDE, 1_200), made(Way(8, 10), 600), made(Way(8, 300), 950), made(BESIDE, 1_000, duplicated=2)),
-        *(made(Way(2), 2_000), made(Way(2, 100), 1_500)),
+        *(
+            made(MAIN, 1_100),
+            made(BESIDE, 1_200),
+            made(DeliveryMode(8, 10), 600),
+            made(DeliveryMode(8, 300), 950),
+            made(BESIDE, 1_000, duplicated=2),
+        ),
+        *(made(DeliveryMode(2), 2_000), made(DeliveryMode(2, 100), 1_500)),
     ]
-    return Results({"cores": 2}, MAIN, runs, ["how it was measured"])
+    return DeliveryResults({"cores": 2}, MAIN, runs, ["how it was measured"])
 
 
 def test_an_exactly_once_run_is_compared_with_what_stands_beside_it() -> None:
     """Before it, after it, or both; with as many partitions, and whatever the machine did the rest of the time."""
     found = results()
     assert found.ratio(MAIN) == pytest.approx(0.9)
-    assert found.ratio(Way(8, 10)) == pytest.approx(600 / 1_200)
-    assert found.ratio(Way(8, 300)) == pytest.approx(950 / 1_000)
-    assert found.ratio(Way(2, 100)) == pytest.approx(0.75)
+    assert found.ratio(DeliveryMode(8, 10)) == pytest.approx(600 / 1_200)
+    assert found.ratio(DeliveryMode(8, 300)) == pytest.approx(950 / 1_000)
+    assert found.ratio(DeliveryMode(2, 100)) == pytest.approx(0.75)
     assert found.ratio(MAIN, lambda it: it.load.worker_ms) == pytest.approx(1.5)
 
 
 def test_what_stands_beside_nothing_has_no_ratio() -> None:
     """Neither has what was never measured."""
-    found = Results({}, MAIN, [made(Way(2), 1_000), made(MAIN, 900)])
+    found = DeliveryResults({}, MAIN, [made(DeliveryMode(2), 1_000), made(MAIN, 900)])
     assert math.isnan(found.ratio(MAIN))
     assert math.isnan(found.ratio(BESIDE))
     assert math.isnan(found.median(BESIDE, lambda it: it.messages_per_s))
-    assert math.isnan(Results({}, MAIN, [made(BESIDE, 0), made(MAIN, 900)]).ratio(MAIN))
+    assert math.isnan(DeliveryResults({}, MAIN, [made(BESIDE, 0), made(MAIN, 900)]).ratio(MAIN))
 
 
 def test_the_ways_stand_in_order() -> None:
     """By partitions, at least once first."""
-    assert results().ways == [Way(2), Way(2, 100), BESIDE, Way(8, 10), MAIN, Way(8, 300)]
-    assert [it.name for it in (Way(1), MAIN)] == ["1 partition, at least once", "8 partitions, exactly once, 100 ms"]
+    assert results().ways == [DeliveryMode(2), DeliveryMode(2, 100), BESIDE, DeliveryMode(8, 10), MAIN, DeliveryMode(8, 300)]
+    assert [it.name for it in (DeliveryMode(1), MAIN)] == ["1 partition, at least once", "8 partitions, exactly once, 100 ms"]
     assert [it.delivery for it in (BESIDE, MAIN)] == ["at_least_once", "exactly_once"]
 
 
@@ -83,9 +89,9 @@ def test_the_summary_has_the_figures_that_one_compares() -> None:
 def test_what_was_not_measured_is_null() -> None:
     """A broker elsewhere shows no clock."""
     unknown = Work(0.4, math.nan, 50.0, 10.0)
-    summary = Results({}, MAIN, [made(BESIDE, 10, backlog=unknown), made(MAIN, 9, backlog=unknown)]).summary()
+    summary = DeliveryResults({}, MAIN, [made(BESIDE, 10, backlog=unknown), made(MAIN, 9, backlog=unknown)]).summary()
     assert summary["broker_cpu_ratio"] is None
     assert summary["worker_cpu_ratio"] == 1
-    nothing = Results({}, MAIN).summary()
+    nothing = DeliveryResults({}, MAIN).summary()
     assert nothing["exactly_once_ratio"] is None
     assert nothing["ratio_by_interval_ms"] == {}

@@ -12,22 +12,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.bench.stream.test_stream_run import place
-from worker.bench.delivery.results import Results, Way
-from worker.bench.delivery.run import Plan, run, ways_of, work_of
+from worker.bench.delivery.results import DeliveryMode, DeliveryResults
+from worker.bench.delivery.run import DeliveryPlan, build_modes, build_work, run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-PLAN = Plan(main=Way(2, 100), intervals_ms=(100,), partition_counts=(2,), num_rounds=1, num_backlog=300, phase_s=2.0)
+PLAN = DeliveryPlan(
+    main=DeliveryMode(2, 100), intervals_ms=(100,), partition_counts=(2,), num_rounds=1, num_backlog=300, phase_s=2.0
+)
 
 
 def test_the_whole_plan_measures_every_way_and_takes_turns() -> None:
     """The main way thrice, every other once, in this order."""
-    plan = replace(PLAN, main=Way(8, 100), intervals_ms=(10, 30, 100, 300), partition_counts=(1, 8), num_rounds=3)
-    beside, main = Way(8), Way(8, 100)
-    assert ways_of(plan) == [
+    plan = replace(PLAN, main=DeliveryMode(8, 100), intervals_ms=(10, 30, 100, 300), partition_counts=(1, 8), num_rounds=3)
+    beside, main = DeliveryMode(8), DeliveryMode(8, 100)
+    assert build_modes(plan) == [
         *(beside, main, beside, main, beside, main, beside),
-        *(Way(8, 10), Way(8, 30), beside, Way(8, 300), beside, Way(1), Way(1, 100)),
+        *(DeliveryMode(8, 10), DeliveryMode(8, 30), beside, DeliveryMode(8, 300), beside, DeliveryMode(1), DeliveryMode(1, 100)),
     ]
 
 
@@ -38,11 +40,11 @@ def test_the_whole_plan_measures_every_way_and_takes_turns() -> None:
 )
 def test_whatever_is_measured_stands_beside_at_least_once(intervals: list[int], counts: list[int], num_rounds: int) -> None:
     """With as many partitions."""
-    ways = ways_of(replace(PLAN, intervals_ms=tuple(intervals), partition_counts=tuple(counts), num_rounds=num_rounds))
+    ways = build_modes(replace(PLAN, intervals_ms=tuple(intervals), partition_counts=tuple(counts), num_rounds=num_rounds))
     for number, way in enumerate(ways):
         if way.interval_ms is not None:
-            assert Way(way.num_partitions) in ways[max(0, number - 1) : number + 2]
-    assert set(ways) >= {Way(2, it) for it in intervals} | {Way(it, 100) for it in counts}
+            assert DeliveryMode(way.num_partitions) in ways[max(0, number - 1) : number + 2]
+    assert set(ways) >= {DeliveryMode(2, it) for it in intervals} | {DeliveryMode(it, 100) for it in counts}
 
 
 def test_work_is_what_lies_between_two_readings() -> None:
@@ -55,12 +57,12 @@ def test_work_is_what_lies_between_two_readings() -> None:
         publishing.format("count"): 5.0,
         publishing.format("sum"): 1.2,
     }
-    found = work_of(before, after, worker_s=0.046, broker_s=math.nan)
+    found = build_work(before, after, worker_s=0.046, broker_s=math.nan)
     assert found.worker_ms == pytest.approx(2)
     assert found.per_publication == pytest.approx(23 / 4)
     assert found.publish_ms == pytest.approx(50)
     assert math.isnan(found.broker_ms)
-    assert math.isnan(work_of({}, {}, worker_s=1.0, broker_s=1.0).worker_ms)
+    assert math.isnan(build_work({}, {}, worker_s=1.0, broker_s=1.0).worker_ms)
 
 
 def is_idle() -> bool:
@@ -75,7 +77,7 @@ async def test_both_deliveries_are_measured_and_nothing_is_lost_or_left_running(
     """A backlog and a load for each of three workers; what exactly once publishes comes in transactions of its interval."""
     found = await run(PLAN, place(kafka, tmp_path))
     summary = found.summary()
-    assert [it.way for it in found.runs] == [Way(2), Way(2, 100), Way(2)]
+    assert [it.way for it in found.runs] == [DeliveryMode(2), DeliveryMode(2, 100), DeliveryMode(2)]
     assert (summary["lost"], summary["exactly_once_duplicated"]) == (0, 0)
     assert summary["exactly_once_ratio"] > 0
     assert summary["broker_cpu_ratio"] is None
@@ -89,7 +91,7 @@ async def test_both_deliveries_are_measured_and_nothing_is_lost_or_left_running(
 @pytest.mark.timeout(300)
 async def test_no_run_begins_that_would_end_too_late(kafka: str, tmp_path: Path) -> None:
     """What is left out is said."""
-    found: Results = await run(replace(PLAN, limit_s=1e-3), place(kafka, tmp_path))
-    assert [it.way for it in found.runs] == [Way(2)]
+    found: DeliveryResults = await run(replace(PLAN, limit_s=1e-3), place(kafka, tmp_path))
+    assert [it.way for it in found.runs] == [DeliveryMode(2)]
     assert "left out, because the time was up: 2 partitions, exactly once, 100 ms; 2 partitions, at least once" in found.notes
     assert is_idle()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from worker.bench.engine.ours import Ours
+from worker.bench.engine.ours import GistEngine
 from worker.bench.engine.workload import REAL
 
 if TYPE_CHECKING:
@@ -20,6 +20,6 @@ pytestmark = pytest.mark.model
 
 def test_shares_are_of_the_whole(job: Callable[..., Job], corpora: dict[str, Corpus]) -> None:
     """None is more than everything, and the tensors of the heads and their plain values are told apart."""
-    found = Ours(job("ours", way="eager"), corpora).heads(REAL, 4)
+    found = GistEngine(job("ours", way="eager"), corpora).heads(REAL, 4)
     assert found.keys() == {"heads_share", "plain_values_share", "heads_and_values_share"}
     assert all(share < 1 for share in found.values())

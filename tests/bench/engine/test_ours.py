@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.makers import tokenized
 from worker.bench.engine.job import Batching
 from worker.bench.engine.measures import Sample
-from worker.bench.engine.ours import Ours, batches, load
+from worker.bench.engine.ours import GistEngine, batches, load
 from worker.bench.engine.workload import MIXTURE, REAL
 from worker.errors import BadModel
 
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 def test_a_backlog_is_batched_whole(polls: list[list[int]]) -> None:
     """Every text once, no batch over its bounds."""
     items = [[tokenized(100 * number + place, weight) for place, weight in enumerate(poll)] for number, poll in enumerate(polls)]
-    found = list(batches(items, Batching(batch_tokens=64, batch_records=8, tokens_in_flight_low=128, max_poll_records=20)))
+    found = list(
+        batches(items, Batching(max_batch_tokens=64, max_batch_records=8, resume_in_flight_tokens=128, max_poll_records=20))
+    )
     assert sorted(it.item.record.offset for batch in found for it in batch.items) == sorted(
         it.item.record.offset for poll in items for it in poll
     )
@@ -36,7 +38,7 @@ def test_a_backlog_is_batched_whole(polls: list[list[int]]) -> None:
 @pytest.mark.model
 def test_a_sample_counts_what_was_run(job: Callable[..., Job], corpora: dict[str, Corpus]) -> None:
     """Made-up texts and real ones; rows are tokens and what fills the matrix."""
-    ours = Ours(job("ours", way="eager"), corpora)
+    ours = GistEngine(job("ours", way="eager"), corpora)
     about = ours.about()
     assert (about["chosen"], set(about["ways"]) >= {"eager", "compiled", "int8"}) == ("eager", True)
     whole = Sample(**ours.measure(MIXTURE, 0, 12))

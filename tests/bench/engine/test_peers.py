@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from worker.bench.engine.contestant import build
 from worker.bench.engine.measures import Sample
-from worker.bench.engine.peers import OpenVino, SentenceTransformers, Transformers, VectorOf, padded_batches, side_by_side
+from worker.bench.engine.peers import OpenVinoPeer, SentenceTransformers, Transformers, VectorOf, padded_batches, side_by_side
 from worker.bench.engine.workload import MIXTURE, REAL
 from worker.model.engine import Engine
 from worker.model.quantization import predictions
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from worker.bench.engine.workload import Corpus
 
 TEXTS = ["a short text", "another one, which is somewhat longer than the first"]
-WAYS = {"transformers": Transformers, "openvino": OpenVino, "sentence_transformers": SentenceTransformers}
+WAYS = {"transformers": Transformers, "openvino": OpenVinoPeer, "sentence_transformers": SentenceTransformers}
 
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=40), st.integers(1, 10), st.booleans())

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from worker.bench.engine.job import Batching, Job
-from worker.bench.engine.process import Absent, Contestant, Died, threads_of
+from worker.bench.engine.process import Absent, Candidate, Died, count_threads
 
 JOB = Job(role="ours", model="m", corpora={}, threads=3, batching=Batching(1, 2, 3, 4))
 ANSWERING = """
@@ -23,9 +23,9 @@ for line in sys.stdin:
 """
 
 
-def contestant(program: str, *, timeout_s: float = 60) -> Contestant:
+def contestant(program: str, *, timeout_s: float = 60) -> Candidate:
     """Start a program in the place of a contestant."""
-    return Contestant(JOB, environment={}, timeout_s=timeout_s, command=[sys.executable, "-c", program])
+    return Candidate(JOB, environment={}, timeout_s=timeout_s, command=[sys.executable, "-c", program])
 
 
 def test_a_contestant_answers() -> None:
@@ -75,4 +75,6 @@ def test_none_is_left_behind() -> None:
 
 def test_threads_are_fixed_for_every_library() -> None:
     """That could start some."""
-    assert {"OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"} <= {name for name, it in threads_of(2).items() if it == "2"}
+    assert {"OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"} <= {
+        name for name, it in count_threads(2).items() if it == "2"
+    }

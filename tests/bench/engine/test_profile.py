@@ -9,7 +9,7 @@ from worker.bench.engine.plan import GIST_SHAPE
 from worker.commands.bench.profile import bench_profile
 from worker.errors import BadModel
 from worker.model.backends import choice as backends
-from worker.model.backends.native.build import Unavailable
+from worker.model.backends.native.build import BackendUnavailable
 from worker.model.checkpoint import checkpoint
 from worker.model.quantization import passes
 from worker.settings import DEFAULT_MODEL
@@ -43,7 +43,7 @@ def test_a_machine_without_a_compiled_way_is_told_so(monkeypatch: pytest.MonkeyP
     """With what there is instead."""
 
     def refuse(*_given: object, **_options: object) -> None:
-        raise Unavailable("no compiler")
+        raise BackendUnavailable("no compiler")
 
     monkeypatch.setattr(backends, "_backend", refuse)
     loaded = checkpoint.load(DEFAULT_MODEL)

@@ -23,7 +23,7 @@ TINY = replace(
 def test_a_small_run_has_every_figure() -> None:
     """Of the chosen way, the bare matrix products and fp32."""
     said: list[str] = []
-    batching = Batching(batch_tokens=256, batch_records=64, tokens_in_flight_low=512, max_poll_records=64)
+    batching = Batching(max_batch_tokens=256, max_batch_records=64, resume_in_flight_tokens=512, max_poll_records=64)
     result = run(TINY, threads=2, device="cpu", batching=batching, checkpoint=DEFAULT_MODEL, texts=SENTENCES, say=said.append)
     assert [(it.shape, it.corpus) for it in result.panels] == [(plans.MINILM, MIXTURE), (plans.MINILM, REAL)]
     for panel in result.panels:

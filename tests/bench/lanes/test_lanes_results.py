@@ -11,9 +11,9 @@ import pytest
 from rich.console import Console
 
 from worker.bench.lanes import report
-from worker.bench.lanes.results import Results, Turn
+from worker.bench.lanes.results import LanesResults, Turn
 from worker.bench.stream.offered import Latency
-from worker.bench.stream.results import Load
+from worker.bench.stream.results import LoadResult
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 def turn(share: float, p99_ms: float, *, backfill_per_s: float | None = None) -> Turn:
     """Return a turn with figures that are easy to reckon with."""
-    load = Load(share, 100.0, 100.0, Latency(p99_ms / 2, p99_ms, p99_ms), 1.0)
+    load = LoadResult(share, 100.0, 100.0, Latency(p99_ms / 2, p99_ms, p99_ms), 1.0)
     return Turn(load, backfill_per_s is not None, backfill_per_s or 0.0)
 
 
-def results() -> Results:
+def results() -> LanesResults:
     """Return two loads, of one of them three rounds."""
     turns = [turn(0.5, 40), turn(0.5, 50, backfill_per_s=300)]
     for alone, beside in ((10, 12), (20, 22), (900, 900)):
         turns += [turn(0.25, alone), turn(0.25, beside, backfill_per_s=beside)]
-    return Results({}, 1_000.0, turns, lost=0, notes=["how it was measured"])
+    return LanesResults({}, 1_000.0, turns, lost=0, notes=["how it was measured"])
 
 
 def test_the_ratio_is_that_of_the_medians() -> None:

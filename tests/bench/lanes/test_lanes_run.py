@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from tests.bench.stream.test_stream_run import place
-from worker.bench.lanes.run import Plan, run
+from worker.bench.lanes.run import LanesPlan, run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.model, pytest.mark.long, pytest.mar
 
 async def test_a_load_is_offered_with_a_backfill_and_without(kafka: str, tmp_path: Path) -> None:
     """Nothing is lost, the backfill gets on, and nothing is left running."""
-    plan = Plan(num_partitions=2, num_backlog=300, shares=(0.25,), num_rounds=1, phase_s=2.0, backfill_batch_tokens=256)
+    plan = LanesPlan(num_partitions=2, num_backlog=300, shares=(0.25,), num_rounds=1, phase_s=2.0, max_backfill_batch_tokens=256)
     found = await run(plan, place(kafka, tmp_path))
     assert found.lost == 0
     assert [it.has_backfill for it in found.turns] == [False, True]

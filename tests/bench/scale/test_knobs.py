@@ -17,7 +17,7 @@ def test_one_knob_is_turned_at_a_time_between_two_usual_runs() -> None:
     by_name = {it.name: it for it in ways}
     assert by_name["partitions 32"].num_partitions == 32
     assert by_name["replicas 2"].num_replicas == 2
-    assert by_name["tokens_in_flight_high 8192"].told == {"tokens_in_flight_high": 8192, "tokens_in_flight_low": 4096}
+    assert by_name["max_in_flight_tokens 8192"].told == {"max_in_flight_tokens": 8192, "resume_in_flight_tokens": 4096}
     assert len(knobs.ways("at_least_once", is_quick=True)) < len(ways)
 
 

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.bench.scale.law import Law, fit
+from worker.bench.scale.law import ScalabilityLaw, fit
 
 
 def test_a_law_is_found_again() -> None:
     """From its own throughputs."""
-    true = Law(rate=1000, contention=0.05, coherence=0.002, max_measured=0, error=0)
+    true = ScalabilityLaw(rate=1000, contention=0.05, coherence=0.002, max_measured=0, error=0)
     found = fit([(n, true.at(n)) for n in (1, 2, 3, 4, 8)])
     assert [found.rate, found.contention, found.coherence] == pytest.approx([1000, 0.05, 0.002])
     assert found.error < 1e-9

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from worker.bench.scale import report
-from worker.bench.scale.results import Disturbance, Point, Results
+from worker.bench.scale.results import MembershipChange, Point, ScaleResults
 from worker.bench.stream.offered import Latency
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 WAITS = Latency(20.0, 40.0, 60.0)
 
 
-def results(*, lost: int = 0, repeated: int = 0) -> Results:
+def results(*, lost: int = 0, repeated: int = 0) -> ScaleResults:
     """Return what a run may find."""
     points = [
         Point("1 replica, 8 partitions", "at_least_once", 1, 8, 1000.0, WAITS, 560.0, 700.0, lost, 3),
@@ -28,12 +28,12 @@ def results(*, lost: int = 0, repeated: int = 0) -> Results:
         Point("1 replica, 8 partitions", "exactly_once", 1, 8, 900.0, WAITS, 550.0, 690.0, 0, repeated),
     ]
     changes = [
-        Disturbance("kill", "at_least_once", is_static=False, pause_s=10.5, takeover_s=9.9, redone=40, latency=WAITS, lost=0),
-        Disturbance(
+        MembershipChange("kill", "at_least_once", is_static=False, pause_s=10.5, takeover_s=9.9, redone=40, latency=WAITS, lost=0),
+        MembershipChange(
             "rolling", "exactly_once", is_static=True, pause_s=math.nan, takeover_s=math.nan, redone=0, latency=WAITS, lost=0
         ),
     ]
-    return Results({"cores": 2}, points, changes, ["each replica is held to one core"])
+    return ScaleResults({"cores": 2}, points, changes, ["each replica is held to one core"])
 
 
 def test_the_summary_has_the_figures_that_one_compares() -> None:
@@ -85,6 +85,6 @@ def test_everything_is_said_once() -> None:
 
 def test_the_picture_is_drawn(tmp_path: Path) -> None:
     """Also of nothing."""
-    for it in (results(), Results({})):
+    for it in (results(), ScaleResults({})):
         report.plot(it, tmp_path / "scale.png")
         assert (tmp_path / "scale.png").read_bytes().startswith(b"\x89PNG")

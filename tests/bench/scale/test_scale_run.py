@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = [pytest.mark.kafka, pytest.mark.model, pytest.mark.long, pytest.mark.timeout(400)]
-PLAN = scale.Plan(
+PLAN = scale.ScalePlan(
     deliveries=("exactly_once",),
     replica_counts=(1,),
     partition_counts=(2,),

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from worker.bench.stream import report as stream_report
 from worker.bench.stream.offered import Latency
-from worker.bench.stream.results import Engine, Load, Peer, Results, Stream, Trickle
+from worker.bench.stream.results import EngineRate, LoadResult, Peer, Stream, StreamResults, Trickle
 from worker.bench.stream.tally import Throughput
 from worker.bench.stream.usage import Usage
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def results(*, has_peer: bool = True) -> Results:
+def results(*, has_peer: bool = True) -> StreamResults:
     """Return what a run may find."""
-    loads = [Load(it, 900 * it, 890 * it, Latency(20.0, 40.0, 60.0 + it), 3.0) for it in (0.25, 0.9)]
+    loads = [LoadResult(it, 900 * it, 890 * it, Latency(20.0, 40.0, 60.0 + it), 3.0) for it in (0.25, 0.9)]
     trickle = Trickle(Latency(14.0, 18.0, 22.0), {"tokenize": 0.5, "infer": 6.0, "encode": 0.1, "publish": 1.5}, 8.6)
     rounds = [Throughput(per_s, per_s * 25) for per_s in (880, 900, 990)]
     engines_per_s = [1_100.0, 900.0, 1_100.0, 900.0]
@@ -30,8 +30,10 @@ def results(*, has_peer: bool = True) -> Results:
     two = Stream(
         "at_least_once", 2, 1, 4.7, [Throughput(950, 23_750)], [1_000], 0.85, Usage(1.7, 1_800, 1_900), None, loads, None, 1, 2
     )
-    engines = [Engine(per_s, per_s * 25, "cpu bfloat16 compiled, 2 threads", 6.0) for per_s in (950.0, 1_050.0)]
-    return Results({"cores": 2}, engines, [one, two], Peer(300, "bfloat16") if has_peer else None, ["quick: less of everything"])
+    engines = [EngineRate(per_s, per_s * 25, "cpu bfloat16 compiled, 2 threads", 6.0) for per_s in (950.0, 1_050.0)]
+    return StreamResults(
+        {"cores": 2}, engines, [one, two], Peer(300, "bfloat16") if has_peer else None, ["quick: less of everything"]
+    )
 
 
 def test_the_summary_has_the_figures_that_one_compares() -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = [pytest.mark.kafka, pytest.mark.model, pytest.mark.timeout(400)]
-PLAN = stream.Plan(
+PLAN = stream.StreamPlan(
     deliveries=("at_least_once",),
     worker_counts=(2,),
     num_partitions=2,
@@ -42,9 +42,9 @@ def place(kafka: str, directory: Path, *, model: str = "package:worker/checkpoin
         texts=[f"Ada moved to Paris {number} times." for number in range(60)] + [" "],
         engine={"reference": model, "device": "cpu", "backend": "eager"},
         worker={"model": model, "device": "cpu", "backend": "eager"},
-        batch_tokens=1024,
-        batch_records=64,
-        max_wait_ms=2.0,
+        max_batch_tokens=1024,
+        max_batch_records=64,
+        max_batch_delay_ms=2.0,
         say=lambda _line: None,
     )
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.bench.stream.tally import Tally, steady_per_s, throughput
+from worker.bench.stream.tally import StreamTally, steady_per_s, throughput
 from worker.records import Output, Partition, Record
 
 RESULTS = (Output.EMBEDDINGS, Output.LABELS, Output.ENTITIES)
@@ -25,7 +25,7 @@ def output(offset: int, *, due_ms: int, done_ms: int, num_tokens: int = 7) -> Re
 
 def test_a_message_is_done_with_the_last_of_its_outputs() -> None:
     """And a phase forgets those of the phase before, which the account does not."""
-    tally = Tally()
+    tally = StreamTally()
     tally.account.num_produced = 2
     for number, it in enumerate(RESULTS):
         tally.note(it, output(0, due_ms=1_000, done_ms=1_020 + number))
@@ -38,7 +38,7 @@ def test_a_message_is_done_with_the_last_of_its_outputs() -> None:
 
 def test_what_comes_again_is_no_answer() -> None:
     """It is a duplicate, and neither its time nor its tokens count."""
-    tally = Tally()
+    tally = StreamTally()
     tally.account.num_produced = 1
     for it in (*RESULTS, Output.LABELS):
         tally.note(it, output(0, due_ms=0, done_ms=10))
@@ -51,7 +51,7 @@ def test_what_comes_again_is_no_answer() -> None:
 
 def test_a_dead_letter_is_an_answer_without_tokens() -> None:
     """Its headers say none."""
-    tally = Tally()
+    tally = StreamTally()
     letter = output(0, due_ms=0, done_ms=3)
     tally.note(Output.DEAD_LETTERS, Record(letter.partition, 0, None, b"{}", letter.headers[:-1], 3))
     assert [(it.wait_ms, it.num_tokens) for it in tally.end_phase()] == [(3, 0)]

@@ -76,4 +76,4 @@ async def test_workers_may_be_held_to_cores_and_keep_their_names(monkeypatch: py
 def test_no_worker_is_without_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Together they have as many as there are cores."""
     monkeypatch.setattr(stream_workers, "num_cores", lambda: 4)
-    assert [stream_workers.threads_of(it) for it in (1, 2, 3, 9)] == [4, 2, 1, 1]
+    assert [stream_workers.count_threads(it) for it in (1, 2, 3, 9)] == [4, 2, 1, 1]

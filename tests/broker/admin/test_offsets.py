@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from worker.broker.admin import topics
-from worker.broker.admin.offsets import Ends, commit_offsets, ends_of, offsets_since, standings
-from worker.broker.tools.clients import consuming, producing, withholding
+from worker.broker.admin.offsets import Ends, commit_offsets, fetch_ends, offsets_since, standings
+from worker.broker.tools.clients import join_group, open_producer, open_transaction
 from worker.errors import BadSettings, TopicsMissing
 from worker.records import Partition
 
@@ -24,7 +24,7 @@ FIRST_MS = 1_700_000_000_000
 async def filled(connection: Connection, topic: str) -> str:
     """Give a topic of two partitions with four and three records, a second apart."""
     await topics.create_missing(connection, {topic: 2})
-    async with producing(connection, linger_ms=0) as producer:
+    async with open_producer(connection, linger_ms=0) as producer:
         for number in range(7):
             await producer.send(topic, b"x", partition=number % 2, timestamp_ms=FIRST_MS + 1_000 * number)
     return topic
@@ -43,7 +43,7 @@ async def test_a_group_that_was_never_there_lags_by_the_whole_topic(connection: 
 async def test_a_member_owns_what_it_reads_and_may_not_be_overruled(connection: Connection, filled: str) -> None:
     """Its group is described with its place, and cannot be set anew before it has left."""
     group_id = f"group-{filled}"
-    async with consuming(connection, filled, group_id=group_id) as member:
+    async with join_group(connection, filled, group_id=group_id) as member:
         await member.take(7, timeout_s=30)
         await member.commit()
         group, found = await standings(connection, filled, group_id)
@@ -68,10 +68,10 @@ async def test_a_moment_is_the_first_record_that_is_not_older(connection: Connec
 async def test_the_end_is_what_is_committed(connection: Connection, filled: str) -> None:
     """Records of an open transaction do not count yet."""
     place = Partition(filled, 0)
-    async with withholding(connection, name=f"open-{filled}") as producer:
+    async with open_transaction(connection, name=f"open-{filled}") as producer:
         await producer.send(filled, b"y", partition=0)
         await producer.flush()
-        assert (await ends_of(connection, [place]))[place] == Ends(0, 4, 5)
+        assert (await fetch_ends(connection, [place]))[place] == Ends(0, 4, 5)
         # A reader of uncommitted records commits behind the end.
         for committed, start, lag in ((5, 5, 0), (6, 0, 4), (3, 3, 1)):
             await commit_offsets(connection, f"group-{filled}", {place: committed})

@@ -7,7 +7,7 @@ from aiokafka.cluster import ClusterMetadata
 from aiokafka.structs import BrokerMetadata
 
 from tests.integration.raw import configure
-from worker.broker.admin.topics import create_missing, partitions_of, shapes_of
+from worker.broker.admin.topics import count_partitions, create_missing, describe_topics
 from worker.broker.connection.connection import Connection
 from worker.errors import BadSettings, BrokerUnavailable, TopicsMissing
 
@@ -18,21 +18,21 @@ async def test_missing_topics_are_created_once(connection: Connection, topic: st
     """With the partitions asked for; what is there stays as it is."""
     assert await create_missing(connection, {topic: 3}) == [topic]
     assert await create_missing(connection, {topic: 5, f"{topic}.more": 1}) == [f"{topic}.more"]
-    assert await partitions_of(connection, [topic, f"{topic}.more", f"{topic}.never"]) == {topic: 3, f"{topic}.more": 1}
+    assert await count_partitions(connection, [topic, f"{topic}.more", f"{topic}.never"]) == {topic: 3, f"{topic}.more": 1}
 
 
 async def test_what_a_topic_takes_is_read(connection: Connection, topic: str) -> None:
     """The largest message is the topic's own limit where it has one."""
     await create_missing(connection, {topic: 1})
-    assert (await shapes_of(connection, [topic]))[topic].max_message_bytes > 1_000_000
+    assert (await describe_topics(connection, [topic]))[topic].max_message_bytes > 1_000_000
     await configure(connection, topic, {"max.message.bytes": "5000"})
-    assert (await shapes_of(connection, [topic]))[topic].max_message_bytes == 5000
+    assert (await describe_topics(connection, [topic]))[topic].max_message_bytes == 5000
 
 
 async def test_what_is_missing_is_named_with_the_way_out(connection: Connection, topic: str) -> None:
     """One line: the topics, the address, the command."""
     with pytest.raises(TopicsMissing) as caught:
-        await shapes_of(connection, [f"{topic}.a", f"{topic}.b"])
+        await describe_topics(connection, [f"{topic}.a", f"{topic}.b"])
     assert str(caught.value).startswith(f"there are no topics {topic}.a, {topic}.b at {connection.bootstrap_servers}")
     assert "gist-stream topics --create" in str(caught.value)
 
@@ -55,13 +55,13 @@ async def test_one_broker_that_is_away_is_not_the_cluster(
         return [*ghosts, *brokers(cluster)]
 
     monkeypatch.setattr(ClusterMetadata, "brokers", with_ghosts)
-    assert (await shapes_of(connection, [topic]))[topic].num_partitions == 1
+    assert (await describe_topics(connection, [topic]))[topic].num_partitions == 1
 
 
 async def test_nobody_there_is_one_line() -> None:
     """It names the address."""
     with pytest.raises(BrokerUnavailable, match=r"no broker can be used at 127\.0\.0\.1:1"):
-        await partitions_of(Connection(bootstrap_servers="127.0.0.1:1"), ["x"])
+        await count_partitions(Connection(bootstrap_servers="127.0.0.1:1"), ["x"])
 
 
 def test_a_certificate_that_is_not_there_is_a_bad_setting() -> None:

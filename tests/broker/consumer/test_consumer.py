@@ -15,7 +15,7 @@ from tests.integration.raw import delete_before, flip_last_byte, produce_poisone
 from worker.broker.admin.topics import create_missing
 from worker.broker.connection.connection import Connection
 from worker.broker.consumer.consumer import Consumer
-from worker.broker.tools.clients import producing, withholding
+from worker.broker.tools.clients import open_producer, open_transaction
 from worker.errors import BadSettings, BrokerUnavailable, ConsumerBroken, PublishFailed
 from worker.records import Partition, Record, UnreadableRange
 from worker.testbed.embedded_kafka import EmbeddedKafka
@@ -80,7 +80,7 @@ async def joined(
 
 async def send(connection: Connection, topic: str, *, partition: int, values: Sequence[bytes]) -> None:
     """Append values to a partition."""
-    async with producing(connection) as producer:
+    async with open_producer(connection) as producer:
         for value in values:
             await producer.send(topic, value, partition=partition)
 
@@ -257,9 +257,9 @@ async def test_where_to_start_without_a_committed_offset_is_a_setting(connection
     await create_missing(connection, {topic: 1})
     await send(connection, topic, partition=0, values=[b"a", b"b"])
     home = Partition(topic, 0)
-    async with joined(connection, topic, num_partitions=1, rewind=False, start_at="latest") as (consumer, _):
+    async with joined(connection, topic, num_partitions=1, rewind=False, auto_offset_reset="latest") as (consumer, _):
         assert await consumer.rewind(home, await consumer.committed(home)) == 2
-    async with joined(connection, topic, num_partitions=1, rewind=False, start_at="none") as (consumer, _):
+    async with joined(connection, topic, num_partitions=1, rewind=False, auto_offset_reset="none") as (consumer, _):
         with pytest.raises(BadSettings, match="no usable committed offset"):
             await consumer.rewind(home, await consumer.committed(home))
 
@@ -325,7 +325,7 @@ async def test_a_fetch_task_that_hangs_is_noticed_and_nothing_else_is_taken_for_
     """Neither an idle topic, nor one that ends with the marker of a transaction, nor one that is asked for nothing."""
     home = Partition(topic, 0)
     async with joined(connection, topic, num_partitions=1, look_interval_s=0.05, stuck_after_s=0.5) as (consumer, group):
-        async with withholding(connection, name=f"marker-{topic}") as producer:
+        async with open_transaction(connection, name=f"marker-{topic}") as producer:
             await producer.send(topic, b"x", partition=0)
         await receive(consumer, [home], 1)
 

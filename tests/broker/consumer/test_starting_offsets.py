@@ -34,28 +34,31 @@ def client(num_partitions: int, committed: dict[int, tuple[int, str]]) -> Any:
     return SimpleNamespace(partitions_for_topic=lambda _topic: set(range(num_partitions)), _coordinator=Coordinator(committed))
 
 
-def starts(start_at: str, events: list[str] | None = None) -> Starts:
+def starts(auto_offset_reset: str, events: list[str] | None = None) -> Starts:
     """Return the starts of a group."""
     told = [] if events is None else events
-    return Starts(start_at, lambda event, **_fields: told.append(event))
+    return Starts(auto_offset_reset, lambda event, **_fields: told.append(event))
 
 
 LOGS = st.tuples(st.integers(0, 50), st.integers(0, 50), st.integers(0, 50)).map(lambda it: Log(*sorted(it)))
 
 
 @given(
-    log=LOGS, committed=st.none() | st.integers(0, 60), start_at=st.sampled_from(["earliest", "latest"]), index=st.integers(0, 3)
+    log=LOGS,
+    committed=st.none() | st.integers(0, 60),
+    auto_offset_reset=st.sampled_from(["earliest", "latest"]),
+    index=st.integers(0, 3),
 )
 async def test_no_record_that_the_group_has_not_seen_is_left_out(
-    log: Log, committed: int | None, start_at: str, index: int
+    log: Log, committed: int | None, auto_offset_reset: str, index: int
 ) -> None:
     """A usable committed offset is the start; without one, only a group that begins at the end leaves records out."""
     events: list[str] = []
-    found = starts(start_at, events)
+    found = starts(auto_offset_reset, events)
     await found.learn(client(2, {}), "texts")
     start = found.find(Partition("texts", index), committed, log)
     is_usable = committed is not None and log.first <= committed <= log.high_watermark
-    is_new = committed is None and start_at == "latest" and index < 2
+    is_new = committed is None and auto_offset_reset == "latest" and index < 2
     assert start == (committed if is_usable else log.end if is_new else log.first)
     assert events == (["committed_offset_out_of_range"] if committed is not None and not is_usable else [])
 

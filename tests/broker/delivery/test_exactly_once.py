@@ -16,7 +16,7 @@ from tests.integration.reading import read_all, until_committed
 from worker.broker.admin.topics import create_missing
 from worker.broker.consumer.consumer import Consumer
 from worker.broker.delivery.exactly_once import ExactlyOnce, check_transactions
-from worker.broker.tools.clients import producing
+from worker.broker.tools.clients import open_producer
 from worker.errors import BrokerUnavailable, PublishFailed, RecordRefused
 from worker.records import Message, Outcome, Output, Partition, Record
 
@@ -49,7 +49,7 @@ class _Listener:
 async def home(connection: Connection, topic: str) -> Partition:
     """Give a partition with some records, and its output topics."""
     await create_missing(connection, dict.fromkeys([topic, f"{topic}.embeddings", f"{topic}.dlq"], 1))
-    async with producing(connection) as producer:
+    async with open_producer(connection) as producer:
         for number in range(NUM_RECORDS):
             await producer.send(topic, b"%d" % number, partition=0)
     return Partition(topic, 0)

@@ -13,9 +13,9 @@ from tests.broker.delivery.test_exactly_once import outcomes, owning
 from tests.integration.raw import configure_broker
 from tests.integration.reading import read_all
 from worker.broker.admin.topics import create_missing
-from worker.broker.delivery.hanging_transactions import Leftovers
+from worker.broker.delivery.hanging_transactions import HangingTransactions
 from worker.broker.delivery.transactional_producer import TransactionalProducer
-from worker.broker.tools.clients import producing
+from worker.broker.tools.clients import open_producer
 from worker.records import Message, Output, Partition
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ Forget: TypeAlias = "Callable[[TransactionalProducer], Awaitable[None]]"
 async def home(connection: Connection, topic: str) -> Partition:
     """Give a partition with ten records, and its output topics."""
     await create_missing(connection, dict.fromkeys([topic, f"{topic}.embeddings", f"{topic}.dlq"], 1))
-    async with producing(connection) as producer:
+    async with open_producer(connection) as producer:
         for number in range(10):
             await producer.send(topic, b"%d" % number, partition=0)
     return Partition(topic, 0)
@@ -155,7 +155,7 @@ async def test_where_nothing_hangs_nothing_is_found(connection: Connection, home
         await delivery.open(home)
         await delivery.publish(home, outcomes(home, 0, 3))
     place, other = Partition(f"{home.topic}.embeddings", 0), Partition("other", 0)
-    leftovers = Leftovers(connection)
+    leftovers = HangingTransactions(connection)
     await leftovers.start()
     try:
         await read_all(connection, place.topic)

@@ -11,7 +11,7 @@ from aiokafka.errors import GroupCoordinatorNotAvailableError, NotCoordinatorFor
 
 from tests.integration.reading import until_committed
 from worker.broker.admin.topics import create_missing
-from worker.broker.delivery.stable_offsets import OffsetHangs, committed_at
+from worker.broker.delivery.stable_offsets import UnstableOffset, fetch_committed_offset
 from worker.broker.delivery.transactional_producer import TransactionalProducer
 from worker.records import Partition
 
@@ -32,13 +32,13 @@ async def test_an_offset_hangs_until_its_transaction_ends(connection: Connection
         await producer.send_offset(mine, 7, topic, 5)
         client = producer._client.client
         node_id = await producer._client._sender._find_coordinator(CoordinationType.GROUP, topic)
-        with pytest.raises(OffsetHangs):
-            await committed_at(client, node_id, topic, mine, be_stable=True)
-        assert await committed_at(client, node_id, topic, mine, be_stable=False) is None
-        assert await committed_at(client, node_id, topic, other, be_stable=True) is None
+        with pytest.raises(UnstableOffset):
+            await fetch_committed_offset(client, node_id, topic, mine, require_stable=True)
+        assert await fetch_committed_offset(client, node_id, topic, mine, require_stable=False) is None
+        assert await fetch_committed_offset(client, node_id, topic, other, require_stable=True) is None
         await producer.commit(5)
         await until_committed(connection, topic, mine, 7)
-        assert await committed_at(client, node_id, topic, mine, be_stable=True) == 7
+        assert await fetch_committed_offset(client, node_id, topic, mine, require_stable=True) == 7
     finally:
         await producer.discard()
 
@@ -61,4 +61,4 @@ async def test_who_is_not_the_coordinator_says_so(answer: dict[str, Any], error:
 
     client: Any = SimpleNamespace(send=send)
     with pytest.raises(error, match="cannot be asked for"):
-        await committed_at(client, 1, "group", Partition("texts", 0), be_stable=True)
+        await fetch_committed_offset(client, 1, "group", Partition("texts", 0), require_stable=True)

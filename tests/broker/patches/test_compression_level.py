@@ -12,7 +12,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 
-from worker.broker.patches.compression_level import compress_lightly
+from worker.broker.patches.compression_level import patch_compression_level
 
 if TYPE_CHECKING:
     import pytest
@@ -36,8 +36,8 @@ def test_vectors_pack_at_least_as_densely_as_at_the_clients_own_level(monkeypatc
     vectors = np.random.default_rng(0).normal(0, 0.05, (40, 384)).astype(np.float32)
     values = [orjson.dumps({"embedding": it}, option=orjson.OPT_SERIALIZE_NUMPY) for it in vectors]
     before = built(values)
-    compress_lightly()
-    compress_lightly()
+    patch_compression_level()
+    patch_compression_level()
     after = built(values)
     assert after != before
     assert len(after) <= len(before)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 
-from worker.broker.patches.decompression_limit import MAX_BATCH_BYTES, BatchTooLarge, bound_decompression
+from worker.broker.patches.decompression_limit import MAX_BATCH_BYTES, BatchTooLarge, patch_decompression_limit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +17,7 @@ CODECS = {"gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 
 @pytest.fixture(autouse=True)
 def _bounded() -> None:
-    bound_decompression()
+    patch_decompression_limit()
 
 
 def batch_of(codec: str, values: Sequence[bytes]) -> DefaultRecordBatch:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from worker.broker.admin import topics
-from worker.broker.tools.clients import consuming, following, producing, reading, withholding
+from worker.broker.tools.clients import follow, join_group, open_producer, open_transaction, read_to_end
 from worker.records import Partition
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.kafka
 
 
 async def _sent(connection: Connection, topic: str, values: list[bytes]) -> None:
-    async with producing(connection, linger_ms=0) as producer:
+    async with open_producer(connection, linger_ms=0) as producer:
         for number, value in enumerate(values):
             await producer.send(topic, value, partition=number % 2, timestamp_ms=1_700_000_000_000 + number)
 
@@ -28,11 +28,11 @@ async def test_a_reading_ends_at_the_end_and_goes_on_there(connection: Connectio
     await topics.create_missing(connection, {topic: 2})
     positions = {Partition(topic, 0): 0, Partition(topic, 1): 0}
     await _sent(connection, topic, [b"a", b"b", b"c"])
-    first = [it async for records in reading(connection, positions) for it in records]
+    first = [it async for records in read_to_end(connection, positions) for it in records]
     assert sorted((it.value, it.timestamp_ms) for it in first) == [(b"abc"[n : n + 1], 1_700_000_000_000 + n) for n in range(3)]
     assert positions == {Partition(topic, 0): 2, Partition(topic, 1): 1}
     await _sent(connection, topic, [b"d"])
-    assert [it.value async for records in reading(connection, positions) for it in records] == [b"d"]
+    assert [it.value async for records in read_to_end(connection, positions) for it in records] == [b"d"]
 
 
 async def test_a_topic_may_take_the_time_of_its_broker(connection: Connection, topic: str) -> None:
@@ -40,7 +40,7 @@ async def test_a_topic_may_take_the_time_of_its_broker(connection: Connection, t
     await topics.create_missing(connection, {topic: 2}, configuration={"message.timestamp.type": "LogAppendTime"})
     await _sent(connection, topic, [b"a"])
     positions = {Partition(topic, 0): 0, Partition(topic, 1): 0}
-    assert [it.timestamp_ms > 1_750_000_000_000 async for records in reading(connection, positions) for it in records] == [True]
+    assert [it.timestamp_ms > 1_750_000_000_000 async for records in read_to_end(connection, positions) for it in records] == [True]
 
 
 async def test_a_member_takes_up_to_so_many_and_goes_on_where_it_committed(connection: Connection, topic: str) -> None:
@@ -49,7 +49,7 @@ async def test_a_member_takes_up_to_so_many_and_goes_on_where_it_committed(conne
     await _sent(connection, topic, [b"%d" % number for number in range(10)])
     taken = []
     for _ in range(2):
-        async with consuming(connection, topic, group_id=f"group-{topic}") as member:
+        async with join_group(connection, topic, group_id=f"group-{topic}") as member:
             records = await member.take(5, timeout_s=30)
             assert len(records) == 5
             taken += [it.value for it in records]
@@ -62,8 +62,8 @@ async def test_what_is_withheld_is_seen_at_once_and_at_the_end(connection: Conne
     open_topic = f"{topic}-open"
     await topics.create_missing(connection, {topic: 1, open_topic: 1})
     seen: list[bytes | None] = []
-    async with contextlib.aclosing(following(connection, [topic, open_topic], from_beginning=True)) as arriving:
-        async with withholding(connection, name=topic) as producer:
+    async with contextlib.aclosing(follow(connection, [topic, open_topic], from_beginning=True)) as arriving:
+        async with open_transaction(connection, name=topic) as producer:
             for number in range(5):
                 await producer.send(topic, b"%d" % number)
             await producer.flush()
@@ -77,5 +77,5 @@ async def test_what_is_withheld_is_seen_at_once_and_at_the_end(connection: Conne
 
 
 async def _sent_one(connection: Connection, topic: str) -> None:
-    async with producing(connection) as producer:
+    async with open_producer(connection) as producer:
         await producer.send(topic, b"open")

@@ -10,11 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.model.backends.amx import Tiled, check_shape
-from worker.model.backends.native.build import Unavailable, library
+from worker.model.backends.amx import AmxBackend, check_shape
+from worker.model.backends.native.build import BackendUnavailable, library
 from worker.model.encoder import Encoder, EncoderConfig
 from worker.model.packing import pack
-from worker.model.readout import Reading
+from worker.model.readout import Readout
 
 SHAPE: dict[str, Any] = {
     "vocab_size": 50,
@@ -40,17 +40,17 @@ def encoder(**changed: int) -> Encoder:
 def test_a_shape_that_does_not_fit_is_a_reason(changed: dict[str, int]) -> None:
     """The next way is taken then."""
     check_shape(EncoderConfig(**SHAPE))
-    with pytest.raises(Unavailable, match="fit the tiles"):
+    with pytest.raises(BackendUnavailable, match="fit the tiles"):
         check_shape(EncoderConfig(**SHAPE | changed))
-    with pytest.raises(Unavailable, match="GELU, not relu"):
+    with pytest.raises(BackendUnavailable, match="GELU, not relu"):
         check_shape(EncoderConfig(**SHAPE, hidden_act="relu"))
 
 
 @pytest.mark.skipif(HAS_TILES, reason="this processor has tile registers")
 def test_without_tile_registers_the_next_way_is_taken() -> None:
     """With the reason."""
-    with pytest.raises(Unavailable, match="no tile registers"):
-        Tiled(encoder())
+    with pytest.raises(BackendUnavailable, match="no tile registers"):
+        AmxBackend(encoder())
 
 
 @needs_tiles
@@ -58,7 +58,7 @@ def test_without_tile_registers_the_next_way_is_taken() -> None:
 def test_what_the_tables_do_not_hold_is_refused(sequence: list[int], reason: str) -> None:
     """As PyTorch refuses it: nobody reads memory that is not the model's."""
     with pytest.raises(IndexError, match=reason):
-        Tiled(encoder()).encode(pack([np.array(sequence, dtype=np.int32)]), {1})
+        AmxBackend(encoder()).encode(pack([np.array(sequence, dtype=np.int32)]), {1})
 
 
 @needs_tiles
@@ -67,7 +67,7 @@ def test_what_the_tables_do_not_hold_is_refused(sequence: list[int], reason: str
 @given(st.lists(st.integers(1, 70), min_size=1, max_size=40), st.integers(0, 600))
 def test_texts_do_not_see_each_other(heads: dict[str, int], lengths: list[int], longest: int) -> None:
     """A text alone, and beside any others, in any group, gives the same states to the last bit."""
-    backend = Tiled(encoder(**heads))
+    backend = AmxBackend(encoder(**heads))
     texts = [np.arange(it, dtype=np.int32) % 50 for it in [*lengths, max(1, longest)]]
     packed = pack(texts)
     states = backend.encode(packed, {0, 1, 2})
@@ -81,8 +81,8 @@ def test_texts_do_not_see_each_other(heads: dict[str, int], lengths: list[int], 
 @needs_tiles
 def test_a_pass_that_gives_way_stops_between_groups() -> None:
     """And says what it would have said without."""
-    backend, packed = Tiled(encoder()), pack([np.arange(it, dtype=np.int32) % 50 for it in (300, 7, 350, 290, 310, 12, 280)])
-    readings = [Reading(((1, 0.5), (2, 0.5)), "mean"), Reading(((2, 1.0),), None)]
+    backend, packed = AmxBackend(encoder()), pack([np.arange(it, dtype=np.int32) % 50 for it in (300, 7, 350, 290, 310, 12, 280)])
+    readings = [Readout(((1, 0.5), (2, 0.5)), "mean"), Readout(((2, 1.0),), None)]
     stops: list[None] = []
     given_way = backend.read(packed, readings, lambda: stops.append(None))
     assert len(stops) > 1
@@ -96,11 +96,11 @@ def test_a_pass_that_gives_way_stops_between_groups() -> None:
 def test_any_shape_that_fits_gives_what_the_reference_gives(heads: dict[str, int], *, is_8_bit: bool) -> None:
     """Heads of 32 and 64 numbers, and a feed-forward that is not a whole number of pieces."""
     from worker.model.backends.choice import Eager  # noqa: PLC0415  beside what it is compared with
-    from worker.model.quantization import ranges_of  # noqa: PLC0415  the same
+    from worker.model.quantization import measure_ranges  # noqa: PLC0415  the same
 
     packed = pack([np.arange(it, dtype=np.int32) % 50 for it in (3, 33, 64, 200)])
-    ranges = ranges_of(encoder(**heads), iter([packed])) if is_8_bit else None
+    ranges = measure_ranges(encoder(**heads), iter([packed])) if is_8_bit else None
     with torch.inference_mode():
-        found = Tiled(encoder(**heads), ranges=ranges).encode(packed, {2})[2].float()
+        found = AmxBackend(encoder(**heads), ranges=ranges).encode(packed, {2})[2].float()
         exact = Eager(encoder(**heads), device=torch.device("cpu"), dtype=torch.float32).encode(packed, {2})[2]
     assert torch.cosine_similarity(found, exact, dim=1).min() > (0.99 if is_8_bit else 0.9995)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from worker.model.backends.amx_readouts import TiledReadings
+from worker.model.backends.amx_readouts import AmxReadouts
 from worker.model.backends.native.build import library
 from worker.model.heads import Head, HeadConfig
 from worker.model.packing import pack
-from worker.model.readout import Reading
+from worker.model.readout import Readout
 
 pytestmark = pytest.mark.skipif(not library().gist_has_tiles(), reason="needs a processor with tile registers (AMX)")
 PACKED = pack([np.arange(it, dtype=np.int32) for it in (2, 5)])
@@ -24,8 +24,8 @@ def head(hidden_size: int) -> Head:
 
 def test_there_is_room_for_what_is_read() -> None:
     """States as they are, texts and logits in fp32, as many rows as there are tokens or texts."""
-    readings = [Reading(((2, 1.0),), None), Reading(((2, 1.0),), "mean"), Reading(((1, 0.5), (3, 0.5)), None, head(0))]
-    asked = TiledReadings(readings, 64, library())
+    readings = [Readout(((2, 1.0),), None), Readout(((2, 1.0),), "mean"), Readout(((1, 0.5), (3, 0.5)), None, head(0))]
+    asked = AmxReadouts(readings, 64, library())
     structs, found = asked.room(PACKED)
     assert [(it.shape, it.dtype) for it in found] == [
         ((7, 64), torch.bfloat16),
@@ -43,7 +43,7 @@ def test_there_is_room_for_what_is_read() -> None:
 
 def test_passes_beside_each_other_are_read_into_places_of_their_own() -> None:
     """What one pass asks for does not change while another runs."""
-    asked = TiledReadings([Reading(((2, 1.0),), "mean")], 64, library())
+    asked = AmxReadouts([Readout(((2, 1.0),), "mean")], 64, library())
     (one, of_one), (other, of_other) = asked.room(PACKED), asked.room(PACKED)
     assert [one[0].out, other[0].out] == [of_one[0].data_ptr(), of_other[0].data_ptr()]
     assert one[0].out != other[0].out

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from worker.model.backends.native import build
-from worker.model.backends.native.build import Unavailable, cache_directory, library
+from worker.model.backends.native.build import BackendUnavailable, cache_directory, library
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,7 +58,7 @@ def test_processes_that_start_together_compile_once(cache: Path, tmp_path: Path,
 def test_without_a_compiler_the_reason_says_what_is_missing(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And where compiled kernels were looked for."""
     monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(Unavailable, match="no C\\+\\+ compiler") as caught:
+    with pytest.raises(BackendUnavailable, match="no C\\+\\+ compiler") as caught:
         library()
     assert str(cache) in str(caught.value)
 
@@ -66,7 +66,7 @@ def test_without_a_compiler_the_reason_says_what_is_missing(cache: Path, monkeyp
 def test_what_the_compiler_says_is_passed_on(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And nothing half-done stays behind."""
     compiler(tmp_path, monkeypatch, "echo 'unknown flag' >&2; exit 1")
-    with pytest.raises(Unavailable, match="unknown flag"):
+    with pytest.raises(BackendUnavailable, match="unknown flag"):
         library()
     assert list(cache.iterdir()) == []
 
@@ -76,7 +76,7 @@ def test_a_compiler_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.M
     """Within the limit."""
     compiler(tmp_path, monkeypatch, "exec tail -f /dev/null")
     monkeypatch.setattr(build, "_TIMEOUT_S", 0.1)
-    with pytest.raises(Unavailable, match="did not finish"):
+    with pytest.raises(BackendUnavailable, match="did not finish"):
         library()
 
 
@@ -86,7 +86,7 @@ def test_a_damaged_library_is_not_a_crash(cache: Path, tmp_path: Path, monkeypat
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / next(cache.iterdir()).name).write_bytes(b"not a library")
     monkeypatch.setenv("GIST_CACHE_DIR", str(tmp_path / "damaged"))
-    with pytest.raises(Unavailable, match="loaded"):
+    with pytest.raises(BackendUnavailable, match="loaded"):
         library()
 
 
@@ -94,7 +94,7 @@ def test_a_cache_that_cannot_be_written_is_a_reason(tmp_path: Path, monkeypatch:
     """A file stands where the directory should be."""
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("GIST_CACHE_DIR", str(tmp_path / "file"))
-    with pytest.raises(Unavailable, match="cannot be kept"):
+    with pytest.raises(BackendUnavailable, match="cannot be kept"):
         library()
 
 

@@ -18,11 +18,11 @@ from worker.model.backends import onednn_int8 as quantized
 from worker.model.backends import openvino as runtime
 from worker.model.backends.choice import Backend, BackendName, choose
 from worker.model.backends.native import kernels
-from worker.model.backends.native.build import Unavailable
+from worker.model.backends.native.build import BackendUnavailable
 from worker.model.checkpoint import checkpoint
 from worker.model.packing import pack
 from worker.model.pooling import pool
-from worker.model.readout import Reading
+from worker.model.readout import Readout
 from worker.settings import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the compiler and the compiled kernels away."""
 
     def no_library() -> None:
-        raise Unavailable("there is no C++ compiler")
+        raise BackendUnavailable("there is no C++ compiler")
 
     monkeypatch.setattr(kernels, "library", no_library)
 
@@ -149,7 +149,7 @@ def test_what_the_processor_cannot_multiply_is_passed_over(minilm: Path, monkeyp
     """As what is not installed is: bfloat16 falls back, 8 bits, which one asks for by name, are an error."""
 
     def no_tiles(**_options: bool) -> None:
-        raise Unavailable("there are no tiles")
+        raise BackendUnavailable("there are no tiles")
 
     monkeypatch.setattr(tiled, "library", no_tiles)
     monkeypatch.setattr(compiled, "has_bf16_products", lambda: False)
@@ -194,7 +194,7 @@ def test_only_the_layers_that_are_asked_for_are_computed(name: BackendName) -> N
 def test_a_pass_that_gives_way_stops_before_each_layer(name: BackendName) -> None:
     """And says what it would have said without."""
     packed = pack([np.array([101, 7592, 102], dtype=np.int32), np.array([101, 2088, 2003, 102], dtype=np.int32)])
-    found, reading = backend(DEFAULT_MODEL, name, torch.float32), Reading(((1, 0.5), (4, 0.5)), "mean")
+    found, reading = backend(DEFAULT_MODEL, name, torch.float32), Readout(((1, 0.5), (4, 0.5)), "mean")
     stops: list[None] = []
     with torch.inference_mode():
         (given_way,), (alone,) = found.read(packed, [reading], lambda: stops.append(None)), found.read(packed, [reading])

@@ -14,13 +14,13 @@ from torch.nn import functional
 
 from worker.errors import BadModel
 from worker.model.backends.choice import choose
-from worker.model.backends.cuda_graphs import Captured, CapturedShape, forward, warm_lengths
-from worker.model.backends.native.build import Unavailable
+from worker.model.backends.cuda_graphs import CudaGraphs, CudaGraphShape, forward, warm_lengths
+from worker.model.backends.native.build import BackendUnavailable
 from worker.model.checkpoint import checkpoint
 from worker.model.encoder import PackedTensors
 from worker.model.heads import Head, HeadConfig
 from worker.model.packing import pack, padded_for_capture
-from worker.model.readout import Reading
+from worker.model.readout import Readout
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,8 +53,8 @@ def test_the_pass_is_that_of_the_encoder(minilm: Path, lengths: tuple[int, ...],
     """With room left over for tokens and for some texts, as in a captured one, or for none but the last, which is nobody's."""
     encoder = checkpoint.load(str(minilm)).encoder
     packed = batch(*lengths)
-    readings = [Reading(((0, 1.0),), None), Reading(((3, 0.25), (6, 0.75)), "mean"), Reading(((6, 1.0),), "cls")]
-    shape = CapturedShape(64, num_texts, 128)
+    readings = [Readout(((0, 1.0),), None), Readout(((3, 0.25), (6, 0.75)), "mean"), Readout(((6, 1.0),), "cls")]
+    shape = CudaGraphShape(64, num_texts, 128)
     found = forward(encoder, torch.from_numpy(shape.inputs(packed)), shape, readings, attend_one_by_one)
     states = encoder(PackedTensors.of(packed, device=CPU, dtype=torch.float32), {0, 3, 6})
     for its, reading, num_rows in zip(found, readings, (sum(lengths), 3, 3), strict=True):
@@ -66,7 +66,7 @@ def test_the_pass_is_that_of_the_encoder(minilm: Path, lengths: tuple[int, ...],
 def test_a_shape_has_room_for_its_texts(lengths: list[int], longest: int) -> None:
     """For tokens, texts and the longest of them, at the smallest of the sizes; or there are too many of them."""
     packed = batch(*(min(it, longest) for it in lengths))
-    shape = CapturedShape.of(packed, longest)
+    shape = CudaGraphShape.of(packed, longest)
     if shape is None:
         assert len(lengths) > padded_for_capture(len(packed.ids)) // 4
         return
@@ -84,14 +84,14 @@ def test_a_shape_has_room_for_its_texts(lengths: list[int], longest: int) -> Non
 def test_the_batches_of_a_warm_up_have_every_shape_that_comes(lengths: list[int]) -> None:
     """So that none is captured while somebody waits, up to the largest of them."""
     packed = batch(*lengths[: max(1, int(np.searchsorted(np.cumsum(lengths), 16_384)))])
-    warm = {CapturedShape.of(batch(*it), 512) for it in warm_lengths(512)}
-    assert CapturedShape.of(packed, 512) in warm
+    warm = {CudaGraphShape.of(batch(*it), 512) for it in warm_lengths(512)}
+    assert CudaGraphShape.of(packed, 512) in warm
 
 
 def test_a_format_that_the_attention_does_not_know_is_a_reason(minilm: Path) -> None:
     """The plain way is taken then."""
-    with pytest.raises(Unavailable, match="float32"):
-        Captured(checkpoint.load(str(minilm)).encoder, device=CPU, dtype=torch.float32)
+    with pytest.raises(BackendUnavailable, match="float32"):
+        CudaGraphs(checkpoint.load(str(minilm)).encoder, device=CPU, dtype=torch.float32)
 
 
 def test_8_bits_are_for_cpus(minilm: Path) -> None:
@@ -106,7 +106,7 @@ def test_8_bits_are_for_cpus(minilm: Path) -> None:
 def test_a_captured_pass_gives_what_the_encoder_gives(minilm: Path, dtype: torch.dtype) -> None:
     """The first time, when it is replayed with other texts, and with more texts than a graph has room for."""
     encoder = checkpoint.load(str(minilm)).encoder
-    captured = Captured(checkpoint.load(str(minilm)).encoder, device=torch.device("cuda"), dtype=dtype)
+    captured = CudaGraphs(checkpoint.load(str(minilm)).encoder, device=torch.device("cuda"), dtype=dtype)
     for packed in (batch(5, 1, 40), batch(12, 30), batch(*[1] * 60), batch(512, 3, 3)):
         expected = encoder(PackedTensors.of(packed, device=CPU, dtype=torch.float32), {3, 6})
         for layer, states in captured.encode(packed, {3, 6}).items():
@@ -119,12 +119,12 @@ def test_a_captured_pass_gives_what_the_encoder_gives(minilm: Path, dtype: torch
 def test_a_captured_pass_reads_what_heads_say(minilm: Path) -> None:
     """Of a text and of its tokens, from a mix of layers, as the encoder in fp32 does; in any shape, and with none."""
     head = Head(HeadConfig(name="tags", task="ner", labels=("O", "B-X", "I-X"), layers=(2, 6), hidden_size=64), 384)
-    readings = [Reading(head.weights, None, head), Reading(((6, 1.0),), "mean")]
+    readings = [Readout(head.weights, None, head), Readout(((6, 1.0),), "mean")]
     encoder = checkpoint.load(str(minilm)).encoder
     on_gpu = Head(head.config, 384)
     on_gpu.load_state_dict(head.state_dict())
-    captured = Captured(checkpoint.load(str(minilm)).encoder, device=torch.device("cuda"), dtype=torch.bfloat16)
-    captured_readings = [Reading(head.weights, None, on_gpu.to("cuda")), readings[1]]
+    captured = CudaGraphs(checkpoint.load(str(minilm)).encoder, device=torch.device("cuda"), dtype=torch.bfloat16)
+    captured_readings = [Readout(head.weights, None, on_gpu.to("cuda")), readings[1]]
     for packed in (batch(7, 20), batch(*[11] * 4), batch(*[4] * 16), batch(*[30] * 40), batch(200, 5), batch(*[1] * 60)):
         states = encoder(PackedTensors.of(packed, device=CPU, dtype=torch.float32), {2, 6})
         for found, reading in zip(captured.read(packed, captured_readings), readings, strict=True):

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from worker.model.backends.native.build import Unavailable
+from worker.model.backends.native.build import BackendUnavailable
 from worker.model.backends.native.kernels import GELU_MINIMUM, Kernels, Norm
 from worker.model.encoder import EncoderConfig
 
@@ -119,18 +119,18 @@ def test_an_activation_has_a_step_for_each_token() -> None:
 def test_a_shape_that_is_not_compiled_is_a_reason(changed: dict[str, int]) -> None:
     """The next way is taken then."""
     Kernels.check_shape(EncoderConfig(**SHAPE))
-    with pytest.raises(Unavailable, match="compiled for"):
+    with pytest.raises(BackendUnavailable, match="compiled for"):
         Kernels.check_shape(EncoderConfig(**SHAPE | changed))
 
 
 def test_a_number_format_that_is_not_compiled_is_a_reason() -> None:
     """fp16 is for GPUs."""
-    with pytest.raises(Unavailable, match="float16"):
+    with pytest.raises(BackendUnavailable, match="float16"):
         Kernels(torch.float16)
 
 
 def test_threads_of_its_own_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two pools on the same cores are many times slower than one."""
     monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
-    with pytest.raises(Unavailable, match="two OpenMP libraries"):
+    with pytest.raises(BackendUnavailable, match="two OpenMP libraries"):
         Kernels(torch.float32)

@@ -16,7 +16,7 @@ from worker.errors import BadModel
 from worker.model.backends.choice import Backend, choose
 from worker.model.checkpoint import checkpoint
 from worker.model.packing import pack
-from worker.model.quantization import passes, ranges_of
+from worker.model.quantization import measure_ranges, passes
 from worker.settings import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def test_states_have_the_format_that_was_asked_for(dtype: torch.dtype) -> None:
 @pytest.mark.int8
 def test_it_is_as_close_as_its_calibration() -> None:
     """Calibrated on the texts themselves it is close to fp32; with ranges that cut most of a state it is not."""
-    ranges = ranges_of(model().encoder, passes(model().tokenizer.encode(TEXTS)))
+    ranges = measure_ranges(model().encoder, passes(model().tokenizer.encode(TEXTS)))
     assert cosines(ranges).min() >= 0.99
     assert cosines({name: it / 20 for name, it in ranges.items()}).min() < 0.9
 

@@ -17,7 +17,7 @@ from tests.model.checkpoint.test_atomic_files import full_disk
 from tests.model.conftest import MINILM
 from worker.errors import BadModel, BadSettings
 from worker.model.checkpoint import checkpoint
-from worker.model.checkpoint.references import locate, pinned, sha256_of
+from worker.model.checkpoint.references import compute_sha256, locate, pinned
 from worker.model.heads import Head, HeadConfig
 from worker.model.windows import Windowing
 
@@ -45,7 +45,7 @@ def test_what_was_saved_loads(saved: Path) -> None:
     head = loaded.heads.heads["s"]
     assert isinstance(head, Head)
     assert head.config == CONFIG
-    assert loaded.name == f"mine@{sha256_of(saved / 'heads.safetensors')[:12]}"
+    assert loaded.name == f"mine@{compute_sha256(saved / 'heads.safetensors')[:12]}"
     assert (loaded.max_tokens, (saved / "README.md").read_text()) == (256, "# Mine\n")
     for name, parameter in load_file(saved / "heads.safetensors").items():
         torch.testing.assert_close(head.state_dict()[name.removeprefix("s.")], parameter)
@@ -96,7 +96,7 @@ def test_a_tuned_encoder_is_the_checkpoints_own(tmp_path: Path) -> None:
     loaded = checkpoint.load(str(tmp_path / "moved"))
     for name, value in encoder.state_dict().items():
         assert torch.equal(loaded.encoder.state_dict()[name], value)
-    located = checkpoint.encoder_of(str(tmp_path / "moved"))
+    located = checkpoint.build_encoder(str(tmp_path / "moved"))
     assert (located.directory, located.reference) == (tmp_path / "moved" / "encoder", f"{tmp_path / 'moved'}/encoder")
     assert not list(checkpoint.load(located.reference).heads.heads)
     with (tmp_path / "moved" / "encoder" / "model.safetensors").open("ab") as file:
@@ -156,7 +156,7 @@ def _with_nan(directory: Path) -> None:
     tensors = load_file(directory / "heads.safetensors")
     tensors["s.output.bias"][0] = float("nan")
     save_file(tensors, directory / "heads.safetensors")
-    digest = sha256_of(directory / "heads.safetensors")
+    digest = compute_sha256(directory / "heads.safetensors")
     _rewrite(lambda it: it.update(heads_sha256=digest))(directory)
 
 

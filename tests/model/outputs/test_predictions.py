@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from tests.makers import record
 from worker.model.heads import HeadConfig
 from worker.model.outputs import predictions as module
-from worker.model.outputs.bio import labels_of
+from worker.model.outputs.bio import bio_labels
 from worker.model.outputs.labels_and_entities import entities
-from worker.model.outputs.predictions import Numbers, predictions
+from worker.model.outputs.predictions import RawOutputs, predictions
 from worker.records import Item, Task, TokenizedItem, Tokens
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ HEADS: dict[Task, list[HeadConfig]] = {
         HeadConfig(name="topic", task="classify", labels=("a", "b", "c"), layers=(1,)),
         HeadConfig(name="tone", task="classify", labels=("dry", "warm"), layers=(1,), has_attention=True),
     ],
-    Task.NER: [HeadConfig(name=name, task="ner", labels=labels_of([name.upper()]), layers=(1,)) for name in ("who", "where")],
+    Task.NER: [HeadConfig(name=name, task="ner", labels=bio_labels([name.upper()]), layers=(1,)) for name in ("who", "where")],
 }
 ALL = frozenset(Task)
 # What each text asks for, and how many words it has, of one token each.
@@ -45,7 +45,7 @@ def text_of(num_words: int, tasks: frozenset[Task] = ALL) -> TokenizedItem:
     return TokenizedItem(Item(record(0), "", "abcde"[:num_words], tasks), tokens)
 
 
-def numbers_of(texts: Sequence[TokenizedItem], seed: int = 0) -> Numbers:
+def numbers_of(texts: Sequence[TokenizedItem], seed: int = 0) -> RawOutputs:
     """Return random numbers for some texts."""
     starts = np.cumsum([0, *(len(it.tokens) for it in texts)])
     random = np.random.default_rng(seed)
@@ -55,16 +55,16 @@ def numbers_of(texts: Sequence[TokenizedItem], seed: int = 0) -> Numbers:
 
     heads = HEADS[Task.CLASSIFY] + HEADS[Task.NER]
     logits = {it.name: draw(starts[-1] if it.reads_tokens else len(texts), it.num_logits) for it in heads}
-    return Numbers(draw(len(texts), 4), logits, starts)
+    return RawOutputs(draw(len(texts), 4), logits, starts)
 
 
-def alone(numbers: Numbers, number: int) -> Numbers:
+def alone(numbers: RawOutputs, number: int) -> RawOutputs:
     """Return the numbers of one text."""
     (start, end), one = list(pairwise(numbers.starts))[number], slice(number, number + 1)
     of_texts = {it.name for it in HEADS[Task.CLASSIFY] if not it.reads_tokens}
     logits = {name: it[one] if name in of_texts else it[start:end] for name, it in numbers.logits.items()}
     assert numbers.vectors is not None
-    return Numbers(numbers.vectors[one], logits, np.array([0, end - start]))
+    return RawOutputs(numbers.vectors[one], logits, np.array([0, end - start]))
 
 
 def said(prediction: Prediction) -> tuple[object, ...]:

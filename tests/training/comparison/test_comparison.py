@@ -13,24 +13,24 @@ from tests.model.runs import Silent
 from worker.commands.training import compare as train_compare
 from worker.errors import BadSettings
 from worker.training.comparison import run as module
-from worker.training.comparison.cells import result_of, tasks_of
+from worker.training.comparison.cells import build_result, build_tasks
 from worker.training.comparison.plan import CONTENDERS, Contender
 from worker.training.comparison.run import compare
 from worker.training.comparison.small import small_plan
 from worker.training.data.examples import Span, TaggedText
 from worker.training.data.splits import Side
-from worker.training.learning.state_cache import Store
+from worker.training.learning.state_cache import StateCache
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from worker.training.comparison.plan import Cell, Plan
+    from worker.training.comparison.plan import Cell, ComparisonPlan
 
 pytestmark = pytest.mark.model
 
 
-def plan_in(directory: Path) -> Plan:
+def plan_in(directory: Path) -> ComparisonPlan:
     """Return a plan on the tiny encoder."""
     return small_plan(directory / "texts", directory / "cache", str(tiny.encoder_in(directory / "encoder")))
 
@@ -83,7 +83,7 @@ def test_what_is_done_is_not_done_again(tmp_path: Path, monkeypatch: pytest.Monk
 
     def counting(cell: Cell, *args: object, **options: object) -> object:
         done.append(cell)
-        return result_of(cell, *args, **options)  # type: ignore[arg-type]
+        return build_result(cell, *args, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(module, "result_of", counting)
     compare(plan, tmp_path / "out", Silent(), threads=1)
@@ -104,9 +104,9 @@ def test_a_contender_may_bring_more_texts_for_the_scarce_task(tmp_path: Path) ->
         return [TaggedText("kurt in bern", (Span("PER", 0, 4), Span("LOC", 8, 12)))] * 40
 
     plan = replace(plan, contenders=[CONTENDERS[0], Contender(name="more", training={}, more=more)])
-    tasks = tasks_of(plan)
-    store = Store(tmp_path / "states", max_gigabytes=1)
-    plain, richer = (result_of(it, plan, tasks, store=store, reporter=Silent()) for it in plan.cells)
+    tasks = build_tasks(plan)
+    store = StateCache(tmp_path / "states", max_gigabytes=1)
+    plain, richer = (build_result(it, plan, tasks, store=store, reporter=Silent()) for it in plan.cells)
     sizes = {side: len(it) for side, it in tasks["ner"].sides.items()}
     assert given == [round(0.25 * sizes[Side.TRAIN]), sizes[Side.DEV] + sizes[Side.TEST], 0]
     assert plain.scarce != richer.scarce

@@ -10,31 +10,31 @@ import pytest
 
 from worker.errors import BadSettings
 from worker.training.comparison.costs import Costs
-from worker.training.comparison.journal import Journal, Result
-from worker.training.comparison.summary import as_json, figure_of, rows_of, table, within
+from worker.training.comparison.journal import ComparisonResult, Journal
+from worker.training.comparison.summary import as_json, build_rows, format_figure, table, within
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def result(contender: str, seed: int, scarce: float, *, share: float = 0.05) -> Result:
+def result(contender: str, seed: int, scarce: float, *, share: float = 0.05) -> ComparisonResult:
     """Return a result."""
-    return Result(contender=contender, share=share, seed=seed, rich=0.8, scarce=scarce, seconds=10.0 + seed, steps=5)
+    return ComparisonResult(contender=contender, share=share, seed=seed, rich=0.8, scarce=scarce, seconds=10.0 + seed, steps=5)
 
 
 def test_a_mean_has_students_interval() -> None:
     """Of three seeds: 4.30 standard errors; of one, none."""
-    three = figure_of([0.1, 0.2, 0.3])
+    three = format_figure([0.1, 0.2, 0.3])
     assert three.mean == pytest.approx(0.2)
     assert three.half == pytest.approx(4.30 * 0.1 / math.sqrt(3))
     assert str(three) == "0.200 ± 0.248"
-    assert str(figure_of([0.5])) == "0.500"
+    assert str(format_figure([0.5])) == "0.500"
 
 
 def test_the_table_has_a_line_for_each_and_the_best_is_bold() -> None:
     """A cell that is not there is empty."""
     results = [result("one", seed, 0.4) for seed in (0, 1)] + [result("other", 0, 0.6), result("one", 0, 0.2, share=0.2)]
-    shown = table(rows_of(results), Costs(one_model=100, two_models=190, runs_on="here"), "About.").splitlines()
+    shown = table(build_rows(results), Costs(one_model=100, two_models=190, runs_on="here"), "About.").splitlines()
     assert shown[0] == "About."
     assert shown[2] == "| strategy | A, 5% of B | B, 5% of B | A, 20% of B | B, 20% of B | seconds |"
     assert shown[4] == "| one | **0.800 ± 0.000** | 0.400 ± 0.000 | **0.800** | **0.200** | 10.2 |"
@@ -44,7 +44,7 @@ def test_the_table_has_a_line_for_each_and_the_best_is_bold() -> None:
 
 def test_json_knows_no_nan() -> None:
     """What is not known is null."""
-    written = json.loads(as_json(rows_of([result("one", 0, 0.5)]), None, {"steps": 5}))
+    written = json.loads(as_json(build_rows([result("one", 0, 0.5)]), None, {"steps": 5}))
     assert written["rows"][0]["scarce"] == {"mean": 0.5, "half": None}
     assert (written["plan"], written["costs"]) == ({"steps": 5}, None)
 

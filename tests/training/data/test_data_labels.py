@@ -7,20 +7,20 @@ from pathlib import Path
 import pytest
 
 from worker.errors import BadSettings
-from worker.training.data.examples import Kind, LabelledData, LabelledText, Source, Span, TaggedData, TaggedText
+from worker.training.data.examples import DataSource, Kind, LabelledData, LabelledText, Span, TaggedData, TaggedText
 from worker.training.data.labels import LabelMap, check_labels, check_map
 
 
 def labelled(*labels: tuple[str, ...], name: str = "train.csv", is_multi_label: bool = False) -> LabelledData:
     """Return texts with these labels, one a line."""
     texts = tuple(LabelledText(f"text {n}", its, n) for n, its in enumerate(labels, start=2))
-    return LabelledData(Source(Path(name)), texts, is_multi_label)
+    return LabelledData(DataSource(Path(name)), texts, is_multi_label)
 
 
 def tagged(*types: str, name: str = "train.conll") -> TaggedData:
     """Return one text with entities of these types."""
     spans = tuple(Span(kind, n, n + 1) for n, kind in enumerate(types))
-    return TaggedData(Source(Path(name)), (TaggedText("x" * len(types), spans, 1),))
+    return TaggedData(DataSource(Path(name)), (TaggedText("x" * len(types), spans, 1),))
 
 
 POLARITY = LabelMap({"positive": "pos", "very positive": "pos", "neutral": None})

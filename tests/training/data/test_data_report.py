@@ -7,13 +7,13 @@ from pathlib import Path
 import orjson
 import pytest
 
-from worker.training.data.examples import LabelledData, LabelledText, Problem, Source, Span, TaggedData, TaggedText
+from worker.training.data.examples import DataSource, LabelledData, LabelledText, Problem, Span, TaggedData, TaggedText
 from worker.training.data.report import ClassCount, Overlap, percentiles, report
 
 
 def labelled(name: str, *texts: tuple[str, str]) -> LabelledData:
     """Return texts with one label each."""
-    return LabelledData(Source(Path(name)), tuple(LabelledText(text, (label,)) for text, label in texts))
+    return LabelledData(DataSource(Path(name)), tuple(LabelledText(text, (label,)) for text, label in texts))
 
 
 FIRST = labelled("a.csv", ("good day", "pos"), ("Good day!", "neg"), ("good day", "pos"), ("bad", "neg"), (" ", "pos"))
@@ -44,7 +44,7 @@ def test_entities_are_counted_by_type() -> None:
         TaggedText("ok", ()),
     )
     problem = Problem(Path("a.conll"), 7, "it is odd")
-    (found,) = report([TaggedData(Source(Path("a.conll"), "CoNLL", (problem,), (problem,)), texts)]).files
+    (found,) = report([TaggedData(DataSource(Path("a.conll"), "CoNLL", (problem,), (problem,)), texts)]).files
     assert {label: it.num for label, it in found.classes.items()} == {"PER": 2, "LOC": 1}
     assert found.num_unlabelled == 1
     assert found.broken == found.malformed == ("a.conll:7: it is odd",)

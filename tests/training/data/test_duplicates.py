@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.training.data.duplicates import are_alike, groups_of, key_of, words_of
+from worker.training.data.duplicates import are_alike, build_key, find_groups, split_words
 
 if TYPE_CHECKING:
     from random import Random
@@ -19,7 +19,7 @@ few_words = st.lists(st.sampled_from("abcdefgh"), max_size=12).map(" ".join)
 
 def together(texts: list[str]) -> set[frozenset[int]]:
     """Return the groups as sets of places."""
-    groups = groups_of(texts)
+    groups = find_groups(texts)
     return {frozenset(place for place, it in enumerate(groups) if it == group) for group in groups}
 
 
@@ -42,8 +42,8 @@ def together(texts: list[str]) -> set[frozenset[int]]:
 )
 def test_these_are_near_duplicates(one: str, other: str) -> None:
     """For they say the same but for what does not count."""
-    assert are_alike(words_of(one), words_of(other))
-    assert groups_of([one, other]) == [0, 0]
+    assert are_alike(split_words(one), split_words(other))
+    assert find_groups([one, other]) == [0, 0]
 
 
 @pytest.mark.parametrize(
@@ -59,15 +59,15 @@ def test_these_are_near_duplicates(one: str, other: str) -> None:
 )
 def test_these_are_not(one: str, other: str) -> None:
     """For what differs is too much of them."""
-    assert groups_of([one, other]) == [0, 1]
+    assert find_groups([one, other]) == [0, 1]
 
 
 def test_near_duplicates_of_near_duplicates_belong_together() -> None:
     """Although the first and the last are far apart."""
     words = [f"w{chr(97 + n)}" for n in range(26)]
     texts = [" ".join(words[n : n + 12]) for n in range(8)]
-    assert not are_alike(words_of(texts[0]), words_of(texts[-1]))
-    assert groups_of([*texts, "something else"]) == [0] * 8 + [1]
+    assert not are_alike(split_words(texts[0]), split_words(texts[-1]))
+    assert find_groups([*texts, "something else"]) == [0] * 8 + [1]
 
 
 @given(st.lists(few_words, max_size=14))
@@ -75,7 +75,7 @@ def test_no_pair_is_missed_and_none_is_invented(texts: list[str]) -> None:
     """The groups are those that comparing all with all gives."""
     groups = list(range(len(texts)))
     for one, other in combinations(range(len(texts)), 2):
-        if are_alike(words_of(texts[one]), words_of(texts[other])):
+        if are_alike(split_words(texts[one]), split_words(texts[other])):
             groups = [groups[one] if it == groups[other] else it for it in groups]
     assert together(texts) == {frozenset(place for place, it in enumerate(groups) if it == group) for group in groups}
 
@@ -91,4 +91,4 @@ def test_the_order_of_the_texts_does_not_matter(texts: list[str], random: Random
 
 def test_a_set_of_words_has_one_text() -> None:
     """Whatever the order in which the words came."""
-    assert key_of(words_of("b a")) == key_of(words_of("a b!")) == "a b"
+    assert build_key(split_words("b a")) == build_key(split_words("a b!")) == "a b"

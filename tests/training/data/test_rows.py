@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from worker.errors import BadSettings
 from worker.training.data.examples import Data, Kind, LabelledData, LabelledText, Span, TaggedData, TaggedText
 from worker.training.data.layout import Format, Layout, Scheme
-from worker.training.data.read import format_of, read
+from worker.training.data.read import detect_format, read
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -359,7 +359,7 @@ def test_what_was_written_is_read(tmp_path_factory: pytest.TempPathFactory, rows
 def test_the_format_is_found_out(tmp_path: Path, name: str, content: str, expected: Format) -> None:
     """By the extension, or the first lines."""
     (tmp_path / name).write_text(content)
-    assert format_of(tmp_path / name) is expected
+    assert detect_format(tmp_path / name) is expected
 
 
 @pytest.mark.parametrize("content", ["", "some prose\nand more of it\n"])

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.training.data.layout import Scheme
-from worker.training.data.schemes import Run, decoded, detected, is_tag, is_tag_of
+from worker.training.data.schemes import TagRun, decoded, detected, is_scheme_tag, is_tag
 
 # The type of each entity, or None for a word outside, and how many words it has.
 Shape = list[tuple[str | None, int]]
@@ -17,12 +17,12 @@ shapes = st.lists(st.tuples(st.sampled_from([None, "PER", "LOC"]), st.integers(1
 _FIRST_AND_LAST = {Scheme.IOBES: ("E", "S"), Scheme.BILOU: ("L", "U")}
 
 
-def runs_of(shape: Shape) -> list[Run]:
+def runs_of(shape: Shape) -> list[TagRun]:
     """Return the entities of a shape."""
     runs, word = [], 0
     for kind, length in shape:
         if kind:
-            runs.append(Run(kind, word, word + length))
+            runs.append(TagRun(kind, word, word + length))
         word += length
     return runs
 
@@ -49,7 +49,7 @@ def test_what_was_written_is_read(shape: Shape, scheme: Scheme) -> None:
     """In any scheme, without a slip."""
     tags = written(shape, scheme)
     assert decoded(tags, scheme) == (runs_of(shape), [])
-    assert all(is_tag_of(tag, scheme) for tag in tags)
+    assert all(is_scheme_tag(tag, scheme) for tag in tags)
 
 
 @given(st.lists(shapes, min_size=1), st.sampled_from(Scheme))
@@ -72,26 +72,26 @@ def test_every_tagged_word_is_in_one_entity_of_its_type(tags: list[str]) -> None
 @pytest.mark.parametrize(
     ("scheme", "tags", "runs", "slips"),
     [
-        (Scheme.IOB2, "O I-PER I-PER", [Run("PER", 1, 3)], [(1, "I-PER after O, where nothing of its type has begun")]),
+        (Scheme.IOB2, "O I-PER I-PER", [TagRun("PER", 1, 3)], [(1, "I-PER after O, where nothing of its type has begun")]),
         (
             Scheme.IOB2,
             "B-PER I-LOC",
-            [Run("PER", 0, 1), Run("LOC", 1, 2)],
+            [TagRun("PER", 0, 1), TagRun("LOC", 1, 2)],
             [(1, "I-LOC after B-PER, where nothing of its type has begun")],
         ),
-        (Scheme.IOB1, "O B-PER", [Run("PER", 1, 2)], [(1, "B-PER after O, where iob1 has I-")]),
-        (Scheme.IOBES, "B-PER O", [Run("PER", 0, 1)], [(0, "B-PER before O, where its entity has not ended")]),
+        (Scheme.IOB1, "O B-PER", [TagRun("PER", 1, 2)], [(1, "B-PER after O, where iob1 has I-")]),
+        (Scheme.IOBES, "B-PER O", [TagRun("PER", 0, 1)], [(0, "B-PER before O, where its entity has not ended")]),
         (
             Scheme.IOBES,
             "S-PER E-PER",
-            [Run("PER", 0, 1), Run("PER", 1, 2)],
+            [TagRun("PER", 0, 1), TagRun("PER", 1, 2)],
             [(1, "E-PER after S-PER, where nothing of its type has begun")],
         ),
-        (Scheme.BILOU, "B-PER I-PER", [Run("PER", 0, 2)], [(1, "I-PER before O, where its entity has not ended")]),
+        (Scheme.BILOU, "B-PER I-PER", [TagRun("PER", 0, 2)], [(1, "I-PER before O, where its entity has not ended")]),
     ],
 )
 def test_a_slip_is_told_of_and_read_as_the_nearest(
-    scheme: Scheme, tags: str, runs: list[Run], slips: list[tuple[int, str]]
+    scheme: Scheme, tags: str, runs: list[TagRun], slips: list[tuple[int, str]]
 ) -> None:
     """With the word at which it stands."""
     assert decoded(tags.split(), scheme) == (runs, slips)
@@ -110,4 +110,4 @@ def test_most_of_the_tags_decide() -> None:
 def test_other_words_are_no_tags(text: str) -> None:
     """Nor are they of any scheme."""
     assert not is_tag(text)
-    assert not is_tag_of("S-PER", Scheme.IOB2)
+    assert not is_scheme_tag("S-PER", Scheme.IOB2)

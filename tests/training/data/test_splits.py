@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.errors import BadSettings
-from worker.training.data.duplicates import groups_of
+from worker.training.data.duplicates import find_groups
 from worker.training.data.examples import LabelledText, Span, TaggedText
 from worker.training.data.splits import Shares, Split, split
 from worker.training.data.splits import given as given_sides
@@ -37,7 +37,7 @@ def sides_of(it: Split[LabelledText]) -> list[tuple[LabelledText, ...]]:
 
 def are_apart(sides: Sequence[Sequence[LabelledText]]) -> bool:
     """Tell whether no group stands on two sides."""
-    groups = iter(groups_of(it.text for side in sides for it in side))
+    groups = iter(find_groups(it.text for side in sides for it in side))
     sets = [{next(groups) for _ in side} for side in sides]
     return len(set().union(*sets)) == sum(map(len, sets))
 

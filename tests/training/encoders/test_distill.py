@@ -17,7 +17,7 @@ from worker.model.engine import Engine
 from worker.model.packing import pack
 from worker.model.quantization import predictions
 from worker.training.encoders.distill import DistillOptions, distill
-from worker.training.encoders.distill_loss import loss, spread_layers, student_of
+from worker.training.encoders.distill_loss import build_student, loss, spread_layers
 from worker.training.encoders.steps import StepOptions
 
 if TYPE_CHECKING:
@@ -29,13 +29,13 @@ pytestmark = pytest.mark.model
 def test_a_student_begins_as_the_layers_that_it_takes(tmp_path: Path, minilm: Path) -> None:
     """The first two of three give the states that the teacher has after them."""
     teacher = checkpoint.load(str(small_teacher(tmp_path, minilm, num_layers=3))).encoder
-    student = student_of(teacher, (1, 2)).eval()
+    student = build_student(teacher, (1, 2)).eval()
     batch = PackedTensors.of(pack([np.arange(9, dtype=np.int32)]), device=torch.device("cpu"), dtype=torch.float32)
     with torch.inference_mode():
         torch.testing.assert_close(student(batch, [2])[2], teacher(batch, [2])[2])
     for layers in ((), (0, 1), (2, 1), (1, 1), (1, 4), (1, 2, 3)):
         with pytest.raises(BadSettings, match="fewer layers than its teacher"):
-            student_of(teacher, layers)
+            build_student(teacher, layers)
     assert spread_layers(6, 3) == (2, 4, 6)
     assert spread_layers(12, 5) == (2, 4, 7, 9, 12)
 
@@ -58,7 +58,7 @@ def test_a_student_comes_closer_and_is_served(tmp_path: Path, minilm: Path) -> N
                 teacher=str(teacher),
                 output=tmp_path / name,
                 layers=(1, 3),
-                steps=StepOptions(epochs=3, batch_tokens=400, learning_rate=2e-3),
+                steps=StepOptions(epochs=3, max_batch_tokens=400, learning_rate=2e-3),
             ),
             SENTENCES,
             lines.append,

@@ -61,7 +61,7 @@ def test_an_encoder_learns_from_nothing_and_is_served(tmp_path: Path, minilm: Pa
             hidden_size=64,
             num_attention_heads=2,
             max_tokens=32,
-            steps=StepOptions(epochs=2, batch_tokens=600, learning_rate=3e-3),
+            steps=StepOptions(epochs=2, max_batch_tokens=600, learning_rate=3e-3),
         )
         report = pretrain(options, SENTENCES, lambda _: None)
         assert report.loss_after < report.loss_before

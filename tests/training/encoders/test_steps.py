@@ -33,11 +33,11 @@ def test_the_same_words_are_never_on_both_sides() -> None:
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=30), st.integers(0, 100))
 def test_each_epoch_reads_each_text_once(lengths: list[int], seed: int) -> None:
     """In steps of at most so many tokens, unless a text is longer; and no more steps than are wanted."""
-    options = StepOptions(epochs=2, batch_tokens=40, seed=seed)
+    options = StepOptions(epochs=2, max_batch_tokens=40, seed=seed)
     steps = planned(lengths, options)
     assert sorted(np.concatenate(steps).tolist()) == sorted([*range(len(lengths)), *range(len(lengths))])
     assert all(len(it) == 1 or sum(lengths[n] for n in it) <= 40 for it in steps)
-    assert len(planned(lengths, StepOptions(batch_tokens=1, max_steps=1))) == 1
+    assert len(planned(lengths, StepOptions(max_batch_tokens=1, max_steps=1))) == 1
 
 
 @given(st.integers(1, 500), st.floats(0, 1))
@@ -56,9 +56,9 @@ def test_what_is_written_is_what_was_there(tmp_path: Path, minilm: Path) -> None
     directory = small_teacher(tmp_path, minilm, num_layers=1)
     first = checkpoint.load(str(directory))
     assert first.max_tokens == 64
-    assert checkpoint.encoder_of(str(directory)).directory == directory
+    assert checkpoint.build_encoder(str(directory)).directory == directory
     checkpoint.save(tmp_path / "heads", name="h", encoder_reference=str(directory), heads=[], training={}, card="")
-    assert checkpoint.encoder_of(str(tmp_path / "heads")).directory == directory
+    assert checkpoint.build_encoder(str(tmp_path / "heads")).directory == directory
     with pytest.raises(BadSettings, match="something already"):
         encoders.check_output(tmp_path / "heads", source=str(directory), is_forced=False)
     with pytest.raises(BadSettings, match="what is learned from"):

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.training.evaluation import bootstrap as module
-from worker.training.evaluation.bootstrap import estimates, mean_of, share, wilson
+from worker.training.evaluation.bootstrap import bootstrap_mean, estimates, share, wilson
 
 
 def test_the_interval_of_a_mean_is_the_textbooks() -> None:
     """Of many values, the mean and nearly two standard errors to each side."""
     values = np.random.default_rng(5).normal(3, 2, size=4000)
-    found = estimates({"mean": mean_of(values)}, len(values))["mean"]
+    found = estimates({"mean": bootstrap_mean(values)}, len(values))["mean"]
     error = values.std() / math.sqrt(len(values))
     assert found.value == pytest.approx(values.mean())
     assert found.low == pytest.approx(values.mean() - 1.96 * error, abs=error / 4)
@@ -26,7 +26,7 @@ def test_the_interval_of_a_mean_is_the_textbooks() -> None:
 
 def test_the_seed_decides() -> None:
     """The same draws, or others."""
-    statistics = {"mean": mean_of(np.arange(50.0))}
+    statistics = {"mean": bootstrap_mean(np.arange(50.0))}
     assert estimates(statistics, 50, seed=1) == estimates(statistics, 50, seed=1) != estimates(statistics, 50, seed=2)
 
 
@@ -54,13 +54,13 @@ def test_draws_without_a_value_are_left_out() -> None:
 @pytest.mark.parametrize(("value", "ends"), [(1.0, (0.886, 1.0)), (0.0, (0.0, 0.114))])
 def test_a_share_without_spread_has_wilsons_interval(value: float, ends: tuple[float, float]) -> None:
     """30 texts of 30 prove no certainty."""
-    found = estimates({"share": mean_of(np.full(30, value))}, 30, num_counted={"share": [30]})["share"]
+    found = estimates({"share": bootstrap_mean(np.full(30, value))}, 30, num_counted={"share": [30]})["share"]
     assert (found.value, round(found.low, 3), round(found.high, 3)) == (value, *ends)
 
 
 def test_a_mean_of_shares_is_as_unsure_as_its_parts() -> None:
     """A part that counts no text does not count."""
-    found = estimates({"mean": mean_of(np.ones(30))}, 30, num_counted={"mean": [28, 2, 0]})["mean"]
+    found = estimates({"mean": bootstrap_mean(np.ones(30))}, 30, num_counted={"mean": [28, 2, 0]})["mean"]
     assert found.low == pytest.approx((wilson(1, 28)[0] + wilson(1, 2)[0]) / 2)
     assert found.high == 1
 
@@ -68,8 +68,8 @@ def test_a_mean_of_shares_is_as_unsure_as_its_parts() -> None:
 def test_spread_is_shown_as_it_is_drawn() -> None:
     """One wrong text of 30 is enough for the draws to differ, and they decide."""
     values = np.array([0.0] + [1.0] * 29)
-    found = estimates({"share": mean_of(values)}, 30, num_counted={"share": [30]})["share"]
-    assert found == estimates({"share": mean_of(values)}, 30)["share"]
+    found = estimates({"share": bootstrap_mean(values)}, 30, num_counted={"share": [30]})["share"]
+    assert found == estimates({"share": bootstrap_mean(values)}, 30)["share"]
     assert found.low < found.value < found.high
 
 

@@ -14,7 +14,7 @@ from worker.errors import BadModel, BadSettings
 from worker.model.engine import Engine
 from worker.records import Failure, Prediction, Stage, Task
 from worker.settings import DEFAULT_MODEL
-from worker.training.data.examples import LabelledData, LabelledText, Source, Span, TaggedData, TaggedText
+from worker.training.data.examples import DataSource, LabelledData, LabelledText, Span, TaggedData, TaggedText
 from worker.training.data.labels import LabelMap
 from worker.training.evaluation import report
 from worker.training.evaluation.evaluate import (
@@ -36,18 +36,18 @@ pytestmark = pytest.mark.model
 def labelled(name: str, *texts: tuple[str, str], is_multi_label: bool = False) -> LabelledData:
     """Return texts with their labels as a file has them."""
     its = tuple(LabelledText(text, (label,)) for text, label in texts)
-    return LabelledData(Source(Path("mine") / name), its, is_multi_label=is_multi_label)
+    return LabelledData(DataSource(Path("mine") / name), its, is_multi_label=is_multi_label)
 
 
 def tagged(name: str, *texts: TaggedText) -> TaggedData:
     """Return texts with their entities as a file has them."""
-    return TaggedData(Source(Path("mine") / name), texts)
+    return TaggedData(DataSource(Path("mine") / name), texts)
 
 
 MOODS = labelled("moods", ("I love this film", "positive"), ("what an awful day", "negative"), ("so happy", "positive"))
 NAMES = tagged("names", TaggedText("Obama met Merkel in Berlin", (Span("person", 0, 5), Span("thing", 6, 9), Span("LOC", 20, 26))))
 OPTIONS = EvaluateOptions(
-    model=DEFAULT_MODEL, device="cpu", backend="eager", types={"person": "PER"}, report=report.Options(num_draws=20)
+    model=DEFAULT_MODEL, device="cpu", backend="eager", types={"person": "PER"}, report=report.EvaluationOptions(num_draws=20)
 )
 
 
@@ -74,7 +74,7 @@ def test_every_head_is_measured_on_its_files_and_the_vectors_on_all() -> None:
 def test_rejected_answers_are_told_of() -> None:
     """With the number of texts that are measured."""
     told: list[str] = []
-    rejected = Source(Path("mine") / "texts", num_rejected=3)
+    rejected = DataSource(Path("mine") / "texts", num_rejected=3)
     evaluate(OPTIONS, [replace(MOODS, source=rejected)], [replace(NAMES, source=rejected)], told.append)
     assert told[1] == "mine/texts: 3 texts, 3 rejected by annotators and left out"
     assert told[2] == "mine/texts: 1 texts, 3 rejected by annotators and left out"

@@ -15,7 +15,7 @@ from worker.training.evaluation.labels import (
     NUM_BINS,
     Bin,
     Judged,
-    bins_of,
+    build_bins,
     calibration_error,
     confusion,
     judged,
@@ -108,7 +108,7 @@ def test_the_calibration_error_is_that_of_its_definition(said: list[tuple[float,
     confidence, is_right = np.array([it for it, _ in said]), np.array([it for _, it in said])
     expected = 0.0
     for number in range(NUM_BINS):
-        own = bins_of(confidence) == number
+        own = build_bins(confidence) == number
         if own.any():
             expected += own.sum() / len(said) * abs(is_right[own].mean() - confidence[own].mean())
     error = calibration_error(confidence, is_right, np.arange(len(said)))
@@ -117,7 +117,7 @@ def test_the_calibration_error_is_that_of_its_definition(said: list[tuple[float,
 
 def test_bins_are_closed_above() -> None:
     """Nought is in the first."""
-    assert bins_of(np.array([0, 1 / 15, 0.0667, 0.5, 1])).tolist() == [0, 0, 1, 7, 14]
+    assert build_bins(np.array([0, 1 / 15, 0.0667, 0.5, 1])).tolist() == [0, 0, 1, 7, 14]
 
 
 def test_the_diagram_shows_what_is_there() -> None:

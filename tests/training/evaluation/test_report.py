@@ -10,7 +10,7 @@ from tests.training.evaluation.reports import OPTIONS, small_report
 from worker.training.data.examples import Span, TaggedText
 from worker.training.evaluation import report
 from worker.training.evaluation.labels import judged
-from worker.training.evaluation.report import Report
+from worker.training.evaluation.report import EvaluationReport
 
 
 def test_labels_are_measured() -> None:
@@ -49,7 +49,7 @@ def test_what_is_no_number_is_null() -> None:
     """A file of one label has no curve, and one in which nothing was found no calibration."""
     labels = report.of_labels("m", "f", judged(("a", "b"), ["a"], [{"a": 0.9, "b": 0.1}]), ["x"], temperature=1, options=OPTIONS)
     entities = report.of_entities("n", "g", [TaggedText("Ada", (Span("PER", 0, 3),))], [[]], temperature=1, options=OPTIONS)
-    found = Report(model="m", runs_on="", options=OPTIONS, labels=(labels,), entities=(entities,), vectors=None).as_json()
+    found = EvaluationReport(model="m", runs_on="", options=OPTIONS, labels=(labels,), entities=(entities,), vectors=None).as_json()
     assert found["labels"][0]["figures"]["AUROC"] == {"value": None, "low": None, "high": None}
     assert found["entities"][0]["ece"]["value"] is None
     assert found["vectors"] is None

@@ -15,9 +15,9 @@ from worker.records import Entity
 from worker.training.data.examples import Span, TaggedText
 from worker.training.evaluation import mistakes, report
 from worker.training.evaluation.bootstrap import wilson
-from worker.training.evaluation.spans import Group, Score, groups, halves
+from worker.training.evaluation.spans import Score, SpanGroup, groups, halves
 
-LABELS = bio.labels_of(["LOC", "PER"])
+LABELS = bio.bio_labels(["LOC", "PER"])
 # True and found labels of the words of some texts.
 PATHS = st.lists(st.lists(st.tuples(st.sampled_from(LABELS), st.sampled_from(LABELS)), max_size=6), max_size=6)
 
@@ -59,7 +59,7 @@ def test_marks_of_the_last_character_do_not_matter(text: str, *, gold_has_marks:
     found = [[entity("LOC", 3, with_marks if found_has_marks else 9)]]
     assert scores([gold], found)["all"] == Score(1, 1, 1, 1)
     assert mistakes.of_entities([gold], found, 5) == []
-    told = report.of_entities("ner", "gold", [gold], found, temperature=1, options=report.Options(num_draws=10))
+    told = report.of_entities("ner", "gold", [gold], found, temperature=1, options=report.EvaluationOptions(num_draws=10))
     assert [it.accuracy for it in told.reliability] == [1]
 
 
@@ -128,11 +128,11 @@ def test_a_handle_has_two_halves(text: str, expected: list[tuple[int, int]]) -> 
 
 def test_intervals_come_from_drawing_texts() -> None:
     """Different texts decide by their draws; texts that are all alike by their number."""
-    alike = Group("all", np.array([[1, 2, 1]] * 30 + [[0, 0, 0]] * 9)).estimates()
+    alike = SpanGroup("all", np.array([[1, 2, 1]] * 30 + [[0, 0, 0]] * 9)).estimates()
     assert (alike["precision"].low, alike["precision"].high) == wilson(0.5, 30)
     assert (alike["recall"].low, alike["recall"].high) == wilson(1, 30)
-    nothing = Group("all", np.zeros((5, 3), dtype=np.int64)).estimates()["f1"]
+    nothing = SpanGroup("all", np.zeros((5, 3), dtype=np.int64)).estimates()["f1"]
     assert nothing.value == 0
     assert np.isnan(nothing.low)
-    unsure = Group("all", np.array([[1, 1, 1], [0, 1, 1]] * 15)).estimates()["f1"]
+    unsure = SpanGroup("all", np.array([[1, 1, 1], [0, 1, 1]] * 15)).estimates()["f1"]
     assert unsure.low < unsure.value == 0.5 < unsure.high

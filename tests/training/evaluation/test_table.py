@@ -10,10 +10,10 @@ from tests.training.evaluation.reports import small_report
 from worker.training.evaluation.table import shown
 
 if TYPE_CHECKING:
-    from worker.training.evaluation.report import Report
+    from worker.training.evaluation.report import EvaluationReport
 
 
-def printed(report: Report) -> str:
+def printed(report: EvaluationReport) -> str:
     """Return what a terminal shows."""
     console = Console(width=170, highlight=False)
     with console.capture() as capture:

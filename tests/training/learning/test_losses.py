@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from worker.model.heads import Head, HeadConfig
-from worker.model.outputs.bio import allowed_transitions, labels_of, probabilities
+from worker.model.outputs.bio import allowed_transitions, bio_labels, marginals
 from worker.training.learning import losses
 
-LABELS = labels_of(["PER"])
+LABELS = bio_labels(["PER"])
 SMOOTHINGS = pytest.mark.parametrize("smoothing", [0.0, 0.2])
 
 
@@ -61,7 +61,7 @@ def test_the_gradient_is_what_is_expected_less_what_is_true(seed: int) -> None:
     scores = torch.randn(5, 3, generator=generator, requires_grad=True)
     (gradient,) = torch.autograd.grad(losses.of_words(head, scores, targets, starts).sum(), scores)
     transitions = head.transitions.detach().double().numpy()
-    expected = probabilities(scores.detach().double().numpy(), starts.numpy(), allowed_transitions(LABELS), transitions)
+    expected = marginals(scores.detach().double().numpy(), starts.numpy(), allowed_transitions(LABELS), transitions)
     np.testing.assert_allclose(gradient.numpy(), expected - np.eye(3)[targets.numpy()], atol=1e-4)
 
 

@@ -12,10 +12,10 @@ import torch
 from worker.model.heads import Head, HeadConfig
 from worker.model.outputs import bio
 from worker.training.learning.losses import UNKNOWN
-from worker.training.learning.objectives import Said, loss, loss_on, score
+from worker.training.learning.objectives import HeadOutputs, loss, loss_on, score
 
 pytestmark = pytest.mark.model
-LABELS = bio.labels_of(["PER", "LOC"])
+LABELS = bio.bio_labels(["PER", "LOC"])
 
 
 def head(labels: tuple[str, ...] = ("no", "yes"), **options: Any) -> Head:
@@ -53,22 +53,24 @@ def test_nothing_is_learned_from_what_is_unknown(has_crf: bool) -> None:  # noqa
 
 def test_the_score_of_labels_is_their_accuracy() -> None:
     """Of two classes by the sign, of more by the largest; of several by F1 over all labels."""
-    said = Said(np.array([[1.0], [-1.0], [3.0]], dtype=np.float32), np.array([0.9, 0.4, 0.2], dtype=np.float32), np.arange(4))
+    said = HeadOutputs(
+        np.array([[1.0], [-1.0], [3.0]], dtype=np.float32), np.array([0.9, 0.4, 0.2], dtype=np.float32), np.arange(4)
+    )
     assert score(head(), said) == pytest.approx(2 / 3)
     many = head(("a", "b", "c"))
-    assert score(many, Said(np.eye(3, dtype=np.float32), np.array([0, 1, 1]), np.arange(4))) == pytest.approx(2 / 3)
+    assert score(many, HeadOutputs(np.eye(3, dtype=np.float32), np.array([0, 1, 1]), np.arange(4))) == pytest.approx(2 / 3)
     several = head(("a", "b", "c"), is_multi_label=True, threshold=0.6)
     logits = np.array([[1.0, 0.3, -1.0], [1.0, -1.0, 1.0]], dtype=np.float32)
     gold = np.array([[1, 1, 0], [1, 0, 0]], dtype=np.float32)
-    assert score(several, Said(logits, gold, np.arange(3))) == pytest.approx(2 * 2 / (3 + 3))
+    assert score(several, HeadOutputs(logits, gold, np.arange(3))) == pytest.approx(2 * 2 / (3 + 3))
 
 
-def said_of_words(path: list[str], gold: list[str], starts: list[int]) -> Said:
+def said_of_words(path: list[str], gold: list[str], starts: list[int]) -> HeadOutputs:
     """Return what a head says that is sure of a path."""
     logits = np.full((len(path), len(LABELS)), -5, dtype=np.float32)
     logits[np.arange(len(path)), [LABELS.index(it) for it in path]] = 5
     targets = np.array([UNKNOWN if it == "?" else LABELS.index(it) for it in gold])
-    return Said(logits, targets, np.array(starts))
+    return HeadOutputs(logits, targets, np.array(starts))
 
 
 def test_the_score_of_entities_is_f1_of_whole_ones() -> None:

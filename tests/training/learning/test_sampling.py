@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.training.config import Training
-from worker.training.learning.sampling import batches, exponent_of, num_batches, quotas
+from worker.training.learning.sampling import batches, compute_exponent, num_batches, quotas
 
 SIZES = st.lists(st.integers(1, 200), min_size=1, max_size=4)
 
@@ -55,5 +55,5 @@ def test_an_epoch_of_one_task_has_each_text_once() -> None:
 )
 def test_the_scarce_task_is_seen_as_often_as_was_asked(training: Training, share: float) -> None:
     """In proportion to its size, to the root of it, or nearly as often as the other."""
-    many, few = quotas([900, 100], 100, exponent_of(training))
+    many, few = quotas([900, 100], 100, compute_exponent(training))
     assert few / (many + few) == pytest.approx(share, abs=0.011)

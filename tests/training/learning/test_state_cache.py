@@ -10,7 +10,7 @@ import pytest
 
 from tests.model.checkpoint.test_atomic_files import full_disk
 from worker.errors import BadSettings
-from worker.training.learning.state_cache import Store
+from worker.training.learning.state_cache import StateCache
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +21,7 @@ _GIGABYTE = 1 << 30
 _LAYER_BYTES = _ROWS * _WIDTH * 2 + 128
 
 
-def fill(store: Store, key: str, layers: tuple[int, ...] = (3,)) -> None:
+def fill(store: StateCache, key: str, layers: tuple[int, ...] = (3,)) -> None:
     """Write an entry whose layers hold their own numbers."""
     with store.adding(key, layers, (_ROWS, _WIDTH)) as files:
         for layer in layers:
@@ -29,9 +29,9 @@ def fill(store: Store, key: str, layers: tuple[int, ...] = (3,)) -> None:
                 files[layer].write(np.full((_ROWS // 2, _WIDTH), layer, dtype=np.float16).tobytes())
 
 
-def store_of(directory: Path, layers: float) -> Store:
+def store_of(directory: Path, layers: float) -> StateCache:
     """Return a store with room for so many layers."""
-    return Store(directory, max_gigabytes=layers * _LAYER_BYTES / _GIGABYTE)
+    return StateCache(directory, max_gigabytes=layers * _LAYER_BYTES / _GIGABYTE)
 
 
 def test_what_was_added_is_read_through_a_map(tmp_path: Path) -> None:

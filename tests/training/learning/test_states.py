@@ -13,8 +13,8 @@ from tests.model.runs import Silent, learned, run_of, tasks_of, values
 from worker.model.checkpoint import checkpoint
 from worker.training.config import of
 from worker.training.learning import states as module
-from worker.training.learning.state_cache import Store
-from worker.training.learning.states import Frozen, Live, digest_of
+from worker.training.learning.state_cache import StateCache
+from worker.training.learning.states import Frozen, Live, compute_digest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +30,7 @@ def test_live_states_and_those_on_the_disk_are_the_same(tmp_path: Path) -> None:
     loaded = checkpoint.load(run.encoder)
     pooling = loaded.heads.sentence.pooling
     live = Live(loaded.encoder, pooling, dtype=torch.float32)
-    frozen = Frozen(loaded.encoder, pooling, Store(tmp_path / "states", max_gigabytes=1), Silent())
+    frozen = Frozen(loaded.encoder, pooling, StateCache(tmp_path / "states", max_gigabytes=1), Silent())
     for task in tasks_of(run, loaded):
         texts = np.array([5, 2, 60])
         num_rows = {"mood": 3, "ner": 12, "tone": sum(len(task.tokens[it]) for it in texts)}
@@ -66,13 +66,13 @@ def test_another_encoder_or_other_texts_are_other_states(tmp_path: Path) -> None
     run = run_of(tmp_path)
     loaded = checkpoint.load(run.encoder)
     mood, _ = tasks_of(run, loaded)
-    store = Store(tmp_path / "states", max_gigabytes=1)
+    store = StateCache(tmp_path / "states", max_gigabytes=1)
     before = Frozen(loaded.encoder, "mean", store, Silent())
     old = before.of(mood, np.array([0]))
     with torch.no_grad():
         loaded.encoder.words.weight.neg_()
     after = Frozen(loaded.encoder, "mean", store, Silent())
-    assert digest_of(loaded.encoder, 2) != before._digest
+    assert compute_digest(loaded.encoder, 2) != before._digest
     assert not torch.equal(after.of(mood, np.array([0]))[0], old[0])
     assert after.num_encoded == len(mood.examples)
 
@@ -85,13 +85,13 @@ def test_what_lies_below_the_layers_that_learn_is_computed_once(tmp_path: Path) 
     run = of(shape, source="test")
     loaded = checkpoint.load(run.encoder)
     pooling, encoder = loaded.heads.sentence.pooling, loaded.encoder
-    store, texts = Store(tmp_path / "states", max_gigabytes=1), np.array([5, 2, 60])
+    store, texts = StateCache(tmp_path / "states", max_gigabytes=1), np.array([5, 2, 60])
     lower = Frozen(encoder, pooling, store, Silent(), num_layers=1)
     learning = dict(encoder.named_parameters())["layers.1.expand.weight"]
     with torch.no_grad():
         # What learns has no part in what is kept.
         learning.add_(0.1)
-    assert digest_of(encoder, 1) == lower._digest
+    assert compute_digest(encoder, 1) == lower._digest
     whole, upper = (Live(encoder, pooling, dtype=torch.float32, lower=it) for it in (None, lower))
     for task in tasks_of(run, loaded):
         gradients = []
@@ -109,7 +109,7 @@ def test_vectors_are_held_against_those_of_the_encoder_before_it_learned(tmp_pat
     run = run_of(tmp_path)
     loaded = checkpoint.load(run.encoder)
     pooling, texts = loaded.heads.sentence.pooling, np.array([5, 2, 60])
-    before = Frozen(copy.deepcopy(loaded.encoder), pooling, Store(tmp_path / "states", max_gigabytes=1), Silent())
+    before = Frozen(copy.deepcopy(loaded.encoder), pooling, StateCache(tmp_path / "states", max_gigabytes=1), Silent())
     live = Live(loaded.encoder, pooling, dtype=torch.float32, before=before)
     for task in tasks_of(run, loaded):
         rows, drift = live.with_drift(task, texts)

@@ -18,7 +18,7 @@ from worker.training.data.examples import Span, TaggedText
 from worker.training.data.splits import Side
 from worker.training.learning import tasks as module
 from worker.training.learning.losses import UNKNOWN
-from worker.training.learning.tasks import extended, ranges, share_of
+from worker.training.learning.tasks import extended, ranges, split_share
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,8 +92,8 @@ def test_ranges_may_be_empty() -> None:
 
 def test_a_smaller_share_is_part_of_a_larger_one() -> None:
     """So that more data is more, not other; one text at least."""
-    few, more = share_of(1000, 0.01, 3), share_of(1000, 0.2, 3)
-    assert (len(few), len(more), len(share_of(10, 0.001, 0))) == (10, 200, 1)
+    few, more = split_share(1000, 0.01, 3), split_share(1000, 0.2, 3)
+    assert (len(few), len(more), len(split_share(10, 0.001, 0))) == (10, 200, 1)
     assert set(few) < set(more)
 
 

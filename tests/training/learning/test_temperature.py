@@ -17,7 +17,7 @@ from worker.model.outputs.labels_and_entities import classifications
 from worker.training.evaluation.bootstrap import estimates
 from worker.training.evaluation.labels import judged, statistics
 from worker.training.learning.losses import UNKNOWN
-from worker.training.learning.objectives import Said
+from worker.training.learning.objectives import HeadOutputs
 from worker.training.learning.temperature import LEAST, MOST, calibrate, fitted
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def test_a_calibrated_head_says_the_same_and_can_be_believed(tmp_path: Path, lab
         head.output.bias.zero_()
     states, true = states[:300], true[:300]
     before = said(head, states, true)
-    found = calibrate(head, Said(logits_of(head, states), true, np.arange(301)))
+    found = calibrate(head, HeadOutputs(logits_of(head, states), true, np.arange(301)))
     assert found > 2
     checkpoint.save(tmp_path, name="m", encoder_reference=MINILM, heads=[head], training={}, card="")
     loaded = checkpoint.load(str(tmp_path)).heads.heads["h"]
@@ -123,10 +123,10 @@ def test_what_is_untold_does_not_count() -> None:
     """A temperature is fitted on what is known."""
     logits, labels = drawn(200, 3)
     heads = [Head(HeadConfig(name="h", task="classify", labels=("a", "b", "c"), layers=(6,)), 384) for _ in range(2)]
-    found = calibrate(heads[0], Said(logits, labels, np.arange(201)))
+    found = calibrate(heads[0], HeadOutputs(logits, labels, np.arange(201)))
     more = np.concatenate([logits, 100 * logits[:50]])
     told = np.concatenate([labels, np.full(50, UNKNOWN)])
-    assert calibrate(heads[1], Said(more, told, np.arange(251))) == found
+    assert calibrate(heads[1], HeadOutputs(more, told, np.arange(251))) == found
 
 
 def error(it: Any) -> float:

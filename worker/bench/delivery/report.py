@@ -11,7 +11,7 @@ import orjson
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from worker.bench.delivery.results import Way
+from worker.bench.delivery.results import DeliveryMode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from rich.console import Console
 
-    from worker.bench.delivery.results import Results
+    from worker.bench.delivery.results import DeliveryResults
 
 _COLUMNS = (
     *("partitions", "transactions", "runs", "messages/s", "ratio", "p50 ms", "p99 ms"),
@@ -33,7 +33,7 @@ _CAPTION = (
 )
 
 
-def show(console: Console, results: Results) -> None:
+def show(console: Console, results: DeliveryResults) -> None:
     """Print the table, what must be known of it, and the verdict."""
     console.print(_table(results))
     console.print(_CAPTION)
@@ -48,12 +48,12 @@ def show(console: Console, results: Results) -> None:
     console.print(f"lost {results.lost}, {repeated}", style="green" if is_good else "red")
 
 
-def as_json(results: Results) -> bytes:
+def as_json(results: DeliveryResults) -> bytes:
     """Return everything as JSON; `summary` holds the few figures that one compares."""
     return orjson.dumps({"summary": results.summary(), **asdict(results)}, option=orjson.OPT_INDENT_2)
 
 
-def plot(results: Results, path: Path) -> None:
+def plot(results: DeliveryResults, path: Path) -> None:
     """Draw throughput, and below it latency, against the interval and against the partitions."""
     figure = Figure(figsize=(12, 7), layout="constrained")
     (left, right), (below_left, below_right) = figure.subplots(2, 2, sharex="col", sharey="row")
@@ -73,7 +73,7 @@ def plot(results: Results, path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def _table(results: Results) -> Table:
+def _table(results: DeliveryResults) -> Table:
     table = Table(title="what exactly once costs", title_justify="left")
     for name in _COLUMNS:
         table.add_column(name, justify="left" if name == "transactions" else "right", no_wrap=True)
@@ -101,7 +101,7 @@ def _number(value: float, num_digits: int) -> str:
     return "" if math.isnan(value) else f"{value:,.{num_digits}f}"
 
 
-def _draw_ratio(axes: Axes, results: Results, ways: Sequence[Way], places: Sequence[int]) -> None:
+def _draw_ratio(axes: Axes, results: DeliveryResults, ways: Sequence[DeliveryMode], places: Sequence[int]) -> None:
     ratios = [results.ratio(it) for it in ways]
     axes.axhline(1, color="grey", linestyle="--")
     axes.plot(places, ratios, "o-")
@@ -112,10 +112,10 @@ def _draw_ratio(axes: Axes, results: Results, ways: Sequence[Way], places: Seque
     axes.grid(visible=True, alpha=0.3)
 
 
-def _draw_latency(axes: Axes, results: Results, ways: Sequence[Way], places: Sequence[int]) -> None:
+def _draw_latency(axes: Axes, results: DeliveryResults, ways: Sequence[DeliveryMode], places: Sequence[int]) -> None:
     for percent, colour in ((50, "C1"), (99, "C3")):
         figure = attrgetter(f"latency.p{percent}_ms")
-        beside = [results.median(Way(it.num_partitions), figure) for it in ways]
+        beside = [results.median(DeliveryMode(it.num_partitions), figure) for it in ways]
         axes.plot(places, [results.median(it, figure) for it in ways], "o-", color=colour, label=f"p{percent}, exactly once")
         axes.plot(places, beside, "--", color=colour, label=f"p{percent}, at least once")
     axes.set_xscale("log")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class DeliveryMode:
     """One way to run the worker."""
 
     num_partitions: int
@@ -47,10 +47,10 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class DeliveryRun:
     """One worker: a backlog, then an offered load."""
 
-    way: Way
+    way: DeliveryMode
     start_s: float
     #: Under the backlog, in the steady state.
     messages_per_s: float
@@ -66,26 +66,26 @@ class Run:
 
 
 @dataclass(slots=True)
-class Results:
+class DeliveryResults:
     """The runs in the order in which they were measured."""
 
     machine: dict[str, Any]
     #: The way that is judged.
-    main: Way
-    runs: list[Run] = field(default_factory=list)
+    main: DeliveryMode
+    runs: list[DeliveryRun] = field(default_factory=list)
     #: What a reader must know of how it was measured.
     notes: list[str] = field(default_factory=list)
 
     @property
-    def ways(self) -> list[Way]:
+    def ways(self) -> list[DeliveryMode]:
         """Those that were measured, at least once before exactly once, by partitions and interval."""
         return sorted({it.way for it in self.runs}, key=lambda it: (it.num_partitions, it.interval_ms or 0))
 
-    def median(self, way: Way, figure: Callable[[Run], float]) -> float:
+    def median(self, way: DeliveryMode, figure: Callable[[DeliveryRun], float]) -> float:
         """Return the median of a figure over the runs of a way; not-a-number where it was never measured."""
         return _median(figure(it) for it in self.runs if it.way == way)
 
-    def ratio(self, way: Way, figure: Callable[[Run], float] = lambda run: run.messages_per_s) -> float:
+    def ratio(self, way: DeliveryMode, figure: Callable[[DeliveryRun], float] = lambda run: run.messages_per_s) -> float:
         """Return the median ratio of a figure to that of at least once, each taken between runs that stand beside each other."""
         ratios = []
         for number, it in enumerate(self.runs):
@@ -94,9 +94,9 @@ class Results:
                 ratios.append(figure(it) / expected if expected else math.nan)
         return _median(ratios)
 
-    def beside(self, number: int) -> list[Run]:
+    def beside(self, number: int) -> list[DeliveryRun]:
         """Return the at-least-once runs right before and right after a run, with as many partitions."""
-        way = Way(self.runs[number].way.num_partitions)
+        way = DeliveryMode(self.runs[number].way.num_partitions)
         neighbours = self.runs[max(0, number - 1) : number] + self.runs[number + 1 : number + 2]
         return [it for it in neighbours if it.way == way]
 
@@ -122,7 +122,7 @@ class Results:
             "interval_ms": self.main.interval_ms,
             "partitions": self.main.num_partitions,
             "messages_per_s": self.median(self.main, lambda it: it.messages_per_s),
-            "at_least_once_messages_per_s": self.median(Way(self.main.num_partitions), lambda it: it.messages_per_s),
+            "at_least_once_messages_per_s": self.median(DeliveryMode(self.main.num_partitions), lambda it: it.messages_per_s),
             "worker_cpu_ratio": self.ratio(self.main, lambda it: it.backlog.worker_ms),
             "broker_cpu_ratio": self.ratio(self.main, lambda it: it.backlog.broker_ms),
             "worker_cpu_ratio_at_load": self.ratio(self.main, lambda it: it.load.worker_ms),
@@ -131,8 +131,8 @@ class Results:
             "ratio_by_partitions": {name: self.ratio(it) for name, it in by_partitions.items()},
             "p50_ms_by_interval_ms": {name: self.median(it, lambda run: run.latency.p50_ms) for name, it in by_interval.items()},
             "p99_ms_by_interval_ms": {name: self.median(it, lambda run: run.latency.p99_ms) for name, it in by_interval.items()},
-            "at_least_once_p50_ms": self.median(Way(self.main.num_partitions), lambda it: it.latency.p50_ms),
-            "at_least_once_p99_ms": self.median(Way(self.main.num_partitions), lambda it: it.latency.p99_ms),
+            "at_least_once_p50_ms": self.median(DeliveryMode(self.main.num_partitions), lambda it: it.latency.p50_ms),
+            "at_least_once_p99_ms": self.median(DeliveryMode(self.main.num_partitions), lambda it: it.latency.p99_ms),
             "lost": self.lost,
             "exactly_once_duplicated": self.duplicated("exactly_once"),
             "at_least_once_duplicated": self.duplicated("at_least_once"),

@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from worker.bench.delivery.results import Results, Run, Way, Work
+from worker.bench.delivery.results import DeliveryMode, DeliveryResults, DeliveryRun, Work
 from worker.bench.stream import phases as stream_phases
 from worker.bench.stream.offered import latency
 from worker.bench.stream.phases import SETTLING_S, Topics
@@ -37,11 +37,11 @@ _NUM_PUBLICATIONS, _PUBLISHING_S = (f'gist_stage_duration_seconds_{it}{{stage="p
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class DeliveryPlan:
     """How much is measured."""
 
     #: The way that is judged; each other one differs from it in its interval or in its partitions.
-    main: Way
+    main: DeliveryMode
     intervals_ms: tuple[int, ...]
     partition_counts: tuple[int, ...]
     #: How often the main way is measured, in turn with at least once.
@@ -55,23 +55,23 @@ class Plan:
     seed: int = 0
 
 
-def ways_of(plan: Plan) -> list[Way]:
+def build_modes(plan: DeliveryPlan) -> list[DeliveryMode]:
     """Return the runs in order: those of exactly once have at least once beside them, before or after or both."""
-    beside = Way(plan.main.num_partitions)
+    beside = DeliveryMode(plan.main.num_partitions)
     ways = [beside, *(plan.main, beside) * plan.num_rounds]
-    others = [Way(beside.num_partitions, it) for it in plan.intervals_ms if it != plan.main.interval_ms]
+    others = [DeliveryMode(beside.num_partitions, it) for it in plan.intervals_ms if it != plan.main.interval_ms]
     for first in range(0, len(others), 2):
         ways += [*others[first : first + 2], beside]
     for count in plan.partition_counts:
         if count != beside.num_partitions:
-            ways += [Way(count), Way(count, plan.main.interval_ms)]
+            ways += [DeliveryMode(count), DeliveryMode(count, plan.main.interval_ms)]
     return ways
 
 
-async def run(plan: Plan, place: Place) -> Results:
+async def run(plan: DeliveryPlan, place: Place) -> DeliveryResults:
     """Measure one way after another; whatever ends it, nothing goes on running."""
-    results = Results(machine={"cores": num_cores(), "corpus_texts": len(place.texts)}, main=plan.main)
-    ways, run_id = ways_of(plan), f"bench-delivery-{int(time.time())}"
+    results = DeliveryResults(machine={"cores": num_cores(), "corpus_texts": len(place.texts)}, main=plan.main)
+    ways, run_id = build_modes(plan), f"bench-delivery-{int(time.time())}"
     began_s = before_s = time.monotonic()
     longest_s = 0.0
     for number, way in enumerate(ways):
@@ -92,7 +92,7 @@ async def run(plan: Plan, place: Place) -> Results:
     return results
 
 
-async def _run(plan: Plan, place: Place, topic: Topics, way: Way, *, capacity_per_s: float | None) -> Run:
+async def _run(plan: DeliveryPlan, place: Place, topic: Topics, way: DeliveryMode, *, capacity_per_s: float | None) -> DeliveryRun:
     """Start a worker, let it empty a backlog, offer it a load, and stop it."""
     await topic.create()
     values = [stream_phases.request(place.texts[n % len(place.texts)], n) for n in range(plan.num_backlog)]
@@ -109,7 +109,7 @@ async def _run(plan: Plan, place: Place, topic: Topics, way: Way, *, capacity_pe
         async with _seen(topic) as seen:
             offered, under_load = await _timed(place, workers, lambda: load(phase_s=plan.phase_s, seed=plan.seed))
     settled_ms = min((due_ms for due_ms, _ in seen), default=0.0) + SETTLING_S * 1000
-    return Run(
+    return DeliveryRun(
         way=way,
         start_s=start_s,
         messages_per_s=messages_per_s,
@@ -129,10 +129,10 @@ async def _timed(place: Place, workers: Sequence[WorkerProcess], doing: Callable
     async with Watch(it.process.pid for it in workers) as worker, Watch([place.broker_pid] if place.broker_pid else []) as broker:
         result = await doing()
     broker_s = broker.usage.cpu_s if place.broker_pid else math.nan
-    return result, work_of(before, await stream_phases.metrics(workers), worker_s=worker.usage.cpu_s, broker_s=broker_s)
+    return result, build_work(before, await stream_phases.metrics(workers), worker_s=worker.usage.cpu_s, broker_s=broker_s)
 
 
-def work_of(before: Mapping[str, float], after: Mapping[str, float], *, worker_s: float, broker_s: float) -> Work:
+def build_work(before: Mapping[str, float], after: Mapping[str, float], *, worker_s: float, broker_s: float) -> Work:
     """Return what the messages between two readings of the counters took."""
     publications, seconds = (after.get(name, 0.0) - before.get(name, 0.0) for name in (_NUM_PUBLICATIONS, _PUBLISHING_S))
     done = (stream_phases.published(after) - stream_phases.published(before)) / stream_phases.NUM_OUTPUTS
@@ -156,7 +156,7 @@ async def _seen(topic: Topics) -> AsyncIterator[list[tuple[float, float]]]:
     """
     seen: list[tuple[float, float]] = []
     stop = asyncio.Event()
-    labels = clients.following(topic.connection, [topic.settings["labels_topic"]], from_beginning=False, stop=stop)
+    labels = clients.follow(topic.connection, [topic.settings["labels_topic"]], from_beginning=False, stop=stop)
     # It stands at the end of the topic once it has given something, if only nothing.
     await anext(labels)
 
@@ -173,6 +173,6 @@ async def _seen(topic: Topics) -> AsyncIterator[list[tuple[float, float]]]:
         await following
 
 
-def _said(run: Run) -> str:
+def _said(run: DeliveryRun) -> str:
     waits = f"p50 {run.latency.p50_ms:.0f} ms, p99 {run.latency.p99_ms:.0f} ms at {run.offered_per_s:.0f}/s"
     return f"{run.messages_per_s:.0f} messages/s; {waits}; lost {run.lost}, repeated {run.duplicated}"

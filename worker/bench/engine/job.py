@@ -10,9 +10,9 @@ from typing import Any
 class Batching:
     """How the worker batches, in the words of its settings."""
 
-    batch_tokens: int
-    batch_records: int
-    tokens_in_flight_low: int
+    max_batch_tokens: int
+    max_batch_records: int
+    resume_in_flight_tokens: int
     max_poll_records: int
 
 

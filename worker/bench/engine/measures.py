@@ -141,7 +141,7 @@ class Panel:
 
 
 @dataclass(slots=True, kw_only=True)
-class Result:
+class CandidateResult:
     """One run."""
 
     machine: Mapping[str, Any]

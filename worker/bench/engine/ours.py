@@ -17,7 +17,7 @@ from worker.model.backends.choice import BackendName
 from worker.model.checkpoint import checkpoint
 from worker.model.engine import Engine
 from worker.model.packing import pack
-from worker.model.quantization import passes, ranges_of
+from worker.model.quantization import measure_ranges, passes
 from worker.records import Item, Partition, Record, Task, TokenizedItem
 
 if TYPE_CHECKING:
@@ -37,11 +37,14 @@ _NUM_CALIBRATION_TEXTS = 256
 def batches(arriving: Iterable[Sequence[TokenizedItem]], batching: Batching) -> Iterator[Batch]:
     """Yield the batches of a backlog: read a poll, then run until so little waits that the worker would read on."""
     batcher = Batcher(
-        max_tokens=batching.batch_tokens, max_records=batching.batch_records, max_wait_s=0, look_ahead=batching.batch_records
+        max_tokens=batching.max_batch_tokens,
+        max_records=batching.max_batch_records,
+        max_batch_delay_s=0,
+        look_ahead=batching.max_batch_records,
     )
     for items in arriving:
         batcher.add(items, 0)
-        while batcher.num_tokens > batching.tokens_in_flight_low and (batch := batcher.take(0, device_is_idle=True)):
+        while batcher.num_tokens > batching.resume_in_flight_tokens and (batch := batcher.take(0, device_is_idle=True)):
             yield batch
     while batch := batcher.take(0, device_is_idle=True):
         yield batch
@@ -52,11 +55,11 @@ def load(reference: str, way: BackendName, texts: Sequence[str], *, device: str 
     loaded = checkpoint.load(reference)
     if way == "int8" and loaded.ranges is None:
         tokens = loaded.tokenizer.encode(texts[:_NUM_CALIBRATION_TEXTS])
-        loaded = replace(loaded, ranges=ranges_of(loaded.encoder, passes(tokens)))
+        loaded = replace(loaded, ranges=measure_ranges(loaded.encoder, passes(tokens)))
     return loaded, Engine.of(loaded, device="cuda" if device == "cuda" else "cpu", backend=way)
 
 
-class Ours:
+class GistEngine:
     """One of our ways."""
 
     def __init__(self, job: Job, corpora: Mapping[str, Corpus]) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from worker.bench.engine.measures import Sample
 from worker.model.backends.openvino_import import import_openvino
-from worker.model.pooling import SentenceConfig
+from worker.model.pooling import PoolingConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -35,7 +35,7 @@ class VectorOf(nn.Module):
 
         super().__init__()
         self._model = AutoModel.from_pretrained(directory, add_pooling_layer=False, dtype=dtype).eval()
-        self._is_cls = SentenceConfig.read(directory).pooling == "cls"
+        self._is_cls = PoolingConfig.read(directory).pooling == "cls"
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Encode, pool and normalise."""
@@ -76,7 +76,7 @@ class Padded(ABC):
         self._tokens = {name: self._tokenize(it.texts) for name, it in corpora.items() if not it.is_tokenizing}
 
     def _tokenize(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
-        longest = SentenceConfig.read(Path(self._job.model)).max_tokens
+        longest = PoolingConfig.read(Path(self._job.model)).max_tokens
         return [np.array(it) for it in self._tokenizer(list(texts), truncation=True, max_length=longest)["input_ids"]]
 
     def about(self) -> dict[str, Any]:
@@ -126,7 +126,7 @@ class Transformers(Padded):
         return num_rows
 
 
-class OpenVino(Padded):
+class OpenVinoPeer(Padded):
     """OpenVINO in its throughput mode: the same model converted, several padded batches at a time."""
 
     def __init__(self, job: Job, corpora: Mapping[str, Corpus]) -> None:

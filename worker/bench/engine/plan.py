@@ -30,7 +30,7 @@ class Spec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class EnginePlan:
     """One run."""
 
     is_quick: bool
@@ -91,14 +91,14 @@ def roofline(dtype: str) -> Spec:
     return Spec(name=f"bare matrix products, {dtype}", role="roofline", kind="roofline", dtype=dtype, batch_size=_NUM_OURS)
 
 
-def on_gpu(plan: Plan) -> Plan:
+def on_gpu(plan: EnginePlan) -> EnginePlan:
     """Return the same for a GPU: other peers, more texts."""
     return replace(plan, peers=_GPU_PEERS, max_turns=_GPU_TURNS)
 
 
-def full() -> Plan:
+def full() -> EnginePlan:
     """Return everything; some six minutes on two cores."""
-    return Plan(
+    return EnginePlan(
         is_quick=False,
         corpora={GIST_SHAPE: (MIXTURE, REAL), MINILM: (MIXTURE, REAL)},
         peers=_PEERS,
@@ -114,9 +114,9 @@ def full() -> Plan:
     )
 
 
-def quick() -> Plan:
+def quick() -> EnginePlan:
     """Return the essential, which ends within a minute on two cores."""
-    return Plan(
+    return EnginePlan(
         is_quick=True,
         corpora={GIST_SHAPE: (MIXTURE,)},
         peers=tuple(it for it in _PEERS if it.name in _ESSENTIAL),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from worker.bench.engine.measures import Panel, Result
+    from worker.bench.engine.measures import CandidateResult, Panel
 
 _WIDTH_INCHES, _DPI, _PAD_INCHES = 9, 100, 0.12
 _INCHES_PER_BAR, _INCHES_PER_PANEL = 0.3, 0.9
@@ -16,7 +16,7 @@ _CHOSEN = "#0b5d41"
 _INK, _FAINT = "#1f2933", "#616e7c"
 
 
-def draw(result: Result, path: Path) -> None:
+def draw(result: CandidateResult, path: Path) -> None:
     """Write a PNG, 900 pixels wide; raises `ModuleNotFoundError` where matplotlib is not installed."""
     from matplotlib.figure import Figure  # noqa: PLC0415  not always installed, and heavy
     from matplotlib.layout_engine import ConstrainedLayoutEngine  # noqa: PLC0415

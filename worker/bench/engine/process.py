@@ -32,7 +32,7 @@ class Died(GistStreamError):
     """The contestant ended, or did not answer in time; the message holds its last words."""
 
 
-class Contestant:
+class Candidate:
     """One process. Ends with the `with`, whatever happens inside."""
 
     def __init__(self, job: Job, *, environment: dict[str, str], timeout_s: float, command: Sequence[str] = COMMAND) -> None:
@@ -52,7 +52,7 @@ class Contestant:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._words,
-            env=os.environ | threads_of(job.threads) | environment,
+            env=os.environ | count_threads(job.threads) | environment,
             start_new_session=True,
         )
         self._job = job
@@ -133,7 +133,7 @@ class Contestant:
         return f"died with {code}: {lines[-1] if lines else 'it said nothing'}"
 
 
-def threads_of(threads: int) -> dict[str, str]:
+def count_threads(threads: int) -> dict[str, str]:
     """Return the environment that fixes the threads of everything that could start some."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
     return dict.fromkeys(names, str(threads)) | {

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from worker.errors import BadModel
-from worker.model.backends.amx import Tiled
+from worker.model.backends.amx import AmxBackend
 from worker.model.backends.choice import choose
 from worker.model.backends.native.kernels import Kernels
-from worker.model.backends.onednn import Compiled, Linear
+from worker.model.backends.onednn import Linear, OneDnn
 from worker.model.engine import number_format
-from worker.model.quantization import ranges_of
-from worker.model.readout import Reading
+from worker.model.quantization import measure_ranges
+from worker.model.readout import Readout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from worker.model.packing import Packed
 
 STAGES = ("products", "attention", "norms", "heads", "rest", "outside")
-_CALLS = {Linear.__call__: "products", Kernels.attend: "attention", Kernels.add_norm: "norms", Reading.of: "heads"}
+_CALLS = {Linear.__call__: "products", Kernels.attend: "attention", Kernels.add_norm: "norms", Readout.of: "heads"}
 
 
 @torch.inference_mode()
@@ -42,11 +42,11 @@ def measure(loaded: Checkpoint, packs: Sequence[Packed], *, threads: int) -> dic
     cpu = torch.device("cpu")
     backend, _ = choose(loaded.encoder, "auto", device=cpu, dtype=number_format("auto", cpu))
     readings = loaded.heads.readings(is_embedding=True, heads=tuple(loaded.heads.heads))
-    if isinstance(backend, Tiled):
-        ranges = ranges_of(loaded.encoder, iter(packs[:2]))
-        tiled = [Tiled(loaded.encoder, ranges=it, is_profiled=True) for it in (None, ranges)]
+    if isinstance(backend, AmxBackend):
+        ranges = measure_ranges(loaded.encoder, iter(packs[:2]))
+        tiled = [AmxBackend(loaded.encoder, ranges=it, is_profiled=True) for it in (None, ranges)]
         return {_name(it): _tiled(it, packs, readings) for it in tiled}
-    if isinstance(backend, Compiled):
+    if isinstance(backend, OneDnn):
         return {_name(backend): _called(backend, packs, readings)}
     raise BadModel(f"only the compiled ways can be profiled; here is {backend.name}")
 
@@ -56,7 +56,7 @@ def _name(backend: Backend) -> str:
     return f"{backend.name}{dtype}, {torch.get_num_threads()} threads"
 
 
-def _tiled(backend: Tiled, packs: Sequence[Packed], readings: Sequence[Reading]) -> dict[str, float]:
+def _tiled(backend: AmxBackend, packs: Sequence[Packed], readings: Sequence[Readout]) -> dict[str, float]:
     _seconds(backend, packs[:2], readings)
     backend.spent()
     whole_s = _seconds(backend, packs, readings) * torch.get_num_threads()
@@ -64,7 +64,7 @@ def _tiled(backend: Tiled, packs: Sequence[Packed], readings: Sequence[Reading])
     return shares | {"outside": 1 - sum(shares.values())}
 
 
-def _called(backend: Compiled, packs: Sequence[Packed], readings: Sequence[Reading]) -> dict[str, float]:
+def _called(backend: OneDnn, packs: Sequence[Packed], readings: Sequence[Readout]) -> dict[str, float]:
     _seconds(backend, packs[:2], readings)
     with cProfile.Profile() as profile:
         whole_s = _seconds(backend, packs, readings)
@@ -73,7 +73,7 @@ def _called(backend: Compiled, packs: Sequence[Packed], readings: Sequence[Readi
     return shares | {"rest": 1 - sum(shares.values())}
 
 
-def _seconds(backend: Backend, packs: Sequence[Packed], readings: Sequence[Reading]) -> float:
+def _seconds(backend: Backend, packs: Sequence[Packed], readings: Sequence[Readout]) -> float:
     """Run some passes, and return how long they took."""
     began_s = time.perf_counter()
     for it in packs:

@@ -39,7 +39,7 @@ class Roofline:
         tokenizer = Tokenizer.read(Path(job.model), max_tokens=config.max_position_embeddings)
         self._corpora = corpora
         self._lengths = {name: [len(it) for it in tokenizer.encode(corpus.texts)] for name, corpus in corpora.items()}
-        self._batch_tokens = job.batching.batch_tokens
+        self._batch_tokens = job.batching.max_batch_tokens
         hidden, wide = config.hidden_size, config.intermediate_size
         shapes = [(3 * hidden, hidden), (hidden, hidden), (wide, hidden), (hidden, wide)] * config.num_hidden_layers
         self._products = [

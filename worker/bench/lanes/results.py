@@ -8,21 +8,21 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from worker.bench.stream.results import Load
+    from worker.bench.stream.results import LoadResult
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
     """A live load that was offered for some seconds, with a backfill beside it or without."""
 
-    load: Load
+    load: LoadResult
     has_backfill: bool
     #: Backfilled messages a second, meanwhile; 0 without.
     backfill_per_s: float = 0.0
 
 
 @dataclass(slots=True)
-class Results:
+class LanesResults:
     """Everything that was measured in one run, on one machine, with one corpus."""
 
     machine: dict[str, Any]

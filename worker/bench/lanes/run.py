@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from worker.bench.lanes.results import Results, Turn
+from worker.bench.lanes.results import LanesResults, Turn
 from worker.bench.stream import phases
 from worker.bench.stream.tally import throughput
 from worker.bench.stream.workers import working
@@ -28,7 +28,7 @@ _POLL_S = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class LanesPlan:
     """How much is measured."""
 
     num_partitions: int
@@ -37,8 +37,8 @@ class Plan:
     shares: Sequence[float]
     num_rounds: int
     phase_s: float
-    #: What `GIST_BACKFILL_BATCH_TOKENS` is.
-    backfill_batch_tokens: int
+    #: What `GIST_MAX_BACKFILL_BATCH_TOKENS` is.
+    max_backfill_batch_tokens: int
     seed: int = 0
 
 
@@ -57,15 +57,15 @@ class _Stage:
         return (await phases.metrics(self.workers)).get(name, 0.0)
 
 
-async def run(plan: Plan, place: Place) -> Results:
+async def run(plan: LanesPlan, place: Place) -> LanesResults:
     """Measure everything and return it; whatever ends it, nothing goes on running."""
-    results = Results({"cores": num_cores(), "corpus_texts": len(place.texts)})
+    results = LanesResults({"cores": num_cores(), "corpus_texts": len(place.texts)})
     live = phases.Topics(place.connection, f"bench-lanes-{int(time.time())}", num_partitions=plan.num_partitions)
     backfill = f"{live.input}.backfill"
     await live.create()
     await topics.create_missing(place.connection, {backfill: plan.num_partitions})
     values = [phases.request(place.texts[n % len(place.texts)], n) for n in range(plan.num_backlog)]
-    told = {"backfill_topic": backfill, "backfill_batch_tokens": plan.backfill_batch_tokens}
+    told = {"backfill_topic": backfill, "max_backfill_batch_tokens": plan.max_backfill_batch_tokens}
     async with contextlib.AsyncExitStack() as running:
         async with phases.backlog(live, values):
             workers, _ = await running.enter_async_context(working(place, live, told, num_workers=1))
@@ -77,12 +77,12 @@ async def run(plan: Plan, place: Place) -> Results:
     results.lost = live.tally.account.num_missing
     results.notes.append(
         f"{plan.num_rounds} rounds of {plan.phase_s:g} s for each load, the same arrivals with and without; backfill fills a pass "
-        f"up to {plan.backfill_batch_tokens} tokens; sender, broker and worker share the cores"
+        f"up to {plan.max_backfill_batch_tokens} tokens; sender, broker and worker share the cores"
     )
     return results
 
 
-async def _play(plan: Plan, place: Place, stage: _Stage, results: Results) -> None:
+async def _play(plan: LanesPlan, place: Place, stage: _Stage, results: LanesResults) -> None:
     for number in range(plan.num_rounds):
         for share in plan.shares:
             for has_backfill in (False, True):
@@ -95,12 +95,12 @@ async def _play(plan: Plan, place: Place, stage: _Stage, results: Results) -> No
 
 
 async def _turn(
-    plan: Plan, place: Place, stage: _Stage, capacity_per_s: float, *, share: float, seed: int, has_backfill: bool
+    plan: LanesPlan, place: Place, stage: _Stage, capacity_per_s: float, *, share: float, seed: int, has_backfill: bool
 ) -> Turn:
     before, began_s = await stage.num_backfilled(), time.monotonic()
     num_sent = round(capacity_per_s * (1 - share) * plan.phase_s * _SPARE) if has_backfill else 0
     if has_backfill:
-        async with clients.withholding(place.connection, name=stage.backfill) as producer:
+        async with clients.open_transaction(place.connection, name=stage.backfill) as producer:
             for number in range(num_sent):
                 value = phases.request(place.texts[number * 31 % len(place.texts)], number)
                 await producer.send(stage.backfill, value, partition=number % plan.num_partitions)

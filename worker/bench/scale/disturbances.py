@@ -15,7 +15,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from worker.bench.scale.results import Disturbance
+from worker.bench.scale.results import MembershipChange
 from worker.bench.stream import phases as stream_phases
 from worker.bench.stream.offered import latency
 from worker.bench.stream.workers import working
@@ -42,7 +42,7 @@ _LAST_WORDS_MS = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Load:
+class SteadyLoad:
     """What comes meanwhile."""
 
     rate_per_s: float
@@ -55,7 +55,7 @@ def ways(kinds: Iterable[str]) -> list[tuple[str, bool]]:
     return [(kind, is_static) for kind in kinds for is_static in ((False, True) if kind == "rolling" else (False,))]
 
 
-async def measured(place: Place, topic: Topics, kind: str, load: Load, *, delivery: str, is_static: bool) -> Disturbance:
+async def measured(place: Place, topic: Topics, kind: str, load: SteadyLoad, *, delivery: str, is_static: bool) -> MembershipChange:
     """Offer a load, do something to the group meanwhile, and read afterwards what came of it."""
     await topic.create()
     values = [stream_phases.request(place.texts[n % len(place.texts)], n) for n in range(round(load.rate_per_s * load.seconds))]
@@ -81,7 +81,7 @@ async def measured(place: Place, topic: Topics, kind: str, load: Load, *, delive
         sending = stream_phases.send_load(topic, values, rate_per_s=load.rate_per_s, phase_s=load.seconds, seed=load.seed)
         _, happened_ms = await asyncio.gather(sending, happen())
         answers = await topic.read_all()
-    return Disturbance(
+    return MembershipChange(
         kind=kind,
         delivery=delivery,
         is_static=is_static,

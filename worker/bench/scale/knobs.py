@@ -6,12 +6,12 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from worker.bench.scale.results import Results
-from worker.bench.scale.run import Way, measured
+from worker.bench.scale.results import ScaleResults
+from worker.bench.scale.run import ScaleMode, measured
 from worker.host import cores
 
 if TYPE_CHECKING:
-    from worker.bench.scale.run import Plan
+    from worker.bench.scale.run import ScalePlan
     from worker.bench.stream.workers import Place
 
 
@@ -28,31 +28,31 @@ KNOBS = (
     Knob("partitions", (1, 2, 32)),
     Knob("replicas", (2,)),
     Knob("threads", (1,)),
-    Knob("concurrent_passes", (1,)),
-    Knob("batch_tokens", (1024, 2048, 16_384)),
-    Knob("max_wait_ms", (0, 20)),
-    Knob("tokens_in_flight_high", (8_192, 262_144)),
+    Knob("max_concurrent_batches", (1,)),
+    Knob("max_batch_tokens", (1024, 2048, 16_384)),
+    Knob("max_batch_delay_ms", (0, 20)),
+    Knob("max_in_flight_tokens", (8_192, 262_144)),
 )
-_QUICK = {"replicas", "batch_tokens"}
+_QUICK = {"replicas", "max_batch_tokens"}
 
 
-def ways(delivery: str, *, is_quick: bool) -> list[Way]:
+def ways(delivery: str, *, is_quick: bool) -> list[ScaleMode]:
     """Return the usual way, each knob turned, and the usual way again: the difference of the two is the machine's own."""
-    usual = Way(name="as it comes", delivery=delivery, num_replicas=1, num_partitions=NUM_PARTITIONS, told={})
+    usual = ScaleMode(name="as it comes", delivery=delivery, num_replicas=1, num_partitions=NUM_PARTITIONS, told={})
     turned = [_turned(usual, knob.name, it) for knob in KNOBS if not is_quick or knob.name in _QUICK for it in knob.values]
     return [usual, *turned, usual]
 
 
-def _turned(usual: Way, knob: str, value: float) -> Way:
+def _turned(usual: ScaleMode, knob: str, value: float) -> ScaleMode:
     told: dict[str, object] = {}
-    if knob == "tokens_in_flight_high":
-        told = {knob: int(value), "tokens_in_flight_low": int(value) // 2}
-    elif knob == "batch_tokens":
+    if knob == "max_in_flight_tokens":
+        told = {knob: int(value), "resume_in_flight_tokens": int(value) // 2}
+    elif knob == "max_batch_tokens":
         # As many batches in flight as usual.
-        told = {knob: int(value), "tokens_in_flight_high": 16 * int(value), "tokens_in_flight_low": 8 * int(value)}
+        told = {knob: int(value), "max_in_flight_tokens": 16 * int(value), "resume_in_flight_tokens": 8 * int(value)}
     elif knob not in {"partitions", "replicas"}:
-        told = {knob: value if knob == "max_wait_ms" else int(value)}
-    return Way(
+        told = {knob: value if knob == "max_batch_delay_ms" else int(value)}
+    return ScaleMode(
         name=f"{knob} {value:g}",
         delivery=usual.delivery,
         num_replicas=int(value) if knob == "replicas" else usual.num_replicas,
@@ -61,9 +61,9 @@ def _turned(usual: Way, knob: str, value: float) -> Way:
     )
 
 
-async def run(plan: Plan, place: Place, *, is_quick: bool) -> Results:
+async def run(plan: ScalePlan, place: Place, *, is_quick: bool) -> ScaleResults:
     """Turn one knob after another; whatever ends it, nothing goes on running."""
-    results = Results(machine={"cores": len(cores()), "corpus_texts": len(place.texts)}, has_law=False)
+    results = ScaleResults(machine={"cores": len(cores()), "corpus_texts": len(place.texts)}, has_law=False)
     run_id = f"bench-knobs-{int(time.time())}"
     there = [it for delivery in plan.deliveries for it in ways(delivery, is_quick=is_quick)]
     for number, way in enumerate(there):
@@ -73,7 +73,7 @@ async def run(plan: Plan, place: Place, *, is_quick: bool) -> Results:
     return results
 
 
-def markdown(results: Results) -> str:
+def markdown(results: ScaleResults) -> str:
     """Return the table for the documentation: each way beside the usual one, which is the mean of its two runs."""
     usual = [it for it in results.points if it.name == results.points[0].name]
     per_s = sum(it.messages_per_s for it in usual) / len(usual)

@@ -24,7 +24,7 @@ _ENOUGH = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Law:
+class ScalabilityLaw:
     """A fitted law."""
 
     #: Of one replica alone.
@@ -65,7 +65,7 @@ class Law:
         return said
 
 
-def fit(measured: Sequence[tuple[int, float]]) -> Law:
+def fit(measured: Sequence[tuple[int, float]]) -> ScalabilityLaw:
     """Fit the law to throughputs by number of replicas; several of one number may be given. Raises `ValueError` without any.
 
     No coefficient is negative: one that would be is 0, and the others are fitted without it. Of one number of replicas only the
@@ -86,6 +86,6 @@ def fit(measured: Sequence[tuple[int, float]]) -> Law:
         # The rate stays: without it there is no law.
         chosen.pop(int(np.argmin(found[1:])) + 1)
     cost = dict(zip(chosen, found.tolist(), strict=True))
-    law = Law(1 / cost[0], cost.get(1, 0.0) / cost[0], cost.get(2, 0.0) / cost[0], int(n.max()), 0.0)
+    law = ScalabilityLaw(1 / cost[0], cost.get(1, 0.0) / cost[0], cost.get(2, 0.0) / cost[0], int(n.max()), 0.0)
     error = max(abs(law.at(num) / it - 1) for num, it in points)
-    return Law(law.rate, law.contention, law.coherence, law.max_measured, error)
+    return ScalabilityLaw(law.rate, law.contention, law.coherence, law.max_measured, error)

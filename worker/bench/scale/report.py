@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from rich.console import Console
 
-    from worker.bench.scale.results import Results
+    from worker.bench.scale.results import ScaleResults
 
 
-def show(console: Console, results: Results) -> None:
+def show(console: Console, results: ScaleResults) -> None:
     """Print a table of the ways, one of the changes of the group, the fitted law and its limits, and the account."""
     console.print(_points(results))
     for delivery in results.deliveries:
@@ -42,12 +42,12 @@ def show(console: Console, results: Results) -> None:
     )
 
 
-def as_json(results: Results) -> bytes:
+def as_json(results: ScaleResults) -> bytes:
     """Return everything as JSON; `summary` holds the few figures that one compares."""
     return orjson.dumps({"summary": results.summary(), **asdict(results)}, option=orjson.OPT_INDENT_2)
 
 
-def plot(results: Results, path: Path) -> None:
+def plot(results: ScaleResults, path: Path) -> None:
     """Draw throughput by replicas with the law beyond them, and the silence of each change."""
     figure = Figure(figsize=(12, 4.5), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -56,7 +56,7 @@ def plot(results: Results, path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def _points(results: Results) -> Table:
+def _points(results: ScaleResults) -> Table:
     table = Table(title="replicas and partitions", title_justify="left")
     for name in ("", "messages/s", "of one", "p50 ms", "p99 ms", "idle MiB", "peak MiB", "lost", "repeated"):
         table.add_column(name, justify="left" if not name else "right")
@@ -76,7 +76,7 @@ def _points(results: Results) -> Table:
     return table
 
 
-def _disturbances(results: Results) -> Table:
+def _disturbances(results: ScaleResults) -> Table:
     table = Table(title="changes of the group under load", title_justify="left")
     for name in ("", "longest silence s", "takeover s", "p50 ms", "p99 ms", "redone", "lost"):
         table.add_column(name, justify="left" if not name else "right")
@@ -93,7 +93,7 @@ def _disturbances(results: Results) -> Table:
     return table
 
 
-def _draw_scaling(axes: Axes, results: Results) -> None:
+def _draw_scaling(axes: Axes, results: ScaleResults) -> None:
     for number, delivery in enumerate(results.deliveries):
         points, name = results.scaling(delivery), delivery.replace("_", " ")
         axes.plot([it.num_replicas for it in points], [it.messages_per_s for it in points], "o", color=f"C{number}", label=name)
@@ -109,7 +109,7 @@ def _draw_scaling(axes: Axes, results: Results) -> None:
         axes.legend(fontsize="small")
 
 
-def _draw_disturbances(axes: Axes, results: Results) -> None:
+def _draw_disturbances(axes: Axes, results: ScaleResults) -> None:
     names = [it.name for it in results.disturbances]
     drawn = axes.barh(names, [it.pause_s for it in results.disturbances])
     axes.bar_label(drawn, fmt="%.1f", padding=3)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from worker.bench.scale.law import fit
 
 if TYPE_CHECKING:
-    from worker.bench.scale.law import Law
+    from worker.bench.scale.law import ScalabilityLaw
     from worker.bench.stream.offered import Latency
 
 
@@ -31,7 +31,7 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
-class Disturbance:
+class MembershipChange:
     """A change of the group under a load that does not wait for it."""
 
     #: `join`, `leave`, `kill` or `rolling`.
@@ -55,12 +55,12 @@ class Disturbance:
 
 
 @dataclass(slots=True)
-class Results:
+class ScaleResults:
     """Everything of one run, on one machine."""
 
     machine: dict[str, Any]
     points: list[Point] = field(default_factory=list)
-    disturbances: list[Disturbance] = field(default_factory=list)
+    disturbances: list[MembershipChange] = field(default_factory=list)
     #: What a reader must know of how it was measured.
     notes: list[str] = field(default_factory=list)
     #: Whether points with as many partitions differ in their replicas alone, so that a law of replicas is in them.
@@ -71,7 +71,7 @@ class Results:
         mine = [it for it in self.points if it.delivery == delivery]
         return [it for it in mine if it.num_partitions == mine[0].num_partitions]
 
-    def law(self, delivery: str) -> Law | None:
+    def law(self, delivery: str) -> ScalabilityLaw | None:
         """Return the law of one way of delivery; None where nothing was measured, or other things were turned too."""
         measured = [(it.num_replicas, it.messages_per_s) for it in self.scaling(delivery) if it.messages_per_s > 0]
         return fit(measured) if measured and self.has_law else None

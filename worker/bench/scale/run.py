@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from worker.bench.scale import disturbances
-from worker.bench.scale.results import Point, Results
+from worker.bench.scale.results import Point, ScaleResults
 from worker.bench.stream import phases as stream_phases
 from worker.bench.stream.phases import Topics
 from worker.bench.stream.tally import steady_per_s
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class ScalePlan:
     """How much is measured."""
 
     deliveries: tuple[str, ...]
@@ -44,7 +44,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Way:
+class ScaleMode:
     """One way to run the workers."""
 
     name: str
@@ -57,10 +57,10 @@ class Way:
     held: Sequence[Sequence[int]] = ()
 
 
-async def run(plan: Plan, place: Place) -> Results:
+async def run(plan: ScalePlan, place: Place) -> ScaleResults:
     """Measure everything, one thing after another; whatever ends it, nothing goes on running."""
     there = cores()
-    results = Results(machine={"cores": len(there), "corpus_texts": len(place.texts)})
+    results = ScaleResults(machine={"cores": len(there), "corpus_texts": len(place.texts)})
     run_id = f"bench-scale-{int(time.time())}"
     ways = [it for delivery in plan.deliveries for it in _ways(plan, delivery, there)]
     for number, way in enumerate(ways):
@@ -74,7 +74,7 @@ async def run(plan: Plan, place: Place) -> Results:
             topic = Topics(
                 place.connection, f"{run_id}-{delivery[0]}-{kind}-{is_static:d}", num_partitions=plan.partition_counts[0]
             )
-            load = disturbances.Load(rate_per_s=max(1.0, disturbances.SHARE * one), seconds=plan.disturbed_s, seed=plan.seed)
+            load = disturbances.SteadyLoad(rate_per_s=max(1.0, disturbances.SHARE * one), seconds=plan.disturbed_s, seed=plan.seed)
             found = await disturbances.measured(place, topic, kind, load, delivery=delivery, is_static=is_static)
             results.disturbances.append(found)
             place.say(f"            silent for {found.pause_s:.1f} s at most; redone {found.redone}, lost {found.lost}")
@@ -82,11 +82,11 @@ async def run(plan: Plan, place: Place) -> Results:
     return results
 
 
-def _ways(plan: Plan, delivery: str, there: Sequence[int]) -> list[Way]:
+def _ways(plan: ScalePlan, delivery: str, there: Sequence[int]) -> list[ScaleMode]:
     most, first = max(plan.replica_counts), plan.partition_counts[0]
     pairs = [(num, first) for num in plan.replica_counts] + [(most, num) for num in plan.partition_counts[1:]]
     return [
-        Way(
+        ScaleMode(
             name=f"{replicas} replica{'s' * (replicas > 1)}, {partitions} partition{'s' * (partitions > 1)}",
             delivery=delivery,
             num_replicas=replicas,
@@ -98,7 +98,7 @@ def _ways(plan: Plan, delivery: str, there: Sequence[int]) -> list[Way]:
     ]
 
 
-async def measured(plan: Plan, place: Place, name: str, way: Way) -> Point:
+async def measured(plan: ScalePlan, place: Place, name: str, way: ScaleMode) -> Point:
     """Let the workers of a way empty a backlog, then offer them half of what they can do."""
     topic = Topics(place.connection, name, num_partitions=way.num_partitions)
     await topic.create()
@@ -129,7 +129,7 @@ async def measured(plan: Plan, place: Place, name: str, way: Way) -> Point:
     )
 
 
-def _notes(plan: Plan, there: Sequence[int]) -> list[str]:
+def _notes(plan: ScalePlan, there: Sequence[int]) -> list[str]:
     backlog = (
         f"each replica is held to one core, with one thread; {plan.num_backlog:,} messages a backlog, which nobody produces or "
         "reads meanwhile; the broker, and under a load its sender, take their time from the same cores"

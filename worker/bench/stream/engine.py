@@ -49,7 +49,7 @@ def main() -> None:
 
     # As in the worker, the passes have threads of their own, and a batch is ready.
     with ThreadPoolExecutor(engine.max_passes) as device:
-        for batch in batches(engine, texts, max_tokens=asked["batch_tokens"], max_records=asked["batch_records"]):
+        for batch in batches(engine, texts, max_tokens=asked["max_batch_tokens"], max_records=asked["max_batch_records"]):
             running.append((batch, device.submit(engine.infer, batch.items)))
             if len(running) > engine.max_passes:
                 end_oldest()
@@ -69,7 +69,7 @@ def main() -> None:
 
 def batches(engine: Engine, texts: Sequence[str], *, max_tokens: int, max_records: int) -> Iterator[Batch]:
     """Yield batches as the worker makes them under a backlog, of at most so many tokens and records; a thread tokenizes ahead."""
-    batcher = Batcher(max_tokens=max_tokens, max_records=max_records, max_wait_s=0.0, look_ahead=max_records)
+    batcher = Batcher(max_tokens=max_tokens, max_records=max_records, max_batch_delay_s=0.0, look_ahead=max_records)
     items = [Item(Record(Partition("bench", 0), n, None, b""), str(n), text, engine.tasks) for n, text in enumerate(texts)]
     chunks = deque(items[first : first + max_records] for first in range(0, len(items), max_records))
     ahead: deque[Future[list[TokenizedItem]]] = deque()

@@ -16,7 +16,7 @@ from sentence_transformers import SentenceTransformer
 
 from worker.bench.stream import children
 from worker.broker.connection.connection import Connection
-from worker.broker.tools.clients import consuming, producing
+from worker.broker.tools.clients import join_group, open_producer
 from worker.model.checkpoint.references import locate
 
 if TYPE_CHECKING:
@@ -38,18 +38,18 @@ def main() -> None:
     device = "cuda" if asked["device"] != "cpu" and torch.cuda.is_available() else "cpu"
     dtype = torch.bfloat16 if device == "cuda" or _has_bfloat16() else torch.float32
     model = SentenceTransformer(str(locate(asked["model"]).directory), device=device, model_kwargs={"torch_dtype": dtype})
-    _encoded(model, ["Warm up."] * asked["batch_records"])
+    _encoded(model, ["Warm up."] * asked["max_batch_records"])
     asyncio.run(_serve(model, asked))
     children.answer({"dtype": str(dtype).removeprefix("torch.")})
 
 
 async def _serve(model: SentenceTransformer, asked: dict[str, Any]) -> None:
     connection, num_done, deadline_s = Connection(**asked["connection"]), 0, time.monotonic() + asked["limit_s"]
-    async with producing(connection) as producer, consuming(connection, asked["topic"], group_id=asked["output"]) as member:
+    async with open_producer(connection) as producer, join_group(connection, asked["topic"], group_id=asked["output"]) as member:
         while num_done < asked["num_messages"] and (
-            num_done < _MIN_BATCHES * asked["batch_records"] or time.monotonic() < deadline_s
+            num_done < _MIN_BATCHES * asked["max_batch_records"] or time.monotonic() < deadline_s
         ):
-            records = await member.take(asked["batch_records"], timeout_s=_TAKE_TIMEOUT_S)
+            records = await member.take(asked["max_batch_records"], timeout_s=_TAKE_TIMEOUT_S)
             await _answer(model, records, producer, asked["output"])
             await member.commit()
             num_done += len(records)

@@ -15,8 +15,8 @@ import numpy as np
 import orjson
 
 from worker.bench.stream.offered import due_times_s, latency
-from worker.bench.stream.results import Load, Trickle
-from worker.bench.stream.tally import Tally
+from worker.bench.stream.results import LoadResult, Trickle
+from worker.bench.stream.tally import StreamTally
 from worker.broker.admin import topics
 from worker.broker.tools import clients
 from worker.records import OUTPUT_OF_TASK, Output, Partition
@@ -49,7 +49,7 @@ class Topics:
         self.connection = connection
         self.input = name
         self.num_partitions = num_partitions
-        self.tally = Tally()
+        self.tally = StreamTally()
         self._outputs = {f"{name}.{output}": output for output in Output}
         self._positions = {Partition(topic, index): 0 for topic in self._outputs for index in range(num_partitions)}
 
@@ -86,7 +86,7 @@ class Topics:
                 changed_s, num_accounted = time.monotonic(), self.tally.account.num_accounted
             else:
                 await asyncio.sleep(0.2)
-            async for records in clients.reading(self.connection, self._positions):
+            async for records in clients.read_to_end(self.connection, self._positions):
                 for record in records:
                     # What another topic's records brought, which the same worker reads, is not of this run.
                     if dict(record.headers)["gist-source-topic"] == self.input.encode():
@@ -108,7 +108,7 @@ def request(text: str, number: int) -> bytes:
 @contextlib.asynccontextmanager
 async def backlog(topic: Topics, values: Sequence[bytes]) -> AsyncIterator[None]:
     """Send a backlog, which nobody sees before the end: then all of it is there at once, and nobody produces any more."""
-    async with clients.withholding(topic.connection, name=topic.input) as producer:
+    async with clients.open_transaction(topic.connection, name=topic.input) as producer:
         for value in values:
             await topic.send(producer, value, due_ms=int(time.time() * 1000))
         await producer.flush()
@@ -165,14 +165,14 @@ async def offer(
     share: float,
     phase_s: float,
     seed: int,
-) -> Load:
+) -> LoadResult:
     """Offer a load for so many seconds, in open loop, and return what the messages waited."""
     start_s, late_ms = await send_load(topic, values, rate_per_s=rate_per_s, phase_s=phase_s, seed=seed)
     await answered(topic, workers)
     answers = await topic.read_all()
     settled = [it.wait_ms for it in answers if it.due_ms >= (start_s + SETTLING_S) * 1000]
     seconds = (answers[-1].done_ms / 1000 - start_s) if answers else float("nan")
-    return Load(
+    return LoadResult(
         share=share,
         offered_per_s=len(late_ms) / phase_s,
         achieved_per_s=len(answers) / max(phase_s, seconds),
@@ -186,7 +186,7 @@ async def send_load(
 ) -> tuple[float, list[float]]:
     """Send for so many seconds, whatever becomes of it; return when that began, and how late each message left, in milliseconds."""
     late_ms = []
-    async with clients.producing(topic.connection, linger_ms=0) as producer:
+    async with clients.open_producer(topic.connection, linger_ms=0) as producer:
         start_s = time.time() + 0.1
         for number, due in enumerate(due_times_s(rate_per_s, phase_s, seed=seed)):
             if (left_s := start_s + due - time.time()) > 0:
@@ -200,7 +200,7 @@ async def trickle(topic: Topics, workers: Sequence[WorkerProcess], values: Seque
     """Send single messages to idle workers, each once the last was answered, and look at the steps' clocks after each."""
     steps: list[dict[str, float]] = []
     before = await metrics(workers)
-    async with clients.producing(topic.connection, linger_ms=0) as producer:
+    async with clients.open_producer(topic.connection, linger_ms=0) as producer:
         for value in values:
             await topic.send(producer, value, due_ms=round(time.time() * 1000))
             await asyncio.sleep(_SINGLE_INTERVAL_S)

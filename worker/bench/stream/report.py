@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from rich.console import Console
 
-    from worker.bench.stream.results import Results, Stream
+    from worker.bench.stream.results import Stream, StreamResults
 
 
-def show(console: Console, results: Results) -> None:
+def show(console: Console, results: StreamResults) -> None:
     """Print a table of who brings how much, one of what a message waits for, and the account."""
     console.print(_contestants(results))
     console.print(_curve(results))
@@ -37,7 +37,7 @@ def show(console: Console, results: Results) -> None:
     console.print(f"lost {results.lost}, duplicated {duplicated}", style="red" if results.lost else "green")
 
 
-def as_json(results: Results) -> bytes:
+def as_json(results: StreamResults) -> bytes:
     """Return everything as JSON; `summary` holds the few figures that one compares."""
     plain = asdict(results)
     for own, stream in zip(plain["streams"], results.streams, strict=True):
@@ -45,7 +45,7 @@ def as_json(results: Results) -> bytes:
     return orjson.dumps({"summary": results.summary(), **plain}, option=orjson.OPT_INDENT_2)
 
 
-def plot(results: Results, path: Path) -> None:
+def plot(results: StreamResults, path: Path) -> None:
     """Draw throughput by contestant, and latency against the offered load."""
     figure = Figure(figsize=(12, 4.5), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -58,7 +58,7 @@ def _name(stream: Stream) -> str:
     return f"{stream.num_workers} worker{'s' * (stream.num_workers > 1)}, {stream.delivery.replace('_', ' ')}"
 
 
-def _contestants(results: Results) -> Table:
+def _contestants(results: StreamResults) -> Table:
     table = Table(title="throughput", title_justify="left")
     for name in (
         "",
@@ -95,7 +95,7 @@ def _contestants(results: Results) -> Table:
     return table
 
 
-def _curve(results: Results) -> Table:
+def _curve(results: StreamResults) -> Table:
     title = "latency at offered loads, from the time at which a message was due to its last output's"
     table = Table(title=title, title_justify="left")
     for name in ("", "load", "offered/s", "answered/s", "p50 ms", "p95 ms", "p99 ms", "sender late p99 ms"):
@@ -107,7 +107,7 @@ def _curve(results: Results) -> Table:
     return table
 
 
-def _draw_throughput(axes: Axes, results: Results) -> None:
+def _draw_throughput(axes: Axes, results: StreamResults) -> None:
     bars = [("engine, no broker", results.engine_per_s), *((_name(it), it.capacity.messages_per_s) for it in results.streams)]
     if results.peer is not None:
         bars.append(("peer, embeddings only", results.peer.messages_per_s))
@@ -120,7 +120,7 @@ def _draw_throughput(axes: Axes, results: Results) -> None:
     axes.set_title("throughput")
 
 
-def _draw_latency(axes: Axes, results: Results) -> None:
+def _draw_latency(axes: Axes, results: StreamResults) -> None:
     for number, stream in enumerate(it for it in results.streams if it.loads):
         offered = [it.offered_per_s for it in stream.loads]
         for percent, style in ((50, "-"), (95, "--"), (99, ":")):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class LoadResult:
     """One point of the curve: a load that was offered whatever the worker did, and what came of it."""
 
     #: Of the measured capacity.
@@ -57,7 +57,7 @@ class Stream:
     #: Under the last part of the backlog, all workers together, and the broker; of a broker elsewhere nothing is known.
     worker: Usage = field(default_factory=Usage)
     broker: Usage | None = None
-    loads: list[Load] = field(default_factory=list)
+    loads: list[LoadResult] = field(default_factory=list)
     trickle: Trickle | None = None
     lost: int = 0
     duplicated: int = 0
@@ -76,7 +76,7 @@ class Stream:
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class EngineRate:
     """One run of the engine without a broker."""
 
     messages_per_s: float
@@ -94,11 +94,11 @@ class Peer:
 
 
 @dataclass(slots=True)
-class Results:
+class StreamResults:
     """Everything that was measured in one run, on one machine, with one corpus."""
 
     machine: dict[str, Any]
-    engines: list[Engine] = field(default_factory=list)
+    engines: list[EngineRate] = field(default_factory=list)
     streams: list[Stream] = field(default_factory=list)
     peer: Peer | None = None
     #: What a reader must know of how it was measured.

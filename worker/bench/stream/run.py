@@ -16,10 +16,10 @@ import orjson
 
 from worker.bench.stream import children
 from worker.bench.stream import phases as stream_phases
-from worker.bench.stream.results import Engine, Peer, Results, Stream
+from worker.bench.stream.results import EngineRate, Peer, Stream, StreamResults
 from worker.bench.stream.tally import throughput
 from worker.bench.stream.usage import Watch
-from worker.bench.stream.workers import threads_of, working
+from worker.bench.stream.workers import count_threads, working
 from worker.broker.tools import clients
 from worker.errors import BadSettings
 from worker.host import num_cores
@@ -38,7 +38,7 @@ _LEAST_BACKLOG = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class StreamPlan:
     """How much is measured."""
 
     deliveries: tuple[str, ...] = ("at_least_once",)
@@ -67,16 +67,16 @@ class Plan:
         """The loads that are offered, of the measured capacity."""
         return _SHARES
 
-    def bounded_by(self, engine: Engine) -> Plan:
+    def bounded_by(self, engine: EngineRate) -> StreamPlan:
         """Return the same with no larger backlog than the engine does in its time."""
         if not self.backlog_s:
             return self
         return replace(self, num_backlog=min(self.num_backlog, max(_LEAST_BACKLOG, int(engine.messages_per_s * self.backlog_s))))
 
 
-async def run(plan: Plan, place: Place) -> Results:
+async def run(plan: StreamPlan, place: Place) -> StreamResults:
     """Measure everything, one thing after another; whatever ends it, nothing goes on running."""
-    results = Results(machine={"cores": num_cores(), "partitions": plan.num_partitions, "corpus_texts": len(place.texts)})
+    results = StreamResults(machine={"cores": num_cores(), "partitions": plan.num_partitions, "corpus_texts": len(place.texts)})
     texts = itertools.islice(itertools.cycle(place.texts), plan.num_engine_texts)
     (place.directory / "texts.json").write_bytes(orjson.dumps([it if it.strip() else "(blank)" for it in texts]))
     results.engines.append(await _engine(plan, place))
@@ -100,7 +100,7 @@ async def run(plan: Plan, place: Place) -> Results:
     return results
 
 
-async def _engine(plan: Plan, place: Place) -> Engine:
+async def _engine(plan: StreamPlan, place: Place) -> EngineRate:
     place.say("engine      without a broker …")
     answer = await children.ask(
         "worker.bench.stream.engine",
@@ -109,21 +109,21 @@ async def _engine(plan: Plan, place: Place) -> Engine:
             "texts": str(place.directory / "texts.json"),
             "limit_s": plan.limit_s,
             "num_single": plan.num_single,
-            "batch_tokens": place.batch_tokens,
-            "batch_records": place.batch_records,
+            "max_batch_tokens": place.max_batch_tokens,
+            "max_batch_records": place.max_batch_records,
         },
     )
     if missing := {*Task} - set(answer.pop("tasks")):
         raise BadSettings(
             f"GIST_MODEL: the benchmark asks for all tasks, and this model has no head for {', '.join(sorted(missing))}"
         )
-    engine = Engine(**answer)
+    engine = EngineRate(**answer)
     place.say(f"            {engine.messages_per_s:.0f} messages/s, {engine.tokens_per_s:.0f} tokens/s, on {engine.description}")
     return engine
 
 
 async def _stream(
-    plan: Plan, place: Place, topic: Topics, engines: list[Engine], *, delivery: str, num_workers: int, is_first: bool
+    plan: StreamPlan, place: Place, topic: Topics, engines: list[EngineRate], *, delivery: str, num_workers: int, is_first: bool
 ) -> Stream:
     """Measure one way to run the workers; the last of `engines` ran just before, and those that run between its parts are added."""
     place.say(f"stream      {delivery}, {num_workers} worker{'s' * (num_workers > 1)}: a backlog of {plan.num_backlog} messages …")
@@ -135,7 +135,7 @@ async def _stream(
             workers, start_s = await running.enter_async_context(
                 working(place, topic, {"delivery": delivery}, num_workers=num_workers)
             )
-        stream = Stream(delivery, len(workers), threads_of(len(workers)), start_s, engines_per_s=[engines[-1].messages_per_s])
+        stream = Stream(delivery, len(workers), count_threads(len(workers)), start_s, engines_per_s=[engines[-1].messages_per_s])
         await _empty(place, topic, workers, stream)
         for first in range(part, plan.num_backlog, part):
             await _run_between(plan, place, engines, stream)
@@ -152,7 +152,7 @@ async def _stream(
     return stream
 
 
-async def _run_between(plan: Plan, place: Place, engines: list[Engine], stream: Stream) -> None:
+async def _run_between(plan: StreamPlan, place: Place, engines: list[EngineRate], stream: Stream) -> None:
     """Let the engine run while the workers are idle."""
     engines.append(await _engine(plan, place))
     stream.engines_per_s.append(engines[-1].messages_per_s)
@@ -170,7 +170,7 @@ async def _empty(place: Place, topic: Topics, workers: Sequence[WorkerProcess], 
 
 
 async def _load(
-    plan: Plan, place: Place, topic: Topics, workers: Sequence[WorkerProcess], values: Sequence[bytes], stream: Stream
+    plan: StreamPlan, place: Place, topic: Topics, workers: Sequence[WorkerProcess], values: Sequence[bytes], stream: Stream
 ) -> None:
     """Offer shares of what they can do."""
     for number, share in enumerate(plan.shares):
@@ -182,7 +182,7 @@ async def _load(
         place.say(f"            {share:.0%} of it: p50 {load.latency.p50_ms:.0f} ms, p99 {load.latency.p99_ms:.0f} ms")
 
 
-async def _peer(plan: Plan, place: Place, topic: Topics) -> Peer:
+async def _peer(plan: StreamPlan, place: Place, topic: Topics) -> Peer:
     """Let the peer answer the first messages of a topic, to a topic of its own."""
     place.say(f"peer        SentenceTransformers, batches of {plan.num_peer_batch:,}, embeddings only …")
     output = f"{topic.input}.peer"
@@ -196,13 +196,13 @@ async def _peer(plan: Plan, place: Place, topic: Topics) -> Peer:
             "model": _PEER_MODEL,
             "device": place.engine["device"],
             "threads": num_cores(),
-            "batch_records": plan.num_peer_batch,
+            "max_batch_records": plan.num_peer_batch,
             "num_messages": min(plan.num_peer_messages, topic.tally.account.num_produced),
             "limit_s": plan.limit_s,
         },
     )
     positions = {Partition(output, index): 0 for index in range(plan.num_partitions)}
-    done_ms = [float(it.timestamp_ms) async for records in clients.reading(place.connection, positions) for it in records]
+    done_ms = [float(it.timestamp_ms) async for records in clients.read_to_end(place.connection, positions) for it in records]
     done_ms.sort()
     # The clock starts at the end of its first batch.
     speed = throughput(done_ms, [0] * len(done_ms), skipped=plan.num_peer_batch / len(done_ms) if done_ms else 0.0)

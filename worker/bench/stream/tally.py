@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from worker.testbed.delivery_audit import Account, source_of
+from worker.testbed.delivery_audit import DeliveryAudit, read_source
 from worker.wire.headers import read_headers
 
 if TYPE_CHECKING:
@@ -36,12 +36,12 @@ class Answer:
         return self.done_ms - self.due_ms
 
 
-class Tally:
+class StreamTally:
     """Takes every output record, by phase; what comes again counts as a duplicate and never as an answer."""
 
     def __init__(self) -> None:
         """Start with nothing."""
-        self.account = Account()
+        self.account = DeliveryAudit()
         # The answers of the phase that goes on.
         self._answers: dict[Place, Answer] = {}
 
@@ -52,7 +52,7 @@ class Tally:
         if self.account.num_duplicates > num_duplicates:
             return
         headers = read_headers(record.headers)
-        place, due_ms = source_of(record), int(headers["gist-source-timestamp"])
+        place, due_ms = read_source(record), int(headers["gist-source-timestamp"])
         answer = self._answers.setdefault(place, Answer(due_ms, record.timestamp_ms, partition=place[0]))
         answer.done_ms = max(answer.done_ms, record.timestamp_ms)
         # A dead letter has no tokens.

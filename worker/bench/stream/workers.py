@@ -32,9 +32,9 @@ class Place:
     engine: Mapping[str, Any]
     #: The same in the worker's own settings.
     worker: Mapping[str, Any]
-    batch_tokens: int
-    batch_records: int
-    max_wait_ms: float
+    max_batch_tokens: int
+    max_batch_records: int
+    max_batch_delay_ms: float
     say: Callable[[str], None]
 
 
@@ -80,14 +80,14 @@ def _settings(place: Place, topic: Topics, num_workers: int) -> dict[str, object
         "bootstrap_servers": place.connection.bootstrap_servers,
         "group_id": topic.input,
         "tasks": "",
-        "threads": threads_of(num_workers),
-        "batch_tokens": place.batch_tokens,
-        "batch_records": place.batch_records,
-        "max_wait_ms": place.max_wait_ms,
+        "threads": count_threads(num_workers),
+        "max_batch_tokens": place.max_batch_tokens,
+        "max_batch_records": place.max_batch_records,
+        "max_batch_delay_ms": place.max_batch_delay_ms,
         **place.worker,
     }
 
 
-def threads_of(num_workers: int) -> int:
+def count_threads(num_workers: int) -> int:
     """Return how many threads each of some workers on this machine gets: two busy pools on one core slow each other down."""
     return max(1, num_cores() // num_workers)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from aiokafka.protocol.admin import ApiVersionRequest
 
-from worker.broker.admin.topics import administering
+from worker.broker.admin.topics import admin_client
 from worker.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 _END_TXN, _SAFE_VERSION = 26, 5
 
 
-async def refuse_old_brokers(connection: Connection) -> None:
+async def require_kafka_4(connection: Connection) -> None:
     """Raise `BrokerUnavailable` where a broker is older than Kafka 4.0.
 
     There the offsets of a finished transaction may become visible after its successor has read them, and records come twice.
     """
-    async with administering(connection) as admin:
+    async with admin_client(connection) as admin:
         old = await _old_brokers(admin)
     if old:
         raise BrokerUnavailable(

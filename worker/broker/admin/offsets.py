@@ -18,7 +18,7 @@ from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.structs import OffsetAndMetadata
 
 from worker.broker.admin.permissions import Right, check_access, topic_rights
-from worker.broker.admin.topics import administering, partitions_in
+from worker.broker.admin.topics import admin_client, partitions_in
 from worker.broker.consumer.starting_offsets import read_high_watermarks
 from worker.errors import BadSettings, BrokerUnavailable, TopicsMissing
 from worker.records import Partition
@@ -46,7 +46,7 @@ class Committed:
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class GroupMember:
     """One member of a group: its name, where it runs, and what it reads."""
 
     client_id: str
@@ -59,13 +59,13 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class GroupDescription:
     """A consumer group as its coordinator knows it; one that has no members is `Empty`, or `Dead` where it has nothing at all."""
 
     state: str
-    members: tuple[Member, ...]
+    members: tuple[GroupMember, ...]
 
-    def owner_of(self, partition: Partition) -> Member | None:
+    def find_owner(self, partition: Partition) -> GroupMember | None:
         """Return the member that reads a partition; None where nobody does."""
         return next((it for it in self.members if partition in it.partitions), None)
 
@@ -88,7 +88,7 @@ class Standing:
     ends: Ends
     #: None where the group has committed nothing.
     committed: int | None
-    owner: Member | None
+    owner: GroupMember | None
 
     @property
     def start(self) -> int:
@@ -102,42 +102,44 @@ class Standing:
         return max(0, self.ends.end - self.start)
 
 
-async def standings(connection: Connection, topic: str, group_id: str) -> tuple[Group, list[Standing]]:
+async def standings(connection: Connection, topic: str, group_id: str) -> tuple[GroupDescription, list[Standing]]:
     """Return a group, and where it stands in each partition of a topic. Raises `TopicsMissing` and `BrokerUnavailable`."""
-    async with administering(connection) as admin:
+    async with admin_client(connection) as admin:
         rights = [*topic_rights(["Describe"], [topic]), Right("Describe", "group", group_id)]
         await check_access(connection, admin._client, rights)  # noqa: SLF001  the admin client has no such question
         partitions = await _partitions(admin, connection, topic)
         group = await describe_group(admin, group_id)
-        committed = await committed_of(admin, group_id, partitions)
-    ends = await ends_of(connection, partitions)
-    found = [Standing(it, ends[it], at.offset if (at := committed.get(it)) else None, group.owner_of(it)) for it in partitions]
+        committed = await fetch_committed(admin, group_id, partitions)
+    ends = await fetch_ends(connection, partitions)
+    found = [Standing(it, ends[it], at.offset if (at := committed.get(it)) else None, group.find_owner(it)) for it in partitions]
     return group, found
 
 
-async def describe_group(admin: AIOKafkaAdminClient, group_id: str) -> Group:
+async def describe_group(admin: AIOKafkaAdminClient, group_id: str) -> GroupDescription:
     """Return what the coordinator knows of a group. Raises the client's `KafkaError`."""
 
-    async def described() -> Group:
+    async def described() -> GroupDescription:
         (answer,) = await admin.describe_consumer_groups([group_id])
         error_code, _group_id, state, _protocol_type, _protocol, members, *_ = answer.groups[0]
         if error_code:
             raise for_code(error_code)(f"the group {group_id} cannot be described")
-        return Group(state, tuple(_member(it) for it in members))
+        return GroupDescription(state, tuple(_member(it) for it in members))
 
     return await _patiently(described)
 
 
-def _member(described: tuple[str, str, str, bytes, bytes]) -> Member:
+def _member(described: tuple[str, str, str, bytes, bytes]) -> GroupMember:
     _member_id, client_id, host, _metadata, assignment = described
     partitions: list[Partition] = []
     if assignment != _NOTHING:
         for topic, indices in ConsumerProtocol.ASSIGNMENT.decode(assignment).assignment:
             partitions += [Partition(topic, it) for it in indices]
-    return Member(client_id, host, frozenset(partitions))
+    return GroupMember(client_id, host, frozenset(partitions))
 
 
-async def committed_of(admin: AIOKafkaAdminClient, group_id: str, partitions: Collection[Partition]) -> dict[Partition, Committed]:
+async def fetch_committed(
+    admin: AIOKafkaAdminClient, group_id: str, partitions: Collection[Partition]
+) -> dict[Partition, Committed]:
     """Return what a group has committed of those partitions of which it has committed something. Raises `KafkaError`.
 
     A transaction that is still open does not count. The client's own question overlooks an answer that is an error as a whole,
@@ -179,7 +181,7 @@ def _committed(answer: object) -> dict[Partition, Committed]:
     }
 
 
-async def ends_of(connection: Connection, partitions: Collection[Partition]) -> dict[Partition, Ends]:
+async def fetch_ends(connection: Connection, partitions: Collection[Partition]) -> dict[Partition, Ends]:
     """Return where partitions begin and end, for readers of what is committed. Raises `BrokerUnavailable`."""
     async with _asking(connection) as client:
         places = {it: TopicPartition(it.topic, it.index) for it in partitions}
@@ -204,7 +206,7 @@ async def offsets_since(
 
 async def commit_offsets(connection: Connection, group_id: str, offsets: Mapping[Partition, int]) -> None:
     """Let a group that has no members stand at these offsets. Raises `BadSettings` where it has some, and `BrokerUnavailable`."""
-    async with administering(connection) as admin:
+    async with admin_client(connection) as admin:
         rights = [*topic_rights(["Read"], {partition.topic: None for partition in offsets}), Right("Read", "group", group_id)]
         await check_access(connection, admin._client, rights)  # noqa: SLF001  as above
         group = await describe_group(admin, group_id)

@@ -47,7 +47,7 @@ _PAUSE_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class TopicInfo:
     """What of a topic matters to us."""
 
     num_partitions: int
@@ -63,14 +63,14 @@ class Shape:
     max_clock_difference_ms: int | None = None
 
 
-async def shapes_of(
+async def describe_topics(
     connection: Connection, names: Sequence[str], *, are_written: bool = False, are_read: bool = False
-) -> dict[str, Shape]:
+) -> dict[str, TopicInfo]:
     """Describe topics; raises `TopicsMissing`, naming them, where some are not there, and `BrokerUnavailable`.
 
     That also where we may not write to one of them, or not read it, if we must.
     """
-    async with administering(connection) as admin:
+    async with admin_client(connection) as admin:
         operations: list[Operation] = ["DescribeConfigs"]
         operations += ["Write"] * are_written
         operations += ["Read"] * are_read
@@ -94,7 +94,7 @@ async def create_missing(
     A `replication_factor` of 0 means three, or as many as there are brokers; `configuration` is that of each new topic. Raises
     `TopicsMissing` where the broker refuses, and `BrokerUnavailable`.
     """
-    async with administering(connection) as admin:
+    async with admin_client(connection) as admin:
         there = await partitions_in(admin, list(wanted))
         replicas = replication_factor or min(3, len((await admin.describe_cluster())["brokers"]))
         new = [
@@ -114,18 +114,18 @@ async def create_missing(
     return [topic.name for topic in new]
 
 
-async def all_partitions_of(connection: Connection, names: Sequence[str]) -> dict[str, int]:
+async def count_all_partitions(connection: Connection, names: Sequence[str]) -> dict[str, int]:
     """Return the number of partitions of topics; raises `TopicsMissing` where some are not there, and `BrokerUnavailable`.
 
     It needs no right to read how they are configured.
     """
-    async with administering(connection) as admin:
+    async with admin_client(connection) as admin:
         return await _all_partitions(connection, admin, names)
 
 
 async def check_rights(connection: Connection, rights: Sequence[Right]) -> None:
     """Raise `BrokerUnavailable` where no broker answers, or some of these rights are missing: one line names them all."""
-    async with administering(connection) as admin:
+    async with admin_client(connection) as admin:
         await check_access(connection, admin._client, rights)  # noqa: SLF001  the admin client has no such question
 
 
@@ -134,15 +134,15 @@ async def check_usable(connection: Connection, rights: Sequence[Right]) -> dict[
 
     Raises `BrokerUnavailable` where rights are missing, and `TopicsMissing` where topics are; one line names all of them.
     """
-    async with administering(connection) as admin:
+    async with admin_client(connection) as admin:
         await check_access(connection, admin._client, rights)  # noqa: SLF001  the admin client has no such question
         names = list(dict.fromkeys(right.name for right in rights if right.kind == "topic"))
         return await _all_partitions(connection, admin, names, hint="")
 
 
-async def partitions_of(connection: Connection, names: Sequence[str]) -> dict[str, int]:
+async def count_partitions(connection: Connection, names: Sequence[str]) -> dict[str, int]:
     """Return the number of partitions of those topics that are there. Raises `BrokerUnavailable`."""
-    async with administering(connection) as admin:
+    async with admin_client(connection) as admin:
         return await partitions_in(admin, names)
 
 
@@ -164,7 +164,7 @@ class _Admin(AIOKafkaAdminClient):  # type: ignore[misc]  # the client ships no 
 
 
 @contextlib.asynccontextmanager
-async def administering(connection: Connection) -> AsyncIterator[AIOKafkaAdminClient]:
+async def admin_client(connection: Connection) -> AsyncIterator[AIOKafkaAdminClient]:
     """Give a client for questions about the cluster. Raises `BrokerUnavailable`."""
     options = connection.options()
     admin = _Admin(**options)
@@ -217,12 +217,12 @@ async def _configurations(connection: Connection, admin: AIOKafkaAdminClient, na
     return configurations
 
 
-def _shape(num_partitions: int, num_replicas: int, configuration: Mapping[str, str]) -> Shape:
+def _shape(num_partitions: int, num_replicas: int, configuration: Mapping[str, str]) -> TopicInfo:
     is_stamped_by_broker = configuration.get("message.timestamp.type") == "LogAppendTime"
     limits_ms = [int(configuration[name]) for name in _TIMESTAMP_LIMITS if name in configuration]
     # A batch must fit into one segment, too.
     sizes = [int(configuration[name]) for name in ("max.message.bytes", "segment.bytes") if name in configuration]
-    return Shape(
+    return TopicInfo(
         num_partitions,
         max_message_bytes=min(sizes),
         is_compacted="compact" in configuration.get("cleanup.policy", "").split(","),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from pathlib import Path
 
-from worker.errors import BadSettings, reason_of
+from worker.errors import BadSettings, describe_error
 
 _CERTIFICATE, _KEY = b"CERTIFICATE-----", b"PRIVATE KEY-----"
 
@@ -53,4 +53,4 @@ def _check(file: str, mark: bytes, *, setting: str) -> None:
 def _words(error: Exception) -> str:
     if isinstance(error, ssl.SSLError) and error.reason:
         return error.reason.lower().replace("_", " ")
-    return (error.strerror if isinstance(error, OSError) else None) or reason_of(error)
+    return (error.strerror if isinstance(error, OSError) else None) or describe_error(error)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from aiokafka.errors import KafkaError
 
 from worker.broker.connection.certificates import load_identity, trusting
-from worker.broker.connection.failure_reasons import reason_of, why_not
+from worker.broker.connection.failure_reasons import describe_connection_failure, diagnose_connection
 from worker.broker.delivery.error_codes import name_codes
-from worker.broker.patches.oauth_refusal import heed_refusals
-from worker.broker.timeouts import within
+from worker.broker.patches.oauth_refusal import patch_oauth_refusal
+from worker.broker.timeouts import with_timeout
 from worker.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Connection:
         if self.security_protocol.endswith("SSL"):
             options["ssl_context"] = self._ssl_context()
         if self.security_protocol.startswith("SASL"):
-            heed_refusals()
+            patch_oauth_refusal()
             options |= {
                 "sasl_mechanism": self.sasl_mechanism,
                 "sasl_oauth_token_provider": self.tokens,
@@ -73,7 +73,7 @@ class Connection:
     async def connect(self, starting: Awaitable[Answer]) -> Answer:
         """Await the start of a client, within a bound; raises `BrokerUnavailable` with one line that says where and why not."""
         try:
-            return await within(CONNECT_TIMEOUT_S, starting)
+            return await with_timeout(CONNECT_TIMEOUT_S, starting)
         except (KafkaError, OSError, TimeoutError, ValueError) as error:
             raise BrokerUnavailable(f"no broker can be used at {self.bootstrap_servers}: {await self._reason(error)}") from error
 
@@ -81,7 +81,7 @@ class Connection:
         """Return why no client could be started: where the client does not say, the brokers do when they are asked once more."""
         late = f"no answer within {CONNECT_TIMEOUT_S:g} s"
         try:
-            found = await within(CONNECT_TIMEOUT_S, why_not(self.options()))
+            found = await with_timeout(CONNECT_TIMEOUT_S, diagnose_connection(self.options()))
         except TimeoutError:
             return late
-        return found or (reason_of(error) if str(error) else late)
+        return found or (describe_connection_failure(error) if str(error) else late)

@@ -17,7 +17,7 @@ _UNTRUSTED = ("UNKNOWN_CA", "CERTIFICATE_UNKNOWN", "CERTIFICATE_EXPIRED", "CERTI
 _NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNEXPECTED_MESSAGE")
 
 
-async def why_not(options: Mapping[str, Any]) -> str | None:
+async def diagnose_connection(options: Mapping[str, Any]) -> str | None:
     """Ask each bootstrap broker in turn and return what stands in the way of the first that refuses; None where all answer."""
     named = {name: value for name, value in options.items() if name != "bootstrap_servers"}
     try:
@@ -28,12 +28,12 @@ async def why_not(options: Mapping[str, Any]) -> str | None:
         try:
             connection = await create_conn(host, port, **named)
         except (OSError, KafkaError, TimeoutError, ValueError, KeyError, AssertionError) as error:
-            return reason_of(error)
+            return describe_connection_failure(error)
         connection.close()
     return None
 
 
-def reason_of(error: BaseException) -> str:
+def describe_connection_failure(error: BaseException) -> str:
     """Return what is at the bottom of a failed connection, in words of the settings where they can change it."""
     chain = _chain(error)
     for it in chain:

@@ -20,7 +20,7 @@ from aiokafka.abc import AbstractTokenProvider
 from aiokafka.errors import KafkaError
 
 from worker.broker.connection.certificates import trusting
-from worker.errors import BadSettings, reason_of
+from worker.errors import BadSettings, describe_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -58,7 +58,7 @@ class TokenFile(AbstractTokenProvider):  # type: ignore[misc]  # the client ship
             content = await asyncio.to_thread(self._path.read_text, "ascii")
         except (OSError, ValueError) as error:
             is_decoding = isinstance(error, UnicodeDecodeError)
-            reason = "it is not ASCII" if is_decoding else getattr(error, "strerror", None) or reason_of(error)
+            reason = "it is not ASCII" if is_decoding else getattr(error, "strerror", None) or describe_error(error)
             raise NoToken(f"the token file {self._path} cannot be read: {reason}") from None
         return _checked(content.strip(), f"the token file {self._path}")
 
@@ -91,7 +91,7 @@ class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc]  # the cli
         self._scope = scope
         self._extensions = extensions
         self._now_s = now_s
-        self._ssl_context = trusting(ca_file, setting="GIST_HTTPS_CA_FILE")
+        self._ssl_context = trusting(ca_file, setting="GIST_SASL_OAUTHBEARER_CA_FILE")
         # The token in use, and when it should be renewed and when it expires, in seconds of `now_s`.
         self._token, self._renewed_s, self._expires_s = "", float("-inf"), float("-inf")
         # One request at a time, whoever asks. A lock belongs to the loop that first waits for it, and commands run several.
@@ -136,7 +136,7 @@ class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc]  # the cli
         except TimeoutError:
             raise NoToken(self._line(f"no answer within {_TIMEOUT_S:g} s")) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise NoToken(self._line(reason_of(error))) from None
+            raise NoToken(self._line(describe_error(error))) from None
 
     def _line(self, reason: str) -> str:
         """Return one line that holds no secret, whatever the endpoint said: some answer with what they were sent."""
@@ -151,7 +151,7 @@ class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc]  # the cli
         return f" {': '.join(said)}" if said else ""
 
 
-def provider_of(
+def build_token_provider(
     url: str,
     *,
     client_id: str | None,

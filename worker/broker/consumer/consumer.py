@@ -19,11 +19,11 @@ from aiokafka.structs import OffsetAndMetadata
 from worker.broker.admin.permissions import Right, check_access, topic_rights
 from worker.broker.consumer.fetcher import Fetcher
 from worker.broker.consumer.membership import Admission, Membership
-from worker.broker.consumer.stall_probe import Lookout
+from worker.broker.consumer.stall_probe import StallProbe
 from worker.broker.consumer.starting_offsets import Starts, read_log
-from worker.broker.patches.decompression_limit import bound_decompression
-from worker.broker.timeouts import within
-from worker.errors import ConsumerBroken, PublishFailed, reason_of
+from worker.broker.patches.decompression_limit import patch_decompression_limit
+from worker.broker.timeouts import with_timeout
+from worker.errors import ConsumerBroken, PublishFailed, describe_error
 from worker.records import Partition
 
 if TYPE_CHECKING:
@@ -46,14 +46,14 @@ class Consumer:
         topics: Sequence[str],
         group_id: str,
         on_event: OnEvent,
-        start_at: str = "earliest",
+        auto_offset_reset: str = "earliest",
         poll_timeout_ms: int = 200,
         step_timeout_s: float = 15.0,
         look_interval_s: float = 1.0,
         stuck_after_s: float = 15.0,
         **membership: Any,
     ) -> None:
-        """Be a member of `group_id` on `topics`; `start_at` says where a partition without a committed offset begins."""
+        """Be a member of `group_id` on `topics`; `auto_offset_reset` says where a partition without a committed offset begins."""
         self._connection = connection
         self._topics = topics
         self._membership = Membership(topics=topics, group_id=group_id, **membership)
@@ -61,7 +61,7 @@ class Consumer:
         self._admission = Admission(self._membership)
         self.on_event = on_event
         # Knows where a session begins that has no committed offset.
-        self._starts = Starts(start_at, on_event)
+        self._starts = Starts(auto_offset_reset, on_event)
         self._poll_timeout_ms = poll_timeout_ms
         self._step_timeout_s = step_timeout_s
         # Kafka's client; None before the start and after the stop.
@@ -69,7 +69,7 @@ class Consumer:
         # Reads through the client, and knows where each open partition stands.
         self._fetcher: Fetcher | None = None
         # Looks every so often whether the client hangs: a partition that is behind and has room stands still for so long.
-        self._lookout = Lookout(on_event, interval_s=look_interval_s, limit_s=stuck_after_s)
+        self._lookout = StallProbe(on_event, interval_s=look_interval_s, limit_s=stuck_after_s)
         # One commit at a time: a second could overtake the first and set an offset back.
         self._commit_lock = asyncio.Lock()
 
@@ -80,7 +80,7 @@ class Consumer:
 
     async def start(self, listener: AssignmentListener) -> None:
         """Join the group; raises `BrokerUnavailable` where no broker answers, or we may not."""
-        bound_decompression()
+        patch_decompression_limit()
         client = AIOKafkaConsumer(
             **self._connection.options(),
             **self._membership.options(),
@@ -125,7 +125,7 @@ class Consumer:
             async with asyncio.timeout(self._step_timeout_s):
                 committed: int | None = await client.committed(TopicPartition(partition.topic, partition.index))
         except (KafkaError, TimeoutError) as error:
-            raise PublishFailed(f"the committed offset of {partition} cannot be read: {reason_of(error)}") from error
+            raise PublishFailed(f"the committed offset of {partition} cannot be read: {describe_error(error)}") from error
         return committed
 
     async def rewind(self, partition: Partition, committed: int | None) -> int:
@@ -142,7 +142,7 @@ class Consumer:
             start = self._starts.find(partition, committed, log)
             fetcher.open(partition, start)
         except (KafkaError, TimeoutError) as error:
-            raise PublishFailed(f"the ends of {partition} cannot be read: {reason_of(error)}") from error
+            raise PublishFailed(f"the ends of {partition} cannot be read: {describe_error(error)}") from error
         return start
 
     def metadata(self, partition: Partition) -> str:
@@ -162,9 +162,9 @@ class Consumer:
             if not mine:
                 return
             try:
-                await within(self._step_timeout_s, client.commit(mine))
+                await with_timeout(self._step_timeout_s, client.commit(mine))
             except (KafkaError, TimeoutError) as error:
-                raise PublishFailed(f"the offsets could not be committed: {reason_of(error)}") from error
+                raise PublishFailed(f"the offsets could not be committed: {describe_error(error)}") from error
 
     def close(self, partition: Partition) -> None:
         """Let nothing more of a partition through until it is rewound."""
@@ -239,6 +239,6 @@ def _heeding(send: Callable[..., Awaitable[Any]], admission: Admission) -> Calla
 async def _stopped(client: AIOKafkaConsumer) -> None:
     """Stop a client within a bound: it waits for brokers that may never answer."""
     try:
-        await within(10, client.stop())
+        await with_timeout(10, client.stop())
     except (KafkaError, TimeoutError):
         await client._client.close()  # noqa: SLF001  the connections are all that is left to close

@@ -20,7 +20,7 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
 )
 
-from worker.errors import ConsumerBroken, PositionLost
+from worker.errors import ConsumerBroken, OffsetOutOfRange
 from worker.gaps import EmptyRange
 from worker.records import Partition, Record, UnreadableRange
 
@@ -160,7 +160,7 @@ class Fetcher:
         try:
             fetched = await self._client.getmany(*(wanted or [_NOBODY]), timeout_ms=timeout_ms, max_records=max_records)
         except OffsetOutOfRangeError as error:
-            raise PositionLost(f"the log no longer holds our position: {error}") from error
+            raise OffsetOutOfRange(f"the log no longer holds our position: {error}") from error
         except _DENIALS as error:
             raise ConsumerBroken(f"we may no longer read: {error}") from error
         except IllegalStateError:
@@ -204,7 +204,7 @@ class Fetcher:
         try:
             fetched = await self._client.getmany(where, timeout_ms=_PROBE_TIMEOUT_MS, max_records=1 if num_single else max_records)
         except OffsetOutOfRangeError as error:
-            raise PositionLost(f"the log no longer holds our position: {error}") from error
+            raise OffsetOutOfRange(f"the log no longer holds our position: {error}") from error
         except _DENIALS as error:
             raise ConsumerBroken(f"we may no longer read: {error}") from error
         except Exception as error:  # noqa: BLE001  this partition alone was asked for: it is the one

@@ -31,7 +31,7 @@ from aiokafka.errors import (
 from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, SyncGroupRequest
 
 from worker.broker.admin.permissions import Right, check_access
-from worker.broker.admin.topics import administering
+from worker.broker.admin.topics import admin_client
 from worker.broker.delivery.error_codes import FencedInstanceId, GroupMaxSizeReached
 from worker.errors import BrokerUnavailable, ConsumerBroken
 
@@ -109,7 +109,7 @@ async def check_group(connection: Connection, membership: Membership) -> None:
     A broker looks at everything that it may refuse before it gives a new member its id and asks the member to join again with this
     id. A group that has other members rebalances once when that id is given back. Only a clear refusal counts.
     """
-    async with administering(connection) as admin:
+    async with admin_client(connection) as admin:
         client = admin._client  # noqa: SLF001  the admin client has no such question
         await check_access(connection, client, [Right("Read", "group", membership.group_id)])
         for _ in range(_MAX_ATTEMPTS - 1):

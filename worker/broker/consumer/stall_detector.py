@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from worker.records import Partition
 
 
-class Watchdog:
+class StallDetector:
     """Is told which partitions have room and, now and then, how far each is and where it ends."""
 
     def __init__(self, *, limit_s: float) -> None:

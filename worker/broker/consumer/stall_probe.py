@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from worker.broker.consumer.stall_detector import Watchdog
-from worker.broker.timeouts import within
+from worker.broker.consumer.stall_detector import StallDetector
+from worker.broker.timeouts import with_timeout
 from worker.errors import ConsumerBroken
 
 if TYPE_CHECKING:
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 _TIMEOUT_S = 15.0
 
 
-class Lookout:
+class StallProbe:
     """Watches over one client after the other; `check` is called with every poll, and returns at once."""
 
     def __init__(self, on_event: OnEvent, *, interval_s: float, limit_s: float) -> None:
         """Look every `interval_s`; a partition that has stood still for `limit_s` though it is behind and has room is stuck."""
         self._on_event = on_event
         self._interval_s = interval_s
-        self._watchdog = Watchdog(limit_s=limit_s)
+        self._watchdog = StallDetector(limit_s=limit_s)
         # The question where partitions end, while it is open.
         self._asking: asyncio.Task[Mapping[Partition, int] | None] | None = None
         # When the next one is due, in seconds of a monotonic clock.
@@ -69,7 +69,7 @@ async def _ends(client: AIOKafkaConsumer, partitions: Sequence[Partition]) -> Ma
     """Return where partitions end, None where the brokers do not say."""
     places = {TopicPartition(it.topic, it.index): it for it in partitions}
     try:
-        ends = await within(_TIMEOUT_S, client.end_offsets(list(places)))
+        ends = await with_timeout(_TIMEOUT_S, client.end_offsets(list(places)))
     except (KafkaError, TimeoutError):
         return None
     return {places[where]: end for where, end in ends.items()}

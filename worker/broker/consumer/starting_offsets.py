@@ -60,9 +60,9 @@ async def read_high_watermarks(
 class Starts:
     """Finds the first offset of each session of one group."""
 
-    def __init__(self, start_at: str, on_event: OnEvent) -> None:
+    def __init__(self, auto_offset_reset: str, on_event: OnEvent) -> None:
         """Begin at `earliest` or `latest`, or nowhere (`none`), where the group has committed nothing."""
-        self._start_at = start_at
+        self._start_at = auto_offset_reset
         self._on_event = on_event
         # By topic, how many partitions the topic had when the group began at the latest offset; 0 where nobody noted the number.
         self._num_partitions: dict[str, int] = {}
@@ -88,7 +88,7 @@ class Starts:
         """Return the offset at which a session begins. Raises `BadSettings` where the operator has to choose the offset."""
         if committed is not None and log.first <= committed <= log.high_watermark:
             return committed
-        fields = {"committed": committed, "first": log.first, "end": log.high_watermark, "start_at": self._start_at}
+        fields = {"committed": committed, "first": log.first, "end": log.high_watermark, "auto_offset_reset": self._start_at}
         if committed is not None:
             # Retention was faster than the worker, or the topic was created anew: the operator must know.
             self._on_event("committed_offset_out_of_range", partition=str(partition), **fields)

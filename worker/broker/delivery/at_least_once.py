@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError
 from worker.broker.admin.topics import check_rights
 from worker.broker.delivery.batch_producer import REFUSALS, BatchProducer
 from worker.broker.delivery.output_topics import OutputTopics
-from worker.errors import PublishFailed, RecordRefused, reason_of
+from worker.errors import PublishFailed, RecordRefused, describe_error
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -125,7 +125,7 @@ class AtLeastOnce:
         except (KafkaError, TimeoutError) as error:
             self._outputs.is_doubtful = True
             await self._discard(producer)
-            raise PublishFailed(f"a message of {partition} was not acknowledged: {reason_of(error)}") from error
+            raise PublishFailed(f"a message of {partition} was not acknowledged: {describe_error(error)}") from error
         except asyncio.CancelledError:
             # Nobody knows what became of what was sent; the next sends of others must not depend on it.
             await self._discard(producer)
@@ -140,7 +140,7 @@ class AtLeastOnce:
                 # What comes next is held against what the topics take now.
                 self._outputs.is_doubtful = True
                 await self._outputs.settle(self._connection, max_age_s=_MAX_AGE_S)
-                raise RecordRefused(partition, outcome.offset, message.output, reason_of(error)) from error
+                raise RecordRefused(partition, outcome.offset, message.output, describe_error(error)) from error
 
     async def _started(self) -> BatchProducer:
         async with self._start_lock:
@@ -151,7 +151,7 @@ class AtLeastOnce:
             return self._producer
 
     def _not_described(self, error: Exception) -> None:
-        self._consumer.on_event("outputs_not_described", error=reason_of(error))
+        self._consumer.on_event("outputs_not_described", error=describe_error(error))
 
     async def _discard(self, producer: BatchProducer) -> None:
         if self._producer is producer:

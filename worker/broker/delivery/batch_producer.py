@@ -22,9 +22,9 @@ from aiokafka.errors import (
 )
 
 from worker.broker.delivery.error_codes import InvalidRecord, UnknownCode
-from worker.broker.patches.compression_level import compress_lightly
-from worker.broker.timeouts import within
-from worker.errors import PublishFailed, reason_of
+from worker.broker.patches.compression_level import patch_compression_level
+from worker.broker.timeouts import with_timeout
+from worker.errors import PublishFailed, describe_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -60,7 +60,7 @@ class BatchProducer:
 
     def __init__(self, connection: Connection, *, compression: str | None, max_bytes: Mapping[str, int], **options: Any) -> None:
         """Send to the topics of `max_bytes` no message over what each takes; `options` are added to those of Kafka's client."""
-        compress_lightly()
+        patch_compression_level()
         self._max_bytes = max_bytes
         self._client = AIOKafkaProducer(
             **connection.options(),
@@ -76,13 +76,13 @@ class BatchProducer:
     async def start(self, timeout_s: float) -> None:
         """Connect; raises `PublishFailed`, and is no longer of use then."""
         try:
-            await within(timeout_s, self._client.start())
+            await with_timeout(timeout_s, self._client.start())
         except BaseException as error:
             # Whoever is being cancelled leaves no connection behind either.
             await self.discard()
             if not isinstance(error, KafkaError | OSError | TimeoutError):
                 raise
-            raise PublishFailed(f"no producer could be started: {reason_of(error)}") from error
+            raise PublishFailed(f"no producer could be started: {describe_error(error)}") from error
 
     async def send(self, addressed: Sequence[Addressed], timeout_s: float) -> None:
         """Send in order and await every acknowledgement; raises what any of them raised."""
@@ -169,7 +169,7 @@ async def _close(client: AIOKafkaProducer) -> None:
     """Close a client's connections, within a bound."""
     # Whoever discards is often being cancelled, or fails already: what cannot be closed in time goes with its object.
     with contextlib.suppress(KafkaError, OSError, TimeoutError):
-        await within(5, client.client.close())
+        await with_timeout(5, client.client.close())
 
 
 def _size_with(batch: BatchBuilder, message: Message) -> int:

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 
 from aiokafka.errors import TransactionalIdAuthorizationFailed
 
-from worker.broker.admin.broker_versions import refuse_old_brokers
+from worker.broker.admin.broker_versions import require_kafka_4
 from worker.broker.admin.permissions import Right, refused
 from worker.broker.admin.topics import check_rights
 from worker.broker.delivery.batch_producer import REFUSALS
-from worker.broker.delivery.hanging_transactions import Leftovers
+from worker.broker.delivery.hanging_transactions import HangingTransactions
 from worker.broker.delivery.output_topics import OutputTopics
 from worker.broker.delivery.transactional_producer import TransactionalProducer
-from worker.errors import BrokerUnavailable, PublishFailed, RecordRefused, reason_of
+from worker.errors import BrokerUnavailable, PublishFailed, RecordRefused, describe_error
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -48,7 +48,7 @@ async def check_transactions(
 ) -> None:
     """Raise `BrokerUnavailable` where the brokers are too old or refuse transactions like ours, and say why."""
     if not allow_old_brokers:
-        await refuse_old_brokers(connection)
+        await require_kafka_4(connection)
     producer = TransactionalProducer(
         connection,
         transactional_id=f"{_PREFIX}:{group_id}:check",
@@ -92,7 +92,7 @@ class ExactlyOnce:
         self._connection = connection
         self._outputs = OutputTopics(topics, interval_s=describe_interval_s)
         # None before the start.
-        self._leftovers: Leftovers | None = None
+        self._leftovers: HangingTransactions | None = None
         self._group_id = group_id
         self._compression = compression
         self._step_timeout_s = step_timeout_s
@@ -117,7 +117,7 @@ class ExactlyOnce:
             allow_old_brokers=self._allow_old_brokers,
         )
         await self._outputs.describe(self._connection, are_read=True)
-        self._leftovers = Leftovers(self._connection)
+        self._leftovers = HangingTransactions(self._connection)
         await self._leftovers.start()
         self._outputs.start(self._connection, on_failure=self._not_described)
 
@@ -186,7 +186,7 @@ class ExactlyOnce:
                 try:
                     await producer.send(part, self._step_timeout_s)
                 except REFUSALS as error:
-                    raise _PartRefused(number, reason_of(error)) from error
+                    raise _PartRefused(number, describe_error(error)) from error
             words = self._consumer.metadata(partition)
             await producer.send_offset(partition, next_offset, self._group_id, self._step_timeout_s, words=words)
             await producer.commit(self._step_timeout_s)
@@ -198,7 +198,7 @@ class ExactlyOnce:
             if isinstance(error, _PartRefused) or not isinstance(error, Exception):
                 raise
             # Whatever it is, nobody knows whether the transaction was committed.
-            raise PublishFailed(f"a transaction of {partition} is in doubt: {reason_of(error)}") from error
+            raise PublishFailed(f"a transaction of {partition} is in doubt: {describe_error(error)}") from error
         self._committed[partition] = next_offset
 
     async def _trusted(self, partition: Partition) -> TransactionalProducer:
@@ -234,30 +234,30 @@ class ExactlyOnce:
             self._outputs.is_doubtful = True
             if isinstance(error, PublishFailed) or not isinstance(error, Exception):
                 raise
-            raise PublishFailed(f"the offsets of {partition} cannot be relied upon: {reason_of(error)}") from error
+            raise PublishFailed(f"the offsets of {partition} cannot be relied upon: {describe_error(error)}") from error
         return committed
 
     async def _settled_offset(self, partition: Partition, producer: TransactionalProducer) -> int | None:
         """Return the committed offset, be it that a broker forgot to commit it, and outputs behind the one before are visible."""
-        places = self._outputs.places_of(partition)
+        places = self._outputs.map_partitions(partition)
 
         async def was_committed(before: int | None) -> int | None:
             end = await self._reader().visible(partition, places, before or 0, self._step_timeout_s)
             self._consumer.on_event("offset_hangs", partition=str(partition), committed=before, is_commit=end is not None)
             return end
 
-        return await producer.settled_offset(
+        return await producer.committed_offset_after_fence(
             partition, self._group_id, self._step_timeout_s, elsewhere=places[0], was_committed=was_committed
         )
 
-    def _reader(self) -> Leftovers:
+    def _reader(self) -> HangingTransactions:
         if self._leftovers is None:
             raise PublishFailed("the delivery is not started")
         return self._leftovers
 
     async def _end_leftovers(self, partition: Partition, producer: TransactionalProducer, committed: int) -> None:
         """End what a broker forgot to end: as committed where the offset was, else as given up."""
-        last = await self._reader().of(partition, self._outputs.places_of(partition), self._step_timeout_s)
+        last = await self._reader().of(partition, self._outputs.map_partitions(partition), self._step_timeout_s)
         for is_commit in (True, False):
             if places := [place for place, offset in last.items() if (offset < committed) is is_commit]:
                 names = [str(it) for it in places]
@@ -265,7 +265,7 @@ class ExactlyOnce:
                 await producer.end(places, is_commit=is_commit, timeout_s=self._step_timeout_s)
 
     def _not_described(self, error: Exception) -> None:
-        self._consumer.on_event("outputs_not_described", error=reason_of(error))
+        self._consumer.on_event("outputs_not_described", error=describe_error(error))
 
     async def _drop(self, partition: Partition) -> None:
         producer = self._producers.pop(partition, None)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from worker.broker.timeouts import within
-from worker.errors import PublishFailed, reason_of
+from worker.broker.timeouts import with_timeout
+from worker.errors import PublishFailed, describe_error
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -33,7 +33,7 @@ _STOP_TIMEOUT_S = 5.0
 _NUM_LOOKED_BACK = (100, 10_000)
 
 
-class Leftovers:
+class HangingTransactions:
     """Reads what is not yet certain at the ends of the output topics, with clients of its own: it sees what readers must not."""
 
     def __init__(self, connection: Connection) -> None:
@@ -56,7 +56,7 @@ class Leftovers:
         """Disconnect, within a bound."""
         stopping = asyncio.gather(self._all.stop(), self._certain.stop(), return_exceptions=True)
         with contextlib.suppress(TimeoutError):
-            await within(_STOP_TIMEOUT_S, stopping)
+            await with_timeout(_STOP_TIMEOUT_S, stopping)
 
     async def of(self, source: Partition, places: Collection[Partition], timeout_s: float) -> Mapping[Partition, int]:
         """Return the places where outputs of `source` are not yet certain, each with the source offset of the last of them.
@@ -72,7 +72,7 @@ class Leftovers:
                 open_ = {where: (certain[where], ends[where]) for where in wheres if certain[where] < ends[where]}
                 found = {where: await self._last_of(self._all, source, where, *bounds) for where, bounds in open_.items()}
         except (KafkaError, TimeoutError) as error:
-            raise PublishFailed(f"the ends of the outputs of {source} cannot be read: {reason_of(error)}") from error
+            raise PublishFailed(f"the ends of the outputs of {source} cannot be read: {describe_error(error)}") from error
         return {wheres[where]: offset for where, offset in found.items() if offset is not None}
 
     async def visible(self, source: Partition, places: Sequence[Partition], offset: int, timeout_s: float) -> int | None:
@@ -90,7 +90,7 @@ class Leftovers:
                     if last is not None and last >= offset:
                         return int(ends[wheres[0]])
         except (KafkaError, TimeoutError) as error:
-            raise PublishFailed(f"the outputs of {source} cannot be read: {reason_of(error)}") from error
+            raise PublishFailed(f"the outputs of {source} cannot be read: {describe_error(error)}") from error
         return None
 
     async def _last_of(

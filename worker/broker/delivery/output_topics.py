@@ -7,15 +7,15 @@ import time
 from typing import TYPE_CHECKING
 
 from worker.broker.admin.permissions import topic_rights
-from worker.broker.admin.topics import shapes_of
-from worker.errors import PublishFailed, Stop, TopicsMissing
+from worker.broker.admin.topics import describe_topics
+from worker.errors import FatalError, PublishFailed, TopicsMissing
 from worker.records import Output, Partition
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from worker.broker.admin.permissions import Operation, Right
-    from worker.broker.admin.topics import Shape
+    from worker.broker.admin.topics import TopicInfo
     from worker.broker.connection.connection import Connection
     from worker.broker.delivery.batch_producer import Addressed
     from worker.records import Message
@@ -38,7 +38,7 @@ class OutputTopics:
         self._topics = topics
         self._interval_s = interval_s
         # What each output topic is: its partitions and what it takes.
-        self._shapes: dict[Output, Shape] = {}
+        self._shapes: dict[Output, TopicInfo] = {}
         # The largest batch that each of them takes, by topic; producers look here at each message.
         self.max_bytes: dict[str, int] = {}
         # Whether the topics may have changed: something that was published for them failed.
@@ -63,7 +63,7 @@ class OutputTopics:
         of them. Or not read it: `are_read` says that we must.
         """
         began_s = time.monotonic()
-        shapes = await shapes_of(connection, list(self._topics.values()), are_written=True, are_read=are_read)
+        shapes = await describe_topics(connection, list(self._topics.values()), are_written=True, are_read=are_read)
         if obstacles := [text for output, topic in self._topics.items() if (text := _obstacle(output, topic, shapes[topic]))]:
             raise TopicsMissing("; ".join(obstacles))
         self._shapes = {output: shapes[topic] for output, topic in self._topics.items()}
@@ -95,7 +95,7 @@ class OutputTopics:
                 return
             try:
                 await self.describe(connection)
-            except Stop as stop:
+            except FatalError as stop:
                 raise PublishFailed(f"the output topics cannot be used: {stop}") from stop
 
     async def _describe_often(self, connection: Connection, on_failure: Callable[[Exception], None]) -> None:
@@ -104,7 +104,7 @@ class OutputTopics:
             try:
                 async with self._lock:
                     await self.describe(connection)
-            except Stop as stop:
+            except FatalError as stop:
                 on_failure(stop)
 
     def max_message_bytes(self, output: Output) -> int:
@@ -115,7 +115,7 @@ class OutputTopics:
         """Tell whether the topic of this output refuses a message without a key."""
         return self._shapes[output].is_compacted
 
-    def places_of(self, partition: Partition) -> list[Partition]:
+    def map_partitions(self, partition: Partition) -> list[Partition]:
         """Return where the outputs of an input partition go."""
         return [Partition(self._topics[it], partition.index % shape.num_partitions) for it, shape in self._shapes.items()]
 
@@ -124,7 +124,7 @@ class OutputTopics:
         return self._topics[message.output], partition.index % self._shapes[message.output].num_partitions, message
 
 
-def _obstacle(output: Output, topic: str, shape: Shape) -> str | None:
+def _obstacle(output: Output, topic: str, shape: TopicInfo) -> str | None:
     """Return why a topic can never take what we write to it, and what to do; None where it can."""
     if shape.min_insync_replicas > shape.num_replicas:
         return (

@@ -75,31 +75,31 @@ class _Question(RequestStruct):  # type: ignore[misc]
 class _OffsetFetchRequest(Request[_Question]):  # type: ignore[misc]
     API_KEY = _API_KEY
 
-    def __init__(self, group_id: str, partition: Partition, *, be_stable: bool) -> None:
-        self._fields = group_id, [(partition.topic, [partition.index], _NO_TAGS)], be_stable, _NO_TAGS
+    def __init__(self, group_id: str, partition: Partition, *, require_stable: bool) -> None:
+        self._fields = group_id, [(partition.topic, [partition.index], _NO_TAGS)], require_stable, _NO_TAGS
 
     def build(self, request_struct_class: type[_Question]) -> _Question:
         return request_struct_class(*self._fields)
 
 
-class OffsetHangs(Exception):
+class UnstableOffset(Exception):
     """An offset was sent in a transaction, and whether it was committed the coordinator does not know."""
 
 
-async def committed_at(
-    client: AIOKafkaClient, coordinator: int, group_id: str, partition: Partition, *, be_stable: bool
+async def fetch_committed_offset(
+    client: AIOKafkaClient, coordinator: int, group_id: str, partition: Partition, *, require_stable: bool
 ) -> int | None:
     """Ask one broker, by its number, what a group has committed of a partition; None where it has nothing.
 
-    Raises `KafkaError`, also where that broker is not the coordinator, and `OffsetHangs` where it is to `be_stable` and is not.
+    Raises `KafkaError`, also where that broker is not the coordinator, and `UnstableOffset` where it is to `require_stable` and is not.
     """
     answer = await client.send(
-        coordinator, _OffsetFetchRequest(group_id, partition, be_stable=be_stable), group=ConnectionGroup.COORDINATION
+        coordinator, _OffsetFetchRequest(group_id, partition, require_stable=require_stable), group=ConnectionGroup.COORDINATION
     )
     # What is wrong with the group is said of no partition.
     offset, code = (-1, answer.error_code) if answer.error_code else _only(answer.topics)
     if code == _UNSTABLE_OFFSET_COMMIT:
-        raise OffsetHangs
+        raise UnstableOffset
     if code:
         raise for_code(code)(f"the offset of {partition} cannot be asked for")
     return None if offset < 0 else offset

@@ -18,8 +18,8 @@ from aiokafka.protocol.transaction import (
 from aiokafka.structs import OffsetAndMetadata
 
 from worker.broker.delivery.batch_producer import BatchProducer
-from worker.broker.delivery.stable_offsets import OffsetHangs, committed_at
-from worker.broker.timeouts import within
+from worker.broker.delivery.stable_offsets import UnstableOffset, fetch_committed_offset
+from worker.broker.timeouts import with_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
@@ -51,18 +51,18 @@ class TransactionalProducer(BatchProducer):
 
     async def begin(self, timeout_s: float) -> None:
         """Begin a transaction; it costs nothing yet."""
-        await within(timeout_s, self._client.begin_transaction())
+        await with_timeout(timeout_s, self._client.begin_transaction())
 
     async def send_offset(self, partition: Partition, offset: int, group_id: str, timeout_s: float, *, words: str = "") -> None:
         """Put the offset that the group is to stand at into the transaction, with what is to be remembered beside it."""
         offsets = {TopicPartition(partition.topic, partition.index): OffsetAndMetadata(offset, words)}
-        await within(timeout_s, self._client.send_offsets_to_transaction(offsets, group_id))
+        await with_timeout(timeout_s, self._client.send_offsets_to_transaction(offsets, group_id))
 
     async def commit(self, timeout_s: float) -> None:
         """Make everything of the transaction visible at once."""
-        await within(timeout_s, self._client.commit_transaction())
+        await with_timeout(timeout_s, self._client.commit_transaction())
 
-    async def await_coordinator(self, partition: Partition, group_id: str, timeout_s: float) -> None:
+    async def wait_for_coordinator(self, partition: Partition, group_id: str, timeout_s: float) -> None:
         """Return once the group's coordinator answers with everything that was committed before, and change nothing.
 
         A coordinator that has just taken over has read all commits, but answers with those alone of which it knows that they are
@@ -70,9 +70,9 @@ class TransactionalProducer(BatchProducer):
         """
         await self.begin(timeout_s)
         await self.send_offset(partition, 0, group_id, timeout_s)
-        await within(timeout_s, self._client.abort_transaction())
+        await with_timeout(timeout_s, self._client.abort_transaction())
 
-    async def settled_offset(
+    async def committed_offset_after_fence(
         self,
         partition: Partition,
         group_id: str,
@@ -91,27 +91,29 @@ class TransactionalProducer(BatchProducer):
         await self.send_offset(elsewhere, 0, group_id, timeout_s)
         try:
             committed = await self._committed(partition, group_id, timeout_s)
-        except OffsetHangs:
-            committed = await self._committed(partition, group_id, timeout_s, be_stable=False)
+        except UnstableOffset:
+            committed = await self._committed(partition, group_id, timeout_s, require_stable=False)
             end = await was_committed(committed)
             if end is not None:
                 await self.send_offset(elsewhere, end, group_id, timeout_s)
                 await self.commit(timeout_s)
-                return await within(timeout_s, self._once_stable(partition, group_id, timeout_s))
-        await within(timeout_s, self._client.abort_transaction())
+                return await with_timeout(timeout_s, self._once_stable(partition, group_id, timeout_s))
+        await with_timeout(timeout_s, self._client.abort_transaction())
         return committed
 
-    async def _committed(self, partition: Partition, group_id: str, timeout_s: float, *, be_stable: bool = True) -> int | None:
+    async def _committed(self, partition: Partition, group_id: str, timeout_s: float, *, require_stable: bool = True) -> int | None:
         coordinator = self._client._sender._find_coordinator(CoordinationType.GROUP, group_id)  # noqa: SLF001  whom it just sent to
-        node_id = await within(timeout_s, coordinator)
-        return await within(timeout_s, committed_at(self._client.client, node_id, group_id, partition, be_stable=be_stable))
+        node_id = await with_timeout(timeout_s, coordinator)
+        return await with_timeout(
+            timeout_s, fetch_committed_offset(self._client.client, node_id, group_id, partition, require_stable=require_stable)
+        )
 
     async def _once_stable(self, partition: Partition, group_id: str, timeout_s: float) -> int | None:
         """Return what is committed once the coordinator has the marker, which comes after the answer to a commit."""
         while True:
             try:
                 return await self._committed(partition, group_id, timeout_s)
-            except OffsetHangs:
+            except UnstableOffset:
                 await asyncio.sleep(_RETRY_BACKOFF_MS / 1000)
 
     async def end(self, places: Collection[Partition], *, is_commit: bool, timeout_s: float) -> None:
@@ -119,7 +121,7 @@ class TransactionalProducer(BatchProducer):
         await self.begin(timeout_s)
         for it in places:
             self._client._txn_manager.maybe_add_partition_to_txn(TopicPartition(it.topic, it.index))  # noqa: SLF001  no public way
-        await within(timeout_s, self._client.commit_transaction() if is_commit else self._client.abort_transaction())
+        await with_timeout(timeout_s, self._client.commit_transaction() if is_commit else self._client.abort_transaction())
 
     def is_fenced(self, error: BaseException) -> bool:
         """Tell whether it was shut out: the client may say so by a state of its own that a later step then stumbles over."""

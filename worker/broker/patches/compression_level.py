@@ -12,7 +12,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 _ZSTD_LEVEL = 1
 
 
-def compress_lightly() -> None:
+def patch_compression_level() -> None:
     """Let every client of this process compress at the level that suits our messages; a second time has no effect."""
     # The module that builds batches: of the client's two, the one in use.
     builders = sys.modules[DefaultRecordBatchBuilder.__module__]

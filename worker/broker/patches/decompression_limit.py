@@ -28,7 +28,7 @@ class BatchTooLarge(Exception):
     """A batch of records would have more bytes than we hold for one."""
 
 
-def bound_decompression() -> None:
+def patch_decompression_limit() -> None:
     """Let Kafka's client decompress within the bound, in this whole process; a second time has no effect."""
     decoders = {
         "gzip_decode": _gunzip,

@@ -24,6 +24,6 @@ class _Heeding(OAuthAuthenticator):  # type: ignore[misc]  # the client ships no
         return following
 
 
-def heed_refusals() -> None:
+def patch_oauth_refusal() -> None:
     """Let every client of this process notice; a second time has no effect."""
     aiokafka.conn.OAuthAuthenticator = _Heeding

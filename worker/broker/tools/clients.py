@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from worker.broker.admin.permissions import topic_rights
 from worker.broker.admin.topics import check_usable
-from worker.broker.timeouts import within
+from worker.broker.timeouts import with_timeout
 from worker.errors import BadSettings, BrokerUnavailable
 from worker.records import Partition, Record
 
@@ -83,7 +83,7 @@ class Producer:
 
 
 @contextlib.asynccontextmanager
-async def producing(connection: Connection, *, linger_ms: int = 5) -> AsyncIterator[Producer]:
+async def open_producer(connection: Connection, *, linger_ms: int = 5) -> AsyncIterator[Producer]:
     """Open a producer; everything is acknowledged when it closes. Raises `BrokerUnavailable`, and `BadSettings` for large records.
 
     Where the block ends early, what was sent is still delivered if the brokers take it within seconds.
@@ -100,11 +100,11 @@ async def producing(connection: Connection, *, linger_ms: int = 5) -> AsyncItera
         raise BrokerUnavailable(f"the records could not be sent to {connection.bootstrap_servers}: {error}") from error
     finally:
         with contextlib.suppress(TimeoutError):
-            await within(_CLOSE_TIMEOUT_S, client.stop())
+            await with_timeout(_CLOSE_TIMEOUT_S, client.stop())
 
 
 @contextlib.asynccontextmanager
-async def withholding(connection: Connection, *, name: str) -> AsyncIterator[Producer]:
+async def open_transaction(connection: Connection, *, name: str) -> AsyncIterator[Producer]:
     """Open a producer whose records stand in their topics and are seen, all at once, when it closes. Raises `BrokerUnavailable`.
 
     It is a transaction under the id `name`: whoever reads only what is committed sees nothing before. It closes within minutes, or
@@ -125,7 +125,7 @@ async def withholding(connection: Connection, *, name: str) -> AsyncIterator[Pro
         await client.stop()
 
 
-async def following(
+async def follow(
     connection: Connection, topics: Sequence[str], *, from_beginning: bool, stop: asyncio.Event | None = None
 ) -> AsyncGenerator[list[Record], None]:
     """Yield what is committed to some topics, as it arrives, until `stop` is set; belongs to no group and commits nothing.
@@ -149,7 +149,7 @@ async def following(
         await client.stop()
 
 
-async def reading(connection: Connection, positions: dict[Partition, int]) -> AsyncGenerator[list[Record], None]:
+async def read_to_end(connection: Connection, positions: dict[Partition, int]) -> AsyncGenerator[list[Record], None]:
     """Yield what stands from some positions on to the present end, and move the positions there. Raises `BrokerUnavailable`."""
     client = AIOKafkaConsumer(**connection.options(), isolation_level="read_committed", enable_auto_commit=False)
     try:
@@ -171,7 +171,7 @@ async def reading(connection: Connection, positions: dict[Partition, int]) -> As
 
 
 @dataclass(slots=True)
-class Member:
+class ClientMember:
     """One member of a consumer group that takes records in turn and commits them: the loop that most programs write."""
 
     _client: AIOKafkaConsumer
@@ -191,14 +191,14 @@ class Member:
 
 
 @contextlib.asynccontextmanager
-async def consuming(connection: Connection, topic: str, *, group_id: str) -> AsyncIterator[Member]:
+async def join_group(connection: Connection, topic: str, *, group_id: str) -> AsyncIterator[ClientMember]:
     """Join a group that reads a topic from its beginning. Raises `BrokerUnavailable`."""
     client = AIOKafkaConsumer(
         topic, **connection.options(), group_id=group_id, enable_auto_commit=False, auto_offset_reset="earliest"
     )
     try:
         await connection.connect(client.start())
-        yield Member(client)
+        yield ClientMember(client)
     except KafkaError as error:
         raise BrokerUnavailable(f"{connection.bootstrap_servers} failed a member of {group_id}: {error}") from error
     finally:

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 
 from aiokafka.errors import KafkaError
 
-from worker.broker.admin.offsets import Committed, committed_of
-from worker.broker.admin.topics import administering, shapes_of
+from worker.broker.admin.offsets import Committed, fetch_committed
+from worker.broker.admin.topics import admin_client, describe_topics
 from worker.broker.delivery.transactional_producer import TransactionalProducer
-from worker.errors import BrokerUnavailable, PublishFailed, reason_of
+from worker.errors import BrokerUnavailable, PublishFailed, describe_error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
-    from worker.broker.admin.topics import Shape
+    from worker.broker.admin.topics import TopicInfo
     from worker.broker.connection.connection import Connection
     from worker.records import Message, Partition
 
@@ -29,7 +29,9 @@ _STEP_TIMEOUT_S = 30.0
 class Replay:
     """Sends to some topics, from partitions that are opened one by one."""
 
-    def __init__(self, connection: Connection, *, group_id: str, topics: Mapping[str, Shape], transaction_timeout_s: float) -> None:
+    def __init__(
+        self, connection: Connection, *, group_id: str, topics: Mapping[str, TopicInfo], transaction_timeout_s: float
+    ) -> None:
         """Send to `topics`; remember how far it came as `group_id`.
 
         Readers of the topics wait behind a replay that was killed until its transaction's time is over, or it is run again.
@@ -53,11 +55,11 @@ class Replay:
         try:
             await producer.start(_STEP_TIMEOUT_S)
             self._producers[partition] = producer
-            await producer.await_coordinator(partition, self._group_id, _STEP_TIMEOUT_S)
+            await producer.wait_for_coordinator(partition, self._group_id, _STEP_TIMEOUT_S)
         except (PublishFailed, KafkaError, TimeoutError) as error:
-            raise BrokerUnavailable(f"{partition} cannot be taken over: {reason_of(error)}") from error
-        async with administering(self._connection) as admin:
-            return (await committed_of(admin, self._group_id, [partition])).get(partition)
+            raise BrokerUnavailable(f"{partition} cannot be taken over: {describe_error(error)}") from error
+        async with admin_client(self._connection) as admin:
+            return (await fetch_committed(admin, self._group_id, [partition])).get(partition)
 
     async def advance(self, partition: Partition, records: Sequence[tuple[Partition, Message]], position: Committed) -> None:
         """Send records, each to its place, and stand at `position`: both or neither. Raises `BrokerUnavailable`.
@@ -74,7 +76,7 @@ class Replay:
         except (PublishFailed, KafkaError, TimeoutError) as error:
             raise BrokerUnavailable(
                 f"{partition}: the last {len(records)} records are in doubt; what came before is done, and another run goes on "
-                f"where this one came to: {reason_of(error)}"
+                f"where this one came to: {describe_error(error)}"
             ) from error
 
     async def stop(self) -> None:
@@ -89,7 +91,7 @@ async def replaying(
     connection: Connection, *, group_id: str, topics: Sequence[str], transaction_timeout_s: float
 ) -> AsyncIterator[Replay]:
     """Give a `Replay` into some topics. Raises `TopicsMissing` and `BrokerUnavailable`."""
-    shapes = await shapes_of(connection, topics)
+    shapes = await describe_topics(connection, topics)
     replay = Replay(connection, group_id=group_id, topics=shapes, transaction_timeout_s=transaction_timeout_s)
     try:
         yield replay

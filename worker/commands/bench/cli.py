@@ -35,12 +35,12 @@ def stream(
 ) -> None:
     """Measure throughput, latency at offered loads and the cost of the broker's side, beside the bare engine and a tuned peer."""
     from worker.commands.bench import stream as command  # noqa: PLC0415  heavy
-    from worker.commands.bench.with_broker import counts_of  # noqa: PLC0415  heavy
+    from worker.commands.bench.with_broker import parse_counts  # noqa: PLC0415  heavy
 
     raise typer.Exit(
         command.bench_stream(
             deliveries=tuple(it.strip() for it in delivery.split(",") if it.strip()),
-            worker_counts=counts_of(workers, flag="--workers"),
+            worker_counts=parse_counts(workers, flag="--workers"),
             num_partitions=partitions,
             count=count,
             phase_s=seconds,
@@ -65,12 +65,12 @@ def delivery(
 ) -> None:
     """Measure what exactly once costs in throughput, latency and processor time, beside at least once."""
     from worker.commands.bench import delivery as command  # noqa: PLC0415  heavy
-    from worker.commands.bench.with_broker import counts_of  # noqa: PLC0415  heavy
+    from worker.commands.bench.with_broker import parse_counts  # noqa: PLC0415  heavy
 
     raise typer.Exit(
         command.bench_delivery(
-            intervals_ms=counts_of(intervals, flag="--intervals"),
-            partition_counts=counts_of(partitions, flag="--partitions"),
+            intervals_ms=parse_counts(intervals, flag="--intervals"),
+            partition_counts=parse_counts(partitions, flag="--partitions"),
             num_rounds=rounds,
             count=count,
             phase_s=seconds,
@@ -95,12 +95,12 @@ def lanes(
 ) -> None:
     """Measure what a backfill beside them costs live messages, and what it gets."""
     from worker.commands.bench import lanes as command  # noqa: PLC0415  heavy
-    from worker.commands.bench.with_broker import counts_of  # noqa: PLC0415  heavy
+    from worker.commands.bench.with_broker import parse_counts  # noqa: PLC0415  heavy
 
     raise typer.Exit(
         command.bench_lanes(
-            percents=counts_of(loads, flag="--loads"),
-            backfill_batch_tokens=backfill_tokens,
+            percents=parse_counts(loads, flag="--loads"),
+            max_backfill_batch_tokens=backfill_tokens,
             num_partitions=partitions,
             num_rounds=rounds,
             count=count,
@@ -125,13 +125,13 @@ def scale(
 ) -> None:
     """Measure throughput and latency by replicas and partitions, and what it costs when a replica joins, leaves or dies."""
     from worker.commands.bench import scale as command  # noqa: PLC0415  heavy
-    from worker.commands.bench.with_broker import counts_of  # noqa: PLC0415  heavy
+    from worker.commands.bench.with_broker import parse_counts  # noqa: PLC0415  heavy
 
     raise typer.Exit(
         command.bench_scale(
             deliveries=tuple(it.strip() for it in delivery.split(",") if it.strip()),
-            replica_counts=counts_of(replicas, flag="--replicas"),
-            partition_counts=counts_of(partitions, flag="--partitions"),
+            replica_counts=parse_counts(replicas, flag="--replicas"),
+            partition_counts=parse_counts(partitions, flag="--partitions"),
             count=count,
             phase_s=seconds,
             is_quick=quick,

@@ -32,10 +32,10 @@ def bench_delivery(
     # Heavy, and there only with the extra that was checked.
     from worker.bench.delivery import report  # noqa: PLC0415
     from worker.bench.delivery import run as delivery_run  # noqa: PLC0415
-    from worker.bench.delivery.results import Way  # noqa: PLC0415
+    from worker.bench.delivery.results import DeliveryMode  # noqa: PLC0415
 
-    plan = delivery_run.Plan(
-        main=Way(_NUM_PARTITIONS, _INTERVAL_MS),
+    plan = delivery_run.DeliveryPlan(
+        main=DeliveryMode(_NUM_PARTITIONS, _INTERVAL_MS),
         intervals_ms=_QUICK_INTERVALS_MS if is_quick else intervals_ms,
         partition_counts=_QUICK_PARTITIONS if is_quick else partition_counts,
         num_rounds=1 if is_quick else num_rounds,

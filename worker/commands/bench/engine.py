@@ -22,7 +22,7 @@ from worker.training.data.corpora import rated_sentences
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from worker.bench.engine.measures import Result
+    from worker.bench.engine.measures import CandidateResult
 
 
 def bench_engine(*, is_quick: bool, threads: int, device: str, json_path: Path | None, plot_path: Path | None, cache: Path) -> None:
@@ -66,7 +66,7 @@ def _texts(cache: Path, progress: Console) -> list[str]:
         return []
 
 
-def _print(console: Console, result: Result) -> None:
+def _print(console: Console, result: CandidateResult) -> None:
     for panel in result.panels:
         console.print(table.panel_table(panel))
         console.print()

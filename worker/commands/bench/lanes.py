@@ -10,7 +10,7 @@ from worker.errors import BadSettings
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from worker.bench.lanes.results import Results
+    from worker.bench.lanes.results import LanesResults
     from worker.bench.stream.workers import Place
 
 # From here on the live lane alone fills the machine.
@@ -20,7 +20,7 @@ _MAX_PERCENT = 90
 def bench_lanes(
     *,
     percents: tuple[int, ...],
-    backfill_batch_tokens: int,
+    max_backfill_batch_tokens: int,
     num_partitions: int,
     num_rounds: int,
     count: int,
@@ -35,16 +35,16 @@ def bench_lanes(
     from worker.bench.lanes import report  # noqa: PLC0415  heavy, and there only with the extra that was checked
     from worker.bench.lanes import run as lanes_run  # noqa: PLC0415  the same
 
-    plan = lanes_run.Plan(
+    plan = lanes_run.LanesPlan(
         num_partitions=num_partitions,
         num_backlog=count,
         shares=tuple(it / 100 for it in percents),
         num_rounds=num_rounds,
         phase_s=phase_s,
-        backfill_batch_tokens=backfill_batch_tokens,
+        max_backfill_batch_tokens=max_backfill_batch_tokens,
     )
 
-    async def noted(place: Place) -> Results:
+    async def noted(place: Place) -> LanesResults:
         return await lanes_run.run(plan, place)
 
     results = benchmark(noted, report, json_file=json_file, plot_file=plot_file)

@@ -11,8 +11,8 @@ from worker.errors import BadSettings
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from worker.bench.scale.results import Results
-    from worker.bench.scale.run import Plan
+    from worker.bench.scale.results import ScaleResults
+    from worker.bench.scale.run import ScalePlan
     from worker.bench.stream.workers import Place
 
 
@@ -36,7 +36,7 @@ def bench_scale(
     from worker.bench.scale import run as scale_run  # noqa: PLC0415
     from worker.bench.scale.disturbances import KINDS  # noqa: PLC0415
 
-    plan = scale_run.Plan(
+    plan = scale_run.ScalePlan(
         deliveries=deliveries or (DELIVERIES[:1] if is_quick else DELIVERIES),
         replica_counts=replica_counts,
         partition_counts=partition_counts[:1] if is_quick else partition_counts,
@@ -55,7 +55,7 @@ def bench_knobs(*, delivery: str, count: int, phase_s: float, is_quick: bool, js
 
     plan = _knobs_plan(delivery, count, phase_s, is_quick=is_quick)
 
-    async def turned(place: Place) -> Results:
+    async def turned(place: Place) -> ScaleResults:
         return await knobs.run(plan, place, is_quick=is_quick)
 
     results = benchmark(turned, report, json_file=json_file, plot_file=None)
@@ -64,12 +64,12 @@ def bench_knobs(*, delivery: str, count: int, phase_s: float, is_quick: bool, js
     return _code(results)
 
 
-def _knobs_plan(delivery: str, count: int, phase_s: float, *, is_quick: bool) -> Plan:
-    from worker.bench.scale.run import Plan  # noqa: PLC0415  heavy
+def _knobs_plan(delivery: str, count: int, phase_s: float, *, is_quick: bool) -> ScalePlan:
+    from worker.bench.scale.run import ScalePlan  # noqa: PLC0415  heavy
 
     if delivery not in DELIVERIES:
         raise BadSettings(f"there is no delivery {delivery}; there is {', '.join(DELIVERIES)}")
-    return Plan(
+    return ScalePlan(
         deliveries=(delivery,),
         replica_counts=(1,),
         partition_counts=(1,),
@@ -80,5 +80,5 @@ def _knobs_plan(delivery: str, count: int, phase_s: float, *, is_quick: bool) ->
     )
 
 
-def _code(results: Results | None) -> int:
+def _code(results: ScaleResults | None) -> int:
     return ENDED if results is None else int(results.lost > 0 or results.repeated_exactly_once > 0)

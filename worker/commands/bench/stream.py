@@ -12,8 +12,8 @@ from worker.settings import Settings
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from worker.bench.stream.results import Results
-    from worker.bench.stream.run import Plan
+    from worker.bench.stream.results import StreamResults
+    from worker.bench.stream.run import StreamPlan
     from worker.bench.stream.workers import Place
 
 #: Every way of delivery that the worker knows.
@@ -45,7 +45,7 @@ def bench_stream(
     plan = _plan(count, phase_s, is_quick=is_quick)
     plan = replace(plan, deliveries=deliveries or DELIVERIES, worker_counts=worker_counts, num_partitions=num_partitions)
 
-    async def noted(place: Place) -> Results:
+    async def noted(place: Place) -> StreamResults:
         results = await stream_run.run(plan, place)
         if is_quick:
             results.notes.append(
@@ -58,11 +58,11 @@ def bench_stream(
     return ENDED if results is None else int(results.lost > 0)
 
 
-def _plan(count: int, phase_s: float, *, is_quick: bool) -> Plan:
+def _plan(count: int, phase_s: float, *, is_quick: bool) -> StreamPlan:
     """Return how much is measured of one way to run the workers."""
-    from worker.bench.stream.run import Plan  # noqa: PLC0415  heavy
+    from worker.bench.stream.run import StreamPlan  # noqa: PLC0415  heavy
 
-    return Plan(
+    return StreamPlan(
         num_backlog=min(count, 4_000) if is_quick else count,
         backlog_s=5.0 if is_quick else 0.0,
         num_engine_texts=min(count, 4_000) if is_quick else -(-count // _NUM_ROUNDS),

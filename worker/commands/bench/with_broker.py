@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from rich.console import Console
 
-from worker.composition.broker import connection_of
+from worker.composition.broker import build_connection
 from worker.errors import BadSettings
 from worker.settings import read
 from worker.testbed.worker_process import kafka
@@ -34,7 +34,7 @@ _WIDTH = 132
 _NEEDED = ("psutil", "matplotlib", "sentence_transformers")
 
 
-class Report(Protocol[_Shown_contra]):
+class ReportCommand(Protocol[_Shown_contra]):
     """The module that tells what a benchmark brought."""
 
     def show(self, console: Console, results: _Shown_contra, /) -> None:
@@ -53,7 +53,7 @@ def check_extra() -> None:
         raise BadSettings(f"the benchmark needs {', '.join(missing)}: pip install 'gist-stream[bench]'")
 
 
-def counts_of(given: str, *, flag: str) -> tuple[int, ...]:
+def parse_counts(given: str, *, flag: str) -> tuple[int, ...]:
     """Return the numbers of a comma-separated list; raises `BadSettings` where one is none."""
     counts = tuple(int(it) for it in given.replace(" ", "").split(",") if it.isdecimal() and int(it))
     if not counts or len(counts) != len(given.split(",")):
@@ -62,7 +62,7 @@ def counts_of(given: str, *, flag: str) -> tuple[int, ...]:
 
 
 def benchmark(
-    run: Callable[[Place], Awaitable[_Results]], report: Report[_Results], *, json_file: Path | None, plot_file: Path | None
+    run: Callable[[Place], Awaitable[_Results]], report: ReportCommand[_Results], *, json_file: Path | None, plot_file: Path | None
 ) -> _Results | None:
     """Run a benchmark, show and keep what it brought, and return that; None where it was ended before."""
     console, began_s = Console(highlight=False), time.monotonic()
@@ -98,7 +98,7 @@ def _place(console: Console, settings: Settings, broker_pid: int | None, directo
     sentences = [it.text for it in rated_sentences(_DATA)]
     console.print(f"texts       {len(sentences)} sentences of reviews, posts and newspapers")
     return Place(
-        connection=connection_of(settings),
+        connection=build_connection(settings),
         broker_pid=broker_pid,
         directory=directory,
         # With a stride that meets every sentence once and steps through all sections of the corpus.
@@ -108,12 +108,12 @@ def _place(console: Console, settings: Settings, broker_pid: int | None, directo
             "device": settings.device,
             "dtype": settings.dtype,
             "backend": settings.backend,
-            "max_tokens": settings.max_text_tokens or None,
+            "max_tokens": settings.max_seq_length or None,
         },
-        worker={name: getattr(settings, name) for name in ("model", "device", "dtype", "backend", "max_text_tokens")},
-        batch_tokens=settings.batch_tokens,
-        batch_records=settings.batch_records,
-        max_wait_ms=settings.max_wait_ms,
+        worker={name: getattr(settings, name) for name in ("model", "device", "dtype", "backend", "max_seq_length")},
+        max_batch_tokens=settings.max_batch_tokens,
+        max_batch_records=settings.max_batch_records,
+        max_batch_delay_ms=settings.max_batch_delay_ms,
         say=console.print,
     )
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import orjson
 from rich.live import Live
 
-from worker.broker.tools.clients import following, producing
+from worker.broker.tools.clients import follow, open_producer
 from worker.commands.demo.observer import Observer
 from worker.commands.demo.report import progress_line, report
 from worker.commands.terminal import Terminal
 from worker.commands.variables import find_warnings
-from worker.composition.broker import connection_of, create_topics, topics_of
+from worker.composition.broker import build_connection, create_topics, map_output_topics
 from worker.settings import read
 from worker.testbed.worker_process import WorkerProcess, kafka
 from worker.training.data.corpora import rated_sentences
@@ -96,7 +96,7 @@ async def _play(
     watching = asyncio.create_task(_watch(observer, settings, stop))
     try:
         with _live(console, observer) as refresh:
-            async with producing(connection_of(settings)) as producer:
+            async with open_producer(build_connection(settings)) as producer:
                 async for value in _backlog(sentences, count):
                     await _send(producer, observer, value)
                 await producer.flush()
@@ -134,8 +134,8 @@ def _request(text: str, identity: str) -> bytes:
 
 
 async def _watch(observer: Observer, settings: Settings, stop: asyncio.Event) -> None:
-    topics = [settings.input_topic, *topics_of(settings).values()]
-    async for records in following(connection_of(settings), topics, from_beginning=True, stop=stop):
+    topics = [settings.input_topic, *map_output_topics(settings).values()]
+    async for records in follow(build_connection(settings), topics, from_beginning=True, stop=stop):
         for record in records:
             observer.note(record)
 

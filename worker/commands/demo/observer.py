@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from worker.composition.broker import topics_of
+from worker.composition.broker import map_output_topics
 from worker.records import Output
-from worker.testbed.delivery_audit import Account, source_of
+from worker.testbed.delivery_audit import DeliveryAudit, read_source
 from worker.wire.encode import embedding_vector
 from worker.wire.headers import read_headers
 
@@ -41,8 +41,8 @@ class Observer:
 
     def __init__(self, settings: Settings) -> None:
         self.input_topic = settings.input_topic
-        self._outputs = {topic: output for output, topic in topics_of(settings).items()}
-        self.account = Account()
+        self._outputs = {topic: output for output, topic in map_output_topics(settings).items()}
+        self.account = DeliveryAudit()
         # The first records, with all that came of them.
         self.kept: dict[Place, Kept] = {}
         self.dead_letters: list[dict[str, Any]] = []
@@ -71,7 +71,7 @@ class Observer:
                 self.latencies_ms.append(record.timestamp_ms - int(headers["gist-source-timestamp"]))
         if output is Output.DEAD_LETTERS:
             self.dead_letters.append(orjson.loads(record.value or b"null"))
-        elif (kept := self.kept.get(source_of(record))) is not None:
+        elif (kept := self.kept.get(read_source(record))) is not None:
             _keep(kept, output, orjson.loads(record.value or b"null"))
 
     def end_backlog(self) -> None:

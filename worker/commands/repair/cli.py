@@ -10,7 +10,7 @@ import typer
 from worker.commands.setting_flags import with_settings
 from worker.records import Stage, Task
 from worker.settings import Settings  # noqa: TC001  the flags are made from it at run time
-from worker.wire.dead_letters import Selection  # noqa: TC001  the flags are made from it at run time
+from worker.wire.dead_letters import DeadLetterFilter  # noqa: TC001  the flags are made from it at run time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,7 @@ dlq = typer.Typer(
     "position of the group gist-stream-dlq:<topic>, and retention empties the topic.",
 )
 
-# What each flag is, and means; it is named as the field of `Selection`.
+# What each flag is, and means; it is named as the field of `DeadLetterFilter`.
 _SELECTION: dict[str, tuple[object, str]] = {
     "names": (list[str] | None, "This letter, as `dlq list` names it: 0@17; may be repeated."),
     "stage": (Stage | None, "Only what failed at this step."),
@@ -43,10 +43,10 @@ def _with_selection(function: Callable[..., None]) -> Callable[..., None]:
     """Give a command a flag for each way to choose letters; what is said reaches the function as its `selection`."""
 
     def command(**arguments: Any) -> None:
-        from worker.commands.repair.dlq import selection_of  # noqa: PLC0415  heavy
+        from worker.commands.repair.dlq import build_filter  # noqa: PLC0415  heavy
 
         said = {name: arguments.pop(name) for name in _SELECTION}
-        function(selection=selection_of(**said | {"names": frozenset(said["names"] or ())}), **arguments)
+        function(selection=build_filter(**said | {"names": frozenset(said["names"] or ())}), **arguments)
 
     own = [it for it in inspect.signature(function, eval_str=True).parameters.values() if it.name != "selection"]
     flags = [
@@ -108,7 +108,7 @@ def offsets_reset(
 @_with_selection
 def dlq_list(
     settings: Settings,
-    selection: Selection,
+    selection: DeadLetterFilter,
     *,
     includes_done: Annotated[bool, typer.Option("--done", help="Also those that were replayed or dropped.")] = False,
     limit: Annotated[int, typer.Option(min=0, help="Show so many, the oldest first. 0: all.")] = 50,
@@ -139,7 +139,7 @@ def dlq_show(
 @_with_selection
 def dlq_replay(
     settings: Settings,
-    selection: Selection,
+    selection: DeadLetterFilter,
     *,
     to: Annotated[
         str | None, typer.Option(help="Send to this topic. Unset: to that from which each came.", show_default=False)
@@ -162,7 +162,7 @@ def dlq_replay(
 @_with_selection
 def dlq_drop(
     settings: Settings,
-    selection: Selection,
+    selection: DeadLetterFilter,
     *,
     includes_all: Annotated[bool, typer.Option("--all", help="All letters that are not done with.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do it. Without this it is only said.")] = False,

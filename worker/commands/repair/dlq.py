@@ -9,20 +9,20 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from worker.broker.admin.offsets import Committed, committed_of, ends_of
+from worker.broker.admin.offsets import Committed, fetch_committed, fetch_ends
 from worker.broker.admin.permissions import Right, topic_rights
-from worker.broker.admin.topics import administering, check_usable
+from worker.broker.admin.topics import admin_client, check_usable
 from worker.broker.delivery.exactly_once import check_transactions, transactions_right
-from worker.broker.tools.clients import reading
+from worker.broker.tools.clients import read_to_end
 from worker.broker.tools.replay import replaying
 from worker.commands.repair import dlq_view as dlq_shown
-from worker.commands.repair.replay_progress import Handled
+from worker.commands.repair.replay_progress import ReplayProgress
 from worker.commands.repair.timestamps import moment_ms
 from worker.commands.terminal import Terminal, json_line
-from worker.composition.broker import connection_of, topics_of
+from worker.composition.broker import build_connection, map_output_topics
 from worker.errors import BadSettings, InvalidRecord
 from worker.records import Output, Partition
-from worker.wire.dead_letters import Letter, Selection
+from worker.wire.dead_letters import DeadLetterFilter, DeadLetterRecord
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
     from worker.settings import Settings
 
 
-def selection_of(*, since: str | None, until: str | None, **said: Any) -> Selection:
+def build_filter(*, since: str | None, until: str | None, **said: Any) -> DeadLetterFilter:
     """Return which letters are meant; raises `BadSettings` where a moment cannot be read."""
     now_ms = round(time.time() * 1000)
     since_ms, until_ms = (None if it is None else moment_ms(it, now_ms=now_ms) for it in (since, until))
-    return Selection(since_ms=since_ms, until_ms=until_ms, **said)
+    return DeadLetterFilter(since_ms=since_ms, until_ms=until_ms, **said)
 
 
-def group_of(settings: Settings) -> str:
+def replay_group(settings: Settings) -> str:
     """Return the group whose position says which letters are done with."""
     return f"gist-stream-dlq:{_topic(settings)}"
 
@@ -70,14 +70,14 @@ class Tally:
 class _Line:
     """One partition of the dead-letter topic, read in order."""
 
-    handled: Handled
+    handled: ReplayProgress
     #: The offset after the last record that was read.
     cursor: int
     #: What is chosen and not yet done with, and the offsets that this makes done with.
-    chosen: list[Letter] = field(default_factory=list)
+    chosen: list[DeadLetterRecord] = field(default_factory=list)
     ranges: list[tuple[int, int]] = field(default_factory=list)
 
-    def take(self, offset: int, letter: Letter | None) -> None:
+    def take(self, offset: int, letter: DeadLetterRecord | None) -> None:
         """Choose a record, and with it the offsets before it at which no record stands."""
         self.ranges.append((self.cursor, offset + 1))
         if letter is not None:
@@ -93,7 +93,7 @@ def show(settings: Settings, name: str, *, is_json: bool) -> None:
     dlq_shown.whole(Terminal(soft_wrap=True), letter)
 
 
-def list_(settings: Settings, selection: Selection, *, includes_done: bool, limit: int, is_json: bool) -> None:
+def list_(settings: Settings, selection: DeadLetterFilter, *, includes_done: bool, limit: int, is_json: bool) -> None:
     """Print counts by stage and error, and a row for each of the first letters."""
     letters, tally = asyncio.run(_listed(settings, selection, includes_done=includes_done))
     if is_json:
@@ -104,7 +104,7 @@ def list_(settings: Settings, selection: Selection, *, includes_done: bool, limi
     Terminal(soft_wrap=True).print(f"{len(letters)} dead letters in {_topic(settings)}{tally}")
 
 
-def replay(settings: Settings, selection: Selection, *, to: str | None, is_dry: bool) -> None:
+def replay(settings: Settings, selection: DeadLetterFilter, *, to: str | None, is_dry: bool) -> None:
     """Send the records of the chosen letters again."""
     topics = (to,) if to else settings.input_topics
     tally = asyncio.run(_work(settings, selection, topics=topics, is_dry=is_dry))
@@ -112,22 +112,22 @@ def replay(settings: Settings, selection: Selection, *, to: str | None, is_dry: 
     Terminal(soft_wrap=True).print(f"{tally.num_done} {did} into {' and '.join(topics)}{tally}")
 
 
-def drop(settings: Settings, selection: Selection, *, includes_all: bool, executes: bool) -> None:
+def drop(settings: Settings, selection: DeadLetterFilter, *, includes_all: bool, executes: bool) -> None:
     """Leave the chosen letters be."""
-    if (selection == Selection()) != includes_all:
+    if (selection == DeadLetterFilter()) != includes_all:
         raise BadSettings("say which letters to drop, or --all, not both")
     tally = asyncio.run(_work(settings, selection, topics=(), is_dry=not executes))
     did = "dropped" if executes else "would be dropped; --yes does it"
     Terminal(soft_wrap=True).print(f"{tally.num_done} {did}{tally}")
 
 
-async def _letter(settings: Settings, name: str) -> Letter:
+async def _letter(settings: Settings, name: str) -> DeadLetterRecord:
     index, _, offset = name.partition("@")
     if not (index.isdigit() and offset.isdigit()):
         raise BadSettings(f"{name} names no letter: write partition@offset, 0@17, as `dlq list` does")
     place = Partition(_topic(settings), int(index))
     if place in await _lines(settings):
-        async with contextlib.aclosing(reading(connection_of(settings), {place: int(offset)})) as arriving:
+        async with contextlib.aclosing(read_to_end(build_connection(settings), {place: int(offset)})) as arriving:
             async for records in arriving:
                 if records and records[0].offset == int(offset):
                     return _read_letter(records[0])
@@ -136,20 +136,20 @@ async def _letter(settings: Settings, name: str) -> Letter:
     raise BadSettings(f"there is no letter {name} in {_topic(settings)}")
 
 
-def _read_letter(record: Record) -> Letter:
+def _read_letter(record: Record) -> DeadLetterRecord:
     try:
-        return Letter.read(record)
+        return DeadLetterRecord.read(record)
     except InvalidRecord as error:
         raise BadSettings(str(error)) from error
 
 
-async def _listed(settings: Settings, selection: Selection, *, includes_done: bool) -> tuple[list[Letter], Tally]:
-    letters, tally = list[Letter](), Tally()
+async def _listed(settings: Settings, selection: DeadLetterFilter, *, includes_done: bool) -> tuple[list[DeadLetterRecord], Tally]:
+    letters, tally = list[DeadLetterRecord](), Tally()
     lines = await _lines(settings)
     if includes_done:
-        ends = await ends_of(connection_of(settings), list(lines))
-        lines = {partition: _Line(Handled(), ends[partition].first) for partition in lines}
-    async for _, _, letter in _read(connection_of(settings), lines, tally):
+        ends = await fetch_ends(build_connection(settings), list(lines))
+        lines = {partition: _Line(ReplayProgress(), ends[partition].first) for partition in lines}
+    async for _, _, letter in _read(build_connection(settings), lines, tally):
         if letter in selection:
             letters.append(letter)
         else:
@@ -157,13 +157,13 @@ async def _listed(settings: Settings, selection: Selection, *, includes_done: bo
     return letters, tally
 
 
-async def _work(settings: Settings, selection: Selection, *, topics: Sequence[str], is_dry: bool) -> Tally:
+async def _work(settings: Settings, selection: DeadLetterFilter, *, topics: Sequence[str], is_dry: bool) -> Tally:
     """Send each chosen letter's record to its own of some topics, else to the first, or nowhere; move the position past it."""
-    connection, tally = connection_of(settings), Tally()
+    connection, tally = build_connection(settings), Tally()
     if not is_dry:
         await check_usable(connection, _rights(settings, topics))
     lines = await _lines(settings)
-    group_id, max_letters = group_of(settings), settings.transaction_records
+    group_id, max_letters = replay_group(settings), settings.max_transaction_records
     if is_dry:
         await _walk(connection, lines, selection, tally, sends=bool(topics), max_letters=max_letters, finish=_nothing)
         return tally
@@ -184,7 +184,7 @@ async def _work(settings: Settings, selection: Selection, *, topics: Sequence[st
 
 def _rights(settings: Settings, topics: Sequence[str]) -> list[Right]:
     """Return what the brokers must allow whoever replays into some topics, or drops where there is none."""
-    group_id = group_of(settings)
+    group_id = replay_group(settings)
     rights = [*topic_rights(["Read"], [_topic(settings)]), Right("Read", "group", group_id), transactions_right(group_id)]
     operations: list[Operation] = ["Write", "DescribeConfigs"] if topics else ["DescribeConfigs"]
     return [*rights, *topic_rights(operations, topics or settings.input_topics)]
@@ -201,7 +201,7 @@ async def _advance(sending: Replay, partition: Partition, line: _Line, topics: S
     line.handled = handled
 
 
-def _place(letter: Letter, topics: Sequence[str]) -> Partition:
+def _place(letter: DeadLetterRecord, topics: Sequence[str]) -> Partition:
     source = letter.says.source
     return Partition(source.topic if source.topic in topics else topics[0], source.partition)
 
@@ -209,7 +209,7 @@ def _place(letter: Letter, topics: Sequence[str]) -> Partition:
 async def _walk(
     connection: Connection,
     lines: dict[Partition, _Line],
-    selection: Selection,
+    selection: DeadLetterFilter,
     tally: Tally,
     *,
     sends: bool,
@@ -237,16 +237,18 @@ async def _walk(
         await finished(partition, line)
 
 
-async def _read(connection: Connection, lines: dict[Partition, _Line], tally: Tally) -> AsyncIterator[tuple[_Line, int, Letter]]:
+async def _read(
+    connection: Connection, lines: dict[Partition, _Line], tally: Tally
+) -> AsyncIterator[tuple[_Line, int, DeadLetterRecord]]:
     """Yield the letters that are not done with, up to the present end: what fails again meanwhile comes after it."""
     positions = {partition: line.cursor for partition, line in lines.items()}
-    async with contextlib.aclosing(reading(connection, positions)) as arriving:
+    async with contextlib.aclosing(read_to_end(connection, positions)) as arriving:
         async for records in arriving:
             for record in records:
                 line = lines[record.partition]
                 if record.offset not in line.handled:
                     try:
-                        letter = Letter.read(record)
+                        letter = DeadLetterRecord.read(record)
                     except InvalidRecord:
                         tally.num_strange += 1
                     else:
@@ -256,22 +258,22 @@ async def _read(connection: Connection, lines: dict[Partition, _Line], tally: Ta
 
 async def _lines(settings: Settings) -> dict[Partition, _Line]:
     """Return the partitions of the dead-letter topic, each where its first letter stands that is not done with."""
-    connection, topic = connection_of(settings), _topic(settings)
-    rights = [*topic_rights(["Read"], [topic]), Right("Describe", "group", group_of(settings))]
+    connection, topic = build_connection(settings), _topic(settings)
+    rights = [*topic_rights(["Read"], [topic]), Right("Describe", "group", replay_group(settings))]
     num_partitions = (await check_usable(connection, rights))[topic]
     partitions = [Partition(topic, index) for index in range(num_partitions)]
-    async with administering(connection) as admin:
-        committed = await committed_of(admin, group_of(settings), partitions)
-    ends = await ends_of(connection, partitions)
+    async with admin_client(connection) as admin:
+        committed = await fetch_committed(admin, replay_group(settings), partitions)
+    ends = await fetch_ends(connection, partitions)
     handled = {it: _handled(committed.get(it), ends[it].first) for it in partitions}
     return {it: _Line(handled[it], max(handled[it].next_offset, ends[it].first)) for it in partitions}
 
 
-def _handled(committed: Committed | None, first: int) -> Handled:
+def _handled(committed: Committed | None, first: int) -> ReplayProgress:
     """Return what is done with: what was committed, and what retention has taken away."""
-    handled = Handled(first) if committed is None else Handled.read(committed.offset, committed.metadata)
+    handled = ReplayProgress(first) if committed is None else ReplayProgress.read(committed.offset, committed.metadata)
     return handled.with_ranges([(0, first)])
 
 
 def _topic(settings: Settings) -> str:
-    return topics_of(settings)[Output.DEAD_LETTERS]
+    return map_output_topics(settings)[Output.DEAD_LETTERS]

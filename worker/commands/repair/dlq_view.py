@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from worker.wire.dead_letters import Letter
+    from worker.wire.dead_letters import DeadLetterRecord
 
 # Below this width some columns say less, and below widths of their own they are left out.
 _WIDE_CHARS = 140
@@ -27,7 +27,7 @@ _LEAST_CHARS = {"attempts": 140, "replay": 140, "when (UTC)": 90, "source": 76, 
 _FOLDED = frozenset({"when (UTC)", "source", "error", "reason"})
 
 
-def plain(letter: Letter) -> dict[str, Any]:
+def plain(letter: DeadLetterRecord) -> dict[str, Any]:
     """Return what a row says, as JSON has it."""
     says = letter.says
     return {
@@ -44,7 +44,7 @@ def plain(letter: Letter) -> dict[str, Any]:
     }
 
 
-def table(console: Console, letters: Sequence[Letter], *, limit: int) -> None:
+def table(console: Console, letters: Sequence[DeadLetterRecord], *, limit: int) -> None:
     """Print how many failed where and how, and a row for each of the first `limit`; 0 is all.
 
     A narrow terminal gets fewer columns. The number of a letter and its reason are whole at any width: `show`, `replay` and `drop`
@@ -75,7 +75,7 @@ def table(console: Console, letters: Sequence[Letter], *, limit: int) -> None:
         console.print(f"… and {len(letters) - limit} more: --limit 0 shows all")
 
 
-def _counts(letters: Sequence[Letter]) -> Table:
+def _counts(letters: Sequence[DeadLetterRecord]) -> Table:
     """Return how many letters there are of each stage and error."""
     counts = _table(("stage", "error", "letters"))
     for (stage, error), num in Counter((letter.says.stage, letter.says.error) for letter in letters).most_common():
@@ -83,7 +83,7 @@ def _counts(letters: Sequence[Letter]) -> Table:
     return counts
 
 
-def whole(console: Console, letter: Letter) -> None:
+def whole(console: Console, letter: DeadLetterRecord) -> None:
     """Print all that a letter says, its key, headers and payload decoded."""
     says = letter.says
     lines: list[tuple[str, str]] = [
@@ -107,7 +107,7 @@ def whole(console: Console, letter: Letter) -> None:
         console.print(Text(_readable(kept)))
 
 
-def _stamped(letter: Letter) -> str:
+def _stamped(letter: DeadLetterRecord) -> str:
     timestamp = letter.says.source.timestamp
     return "not stamped" if timestamp is None or timestamp < 0 else f"stamped {shown_moment(timestamp)} UTC"
 

@@ -10,12 +10,12 @@ from rich.table import Table
 
 from worker.broker.admin.offsets import standings
 from worker.commands.terminal import Terminal, json_line
-from worker.composition.broker import connection_of
+from worker.composition.broker import build_connection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from worker.broker.admin.offsets import Group, Standing
+    from worker.broker.admin.offsets import GroupDescription, Standing
     from worker.settings import Settings
 
 
@@ -30,16 +30,16 @@ def lag(settings: Settings, *, is_json: bool) -> None:
     console.print(_table(found))
 
 
-async def _standings(settings: Settings) -> tuple[Group, list[Standing]]:
+async def _standings(settings: Settings) -> tuple[GroupDescription, list[Standing]]:
     """Return the group, and where it stands in all input topics."""
     found: list[Standing] = []
     for topic in settings.input_topics:
-        group, standing = await standings(connection_of(settings), topic, settings.group_id)
+        group, standing = await standings(build_connection(settings), topic, settings.group_id)
         found += standing
     return group, found
 
 
-def as_json(settings: Settings, group: Group, found: Sequence[Standing]) -> str:
+def as_json(settings: Settings, group: GroupDescription, found: Sequence[Standing]) -> str:
     """Return one object: the group, and a list of its partitions; null where nothing is committed, or nobody reads."""
     partitions = [
         {

@@ -12,7 +12,7 @@ from rich.table import Table
 from worker.broker.admin.offsets import Standing, commit_offsets, offsets_since, standings
 from worker.commands.repair.timestamps import duration_ms, moment_ms
 from worker.commands.terminal import Terminal
-from worker.composition.broker import connection_of
+from worker.composition.broker import build_connection
 from worker.errors import BadSettings
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Target:
 
 def show(settings: Settings) -> None:
     """Print where the group stands in each partition, and who reads it."""
-    connection, found = connection_of(settings), list[Standing]()
+    connection, found = build_connection(settings), list[Standing]()
     for topic in settings.input_topics:
         group, standing = asyncio.run(standings(connection, topic, settings.group_id))
         found += standing
@@ -75,7 +75,7 @@ def reset(settings: Settings, target: Target, *, topic: str, partitions: Sequenc
 
 
 async def _reset(settings: Settings, target: Target, *, topic: str, partitions: Sequence[int], executes: bool) -> None:
-    connection, console = connection_of(settings), Terminal(soft_wrap=True)
+    connection, console = build_connection(settings), Terminal(soft_wrap=True)
     group, found = await standings(connection, topic, settings.group_id)
     if strange := sorted(set(partitions) - {it.partition.index for it in found}):
         raise BadSettings(f"{topic} has no partition {strange[0]}: it has {len(found)}, from 0")

@@ -20,7 +20,7 @@ _VERSION = "1:"
 
 
 @dataclass(frozen=True, slots=True)
-class Handled:
+class ReplayProgress:
     """Offsets that are done with: all below `next_offset`, and `ranges` above it, each `[start, end)`, in order and apart."""
 
     next_offset: int = 0

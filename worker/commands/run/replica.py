@@ -9,13 +9,13 @@ import os
 import sys
 
 from worker.commands.output_encoding import escape_unencodable
-from worker.errors import Stop
-from worker.host import end_with_parent
+from worker.errors import FatalError
+from worker.host import die_with_parent
 
 
 def main(number: int, parent: int, cores: tuple[int, ...]) -> None:
-    """Run a worker by the settings of the environment; a `Stop` is one line on standard error and an exit code."""
-    end_with_parent(parent)
+    """Run a worker by the settings of the environment; a `FatalError` is one line on standard error and an exit code."""
+    die_with_parent(parent)
     escape_unencodable()
     # Before the libraries count what there is.
     if cores:
@@ -25,7 +25,7 @@ def main(number: int, parent: int, cores: tuple[int, ...]) -> None:
 
     try:
         run(read(), replica=number)
-    except Stop as stop:
+    except FatalError as stop:
         sys.stderr.write(f"gist-stream: replica {number}: {stop}\n")
         sys.exit(stop.exit_code)
 

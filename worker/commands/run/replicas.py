@@ -48,7 +48,7 @@ async def _run(settings: Settings, shares: list[Share], directory: Path) -> int:
     replicas = []
     for number, share in enumerate(shares):
         socket = directory / f"{number}.sock"
-        environment = environment_of(settings, number, share, socket=socket)
+        environment = build_environment(settings, number, share, socket=socket)
         replicas.append(Replica(number, share, socket=socket, environment=environment))
     supervisor = Supervisor(replicas, policy=Policy(), telemetry=telemetry)
     loop = asyncio.get_running_loop()
@@ -65,7 +65,7 @@ async def _run(settings: Settings, shares: list[Share], directory: Path) -> int:
         return await supervisor.run()
 
 
-def environment_of(settings: Settings, number: int, share: Share, *, socket: Path) -> dict[str, str]:
+def build_environment(settings: Settings, number: int, share: Share, *, socket: Path) -> dict[str, str]:
     """Return the environment of a replica: everything that was set, and what tells it from the others."""
     plan = ThreadPlan.of(share.threads, matmul=settings.threads, tokenizer=settings.tokenizer_threads)
     values = {name: getattr(settings, name) for name in settings.model_fields_set} | {

@@ -20,10 +20,10 @@ from worker.composition import broker
 from worker.composition import model as engines
 from worker.composition import pipeline as pipelines
 from worker.composition import tracing as traces
-from worker.host import keep_freed_memory, release_freed_memory, spare_the_collector
-from worker.observability.http import HttpServer, check_of, metrics_of
+from worker.host import freeze_gc, keep_malloc_arenas, trim_malloc
+from worker.observability.http import HttpServer, build_metrics_page, build_probe
 from worker.observability.metrics import Telemetry, configure_logging
-from worker.rollout.router import OneModel
+from worker.rollout.router import SingleModel
 
 if TYPE_CHECKING:
     import signal
@@ -46,9 +46,9 @@ def run(settings: Settings, *, replica: int | None = None) -> None:
         # A replica that has not begun is ended by the signal itself, as the supervisor expects.
         leave_at_once(DRAINING)
     # Before the first thread: a thread keeps the heap that it began with.
-    keep_freed_memory()
+    keep_malloc_arenas()
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
-    tracing = traces._tracing()
+    tracing = traces.build_tracing()
     try:
         asyncio.run(_run(settings, tracing, replica))
     finally:
@@ -61,26 +61,28 @@ async def _run(settings: Settings, tracing: Tracing | None, replica: int | None)
     for warning in () if replica else find_warnings():
         telemetry.ineffective_setting(warning)
     engine = await asyncio.to_thread(engines.load_engine, settings)
-    await asyncio.to_thread(release_freed_memory)
+    await asyncio.to_thread(trim_malloc)
     await asyncio.to_thread(engine.warm_up)
     if settings.create_topics:
-        await broker.create_topics(settings, engines.tasks_of(settings, engine))
-    rollout = await pipelines._rollout(settings, engine, telemetry, tracing)
-    models, connection = rollout or OneModel(traces._traced(engine, tracing)), broker.connection_of(settings)
+        await broker.create_topics(settings, engines.select_tasks(settings, engine))
+    rollout = await pipelines.build_rollout_router(settings, engine, telemetry, tracing)
+    models, connection = rollout or SingleModel(traces.trace_model(engine, tracing)), broker.build_connection(settings)
     if rollout is None:
         telemetry.models([engine.name])
     telemetry.reads(settings.input_topics)
-    pipeline, consumer = pipelines._pipeline(settings, engines.tasks_of(settings, engine), models, connection, telemetry, tracing)
+    pipeline, consumer = pipelines.build_pipeline(
+        settings, engines.select_tasks(settings, engine), models, connection, telemetry, tracing
+    )
     _drain_on_signal(pipeline, telemetry)
-    spare_the_collector()
+    freeze_gc()
     async with _server(settings, pipeline, telemetry) as server:
         telemetry.started(
             version=worker.__version__,
             model=engine.name,
             device=engine.description,
             because=engine.because,
-            threads=asdict(engines.thread_plan_of(settings)) | {"passes": engine.max_passes},
-            tasks=sorted(engines.tasks_of(settings, engine)),
+            threads=asdict(engines.build_thread_plan(settings)) | {"passes": engine.max_passes},
+            tasks=sorted(engines.select_tasks(settings, engine)),
             http=server.address,
             input=settings.input_topics,
             group=settings.group_id,
@@ -89,7 +91,11 @@ async def _run(settings: Settings, tracing: Tracing | None, replica: int | None)
         )
         # A model may be let go: nobody else may hold it.
         del engine
-        await (pipeline.run() if rollout is None else _beside(rollout.watch(lambda: consumer.lag().keys()), pipeline.run()))
+        await (
+            pipeline.run()
+            if rollout is None
+            else _run_until_first_ends(rollout.watch(lambda: consumer.lag().keys()), pipeline.run())
+        )
     telemetry.info("stopped")
 
 
@@ -97,15 +103,15 @@ def _server(settings: Settings, pipeline: Pipeline, telemetry: Telemetry) -> Htt
     """Return the HTTP server of the probes and the metrics, not yet listening."""
     return HttpServer(
         address=(settings.http_host, settings.http_port),
-        metrics=metrics_of(telemetry.registry),
-        is_live=check_of(
+        metrics=build_metrics_page(telemetry.registry),
+        is_live=build_probe(
             lambda: None if time.monotonic() - pipeline.last_poll_s < _STUCK_AFTER_S else "the poll loop does not turn"
         ),
-        is_ready=check_of(lambda: None if pipeline.is_ready else "not every partition that is ours takes records yet"),
+        is_ready=build_probe(lambda: None if pipeline.is_ready else "not every partition that is ours takes records yet"),
     )
 
 
-async def _beside(watching: Coroutine[None, None, None], flow: Coroutine[None, None, None]) -> None:
+async def _run_until_first_ends(watching: Coroutine[None, None, None], flow: Coroutine[None, None, None]) -> None:
     """Run the flow to its end, and something beside it whose death ends the flow too."""
     beside, main = asyncio.create_task(watching), asyncio.create_task(flow)
     try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from worker.errors import BadSettings
 from worker.model.checkpoint.references import pinned
-from worker.training.comparison.plan import CONTENDERS, Plan
+from worker.training.comparison.plan import CONTENDERS, ComparisonPlan
 from worker.training.comparison.run import compare as run_comparison
 from worker.training.comparison.small import small_plan
 from worker.training.comparison.summary import within
@@ -52,8 +52,8 @@ def compare(
     sys.stdout.write(shown)
 
 
-def _plan(data: Path, encoder: str, cache: Path) -> Plan:
-    return Plan(
+def _plan(data: Path, encoder: str, cache: Path) -> ComparisonPlan:
+    return ComparisonPlan(
         encoder=encoder,
         rich={"builtin": "ratings", "sections": ["movies"]},
         scarce={

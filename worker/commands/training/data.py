@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from worker.training.data.examples import Data, Example
     from worker.training.data.layout import Layout
-    from worker.training.data.report import FileReport, Overlap, Report
+    from worker.training.data.report import DataReport, FileReport, Overlap
 
 _NUM_CLASSES_SHOWN = 30
 
@@ -49,10 +49,10 @@ def read_whole(path: Path, layout: Layout, *, skips_broken: bool) -> Data:
     return found
 
 
-def _print(console: Terminal, found: Report, every: Sequence[Data], num_examples: int) -> None:
+def _print(console: Terminal, found: DataReport, every: Sequence[Data], num_examples: int) -> None:
     for file, its in zip(found.files, every, strict=True):
         console.print(Text(file.path, style="bold"))
-        for line in lines_of(file, found.unit):
+        for line in format_report(file, found.unit):
             console.print(f"  {line}", markup=False, soft_wrap=True)
         console.print(classes(file))
         for it in its.texts[:num_examples]:
@@ -63,7 +63,7 @@ def _print(console: Terminal, found: Report, every: Sequence[Data], num_examples
             console.print(overlap_line(overlap), markup=False, soft_wrap=True)
 
 
-def lines_of(file: FileReport, unit: str) -> Iterator[str]:
+def format_report(file: FileReport, unit: str) -> Iterator[str]:
     """Yield what a report says of a file, but its classes."""
     yield f"{file.kind} ({file.read_as})"
     yield f"texts: {file.num_texts}, without a label: {file.num_unlabelled}, empty: {file.num_empty}"

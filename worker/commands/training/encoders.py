@@ -14,7 +14,7 @@ from worker.settings import DEFAULT_MODEL
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from worker.training.encoders.agreement import Likeness
+    from worker.training.encoders.agreement import Agreement
 
 Value = TypeVar("Value")
 Texts = Annotated[Path | None, typer.Option(help="Texts like yours, one a line. Unset: sentences that are fetched.")]
@@ -44,7 +44,7 @@ def distill(
     force: Force = False,
 ) -> None:
     """Make a smaller and faster encoder that says nearly what a larger one says, from texts without labels."""
-    from worker.training.data.corpora import spread, texts_of  # noqa: PLC0415  the same
+    from worker.training.data.corpora import read_texts, spread  # noqa: PLC0415  the same
     from worker.training.encoders import steps as encoders  # noqa: PLC0415  heavy
     from worker.training.encoders.distill import DistillOptions  # noqa: PLC0415  the same
     from worker.training.encoders.distill import distill as make  # noqa: PLC0415  the same
@@ -56,7 +56,7 @@ def distill(
         layers=_numbers(layers),
         steps=encoders.StepOptions(epochs=epochs, max_steps=max_steps, learning_rate=learning_rate, seed=seed),
     )
-    found = make(options, spread(texts_of(texts, cache), count), _progress)
+    found = make(options, spread(read_texts(texts, cache), count), _progress)
     title = f"{found.num_held_out} held-out texts, against the teacher"
     _print(title, {f"its layers {', '.join(map(str, found.layers))} alone": found.before, "trained": found.after})
     speed = found.student_texts_per_s / found.teacher_texts_per_s
@@ -86,7 +86,7 @@ def pretrain(
     force: Force = False,
 ) -> None:
     """Make a small encoder from random weights, from texts without labels: the baseline of what yours alone can teach."""
-    from worker.training.data.corpora import spread, texts_of  # noqa: PLC0415  the same
+    from worker.training.data.corpora import read_texts, spread  # noqa: PLC0415  the same
     from worker.training.encoders import pretrain as training  # noqa: PLC0415  the same
     from worker.training.encoders import steps as encoders  # noqa: PLC0415  heavy
 
@@ -99,9 +99,11 @@ def pretrain(
         hidden_size=hidden,
         num_attention_heads=heads,
         max_tokens=max_tokens,
-        steps=encoders.StepOptions(epochs=epochs, batch_tokens=4096, max_steps=max_steps, learning_rate=learning_rate, seed=seed),
+        steps=encoders.StepOptions(
+            epochs=epochs, max_batch_tokens=4096, max_steps=max_steps, learning_rate=learning_rate, seed=seed
+        ),
     )
-    found = training.pretrain(options, spread(texts_of(texts, cache), count), _progress)
+    found = training.pretrain(options, spread(read_texts(texts, cache), count), _progress)
     _print(
         f"{found.num_held_out} held-out texts, against the base", {"random weights": found.before, "after training": found.after}
     )
@@ -109,7 +111,7 @@ def pretrain(
     typer.echo(f"written to {output}; serve it with GIST_MODEL={output}")
 
 
-def _print(title: str, rows: Mapping[str, Likeness]) -> None:
+def _print(title: str, rows: Mapping[str, Agreement]) -> None:
     from rich.console import Console  # noqa: PLC0415  heavy
     from rich.table import Table  # noqa: PLC0415  the same
 

@@ -53,7 +53,7 @@ def evaluate(
         dtype=_one_of(Dtype, "--dtype", dtype),
         backend=_one_of(BackendName, "--backend", backend),
         types=TYPES.names,
-        report=report.Options(num_examples=num_examples, seed=seed),
+        report=report.EvaluationOptions(num_examples=num_examples, seed=seed),
     )
     progress = Terminal(stderr=True)
     found = measure(
@@ -77,7 +77,7 @@ def _check_outputs(json_path: Path | None, plot_path: Path | None) -> None:
         raise BadSettings("matplotlib is not installed: pip install 'gist-stream[bench]'")
 
 
-def _write(found: report.Report, json_path: Path | None, plot_path: Path | None) -> None:
+def _write(found: report.EvaluationReport, json_path: Path | None, plot_path: Path | None) -> None:
     if json_path:
         json_path.write_text(json.dumps(found.as_json(), indent=2, allow_nan=False) + "\n")
     if plot_path:

@@ -18,13 +18,13 @@ import torch
 from torch import Tensor
 
 from worker.model.backends.amx_layout import PANEL, STEP_BYTES, array, laid_out, together
-from worker.model.backends.amx_readouts import TiledReadings
-from worker.model.backends.native.build import Unavailable, library
+from worker.model.backends.amx_readouts import AmxReadouts
+from worker.model.backends.native.build import BackendUnavailable, library
 from worker.model.backends.native.kernels import check_threads
 from worker.model.backends.onednn_int8 import LARGEST, MARGIN, SMOOTHING
 from worker.model.encoder import Layer
 from worker.model.packing import groups
-from worker.model.readout import Reading
+from worker.model.readout import Readout
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -47,7 +47,7 @@ _STAGES = ("products", "attention", "norms", "heads", "rest")
 _PART = 128
 
 
-class Tiled:
+class AmxBackend:
     """An encoder on a CPU with tile registers; its states are bf16."""
 
     is_reentrant = True
@@ -56,7 +56,7 @@ class Tiled:
     dtype = torch.bfloat16
 
     def __init__(self, encoder: Encoder, *, ranges: Mapping[str, Tensor] | None = None, is_profiled: bool = False) -> None:
-        """Lay out the weights of `encoder`; with `ranges` (of `calibration.ranges_of`) as bytes. Raises `Unavailable`.
+        """Lay out the weights of `encoder`; with `ranges` (of `calibration.ranges_of`) as bytes. Raises `BackendUnavailable`.
 
         Where `is_profiled`, the kernels count their time, for `spent`.
         """
@@ -66,7 +66,7 @@ class Tiled:
         check_shape(encoder.config)
         self._library = library(is_profiled=is_profiled)
         if not self._library.gist_has_tiles():
-            raise Unavailable("the processor, the kernel or the compiler has no tile registers (AMX)")
+            raise BackendUnavailable("the processor, the kernel or the compiler has no tile registers (AMX)")
         check_threads(self._library)
         layers = [layer for layer in encoder.layers if isinstance(layer, Layer)]
         tables = [encoder.words.weight, encoder.positions.weight + encoder.types.weight[0]]
@@ -80,11 +80,11 @@ class Tiled:
         self._memory, pointers = together([*(it.detach().bfloat16() for it in tables), *norm, *parameters], self._library)
         self._tables, self._parameters = array(pointers[:4]), array(pointers[4:])
         # What was ever read, as the kernels take it.
-        self._known: dict[tuple[Reading, ...], TiledReadings] = {}
+        self._known: dict[tuple[Readout, ...], AmxReadouts] = {}
 
     def encode(self, packed: Packed, layers: Collection[int]) -> dict[int, Tensor]:
         """Return the states after each of `layers`."""
-        return dict(zip(layers, self.read(packed, [Reading(((it, 1.0),), None) for it in layers]), strict=True))
+        return dict(zip(layers, self.read(packed, [Readout(((it, 1.0),), None) for it in layers]), strict=True))
 
     def num_rows(self, packed: Packed) -> int:
         """Return how many rows a product computes for these texts."""
@@ -92,7 +92,7 @@ class Tiled:
         tokens = np.add.reduceat(packed.lengths[order], bounds[:-1])
         return int((-(-tokens // PANEL) * PANEL).sum())
 
-    def read(self, packed: Packed, readings: Sequence[Reading], give_way: GiveWay | None = None) -> list[Tensor]:
+    def read(self, packed: Packed, readings: Sequence[Readout], give_way: GiveWay | None = None) -> list[Tensor]:
         """Return what each of `readings` says, gathered while a group is at hand."""
         self._check_tables(packed)
         shape, asked, num_threads = self._config, self._asked(tuple(readings)), torch.get_num_threads()
@@ -121,10 +121,10 @@ class Tiled:
         self._library.gist_profile(seconds)
         return dict(zip(_STAGES, seconds, strict=True))
 
-    def _asked(self, readings: tuple[Reading, ...]) -> TiledReadings:
+    def _asked(self, readings: tuple[Readout, ...]) -> AmxReadouts:
         """Return readings as the kernels take them; worked out once."""
         if readings not in self._known:
-            self._known[readings] = TiledReadings(readings, self._config.hidden_size, self._library)
+            self._known[readings] = AmxReadouts(readings, self._config.hidden_size, self._library)
         return self._known[readings]
 
     def _check_tables(self, packed: Packed) -> None:
@@ -138,14 +138,14 @@ class Tiled:
 
 
 def check_shape(config: EncoderConfig) -> None:
-    """Raise `Unavailable` for an encoder whose shape or activation the tiles do not fit."""
+    """Raise `BackendUnavailable` for an encoder whose shape or activation the tiles do not fit."""
     width = config.hidden_size // config.num_attention_heads
     if config.hidden_act != "gelu":
-        raise Unavailable(f"the activation on tiles is GELU, not {config.hidden_act}")
+        raise BackendUnavailable(f"the activation on tiles is GELU, not {config.hidden_act}")
     if width not in _HEAD_WIDTHS or config.hidden_size > _LARGEST_HIDDEN or config.hidden_size % STEP_BYTES:
-        raise Unavailable(f"{config.num_attention_heads} heads of {width} numbers do not fit the tiles")
+        raise BackendUnavailable(f"{config.num_attention_heads} heads of {width} numbers do not fit the tiles")
     if config.intermediate_size % STEP_BYTES:
-        raise Unavailable(f"a feed-forward of {config.intermediate_size} numbers does not fit the tiles")
+        raise BackendUnavailable(f"a feed-forward of {config.intermediate_size} numbers does not fit the tiles")
 
 
 def _by_parts(layer: Layer) -> tuple[Tensor, Tensor]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from worker.model.heads import Head
     from worker.model.packing import Packed
-    from worker.model.readout import Reading
+    from worker.model.readout import Readout
 
 # As the kernels number them.
 _POOLINGS = (None, "mean", "cls")
@@ -43,16 +43,16 @@ class _Reading(ctypes.Structure):
     )
 
 
-class TiledReadings:
+class AmxReadouts:
     """Some readings of an encoder of `hidden_size` dimensions."""
 
-    def __init__(self, readings: Sequence[Reading], hidden_size: int, loaded: ctypes.CDLL) -> None:
+    def __init__(self, readings: Sequence[Readout], hidden_size: int, loaded: ctypes.CDLL) -> None:
         """Lay them out."""
         #: The last layer that counts.
         self.num_layers = max(max(it.layers) for it in readings)
         self._readings, self._hidden_size = readings, hidden_size
         self._weights = np.zeros((len(readings), self.num_layers + 1), dtype=np.float32)
-        self._heads = [None if it.head is None else TiledHead(it.head, loaded) for it in readings]
+        self._heads = [None if it.head is None else AmxHead(it.head, loaded) for it in readings]
         # What the kernels take, but for where the results go.
         self._structs = (_Reading * len(readings))()
         for struct, reading, weights, head in zip(self._structs, readings, self._weights, self._heads, strict=True):
@@ -75,7 +75,7 @@ class TiledReadings:
         return structs, found
 
 
-class TiledHead:
+class AmxHead:
     """A head whose products are in bf16; the weights of the last, which is small, keep the digits of two numbers."""
 
     def __init__(self, head: Head, loaded: ctypes.CDLL) -> None:

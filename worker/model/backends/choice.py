@@ -14,9 +14,9 @@ import contextlib
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from worker.errors import BadModel
-from worker.model.backends.native.build import Unavailable
+from worker.model.backends.native.build import BackendUnavailable
 from worker.model.encoder import PackedTensors
-from worker.model.readout import Readable
+from worker.model.readout import ReadsLayers
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from worker.model.encoder import Encoder
     from worker.model.packing import Packed
-    from worker.model.readout import Reading
+    from worker.model.readout import Readout
     from worker.ports import GiveWay
 
 BackendName = Literal["auto", "eager", "compiled", "openvino", "int8"]
@@ -53,11 +53,11 @@ class Backend(Protocol):
     def num_rows(self, packed: Packed) -> int:
         """Return how many rows a product computes for these texts: what is more than their tokens is computed for nothing."""
 
-    def read(self, packed: Packed, readings: Sequence[Reading], give_way: GiveWay | None = None) -> list[Tensor]:
-        """Return what each of `readings` says, as `Reading.of` does; stop for `give_way` where it can."""
+    def read(self, packed: Packed, readings: Sequence[Readout], give_way: GiveWay | None = None) -> list[Tensor]:
+        """Return what each of `readings` says, as `Readout.of` does; stop for `give_way` where it can."""
 
 
-class Eager(Readable):
+class Eager(ReadsLayers):
     """Plain PyTorch."""
 
     name = "eager"
@@ -89,7 +89,7 @@ def choose(
     for name in _AS_EXACT[device.type] if wanted == "auto" else [wanted]:
         try:
             backend = _backend(encoder, name, device=device, dtype=dtype, ranges=ranges)
-        except Unavailable as error:
+        except BackendUnavailable as error:
             if wanted != "auto":
                 raise BadModel(f"the backend {name} cannot run here: {error}") from error
             passed_over.append(f"{name} cannot run here: {error}")
@@ -102,15 +102,15 @@ def choose(
 def _backend(
     encoder: Encoder, name: BackendName, *, device: torch.device, dtype: torch.dtype, ranges: Mapping[str, Tensor] | None
 ) -> Backend:
-    """Build one of them; raises `Unavailable`."""
+    """Build one of them; raises `BackendUnavailable`."""
     if name == "eager":
         return Eager(encoder, device=device, dtype=dtype)
     if device.type == "cuda":
         if name != "compiled":
-            raise Unavailable("it is for CPUs")
-        from worker.model.backends.cuda_graphs import Captured  # noqa: PLC0415  for GPUs only
+            raise BackendUnavailable("it is for CPUs")
+        from worker.model.backends.cuda_graphs import CudaGraphs  # noqa: PLC0415  for GPUs only
 
-        return Captured(encoder, device=device, dtype=dtype)
+        return CudaGraphs(encoder, device=device, dtype=dtype)
     if name == "openvino":
         from worker.model.backends.openvino import OpenVino  # noqa: PLC0415  heavy, and needed only where nothing faster is there
 
@@ -120,11 +120,11 @@ def _backend(
 
 def _compiled(encoder: Encoder, dtype: torch.dtype, *, is_8_bit: bool, ranges: Mapping[str, Tensor] | None) -> Backend:
     """Return the fastest compiled way on a CPU: on tile registers where the processor has them, else by the products of oneDNN."""
-    from worker.model.backends.amx import Tiled  # noqa: PLC0415  the same
-    from worker.model.backends.onednn import Compiled  # noqa: PLC0415  for CPUs only
-    from worker.model.backends.onednn_int8 import Quantized  # noqa: PLC0415  the same
+    from worker.model.backends.amx import AmxBackend  # noqa: PLC0415  the same
+    from worker.model.backends.onednn import OneDnn  # noqa: PLC0415  for CPUs only
+    from worker.model.backends.onednn_int8 import OneDnnInt8  # noqa: PLC0415  the same
 
-    if dtype == Tiled.dtype and not (is_8_bit and ranges is None):
-        with contextlib.suppress(Unavailable):
-            return Tiled(encoder, ranges=ranges if is_8_bit else None)
-    return Quantized(encoder, dtype=dtype, ranges=ranges) if is_8_bit else Compiled(encoder, dtype=dtype)
+    if dtype == AmxBackend.dtype and not (is_8_bit and ranges is None):
+        with contextlib.suppress(BackendUnavailable):
+            return AmxBackend(encoder, ranges=ranges if is_8_bit else None)
+    return OneDnnInt8(encoder, dtype=dtype, ranges=ranges) if is_8_bit else OneDnn(encoder, dtype=dtype)

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn.attention.varlen import varlen_attn
 
-from worker.model.backends.native.build import Unavailable
+from worker.model.backends.native.build import BackendUnavailable
 from worker.model.encoder import Encoder, Layer
 from worker.model.packing import padded_for_capture
-from worker.model.readout import Readable, Reading
+from worker.model.readout import Readout, ReadsLayers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -38,7 +38,7 @@ _NUM_WARM_UPS = 2
 
 
 @dataclass(frozen=True, slots=True)
-class CapturedShape:
+class CudaGraphShape:
     """What a captured pass has room for; the last text is nobody's, and has the tokens past the end."""
 
     num_tokens: int
@@ -46,7 +46,7 @@ class CapturedShape:
     longest: int
 
     @classmethod
-    def of(cls, packed: Packed, longest: int) -> CapturedShape | None:
+    def of(cls, packed: Packed, longest: int) -> CudaGraphShape | None:
         """Return the smallest shape for these texts of at most `longest` tokens; None where there are too many of them."""
         num_tokens = padded_for_capture(len(packed.ids))
         rooms = [num_tokens // it for it in _TOKENS_PER_TEXT]
@@ -75,7 +75,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, cu_seqlens: Tensor, longes
 
 
 def forward(
-    encoder: Encoder, inputs: Tensor, shape: CapturedShape, readings: Sequence[Reading], attend: Attend = attend
+    encoder: Encoder, inputs: Tensor, shape: CudaGraphShape, readings: Sequence[Readout], attend: Attend = attend
 ) -> list[Tensor]:
     """Return what each of `readings` says of the inputs of a shape, rows for tokens and texts that are not there included."""
     config = encoder.config
@@ -114,7 +114,7 @@ class _Graph:
     """One captured pass: its inputs and outputs stay where they are."""
 
     def __init__(
-        self, encoder: Encoder, shape: CapturedShape, readings: Sequence[Reading], device: torch.device, pool: Any
+        self, encoder: Encoder, shape: CudaGraphShape, readings: Sequence[Readout], device: torch.device, pool: Any
     ) -> None:
         self._inputs = torch.zeros(2 * shape.num_tokens + shape.num_texts + 1, dtype=torch.int32, device=device)
         self._graph = torch.cuda.CUDAGraph()
@@ -134,21 +134,21 @@ class _Graph:
         return self._outputs
 
 
-class Captured(Readable):
+class CudaGraphs(ReadsLayers):
     """An encoder in bf16 or fp16 on a GPU. What is read of a pass is overwritten by the next one, in the order of the stream."""
 
     name = "compiled"
     is_reentrant = False
 
     def __init__(self, encoder: Encoder, *, device: torch.device, dtype: torch.dtype) -> None:
-        """Move `encoder` to the GPU; raises `Unavailable` where it cannot run this way."""
+        """Move `encoder` to the GPU; raises `BackendUnavailable` where it cannot run this way."""
         if dtype not in (torch.bfloat16, torch.float16):
-            raise Unavailable(f"variable-length attention wants bfloat16 or float16, not {dtype}")
+            raise BackendUnavailable(f"variable-length attention wants bfloat16 or float16, not {dtype}")
         self.device = device
         self.dtype = dtype
         self._encoder = encoder.to(device, dtype)
         # The captured passes; one runs at a time, so that they share the memory for what stands between.
-        self._graphs: dict[tuple[CapturedShape, tuple[Reading, ...]], _Graph] = {}
+        self._graphs: dict[tuple[CudaGraphShape, tuple[Readout, ...]], _Graph] = {}
         self._pool = torch.cuda.graph_pool_handle()
         self.warm_lengths = warm_lengths(encoder.config.max_position_embeddings)
 
@@ -158,13 +158,13 @@ class Captured(Readable):
 
     def encode(self, packed: Packed, layers: Collection[int], _give_way: GiveWay | None = None) -> dict[int, Tensor]:
         """Return the states after each of `layers`."""
-        return dict(zip(layers, self.read(packed, [Reading(((it, 1.0),), None) for it in layers]), strict=True))
+        return dict(zip(layers, self.read(packed, [Readout(((it, 1.0),), None) for it in layers]), strict=True))
 
-    def read(self, packed: Packed, readings: Sequence[Reading], _give_way: GiveWay | None = None) -> list[Tensor]:
+    def read(self, packed: Packed, readings: Sequence[Readout], _give_way: GiveWay | None = None) -> list[Tensor]:
         """Return what each of `readings` says, on the device, for the caller to take before the next pass."""
-        shape = CapturedShape.of(packed, self._encoder.config.max_position_embeddings)
+        shape = CudaGraphShape.of(packed, self._encoder.config.max_position_embeddings)
         if shape is None:
-            shape = CapturedShape(len(packed.ids), len(packed.cu_seqlens) - 1, self._encoder.config.max_position_embeddings)
+            shape = CudaGraphShape(len(packed.ids), len(packed.cu_seqlens) - 1, self._encoder.config.max_position_embeddings)
             return forward(self._encoder, torch.from_numpy(shape.inputs(packed)).to(self.device), shape, readings)
         # Not used again before it has travelled: the library keeps account of memory that is pinned.
         inputs = torch.from_numpy(shape.inputs(packed)).pin_memory()

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from worker.model.backends.native.build import Unavailable
+from worker.model.backends.native.build import BackendUnavailable
 from worker.model.backends.native.kernels import Kernels, Norm
 from worker.model.cpu_features import has_bf16_products
 from worker.model.encoder import Layer
 from worker.model.packing import padded
-from worker.model.readout import Readable
+from worker.model.readout import ReadsLayers
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -54,7 +54,7 @@ class Linear:
         return product
 
 
-class CompiledLayer:
+class OneDnnLayer:
     """One layer of the encoder."""
 
     def __init__(self, source: Layer, kernels: Kernels, dtype: torch.dtype, activation: tuple[str, str]) -> None:
@@ -93,7 +93,7 @@ class Embeddings:
         return self._kernels.add_norm(words, places, self._norm)
 
 
-class Compiled(Readable):
+class OneDnn(ReadsLayers):
     """An encoder in fp32 or bf16 on a CPU."""
 
     name = "compiled"
@@ -101,13 +101,13 @@ class Compiled(Readable):
     device = torch.device("cpu")
 
     def __init__(self, encoder: Encoder, *, dtype: torch.dtype) -> None:
-        """Copy the weights of `encoder`; raises `Unavailable` where this machine or its shape does not allow it."""
+        """Copy the weights of `encoder`; raises `BackendUnavailable` where this machine or its shape does not allow it."""
         self.dtype = dtype
         check_products(dtype)
         Kernels.check_shape(encoder.config)
         kernels, activation = Kernels(dtype), ACTIVATIONS[encoder.config.hidden_act]
         self._embeddings = Embeddings(encoder, kernels, dtype)
-        self._layers = [CompiledLayer(layer, kernels, dtype, activation) for layer in encoder.layers if isinstance(layer, Layer)]
+        self._layers = [OneDnnLayer(layer, kernels, dtype, activation) for layer in encoder.layers if isinstance(layer, Layer)]
 
     def num_rows(self, packed: Packed) -> int:
         """Return how many rows a product computes for these texts."""
@@ -127,9 +127,9 @@ class Compiled(Readable):
 
 
 def check_products(dtype: torch.dtype) -> None:
-    """Raise `Unavailable` where this build of torch, or this processor, lacks the matrix products of a number format."""
+    """Raise `BackendUnavailable` where this build of torch, or this processor, lacks the matrix products of a number format."""
     has_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]  # torch's own
     if not (has_onednn and hasattr(torch.ops.mkldnn, "_reorder_linear_weight") and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
-        raise Unavailable("this build of torch has no oneDNN")
+        raise BackendUnavailable("this build of torch has no oneDNN")
     if dtype == torch.bfloat16 and not has_bf16_products():
-        raise Unavailable("oneDNN has no products in bfloat16 on this processor")
+        raise BackendUnavailable("oneDNN has no products in bfloat16 on this processor")

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from worker.model.backends.native.build import Unavailable
+from worker.model.backends.native.build import BackendUnavailable
 from worker.model.backends.native.kernels import GELU_MINIMUM, Kernels, Norm
 from worker.model.backends.onednn import Embeddings
 from worker.model.cpu_features import multiplies_bytes
 from worker.model.encoder import CALIBRATED, Layer
 from worker.model.packing import padded
-from worker.model.readout import Readable
+from worker.model.readout import ReadsLayers
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -72,7 +72,7 @@ class Calibrated:
         self.product = Product(weight / self.scale, bias, zero=_ZERO, dtype=dtype)
 
 
-class QuantizedLayer:
+class OneDnnInt8Layer:
     """One layer of the encoder. Its input comes twice: as a state, and as bytes for the first product."""
 
     def __init__(self, source: Layer, ranges: Mapping[str, Tensor], kernels: Kernels, dtype: torch.dtype) -> None:
@@ -99,7 +99,7 @@ class QuantizedLayer:
         )
 
 
-class Quantized(Readable):
+class OneDnnInt8(ReadsLayers):
     """An encoder with 8-bit matrix products on a CPU; its states are fp32 or bf16."""
 
     name = "int8"
@@ -107,22 +107,22 @@ class Quantized(Readable):
     device = torch.device("cpu")
 
     def __init__(self, encoder: Encoder, *, dtype: torch.dtype, ranges: Mapping[str, Tensor] | None) -> None:
-        """Quantize the weights of `encoder`; `ranges` are those of `calibration.ranges_of`. Raises `Unavailable`."""
+        """Quantize the weights of `encoder`; `ranges` are those of `calibration.ranges_of`. Raises `BackendUnavailable`."""
         if ranges is None:
-            raise Unavailable("the model is not calibrated for it: `gist-stream quantize` does that, with your texts")
+            raise BackendUnavailable("the model is not calibrated for it: `gist-stream quantize` does that, with your texts")
         if encoder.config.hidden_act != "gelu":
-            raise Unavailable(f"its activation is GELU, not {encoder.config.hidden_act}")
+            raise BackendUnavailable(f"its activation is GELU, not {encoder.config.hidden_act}")
         if not hasattr(torch.ops.onednn, "qlinear_pointwise"):
-            raise Unavailable("this build of torch has no 8-bit matrix products for this processor")
+            raise BackendUnavailable("this build of torch has no 8-bit matrix products for this processor")
         if not multiplies_bytes():
-            raise Unavailable("this processor cannot add up products of bytes exactly (it has neither VNNI nor AMX)")
+            raise BackendUnavailable("this processor cannot add up products of bytes exactly (it has neither VNNI nor AMX)")
         self.dtype = dtype
         Kernels.check_shape(encoder.config)
         kernels = Kernels(dtype)
         self._embeddings = Embeddings(encoder, kernels, dtype)
         layers = [layer for layer in encoder.layers if isinstance(layer, Layer)]
         own = [{kind: ranges[f"{number}.{kind}"] for kind in CALIBRATED} for number in range(len(layers))]
-        self._layers = [QuantizedLayer(layer, its, kernels, dtype) for layer, its in zip(layers, own, strict=True)]
+        self._layers = [OneDnnInt8Layer(layer, its, kernels, dtype) for layer, its in zip(layers, own, strict=True)]
         # Nobody multiplies the bytes of the last state.
         self._scales = [layer.query_key_value.scale for layer in self._layers]
         self._scales.append(torch.ones_like(self._scales[0]))

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from worker.model.backends.native.build import Unavailable
+from worker.model.backends.native.build import BackendUnavailable
 from worker.model.backends.openvino_import import import_openvino
 from worker.model.encoder import Layer
 from worker.model.packing import pack, rows_by_length
-from worker.model.readout import Readable
+from worker.model.readout import ReadsLayers
 
 try:
     openvino = import_openvino()
@@ -40,7 +40,7 @@ _PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16"}
 _FORBIDDEN = -1e4
 
 
-class OpenVino(Readable):
+class OpenVino(ReadsLayers):
     """An encoder in fp32 or bf16 on a CPU."""
 
     name = "openvino"
@@ -48,11 +48,11 @@ class OpenVino(Readable):
     device = torch.device("cpu")
 
     def __init__(self, encoder: Encoder, *, dtype: torch.dtype) -> None:
-        """Use the weights of `encoder`; raises `Unavailable` where the runtime is not installed or does not work here."""
+        """Use the weights of `encoder`; raises `BackendUnavailable` where the runtime is not installed or does not work here."""
         if openvino is None:
-            raise Unavailable("OpenVINO is not installed: `pip install 'gist-stream[openvino]'`")
+            raise BackendUnavailable("OpenVINO is not installed: `pip install 'gist-stream[openvino]'`")
         if dtype not in _PRECISIONS:
-            raise Unavailable(f"OpenVINO computes in {' and '.join(map(str, _PRECISIONS))} here, not in {dtype}")
+            raise BackendUnavailable(f"OpenVINO computes in {' and '.join(map(str, _PRECISIONS))} here, not in {dtype}")
         self.dtype = dtype
         self._encoder = encoder
         # A compiled graph for each set of layers that was asked for; the copies of the weights are the runtime's.
@@ -61,7 +61,7 @@ class OpenVino(Readable):
             self._core = openvino.Core()
             self._compile([1])
         except RuntimeError as error:
-            raise Unavailable(f"OpenVINO does not work here: {str(error).strip().splitlines()[-1]}") from error
+            raise BackendUnavailable(f"OpenVINO does not work here: {str(error).strip().splitlines()[-1]}") from error
 
     def num_rows(self, packed: Packed) -> int:
         """Return how many rows a product computes for these texts."""

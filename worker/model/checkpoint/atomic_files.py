@@ -19,13 +19,13 @@ _MODE = 0o644
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def read_verified(path: Path) -> Iterator[Path]:
     """Give a name to write under; what is there in the end has the name `path`, and is on the disk.
 
     Nothing is left where writing fails. Raises `BadSettings` where the disk is full, say.
     """
     unfinished = path.with_name(f".{path.name}.part")
-    with writing(path):
+    with atomic_write(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             yield unfinished
@@ -39,7 +39,7 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
+def atomic_write(path: Path) -> Iterator[None]:
     """Make one line of whatever keeps `path` from being written; raises `BadSettings`."""
     try:
         yield

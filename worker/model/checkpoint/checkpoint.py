@@ -21,14 +21,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from worker.errors import BadModel
-from worker.model.checkpoint.atomic_files import whole
+from worker.model.checkpoint.atomic_files import read_verified
 from worker.model.checkpoint.publication import WEIGHTS, find_weights
-from worker.model.checkpoint.references import Located, locate, sha256_of
+from worker.model.checkpoint.references import Located, compute_sha256, locate
 from worker.model.checkpoint.tokenizer_files import TOKENIZER_FILES, read_max_tokens
 from worker.model.encoder import CALIBRATED, EncoderConfig, load_published, published
 from worker.model.heads import Head, HeadConfig
 from worker.model.multitask import MultiTaskHeads
-from worker.model.pooling import SENTENCE_FILES, SentenceConfig
+from worker.model.pooling import SENTENCE_FILES, PoolingConfig
 from worker.model.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def load(reference: str, *, max_tokens: int | None = None, windowing: Windowing 
         _verify(directory, manifest["encoder"]["files"])
     config = EncoderConfig.read(directory / "config.json")
     weights = find_weights(directory)
-    sentence = SentenceConfig.read(directory)
+    sentence = PoolingConfig.read(directory)
     longest = max_tokens or min(
         config.max_position_embeddings, sentence.max_tokens or read_max_tokens(directory) or config.max_position_embeddings
     )
@@ -95,7 +95,7 @@ def load(reference: str, *, max_tokens: int | None = None, windowing: Windowing 
     tokenizer = Tokenizer.read(directory, max_tokens=longest, windowing=windowing, is_lowercased=sentence.do_lower_case)
     tokenizer.check_ids(directory, config.vocab_size)
     heads = _load_heads(located.directory, manifest, config) if manifest else []
-    revision = manifest["heads_sha256"] if manifest else located.revision or sha256_of(weights)
+    revision = manifest["heads_sha256"] if manifest else located.revision or compute_sha256(weights)
     return Checkpoint(
         name=f"{manifest['name'] if manifest else located.name}@{revision[:_DIGITS_OF_REVISION]}",
         encoder=load_published(config, weights),
@@ -107,7 +107,7 @@ def load(reference: str, *, max_tokens: int | None = None, windowing: Windowing 
     )
 
 
-def encoder_of(reference: str) -> Located:
+def build_encoder(reference: str) -> Located:
     """Return where the encoder of a model is: a reference to it alone, and its directory; raises `BadModel`."""
     located = locate(reference)
     manifest = _read_manifest(located.directory / MANIFEST) if (located.directory / MANIFEST).exists() else None
@@ -141,7 +141,7 @@ def save(
     checkpoint is not taken for whole before it is. Raises `BadSettings` where the disk is full.
     """
     _save_heads(directory / HEADS, heads)
-    source = encoder_of(encoder_reference)
+    source = build_encoder(encoder_reference)
     if encoder is not None:
         _save_encoder(directory / OWN_ENCODER, source.directory, encoder)
     files = source.directory if encoder is None else directory / OWN_ENCODER
@@ -151,13 +151,13 @@ def save(
         "encoder": {
             "reference": source.reference,
             **({} if encoder is None else {_FOLDER: OWN_ENCODER}),
-            "files": {file: sha256_of(files / file) for file in ENCODER_FILES if (files / file).exists()},
+            "files": {file: compute_sha256(files / file) for file in ENCODER_FILES if (files / file).exists()},
         },
         "heads": [asdict(head.config) for head in heads],
-        "heads_sha256": sha256_of(directory / HEADS),
+        "heads_sha256": compute_sha256(directory / HEADS),
         "training": dict(training),
     }
-    with whole(directory / "README.md") as part:
+    with read_verified(directory / "README.md") as part:
         part.write_text(card)
     _write_manifest(directory, manifest)
 
@@ -168,7 +168,7 @@ def _save_heads(path: Path, heads: Sequence[Head]) -> None:
         for head in heads
         for parameter, value in head.state_dict().items()
     }
-    with whole(path) as part:
+    with read_verified(path) as part:
         save_file(tensors, part)
 
 
@@ -176,9 +176,9 @@ def _save_encoder(directory: Path, source: Path, encoder: Encoder) -> None:
     """Write an encoder as it is published, with the files of the one that it came from."""
     for file in ENCODER_FILES:
         if (source / file).exists() and file != WEIGHTS:
-            with whole(directory / file) as part:
+            with read_verified(directory / file) as part:
                 shutil.copy(source / file, part)
-    with whole(directory / WEIGHTS) as part:
+    with read_verified(directory / WEIGHTS) as part:
         save_file(published(encoder), part, {"format": "pt"})
 
 
@@ -192,11 +192,11 @@ def save_calibrated(directory: Path, reference: str, ranges: Mapping[str, Tensor
         save(directory, name=located.name, encoder_reference=reference, heads=[], training={}, card=f"{located.name}, calibrated\n")
     save_file({name: it.contiguous() for name, it in ranges.items()}, directory / INT8)
     manifest = _read_manifest(directory / MANIFEST)
-    _write_manifest(directory, manifest | {"int8": {"sha256": sha256_of(directory / INT8), "difference": dict(difference)}})
+    _write_manifest(directory, manifest | {"int8": {"sha256": compute_sha256(directory / INT8), "difference": dict(difference)}})
 
 
 def _write_manifest(directory: Path, manifest: Mapping[str, Any]) -> None:
-    with whole(directory / MANIFEST) as part:
+    with read_verified(directory / MANIFEST) as part:
         part.write_text(json.dumps(manifest, indent=2) + "\n")
 
 
@@ -217,7 +217,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 
 def _verify(directory: Path, files: Mapping[str, str]) -> None:
     for file, expected in files.items():
-        found = sha256_of(directory / file)
+        found = compute_sha256(directory / file)
         if found != expected:
             raise BadModel(
                 f"{directory / file}: its sha256 is {found[:12]}…, and the manifest says {expected[:12]}…: "

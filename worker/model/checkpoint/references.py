@@ -109,7 +109,7 @@ def _from_hub(reference: str) -> Path:
         raise BadModel(f"{reference}: the hub does not give it ({reason}); download it elsewhere and name its directory") from error
 
 
-def sha256_of(path: Path) -> str:
+def compute_sha256(path: Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal; raises `BadModel` where it cannot be read."""
     try:
         with path.open("rb") as file:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 OUTSIDE = "O"
 
 
-def labels_of(types: Sequence[str]) -> tuple[str, ...]:
+def bio_labels(types: Sequence[str]) -> tuple[str, ...]:
     """Return the labels for some entity types: `O`, then `B-X` and `I-X` of each."""
     return (OUTSIDE, *(f"{prefix}-{kind}" for kind in types for prefix in "BI"))
 
@@ -159,7 +159,7 @@ def _decode(
     return found
 
 
-def probabilities(
+def marginals(
     scores: NDArray[np.float64], starts: NDArray[np.int64], allowed: NDArray[np.bool_], transitions: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return how probable each label of each word is, `[words, labels]`, over all valid paths of its text (forward-backward)."""
@@ -194,7 +194,7 @@ def certain_margin(allowed: NDArray[np.bool_], transitions: NDArray[np.float64],
     return 2 * max(float(gain), 0.0)
 
 
-def runs(path: NDArray[np.intp], labels: tuple[str, ...]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def entity_spans(path: NDArray[np.intp], labels: tuple[str, ...]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return the first word and the word after the last of each entity of valid paths, end to end: none of them begins inside."""
     is_begin, is_inside = (np.array([it.startswith(prefix) for it in labels])[path] for prefix in ("B-", "I-"))
     begins, closes = np.flatnonzero(is_begin), np.flatnonzero(np.append(~is_inside, True))

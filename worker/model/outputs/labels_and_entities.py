@@ -109,7 +109,7 @@ def _entities(
     of_words = np.searchsorted(first, starts)
     scores = in_context(torch.from_numpy(logits[first]), torch.from_numpy(of_words), len(config.labels)).numpy().astype(np.float64)
     path = bio.best_paths(scores, of_words, bio.allowed_transitions(config.labels), transitions)
-    begins, ends = bio.runs(path, config.labels)
+    begins, ends = bio.entity_spans(path, config.labels)
     if not len(begins):
         return
     probabilities = _path_probabilities(config, scores, path, of_words, transitions)
@@ -145,7 +145,7 @@ def _path_probabilities(
     is_asked[of_word[named]] = True
     places = np.flatnonzero(is_asked[of_word])
     allowed = bio.allowed_transitions(config.labels)
-    shares = bio.probabilities(scores[places], np.cumsum([0, *lengths[is_asked]]), allowed, transitions)
+    shares = bio.marginals(scores[places], np.cumsum([0, *lengths[is_asked]]), allowed, transitions)
     found[named] = shares[np.searchsorted(places, named), path[named]]
     return found
 

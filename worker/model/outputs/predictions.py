@@ -30,7 +30,7 @@ Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
-class Numbers:
+class RawOutputs:
     """What one pass says of `n` texts of `T` tokens, end to end."""
 
     #: Sentence vectors, shape `[n, H]`; None where nobody asked.
@@ -53,7 +53,7 @@ class Numbers:
 
 def predictions(
     texts: Sequence[TokenizedItem],
-    numbers: Numbers,
+    numbers: RawOutputs,
     heads: Mapping[Task, Sequence[HeadConfig]],
     transitions: Mapping[str, NDArray[np.float64]] | None = None,
 ) -> list[Prediction]:
@@ -88,17 +88,17 @@ def _answers(
     return answers
 
 
-def _embeddings(numbers: Numbers, chosen: Sequence[int]) -> list[NDArray[np.float32]]:
+def _embeddings(numbers: RawOutputs, chosen: Sequence[int]) -> list[NDArray[np.float32]]:
     return [] if numbers.vectors is None else list(numbers.of_texts(numbers.vectors, chosen))
 
 
-def _labels(numbers: Numbers, heads: Sequence[HeadConfig], chosen: Sequence[int]) -> list[dict[str, Classification]]:
+def _labels(numbers: RawOutputs, heads: Sequence[HeadConfig], chosen: Sequence[int]) -> list[dict[str, Classification]]:
     """Return the labels of some texts, by head."""
     by_head = {it.name: classifications(it, _of_texts(numbers, it, chosen)) for it in heads}
     return [{name: column[place] for name, column in by_head.items()} for place in range(len(chosen))]
 
 
-def _of_texts(numbers: Numbers, head: HeadConfig, chosen: Sequence[int]) -> NDArray[np.float32]:
+def _of_texts(numbers: RawOutputs, head: HeadConfig, chosen: Sequence[int]) -> NDArray[np.float32]:
     """Return what a head says of some texts, one row for each; raises `FloatingPointError` where a number is not finite."""
     logits = numbers.logits[head.name]
     if not head.has_attention:
@@ -108,7 +108,7 @@ def _of_texts(numbers: Numbers, head: HeadConfig, chosen: Sequence[int]) -> NDAr
 
 
 def _found(
-    numbers: Numbers,
+    numbers: RawOutputs,
     heads: Sequence[HeadConfig],
     transitions: Mapping[str, NDArray[np.float64]],
     texts: Sequence[TokenizedItem],

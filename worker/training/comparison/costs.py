@@ -32,7 +32,7 @@ class Costs:
     runs_on: str
 
 
-def costs_of(encoder: str, tasks: Sequence[TrainingTask], texts: Sequence[str]) -> Costs:
+def measure_costs(encoder: str, tasks: Sequence[TrainingTask], texts: Sequence[str]) -> Costs:
     """Serve the same texts in both ways, in turns; the weights of the heads do not matter, their shapes do."""
     with tempfile.TemporaryDirectory() as directory:
         both = _engine(Path(directory) / "both", encoder, tasks)

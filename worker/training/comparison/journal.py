@@ -8,14 +8,14 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from worker.errors import BadSettings
-from worker.model.checkpoint.atomic_files import writing
+from worker.model.checkpoint.atomic_files import atomic_write
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class ComparisonResult:
     """What a cell came to."""
 
     contender: str
@@ -42,7 +42,7 @@ class Journal:
         self._path = path
         self._fingerprint = fingerprint
 
-    def read(self) -> list[Result]:
+    def read(self) -> list[ComparisonResult]:
         """Return what is done; a line that was cut off is not. Raises `BadSettings` where it is another plan's, or damaged."""
         if not self._path.exists():
             return []
@@ -53,15 +53,15 @@ class Journal:
                 written = json.loads(line)
                 if written.pop("plan") != self._fingerprint:
                     raise BadSettings(f"{self._path}:{number}: of a comparison with other settings or data; give another --output")
-                results.append(Result(**written))
+                results.append(ComparisonResult(**written))
             except (ValueError, TypeError, KeyError, AttributeError) as error:
                 raise BadSettings(f"{self._path}:{number}: not a result: {error}") from error
         return results
 
-    def append(self, result: Result) -> None:
+    def append(self, result: ComparisonResult) -> None:
         """Add one, on the disk before this returns; raises `BadSettings` where that is full."""
         line = json.dumps({"plan": self._fingerprint} | asdict(result)).encode() + b"\n"
-        with writing(self._path):
+        with atomic_write(self._path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._cut_to_whole_lines()
             with self._path.open("ab") as file:

@@ -14,7 +14,7 @@ from worker.training.synthetic.swapping import Swapping
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from worker.training.config import Run
+    from worker.training.config import TrainingRun
 
 RICH, SCARCE = "sentiment", "ner"
 # Makes more texts for the scarce task out of those that it has, none like one that is held out: `more(texts, held_out, seed)`.
@@ -63,7 +63,7 @@ CONTENDERS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class ComparisonPlan:
     """A comparison."""
 
     encoder: str
@@ -99,7 +99,7 @@ class Plan:
         # Where upper layers alone learn, this is the same as the one that is named after them.
         return [it for it in self.contenders if not (self.upper_layers and it.name == _WHOLE)]
 
-    def run(self, contender: Contender, seed: int) -> Run:
+    def run(self, contender: Contender, seed: int) -> TrainingRun:
         """Return the run of a contender; an epoch is a tenth of the budget, and dev chooses among them."""
         head: dict[str, Any] = {"layers": self.layers, "hidden_size": self.hidden_size}
         is_partly_tuned = self.upper_layers and contender.training["strategy"] in _TUNING

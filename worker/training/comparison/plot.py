@@ -9,13 +9,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from worker.training.comparison.summary import Figure, Row
+    from worker.training.comparison.summary import Figure, SummaryRow
 
 _SIZE_INCHES, _DPI, _SMALL = (9, 5), 100, 8
 _INK, _GRID = "#1f2933", "#e4e7eb"
 
 
-def draw(rows: Sequence[Row], path: Path) -> None:
+def draw(rows: Sequence[SummaryRow], path: Path) -> None:
     """Write a PNG, 900 pixels wide; raises `ModuleNotFoundError` without matplotlib."""
     from matplotlib.figure import Figure as Drawing  # noqa: PLC0415  not always installed, and heavy
 

@@ -11,21 +11,21 @@ import torch
 
 from worker.errors import BadSettings
 from worker.model.checkpoint import checkpoint
-from worker.model.checkpoint.atomic_files import whole
-from worker.model.checkpoint.references import sha256_of
-from worker.training.comparison.cells import result_of, tasks_of
-from worker.training.comparison.costs import costs_of
+from worker.model.checkpoint.atomic_files import read_verified
+from worker.model.checkpoint.references import compute_sha256
+from worker.training.comparison.cells import build_result, build_tasks
+from worker.training.comparison.costs import measure_costs
 from worker.training.comparison.journal import Journal
 from worker.training.comparison.plot import draw
-from worker.training.comparison.summary import as_json, rows_of, table
+from worker.training.comparison.summary import as_json, build_rows, table
 from worker.training.data.splits import Side
-from worker.training.learning.state_cache import Store
+from worker.training.learning.state_cache import StateCache
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from worker.training.comparison.plan import Plan
+    from worker.training.comparison.plan import ComparisonPlan
     from worker.training.learning.tasks import TrainingTask
     from worker.training.progress import Reporter
 
@@ -34,13 +34,13 @@ _CACHE_GIGABYTES = 8.0
 _MAX_TIMED_TEXTS = 1000
 
 
-def compare(plan: Plan, output: Path, reporter: Reporter, *, threads: int = 0) -> str:
+def compare(plan: ComparisonPlan, output: Path, reporter: Reporter, *, threads: int = 0) -> str:
     """Do what is left of a plan, write its results into a directory, and return the table.
 
     Raises `BadSettings` where results of another plan are there, or the disk is full.
     """
     torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
-    tasks = tasks_of(plan)
+    tasks = build_tasks(plan)
     described = _described(plan, tasks)
     digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
     journal = Journal(output / _CELLS, digest)
@@ -48,45 +48,47 @@ def compare(plan: Plan, output: Path, reporter: Reporter, *, threads: int = 0) -
     for number, cell in enumerate(plan.cells, start=1):
         if cell.key in done:
             continue
-        reporter.say(f"{number} of {len(plan.cells)}: {cell.contender.name}, {cell.share:.0%} of {len_of(tasks)}, seed {cell.seed}")
+        reporter.say(
+            f"{number} of {len(plan.cells)}: {cell.contender.name}, {cell.share:.0%} of {count_texts(tasks)}, seed {cell.seed}"
+        )
         # One for each cell: what the cells before it have read may make room.
-        store = Store(plan.cache / "states", max_gigabytes=_CACHE_GIGABYTES)
-        done[cell.key] = result_of(cell, plan, tasks, store=store, reporter=reporter)
+        store = StateCache(plan.cache / "states", max_gigabytes=_CACHE_GIGABYTES)
+        done[cell.key] = build_result(cell, plan, tasks, store=store, reporter=reporter)
         journal.append(done[cell.key])
     results = [done[cell.key] for cell in plan.cells]
-    rows = rows_of(results)
+    rows = build_rows(results)
     texts = [it.examples[number].text for it in tasks.values() for number in it.sides[Side.TEST].tolist()]
-    costs = costs_of(plan.encoder, list(tasks.values()), texts[:_MAX_TIMED_TEXTS])
+    costs = measure_costs(plan.encoder, list(tasks.values()), texts[:_MAX_TIMED_TEXTS])
     shown = table(rows, costs, _about(plan, tasks))
     for name, content in ((_TABLE, shown), (_JSON, as_json(rows, costs, described))):
-        with whole(output / name) as part:
+        with read_verified(output / name) as part:
             part.write_text(content)
     try:
-        with whole(output / _PLOT) as part:
+        with read_verified(output / _PLOT) as part:
             draw(rows, part)
     except ModuleNotFoundError as error:
         reporter.say(f"no picture: {error.name} is not installed: pip install 'gist-stream[bench]'")
     return shown
 
 
-def len_of(tasks: Mapping[str, TrainingTask]) -> str:
+def count_texts(tasks: Mapping[str, TrainingTask]) -> str:
     """Return how many texts the scarce task has, for people."""
     *_, scarce = tasks.values()
     return f"{len(scarce.sides[Side.TRAIN]):,} texts"
 
 
-def _described(plan: Plan, tasks: Mapping[str, TrainingTask]) -> dict[str, Any]:
+def _described(plan: ComparisonPlan, tasks: Mapping[str, TrainingTask]) -> dict[str, Any]:
     """Return all that results depend on, but for which cells there are: more seeds or shares may be added."""
     sizes = "steps", "batch_texts", "max_dev_texts", "max_test_texts"
     learning = "upper_layers", "layers", "hidden_size", "head_rate", "encoder_rate"
-    encoder = checkpoint.encoder_of(plan.encoder)
+    encoder = checkpoint.build_encoder(plan.encoder)
     return {
-        "encoder": sha256_of(encoder.directory / "model.safetensors"),
+        "encoder": compute_sha256(encoder.directory / "model.safetensors"),
         "data": {title: digest for it in tasks.values() for title, digest in it.sources.items()},
     } | {name: getattr(plan, name) for name in (*sizes, *learning)}
 
 
-def _about(plan: Plan, tasks: Mapping[str, TrainingTask]) -> str:
+def _about(plan: ComparisonPlan, tasks: Mapping[str, TrainingTask]) -> str:
     sizes = [{side: f"{len(texts):,}" for side, texts in it.sides.items()} for it in tasks.values()]
     if any(not len(it.sides[Side.TEST]) for it in tasks.values()):
         raise BadSettings("a comparison is judged on texts that are held out: give both tasks some (test, or test_share)")

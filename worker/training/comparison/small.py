@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from worker.training.comparison.plan import Plan
+from worker.training.comparison.plan import ComparisonPlan
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,9 +17,9 @@ _NAMES = ("Ada", "Grace", "Marie", "Alan", "Kurt", "Emmy", "Carl", "Lise")
 _PLACES = ("Paris", "London", "Oslo", "Rome", "Vienna", "Berlin", "Madrid", "Bern")
 
 
-def small_plan(directory: Path, cache: Path, encoder: str) -> Plan:
+def small_plan(directory: Path, cache: Path, encoder: str) -> ComparisonPlan:
     """Write the sentences into a directory, and return a plan for them; raises `BadSettings` where they cannot be written."""
-    from worker.model.checkpoint.atomic_files import writing  # noqa: PLC0415  the model's room is heavy
+    from worker.model.checkpoint.atomic_files import atomic_write  # noqa: PLC0415  the model's room is heavy
 
     moods, people = directory / "moods.jsonl", directory / "people.conll"
     labelled = [
@@ -29,12 +29,12 @@ def small_plan(directory: Path, cache: Path, encoder: str) -> Plan:
         for thing in _THINGS
     ]
     tagged = [f"{name}\tB-PER\nlives\tO\nin\tO\n{place}\tB-LOC\n" for name in _NAMES for place in _PLACES]
-    with writing(directory):
+    with atomic_write(directory):
         directory.mkdir(parents=True, exist_ok=True)
         moods.write_text("\n".join(labelled))
         people.write_text("\n".join(tagged))
     cut: dict[str, Any] = {"dev_share": 0.2, "test_share": 0.2}
-    return Plan(
+    return ComparisonPlan(
         encoder=encoder,
         rich={"train": [moods.absolute()], **cut},
         scarce={"train": [people.absolute()], **cut},

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from worker.training.comparison.costs import Costs
-    from worker.training.comparison.journal import Result
+    from worker.training.comparison.journal import ComparisonResult
 
 # Student's t, 97.5 %, by degrees of freedom; beyond these the normal's.
 _T = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45, 7: 2.36, 8: 2.31, 9: 2.26}
@@ -36,7 +36,7 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class SummaryRow:
     """A contender on so much of the scarce task's texts."""
 
     contender: str
@@ -48,7 +48,7 @@ class Row:
     seconds: float
 
 
-def figure_of(values: Sequence[float]) -> Figure:
+def format_figure(values: Sequence[float]) -> Figure:
     """Return the mean of some values, and half of its interval."""
     if len(values) == 1:
         return Figure(values[0], math.nan)
@@ -56,24 +56,24 @@ def figure_of(values: Sequence[float]) -> Figure:
     return Figure(statistics.fmean(values), half)
 
 
-def rows_of(results: Sequence[Result]) -> list[Row]:
+def build_rows(results: Sequence[ComparisonResult]) -> list[SummaryRow]:
     """Return a row for each contender and share, in the order in which they were first met."""
     keys = dict.fromkeys((it.contender, it.share) for it in results)
     return [_row([it for it in results if (it.contender, it.share) == key]) for key in keys]
 
 
-def _row(results: Sequence[Result]) -> Row:
-    return Row(
+def _row(results: Sequence[ComparisonResult]) -> SummaryRow:
+    return SummaryRow(
         contender=results[0].contender,
         share=results[0].share,
         num_seeds=len(results),
-        rich=figure_of([it.rich for it in results]),
-        scarce=figure_of([it.scarce for it in results]),
+        rich=format_figure([it.rich for it in results]),
+        scarce=format_figure([it.scarce for it in results]),
         seconds=statistics.fmean(it.seconds for it in results),
     )
 
 
-def table(rows: Sequence[Row], costs: Costs | None, about: str) -> str:
+def table(rows: Sequence[SummaryRow], costs: Costs | None, about: str) -> str:
     """Return the comparison as Markdown: a line for each contender; the best of a column is bold."""
     shares = sorted({it.share for it in rows})
     heads = [f"{task}, {share:.0%} of B" for share in shares for task in ("A", "B")]
@@ -90,7 +90,7 @@ def table(rows: Sequence[Row], costs: Costs | None, about: str) -> str:
 _BOTH = ("rich", "scarce")
 
 
-def _cell(row: Row | None, name: str, best: float) -> str:
+def _cell(row: SummaryRow | None, name: str, best: float) -> str:
     if row is None:
         return ""
     figure: Figure = getattr(row, name)
@@ -106,7 +106,7 @@ def _cost_lines(costs: Costs | None) -> Iterator[str]:
         )
 
 
-def as_json(rows: Sequence[Row], costs: Costs | None, plan: dict[str, Any]) -> str:
+def as_json(rows: Sequence[SummaryRow], costs: Costs | None, plan: dict[str, Any]) -> str:
     """Return all figures; what is not known is null."""
     values = {"plan": plan, "rows": [asdict(it) for it in rows], "costs": asdict(costs) if costs else None}
     return json.dumps(_known(values), indent=2) + "\n"

@@ -8,7 +8,7 @@ import orjson
 
 from worker.errors import BadSettings
 from worker.training.data.lines import Troubles
-from worker.training.data.rows import data_of
+from worker.training.data.rows import build_data
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -38,7 +38,7 @@ def read(path: Path, layout: Layout) -> Data:
     rows: list[Row] = []
     for row in _rows(path):
         rows.append((len(rows) + 1, {column: names_of.get(column, _as_is)(value) for column, value in row.items()}))
-    return data_of(path, "Arrow", rows, layout, Troubles(path, is_kept=layout.skips_broken))
+    return build_data(path, "Arrow", rows, layout, Troubles(path, is_kept=layout.skips_broken))
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:

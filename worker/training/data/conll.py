@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from worker.errors import BadSettings
 from worker.training.data import schemes
-from worker.training.data.examples import Source, TaggedData
+from worker.training.data.examples import DataSource, TaggedData
 from worker.training.data.lines import Troubles, numbered, shortened
 from worker.training.data.sentences import Sentence, tagged_texts
 
@@ -32,7 +32,7 @@ _FIRST_NUMBER = re.compile(r"[01](?:[-.]\d+)?")
 _NO_WORD = "\N{REPLACEMENT CHARACTER}"
 
 
-class Columns(NamedTuple):
+class ConllColumns(NamedTuple):
     """The columns of a file: how many they are, and which hold the words and the tags, from 0."""
 
     width: int
@@ -40,7 +40,7 @@ class Columns(NamedTuple):
     tag: int
 
 
-class Row(NamedTuple):
+class ConllRow(NamedTuple):
     """A line that is not empty, cut in columns."""
 
     line: int
@@ -55,7 +55,7 @@ def read(path: Path, layout: Layout) -> TaggedData:
     rows = [row for block in blocks for row in block]
     if not rows:
         raise BadSettings(f"{path}: no word in it")
-    columns = columns_of(path, [row for row in rows if not row.text.startswith("#")] or rows, layout)
+    columns = detect_columns(path, [row for row in rows if not row.text.startswith("#")] or rows, layout)
     blocks = [found for block in blocks if (found := [row for row in block if not _is_comment(row, columns)])]
     scheme = layout.scheme or schemes.detected(
         [row.fields[columns.tag] for row in block if len(row.fields) > columns.tag and schemes.is_tag(row.fields[columns.tag])]
@@ -66,19 +66,19 @@ def read(path: Path, layout: Layout) -> TaggedData:
         troubles.raise_the_first()
     texts, malformed = tagged_texts(path, sentences, scheme, joins_handles=layout.joins_handles)
     read_as = f"CoNLL, {scheme}, words in column {columns.word + 1}, tags in column {columns.tag + 1} of {columns.width}"
-    return TaggedData(Source(path, read_as, troubles.met, tuple(malformed)), tuple(texts))
+    return TaggedData(DataSource(path, read_as, troubles.met, tuple(malformed)), tuple(texts))
 
 
 def looks_like_it(lines: Iterable[str]) -> bool:
     """Tell whether these lines, the first of a file, could be of this form."""
     filled = [line for line in lines if line.strip() and not line.startswith("#") and not _DOCUMENT.match(line)]
     is_tabbed = _is_tabbed(filled)
-    rows = [Row(0, line, _cut(line, is_tabbed=is_tabbed)) for line in filled]
+    rows = [ConllRow(0, line, _cut(line, is_tabbed=is_tabbed)) for line in filled]
     fields = [row.fields for block in _without_ranges([rows]) for row in block]
     return bool(fields) and _tag_column(fields, Counter(map(len, fields)).most_common(1)[0][0], least=_MOST) is not None
 
 
-def columns_of(path: Path, rows: Sequence[Row], layout: Layout) -> Columns:
+def detect_columns(path: Path, rows: Sequence[ConllRow], layout: Layout) -> ConllColumns:
     """Return the columns, those that the layout names and those that are found; raises `BadSettings` where there are none."""
     count = Counter(len(row.fields) for row in rows).most_common(1)[0][0]
     first = next(row for row in rows if len(row.fields) == count)
@@ -95,7 +95,7 @@ def columns_of(path: Path, rows: Sequence[Row], layout: Layout) -> Columns:
     if word is None:
         candidates = [it for it in range(count) if it != tag]
         word = next((it for it in candidates if not _is_numbering([row[it] for row in usual])), candidates[0])
-    return Columns(count, word, tag)
+    return ConllColumns(count, word, tag)
 
 
 def _given(path: Path, number: str | None, count: int) -> int | None:
@@ -124,7 +124,7 @@ def _is_numbering(values: Sequence[str]) -> bool:
     return _FIRST_NUMBER.fullmatch(values[0]) is not None and sum(is_number) >= _MOST * len(values)
 
 
-def _without_ranges(blocks: Sequence[Sequence[Row]]) -> Iterator[Sequence[Row]]:
+def _without_ranges(blocks: Sequence[Sequence[ConllRow]]) -> Iterator[Sequence[ConllRow]]:
     """Yield the blocks without ranges and empty nodes, where the first column that numbers the words has such."""
     rows = [row.fields for block in blocks for row in block if not row.text.startswith("#")]
     count = max(Counter(map(len, rows)).items(), key=lambda item: item[1], default=(0, 0))[0]
@@ -143,13 +143,13 @@ def _is_range(fields: Sequence[str], numbered_by: int | None) -> bool:
     return not fields[numbered_by].isdecimal() and _NUMBER.fullmatch(fields[numbered_by]) is not None
 
 
-def _blocks(path: Path) -> Iterator[list[Row]]:
+def _blocks(path: Path) -> Iterator[list[ConllRow]]:
     lines = list(numbered(path))
     is_tabbed = _is_tabbed([line for _, line in lines if not line.startswith("#")] or [line for _, line in lines])
-    block: list[Row] = []
+    block: list[ConllRow] = []
     for number, line in [*lines, (0, "")]:
         if line.strip() and not _DOCUMENT.match(line):
-            block.append(Row(number, line, _cut(line, is_tabbed=is_tabbed)))
+            block.append(ConllRow(number, line, _cut(line, is_tabbed=is_tabbed)))
         elif block:
             yield block
             block = []
@@ -163,7 +163,7 @@ def _cut(line: str, *, is_tabbed: bool) -> tuple[str, ...]:
     return tuple(it.strip() for it in line.split("\t")) if is_tabbed else tuple(re.split("[ \t]+", line.strip(" \t")))
 
 
-def _is_comment(row: Row, columns: Columns) -> bool:
+def _is_comment(row: ConllRow, columns: ConllColumns) -> bool:
     """Tell a comment from a word that begins with `#`: the word is in a row that has all columns, and a tag among them."""
     is_whole = len(row.fields) == columns.width
     if not row.text.startswith("#") or (is_whole and schemes.is_tag(row.fields[columns.tag])):
@@ -171,7 +171,9 @@ def _is_comment(row: Row, columns: Columns) -> bool:
     return len(row.fields) == 1 or ("\t" not in row.text and (row.text.startswith("# ") or not is_whole))
 
 
-def _sentences(blocks: Iterable[Sequence[Row]], columns: Columns, scheme: Scheme, troubles: Troubles) -> Iterator[Sentence]:
+def _sentences(
+    blocks: Iterable[Sequence[ConllRow]], columns: ConllColumns, scheme: Scheme, troubles: Troubles
+) -> Iterator[Sentence]:
     """Yield the sentences, all but those with a broken line: a sentence with a hole would teach what is not so."""
     for block in blocks:
         reasons = [(row.line, reason) for row in block if (reason := _reason_against(row, columns, scheme))]
@@ -185,8 +187,8 @@ def _sentences(blocks: Iterable[Sequence[Row]], columns: Columns, scheme: Scheme
             )
 
 
-def _reason_against(row: Row, columns: Columns, scheme: Scheme) -> str | None:
+def _reason_against(row: ConllRow, columns: ConllColumns, scheme: Scheme) -> str | None:
     if len(row.fields) != columns.width:
         return f"columns: {len(row.fields)} where the other lines have {columns.width}: {shortened(row.text)}"
     tag = row.fields[columns.tag]
-    return None if schemes.is_tag_of(tag, scheme) else f"not a tag of {scheme}: {shortened(tag)}"
+    return None if schemes.is_scheme_tag(tag, scheme) else f"not a tag of {scheme}: {shortened(tag)}"

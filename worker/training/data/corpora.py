@@ -79,7 +79,7 @@ def rated_sentences(cache: Path) -> list[RatedSentence]:
         ]
 
 
-def texts_of(path: Path | None, cache: Path) -> list[str]:
+def read_texts(path: Path | None, cache: Path) -> list[str]:
     """Return the lines of a file, or without one the sentences that are fetched; raises `BadSettings`."""
     if path is None:
         return [it.text for it in rated_sentences(cache)]

@@ -31,7 +31,7 @@ _ALONE = (
 _WORD = re.compile(rf"<[uh]>|{_ALONE}|(?:(?!{_ALONE})[^\W_])+")
 
 
-def words_of(text: str) -> frozenset[str]:
+def split_words(text: str) -> frozenset[str]:
     """Return the different words of a text, as they are compared."""
     plain = unicodedata.normalize("NFKC", text).casefold()
     plain = _DIGITS.sub("0", _HANDLE.sub(" <h> ", _ADDRESS.sub(" <u> ", plain)))
@@ -44,14 +44,14 @@ def are_alike(one: frozenset[str], other: frozenset[str]) -> bool:
     return _OF * num_both >= _ALIKE * (len(one) + len(other) - num_both)
 
 
-def key_of(words: frozenset[str]) -> str:
+def build_key(words: frozenset[str]) -> str:
     """Return a text that stands for a set of words."""
     return " ".join(sorted(words))
 
 
-def groups_of(texts: Iterable[str]) -> list[int]:
+def find_groups(texts: Iterable[str]) -> list[int]:
     """Return the group of each text, numbered in the order in which they are met; those of one group have the same number."""
-    sets = [words_of(it) for it in texts]
+    sets = [split_words(it) for it in texts]
     different = list(dict.fromkeys(sets))
     place = {words: number for number, words in enumerate(different)}
     forest = _Forest(len(different))

@@ -73,7 +73,7 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class DataSource:
     """The file that data came from, and how it was read."""
 
     path: Path
@@ -91,7 +91,7 @@ class Source:
 class LabelledData:
     """The labelled texts of a file."""
 
-    source: Source
+    source: DataSource
     texts: tuple[LabelledText, ...]
     is_multi_label: bool = False
 
@@ -112,7 +112,7 @@ class LabelledData:
 class TaggedData:
     """The tagged texts of a file."""
 
-    source: Source
+    source: DataSource
     texts: tuple[TaggedText, ...]
 
     @property

@@ -45,11 +45,11 @@ def read(path: Path, layout: Layout | None = None) -> Data:
     What the layout does not say is found out, and told of in the data's `source`.
     """
     layout = layout or Layout()
-    found = layout.format or format_of(path)
+    found = layout.format or detect_format(path)
     return _READERS[found](path, replace(layout, format=found))
 
 
-def format_of(path: Path) -> Format:
+def detect_format(path: Path) -> Format:
     """Tell the format by the extension, where that says it, or by the first lines; raises `BadSettings` where neither does."""
     if path.is_dir():
         return Format.ARROW

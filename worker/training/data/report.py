@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from worker.training.data.duplicates import groups_of
+from worker.training.data.duplicates import find_groups
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -67,7 +67,7 @@ class Overlap:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class DataReport:
     """Some files, and what they have in common."""
 
     files: tuple[FileReport, ...]
@@ -80,16 +80,16 @@ class Report:
         return asdict(self)
 
 
-def report(data: Sequence[Data], length_of: Callable[[str], int] | None = None, unit: str = "words") -> Report:
+def report(data: Sequence[Data], length_of: Callable[[str], int] | None = None, unit: str = "words") -> DataReport:
     """Return the report on some files; `length_of` counts a text in `unit`, by blanks if it is not given."""
     count = length_of or (lambda text: len(text.split()))
     files = tuple(_file(one, count) for one in data)
-    return Report(files, tuple(_overlap(one, other) for one, other in combinations(data, 2)), unit)
+    return DataReport(files, tuple(_overlap(one, other) for one, other in combinations(data, 2)), unit)
 
 
 def _file(data: Data, length_of: Callable[[str], int]) -> FileReport:
     texts: Sequence[Example] = data.texts
-    groups = groups_of(it.text for it in texts)
+    groups = find_groups(it.text for it in texts)
     counts = Counter(label for it in texts for label in it.labels)
     num_duplicates = len(texts) - len({it.text for it in texts})
     return FileReport(
@@ -124,7 +124,7 @@ def _num_contradictions(texts: Sequence[Example], groups: Sequence[int]) -> int:
 
 
 def _overlap(first: Data, second: Data) -> Overlap:
-    groups = groups_of([*(it.text for it in first.texts), *(it.text for it in second.texts)])
+    groups = find_groups([*(it.text for it in first.texts), *(it.text for it in second.texts)])
     there, known = {it.text for it in first.texts}, set(groups[: len(first.texts)])
     num_duplicates = sum(it.text in there for it in second.texts)
     num_alike = sum(it in known for it in groups[len(first.texts) :])

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from worker.errors import BadSettings
 from worker.training.data import answers, schemes
-from worker.training.data.examples import LabelledData, LabelledText, Source, Span, TaggedData, TaggedText
+from worker.training.data.examples import DataSource, LabelledData, LabelledText, Span, TaggedData, TaggedText
 from worker.training.data.lines import shortened
 from worker.training.data.sentences import Sentence, tagged_texts
 
@@ -51,19 +51,19 @@ class _Unfit(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
+class TableColumns:
     """The names of the two columns that are read."""
 
     text: str
     label: str
 
 
-def data_of(path: Path, format_name: str, rows: Sequence[Row], layout: Layout, troubles: Troubles) -> Data:
+def build_data(path: Path, format_name: str, rows: Sequence[Row], layout: Layout, troubles: Troubles) -> Data:
     """Return what the rows of a file hold; raises `BadSettings` for what is broken, unless it is to be left out."""
     if not rows:
         troubles.raise_the_first()
         raise BadSettings(f"{path}: no row in it")
-    columns = columns_of(path, list(dict.fromkeys(name for _, row in rows for name in row)), layout)
+    columns = detect_columns(path, list(dict.fromkeys(name for _, row in rows for name in row)), layout)
     accepted = list(answers.accepted(rows, others={columns.text, columns.label}))
     if not accepted:
         raise BadSettings(f"{path}: its annotators rejected or skipped every text ({len(rows)})")
@@ -75,7 +75,7 @@ def data_of(path: Path, format_name: str, rows: Sequence[Row], layout: Layout, t
 
 
 def _of_values(
-    path: Path, format_name: str, columns: Columns, values: Sequence[Value], layout: Layout, troubles: Troubles
+    path: Path, format_name: str, columns: TableColumns, values: Sequence[Value], layout: Layout, troubles: Troubles
 ) -> LabelledData | TaggedData:
     """Return labelled or tagged texts, by what the labels are."""
     read_as = f"{format_name}, text in {columns.text!r}, label in {columns.label!r}"
@@ -84,18 +84,18 @@ def _of_values(
         return _tagged_words(path, read_as, values, layout, troubles)
     if isinstance(first, list) and (any(isinstance(it, Mapping) for it in first) or (not first and columns.label in _SPAN_NAMES)):
         tagged = tuple(_read(values, _tagged, troubles))
-        return TaggedData(Source(path, read_as, troubles.met), tagged)
+        return TaggedData(DataSource(path, read_as, troubles.met), tagged)
     is_multi_label = isinstance(first, list) or layout.label_separator is not None
     labelled_of = partial(_labelled, separator=layout.label_separator, is_multi_label=is_multi_label)
     labelled = tuple(_read(values, labelled_of, troubles))
-    return LabelledData(Source(path, read_as, troubles.met), labelled, is_multi_label)
+    return LabelledData(DataSource(path, read_as, troubles.met), labelled, is_multi_label)
 
 
-def columns_of(path: Path, names: Sequence[str], layout: Layout) -> Columns:
+def detect_columns(path: Path, names: Sequence[str], layout: Layout) -> TableColumns:
     """Return the columns that the layout names, or that are called what such columns are called."""
     text = _chosen(path, names, layout.text_column, _TEXT_NAMES, "text")
     others = [it for it in names if it != text]
-    return Columns(text, _chosen(path, others, layout.label_column, _LABEL_NAMES, "label", all_names=names))
+    return TableColumns(text, _chosen(path, others, layout.label_column, _LABEL_NAMES, "label", all_names=names))
 
 
 def has_usual_names(names: Iterable[str]) -> bool:
@@ -124,7 +124,7 @@ def _chosen(
     return found
 
 
-def _values(rows: Iterable[Row], columns: Columns, troubles: Troubles) -> Iterator[Value]:
+def _values(rows: Iterable[Row], columns: TableColumns, troubles: Troubles) -> Iterator[Value]:
     for line, row in rows:
         missing = [it for it in (columns.text, columns.label) if row.get(it) is None]
         if missing:
@@ -193,12 +193,12 @@ def _span(value: object, length: int) -> Span:
 def _tagged_words(path: Path, read_as: str, values: Sequence[Value], layout: Layout, troubles: Troubles) -> TaggedData:
     sentences = list(_sentences(values, troubles))
     scheme = layout.scheme or schemes.detected(it.tags for it in sentences)
-    foreign = {it: tag for it in sentences for tag in it.tags if not schemes.is_tag_of(tag, scheme)}
+    foreign = {it: tag for it in sentences for tag in it.tags if not schemes.is_scheme_tag(tag, scheme)}
     for sentence, tag in foreign.items():
         troubles.add(sentence.lines[0], f"not a tag of {scheme}: {shortened(tag)}")
     kept = [it for it in sentences if it not in foreign]
     texts, malformed = tagged_texts(path, kept, scheme, joins_handles=layout.joins_handles)
-    return TaggedData(Source(path, f"{read_as}, {scheme}", troubles.met, tuple(malformed)), tuple(texts))
+    return TaggedData(DataSource(path, f"{read_as}, {scheme}", troubles.met, tuple(malformed)), tuple(texts))
 
 
 def _sentences(values: Iterable[Value], troubles: Troubles) -> Iterator[Sentence]:

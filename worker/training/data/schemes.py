@@ -21,7 +21,7 @@ _MARKS = {Scheme.IOB1: "BI", Scheme.IOB2: "BI", Scheme.IOBES: "BIES", Scheme.BIL
 _AS_IOBES = {"L": "E", "U": "S"}
 
 
-class Run(NamedTuple):
+class TagRun(NamedTuple):
     """An entity: its type, its first word and the word after its last."""
 
     type: str
@@ -41,7 +41,7 @@ def is_tag(text: str) -> bool:
     return _TAG.fullmatch(text) is not None
 
 
-def is_tag_of(text: str, scheme: Scheme) -> bool:
+def is_scheme_tag(text: str, scheme: Scheme) -> bool:
     """Tell whether a tag belongs to a scheme."""
     return is_tag(text) and (text == OUTSIDE or text[0] in _MARKS[scheme])
 
@@ -62,9 +62,9 @@ def detected(sentences: Iterable[Sequence[str]]) -> Scheme:
     return Scheme.IOB1 if num_stray["I"] > num_stray["B"] else Scheme.IOB2
 
 
-def decoded(tags: Sequence[str], scheme: Scheme) -> tuple[list[Run], list[Slip]]:
+def decoded(tags: Sequence[str], scheme: Scheme) -> tuple[list[TagRun], list[Slip]]:
     """Return the entities of a sentence, and what does not follow the scheme; the tags must be its own."""
-    runs: list[Run] = []
+    runs: list[TagRun] = []
     slips = list(_slips(tags, scheme))
     first = None
     is_closed = True
@@ -73,7 +73,7 @@ def decoded(tags: Sequence[str], scheme: Scheme) -> tuple[list[Run], list[Slip]]
         is_same = previous[1:] == tag[1:] and tag != OUTSIDE
         is_continued = first is not None and is_same and mark in "IE" and not is_closed
         if first is not None and not is_continued:
-            runs.append(Run(previous[2:], first, word))
+            runs.append(TagRun(previous[2:], first, word))
             first = None
         if tag != OUTSIDE and not is_continued:
             first = word

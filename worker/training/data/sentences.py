@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from worker.training.data.layout import Scheme
-    from worker.training.data.schemes import Run
+    from worker.training.data.schemes import TagRun
 
 _HANDLE = "@"
 
@@ -40,7 +40,7 @@ def tagged_texts(
     return texts, malformed
 
 
-def joined(sentence: Sentence, runs: Iterable[Run], *, joins_handles: bool) -> TaggedText:
+def joined(sentence: Sentence, runs: Iterable[TagRun], *, joins_handles: bool) -> TaggedText:
     """Join the words by spaces, except, where that is wanted, a lone `@` and the word after it."""
     text = ""
     places: list[tuple[int, int]] = []
@@ -54,9 +54,9 @@ def joined(sentence: Sentence, runs: Iterable[Run], *, joins_handles: bool) -> T
     return TaggedText(text, spans, sentence.lines[0])
 
 
-def _with_handles(words: Sequence[str], runs: Iterable[Run]) -> list[Run]:
+def _with_handles(words: Sequence[str], runs: Iterable[TagRun]) -> list[TagRun]:
     """Let an entity that begins after a lone `@` begin with it, unless the `@` belongs to an entity of another type."""
-    found: list[Run] = []
+    found: list[TagRun] = []
     for run in runs:
         at = run.first - 1
         if run.first == 0 or words[at] != _HANDLE:

@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Generic
 
 from worker.errors import BadSettings
-from worker.training.data.duplicates import groups_of, key_of, words_of
+from worker.training.data.duplicates import build_key, find_groups, split_words
 from worker.training.data.examples import ExampleT
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def given(train: Sequence[ExampleT], dev: Sequence[ExampleT] = (), test: Sequenc
     texts = [*train, *dev, *test]
     places = [Side.TRAIN] * len(train) + [Side.DEV] * len(dev) + [Side.TEST] * len(test)
     order = list(Side)
-    groups = groups_of(it.text for it in texts)
+    groups = find_groups(it.text for it in texts)
     last: dict[int, Side] = {}
     for group, side in zip(groups, places, strict=True):
         last[group] = max(last.get(group, side), side, key=order.index)
@@ -100,14 +100,14 @@ def _split(placed: Iterable[tuple[ExampleT, Side]], num_removed: int = 0) -> Spl
 
 def _groups(texts: Sequence[ExampleT]) -> list[list[int]]:
     members: defaultdict[int, list[int]] = defaultdict(list)
-    for number, group in enumerate(groups_of(it.text for it in texts)):
+    for number, group in enumerate(find_groups(it.text for it in texts)):
         members[group].append(number)
     return list(members.values())
 
 
 def _digest(texts: Iterable[str], seed: int) -> bytes:
     """Return what orders a group among others: by chance, but the same for the same texts and seed."""
-    return hashlib.sha256(f"{seed}\0{min(key_of(words_of(it)) for it in texts)}".encode()).digest()
+    return hashlib.sha256(f"{seed}\0{min(build_key(split_words(it)) for it in texts)}".encode()).digest()
 
 
 class _Needs:

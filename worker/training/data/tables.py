@@ -12,7 +12,7 @@ from worker.training.data import json_array
 from worker.training.data.examples import Problem
 from worker.training.data.layout import Format
 from worker.training.data.lines import Troubles, numbered, shortened
-from worker.training.data.rows import data_of
+from worker.training.data.rows import build_data
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -33,8 +33,8 @@ def read_json_lines(path: Path, layout: Layout) -> Data:
     lines = [(number, line) for number, line in numbered(path) if line.strip()]
     if json_array.looks_like_it(line for _, line in lines):
         whole = "\n".join(line for _, line in numbered(path))
-        return data_of(path, "JSON array", list(json_array.objects(whole, troubles)), layout, troubles)
-    return data_of(path, "JSON lines", list(_objects(lines, troubles)), layout, troubles)
+        return build_data(path, "JSON array", list(json_array.objects(whole, troubles)), layout, troubles)
+    return build_data(path, "JSON lines", list(_objects(lines, troubles)), layout, troubles)
 
 
 def read_table(path: Path, layout: Layout) -> Data:
@@ -53,7 +53,7 @@ def read_table(path: Path, layout: Layout) -> Data:
     troubles = Troubles(path, is_kept=layout.skips_broken)
     for problem in table.broken:
         troubles.add(problem.line, problem.reason)
-    return data_of(path, "TSV" if delimiter == "\t" else "CSV", table.rows, layout, troubles)
+    return build_data(path, "TSV" if delimiter == "\t" else "CSV", table.rows, layout, troubles)
 
 
 def _objects(lines: Iterable[tuple[int, str]], troubles: Troubles) -> Iterator[Row]:

@@ -23,7 +23,7 @@ _NUM_ROUNDS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Likeness:
+class Agreement:
     """How alike the vectors of two encoders are, over the same texts."""
 
     #: The mean cosine of a text's two vectors and that of the worst hundredth; None where they have not as many numbers.
@@ -37,7 +37,7 @@ class Likeness:
     top_10_overlap: float | None
 
 
-def likeness(one: NDArray[np.float32], other: NDArray[np.float32]) -> Likeness:
+def likeness(one: NDArray[np.float32], other: NDArray[np.float32]) -> Agreement:
     """Compare vectors `[n, H]` of `n` > 2 texts; the second may be wider or narrower than the first."""
     figures = retention(one, other)
     cosines = None
@@ -45,7 +45,7 @@ def likeness(one: NDArray[np.float32], other: NDArray[np.float32]) -> Likeness:
         sizes = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
         cosines = (one * other).sum(axis=1) / np.maximum(sizes, np.finfo(np.float32).tiny)
     spearman, top = figures["Spearman"], figures.get("top-10 overlap")
-    return Likeness(
+    return Agreement(
         mean_cosine=None if cosines is None else float(cosines.mean()),
         p01_cosine=None if cosines is None else float(np.quantile(cosines, 0.01)),
         spearman=spearman.value,

@@ -12,8 +12,8 @@ from worker.model.checkpoint import checkpoint
 from worker.model.engine import Engine
 from worker.model.packing import pack
 from worker.training.encoders import steps as encoders
-from worker.training.encoders.agreement import Likeness, likeness, texts_per_s
-from worker.training.encoders.distill_loss import loss, spread_layers, student_of
+from worker.training.encoders.agreement import Agreement, likeness, texts_per_s
+from worker.training.encoders.distill_loss import build_student, loss, spread_layers
 from worker.training.encoders.steps import StepOptions
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from worker.model.encoder import Encoder
-    from worker.model.pooling import SentenceConfig
+    from worker.model.pooling import PoolingConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +49,8 @@ class DistillReport:
     num_texts: int
     num_held_out: int
     #: On held-out texts, against the teacher: with the layers alone, and after training.
-    before: Likeness
-    after: Likeness
+    before: Agreement
+    after: Agreement
     #: Texts a second, tokenizing included, in turn on the same texts.
     teacher_texts_per_s: float
     student_texts_per_s: float
@@ -60,12 +60,12 @@ class DistillReport:
 
 def distill(options: DistillOptions, texts: Sequence[str], progress: Callable[[str], None]) -> DistillReport:
     """Train a student on unlabelled texts and write it to `output`; raises `BadSettings` and `BadModel`."""
-    directory = checkpoint.encoder_of(options.teacher).directory
+    directory = checkpoint.build_encoder(options.teacher).directory
     loaded = checkpoint.load(str(directory))
     teacher, sentence = loaded.encoder.requires_grad_(requires_grad=False), loaded.heads.sentence
     num_layers = teacher.config.num_hidden_layers
     layers = options.layers or spread_layers(num_layers, max(1, num_layers // 2))
-    student = student_of(teacher, layers)
+    student = build_student(teacher, layers)
     train, held_out = encoders.divided(texts)
     ids = [it.ids for it in loaded.tokenizer.encode(train)]
     held_out_ids = [it.ids for it in loaded.tokenizer.encode(held_out)]
@@ -97,7 +97,7 @@ def distill(options: DistillOptions, texts: Sequence[str], progress: Callable[[s
 def _train(
     teacher: Encoder,
     student: Encoder,
-    sentence: SentenceConfig,
+    sentence: PoolingConfig,
     ids: Sequence[NDArray[np.int32]],
     options: DistillOptions,
     progress: Callable[[str], None],
@@ -107,16 +107,16 @@ def _train(
     for table in (student.words, student.positions, student.types):
         table.requires_grad_(requires_grad=False)
 
-    def loss_of(chosen: NDArray[np.intp]) -> Tensor:
+    def compute_loss(chosen: NDArray[np.intp]) -> Tensor:
         packed = pack([ids[it] for it in chosen])
-        own = encoders.states_of(student, packed, [lasts[0]])[lasts[0]]
+        own = encoders.compute_states(student, packed, [lasts[0]])[lasts[0]]
         with torch.no_grad():
-            its = encoders.states_of(teacher, packed, [lasts[1]])[lasts[1]]
-            wanted = encoders.vectors_of(its, packed, sentence)
-        return loss((encoders.vectors_of(own, packed, sentence), wanted), (own, its), token_weight=options.token_weight)
+            its = encoders.compute_states(teacher, packed, [lasts[1]])[lasts[1]]
+            wanted = encoders.compute_vectors(its, packed, sentence)
+        return loss((encoders.compute_vectors(own, packed, sentence), wanted), (own, its), token_weight=options.token_weight)
 
     steps = encoders.planned([len(it) for it in ids], options.steps)
-    encoders.take(steps, [it for it in student.parameters() if it.requires_grad], loss_of, options.steps, progress)
+    encoders.take(steps, [it for it in student.parameters() if it.requires_grad], compute_loss, options.steps, progress)
 
 
 def _card(options: DistillOptions, report: DistillReport) -> str:
@@ -132,5 +132,5 @@ On {report.num_held_out} held-out texts its vectors have a mean cosine of {_show
 """
 
 
-def _shown(it: Likeness) -> str:
+def _shown(it: Agreement) -> str:
     return "-" if it.mean_cosine is None else f"{it.mean_cosine:.4f}"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def student_of(teacher: Encoder, layers: tuple[int, ...]) -> Encoder:
+def build_student(teacher: Encoder, layers: tuple[int, ...]) -> Encoder:
     """Return an encoder of some of the teacher's layers, copied; 1 is the first (Sanh et al., "DistilBERT", 2019).
 
     Raises `BadSettings` for layers that the teacher has not, or that are not fewer.

@@ -13,9 +13,9 @@ from worker.errors import BadModel, BadSettings
 from worker.model.checkpoint import checkpoint
 from worker.model.encoder import Encoder, EncoderConfig
 from worker.model.packing import pack
-from worker.model.pooling import SentenceConfig
+from worker.model.pooling import PoolingConfig
 from worker.training.encoders import steps as encoders
-from worker.training.encoders.agreement import Likeness, likeness
+from worker.training.encoders.agreement import Agreement, likeness
 from worker.training.encoders.pretrain_objectives import Guess, contrast, masked, randomize, view
 from worker.training.encoders.steps import StepOptions
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Objective = Literal["masked-words", "contrast"]
 #: By their names on the command line.
 OBJECTIVES: dict[str, Objective] = {"masked-words": "masked-words", "contrast": "contrast"}
-_SENTENCE = SentenceConfig(pooling="mean", is_normalized=True, max_tokens=None)
+_SENTENCE = PoolingConfig(pooling="mean", is_normalized=True, max_tokens=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ class PretrainOptions:
     #: Heads of 32 or 64 numbers run in the fastest kernels.
     num_attention_heads: int = 4
     max_tokens: int = 128
-    steps: StepOptions = field(default_factory=lambda: StepOptions(learning_rate=1e-3, batch_tokens=4096))
+    steps: StepOptions = field(default_factory=lambda: StepOptions(learning_rate=1e-3, max_batch_tokens=4096))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +59,18 @@ class PretrainReport:
     num_held_out: int
     loss_before: float
     loss_after: float
-    before: Likeness
-    after: Likeness
+    before: Agreement
+    after: Agreement
 
 
 def pretrain(options: PretrainOptions, texts: Sequence[str], progress: Callable[[str], None]) -> PretrainReport:
     """Train an encoder from random weights on unlabelled texts and write it; raises `BadSettings` and `BadModel`."""
-    directory = checkpoint.encoder_of(options.base).directory
+    directory = checkpoint.build_encoder(options.base).directory
     loaded = checkpoint.load(str(directory), max_tokens=options.max_tokens)
     train, held_out = (loaded.tokenizer.encode(its) for its in encoders.divided(texts))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.steps.seed)
-        learner = _Learner(_encoder(options, loaded.encoder.config), options, loaded.tokenizer.id_of("[MASK]"))
+        learner = _Learner(_encoder(options, loaded.encoder.config), options, loaded.tokenizer.find_token_id("[MASK]"))
     held_out_ids = [it.ids for it in held_out]
     target = encoders.embedded(loaded.encoder, loaded.heads.sentence, held_out_ids)
     before, loss_before = likeness(target, encoders.embedded(learner.encoder, _SENTENCE, held_out_ids)), learner.mean_loss(held_out)
@@ -125,7 +125,7 @@ class _Learner(torch.nn.Module):
         packed = pack([it.shown for it in hidden])
         last = self.encoder.config.num_hidden_layers
         places = np.concatenate([start + it.places for start, it in zip(packed.cu_seqlens.tolist(), hidden, strict=False)])
-        guesses = self._guess(encoders.states_of(self.encoder, packed, [last])[last][torch.from_numpy(places)])
+        guesses = self._guess(encoders.compute_states(self.encoder, packed, [last])[last][torch.from_numpy(places)])
         return functional.cross_entropy(guesses, torch.from_numpy(np.concatenate([it.hidden for it in hidden]).astype(np.int64)))
 
     @torch.no_grad()
@@ -137,7 +137,7 @@ class _Learner(torch.nn.Module):
 
     def _vectors(self, sequences: Sequence[NDArray[np.int32]]) -> Tensor:
         packed, last = pack(sequences), self.encoder.config.num_hidden_layers
-        return encoders.vectors_of(encoders.states_of(self.encoder, packed, [last])[last], packed, _SENTENCE)
+        return encoders.compute_vectors(encoders.compute_states(self.encoder, packed, [last])[last], packed, _SENTENCE)
 
 
 def _encoder(options: PretrainOptions, base: EncoderConfig) -> Encoder:

@@ -17,12 +17,12 @@ import torch
 from safetensors.torch import save_file
 
 from worker.errors import BadSettings
-from worker.model.checkpoint.checkpoint import encoder_of
+from worker.model.checkpoint.checkpoint import build_encoder
 from worker.model.checkpoint.tokenizer_files import TOKENIZER_FILES
 from worker.model.encoder import PackedTensors, published
 from worker.model.packing import pack
 from worker.model.pooling import pool, sentence_vectors
-from worker.training.data.duplicates import key_of, words_of
+from worker.training.data.duplicates import build_key, split_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from worker.model.encoder import Encoder
     from worker.model.packing import Packed
-    from worker.model.pooling import SentenceConfig
+    from worker.model.pooling import PoolingConfig
 
 # Of so many texts one is held out, and at most so many are; fewer than the last say nothing of an encoder.
 _HELD_OUT_OF, _MOST_HELD_OUT, _FEWEST_HELD_OUT = 20, 1000, 3
@@ -48,7 +48,7 @@ class StepOptions:
 
     epochs: int = 1
     #: Tokens of a step, special tokens included; a longer text stands alone.
-    batch_tokens: int = 2048
+    max_batch_tokens: int = 2048
     #: Ends after so many steps; 0 for none but the epochs.
     max_steps: int = 0
     learning_rate: float = 5e-4
@@ -66,7 +66,7 @@ def divided(texts: Iterable[str]) -> tuple[list[str], list[str]]:
     train: list[str] = []
     held_out: list[str] = []
     for text in dict.fromkeys(it for it in texts if it.strip()):
-        digest = hashlib.sha256(key_of(words_of(text)).encode(errors="replace")).digest()
+        digest = hashlib.sha256(build_key(split_words(text)).encode(errors="replace")).digest()
         (train if int.from_bytes(digest[:4]) % _HELD_OUT_OF else held_out).append(text)
     if len(held_out) < _FEWEST_HELD_OUT:
         raise BadSettings(f"{len(train) + len(held_out)} different texts are too few: give some hundred, best some ten thousand")
@@ -82,7 +82,7 @@ def planned(lengths: Sequence[int], options: StepOptions) -> list[NDArray[np.int
         step: list[int] = []
         total = 0
         for number in order.tolist():
-            if step and total + lengths[number] > options.batch_tokens:
+            if step and total + lengths[number] > options.max_batch_tokens:
                 steps.append(np.array(step))
                 step, total = [], 0
             step.append(number)
@@ -121,20 +121,20 @@ def rate_at(step: int, *, num_steps: int, warm_up: float) -> float:
     return min((step + 1) / rising, (num_steps - step) / max(1, num_steps - rising + 1))
 
 
-def states_of(encoder: Encoder, packed: Packed, layers: Iterable[int]) -> dict[int, Tensor]:
+def compute_states(encoder: Encoder, packed: Packed, layers: Iterable[int]) -> dict[int, Tensor]:
     """Return the states after each of some layers, `[T, H]` each, fp32, with gradients where these are wanted."""
     batch = PackedTensors.of(packed, device=torch.device("cpu"), dtype=torch.float32)
     found: dict[int, Tensor] = encoder(batch, set(layers))
     return found
 
 
-def vectors_of(states: Tensor, packed: Packed, sentence: SentenceConfig) -> Tensor:
+def compute_vectors(states: Tensor, packed: Packed, sentence: PoolingConfig) -> Tensor:
     """Return the sentence vectors `[n, H]` from the last states `[T, H]`."""
     return sentence_vectors(pool(states, torch.from_numpy(packed.cu_seqlens), sentence.pooling), sentence)
 
 
 @torch.inference_mode()
-def embedded(encoder: Encoder, sentence: SentenceConfig, sequences: Sequence[NDArray[np.int32]]) -> NDArray[np.float32]:
+def embedded(encoder: Encoder, sentence: PoolingConfig, sequences: Sequence[NDArray[np.int32]]) -> NDArray[np.float32]:
     """Return the sentence vector of each of some texts, `[n, H]`, in fp32."""
     last = encoder.config.num_hidden_layers
     found, first = [], 0
@@ -144,7 +144,7 @@ def embedded(encoder: Encoder, sentence: SentenceConfig, sequences: Sequence[NDA
             total += len(sequences[end])
             end += 1
         packed = pack(sequences[first:end])
-        found.append(vectors_of(states_of(encoder, packed, [last])[last], packed, sentence).numpy())
+        found.append(compute_vectors(compute_states(encoder, packed, [last])[last], packed, sentence).numpy())
         first = end
     vectors: NDArray[np.float32] = np.concatenate(found)
     return vectors
@@ -152,7 +152,7 @@ def embedded(encoder: Encoder, sentence: SentenceConfig, sequences: Sequence[NDA
 
 def check_output(output: Path, *, source: str, is_forced: bool) -> None:
     """Raise `BadSettings` now for a directory that could not, or should not, be written in the end; `source` is learned from."""
-    if output.resolve() == encoder_of(source).directory.resolve():
+    if output.resolve() == build_encoder(source).directory.resolve():
         raise BadSettings(f"{output}: that is what is learned from; name another directory")
     if output.exists() and (not output.is_dir() or (any(output.iterdir()) and not is_forced)):
         raise BadSettings(f"{output}: there is something already; --force writes over it")
@@ -167,7 +167,7 @@ def write(
     encoder: Encoder,
     *,
     base: Path,
-    sentence: SentenceConfig,
+    sentence: PoolingConfig,
     max_tokens: int,
     report: Mapping[str, Any],
     card: str,

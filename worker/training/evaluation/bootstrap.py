@@ -32,7 +32,7 @@ _MAX_CELLS = 1 << 21
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class BootstrapEstimate:
     """A figure, and the ends of its 95 % interval; NaN where the texts give none."""
 
     value: float
@@ -47,7 +47,7 @@ def estimates(
     num_counted: Mapping[str, Sequence[int]] | None = None,
     seed: int = 0,
     num_draws: int = NUM_DRAWS,
-) -> dict[str, Estimate]:
+) -> dict[str, BootstrapEstimate]:
     """Return each figure over some texts; all see the same draws, and the same seed draws the same.
 
     `num_counted` has an entry for each figure that is a share, or a mean of shares: the number of texts that each share counts.
@@ -76,7 +76,7 @@ def share(top: Floats, bottom: Floats) -> Floats:
     return found
 
 
-def mean_of(values: Floats) -> Statistic:
+def bootstrap_mean(values: Floats) -> Statistic:
     """Return the mean of a value that each text has."""
     return lambda weights: share(weights @ values, weights.sum(1))
 
@@ -91,14 +91,14 @@ def _draws(num_texts: int, num_draws: int, seed: int) -> Iterator[Floats]:
         yield np.bincount(places.ravel(), minlength=count * num_texts).reshape(count, num_texts).astype(np.float64)
 
 
-def _estimate(value: float, drawn: list[Floats], num_counted: Sequence[int]) -> Estimate:
+def _estimate(value: float, drawn: list[Floats], num_counted: Sequence[int]) -> BootstrapEstimate:
     values = np.concatenate([np.empty(0), *drawn])
     values = values[~np.isnan(values)]
     low, high = np.quantile(values, _INTERVAL).tolist() if len(values) else (value, value)
     if high - low > _NO_SPREAD:
-        return Estimate(value, low, high)
+        return BootstrapEstimate(value, low, high)
     ends = [wilson(value, num) for num in num_counted if num and not math.isnan(value)]
     if not ends:
-        return Estimate(value, math.nan, math.nan)
+        return BootstrapEstimate(value, math.nan, math.nan)
     # The mean of the ends is wider than the interval of a mean of independent shares.
-    return Estimate(value, fmean(low for low, _ in ends), fmean(high for _, high in ends))
+    return BootstrapEstimate(value, fmean(low for low, _ in ends), fmean(high for _, high in ends))

@@ -45,12 +45,12 @@ class EvaluateOptions:
     backend: BackendName = "auto"
     #: What files call a type of entities that the heads may know by another name; None for what nobody should find.
     types: Mapping[str, str | None] = field(default_factory=dict)
-    report: report.Options = field(default_factory=report.Options)
+    report: report.EvaluationOptions = field(default_factory=report.EvaluationOptions)
 
 
 def evaluate(
     options: EvaluateOptions, labelled: Sequence[LabelledData], tagged: Sequence[TaggedData], progress: Callable[[str], None]
-) -> report.Report:
+) -> report.EvaluationReport:
     """Measure a model on held-out texts; raises `BadModel` for the model and `BadSettings` for texts that it cannot judge."""
     loaded = checkpoint.load(options.model)
     engine = Engine.of(loaded, device=options.device, dtype=options.dtype, backend=options.backend)
@@ -59,7 +59,7 @@ def evaluate(
     of_labels = [it for data in labelled for it in _label_reports(engine, configs, data, options, progress)]
     of_entities = [it for data in tagged for it in _entity_reports(engine, configs, data, options, progress)]
     texts = [it.text for data in labelled for it in data.texts] + [it.text for data in tagged for it in data.texts]
-    return report.Report(
+    return report.EvaluationReport(
         model=engine.name,
         runs_on=engine.description,
         options=options.report,

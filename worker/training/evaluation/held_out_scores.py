@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _DIGITS = 4
 
 
-def scores_of(engine: Engine, tasks: Sequence[TrainingTask]) -> dict[str, Any]:
+def compute_scores(engine: Engine, tasks: Sequence[TrainingTask]) -> dict[str, Any]:
     """Return for each head and each held-out file, or section, its figures."""
     return {
         it.head.name: {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from worker.training.evaluation.bootstrap import mean_of, share
+from worker.training.evaluation.bootstrap import bootstrap_mean, share
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -61,7 +61,7 @@ def judged(labels: tuple[str, ...], true: Sequence[str], scores: Sequence[Mappin
 def statistics(it: Judged) -> dict[str, Statistic]:
     """Return the figures of a head: accuracy, macro F1, AUROC and the expected calibration error."""
     return {
-        "accuracy": mean_of(it.is_right.astype(np.float64)),
+        "accuracy": bootstrap_mean(it.is_right.astype(np.float64)),
         "macro F1": partial(_macro_f1, *_counts(it)),
         "AUROC": auroc(it),
         "ECE": calibration_error(it.confidence, it.is_right, np.arange(len(it.true))),
@@ -124,7 +124,7 @@ def _area(order: NDArray[np.intp], starts: NDArray[np.intp], is_it: Floats, weig
     return share((mine * below).sum(1), mine.sum(1) * rest.sum(1))
 
 
-def bins_of(confidence: Floats) -> NDArray[np.intp]:
+def build_bins(confidence: Floats) -> NDArray[np.intp]:
     """Return the bin of each probability."""
     return np.clip(np.ceil(confidence * NUM_BINS).astype(np.intp) - 1, 0, NUM_BINS - 1)
 
@@ -132,7 +132,7 @@ def bins_of(confidence: Floats) -> NDArray[np.intp]:
 def calibration_error(confidence: Floats, is_right: NDArray[np.bool_], text: NDArray[np.intp]) -> Statistic:
     """Return the expected calibration error of what is said; `text` is the place of the text that each is said of."""
     gaps = np.zeros((len(confidence), NUM_BINS))
-    gaps[np.arange(len(confidence)), bins_of(confidence)] = is_right - confidence
+    gaps[np.arange(len(confidence)), build_bins(confidence)] = is_right - confidence
 
     def statistic(weights: Floats) -> Floats:
         own = weights[:, text]
@@ -152,7 +152,7 @@ class Bin:
 
 def reliability(confidence: Floats, is_right: NDArray[np.bool_]) -> tuple[Bin, ...]:
     """Return the bins in which there is something."""
-    bins = bins_of(confidence)
+    bins = build_bins(confidence)
     return tuple(
         Bin(int(own.sum()), float(confidence[own].mean()), float(is_right[own].mean()))
         for own in (bins == number for number in np.unique(bins))

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from worker.training.evaluation.labels import Bin
-    from worker.training.evaluation.report import EntityReport, LabelReport, Report
+    from worker.training.evaluation.report import EntityReport, EvaluationReport, LabelReport
 
 _WIDTH_INCHES, _ROW_INCHES, _DPI = 9, 3.6, 100
 _OURS, _INK, _FAINT, _GRID = "#1b7f5c", "#1f2933", "#616e7c", "#e4e7eb"
@@ -19,7 +19,7 @@ _SMALL = 8
 _DARK = 0.55
 
 
-def draw(report: Report, path: Path) -> None:
+def draw(report: EvaluationReport, path: Path) -> None:
     """Write a PNG, 900 pixels wide, a row for each head and file; raises `ModuleNotFoundError` without matplotlib."""
     from matplotlib import rc_context  # noqa: PLC0415  not always installed, and heavy
 
@@ -28,7 +28,7 @@ def draw(report: Report, path: Path) -> None:
         _draw(report, path)
 
 
-def _draw(report: Report, path: Path) -> None:
+def _draw(report: EvaluationReport, path: Path) -> None:
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     rows = [*report.labels, *report.entities]

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
     from worker.records import Entity
     from worker.training.data.examples import TaggedText
-    from worker.training.evaluation.bootstrap import Estimate
+    from worker.training.evaluation.bootstrap import BootstrapEstimate
     from worker.training.evaluation.labels import Bin, Judged
     from worker.training.evaluation.mistakes import Mistake
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class EvaluationOptions:
     """How an evaluation is made."""
 
     #: How many mistakes of each kind are shown.
@@ -47,7 +47,7 @@ class LabelReport:
     labels: tuple[str, ...]
     #: The share of the most frequent true label: what always saying it would score.
     majority: float
-    figures: Mapping[str, Estimate]
+    figures: Mapping[str, BootstrapEstimate]
     #: How many texts of each true label (rows) were given each label (columns).
     confusion: tuple[tuple[int, ...], ...]
     reliability: tuple[Bin, ...]
@@ -61,7 +61,7 @@ class EntityGroup:
     name: str
     num_gold: int
     num_found: int
-    figures: Mapping[str, Estimate]
+    figures: Mapping[str, BootstrapEstimate]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +76,7 @@ class EntityReport:
     #: `all`, each of the types, then those that are counted otherwise.
     groups: tuple[EntityGroup, ...]
     #: The expected calibration error of the scores of what was found.
-    ece: Estimate
+    ece: BootstrapEstimate
     reliability: tuple[Bin, ...]
     mistakes: tuple[Mistake, ...]
 
@@ -87,17 +87,17 @@ class VectorReport:
 
     against: str
     num_texts: int
-    figures: Mapping[str, Estimate]
+    figures: Mapping[str, BootstrapEstimate]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class EvaluationReport:
     """A checkpoint on some files."""
 
     model: str
     #: Device, number format and backend.
     runs_on: str
-    options: Options
+    options: EvaluationOptions
     labels: tuple[LabelReport, ...]
     entities: tuple[EntityReport, ...]
     vectors: VectorReport | None
@@ -116,7 +116,9 @@ class Report:
         return {"definitions": meant, **_plain(asdict(self))}
 
 
-def of_labels(head: str, title: str, it: Judged, texts: Sequence[str], *, temperature: float, options: Options) -> LabelReport:
+def of_labels(
+    head: str, title: str, it: Judged, texts: Sequence[str], *, temperature: float, options: EvaluationOptions
+) -> LabelReport:
     """Measure what a classification head says."""
     table = labels.confusion(it)
     return LabelReport(
@@ -140,7 +142,7 @@ def of_entities(
     found: Sequence[Sequence[Entity]],
     *,
     temperature: float,
-    options: Options,
+    options: EvaluationOptions,
 ) -> EntityReport:
     """Measure what an entity head finds."""
     text = np.repeat(np.arange(len(found)), [len(it) for it in found])

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from worker.records import Entity
     from worker.training.data.examples import TaggedText
-    from worker.training.evaluation.bootstrap import Estimate, Floats, Statistic
+    from worker.training.evaluation.bootstrap import BootstrapEstimate, Floats, Statistic
 
 # For each text how many entities are rightly found, found, and there, `[n, 3]`.
 Counts: TypeAlias = "NDArray[np.int64]"
@@ -41,7 +41,7 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class SpanGroup:
     """Some of the entities, of all texts."""
 
     name: str
@@ -52,7 +52,7 @@ class Group:
         once = np.ones((1, len(self.counts)))
         return Score(**{name: float(of(once)[0]) for name, of in self._statistics().items()}, num_gold=self.num_gold)
 
-    def estimates(self, **options: int) -> dict[str, Estimate]:
+    def estimates(self, **options: int) -> dict[str, BootstrapEstimate]:
         """Return the score with its intervals."""
         right_of = {"precision": [_FOUND], "recall": [_GOLD], "f1": [_FOUND, _GOLD]}
         # The entities of a text are not independent of each other: a share counts texts, not entities.
@@ -79,7 +79,7 @@ class Group:
         return {"precision": ratio(right, found), "recall": ratio(right, gold), "f1": ratio(2 * right, found + gold)}
 
 
-def groups(tagged: Sequence[TaggedText], found: Sequence[Sequence[Entity]]) -> list[Group]:
+def groups(tagged: Sequence[TaggedText], found: Sequence[Sequence[Entity]]) -> list[SpanGroup]:
     """Count the entities of some texts: `all`, those of each type that is there, those that are no @handle, and handles as two.
 
     Some corpora count `@name` as two entities, `@` and `name`; `handles as two` is the figure to compare with theirs.
@@ -87,9 +87,9 @@ def groups(tagged: Sequence[TaggedText], found: Sequence[Sequence[Entity]]) -> l
     texts = [it.text for it in tagged]
     pairs = [(set(gold_spans(it)), set(found_spans(it.text, own))) for it, own in zip(tagged, found, strict=True)]
 
-    def counted(name: str, of: Callable[[str, Collection[Span]], set[Span]]) -> Group:
+    def counted(name: str, of: Callable[[str, Collection[Span]], set[Span]]) -> SpanGroup:
         rows = [_count(of(text, gold), of(text, said)) for text, (gold, said) in zip(texts, pairs, strict=True)]
-        return Group(name, np.array(rows, dtype=np.int64).reshape(-1, 3))
+        return SpanGroup(name, np.array(rows, dtype=np.int64).reshape(-1, 3))
 
     types = sorted({span.type for gold, _ in pairs for span in gold})
     return [

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from worker.training.evaluation.bootstrap import Estimate
+    from worker.training.evaluation.bootstrap import BootstrapEstimate
     from worker.training.evaluation.mistakes import Mistake
-    from worker.training.evaluation.report import EntityReport, LabelReport, Report, VectorReport
+    from worker.training.evaluation.report import EntityReport, EvaluationReport, LabelReport, VectorReport
 
 
-def shown(report: Report) -> Iterator[RenderableType]:
+def shown(report: EvaluationReport) -> Iterator[RenderableType]:
     """Yield the tables of a report and what stands between them."""
     for labels in report.labels:
         yield label_table(labels)
@@ -99,20 +99,20 @@ def _divided(temperature: float) -> str:
     return f"; temperature {temperature:.3f}" if temperature != 1 else ""
 
 
-def _add_figures(table: Table, figures: Mapping[str, Estimate]) -> None:
+def _add_figures(table: Table, figures: Mapping[str, BootstrapEstimate]) -> None:
     for name, it in figures.items():
         table.add_row(name, *_cells(it))
 
 
-def _cells(it: Estimate) -> tuple[str, str]:
+def _cells(it: BootstrapEstimate) -> tuple[str, str]:
     return _figure(it), _interval(it)
 
 
-def _figure(it: Estimate) -> str:
+def _figure(it: BootstrapEstimate) -> str:
     return "-" if math.isnan(it.value) else f"{it.value:.3f}"
 
 
-def _interval(it: Estimate) -> str:
+def _interval(it: BootstrapEstimate) -> str:
     return "" if math.isnan(it.low) else f"[{it.low:.3f}, {it.high:.3f}]"
 
 

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from worker.training.evaluation.bootstrap import estimates, mean_of, share
+from worker.training.evaluation.bootstrap import bootstrap_mean, estimates, share
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from worker.training.evaluation.bootstrap import Estimate, Floats, Statistic
+    from worker.training.evaluation.bootstrap import BootstrapEstimate, Floats, Statistic
 
 _TOPS = (1, 10)
 
 
-def retention(before: NDArray[np.float32], after: NDArray[np.float32], **options: int) -> dict[str, Estimate]:
+def retention(before: NDArray[np.float32], after: NDArray[np.float32], **options: int) -> dict[str, BootstrapEstimate]:
     """Compare the vectors of the same `n` > 2 different texts, `[n, H]` each, by what they say of each pair of texts.
 
     Pearson's and Spearman's correlation of the cosines of all pairs, and how many of a text's nearest stay its nearest. Where
@@ -27,7 +27,7 @@ def retention(before: NDArray[np.float32], after: NDArray[np.float32], **options
     statistics: dict[str, Statistic] = {"Pearson": _correlation(*both), "Spearman": _correlation(*map(_ranks, both))}
     for top in _TOPS:
         if top < len(before):
-            statistics[f"top-{top} overlap"] = mean_of(_overlaps(*both, top))
+            statistics[f"top-{top} overlap"] = bootstrap_mean(_overlaps(*both, top))
     num_counted = {name: [len(before)] for name in statistics if name.startswith("top-")}
     return estimates(statistics, len(before), num_counted=num_counted, **options)
 

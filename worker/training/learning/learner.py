@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from worker.model.encoder import Encoder
-    from worker.training.config import Run
+    from worker.training.config import TrainingRun
     from worker.training.learning.strategies import Phase
     from worker.training.learning.tasks import TrainingTask
 
@@ -37,7 +37,7 @@ class Learner(nn.Module):
         assert isinstance(head, Head)  # noqa: S101  there are no others
         return head
 
-    def begin(self, run: Run, phase: Phase) -> None:
+    def begin(self, run: TrainingRun, phase: Phase) -> None:
         """Let learn what learns in a phase; start heads from others, and share what they share.
 
         Raises `BadModel` for a checkpoint that is not there, and `BadSettings` where it has no such head.
@@ -73,7 +73,7 @@ class Learner(nn.Module):
         assert isinstance(head, Head)  # noqa: S101  there are no others
         return head
 
-    def rated(self, run: Run, phase: Phase) -> list[dict[str, Any]]:
+    def rated(self, run: TrainingRun, phase: Phase) -> list[dict[str, Any]]:
         """Return what learns as the optimiser's groups: parameters, rate, weight decay. Vectors are not decayed."""
         named = {it.name: it for it in run.heads}
         optimizer = run.optimizer

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class HeadOutputs:
     """What a head says of the rows of some texts, and what it should say."""
 
     #: A row for each target, fp32: what tokens say of a text is weighed, what neighbours say of a word added up.
@@ -35,7 +35,7 @@ class Said:
     starts: NDArray[np.int64]
 
 
-def loss_of(head: Head, rows: Sequence[Tensor], task: TrainingTask, texts: NDArray[np.int64]) -> Tensor:
+def compute_loss(head: Head, rows: Sequence[Tensor], task: TrainingTask, texts: NDArray[np.int64]) -> Tensor:
     """Return the mean loss of a head over the rows of some texts of its task, a scalar with gradients."""
     starts = torch.from_numpy(task.rows(texts)[1])
     logits, targets = _pooled(head, head(rows), starts), torch.from_numpy(task.told(texts))
@@ -55,7 +55,7 @@ def loss(head: Head, logits: Tensor, targets: Tensor, starts: Tensor, *, smoothi
 
 
 @torch.no_grad()
-def said_of(head: Head, states: States, task: TrainingTask, texts: NDArray[np.int64], *, batch_texts: int = 256) -> Said:
+def run_head(head: Head, states: States, task: TrainingTask, texts: NDArray[np.int64], *, batch_texts: int = 256) -> HeadOutputs:
     """Return what a head says of some texts, nothing hidden."""
     head.eval()
     logits = [head(states.of(task, texts[it : it + batch_texts])).float() for it in range(0, len(texts), batch_texts)]
@@ -63,16 +63,16 @@ def said_of(head: Head, states: States, task: TrainingTask, texts: NDArray[np.in
     whole = _pooled(head, torch.cat(logits), torch.from_numpy(starts))
     if head.config.task == "ner":
         whole = in_context(whole, torch.from_numpy(starts), len(head.config.labels))
-    return Said(whole.numpy(), task.told(texts), starts)
+    return HeadOutputs(whole.numpy(), task.told(texts), starts)
 
 
 @torch.no_grad()
-def loss_on(head: Head, said: Said) -> float:
+def loss_on(head: Head, said: HeadOutputs) -> float:
     """Return the mean loss of what a head said."""
     return float(loss(head, torch.from_numpy(said.logits), torch.from_numpy(said.targets), torch.from_numpy(said.starts)))
 
 
-def score(head: Head, said: Said) -> float:
+def score(head: Head, said: HeadOutputs) -> float:
     """Return how good a head is: the share of right labels, or F1 of labels where there are several, or of whole entities."""
     if head.config.task == "ner":
         return _entity_f1(head, said)
@@ -83,7 +83,7 @@ def score(head: Head, said: Said) -> float:
     return float((chosen == np.rint(said.targets)).mean())
 
 
-def _entity_f1(head: Head, said: Said) -> float:
+def _entity_f1(head: Head, said: HeadOutputs) -> float:
     labels = head.config.labels
     outside = labels.index(bio.OUTSIDE)
     transitions = None if head.transitions is None else head.transitions.detach().double().numpy()

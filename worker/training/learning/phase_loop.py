@@ -10,15 +10,15 @@ import torch
 
 from worker.training.data.splits import Side
 from worker.training.learning import sampling
-from worker.training.learning.objectives import loss_of, loss_on, said_of, score
-from worker.training.learning.snapshot import moments_of, restore_moments
+from worker.training.learning.objectives import compute_loss, loss_on, run_head, score
+from worker.training.learning.snapshot import read_moments, restore_moments
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
-    from worker.training.config import Run
+    from worker.training.config import TrainingRun
     from worker.training.learning.learner import Learner
     from worker.training.learning.snapshot import Position, Snapshots, State
     from worker.training.learning.states import States
@@ -34,7 +34,7 @@ class PhaseLoop:
 
     def __init__(
         self,
-        run: Run,
+        run: TrainingRun,
         phase: Phase,
         learner: Learner,
         tasks: Sequence[TrainingTask],
@@ -86,7 +86,7 @@ class PhaseLoop:
                         "learner": {name: state[name] for name in kept},
                         "best": self._best,
                         "average": self._averages,
-                        "optimizer": moments_of(self._optimizer),
+                        "optimizer": read_moments(self._optimizer),
                     },
                 )
         self._learner.load_state_dict(self._best, strict=False)
@@ -97,7 +97,7 @@ class PhaseLoop:
         generator = np.random.default_rng(seed)
         torch.manual_seed(int(generator.integers(1 << 62)))
         sides = [it.sides[Side.TRAIN] for it in self._tasks]
-        exponent = sampling.exponent_of(self._run.training)
+        exponent = sampling.compute_exponent(self._run.training)
         batches = sampling.batches(sides, self._num_batches, batch_texts=self._batch_texts, exponent=exponent, generator=generator)
         accumulated = self._run.optimizer.accumulated_batches
         batches = batches[: (self._num_steps - position.step) * accumulated]
@@ -118,7 +118,7 @@ class PhaseLoop:
         """Return the loss of a batch as it is weighed, and as it is."""
         name = task.head.name
         rows, drift = self._states.with_drift(task, texts)
-        plain = loss_of(self._learner.head(name), rows, task, texts)
+        plain = compute_loss(self._learner.head(name), rows, task, texts)
         weighted = plain * self._weights[name]
         if self._run.training.loss_weights == "uncertainty":
             # Kendall, Gal and Cipolla, "Multi-task learning using uncertainty to weigh losses" (2018).
@@ -149,7 +149,7 @@ class PhaseLoop:
         """Score the heads of the phase on dev, and keep what learned where it is better than before."""
         own = {name: it.detach().clone() for name, it in self._learning.items()} if self._averages else {}
         self._learner.load_state_dict(self._averages, strict=False)
-        said = [said_of(self._learner.head(it.head.name), self._states, it, it.sides[Side.DEV]) for it in self._tasks]
+        said = [run_head(self._learner.head(it.head.name), self._states, it, it.sides[Side.DEV]) for it in self._tasks]
         heads = [self._learner.head(it.head.name) for it in self._tasks]
         scores = {head.config.name: score(head, its) for head, its in zip(heads, said, strict=True)}
         mean, dev_loss = (
@@ -168,7 +168,7 @@ class PhaseLoop:
         position.history.append({"phase": position.phase, "epoch": position.epoch, "loss": loss, "dev": scores})
 
 
-def _weights(run: Run, tasks: Sequence[TrainingTask]) -> Mapping[str, float]:
+def _weights(run: TrainingRun, tasks: Sequence[TrainingTask]) -> Mapping[str, float]:
     """Return what the loss of each task counts; by inverse size, they are 1 in the mean."""
     fixed = {it.head.name: it.options.loss_weight for it in tasks}
     if run.training.loss_weights != "inverse-size":

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from worker.model.checkpoint.checkpoint import Checkpoint
     from worker.model.encoder import Encoder
-    from worker.training.config import Run
+    from worker.training.config import TrainingRun
     from worker.training.learning.snapshot import Snapshots
-    from worker.training.learning.state_cache import Store
+    from worker.training.learning.state_cache import StateCache
     from worker.training.learning.states import States
     from worker.training.learning.strategies import Phase
     from worker.training.learning.tasks import TrainingTask
@@ -42,11 +42,11 @@ class Learned:
 
 
 def learn(
-    run: Run,
+    run: TrainingRun,
     loaded: Checkpoint,
     tasks: Sequence[TrainingTask],
     *,
-    store: Store,
+    store: StateCache,
     reporter: Reporter,
     snapshots: Snapshots | None = None,
 ) -> Learned:
@@ -82,7 +82,7 @@ def learn(
     return Learned(learner=learner, states=reading.last, position=position, is_encoder_tuned=is_tuned)
 
 
-def _learner(run: Run, loaded: Checkpoint, tasks: Sequence[TrainingTask]) -> Learner:
+def _learner(run: TrainingRun, loaded: Checkpoint, tasks: Sequence[TrainingTask]) -> Learner:
     torch.manual_seed(run.seed)
     learner = Learner(loaded.encoder, tasks)
     # Whoever serves them refuses heads that read layers that are not there; better now than after hours.
@@ -94,7 +94,14 @@ class _Reading:
     """What heads read in each phase."""
 
     def __init__(
-        self, run: Run, loaded: Checkpoint, learner: Learner, store: Store, reporter: Reporter, *, before: Encoder | None
+        self,
+        run: TrainingRun,
+        loaded: Checkpoint,
+        learner: Learner,
+        store: StateCache,
+        reporter: Reporter,
+        *,
+        before: Encoder | None,
     ) -> None:
         dtype = number_format(run.training.dtype, torch.device("cpu"))
         self._learner, self._pooling, self._store, self._reporter = learner, loaded.heads.sentence.pooling, store, reporter

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from worker.training.config import Training
 
 
-def exponent_of(training: Training) -> float:
+def compute_exponent(training: Training) -> float:
     """Return the power of its size by which a task is drawn."""
     return {"proportional": 1.0, "square-root": 0.5, "temperature": 1 / training.sampling_temperature}[training.sampling]
 

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from worker.errors import BadSettings
-from worker.model.checkpoint.atomic_files import whole
+from worker.model.checkpoint.atomic_files import read_verified
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,7 +94,7 @@ class Snapshots:
         """Replace the last one; raises `BadSettings` where the disk is full."""
         flat = {f"{group}/{name}": it.detach().clone() for group, its in tensors.items() for name, it in its.items()}
         metadata = {"fingerprint": self._fingerprint, "position": json.dumps(asdict(position))}
-        with whole(self._path) as part:
+        with read_verified(self._path) as part:
             save_file(flat, part, metadata)
 
     def remove(self) -> None:
@@ -102,14 +102,14 @@ class Snapshots:
         self._path.unlink(missing_ok=True)
 
 
-def moments_of(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def read_moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Return what an optimiser remembers, by the number of the parameter and the name of what it is."""
     state: Mapping[int, Mapping[str, Tensor]] = optimizer.state_dict()["state"]
     return {f"{number}/{name}": it for number, its in state.items() for name, it in its.items()}
 
 
 def restore_moments(optimizer: torch.optim.Optimizer, moments: Mapping[str, Tensor]) -> None:
-    """Make an optimiser remember what it did when `moments_of` was called."""
+    """Make an optimiser remember what it did when `read_moments` was called."""
     state: dict[int, dict[str, Tensor]] = {}
     for key, it in moments.items():
         number, _, name = key.partition("/")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from worker.errors import BadSettings
-from worker.model.checkpoint.atomic_files import whole, writing
+from worker.model.checkpoint.atomic_files import atomic_write, read_verified
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ _GIGABYTE = 1 << 30
 _HALF = np.dtype(np.float16)
 
 
-class Store:
+class StateCache:
     """A directory of states that holds at most so many bytes."""
 
     def __init__(self, directory: Path, *, max_gigabytes: float) -> None:
@@ -48,7 +48,7 @@ class Store:
             except (OSError, ValueError) as error:
                 raise BadSettings(f"{path}: cannot be read: {error}; delete it and try again") from error
             self._used.add(path)
-            with writing(path):
+            with atomic_write(path):
                 os.utime(path)
         return states
 
@@ -63,7 +63,7 @@ class Store:
         with ExitStack() as stack:
             files: dict[int, BinaryIO] = {}
             for layer in layers:
-                part = stack.enter_context(whole(self._path(key, layer)))
+                part = stack.enter_context(read_verified(self._path(key, layer)))
                 # An ordinary file, not a map: a full disk is then an error, where a map would end the process.
                 files[layer] = stack.enter_context(part.open("wb"))
                 header = {"descr": _HALF.str, "fortran_order": False, "shape": shape}

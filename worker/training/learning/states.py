@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from worker.model.packing import Packed
     from worker.model.pooling import Pooling
     from worker.records import Tokens
-    from worker.training.learning.state_cache import Store
+    from worker.training.learning.state_cache import StateCache
     from worker.training.learning.tasks import TrainingTask
     from worker.training.progress import Reporter
 
@@ -112,7 +112,7 @@ class Live:
         with precision:
             batch = PackedTensors.of(packed, device=_CPU, dtype=self._dtype)
             states = self._encoder(batch, set(layers), known)
-        rows = list(rows_of(kind_of(task.head), states, task.head.layers, packed, tokens, self._pooling))
+        rows = list(rows_of(classify_states(task.head), states, task.head.layers, packed, tokens, self._pooling))
         return rows, states, torch.from_numpy(packed.cu_seqlens)
 
 
@@ -120,7 +120,7 @@ class Frozen:
     """The states of an encoder, or of its lowest layers, that do not learn: computed once for all texts, and kept on disk."""
 
     def __init__(
-        self, encoder: Encoder, pooling: Pooling, store: Store, reporter: Reporter, *, num_layers: int | None = None
+        self, encoder: Encoder, pooling: Pooling, store: StateCache, reporter: Reporter, *, num_layers: int | None = None
     ) -> None:
         """Keep what is computed in `store`, and say through `reporter` what takes long; unset, all layers count."""
         self._encoder = encoder
@@ -128,7 +128,7 @@ class Frozen:
         self._store = store
         self._reporter = reporter
         self._num_layers = encoder.config.num_hidden_layers if num_layers is None else num_layers
-        self._digest = digest_of(encoder, self._num_layers)
+        self._digest = compute_digest(encoder, self._num_layers)
         # Of the tasks that were asked for, by the name of their head: where the rows of each text start, and those of each layer.
         self._known: dict[str, tuple[NDArray[np.int64], list[NDArray[np.float16]]]] = {}
         #: How many texts the encoder has read.
@@ -138,7 +138,7 @@ class Frozen:
 
     def of(self, task: TrainingTask, texts: NDArray[np.int64]) -> list[Tensor]:
         """Read the states of the texts from the disk; compute those of the whole task first where they are not there."""
-        return self._rows(task, texts, kind_of(task.head), task.head.layers)
+        return self._rows(task, texts, classify_states(task.head), task.head.layers)
 
     def with_drift(self, task: TrainingTask, texts: NDArray[np.int64]) -> tuple[list[Tensor], Tensor]:
         """Read the states; what does not learn stays where it is."""
@@ -198,7 +198,7 @@ class Frozen:
             first = end
 
 
-def kind_of(head: HeadConfig) -> Kind:
+def classify_states(head: HeadConfig) -> Kind:
     """Return what the rows of a head are."""
     if head.task == "ner":
         return "words"
@@ -207,7 +207,7 @@ def kind_of(head: HeadConfig) -> Kind:
 
 def _starts(task: TrainingTask, kind: Kind) -> NDArray[np.int64]:
     """Return where the rows of each text start, `[texts + 1]`."""
-    if kind == kind_of(task.head):
+    if kind == classify_states(task.head):
         return task.starts
     return np.cumsum([0, *(len(it) if kind == "tokens" else 1 for it in task.tokens)])
 
@@ -234,7 +234,7 @@ def rows_of(
 
 
 @torch.no_grad()
-def digest_of(encoder: Encoder, num_layers: int) -> str:
+def compute_digest(encoder: Encoder, num_layers: int) -> str:
     """Return the sha256 of the parameters of an encoder's embeddings and lowest layers."""
     above = tuple(f"layers.{number}." for number in range(num_layers, encoder.config.num_hidden_layers))
     whole = hashlib.sha256()

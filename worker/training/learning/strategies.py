@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from worker.training.config import Run, Strategy
+    from worker.training.config import Strategy, TrainingRun
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,48 +32,48 @@ class Phase:
     shares_trunk: bool = False
 
 
-def phases(run: Run) -> list[Phase]:
+def phases(run: TrainingRun) -> list[Phase]:
     """Return the phases of a run, in order."""
     return _STRATEGIES[run.training.strategy](run)
 
 
-def _frozen(run: Run) -> list[Phase]:
+def _frozen(run: TrainingRun) -> list[Phase]:
     return [_phase(run, name, is_frozen=True) for name in _names(run)]
 
 
-def _end_to_end(run: Run) -> list[Phase]:
+def _end_to_end(run: TrainingRun) -> list[Phase]:
     return [_phase(run, *_names(run), is_frozen=False)]
 
 
-def _then_freeze(run: Run) -> list[Phase]:
+def _then_freeze(run: TrainingRun) -> list[Phase]:
     first, *others = _names(run)
     return [_phase(run, first, is_frozen=False), *(_phase(run, name, is_frozen=True) for name in others)]
 
 
-def _transfer(run: Run) -> list[Phase]:
+def _transfer(run: TrainingRun) -> list[Phase]:
     names = _names(run)
     initial = dict(zip(names[1:], names, strict=False)) | _initial(run)
     return [Phase(heads=(name,), is_encoder_frozen=True, initial=initial) for name in names]
 
 
-def _trunk(run: Run) -> list[Phase]:
+def _trunk(run: TrainingRun) -> list[Phase]:
     is_frozen = run.training.upper_layers is None
     return [Phase(heads=_names(run), is_encoder_frozen=is_frozen, initial=_initial(run), shares_trunk=True)]
 
 
-def _phase(run: Run, *names: str, is_frozen: bool) -> Phase:
+def _phase(run: TrainingRun, *names: str, is_frozen: bool) -> Phase:
     return Phase(heads=names, is_encoder_frozen=is_frozen, initial=_initial(run))
 
 
-def _initial(run: Run) -> dict[str, str]:
+def _initial(run: TrainingRun) -> dict[str, str]:
     return {it.name: it.initial for it in run.heads if it.initial is not None}
 
 
-def _names(run: Run) -> tuple[str, ...]:
+def _names(run: TrainingRun) -> tuple[str, ...]:
     return tuple(it.name for it in run.heads)
 
 
-_STRATEGIES: Mapping[Strategy, Callable[[Run], list[Phase]]] = {
+_STRATEGIES: Mapping[Strategy, Callable[[TrainingRun], list[Phase]]] = {
     "frozen": _frozen,
     "end-to-end": _end_to_end,
     "then-freeze": _then_freeze,

@@ -16,12 +16,12 @@ from worker.errors import BadSettings
 from worker.model.heads import HeadConfig
 from worker.model.outputs import bio
 from worker.training.data.corpora import rated_sentences
-from worker.training.data.examples import LabelledData, LabelledText, Source, TaggedData, TaggedText
+from worker.training.data.examples import DataSource, LabelledData, LabelledText, TaggedData, TaggedText
 from worker.training.data.labels import check_labels, check_map
 from worker.training.data.read import read
 from worker.training.data.splits import Shares, Side, given, split
 from worker.training.learning.losses import UNKNOWN
-from worker.training.learning.words import first_pieces, in_handle, word_labels_of
+from worker.training.learning.words import align_word_labels, first_pieces, in_handle
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -102,7 +102,7 @@ class _Read:
     num_rejected: int = 0
 
 
-def task_of(options: HeadOptions, loaded: Checkpoint, *, directory: Path, cache: Path, seed: int) -> TrainingTask:
+def build_task(options: HeadOptions, loaded: Checkpoint, *, directory: Path, cache: Path, seed: int) -> TrainingTask:
     """Read and split the texts of a head, tokenize them and say what is to be learned.
 
     Raises `BadSettings` with file, line and reason.
@@ -112,7 +112,7 @@ def task_of(options: HeadOptions, loaded: Checkpoint, *, directory: Path, cache:
     examples: tuple[Example, ...] = (*found.sides.train, *found.sides.dev, *found.sides.test)
     num_train, num_dev = len(found.sides.train), len(found.sides.dev)
     sides = {
-        Side.TRAIN: share_of(num_train, data.train_share, seed),
+        Side.TRAIN: split_share(num_train, data.train_share, seed),
         Side.DEV: np.arange(num_train, num_train + num_dev),
         Side.TEST: np.arange(num_train + num_dev, len(examples)),
     }
@@ -120,7 +120,7 @@ def task_of(options: HeadOptions, loaded: Checkpoint, *, directory: Path, cache:
         raise BadSettings(f"the head {options.name!r} has no text on its dev side, by which the best epoch is chosen")
     tokens = tuple(loaded.tokenizer.encode([it.text for it in examples]))
     titles = [found.titles[id(examples[it])] for it in sides[Side.TEST]]
-    starts, targets = _rows_of(options, examples, tokens, found)
+    starts, targets = _read_rows(options, examples, tokens, found)
     return TrainingTask(
         options=options,
         head=_head(options, found, loaded.heads.last_layer),
@@ -140,7 +140,7 @@ def _head(options: HeadOptions, found: _Read, last_layer: int) -> HeadConfig:
     return HeadConfig(
         name=options.name,
         task=options.task,
-        labels=bio.labels_of(found.labels) if options.task == "ner" else found.labels,
+        labels=bio.bio_labels(found.labels) if options.task == "ner" else found.labels,
         layers=options.layers or tuple(range(min(2, last_layer), last_layer + 1)),
         hidden_size=options.hidden_size,
         num_hidden_layers=options.num_hidden_layers,
@@ -153,7 +153,7 @@ def _head(options: HeadOptions, found: _Read, last_layer: int) -> HeadConfig:
     )
 
 
-def share_of(count: int, share: float, seed: int) -> NDArray[np.int64]:
+def split_share(count: int, share: float, seed: int) -> NDArray[np.int64]:
     """Return some of `count` numbers, in order; a smaller share is part of a larger one."""
     order = np.random.default_rng([seed, count]).permutation(count)
     return np.sort(order[: max(1, round(count * share))])
@@ -229,15 +229,15 @@ def _joined(files: Sequence[AnyData]) -> AnyData | None:
         return TaggedData(first.source, tuple(text for it in files if isinstance(it, TaggedData) for text in it.texts))
     labelled = [it for it in files if isinstance(it, LabelledData)]
     is_multi_label = any(it.is_multi_label for it in labelled)
-    return LabelledData(Source(first.source.path), tuple(text for it in labelled for text in it.texts), is_multi_label)
+    return LabelledData(DataSource(first.source.path), tuple(text for it in labelled for text in it.texts), is_multi_label)
 
 
-def _rows_of(
+def _read_rows(
     options: HeadOptions, examples: Sequence[Example], tokens: Sequence[Tokens], found: _Read
 ) -> tuple[NDArray[np.int64], Targets]:
     """Return where the rows of each text start, and what each row should be called."""
     if options.task == "ner":
-        return _word_rows(examples, tokens, bio.labels_of(found.labels), skips_handles=options.data.skips_untagged_handles)
+        return _word_rows(examples, tokens, bio.bio_labels(found.labels), skips_handles=options.data.skips_untagged_handles)
     index = {label: number for number, label in enumerate(found.labels)}
     starts = np.concatenate([[0], np.cumsum([len(it) if options.has_attention else 1 for it in tokens])])
     if found.certainties:
@@ -255,7 +255,7 @@ def _word_rows(
     for text, its in zip(examples, tokens, strict=True):
         firsts = its.spans[first_pieces(its), 0].tolist()
         assert isinstance(text, TaggedText)  # noqa: S101  `_file` read nothing else for a head that finds entities
-        told = np.array([index[it] for it in word_labels_of(text, firsts)], dtype=np.int64)
+        told = np.array([index[it] for it in align_word_labels(text, firsts)], dtype=np.int64)
         if skips_handles:
             told[(told == 0) & in_handle(text.text, firsts)] = UNKNOWN
         rows.append(told)

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from worker.model.heads import Head
-    from worker.training.learning.objectives import Said
+    from worker.training.learning.objectives import HeadOutputs
 
 LEAST, MOST = 0.05, 20.0
 _NUM_HALVINGS = 60
 
 
-def calibrate(head: Head, dev: Said) -> float:
+def calibrate(head: Head, dev: HeadOutputs) -> float:
     """Divide the logits of a trained head by the temperature that suits what it says on dev, for good; return the temperature."""
     if head.config.is_multi_label:
         # Each label is a question of its own.

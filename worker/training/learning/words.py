@@ -22,7 +22,7 @@ def first_pieces(tokens: Tokens) -> NDArray[np.intp]:
     return np.flatnonzero((tokens.words >= 0) & (np.diff(tokens.words, prepend=-1) != 0))
 
 
-def word_labels_of(tagged: TaggedText, starts: Sequence[int]) -> list[str]:
+def align_word_labels(tagged: TaggedText, starts: Sequence[int]) -> list[str]:
     """Return the BIO label of each word, given the character that each starts at."""
     labels = [bio.OUTSIDE] * len(starts)
     for span in tagged.spans:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Protocol
 
-from worker.training.data.duplicates import are_alike, words_of
+from worker.training.data.duplicates import are_alike, split_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -43,7 +43,7 @@ class HeldOut:
 
     def __init__(self, texts: Iterable[str]) -> None:
         """Index them by their words."""
-        self._sets = list({words_of(it) for it in texts})
+        self._sets = list({split_words(it) for it in texts})
         self._of_word: defaultdict[str, list[int]] = defaultdict(list)
         for number, words in enumerate(self._sets):
             for word in words:
@@ -54,7 +54,7 @@ class HeldOut:
 
         It shares four fifths of its words then, so of any fifth of them and one more it shares one: the rarest are looked up.
         """
-        words = words_of(text)
+        words = split_words(text)
         num_looked_up = len(words) - -(-len(words) * _ALIKE // _OF) + 1
         rarest = sorted(words, key=lambda it: (len(self._of_word.get(it, ())), it))[:num_looked_up]
         others = {number for word in rarest for number in self._of_word.get(word, ())}

@@ -39,7 +39,7 @@ _COMPILERS = ("c++", "g++", "clang++")
 _TIMEOUT_S = 120
 
 
-class Unavailable(Exception):
+class BackendUnavailable(Exception):
     """A way to run the model that this machine does not offer, and why: the next one is taken."""
 
 
@@ -51,7 +51,7 @@ def cache_directory() -> Path:
 
 
 def library(*, is_profiled: bool = False) -> ctypes.CDLL:
-    """Load the kernels, compiled now if they never were; `is_profiled`: those that count their time. Raises `Unavailable`."""
+    """Load the kernels, compiled now if they never were; `is_profiled`: those that count their time. Raises `BackendUnavailable`."""
     directory = cache_directory()
     flags = [*_FLAGS, *(["-DGIST_PROFILE"] if is_profiled else [])]
     parts = [*(it.read_text() for it in _SOURCES), *flags, _processor()]
@@ -62,7 +62,7 @@ def library(*, is_profiled: bool = False) -> ctypes.CDLL:
             _compile_once(path, flags)
         return ctypes.CDLL(str(path))
     except OSError as error:
-        raise Unavailable(f"the compiled kernels cannot be kept in {directory} or loaded from there: {error}") from error
+        raise BackendUnavailable(f"the compiled kernels cannot be kept in {directory} or loaded from there: {error}") from error
 
 
 def _compile_once(path: Path, flags: Sequence[str]) -> None:
@@ -87,9 +87,9 @@ def _compile(path: Path, flags: Sequence[str]) -> None:
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)  # noqa: S603  our own
         except subprocess.TimeoutExpired as error:
-            raise Unavailable(f"{compiler} did not finish the kernels within {_TIMEOUT_S} s") from error
+            raise BackendUnavailable(f"{compiler} did not finish the kernels within {_TIMEOUT_S} s") from error
         if done.returncode:
-            raise Unavailable(f"{compiler} does not compile the kernels: {done.stderr.strip()[:300]}")
+            raise BackendUnavailable(f"{compiler} does not compile the kernels: {done.stderr.strip()[:300]}")
         target.replace(path)
 
 
@@ -98,7 +98,7 @@ def _compiler() -> str:
     for name in wanted:
         if found := shutil.which(name):
             return found
-    raise Unavailable(f"there is no C++ compiler ({', '.join(wanted)}) and no compiled kernels in {cache_directory()}")
+    raise BackendUnavailable(f"there is no C++ compiler ({', '.join(wanted)}) and no compiled kernels in {cache_directory()}")
 
 
 def _processor() -> str:

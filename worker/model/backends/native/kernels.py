@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from worker.model.backends.native.build import Unavailable, library
+from worker.model.backends.native.build import BackendUnavailable, library
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,9 +34,9 @@ class Kernels:
     """What the products leave over, for one number format."""
 
     def __init__(self, dtype: torch.dtype) -> None:
-        """Load them, compiled first if need be; raises `Unavailable`."""
+        """Load them, compiled first if need be; raises `BackendUnavailable`."""
         if dtype not in _SUFFIXES:
-            raise Unavailable(f"the compiled kernels know {' and '.join(map(str, _SUFFIXES))}, not {dtype}")
+            raise BackendUnavailable(f"the compiled kernels know {' and '.join(map(str, _SUFFIXES))}, not {dtype}")
         self._loaded = library()
         self._suffix = _SUFFIXES[dtype]
         check_threads(self._loaded)
@@ -48,12 +48,14 @@ class Kernels:
 
     @staticmethod
     def check_shape(config: EncoderConfig) -> None:
-        """Raise `Unavailable` for an encoder whose shape is not compiled."""
+        """Raise `BackendUnavailable` for an encoder whose shape is not compiled."""
         width = config.hidden_size // config.num_attention_heads
         if width not in _HEAD_WIDTHS or config.hidden_size > _LARGEST_HIDDEN:
-            raise Unavailable(f"the kernels are compiled for heads of {' or '.join(map(str, _HEAD_WIDTHS))} numbers, not {width}")
+            raise BackendUnavailable(
+                f"the kernels are compiled for heads of {' or '.join(map(str, _HEAD_WIDTHS))} numbers, not {width}"
+            )
         if config.intermediate_size % _LANES or config.intermediate_size > _LARGEST_INTERMEDIATE:
-            raise Unavailable(f"the kernels are not compiled for a feed-forward of {config.intermediate_size} numbers")
+            raise BackendUnavailable(f"the kernels are not compiled for a feed-forward of {config.intermediate_size} numbers")
 
     def attend(self, query_key_value: Tensor, cu_seqlens: Tensor, num_heads: int, scale: Tensor | None = None) -> Tensor:
         """[T, 3H] → [T, H]: each token attends to its own text, whose tokens lie from `cu_seqlens[i]` to `cu_seqlens[i + 1]`.
@@ -131,6 +133,6 @@ def check_threads(loaded: ctypes.CDLL) -> None:
     torch.set_num_threads(num_threads + 1)
     try:
         if loaded.gist_num_threads() != num_threads + 1:
-            raise Unavailable("the compiled kernels and torch would each have threads of their own (two OpenMP libraries)")
+            raise BackendUnavailable("the compiled kernels and torch would each have threads of their own (two OpenMP libraries)")
     finally:
         torch.set_num_threads(num_threads)
