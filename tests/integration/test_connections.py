@@ -28,7 +28,7 @@ async def test_a_worker_connects_to_its_brokers_alone(connection: Connection, to
     await create(connection, topic, num_partitions=1)
     await produce(connection, topic, TEXTS, num_partitions=1)
     worker = WorkerProcess(connection.bootstrap_servers, topic, backend=backend, dtype="float32")
-    worker.settings.environment = dict(watched_environment(tmp_path))
+    worker.environment = dict(watched_environment(tmp_path))
     with worker:
         async with Watcher(connection, topic, num_expected=len(TEXTS)) as watcher:
             await watcher.all_accounted()

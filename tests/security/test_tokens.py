@@ -146,5 +146,10 @@ def test_certificates_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
     """At once, with the setting's name."""
     with pytest.raises(BadSettings, match="GIST_SASL_OAUTHBEARER_CA_FILE"):
         build_token_provider(
-            "https://x", client_id="a", client_secret="b", scope=None, extensions={}, ca_file=str(tmp_path / "none")
-        )  # noqa: S106
+            "https://x",
+            client_id="a",
+            client_secret="b",  # noqa: S106
+            scope=None,
+            extensions={},
+            ca_file=str(tmp_path / "none"),
+        )

@@ -34,7 +34,7 @@ class Batcher:
     """The waiting room before the model.
 
     A batch holds at most `max_tokens` tokens and `max_records` items, except that an item over the token budget goes alone. It
-    is due when it is full, or when the device is idle and the oldest item has waited for `max_batch_delay_s`; at once where it came after
+    is due when it is full, or when the device is idle and the oldest item has waited for `max_batch_delay_s`; at once after
     a longer pause, for then no company will come in time either. Every batch holds the oldest item, so that nobody starves: an
     item that is the k-th in line leaves within k batches.
     """

@@ -91,7 +91,7 @@ async def fetch_committed_offset(
 ) -> int | None:
     """Ask one broker, by its number, what a group has committed of a partition; None where it has nothing.
 
-    Raises `KafkaError`, also where that broker is not the coordinator, and `UnstableOffset` where it is to `require_stable` and is not.
+    Raises `KafkaError`, also where that broker is not the coordinator, and `UnstableOffset` if `require_stable` asks for it.
     """
     answer = await client.send(
         coordinator, _OffsetFetchRequest(group_id, partition, require_stable=require_stable), group=ConnectionGroup.COORDINATION

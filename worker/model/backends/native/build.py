@@ -51,7 +51,7 @@ def cache_directory() -> Path:
 
 
 def library(*, is_profiled: bool = False) -> ctypes.CDLL:
-    """Load the kernels, compiled now if they never were; `is_profiled`: those that count their time. Raises `BackendUnavailable`."""
+    """Load the kernels, and compile them first if needed. Raises `BackendUnavailable`."""
     directory = cache_directory()
     flags = [*_FLAGS, *(["-DGIST_PROFILE"] if is_profiled else [])]
     parts = [*(it.read_text() for it in _SOURCES), *flags, _processor()]
