@@ -135,7 +135,7 @@ def metrics_in(expression: promql_parser.Expr) -> list[str]:
 
 def metric_names() -> set[str]:
     """Return the series that the worker's source declares."""
-    source = "".join(it.read_text() for it in sorted((ROOT / "worker").glob("*.py")))
+    source = "".join(it.read_text() for it in sorted((ROOT / "worker").rglob("*.py")))
     return {name + suffix for kind, name in _DECLARATION.findall(source) for suffix in _SUFFIXES[kind]}
 
 

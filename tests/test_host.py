@@ -100,7 +100,7 @@ def test_the_libraries_are_told_and_a_users_policy_stands(monkeypatch: pytest.Mo
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
 def test_glibc_takes_every_wish() -> None:
     """In a process of its own, whose memory it changes."""
-    code = "from worker.host import keep_freed_memory; print(keep_freed_memory())"
+    code = "from worker.host import keep_malloc_arenas; print(keep_malloc_arenas())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "True\n"
 
@@ -111,12 +111,12 @@ def test_what_is_kept_can_be_handed_back() -> None:
     code = """
 from ctypes import CDLL, c_size_t, c_void_p, memset
 from pathlib import Path
-from worker.host import keep_freed_memory, release_freed_memory
+from worker.host import keep_malloc_arenas, trim_malloc
 
 def resident_pages():
     return int(Path("/proc/self/statm").read_text().split()[1])
 
-keep_freed_memory()
+keep_malloc_arenas()
 libc = CDLL(None)
 libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = c_void_p, [c_size_t], [c_void_p]
 blocks = [libc.malloc(16 << 20) for _ in range(4)]
@@ -126,7 +126,7 @@ used = resident_pages()
 for block in blocks:
     libc.free(block)
 kept = resident_pages()
-release_freed_memory()
+trim_malloc()
 print(used - kept < 1000, kept - resident_pages() > 10_000)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -137,12 +137,12 @@ def test_what_is_there_is_never_looked_at_again_by_the_collector() -> None:
     """In a process of its own: what is made later is collected as ever."""
     code = """
 import gc, weakref
-from worker.host import spare_the_collector
+from worker.host import freeze_gc
 
 class Node:
     pass
 
-spare_the_collector()
+freeze_gc()
 print(gc.get_freeze_count() > 1000)
 node = Node()
 node.itself, gone = node, weakref.ref(node)

@@ -1,7 +1,7 @@
 """The failures that the worker knows, each named for the act that it asks of its caller.
 
     GistStreamError
-    ├── Stop                      end the process: nothing that the worker could try again would help
+    ├── FatalError                      end the process: nothing that the worker could try again would help
     │   ├── BadSettings           the settings contradict themselves or the world          exit code 2
     │   ├── BrokerUnavailable     no broker answers, or it refuses us, at start             exit code 3
     │   ├── TopicsMissing         topics are missing and may not be created                 exit code 4
@@ -9,14 +9,14 @@
     │   ├── TooManyFailures       the model is broken, not the data                         exit code 6
     │   ├── DrainIncomplete       asked to stop, it could not finish its work in time       exit code 7
     │   └── TooManyDeadLetters    the records of a topic are not what this worker reads     exit code 8
-    ├── DeadLetter                park this one record and go on with the next
+    ├── RecordError                park this one record and go on with the next
     │   ├── InvalidRecord         the bytes do not follow the wire contract
     │   ├── RecordFailed          the model fails on this one text
     │   └── RecordRefused         the broker will never take what came of this record
     └── Retry                     end the partition's session and start again from its committed offset
         ├── PublishFailed         a send or commit failed or its outcome is unknown
         └── ConsumerBroken        the consumer must be built anew
-            └── PositionLost      so must it, but what it gave us before is good
+            └── OffsetOutOfRange      so must it, but what it gave us before is good
 
 A broken invariant of our own is none of these: it is `InvariantBroken`, a bug, and ends the process visibly.
 """

@@ -28,10 +28,10 @@ PROGRAM = """
 import asyncio, os, signal, sys
 from pathlib import Path
 from worker.observability.http import HttpServer, check_of
-from worker.host import end_with_parent
+from worker.host import die_with_parent
 
 number, parent = int(sys.argv[1]), int(sys.argv[2])
-end_with_parent(parent)
+die_with_parent(parent)
 room = Path(os.environ["ROOM"])
 if (room / f"{number}.code").exists():
     sys.exit(int((room / f"{number}.code").read_text()))

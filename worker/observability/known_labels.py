@@ -15,7 +15,7 @@ STAGES = ("consume", "decode", "tokenize", "infer", "encode", "publish")
 OUTPUTS = ("embeddings", "labels", "entities", "dlq")
 REBALANCES = ("assigned", "revoked")
 #: The exceptions that end a partition's session.
-RETRIES = ("PublishFailed", "ConsumerBroken", "PositionLost")
+RETRIES = ("PublishFailed", "ConsumerBroken", "OffsetOutOfRange")
 #: The steps that are retried outside of a session.
 RETRIED_STEPS = ("consume", "commit")
 #: The events that the broker's modules report.

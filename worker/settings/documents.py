@@ -49,7 +49,7 @@ def _generated(root: Path) -> dict[Path, str]:
 
 def main(arguments: list[str]) -> int:
     """Write the generated files, or check them; return the exit code."""
-    generated = _generated(Path(__file__).parents[1])
+    generated = _generated(Path(__file__).parents[2])
     outdated = [path for path, text in generated.items() if not path.exists() or path.read_text() != text]
     if arguments == ["--write"]:
         for path in outdated:

@@ -101,7 +101,7 @@ class Settings(TopicSettings):
         16,
         ge=2,
         le=256,
-        description="The most windows of a text; the rest is truncated. All share a forward pass, even above `GIST_MAX_BATCH_TOKENS`.",
+        description="The most windows of a text; the rest is truncated. They share a forward pass.",
     )
     embedding_encoding: Literal["float", "float32", "float16", "int8", "binary"] = Field(
         "float",

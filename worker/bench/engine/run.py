@@ -58,8 +58,7 @@ def run(
         if texts and MINILM in plan.corpora and not heads:
             left_out.append("what the heads cost")
         exactness: dict[str, dict[str, float]] = {}
-        ways = _ways(panels)
-        if texts and ways:
+        if texts and (ways := _ways(panels)):
             try:
                 exactness = rounds.judge(setting, ways)
             except (Absent, Died) as error:

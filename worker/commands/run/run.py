@@ -63,16 +63,15 @@ async def _run(settings: Settings, tracing: Tracing | None, replica: int | None)
     engine = await asyncio.to_thread(engines.load_engine, settings)
     await asyncio.to_thread(trim_malloc)
     await asyncio.to_thread(engine.warm_up)
+    tasks = engines.select_tasks(settings, engine)
     if settings.create_topics:
-        await broker.create_topics(settings, engines.select_tasks(settings, engine))
+        await broker.create_topics(settings, tasks)
     rollout = await pipelines.build_rollout_router(settings, engine, telemetry, tracing)
     models, connection = rollout or SingleModel(traces.trace_model(engine, tracing)), broker.build_connection(settings)
     if rollout is None:
         telemetry.models([engine.name])
     telemetry.reads(settings.input_topics)
-    pipeline, consumer = pipelines.build_pipeline(
-        settings, engines.select_tasks(settings, engine), models, connection, telemetry, tracing
-    )
+    pipeline, consumer = pipelines.build_pipeline(settings, tasks, models, connection, telemetry, tracing)
     _drain_on_signal(pipeline, telemetry)
     freeze_gc()
     async with _server(settings, pipeline, telemetry) as server:
@@ -82,7 +81,7 @@ async def _run(settings: Settings, tracing: Tracing | None, replica: int | None)
             device=engine.description,
             because=engine.because,
             threads=asdict(engines.build_thread_plan(settings)) | {"passes": engine.max_passes},
-            tasks=sorted(engines.select_tasks(settings, engine)),
+            tasks=sorted(tasks),
             http=server.address,
             input=settings.input_topics,
             group=settings.group_id,

@@ -91,6 +91,7 @@ def pretrain(
     from worker.training.encoders import steps as encoders  # noqa: PLC0415  heavy
 
     encoders.check_output(output, source=base, is_forced=force)
+    steps = encoders.StepOptions(epochs=epochs, max_batch_tokens=4096, max_steps=max_steps, learning_rate=learning_rate, seed=seed)
     options = training.PretrainOptions(
         base=base,
         output=output,
@@ -99,14 +100,11 @@ def pretrain(
         hidden_size=hidden,
         num_attention_heads=heads,
         max_tokens=max_tokens,
-        steps=encoders.StepOptions(
-            epochs=epochs, max_batch_tokens=4096, max_steps=max_steps, learning_rate=learning_rate, seed=seed
-        ),
+        steps=steps,
     )
     found = training.pretrain(options, spread(read_texts(texts, cache), count), _progress)
-    _print(
-        f"{found.num_held_out} held-out texts, against the base", {"random weights": found.before, "after training": found.after}
-    )
+    title = f"{found.num_held_out} held-out texts, against the base"
+    _print(title, {"random weights": found.before, "after training": found.after})
     typer.echo(f"loss on them: {found.loss_before:.3f} with random weights, {found.loss_after:.3f} after training")
     typer.echo(f"written to {output}; serve it with GIST_MODEL={output}")
 
