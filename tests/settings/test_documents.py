@@ -29,8 +29,8 @@ def test_every_setting_is_in_both() -> None:
 
 def test_drift_is_noticed_and_mended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A file that is missing, and a table that is old."""
-    (tmp_path / "worker").mkdir()
-    monkeypatch.setattr(documents, "__file__", str(tmp_path / "worker" / "documents.py"))
+    (tmp_path / "worker" / "settings").mkdir(parents=True)
+    monkeypatch.setattr(documents, "__file__", str(tmp_path / "worker" / "settings" / "documents.py"))
     (tmp_path / "README.md").write_text("before\n<!-- settings -->\nold\n<!-- /settings -->\nafter\n")
     assert documents.main(["--check"]) == 1
     assert ".env.example is not current" in capsys.readouterr().err

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 PROGRAM = """
 import asyncio, os, signal, sys
 from pathlib import Path
-from worker.observability.http import HttpServer, check_of
+from worker.observability.http import HttpServer, build_probe
 from worker.host import die_with_parent
 
 number, parent = int(sys.argv[1]), int(sys.argv[2])
@@ -47,8 +47,8 @@ async def main():
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     reason = "stuck" if (room / f"{number}.stuck").exists() else None
     async with HttpServer(
-        address=("unix:" + os.environ["SOCKET"] + str(number), 0), metrics=metrics, is_live=check_of(lambda: reason),
-        is_ready=check_of(lambda: None),
+        address=("unix:" + os.environ["SOCKET"] + str(number), 0), metrics=metrics, is_live=build_probe(lambda: reason),
+        is_ready=build_probe(lambda: None),
     ):
         await leave.wait()
 
