@@ -1,7 +1,7 @@
-"""Write the JSON Schema files for producers and consumers in other languages, or check that they are current.
+"""Write the files that are generated from the wire contract: the JSON Schema files, and the tables of docs/wire-contract.md.
 
-python -m schemas            writes schemas/v1/*.schema.json
-python -m schemas --check    exits 1 where one of them is not what the models say
+python -m schemas            writes schemas/v1/*.schema.json and the tables
+python -m schemas --check    exits 1 if a file is not current
 """
 
 from __future__ import annotations
@@ -10,39 +10,90 @@ import json
 import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from schemas import HEADERS, MODELS, VERSION
+from schemas.v1 import MODEL_HEADERS, SOURCE_HEADERS, TEXT_HEADERS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pydantic import BaseModel
 
 FOLDER = Path(__file__).parent / f"v{VERSION}"
+PAGE = Path(__file__).parents[1] / "docs" / "wire-contract.md"
+_TABLE = re.compile(r"(?P<start><!-- (?P<kind>fields|headers): (?P<name>\w+) -->\n).*?(?P<end><!-- /(?P=kind) -->)", re.DOTALL)
+_HEADERS = {"source": SOURCE_HEADERS, "model": MODEL_HEADERS, "text": TEXT_HEADERS}
 
 
 def files() -> dict[Path, str]:
-    """Return the text of each schema file by its path."""
-    found = {}
-    for model in MODELS:
-        name = re.sub(r"(?<!^)(?=[A-Z])", "_", model.__name__).lower()
-        ids = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": f"urn:gist-stream:v{VERSION}:{name}"}
-        schema = ids | model.model_json_schema()
-        if model in HEADERS:
-            # JSON Schema has no word for the headers of a message; a reader of the file needs them all the same.
-            schema["$comment"] = "Headers: " + " ".join(f"`{header}`: {meaning}" for header, meaning in HEADERS[model].items())
-        found[FOLDER / f"{name}.schema.json"] = json.dumps(schema, indent=2) + "\n"
-    return found
+    """Return the text of each generated file by its path. The page is left out where it is missing, as in an installed package."""
+    found = {FOLDER / f"{snake_case(model)}.schema.json": json.dumps(build_schema(model), indent=2) + "\n" for model in MODELS}
+    return found | ({PAGE: _TABLE.sub(_build_table, PAGE.read_text())} if PAGE.exists() else {})
+
+
+def snake_case(model: type[BaseModel]) -> str:
+    """Return the name of a model as file names have it: `DeadLetter` is `dead_letter`."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", model.__name__).lower()
+
+
+def build_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """Return the JSON Schema of a model, with the headers of its messages as a comment."""
+    ids = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": f"urn:gist-stream:v{VERSION}:{snake_case(model)}"}
+    schema = ids | model.model_json_schema()
+    if model in HEADERS:
+        # JSON Schema has no keyword for the headers of a message.
+        schema["$comment"] = "Headers: " + " ".join(f"`{header}`: {meaning}" for header, meaning in HEADERS[model].items())
+    return schema
+
+
+def _build_table(match: re.Match[str]) -> str:
+    if match["kind"] == "headers":
+        rows = [f"| `{header}` | {meaning} |" for header, meaning in _HEADERS[match["name"]].items()]
+        table = ["| header | meaning |", "| --- | --- |", *rows]
+    else:
+        schemas = {name: schema for model in MODELS for name, schema in model.model_json_schema().get("$defs", {}).items()}
+        schemas |= {model.__name__: model.model_json_schema() for model in MODELS}
+        schema = schemas[match["name"]]
+        rows = [
+            f"| `{name}`{'' if name in schema.get('required', ()) else ' (optional)'} | {describe_type(field)} | {field['description']} |"
+            for name, field in schema["properties"].items()
+        ]
+        table = ["| field | type | meaning |", "| --- | --- | --- |", *rows]
+    return match["start"] + "\n".join([*table, match["end"]])
+
+
+def describe_type(field: Mapping[str, Any]) -> str:
+    """Return the type of a field of a JSON Schema in words."""
+    if "anyOf" in field:
+        return " or ".join(describe_type(option) for option in field["anyOf"])
+    if "enum" in field:
+        return ", ".join(f"`{value}`" for value in field["enum"])
+    if "$ref" in field:
+        return "object"
+    if field.get("contentEncoding") == "base64":
+        return "base64"
+    if field["type"] == "array":
+        return f"array of {describe_type(field['items'])}"
+    if field["type"] == "object" and isinstance(field.get("additionalProperties"), dict):
+        return f"object of {describe_type(field['additionalProperties'])}"
+    return str(field["type"])
 
 
 def stale() -> list[Path]:
-    """Return the files that are missing, outdated or nobody's."""
+    """Return the files that are missing, outdated or without a model."""
     expected = files()
     outdated = [path for path, text in expected.items() if not path.exists() or path.read_text() != text]
     return outdated + [path for path in FOLDER.glob("*.json") if path not in expected]
 
 
 def main(arguments: list[str]) -> int:
-    """Write or check; return the exit code."""
+    """Write or check the files; return the exit code."""
     if arguments == ["--check"]:
-        for path in stale():
+        outdated = stale()
+        for path in outdated:
             sys.stderr.write(f"{path.name} is not current: run python -m schemas\n")
-        return 1 if stale() else 0
+        return 1 if outdated else 0
     FOLDER.mkdir(exist_ok=True)
     for path, text in files().items():
         path.write_text(text)
