@@ -6,7 +6,7 @@ TEST_ENV := OMP_NUM_THREADS=2 TOKENIZERS_PARALLELISM=true HF_HUB_OFFLINE=1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo stop bench-engine bench-stream bench-delivery bench-lanes bench-scale test test-faults test-docker fuzz audit check docs format
-.PHONY: generate lock clean
+.PHONY: generate pictures lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -66,6 +66,8 @@ check: .venv/made ## lint, types, the rules of imports, and that generated files
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m schemas --check
+	@$(BIN)/python .ci/command_line.py --check
+	@$(BIN)/python .ci/pictures.py --check
 	@$(BIN)/python -m worker.settings.documents --check
 	@$(BIN)/python .ci/lock.py --check
 	@$(BIN)/python deploy/grafana/dashboard.py --check
@@ -78,10 +80,15 @@ format: .venv/made ## format the code
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
 
-generate: .venv/made ## write the JSON Schemas, .env.example, the README's settings table and the dashboard anew
+generate: .venv/made ## write the JSON Schemas, .env.example, the tables of docs/, the chart of the README and the dashboard
 	@$(BIN)/python -m schemas
+	@$(BIN)/python .ci/command_line.py
+	@$(BIN)/python .ci/pictures.py speed
 	@$(BIN)/python -m worker.settings.documents --write
 	@$(BIN)/python deploy/grafana/dashboard.py
+
+pictures: .venv/made ## run the demo and draw its terminal into docs/demo.svg
+	@$(BIN)/python .ci/pictures.py demo
 
 lock: .venv/made ## resolve the versions anew
 	@$(BIN)/python .ci/lock.py

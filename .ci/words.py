@@ -1,7 +1,7 @@
-"""Find words that hide the subject, in everything that a user reads: pages, settings, `--help`, errors and log events.
+"""Find vague words in the texts that users read: pages, settings, `--help`, errors and log events.
 
-python .ci/words.py             lists each finding as file:line and exits 1 where there is one
-python .ci/words.py --code      docstrings and comments of the Python code, too
+python .ci/words.py           lists each finding as file:line, and exits 1 if there is a finding
+python .ci/words.py --code    reads docstrings and comments of the Python code, too
 """
 
 from __future__ import annotations
@@ -12,11 +12,15 @@ import re
 import subprocess
 import sys
 import tokenize
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[1]
-#: Each expression with what to write instead.
+#: Each expression, and the advice for it.
 WORDS = {
     r"what one": "name the thing",
     r"what (?:is|was|are) (?:there|ours)": "name the thing",
@@ -41,26 +45,25 @@ WORDS = {
     r"one writes": "the baseline",
 }
 _FOUND = re.compile(r"\b(?:" + "|".join(f"({expression})" for expression in WORDS) + ")", re.IGNORECASE)
-#: A decimal without its zero, as in `.98`; versions and file names are not meant.
+#: A decimal without a leading zero, as in `.98`; not a version and not the name of a file.
 _BARE_DECIMAL = re.compile(r"(?<![\w.)\]`*/-])\.\d+(?![\w./])")
-_PAGES = ("*.md", "docs/**/*.md", ".env.example")
-# A line of a page that quotes what the project does not control, or that is generated from data.
-_IGNORED_PAGES = {"LICENSE"}
+_PAGES = ("*.md", ".env.example")
 
 
-def pages() -> list[Path]:
-    """Return the pages that are part of the repository."""
-    names = subprocess.run(["git", "ls-files", *_PAGES], cwd=ROOT, capture_output=True, text=True, check=True).stdout  # noqa: S607  git is required
-    return [ROOT / name for name in dict.fromkeys(names.splitlines()) if Path(name).name not in _IGNORED_PAGES and (ROOT / name).exists()]
+def list_pages() -> list[Path]:
+    """Return the pages of the repository."""
+    command = ["git", "ls-files", *_PAGES]
+    names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout  # noqa: S603  fixed arguments
+    return [ROOT / name for name in names.splitlines() if (ROOT / name).exists()]
 
 
-def sources() -> list[Path]:
-    """Return the Python files whose texts reach a user."""
+def list_sources() -> list[Path]:
+    """Return the Python files with texts for users."""
     return sorted(path for folder in ("worker", "schemas") for path in (ROOT / folder).rglob("*.py"))
 
 
-def page_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Yield the lines of a page with their numbers, without blocks of code and without code in a line."""
+def read_page(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the numbered lines of a page without code, targets of links and tags."""
     is_code = False
     for number, line in enumerate(text.splitlines(), 1):
         if line.lstrip().startswith("```"):
@@ -69,48 +72,51 @@ def page_lines(text: str) -> Iterator[tuple[int, str]]:
             yield number, re.sub(r"`[^`]*`|\]\([^)]*\)|<[^>]*>", "", line)
 
 
-def literal_lines(text: str, *, with_docstrings: bool) -> Iterator[tuple[int, str]]:
-    """Yield the texts of a module that a user reads: literals with a space in them; docstrings of commands are their help."""
+def read_literals(text: str, *, with_docstrings: bool) -> Iterator[tuple[int, str]]:
+    """Yield the numbered lines of a module's literals with a space, and of the docstrings of its commands.
+
+    `with_docstrings` adds all other docstrings, and the comments.
+    """
     tree = ast.parse(text)
-    docstrings = set()
+    docstrings = set() if with_docstrings else {id(constant) for constant in _find_docstrings(tree)}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.body:
-            first = node.body[0]
-            is_command = bool(getattr(node, "decorator_list", ()))
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and not is_command:
-                docstrings.add(id(first.value))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
-            if with_docstrings or id(node) not in docstrings:
-                yield from ((node.lineno + offset, line) for offset, line in enumerate(node.value.splitlines()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value and id(node) not in docstrings:
+            yield from enumerate(node.value.splitlines(), node.lineno)
     if with_docstrings:
         for token in tokenize.generate_tokens(io.StringIO(text).readline):
             if token.type == tokenize.COMMENT and "noqa" not in token.string:
                 yield token.start[0], token.string
 
 
-def findings(lines: Iterator[tuple[int, str]], *, checks_decimals: bool) -> Iterator[tuple[int, str]]:
-    """Yield the number of each line with a finding, and what to write instead."""
+def _find_docstrings(tree: ast.Module) -> Iterator[ast.Constant]:
+    """Yield the docstrings of a module that are not the help of a command, which has a decorator."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) or not node.body:
+            continue
+        first = node.body[0]
+        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and not getattr(node, "decorator_list", ()):
+            yield first.value
+
+
+def find_words(lines: Iterator[tuple[int, str]], *, checks_decimals: bool) -> Iterator[tuple[int, str]]:
+    """Yield the number of each line with a finding, and the advice."""
     for number, line in lines:
         for match in _FOUND.finditer(line):
-            instead = list(WORDS.values())[next(index for index, group in enumerate(match.groups()) if group is not None)]
-            yield number, f"{match[0]!r}: write {instead or 'something else'}"
+            advice = list(WORDS.values())[next(index for index, group in enumerate(match.groups()) if group is not None)]
+            yield number, f"{match[0]!r}: write {advice}"
         if checks_decimals and (match := _BARE_DECIMAL.search(line)):
             yield number, f"{match[0]!r}: write the zero before the point"
 
 
 def main(arguments: list[str]) -> int:
     """List the findings; return the exit code."""
-    with_code = "--code" in arguments
+    read_source = partial(read_literals, with_docstrings="--code" in arguments)
     num_found = 0
-    for path in pages():
-        for number, advice in findings(page_lines(path.read_text()), checks_decimals=True):
-            print(f"{path.relative_to(ROOT)}:{number}: {advice}")  # noqa: T201  the report
-            num_found += 1
-    for path in sources():
-        for number, advice in findings(literal_lines(path.read_text(), with_docstrings=with_code), checks_decimals=False):
-            print(f"{path.relative_to(ROOT)}:{number}: {advice}")  # noqa: T201  the report
-            num_found += 1
+    for paths, read in ((list_pages(), read_page), (list_sources(), read_source)):
+        for path in paths:
+            for number, advice in find_words(read(path.read_text()), checks_decimals=read is read_page):
+                sys.stdout.write(f"{path.relative_to(ROOT)}:{number}: {advice}\n")
+                num_found += 1
     return 1 if num_found else 0
 
 

@@ -55,8 +55,9 @@ def _build_table(match: re.Match[str]) -> str:
         schemas = {name: schema for model in MODELS for name, schema in model.model_json_schema().get("$defs", {}).items()}
         schemas |= {model.__name__: model.model_json_schema() for model in MODELS}
         schema = schemas[match["name"]]
+        required = schema.get("required", ())
         rows = [
-            f"| `{name}`{'' if name in schema.get('required', ()) else ' (optional)'} | {describe_type(field)} | {field['description']} |"
+            f"| `{name}`{'' if name in required else ' (optional)'} | {describe_type(field)} | {field['description']} |"
             for name, field in schema["properties"].items()
         ]
         table = ["| field | type | meaning |", "| --- | --- | --- |", *rows]
@@ -69,15 +70,10 @@ def describe_type(field: Mapping[str, Any]) -> str:
         return " or ".join(describe_type(option) for option in field["anyOf"])
     if "enum" in field:
         return ", ".join(f"`{value}`" for value in field["enum"])
-    if "$ref" in field:
-        return "object"
-    if field.get("contentEncoding") == "base64":
-        return "base64"
-    if field["type"] == "array":
-        return f"array of {describe_type(field['items'])}"
-    if field["type"] == "object" and isinstance(field.get("additionalProperties"), dict):
-        return f"object of {describe_type(field['additionalProperties'])}"
-    return str(field["type"])
+    name = field.get("contentEncoding") or field.get("type", "object")
+    # The values of an array or of an object with any keys.
+    values = field.get("items") or field.get("additionalProperties")
+    return f"{name} of {describe_type(values)}" if isinstance(values, dict) else str(name)
 
 
 def stale() -> list[Path]:

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 import schemas
-from schemas.__main__ import FOLDER, files, main, stale
+from schemas.__main__ import FOLDER, describe_type, main, stale
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,25 +21,46 @@ def schema(name: str) -> dict[str, Any]:
     return loaded
 
 
-def test_the_files_are_current() -> None:
-    """A change of a model without its file is noticed."""
+def test_generated_files_are_current() -> None:
+    """The schema files and the tables of the page agree with the models."""
     assert stale() == []
     assert main(["--check"]) == 0
 
 
-def test_drift_is_noticed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A file that differs, one that is missing and one that is nobody's are all named."""
+def test_drift_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A changed file, a missing file, a file without a model and an old table are reported by name."""
     monkeypatch.setattr("schemas.__main__.FOLDER", tmp_path)
+    page = tmp_path / "wire-contract.md"
+    page.write_text("before\n<!-- fields: Entity -->\n<!-- /fields -->\nafter\n")
+    monkeypatch.setattr("schemas.__main__.PAGE", page)
     assert main([]) == 0
+    assert page.read_text().startswith(
+        "before\n<!-- fields: Entity -->\n| field | type | meaning |\n| --- | --- | --- |\n| `type` |"
+    )
+    page.write_text(page.read_text().replace("`type`", "`kind`"))
     (tmp_path / "request.schema.json").write_text("{}")
     (tmp_path / "labels.schema.json").unlink()
     (tmp_path / "old.schema.json").write_text("{}")
     assert main(["--check"]) == 1
-    complaints = capsys.readouterr().err
-    assert all(name in complaints for name in ("request.schema.json", "labels.schema.json", "old.schema.json"))
+    reported = capsys.readouterr().err
+    assert all(name in reported for name in ("request.schema.json", "labels.schema.json", "old.schema.json", page.name))
 
 
-@pytest.mark.parametrize("path", files(), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    ("field", "words"),
+    [
+        ({"type": "string"}, "string"),
+        ({"type": "array", "items": {"enum": ["a", "b"]}}, "array of `a`, `b`"),
+        ({"anyOf": [{"contentEncoding": "base64", "type": "string"}, {"type": "null"}]}, "base64 or null"),
+        ({"type": "object", "additionalProperties": {"$ref": "#/$defs/Label"}}, "object of object"),
+    ],
+)
+def test_type_of_a_field_is_described_in_words(field: dict[str, Any], words: str) -> None:
+    """The tables of the page name each type as JSON does."""
+    assert describe_type(field) == words
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.json")), ids=lambda path: path.name)
 def test_each_file_is_a_json_schema(path: Path) -> None:
     """It follows the draft that it names, and describes every field."""
     content = json.loads(path.read_text())
