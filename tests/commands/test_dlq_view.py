@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from worker.broker.admin.offsets import Ends, GroupDescription, GroupMember, Standing
+from worker.broker.admin.offsets import GroupDescription, GroupMember, GroupOffset, LogBounds
 from worker.commands.repair import dlq_view as dlq_shown
 from worker.commands.repair import lag
 from worker.commands.terminal import Terminal
@@ -64,7 +64,7 @@ def test_the_numbers_of_the_lag_are_whole_where_names_are_long(width: int) -> No
     """Names go on in the next line; the numbers are what is read."""
     partition = Partition("a-topic-with-quite-a-long-name-in-some-company", 3)
     member = GroupMember("gist-stream-of-some-department", "/192.168.100.200", frozenset({partition}))
-    found = [Standing(partition, Ends(0, 1_234_567, 1_234_567), 1_000_000, member)]
+    found = [GroupOffset(partition, LogBounds(0, 1_234_567, 1_234_567), 1_000_000, member)]
     assert GroupDescription("Stable", (member,)).find_owner(partition) is member
     assert {"1000000", "1234567", "234567"} <= set(re.findall(r"\d+", _printed(lag._table(found), width)))
 

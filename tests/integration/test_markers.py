@@ -15,7 +15,7 @@ from tests.integration.reading import until_committed
 from tests.integration.test_dlq_command import invoke
 from tests.integration.workers import Watcher, WorkerProcess, create
 from worker.broker.admin import topics
-from worker.broker.admin.offsets import fetch_ends, standings
+from worker.broker.admin.offsets import fetch_group_offsets, fetch_log_bounds
 from worker.broker.tools.clients import open_producer
 from worker.records import Output, Partition
 
@@ -37,7 +37,7 @@ def values(count: int) -> list[bytes]:
 
 async def caught_up(connection: Connection, worker: WorkerProcess, partitions: Sequence[Partition]) -> None:
     """Wait until the group stands at the end of each partition, and the worker and the command show no lag."""
-    ends = await fetch_ends(connection, partitions)
+    ends = await fetch_log_bounds(connection, partitions)
     for partition in partitions:
         await until_committed(connection, f"group-{partitions[0].topic.removesuffix('.old')}", partition, ends[partition].end)
     for name in ("gist_fetch_lag_records", "gist_backlog_tokens", "gist_backlog_drain_seconds", "gist_in_flight_tokens"):
@@ -47,7 +47,7 @@ async def caught_up(connection: Connection, worker: WorkerProcess, partitions: S
 
 async def lag_of(connection: Connection, topic: str, group_id: str) -> list[int]:
     """Return the lag of each partition as `gist-stream lag` shows it."""
-    _, found = await standings(connection, topic, group_id)
+    _, found = await fetch_group_offsets(connection, topic, group_id)
     return [it.lag for it in found]
 
 
@@ -77,7 +77,7 @@ async def test_transactions_leave_no_lag(connection: Connection, topic: str, del
             await caught_up(connection, worker, places)
             assert await worker.end(signal.SIGTERM) == 0
         # All that the log still has is deleted up to its end: what was committed is still in range.
-        for place, ends in (await fetch_ends(connection, places)).items():
+        for place, ends in (await fetch_log_bounds(connection, places)).items():
             await delete_before(connection, place, ends.end)
         with WorkerProcess(connection.bootstrap_servers, topic, **settings) as worker:
             await worker.ready()

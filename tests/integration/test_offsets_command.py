@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from worker.broker.admin import topics
-from worker.broker.admin.offsets import standings
+from worker.broker.admin.offsets import fetch_group_offsets
 from worker.broker.tools.clients import join_group, open_producer
 from worker.cli import app
 from worker.commands.repair.offsets import Target
@@ -44,7 +44,7 @@ def _run(connection: Connection, topic: str, *arguments: str) -> str:
 
 
 def _committed(connection: Connection, topic: str) -> list[int | None]:
-    _, found = asyncio.run(standings(connection, topic, f"group-{topic}"))
+    _, found = asyncio.run(fetch_group_offsets(connection, topic, f"group-{topic}"))
     return [it.committed for it in found]
 
 

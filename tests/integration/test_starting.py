@@ -14,7 +14,7 @@ from tests.integration.raw import add_partitions, delete_before
 from tests.integration.reading import committed, until_committed
 from tests.integration.test_markers import DELIVERIES, FAST_MODEL, caught_up, values
 from tests.integration.workers import Watcher, WorkerProcess, create, outputs_of
-from worker.broker.admin.offsets import commit_offsets, fetch_ends
+from worker.broker.admin.offsets import commit_offsets, fetch_log_bounds
 from worker.broker.consumer.consumer import Consumer
 from worker.broker.delivery.at_least_once import AtLeastOnce
 from worker.broker.delivery.exactly_once import ExactlyOnce
@@ -182,7 +182,7 @@ async def test_a_committed_offset_in_an_open_transaction_is_in_range(
         async with transactions.transaction(connection, topic, is_commit=is_commit) as producer:
             for value in values(3):
                 await producer.send_and_wait(topic, value, key=b"k", partition=0)
-            assert (await fetch_ends(connection, [home]))[home].end == 5
+            assert (await fetch_log_bounds(connection, [home]))[home].end == 5
             await commit_offsets(connection, group_id, {home: 7})
             with WorkerProcess(connection.bootstrap_servers, topic, **settings) as worker:
                 await worker.ready()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from worker.broker.connection.certificates import load_identity, trusting
+from worker.broker.connection.certificates import build_ssl_context, load_identity
 from worker.broker.connection.connection import Connection
 from worker.broker.connection.oauth import build_token_provider
 from worker.errors import BadSettings
@@ -82,7 +82,7 @@ def test_a_key_of_another_certificate_and_a_password_that_is_too_long(certificat
 
 def test_the_systems_certificates_are_trusted_where_no_file_is_named() -> None:
     """The context verifies hosts."""
-    assert trusting(None, setting="GIST_SSL_CA_FILE").check_hostname
+    assert build_ssl_context(None, setting="GIST_SSL_CA_FILE").check_hostname
 
 
 @pytest.mark.parametrize("url", ["https://[", "https://host:port/token", "https://host:99999"])

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from worker.broker.admin import topics as admin
-from worker.broker.admin.permissions import Right, topic_rights
+from worker.broker.admin.permissions import Right, build_topic_rights
 from worker.broker.consumer.membership import Membership, check_group
-from worker.broker.delivery.exactly_once import check_transactions, transactions_right
+from worker.broker.delivery.exactly_once import build_transactional_right, check_transactions
 from worker.broker.delivery.output_topics import OutputTopics
 from worker.commands.terminal import Terminal
 from worker.commands.variables import find_warnings
@@ -49,7 +49,7 @@ def topics(settings: Settings, *, create: bool) -> None:
 
 async def _visible(connection: Connection, wanted: Sequence[str]) -> dict[str, int]:
     """Return the partitions of the topics that are there; raises `BrokerUnavailable` where some are hidden from us."""
-    await admin.check_rights(connection, topic_rights(["Describe"], wanted))
+    await admin.check_rights(connection, build_topic_rights(["Describe"], wanted))
     return await admin.count_partitions(connection, wanted)
 
 
@@ -90,9 +90,9 @@ def _shown_settings(settings: Settings, used: Mapping[Output, str]) -> str:
 def _answers(settings: Settings, connection: Connection, used: Mapping[Output, str]) -> str:
     """Ask for all rights that a worker needs, and no more: who checks may be the worker itself."""
     is_exact = settings.delivery == "exactly_once"
-    rights = OutputTopics(used).rights(are_read=is_exact)
-    rights += [*topic_rights(["Read"], settings.input_topics), Right("Read", "group", settings.group_id)]
-    rights += [transactions_right(settings.group_id)] * is_exact
+    rights = OutputTopics(used).rights(check_read=is_exact)
+    rights += [*build_topic_rights(["Read"], settings.input_topics), Right("Read", "group", settings.group_id)]
+    rights += [build_transactional_right(settings.group_id)] * is_exact
     asyncio.run(admin.check_rights(connection, rights))
     return f"{settings.bootstrap_servers} answers"
 
@@ -131,7 +131,7 @@ def _described(engine: Engine) -> str:
 async def _topics(settings: Settings, connection: Connection, used: Mapping[Output, str]) -> dict[str, int]:
     """Return the partitions of each topic."""
     partitions = await admin.count_all_partitions(connection, [*settings.input_topics, *used.values()])
-    await OutputTopics(used).describe(connection, are_read=settings.delivery == "exactly_once")
+    await OutputTopics(used).describe(connection, check_read=settings.delivery == "exactly_once")
     return partitions
 
 

@@ -14,7 +14,7 @@ import orjson
 from rich.markup import escape
 from rich.progress import Progress
 
-from worker.broker.admin.permissions import topic_rights
+from worker.broker.admin.permissions import build_topic_rights
 from worker.broker.admin.topics import check_usable
 from worker.broker.tools.clients import open_producer
 from worker.commands.input_lines import Source
@@ -63,7 +63,7 @@ async def _produce(
     settings: Settings, source: Source, tally: Tally, *, is_json: bool, key: str | None, rate: float, count: int
 ) -> None:
     console = Terminal(stderr=True)
-    await check_usable(build_connection(settings), topic_rights(["Write"], [settings.input_topic]))
+    await check_usable(build_connection(settings), build_topic_rights(["Write"], [settings.input_topic]))
     if source.is_terminal:
         console.print("one text a line; Ctrl-D ends")
     began_s = time.monotonic()

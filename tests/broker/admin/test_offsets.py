@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from worker.broker.admin import topics
-from worker.broker.admin.offsets import Ends, commit_offsets, fetch_ends, offsets_since, standings
+from worker.broker.admin.offsets import LogBounds, commit_offsets, fetch_group_offsets, fetch_log_bounds, find_offsets_since
 from worker.broker.tools.clients import join_group, open_producer, open_transaction
 from worker.errors import BadSettings, TopicsMissing
 from worker.records import Partition
@@ -32,7 +32,7 @@ async def filled(connection: Connection, topic: str) -> str:
 
 async def test_a_group_that_was_never_there_lags_by_the_whole_topic(connection: Connection, filled: str) -> None:
     """It has committed nothing, and nobody owns anything."""
-    group, found = await standings(connection, filled, f"group-{filled}")
+    group, found = await fetch_group_offsets(connection, filled, f"group-{filled}")
     assert group.members == ()
     assert [(it.committed, it.ends.first, it.ends.end, it.lag, it.owner) for it in found] == [
         (None, 0, 4, 4, None),
@@ -46,7 +46,7 @@ async def test_a_member_owns_what_it_reads_and_may_not_be_overruled(connection: 
     async with join_group(connection, filled, group_id=group_id) as member:
         await member.take(7, timeout_s=30)
         await member.commit()
-        group, found = await standings(connection, filled, group_id)
+        group, found = await fetch_group_offsets(connection, filled, group_id)
         assert group.state == "Stable"
         assert [(it.committed, it.lag) for it in found] == [(4, 0), (3, 0)]
         assert [str(it.owner).split("@")[0] for it in found] == [connection.client_id] * 2
@@ -54,15 +54,15 @@ async def test_a_member_owns_what_it_reads_and_may_not_be_overruled(connection: 
             await commit_offsets(connection, group_id, {Partition(filled, 0): 1})
         assert "\n" not in str(caught.value)
     await commit_offsets(connection, group_id, {Partition(filled, 0): 1})
-    _, found = await standings(connection, filled, group_id)
+    _, found = await fetch_group_offsets(connection, filled, group_id)
     assert [(it.committed, it.lag, it.owner) for it in found] == [(1, 3, None), (3, 0, None)]
 
 
 async def test_a_moment_is_the_first_record_that_is_not_older(connection: Connection, filled: str) -> None:
     """None where all are older."""
     partitions = [Partition(filled, 0), Partition(filled, 1)]
-    assert await offsets_since(connection, partitions, FIRST_MS + 3_500) == {partitions[0]: 2, partitions[1]: 2}
-    assert await offsets_since(connection, partitions, FIRST_MS + 5_500) == {partitions[0]: 3, partitions[1]: None}
+    assert await find_offsets_since(connection, partitions, FIRST_MS + 3_500) == {partitions[0]: 2, partitions[1]: 2}
+    assert await find_offsets_since(connection, partitions, FIRST_MS + 5_500) == {partitions[0]: 3, partitions[1]: None}
 
 
 async def test_the_end_is_what_is_committed(connection: Connection, filled: str) -> None:
@@ -71,15 +71,15 @@ async def test_the_end_is_what_is_committed(connection: Connection, filled: str)
     async with open_transaction(connection, name=f"open-{filled}") as producer:
         await producer.send(filled, b"y", partition=0)
         await producer.flush()
-        assert (await fetch_ends(connection, [place]))[place] == Ends(0, 4, 5)
+        assert (await fetch_log_bounds(connection, [place]))[place] == LogBounds(0, 4, 5)
         # A reader of uncommitted records commits behind the end.
         for committed, start, lag in ((5, 5, 0), (6, 0, 4), (3, 3, 1)):
             await commit_offsets(connection, f"group-{filled}", {place: committed})
-            _, found = await standings(connection, filled, f"group-{filled}")
+            _, found = await fetch_group_offsets(connection, filled, f"group-{filled}")
             assert (found[0].start, found[0].lag) == (start, lag)
 
 
 async def test_a_topic_that_is_not_there_is_named(connection: Connection, topic: str) -> None:
     """In one line."""
     with pytest.raises(TopicsMissing, match=f"there is no topic {topic} at"):
-        await standings(connection, topic, "g")
+        await fetch_group_offsets(connection, topic, "g")

@@ -12,8 +12,8 @@ from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest, SyncGrou
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.broker.consumer.membership import Admission, Membership
-from worker.broker.delivery.error_codes import name_codes
+from worker.broker.consumer.membership import Membership, RefusalDetector
+from worker.broker.patches.error_codes import patch_error_codes
 from worker.errors import BrokerUnavailable, ConsumerBroken
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ BEAT = HeartbeatRequest("readers", 1, "member")
 def _named() -> Iterator[None]:
     """Name the codes, and leave the client's table as it was."""
     before = aiokafka.errors.kafka_errors
-    name_codes()
+    patch_error_codes()
     yield
     aiokafka.errors.kafka_errors = before
 
@@ -58,7 +58,7 @@ def test_a_member_with_an_id_that_was_alive_a_moment_ago_was_replaced() -> None:
         (STATIC, [25], False),
         (MEMBER, [0, 25], False),
     ):
-        admission = Admission(membership)
+        admission = RefusalDetector(membership)
         for code in answers:
             admission.note(BEAT, SimpleNamespace(error_code=code))
         assert (admission.refusal is not None) == is_refused
@@ -67,7 +67,7 @@ def test_a_member_with_an_id_that_was_alive_a_moment_ago_was_replaced() -> None:
 
 def test_answers_to_other_requests_are_not_looked_at() -> None:
     """They need not even have a code."""
-    admission = Admission(MEMBER)
+    admission = RefusalDetector(MEMBER)
     admission.note(object(), object())
     admission.check()
     assert isinstance(MEMBER.request(), JoinGroupRequest)
@@ -78,7 +78,7 @@ def test_answers_to_other_requests_are_not_looked_at() -> None:
 
 def test_a_refusal_before_the_first_membership_ends_the_worker() -> None:
     """After it the consumer is built anew: the group took the worker before, and may again."""
-    admission = Admission(MEMBER)
+    admission = RefusalDetector(MEMBER)
     admission.check()
     admission.note(MEMBER.request(), SimpleNamespace(error_code=23))
     with pytest.raises(BrokerUnavailable, match="GIST_GROUP_ID"):

@@ -10,7 +10,7 @@ from aiokafka.structs import OffsetAndMetadata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.broker.consumer.starting_offsets import Log, Starts
+from worker.broker.consumer.starting_offsets import Log, StartOffsets
 from worker.errors import BadSettings
 from worker.records import Partition
 
@@ -34,10 +34,10 @@ def client(num_partitions: int, committed: dict[int, tuple[int, str]]) -> Any:
     return SimpleNamespace(partitions_for_topic=lambda _topic: set(range(num_partitions)), _coordinator=Coordinator(committed))
 
 
-def starts(auto_offset_reset: str, events: list[str] | None = None) -> Starts:
+def starts(auto_offset_reset: str, events: list[str] | None = None) -> StartOffsets:
     """Return the starts of a group."""
     told = [] if events is None else events
-    return Starts(auto_offset_reset, lambda event, **_fields: told.append(event))
+    return StartOffsets(auto_offset_reset, lambda event, **_fields: told.append(event))
 
 
 LOGS = st.tuples(st.integers(0, 50), st.integers(0, 50), st.integers(0, 50)).map(lambda it: Log(*sorted(it)))

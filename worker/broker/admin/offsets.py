@@ -17,7 +17,7 @@ from aiokafka.errors import CommitFailedError, KafkaError, for_code
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.structs import OffsetAndMetadata
 
-from worker.broker.admin.permissions import Right, check_access, topic_rights
+from worker.broker.admin.permissions import Right, build_topic_rights, check_access
 from worker.broker.admin.topics import admin_client, partitions_in
 from worker.broker.consumer.starting_offsets import read_high_watermarks
 from worker.errors import BadSettings, BrokerUnavailable, TopicsMissing
@@ -38,7 +38,7 @@ _NOTHING = b""
 
 
 @dataclass(frozen=True, slots=True)
-class Committed:
+class CommittedOffset:
     """What a group has committed of one partition: the next offset, and the words that it left there."""
 
     offset: int
@@ -71,7 +71,7 @@ class GroupDescription:
 
 
 @dataclass(frozen=True, slots=True)
-class Ends:
+class LogBounds:
     """Where the log of a partition begins, and where that ends which is committed to it."""
 
     first: int
@@ -81,11 +81,11 @@ class Ends:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class GroupOffset:
     """Where a group stands in one partition."""
 
     partition: Partition
-    ends: Ends
+    ends: LogBounds
     #: None where the group has committed nothing.
     committed: int | None
     owner: GroupMember | None
@@ -102,16 +102,16 @@ class Standing:
         return max(0, self.ends.end - self.start)
 
 
-async def standings(connection: Connection, topic: str, group_id: str) -> tuple[GroupDescription, list[Standing]]:
+async def fetch_group_offsets(connection: Connection, topic: str, group_id: str) -> tuple[GroupDescription, list[GroupOffset]]:
     """Return a group, and where it stands in each partition of a topic. Raises `TopicsMissing` and `BrokerUnavailable`."""
     async with admin_client(connection) as admin:
-        rights = [*topic_rights(["Describe"], [topic]), Right("Describe", "group", group_id)]
+        rights = [*build_topic_rights(["Describe"], [topic]), Right("Describe", "group", group_id)]
         await check_access(connection, admin._client, rights)  # noqa: SLF001  the admin client has no such question
         partitions = await _partitions(admin, connection, topic)
         group = await describe_group(admin, group_id)
         committed = await fetch_committed(admin, group_id, partitions)
-    ends = await fetch_ends(connection, partitions)
-    found = [Standing(it, ends[it], at.offset if (at := committed.get(it)) else None, group.find_owner(it)) for it in partitions]
+    ends = await fetch_log_bounds(connection, partitions)
+    found = [GroupOffset(it, ends[it], at.offset if (at := committed.get(it)) else None, group.find_owner(it)) for it in partitions]
     return group, found
 
 
@@ -139,7 +139,7 @@ def _member(described: tuple[str, str, str, bytes, bytes]) -> GroupMember:
 
 async def fetch_committed(
     admin: AIOKafkaAdminClient, group_id: str, partitions: Collection[Partition]
-) -> dict[Partition, Committed]:
+) -> dict[Partition, CommittedOffset]:
     """Return what a group has committed of those partitions of which it has committed something. Raises `KafkaError`.
 
     A transaction that is still open does not count. The client's own question overlooks an answer that is an error as a whole,
@@ -150,7 +150,7 @@ async def fetch_committed(
         topics.setdefault(it.topic, []).append(it.index)
     request = OffsetFetchRequest(group_id, list(topics.items()))
 
-    async def fetched() -> dict[Partition, Committed]:
+    async def fetched() -> dict[Partition, CommittedOffset]:
         return _committed(await admin._send_request(request, await admin.find_coordinator(group_id)))  # noqa: SLF001  as said above
 
     return await _patiently(fetched)
@@ -168,30 +168,30 @@ async def _patiently(question: Callable[[], Awaitable[Answer]]) -> Answer:
     return await question()
 
 
-def _committed(answer: object) -> dict[Partition, Committed]:
+def _committed(answer: object) -> dict[Partition, CommittedOffset]:
     topics: list[tuple[str, list[tuple[int, int, str | None, int]]]] = getattr(answer, "topics", [])
     codes = [getattr(answer, "error_code", 0), *(error_code for _, found in topics for _, _, _, error_code in found)]
     if code := next((it for it in codes if it), 0):
         raise for_code(code)("the committed offsets cannot be read")
     return {
-        Partition(topic, index): Committed(offset, metadata or "")
+        Partition(topic, index): CommittedOffset(offset, metadata or "")
         for topic, found in topics
         for index, offset, metadata, _ in found
         if offset >= 0
     }
 
 
-async def fetch_ends(connection: Connection, partitions: Collection[Partition]) -> dict[Partition, Ends]:
+async def fetch_log_bounds(connection: Connection, partitions: Collection[Partition]) -> dict[Partition, LogBounds]:
     """Return where partitions begin and end, for readers of what is committed. Raises `BrokerUnavailable`."""
     async with _asking(connection) as client:
         places = {it: TopicPartition(it.topic, it.index) for it in partitions}
         wheres = list(places.values())
         first, end = await client.beginning_offsets(wheres), await client.end_offsets(wheres)
         high_watermark = await read_high_watermarks(client, wheres, connection.request_timeout_ms)
-    return {it: Ends(first[where], end[where], max(end[where], high_watermark[where])) for it, where in places.items()}
+    return {it: LogBounds(first[where], end[where], max(end[where], high_watermark[where])) for it, where in places.items()}
 
 
-async def offsets_since(
+async def find_offsets_since(
     connection: Connection, partitions: Collection[Partition], timestamp_ms: int
 ) -> dict[Partition, int | None]:
     """Return the first offset of each partition whose record is not older than a moment; None where all are older.
@@ -207,7 +207,7 @@ async def offsets_since(
 async def commit_offsets(connection: Connection, group_id: str, offsets: Mapping[Partition, int]) -> None:
     """Let a group that has no members stand at these offsets. Raises `BadSettings` where it has some, and `BrokerUnavailable`."""
     async with admin_client(connection) as admin:
-        rights = [*topic_rights(["Read"], {partition.topic: None for partition in offsets}), Right("Read", "group", group_id)]
+        rights = [*build_topic_rights(["Read"], {partition.topic: None for partition in offsets}), Right("Read", "group", group_id)]
         await check_access(connection, admin._client, rights)  # noqa: SLF001  as above
         group = await describe_group(admin, group_id)
     if group.members:

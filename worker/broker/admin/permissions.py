@@ -62,12 +62,12 @@ class Right:
         return f"{self.operation} on the {self.kind}{begin} {self.name}"
 
 
-def topic_rights(operations: Sequence[Operation], topics: Iterable[str]) -> list[Right]:
+def build_topic_rights(operations: Sequence[Operation], topics: Iterable[str]) -> list[Right]:
     """Return the rights to some operations on each of some topics."""
     return [Right(operation, "topic", topic) for topic in topics for operation in operations]
 
 
-def refused(connection: Connection, *rights: Right) -> BrokerUnavailable:
+def build_refusal(connection: Connection, *rights: Right) -> BrokerUnavailable:
     """Return the one line about what we may not do."""
     missing = ", ".join(map(str, rights))
     return BrokerUnavailable(f"{connection.bootstrap_servers} does not allow us {missing}; docs/security.md lists what is needed")
@@ -81,7 +81,7 @@ async def check_access(connection: Connection, client: AIOKafkaClient, rights: I
     except KafkaError:
         leaders = {}
     if missing := [right for right in wanted if await _is_refused(client, right, leaders)]:
-        raise refused(connection, *missing)
+        raise build_refusal(connection, *missing)
 
 
 async def _is_refused(client: AIOKafkaClient, right: Right, leaders: Mapping[str, int]) -> bool:

@@ -19,7 +19,7 @@ from aiokafka.errors import (
     for_code,
 )
 
-from worker.broker.admin.permissions import Operation, Right, check_access, refused, topic_rights
+from worker.broker.admin.permissions import Operation, Right, build_refusal, build_topic_rights, check_access
 from worker.errors import BrokerUnavailable, TopicsMissing
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class TopicInfo:
 
 
 async def describe_topics(
-    connection: Connection, names: Sequence[str], *, are_written: bool = False, are_read: bool = False
+    connection: Connection, names: Sequence[str], *, check_write: bool = False, check_read: bool = False
 ) -> dict[str, TopicInfo]:
     """Describe topics; raises `TopicsMissing`, naming them, where some are not there, and `BrokerUnavailable`.
 
@@ -72,9 +72,9 @@ async def describe_topics(
     """
     async with admin_client(connection) as admin:
         operations: list[Operation] = ["DescribeConfigs"]
-        operations += ["Write"] * are_written
-        operations += ["Read"] * are_read
-        await check_access(connection, admin._client, topic_rights(operations, names))  # noqa: SLF001  the admin client has no such question
+        operations += ["Write"] * check_write
+        operations += ["Read"] * check_read
+        await check_access(connection, admin._client, build_topic_rights(operations, names))  # noqa: SLF001  the admin client has no such question
         partitions = await _all_partitions(connection, admin, names)
         described = {str(it["topic"]): it["partitions"] for it in await admin.describe_topics(list(names))}
         configurations = await _configurations(connection, admin, names)
@@ -106,7 +106,7 @@ async def create_missing(
             return []
         answer = await admin.create_topics(new)
         if denied := [name for name, code, *_ in answer.topic_errors if code == TopicAuthorizationFailedError.errno]:
-            raise refused(connection, *topic_rights(["Create"], denied))
+            raise build_refusal(connection, *build_topic_rights(["Create"], denied))
         for name, code, *message in answer.topic_errors:
             if code and for_code(code) is not TopicAlreadyExistsError:
                 raise TopicsMissing(f"the topic {name} could not be created: {message[0] if message else for_code(code).__name__}")
@@ -190,7 +190,7 @@ async def _all_partitions(
 ) -> dict[str, int]:
     partitions = await partitions_in(admin, names)
     if missing := [name for name in names if name not in partitions]:
-        await check_access(connection, admin._client, topic_rights(["Describe"], missing))  # noqa: SLF001  as above
+        await check_access(connection, admin._client, build_topic_rights(["Describe"], missing))  # noqa: SLF001  as above
         raise TopicsMissing(
             f"{_listed(missing)} at {connection.bootstrap_servers}: create {'it' if len(missing) == 1 else 'them'} with "
             f"`gist-stream topics --create`{hint}"
@@ -210,7 +210,7 @@ async def _configurations(connection: Connection, admin: AIOKafkaAdminClient, na
     for answer in await admin.describe_configs(resources):
         for code, message, _kind, name, entries in answer.resources:
             if code == TopicAuthorizationFailedError.errno:
-                raise refused(connection, *topic_rights(["DescribeConfigs"], [name]))
+                raise build_refusal(connection, *build_topic_rights(["DescribeConfigs"], [name]))
             if code:
                 raise TopicsMissing(f"the configuration of the topic {name} cannot be read: {message or for_code(code).__name__}")
             configurations[name] = {str(entry[0]): str(entry[1]) for entry in entries if entry[1] is not None}

@@ -10,7 +10,7 @@ from worker.errors import BadSettings, describe_error
 _CERTIFICATE, _KEY = b"CERTIFICATE-----", b"PRIVATE KEY-----"
 
 
-def trusting(ca_file: str | None, *, setting: str) -> ssl.SSLContext:
+def build_ssl_context(ca_file: str | None, *, setting: str) -> ssl.SSLContext:
     """Return a context that trusts the certificates in a file, or the system's; raises `BadSettings`."""
     if ca_file is not None:
         _check(ca_file, _CERTIFICATE, setting=setting)

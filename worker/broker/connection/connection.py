@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiokafka.errors import KafkaError
 
-from worker.broker.connection.certificates import load_identity, trusting
+from worker.broker.connection.certificates import build_ssl_context, load_identity
 from worker.broker.connection.failure_reasons import describe_connection_failure, diagnose_connection
-from worker.broker.delivery.error_codes import name_codes
+from worker.broker.patches.error_codes import patch_error_codes
 from worker.broker.patches.oauth_refusal import patch_oauth_refusal
 from worker.broker.timeouts import with_timeout
 from worker.errors import BrokerUnavailable
@@ -45,7 +45,7 @@ class Connection:
 
     def options(self) -> dict[str, Any]:
         """Return the keyword arguments that Kafka's clients take; raises `BadSettings` where a certificate cannot be used."""
-        name_codes()
+        patch_error_codes()
         options: dict[str, Any] = {
             "bootstrap_servers": self.bootstrap_servers,
             "client_id": self.client_id,
@@ -65,7 +65,7 @@ class Connection:
         return options
 
     def _ssl_context(self) -> ssl.SSLContext:
-        context = trusting(self.ssl_ca_file, setting="GIST_SSL_CA_FILE")
+        context = build_ssl_context(self.ssl_ca_file, setting="GIST_SSL_CA_FILE")
         if self.ssl_cert_file:
             load_identity(context, self.ssl_cert_file, self.ssl_key_file, self.ssl_key_password)
         return context

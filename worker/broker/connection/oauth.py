@@ -19,7 +19,7 @@ import orjson
 from aiokafka.abc import AbstractTokenProvider
 from aiokafka.errors import KafkaError
 
-from worker.broker.connection.certificates import trusting
+from worker.broker.connection.certificates import build_ssl_context
 from worker.errors import BadSettings, describe_error
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc]  # the cli
         self._scope = scope
         self._extensions = extensions
         self._now_s = now_s
-        self._ssl_context = trusting(ca_file, setting="GIST_SASL_OAUTHBEARER_CA_FILE")
+        self._ssl_context = build_ssl_context(ca_file, setting="GIST_SASL_OAUTHBEARER_CA_FILE")
         # The token in use, and when it should be renewed and when it expires, in seconds of `now_s`.
         self._token, self._renewed_s, self._expires_s = "", float("-inf"), float("-inf")
         # One request at a time, whoever asks. A lock belongs to the loop that first waits for it, and commands run several.

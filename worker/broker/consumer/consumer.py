@@ -16,11 +16,11 @@ from aiokafka.errors import IllegalStateError, KafkaError, for_code
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.structs import OffsetAndMetadata
 
-from worker.broker.admin.permissions import Right, check_access, topic_rights
+from worker.broker.admin.permissions import Right, build_topic_rights, check_access
 from worker.broker.consumer.fetcher import Fetcher
-from worker.broker.consumer.membership import Admission, Membership
+from worker.broker.consumer.membership import Membership, RefusalDetector
 from worker.broker.consumer.stall_probe import StallProbe
-from worker.broker.consumer.starting_offsets import Starts, read_log
+from worker.broker.consumer.starting_offsets import StartOffsets, read_log
 from worker.broker.patches.decompression_limit import patch_decompression_limit
 from worker.broker.timeouts import with_timeout
 from worker.errors import ConsumerBroken, PublishFailed, describe_error
@@ -58,10 +58,10 @@ class Consumer:
         self._topics = topics
         self._membership = Membership(topics=topics, group_id=group_id, **membership)
         # Whether the group takes us.
-        self._admission = Admission(self._membership)
+        self._admission = RefusalDetector(self._membership)
         self.on_event = on_event
         # Knows where a session begins that has no committed offset.
-        self._starts = Starts(auto_offset_reset, on_event)
+        self._starts = StartOffsets(auto_offset_reset, on_event)
         self._poll_timeout_ms = poll_timeout_ms
         self._step_timeout_s = step_timeout_s
         # Kafka's client; None before the start and after the stop.
@@ -76,7 +76,7 @@ class Consumer:
     @property
     def rights(self) -> list[Right]:
         """What the brokers must allow a member of the group."""
-        return [*topic_rights(["Read"], self._topics), Right("Read", "group", self._membership.group_id)]
+        return [*build_topic_rights(["Read"], self._topics), Right("Read", "group", self._membership.group_id)]
 
     async def start(self, listener: AssignmentListener) -> None:
         """Join the group; raises `BrokerUnavailable` where no broker answers, or we may not."""
@@ -219,7 +219,7 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # the client 
         self._listener.assigned([Partition(it.topic, it.partition) for it in assigned])
 
 
-def _heeding(send: Callable[..., Awaitable[Any]], admission: Admission) -> Callable[..., Awaitable[Any]]:
+def _heeding(send: Callable[..., Awaitable[Any]], admission: RefusalDetector) -> Callable[..., Awaitable[Any]]:
     """Let an answer that is an error as a whole be one, and let `admission` see what the group answers.
 
     A coordinator that is only just taking over says so of the answer, which then names no partition. The client looks at the

@@ -32,7 +32,7 @@ from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest, LeaveGro
 
 from worker.broker.admin.permissions import Right, check_access
 from worker.broker.admin.topics import admin_client
-from worker.broker.delivery.error_codes import FencedInstanceId, GroupMaxSizeReached
+from worker.broker.patches.error_codes import FencedInstanceId, GroupMaxSizeReached
 from worker.errors import BrokerUnavailable, ConsumerBroken
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ async def _join_and_leave(client: AIOKafkaClient, membership: Membership) -> int
     return int(answer.error_code)
 
 
-class Admission:
+class RefusalDetector:
     """Watches the answers to a member's requests for the refusals that the client would answer by joining again."""
 
     def __init__(self, membership: Membership) -> None:

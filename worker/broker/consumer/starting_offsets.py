@@ -57,7 +57,7 @@ async def read_high_watermarks(
     return ends
 
 
-class Starts:
+class StartOffsets:
     """Finds the first offset of each session of one group."""
 
     def __init__(self, auto_offset_reset: str, on_event: OnEvent) -> None:

@@ -21,8 +21,8 @@ from aiokafka.errors import (
     UnsupportedForMessageFormatError,
 )
 
-from worker.broker.delivery.error_codes import InvalidRecord, UnknownCode
 from worker.broker.patches.compression_level import patch_compression_level
+from worker.broker.patches.error_codes import InvalidRecord, UnknownCode
 from worker.broker.timeouts import with_timeout
 from worker.errors import PublishFailed, describe_error
 
@@ -52,7 +52,7 @@ _RECORD_BYTES, _HEADER_BYTES = 32, 10
 # How often the client's background task is told to end before it is left behind.
 _MAX_CANCELLATIONS = 3
 # A message on its way: topic, partition and content.
-Addressed: TypeAlias = "tuple[str, int, Message]"
+RoutedMessage: TypeAlias = "tuple[str, int, Message]"
 
 
 class BatchProducer:
@@ -84,7 +84,7 @@ class BatchProducer:
                 raise
             raise PublishFailed(f"no producer could be started: {describe_error(error)}") from error
 
-    async def send(self, addressed: Sequence[Addressed], timeout_s: float) -> None:
+    async def send(self, addressed: Sequence[RoutedMessage], timeout_s: float) -> None:
         """Send in order and await every acknowledgement; raises what any of them raised."""
         places: dict[tuple[str, int], list[Message]] = {}
         for topic, partition, it in addressed:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from aiokafka.errors import TransactionalIdAuthorizationFailed
 
 from worker.broker.admin.broker_versions import require_kafka_4
-from worker.broker.admin.permissions import Right, refused
+from worker.broker.admin.permissions import Right, build_refusal
 from worker.broker.admin.topics import check_rights
 from worker.broker.delivery.batch_producer import REFUSALS
 from worker.broker.delivery.hanging_transactions import HangingTransactions
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from worker.broker.connection.connection import Connection
     from worker.broker.consumer.consumer import Consumer
-    from worker.broker.delivery.batch_producer import Addressed
+    from worker.broker.delivery.batch_producer import RoutedMessage
     from worker.records import Outcome, Output, Partition
 
 # What every transactional id of ours begins with: an administrator may allow them by it.
@@ -38,7 +38,7 @@ _CHECK_TIMEOUT_S = 20.0
 _MAX_AGE_S = 5.0
 
 
-def transactions_right(group_id: str) -> Right:
+def build_transactional_right(group_id: str) -> Right:
     """Return what the brokers must allow whoever commits for a group in transactions."""
     return Right("Write", "transactional ids", f"{_PREFIX}:{group_id}:")
 
@@ -60,7 +60,7 @@ async def check_transactions(
         await producer.start(_CHECK_TIMEOUT_S)
     except PublishFailed as error:
         if isinstance(error.__cause__, TransactionalIdAuthorizationFailed):
-            raise refused(connection, transactions_right(group_id)) from error
+            raise build_refusal(connection, build_transactional_right(group_id)) from error
         raise BrokerUnavailable(f"{connection.bootstrap_servers} refuses transactions: {error}") from error
     await producer.discard()
 
@@ -108,7 +108,7 @@ class ExactlyOnce:
 
     async def start(self) -> None:
         """Connect, see that the brokers' transactions are safe, and read what the output topics take."""
-        rights = [*self._outputs.rights(are_read=True), *self._consumer.rights, transactions_right(self._group_id)]
+        rights = [*self._outputs.rights(check_read=True), *self._consumer.rights, build_transactional_right(self._group_id)]
         await check_rights(self._connection, rights)
         await check_transactions(
             self._connection,
@@ -116,7 +116,7 @@ class ExactlyOnce:
             transaction_timeout_s=self._transaction_timeout_s,
             allow_old_brokers=self._allow_old_brokers,
         )
-        await self._outputs.describe(self._connection, are_read=True)
+        await self._outputs.describe(self._connection, check_read=True)
         self._leftovers = HangingTransactions(self._connection)
         await self._leftovers.start()
         self._outputs.start(self._connection, on_failure=self._not_described)
@@ -177,7 +177,7 @@ class ExactlyOnce:
         if self._leftovers is not None:
             await self._leftovers.stop()
 
-    async def _transact(self, partition: Partition, parts: Sequence[Sequence[Addressed]], next_offset: int) -> None:
+    async def _transact(self, partition: Partition, parts: Sequence[Sequence[RoutedMessage]], next_offset: int) -> None:
         """Run one transaction over the parts, each acknowledged before the next; any doubt ends the producer."""
         producer = await self._trusted(partition)
         try:

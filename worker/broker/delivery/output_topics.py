@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from worker.broker.admin.permissions import topic_rights
+from worker.broker.admin.permissions import build_topic_rights
 from worker.broker.admin.topics import describe_topics
 from worker.errors import FatalError, PublishFailed, TopicsMissing
 from worker.records import Output, Partition
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from worker.broker.admin.permissions import Operation, Right
     from worker.broker.admin.topics import TopicInfo
     from worker.broker.connection.connection import Connection
-    from worker.broker.delivery.batch_producer import Addressed
+    from worker.broker.delivery.batch_producer import RoutedMessage
     from worker.records import Message
 
 # What the batch around a message may add to its size: the batch header and the lengths of its fields.
@@ -50,20 +50,20 @@ class OutputTopics:
         # Describes the topics every so often; None before the start and after the stop.
         self._describing: asyncio.Task[None] | None = None
 
-    def rights(self, *, are_read: bool = False) -> list[Right]:
-        """Return what the brokers must allow whoever publishes to the topics; `are_read` says that the topics are read, too."""
+    def rights(self, *, check_read: bool = False) -> list[Right]:
+        """Return what the brokers must allow whoever publishes to the topics; `check_read` says that the topics are read, too."""
         operations: list[Operation] = ["Write", "DescribeConfigs"]
-        operations += ["Read"] * are_read
-        return topic_rights(operations, self._topics.values())
+        operations += ["Read"] * check_read
+        return build_topic_rights(operations, self._topics.values())
 
-    async def describe(self, connection: Connection, *, are_read: bool = False) -> None:
+    async def describe(self, connection: Connection, *, check_read: bool = False) -> None:
         """Read what they are.
 
         Raises `TopicsMissing` also where a topic cannot take what we write, and `BrokerUnavailable` where we may not write to one
-        of them. Or not read it: `are_read` says that we must.
+        of them. Or not read it: `check_read` says that we must.
         """
         began_s = time.monotonic()
-        shapes = await describe_topics(connection, list(self._topics.values()), are_written=True, are_read=are_read)
+        shapes = await describe_topics(connection, list(self._topics.values()), check_write=True, check_read=check_read)
         if obstacles := [text for output, topic in self._topics.items() if (text := _obstacle(output, topic, shapes[topic]))]:
             raise TopicsMissing("; ".join(obstacles))
         self._shapes = {output: shapes[topic] for output, topic in self._topics.items()}
@@ -119,7 +119,7 @@ class OutputTopics:
         """Return where the outputs of an input partition go."""
         return [Partition(self._topics[it], partition.index % shape.num_partitions) for it, shape in self._shapes.items()]
 
-    def addressed(self, partition: Partition, message: Message) -> Addressed:
+    def addressed(self, partition: Partition, message: Message) -> RoutedMessage:
         """Keep the input partition's number, so that the order of a partition, and its keys, stay together."""
         return self._topics[message.output], partition.index % self._shapes[message.output].num_partitions, message
 

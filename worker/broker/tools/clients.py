@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from worker.broker.admin.permissions import topic_rights
+from worker.broker.admin.permissions import build_topic_rights
 from worker.broker.admin.topics import check_usable
 from worker.broker.timeouts import with_timeout
 from worker.errors import BadSettings, BrokerUnavailable
@@ -132,7 +132,7 @@ async def follow(
 
     The first list comes once everything that arrives from then on is seen. Raises `TopicsMissing` and `BrokerUnavailable`.
     """
-    found = await check_usable(connection, topic_rights(["Read"], topics))
+    found = await check_usable(connection, build_topic_rights(["Read"], topics))
     client = AIOKafkaConsumer(
         **connection.options(), isolation_level="read_committed", enable_auto_commit=False, fetch_max_wait_ms=100
     )

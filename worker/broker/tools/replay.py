@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from aiokafka.errors import KafkaError
 
-from worker.broker.admin.offsets import Committed, fetch_committed
+from worker.broker.admin.offsets import CommittedOffset, fetch_committed
 from worker.broker.admin.topics import admin_client, describe_topics
 from worker.broker.delivery.transactional_producer import TransactionalProducer
 from worker.errors import BrokerUnavailable, PublishFailed, describe_error
@@ -43,7 +43,7 @@ class Replay:
         # The producer of each partition that is open.
         self._producers: dict[Partition, TransactionalProducer] = {}
 
-    async def open(self, partition: Partition) -> Committed | None:
+    async def open(self, partition: Partition) -> CommittedOffset | None:
         """Shut out whoever replays this partition, and return how far it came. Raises `BrokerUnavailable`."""
         producer = TransactionalProducer(
             self._connection,
@@ -61,7 +61,7 @@ class Replay:
         async with admin_client(self._connection) as admin:
             return (await fetch_committed(admin, self._group_id, [partition])).get(partition)
 
-    async def advance(self, partition: Partition, records: Sequence[tuple[Partition, Message]], position: Committed) -> None:
+    async def advance(self, partition: Partition, records: Sequence[tuple[Partition, Message]], position: CommittedOffset) -> None:
         """Send records, each to its place, and stand at `position`: both or neither. Raises `BrokerUnavailable`.
 
         Of a topic that has fewer partitions than a place asks for, several share one.
@@ -87,7 +87,7 @@ class Replay:
 
 
 @asynccontextmanager
-async def replaying(
+async def open_replay(
     connection: Connection, *, group_id: str, topics: Sequence[str], transaction_timeout_s: float
 ) -> AsyncIterator[Replay]:
     """Give a `Replay` into some topics. Raises `TopicsMissing` and `BrokerUnavailable`."""

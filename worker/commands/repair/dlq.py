@@ -9,12 +9,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from worker.broker.admin.offsets import Committed, fetch_committed, fetch_ends
-from worker.broker.admin.permissions import Right, topic_rights
+from worker.broker.admin.offsets import CommittedOffset, fetch_committed, fetch_log_bounds
+from worker.broker.admin.permissions import Right, build_topic_rights
 from worker.broker.admin.topics import admin_client, check_usable
-from worker.broker.delivery.exactly_once import check_transactions, transactions_right
+from worker.broker.delivery.exactly_once import build_transactional_right, check_transactions
 from worker.broker.tools.clients import read_to_end
-from worker.broker.tools.replay import replaying
+from worker.broker.tools.replay import open_replay
 from worker.commands.repair import dlq_view as dlq_shown
 from worker.commands.repair.replay_progress import ReplayProgress
 from worker.commands.repair.timestamps import moment_ms
@@ -147,7 +147,7 @@ async def _listed(settings: Settings, selection: DeadLetterFilter, *, includes_d
     letters, tally = list[DeadLetterRecord](), Tally()
     lines = await _lines(settings)
     if includes_done:
-        ends = await fetch_ends(build_connection(settings), list(lines))
+        ends = await fetch_log_bounds(build_connection(settings), list(lines))
         lines = {partition: _Line(ReplayProgress(), ends[partition].first) for partition in lines}
     async for _, _, letter in _read(build_connection(settings), lines, tally):
         if letter in selection:
@@ -169,7 +169,7 @@ async def _work(settings: Settings, selection: DeadLetterFilter, *, topics: Sequ
         return tally
     timeout_s, allows = settings.transaction_timeout_ms / 1000, settings.allow_old_brokers
     await check_transactions(connection, group_id=group_id, transaction_timeout_s=timeout_s, allow_old_brokers=allows)
-    async with replaying(
+    async with open_replay(
         connection, group_id=group_id, topics=topics or settings.input_topics, transaction_timeout_s=timeout_s
     ) as sending:
 
@@ -185,9 +185,13 @@ async def _work(settings: Settings, selection: DeadLetterFilter, *, topics: Sequ
 def _rights(settings: Settings, topics: Sequence[str]) -> list[Right]:
     """Return what the brokers must allow whoever replays into some topics, or drops where there is none."""
     group_id = replay_group(settings)
-    rights = [*topic_rights(["Read"], [_topic(settings)]), Right("Read", "group", group_id), transactions_right(group_id)]
+    rights = [
+        *build_topic_rights(["Read"], [_topic(settings)]),
+        Right("Read", "group", group_id),
+        build_transactional_right(group_id),
+    ]
     operations: list[Operation] = ["Write", "DescribeConfigs"] if topics else ["DescribeConfigs"]
-    return [*rights, *topic_rights(operations, topics or settings.input_topics)]
+    return [*rights, *build_topic_rights(operations, topics or settings.input_topics)]
 
 
 async def _nothing(_partition: Partition, _line: _Line) -> None:
@@ -197,7 +201,7 @@ async def _nothing(_partition: Partition, _line: _Line) -> None:
 async def _advance(sending: Replay, partition: Partition, line: _Line, topics: Sequence[str]) -> None:
     handled = line.handled.with_ranges(line.ranges)
     records = [(_place(it, topics), it.original()) for it in line.chosen] if topics else []
-    await sending.advance(partition, records, Committed(handled.next_offset, handled.words))
+    await sending.advance(partition, records, CommittedOffset(handled.next_offset, handled.words))
     line.handled = handled
 
 
@@ -259,17 +263,17 @@ async def _read(
 async def _lines(settings: Settings) -> dict[Partition, _Line]:
     """Return the partitions of the dead-letter topic, each where its first letter stands that is not done with."""
     connection, topic = build_connection(settings), _topic(settings)
-    rights = [*topic_rights(["Read"], [topic]), Right("Describe", "group", replay_group(settings))]
+    rights = [*build_topic_rights(["Read"], [topic]), Right("Describe", "group", replay_group(settings))]
     num_partitions = (await check_usable(connection, rights))[topic]
     partitions = [Partition(topic, index) for index in range(num_partitions)]
     async with admin_client(connection) as admin:
         committed = await fetch_committed(admin, replay_group(settings), partitions)
-    ends = await fetch_ends(connection, partitions)
+    ends = await fetch_log_bounds(connection, partitions)
     handled = {it: _handled(committed.get(it), ends[it].first) for it in partitions}
     return {it: _Line(handled[it], max(handled[it].next_offset, ends[it].first)) for it in partitions}
 
 
-def _handled(committed: Committed | None, first: int) -> ReplayProgress:
+def _handled(committed: CommittedOffset | None, first: int) -> ReplayProgress:
     """Return what is done with: what was committed, and what retention has taken away."""
     handled = ReplayProgress(first) if committed is None else ReplayProgress.read(committed.offset, committed.metadata)
     return handled.with_ranges([(0, first)])

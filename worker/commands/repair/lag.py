@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from worker.broker.admin.offsets import standings
+from worker.broker.admin.offsets import fetch_group_offsets
 from worker.commands.terminal import Terminal, json_line
 from worker.composition.broker import build_connection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from worker.broker.admin.offsets import GroupDescription, Standing
+    from worker.broker.admin.offsets import GroupDescription, GroupOffset
     from worker.settings import Settings
 
 
@@ -30,16 +30,16 @@ def lag(settings: Settings, *, is_json: bool) -> None:
     console.print(_table(found))
 
 
-async def _standings(settings: Settings) -> tuple[GroupDescription, list[Standing]]:
+async def _standings(settings: Settings) -> tuple[GroupDescription, list[GroupOffset]]:
     """Return the group, and where it stands in all input topics."""
-    found: list[Standing] = []
+    found: list[GroupOffset] = []
     for topic in settings.input_topics:
-        group, standing = await standings(build_connection(settings), topic, settings.group_id)
+        group, standing = await fetch_group_offsets(build_connection(settings), topic, settings.group_id)
         found += standing
     return group, found
 
 
-def as_json(settings: Settings, group: GroupDescription, found: Sequence[Standing]) -> str:
+def as_json(settings: Settings, group: GroupDescription, found: Sequence[GroupOffset]) -> str:
     """Return one object: the group, and a list of its partitions; null where nothing is committed, or nobody reads."""
     partitions = [
         {
@@ -63,7 +63,7 @@ def as_json(settings: Settings, group: GroupDescription, found: Sequence[Standin
     )
 
 
-def _table(found: Sequence[Standing]) -> Table:
+def _table(found: Sequence[GroupOffset]) -> Table:
     table = Table(box=None, pad_edge=False, show_footer=True)
     table.add_column("partition", footer="all", overflow="fold")
     for name, footer in (("committed", ""), ("end", ""), ("lag", str(sum(it.lag for it in found)))):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from worker.broker.admin.offsets import Standing, commit_offsets, offsets_since, standings
+from worker.broker.admin.offsets import GroupOffset, commit_offsets, fetch_group_offsets, find_offsets_since
 from worker.commands.repair.timestamps import duration_ms, moment_ms
 from worker.commands.terminal import Terminal
 from worker.composition.broker import build_connection
@@ -43,7 +43,7 @@ class Target:
             return now_ms - duration_ms(self.duration)
         return None if self.timestamp is None else moment_ms(self.timestamp, now_ms=now_ms)
 
-    def within(self, standing: Standing) -> int:
+    def within(self, standing: GroupOffset) -> int:
         """Return the place in one partition's log that is meant, or the nearest that it has."""
         ends = standing.ends
         if self.offset is not None:
@@ -53,9 +53,9 @@ class Target:
 
 def show(settings: Settings) -> None:
     """Print where the group stands in each partition, and who reads it."""
-    connection, found = build_connection(settings), list[Standing]()
+    connection, found = build_connection(settings), list[GroupOffset]()
     for topic in settings.input_topics:
-        group, standing = asyncio.run(standings(connection, topic, settings.group_id))
+        group, standing = asyncio.run(fetch_group_offsets(connection, topic, settings.group_id))
         found += standing
     console, table = Terminal(), Table(box=None, pad_edge=False)
     for name in ("partition", "committed", "first", "end", "lag", "owner"):
@@ -76,7 +76,7 @@ def reset(settings: Settings, target: Target, *, topic: str, partitions: Sequenc
 
 async def _reset(settings: Settings, target: Target, *, topic: str, partitions: Sequence[int], executes: bool) -> None:
     connection, console = build_connection(settings), Terminal(soft_wrap=True)
-    group, found = await standings(connection, topic, settings.group_id)
+    group, found = await fetch_group_offsets(connection, topic, settings.group_id)
     if strange := sorted(set(partitions) - {it.partition.index for it in found}):
         raise BadSettings(f"{topic} has no partition {strange[0]}: it has {len(found)}, from 0")
     chosen = [it for it in found if not partitions or it.partition.index in partitions]
@@ -93,16 +93,16 @@ async def _reset(settings: Settings, target: Target, *, topic: str, partitions: 
     console.print(f"The group {settings.group_id} stands there now.")
 
 
-async def _places(connection: Connection, chosen: Sequence[Standing], target: Target) -> list[int]:
+async def _places(connection: Connection, chosen: Sequence[GroupOffset], target: Target) -> list[int]:
     since_ms = target.since_ms(round(time.time() * 1000))
     if since_ms is None:
         return [target.within(it) for it in chosen]
     # Kafka knows no moment before 1970.
-    found = await offsets_since(connection, [it.partition for it in chosen], max(0, since_ms))
+    found = await find_offsets_since(connection, [it.partition for it in chosen], max(0, since_ms))
     return [it.ends.end if (offset := found[it.partition]) is None else offset for it in chosen]
 
 
-def _meaning(standing: Standing, place: int) -> str:
+def _meaning(standing: GroupOffset, place: int) -> str:
     back = standing.start - place
     if back > 0:
         return f"  (back: {back} offsets are processed again)"

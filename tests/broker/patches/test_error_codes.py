@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.broker.delivery.batch_producer import REFUSALS
-from worker.broker.delivery.error_codes import FencedInstanceId, GroupMaxSizeReached, InvalidRecord, name_codes
+from worker.broker.patches.error_codes import FencedInstanceId, GroupMaxSizeReached, InvalidRecord, patch_error_codes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def _named() -> Iterator[None]:
     """Name the codes, and leave the client's table as it was."""
     before = aiokafka.errors.kafka_errors
-    name_codes()
+    patch_error_codes()
     yield
     aiokafka.errors.kafka_errors = before
 
@@ -53,5 +53,5 @@ def test_a_record_is_given_up_for_what_no_repetition_mends() -> None:
 def test_naming_twice_changes_nothing() -> None:
     """Every client of the process asks for it."""
     before = aiokafka.errors.kafka_errors
-    name_codes()
+    patch_error_codes()
     assert aiokafka.errors.kafka_errors is before

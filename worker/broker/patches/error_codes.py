@@ -72,7 +72,7 @@ class _Codes(dict[int, Any]):
         return self[code]
 
 
-def name_codes() -> None:
+def patch_error_codes() -> None:
     """Let every client of this process name all codes; a second call has no effect."""
     if isinstance(aiokafka.errors.kafka_errors, _Codes):
         return
