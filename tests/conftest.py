@@ -15,7 +15,7 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
-from tests.integration import docker_kafka
+from tests.integration.support import docker_kafka
 from worker.broker.connection.connection import Connection
 from worker.commands.run.signals import DRAINING
 from worker.testbed.embedded_kafka import EmbeddedKafka

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import pytest
 
 from tests.fakes import FakeDelivery, FakeKafka, FakeSource
-from tests.integration.reading import read_all
+from tests.integration.support.reading import read_all
 from worker.broker.admin.topics import create_missing
 from worker.broker.consumer.consumer import Consumer
 from worker.broker.delivery.at_least_once import AtLeastOnce

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, get_args
 
 import pytest
 
-from tests.faults.cluster import Cluster
-from tests.faults.lab import DURATION_S, SCALE
-from tests.faults.oracle import Mode
+from tests.faults.lab.cluster import Cluster
+from tests.faults.lab.lab import DURATION_S, SCALE
+from tests.faults.lab.oracle import Mode
 from worker.settings import Settings
 
 if TYPE_CHECKING:

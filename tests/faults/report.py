@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tests.faults.oracle import Totals
+    from tests.faults.lab.oracle import Totals
 
 _BEGIN, _END = "<!-- faults -->", "<!-- /faults -->"
 _COUNTS = ("records", "faults", "dead_letters", "lost", "duplicated", "torn", "hanging")

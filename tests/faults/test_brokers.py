@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.faults.lab import DURATION_S, SCALE, Lab
+from tests.faults.lab.lab import DURATION_S, SCALE, Lab
 from worker.errors import DrainIncomplete
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.faults.cluster import Cluster
-    from tests.faults.oracle import Mode
+    from tests.faults.lab.cluster import Cluster
+    from tests.faults.lab.oracle import Mode
 
 pytestmark = pytest.mark.kafka
 

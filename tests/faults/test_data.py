@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import orjson
 import pytest
 
-from tests.faults.lab import Lab
-from tests.faults.strange import LETTER, RESULTS, Strange, good
-from tests.integration.raw import flip_last_byte, produce_bomb, produce_nothing, produce_poisoned
+from tests.faults.lab.lab import Lab
+from tests.faults.lab.strange import LETTER, RESULTS, Strange, good
+from tests.integration.support.raw import flip_last_byte, produce_bomb, produce_nothing, produce_poisoned
 from worker.pipeline import ESTIMATED_BYTES_PER_TOKEN
 
 if TYPE_CHECKING:
-    from tests.faults.cluster import Cluster
-    from tests.faults.oracle import Mode
+    from tests.faults.lab.cluster import Cluster
+    from tests.faults.lab.oracle import Mode
 
 pytestmark = [pytest.mark.faults, pytest.mark.kafka, pytest.mark.timeout(600)]
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from tests.faults.lab import SCALE, Lab
-from tests.faults.observer import topics_of
+from tests.faults.lab.lab import SCALE, Lab
+from tests.faults.lab.observer import topics_of
 from worker.broker.tools.clients import read_to_end
 from worker.model.checkpoint.checkpoint import HEADS, MANIFEST
 from worker.model.checkpoint.references import locate
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.faults.cluster import Cluster
-    from tests.faults.oracle import Mode
+    from tests.faults.lab.cluster import Cluster
+    from tests.faults.lab.oracle import Mode
 
 pytestmark = [pytest.mark.faults, pytest.mark.kafka, pytest.mark.timeout(600)]
 

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.frames import Action, Kind
-from tests.faults.lab import Lab
-from tests.faults.strange import until
-from tests.faults.workers import PROGRAM
+from tests.faults.lab.frames import Action, Kind
+from tests.faults.lab.lab import Lab
+from tests.faults.lab.strange import until
+from tests.faults.lab.workers import PROGRAM
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from tests.faults.cluster import Cluster
-    from tests.faults.oracle import Mode
+    from tests.faults.lab.cluster import Cluster
+    from tests.faults.lab.oracle import Mode
 
     Scenario = Callable[[Lab, Sequence[str]], Awaitable[None]]
 
@@ -100,7 +100,7 @@ def mutated(patch: str, directory: Path) -> tuple[str, ...]:
     command = ["git", "apply", "--verbose", str(_PATCHES / f"{patch}.patch")]
     applied = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
     assert applied.returncode == 0, f"{patch}.patch does not apply to the worker of today: make it anew\n{applied.stderr}"
-    code = f"import sys; sys.path.insert(0, {str(directory)!r}); from tests.faults.program import main; main()"
+    code = f"import sys; sys.path.insert(0, {str(directory)!r}); from tests.faults.lab.program import main; main()"
     return ("-c", code)
 
 

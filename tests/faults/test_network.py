@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
-from tests.faults.frames import Action, Kind
-from tests.faults.lab import Lab
+from tests.faults.lab.frames import Action, Kind
+from tests.faults.lab.lab import Lab
 from tests.faults.test_brokers import concluded, loaded, serving
 
 if TYPE_CHECKING:
-    from tests.faults.cluster import Cluster
-    from tests.faults.oracle import Mode
+    from tests.faults.lab.cluster import Cluster
+    from tests.faults.lab.oracle import Mode
 
 pytestmark = pytest.mark.kafka
 

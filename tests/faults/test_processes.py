@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.lab import DURATION_S, SCALE, Lab
+from tests.faults.lab.lab import DURATION_S, SCALE, Lab
 
 if TYPE_CHECKING:
-    from tests.faults.cluster import Cluster
-    from tests.faults.oracle import Mode
-    from tests.faults.workers import LabWorker
+    from tests.faults.lab.cluster import Cluster
+    from tests.faults.lab.oracle import Mode
+    from tests.faults.lab.workers import LabWorker
 
 pytestmark = pytest.mark.kafka
 

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.frames import Action, Kind
-from tests.faults.lab import Lab
-from tests.faults.observer import topics_of
-from tests.faults.strange import RESULTS, Strange, commit, good, until
-from tests.integration.raw import add_partitions, configure, delete_before, delete_group, delete_topic
-from tests.integration.reading import committed
-from tests.integration.workers import create
+from tests.faults.lab.frames import Action, Kind
+from tests.faults.lab.lab import Lab
+from tests.faults.lab.observer import topics_of
+from tests.faults.lab.strange import RESULTS, Strange, commit, good, until
+from tests.integration.support.raw import add_partitions, configure, delete_before, delete_group, delete_topic
+from tests.integration.support.reading import committed
+from tests.integration.support.workers import create
 from worker.records import Output, Partition
 
 if TYPE_CHECKING:
-    from tests.faults.cluster import Cluster
-    from tests.faults.oracle import Mode
+    from tests.faults.lab.cluster import Cluster
+    from tests.faults.lab.oracle import Mode
 
 pytestmark = [pytest.mark.faults, pytest.mark.kafka, pytest.mark.timeout(180)]
 REFUSED = frozenset({Output.EMBEDDINGS, Output.LABELS, Output.DEAD_LETTERS})

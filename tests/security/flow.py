@@ -8,7 +8,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from tests.fakes import FakeModel
-from tests.integration.workers import outputs_of
+from tests.integration.support.workers import outputs_of
 from worker.broker.admin import topics
 from worker.broker.tools.clients import follow, open_producer
 from worker.composition import broker

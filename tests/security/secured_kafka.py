@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiokafka.protocol.admin import CreateAclsRequest, DeleteAclsRequest, DescribeAclsRequest
 
-from tests.integration.ports import free_port
+from tests.integration.support.ports import free_port
 from tests.security.certificates import HERE, Certificates
 from worker.broker.admin.topics import admin_client
 from worker.broker.connection.connection import Connection

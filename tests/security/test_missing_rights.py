@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.commands import PROGRAM, environment
+from tests.integration.support.commands import PROGRAM, environment
 from tests.security.acls import Acl, documented
 from tests.security.flow import created, pipeline
 from worker.errors import BrokerUnavailable

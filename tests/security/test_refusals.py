@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.workers import WorkerProcess
+from tests.integration.support.workers import WorkerProcess
 from tests.security.acls import documented
 from tests.security.endpoint import CLIENT_ID, CLIENT_SECRET, SCOPE
 from tests.security.flow import created, results, send

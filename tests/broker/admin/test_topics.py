@@ -6,7 +6,7 @@ import pytest
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.structs import BrokerMetadata
 
-from tests.integration.raw import configure
+from tests.integration.support.raw import configure
 from worker.broker.admin.topics import count_partitions, create_missing, describe_topics
 from worker.broker.connection.connection import Connection
 from worker.errors import BadSettings, BrokerUnavailable, TopicsMissing

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.raw import configure
-from tests.integration.reading import read_all
+from tests.integration.support.raw import configure
+from tests.integration.support.reading import read_all
 from worker.broker.admin.topics import create_missing
 from worker.broker.connection.connection import Connection
 from worker.broker.consumer.consumer import Consumer

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.ports import free_port
+from tests.integration.support.ports import free_port
 from worker.broker.connection.connection import Connection
 from worker.broker.delivery.batch_producer import BatchProducer
 from worker.broker.delivery.transactional_producer import TransactionalProducer

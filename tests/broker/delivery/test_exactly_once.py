@@ -11,8 +11,8 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import RequestTimedOutError
 from aiokafka.protocol.transaction import AddPartitionsToTxnRequest, EndTxnRequest
 
-from tests.integration.raw import configure
-from tests.integration.reading import read_all, until_committed
+from tests.integration.support.raw import configure
+from tests.integration.support.reading import read_all, until_committed
 from worker.broker.admin.topics import create_missing
 from worker.broker.consumer.consumer import Consumer
 from worker.broker.delivery.exactly_once import ExactlyOnce, check_transactions

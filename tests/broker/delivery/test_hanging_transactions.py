@@ -10,8 +10,8 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from tests.broker.delivery.test_exactly_once import outcomes, owning
-from tests.integration.raw import configure_broker
-from tests.integration.reading import read_all
+from tests.integration.support.raw import configure_broker
+from tests.integration.support.reading import read_all
 from worker.broker.admin.topics import create_missing
 from worker.broker.delivery.hanging_transactions import HangingTransactions
 from worker.broker.delivery.transactional_producer import TransactionalProducer

@@ -9,7 +9,7 @@ import pytest
 from aiokafka.client import CoordinationType
 from aiokafka.errors import GroupCoordinatorNotAvailableError, NotCoordinatorForGroupError
 
-from tests.integration.reading import until_committed
+from tests.integration.support.reading import until_committed
 from worker.broker.admin.topics import create_missing
 from worker.broker.delivery.stable_offsets import UnstableOffset, fetch_committed_offset
 from worker.broker.delivery.transactional_producer import TransactionalProducer

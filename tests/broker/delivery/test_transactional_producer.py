@@ -9,7 +9,7 @@ from aiokafka.errors import NodeNotReadyError, ProducerFenced, RequestTimedOutEr
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.protocol.transaction import EndTxnRequest
 
-from tests.integration.reading import committed, until_committed
+from tests.integration.support.reading import committed, until_committed
 from worker.broker.admin.topics import create_missing
 from worker.broker.delivery.transactional_producer import TransactionalProducer
 from worker.records import Partition

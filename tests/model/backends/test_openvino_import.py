@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.watching import addresses, whole_environment
+from tests.integration.support.watching import addresses, whole_environment
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,0 +1,167 @@
+"""Reads what is committed: all the time, while things go wrong, and once more from the beginning when all is over."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from tests.faults.lab.oracle import OUTPUTS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tests.faults.lab.oracle import Oracle
+    from worker.records import Output
+
+# Records taken at a time.
+_MAX_RECORDS = 5_000
+_PAUSE_S = 0.2
+
+
+def topics_of(topic: str) -> dict[Output, str]:
+    """Return the default output topics of an input topic."""
+    return {output: f"{topic}.{output}" for output in OUTPUTS}
+
+
+class Reader:
+    """Hands the outputs of a topic to an oracle, from the beginning on; knows itself where it stands."""
+
+    def __init__(self, bootstrap_servers: str, topic: str, num_partitions: int, oracle: Oracle) -> None:
+        """Read nothing yet."""
+        self._bootstrap_servers = bootstrap_servers
+        self._oracle = oracle
+        self._places = {
+            TopicPartition(name, i): (output, i) for output, name in topics_of(topic).items() for i in range(num_partitions)
+        }
+        # The next offset to read, by place.
+        self._positions = dict.fromkeys(self._places, 0)
+        # Outputs read in each second of `time.monotonic`.
+        self.arrivals: Counter[int] = Counter()
+        # What the client raised: brokers that come and go should not be seen here.
+        self.errors: list[str] = []
+
+    async def follow(self, stop: threading.Event) -> None:
+        """Read until told to stop."""
+        client = await self._client()
+        try:
+            while not stop.is_set():
+                await self._take(client)
+        finally:
+            await client.stop()
+
+    async def read_to_end(self) -> None:
+        """Read up to what is now the end of what is committed."""
+        client = await self._client()
+        try:
+            ends = await client.end_offsets(list(self._places))
+            while [it for it in self._places if self._positions[it] < ends[it]]:
+                await self._take(client)
+                for it in self._places:
+                    # Behind the last record may stand a marker, which is no record.
+                    self._positions[it] = max(self._positions[it], await client.position(it))
+        finally:
+            await client.stop()
+
+    async def _client(self) -> AIOKafkaConsumer:
+        client = AIOKafkaConsumer(
+            bootstrap_servers=self._bootstrap_servers,
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            fetch_max_wait_ms=100,
+            metadata_max_age_ms=5_000,
+        )
+        await client.start()
+        client.assign(list(self._places))
+        for place, position in self._positions.items():
+            client.seek(place, position)
+        return client
+
+    async def _take(self, client: AIOKafkaConsumer) -> None:
+        try:
+            fetched = await client.getmany(timeout_ms=200, max_records=_MAX_RECORDS)
+        except KafkaError as error:
+            self.errors.append(f"{type(error).__name__}: {error}")
+            # It moves its positions before it hands records out.
+            for place, position in self._positions.items():
+                client.seek(place, position)
+            await asyncio.sleep(_PAUSE_S)
+            return
+        num_taken = 0
+        for place, records in fetched.items():
+            output, partition = self._places[place]
+            for it in records:
+                self._oracle.note(output, partition, it.offset, it.key, it.value, it.headers)
+            self._positions[place] = records[-1].offset + 1
+            num_taken += len(records)
+        if num_taken:
+            self.arrivals[int(time.monotonic())] += num_taken
+
+
+class Observer:
+    """A reader in a thread of its own, which reads all the time."""
+
+    def __init__(self, reader: Reader) -> None:
+        """Start reading."""
+        self.reader = reader
+        self._stop = threading.Event()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="observer", daemon=True)
+        self._thread.start()
+
+    def check(self) -> None:
+        """Raise what ended it, if it has ended."""
+        if self._error is not None:
+            raise AssertionError("the observer has died") from self._error
+
+    def stop(self) -> None:
+        """Stop reading."""
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self.reader.follow(self._stop))
+        except BaseException as error:  # noqa: BLE001  whatever it is, `check` raises it where it is seen
+            self._error = error
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """Where everything ends: nothing hangs where it all agrees."""
+
+    #: Output partitions of which something is neither committed nor aborted: its stable end and its end.
+    hanging: Mapping[str, tuple[int, int]]
+    #: The input's ends, and what the group has committed of it.
+    inputs: list[int]
+    committed: list[int]
+
+
+async def ends_of(bootstrap_servers: str, topic: str, num_partitions: int, group_id: str) -> Ends:
+    """Ask the brokers where everything ends."""
+    clients = {
+        level: AIOKafkaConsumer(
+            bootstrap_servers=bootstrap_servers, group_id=group_id, enable_auto_commit=False, isolation_level=level
+        )
+        for level in ("read_committed", "read_uncommitted")
+    }
+    outputs = [TopicPartition(name, i) for name in topics_of(topic).values() for i in range(num_partitions)]
+    inputs = [TopicPartition(topic, i) for i in range(num_partitions)]
+    stable, latest = clients.values()
+    try:
+        for client in clients.values():
+            await client.start()
+        stable_ends, ends = await stable.end_offsets(outputs), await latest.end_offsets(outputs + inputs)
+        committed = [await latest.committed(it) or 0 for it in inputs]
+    finally:
+        for client in clients.values():
+            await client.stop()
+    hanging = {f"{it.topic}-{it.partition}": (stable_ends[it], ends[it]) for it in outputs if stable_ends[it] != ends[it]}
+    return Ends(hanging, [ends[it] for it in inputs], committed)

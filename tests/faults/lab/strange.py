@@ -1,0 +1,127 @@
+"""Records that no workload knows: what a scenario puts into a partition of its own, byte by byte, and what became of each."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from tests.faults.lab.observer import topics_of
+from tests.integration.support.reading import committed
+from worker.broker.tools.clients import open_producer, read_to_end
+from worker.records import Output, Partition
+from worker.wire.headers import read_headers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from tests.faults.lab.lab import Lab
+    from worker.broker.connection.connection import Connection
+    from worker.records import Headers, Record
+
+RESULTS = frozenset({Output.EMBEDDINGS, Output.LABELS, Output.ENTITIES})
+LETTER = frozenset({Output.DEAD_LETTERS})
+
+
+def good(number: int | str) -> bytes:
+    """Return a request that the deterministic model answers; the number comes out as its entity."""
+    return orjson.dumps({"text": f"record {number} between"})
+
+
+@dataclass(frozen=True, slots=True)
+class Came:
+    """One output of the partition: what it is, and for which input offset."""
+
+    output: Output
+    offset: int
+    record: Record
+
+    @property
+    def letter(self) -> dict[str, Any]:
+        """Its value."""
+        content: dict[str, Any] = orjson.loads(self.record.value or b"{}")
+        return content
+
+
+class Strange:
+    """The partition behind those of the workload, which the oracle does not look at."""
+
+    def __init__(self, lab: Lab) -> None:
+        """Belong to a lab that was made with `num_strange`."""
+        self.connection = lab.connection
+        self.partition = Partition(lab.topic, lab.workload.num_partitions)
+        self._group_id = f"group-{lab.topic}"
+        self._lab = lab
+
+    async def send(self, *values: bytes | None, key: bytes | None = b"strange", headers: Headers = ()) -> None:
+        """Append records."""
+        async with open_producer(self.connection) as producer:
+            for value in values:
+                await producer.send(self.partition.topic, value, key=key, headers=headers, partition=self.partition.index)
+
+    async def done(self, timeout_s: float) -> None:
+        """Return once everything in the partition is committed."""
+        deadline_s = time.monotonic() + timeout_s
+        while (committed := await self.committed()) != (end := await self.end()):
+            assert time.monotonic() < deadline_s, f"the strange partition stands at {committed} of {end}"
+            await asyncio.sleep(0.2)
+
+    async def end(self) -> int:
+        """Return where the partition ends."""
+        return (await ends(self.connection, [self.partition]))[0]
+
+    async def committed(self) -> int:
+        """Return what the group has committed of the partition."""
+        return (await committed(self.connection, self._group_id, [self.partition]))[0]
+
+    async def came(self) -> list[Came]:
+        """Return everything that came out for the partition until now, in the order of each output."""
+        topics = {topic: output for output, topic in topics_of(self.partition.topic).items()}
+        positions = {Partition(topic, self.partition.index): 0 for topic in topics}
+        found = []
+        async for records in read_to_end(self.connection, positions):
+            for record in records:
+                offset = int(read_headers(record.headers)["gist-source-offset"])
+                found.append(Came(topics[record.partition.topic], offset, record))
+        return found
+
+    async def fates(self) -> dict[int, list[Output]]:
+        """Return the outputs of each input offset, in the order of their names; at least once repetitions are left out."""
+        found: dict[int, list[Output]] = {}
+        for it in await self.came():
+            outputs = found.setdefault(it.offset, [])
+            if self._lab.mode == "exactly_once" or it.output not in outputs:
+                outputs.append(it.output)
+        return {offset: sorted(outputs) for offset, outputs in found.items()}
+
+    async def letters(self) -> dict[int, dict[str, Any]]:
+        """Return the dead letters by input offset."""
+        return {it.offset: it.letter for it in await self.came() if it.output is Output.DEAD_LETTERS}
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Return once a condition holds; the test's own time limit bounds it."""
+    while not condition():  # noqa: ASYNC110  what is waited for happens in another process
+        await asyncio.sleep(0.1)
+
+
+async def ends(connection: Connection, partitions: Sequence[Partition]) -> list[int]:
+    """Return where partitions end."""
+    async with AIOKafkaConsumer(bootstrap_servers=connection.bootstrap_servers) as client:
+        places = [TopicPartition(it.topic, it.index) for it in partitions]
+        found = await client.end_offsets(places)
+        return [found[it] for it in places]
+
+
+async def commit(connection: Connection, group_id: str, offsets: Mapping[Partition, int]) -> None:
+    """Set the offsets of a group without members, as an operator does."""
+    async with AIOKafkaConsumer(
+        bootstrap_servers=connection.bootstrap_servers, group_id=group_id, enable_auto_commit=False
+    ) as client:
+        places = {TopicPartition(it.topic, it.index): offset for it, offset in offsets.items()}
+        client.assign(list(places))
+        await client.commit(places)

@@ -1,0 +1,235 @@
+"""`gist-stream dlq` on a real Kafka: what is replayed comes once, in order and as it was, whatever kills the replay."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from typer.testing import CliRunner
+
+from tests.integration.support.reading import read_all
+from tests.integration.support.workers import Watcher, WorkerProcess, create
+from worker.broker.tools.clients import open_producer, open_transaction
+from worker.cli import app
+from worker.errors import BadSettings
+from worker.records import Failure, Output, Partition, Record, Stage, Task, UnreadableRange
+from worker.wire import encode as codec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from worker.broker.connection.connection import Connection
+
+pytestmark = pytest.mark.kafka
+
+LIMITS = codec.Limits(max_dead_letter_payload_bytes=100)
+
+
+def letter(source: Record | UnreadableRange, stage: Stage = Stage.INFER, task: Task | None = None, message: str = "no") -> Any:
+    """Return the message that a worker would write."""
+    failure = Failure(stage, "PlantedError", message, task)
+    return codec.dead_letter_outcome(source, failure, model_name="m@1", limits=LIMITS).messages[0]
+
+
+def original(topic: str, number: int, *, num_partitions: int = 2, text: str = "hello") -> Record:
+    """Return a record of the input topic."""
+    value = json.dumps({"id": f"id-{number}", "text": text}).encode()
+    headers = (("trace", b"t-%d" % number), ("null", None), ("empty", b""), ("twice", b"1"), ("twice", b"2"))
+    return Record(Partition(topic, number % num_partitions), 100 + number, b"key-%d" % number, value, headers, 1_700_000_000_000)
+
+
+async def write(connection: Connection, topic: str, letters: Sequence[tuple[int, Any]]) -> None:
+    """Write letters, each to its partition, in transactions of three, whose ends stand between the letters."""
+    for start in range(0, len(letters), 3):
+        async with open_transaction(connection, name=f"writer-{topic}") as producer:
+            for partition, it in letters[start : start + 3]:
+                await producer.send(f"{topic}.dlq", it.value, key=it.key, headers=it.headers, partition=partition)
+
+
+def invoke(connection: Connection, topic: str, *arguments: str) -> str:
+    """Run a command and return what it printed; raises what it raised."""
+    flags = ["--bootstrap-servers", connection.bootstrap_servers, "--input-topic", topic]
+    result = CliRunner().invoke(app, ["dlq", *arguments, *flags], env={"COLUMNS": "200"})
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.output
+
+
+def listed(connection: Connection, topic: str, *arguments: str) -> list[dict[str, Any]]:
+    """Return the letters that a list shows."""
+    return [json.loads(it) for it in invoke(connection, topic, "list", "--json", *arguments).splitlines()]
+
+
+def replayed(connection: Connection, topic: str, num_partitions: int = 2) -> list[list[Any]]:
+    """Return what stands in each partition of a topic."""
+
+    async def read() -> list[list[Any]]:
+        return [await read_all(connection, topic, partition=it) for it in range(num_partitions)]
+
+    return asyncio.run(read())
+
+
+def test_records_come_back_as_they_were_and_say_how_often_they_are_tried(connection: Connection, topic: str) -> None:
+    """Key, headers, value, partition and order; once, however often a replay is run."""
+
+    async def prepare() -> None:
+        await create(connection, topic, num_partitions=2)
+        numbers = [(it.partition.index, letter(it)) for it in (original(topic, number) for number in range(8))]
+        single = letter(original(topic, 8), task=Task.NER)
+        await write(connection, topic, [*numbers, (0, single)])
+
+    asyncio.run(prepare())
+    assert "9 would be replayed" in invoke(connection, topic, "replay", "--dry-run")
+    assert invoke(connection, topic, "replay") == f"9 replayed into {topic}\n"
+    assert invoke(connection, topic, "replay") == f"0 replayed into {topic}\n"
+    found = replayed(connection, topic)
+    for partition, records in enumerate(found):
+        numbers = [number for number in range(9) if number % 2 == partition]
+        expected = [original(topic, number) for number in numbers]
+        assert [(it.key, it.value) for it in records] == [(it.key, it.value) for it in expected]
+        assert [it.headers[0] for it in records] == [("gist-attempt", b"2")] * len(records)
+        assert [it.headers[-5:] for it in records] == [it.headers for it in expected]
+    assert found[0][-1].headers[1] == ("gist-due", b"ner")
+    assert listed(connection, topic) == []
+    assert len(listed(connection, topic, "--done")) == 9
+
+
+def test_what_is_chosen_is_replayed_or_dropped_and_the_rest_stays(connection: Connection, topic: str) -> None:
+    """In any order; what cannot be replayed is counted with the reason, and stays."""
+
+    async def prepare() -> None:
+        await create(connection, topic, num_partitions=2)
+        places = [original(topic, number, num_partitions=1) for number in range(4)]
+        cut = letter(original(topic, 4, num_partitions=1, text="x" * 200))
+        unread = letter(UnreadableRange(Partition(topic, 0), 7, 9, "CorruptRecordException", "broken"), Stage.CONSUME)
+        kinds = [Stage.DECODE, Stage.INFER, Stage.DECODE, Stage.INFER]
+        letters = [letter(it, stage, message=f"Reason {it.offset}") for it, stage in zip(places, kinds, strict=True)]
+        await write(connection, topic, [(0, it) for it in (*letters, cut, unread)])
+        async with open_producer(connection) as producer:
+            await producer.send(f"{topic}.dlq", b"no letter", partition=0)
+
+    asyncio.run(prepare())
+    assert [it["stage"] for it in listed(connection, topic)] == ["decode", "infer", "decode", "infer", "infer", "consume"]
+    assert [it["source"] for it in listed(connection, topic, "--reason", "reason 102")] == [f"{topic}-0@102"]
+    assert [it["id"] for it in listed(connection, topic, "--id", "id-3", "--since", "1h", "--partition", "0")] == ["id-3"]
+    assert listed(connection, topic, "--until", "1h") == []
+    table = invoke(connection, topic, "list")
+    assert "1 records are no dead letters" in table
+    assert table.count("PlantedError") == 3 + 6
+    shown = invoke(connection, topic, "replay", "--stage", "infer")
+    assert shown.startswith(f"2 replayed into {topic}; 1 cannot be replayed: its key, headers or payload were cut")
+    assert "3 not chosen" in shown
+    assert "1 would be dropped; --yes does it" in invoke(connection, topic, "drop", "--offset", "102")
+    assert [it["id"] for it in listed(connection, topic)][:2] == ["id-0", "id-2"]
+    assert "1 dropped" in invoke(connection, topic, "drop", "--offset", "102", "--yes")
+    shown = invoke(connection, topic, "replay")
+    assert f"1 replayed into {topic}" in shown
+    assert "1 cannot be replayed: it stands for offsets that could not be read" in shown
+    assert [json.loads(it.value)["id"] for it in replayed(connection, topic)[0]] == ["id-1", "id-3", "id-0"]
+    with pytest.raises(BadSettings, match="say which letters to drop"):
+        invoke(connection, topic, "drop", "--yes")
+    assert "2 dropped" in invoke(connection, topic, "drop", "--all", "--yes")
+    assert listed(connection, topic) == []
+
+
+def test_a_letter_is_shown_whole(connection: Connection, topic: str) -> None:
+    """With its payload decoded; one that is not there is named."""
+
+    async def prepare() -> None:
+        await create(connection, topic, num_partitions=2)
+        await write(connection, topic, [(1, letter(original(topic, 3)))])
+
+    asyncio.run(prepare())
+    shown = invoke(connection, topic, "show", "1@0")
+    for part in (
+        f"{topic}-1@103",
+        "PlantedError: no",
+        '"text": "hello"',
+        "header trace t-3",
+        "header null none",
+        "key-3",
+        "at attempt 1",
+    ):
+        assert part in shown
+    assert json.loads(invoke(connection, topic, "show", "1@0", "--json"))["says"]["error"] == "PlantedError"
+    for name in ("1@7", "9@0", "x"):
+        with pytest.raises(BadSettings, match=name):
+            invoke(connection, topic, "show", name)
+
+
+@pytest.mark.parametrize(
+    ("timestamp_ms", "shown"),
+    [
+        (-1, "not stamped"),
+        (0, "stamped 1970-01-01 00:00:00 UTC"),
+        (1_700_000_000_000_000, "stamped 1700000000000000 ms after 1970-01-01 00:00:00 UTC"),
+        (2**63 - 1, "stamped 9223372036854775807 ms after 1970-01-01 00:00:00 UTC"),
+    ],
+)
+def test_a_letter_is_shown_whatever_the_timestamp_of_its_record(
+    connection: Connection, topic: str, timestamp_ms: int, shown: str
+) -> None:
+    """A timestamp in microseconds is beyond the calendar, and is shown as its number; the letter can be listed and replayed too."""
+    source = replace(original(topic, 0), timestamp_ms=timestamp_ms)
+
+    async def prepare() -> None:
+        await create(connection, topic, num_partitions=1)
+        await write(connection, topic, [(0, letter(source))])
+
+    asyncio.run(prepare())
+    assert shown in invoke(connection, topic, "show", "0@0")
+    assert "1 dead letters" in invoke(connection, topic, "list")
+    assert "1 replayed" in invoke(connection, topic, "replay")
+
+
+def test_a_replay_that_is_killed_repeats_nothing(connection: Connection, topic: str) -> None:
+    """By SIGKILL, within a transaction and between two; the next run goes on where it came to."""
+    count = 60
+
+    async def prepare() -> None:
+        await create(connection, topic, num_partitions=2)
+        places = [original(topic, number) for number in range(count)]
+        await write(connection, topic, [(it.partition.index, letter(it)) for it in places])
+
+    asyncio.run(prepare())
+    environment = os.environ | {
+        "GIST_BOOTSTRAP_SERVERS": connection.bootstrap_servers,
+        "GIST_INPUT_TOPIC": topic,
+        "GIST_MAX_TRANSACTION_RECORDS": "4",
+    }
+    num_left = count
+    for point in ("before:EndTxn:4", "after:EndTxn:5"):
+        program = [sys.executable, "-m", "tests.integration.support.killed_command", point, "dlq", "replay"]
+        killed = subprocess.run(program, env=environment, check=False, capture_output=True)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        num_before, num_left = num_left, len(listed(connection, topic))
+        assert 0 < num_left < num_before
+    assert f"{num_left} replayed" in invoke(connection, topic, "replay")
+    for partition, records in enumerate(replayed(connection, topic)):
+        assert [it.key for it in records] == [b"key-%d" % number for number in range(count) if number % 2 == partition]
+
+
+async def test_a_record_that_fails_again_has_been_tried_twice(connection: Connection, topic: str) -> None:
+    """A worker, a replay, and the same worker again; the next replay would be the third attempt."""
+    await create(connection, topic, num_partitions=1)
+    async with open_producer(connection) as producer:
+        await producer.send(topic, b'{"text": "this is poison"}', key=b"k", headers=(("trace", b"t"), ("null", None)))
+    program = ("-m", "tests.integration.support.slow_worker", "0")
+    async with Watcher(connection, topic, num_expected=1) as watcher:
+        with WorkerProcess(connection.bootstrap_servers, topic, program=program):
+            for attempt in (1, 2, 3):
+                await watcher.until(lambda: len(watcher.order.get((Output.DEAD_LETTERS, 0), [])) == attempt)  # noqa: B023  awaited here
+                if attempt < 3:
+                    await asyncio.to_thread(invoke, connection, topic, "replay")
+    letters = [json.loads(it.value or b"") for output, it in watcher.records if output is Output.DEAD_LETTERS]
+    assert [it["attempts"] for it in letters] == [1, 2, 3]
+    assert [letter["headers"] for letter in letters] == [[{"name": "trace", "value": "dA=="}, {"name": "null", "value": None}]] * 3
+    for output, found in watcher.records:
+        assert output is not Output.DEAD_LETTERS or found.headers[:2] == (("trace", b"t"), ("null", None))
