@@ -240,6 +240,8 @@ def test_words_that_look_like_ranges_are_words(tmp_path: Path) -> None:
         "-DOCSTART- -X- -X- O",
         "-DOCSTART- (2) O",
         "-DOCSTART-\tO",
+        "-DOCEND- O",
+        "-DOCEND- -X- -X- O\n-DOCSTART- -X- -X- O",
         "\n-DOCSTART- O\n",
         "# newdoc id = 2",
         "#begin document (two); part 000",

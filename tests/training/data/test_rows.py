@@ -53,6 +53,14 @@ def test_lists_of_labels_are_multi_label(tmp_path: Path) -> None:
     assert labelled(tmp_path, "y.jsonl", '{"text":"a","labels":[]}\n') == [("a", ())]
 
 
+@pytest.mark.parametrize("word", ["null", "false", "[]", '{"text":"a"}'])
+def test_a_word_that_is_no_text_is_refused(tmp_path: Path, word: str) -> None:
+    """The error names the word; Python's name for the value never becomes a word."""
+    content = f'{{"tokens":["born","in",1970],"tags":["O","O","O"]}}\n{{"tokens":["a",{word}],"tags":["O","O"]}}\n'
+    with pytest.raises(BadSettings, match=r"x\.jsonl:2: not a word: "):
+        data_in(tmp_path, "x.jsonl", content)
+
+
 def test_a_separator_makes_several_labels_of_a_field(tmp_path: Path) -> None:
     """In tables too."""
     found = labelled(tmp_path, "x.csv", "text,label\na,x|y\nb,\nc, y \n", Layout(label_separator="|"))
@@ -131,7 +139,12 @@ def test_a_span_that_cannot_be_is_named(tmp_path: Path, spans: str, reason: str)
     ("tags", "reason"),
     [
         ('["O"]', "not as many tags as words"),
-        ('["O",3]', "not a tag: 3"),
+        ('["O",3]', "the tag 3 is a number: replace numbers by the names of the tags"),
+        ('["O",0]', "the tag 0 is a number: replace numbers by the names of the tags"),
+        ('["O",0.0]', r"the tag 0\.0 is a number"),
+        ('["O",""]', "not a tag: ''"),
+        ('["O",null]', "not a tag: None"),
+        ('["O",false]', "not a tag: False"),
         ('"O"', "not as many"),
         ('["O","S-X"]', "not a tag of iob2: 'S-X'"),
     ],

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _NUM_LOOKED_AT = 5000
 # A column holds the tags where nearly all of it are tags: a broken line or two change nothing about that.
 _MOST, _MANY = 0.9, 0.5
-_DOCUMENT = re.compile(r"(?:.*[ \t])?-DOCSTART-|# newdoc\b|# ?(?:begin|end) document\b")
+_DOCUMENT = re.compile(r"(?:.*[ \t])?-DOC(?:START|END)-|# newdoc\b|# ?(?:begin|end) document\b")
 _NUMBER = re.compile(r"\d+(?:[-.]\d+)?")
 _FIRST_NUMBER = re.compile(r"[01](?:[-.]\d+)?")
 _NO_WORD = "\N{REPLACEMENT CHARACTER}"

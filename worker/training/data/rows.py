@@ -206,7 +206,16 @@ def _sentences(values: Iterable[Value], troubles: Troubles) -> Iterator[Sentence
         words, tags = value.text, value.label
         if not isinstance(words, list) or not isinstance(tags, list) or len(words) != len(tags) or not words:
             troubles.add(value.line, f"not as many tags as words: {shortened(tags)} for {shortened(words)}")
-        elif wrong := next((it for it in tags if not isinstance(it, str) or not schemes.is_tag(it)), None):
-            troubles.add(value.line, f"not a tag: {shortened(wrong)}")
+        elif reason := next(filter(None, map(_refuse_word, words, tags)), None):
+            troubles.add(value.line, reason)
         else:
             yield Sentence(tuple(map(str, words)), tuple(tags), (value.line,) * len(words))
+
+
+def _refuse_word(word: object, tag: object) -> str | None:
+    """Return why a word or its tag cannot be read; None for a word (or number) with a tag."""
+    if isinstance(word, bool) or not isinstance(word, str | int | float):
+        return f"not a word: {shortened(word)}"
+    if isinstance(tag, int | float) and not isinstance(tag, bool):
+        return f"the tag {shortened(tag)} is a number: replace numbers by the names of the tags, such as B-PER"
+    return None if isinstance(tag, str) and schemes.is_tag(tag) else f"not a tag: {shortened(tag)}"
