@@ -136,7 +136,7 @@ def test_weights_that_do_not_fit_are_refused(minilm: Path, tmp_path: Path, name:
         ('{"model_type": "roberta"}', "only BERT"),
         ('{"model_type": "bert", "position_embedding_type": "relative_key"}', "absolute positions"),
         ('{"model_type": "bert"}', "not the configuration"),
-        ("[]", "not the configuration"),
+        ("[]", "not an object"),
     ],
 )
 def test_another_architecture_is_refused(tmp_path: Path, content: str, reason: str) -> None:

@@ -70,10 +70,8 @@ class EncoderConfig:
         """Read a published `config.json`; raises `BadModel` for an architecture that this encoder is not."""
         try:
             published = json.loads(path.read_bytes())
-            if published.get("model_type") != "bert" or published.get("position_embedding_type", "absolute") != "absolute":
-                raise BadModel(
-                    f"{path}: only BERT encoders with absolute positions are supported, not {published.get('model_type')!r}"
-                )
+            if not isinstance(published, dict):
+                raise BadModel(f"{path}: not an object of JSON")
             check_configuration(path, published)
             config = cls(**{name: published[name] for name in cls.__dataclass_fields__ if name in published})
         except FileNotFoundError as error:
@@ -233,10 +231,19 @@ def load_published(config: EncoderConfig, path: Path) -> Encoder:
                 if (form := published.get_slice(name).get_dtype()) not in _FLOATS:
                     raise BadModel(f"{path}: the tensor {name} holds {form}, and weights of {', '.join(sorted(_FLOATS))} are read")
             state = {name: torch.cat([published.get_tensor(it) for it in own]).float() for name, own in sources.items()}
+            _check_shapes(path, state, encoder.state_dict())
             encoder.load_state_dict(state, strict=True, assign=True)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise BadModel(f"{path}: not the weights of this encoder: {error}") from error
     return encoder.eval()
+
+
+def _check_shapes(path: Path, state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    """Raise `BadModel` for the first tensor whose shape the configuration does not describe."""
+    for name, tensor in state.items():
+        if name in wanted and tensor.shape != wanted[name].shape:
+            shape, described = list(tensor.shape), list(wanted[name].shape)
+            raise BadModel(f"{path}: not the weights of this encoder: {name} has the shape {shape}, not {described}")
 
 
 def _spelt(name: str, names: Collection[str]) -> str:

@@ -113,6 +113,8 @@ def _check_prompts(path: Path) -> None:
     kind = config.get("model_type")
     if kind not in (None, "SentenceTransformer"):
         raise BadModel(f"{path}: a {kind} is not supported, only a SentenceTransformer")
+    if config.get("truncate_dim") is not None:
+        raise BadModel(f"{path}: truncate_dim = {config['truncate_dim']!r} is not supported: the vectors here have all dimensions")
     name, prompts = config.get("default_prompt_name"), config.get("prompts") or {}
     if name is not None and (prompt := prompts.get(name)):
         raise BadModel(

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from worker.errors import BadSettings
-from worker.model.checkpoint.atomic_files import read_verified
+from worker.model.checkpoint.atomic_files import atomic_write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +33,7 @@ def test_what_is_written_replaces_what_was_there(tmp_path: Path) -> None:
     """Only when it is whole; folders are made."""
     path = tmp_path / "new" / "a.txt"
     for text in ("one", "two"):
-        with read_verified(path) as part:
+        with atomic_write(path) as part:
             part.write_text(text)
             assert not path.exists() or path.read_text() == "one"
     assert path.read_text() == "two"
@@ -41,7 +41,7 @@ def test_what_is_written_replaces_what_was_there(tmp_path: Path) -> None:
 
 def test_everybody_may_read_what_was_written(tmp_path: Path) -> None:
     """Also where the library of the tensors wrote it for us alone."""
-    with read_verified(tmp_path / "a.safetensors") as part:
+    with atomic_write(tmp_path / "a.safetensors") as part:
         save_file({"x": torch.zeros(1)}, part)
         part.chmod(0o600)
     assert (tmp_path / "a.safetensors").stat().st_mode & 0o777 == 0o644
@@ -53,7 +53,7 @@ def test_what_fails_leaves_what_was_there(tmp_path: Path) -> None:
     path.write_text("one")
 
     def fail() -> None:
-        with read_verified(path) as part:
+        with atomic_write(path) as part:
             part.write_text("tw")
             raise KeyError
 
@@ -68,10 +68,10 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     with (
         full_disk(),
         pytest.raises(BadSettings, match=r"a\.txt: cannot be written: File too large"),
-        read_verified(tmp_path / "a.txt") as part,
+        atomic_write(tmp_path / "a.txt") as part,
     ):
         part.write_text("x" * 2000)
     with full_disk(), pytest.raises(BadSettings, match=r"b\.safetensors: cannot be written: .*File too large"):  # noqa: SIM117
-        with read_verified(tmp_path / "b.safetensors") as part:
+        with atomic_write(tmp_path / "b.safetensors") as part:
             save_file({"x": torch.zeros(1000)}, part)
     assert list(tmp_path.iterdir()) == []

@@ -114,6 +114,57 @@ def test_a_configuration_of_another_computation_is_refused(tmp_path: Path, chang
         checkpoint.load(str(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("file", "reason"),
+    [
+        ("config_setfit.json", "a SetFit classifier"),
+        ("model_head.pkl", "a classifier's head"),
+        ("adapter_config.json", "an adapter"),
+    ],
+)
+def test_a_part_in_a_file_of_its_own_is_refused(tmp_path: Path, file: str, reason: str) -> None:
+    """A head or an adapter that is not among the weights is not dropped without a word."""
+    publish(tmp_path, "BertModel")
+    (tmp_path / file).write_text("{}")
+    with pytest.raises(BadModel, match=f"{file}.*{reason}"):
+        checkpoint.load(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"hidden_size": 16}, "the shape"),
+        ({"max_position_embeddings": 7}, "the shape"),
+        ({"position_embedding_type": "relative_key"}, "position_embedding_type is 'relative_key'"),
+        ({"model_type": "roberta"}, "of type 'roberta'"),
+    ],
+)
+def test_a_configuration_that_does_not_fit_is_one_line(tmp_path: Path, changes: dict[str, Any], reason: str) -> None:
+    """The error names the tensor or the setting."""
+    publish(tmp_path, "BertModel")
+    rewrite(tmp_path / "config.json", **changes)
+    with pytest.raises(BadModel, match=reason) as raised:
+        checkpoint.load(str(tmp_path))
+    assert "\n" not in str(raised.value)
+
+
+def test_a_configuration_that_is_no_object_is_one_line(tmp_path: Path) -> None:
+    """The error names the file."""
+    publish(tmp_path, "BertModel")
+    (tmp_path / "config.json").write_text("[]")
+    with pytest.raises(BadModel, match=r"config\.json: not an object of JSON"):
+        checkpoint.load(str(tmp_path))
+
+
+def test_a_published_cut_of_the_vector_is_refused(tmp_path: Path) -> None:
+    """`truncate_dim` cuts the vectors of sentence-transformers, and the worker publishes whole vectors."""
+    publish(tmp_path, "BertModel")
+    add_modules(tmp_path)
+    rewrite(tmp_path / "config_sentence_transformers.json", truncate_dim=8)
+    with pytest.raises(BadModel, match="truncate_dim = 8"):
+        checkpoint.load(str(tmp_path))
+
+
 def test_labels_alone_are_no_head(tmp_path: Path) -> None:
     """Many encoders are published with the labels of a configuration's default."""
     publish(tmp_path, "BertModel", id2label={0: "LABEL_0"})

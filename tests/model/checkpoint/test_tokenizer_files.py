@@ -84,13 +84,6 @@ def test_a_vocabulary_is_enough(tmp_path: Path) -> None:
     assert_same(tmp_path)
 
 
-def test_a_tokenizer_without_a_configuration_is_as_it_is(tmp_path: Path) -> None:
-    """Nothing contradicts `tokenizer.json` then."""
-    written(tmp_path, {}, CASED)
-    (tmp_path / "tokenizer_config.json").unlink()
-    assert build_tokenizer(tmp_path).encode("Paris").tokens == ["[CLS]", "[UNK]", "[SEP]"]
-
-
 @pytest.mark.parametrize(
     ("settings", "has_json", "reason"),
     [
@@ -133,3 +126,26 @@ def test_texts_are_lower_cased_first_where_that_is_asked_for(tmp_path: Path) -> 
     assert encoding.tokens[1] == "paris"
     assert encoding.offsets[1] == (0, 5)
     assert max(end for _, end in encoding.offsets) <= len("PARIS İstanbul")
+
+
+@pytest.mark.parametrize("normalizer", [CASED, {"type": "Sequence", "normalizers": [{"type": "NFKC"}, CASED]}])
+def test_without_settings_the_defaults_of_the_class_hold(tmp_path: Path, normalizer: dict[str, Any]) -> None:
+    """A directory without `tokenizer_config.json` has the tokens of transformers, whatever its normaliser says."""
+    written(tmp_path, {}, normalizer)
+    (tmp_path / "tokenizer_config.json").unlink()
+    assert_same(tmp_path)
+
+
+def test_special_tokens_in_a_map_of_their_own_are_compared(tmp_path: Path) -> None:
+    """A token that transformers would add is refused by name."""
+    written(tmp_path, {})
+    (tmp_path / "special_tokens_map.json").write_text(json.dumps({"additional_special_tokens": ["<TAG>"]}))
+    with pytest.raises(BadModel, match="<TAG>"):
+        build_tokenizer(tmp_path)
+
+
+def test_another_token_for_the_unknown_is_refused(tmp_path: Path) -> None:
+    """The vocabulary decides, and a configuration that names another token is not ignored."""
+    written(tmp_path, {"unk_token": "[MASK]"})
+    with pytest.raises(BadModel, match="unk_token"):
+        build_tokenizer(tmp_path)

@@ -19,13 +19,13 @@ _MODE = 0o644
 
 
 @contextmanager
-def read_verified(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Give a name to write under; what is there in the end has the name `path`, and is on the disk.
 
     Nothing is left where writing fails. Raises `BadSettings` where the disk is full, say.
     """
     unfinished = path.with_name(f".{path.name}.part")
-    with atomic_write(path):
+    with translate_write_errors(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             yield unfinished
@@ -39,7 +39,7 @@ def read_verified(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[None]:
+def translate_write_errors(path: Path) -> Iterator[None]:
     """Make one line of whatever keeps `path` from being written; raises `BadSettings`."""
     try:
         yield

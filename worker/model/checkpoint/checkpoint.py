@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from worker.errors import BadModel
-from worker.model.checkpoint.atomic_files import read_verified
+from worker.model.checkpoint.atomic_files import atomic_write
 from worker.model.checkpoint.publication import WEIGHTS, find_weights
 from worker.model.checkpoint.references import Located, compute_sha256, locate
 from worker.model.checkpoint.tokenizer_files import TOKENIZER_FILES, read_max_tokens
@@ -157,7 +157,7 @@ def save(
         "heads_sha256": compute_sha256(directory / HEADS),
         "training": dict(training),
     }
-    with read_verified(directory / "README.md") as part:
+    with atomic_write(directory / "README.md") as part:
         part.write_text(card)
     _write_manifest(directory, manifest)
 
@@ -168,7 +168,7 @@ def _save_heads(path: Path, heads: Sequence[Head]) -> None:
         for head in heads
         for parameter, value in head.state_dict().items()
     }
-    with read_verified(path) as part:
+    with atomic_write(path) as part:
         save_file(tensors, part)
 
 
@@ -176,9 +176,9 @@ def _save_encoder(directory: Path, source: Path, encoder: Encoder) -> None:
     """Write an encoder as it is published, with the files of the one that it came from."""
     for file in ENCODER_FILES:
         if (source / file).exists() and file != WEIGHTS:
-            with read_verified(directory / file) as part:
+            with atomic_write(directory / file) as part:
                 shutil.copy(source / file, part)
-    with read_verified(directory / WEIGHTS) as part:
+    with atomic_write(directory / WEIGHTS) as part:
         save_file(published(encoder), part, {"format": "pt"})
 
 
@@ -196,7 +196,7 @@ def save_calibrated(directory: Path, reference: str, ranges: Mapping[str, Tensor
 
 
 def _write_manifest(directory: Path, manifest: Mapping[str, Any]) -> None:
-    with read_verified(directory / MANIFEST) as part:
+    with atomic_write(directory / MANIFEST) as part:
         part.write_text(json.dumps(manifest, indent=2) + "\n")
 
 

@@ -25,6 +25,12 @@ _CHANGES = {
     "pruned_heads": "has pruned attention heads (pruned_heads)",
     "quantization_config": "has quantized weights (quantization_config)",
 }
+# Files of a directory that change what its weights compute, or hold a head that is no tensor of the encoder.
+_OTHER_PARTS = {
+    "config_setfit.json": "a SetFit classifier, whose head would be dropped",
+    "model_head.*": "a classifier's head in a file of its own, which would be dropped",
+    "adapter_config.json": "an adapter (PEFT), which would be dropped: merge it into the encoder first",
+}
 _MOST_NAMED = 8
 _LFS = b"version https://git-lfs"
 _OTHER_WEIGHTS = ("*.safetensors", "*.bin", "*.h5", "*.msgpack", "*.onnx", "onnx/*.onnx", "*.gguf", "*.pt", "*.pth", "*.ckpt*")
@@ -36,6 +42,12 @@ _ALONE = (
 
 def check_configuration(path: Path, published: Mapping[str, Any]) -> None:
     """Raise `BadModel` for a published `config.json` of anything but a plain BERT encoder; `path` is the file."""
+    if published.get("model_type") != "bert":
+        raise BadModel(f"{path}: only BERT encoders are supported, and the model is of type {published.get('model_type')!r}")
+    positions = published.get("position_embedding_type", "absolute")
+    if positions != "absolute":
+        raise BadModel(f"{path}: position_embedding_type is {positions!r}, and only absolute positions are supported")
+    _check_files(path.parent)
     for architecture in published.get("architectures") or ():
         if architecture not in _ENCODERS:
             raise BadModel(f"{path}: a {architecture}{_labels(published)} cannot be served: its head would be dropped. {_ALONE}")
@@ -44,6 +56,13 @@ def check_configuration(path: Path, published: Mapping[str, Any]) -> None:
             raise BadModel(f"{path}: the model {reason}: only plain BERT encoders are supported")
     if "AutoModel" in (published.get("auto_map") or {}):
         raise BadModel(f"{path}: the model asks for code of its own (auto_map), and no code of a model is run")
+
+
+def _check_files(directory: Path) -> None:
+    """Raise `BadModel` where a file beside the weights says that they are only a part of the published model."""
+    for pattern, part in _OTHER_PARTS.items():
+        if found := next(iter(sorted(directory.glob(pattern))), None):
+            raise BadModel(f"{found}: the directory holds {part}. {_ALONE}")
 
 
 def _labels(published: Mapping[str, Any]) -> str:

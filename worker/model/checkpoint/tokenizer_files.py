@@ -43,8 +43,8 @@ def build_tokenizer(directory: Path, *, is_lowercased: bool = False) -> tokenize
         is_bert = name is None or name.removesuffix("Fast") in _BERT
         backend = _backend(directory, config, name, is_bert=is_bert)
         backend.no_padding()
-        if config is not None and is_bert and isinstance(backend.model, WordPiece):
-            backend.normalizer = _normalizer(config)
+        if is_bert and isinstance(backend.model, WordPiece):
+            backend.normalizer = _normalizer(config or {})
             backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         _check(directory, config or {}, backend)
     except BadModel:
@@ -115,7 +115,10 @@ def _check(directory: Path, config: Mapping[str, Any], backend: tokenizers.Token
     ids = backend.encode("").ids
     if len(ids) != _NUM_SPECIAL:
         raise BadModel(f"{directory}: the tokenizer puts {len(ids)} special tokens around a text, and {_NUM_SPECIAL} are needed")
-    for key, number in (("cls_token", ids[0]), ("sep_token", ids[-1])):
+    unknown = backend.token_to_id(str(getattr(backend.model, "unk_token", None)))
+    for key, number in (("cls_token", ids[0]), ("sep_token", ids[-1]), ("unk_token", unknown)):
+        if number is None:
+            continue
         named = _content(config.get(key))
         if named is not None and backend.token_to_id(named) != number:
             raise BadModel(f"{path}: {key} is {named!r}, and {_JSON} puts {backend.id_to_token(number)!r} there")
@@ -127,10 +130,11 @@ def _added(directory: Path, config: Mapping[str, Any]) -> Iterator[tuple[str, in
         yield str(_content(token)), int(number)
     for token, number in (_read(directory / _ADDED) or {}).items():
         yield token, number
-    for key in ("additional_special_tokens", "extra_special_tokens"):
-        tokens = config.get(key) or []
-        for token in tokens.values() if isinstance(tokens, dict) else tokens:
-            yield str(_content(token)), None
+    for settings in (config, _read(directory / _SPECIAL) or {}):
+        for key in ("additional_special_tokens", "extra_special_tokens"):
+            tokens = settings.get(key) or []
+            for token in tokens.values() if isinstance(tokens, dict) else tokens:
+                yield str(_content(token)), None
 
 
 def _content(token: Any) -> str | None:

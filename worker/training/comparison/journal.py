@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from worker.errors import BadSettings
-from worker.model.checkpoint.atomic_files import atomic_write
+from worker.model.checkpoint.atomic_files import translate_write_errors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,7 +61,7 @@ class Journal:
     def append(self, result: ComparisonResult) -> None:
         """Add one, on the disk before this returns; raises `BadSettings` where that is full."""
         line = json.dumps({"plan": self._fingerprint} | asdict(result)).encode() + b"\n"
-        with atomic_write(self._path):
+        with translate_write_errors(self._path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._cut_to_whole_lines()
             with self._path.open("ab") as file:

@@ -11,7 +11,7 @@ import torch
 
 from worker.errors import BadSettings
 from worker.model.checkpoint import checkpoint
-from worker.model.checkpoint.atomic_files import read_verified
+from worker.model.checkpoint.atomic_files import atomic_write
 from worker.model.checkpoint.references import compute_sha256
 from worker.training.comparison.cells import build_result, build_tasks
 from worker.training.comparison.costs import measure_costs
@@ -61,10 +61,10 @@ def compare(plan: ComparisonPlan, output: Path, reporter: Reporter, *, threads: 
     costs = measure_costs(plan.encoder, list(tasks.values()), texts[:_MAX_TIMED_TEXTS])
     shown = table(rows, costs, _about(plan, tasks))
     for name, content in ((_TABLE, shown), (_JSON, as_json(rows, costs, described))):
-        with read_verified(output / name) as part:
+        with atomic_write(output / name) as part:
             part.write_text(content)
     try:
-        with read_verified(output / _PLOT) as part:
+        with atomic_write(output / _PLOT) as part:
             draw(rows, part)
     except ModuleNotFoundError as error:
         reporter.say(f"no picture: {error.name} is not installed: pip install 'gist-stream[bench]'")

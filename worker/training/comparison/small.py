@@ -19,7 +19,7 @@ _PLACES = ("Paris", "London", "Oslo", "Rome", "Vienna", "Berlin", "Madrid", "Ber
 
 def small_plan(directory: Path, cache: Path, encoder: str) -> ComparisonPlan:
     """Write the sentences into a directory, and return a plan for them; raises `BadSettings` where they cannot be written."""
-    from worker.model.checkpoint.atomic_files import atomic_write  # noqa: PLC0415  the model's room is heavy
+    from worker.model.checkpoint.atomic_files import translate_write_errors  # noqa: PLC0415  the model's room is heavy
 
     moods, people = directory / "moods.jsonl", directory / "people.conll"
     labelled = [
@@ -29,7 +29,7 @@ def small_plan(directory: Path, cache: Path, encoder: str) -> ComparisonPlan:
         for thing in _THINGS
     ]
     tagged = [f"{name}\tB-PER\nlives\tO\nin\tO\n{place}\tB-LOC\n" for name in _NAMES for place in _PLACES]
-    with atomic_write(directory):
+    with translate_write_errors(directory):
         directory.mkdir(parents=True, exist_ok=True)
         moods.write_text("\n".join(labelled))
         people.write_text("\n".join(tagged))

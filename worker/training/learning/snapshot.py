@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from worker.errors import BadSettings
-from worker.model.checkpoint.atomic_files import read_verified
+from worker.model.checkpoint.atomic_files import atomic_write
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,7 +94,7 @@ class Snapshots:
         """Replace the last one; raises `BadSettings` where the disk is full."""
         flat = {f"{group}/{name}": it.detach().clone() for group, its in tensors.items() for name, it in its.items()}
         metadata = {"fingerprint": self._fingerprint, "position": json.dumps(asdict(position))}
-        with read_verified(self._path) as part:
+        with atomic_write(self._path) as part:
             save_file(flat, part, metadata)
 
     def remove(self) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from worker.errors import BadSettings
-from worker.model.checkpoint.atomic_files import atomic_write, read_verified
+from worker.model.checkpoint.atomic_files import atomic_write, translate_write_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -48,7 +48,7 @@ class StateCache:
             except (OSError, ValueError) as error:
                 raise BadSettings(f"{path}: cannot be read: {error}; delete it and try again") from error
             self._used.add(path)
-            with atomic_write(path):
+            with translate_write_errors(path):
                 os.utime(path)
         return states
 
@@ -63,7 +63,7 @@ class StateCache:
         with ExitStack() as stack:
             files: dict[int, BinaryIO] = {}
             for layer in layers:
-                part = stack.enter_context(read_verified(self._path(key, layer)))
+                part = stack.enter_context(atomic_write(self._path(key, layer)))
                 # An ordinary file, not a map: a full disk is then an error, where a map would end the process.
                 files[layer] = stack.enter_context(part.open("wb"))
                 header = {"descr": _HALF.str, "fortran_order": False, "shape": shape}
