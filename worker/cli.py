@@ -14,7 +14,6 @@ synthesize make labelled texts where there are too few
 train      make heads, tune encoders, compare the strategies
 evaluate   say how good a model is on held-out texts
 distill    make a smaller encoder of a larger one
-pretrain   make one from random weights
 quantize   make a model ready for 8-bit products
 bench      measure it beside what one would otherwise pick
 """
@@ -51,7 +50,7 @@ app.add_typer(repair.dlq, name="dlq")
 app.add_typer(repair.offsets, name="offsets")
 app.add_typer(bench.app, name="bench")
 app.add_typer(train.app, name="train")
-for command in (synthesize.synthesize, encoders.distill, encoders.pretrain):
+for command in (synthesize.synthesize, encoders.distill):
     app.command()(command)
 
 

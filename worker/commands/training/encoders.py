@@ -1,10 +1,10 @@
-"""Make encoders: a smaller one from a larger, or one from nothing."""
+"""Define the `distill` command."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from worker.training.encoders.agreement import Agreement
 
-Value = TypeVar("Value")
 Texts = Annotated[Path | None, typer.Option(help="Texts like yours, one a line. Unset: sentences that are fetched.")]
 Count = Annotated[int, typer.Option(min=1, help="How many of them.")]
 Epochs = Annotated[int, typer.Option(min=1, help="How often each text is read.")]
@@ -67,48 +66,6 @@ def distill(
     typer.echo(f"written to {output}; serve it with GIST_MODEL={output}")
 
 
-def pretrain(
-    output: Annotated[Path, typer.Argument(help="The directory of the encoder.")],
-    *,
-    base: Annotated[str, typer.Option(help="The model whose tokenizer is taken, and beside which it is measured.")] = DEFAULT_MODEL,
-    objective: Annotated[str, typer.Option(help="`masked-words` or `contrast`.")] = "masked-words",
-    layers: Annotated[int, typer.Option(min=1, help="How many layers.")] = 2,
-    hidden: Annotated[int, typer.Option(min=1, help="How many dimensions.")] = 128,
-    heads: Annotated[int, typer.Option(min=1, help="How many attention heads; 32 or 64 dimensions each are fastest.")] = 4,
-    max_tokens: Annotated[int, typer.Option(min=8, help="The longest text that it reads.")] = 128,
-    texts: Texts = None,
-    count: Count = 20_000,
-    epochs: Epochs = 3,
-    max_steps: MaxSteps = 0,
-    learning_rate: LearningRate = 1e-3,
-    cache: Cache = Path(".data"),
-    seed: Seed = 0,
-    force: Force = False,
-) -> None:
-    """Make a small encoder from random weights, from texts without labels: the baseline of what yours alone can teach."""
-    from worker.training.data.corpora import read_texts, spread  # noqa: PLC0415  the same
-    from worker.training.encoders import pretrain as training  # noqa: PLC0415  the same
-    from worker.training.encoders import steps as encoders  # noqa: PLC0415  heavy
-
-    encoders.check_output(output, source=base, is_forced=force)
-    steps = encoders.StepOptions(epochs=epochs, max_batch_tokens=4096, max_steps=max_steps, learning_rate=learning_rate, seed=seed)
-    options = training.PretrainOptions(
-        base=base,
-        output=output,
-        objective=_one_of(training.OBJECTIVES, "--objective", objective),
-        num_layers=layers,
-        hidden_size=hidden,
-        num_attention_heads=heads,
-        max_tokens=max_tokens,
-        steps=steps,
-    )
-    found = training.pretrain(options, spread(read_texts(texts, cache), count), _progress)
-    title = f"{found.num_held_out} held-out texts, against the base"
-    _print(title, {"random weights": found.before, "after training": found.after})
-    typer.echo(f"loss on them: {found.loss_before:.3f} with random weights, {found.loss_after:.3f} after training")
-    typer.echo(f"written to {output}; serve it with GIST_MODEL={output}")
-
-
 def _print(title: str, rows: Mapping[str, Agreement]) -> None:
     from rich.console import Console  # noqa: PLC0415  heavy
     from rich.table import Table  # noqa: PLC0415  the same
@@ -121,12 +78,6 @@ def _print(title: str, rows: Mapping[str, Agreement]) -> None:
         others = ["-" if value is None else f"{value:.4f}" for value in (it.mean_cosine, it.p01_cosine, it.top_10_overlap)]
         table.add_row(name, *others[:2], interval, others[2])
     Console(highlight=False, width=None if sys.stdout.isatty() else 150).print(table)
-
-
-def _one_of(known: Mapping[str, Value], flag: str, name: str) -> Value:
-    if name not in known:
-        raise BadSettings(f"{flag}: {name!r} is none of {', '.join(known)}")
-    return known[name]
 
 
 def _numbers(text: str) -> tuple[int, ...]:
