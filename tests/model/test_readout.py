@@ -62,7 +62,7 @@ def test_readings_are_mixes_of_the_states(name: BackendName, dtype: torch.dtype)
     for reading, read in zip(READINGS, found.read(packed, READINGS), strict=True):
         expected = reading.of(states, torch.from_numpy(packed.cu_seqlens))
         assert (read.shape, read.dtype) == (expected.shape, expected.dtype)
-        tolerance = 2e-2 if dtype == torch.bfloat16 else 1e-5
+        tolerance = 2e-2 if torch.bfloat16 in (dtype, found.dtype) else 1e-5
         torch.testing.assert_close(read, expected, atol=tolerance, rtol=tolerance)
 
 
@@ -82,8 +82,9 @@ def test_heads_speak_on_the_way(name: BackendName, dtype: torch.dtype) -> None:
         mixed = replace(reading, head=None).of(found.encode(packed, {2, 4, 6}), torch.from_numpy(packed.cu_seqlens))
         beside, logits = found.read(packed, [READINGS[0], reading])
         expected = head.read(mixed)
-        assert (logits.shape, logits.dtype, beside.dtype) == (expected.shape, torch.float32, dtype)
-        tolerance = 2e-2 if dtype == torch.bfloat16 else 1e-5
+        assert (logits.shape, logits.dtype) == (expected.shape, torch.float32)
+        assert beside.dtype == (dtype if name == "eager" else torch.float32)
+        tolerance = 2e-2 if torch.bfloat16 in (dtype, found.dtype) else 1e-5
         torch.testing.assert_close(logits, expected, atol=tolerance, rtol=tolerance)
 
 

@@ -58,7 +58,9 @@ class Engine:
         elif not backend.is_reentrant:
             passes = 1
         # The threads that the products have now are divided among passes; a GPU has one, while others prepare and finish theirs.
-        self._sharing = ThreadBudget(torch.get_num_threads(), passes=passes, is_alone=not backend.is_reentrant)
+        self._sharing = ThreadBudget(
+            torch.get_num_threads(), passes=passes, is_alone=not backend.is_reentrant, is_divided=not backend.has_own_threads
+        )
         #: How many passes may be under way at a time.
         self.max_passes = self._sharing.max_passes
         self._tokenizer = loaded.tokenizer
@@ -121,9 +123,9 @@ class Engine:
     @property
     def description(self) -> str:
         """The device, the number format, the backend and the threads, for people."""
-        device, dtype = self.backend.device.type, str(self.backend.dtype).removeprefix("torch.")
+        device = self.backend.device.type
         threads = f", {self._sharing.num_threads} threads" if device == "cpu" else ""
-        return f"{device} {dtype} {self.backend.name}{threads}"
+        return f"{device} {self.backend.description}{threads}"
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
         """Tokenize, with special tokens; what is longer than `max_tokens` is truncated, or planned to be read in windows."""

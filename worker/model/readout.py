@@ -59,9 +59,17 @@ class Readout:
 class ReadsLayers:
     """Gives a backend that computes states its `read`."""
 
+    name: str
     device: torch.device
+    dtype: torch.dtype
+    has_own_threads = False
     #: The lengths of texts of batches to run before readiness, beside a short and a long text.
     warm_lengths: Sequence[Sequence[int]] = ()
+
+    @property
+    def description(self) -> str:
+        """The number format and the name, for people."""
+        return f"{str(self.dtype).removeprefix('torch.')} {self.name}"
 
     def encode(self, packed: Packed, layers: Collection[int], give_way: GiveWay | None = None) -> dict[int, Tensor]:
         """Return the states after each of `layers`; stop for `give_way` between two of them, where it can."""

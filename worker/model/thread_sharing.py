@@ -23,17 +23,18 @@ _MOST_PASSES = 4
 class ThreadBudget:
     """Gives each pass its threads, for the time that it runs; a pass runs in one thread of the caller."""
 
-    def __init__(self, num_threads: int, *, passes: int = 0, is_alone: bool = False) -> None:
+    def __init__(self, num_threads: int, *, passes: int = 0, is_alone: bool = False, is_divided: bool = True) -> None:
         """Divide `num_threads` among so many passes; 0 for as many as leave the fewest threads over, at most four.
 
-        With `is_alone` one pass has all at a time, whoever asks; of `passes` (0: one) the others prepare or finish theirs.
+        With `is_alone` one pass has all at a time, whoever asks; of `passes` (0: one) the others prepare or finish theirs. Without
+        `is_divided` the threads are not torch's, and the backend divides them.
         """
         #: How many passes may be under way at a time.
         self.max_passes = (passes or 1) if is_alone else min(passes or _passes_of(num_threads), num_threads)
         self.num_threads = num_threads
         self._lock = threading.Lock()
         self._num_running = 0
-        self._is_divided = self.max_passes > 1 and not is_alone
+        self._is_divided = is_divided and self.max_passes > 1 and not is_alone
         # Held by the pass that runs, where that must be alone.
         self._alone = threading.Lock() if is_alone else contextlib.nullcontext()
 

@@ -8,7 +8,7 @@ from worker.bench.engine import profile
 from worker.bench.engine.plan import GIST_SHAPE
 from worker.commands.bench.profile import bench_profile
 from worker.errors import BadModel
-from worker.model.backends import choice as backends
+from worker.model.backends.native import build
 from worker.model.backends.native.build import BackendUnavailable
 from worker.model.checkpoint import checkpoint
 from worker.model.quantization import passes
@@ -22,7 +22,7 @@ def test_shares_are_of_the_whole() -> None:
     """Products are most of it, and nothing is less than nothing."""
     loaded = checkpoint.load(DEFAULT_MODEL)
     found = profile.measure(loaded, list(passes(loaded.tokenizer.encode(TEXTS))), threads=2)
-    assert next(iter(found)).startswith("compiled, ")
+    assert next(iter(found)).startswith("float32 compiled (")
     for shares in found.values():
         assert set(shares) <= set(profile.STAGES)
         assert sum(shares.values()) == pytest.approx(1)
@@ -39,13 +39,13 @@ def test_the_command_shows_both_shapes(capsys: pytest.CaptureFixture[str]) -> No
     assert shown.count("2 threads") >= 2
 
 
-def test_a_machine_without_a_compiled_way_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With what there is instead."""
+def test_a_machine_without_the_native_engine_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the reason."""
 
     def refuse(*_given: object, **_options: object) -> None:
         raise BackendUnavailable("no compiler")
 
-    monkeypatch.setattr(backends, "_backend", refuse)
+    monkeypatch.setattr(build, "load_fastest", refuse)
     loaded = checkpoint.load(DEFAULT_MODEL)
-    with pytest.raises(BadModel, match="here is eager"):
+    with pytest.raises(BadModel, match="no compiler"):
         profile.measure(loaded, list(passes(loaded.tokenizer.encode(TEXTS))), threads=2)

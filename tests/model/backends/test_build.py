@@ -12,10 +12,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from worker.model.backends.native import build
-from worker.model.backends.native.build import BackendUnavailable, cache_directory, library
+from worker.model.backends.native.build import VARIANTS, BackendUnavailable, cache_directory, load, load_fastest
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+# Runs everywhere.
+PORTABLE = VARIANTS[-1]
 
 
 @pytest.fixture
@@ -35,10 +39,49 @@ def compiler(directory: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> N
 
 def test_a_second_start_finds_what_the_first_compiled(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even where the compiler is gone by then, as in an image without one."""
-    assert isinstance(library(), ctypes.CDLL)
+    assert isinstance(load(PORTABLE), ctypes.CDLL)
     assert [it.suffix for it in cache.iterdir()] == [".so"]
     compiler(tmp_path, monkeypatch, "exit 1")
-    assert isinstance(library(), ctypes.CDLL)
+    assert isinstance(load(PORTABLE), ctypes.CDLL)
+
+
+def test_an_installation_brings_compiled_libraries(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library beside the module is loaded, and neither the compiler nor the cache is used."""
+    load(PORTABLE)
+    (tmp_path / "built").mkdir()
+    (compiled,) = cache.iterdir()
+    compiled.rename(tmp_path / "built" / compiled.name)
+    monkeypatch.setattr(build, "BUILT", tmp_path / "built")
+    compiler(tmp_path, monkeypatch, "exit 1")
+    assert isinstance(load(PORTABLE), ctypes.CDLL)
+
+
+def test_the_fastest_variant_that_can_be_compiled_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variant that the compiler does not know is passed over; where none is left, the reasons of all are given."""
+    whole = build.load
+
+    def refuse_all_but_portable(variant: build.Variant, **options: bool) -> ctypes.CDLL:
+        if variant != PORTABLE:
+            raise BackendUnavailable("unknown architecture")
+        return whole(variant, **options)
+
+    monkeypatch.setattr(build, "load", refuse_all_but_portable)
+    assert load_fastest()[0] == PORTABLE
+
+    def refuse(variant: build.Variant) -> ctypes.CDLL:
+        raise BackendUnavailable(f"no {variant.name}")
+
+    monkeypatch.setattr(build, "load", refuse)
+    with pytest.raises(BackendUnavailable, match="portable: no portable"):
+        load_fastest()
+
+
+def test_a_variant_whose_instructions_are_missing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the instructions."""
+    monkeypatch.setattr(build, "flags", lambda: frozenset({"avx2"}))
+    with pytest.raises(BackendUnavailable, match=r"avx2: .*fma"):
+        load(build.find_variant("avx2"))
+    assert [it.name for it in VARIANTS if it.runs_here] == ["portable"]
 
 
 def test_processes_that_start_together_compile_once(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,7 +90,10 @@ def test_processes_that_start_together_compile_once(cache: Path, tmp_path: Path,
     script = f'echo x >> {tmp_path}/runs; read line < {tmp_path}/gate; while [ "$1" != -o ]; do shift; done; echo > "$2"'
     compiler(tmp_path, monkeypatch, script)
     os.mkfifo(tmp_path / "gate")
-    code = "from worker.model.backends.native import build; build.ctypes.CDLL = lambda path: print('loaded'); build.library()"
+    code = (
+        "from worker.model.backends.native import build; build.ctypes.CDLL = lambda path: print('loaded'); "
+        "build.load(build.VARIANTS[-1])"
+    )
     others = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)]
     (tmp_path / "gate").write_text("go\n")
     assert [it.communicate()[0] for it in others] == ["loaded\n"] * 3
@@ -59,7 +105,7 @@ def test_without_a_compiler_the_reason_says_what_is_missing(cache: Path, monkeyp
     """And where compiled kernels were looked for."""
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(BackendUnavailable, match="no C\\+\\+ compiler") as caught:
-        library()
+        load(PORTABLE)
     assert str(cache) in str(caught.value)
 
 
@@ -67,7 +113,7 @@ def test_what_the_compiler_says_is_passed_on(cache: Path, tmp_path: Path, monkey
     """And nothing half-done stays behind."""
     compiler(tmp_path, monkeypatch, "echo 'unknown flag' >&2; exit 1")
     with pytest.raises(BackendUnavailable, match="unknown flag"):
-        library()
+        load(PORTABLE)
     assert list(cache.iterdir()) == []
 
 
@@ -77,17 +123,17 @@ def test_a_compiler_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.M
     compiler(tmp_path, monkeypatch, "exec tail -f /dev/null")
     monkeypatch.setattr(build, "_TIMEOUT_S", 0.1)
     with pytest.raises(BackendUnavailable, match="did not finish"):
-        library()
+        load(PORTABLE)
 
 
 def test_a_damaged_library_is_not_a_crash(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that is no library is a reason like any other."""
-    library()
+    load(PORTABLE)
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / next(cache.iterdir()).name).write_bytes(b"not a library")
     monkeypatch.setenv("GIST_CACHE_DIR", str(tmp_path / "damaged"))
     with pytest.raises(BackendUnavailable, match="loaded"):
-        library()
+        load(PORTABLE)
 
 
 def test_a_cache_that_cannot_be_written_is_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +141,7 @@ def test_a_cache_that_cannot_be_written_is_a_reason(tmp_path: Path, monkeypatch:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("GIST_CACHE_DIR", str(tmp_path / "file"))
     with pytest.raises(BackendUnavailable, match="cannot be kept"):
-        library()
+        load(PORTABLE)
 
 
 def test_the_cache_is_the_users_unless_said_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,7 @@
 """The ways to run the encoder, behind one small interface, and the choice of the fastest that this machine offers.
 
 eager       plain PyTorch: the reference, for every device and number format
-compiled    on a CPU: the whole encoder on tile registers (AMX), in kernels compiled for this processor; on a processor without
-            them, matrix products with weights laid out once (oneDNN), and kernels for the rest
+compiled    on a CPU: the native engine, the whole encoder in kernels that are compiled for this processor's instructions
             on a GPU: variable-length attention, and the whole pass captured as a CUDA graph for each of a few sizes
 int8        on a CPU: the same with 8-bit matrix products, for a checkpoint that was calibrated (`gist-stream quantize`)
 openvino    on a CPU, where it is installed: Intel's runtime, which needs no compiler
@@ -10,7 +9,6 @@ openvino    on a CPU, where it is installed: Intel's runtime, which needs no com
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from worker.errors import BadModel
@@ -40,12 +38,18 @@ class Backend(Protocol):
     name: str
     #: Whether it may be called from several threads at a time, each with a number of threads of its own.
     is_reentrant: bool
+    #: Whether its threads are its own, and not torch's.
+    has_own_threads: bool
     #: Where the states are.
     device: torch.device
     #: The format of the states.
     dtype: torch.dtype
     #: The lengths of texts of batches to run before readiness, beside a short and a long text.
     warm_lengths: Sequence[Sequence[int]]
+
+    @property
+    def description(self) -> str:
+        """The number format and what runs, for people."""
 
     def encode(self, packed: Packed, layers: Collection[int]) -> dict[int, Tensor]:
         """Return the states `[T, H]` after each of `layers`; 0 is the embeddings."""
@@ -115,16 +119,6 @@ def _backend(
         from worker.model.backends.openvino import OpenVino  # noqa: PLC0415  heavy, and needed only where nothing faster is there
 
         return OpenVino(encoder, dtype=dtype)
-    return _compiled(encoder, dtype, is_8_bit=name == "int8", ranges=ranges)
+    from worker.model.backends.compiled import compile_for  # noqa: PLC0415  for CPUs only
 
-
-def _compiled(encoder: Encoder, dtype: torch.dtype, *, is_8_bit: bool, ranges: Mapping[str, Tensor] | None) -> Backend:
-    """Return the fastest compiled way on a CPU: on tile registers where the processor has them, else by the products of oneDNN."""
-    from worker.model.backends.amx import AmxBackend  # noqa: PLC0415  the same
-    from worker.model.backends.onednn import OneDnn  # noqa: PLC0415  for CPUs only
-    from worker.model.backends.onednn_int8 import OneDnnInt8  # noqa: PLC0415  the same
-
-    if dtype == AmxBackend.dtype and not (is_8_bit and ranges is None):
-        with contextlib.suppress(BackendUnavailable):
-            return AmxBackend(encoder, ranges=ranges if is_8_bit else None)
-    return OneDnnInt8(encoder, dtype=dtype, ranges=ranges) if is_8_bit else OneDnn(encoder, dtype=dtype)
+    return compile_for(encoder, dtype, is_8_bit=name == "int8", ranges=ranges)

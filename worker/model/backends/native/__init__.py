@@ -1,1 +1,1 @@
-"""The few operations that are worth a compiler: written once in portable C++, compiled for the processor that runs them."""
+"""The native engine: one source of kernels, compiled for several sets of instructions."""

@@ -1,12 +1,11 @@
-"""Compile the kernels for this processor, once: the library is kept in a cache directory and found there by every later start.
+"""The engine's libraries: one for each set of instructions, found compiled or compiled once.
 
-The key is everything that the result depends on: the source, the flags, the compiler and the processor. Images without a compiler
-carry a filled cache (`GIST_CACHE_DIR`).
+A library is looked for beside this module, where an installation puts it, and then in a cache directory, where the first start on a
+machine compiles it. The key of its name is everything that the result depends on: the source and the flags.
 """
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import fcntl
 import hashlib
@@ -15,32 +14,60 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from worker.model.cpu_features import flags
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-SOURCE = Path(__file__).with_name("kernels.cpp")
-_HEADERS = (
-    "attention",
-    "vectors",
-    "profile",
-    "tiles",
-    "tiled_attention",
-    "tiled_encoder",
-    "tiled_numbers",
-    "tiled_readings",
-    "tiled_batch",
-)
-_SOURCES = (SOURCE, *(SOURCE.with_name(f"{it}.h") for it in _HEADERS))
-_FLAGS = ("-O3", "-march=native", "-std=c++17", "-fno-math-errno", "-w", "-fopenmp", "-shared", "-fPIC")
+_FOLDER = Path(__file__).parent
+_SOURCE = _FOLDER / "engine" / "engine.cpp"
+#: Where an installation puts compiled libraries.
+BUILT = _FOLDER / "built"
+_FLAGS = ("-O3", "-std=c++20", "-fno-math-errno", "-w", "-shared", "-fPIC", "-pthread")
 _COMPILERS = ("c++", "g++", "clang++")
-_TIMEOUT_S = 120
+_TIMEOUT_S = 300
+_PROFILED = "-DGIST_PROFILE"
 
 
 class BackendUnavailable(Exception):
     """A way to run the model that this machine does not offer, and why: the next one is taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A set of instructions that the engine is compiled for."""
+
+    name: str
+    #: The compiler's flags.
+    flags: tuple[str, ...]
+    #: What Linux must say of the processor.
+    needs: frozenset[str]
+    #: The architectures of the machine; empty for all.
+    machines: frozenset[str] = frozenset({"x86_64", "AMD64"})
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether this machine has the instructions."""
+        return (not self.machines or platform.machine() in self.machines) and self.needs <= flags()
+
+
+_AVX2 = frozenset({"avx2", "fma", "bmi1", "bmi2", "f16c", "movbe", "abm"})
+_AVX512 = _AVX2 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
+_VNNI = _AVX512 | {"avx512_vnni"}
+#: The fastest first; the last runs everywhere.
+VARIANTS = (
+    Variant("amx", ("-march=sapphirerapids",), _VNNI | {"avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8", "amx_tile"}),
+    Variant("avx512_vnni", ("-march=cascadelake",), _VNNI),
+    Variant("avx512", ("-march=skylake-avx512",), _AVX512),
+    Variant("avx_vnni", ("-march=haswell", "-mavxvnni"), _AVX2 | {"avx_vnni"}),
+    Variant("avx2", ("-march=haswell",), _AVX2),
+    Variant("portable", (), frozenset(), frozenset()),
+)
 
 
 def cache_directory() -> Path:
@@ -50,40 +77,74 @@ def cache_directory() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gist-stream"
 
 
-def library(*, is_profiled: bool = False) -> ctypes.CDLL:
-    """Load the kernels, and compile them first if needed. Raises `BackendUnavailable`."""
-    directory = cache_directory()
-    flags = [*_FLAGS, *(["-DGIST_PROFILE"] if is_profiled else [])]
-    parts = [*(it.read_text() for it in _SOURCES), *flags, _processor()]
-    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-    path = directory / f"kernels-{key}.so"
+def find_variant(name: str) -> Variant:
+    """Return the variant of a name."""
+    return next(it for it in VARIANTS if it.name == name)
+
+
+def load_fastest() -> tuple[Variant, ctypes.CDLL]:
+    """Load the library of the fastest variant that runs here and can be compiled; raises `BackendUnavailable`."""
+    reasons = []
+    for variant in VARIANTS:
+        if variant.runs_here:
+            try:
+                return variant, load(variant)
+            except BackendUnavailable as error:
+                reasons.append(f"{variant.name}: {error}")
+    raise BackendUnavailable("; ".join(reasons))
+
+
+def load(variant: Variant, *, is_profiled: bool = False) -> ctypes.CDLL:
+    """Load the library of a variant, compiled now if it never was; `is_profiled`: the one that counts its time.
+
+    Raises `BackendUnavailable`.
+    """
+    if not variant.runs_here:
+        missing = ", ".join(sorted(variant.needs - flags())) or "the architecture"
+        raise BackendUnavailable(f"the processor has not the instructions of {variant.name}: {missing}")
+    own = (*_FLAGS, *variant.flags, *([_PROFILED] if is_profiled else []))
+    name = library_name(variant, own)
+    path = BUILT / name if (BUILT / name).exists() else cache_directory() / name
     try:
         if not path.exists():
-            _compile_once(path, flags)
+            _compile_once(path, own)
         return ctypes.CDLL(str(path))
     except OSError as error:
-        raise BackendUnavailable(f"the compiled kernels cannot be kept in {directory} or loaded from there: {error}") from error
+        raise BackendUnavailable(f"the compiled kernels cannot be kept in {path.parent} or loaded from there: {error}") from error
 
 
-def _compile_once(path: Path, flags: Sequence[str]) -> None:
+def library_name(variant: Variant, own: Sequence[str]) -> str:
+    """Return the name of a library's file, with the key of its source and flags."""
+    key = hashlib.sha256("\0".join([read_source(), *own]).encode()).hexdigest()[:16]
+    return f"engine-{variant.name}-{key}.so"
+
+
+@cache
+def read_source() -> str:
+    """Return the source of the engine, all files in order of their names."""
+    files = sorted([*_FOLDER.glob("*/*.h"), *_FOLDER.glob("*/*.cpp")])
+    return "\0".join(f"{it.relative_to(_FOLDER)}\0{it.read_text()}" for it in files)
+
+
+def _compile_once(path: Path, own: Sequence[str]) -> None:
     """Let one of several processes that start together compile, while the others wait for it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The directory itself is locked: a lock file would lie about for ever, and the kernel frees the lock of one who dies.
+    # The directory itself is locked: a lock file would stay for ever, and the kernel frees the lock of a process that dies.
     lock = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
-            _compile(path, flags)
+            compile_library(path, own)
     finally:
         os.close(lock)
 
 
-def _compile(path: Path, flags: Sequence[str]) -> None:
+def compile_library(path: Path, own: Sequence[str]) -> None:
     """Compile into place, in one step, so that processes that start together do not meet a half-written file."""
     compiler = _compiler()
     with tempfile.TemporaryDirectory(dir=path.parent, prefix="compiling-") as directory:
         target = Path(directory) / path.name
-        command = [compiler, *flags, str(SOURCE), "-o", str(target)]
+        command = [compiler, *own, str(_SOURCE), "-o", str(target)]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)  # noqa: S603  our own
         except subprocess.TimeoutExpired as error:
@@ -99,12 +160,3 @@ def _compiler() -> str:
         if found := shutil.which(name):
             return found
     raise BackendUnavailable(f"there is no C++ compiler ({', '.join(wanted)}) and no compiled kernels in {cache_directory()}")
-
-
-def _processor() -> str:
-    """Return what `-march=native` depends on: the architecture, the model and the instructions."""
-    described = [platform.machine()]
-    with contextlib.suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        described += sorted({line for line in lines if line.startswith(("flags", "Features", "model name", "CPU part"))})
-    return "\n".join(described)

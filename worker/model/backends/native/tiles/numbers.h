@@ -1,12 +1,13 @@
 // What is done to numbers between two products on tiles, a register of them at a time: formats, bytes, GELU, layer norm.
 #pragma once
 
-#include "tiles.h"
+#include "products.h"
 #ifdef GIST_TILES
 
 #include <cmath>
 
 namespace {
+namespace tiles {
 
 inline __m512 widen_16(const uint16_t *p) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16));
@@ -66,5 +67,6 @@ class Moments {
     }
 };
 
+} // namespace tiles
 } // namespace
 #endif

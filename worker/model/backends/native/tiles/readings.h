@@ -2,10 +2,11 @@
 // what a head makes of it.
 #pragma once
 
-#include "tiled_encoder.h"
+#include "encoder.h"
 #ifdef GIST_TILES
 
 namespace {
+namespace tiles {
 
 // Thirty-two numbers in fp32, those at even places apart from those at odd ones: so they are widened fastest.
 struct Halves {
@@ -30,31 +31,6 @@ struct Head {
     float epsilon;
 };
 
-// A mix by `weights`, `[layers + 1]`: bf16 `[T, H]` for each token, or fp32 `[n, H]` for each text, by its mean or its first token. With a
-// head its logits, fp32, for each of these rows.
-struct Reading {
-    enum Pooling { TOKENS, MEAN, FIRST };
-    const float *weights;
-    // Null: what is mixed is what is read.
-    const Head *head;
-    void *out;
-    // The first and the last layer that count.
-    int pooling, first, last;
-
-    // Whether rows are read as they are.
-    bool is_copied() const { return pooling == TOKENS && !head && first == last; }
-};
-
-// The texts of a group: the rows of text `i` begin at `starts[i]`; it is text `members[i]` of the batch, and the token of a row stands
-// at `places[row]` there.
-struct GroupTexts {
-    const int *starts;
-    const int64_t *members, *places;
-    int num;
-
-    int num_rows() const { return starts[num]; }
-};
-
 // What the readings have gathered of one group.
 template <bool IS_8_BIT> class Gathering {
     const Group<IS_8_BIT> &group;
@@ -73,7 +49,7 @@ template <bool IS_8_BIT> class Gathering {
     static int widest(const Reading *readings, int num_readings) {
         int width = 0;
         for (int i = 0; i < num_readings; i++)
-            if (readings[i].head) width = std::max(width, readings[i].head->width);
+            if (readings[i].head) width = std::max(width, static_cast<const Head *>(readings[i].head)->width);
         return width + 32;
     }
 
@@ -117,9 +93,9 @@ template <bool IS_8_BIT> class Gathering {
             if (it.pooling != Reading::TOKENS && it.head) {
                 for (int text = 0; text < texts.num; text++)
                     for (int c = 0; c < H; c += 16) narrow_16(rows + text * apart + c, _mm512_loadu_ps(pooled_row(i, text) + c));
-                ask(*it.head, rows, texts.num, texts.members, static_cast<float *>(it.out));
+                ask(*static_cast<const Head *>(it.head), rows, texts.num, texts.members, static_cast<float *>(it.out));
             } else if (it.head)
-                ask(*it.head, rows, texts.num_rows(), texts.places, static_cast<float *>(it.out));
+                ask(*static_cast<const Head *>(it.head), rows, texts.num_rows(), texts.places, static_cast<float *>(it.out));
             else if (it.pooling == Reading::TOKENS && !it.is_copied())
                 for (int row = 0; row < texts.num_rows(); row++)
                     std::memcpy(static_cast<uint16_t *>(it.out) + texts.places[row] * H, rows + row * apart, size_t(H) * 2);
@@ -229,5 +205,6 @@ template <bool IS_8_BIT> class Gathering {
     }
 };
 
+} // namespace tiles
 } // namespace
 #endif

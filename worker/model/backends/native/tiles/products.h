@@ -1,7 +1,7 @@
 // Matrix products on the processor's tile registers (AMX), 32 rows by 32 columns at a time.
 //
 // Whatever the numbers are, a step of a product takes 64 bytes of each row: 32 numbers in bf16, 64 in 8 bits. Weights are laid out
-// by panels of 32 columns, a panel by steps, a step as two tiles of 16 columns (`tiled.laid_out`).
+// by panels of 32 columns, a panel by steps, a step as two tiles of 16 columns (`amx_layout.py`).
 #pragma once
 
 #if defined(__AMX_BF16__) && defined(__AMX_INT8__) && defined(__AVX512BF16__) && defined(__AVX512FP16__)
@@ -16,6 +16,7 @@
 #include <cstring>
 
 namespace {
+namespace tiles {
 
 constexpr int BLOCK = 32;
 constexpr int TILE_BYTES = 1024;
@@ -170,5 +171,6 @@ void multiply_into(typename P::Sum *sums, size_t sums_row, bool is_added, const 
     settle();
 }
 
+} // namespace tiles
 } // namespace
 #endif

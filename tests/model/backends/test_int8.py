@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,9 +17,6 @@ from worker.model.checkpoint import checkpoint
 from worker.model.packing import pack
 from worker.model.quantization import measure_ranges, passes
 from worker.settings import DEFAULT_MODEL
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = pytest.mark.model
 CPU = torch.device("cpu")
@@ -39,10 +35,10 @@ def model() -> checkpoint.Checkpoint:
 
 
 @lru_cache
-def backend(dtype: torch.dtype = torch.float32) -> Backend:
+def backend() -> Backend:
     """Return its encoder with 8-bit products."""
     with torch.inference_mode():
-        return choose(model().encoder, "int8", device=CPU, dtype=dtype, ranges=model().ranges)[0]
+        return choose(model().encoder, "int8", device=CPU, dtype=torch.float32, ranges=model().ranges)[0]
 
 
 @torch.inference_mode()
@@ -73,25 +69,21 @@ def test_company_does_not_matter(texts: list[str]) -> None:
 
 
 @pytest.mark.int8
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_states_have_the_format_that_was_asked_for(dtype: torch.dtype) -> None:
-    """And are finite, in every layer that was asked for and no other."""
+def test_only_the_layers_that_were_asked_for_are_given() -> None:
+    """Their states are finite."""
     packed = pack([it.ids for it in model().tokenizer.encode(TEXTS)])
     with torch.inference_mode():
-        states = backend(dtype).encode(packed, {1, 4})
+        states = backend().encode(packed, {1, 4})
     assert set(states) == {1, 4}
     for it in states.values():
-        assert it.dtype == dtype == backend(dtype).dtype
         assert it.shape == (len(packed.ids), 384)
         assert it.isfinite().all()
 
 
 @pytest.mark.int8
 def test_it_is_as_close_as_its_calibration() -> None:
-    """Calibrated on the texts themselves it is close to fp32; with ranges that cut most of a state it is not."""
-    ranges = measure_ranges(model().encoder, passes(model().tokenizer.encode(TEXTS)))
-    assert cosines(ranges).min() >= 0.99
-    assert cosines({name: it / 20 for name, it in ranges.items()}).min() < 0.9
+    """Calibrated on the texts themselves, 8-bit products are close to fp32."""
+    assert cosines(measure_ranges(model().encoder, passes(model().tokenizer.encode(TEXTS)))).min() >= 0.99
 
 
 @pytest.mark.parametrize("changed", [{"ranges": None}, {"device": torch.device("cuda")}])
@@ -100,11 +92,3 @@ def test_where_it_cannot_run_the_reason_is_one_line(changed: dict[str, Any]) -> 
     options: dict[str, Any] = {"device": CPU, "dtype": torch.float32, "ranges": model().ranges} | changed
     with pytest.raises(BadModel, match=r"the backend int8 cannot run here: .*(calibrated|for CPUs)"):
         choose(model().encoder, "int8", **options)
-
-
-def test_another_activation_is_a_reason(minilm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is quantized after GELU is fitted to GELU."""
-    encoder = checkpoint.load(str(minilm)).encoder
-    monkeypatch.setattr(encoder, "config", replace(encoder.config, hidden_act="relu"))
-    with pytest.raises(BadModel, match="GELU"):
-        choose(encoder, "int8", device=CPU, dtype=torch.float32, ranges=model().ranges)

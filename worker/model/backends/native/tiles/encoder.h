@@ -2,35 +2,16 @@
 // second-level cache of its thread.
 #pragma once
 
-#include "profile.h"
-#include "tiled_attention.h"
-#include "tiled_numbers.h"
+#include <type_traits>
+
+#include "../engine/profile.h"
+#include "../engine/shape.h"
+#include "attention.h"
+#include "numbers.h"
 #ifdef GIST_TILES
 
 namespace {
-
-// The parameters of a layer, in the order in which they come. Weights are laid out, all others are fp32. Those of the second row are
-// for 8 bits: what a channel is multiplied with to become a byte, and what a sum of bytes is multiplied with to become a number.
-enum Parameter {
-    MIX_W, MIX_B, OUTPUT_W, OUTPUT_B, NORM_1_GAIN, NORM_1_BIAS, EXPAND_W, EXPAND_B, CONTRACT_W, CONTRACT_B, NORM_2_GAIN, NORM_2_BIAS,
-    MIX_IN, OUTPUT_IN, EXPAND_IN, MIX_OUT, OUTPUT_OUT, EXPAND_OUT, CONTRACT_OUT,
-    NUM_PARAMETERS
-};
-
-struct Shape {
-    int hidden, intermediate, num_heads, num_layers;
-    float epsilon;
-};
-// Heads that are computed together: what stands between two products is small then, and stays close.
-inline int heads_of_a_part(const Shape &s) {
-    int heads = std::max(1, 128 / (s.hidden / s.num_heads));
-    while (s.num_heads % heads) heads--;
-    return heads;
-}
-struct EmbeddingTables {
-    const uint16_t *words, *places;
-    const float *gain, *bias;
-};
+namespace tiles {
 
 // The rows of one group of texts on their way through the layers. IS_8_BIT: what enters a product is bytes.
 template <bool IS_8_BIT> class Group {
@@ -67,6 +48,9 @@ template <bool IS_8_BIT> class Group {
     }
 
   public:
+    // Held by a thread while it computes.
+    using Guard = TileShape;
+
     static size_t bytes(const Shape &s, int num_tokens, int longest) {
         const size_t rows = rows_of(num_tokens), outer = rows * apart(s.hidden), inner = rows * inner_width(s);
         const size_t own = 3 * round(outer * 2) + 2 * round(inner * 2) + 2 * round(rows * 4) + round(outer * 4);
@@ -90,15 +74,15 @@ template <bool IS_8_BIT> class Group {
 
     const uint16_t *row(int i) const { return x + i * outer_row; }
 
-    void embed(int row, int64_t word, int64_t place, const EmbeddingTables &tables, const float *in_scale) {
+    void embed(int row, int64_t word, int64_t place, const EmbeddingTables &tables, const float *const *p) {
         const int H = shape.hidden;
         alignas(64) float numbers[4096];
-        const uint16_t *words = tables.words + word * H, *places = tables.places + place * H;
-        become_norm(row, numbers, tables.gain, tables.bias, in_scale, [&](int c) { return _mm512_add_ps(widen_16(words + c), widen_16(places + c)); });
+        const uint16_t *words = static_cast<const uint16_t *>(tables.words) + word * H, *places = static_cast<const uint16_t *>(tables.places) + place * H;
+        become_norm(row, numbers, tables.gain, tables.bias, p[MIX_IN], [&](int c) { return _mm512_add_ps(widen_16(words + c), widen_16(places + c)); });
     }
 
-    // `starts` are those of the texts in this group; `next_in` makes the bytes of the next layer; `read(row)` reads a row that is done.
-    template <class Read> void pass(const float *const *p, const int *starts, int num_texts, const float *next_in, const Read &read) {
+    // `starts` are those of the texts in this group; `next` are the parameters of the next layer; `read(row)` reads a finished row.
+    template <class Read> void pass(const float *const *p, const int *starts, int num_texts, const float *const *next, const Read &read) {
         const int H = shape.hidden;
         for (int head = 0; head < shape.num_heads; head += num_heads) attend(p, head, starts, num_texts);
         add_product<Product>((const char *)attended, outer_row, weights(p[OUTPUT_W], H, H), p[OUTPUT_OUT], nullptr, false);
@@ -106,7 +90,7 @@ template <bool IS_8_BIT> class Group {
         add_and_normalize(p[OUTPUT_B], p[NORM_1_GAIN], p[NORM_1_BIAS], p[EXPAND_IN], [](int) {});
         end_of(NORMS);
         for (int first = 0; first < shape.intermediate; first += PIECE) feed_forward(p, first, std::min(PIECE, shape.intermediate - first));
-        add_and_normalize(p[CONTRACT_B], p[NORM_2_GAIN], p[NORM_2_BIAS], next_in, read);
+        add_and_normalize(p[CONTRACT_B], p[NORM_2_GAIN], p[NORM_2_BIAS], next[MIX_IN], read);
         end_of(NORMS);
     }
 
@@ -275,5 +259,6 @@ template <bool IS_8_BIT> class Group {
     }
 };
 
+} // namespace tiles
 } // namespace
 #endif

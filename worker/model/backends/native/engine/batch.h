@@ -1,12 +1,13 @@
-// The whole encoder for a batch: threads take its groups of texts, each through all layers, and wait for nobody before the last is done.
+// The whole encoder for a batch: threads take its groups of texts, each through all layers.
 #pragma once
-
-#include "tiled_readings.h"
-#ifdef GIST_TILES
 
 #include <cstdlib>
 #include <memory>
 #include <sys/mman.h>
+
+#include "pool.h"
+#include "profile.h"
+#include "shape.h"
 
 namespace {
 
@@ -24,15 +25,8 @@ inline char *kept_memory(size_t bytes) {
     return memory.get();
 }
 
-// The texts of a batch: ids lie end to end, text `i` from `starts[i]` to `starts[i + 1]`; group `g` has the texts
-// `order[bounds[g]]` to `order[bounds[g + 1]]`.
-struct Texts {
-    const int64_t *ids, *starts, *order, *bounds;
-    int64_t num_groups;
-};
-
-// The work of one call: everything but the texts is the same for all groups.
-template <bool IS_8_BIT> struct Work {
+// The work of one call: everything but the texts is the same for all groups. `G` takes a group through the layers, `R` reads it.
+template <class G, class R> struct Work {
     const Shape &shape;
     const EmbeddingTables &tables;
     const float *const *parameters;
@@ -42,13 +36,14 @@ template <bool IS_8_BIT> struct Work {
 
     // Take one group through the layers; false where there is no memory.
     bool operator()(int64_t group) const {
+        const typename G::Guard guard;
         begin_stages();
         const int64_t *members = texts.order + texts.bounds[group];
         const int num_texts = int(texts.bounds[group + 1] - texts.bounds[group]);
         int num_tokens = 0, longest = 0;
         for (int i = 0; i < num_texts; i++) num_tokens += length(members[i]), longest = std::max(longest, length(members[i]));
         const size_t for_places = round(num_tokens * sizeof(int64_t)), for_starts = round((num_texts + 1) * sizeof(int));
-        const size_t own = Group<IS_8_BIT>::bytes(shape, num_tokens, longest), gathered = Gathering<IS_8_BIT>::bytes(shape, readings, num_readings, num_tokens);
+        const size_t own = round(G::bytes(shape, num_tokens, longest)), gathered = R::bytes(shape, readings, num_readings, num_tokens);
         char *memory = kept_memory(for_places + for_starts + own + gathered);
         if (!memory) return false;
         int64_t *places = reinterpret_cast<int64_t *>(memory);
@@ -58,9 +53,9 @@ template <bool IS_8_BIT> struct Work {
             starts[i + 1] = starts[i] + length(members[i]);
             for (int row = starts[i]; row < starts[i + 1]; row++) places[row] = texts.starts[members[i]] + row - starts[i];
         }
-        Group<IS_8_BIT> rows(shape, num_tokens, memory + for_places + for_starts);
+        G rows(shape, num_tokens, memory + for_places + for_starts);
         const GroupTexts own_texts{starts, members, places, num_texts};
-        pass(rows, own_texts, Gathering<IS_8_BIT>(shape, rows, own_texts, readings, num_readings, memory + for_places + for_starts + own));
+        pass(rows, own_texts, R(shape, rows, own_texts, readings, num_readings, memory + for_places + for_starts + own));
         return true;
     }
 
@@ -68,10 +63,10 @@ template <bool IS_8_BIT> struct Work {
     static size_t round(size_t bytes) { return (bytes + 127) / 64 * 64; }
     int length(int64_t text) const { return int(texts.starts[text + 1] - texts.starts[text]); }
 
-    void pass(Group<IS_8_BIT> &rows, const GroupTexts &own, const Gathering<IS_8_BIT> &gathering) const {
+    void pass(G &rows, const GroupTexts &own, const R &gathering) const {
         for (int i = 0; i < own.num; i++)
             for (int row = own.starts[i]; row < own.starts[i + 1]; row++) {
-                rows.embed(row, texts.ids[own.places[row]], row - own.starts[i], tables, parameters[MIX_IN]);
+                rows.embed(row, texts.ids[own.places[row]], row - own.starts[i], tables, parameters);
                 gathering.row(0, row);
             }
         end_of(REST);
@@ -79,8 +74,8 @@ template <bool IS_8_BIT> struct Work {
         end_of(HEADS);
         for (int layer = 1; layer <= shape.num_layers; layer++) {
             const float *const *p = parameters + (layer - 1) * NUM_PARAMETERS;
-            const float *next_in = layer < shape.num_layers ? p[NUM_PARAMETERS + MIX_IN] : p[MIX_IN];
-            rows.pass(p, own.starts, own.num, next_in, [&](int row) { gathering.row(layer, row); });
+            const float *const *next = layer < shape.num_layers ? p + NUM_PARAMETERS : p;
+            rows.pass(p, own.starts, own.num, next, [&](int row) { gathering.row(layer, row); });
             gathering.layer(layer);
             end_of(HEADS);
         }
@@ -89,19 +84,4 @@ template <bool IS_8_BIT> struct Work {
     }
 };
 
-template <bool IS_8_BIT> int encode(const Work<IS_8_BIT> &work, int num_threads) {
-    int failed = 0;
-    const int64_t num_groups = work.texts.num_groups;
-    // A group that is alone wakes nobody: a thread that was woken turns for milliseconds, on a core that others could have.
-#pragma omp parallel num_threads(num_threads) if (num_groups > 1)
-    {
-        TileShape tiles;
-#pragma omp for schedule(dynamic, 1)
-        for (int64_t group = 0; group < num_groups; group++)
-            if (!work(group)) __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
-    }
-    return failed;
-}
-
 } // namespace
-#endif

@@ -1,13 +1,14 @@
 // Attention within one text on the tile registers: scores, weights and sums of up to 16 queries at a time.
 #pragma once
 
-#include "tiles.h"
+#include "products.h"
 #ifdef GIST_TILES
 
 #include <cmath>
 #include <type_traits>
 
 namespace {
+namespace tiles {
 
 // 2 to the power of t, for t <= 0, to 4e-5: a weight is kept in bf16, which is a hundred times coarser.
 inline __m512 exp2_below_0(__m512 t) {
@@ -180,5 +181,6 @@ void attend_tiled(const uint16_t *q, size_t row, int width, int length, char *me
     }
 }
 
+} // namespace tiles
 } // namespace
 #endif

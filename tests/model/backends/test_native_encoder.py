@@ -1,0 +1,167 @@
+"""The native engine in every arithmetic of this machine: as PyTorch in fp32, and no text changes another."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.model.backends import native as ways
+from worker.model.backends.arithmetics import BFLOAT16_TILES, FLOAT32, INT8, Arithmetic
+from worker.model.backends.choice import Eager
+from worker.model.backends.compiled import Compiled
+from worker.model.backends.native.build import VARIANTS, BackendUnavailable, Variant, load_fastest
+from worker.model.backends.native_encoder import check_shape
+from worker.model.encoder import EncoderConfig
+from worker.model.heads import Head, HeadConfig
+from worker.model.packing import pack
+from worker.model.quantization import measure_ranges
+from worker.model.readout import Readout
+
+if TYPE_CHECKING:
+    from worker.model.packing import Packed
+
+every_way = pytest.mark.parametrize(("variant", "arithmetic"), ways.WAYS, ids=ways.IDS)
+# The smallest cosine of a state to PyTorch in fp32.
+LEAST_COSINE = {"float32": 0.9999999, "int16": 0.99999, "bfloat16": 0.9995, "int8": 0.99}
+
+
+def texts_of(*lengths: int) -> Packed:
+    """Return texts of some lengths."""
+    return pack([np.arange(it, dtype=np.int32) % 50 for it in lengths])
+
+
+@torch.inference_mode()
+def read_eagerly(packed: Packed, readouts: list[Readout], **changed: Any) -> list[torch.Tensor]:
+    """Return what PyTorch reads in fp32."""
+    eager = Eager(ways.build_small_encoder(**changed), device=torch.device("cpu"), dtype=torch.float32)
+    return eager.read(packed, readouts)
+
+
+def smallest_cosine(found: torch.Tensor, exact: torch.Tensor) -> float:
+    """Return the smallest cosine of two rows."""
+    return float(torch.cosine_similarity(found.double(), exact.double(), dim=1).min())
+
+
+@every_way
+@pytest.mark.parametrize("num_heads", [4, 2])
+def test_states_are_those_of_pytorch(variant: Variant, arithmetic: Arithmetic, num_heads: int) -> None:
+    """With heads of 32 and 64 numbers, and a feed-forward that is not a whole number of pieces, alone and packed."""
+    packed, encoder = texts_of(3, 33, 1, 64, 200, 599), ways.build_small_encoder(num_attention_heads=num_heads)
+    ranges = measure_ranges(encoder, iter([packed])) if arithmetic.is_calibrated else None
+    backend = Compiled(encoder, arithmetic, variant=variant, ranges=ranges)
+    for some in (packed, texts_of(33), texts_of(1)):
+        exact = read_eagerly(some, [Readout(((2, 1.0),), None), Readout(((2, 1.0),), "mean")], num_attention_heads=num_heads)
+        found = [backend.encode(some, {2})[2], *backend.read(some, [Readout(((2, 1.0),), "mean")])]
+        assert min(map(smallest_cosine, found, exact)) >= LEAST_COSINE[arithmetic.name]
+
+
+@pytest.mark.parametrize(("variant", "arithmetic"), ways.EXACT, ids=lambda it: it.name)
+@pytest.mark.parametrize("hidden_act", ["gelu", "gelu_new", "gelu_pytorch_tanh", "relu"])
+def test_float32_is_exact_with_every_activation(variant: Variant, arithmetic: Arithmetic, hidden_act: str) -> None:
+    """Every number of a state is that of PyTorch to five digits."""
+    packed = texts_of(7, 130, 250)
+    backend = Compiled(ways.build_small_encoder(hidden_act=hidden_act), arithmetic, variant=variant)
+    (exact,) = read_eagerly(packed, [Readout(((2, 1.0),), None)], hidden_act=hidden_act)
+    torch.testing.assert_close(backend.encode(packed, {2})[2], exact, atol=2e-5, rtol=0)
+
+
+@every_way
+@pytest.mark.parametrize("num_heads", [4, 2])
+@settings(max_examples=6, deadline=None)
+@given(st.lists(st.integers(1, 70), min_size=1, max_size=40), st.integers(0, 600))
+def test_texts_do_not_see_each_other(
+    variant: Variant, arithmetic: Arithmetic, num_heads: int, lengths: list[int], longest: int
+) -> None:
+    """A text alone, and beside any others, in any group, gives the same states to the last bit."""
+    backend = ways.compile_small(variant, arithmetic, num_heads)
+    texts = [np.arange(it, dtype=np.int32) % 50 for it in [*lengths, max(1, longest)]]
+    packed = pack(texts)
+    states = backend.encode(packed, {0, 1, 2})
+    for number in (0, len(texts) - 1):
+        alone = backend.encode(pack([texts[number]]), {0, 1, 2})
+        own = slice(packed.cu_seqlens[number], packed.cu_seqlens[number + 1])
+        for layer, found in states.items():
+            assert torch.equal(found[own], alone[layer])
+
+
+@every_way
+@pytest.mark.parametrize("hidden_size", [0, 40])
+@pytest.mark.parametrize("pooling", ["mean", "cls", None])
+def test_heads_read_what_pytorch_reads(variant: Variant, arithmetic: Arithmetic, hidden_size: int, pooling: Any) -> None:
+    """A mix of layers, for texts and for tokens, with a hidden layer and without."""
+    torch.manual_seed(1)
+    config = HeadConfig(name="any", task="ner", labels=tuple(map(str, range(19))), layers=(1, 2), hidden_size=hidden_size)
+    head, packed = Head(config, 128).eval(), texts_of(5, 60, 1, 300)
+    readouts = [Readout(((1, 0.25), (2, 0.75)), pooling, head), Readout(((0, 0.5), (2, 0.5)), pooling)]
+    exact = read_eagerly(packed, readouts)
+    found = ways.compile_small(variant, arithmetic).read(packed, readouts)
+    assert [it.shape for it in found] == [it.shape for it in exact]
+    assert min(map(smallest_cosine, found, exact)) >= min(0.999, LEAST_COSINE[arithmetic.name])
+
+
+@every_way
+def test_a_pass_that_gives_way_stops_between_groups(variant: Variant, arithmetic: Arithmetic) -> None:
+    """The results are those of a pass that does not."""
+    backend, packed = ways.compile_small(variant, arithmetic), texts_of(300, 7, 350, 290, 310, 12, 280)
+    readouts = [Readout(((1, 0.5), (2, 0.5)), "mean"), Readout(((2, 1.0),), None)]
+    stops: list[None] = []
+    given_way = backend.read(packed, readouts, lambda: stops.append(None))
+    assert len(stops) > 1
+    for one, other in zip(given_way, backend.read(packed, readouts), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_passes_beside_each_other_give_what_each_gives_alone() -> None:
+    """Four callers share the threads of the engine."""
+    variant, _ = load_fastest()
+    backend = ways.compile_small(variant, FLOAT32)
+    packs = [texts_of(*range(first, 200, 7)) for first in range(1, 5)]
+    readout = [Readout(((2, 1.0),), "mean")]
+    alone = [backend.read(it, readout)[0] for it in packs]
+    with ThreadPoolExecutor(4) as callers:
+        for _ in range(5):
+            for one, other in zip(callers.map(lambda it: backend.read(it, readout)[0], packs), alone, strict=True):
+                assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize(("sequence", "reason"), [([1, 50], "none of the 50"), ([-1], "none of the 50"), ([1] * 601, "600 places")])
+def test_tokens_that_the_tables_do_not_hold_are_refused(sequence: list[int], reason: str) -> None:
+    """As PyTorch refuses them: the kernels never read memory that is not the model's."""
+    variant, _ = load_fastest()
+    with pytest.raises(IndexError, match=reason):
+        ways.compile_small(variant, FLOAT32).encode(pack([np.array(sequence, dtype=np.int32)]), {1})
+
+
+@pytest.mark.parametrize(
+    ("arithmetic", "changed", "reason"),
+    [
+        (BFLOAT16_TILES, {"num_attention_heads": 8}, "do not fit the kernels"),
+        (BFLOAT16_TILES, {"hidden_size": 96, "num_attention_heads": 3}, "do not fit the kernels"),
+        (BFLOAT16_TILES, {"intermediate_size": 224}, "does not fit the kernels"),
+        (BFLOAT16_TILES, {"hidden_act": "relu"}, "GELU, not relu"),
+        (FLOAT32, {"num_attention_heads": 8}, "do not fit the kernels"),
+        (FLOAT32, {"intermediate_size": 200}, "does not fit the kernels"),
+        (FLOAT32, {"hidden_size": 5120, "num_attention_heads": 80}, "do not fit the kernels"),
+    ],
+)
+def test_a_shape_that_does_not_fit_is_a_reason(arithmetic: Arithmetic, changed: dict[str, Any], reason: str) -> None:
+    """The next way is taken then."""
+    check_shape(EncoderConfig(**ways.SHAPE), arithmetic, 32)
+    with pytest.raises(BackendUnavailable, match=reason):
+        check_shape(EncoderConfig(**ways.SHAPE | changed), arithmetic, 32)
+
+
+def test_instructions_that_are_not_there_are_a_reason() -> None:
+    """The portable library has fp32 alone, and bytes need a calibration."""
+    with pytest.raises(BackendUnavailable, match="no instructions for int8"):
+        Compiled(ways.build_small_encoder(), INT8, variant=VARIANTS[-1])
+    for variant, arithmetic in ways.WAYS:
+        if arithmetic.is_calibrated:
+            with pytest.raises(BackendUnavailable, match="gist-stream quantize"):
+                Compiled(ways.build_small_encoder(), arithmetic, variant=variant)

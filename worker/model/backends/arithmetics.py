@@ -1,0 +1,149 @@
+"""The arithmetics of the native engine: how weights lie in memory for each, and how exact each is. Without torch.
+
+float32    exact, in vector registers
+int16      integers of 12 to 14 bits in vector registers: between float32 and bfloat16 in exactness, twice as fast as float32
+int8       bytes in vector registers, calibrated
+bfloat16   on tile registers (AMX)
+int8 tiles bytes on tile registers (AMX), calibrated
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float32]
+
+# As `engine/arithmetic.h` has them: steps of four bytes that are added up in one block.
+_BLOCK_STEPS = 192
+_LARGEST_SUM = 2**31 - 1
+# Integers of more bits would not fit 16 bits twice; and the largest of a byte.
+_LARGEST_SHORT, _LARGEST_BYTE = 16_383, 127
+# The bytes of a state count from this number.
+_SHIFT = 128
+# Columns of a panel on tile registers, and columns of a tile.
+_TILE_PANEL, _TILE = 32, 16
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """The weights `[outputs, inputs]` of one product as a kernel takes them."""
+
+    weights: NDArray[Any]
+    #: What a sum of each output is multiplied with, fp32; None where sums are numbers already.
+    scale: Floats | None = None
+    #: What the sum of each block and output begins with, int32, `[blocks, outputs]`; None for 0.
+    start: NDArray[np.int32] | None = None
+    #: The largest integer of a row that enters the product.
+    limit: int = 0
+    #: The sum of the integer weights of each output, fp32.
+    totals: Floats | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Arithmetic:
+    """How numbers are multiplied."""
+
+    name: str
+    #: As the kernels number it.
+    number: int
+    #: Return the weights of a product; the second argument is the panel of the library's vectors.
+    lay_out: Callable[[Floats, int], Product]
+    #: The tokens of a group: what passes between its products stays in the second-level cache.
+    group_tokens: int
+    is_tiled: bool = False
+    is_calibrated: bool = False
+
+    @property
+    def in_tables(self) -> Callable[[Floats], NDArray[Any]]:
+        """How embeddings lie in memory."""
+        return to_bfloat16 if self.is_tiled else np.ascontiguousarray
+
+
+def lay_out_panels(weight: NDArray[Any], panel: int) -> NDArray[Any]:
+    """Return weights `[outputs, inputs]` by panels of outputs and steps of four bytes of input for each of these."""
+    outputs, inputs = weight.shape
+    numbers = 4 // weight.itemsize
+    return np.ascontiguousarray(weight.reshape(outputs // panel, panel, inputs // numbers, numbers).transpose(0, 2, 1, 3))
+
+
+def lay_out_tiles(weight: NDArray[Any]) -> NDArray[Any]:
+    """Return weights `[outputs, inputs]` by panels of 32 outputs, steps of 64 bytes, and two tiles of 16 outputs.
+
+    A row of a tile holds four bytes of input for each of its outputs.
+    """
+    outputs, inputs = weight.shape
+    numbers = 4 // weight.itemsize
+    tiles = weight.reshape(outputs // _TILE_PANEL, 2, _TILE, inputs // (_TILE * numbers), _TILE, numbers)
+    return np.ascontiguousarray(tiles.transpose(0, 3, 1, 4, 2, 5))
+
+
+def to_bfloat16(numbers: Floats) -> NDArray[np.uint16]:
+    """Round to bfloat16, to the nearest, ties to even; numbers that are not finite stay so."""
+    bits = np.ascontiguousarray(numbers, dtype=np.float32).view(np.uint32)
+    rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+    return np.where(np.isnan(numbers), np.uint16(0x7FC0), rounded)
+
+
+def from_bfloat16(bits: NDArray[np.uint16]) -> Floats:
+    """Return bfloat16 as fp32."""
+    return (bits.astype(np.uint32) << 16).view(np.float32)
+
+
+def quantize_by_output(weight: Floats, largest: int, dtype: type[Any]) -> tuple[NDArray[Any], Floats]:
+    """Return weights as integers up to `largest`, and for each output what an integer is multiplied with, fp32."""
+    scale = np.maximum(np.abs(weight).max(axis=1) / largest, np.finfo(np.float32).tiny).astype(np.float32)
+    return np.rint(weight / scale[:, None]).astype(dtype), scale
+
+
+def _in_float32(weight: Floats, panel: int) -> Product:
+    return Product(lay_out_panels(weight, panel))
+
+
+def _in_int16(weight: Floats, panel: int) -> Product:
+    """Quantize weights to as many bits as leave an activation as many, without overflow in any block of inputs.
+
+    A sum is at most the largest activation times the sum of the sizes of the weights (the L1 norm of a row).
+    """
+    sizes = np.maximum(np.abs(weight).max(axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    largest = int((_LARGEST_SUM / max(1.0, float(_largest_block_sum(np.abs(weight) / sizes)))) ** 0.5)
+    rounded, scale = quantize_by_output(weight, max(1, min(largest, _LARGEST_SHORT)), np.int16)
+    limit = _LARGEST_SUM // max(1, int(_largest_block_sum(np.abs(rounded.astype(np.int64)))))
+    return Product(lay_out_panels(rounded, panel), scale, limit=min(limit, _LARGEST_SHORT))
+
+
+def _largest_block_sum(sizes: NDArray[Any]) -> Any:
+    """Return the largest sum of a row's numbers over a block; a feed-forward's pieces begin where blocks begin."""
+    return np.add.reduceat(sizes, np.arange(0, sizes.shape[1], 2 * _BLOCK_STEPS), axis=1).max()
+
+
+def _in_bytes(weight: Floats, panel: int) -> Product:
+    rounded, scale = quantize_by_output(weight, _LARGEST_BYTE, np.int8)
+    firsts = np.arange(0, weight.shape[1], 4 * _BLOCK_STEPS)
+    start = -_SHIFT * np.add.reduceat(rounded.astype(np.int32), firsts, axis=1).T
+    totals = rounded.sum(axis=1, dtype=np.int64).astype(np.float32)
+    return Product(lay_out_panels(rounded, panel), scale, np.ascontiguousarray(start, dtype=np.int32), _LARGEST_BYTE, totals)
+
+
+def _in_bfloat16_tiles(weight: Floats, _panel: int) -> Product:
+    return Product(lay_out_tiles(to_bfloat16(weight)))
+
+
+def _in_byte_tiles(weight: Floats, _panel: int) -> Product:
+    rounded, scale = quantize_by_output(weight, _LARGEST_BYTE, np.int8)
+    return Product(lay_out_tiles(rounded), scale, totals=rounded.sum(axis=1, dtype=np.int64).astype(np.float32))
+
+
+FLOAT32 = Arithmetic("float32", 0, _in_float32, 160)
+INT16 = Arithmetic("int16", 1, _in_int16, 160)
+INT8 = Arithmetic("int8", 2, _in_bytes, 160, is_calibrated=True)
+BFLOAT16_TILES = Arithmetic("bfloat16", 3, _in_bfloat16_tiles, 384, is_tiled=True)
+INT8_TILES = Arithmetic("int8", 4, _in_byte_tiles, 256, is_tiled=True, is_calibrated=True)
+ARITHMETICS = (FLOAT32, INT16, INT8, BFLOAT16_TILES, INT8_TILES)

@@ -1,0 +1,139 @@
+"""The encoder on a CPU, whole in one call of the native engine. Without torch.
+
+A batch is divided into groups of texts, each as large as the second-level cache of a core can hold on its way through the layers. A
+thread takes a group through the whole encoder: the thread reads the weights, and nothing else travels. Biases, activations, norms,
+attention, scales, pooling and heads are computed between the products.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from worker.model.backends.native.build import BackendUnavailable
+from worker.model.backends.native_layers import PART, Layers, Memory, to_pointers
+from worker.model.backends.readouts import Readouts
+from worker.model.packing import groups
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from worker.model.backends.arithmetics import Arithmetic
+    from worker.model.encoder import EncoderConfig
+    from worker.model.packing import Packed
+    from worker.model.readout import Readout
+    from worker.ports import GiveWay
+
+    Floats = NDArray[np.float32]
+
+_ACTIVATIONS = {"gelu": 0, "gelu_new": 1, "gelu_pytorch_tanh": 1, "relu": 2}
+_TILED_WIDTHS, _TILED_STEP, _STEP = (32, 64), 64, 32
+_LARGEST_HIDDEN = 4096
+# What `engine/profile.h` counts.
+_STAGES = ("products", "attention", "norms", "heads", "rest")
+
+
+class NativeEncoder:
+    """An encoder in one arithmetic; the results are fp32."""
+
+    def __init__(
+        self,
+        weights: Mapping[str, Floats],
+        config: EncoderConfig,
+        arithmetic: Arithmetic,
+        loaded: ctypes.CDLL,
+        *,
+        ranges: Mapping[str, Floats] | None = None,
+    ) -> None:
+        """Lay out `weights`, named as the parameters of `encoder.Encoder`, for a loaded library.
+
+        `ranges` are those of the calibration. Raises `BackendUnavailable`.
+        """
+        if not loaded.gist_has(arithmetic.number):
+            raise BackendUnavailable(f"the processor, the kernel or the compiler has no instructions for {arithmetic.name}")
+        if arithmetic.is_calibrated and ranges is None:
+            raise BackendUnavailable("the model is not calibrated for 8-bit products: see `gist-stream quantize`")
+        self.arithmetic = arithmetic
+        self._config, self._library = config, loaded
+        self._panel = 2 * int(loaded.gist_lanes())
+        check_shape(config, arithmetic, self._panel)
+        layers = Layers(weights, config, arithmetic, panel=self._panel, ranges=ranges)
+        self._memory = Memory([*layers.tables(), *layers.parameters()], loaded)
+        self._tables, self._parameters = to_pointers(self._memory.addresses[:4]), to_pointers(self._memory.addresses[4:])
+        # What was ever read, as the kernels take it.
+        self._readouts: dict[tuple[Readout, ...], Readouts] = {}
+
+    def read(self, packed: Packed, readouts: Sequence[Readout], give_way: GiveWay | None = None) -> list[Floats]:
+        """Return the result of each readout; with `give_way`, call that between groups of texts."""
+        self._check_tables(packed)
+        config, asked = self._config, self._laid_out(tuple(readouts))
+        structs, filled = asked.allocate(packed)
+        order, bounds = self._groups(packed)
+        num_groups = len(bounds) - 1
+        sizes = (config.hidden_size, config.intermediate_size, config.num_attention_heads, asked.num_layers)
+        shape = (ctypes.c_int * 5)(*sizes, _ACTIVATIONS[config.hidden_act])
+        # A pass that gives way stops after a group of each thread.
+        step = num_groups if give_way is None else self._library.gist_count_threads()
+        for first in range(0, num_groups, step):
+            if give_way is not None:
+                give_way()
+            texts = to_pointers([it.ctypes.data for it in (packed.ids, packed.cu_seqlens, order, bounds[first:])])
+            code = self._library.gist_encode(
+                *(texts, ctypes.c_int64(min(step, num_groups - first)), self._tables, self._parameters, structs, len(structs)),
+                *(shape, ctypes.c_float(config.layer_norm_eps), self.arithmetic.number),
+            )
+            if code:
+                raise MemoryError("there is no memory left for the encoder")
+        return Readouts.widen(filled)
+
+    def num_rows(self, packed: Packed) -> int:
+        """Return how many rows a product computes for these texts."""
+        if not self.arithmetic.is_tiled:
+            return len(packed.ids)
+        order, bounds = self._groups(packed)
+        tokens = np.add.reduceat(packed.lengths[order], bounds[:-1])
+        return int((-(-tokens // _STEP) * _STEP).sum())
+
+    def set_threads(self, num_threads: int) -> None:
+        """Set how many threads compute at a time, over all passes."""
+        self._library.gist_set_threads(num_threads)
+
+    def spent(self) -> dict[str, float]:
+        """Return the seconds of all threads since the last call, by stage; only of a library that is profiled."""
+        seconds = (ctypes.c_double * len(_STAGES))()
+        self._library.gist_profile(seconds)
+        return dict(zip(_STAGES, seconds, strict=True))
+
+    def _groups(self, packed: Packed) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        num_free = max(1, self._library.gist_count_free_threads())
+        return groups(packed.lengths, max_tokens=self.arithmetic.group_tokens, num_threads=num_free)
+
+    def _laid_out(self, readouts: tuple[Readout, ...]) -> Readouts:
+        if readouts not in self._readouts:
+            self._readouts[readouts] = Readouts(readouts, self._config.hidden_size, self.arithmetic, self._panel)
+        return self._readouts[readouts]
+
+    def _check_tables(self, packed: Packed) -> None:
+        """Raise `IndexError` for what the tables do not hold: the kernels would read past their ends."""
+        if not 0 <= packed.ids.min() <= packed.ids.max() < self._config.vocab_size:
+            raise IndexError(f"a token is none of the {self._config.vocab_size} that the encoder knows")
+        if packed.lengths.max() > self._config.max_position_embeddings:
+            raise IndexError(
+                f"a text has {packed.lengths.max()} tokens, and the encoder {self._config.max_position_embeddings} places"
+            )
+
+
+def check_shape(config: EncoderConfig, arithmetic: Arithmetic, panel: int) -> None:
+    """Raise `BackendUnavailable` for an encoder whose shape or activation the kernels do not fit."""
+    width, step = config.hidden_size // config.num_attention_heads, _TILED_STEP if arithmetic.is_tiled else _STEP
+    if arithmetic.is_tiled and config.hidden_act != "gelu":
+        raise BackendUnavailable(f"the activation on tiles is GELU, not {config.hidden_act}")
+    fits = width in _TILED_WIDTHS if arithmetic.is_tiled else width % panel == 0 and width <= PART
+    if not fits or config.hidden_size > _LARGEST_HIDDEN or config.hidden_size % step:
+        raise BackendUnavailable(f"{config.num_attention_heads} heads of {width} numbers do not fit the kernels")
+    if config.intermediate_size % step:
+        raise BackendUnavailable(f"a feed-forward of {config.intermediate_size} numbers does not fit the kernels")

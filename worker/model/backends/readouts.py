@@ -1,0 +1,152 @@
+"""Readouts as the kernels take them: the shares of the layers, and the weights of heads laid out (`readings.h`). Without torch."""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import c_float, c_int, c_void_p
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from worker.model.backends.arithmetics import from_bfloat16, lay_out_panels, lay_out_tiles, to_bfloat16
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from worker.model.backends.arithmetics import Arithmetic
+    from worker.model.heads import Head
+    from worker.model.packing import Packed
+    from worker.model.readout import Readout
+
+    Floats = NDArray[np.float32]
+
+# As the kernels number them.
+_POOLINGS = (None, "mean", "cls")
+# Columns of a panel of tiles, and the logits that one gives: a logit has two columns.
+_TILE_PANEL, _TILE_LOGITS = 32, 16
+
+
+class _HeadLayer(ctypes.Structure):
+    _fields_ = (("weights", c_void_p), ("bias", c_void_p), ("inputs", c_int), ("outputs", c_int))
+
+
+class _VectorHead(ctypes.Structure):
+    _fields_ = (("layers", c_void_p), ("num_layers", c_int), ("num_logits", c_int), ("epsilon", c_float))
+
+
+class _TileHead(ctypes.Structure):
+    _fields_ = (
+        *((name, c_void_p) for name in ("hidden_w", "hidden_totals", "hidden_b", "output_w", "output_totals", "output_b")),
+        *((name, c_int) for name in ("width", "num_logits")),
+        ("epsilon", c_float),
+    )
+
+
+class _Reading(ctypes.Structure):
+    _fields_ = (
+        *((name, c_void_p) for name in ("weights", "head", "out")),
+        *((name, c_int) for name in ("pooling", "first", "last")),
+    )
+
+
+class Readouts:
+    """Some readouts of an encoder of `hidden_size` dimensions, for kernels with panels of `panel` columns."""
+
+    def __init__(self, readouts: Sequence[Readout], hidden_size: int, arithmetic: Arithmetic, panel: int) -> None:
+        """Lay them out."""
+        #: The last layer that counts.
+        self.num_layers = max(max(it.layers) for it in readouts)
+        self._readouts, self._hidden_size, self._is_tiled = readouts, hidden_size, arithmetic.is_tiled
+        self._weights = np.zeros((len(readouts), self.num_layers + 1), dtype=np.float32)
+        self._heads = [None if it.head is None else self._lay_out(it.head, panel) for it in readouts]
+        # What the kernels take, but for where the results go.
+        self._structs = (_Reading * len(readouts))()
+        for struct, readout, weights, head in zip(self._structs, readouts, self._weights, self._heads, strict=True):
+            weights[[layer for layer, _ in readout.weights]] = [weight for _, weight in readout.weights]
+            counting = np.flatnonzero(weights)
+            struct.weights, struct.pooling = weights.ctypes.data, _POOLINGS.index(readout.pooling)
+            struct.first, struct.last = int(counting[0]), int(counting[-1])
+            struct.head = None if head is None else ctypes.addressof(head.struct)
+
+    def _lay_out(self, head: Head, panel: int) -> VectorHead | TileHead:
+        return TileHead(head) if self._is_tiled else VectorHead(head, panel)
+
+    def allocate(self, packed: Packed) -> tuple[ctypes.Array[_Reading], list[NDArray[Any]]]:
+        """Return what the kernels take for one pass, and the arrays that they fill."""
+        structs = type(self._structs).from_buffer_copy(self._structs)
+        found: list[NDArray[Any]] = []
+        for struct, readout in zip(structs, self._readouts, strict=True):
+            num_rows = len(packed.ids) if readout.pooling is None else len(packed.cu_seqlens) - 1
+            width = self._hidden_size if readout.head is None else readout.head.config.num_logits
+            is_narrow = self._is_tiled and readout.pooling is None and readout.head is None
+            found.append(np.empty((num_rows, width), dtype=np.uint16 if is_narrow else np.float32))
+            struct.out = found[-1].ctypes.data
+        return structs, found
+
+    @staticmethod
+    def widen(filled: Sequence[NDArray[Any]]) -> list[Floats]:
+        """Return what the kernels filled as fp32: states on tiles are bfloat16."""
+        return [from_bfloat16(it) if it.dtype == np.uint16 else it for it in filled]
+
+
+class VectorHead:
+    """The layers of a head in fp32; the norm's gain and bias are part of the first."""
+
+    def __init__(self, head: Head, panel: int) -> None:
+        """Lay out the weights."""
+        # Kept as long as the kernels read them.
+        self._arrays: list[Floats] = []
+        pairs = _fold_norm(head)
+        self._structs = (_HeadLayer * len(pairs))()
+        num_inputs = pairs[0][0].shape[1]
+        for struct, (weight, bias) in zip(self._structs, pairs, strict=True):
+            # The zeros that fill the last panel have no weight in the next layer.
+            filled, filled_bias = _fill_up(weight, bias, panel, num_inputs)
+            laid_out = lay_out_panels(filled, panel)
+            self._arrays += [laid_out, filled_bias]
+            struct.weights, struct.bias = laid_out.ctypes.data, filled_bias.ctypes.data
+            struct.inputs, struct.outputs = num_inputs, len(filled_bias)
+            num_inputs = len(filled_bias)
+        #: What the kernels take.
+        self.struct = _VectorHead(ctypes.addressof(self._structs), len(pairs), head.config.num_logits, head.norm.eps)
+
+
+class TileHead:
+    """A head whose products are in bfloat16; the weights of the last, which is small, keep the digits of two numbers."""
+
+    def __init__(self, head: Head) -> None:
+        """Lay out the weights; the hidden layer is the only one."""
+        *hidden, (output, output_bias) = _fold_norm(head)
+        arrays: list[NDArray[Any] | None] = [None, None, None]
+        if hidden:
+            ((weight, bias),) = hidden
+            weight, bias = _fill_up(weight, bias, _TILE_PANEL, weight.shape[1])
+            rounded = to_bfloat16(weight)
+            arrays = [lay_out_tiles(rounded), from_bfloat16(rounded).sum(axis=1), bias]
+        width = len(arrays[2]) if arrays[2] is not None else 0
+        output, output_bias = _fill_up(output, output_bias, _TILE_LOGITS, width or output.shape[1])
+        by_panels = output.reshape(-1, 1, _TILE_LOGITS, output.shape[1])
+        first = to_bfloat16(by_panels)
+        in_two = np.concatenate([first, to_bfloat16(by_panels - from_bfloat16(first))], axis=1)
+        totals = from_bfloat16(in_two).sum(axis=(1, 3)).reshape(-1)
+        self._arrays = [*arrays, lay_out_tiles(in_two.reshape(-1, output.shape[1])), totals, output_bias]
+        addresses = [None if it is None else it.ctypes.data for it in self._arrays]
+        #: What the kernels take.
+        self.struct = _TileHead(*addresses, width, head.config.num_logits, head.norm.eps)
+
+
+def _fold_norm(head: Head) -> list[tuple[Floats, Floats]]:
+    """Return weights and bias of each layer of a head, the norm's gain and bias in those of the first."""
+    gain, shift = (it.detach().float().numpy() for it in (head.norm.weight, head.norm.bias))
+    layers = [it for it in (head.hidden, *head.deeper, head.output) if it is not None]
+    pairs = [(it.weight.detach().float().numpy(), it.bias.detach().float().numpy()) for it in layers]
+    weight, bias = pairs[0]
+    return [(weight * gain, bias + weight @ shift), *pairs[1:]]
+
+
+def _fill_up(weight: Floats, bias: Floats, step: int, num_inputs: int) -> tuple[Floats, Floats]:
+    """Return weights and biases with zeros up to a multiple of `step` outputs, and up to so many inputs."""
+    missing = -len(bias) % step
+    return np.pad(weight, ((0, missing), (0, num_inputs - weight.shape[1]))).astype(np.float32), np.pad(bias, (0, missing))
