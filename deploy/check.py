@@ -1,8 +1,9 @@
-"""Check what deploys the worker: manifests against their schemas, PromQL, and the names of settings and metrics.
+"""Check the deployment files: manifests against their schemas, PromQL, and the names of settings and metrics.
 
-python deploy/check.py      a line for each mistake; exits 1 where there is one
+python deploy/check.py            prints a line for each mistake; exits 1 if there is one
+python deploy/check.py --write    writes the PrometheusRule from the alert rules
 
-Everything that Python can check is checked everywhere. Where promtool and kubectl are there, they have their say as well.
+kubectl and promtool check more, if they are installed.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import yaml
 from worker.settings import PREFIX, Settings
 
 with warnings.catch_warnings():
-    # It asks for the folder of its schemas in a way that Python has given up.
+    # The package finds the folder of its schemas with a deprecated call.
     warnings.simplefilter("ignore")
     import kubernetes_validate
 
@@ -35,34 +36,48 @@ KUBERNETES, PROMETHEUS = ROOT / "deploy" / "kubernetes", ROOT / "deploy" / "prom
 DASHBOARD = ROOT / "deploy" / "grafana" / "gist-stream.json"
 EXAMPLES = sorted(KUBERNETES.glob("examples/*"))
 KUBERNETES_VERSION = "1.34"
-# What a Prometheus knows of itself, and what every Python process may show.
+_RULE = KUBERNETES / "components" / "alerts" / "prometheusrule.yaml"
+_RULE_HEAD = """# From deploy/prometheus/rules.yml: python deploy/check.py --write
+apiVersion: monitoring.coreos.com/v1
+kind: PrometheusRule
+metadata:
+  name: gist-stream
+  labels:
+    app.kubernetes.io/name: gist-stream
+spec:
+"""
+# Metrics of Prometheus itself and of every process.
 _FOREIGN_METRICS = re.compile(r"up|process_\w+")
 _SETTING = re.compile(rf"\b{PREFIX}[A-Z0-9_]+")
 _DECLARATION = re.compile(r'\b(Counter|Gauge|Histogram)\(\s*"(gist_\w+)"')
+_METRIC_OF_PAGE = re.compile(r"`(gist_\w+)(?:\{[\w,]*\})?`")
 _SUFFIXES = {"Counter": ("_total",), "Gauge": ("",), "Histogram": ("_bucket", "_sum", "_count")}
 
 
-def main() -> int:
-    """Check everything; return the exit code."""
-    mistakes = [*manifest_mistakes(), *query_mistakes(), *name_mistakes(), *tool_mistakes()]
+def main(arguments: list[str]) -> int:
+    """Check everything, or write the generated file; return the exit code."""
+    if arguments == ["--write"]:
+        _RULE.write_text(prometheus_rule())
+        return 0
+    mistakes = [*manifest_mistakes(), *query_mistakes(), *name_mistakes(), *metric_mistakes(), *tool_mistakes()]
     for mistake in mistakes:
         sys.stdout.write(f"{mistake}\n")
     return 1 if mistakes else 0
 
 
 def manifests() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield where each manifest stands, and the manifest; patches and kustomizations are for kustomize."""
+    """Yield each manifest with its location; kustomize checks patches and kustomizations."""
     for path in sorted(KUBERNETES.rglob("*.yaml")):
         if path.name not in {"kustomization.yaml", "patch.yaml"}:
             for manifest in yaml.safe_load_all(path.read_text()):
                 yield str(path.relative_to(ROOT)), manifest
     for example in EXAMPLES:
-        for manifest in rendered(example) or ():
+        for manifest in render(example) or ():
             yield f"{example.relative_to(ROOT)}, rendered", manifest
 
 
-def rendered(folder: Path) -> list[dict[str, Any]] | None:
-    """Return what kustomize makes of a folder; None where there is no kubectl."""
+def render(folder: Path) -> list[dict[str, Any]] | None:
+    """Return the manifests that kustomize builds from a folder; None without kubectl."""
     if shutil.which("kubectl") is None:
         return None
     done = subprocess.run(["kubectl", "kustomize", folder], check=True, capture_output=True, text=True)  # noqa: S603, S607
@@ -70,27 +85,29 @@ def rendered(folder: Path) -> list[dict[str, Any]] | None:
 
 
 def manifest_mistakes() -> Iterator[str]:
-    """Yield what is wrong with the manifests: unknown fields, wrong types, what is missing."""
+    """Yield the mistakes in manifests: unknown or missing fields, wrong types, an outdated PrometheusRule."""
+    if _RULE.read_text() != prometheus_rule():
+        yield f"{_RULE.name} is not current: run python deploy/check.py --write"
     for where, manifest in manifests():
         schema = KUBERNETES / "schemas" / f"{manifest['kind']}.json"
         try:
             if schema.exists():
                 jsonschema.Draft202012Validator(json.loads(schema.read_text())).validate(manifest)
             else:
-                # The selector of one in `base` is added by kustomize.
-                kubernetes_validate.validate(_selected(manifest), KUBERNETES_VERSION, strict=True)
+                kubernetes_validate.validate(_with_selector(manifest), KUBERNETES_VERSION, strict=True)
         except (jsonschema.ValidationError, kubernetes_validate.ValidationError) as error:
             yield f"{where}: {manifest['kind']}: {error.message}"
 
 
-def _selected(manifest: dict[str, Any]) -> dict[str, Any]:
+def _with_selector(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Return a Deployment with the selector that kustomize adds; other manifests unchanged."""
     if manifest["kind"] != "Deployment" or "selector" in manifest["spec"]:
         return manifest
     return {**manifest, "spec": {**manifest["spec"], "selector": {"matchLabels": {"app.kubernetes.io/name": "gist-stream"}}}}
 
 
 def queries() -> Iterator[tuple[str, str]]:
-    """Yield where each PromQL expression stands, and the expression, Grafana's variables filled in."""
+    """Yield each PromQL expression with its location, without Grafana's variables."""
     for rule in rules():
         yield f"rules.yml: {rule['alert']}", rule["expr"]
     for panel in json.loads(DASHBOARD.read_text())["panels"]:
@@ -108,8 +125,14 @@ def rules() -> list[dict[str, Any]]:
     return [rule for group in groups for rule in group["rules"]]
 
 
+def prometheus_rule() -> str:
+    """Return the manifest for the Prometheus Operator that has the alert rules."""
+    lines = (PROMETHEUS / "rules.yml").read_text().splitlines()
+    return _RULE_HEAD + "".join(f"  {line}\n" if line else "\n" for line in lines[lines.index("groups:") :])
+
+
 def query_mistakes() -> Iterator[str]:
-    """Yield expressions that do not parse, and metrics that nobody declares."""
+    """Yield expressions that do not parse, and metrics that the worker does not declare."""
     known = metric_names()
     for where, expression in queries():
         try:
@@ -117,8 +140,8 @@ def query_mistakes() -> Iterator[str]:
         except ValueError as error:
             yield f"{where}: {error}"
             continue
-        for name in sorted(it for it in names - known if not _FOREIGN_METRICS.fullmatch(it)):
-            yield f"{where}: no metric is called {name}"
+        for name in sorted(name for name in names - known if not _FOREIGN_METRICS.fullmatch(name)):
+            yield f"{where}: there is no metric {name}"
 
 
 def metrics_in(expression: promql_parser.Expr) -> list[str]:
@@ -134,34 +157,46 @@ def metrics_in(expression: promql_parser.Expr) -> list[str]:
 
 
 def metric_names() -> set[str]:
-    """Return the series that the worker's source declares."""
-    source = "".join(it.read_text() for it in sorted((ROOT / "worker").rglob("*.py")))
+    """Return the names of the series that the source of the worker declares."""
+    source = "".join(path.read_text() for path in sorted((ROOT / "worker").rglob("*.py")))
     return {name + suffix for kind, name in _DECLARATION.findall(source) for suffix in _SUFFIXES[kind]}
 
 
+def metric_mistakes() -> Iterator[str]:
+    """Yield metrics of pages that do not exist, and metrics that the page of all metrics lacks."""
+    known = metric_names()
+    declared = {re.sub("_(bucket|sum|count)$", "", name) for name in known}
+    pages = {page: set(_METRIC_OF_PAGE.findall(page.read_text())) for page in sorted((ROOT / "docs").rglob("*.md"))}
+    for page, names in pages.items():
+        for name in sorted(names - known - declared):
+            yield f"{page.relative_to(ROOT)}: there is no metric {name}"
+    for name in sorted(declared - pages.get(ROOT / "docs" / "observability.md", set())):
+        yield f"docs/observability.md: {name} is missing"
+
+
 def name_mistakes() -> Iterator[str]:
-    """Yield variables that are no settings."""
+    """Yield variables that are not settings."""
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     for path in documents():
         for name in sorted(set(_SETTING.findall(path.read_text())) - known):
-            # A name that ends in an underscore stands for all that begin so.
+            # A name with an underscore at its end is a prefix.
             if not name.endswith("_"):
-                yield f"{path.relative_to(ROOT)}: {name} is no setting"
+                yield f"{path.relative_to(ROOT)}: {name} is not a setting"
 
 
 def documents() -> Iterable[Path]:
-    """Return the files that name settings: what deploys, and what explains."""
+    """Return the files that name settings: deployment files and pages."""
     suffixes = {".yaml", ".yml", ".md", ".json", ""}
-    deployed = [it for it in (ROOT / "deploy").rglob("*") if it.is_file() and it.suffix in suffixes]
+    deployed = [path for path in (ROOT / "deploy").rglob("*") if path.is_file() and path.suffix in suffixes]
     return [*deployed, *(ROOT / "docs").rglob("*.md"), ROOT / "README.md", ROOT / "docker-compose.yml"]
 
 
 def tool_mistakes() -> Iterator[str]:
-    """Yield what the tools of the trade say, and note those that are not here."""
+    """Yield the mistakes that promtool finds, and print which tools are missing."""
     if shutil.which("kubectl") is None:
-        sys.stdout.write("kubectl is not here: the examples were not rendered, each manifest was checked as it stands\n")
+        sys.stdout.write("kubectl is not installed: the manifests are checked, the examples are not rendered\n")
     if shutil.which("promtool") is None:
-        sys.stdout.write("promtool is not here: expressions were parsed, the tests of the alerts were not run\n")
+        sys.stdout.write("promtool is not installed: the expressions are parsed, the tests of the alerts do not run\n")
         return
     for command in (["check", "config", "prometheus.yml"], ["test", "rules", "rules_test.yml"]):
         done = subprocess.run(  # noqa: S603
@@ -176,4 +211,4 @@ def tool_mistakes() -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -1,11 +1,11 @@
-"""Print the part of requirements.lock that an image needs: what the worker imports, with the hashes of the lock.
+"""Print the entries of requirements.lock that the image needs: the packages that the worker imports, with their hashes.
 
 python deploy/docker/requirements.py [--without-cuda] [--only] [--alone=PACKAGE] [PACKAGE...]
 
-PACKAGEs come on top of the project's own dependencies; with --only, in their place. One that stands --alone comes without what it
-asks for: of a package of weights only the files are read.
+PACKAGEs are added to the dependencies of the project; with --only they replace them. A package of --alone is printed without its
+dependencies: the worker reads only the files of a package of weights.
 
-The lock holds what developers need, too: another Kafka, the benchmarks' contestants, the tools. The image carries none of them.
+The lock also has the packages of developers: another Kafka, the peers of the benchmarks, the tools. The image has none of them.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ _CUDA = re.compile(r"(nvidia-|cuda-|triton\b)")
 def main(arguments: list[str]) -> int:
     """Print the requirements; return the exit code."""
     is_without_cuda = "--without-cuda" in arguments
-    packages = [it for it in arguments if not it.startswith("--")]
+    packages = [argument for argument in arguments if not argument.startswith("--")]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     own = [] if "--only" in arguments else project["dependencies"]
-    roots = [_name(it) for it in [*own, *packages]]
-    alone = {_name(it.removeprefix("--alone=")) for it in arguments if it.startswith("--alone=")} - {""}
-    entries = entries_of((ROOT / "requirements.lock").read_text())
+    roots = [_name(requirement) for requirement in [*own, *packages]]
+    alone = {_name(argument.removeprefix("--alone=")) for argument in arguments if argument.startswith("--alone=")} - {""}
+    entries = read_entries((ROOT / "requirements.lock").read_text())
     if missing := {*roots, *alone} - set(entries):
-        sys.stderr.write(f"requirements.lock does not hold {', '.join(sorted(missing))}\n")
+        sys.stderr.write(f"requirements.lock does not have {', '.join(sorted(missing))}\n")
         return 1
-    wanted = closure(roots, entries) | alone
-    for name in sorted(it for it in wanted if not (is_without_cuda and _CUDA.match(it))):
+    wanted = find_dependencies(roots, entries) | alone
+    for name in sorted(name for name in wanted if not (is_without_cuda and _CUDA.match(name))):
         sys.stdout.write(entries[name])
     return 0
 
 
-def entries_of(lock: str) -> dict[str, str]:
-    """Return the lock's entries, by package, each with its hashes and with the comment that says who asked for it.
+def read_entries(lock: str) -> dict[str, str]:
+    """Return the entries of the lock by package, each with its hashes and the comment that names the packages that require it.
 
-    A package may stand there once for each version of Python that wants another: all of these are its entry.
+    A package may have an entry for each version of Python. They are joined.
     """
     entries: dict[str, str] = {}
     for entry in re.findall(r"^[a-z0-9].*\n(?:[ ].*\n)*", lock, re.MULTILINE):
@@ -49,16 +49,16 @@ def entries_of(lock: str) -> dict[str, str]:
     return entries
 
 
-def closure(roots: list[str], entries: dict[str, str]) -> set[str]:
-    """Return `roots` and everything that was locked because of them."""
+def find_dependencies(roots: list[str], entries: dict[str, str]) -> set[str]:
+    """Return `roots` and all their direct and indirect dependencies."""
     wanted: set[str] = set()
-    askers = {
+    dependents = {
         name: set(re.findall(r"^    # (?:via |  )([a-z0-9][a-z0-9.-]*)", entry, re.MULTILINE)) for name, entry in entries.items()
     }
     found = set(roots)
     while found:
         wanted |= found
-        found = {name for name, its in askers.items() if its & found} - wanted
+        found = {name for name, names in dependents.items() if names & found} - wanted
     return wanted
 
 

@@ -1,4 +1,4 @@
-"""Make the build context of the stand-in image: the verified jars and the Java runtime of the embedded Kafka.
+"""Make the build context of the replacement image for Kafka: the verified jars and the Java runtime of the embedded Kafka.
 
 python deploy/docker/kafka/context.py FOLDER
 """
@@ -13,7 +13,7 @@ from worker.testbed.embedded_kafka import runtime
 
 
 def main(folder: Path) -> None:
-    """Copy everything that the image holds."""
+    """Copy the files of the image into a folder."""
     java, jars = runtime()
     shutil.copytree(Path(__file__).parent, folder, dirs_exist_ok=True)
     (folder / "libs").mkdir()
