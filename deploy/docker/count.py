@@ -11,8 +11,8 @@ from collections import Counter
 
 import orjson
 
-from worker.broker.clients import following, producing
-from worker.broker.connection import Connection
+from worker.broker.connection.connection import Connection
+from worker.broker.tools.clients import follow, open_producer
 
 _TOPICS = ["texts.embeddings", "texts.labels", "texts.entities"]
 _LIMIT_S = 180
@@ -22,13 +22,13 @@ async def main(bootstrap_servers: str, first: int, count: int) -> int:
     """Send the texts, read until all outputs have arrived, print the counts, and return the exit code."""
     connection = Connection(bootstrap_servers=bootstrap_servers)
     wanted = {f"n-{number}" for number in range(first, first + count)}
-    async with producing(connection) as producer:
+    async with open_producer(connection) as producer:
         for name in sorted(wanted):
             await producer.send("texts", orjson.dumps({"id": name, "text": f"Ada met Grace in London, {name}."}), key=name.encode())
     found: Counter[tuple[str, str]] = Counter()
     try:
         async with asyncio.timeout(_LIMIT_S):
-            async for records in following(connection, _TOPICS, from_beginning=True):
+            async for records in follow(connection, _TOPICS, from_beginning=True):
                 found.update((record.partition.topic, orjson.loads(record.value or b"{}")["id"]) for record in records)
                 if sum(1 for _, name in found if name in wanted) == len(_TOPICS) * count:
                     break
