@@ -80,12 +80,13 @@ format: .venv/made ## format the code
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
 
-generate: .venv/made ## write the JSON Schemas, .env.example, the tables of docs/, the chart of the README and the dashboard
+generate: .venv/made ## write the JSON Schemas, .env.example, the pages of settings and commands, the dashboard and the PrometheusRule
 	@$(BIN)/python -m schemas
 	@$(BIN)/python .ci/command_line.py
 	@$(BIN)/python .ci/pictures.py speed
 	@$(BIN)/python -m worker.settings.documents --write
 	@$(BIN)/python deploy/grafana/dashboard.py
+	@PYTHONPATH=$(CURDIR) $(BIN)/python deploy/check.py --write
 
 pictures: .venv/made ## run the demo and draw its terminal into docs/demo.svg
 	@$(BIN)/python .ci/pictures.py demo
