@@ -136,7 +136,7 @@ def test_selectors_select_only_our_pods() -> None:
 
 
 @pytest.mark.parametrize("example", check.EXAMPLES, ids=lambda path: path.name)
-def test_a_forgotten_placeholder_stops_the_start(example: Path) -> None:
+def test_a_remaining_placeholder_stops_the_start(example: Path) -> None:
     """Image and brokers of an example are names that no registry and no DNS server resolves, in the Job as well."""
     manifests = check.render(example)
     if manifests is None:
