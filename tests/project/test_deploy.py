@@ -18,6 +18,7 @@ import yaml
 from deploy import check
 from deploy.docker.requirements import find_dependencies, read_entries
 from deploy.grafana import dashboard
+from worker.observability.known_labels import BROKER_EVENTS
 from worker.observability.metrics import Telemetry
 from worker.settings import Settings
 
@@ -89,6 +90,12 @@ def test_check_knows_every_metric_that_a_worker_shows() -> None:
     """The names that the check reads from the source include all that a worker declares."""
     declared = {sample.name for family in Telemetry().registry.collect() for sample in family.samples}
     assert {name for name in declared if name.startswith("gist_") and not name.endswith("_created")} <= check.metric_names()
+
+
+def test_the_page_of_logs_names_every_event_of_the_kafka_client() -> None:
+    """docs/observability.md explains each event that the modules of the broker report."""
+    page = (ROOT / "docs" / "observability.md").read_text()
+    assert [event for event in BROKER_EVENTS if f"`{event}`" not in page] == []
 
 
 def test_a_pod_has_time_to_drain(monkeypatch: pytest.MonkeyPatch) -> None:
