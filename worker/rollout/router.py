@@ -226,7 +226,7 @@ class RolloutRouter:
                 name = self._models.pop(it).name
                 trim_malloc()
                 self._telemetry.models([it.name for it in self._models.values()])
-                self._telemetry.info("model_let_go", model=name, reference=it)
+                self._telemetry.info("model_unloaded", model=name, reference=it)
 
 
 def _parts(models: Sequence[ServedModel]) -> list[tuple[ServedModel, list[int]]]:
