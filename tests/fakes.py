@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from worker.batches import LIVE_PASS, PassContext
 from worker.errors import ConsumerBroken, PublishFailed, RecordRefused
 from worker.records import Classification, Entity, Failure, Output, Partition, Prediction, Record, Stage, Task, Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from worker.ports import AssignmentListener, GiveWay
+    from worker.ports import AssignmentListener
     from worker.records import Message, Outcome, TokenizedItem, UnreadableRange
 
 
@@ -209,10 +210,9 @@ class FakeModel:
         ids = np.arange(length, dtype=np.int32)
         return Tokens(ids, np.zeros((length, 2), dtype=np.int32), ids, truncated=num_words > self.max_tokens, model=self.name)
 
-    def infer(self, items: Sequence[TokenizedItem], *, give_way: GiveWay | None = None) -> list[Prediction]:
+    def infer(self, items: Sequence[TokenizedItem], context: PassContext = LIVE_PASS) -> list[Prediction]:
         """Answer for each text, unless a fault is planted; give way once."""
-        if give_way is not None:
-            give_way()
+        context.yield_to_live()
         self.passes.append(len(items))
         self.on_infer(items)
         if any("poison" in it.item.text for it in items):

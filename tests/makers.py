@@ -20,7 +20,6 @@ OPTIONS = Options(
     backfill_topic=None,
     max_backfill_batch_tokens=64,
     max_batch_delay_s=0.0,
-    look_ahead_records=8,
     max_in_flight_tokens=2_000,
     resume_in_flight_tokens=1_000,
     max_poll_records=50,

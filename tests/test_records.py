@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.makers import outcome, record, tokenized
-from worker.records import OUTPUT_OF_TASK, TASK_OF_OUTPUT, Batch, Message, Output, Task
+from worker.batches import Batch
+from worker.records import OUTPUT_OF_TASK, TASK_OF_OUTPUT, Message, Output, Task
 
 
 def test_the_offset_to_commit_is_the_one_after() -> None:

@@ -28,12 +28,13 @@ from worker.wire import encode as codec
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
+    from worker.batches import Batch
     from worker.errors import RecordRefused
     from worker.flow.lanes import Lane
     from worker.flow.options import Options
     from worker.observability.metrics import Telemetry
     from worker.ports import Delivery, ModelRouter, Source
-    from worker.records import Batch, Item, Outcome, Partition, Prediction, Tokens
+    from worker.records import Item, Outcome, Partition, Prediction, Tokens
 
 # A record weighs its tokens, or its bytes over this number where that is more: huge texts may not fill the memory.
 BYTES_PER_WEIGHT_UNIT = 64
@@ -59,8 +60,10 @@ class Pipeline:
         self._observation = Monitor(telemetry)
         # Every task of the flow; one that dies ends them all.
         self._tasks = asyncio.TaskGroup()
-        self._inference = ModelExecutor(models, max_consecutive_failures=options.max_consecutive_failures)
         self._lanes = build_lanes(options, max_passes=models.max_passes)
+        self._inference = ModelExecutor(
+            models, yield_to_live=self._lanes.yield_to_live, max_consecutive_failures=options.max_consecutive_failures
+        )
         self._fates = OutcomeBuilder.from_flow(models, delivery, options)
         self._trust = Trust.from_options(options)
         self._assignment = Assignment(
@@ -140,7 +143,7 @@ class Pipeline:
                     self._decode(source)
             # Unless there may be more at once.
             if 0 < len(sources) < max_records:
-                await self._lanes.gather()
+                await self._lanes.wait_for_more()
 
     def _track(self, source: Record | UnreadableRange | EmptyRange) -> Record | UnreadableRange | None:
         """Put what has arrived in the line of its partition, and return what is now to be worked on."""
@@ -193,11 +196,11 @@ class Pipeline:
         began_s = time.monotonic()
         self._telemetry.stage("wait", began_s - batch.since_s)
         try:
-            predictions = await self._inference.predict(batch, give_way=lane.give_way)
+            predictions = await self._inference.run_batch(batch)
             self._observation.inferred(batch, began_s)
             self._encode(batch, predictions)
         finally:
-            lane.leave(time.monotonic() - began_s)
+            lane.release_slot(time.monotonic() - began_s)
 
     def _encode(self, batch: Batch, predictions: Sequence[Prediction]) -> None:
         began_s = time.monotonic()

@@ -6,10 +6,12 @@ the pipeline imports neither Kafka's client nor torch.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol
+
+from worker.batches import LIVE_PASS, PassContext
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from worker.gaps import EmptyRange
     from worker.records import (
@@ -24,9 +26,6 @@ if TYPE_CHECKING:
         Tokens,
         UnreadableRange,
     )
-
-# Called in the thread of a pass, before it and between its steps where it can stop there; returns when the pass may go on.
-GiveWay: TypeAlias = "Callable[[], None]"
 
 
 class AssignmentListener(Protocol):
@@ -110,7 +109,7 @@ class ModelRouter(Protocol):
     def tokenize(self, items: Sequence[Item]) -> list[Tokens]:
         """Tokenize each text for the model that it goes to."""
 
-    def infer(self, items: Sequence[TokenizedItem], *, give_way: GiveWay | None = None) -> list[Prediction]:
+    def infer(self, items: Sequence[TokenizedItem], context: PassContext) -> list[Prediction]:
         """Run a forward pass of each model that has tokenized some of these, and return a prediction for each item, in order."""
 
     def name_for(self, source: Record | UnreadableRange) -> str:
@@ -135,10 +134,10 @@ class ServedModel(Protocol):
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
         """Tokenize, with special tokens; what is longer than `max_tokens` is truncated, or planned to be read in windows."""
 
-    def infer(self, items: Sequence[TokenizedItem], *, give_way: GiveWay | None = None) -> list[Prediction]:
+    def infer(self, items: Sequence[TokenizedItem], context: PassContext = LIVE_PASS) -> list[Prediction]:
         """Run one forward pass and return a prediction for each item, in order.
 
-        With `give_way` it may run beside `max_passes` others.
+        A background pass may run at the same time as `max_passes` live ones, and yields to them.
 
         A head that fails on one item is a `Failure` in that item's prediction. An exception means that the pass as a whole
         failed: the caller may try again with fewer items.

@@ -183,25 +183,6 @@ class TokenizedItem:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """What one forward pass gets, in the order in which the items arrived."""
-
-    items: tuple[TokenizedItem, ...]
-    #: When the oldest of them began to wait for the model, in seconds of `time.monotonic`.
-    since_s: float = 0.0
-
-    @property
-    def num_tokens(self) -> int:
-        """Tokens over all items."""
-        return sum(item.weight for item in self.items)
-
-    def halves(self) -> tuple[Batch, Batch]:
-        """Split in two for the search of a guilty record; needs at least two items."""
-        middle = len(self.items) // 2
-        return Batch(self.items[:middle], self.since_s), Batch(self.items[middle:], self.since_s)
-
-
-@dataclass(frozen=True, slots=True)
 class Classification:
     """What one classification head says of a text."""
 

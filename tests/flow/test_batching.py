@@ -1,4 +1,4 @@
-"""The batcher: within the budget, oldest first, nobody starves, the time is an argument."""
+"""The batcher: batches are within the budget, contain the oldest item, and starve no item."""
 
 from __future__ import annotations
 
@@ -11,64 +11,62 @@ from tests.makers import tokenized
 from worker.flow.batching import Batcher
 
 if TYPE_CHECKING:
-    from worker.records import Batch
+    from worker.batches import Batch
 
 
-def batcher(*, max_tokens: int = 100, max_records: int = 8, max_batch_delay_s: float = 0.01, look_ahead: int = 8) -> Batcher:
+def batcher(*, max_tokens: int = 100, max_records: int = 8, max_batch_delay_s: float = 0.01) -> Batcher:
     """Return a small batcher."""
-    return Batcher(max_tokens=max_tokens, max_records=max_records, max_batch_delay_s=max_batch_delay_s, look_ahead=look_ahead)
+    return Batcher(max_tokens=max_tokens, max_records=max_records, max_batch_delay_s=max_batch_delay_s)
 
 
 def offsets(batch: Batch | None) -> list[int]:
     """Return the offsets of a batch."""
-    return [it.item.record.offset for it in batch.items] if batch else []
+    return [tokenized.item.record.offset for tokenized in batch.items] if batch else []
 
 
-def test_nothing_waits_nothing_goes() -> None:
-    """An empty waiting room gives no batch and is never due."""
-    room = batcher()
-    assert room.take(0, device_is_idle=True) is None
-    assert room.due_in_s(0) is None
+def test_an_empty_queue_has_no_batch() -> None:
+    queue = batcher()
+    assert queue.take(0, device_is_idle=True) is None
+    assert queue.due_in_s(0) is None
 
 
-def test_an_idle_device_waits_no_longer_than_the_bound() -> None:
-    """An item goes once it has waited, not before."""
-    room = batcher(max_batch_delay_s=0.5)
-    room.add([tokenized(0, 5)], 9.75)
-    assert offsets(room.take(9.75, device_is_idle=True)) == [0]
-    room.add([tokenized(1, 5)], 10.0)
-    assert room.take(10.25, device_is_idle=True) is None
-    assert room.due_in_s(10.25) == 0.25
-    assert offsets(room.take(10.5, device_is_idle=True)) == [1]
+def test_an_idle_device_gets_a_batch_after_the_maximum_delay() -> None:
+    queue = batcher(max_batch_delay_s=0.5)
+    queue.add([tokenized(0, 5)], 9.75)
+    assert offsets(queue.take(9.75, device_is_idle=True)) == [0]
+    queue.add([tokenized(1, 5)], 10.0)
+    assert queue.take(10.25, device_is_idle=True) is None
+    assert queue.due_in_s(10.25) == 0.25
+    assert offsets(queue.take(10.5, device_is_idle=True)) == [1]
 
 
-def test_whoever_comes_after_a_pause_goes_at_once() -> None:
-    """Where nobody came for longer than the wait, nobody is waited for; the next but one is."""
-    room = batcher(max_batch_delay_s=0.5)
-    room.add([tokenized(0, 5)], 10.0)
-    assert room.due_in_s(10.0) == 0
-    assert offsets(room.take(10.0, device_is_idle=True)) == [0]
-    room.add([tokenized(1, 5)], 10.75)
-    assert room.due_in_s(10.75) == 0
-    room.add([tokenized(2, 5)], 11.0)
-    batch = room.take(11.0, device_is_idle=True)
+def test_the_first_item_after_an_idle_period_is_due_at_once() -> None:
+    """An idle period is longer than the maximum delay. The delay applies again to the items that follow."""
+    queue = batcher(max_batch_delay_s=0.5)
+    queue.add([tokenized(0, 5)], 10.0)
+    assert queue.due_in_s(10.0) == 0
+    assert offsets(queue.take(10.0, device_is_idle=True)) == [0]
+    queue.add([tokenized(1, 5)], 10.75)
+    assert queue.due_in_s(10.75) == 0
+    queue.add([tokenized(2, 5)], 11.0)
+    batch = queue.take(11.0, device_is_idle=True)
     assert batch is not None
     assert (offsets(batch), batch.since_s) == ([1, 2], 10.75)
-    room.add([tokenized(3, 5)], 11.25)
-    assert room.due_in_s(11.25) == 0.5
+    queue.add([tokenized(3, 5)], 11.25)
+    assert queue.due_in_s(11.25) == 0.5
 
 
 def test_a_busy_device_gets_only_a_full_batch() -> None:
-    """What is not full keeps gathering while the device works."""
-    room = batcher(max_tokens=10)
-    room.add([tokenized(0, 5)], 0.0)
-    assert room.take(99.0, device_is_idle=False) is None
-    room.add([tokenized(1, 5)], 99.0)
-    assert offsets(room.take(99.0, device_is_idle=False)) == [0, 1]
+    """A batch that is not full waits for more items."""
+    queue = batcher(max_tokens=10)
+    queue.add([tokenized(0, 5)], 0.0)
+    assert queue.take(99.0, device_is_idle=False) is None
+    queue.add([tokenized(1, 5)], 99.0)
+    assert offsets(queue.take(99.0, device_is_idle=False)) == [0, 1]
 
 
-def test_a_full_batch_does_not_wait() -> None:
-    """Enough records, or enough tokens, are due at once."""
+def test_a_full_batch_is_due_at_once() -> None:
+    """A batch is full by records or by tokens."""
     by_records, by_tokens = batcher(max_records=2), batcher(max_tokens=10)
     by_records.add([tokenized(0, 1), tokenized(1, 1)], 0.0)
     by_tokens.add([tokenized(0, 10)], 0.0)
@@ -78,53 +76,49 @@ def test_a_full_batch_does_not_wait() -> None:
     assert by_tokens.num_tokens == 10
 
 
-def test_an_item_over_the_budget_goes_alone() -> None:
-    """It neither waits for ever nor drags others along."""
-    room = batcher(max_tokens=10)
-    room.add([tokenized(0, 3), tokenized(1, 50), tokenized(2, 3)], 0.0)
-    assert offsets(room.take(0.0, device_is_idle=True)) == [0, 2]
-    assert offsets(room.take(0.0, device_is_idle=True)) == [1]
+def test_an_item_above_the_budget_is_a_batch_of_its_own() -> None:
+    """The item leaves as soon as the item is the oldest."""
+    queue = batcher(max_tokens=10)
+    queue.add([tokenized(0, 3), tokenized(1, 50), tokenized(2, 3)], 0.0)
+    assert offsets(queue.take(0.0, device_is_idle=True)) == [0, 2]
+    assert offsets(queue.take(0.0, device_is_idle=True)) == [1]
 
 
-def test_what_does_not_fit_is_passed_over_and_keeps_its_place() -> None:
-    """The look-ahead fills the rest of the budget; the item passed over is the oldest then."""
-    room = batcher(max_tokens=10)
-    room.add([tokenized(0, 6), tokenized(1, 6), tokenized(2, 4), tokenized(3, 2)], 0.0)
-    assert offsets(room.take(0.0, device_is_idle=True)) == [0, 2]
-    assert offsets(room.take(1.0, device_is_idle=True)) == [1, 3]
+def test_an_item_that_does_not_fit_is_first_in_the_next_batch() -> None:
+    """Later items fill the rest of the budget."""
+    queue = batcher(max_tokens=10)
+    queue.add([tokenized(0, 6), tokenized(1, 6), tokenized(2, 4), tokenized(3, 2)], 0.0)
+    assert offsets(queue.take(0.0, device_is_idle=True)) == [0, 2]
+    assert offsets(queue.take(1.0, device_is_idle=True)) == [1, 3]
 
 
-def test_the_look_ahead_is_bounded() -> None:
-    """A fit beyond the bound is not looked for."""
-    room = batcher(max_tokens=10, max_records=3, look_ahead=3)
-    room.add([tokenized(0, 6), tokenized(1, 6), tokenized(2, 6), tokenized(3, 4)], 0.0)
-    assert offsets(room.take(0.0, device_is_idle=True)) == [0]
+def test_the_search_for_a_fit_ends_after_max_records_items() -> None:
+    queue = batcher(max_tokens=10, max_records=3)
+    queue.add([tokenized(0, 6), tokenized(1, 6), tokenized(2, 6), tokenized(3, 4)], 0.0)
+    assert offsets(queue.take(0.0, device_is_idle=True)) == [0]
 
 
 def test_stale_items_are_discarded() -> None:
-    """What nobody waits for any more leaves without a forward pass."""
-    room = batcher()
-    room.add([tokenized(n, 5) for n in range(4)], 0.0)
-    assert room.discard(lambda it: it.item.record.offset % 2 == 0) == 2
-    assert room.num_tokens == 10
-    assert offsets(room.take(1.0, device_is_idle=True)) == [1, 3]
+    queue = batcher()
+    queue.add([tokenized(n, 5) for n in range(4)], 0.0)
+    queue.discard(lambda item: item.item.record.offset % 2 == 0)
+    assert len(queue) == 2
+    assert queue.num_tokens == 10
+    assert offsets(queue.take(1.0, device_is_idle=True)) == [1, 3]
 
 
 @given(
     weights=st.lists(st.integers(1, 150), min_size=1, max_size=80),
     max_tokens=st.integers(1, 120),
     max_records=st.integers(1, 20),
-    look_ahead=st.integers(0, 40),
 )
-def test_every_item_goes_once_within_the_budget_and_in_time(
-    weights: list[int], max_tokens: int, max_records: int, look_ahead: int
-) -> None:
-    """Each batch holds the oldest item, obeys both budgets, and the k-th in line is gone after k batches."""
-    room = batcher(max_tokens=max_tokens, max_records=max_records, look_ahead=look_ahead)
-    room.add([tokenized(n, weight) for n, weight in enumerate(weights)], 0.0)
+def test_every_item_goes_once_within_the_budget_and_in_time(weights: list[int], max_tokens: int, max_records: int) -> None:
+    """Each batch contains the oldest item and is within both budgets. The k-th item has left after k batches."""
+    queue = batcher(max_tokens=max_tokens, max_records=max_records)
+    queue.add([tokenized(n, weight) for n, weight in enumerate(weights)], 0.0)
     gone: list[int] = []
     num_batches = 0
-    while batch := room.take(1.0, device_is_idle=True):
+    while batch := queue.take(1.0, device_is_idle=True):
         num_batches += 1
         waiting = sorted(set(range(len(weights))) - set(gone))
         chosen = offsets(batch)
@@ -135,4 +129,4 @@ def test_every_item_goes_once_within_the_budget_and_in_time(
         gone += chosen
         assert set(range(num_batches)) <= set(gone)
     assert sorted(gone) == list(range(len(weights)))
-    assert (len(room), room.num_tokens) == (0, 0)
+    assert (len(queue), queue.num_tokens) == (0, 0)

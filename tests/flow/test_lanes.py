@@ -1,4 +1,4 @@
-"""The lanes: live goes as if it were alone, backfill gives way to it, and nobody is forgotten."""
+"""The lanes: live batches run as if alone, backfill yields to live batches, and every item leaves its queue."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.makers import OPTIONS, PARTITION, tokenized
-from worker.flow.lanes import Lane, Lanes, build_lanes
+from worker.batches import Priority
+from worker.flow.lanes import Lanes, build_lanes
 from worker.records import Partition
 
 if TYPE_CHECKING:
-    from worker.records import Batch
+    from worker.batches import Batch
 
 BACKFILL = Partition("old", 0)
 
 
 @pytest.fixture(autouse=True)
-def _waits_as_long_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no pass go on because a test was slow."""
+def _yield_without_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep a backfill pass paused however slow the test is."""
     monkeypatch.setattr("worker.flow.lanes._MAX_YIELD_S", 60.0)
 
 
@@ -36,20 +37,19 @@ def lanes_with(
 
 
 def offsets(batch: Batch) -> list[int]:
-    """Return the offsets of a batch; the tests give backfill those from 100 on."""
-    return [it.item.record.offset for it in batch.items]
+    """Return the offsets of a batch; backfill items have offsets from 100."""
+    return [tokenized.item.record.offset for tokenized in batch.items]
 
 
-class Pass:
-    """A pass of one step in a thread, which notes in `seen` that it went on."""
+class BackfillPass:
+    """A backfill pass of one step in a thread. The pass appends to `seen` after its pause."""
 
-    def __init__(self, lane: Lane, seen: list[str]) -> None:
+    def __init__(self, lanes: Lanes, seen: list[str]) -> None:
         has_begun = threading.Event()
 
         def run() -> None:
             has_begun.set()
-            assert lane.give_way is not None
-            lane.give_way()
+            lanes.yield_to_live()
             seen.append("pass")
 
         self._thread = threading.Thread(target=run, daemon=True)
@@ -57,47 +57,48 @@ class Pass:
         has_begun.wait(20)
 
     def end(self) -> None:
-        """Wait until it has gone on; it does, or the test fails."""
+        """Wait for the end of the pass; fail the test if the pass remains paused."""
         self._thread.join(20)
         assert not self._thread.is_alive()
 
 
-async def test_each_lane_has_batches_of_its_own() -> None:
-    """Up to its own budget: no live record shares a pass with backfill."""
+async def test_live_and_backfill_items_are_in_different_batches() -> None:
+    """Each lane has its own token budget and priority."""
     both = lanes_with()
     both.add([tokenized(number, 10, partition=BACKFILL) for number in (100, 101, 102)], 0.0)
     both.add([tokenized(number, 10) for number in range(3)], 0.0)
     live, backfill = both
     assert len(both) == 6
-    assert offsets(await live.next_batch()) == [0, 1, 2]
-    assert offsets(await backfill.next_batch()) == [100, 101]
+    live_batch, backfill_batch = await live.next_batch(), await backfill.next_batch()
+    assert (offsets(live_batch), live_batch.priority) == ([0, 1, 2], Priority.LIVE)
+    assert (offsets(backfill_batch), backfill_batch.priority) == ([100, 101], Priority.BACKFILL)
     assert len(both) == 1
     assert (live.max_tokens, backfill.max_tokens) == (100, 20)
 
 
 async def test_without_a_backfill_topic_everything_is_live() -> None:
-    """Whatever the topic is called."""
+    """Items of every topic are in the live lane."""
     live, _ = both = build_lanes(OPTIONS, max_passes=1)
     both.add([tokenized(100, 5, partition=BACKFILL), tokenized(0, 5)], 0.0)
     assert offsets(await live.next_batch()) == [100, 0]
 
 
-async def test_a_batch_has_a_place_until_it_leaves() -> None:
-    """Live has one for each pass that may run and two for what is ready, backfill three."""
-    for which, num_places in ((0, 5), (1, 3)):
-        lane = list(lanes_with(max_passes=3))[which]
-        lane.add([tokenized(number, 200) for number in range(num_places + 1)], 0.0)
-        for number in range(num_places):
+async def test_a_batch_holds_a_slot_until_the_slot_is_released() -> None:
+    """A lane has a slot for each concurrent pass, and two for ready batches."""
+    for index, num_slots in ((0, 5), (1, 3)):
+        lane = list(lanes_with(max_passes=3))[index]
+        lane.add([tokenized(number, 200) for number in range(num_slots + 1)], 0.0)
+        for number in range(num_slots):
             assert offsets(await lane.next_batch()) == [number]
         waiting = asyncio.create_task(lane.next_batch())
         await asyncio.sleep(0)
         assert not waiting.done()
-        lane.leave(0.0)
-        assert offsets(await waiting) == [num_places]
+        lane.release_slot(0.0)
+        assert offsets(await waiting) == [num_slots]
 
 
-async def test_a_batch_becomes_due_when_items_come_or_the_wait_is_over() -> None:
-    """While the device works it must be full; while it is idle, the oldest may have waited long enough."""
+async def test_a_batch_is_due_when_full_or_after_the_maximum_delay() -> None:
+    """While the device is busy, the batch must be full. While the device is idle, the delay of the oldest item suffices."""
     live, _ = lanes_with(max_batch_tokens=20, max_batch_delay_s=0.01)
     coming = asyncio.create_task(live.next_batch())
     await asyncio.sleep(0)
@@ -112,8 +113,8 @@ async def test_a_batch_becomes_due_when_items_come_or_the_wait_is_over() -> None
     assert offsets(await waiting) == [2, 3]
 
 
-async def test_a_batch_begins_beside_another_where_that_is_worth_a_pass() -> None:
-    """A few tokens wait for company until the device is free; as many as are worth it do not, while a pass may run beside."""
+async def test_a_large_batch_starts_while_another_runs_and_a_small_one_waits() -> None:
+    """The minimum is 128 tokens, and no more than `max_passes` batches run."""
     live, _ = lanes_with(max_passes=2, max_batch_tokens=1_000)
     live.add([tokenized(0, 5)], 0.0)
     assert offsets(await live.next_batch()) == [0]
@@ -127,95 +128,93 @@ async def test_a_batch_begins_beside_another_where_that_is_worth_a_pass() -> Non
     live.add([tokenized(3, 500)], 0.0)
     await asyncio.sleep(0)
     assert not third.done()
-    live.leave(0.0)
+    live.release_slot(0.0)
     assert offsets(await third) == [3]
 
 
-async def test_what_comes_gathers_while_the_model_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For a part of what the last batch took, at most until the device is free; where nothing is on it, not at all."""
+async def test_polling_pauses_while_batches_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pause ends when the device is free. There is no pause before the first batch ends, and none while the device is idle."""
     monkeypatch.setattr("worker.flow.lanes._MAX_GATHER_S", 60.0)
     both = lanes_with(max_passes=2)
     live, _ = both
     live.add([tokenized(0, 100), tokenized(1, 100)], 0.0)
     await live.next_batch()
-    # Nobody knows yet how long a batch takes.
-    await both.gather()
+    # No batch has ended, so its duration is unknown.
+    await both.wait_for_more()
     await live.next_batch()
-    live.leave(600.0)
-    gathering = asyncio.create_task(both.gather())
+    live.release_slot(600.0)
+    gathering = asyncio.create_task(both.wait_for_more())
     await asyncio.sleep(0)
     assert not gathering.done()
-    live.leave(600.0)
+    live.release_slot(600.0)
     await gathering
-    await both.gather()
+    await both.wait_for_more()
 
 
-async def test_nothing_gathers_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However long a batch takes: what waits unread is not seen by anybody, nor is the poll loop."""
+async def test_the_pause_of_polling_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The poll loop goes on even if a batch takes an hour."""
     monkeypatch.setattr("worker.flow.lanes._MAX_GATHER_S", 0.01)
     live, _ = both = lanes_with()
     live.add([tokenized(0, 100), tokenized(1, 100)], 0.0)
     await live.next_batch()
     await live.next_batch()
-    live.leave(3_600.0)
-    await both.gather()
+    live.release_slot(3_600.0)
+    await both.wait_for_more()
 
 
-async def test_backfill_gives_way_while_live_waits_or_is_on_the_device() -> None:
-    """And goes on at once afterwards; live gives way to nobody."""
-    live, backfill = lanes_with()
+async def test_a_backfill_pass_pauses_while_a_live_item_is_queued_or_running() -> None:
+    """The pass goes on as soon as the live lane is idle. Queued backfill items do not pause it."""
+    live, backfill = both = lanes_with()
     seen: list[str] = []
-    assert live.give_way is None
     backfill.add([tokenized(100, 5)], 0.0)
-    Pass(backfill, seen).end()
+    BackfillPass(both, seen).end()
     live.add([tokenized(0, 5)], 0.0)
-    held = Pass(backfill, seen)
-    seen.append("waits")
+    paused = BackfillPass(both, seen)
+    seen.append("queued")
     await live.next_batch()
-    seen.append("is on the device")
-    live.leave(0.0)
-    held.end()
-    assert seen == ["pass", "waits", "is on the device", "pass"]
+    seen.append("running")
+    live.release_slot(0.0)
+    paused.end()
+    assert seen == ["pass", "queued", "running", "pass"]
 
 
-async def test_what_nobody_waits_for_is_forgotten_and_holds_nobody_up() -> None:
-    """In both lanes."""
+async def test_discarded_items_leave_both_lanes_and_pause_no_backfill_pass() -> None:
+    """An item that remains in the queue is in the next batch."""
     both = lanes_with()
     _, backfill = both
     both.add([tokenized(0, 5), tokenized(100, 5, partition=BACKFILL), tokenized(101, 5, partition=BACKFILL)], 0.0)
     seen: list[str] = []
-    held = Pass(backfill, seen)
+    paused = BackfillPass(both, seen)
     seen.append("stale")
-    both.discard(lambda it: it.item.record.offset in {0, 100})
-    held.end()
+    both.discard(lambda item: item.item.record.offset in {0, 100})
+    paused.end()
     assert seen == ["stale", "pass"]
     assert offsets(await backfill.next_batch()) == [101]
 
 
-async def test_when_the_worker_stops_nothing_is_held_any_more() -> None:
-    """A thread that waited for ever would keep the process from ending."""
-    both = lanes_with()
-    live, backfill = both
+async def test_stop_ends_the_pause_of_a_backfill_pass() -> None:
+    """A paused thread would keep the process alive."""
+    live, _ = both = lanes_with()
     live.add([tokenized(0, 5)], 0.0)
     seen: list[str] = []
-    held = Pass(backfill, seen)
+    paused = BackfillPass(both, seen)
     seen.append("stop")
     both.stop()
-    held.end()
+    paused.end()
     assert seen == ["stop", "pass"]
 
 
-async def test_a_full_live_load_leaves_backfill_a_little(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No step waits for ever, or a drain would, and whoever waits for the device to be free."""
+async def test_the_pause_of_a_backfill_pass_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Constant live load does not starve backfill."""
     monkeypatch.setattr("worker.flow.lanes._MAX_YIELD_S", 0.01)
-    live, backfill = lanes_with()
+    live, _ = both = lanes_with()
     live.add([tokenized(0, 5)], 0.0)
-    Pass(backfill, []).end()
+    BackfillPass(both, []).end()
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 40)), max_size=40))
-def test_everything_leaves_once_within_the_budget_of_its_lane(arrivals: list[tuple[bool, int]]) -> None:
-    """Whatever comes when; a text over the budget goes alone."""
+def test_every_item_leaves_once_within_the_budget_of_its_lane(arrivals: list[tuple[bool, int]]) -> None:
+    """An item above the budget is a batch of its own."""
 
     async def run() -> None:
         both = lanes_with(max_batch_tokens=40, max_backfill_batch_tokens=20)
@@ -226,9 +225,9 @@ def test_everything_leaves_once_within_the_budget_of_its_lane(arrivals: list[tup
             while len(lane):
                 batch = await lane.next_batch()
                 assert len(batch.items) == 1 or batch.num_tokens <= lane.max_tokens
-                assert {arrivals[it][0] for it in offsets(batch)} == {lane.give_way is not None}
+                assert {arrivals[offset][0] for offset in offsets(batch)} == {batch.priority is Priority.BACKFILL}
                 left += offsets(batch)
-                lane.leave(0.0)
+                lane.release_slot(0.0)
         assert sorted(left) == list(range(len(arrivals)))
 
     asyncio.run(run())

@@ -1,4 +1,4 @@
-"""Inference: off the event loop, in order, and the guilty record found at the price of a few passes."""
+"""The model executor: threads, order, and bisection of failing batches."""
 
 from __future__ import annotations
 
@@ -13,25 +13,28 @@ from hypothesis import strategies as st
 
 from tests.fakes import FakeModel
 from tests.makers import record
+from worker.batches import Batch, Priority
 from worker.errors import TooManyFailures
 from worker.flow.model_executor import ModelExecutor
-from worker.records import Batch, Failure, Item, Stage, Task, TokenizedItem
+from worker.records import Failure, Item, Stage, Task, TokenizedItem
 from worker.rollout.router import SingleModel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from worker.records import Prediction, Tokens
 
 
 @contextlib.contextmanager
-def inference(model: FakeModel, *, max_consecutive_failures: int = 1_000) -> Iterator[ModelExecutor]:
-    """Give an inference whose threads end with the block."""
-    it = ModelExecutor(SingleModel(model), max_consecutive_failures=max_consecutive_failures)
+def executor_for(
+    model: FakeModel, *, yield_to_live: Callable[[], None] = lambda: None, max_consecutive_failures: int = 1_000
+) -> Iterator[ModelExecutor]:
+    """Yield an executor whose threads end with the block."""
+    executor = ModelExecutor(SingleModel(model), yield_to_live=yield_to_live, max_consecutive_failures=max_consecutive_failures)
     try:
-        yield it
+        yield executor
     finally:
-        it.stop()
+        executor.stop()
 
 
 def items(texts: Sequence[str]) -> list[Item]:
@@ -39,32 +42,32 @@ def items(texts: Sequence[str]) -> list[Item]:
     return [Item(record(n), f"id-{n}", text, frozenset(Task)) for n, text in enumerate(texts)]
 
 
-def batch(model: FakeModel, texts: Sequence[str]) -> Batch:
+def batch(model: FakeModel, texts: Sequence[str], priority: Priority = Priority.LIVE) -> Batch:
     """Return a batch of texts."""
     tokens = [model._tokens(text) for text in texts]
-    return Batch(tuple(TokenizedItem(*pair) for pair in zip(items(texts), tokens, strict=True)))
+    return Batch(tuple(TokenizedItem(*pair) for pair in zip(items(texts), tokens, strict=True)), priority=priority)
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from(["fine", "good text", "poison"]), min_size=1, max_size=32))
-def test_exactly_the_guilty_fail(texts: list[str]) -> None:
-    """Every good text has its prediction, every guilty one its failure, in order, in at most 2 log n passes for each culprit."""
+def test_only_failing_records_fail(texts: list[str]) -> None:
+    """The other records of the batch have predictions, in order. Each failing record costs at most 2 log n passes."""
     model = FakeModel()
 
     async def run() -> list[Prediction]:
-        with inference(model) as it:
-            return await it.predict(batch(model, texts))
+        with executor_for(model) as executor:
+            return await executor.run_batch(batch(model, texts))
 
     predictions = asyncio.run(run())
     for text, prediction in zip(texts, predictions, strict=True):
         assert [failure.error for failure in prediction.failures] == (["RuntimeError"] if text == "poison" else [])
         assert (prediction.embedding is None) == (text == "poison")
-    num_guilty = texts.count("poison")
-    assert len(model.passes) <= 1 + 2 * num_guilty * max(1, (len(texts) - 1).bit_length())
+    num_failing = texts.count("poison")
+    assert len(model.passes) <= 1 + 2 * num_failing * max(1, (len(texts) - 1).bit_length())
 
 
-async def test_texts_that_cannot_be_tokenized_fail_alone() -> None:
-    """The others get their tokens."""
+async def test_a_text_that_cannot_be_tokenized_fails_alone() -> None:
+    """The other texts of the call have tokens."""
     model = FakeModel()
 
     def on_tokenize(texts: Sequence[str]) -> None:
@@ -72,89 +75,87 @@ async def test_texts_that_cannot_be_tokenized_fail_alone() -> None:
             raise ValueError("no")
 
     model.on_tokenize = on_tokenize
-    with inference(model) as it:
-        answers: list[Tokens | Failure] = await it.tokenize(items(["a", "bad", "b c"]))
-        assert await it.tokenize([]) == []
-    assert isinstance(answers[1], Failure)
-    assert (answers[1].stage, answers[1].error) == (Stage.TOKENIZE, "ValueError")
-    assert [len(answer) for answer in answers if not isinstance(answer, Failure)] == [1, 2]
+    with executor_for(model) as executor:
+        results: list[Tokens | Failure] = await executor.tokenize(items(["a", "bad", "b c"]))
+        assert await executor.tokenize([]) == []
+    assert isinstance(results[1], Failure)
+    assert (results[1].stage, results[1].error) == (Stage.TOKENIZE, "ValueError")
+    assert [len(result) for result in results if not isinstance(result, Failure)] == [1, 2]
 
 
-async def test_little_text_is_tokenized_where_it_is_and_much_in_a_thread() -> None:
-    """A sentence takes less time than its way to a thread and back; more would hold up the event loop."""
+async def test_short_texts_are_tokenized_in_the_event_loop_and_long_ones_in_a_thread() -> None:
+    """A sentence takes less time than a switch of threads; a long text would block the event loop."""
     model = FakeModel()
     threads: list[threading.Thread] = []
     model.on_tokenize = lambda _texts: threads.append(threading.current_thread())
-    with inference(model) as it:
-        await it.tokenize(items(["a sentence", "or two"]))
-        await it.tokenize(items(["a sentence " * 100]))
+    with executor_for(model) as executor:
+        await executor.tokenize(items(["a sentence", "or two"]))
+        await executor.tokenize(items(["a sentence " * 100]))
     assert threads[0] is threading.main_thread()
     assert threads[1] is not threading.main_thread()
 
 
-async def test_failures_in_a_row_stop_the_worker_and_a_success_starts_the_count_anew() -> None:
-    """It is the run that counts, not the sum."""
+async def test_consecutive_failures_stop_the_worker() -> None:
+    """A success resets the count."""
     model = FakeModel()
-    with inference(model, max_consecutive_failures=3) as it:
+    with executor_for(model, max_consecutive_failures=3) as executor:
         for _ in range(5):
-            await it.predict(batch(model, ["poison"]))
-            await it.predict(batch(model, ["poison"]))
-            await it.predict(batch(model, ["fine"]))
+            await executor.run_batch(batch(model, ["poison"]))
+            await executor.run_batch(batch(model, ["poison"]))
+            await executor.run_batch(batch(model, ["fine"]))
         with pytest.raises(TooManyFailures, match="3 records failed in a row"):
-            await it.predict(batch(model, ["poison"] * 8))
+            await executor.run_batch(batch(model, ["poison"] * 8))
 
 
-async def test_a_head_that_always_fails_stops_the_worker_too() -> None:
-    """A record with a failed task is no success."""
+async def test_a_head_that_always_fails_stops_the_worker() -> None:
+    """A record with a failed task counts as a failure."""
     model = FakeModel()
-    with inference(model, max_consecutive_failures=4) as it, pytest.raises(TooManyFailures, match="HeadError"):
-        await it.predict(batch(model, ["headless"] * 4))
+    with executor_for(model, max_consecutive_failures=4) as executor, pytest.raises(TooManyFailures, match="HeadError"):
+        await executor.run_batch(batch(model, ["headless"] * 4))
 
 
-async def test_a_model_with_too_few_answers_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody could say which answer belongs to which text."""
+async def test_a_pass_with_too_few_predictions_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The predictions cannot be matched to the texts."""
     model = FakeModel()
-    monkeypatch.setattr(model, "infer", lambda _items, **_: [])
-    with inference(model) as it:
-        prediction = (await it.predict(batch(model, ["a"])))[0]
-    assert prediction.failures[0].message == "the model gave 0 answers to 1 items"
+    monkeypatch.setattr(model, "infer", lambda _items, _context: [])
+    with executor_for(model) as executor:
+        prediction = (await executor.run_batch(batch(model, ["a"])))[0]
+    assert prediction.failures[0].message == "the model returned 0 results for 1 items"
 
 
-async def test_the_event_loop_turns_while_the_model_works() -> None:
-    """Heartbeats leave: the pass waits for something that only the loop can do."""
+async def test_the_event_loop_runs_during_a_pass() -> None:
+    """The pass waits for an event that only the event loop sets."""
     model = FakeModel()
     turned = threading.Event()
     model.on_infer = lambda _items: _require(turned.wait(20))
-    with inference(model) as it:
-        running = asyncio.create_task(it.predict(batch(model, ["a"])))
+    with executor_for(model) as executor:
+        running = asyncio.create_task(executor.run_batch(batch(model, ["a"])))
         await asyncio.sleep(0)
         turned.set()
         assert (await running)[0].failures == ()
 
 
-async def test_as_many_passes_run_at_a_time_as_the_model_takes() -> None:
-    """Two wait for each other, which a third could not join."""
+async def test_max_passes_run_at_the_same_time() -> None:
+    """Two passes meet at a barrier of two, two times."""
     model = FakeModel(max_passes=2)
     together = threading.Barrier(2, timeout=20)
     model.on_infer = lambda _items: _require(together.wait() in {0, 1})
-    with inference(model) as it:
-        answers = await asyncio.gather(*(it.predict(batch(model, ["a"])) for _ in range(4)))
-    assert [prediction.failures for (prediction,) in answers] == [()] * 4
+    with executor_for(model) as executor:
+        results = await asyncio.gather(*(executor.run_batch(batch(model, ["a"])) for _ in range(4)))
+    assert [prediction.failures for (prediction,) in results] == [()] * 4
 
 
-async def test_a_pass_that_gives_way_runs_beside_those_that_do_not() -> None:
-    """It waits in a thread of its own for as long as it is told, and so do the smaller ones that it becomes where it fails."""
+async def test_a_paused_backfill_pass_blocks_no_live_pass() -> None:
+    """The backfill pass pauses in a thread of its own, and so do its halves after a failure."""
     model = FakeModel()
     live_is_done, waited = threading.Event(), []
-    with inference(model) as it:
-        background = asyncio.create_task(
-            it.predict(batch(model, ["a", "poison"]), give_way=lambda: waited.append(live_is_done.wait(20)))
-        )
-        await it.predict(batch(model, ["b"]))
+    with executor_for(model, yield_to_live=lambda: waited.append(live_is_done.wait(20))) as executor:
+        background = asyncio.create_task(executor.run_batch(batch(model, ["a", "poison"], Priority.BACKFILL)))
+        await executor.run_batch(batch(model, ["b"]))
         live_is_done.set()
         good, bad = await background
     assert (good.failures, [failure.error for failure in bad.failures]) == ((), ["RuntimeError"])
-    # Before each pass, and in the one step that it has.
+    # Each of three passes pauses before it starts and before its only step.
     assert waited == [True] * 6
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from tests.makers import record
 from tests.model.conftest import MINILM
+from worker.batches import LIVE_PASS, PassContext
 from worker.composition.model import load_engine
 from worker.errors import BadModel
 from worker.model.checkpoint import checkpoint
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from worker.model.engine import Dtype
     from worker.model.packing import Packed
     from worker.model.readout import Readout
-    from worker.ports import GiveWay
     from worker.records import Prediction
 
 pytestmark = pytest.mark.model
@@ -213,9 +213,9 @@ def test_a_warm_up_runs_the_batches_that_the_backend_wants(monkeypatch: pytest.M
     monkeypatch.setattr(engine.backend, "warm_lengths", [[4, 4], [130, 8]])
     read = engine.backend.read
 
-    def watched(packed: Packed, readings: Sequence[Readout], give_way: GiveWay | None = None) -> list[torch.Tensor]:
+    def watched(packed: Packed, readings: Sequence[Readout], context: PassContext = LIVE_PASS) -> list[torch.Tensor]:
         seen.append((packed.lengths.tolist(), len(readings)))
-        return read(packed, readings, give_way)
+        return read(packed, readings, context)
 
     monkeypatch.setattr(engine.backend, "read", watched)
     engine.warm_up()

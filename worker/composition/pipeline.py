@@ -39,7 +39,6 @@ def build_options(settings: Settings, tasks: frozenset[Task]) -> Options:
         backfill_topic=settings.backfill_topic or None,
         max_backfill_batch_tokens=settings.max_backfill_batch_tokens,
         max_batch_delay_s=settings.max_batch_delay_ms / 1000,
-        look_ahead_records=settings.max_batch_records,
         max_in_flight_tokens=settings.max_in_flight_tokens,
         resume_in_flight_tokens=settings.resume_in_flight_tokens,
         max_poll_records=settings.max_poll_records,

@@ -1,8 +1,8 @@
-"""Which items go next: the oldest, and with it whatever else fits. Pure: the time is an argument.
+"""Selects the items of the next batch. Pure: time is an argument.
 
-Texts are packed without padding, so the cost of a batch is the sum of its tokens, whatever their mixture; what remains to
-decide is how to fill the token budget. The oldest item always goes; a bounded look-ahead then fills the rest, first fit in
-order of arrival, so that a long text that does not fit holds up nobody and becomes the oldest soon itself.
+Texts are packed without padding, so the cost of a batch is the sum of its tokens. The batcher fills the token budget by
+first fit in order of arrival: every batch contains the oldest item. An item that does not fit stays at the head of the
+queue and is in the next batch.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from worker.records import Batch
+from worker.batches import Batch, Priority
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -21,104 +21,92 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class _Waiting:
-    """An item and its weight; when it came, and until when it waits for company, in seconds of the caller's clock."""
+class _QueuedItem:
+    """An item in the queue. Times are in seconds of the caller's clock."""
 
     item: TokenizedItem
     weight: int
+    #: When the item was added.
     since_s: float
-    until_s: float
+    #: When the item stops waiting for its batch to fill.
+    due_s: float
 
 
 class Batcher:
-    """The waiting room before the model.
+    """The queue of tokenized items before the model.
 
-    A batch holds at most `max_tokens` tokens and `max_records` items, except that an item over the token budget goes alone. It
-    is due when it is full, or when the device is idle and the oldest item has waited for `max_batch_delay_s`; at once after
-    a longer pause, for then no company will come in time either. Every batch holds the oldest item, so that nobody starves: an
-    item that is the k-th in line leaves within k batches.
+    A batch has at most `max_tokens` tokens and `max_records` items. A single item above the token budget is a batch of its own.
+
+    A batch is due when the batch is full, or when the device is idle and the oldest item has waited for
+    `max_batch_delay_s`. The first item after an idle period of `max_batch_delay_s` is due at once. The k-th item of the
+    queue leaves within k batches.
     """
 
-    def __init__(self, *, max_tokens: int, max_records: int, max_batch_delay_s: float, look_ahead: int) -> None:
-        """Bound a batch by tokens and records, the wait in seconds, and the look-ahead in items."""
-        # The budget of one forward pass.
+    def __init__(self, *, max_tokens: int, max_records: int, max_batch_delay_s: float, priority: Priority = Priority.LIVE) -> None:
+        """Build batches of `priority` within these bounds."""
         self._max_tokens = max_tokens
-        # The most items of one forward pass.
         self._max_records = max_records
-        # How long the oldest item waits for company while the device is idle.
-        self._max_wait_s = max_batch_delay_s
-        # How far past the oldest item the search for a fit goes; it must reach as far as a batch can.
-        self._look_ahead = max(look_ahead, max_records)
-        # Everybody, in order of arrival.
-        self._line: deque[_Waiting] = deque()
+        self._max_batch_delay_s = max_batch_delay_s
+        self._priority = priority
+        # Items in order of arrival.
+        self._queue: deque[_QueuedItem] = deque()
         # The sum of their weights.
         self._num_tokens = 0
-        # When the last item came; none has yet.
+        # When the last item was added.
         self._last_s = -math.inf
 
     def __len__(self) -> int:
-        """Return how many items wait."""
-        return len(self._line)
+        """Return the number of items in the queue."""
+        return len(self._queue)
 
     @property
     def num_tokens(self) -> int:
-        """How many tokens wait."""
+        """Tokens in the queue."""
         return self._num_tokens
 
     def add(self, items: Iterable[TokenizedItem], now_s: float) -> None:
-        """Put items at the end of the line."""
-        until_s = now_s if now_s - self._last_s > self._max_wait_s else now_s + self._max_wait_s
+        """Append items to the queue."""
+        delay_s = 0.0 if now_s - self._last_s > self._max_batch_delay_s else self._max_batch_delay_s
         for item in items:
-            weight = item.weight
-            self._line.append(_Waiting(item, weight, now_s, until_s))
-            self._num_tokens += weight
+            self._queue.append(_QueuedItem(item, item.weight, now_s, now_s + delay_s))
+            self._num_tokens += item.weight
             self._last_s = now_s
 
     def take(self, now_s: float, *, device_is_idle: bool) -> Batch | None:
-        """Return the next batch if one is due, else None."""
-        if not self._line or not (self._is_full() or (device_is_idle and self.due_in_s(now_s) == 0)):
+        """Remove the next batch from the queue and return the batch; None if no batch is due."""
+        if not self._queue or not (self._is_full() or (device_is_idle and self.due_in_s(now_s) == 0)):
             return None
-        since_s = self._line[0].since_s
-        chosen = self._chosen(self._max_tokens, self._max_records, goes_anyway=True)
-        return Batch(tuple(chosen), since_s)
-
-    def fill(self, *, max_tokens: int, max_records: int) -> list[TokenizedItem]:
-        """Return, due or not, what fits within these bounds: the company of another room's batch."""
-        return self._chosen(max_tokens, max_records, goes_anyway=False)
-
-    def _chosen(self, max_tokens: int, max_records: int, *, goes_anyway: bool) -> list[TokenizedItem]:
-        """Take from the line, oldest first, whatever fits; the oldest of all even where it does not, if it `goes_anyway`."""
-        chosen: list[TokenizedItem] = []
-        passed_over: list[_Waiting] = []
-        room = max_tokens
-        for _ in range(min(self._look_ahead, len(self._line))):
-            if room <= 0 or len(chosen) >= max_records:
-                break
-            waiting = self._line.popleft()
-            if waiting.weight <= room or (goes_anyway and not chosen):
-                chosen.append(waiting.item)
-                room -= waiting.weight
-            else:
-                passed_over.append(waiting)
-        self._line.extendleft(reversed(passed_over))
-        self._num_tokens -= max_tokens - room
-        return chosen
+        since_s = self._queue[0].since_s
+        return Batch(tuple(self._select()), since_s, self._priority)
 
     def due_in_s(self, now_s: float) -> float | None:
-        """Return in how many seconds an idle device should take a batch: 0 for now, None while nobody waits."""
-        if not self._line:
+        """Return the seconds until a batch is due for an idle device; 0 if now, None if the queue is empty."""
+        if not self._queue:
             return None
-        if self._is_full():
-            return 0.0
-        return max(0.0, self._line[0].until_s - now_s)
+        return 0.0 if self._is_full() else max(0.0, self._queue[0].due_s - now_s)
 
-    def discard(self, is_stale: Callable[[TokenizedItem], bool]) -> int:
-        """Forget the items that nobody waits for any more and return how many they were."""
-        kept = deque(waiting for waiting in self._line if not is_stale(waiting.item))
-        num_discarded = len(self._line) - len(kept)
-        self._line = kept
-        self._num_tokens = sum(waiting.weight for waiting in kept)
-        return num_discarded
+    def discard(self, is_stale: Callable[[TokenizedItem], bool]) -> None:
+        """Drop the items for which `is_stale` is true."""
+        self._queue = deque(queued for queued in self._queue if not is_stale(queued.item))
+        self._num_tokens = sum(queued.weight for queued in self._queue)
 
     def _is_full(self) -> bool:
-        return self._num_tokens >= self._max_tokens or len(self._line) >= self._max_records
+        return self._num_tokens >= self._max_tokens or len(self._queue) >= self._max_records
+
+    def _select(self) -> list[TokenizedItem]:
+        """Remove the oldest item, and each of the next `max_records - 1` items that still fits; return these items."""
+        selected: list[TokenizedItem] = []
+        skipped: list[_QueuedItem] = []
+        free_tokens = self._max_tokens
+        for _ in range(min(self._max_records, len(self._queue))):
+            if free_tokens <= 0:
+                break
+            queued = self._queue.popleft()
+            if queued.weight <= free_tokens or not selected:
+                selected.append(queued.item)
+                free_tokens -= queued.weight
+            else:
+                skipped.append(queued)
+        self._queue.extendleft(reversed(skipped))
+        self._num_tokens -= self._max_tokens - free_tokens
+        return selected

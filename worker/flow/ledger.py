@@ -138,8 +138,8 @@ class Ledger:
     def take(self, max_outcomes: int, *, holds: Callable[[Outcome], bool] = lambda _outcome: False) -> list[Outcome]:
         """Take the longest finished prefix, at most `max_outcomes` of it, for publication; empty where the first is unfinished.
 
-        The prefix ends before the first outcome that `holds` is true of. What was taken must be acknowledged by `published` before
-        more is taken.
+        The prefix ends before the first outcome that `holds` is true of. What was taken must be acknowledged by
+        `published` before more is taken.
         """
         if self._num_taken:
             raise InvariantBroken("a prefix was taken while the one before was still being published")

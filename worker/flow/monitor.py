@@ -15,10 +15,11 @@ from worker.wire.fields import fields_seen
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from worker.batches import Batch
     from worker.flow.assignment import Assignment
     from worker.observability.metrics import Telemetry
     from worker.ports import Source
-    from worker.records import Batch, Outcome, Partition
+    from worker.records import Outcome, Partition
 
 _INTERVAL_S = 1.0
 

@@ -25,7 +25,6 @@ class Options:
     #: Backfill fills a pass up to so many tokens.
     max_backfill_batch_tokens: int
     max_batch_delay_s: float
-    look_ahead_records: int
     max_in_flight_tokens: int
     resume_in_flight_tokens: int
     max_poll_records: int

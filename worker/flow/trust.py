@@ -1,10 +1,11 @@
 """Whether the records of a topic are what this worker reads: dead letters wait for the topic's first result. Pure.
 
-Before the first result of a topic, nothing tells a bad record from a topic whose records all have the wrong shape. So until then a
-record that failed is held: neither its dead letter is published nor its offset committed. The first result proves the topic and
-releases all of its dead letters, in order. A dead letter that was held for `hold_s` is released too, because every record ends in
-the outputs or in the dead letters, also where a topic has only a few bad records. Where `max_failures` records failed before the
-first result, `TooManyDeadLetters` ends the worker, and the next start reads again what was still held.
+Before the first result of a topic, nothing tells a bad record from a topic whose records all have the wrong shape. So
+until then a record that failed is held: neither its dead letter is published nor its offset committed. The first result
+proves the topic and releases all of its dead letters, in order. A dead letter that was held for `hold_s` is released
+too, because every record ends in the outputs or in the dead letters, also where a topic has only a few bad records.
+Where `max_failures` records failed before the first result, `TooManyDeadLetters` ends the worker, and the next start
+reads again what was still held.
 """
 
 from __future__ import annotations
@@ -67,8 +68,8 @@ class Trust:
     def __init__(self, *, max_failures: int, max_dead_letters: int, hold_s: float) -> None:
         """Trust no topic yet.
 
-        `max_failures` bounds the failures before the first result of a topic, `max_dead_letters` a run of dead letters at any time
-        (0: no bound). A dead letter is held for `hold_s` seconds at most.
+        `max_failures` bounds the failures before the first result of a topic, `max_dead_letters` a run of dead letters
+        at any time (0: no bound). A dead letter is held for `hold_s` seconds at most.
         """
         self._max_failures = max_failures
         self._max_dead_letters = max_dead_letters

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from worker.batches import LIVE_PASS, PassContext
 from worker.errors import BadModel
 from worker.model.checkpoint.publication import check_configuration, check_tensors
 from worker.model.packing import slots_by_length
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from worker.model.packing import Packed
-    from worker.ports import GiveWay
 
 _ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "gelu": functional.gelu,
@@ -184,7 +184,7 @@ class Encoder(nn.Module):
         batch: PackedTensors,
         layers: Collection[int],
         known: Mapping[int, Tensor] | None = None,
-        give_way: GiveWay | None = None,
+        context: PassContext = LIVE_PASS,
     ) -> dict[int, Tensor]:
         """Return the hidden states `[T, H]` after each of `layers`: 0 is the embeddings; what lies above them is not computed.
 
@@ -192,8 +192,7 @@ class Encoder(nn.Module):
         """
         states = dict(known or {0: self._embed(batch)})
         for number in range(max(states) + 1, max(layers) + 1):
-            if give_way is not None:
-                give_way()
+            context.yield_to_live()
             states[number] = self.layers[number - 1](states[number - 1], batch)
         return {number: states[number] for number in layers}
 

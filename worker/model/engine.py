@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
+from worker.batches import LIVE_PASS, PassContext
 from worker.errors import BadModel
 from worker.model.backends.choice import choose
 from worker.model.checkpoint import checkpoint
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from worker.model.heads import HeadConfig
     from worker.model.readout import Readout
     from worker.model.windows import Windowing
-    from worker.ports import GiveWay
     from worker.records import Prediction, Tokens
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -145,10 +145,10 @@ class Engine:
             self.infer([TokenizedItem(items[1], tokenized[1].tokens.beginning(it)) for it in lengths])
 
     @torch.inference_mode()
-    def infer(self, items: Sequence[TokenizedItem], *, give_way: GiveWay | None = None) -> list[Prediction]:
+    def infer(self, items: Sequence[TokenizedItem], context: PassContext = LIVE_PASS) -> list[Prediction]:
         """Run one forward pass and return a prediction for each item, in order.
 
-        With `give_way` it may run beside `max_passes` others, which it lets go first.
+        A background pass may run at the same time as `max_passes` live ones, and yields to them.
         """
         asked = frozenset[Task]().union(*(it.item.tasks for it in items))
         heads = [it.name for task, configs in self._heads.items() if task in asked for it in configs]
@@ -156,9 +156,9 @@ class Engine:
         packed = pack(window_token_ids(texts))
         is_embedding = Task.EMBED in asked
         readings = self._readings(is_embedding, tuple(heads))
-        with self._sharing.taken(gives_way=give_way is not None):
-            # Who has the device to itself had better go on.
-            read = self.backend.read(packed, readings, give_way if self.backend.is_reentrant else None)
+        with self._sharing.taken(gives_way=context.is_background):
+            # A pass that has the device to itself does not pause: live passes would wait for the pass anyway.
+            read = self.backend.read(packed, readings, context if self.backend.is_reentrant else LIVE_PASS)
             transfer = self._model(read, is_embedding=is_embedding, heads=heads).to_host()
         outputs = transfer.wait()
         numbers = RawOutputs(

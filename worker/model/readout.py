@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from worker.batches import LIVE_PASS, PassContext
 from worker.model.pooling import pool
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from worker.model.heads import Head
     from worker.model.packing import Packed
     from worker.model.pooling import Pooling
-    from worker.ports import GiveWay
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +71,16 @@ class ReadsLayers:
         """The number format and the name, for people."""
         return f"{str(self.dtype).removeprefix('torch.')} {self.name}"
 
-    def encode(self, packed: Packed, layers: Collection[int], give_way: GiveWay | None = None) -> dict[int, Tensor]:
-        """Return the states after each of `layers`; stop for `give_way` between two of them, where it can."""
+    def encode(self, packed: Packed, layers: Collection[int], context: PassContext = LIVE_PASS) -> dict[int, Tensor]:
+        """Return the states after each of `layers`; yield as `context` says between two of them, if the backend can."""
         raise NotImplementedError
 
     def num_rows(self, packed: Packed) -> int:
         """Return how many rows a product computes for these texts."""
         return len(packed.ids)
 
-    def read(self, packed: Packed, readings: Sequence[Readout], give_way: GiveWay | None = None) -> list[Tensor]:
+    def read(self, packed: Packed, readings: Sequence[Readout], context: PassContext = LIVE_PASS) -> list[Tensor]:
         """Return what each of `readings` says, as `Readout.of` does."""
-        states = self.encode(packed, set().union(*(it.layers for it in readings)), give_way)
+        states = self.encode(packed, set().union(*(it.layers for it in readings)), context)
         cu_seqlens = torch.from_numpy(packed.cu_seqlens).to(self.device)
         return [it.of(states, cu_seqlens) for it in readings]

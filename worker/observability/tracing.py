@@ -25,6 +25,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from worker.batches import LIVE_PASS, PassContext
 from worker.records import Record
 from worker.wire.headers import read_headers
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer
     from opentelemetry.util.types import Attributes
 
-    from worker.ports import Delivery, GiveWay, ServedModel
+    from worker.ports import Delivery, ServedModel
     from worker.records import Headers, Message, Outcome, Output, Partition, Prediction, Task, TokenizedItem, Tokens
 
 # How long the exit waits for the last spans.
@@ -98,7 +99,7 @@ class TracedModel:
         """Tokenize; too short to be worth a span."""
         return self._model.tokenize(texts)
 
-    def infer(self, items: Sequence[TokenizedItem], *, give_way: GiveWay | None = None) -> list[Prediction]:
+    def infer(self, items: Sequence[TokenizedItem], context: PassContext = LIVE_PASS) -> list[Prediction]:
         """Run one forward pass within a span; an exception is noted in it and passes."""
         contexts = [trace.get_current_span(_context_of(it.item.record.headers)).get_span_context() for it in items]
         attributes: Attributes = {
@@ -110,7 +111,7 @@ class TracedModel:
         # Records may have one context, where a span of their producer sent several.
         links = list({(it.trace_id, it.span_id): Link(it) for it in contexts if it.is_valid}.values())
         with self._tracer.start_as_current_span("infer", links=links, attributes=attributes):
-            return self._model.infer(items, give_way=give_way)
+            return self._model.infer(items, context)
 
 
 class TracedDelivery:

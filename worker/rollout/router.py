@@ -12,6 +12,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from worker.batches import LIVE_PASS, PassContext
 from worker.errors import BadSettings
 from worker.host import trim_malloc
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from worker.observability.metrics import Telemetry
-    from worker.ports import GiveWay, ServedModel
+    from worker.ports import ServedModel
     from worker.records import Item, Partition, Prediction, Record, TokenizedItem, Tokens, UnreadableRange
     from worker.rollout.plan import RolloutPlan
 
@@ -44,9 +45,9 @@ class SingleModel:
         """Tokenize the texts."""
         return self._model.tokenize([it.text for it in items])
 
-    def infer(self, items: Sequence[TokenizedItem], *, give_way: GiveWay | None = None) -> list[Prediction]:
+    def infer(self, items: Sequence[TokenizedItem], context: PassContext = LIVE_PASS) -> list[Prediction]:
         """Run one forward pass."""
-        return self._model.infer(items, give_way=give_way)
+        return self._model.infer(items, context)
 
     def name_for(self, _source: Record | UnreadableRange) -> str:
         """Return its name."""
@@ -134,13 +135,13 @@ class RolloutRouter:
             self._offsets[it.record.partition] = it.record.offset
         return tokens
 
-    def infer(self, items: Sequence[TokenizedItem], *, give_way: GiveWay | None = None) -> list[Prediction]:
+    def infer(self, items: Sequence[TokenizedItem], context: PassContext = LIVE_PASS) -> list[Prediction]:
         """Run a forward pass of each model that has tokenized some of these."""
         parts = _parts([self._model_named(it.tokens.model) for it in items])
         predictions: list[Any] = [None] * len(items)
         for model, places in parts:
             with self._device:
-                found = model.infer([items[it] for it in places], give_way=give_way)
+                found = model.infer([items[it] for it in places], context)
             for place, prediction in zip(places, found, strict=True):
                 predictions[place] = prediction
         return predictions

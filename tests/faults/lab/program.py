@@ -32,6 +32,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 
 from tests.fakes import FakeModel
 from tests.faults.lab.workload import Poison, label_of, span_of, vector_of
+from worker.batches import LIVE_PASS, PassContext
 from worker.commands.run import run
 from worker.composition import model as engines
 from worker.errors import FatalError
@@ -41,7 +42,6 @@ from worker.settings import read
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from worker.ports import GiveWay
     from worker.records import TokenizedItem
 
 # The number of this wish in Linux.
@@ -58,7 +58,7 @@ class LabModel(FakeModel):
         super().__init__(max_passes=2)
         self._pass_s = pass_s
 
-    def infer(self, items: Sequence[TokenizedItem], *, give_way: GiveWay | None = None) -> list[Prediction]:  # noqa: ARG002  one step
+    def infer(self, items: Sequence[TokenizedItem], context: PassContext = LIVE_PASS) -> list[Prediction]:  # noqa: ARG002  one step
         """Answer for each text, unless one of them is poisoned."""
         time.sleep(self._pass_s)
         texts = [it.item.text for it in items]

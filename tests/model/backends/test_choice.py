@@ -11,6 +11,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from worker.batches import PassContext, Priority
 from worker.errors import BadModel
 from worker.model.backends import openvino as runtime
 from worker.model.backends.choice import Backend, BackendName, choose
@@ -187,7 +188,10 @@ def test_a_pass_that_gives_way_stops_before_each_layer() -> None:
     found, reading = backend(DEFAULT_MODEL, "eager", torch.float32), Readout(((1, 0.5), (4, 0.5)), "mean")
     stops: list[None] = []
     with torch.inference_mode():
-        (given_way,), (alone,) = found.read(packed, [reading], lambda: stops.append(None)), found.read(packed, [reading])
+        (given_way,), (alone,) = (
+            found.read(packed, [reading], PassContext(Priority.BACKFILL, lambda: stops.append(None))),
+            found.read(packed, [reading]),
+        )
     assert len(stops) == 4
     assert torch.equal(given_way, alone)
 

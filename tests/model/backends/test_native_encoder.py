@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.model.backends import native as ways
+from worker.batches import PassContext, Priority
 from worker.model.backends.arithmetics import BFLOAT16_TILES, FLOAT32, INT8, Arithmetic
 from worker.model.backends.choice import Eager
 from worker.model.backends.compiled import Compiled
@@ -111,7 +112,7 @@ def test_a_pass_that_gives_way_stops_between_groups(variant: Variant, arithmetic
     backend, packed = ways.compile_small(variant, arithmetic), texts_of(300, 7, 350, 290, 310, 12, 280)
     readouts = [Readout(((1, 0.5), (2, 0.5)), "mean"), Readout(((2, 1.0),), None)]
     stops: list[None] = []
-    given_way = backend.read(packed, readouts, lambda: stops.append(None))
+    given_way = backend.read(packed, readouts, PassContext(Priority.BACKFILL, lambda: stops.append(None)))
     assert len(stops) > 1
     for one, other in zip(given_way, backend.read(packed, readouts), strict=True):
         assert torch.equal(one, other)

@@ -23,12 +23,13 @@ from worker.records import Item, Partition, Record, Task, TokenizedItem
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from worker.batches import Batch
     from worker.bench.engine.job import Batching, Job
     from worker.bench.engine.workload import Corpus
     from worker.model.checkpoint.checkpoint import Checkpoint
     from worker.model.multitask import Transfer
     from worker.model.packing import Packed
-    from worker.records import Batch, Tokens
+    from worker.records import Tokens
 
 _RECORD = Record(Partition("bench", 0), 0, None, b"")
 _NUM_CALIBRATION_TEXTS = 256
@@ -40,7 +41,6 @@ def batches(arriving: Iterable[Sequence[TokenizedItem]], batching: Batching) -> 
         max_tokens=batching.max_batch_tokens,
         max_records=batching.max_batch_records,
         max_batch_delay_s=0,
-        look_ahead=batching.max_batch_records,
     )
     for items in arriving:
         batcher.add(items, 0)

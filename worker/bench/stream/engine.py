@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from concurrent.futures import Future
 
-    from worker.records import Batch, Prediction
+    from worker.batches import Batch
+    from worker.records import Prediction
 
 # So many chunks of texts are being tokenized, or are and wait, while a batch computes: enough that the model never waits.
 _NUM_AHEAD = 2
@@ -69,7 +70,7 @@ def main() -> None:
 
 def batches(engine: Engine, texts: Sequence[str], *, max_tokens: int, max_records: int) -> Iterator[Batch]:
     """Yield batches as the worker makes them under a backlog, of at most so many tokens and records; a thread tokenizes ahead."""
-    batcher = Batcher(max_tokens=max_tokens, max_records=max_records, max_batch_delay_s=0.0, look_ahead=max_records)
+    batcher = Batcher(max_tokens=max_tokens, max_records=max_records, max_batch_delay_s=0.0)
     items = [Item(Record(Partition("bench", 0), n, None, b""), str(n), text, engine.tasks) for n, text in enumerate(texts)]
     chunks = deque(items[first : first + max_records] for first in range(0, len(items), max_records))
     ahead: deque[Future[list[TokenizedItem]]] = deque()

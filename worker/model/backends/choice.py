@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from worker.batches import LIVE_PASS, PassContext
 from worker.errors import BadModel
 from worker.model.backends.native.build import BackendUnavailable
 from worker.model.encoder import PackedTensors
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from worker.model.encoder import Encoder
     from worker.model.packing import Packed
     from worker.model.readout import Readout
-    from worker.ports import GiveWay
 
 BackendName = Literal["auto", "eager", "compiled", "openvino", "int8"]
 # The ways that are as exact as PyTorch and faster, the fastest first; PyTorch itself is there always.
@@ -57,8 +57,8 @@ class Backend(Protocol):
     def num_rows(self, packed: Packed) -> int:
         """Return how many rows a product computes for these texts: what is more than their tokens is computed for nothing."""
 
-    def read(self, packed: Packed, readings: Sequence[Readout], give_way: GiveWay | None = None) -> list[Tensor]:
-        """Return what each of `readings` says, as `Readout.of` does; stop for `give_way` where it can."""
+    def read(self, packed: Packed, readings: Sequence[Readout], context: PassContext = LIVE_PASS) -> list[Tensor]:
+        """Return what each of `readings` says, as `Readout.of` does; yield as `context` says, if the backend can."""
 
 
 class Eager(ReadsLayers):
@@ -73,10 +73,10 @@ class Eager(ReadsLayers):
         self.is_reentrant = device.type == "cpu"
         self._encoder = encoder.to(device, dtype)
 
-    def encode(self, packed: Packed, layers: Collection[int], give_way: GiveWay | None = None) -> dict[int, Tensor]:
+    def encode(self, packed: Packed, layers: Collection[int], context: PassContext = LIVE_PASS) -> dict[int, Tensor]:
         """Return the states after each of `layers`."""
         states: dict[int, Tensor] = self._encoder(
-            PackedTensors.of(packed, device=self.device, dtype=self.dtype), layers, give_way=give_way
+            PackedTensors.of(packed, device=self.device, dtype=self.dtype), layers, context=context
         )
         return states
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from worker.batches import LIVE_PASS, PassContext
 from worker.model.backends.arithmetics import BFLOAT16_TILES, FLOAT32, INT8, INT8_TILES, INT16, Arithmetic
 from worker.model.backends.native import build
 from worker.model.backends.native_encoder import NativeEncoder
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from worker.model.backends.native.build import Variant
     from worker.model.encoder import Encoder
     from worker.model.packing import Packed
-    from worker.ports import GiveWay
 
 # The arithmetics of each number format, or a more exact one, the fastest first.
 _ARITHMETICS: Mapping[torch.dtype, tuple[Arithmetic, ...]] = {
@@ -72,9 +72,9 @@ class Compiled:
         """Return how many rows a product computes for these texts."""
         return self.native.num_rows(packed)
 
-    def read(self, packed: Packed, readings: Sequence[Readout], give_way: GiveWay | None = None) -> list[Tensor]:
+    def read(self, packed: Packed, readings: Sequence[Readout], context: PassContext = LIVE_PASS) -> list[Tensor]:
         """Return the result of each of `readings`."""
-        return [torch.from_numpy(it) for it in self.native.read(packed, readings, give_way)]
+        return [torch.from_numpy(it) for it in self.native.read(packed, readings, context)]
 
 
 def compile_for(encoder: Encoder, dtype: torch.dtype, *, is_8_bit: bool, ranges: Mapping[str, Tensor] | None) -> Compiled:

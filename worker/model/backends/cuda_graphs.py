@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention.varlen import varlen_attn
 
+from worker.batches import LIVE_PASS, PassContext
 from worker.model.backends.native.build import BackendUnavailable
 from worker.model.encoder import Encoder, Layer
 from worker.model.packing import padded_for_capture
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from worker.model.packing import Packed
-    from worker.ports import GiveWay
 
 # Attention over flat tokens: query, key, value `[T, A, D]`, starts `[n + 1]` int32, the longest text → `[T, A, D]`.
 Attend: TypeAlias = "Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]"
@@ -156,11 +156,11 @@ class CudaGraphs(ReadsLayers):
         """Return how many rows a product computes for these texts."""
         return padded_for_capture(len(packed.ids))
 
-    def encode(self, packed: Packed, layers: Collection[int], _give_way: GiveWay | None = None) -> dict[int, Tensor]:
+    def encode(self, packed: Packed, layers: Collection[int], _context: PassContext = LIVE_PASS) -> dict[int, Tensor]:
         """Return the states after each of `layers`."""
         return dict(zip(layers, self.read(packed, [Readout(((it, 1.0),), None) for it in layers]), strict=True))
 
-    def read(self, packed: Packed, readings: Sequence[Readout], _give_way: GiveWay | None = None) -> list[Tensor]:
+    def read(self, packed: Packed, readings: Sequence[Readout], _context: PassContext = LIVE_PASS) -> list[Tensor]:
         """Return what each of `readings` says, on the device, for the caller to take before the next pass."""
         shape = CudaGraphShape.of(packed, self._encoder.config.max_position_embeddings)
         if shape is None:

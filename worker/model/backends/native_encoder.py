@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from worker.batches import LIVE_PASS, PassContext
 from worker.model.backends.native.build import BackendUnavailable
 from worker.model.backends.native_layers import PART, Layers, Memory, to_pointers
 from worker.model.backends.readouts import Readouts
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from worker.model.encoder import EncoderConfig
     from worker.model.packing import Packed
     from worker.model.readout import Readout
-    from worker.ports import GiveWay
 
     Floats = NDArray[np.float32]
 
@@ -67,8 +67,8 @@ class NativeEncoder:
         # What was ever read, as the kernels take it.
         self._readouts: dict[tuple[Readout, ...], Readouts] = {}
 
-    def read(self, packed: Packed, readouts: Sequence[Readout], give_way: GiveWay | None = None) -> list[Floats]:
-        """Return the result of each readout; with `give_way`, call that between groups of texts."""
+    def read(self, packed: Packed, readouts: Sequence[Readout], context: PassContext = LIVE_PASS) -> list[Floats]:
+        """Return the result of each readout; yield as `context` says between groups of texts."""
         self._check_tables(packed)
         config, asked = self._config, self._laid_out(tuple(readouts))
         structs, filled = asked.allocate(packed)
@@ -76,11 +76,10 @@ class NativeEncoder:
         num_groups = len(bounds) - 1
         sizes = (config.hidden_size, config.intermediate_size, config.num_attention_heads, asked.num_layers)
         shape = (ctypes.c_int * 5)(*sizes, _ACTIVATIONS[config.hidden_act])
-        # A pass that gives way stops after a group of each thread.
-        step = num_groups if give_way is None else self._library.gist_count_threads()
+        # A backfill pass yields after each thread has processed a group of texts.
+        step = self._library.gist_count_threads() if context.is_background else num_groups
         for first in range(0, num_groups, step):
-            if give_way is not None:
-                give_way()
+            context.yield_to_live()
             texts = to_pointers([it.ctypes.data for it in (packed.ids, packed.cu_seqlens, order, bounds[first:])])
             code = self._library.gist_encode(
                 *(texts, ctypes.c_int64(min(step, num_groups - first)), self._tables, self._parameters, structs, len(structs)),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from worker.batches import LIVE_PASS, PassContext
 from worker.model.backends.native.build import BackendUnavailable
 from worker.model.backends.openvino_import import import_openvino
 from worker.model.encoder import Layer
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
     from worker.model.encoder import Encoder
     from worker.model.packing import Packed
-    from worker.ports import GiveWay
 
 _PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16"}
 # Added to the score of a token of another text: its share is then exactly 0, in bf16 too.
@@ -67,7 +67,7 @@ class OpenVino(ReadsLayers):
         """Return how many rows a product computes for these texts."""
         return sum(rows.tokens.size for rows in rows_by_length(packed)[0])
 
-    def encode(self, packed: Packed, layers: Collection[int], _give_way: GiveWay | None = None) -> dict[int, Tensor]:
+    def encode(self, packed: Packed, layers: Collection[int], _context: PassContext = LIVE_PASS) -> dict[int, Tensor]:
         """Return the states after each of `layers`."""
         key = frozenset(layers)
         if key not in self._requests:
