@@ -121,7 +121,7 @@ def _delivers(settings: Settings) -> str:
 
 
 def _described(engine: Engine) -> str:
-    described = f"{engine.name} on {engine.description}: {', '.join(sorted(engine.tasks))}"
+    described = f"{engine.name} on {engine.description}: {', '.join(sorted(engine.tasks))}; {engine.because}"
     if engine.backend.name != "int8" or not engine.difference:
         return described
     cosines = ", ".join(f"{it} {engine.difference[f'{it}_cosine']:.4f}" for it in ("min", "mean"))

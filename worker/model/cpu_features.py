@@ -16,6 +16,14 @@ def flags() -> frozenset[str]:
     return frozenset(info.read_text().split()) if info.exists() else frozenset()
 
 
+@cache
+def read_processor() -> str:
+    """Return the model of the processor and its features as Linux gives them; nothing where it says nothing."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    return "\n".join(sorted({it for it in lines if it.startswith(("model name", "flags", "Features", "CPU part"))}))
+
+
 def multiplies_bf16_faster() -> bool:
     """Tell whether the processor multiplies bfloat16 faster than float32: only on tile registers (AMX)."""
     return bool(flags() & _FAST_BF16)

@@ -11,7 +11,9 @@ import torch
 
 from worker.batches import LIVE_PASS, PassContext
 from worker.errors import BadModel
+from worker.model import trial_texts
 from worker.model.backends.choice import choose
+from worker.model.backends.measurement import Trial
 from worker.model.checkpoint import checkpoint
 from worker.model.cpu_features import multiplies_bf16_faster
 from worker.model.heads import Head
@@ -117,7 +119,9 @@ class Engine:
     ) -> Engine:
         """Take over a loaded model; raises `BadModel` where this machine cannot run it as asked."""
         place = _device(device)
-        chosen, because = choose(loaded.encoder, backend, device=place, dtype=number_format(dtype, place), ranges=loaded.ranges)
+        trial = _trial(loaded) if place.type == "cpu" and dtype == "auto" and backend in {"auto", "compiled"} else None
+        form = number_format(dtype, place)
+        chosen, because = choose(loaded.encoder, backend, device=place, dtype=form, ranges=loaded.ranges, trial=trial)
         return cls(loaded, chosen, because=because, passes=passes)
 
     @property
@@ -186,6 +190,13 @@ class Engine:
             {name: merging.mean(it) if name in of_texts else merging.tokens(it) for name, it in windows.logits.items()},
             merging.starts,
         )
+
+
+def _trial(loaded: checkpoint.Checkpoint) -> Trial:
+    """Return the texts on which an arithmetic is compared with fp32, and everything that is read of them."""
+    tokens = loaded.tokenizer.encode(trial_texts.TEXTS)
+    readings = loaded.heads.readings(is_embedding=True, heads=tuple(loaded.heads.heads))
+    return Trial(loaded.name, pack(window_token_ids(tokens)), readings)
 
 
 def _device(device: Device) -> torch.device:

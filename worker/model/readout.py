@@ -63,6 +63,7 @@ class ReadsLayers:
     device: torch.device
     dtype: torch.dtype
     has_own_threads = False
+    reason = ""
     #: The lengths of texts of batches to run before readiness, beside a short and a long text.
     warm_lengths: Sequence[Sequence[int]] = ()
 

@@ -55,8 +55,8 @@ class Settings(TopicSettings):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto",
         description=(
-            "Number format of the encoder. `auto`: bfloat16 where that is faster than float32 (a GPU, or a CPU with AMX), else "
-            "float32, which is exact. Set `float32` where vectors must not depend on the machine."
+            "Number format of the encoder. `auto`: bfloat16 on a GPU; on a CPU the fastest arithmetic whose vectors have a cosine "
+            "of at least 0.999 to float32, as the first start measures. Set `float32` where vectors must not depend on the machine."
         ),
     )
     backend: Literal["auto", "eager", "compiled", "openvino", "int8"] = Field(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from worker.model.backends.measurement import Trial
     from worker.model.encoder import Encoder
     from worker.model.packing import Packed
     from worker.model.readout import Readout
@@ -40,6 +41,8 @@ class Backend(Protocol):
     is_reentrant: bool
     #: Whether its threads are its own, and not torch's.
     has_own_threads: bool
+    #: Why it computes as it does, where that was measured; else empty.
+    reason: str
     #: Where the states are.
     device: torch.device
     #: The format of the states.
@@ -82,29 +85,42 @@ class Eager(ReadsLayers):
 
 
 def choose(
-    encoder: Encoder, wanted: BackendName, *, device: torch.device, dtype: torch.dtype, ranges: Mapping[str, Tensor] | None = None
+    encoder: Encoder,
+    wanted: BackendName,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    ranges: Mapping[str, Tensor] | None = None,
+    trial: Trial | None = None,
 ) -> tuple[Backend, str]:
-    """Return a way to run `encoder` and why this one.
+    """Return a way to run `encoder` and the reason.
 
     `auto` takes the fastest that is there and falls back without failing; a way that was asked for by name and is not there is
-    a `BadModel`. `ranges` are those of `calibration.ranges_of`.
+    a `BadModel`. `ranges` are those of `quantization.measure_ranges`. With a `trial` the native engine takes the fastest arithmetic
+    that is exact enough on it, as measured on this machine; without, the arithmetic of `dtype`.
     """
     passed_over: list[str] = []
     for name in _AS_EXACT[device.type] if wanted == "auto" else [wanted]:
         try:
-            backend = _backend(encoder, name, device=device, dtype=dtype, ranges=ranges)
+            backend = _backend(encoder, name, device=device, dtype=dtype, ranges=ranges, trial=trial)
         except BackendUnavailable as error:
             if wanted != "auto":
                 raise BadModel(f"the backend {name} cannot run here: {error}") from error
             passed_over.append(f"{name} cannot run here: {error}")
         else:
             fastest = "; ".join(passed_over) or "the fastest here that is as exact as PyTorch"
-            return backend, "as asked" if wanted != "auto" else fastest
+            return backend, backend.reason or ("as asked" if wanted != "auto" else fastest)
     return Eager(encoder, device=device, dtype=dtype), "; ".join(passed_over)
 
 
 def _backend(
-    encoder: Encoder, name: BackendName, *, device: torch.device, dtype: torch.dtype, ranges: Mapping[str, Tensor] | None
+    encoder: Encoder,
+    name: BackendName,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    ranges: Mapping[str, Tensor] | None,
+    trial: Trial | None,
 ) -> Backend:
     """Build one of them; raises `BackendUnavailable`."""
     if name == "eager":
@@ -121,4 +137,4 @@ def _backend(
         return OpenVino(encoder, dtype=dtype)
     from worker.model.backends.compiled import compile_for  # noqa: PLC0415  for CPUs only
 
-    return compile_for(encoder, dtype, is_8_bit=name == "int8", ranges=ranges)
+    return compile_for(encoder, dtype, is_8_bit=name == "int8", ranges=ranges, trial=trial)

@@ -8,6 +8,7 @@ import torch
 
 from worker.batches import LIVE_PASS, PassContext
 from worker.model.backends.arithmetics import BFLOAT16_TILES, FLOAT32, INT8, INT8_TILES, INT16, Arithmetic
+from worker.model.backends.measurement import find_arithmetic, measure_once
 from worker.model.backends.native import build
 from worker.model.backends.native_encoder import NativeEncoder
 from worker.model.readout import Readout
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from worker.model.backends.measurement import Trial
     from worker.model.backends.native.build import Variant
     from worker.model.encoder import Encoder
     from worker.model.packing import Packed
@@ -50,6 +52,7 @@ class Compiled:
 
         Where `is_profiled`, the kernels count their time, for `spent`.
         """
+        self.reason = ""
         self.name = "int8" if arithmetic.is_calibrated else "compiled"
         self.dtype = torch.bfloat16 if arithmetic.is_tiled else torch.float32
         self.variant = variant or build.load_fastest()[0]
@@ -77,8 +80,15 @@ class Compiled:
         return [torch.from_numpy(it) for it in self.native.read(packed, readings, context)]
 
 
-def compile_for(encoder: Encoder, dtype: torch.dtype, *, is_8_bit: bool, ranges: Mapping[str, Tensor] | None) -> Compiled:
-    """Return the native engine in the fastest arithmetic of a number format, or in 8 bits; raises `BackendUnavailable`."""
+def compile_for(
+    encoder: Encoder, dtype: torch.dtype, *, is_8_bit: bool, ranges: Mapping[str, Tensor] | None, trial: Trial | None = None
+) -> Compiled:
+    """Return the native engine in 8 bits, as measured on a trial, or in the fastest arithmetic of a number format.
+
+    Raises `BackendUnavailable`.
+    """
+    if trial is not None and not is_8_bit:
+        return _measured(encoder, trial)
     reasons = []
     for arithmetic in _IN_BYTES if is_8_bit else _ARITHMETICS.get(dtype, ()):
         try:
@@ -86,3 +96,17 @@ def compile_for(encoder: Encoder, dtype: torch.dtype, *, is_8_bit: bool, ranges:
         except build.BackendUnavailable as error:
             reasons.append(str(error))
     raise build.BackendUnavailable("; ".join(dict.fromkeys(reasons)) or f"the native engine has no products in {dtype}")
+
+
+def _measured(encoder: Encoder, trial: Trial) -> Compiled:
+    """Return the native engine in the fastest arithmetic that is exact enough on the trial."""
+    variant, loaded = build.load_fastest()
+    measured = measure_once(
+        {name: it.detach().float().numpy() for name, it in encoder.state_dict().items()},
+        *(encoder.config, loaded, trial),
+        num_threads=torch.get_num_threads(),
+        library=build.library_name(variant),
+    )
+    found = Compiled(encoder, find_arithmetic(measured.chosen), variant=variant)
+    found.reason = str(measured)
+    return found

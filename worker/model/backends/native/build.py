@@ -102,8 +102,8 @@ def load(variant: Variant, *, is_profiled: bool = False) -> ctypes.CDLL:
     if not variant.runs_here:
         missing = ", ".join(sorted(variant.needs - flags())) or "the architecture"
         raise BackendUnavailable(f"the processor has not the instructions of {variant.name}: {missing}")
-    own = (*_FLAGS, *variant.flags, *([_PROFILED] if is_profiled else []))
-    name = library_name(variant, own)
+    own = compiler_flags(variant, is_profiled=is_profiled)
+    name = library_name(variant, is_profiled=is_profiled)
     path = BUILT / name if (BUILT / name).exists() else cache_directory() / name
     try:
         if not path.exists():
@@ -113,9 +113,14 @@ def load(variant: Variant, *, is_profiled: bool = False) -> ctypes.CDLL:
         raise BackendUnavailable(f"the compiled kernels cannot be kept in {path.parent} or loaded from there: {error}") from error
 
 
-def library_name(variant: Variant, own: Sequence[str]) -> str:
+def compiler_flags(variant: Variant, *, is_profiled: bool = False) -> tuple[str, ...]:
+    """Return the compiler's flags for a variant."""
+    return (*_FLAGS, *variant.flags, *([_PROFILED] if is_profiled else []))
+
+
+def library_name(variant: Variant, *, is_profiled: bool = False) -> str:
     """Return the name of a library's file, with the key of its source and flags."""
-    key = hashlib.sha256("\0".join([read_source(), *own]).encode()).hexdigest()[:16]
+    key = hashlib.sha256("\0".join([read_source(), *compiler_flags(variant, is_profiled=is_profiled)]).encode()).hexdigest()[:16]
     return f"engine-{variant.name}-{key}.so"
 
 

@@ -1,0 +1,211 @@
+"""How fast each arithmetic is on this machine, measured once and kept beside the compiled kernels. Without torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import statistics
+import time
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from worker.model.backends.arithmetics import BFLOAT16_TILES, FLOAT32, INT16, Arithmetic
+from worker.model.backends.native.build import BackendUnavailable, cache_directory
+from worker.model.backends.native_encoder import NativeEncoder, check_shape
+from worker.model.cpu_features import read_processor
+from worker.model.packing import pack
+from worker.model.readout import Readout
+
+if TYPE_CHECKING:
+    import ctypes
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from worker.model.encoder import EncoderConfig
+    from worker.model.packing import Packed
+
+    Floats = NDArray[np.float32]
+
+#: The arithmetics that may stand for fp32, the most exact first.
+CANDIDATES = (FLOAT32, INT16, BFLOAT16_TILES)
+# An arithmetic that is less exact must be so much faster.
+_LEAST_GAIN = 1.1
+# The smallest cosine to fp32, and the smallest share of rows with the same label.
+_LEAST_COSINE, _LEAST_AGREEMENT = 0.999, 0.99
+# The time for each arithmetic, after one pass that is not counted.
+_SECONDS = 0.1
+# Layers and words of the encoder that is timed; the time of a layer is the same for all.
+_NUM_LAYERS, _NUM_WORDS = 2, 64
+# Texts of a timed pass, with a mean of 28 tokens.
+_NUM_TEXTS, _MEAN_TOKENS = 64, 28
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Texts on which an arithmetic is compared with fp32."""
+
+    #: The model's name, with its revision.
+    model: str
+    packed: Packed
+    readouts: Sequence[Readout]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The speed of each arithmetic that a library has, and the one that was chosen."""
+
+    chosen: str
+    #: Texts of 28 tokens in a second, by the name of the arithmetic.
+    texts_per_s: Mapping[str, float]
+    #: The smallest cosine to fp32 of each arithmetic that was compared.
+    cosines: Mapping[str, float]
+
+    def __str__(self) -> str:
+        """Return one line for people, the fastest first."""
+        rates = sorted(self.texts_per_s.items(), key=lambda it: -it[1])
+        shown = ", ".join(f"{name} {rate:,.0f}{self._shown_cosine(name)}" for name, rate in rates)
+        return f"measured here, in texts/s: {shown}"
+
+    def _shown_cosine(self, name: str) -> str:
+        cosine = self.cosines.get(name)
+        return "" if cosine is None else f" (smallest cosine to float32 {math.floor(cosine * 1e5) / 1e5:.5f})"
+
+
+def measure_once(
+    weights: Mapping[str, Floats],
+    config: EncoderConfig,
+    loaded: ctypes.CDLL,
+    trial: Trial,
+    *,
+    num_threads: int,
+    library: str,
+) -> Measured:
+    """Return the fastest arithmetic that is exact enough on `trial`, from the cache where it was measured before.
+
+    The result depends on the shape, the threads, the library of this name, the model and the processor.
+    """
+    check_shape(config, FLOAT32, 2 * int(loaded.gist_lanes()))
+    key = [asdict(config), num_threads, library, trial.model, read_processor()]
+    digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
+    path = cache_directory() / f"arithmetic-{digest}.json"
+    if (kept := _read(path)) is not None:
+        return kept
+    rates = measure_speed(config, loaded, num_threads=num_threads)
+    measured = _choose(weights, config, loaded, trial, rates)
+    _write(path, measured)
+    return measured
+
+
+def measure_speed(config: EncoderConfig, loaded: ctypes.CDLL, *, num_threads: int) -> dict[str, float]:
+    """Return by arithmetic how many texts a second an encoder of this shape does; the arithmetics take turns."""
+    small = replace(config, num_hidden_layers=min(_NUM_LAYERS, config.num_hidden_layers), vocab_size=_NUM_WORDS)
+    packed = _random_texts(small)
+    readout = [Readout(((small.num_hidden_layers, 1.0),), "mean")]
+    encoders = {}
+    for arithmetic in CANDIDATES:
+        try:
+            encoders[arithmetic.name] = NativeEncoder(_random_weights(small), small, arithmetic, loaded)
+        except BackendUnavailable:
+            continue
+    times: dict[str, list[float]] = {name: [] for name in encoders}
+    for encoder in encoders.values():
+        encoder.set_threads(num_threads)
+        encoder.read(packed, readout)
+    while any(sum(own) < _SECONDS for own in times.values()):
+        for name, encoder in encoders.items():
+            began = time.perf_counter()
+            encoder.read(packed, readout)
+            times[name].append(time.perf_counter() - began)
+    num_texts = len(packed.ids) / _MEAN_TOKENS * small.num_hidden_layers / config.num_hidden_layers
+    return {name: num_texts / statistics.median(own) for name, own in times.items()}
+
+
+def _choose(
+    weights: Mapping[str, Floats],
+    config: EncoderConfig,
+    loaded: ctypes.CDLL,
+    trial: Trial,
+    rates: Mapping[str, float],
+) -> Measured:
+    """Take the most exact arithmetic that no less exact one beats by far; those that are not exact enough are passed over."""
+    cosines: dict[str, float] = {}
+    exact: list[Floats] = []
+    chosen = FLOAT32
+    for arithmetic in CANDIDATES[1:]:
+        if rates.get(arithmetic.name, 0.0) < rates[chosen.name] * _LEAST_GAIN:
+            continue
+        exact = exact or NativeEncoder(weights, config, FLOAT32, loaded).read(trial.packed, trial.readouts)
+        cosine, agreement = compare(
+            exact, NativeEncoder(weights, config, arithmetic, loaded).read(trial.packed, trial.readouts), trial.readouts
+        )
+        cosines[arithmetic.name] = cosine
+        if cosine >= _LEAST_COSINE and agreement >= _LEAST_AGREEMENT:
+            chosen = arithmetic
+    return Measured(chosen.name, dict(rates), cosines)
+
+
+def compare(exact: Sequence[Floats], found: Sequence[Floats], readouts: Sequence[Readout]) -> tuple[float, float]:
+    """Return the smallest cosine of two vectors, and the smallest share of rows to which a head gives the same label."""
+    cosine = agreement = 1.0
+    for one, other, readout in zip(exact, found, readouts, strict=True):
+        if readout.head is None:
+            products = (one * other).sum(axis=1) / np.maximum(np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1), 1e-30)
+            cosine = min(cosine, float(products.min()))
+        else:
+            labels = [it[:, 0] > 0 if it.shape[1] == 1 else it.argmax(axis=1) for it in (one, other)]
+            agreement = min(agreement, float((labels[0] == labels[1]).mean()))
+    return cosine, agreement
+
+
+def find_arithmetic(name: str) -> Arithmetic:
+    """Return the candidate of a name."""
+    return next(it for it in CANDIDATES if it.name == name)
+
+
+def _random_texts(config: EncoderConfig) -> Packed:
+    rng = np.random.default_rng(0)
+    lengths = np.clip(rng.poisson(_MEAN_TOKENS, _NUM_TEXTS), 1, config.max_position_embeddings)
+    return pack([rng.integers(0, config.vocab_size, it).astype(np.int32) for it in lengths])
+
+
+def _random_weights(config: EncoderConfig) -> dict[str, Floats]:
+    """Return weights for a shape, named as the parameters of `encoder.Encoder`."""
+    hidden, inner, rng = config.hidden_size, config.intermediate_size, np.random.default_rng(0)
+    sizes = {"words": config.vocab_size, "positions": config.max_position_embeddings, "types": config.type_vocab_size}
+    shapes: dict[str, tuple[int, ...]] = {f"{name}.weight": (size, hidden) for name, size in sizes.items()}
+    linear = {"attention.query_key_value": (3 * hidden, hidden), "attention.output": (hidden, hidden)}
+    linear |= {"expand": (inner, hidden), "contract": (hidden, inner)}
+    for number in range(config.num_hidden_layers):
+        shapes |= {f"layers.{number}.{name}.weight": shape for name, shape in linear.items()}
+        shapes |= {f"layers.{number}.{name}.bias": shape[:1] for name, shape in linear.items()}
+        shapes |= {f"layers.{number}.{name}.{it}": (hidden,) for name in ("attention_norm", "feed_forward_norm") for it in _NORM}
+    shapes |= {f"norm.{it}": (hidden,) for it in _NORM}
+    return {name: rng.standard_normal(shape, dtype=np.float32) * np.float32(0.05) for name, shape in shapes.items()}
+
+
+_NORM = ("weight", "bias")
+
+
+def _read(path: Path) -> Measured | None:
+    """Return what was kept; None where nothing was, or the file is damaged."""
+    try:
+        kept: dict[str, Any] = json.loads(path.read_bytes())
+        return Measured(find_arithmetic(kept["chosen"]).name, kept["texts_per_s"], kept["cosines"])
+    except (OSError, ValueError, KeyError, TypeError, StopIteration):
+        return None
+
+
+def _write(path: Path, measured: Measured) -> None:
+    """Keep a result; a cache that cannot be written costs another measurement at the next start, and nothing else."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(f".{time.monotonic_ns()}.part")
+        unfinished.write_text(json.dumps(asdict(measured)))
+        unfinished.replace(path)
+    except OSError:
+        return

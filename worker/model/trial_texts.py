@@ -1,0 +1,28 @@
+"""Built-in texts on which an arithmetic is compared with fp32: messages and sentences, short and long, in several scripts."""
+
+TEXTS = (
+    "Ada Lovelace moved to London in 1835.",
+    "Awful. I hated every minute of it, and so did everybody else in the room!",
+    "ok",
+    "The ministers of finance of the eleven countries met in Paris on Tuesday to talk about the price of bread.",
+    "@marie thanks, see you at 8 :-)",
+    "It never pretends to be more than it is, and that is more than most films can say.",
+    "Toyota recalls 1.2 million cars in Europe and Japan after two accidents near Nagoya.",
+    "I love this phone, the camera is brilliant and the battery lasts for two days.",
+    "Where is my order #48213? It should have arrived last Friday.",
+    "Der Zug nach Hamburg hat heute wieder vierzig Minuten Verspätung.",
+    "東京は日本の首都です。",
+    "Привет, как дела?",
+    "SELECT name FROM customers WHERE city = 'Lyon' ORDER BY created_at DESC LIMIT 10;",
+    "https://example.org/a/very/long/path?with=parameters&and=more#fragment",
+    "Barack Obama met Angela Merkel at the White House before he flew to Berlin with John Kerry.",
+    "rt if u agree lol 😂😂",
+    "The service was slow, the food was cold and the waiter was rude; we will not come back.",
+    "Scientists at the University of Oxford and the company Novartis publish a trial of a vaccine against malaria in The Lancet.",
+    "GET /index.html HTTP/1.1 200 512",
+    "Manchester United beat Real Madrid 3-1 at Old Trafford, and Rashford scored twice.",
+    "A quiet film about two sisters who inherit a vineyard. The pictures are beautiful, but the story loses its way.",
+    "error: connection refused (127.0.0.1:5432), retrying in 30 s",
+    "Happy birthday, Tom!",
+    "Amazon opens a warehouse in Leipzig that will employ three thousand people, says the mayor.",
+)
