@@ -104,6 +104,13 @@ class FakeSource:
             await asyncio.sleep(0.001)
         return records
 
+    def seek(self, partition: Partition, offset: int) -> None:
+        """Set the position of a partition."""
+        self.positions[partition] = offset
+
+    def pause(self, _partition: Partition) -> None:
+        """Ignore the call: the pipeline polls open partitions only."""
+
     def lag(self) -> Mapping[Partition, int]:
         """Count what was not handed out."""
         return {it: len(log) - self.positions.get(it, 0) for it, log in self.kafka.log.items()}
@@ -117,9 +124,8 @@ class FakeSource:
 class FakeDelivery:
     """At least once, in memory."""
 
-    def __init__(self, kafka: FakeKafka, source: FakeSource) -> None:
+    def __init__(self, kafka: FakeKafka) -> None:
         self.kafka = kafka
-        self.source = source
         # Published and not yet committed, by open partition.
         self.next_offsets: dict[Partition, int] = {}
         # Asked before each publication; raises what should go wrong.
@@ -137,9 +143,8 @@ class FakeDelivery:
         """Connect to nothing."""
 
     async def open(self, partition: Partition) -> int:
-        """Read from the committed offset on."""
+        """Return the committed offset."""
         start = self.kafka.committed.get(partition, 0)
-        self.source.positions[partition] = start
         self.opened.append((partition, start))
         return start
 
@@ -162,7 +167,7 @@ class FakeDelivery:
                 self.kafka.committed[partition] = self.next_offsets[partition]
         self.kafka.changed.set()
 
-    async def close(self, partition: Partition) -> None:
+    async def forget(self, partition: Partition) -> None:
         """Forget what was not committed."""
         self.next_offsets.pop(partition, None)
 

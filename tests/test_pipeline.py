@@ -42,7 +42,7 @@ class World:
     def __init__(self, *, num_partitions: int = 1, **options: Any) -> None:
         self.kafka = FakeKafka(num_partitions)
         self.source = FakeSource(self.kafka)
-        self.delivery = FakeDelivery(self.kafka, self.source)
+        self.delivery = FakeDelivery(self.kafka)
         self.model = FakeModel()
         self.telemetry = Telemetry()
         self.pipeline = Pipeline(

@@ -68,6 +68,7 @@ class Pipeline:
         self._trust = Trust.from_options(options)
         self._assignment = Assignment(
             spawn=self._spawn,
+            source=source,
             delivery=delivery,
             telemetry=telemetry,
             events=SessionEvents(
@@ -263,7 +264,7 @@ class Pipeline:
             self.last_poll_s = now_s = time.monotonic()
             try:
                 pause_s = self._restarts.pause_s(now_s)
-                await self._assignment.rejoin(self._source, is_draining=self._is_only_copy, pause_s=pause_s)
+                await self._assignment.rejoin(is_draining=self._is_only_copy, pause_s=pause_s)
             except BrokerUnavailable as failure:
                 # They took us before, and will again.
                 self._telemetry.retry("consume", failure)

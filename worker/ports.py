@@ -52,6 +52,12 @@ class Source(Protocol):
         Must be called again and again, even with no partitions. Raises `ConsumerBroken` where the consumer can't go on.
         """
 
+    def seek(self, partition: Partition, offset: int) -> None:
+        """Read a partition from `offset`. Raises `PublishFailed` if the partition is no longer assigned."""
+
+    def pause(self, partition: Partition) -> None:
+        """Return no more records of a partition until the next `seek`."""
+
     def lag(self) -> Mapping[Partition, int]:
         """Return the records between our position and the end of each assigned partition, as last heard from the broker.
 
@@ -69,7 +75,7 @@ class Delivery(Protocol):
         """Connect. Raises `Stop` where no broker answers or an output topic is missing."""
 
     async def open(self, partition: Partition) -> int:
-        """Make ready to publish for `partition` and return the offset to read from; the source stands there now."""
+        """Prepare to publish for `partition` and return the offset to read from."""
 
     async def publish(self, partition: Partition, outcomes: Sequence[Outcome]) -> None:
         """Publish the messages of a finished prefix, in order; returns once every one is acknowledged.
@@ -81,8 +87,8 @@ class Delivery(Protocol):
     async def commit(self, partitions: Collection[Partition]) -> None:
         """Commit what was published of these open partitions, as far as that is not yet done. Raises `PublishFailed`."""
 
-    async def close(self, partition: Partition) -> None:
-        """Forget `partition`: nothing that was published for it since the last commit is committed any more."""
+    async def forget(self, partition: Partition) -> None:
+        """End the work for `partition`: `commit` no longer commits its offset."""
 
     def max_message_bytes(self, output: Output) -> int:
         """Return the largest `Message.size_bytes` that this output accepts."""

@@ -1,4 +1,4 @@
-"""One set of sentences about a delivery, said of the one in memory and of the two on a real Kafka."""
+"""One suite of tests for the fake delivery and for both deliveries on a Kafka broker."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ OUTPUTS = (Output.EMBEDDINGS, Output.DEAD_LETTERS)
 
 
 class FakeWorld:
-    """In memory."""
+    """A fake delivery in memory."""
 
-    # Whether what was published and not committed is done again.
+    # Whether records that were published and not committed are published again.
     repeats = True
 
     def __init__(self, kafka: FakeKafka) -> None:
         self._kafka = kafka
         self.source = FakeSource(kafka, assign_at_start=False)
         self.source.is_started = True
-        self.delivery = FakeDelivery(kafka, self.source)
+        self.delivery = FakeDelivery(kafka)
         self.home = kafka.partitions[0]
 
     async def produce(self, values: Sequence[bytes]) -> None:
-        """Append."""
+        """Append records to the input topic."""
         for value in values:
             self._kafka.produce(value)
 
     async def visible(self, output: Output) -> list[tuple[bytes | None, bytes | None]]:
-        """Return what was published."""
+        """Return key and value of each published message of an output."""
         return [(message.key, message.value) for _, _, message in self._kafka.published if message.output is output]
 
 
 class RealWorld:
-    """On a broker."""
+    """A real delivery on a broker."""
 
     def __init__(self, connection: Connection, topic: str, consumer: Consumer, delivery: AtLeastOnce | ExactlyOnce) -> None:
         self.repeats = isinstance(delivery, AtLeastOnce)
@@ -59,31 +59,31 @@ class RealWorld:
         self.home = Partition(topic, 0)
 
     async def produce(self, values: Sequence[bytes]) -> None:
-        """Append."""
+        """Append records to the input topic."""
         async with open_producer(self._connection) as producer:
             for value in values:
                 await producer.send(self._topic, value, key=b"k", partition=0)
 
     async def visible(self, output: Output) -> list[tuple[bytes | None, bytes | None]]:
-        """Read the topic from its beginning to its end."""
-        return [(it.key, it.value) for it in await read_all(self._connection, f"{self._topic}.{output}")]
+        """Read the topic of an output from its start to its end."""
+        return [(message.key, message.value) for message in await read_all(self._connection, f"{self._topic}.{output}")]
 
 
 World: TypeAlias = FakeWorld | RealWorld
 
 
 class _Listener:
-    """Notes what is assigned."""
+    """Keeps the set of assigned partitions."""
 
     def __init__(self) -> None:
         self.partitions: set[Partition] = set()
 
     def assigned(self, partitions: Collection[Partition]) -> None:
-        """Note them."""
+        """Add the partitions."""
         self.partitions |= set(partitions)
 
     async def revoked(self, partitions: Collection[Partition]) -> None:
-        """Forget them."""
+        """Remove the partitions."""
         self.partitions -= set(partitions)
 
 
@@ -109,9 +109,9 @@ async def _real(connection: Connection, topic: str, kind: str) -> AsyncIterator[
         await consumer.stop()
 
 
-@pytest.fixture(params=["fake", *(pytest.param(it, marks=pytest.mark.kafka) for it in ("at_least_once", "exactly_once"))])
+@pytest.fixture(params=["fake", *(pytest.param(kind, marks=pytest.mark.kafka) for kind in ("at_least_once", "exactly_once"))])
 async def world(request: pytest.FixtureRequest, topic: str) -> AsyncIterator[World]:
-    """Give each of the three worlds."""
+    """Yield a fake delivery, an at-least-once delivery and an exactly-once delivery."""
     if request.param == "fake":
         yield FakeWorld(FakeKafka())
         return
@@ -119,89 +119,95 @@ async def world(request: pytest.FixtureRequest, topic: str) -> AsyncIterator[Wor
         yield real
 
 
+async def open_partition(world: World) -> int:
+    """Open the partition as a session does, and return the offset to read from."""
+    start = await world.delivery.open(world.home)
+    world.source.seek(world.home, start)
+    return start
+
+
 async def received(world: World, count: int) -> list[Record]:
-    """Poll until so much has come."""
+    """Poll until `count` records are there, and return the records."""
     records: list[Record] = []
     while len(records) < count:
         found = await world.source.poll([world.home], max_records=100)
-        records += [it for it in found if isinstance(it, Record)]
+        records += [source for source in found if isinstance(source, Record)]
     return records
 
 
 def outcome(record: Record) -> Outcome:
-    """Return an outcome that repeats the record."""
+    """Return an outcome with one message that repeats the record."""
     return Outcome(record, (Message(Output.EMBEDDINGS, record.key, record.value),))
 
 
-async def test_what_is_published_is_visible_once_in_order(world: World) -> None:
-    """When `publish` returns, everything is there."""
+async def test_published_messages_are_visible_once_and_in_order(world: World) -> None:
+    """The messages are visible when `publish` returns."""
     await world.produce([b"%d" % n for n in range(100)])
-    assert await world.delivery.open(world.home) == 0
+    assert await open_partition(world) == 0
     records = await received(world, 100)
     for first in range(0, 100, 30):
-        await world.delivery.publish(world.home, [outcome(it) for it in records[first : first + 30]])
+        await world.delivery.publish(world.home, [outcome(record) for record in records[first : first + 30]])
     assert await world.visible(Output.EMBEDDINGS) == [(b"k", b"%d" % n) for n in range(100)]
     assert await world.visible(Output.DEAD_LETTERS) == []
 
 
-async def test_a_session_begins_where_the_last_one_committed(world: World) -> None:
-    """Published and committed is done; published and not committed is done again, where these are two."""
+async def test_a_partition_is_read_from_its_committed_offset(world: World) -> None:
+    """At-least-once publishes a record again if its offset was not committed. Exactly-once has no such record."""
     await world.produce([b"a", b"b", b"c"])
-    await world.delivery.open(world.home)
+    await open_partition(world)
     records = await received(world, 3)
     await world.delivery.publish(world.home, [outcome(records[0])])
     await world.delivery.commit([world.home])
     await world.delivery.publish(world.home, [outcome(records[1])])
-    await world.delivery.close(world.home)
+    await world.delivery.forget(world.home)
     start = 1 if world.repeats else 2
-    assert await world.delivery.open(world.home) == start
-    assert [it.offset for it in await received(world, 3 - start)] == list(range(start, 3))
+    assert await open_partition(world) == start
+    assert [record.offset for record in await received(world, 3 - start)] == list(range(start, 3))
 
 
-async def test_what_was_closed_is_not_committed(world: World) -> None:
-    """A commit after the end of a session changes nothing."""
+async def test_a_forgotten_partition_is_not_committed(world: World) -> None:
+    """A commit after the end of a session has no effect."""
     await world.produce([b"a"])
-    await world.delivery.open(world.home)
-    await world.delivery.publish(world.home, [outcome(it) for it in await received(world, 1)])
-    await world.delivery.close(world.home)
+    await open_partition(world)
+    await world.delivery.publish(world.home, [outcome(record) for record in await received(world, 1)])
+    await world.delivery.forget(world.home)
     await world.delivery.commit([world.home])
-    assert await world.delivery.open(world.home) == (0 if world.repeats else 1)
+    assert await open_partition(world) == (0 if world.repeats else 1)
 
 
-async def test_nothing_to_commit_is_no_error(world: World) -> None:
-    """Before anything was published, and twice."""
+async def test_a_commit_without_published_records_succeeds(world: World) -> None:
+    """The commit may come before the partition is open, and may be repeated."""
     await world.delivery.commit([world.home])
-    await world.delivery.open(world.home)
+    await open_partition(world)
     await world.delivery.commit([world.home])
     await world.delivery.commit([world.home])
-    assert await world.delivery.open(world.home) == 0
+    assert await open_partition(world) == 0
 
 
-async def test_an_outcome_without_messages_moves_the_offset(world: World) -> None:
-    """A record that asked for nothing that we publish is done all the same."""
+async def test_an_outcome_without_messages_moves_the_committed_offset(world: World) -> None:
+    """The next session does not read the record again."""
     await world.produce([b"a", b"b"])
-    await world.delivery.open(world.home)
+    await open_partition(world)
     records = await received(world, 2)
     await world.delivery.publish(world.home, [Outcome(records[0]), outcome(records[1])])
     await world.delivery.commit([world.home])
-    await world.delivery.close(world.home)
-    assert await world.delivery.open(world.home) == 2
+    await world.delivery.forget(world.home)
+    assert await open_partition(world) == 2
 
 
-async def test_a_tombstone_is_delivered(world: World) -> None:
-    """Its value stays null."""
+async def test_a_tombstone_is_published_with_a_null_value(world: World) -> None:
     await world.produce([b"a"])
-    await world.delivery.open(world.home)
+    await open_partition(world)
     record = (await received(world, 1))[0]
     await world.delivery.publish(world.home, [Outcome(record, (Message(Output.EMBEDDINGS, b"gone", None),))])
     assert await world.visible(Output.EMBEDDINGS) == [(b"gone", None)]
 
 
-async def test_the_limits_of_the_topics_are_known(world: World) -> None:
-    """What does not exceed them is accepted."""
+async def test_a_message_of_the_maximum_size_is_accepted(world: World) -> None:
+    """`max_message_bytes` is the limit of the topic."""
     limit_bytes = world.delivery.max_message_bytes(Output.EMBEDDINGS)
     await world.produce([b"a"])
-    await world.delivery.open(world.home)
+    await open_partition(world)
     record = (await received(world, 1))[0]
     large = Message(Output.EMBEDDINGS, b"k", b"x" * (limit_bytes - 1))
     await world.delivery.publish(world.home, [Outcome(record, (large,))])

@@ -22,10 +22,11 @@ class World:
 
     def __init__(self, num_partitions: int = 2, *, publish_interval_s: float = 0.0) -> None:
         self.kafka = FakeKafka(num_partitions)
-        self.delivery = FakeDelivery(self.kafka, FakeSource(self.kafka))
+        self.source, self.delivery = FakeSource(self.kafka), FakeDelivery(self.kafka)
         self.tasks = asyncio.TaskGroup()
         self.assignment = Assignment(
             spawn=self.tasks.create_task,
+            source=self.source,
             delivery=self.delivery,
             telemetry=Telemetry(),
             events=SessionEvents(lambda *_: None, lambda *_: None, lambda *_: None, lambda it, _: it),

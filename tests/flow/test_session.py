@@ -15,7 +15,7 @@ from tests.makers import outcome
 from worker.errors import BadSettings, PublishFailed, RecordRefused
 from worker.flow.session import Backoff, Restarts, Session, SessionEvents
 from worker.gaps import EmptyRange
-from worker.records import Message, Outcome, Output
+from worker.records import Message, Outcome, Output, Record
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -28,11 +28,12 @@ class World:
 
     def __init__(self, *, publish_interval_s: float = 0.0) -> None:
         self.kafka = FakeKafka()
-        self.delivery = FakeDelivery(self.kafka, FakeSource(self.kafka))
+        self.source, self.delivery = FakeSource(self.kafka), FakeDelivery(self.kafka)
         self.told: list[str] = []
         self.opened = asyncio.Event()
         self.session = Session(
             self.kafka.partitions[0],
+            source=self.source,
             delivery=self.delivery,
             events=SessionEvents(self._opened, self._ended, self._published, self._refused),
             backoff=Backoff(first_s=0.0, max_s=0.0),
@@ -246,3 +247,12 @@ def test_restarts_that_follow_soon_are_further_and_further_apart(delays_s: list[
     assert pauses_s == sorted(pauses_s)
     assert pauses_s[1] > 0
     assert restarts.pause_s(now_s + 61) == 0
+
+
+async def test_the_source_is_read_from_the_offset_that_the_delivery_returns() -> None:
+    world = World()
+    partition = world.kafka.partitions[0]
+    world.kafka.committed[partition] = 3
+    async with world.running():
+        assert world.source.positions == {partition: 3}
+        assert world.session.track(Record(partition, 3, None, b"x"), 1)

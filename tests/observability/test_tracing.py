@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcess
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from tests.fakes import FakeDelivery, FakeKafka, FakeModel, FakeSource
+from tests.fakes import FakeDelivery, FakeKafka, FakeModel
 from tests.makers import PARTITION, record, tokenized
 from worker.composition import tracing as traces
 from worker.errors import BadSettings, PublishFailed
@@ -34,7 +34,7 @@ class Tracing:
         self.provider = TracerProvider(shutdown_on_exit=False)
         self.provider.add_span_processor(SimpleSpanProcessor(self.exporter))
         self.kafka = FakeKafka()
-        self.fake = FakeDelivery(self.kafka, FakeSource(self.kafka))
+        self.fake = FakeDelivery(self.kafka)
         self.delivery = TracedDelivery(self.fake, self.provider)
         self.model = TracedModel(FakeModel(), self.provider)
 
@@ -126,7 +126,7 @@ async def test_everything_else_is_the_delivery_s_own() -> None:
     await spied.delivery.commit([PARTITION])
     assert spied.kafka.committed == {PARTITION: 1}
     assert spied.delivery.max_message_bytes(Output.LABELS) == spied.fake.max_message_bytes(Output.LABELS)
-    await spied.delivery.close(PARTITION)
+    await spied.delivery.forget(PARTITION)
     await spied.delivery.stop()
     assert [len(it.ids) for it in spied.model.tokenize(["two words"])] == [2]
 

@@ -39,6 +39,7 @@ class Assignment:
         self,
         *,
         spawn: Spawn,
+        source: Source,
         delivery: Delivery,
         telemetry: Telemetry,
         events: SessionEvents,
@@ -46,6 +47,7 @@ class Assignment:
     ) -> None:
         """Own nothing yet."""
         self._spawn = spawn
+        self._source = source
         self._delivery = delivery
         self._telemetry = telemetry
         self._events = events
@@ -118,6 +120,7 @@ class Assignment:
         for partition in partitions:
             session = Session(
                 partition,
+                source=self._source,
                 delivery=self._delivery,
                 events=self._events,
                 backoff=self._options.backoff,
@@ -136,16 +139,16 @@ class Assignment:
         self._is_leaving_group, self.is_known = True, False
         return await self.release(self.partitions, is_draining=is_draining)
 
-    async def rejoin(self, source: Source, *, is_draining: bool, pause_s: float = 0.0) -> None:
+    async def rejoin(self, *, is_draining: bool, pause_s: float = 0.0) -> None:
         """Drain or drop everything in flight, and join the group anew after a pause.
 
         Raises `BrokerUnavailable` where no broker answers, or the group refuses us.
         """
         await self.leave(is_draining=is_draining)
-        await source.stop()
+        await self._source.stop()
         await asyncio.sleep(pause_s)
         self._is_leaving_group = False
-        await source.start(self)
+        await self._source.start(self)
 
     async def revoked(self, partitions: Collection[Partition]) -> None:
         """Hand these back, drained as far as the bound allows."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from worker.gaps import EmptyRange
-    from worker.ports import Delivery
+    from worker.ports import Delivery, Source
     from worker.records import Outcome, Partition, Record, UnreadableRange
 
 
@@ -88,6 +88,7 @@ class Session:
         self,
         partition: Partition,
         *,
+        source: Source,
         delivery: Delivery,
         events: SessionEvents,
         backoff: Backoff,
@@ -99,6 +100,7 @@ class Session:
         Publications begin `publish_interval_s()` apart, unless one would be full or the line is to be emptied.
         """
         self.partition = partition
+        self._source = source
         self._delivery = delivery
         self._events = events
         self._backoff = backoff
@@ -176,7 +178,8 @@ class Session:
             finally:
                 self._ledger = None
                 self._changed.set()
-                await self._delivery.close(self.partition)
+                self._source.pause(self.partition)
+                await self._delivery.forget(self.partition)
             await asyncio.sleep(self._backoff.pause_s(self._num_failures))
 
     async def drained(self) -> None:
@@ -192,6 +195,7 @@ class Session:
 
     async def _open(self) -> None:
         start = await self._delivery.open(self.partition)
+        self._source.seek(self.partition, start)
         self._ledger, self.is_new = Ledger(start), False
         self._events.opened(self.partition, start)
 

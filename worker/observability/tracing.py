@@ -152,9 +152,9 @@ class TracedDelivery:
         """Commit what was published."""
         await self._delivery.commit(partitions)
 
-    async def close(self, partition: Partition) -> None:
+    async def forget(self, partition: Partition) -> None:
         """Forget `partition`."""
-        await self._delivery.close(partition)
+        await self._delivery.forget(partition)
 
     def max_message_bytes(self, output: Output) -> int:
         """Return the largest message that this output accepts."""

@@ -50,9 +50,16 @@ class Group:
         self.events.append((event, fields))
 
 
+async def seek_start(consumer: Consumer, partition: Partition) -> int:
+    """Read a partition from its start offset, and return the offset."""
+    start = await consumer.find_start(partition, await consumer.committed(partition))
+    consumer.seek(partition, start)
+    return start
+
+
 @contextlib.asynccontextmanager
 async def joined(
-    connection: Connection, topic: str, *, num_partitions: int, rewind: bool = True, **options: Any
+    connection: Connection, topic: str, *, num_partitions: int, seek: bool = True, **options: Any
 ) -> AsyncIterator[tuple[Consumer, Group]]:
     """Create a topic, join a group on it, and open every partition."""
     await create_missing(connection, {topic: num_partitions})
@@ -70,9 +77,9 @@ async def joined(
     try:
         while len(group.assigned_now) < num_partitions:
             await consumer.poll([], max_records=1)
-        if rewind:
+        if seek:
             for partition in sorted(group.assigned_now):
-                await consumer.rewind(partition, await consumer.committed(partition))
+                await seek_start(consumer, partition)
         yield consumer, group
     finally:
         await consumer.stop()
@@ -143,20 +150,20 @@ async def test_a_partition_that_was_just_opened_hands_over_little_at_first(conne
 
 
 async def test_nothing_comes_of_a_partition_that_is_not_open(connection: Connection, topic: str) -> None:
-    """Between assignment and `rewind`, and after `close`, its records wait."""
-    async with joined(connection, topic, num_partitions=1, rewind=False) as (consumer, _):
+    """The records wait between assignment and `seek`, and after `pause`."""
+    async with joined(connection, topic, num_partitions=1, seek=False) as (consumer, _):
         home = Partition(topic, 0)
         await send(connection, topic, partition=0, values=[b"a", b"b"])
         for _ in range(3):
             assert await consumer.poll([home], max_records=10) == []
-        assert await consumer.rewind(home, await consumer.committed(home)) == 0
+        assert await seek_start(consumer, home) == 0
         assert numbers(await receive(consumer, [home], 2), 0) == [0, 1]
-        consumer.close(home)
+        consumer.pause(home)
         await send(connection, topic, partition=0, values=[b"c"])
         for _ in range(3):
             assert await consumer.poll([home], max_records=10) == []
         await consumer.commit({home: 1})
-        assert await consumer.rewind(home, await consumer.committed(home)) == 1
+        assert await seek_start(consumer, home) == 1
         assert numbers(await receive(consumer, [home], 2), 0) == [1, 2]
 
 
@@ -211,7 +218,7 @@ async def test_a_fetch_task_that_died_is_noticed(connection: Connection, topic: 
         await consumer.start(group)
         while not group.assigned_now:
             await consumer.poll([], max_records=1)
-        await consumer.rewind(home, await consumer.committed(home))
+        await seek_start(consumer, home)
         await send(connection, topic, partition=0, values=[b"x"])
         assert numbers(await receive(consumer, [home], 1), 0) == [0]
 
@@ -235,13 +242,13 @@ async def test_a_committed_offset_that_the_log_no_longer_holds_is_loud(connectio
         await send(connection, topic, partition=0, values=[b"%d" % n for n in range(10)])
         await consumer.commit({home: 2})
         await delete_before(connection, home, 6)
-        assert await consumer.rewind(home, await consumer.committed(home)) == 6
+        assert await seek_start(consumer, home) == 6
         assert [event for event, _ in group.events] == ["committed_offset_out_of_range"]
         assert numbers(await receive(consumer, [home], 4), 0) == [6, 7, 8, 9]
 
 
 async def test_a_position_that_falls_out_of_the_log_breaks_the_consumer(connection: Connection, topic: str) -> None:
-    """It must not jump silently: whoever polls is told, and a rewind finds the way."""
+    """It must not jump silently: whoever polls is told, and `find_start` finds the way."""
     async with joined(connection, topic, num_partitions=1) as (consumer, _):
         home = Partition(topic, 0)
         await send(connection, topic, partition=0, values=[b"%d" % n for n in range(10)])
@@ -257,11 +264,11 @@ async def test_where_to_start_without_a_committed_offset_is_a_setting(connection
     await create_missing(connection, {topic: 1})
     await send(connection, topic, partition=0, values=[b"a", b"b"])
     home = Partition(topic, 0)
-    async with joined(connection, topic, num_partitions=1, rewind=False, auto_offset_reset="latest") as (consumer, _):
-        assert await consumer.rewind(home, await consumer.committed(home)) == 2
-    async with joined(connection, topic, num_partitions=1, rewind=False, auto_offset_reset="none") as (consumer, _):
+    async with joined(connection, topic, num_partitions=1, seek=False, auto_offset_reset="latest") as (consumer, _):
+        assert await seek_start(consumer, home) == 2
+    async with joined(connection, topic, num_partitions=1, seek=False, auto_offset_reset="none") as (consumer, _):
         with pytest.raises(BadSettings, match="no usable committed offset"):
-            await consumer.rewind(home, await consumer.committed(home))
+            await seek_start(consumer, home)
 
 
 async def test_only_what_is_ours_is_committed(connection: Connection, topic: str) -> None:
@@ -315,10 +322,10 @@ async def test_a_broker_that_is_not_there_stops_the_start(topic: str) -> None:
 async def test_a_committed_offset_that_cannot_be_read_is_doubt(own_kafka: EmbeddedKafka, topic: str) -> None:
     """The session is tried again later, not begun at a guess."""
     way = Connection(bootstrap_servers=own_kafka.bootstrap_servers, request_timeout_ms=2000)
-    async with joined(way, topic, num_partitions=1, rewind=False, step_timeout_s=1.0) as (consumer, _):
+    async with joined(way, topic, num_partitions=1, seek=False, step_timeout_s=1.0) as (consumer, _):
         await asyncio.to_thread(own_kafka.kill)
         with pytest.raises(PublishFailed, match="cannot be read"):
-            await consumer.rewind(Partition(topic, 0), await consumer.committed(Partition(topic, 0)))
+            await seek_start(consumer, Partition(topic, 0))
 
 
 async def test_a_fetch_task_that_hangs_is_noticed_and_nothing_else_is_taken_for_one(connection: Connection, topic: str) -> None:

@@ -144,7 +144,7 @@ async def test_an_offset_is_read_only_after_the_coordinator_has_replicated_somet
     async with owning(connection, home) as delivery:
         await delivery.open(home)
         await delivery.publish(home, outcomes(home, 0, 3))
-        await delivery.close(home)
+        await delivery.forget(home)
         asked.clear()
         assert await delivery.open(home) == 3
         order = ["InitProducerId", "AddOffsetsToTxn", "TxnOffsetCommit", "OffsetFetch", "EndTxn"]
@@ -184,7 +184,7 @@ async def test_who_was_shut_out_begins_anew_from_where_the_group_stands(connecti
         with pytest.raises(PublishFailed):
             await first.publish(home, outcomes(home, 0, 3))
         assert home in first._fenced
-        await first.close(home)
+        await first.forget(home)
         assert await first.open(home) == 3
         assert home not in first._fenced
         with pytest.raises(PublishFailed):
@@ -262,7 +262,7 @@ async def test_a_cancelled_publication_is_seen_whole_or_not_at_all(connection: C
                 await asyncio.sleep(0)
             publishing.cancel()
             await asyncio.gather(publishing, return_exceptions=True)
-            await delivery.close(home)
+            await delivery.forget(home)
             start = await delivery.open(home)
             assert await keys(connection, home) == list(range(start))
 
@@ -271,8 +271,8 @@ async def test_outside_of_a_session_nothing_is_published(connection: Connection,
     """A closed partition takes nothing, and closing it again is no error."""
     async with owning(connection, home) as delivery:
         await delivery.open(home)
-        await delivery.close(home)
-        await delivery.close(home)
+        await delivery.forget(home)
+        await delivery.forget(home)
         with pytest.raises(PublishFailed, match="not open"):
             await delivery.publish(home, outcomes(home, 0, 1))
         await stands_at(connection, home, 0)

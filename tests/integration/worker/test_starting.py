@@ -92,11 +92,11 @@ async def test_the_latest_offset_is_chosen_once(connection: Connection, topic: s
     async with owning(connection, topic, delivery, num_partitions=2) as owner:
         assert await asyncio.gather(*map(owner.delivery.open, (one, two))) == [5, 0]
         await until_committed(connection, f"group-{topic}", one, 5)
-        await owner.delivery.close(one)
+        await owner.delivery.forget(one)
         await send(connection, topic, partition=0, count=3)
         await send(connection, topic, partition=1, count=3)
         assert await owner.delivery.open(one) == 5
-        await owner.delivery.close(two)
+        await owner.delivery.forget(two)
         assert await owner.delivery.open(two) == 0
         await owner.delivery.publish(one, [Outcome(Record(one, 5, b"k", b"v"))])
         await owner.delivery.commit([one])
@@ -142,7 +142,7 @@ async def test_the_start_is_committed_where_retention_takes_records(
     async with owning(connection, topic, delivery, num_partitions=1, auto_offset_reset=auto_offset_reset) as owner:
         assert await owner.delivery.open(home) == 3
         assert owner.events == ["committed_offset_out_of_range"]
-        await owner.delivery.close(home)
+        await owner.delivery.forget(home)
         assert await owner.delivery.open(home) == 3
         assert len(owner.events) == 1
 
@@ -191,7 +191,7 @@ async def test_a_committed_offset_in_an_open_transaction_is_in_range(
             assert await committed(connection, group_id, [home]) == [7]
             # The last offset that a reader of uncommitted records can commit.
             async with owning(connection, topic, delivery, num_partitions=1, auto_offset_reset="none") as owner:
-                assert [await owner.consumer.rewind(home, offset) for offset in (5, 8)] == [5, 8]
+                assert [await owner.consumer.find_start(home, offset) for offset in (5, 8)] == [5, 8]
                 assert owner.events == []
             worker = WorkerProcess(connection.bootstrap_servers, topic, **settings).start()
             await worker.ready()

@@ -128,22 +128,31 @@ class Consumer:
             raise PublishFailed(f"the committed offset of {partition} cannot be read: {describe_error(error)}") from error
         return committed
 
-    async def rewind(self, partition: Partition, committed: int | None) -> int:
-        """Put a partition to what the group has `committed`, or to where it begins, and return that offset.
+    async def find_start(self, partition: Partition, committed: int | None) -> int:
+        """Return the offset to read an assigned partition from: `committed`, or where `auto_offset_reset` says.
 
-        An offset that differs from `committed` is to be committed before anything is read. Raises `PublishFailed`.
+        If the returned offset differs from `committed`, the caller commits it before it reads. Raises `PublishFailed`.
         """
-        client, fetcher = self._started()
+        client, _ = self._started()
         where = TopicPartition(partition.topic, partition.index)
         try:
             async with asyncio.timeout(self._step_timeout_s):
                 await self._starts.learn(client, partition.topic)
                 log = await read_log(client, where, round(self._step_timeout_s * 1000))
             start = self._starts.find(partition, committed, log)
-            fetcher.open(partition, start)
         except (KafkaError, TimeoutError) as error:
             raise PublishFailed(f"the ends of {partition} cannot be read: {describe_error(error)}") from error
+        if where not in client.assignment():
+            raise PublishFailed(f"{partition} is no longer assigned to this worker")
         return start
+
+    def seek(self, partition: Partition, offset: int) -> None:
+        """Read a partition from `offset`; raises `PublishFailed` if the partition is no longer assigned."""
+        _, fetcher = self._started()
+        try:
+            fetcher.open(partition, offset)
+        except KafkaError as error:
+            raise PublishFailed(f"{partition} is no longer assigned to this worker: {describe_error(error)}") from error
 
     def metadata(self, partition: Partition) -> str:
         """Return what to commit beside an offset of a partition that was rewound."""
@@ -166,8 +175,8 @@ class Consumer:
             except (KafkaError, TimeoutError) as error:
                 raise PublishFailed(f"the offsets could not be committed: {describe_error(error)}") from error
 
-    def close(self, partition: Partition) -> None:
-        """Let nothing more of a partition through until it is rewound."""
+    def pause(self, partition: Partition) -> None:
+        """Return no more records of a partition until the next `seek`."""
         if self._fetcher is not None:
             self._fetcher.close(partition)
 

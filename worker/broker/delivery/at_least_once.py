@@ -74,19 +74,18 @@ class AtLeastOnce:
         return self._outputs.needs_key(output)
 
     async def open(self, partition: Partition) -> int:
-        """Stand at the committed offset of a partition and return it; where there is none, commit where it begins."""
+        """Return the committed offset of a partition; if there is none, commit and return the offset to start from."""
         await self._outputs.settle(self._connection)
         committed = await self._consumer.committed(partition)
-        start = await self._consumer.rewind(partition, committed)
+        start = await self._consumer.find_start(partition, committed)
         if start != committed:
             # Before anything is read: a start that was not committed would be chosen anew each time, past what came meanwhile.
             await self._consumer.commit({partition: start})
         self._published[partition] = self._committed[partition] = start
         return start
 
-    async def close(self, partition: Partition) -> None:
+    async def forget(self, partition: Partition) -> None:
         """Forget a partition: what was published and not committed is published again by its next owner."""
-        self._consumer.close(partition)
         self._published.pop(partition, None)
         self._committed.pop(partition, None)
 

@@ -130,23 +130,22 @@ class ExactlyOnce:
         return self._outputs.needs_key(output)
 
     async def open(self, partition: Partition) -> int:
-        """Shut out whoever published for the partition before, then stand at its committed offset and return it."""
+        """Fence the producer that published for the partition before, then return the committed offset."""
         if partition in self._fenced:
             await asyncio.sleep(self._fenced_pause_s)
             self._fenced.discard(partition)
         await self._outputs.settle(self._connection)
         await self._drop(partition)
         committed = await self._fence(partition)
-        start = await self._consumer.rewind(partition, committed)
+        start = await self._consumer.find_start(partition, committed)
         self._committed[partition] = committed
         if start != committed:
             # Before anything is read: a start that was not committed would be chosen anew each time, past what came meanwhile.
             await self._transact(partition, (), start)
         return start
 
-    async def close(self, partition: Partition) -> None:
+    async def forget(self, partition: Partition) -> None:
         """Forget a partition; its next owner ends a transaction that is open."""
-        self._consumer.close(partition)
         self._committed.pop(partition, None)
         await self._drop(partition)
 
