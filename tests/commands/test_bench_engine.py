@@ -32,7 +32,7 @@ def test_figures_go_to_the_terminal_and_to_a_file(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(bench_engine, "run", run)
     monkeypatch.setattr(bench_engine, "rated_sentences", refuse)
     path = tmp_path / "run.json"
-    shown = CliRunner().invoke(app, ["bench", "engine", "--quick", "--threads", "3", "--json", str(path)])
+    shown = CliRunner().invoke(app, ["bench", "engine", "--quick", "--threads", "3", "--output", str(path)])
     assert shown.exit_code == 0, shown.output
     assert "ours, compiled" in shown.stdout
     assert "without the real corpus: no network" in shown.stderr
@@ -41,7 +41,7 @@ def test_figures_go_to_the_terminal_and_to_a_file(tmp_path: Path, monkeypatch: p
     assert asked["batching"].max_batch_tokens == Settings.model_fields["max_batch_tokens"].default
 
 
-@pytest.mark.parametrize("flag", ["--json", "--plot"])
+@pytest.mark.parametrize("flag", ["--output", "--plot"])
 def test_a_file_that_cannot_be_written_is_known_before_anything_runs(flag: str, tmp_path: Path) -> None:
     """It would be a pity about the minutes."""
     done = CliRunner().invoke(app, ["bench", "engine", flag, str(tmp_path / "nowhere" / "file")])

@@ -2,58 +2,133 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from typer.testing import CliRunner
 
 import worker
 from worker.broker.tools.clients import Producer
-from worker.cli import app, main
+from worker.cli import COMMANDS, app, main
 from worker.commands import produce
 from worker.commands.input_lines import Source
+from worker.commands.lazy_group import Command, Group
 from worker.commands.run import replicas as run_replicas
 from worker.errors import BadSettings
 from worker.settings import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-COMMANDS = (
-    "run",
-    "demo",
-    "produce",
-    "tail",
-    "topics",
-    "check",
-    "offsets",
-    "data",
-    "train",
-    "evaluate",
-    "quantize",
-    "bench",
-    "version",
-)
+
+def list_commands(entries: Mapping[str, Command | Group] = COMMANDS, words: str = "") -> Iterator[str]:
+    """Yield the words of each command, and of each group."""
+    for name, entry in entries.items():
+        yield f"{words} {name}".strip()
+        if isinstance(entry, Group):
+            yield from list_commands(entry.commands, f"{words} {name}".strip())
 
 
-def test_the_help_names_every_command_and_the_exit_codes() -> None:
-    """On one screen."""
-    shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "120"}).output
+def read_help(words: str, *, columns: int = 80) -> str:
+    """Return the help of a command in a terminal of some width."""
+    result = CliRunner().invoke(app, [*words.split(), "--help"], env={"COLUMNS": str(columns)})
+    assert result.exit_code == 0
+    return result.output
+
+
+def test_the_help_lists_every_command_under_a_heading_with_an_example() -> None:
+    """All commands, headings, an example and the exit codes fit on a screen of 50 lines."""
+    shown = CliRunner().invoke(app, [], env={"COLUMNS": "80"}).output
+    for heading in ("Serve", "Look", "Repair", "Train", "Measure"):
+        assert f"\n{heading}:\n" in shown
     for command in COMMANDS:
-        assert f" {command} " in shown
+        assert f"\n  {command} " in shown
+    assert "| gist-stream produce\n" in shown
     assert "5 model" in shown
-    assert len(shown.splitlines()) < 40
+    assert len(shown.splitlines()) < 50
 
 
-@pytest.mark.parametrize("command", ["run", "produce", "tail", "topics", "check"])
-def test_every_setting_is_a_flag_of_every_command_that_reads_them(command: str) -> None:
-    """With the words of the settings."""
-    shown = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).output
+@pytest.mark.parametrize("words", [*list_commands()])
+def test_every_help_shows_an_example_and_whole_names(words: str) -> None:
+    """At 80 columns, no line is longer than the terminal, and each flag of a setting is written in full."""
+    shown = read_help(words)
+    assert "\n  Example:\n    " in shown
+    example = shown.rpartition("  Example:\n")[2]
+    assert f"gist-stream {words.split(maxsplit=1)[0]}" in example
+    description = shown.rpartition("  Example:\n")[0]
+    assert all(len(line) <= 80 for line in description.splitlines() if "|" not in line)
+    entry: Any = functools.reduce(lambda found, name: found.commands[name], words.split()[1:], COMMANDS[words.split(maxsplit=1)[0]])
+    for setting in getattr(entry, "settings", None) or ():
+        assert f"--{setting.replace('_', '-')} " in shown
+
+
+@pytest.mark.parametrize("words", ["run", "check"])
+def test_a_worker_reads_every_setting(words: str) -> None:
+    """`run` and `check` offer a flag for each setting, with its default and its allowed values."""
+    shown = " ".join(read_help(words).split())
     for name in Settings.model_fields:
-        assert "--" + name.replace("_", "-") in shown
+        assert f"--{name.replace('_', '-')} " in shown
+    assert "[default: localhost:9092]" in shown
+    assert "--delivery at_least_once|exactly_once" in shown
+    assert "--create-topics true|false" in shown
+
+
+@pytest.mark.parametrize("words", ["lag", "tail", "produce", "topics", "dlq replay", "offsets reset"])
+def test_a_command_offers_only_the_settings_that_it_reads(words: str) -> None:
+    """A command without a model refuses the flags of the forward pass."""
+    assert "--max-batch-tokens" not in read_help(words)
+    result = CliRunner().invoke(app, [*words.split(), "--max-batch-tokens", "64"])
+    assert result.exit_code == 2
+    assert "No such option: --max-batch-tokens" in result.output
+
+
+@pytest.mark.parametrize("words", ["lag", "offsets show", "topics", "check", "tail", "dlq list", "dlq show", "data"])
+def test_json_is_a_switch(words: str) -> None:
+    """Commands that print results print them as JSON with `--json`, which takes no value."""
+    assert re.search(r"\n  --json {2,}\w", read_help(words))
+
+
+@pytest.mark.parametrize("words", ["evaluate", *(f"bench {name}" for name in ("engine", "stream", "delivery", "lanes", "scale"))])
+def test_a_file_of_results_is_an_output(words: str) -> None:
+    """Commands that write a file name it with `--output`."""
+    assert "\n  --output <path>" in read_help(words)
+
+
+@pytest.mark.parametrize("words", ["dlq replay", "dlq drop", "offsets reset"])
+def test_a_change_needs_execute(words: str) -> None:
+    """Commands that change something have `--execute`, and no other flag for it."""
+    shown = read_help(words)
+    assert "\n  --execute " in shown
+    assert not {"--yes", "--dry-run"} & set(re.findall(r"--[a-z-]+", shown))
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_help_has_a_short_name(flag: str) -> None:
+    """`-h` works on commands and groups."""
+    for words in ([], ["lag"], ["dlq"], ["dlq", "list"], ["train"]):
+        assert CliRunner().invoke(app, [*words, flag]).output.startswith("Usage: ")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("gist-stream l", ["lag"]),
+        ("gist-stream dlq ", ["list", "show", "replay", "drop"]),
+        ("gist-stream dlq drop --ex", ["--execute"]),
+        ("gist-stream run --delivery ", ["at_least_once", "exactly_once"]),
+    ],
+)
+def test_a_shell_completes_commands_flags_and_values(line: str, words: list[str]) -> None:
+    """As bash asks for completions."""
+    number = len(line.split()) - (not line.endswith(" "))
+    variables = {"_GIST_STREAM_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(number)}
+    result = CliRunner().invoke(app, [], prog_name="gist-stream", env=variables)
+    assert result.output.split() == words
 
 
 @pytest.mark.parametrize(
@@ -77,14 +152,19 @@ def test_a_reader_names_flags_that_the_command_has(tmp_path: Path, command: str,
 
 
 def test_nothing_heavy_is_imported_for_the_help() -> None:
-    """Neither torch nor Kafka's client."""
-    program = "import sys, worker.cli; sys.exit(bool({'torch', 'aiokafka', 'transformers', 'numpy'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+    """The list of commands needs neither torch nor Kafka's client nor a console."""
+    program = (
+        "import sys; from worker.cli import main; sys.argv = ['gist-stream', '--help']\n"
+        "try: main()\n"
+        "except SystemExit: sys.exit(bool({'torch', 'aiokafka', 'transformers', 'numpy', 'rich'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False, capture_output=True).returncode == 0
 
 
-def test_the_version_is_the_packages() -> None:
-    """And nothing else."""
-    assert CliRunner().invoke(app, ["version"]).output == f"{worker.__version__}\n"
+@pytest.mark.parametrize("words", ["version", "--version"])
+def test_the_version_is_the_packages(words: str) -> None:
+    """The command and the option print the version and nothing else."""
+    assert CliRunner().invoke(app, [words]).output == f"{worker.__version__}\n"
 
 
 @pytest.mark.usefixtures("_logging_as_before", "_signals_as_before")
@@ -132,9 +212,9 @@ async def _records(file: Path, *, is_json: bool, key: str | None, count: int) ->
 async def test_texts_become_requests(tmp_path: Path) -> None:
     """One a line; blank ones are left out and counted, a short file starts over, and `count` counts records."""
     file = tmp_path / "texts.txt"
-    file.write_bytes("\ufeffone\n\n\u3000\ntwo\r\n".encode())
+    file.write_bytes("\ufeffone\n\n\u3000\n\u200b\u2060\ntwo\r\n".encode())
     one, two = (b"k", b'{"text":"one"}'), (b"k", b'{"text":"two"}')
-    assert await _records(file, is_json=False, key="k", count=0) == ([one, two], "; 2 blank lines left out")
+    assert await _records(file, is_json=False, key="k", count=0) == ([one, two], "; 3 blank lines left out")
     assert (await _records(file, is_json=False, key="k", count=5))[0] == [one, two, one, two, one]
     file.write_bytes(b"\n\n")
     assert (await _records(file, is_json=False, key=None, count=7))[0] == []
@@ -143,7 +223,7 @@ async def test_texts_become_requests(tmp_path: Path) -> None:
 def test_what_no_broker_acknowledged_is_counted() -> None:
     """Such as what was on its way when the command was ended."""
     producer = Producer(object(), num_sent=3, num_acknowledged=1)
-    assert str(produce.Tally(producer, num_blank=1)) == "; 2 more that no broker acknowledged; 1 blank lines left out"
+    assert str(produce.Tally(producer, num_blank=1)) == "; 2 more without an acknowledgement; 1 blank lines left out"
 
 
 async def test_json_lines_pass_and_their_key_is_a_field(tmp_path: Path) -> None:
@@ -151,7 +231,10 @@ async def test_json_lines_pass_and_their_key_is_a_field(tmp_path: Path) -> None:
     file = tmp_path / "texts.jsonl"
     file.write_text('{"text":"a","user":"7"}\nnot json\n')
     first, second = (b"7", b'{"text":"a","user":"7"}'), (None, b"not json")
-    assert await _records(file, is_json=True, key="user", count=0) == ([first, second], "; 1 without a key: they lack its field")
+    assert await _records(file, is_json=True, key="user", count=0) == (
+        [first, second],
+        "; 1 without a key, because the field is missing",
+    )
     assert await _records(file, is_json=True, key=None, count=1) == ([(None, first[1])], "")
 
 

@@ -77,6 +77,11 @@ def test_the_report_is_small() -> None:
 def test_the_check_of_a_model_says_what_8_bits_cost(backend: str, is_said: bool) -> None:  # noqa: FBT001  a parameter
     """Only where it runs with them."""
     engine: Any = SimpleNamespace(
-        name="m@1", description="cpu", tasks={"embed"}, backend=SimpleNamespace(name=backend), difference=asdict(FOUND)
+        name="m@1",
+        description="cpu",
+        because="fastest",
+        tasks={"embed"},
+        backend=SimpleNamespace(name=backend),
+        difference=asdict(FOUND),
     )
-    assert ("cosine to fp32 when it was calibrated: min 0.9912, mean 0.9987" in check._described(engine)) == is_said
+    assert ("cosine to fp32 at the calibration: min 0.9912, mean 0.9987" in check._describe_engine(engine)) == is_said

@@ -33,5 +33,5 @@ def test_words_of_somebody_else_count_for_nothing(words: str) -> None:
 def test_what_is_too_scattered_is_refused_in_one_line() -> None:
     """Brokers keep only so much beside an offset."""
     handled = ReplayProgress().with_ranges([(it, it + 1) for it in range(1, 3_000, 2)])
-    with pytest.raises(BadSettings, match="replay or drop the oldest first"):
+    with pytest.raises(BadSettings, match="replay or drop the oldest dead letters first"):
         _ = handled.words

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from rich.table import Table
 from rich.text import Text
 
-from worker.commands.terminal import Terminal, escape_controls, json_line
+from worker.commands.output_encoding import escape_controls
+from worker.commands.terminal import Terminal, json_line
 
 # The escape sequences that the console makes itself, for colours.
 _STYLES = re.compile(r"\x1b\[[0-9;]*m")

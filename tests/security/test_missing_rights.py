@@ -103,7 +103,7 @@ def test_the_commands_of_repair_name_the_rights_that_are_missing(secured: Secure
     code, errors = _command(secured, topic, "dlq", "list")
     _line(errors, [f"Read on the topic {dlq}", f"Describe on the group {group}"])
     assert code == 3
-    code, errors = _command(secured, topic, "dlq", "replay")
+    code, errors = _command(secured, topic, "dlq", "replay", "--execute")
     needed = [f"Read on the topic {dlq}", f"Read on the group {group}"]
     needed += [f"Write on the transactional ids that begin with gist-stream:{group}:"]
     _line(errors, [*needed, f"Write on the topic {topic}", f"DescribeConfigs on the topic {topic}"])

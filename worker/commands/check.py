@@ -1,10 +1,11 @@
-"""Say what is wrong before it goes wrong: topics and everything that a worker leans on."""
+"""Check the topics, and everything else that a worker needs, before it runs."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import typer
 from rich.text import Text
 
 from worker.broker.admin import topics as admin
@@ -12,7 +13,7 @@ from worker.broker.admin.permissions import Right, build_topic_rights
 from worker.broker.consumer.membership import Membership, check_group
 from worker.broker.delivery.exactly_once import build_transactional_right, check_transactions
 from worker.broker.delivery.output_topics import OutputTopics
-from worker.commands.terminal import Terminal
+from worker.commands.terminal import Terminal, json_line
 from worker.commands.variables import find_warnings
 from worker.composition.broker import build_connection, create_topics, served_tasks_of, used_topics_of
 from worker.composition.model import load_engine
@@ -26,69 +27,92 @@ if TYPE_CHECKING:
     from worker.records import Output
     from worker.settings import Settings
 
-# What cannot be checked where no broker answers, or refuses what a worker needs.
+# Checks that are skipped if the check of the broker fails.
 _NEED_BROKER = frozenset({"group", "delivery", "topics"})
+_STYLES = {"ok": "green", "warn": "yellow", "skip": "dim", "wrong": "red"}
 
 
-def topics(settings: Settings, *, create: bool) -> None:
-    """List the topics of a worker, or create those that are missing; raises `TopicsMissing` where some are.
+def topics(
+    settings: Settings,
+    *,
+    create: Annotated[bool, typer.Option("--create", help="Create the missing topics. Existing topics are not changed.")] = False,
+    is_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """List the topics of a worker with these settings, with their partitions; exit with 4 if a topic is missing.
 
-    A task that is not served needs no topic.
+    A task that the model does not serve needs no topic. --create acts at once, because it only adds topics: without this flag, the
+    command shows which topics are missing.
     """
     console, tasks = Terminal(), served_tasks_of(settings)
-    if create:
-        for name in asyncio.run(create_topics(settings, tasks)):
-            console.print(f"created {name}")
+    created = asyncio.run(create_topics(settings, tasks)) if create else []
     wanted = [*settings.input_topics, *used_topics_of(settings, tasks).values()]
-    there = asyncio.run(_visible(build_connection(settings), wanted))
-    for name in wanted:
-        console.print(f"{name:40} {f'{there[name]} partitions' if name in there else 'missing'}")
-    if missing := [name for name in wanted if name not in there]:
+    existing = asyncio.run(_count_visible(build_connection(settings), wanted))
+    if is_json:
+        print(json_line({"topics": [{"name": name, "partitions": existing.get(name)} for name in wanted], "created": created}))  # noqa: T201
+    else:
+        for name in created:
+            console.print(f"created {name}")
+        for name in wanted:
+            console.print(f"{name:40} {f'{existing[name]} partitions' if name in existing else 'missing'}")
+    if missing := [name for name in wanted if name not in existing]:
         raise TopicsMissing(f"missing: {', '.join(missing)}; create them with `gist-stream topics --create`")
 
 
-async def _visible(connection: Connection, wanted: Sequence[str]) -> dict[str, int]:
-    """Return the partitions of the topics that are there; raises `BrokerUnavailable` where some are hidden from us."""
+async def _count_visible(connection: Connection, wanted: Sequence[str]) -> dict[str, int]:
+    """Return the partitions of the existing topics; raises `BrokerUnavailable` if the worker may not see a topic."""
     await admin.check_rights(connection, build_topic_rights(["Describe"], wanted))
     return await admin.count_partitions(connection, wanted)
 
 
-def check(settings: Settings) -> None:
-    """Print a line for each thing that must be right; raises the first `FatalError` after all were tried."""
-    console = Terminal()
+def check(
+    settings: Settings, *, is_json: Annotated[bool, typer.Option("--json", help="Print a JSON line for each check.")] = False
+) -> None:
+    """Check settings, broker, group, delivery, topics and model; print a line for each, with advice.
+
+    The exit code is that of the first check that fails. Nothing is changed, and no record is read.
+    """
     connection = build_connection(settings)
     used = used_topics_of(settings, served_tasks_of(settings))
     steps: dict[str, Callable[[], str]] = {
-        "settings": lambda: _shown_settings(settings, used),
-        "broker": lambda: _answers(settings, connection, used),
-        "group": lambda: _joins(settings),
-        "delivery": lambda: _delivers(settings),
-        "topics": lambda: _shown(asyncio.run(_topics(settings, connection, used))),
-        "model": lambda: _described(load_engine(settings)),
+        "settings": lambda: _describe_settings(settings, used),
+        "broker": lambda: _check_broker(settings, connection, used),
+        "group": lambda: _check_group(settings),
+        "delivery": lambda: _check_delivery(settings),
+        "topics": lambda: _describe_partitions(asyncio.run(_count_partitions(settings, connection, used))),
+        "model": lambda: _describe_engine(load_engine(settings)),
     }
+    report = _print_json if is_json else _print_line
     for warning in find_warnings():
-        console.print(Text("warn", "yellow"), f" {'settings':10} {warning}")
-    stops = dict[str, FatalError]()
+        report("warn", "settings", warning)
+    failures = dict[str, FatalError]()
     for name, step in steps.items():
-        if "broker" in stops and name in _NEED_BROKER:
-            console.print(Text("?", "dim"), f"    {name:10} not checked: the broker comes first")
+        if "broker" in failures and name in _NEED_BROKER:
+            report("skip", name, "not checked, because the check of the broker failed")
             continue
         try:
-            console.print(Text("ok", "green"), f"   {name:10} {step()}")
-        except FatalError as stop:
-            console.print(Text("wrong", "red"), f"{name:10} {stop}")
-            stops[name] = stop
-    if stops:
-        raise next(iter(stops.values()))
+            report("ok", name, step())
+        except FatalError as error:
+            report("wrong", name, str(error))
+            failures[name] = error
+    if failures:
+        raise next(iter(failures.values()))
 
 
-def _shown_settings(settings: Settings, used: Mapping[Output, str]) -> str:
+def _print_line(status: str, name: str, message: str) -> None:
+    Terminal().print(Text(f"{status:5}", _STYLES[status]), f"{name:10} {message}")
+
+
+def _print_json(status: str, name: str, message: str) -> None:
+    print(json_line({"check": name, "status": status, "message": message}))  # noqa: T201
+
+
+def _describe_settings(settings: Settings, used: Mapping[Output, str]) -> str:
     topics = f"{', '.join(settings.input_topics)} → {', '.join(used.values())}"
     return f"brokers {settings.bootstrap_servers}, group {settings.group_id}, {topics}"
 
 
-def _answers(settings: Settings, connection: Connection, used: Mapping[Output, str]) -> str:
-    """Ask for all rights that a worker needs, and no more: who checks may be the worker itself."""
+def _check_broker(settings: Settings, connection: Connection, used: Mapping[Output, str]) -> str:
+    """Check the rights of a worker and no others: the user of the command may be that of the worker."""
     is_exact = settings.delivery == "exactly_once"
     rights = OutputTopics(used).rights(check_read=is_exact)
     rights += [*build_topic_rights(["Read"], settings.input_topics), Right("Read", "group", settings.group_id)]
@@ -97,7 +121,7 @@ def _answers(settings: Settings, connection: Connection, used: Mapping[Output, s
     return f"{settings.bootstrap_servers} answers"
 
 
-def _joins(settings: Settings) -> str:
+def _check_group(settings: Settings) -> str:
     membership = Membership(
         topics=settings.input_topics,
         group_id=settings.group_id,
@@ -107,10 +131,10 @@ def _joins(settings: Settings) -> str:
         group_instance_id=settings.group_instance_id,
     )
     asyncio.run(check_group(build_connection(settings), membership))
-    return f"{settings.group_id} takes this worker"
+    return f"{settings.group_id} accepts this worker"
 
 
-def _delivers(settings: Settings) -> str:
+def _check_delivery(settings: Settings) -> str:
     if settings.delivery == "exactly_once":
         timeout_s = settings.transaction_timeout_ms / 1000
         connection, allows = build_connection(settings), settings.allow_old_brokers
@@ -120,20 +144,20 @@ def _delivers(settings: Settings) -> str:
     return settings.delivery.replace("_", " ")
 
 
-def _described(engine: Engine) -> str:
+def _describe_engine(engine: Engine) -> str:
     described = f"{engine.name} on {engine.description}: {', '.join(sorted(engine.tasks))}; {engine.because}"
     if engine.backend.name != "int8" or not engine.difference:
         return described
-    cosines = ", ".join(f"{it} {engine.difference[f'{it}_cosine']:.4f}" for it in ("min", "mean"))
-    return f"{described}; cosine to fp32 when it was calibrated: {cosines}"
+    cosines = ", ".join(f"{name} {engine.difference[f'{name}_cosine']:.4f}" for name in ("min", "mean"))
+    return f"{described}; cosine to fp32 at the calibration: {cosines}"
 
 
-async def _topics(settings: Settings, connection: Connection, used: Mapping[Output, str]) -> dict[str, int]:
+async def _count_partitions(settings: Settings, connection: Connection, used: Mapping[Output, str]) -> dict[str, int]:
     """Return the partitions of each topic."""
     partitions = await admin.count_all_partitions(connection, [*settings.input_topics, *used.values()])
     await OutputTopics(used).describe(connection, check_read=settings.delivery == "exactly_once")
     return partitions
 
 
-def _shown(partitions: dict[str, int]) -> str:
+def _describe_partitions(partitions: dict[str, int]) -> str:
     return ", ".join(f"{name} ({number})" for name, number in partitions.items())

@@ -1,4 +1,4 @@
-"""Send texts to the input topic, at a steady rate or as fast as the brokers take them."""
+"""Send texts to the input topic, at a steady rate or as fast as the brokers accept them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import json
 import os
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
+import typer
 from rich.markup import escape
 from rich.progress import Progress
 
@@ -20,6 +21,7 @@ from worker.broker.tools.clients import open_producer
 from worker.commands.input_lines import Source
 from worker.commands.terminal import Terminal, client_warnings
 from worker.composition.broker import build_connection
+from worker.wire.decode import VISIBLE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -31,27 +33,46 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Tally:
-    """What became of the lines."""
+    """Counts of the lines that were read."""
 
-    #: What sends them, once it is connected.
+    #: Sends the records; None until it is connected.
     producer: Producer | None = None
     num_blank: int = 0
-    #: Requests that lack the field that was to be their key.
+    #: Requests without the field that has the key.
     num_without_key: int = 0
 
     def __str__(self) -> str:
-        """Return the counts that are not nothing."""
+        """Return the counts above 0, for the end of a sentence."""
         num_open = self.producer.num_sent - self.producer.num_acknowledged if self.producer else 0
-        parts = [f"{num_open} more that no broker acknowledged"] * bool(num_open)
+        parts = [f"{num_open} more without an acknowledgement"] * bool(num_open)
         parts += [f"{self.num_blank} blank lines left out"] * bool(self.num_blank)
-        parts += [f"{self.num_without_key} without a key: they lack its field"] * bool(self.num_without_key)
+        parts += [f"{self.num_without_key} without a key, because the field is missing"] * bool(self.num_without_key)
         return "".join(f"; {part}" for part in parts)
 
 
-def produce(settings: Settings, source: Path | None, *, is_json: bool, key: str | None, rate: float, count: int) -> None:
-    """Send each line once it is there, with a progress bar where a terminal shows it.
+def produce(
+    settings: Settings,
+    source: Annotated[
+        Path | None, typer.Argument(help="A file of texts in UTF-8, one on each line. Unset or `-`: standard input.")
+    ] = None,
+    *,
+    is_json: Annotated[bool, typer.Option("--json", help="The lines are JSON requests, and are sent unchanged.")] = False,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            help="The key of every record. With --json: the field with the key; a string is used as it is, another value as JSON.",
+            show_default=False,
+        ),
+    ] = None,
+    rate: Annotated[float, typer.Option(min=0, help="Records per second. 0: as fast as the brokers accept them.")] = 0,
+    count: Annotated[
+        int, typer.Option(min=0, help="Number of records. A file with fewer lines is read again. 0: each line of the file once.")
+    ] = 0,
+) -> None:
+    """Send each line of a file or of standard input as one record to the input topic.
 
-    A file is read to its end first: of a file that is not text nothing is sent. A file that is shorter than `count` starts over.
+    A line is sent as soon as it is complete. A file is checked first: if a line is not UTF-8, nothing is sent. Blank lines are left
+    out and counted.
     """
     found, tally = Source.find(source), Tally()
     if found.is_repeatable:
@@ -65,7 +86,7 @@ async def _produce(
     console = Terminal(stderr=True)
     await check_usable(build_connection(settings), build_topic_rights(["Write"], [settings.input_topic]))
     if source.is_terminal:
-        console.print("one text a line; Ctrl-D ends")
+        console.print("one text on each line; Ctrl-D ends the input")
     began_s = time.monotonic()
     try:
         is_shown = console.is_terminal and not source.is_terminal
@@ -91,13 +112,13 @@ async def _produce(
 async def _records(
     source: Source, tally: Tally, *, is_json: bool, key: str | None, count: int
 ) -> AsyncGenerator[tuple[bytes | None, bytes], None]:
-    """Yield key and value of each record, `count` of them, or one for each line that is not blank where `count` is 0."""
+    """Yield key and value of each record: `count` records, or a record for each line that is not blank if `count` is 0."""
     num_read, is_again = 0, True
     while is_again:
         num_before = num_read
         async with contextlib.aclosing(source.lines()) as lines:
             async for line in lines:
-                if not line.strip():
+                if not VISIBLE.search(line):
                     tally.num_blank += 1
                     continue
                 yield _record(line, tally, is_json=is_json, key=key)
@@ -116,7 +137,7 @@ def _record(line: str, tally: Tally, *, is_json: bool, key: str | None) -> tuple
 
 
 def key_of(line: str, field: str) -> bytes | None:
-    """Return the key that a field of a request gives: a string as it is, any other value as JSON; None for null, or no field."""
+    """Return the key in a field of a request: a string itself, any other value as JSON; None for null or a missing field."""
     try:
         value: Any = json.loads(line).get(field)
         if value is None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from worker.commands.terminal import escape_controls
+from worker.commands.output_encoding import escape_controls
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

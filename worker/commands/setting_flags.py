@@ -1,52 +1,94 @@
-"""A flag for every setting, for each command that reads them."""
+"""Flags for settings: each command takes those that it reads, with their defaults and allowed values."""
 
 from __future__ import annotations
 
 import inspect
 import logging
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
 from worker.commands.variables import find_warnings
 from worker.settings import Settings, read
+from worker.settings.documents import GROUPS, format_default
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Mapping
 
-# These show the warnings in their own way: as log lines, and among what they checked.
+    from pydantic.fields import FieldInfo
+
+_NAMES = [*Settings.model_fields]
+#: All settings: a worker reads these.
+ALL = tuple(_NAMES)
+#: How to reach the brokers.
+CONNECTION = (*_NAMES[: _NAMES.index("client_id") + 1], "request_timeout_ms")
+#: The topics of a worker.
+TOPICS = ("input_topic", "backfill_topic", "embeddings_topic", "labels_topic", "entities_topic", "dead_letter_topic")
+#: The outputs that a worker publishes depend on these.
+TASKS = ("tasks", "model")
+#: How a transaction of a command is limited.
+TRANSACTIONS = ("max_transaction_records", "transaction_timeout_ms", "allow_old_brokers")
+# These show warnings on their own: as log lines, and among the results of the check.
 _WARNING_COMMANDS = {"run", "check"}
 _SILENT = logging.NullHandler()
 
 
-def with_settings(function: Callable[..., None]) -> Callable[..., None]:
-    """Give a command a flag for every setting; what is given reaches the function as its `settings`."""
+def add_setting_flags(function: Callable[..., int | None], names: Collection[str]) -> Callable[..., int | None]:
+    """Return a command with a flag for each named setting; the function gets all settings as its parameter `settings`."""
 
-    def command(**arguments: Any) -> None:
-        # What a command cannot do it says itself, in one line. A worker logs what the client says, and sets that up later.
+    def build(**flags: Any) -> Settings:
+        # A command reports an error itself, in one line. A worker sets up its log later.
         logging.getLogger("aiokafka").addHandler(_SILENT)
-        flags = {name: arguments.pop(name) for name in Settings.model_fields}
         settings = read({name: value for name, value in flags.items() if value is not None})
         if function.__name__ not in _WARNING_COMMANDS:
             for warning in find_warnings():
                 typer.echo(f"gist-stream: warning: {warning}", err=True)
-        function(settings=settings, **arguments)
+        return settings
 
-    own = [it for it in inspect.signature(function, eval_str=True).parameters.values() if it.name != "settings"]
-    flags = [
-        inspect.Parameter(
-            name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=None,
-            annotation=Annotated[
-                str | None,
-                typer.Option("--" + name.replace("_", "-"), help=field.description, rich_help_panel="Settings", show_default=False),
-            ],
-        )
-        for name, field in Settings.model_fields.items()
-    ]
-    own = [it.replace(kind=inspect.Parameter.KEYWORD_ONLY) for it in own]
-    command.__signature__ = inspect.Signature([*own, *flags])  # type: ignore[attr-defined]
-    command.__annotations__ = {it.name: it.annotation for it in [*own, *flags]}
+    panel, flags = "", dict[str, Any]()
+    for name, field in Settings.model_fields.items():
+        panel = GROUPS.get(name, panel)
+        if name in names:
+            flags[name] = Annotated[str | None, _build_option(name, field, panel)]
+    return replace_by_flags(function, "settings", flags, build)
+
+
+def replace_by_flags(
+    function: Callable[..., int | None], parameter: str, flags: Mapping[str, Any], build: Callable[..., Any]
+) -> Callable[..., int | None]:
+    """Return the function with a flag for each entry in place of a parameter; `build` makes its value from the flags."""
+
+    def command(**arguments: Any) -> int | None:
+        value = build(**{name: arguments.pop(name) for name in flags})
+        return function(**{parameter: value}, **arguments)
+
+    # Modules of commands import these types for type checkers only, and the type of the parameter has no effect.
+    types = {"Settings": Settings, "Path": Path, function.__annotations__[parameter]: Any}
+    signature = inspect.signature(function, eval_str=True, locals=types)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    own = [it.replace(kind=keyword) for it in signature.parameters.values() if it.name != parameter]
+    added = [inspect.Parameter(name, keyword, default=None, annotation=annotation) for name, annotation in flags.items()]
+    command.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]
+    command.__annotations__ = {it.name: it.annotation for it in [*own, *added]}
     command.__name__, command.__doc__ = function.__name__, function.__doc__
     return command
+
+
+def _build_option(name: str, field: FieldInfo, panel: str) -> Any:
+    values, default = _list_values(field), format_default(name)
+    return typer.Option(
+        "--" + name.replace("_", "-"),
+        help=f"{field.description} [{f'default: {default}' if default else 'unset by default'}]",
+        metavar="|".join(values) or "VALUE",
+        autocompletion=lambda: list(values),
+        rich_help_panel=f"{panel} (settings)",
+        show_default=False,
+    )
+
+
+def _list_values(field: FieldInfo) -> tuple[str, ...]:
+    """Return the allowed values of a setting; empty if its type does not enumerate them."""
+    if field.annotation is bool:
+        return ("true", "false")
+    return get_args(field.annotation) if get_origin(field.annotation) is Literal else ()

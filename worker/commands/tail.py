@@ -1,4 +1,4 @@
-"""Follow the results: the outputs of a record joined by where it stood in the input topic."""
+"""Follow the results, joined by the position of their record in the input topic."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ import select
 import sys
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
+import typer
 from rich.text import Text
 
 from worker.broker.tools.clients import follow
 from worker.commands import result_view as show
-from worker.commands.terminal import Terminal, client_warnings, escape_controls, json_line
+from worker.commands.output_encoding import escape_controls
+from worker.commands.terminal import Terminal, client_warnings, json_line
 from worker.composition.broker import build_connection, served_tasks_of, used_topics_of
 from worker.records import Output
 from worker.testbed.delivery_audit import read_source
@@ -31,13 +33,13 @@ if TYPE_CHECKING:
     from worker.settings import Settings
     from worker.testbed.delivery_audit import Place
 
-# A record that did not ask for every task never has all outputs: what is there after so long is shown.
-_PATIENCE_S = 1.0
+# A record that did not ask for every task never has all outputs: after this time, its outputs so far are shown.
+_JOIN_TIMEOUT_S = 1.0
 
 
 @dataclass(slots=True)
 class _Parts:
-    """What has come of one record so far."""
+    """The outputs of one record so far."""
 
     since_s: float
     values: dict[Output, dict[str, Any]] = field(default_factory=dict)
@@ -47,35 +49,47 @@ class Joiner:
     """Joins the outputs of each record; the time is an argument."""
 
     def __init__(self) -> None:
-        # Records of which something is still awaited.
+        # Records whose outputs are incomplete.
         self._waiting: dict[Place, _Parts] = {}
 
     def add(self, output: Output, record: Record, now_s: float) -> Iterator[tuple[Place, dict[Output, dict[str, Any]]]]:
-        """Take an output; yield the record if that was the last of it. Raises `KeyError` or `ValueError` where it is none."""
+        """Add an output; yield its record if it is complete. Raises `KeyError` or `ValueError` if the message is no output."""
         place = read_source(record)
         if record.value is None:
             return
         value = orjson.loads(record.value)
         if not isinstance(value, dict):
-            raise ValueError("an output is an object")  # noqa: TRY004  as any other message that is no output
+            raise ValueError("an output is an object")  # noqa: TRY004  the same error as for other messages that are no output
         parts = self._waiting.setdefault(place, _Parts(now_s))
         parts.values[output] = value
         if output is Output.DEAD_LETTERS or len(parts.values) == len(Output) - 1:
             yield place, self._waiting.pop(place).values
 
     def overdue(self, now_s: float) -> Iterator[tuple[Place, dict[Output, dict[str, Any]]]]:
-        """Yield the records of which nothing more has come for long."""
-        for place in [place for place, parts in self._waiting.items() if now_s - parts.since_s > _PATIENCE_S]:
+        """Yield the records whose join timeout has passed."""
+        for place in [place for place, parts in self._waiting.items() if now_s - parts.since_s > _JOIN_TIMEOUT_S]:
             yield place, self._waiting.pop(place).values
 
 
-def tail(settings: Settings, *, from_beginning: bool, count: int) -> None:
-    """Follow until `count` records were shown, or for ever."""
-    asyncio.run(_tail(settings, from_beginning=from_beginning, count=count))
+def tail(
+    settings: Settings,
+    *,
+    from_beginning: Annotated[bool, typer.Option("--from-beginning", help="Show the existing results first.")] = False,
+    count: Annotated[int, typer.Option(min=0, help="End after this number of records. 0: follow until Ctrl-C.")] = 0,
+    is_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON line for each record. This is the default if the output is no terminal.")
+    ] = False,
+) -> None:
+    """Follow the results: labels, entities and vectors of each record, and dead letters.
+
+    The outputs of a record are joined by the partition and the offset of the record in the input topic.
+    """
+    asyncio.run(_tail(settings, from_beginning=from_beginning, count=count, is_json=is_json))
 
 
-async def _tail(settings: Settings, *, from_beginning: bool, count: int) -> None:
+async def _tail(settings: Settings, *, from_beginning: bool, count: int, is_json: bool) -> None:
     console, joiner, num_shown, is_waiting = Terminal(), Joiner(), 0, False
+    is_json |= not console.is_terminal
     outputs = {topic: output for output, topic in used_topics_of(settings, served_tasks_of(settings)).items()}
     arriving = follow(build_connection(settings), list(outputs), from_beginning=from_beginning)
     async with contextlib.aclosing(arriving), contextlib.AsyncExitStack() as waiting:
@@ -87,7 +101,7 @@ async def _tail(settings: Settings, *, from_beginning: bool, count: int) -> None
             now_s = time.monotonic()
             joined = [found for record in records for found in _joined(joiner, outputs[record.partition.topic], record, now_s)]
             for place, values in [*joined, *joiner.overdue(now_s)]:
-                _show(console, place, values)
+                _show(console, place, values, is_json=is_json)
                 num_shown += 1
                 if num_shown == count:
                     return
@@ -96,11 +110,11 @@ async def _tail(settings: Settings, *, from_beginning: bool, count: int) -> None
 
 
 def _joined(joiner: Joiner, output: Output, record: Record, now_s: float) -> list[tuple[Place, dict[Output, dict[str, Any]]]]:
-    """Return the record that an output completes, if any; a message that is no worker's output is named and left out."""
+    """Return the record that an output completes, if any; print the position of a message that is no output."""
     try:
         return list(joiner.add(output, record, now_s))
     except (KeyError, ValueError):
-        _say(f"{record.partition}@{record.offset} is no output of a worker: left out")
+        _say(f"{record.partition}@{record.offset} is no output of a worker and is left out")
         return []
 
 
@@ -109,7 +123,7 @@ def _say(words: str) -> None:
 
 
 def _is_closed(stream: TextIO) -> bool:
-    """Whether the reader at the other end of a pipe has gone, such as `head` once it has its lines."""
+    """Return whether the reader of a pipe has ended, such as `head` after its last line."""
     try:
         descriptor = stream.fileno()
     except (OSError, ValueError):
@@ -119,8 +133,8 @@ def _is_closed(stream: TextIO) -> bool:
     return any(events & select.POLLERR for _, events in polling.poll(0))
 
 
-def _show(console: Console, place: Place, values: dict[Output, dict[str, Any]]) -> None:
-    if not console.is_terminal:
+def _show(console: Console, place: Place, values: dict[Output, dict[str, Any]], *, is_json: bool) -> None:
+    if is_json:
         merged = {"partition": place[0], "offset": place[1]}
         for value in values.values():
             merged |= value
@@ -130,12 +144,12 @@ def _show(console: Console, place: Place, values: dict[Output, dict[str, Any]]) 
     try:
         parts = _parts(values)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
-        parts = [Text(f"cannot be shown: {type(error).__name__}: {error}", style="red")]
+        parts = [Text(f"an output cannot be shown: {type(error).__name__}: {error}", style="red")]
     console.print(Text(f"{place[0]}@{place[1]}", style="dim"), *parts)
 
 
 def _parts(values: dict[Output, dict[str, Any]]) -> list[Text]:
-    """Return what is shown of a record, in order."""
+    """Return the parts of a line for people, in order."""
     if Output.DEAD_LETTERS in values:
         return [show.dead_letter(values[Output.DEAD_LETTERS])]
     parts: list[Text] = [Text(escape_controls(str(next(iter(values.values()))["id"])))]

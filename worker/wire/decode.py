@@ -52,7 +52,7 @@ _CHARSETS = ("utf-8", "utf8", "us-ascii")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 # Any character but white space, controls, what Unicode calls default-ignorable (joiners, byte order marks, variation selectors,
 # soft hyphens, fillers, tags), the marks of interlinear annotation and the blank of Braille.
-_VISIBLE = re.compile(
+VISIBLE = re.compile(
     r"[^\s\x00-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800"
     r"\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
@@ -246,7 +246,7 @@ def _checked_text(text: object, limits: Limits) -> str:
         raise InvalidRecord(f"`text` must be a string, not {_kind(text)}")
     if len(text) > limits.max_text_chars:
         raise InvalidRecord(f"the text has {len(text)} characters; at most {limits.max_text_chars} are read")
-    if not _VISIBLE.search(text):
+    if not VISIBLE.search(text):
         raise InvalidRecord("the text is blank")
     return text
 

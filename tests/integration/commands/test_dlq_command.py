@@ -86,9 +86,9 @@ def test_records_come_back_as_they_were_and_say_how_often_they_are_tried(connect
         await write(connection, topic, [*numbers, (0, single)])
 
     asyncio.run(prepare())
-    assert "9 would be replayed" in invoke(connection, topic, "replay", "--dry-run")
-    assert invoke(connection, topic, "replay") == f"9 replayed into {topic}\n"
-    assert invoke(connection, topic, "replay") == f"0 replayed into {topic}\n"
+    assert "9 would be replayed" in invoke(connection, topic, "replay")
+    assert invoke(connection, topic, "replay", "--execute") == f"9 replayed into {topic}\n"
+    assert invoke(connection, topic, "replay", "--execute") == f"0 replayed into {topic}\n"
     found = replayed(connection, topic)
     for partition, records in enumerate(found):
         numbers = [number for number in range(9) if number % 2 == partition]
@@ -123,19 +123,19 @@ def test_what_is_chosen_is_replayed_or_dropped_and_the_rest_stays(connection: Co
     table = invoke(connection, topic, "list")
     assert "1 records are no dead letters" in table
     assert table.count("PlantedError") == 3 + 6
-    shown = invoke(connection, topic, "replay", "--stage", "infer")
+    shown = invoke(connection, topic, "replay", "--stage", "infer", "--execute")
     assert shown.startswith(f"2 replayed into {topic}; 1 cannot be replayed: its key, headers or payload were cut")
-    assert "3 not chosen" in shown
-    assert "1 would be dropped; --yes does it" in invoke(connection, topic, "drop", "--offset", "102")
+    assert "3 not selected" in shown
+    assert "1 would be dropped; 3 not selected" in invoke(connection, topic, "drop", "--offset", "102")
     assert [it["id"] for it in listed(connection, topic)][:2] == ["id-0", "id-2"]
-    assert "1 dropped" in invoke(connection, topic, "drop", "--offset", "102", "--yes")
-    shown = invoke(connection, topic, "replay")
+    assert "1 dropped" in invoke(connection, topic, "drop", "--offset", "102", "--execute")
+    shown = invoke(connection, topic, "replay", "--execute")
     assert f"1 replayed into {topic}" in shown
     assert "1 cannot be replayed: it stands for offsets that could not be read" in shown
     assert [json.loads(it.value)["id"] for it in replayed(connection, topic)[0]] == ["id-1", "id-3", "id-0"]
-    with pytest.raises(BadSettings, match="say which letters to drop"):
-        invoke(connection, topic, "drop", "--yes")
-    assert "2 dropped" in invoke(connection, topic, "drop", "--all", "--yes")
+    with pytest.raises(BadSettings, match="select dead letters to drop"):
+        invoke(connection, topic, "drop", "--execute")
+    assert "2 dropped" in invoke(connection, topic, "drop", "--all", "--execute")
     assert listed(connection, topic) == []
 
 
@@ -186,7 +186,7 @@ def test_a_letter_is_shown_whatever_the_timestamp_of_its_record(
     asyncio.run(prepare())
     assert shown in invoke(connection, topic, "show", "0@0")
     assert "1 dead letters" in invoke(connection, topic, "list")
-    assert "1 replayed" in invoke(connection, topic, "replay")
+    assert "1 replayed" in invoke(connection, topic, "replay", "--execute")
 
 
 def test_a_replay_that_is_killed_repeats_nothing(connection: Connection, topic: str) -> None:
@@ -206,12 +206,12 @@ def test_a_replay_that_is_killed_repeats_nothing(connection: Connection, topic: 
     }
     num_left = count
     for point in ("before:EndTxn:4", "after:EndTxn:5"):
-        program = [sys.executable, "-m", "tests.integration.support.killed_command", point, "dlq", "replay"]
+        program = [sys.executable, "-m", "tests.integration.support.killed_command", point, "dlq", "replay", "--execute"]
         killed = subprocess.run(program, env=environment, check=False, capture_output=True)
         assert killed.returncode == -signal.SIGKILL, killed.stderr
         num_before, num_left = num_left, len(listed(connection, topic))
         assert 0 < num_left < num_before
-    assert f"{num_left} replayed" in invoke(connection, topic, "replay")
+    assert f"{num_left} replayed" in invoke(connection, topic, "replay", "--execute")
     for partition, records in enumerate(replayed(connection, topic)):
         assert [it.key for it in records] == [b"key-%d" % number for number in range(count) if number % 2 == partition]
 
@@ -227,7 +227,7 @@ async def test_a_record_that_fails_again_has_been_tried_twice(connection: Connec
             for attempt in (1, 2, 3):
                 await watcher.until(lambda: len(watcher.order.get((Output.DEAD_LETTERS, 0), [])) == attempt)  # noqa: B023  awaited here
                 if attempt < 3:
-                    await asyncio.to_thread(invoke, connection, topic, "replay")
+                    await asyncio.to_thread(invoke, connection, topic, "replay", "--execute")
     letters = [json.loads(it.value or b"") for output, it in watcher.records if output is Output.DEAD_LETTERS]
     assert [it["attempts"] for it in letters] == [1, 2, 3]
     assert [letter["headers"] for letter in letters] == [[{"name": "trace", "value": "dA=="}, {"name": "null", "value": None}]] * 3

@@ -61,7 +61,7 @@ async def test_a_typed_line_is_sent_and_one_key_ends(connection: Connection, top
     arriving = follow(connection, [topic], from_beginning=True)
     with terminal() as (typing, theirs):
         producer = _start(connection, topic, "produce", stdin=theirs, stderr=theirs, stdout=theirs, start_new_session=True)
-        assert "one text a line; Ctrl-D ends" in typing.read_until("Ctrl-D ends")
+        assert "one text on each line; Ctrl-D ends" in typing.read_until("Ctrl-D ends")
         typing.write("žluť\n".encode())
         assert await _next_text(arriving) == "žluť"
         if ending == "ctrl-d":

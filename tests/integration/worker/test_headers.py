@@ -56,7 +56,7 @@ async def test_an_event_gives_events_and_comes_back_as_it_was(connection: Connec
         assert headers["ce_dataschema"].startswith(b"urn:gist-stream:v1:")
         assert output is Output.DEAD_LETTERS or json.loads(record.value or b"")["id"] == "e\u200d/1"
     flags = ["--bootstrap-servers", connection.bootstrap_servers, "--input-topic", topic]
-    result = await asyncio.to_thread(CliRunner().invoke, app, ["dlq", "replay", *flags])
+    result = await asyncio.to_thread(CliRunner().invoke, app, ["dlq", "replay", "--execute", *flags])
     assert result.exit_code == 0, result.output
     replayed = (await read_all(connection, topic, partition=0))[-1]
     assert replayed.headers == (("gist-attempt", b"2"), *HEADERS)

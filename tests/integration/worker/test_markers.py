@@ -109,7 +109,8 @@ async def test_a_backfill_and_a_replay_leave_no_lag(connection: Connection, topi
             await watcher.until(lambda: len(letters) == 2)
             flags = ("--backfill-topic", backfill)
             assert (
-                await asyncio.to_thread(invoke, connection, topic, "replay", *flags) == f"2 replayed into {topic} and {backfill}\n"
+                await asyncio.to_thread(invoke, connection, topic, "replay", "--execute", *flags)
+                == f"2 replayed into {topic} and {backfill}\n"
             )
             await watcher.until(lambda: len(letters) == 4)
             await caught_up(connection, worker, [Partition(topic, 0), Partition(backfill, 0)])

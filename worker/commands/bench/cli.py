@@ -9,19 +9,17 @@ import typer
 
 from worker.settings import DEFAULT_MODEL
 
-app = typer.Typer(no_args_is_help=True, help="Measure, beside what one would otherwise pick.")
 # What several of them take.
 _Deliveries: TypeAlias = Annotated[str, typer.Option(help="Ways of delivery, comma-separated. Unset: all.")]
 _Partitions: TypeAlias = Annotated[int, typer.Option(min=1, help="Partitions of the topics.")]
 _Seconds: TypeAlias = Annotated[float, typer.Option(min=2, help="How long each load is offered.")]
 _Quick: TypeAlias = Annotated[bool, typer.Option("--quick", help="Less of everything: two minutes.")]
 _Count: TypeAlias = Annotated[int, typer.Option(min=100, help="Messages of each backlog.")]
-_Json: TypeAlias = Annotated[Path | None, typer.Option(help="Write the results here, as JSON.")]
+_Json: TypeAlias = Annotated[Path | None, typer.Option("--output", help="Write the results to this file, as JSON.")]
 _Plot: TypeAlias = Annotated[Path | None, typer.Option(help="Draw the results here, as PNG.")]
 _Cache: TypeAlias = Annotated[Path, typer.Option(help="Where fetched texts are kept.")]
 
 
-@app.command()
 def stream(
     *,
     workers: Annotated[str, typer.Option(help="How many workers, comma-separated: each number is measured.")] = "1",
@@ -51,7 +49,6 @@ def stream(
     )
 
 
-@app.command()
 def delivery(
     *,
     intervals: Annotated[str, typer.Option(help="Milliseconds between transactions, comma-separated.")] = "10,30,100,300,1000",
@@ -81,7 +78,6 @@ def delivery(
     )
 
 
-@app.command()
 def lanes(
     *,
     loads: Annotated[str, typer.Option(help="Live loads, percent of the capacity, comma-separated.")] = "10,25,50",
@@ -111,7 +107,6 @@ def lanes(
     )
 
 
-@app.command()
 def scale(
     *,
     replicas: Annotated[str, typer.Option(help="Numbers of replicas, comma-separated, one core each.")] = "1,2",
@@ -141,7 +136,6 @@ def scale(
     )
 
 
-@app.command()
 def knobs(
     *,
     delivery: Annotated[str, typer.Option(help="The way of delivery.")] = "at_least_once",
@@ -159,13 +153,12 @@ def knobs(
     )
 
 
-@app.command("encodings")
 def bench_encodings(
     *,
     model: Annotated[str, typer.Option(help="The model whose vectors are written.")] = DEFAULT_MODEL,
     count: Annotated[int, typer.Option(min=200, help="How many sentences.")] = 4000,
     cache: _Cache = Path(".data"),
-    json_path: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file too.")] = None,
+    json_path: Annotated[Path | None, typer.Option("--output", help="Write all figures to this file, as JSON.")] = None,
 ) -> None:
     """Measure what each encoding of vectors weighs, and what it costs whoever searches."""
     from worker.commands.bench import encodings as command  # noqa: PLC0415
@@ -173,7 +166,6 @@ def bench_encodings(
     command.bench_encodings(model=model, count=count, cache=cache, json_path=json_path)
 
 
-@app.command("engine")
 def bench_engine(
     *,
     quick: Annotated[bool, typer.Option("--quick", help="The essential, within a minute.")] = False,
@@ -181,7 +173,7 @@ def bench_engine(
     device: Annotated[
         Literal["auto", "cpu", "cuda"], typer.Option(help="Where everybody runs. auto: on a GPU if there is one.")
     ] = "auto",
-    json_path: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
+    json_path: Annotated[Path | None, typer.Option("--output", help="Write all figures to this file, as JSON.")] = None,
     plot_path: Annotated[Path | None, typer.Option("--plot", help="Draw them into this PNG.")] = None,
     cache: _Cache = Path(".data"),
 ) -> None:
@@ -191,7 +183,6 @@ def bench_engine(
     command.bench_engine(is_quick=quick, threads=threads, device=device, json_path=json_path, plot_path=plot_path, cache=cache)
 
 
-@app.command("profile")
 def bench_profile(
     *,
     threads: Annotated[int, typer.Option(min=0, help="Threads. 0: one for each core that the process may use.")] = 0,

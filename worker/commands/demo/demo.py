@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import orjson
+import typer
 from rich.live import Live
 
 from worker.broker.tools.clients import follow, open_producer
@@ -43,8 +44,18 @@ _BAD: tuple[bytes, ...] = (
 )
 
 
-def demo(*, is_kept: bool, count: int, kill_after: int) -> int:
-    """Run the demo; return 0 only if every message is accounted for."""
+def demo(
+    *,
+    is_kept: Annotated[bool, typer.Option("--keep", help="Leave Kafka and the worker running, for `produce` and `tail`.")] = False,
+    count: Annotated[int, typer.Option(min=100, help="Number of messages to send.")] = 3000,
+    kill_after: Annotated[
+        int, typer.Option(min=0, help="Kill the worker after this number of results, and start it again. 0: never.")
+    ] = 0,
+) -> int:
+    """Run a Kafka broker and a worker on this machine, send messages, and count the results.
+
+    The exit code is 0 only if every message has its results or its dead letter.
+    """
     _HOME.mkdir(exist_ok=True)
     (_HOME / "worker.log").unlink(missing_ok=True)
     console = Terminal()

@@ -8,7 +8,7 @@ import numpy as np
 from rich.table import Table
 
 from worker.commands import result_view as show
-from worker.commands.terminal import escape_controls
+from worker.commands.output_encoding import escape_controls
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Look into the dead letters, send their records again, or leave them be."""
+"""List and show dead letters, replay their records, or mark them as handled."""
 
 from __future__ import annotations
 
@@ -33,37 +33,40 @@ if TYPE_CHECKING:
     from worker.records import Record
     from worker.settings import Settings
 
+# The end of the output of a command that changed nothing.
+_HINT = ". Nothing is changed yet: add --execute"
 
-def build_filter(*, since: str | None, until: str | None, **said: Any) -> DeadLetterFilter:
-    """Return which letters are meant; raises `BadSettings` where a moment cannot be read."""
+
+def build_filter(*, since: str | None, until: str | None, **conditions: Any) -> DeadLetterFilter:
+    """Return the filter of dead letters; raises `BadSettings` if a time is malformed."""
     now_ms = round(time.time() * 1000)
-    since_ms, until_ms = (None if it is None else moment_ms(it, now_ms=now_ms) for it in (since, until))
-    return DeadLetterFilter(since_ms=since_ms, until_ms=until_ms, **said)
+    since_ms, until_ms = (None if text is None else moment_ms(text, now_ms=now_ms) for text in (since, until))
+    return DeadLetterFilter(since_ms=since_ms, until_ms=until_ms, **conditions)
 
 
 def replay_group(settings: Settings) -> str:
-    """Return the group whose position says which letters are done with."""
+    """Return the group whose committed offsets are the progress of replays and drops."""
     return f"gist-stream-dlq:{_topic(settings)}"
 
 
 @dataclass(slots=True)
 class Tally:
-    """What became of the letters."""
+    """Counts of the dead letters that were read."""
 
-    #: Sent again, or dropped.
+    #: Replayed or dropped.
     num_done: int = 0
-    #: Chosen, but not to be sent again, by why not.
+    #: Selected dead letters that cannot be replayed, by reason.
     obstacles: Counter[str] = field(default_factory=Counter)
-    num_not_chosen: int = 0
-    #: Records of the topic that are no letters of ours.
-    num_strange: int = 0
+    num_not_selected: int = 0
+    #: Records of the topic that are no dead letters.
+    num_foreign: int = 0
 
     def __str__(self) -> str:
-        """Return the counts that are not nothing, after the first."""
+        """Return the counts above 0, for the end of a sentence."""
         parts = [f"{num} cannot be replayed: {why}" for why, num in self.obstacles.most_common()]
-        parts += [f"{self.num_not_chosen} not chosen"] * bool(self.num_not_chosen)
-        parts += [f"{self.num_strange} records are no dead letters"] * bool(self.num_strange)
-        return "".join(f"; {it}" for it in parts)
+        parts += [f"{self.num_not_selected} not selected"] * bool(self.num_not_selected)
+        parts += [f"{self.num_foreign} records are no dead letters"] * bool(self.num_foreign)
+        return "".join(f"; {part}" for part in parts)
 
 
 @dataclass(slots=True)
@@ -73,19 +76,19 @@ class _Line:
     handled: ReplayProgress
     #: The offset after the last record that was read.
     cursor: int
-    #: What is chosen and not yet done with, and the offsets that this makes done with.
-    chosen: list[DeadLetterRecord] = field(default_factory=list)
+    #: Selected dead letters that are not yet handled, and the ranges of offsets that they and the gaps before them cover.
+    selected: list[DeadLetterRecord] = field(default_factory=list)
     ranges: list[tuple[int, int]] = field(default_factory=list)
 
     def take(self, offset: int, letter: DeadLetterRecord | None) -> None:
-        """Choose a record, and with it the offsets before it at which no record stands."""
+        """Select a record, together with the offsets before it that have no record."""
         self.ranges.append((self.cursor, offset + 1))
         if letter is not None:
-            self.chosen.append(letter)
+            self.selected.append(letter)
 
 
 def show(settings: Settings, name: str, *, is_json: bool) -> None:
-    """Print one letter whole."""
+    """Print one dead letter with its payload."""
     letter = asyncio.run(_letter(settings, name))
     if is_json:
         print(json_line(dlq_shown.plain(letter) | {"says": letter.says.model_dump()}))  # noqa: T201
@@ -94,37 +97,37 @@ def show(settings: Settings, name: str, *, is_json: bool) -> None:
 
 
 def list_(settings: Settings, selection: DeadLetterFilter, *, includes_done: bool, limit: int, is_json: bool) -> None:
-    """Print counts by stage and error, and a row for each of the first letters."""
+    """Print counts by stage and error, and a row for each of the first dead letters."""
     letters, tally = asyncio.run(_listed(settings, selection, includes_done=includes_done))
     if is_json:
-        for it in letters[: limit or None]:
-            print(json_line(dlq_shown.plain(it)))  # noqa: T201
+        for letter in letters[: limit or None]:
+            print(json_line(dlq_shown.plain(letter)))  # noqa: T201
         return
     dlq_shown.table(Terminal(), letters, limit=limit)
     Terminal(soft_wrap=True).print(f"{len(letters)} dead letters in {_topic(settings)}{tally}")
 
 
 def replay(settings: Settings, selection: DeadLetterFilter, *, to: str | None, is_dry: bool) -> None:
-    """Send the records of the chosen letters again."""
+    """Send the records of the selected dead letters again; a dry run only counts them."""
     topics = (to,) if to else settings.input_topics
     tally = asyncio.run(_work(settings, selection, topics=topics, is_dry=is_dry))
     did = "would be replayed" if is_dry else "replayed"
-    Terminal(soft_wrap=True).print(f"{tally.num_done} {did} into {' and '.join(topics)}{tally}")
+    Terminal(soft_wrap=True).print(f"{tally.num_done} {did} into {' and '.join(topics)}{tally}{_HINT if is_dry else ''}")
 
 
 def drop(settings: Settings, selection: DeadLetterFilter, *, includes_all: bool, executes: bool) -> None:
-    """Leave the chosen letters be."""
+    """Mark the selected dead letters as handled; without `executes`, only count them."""
     if (selection == DeadLetterFilter()) != includes_all:
-        raise BadSettings("say which letters to drop, or --all, not both")
+        raise BadSettings("select dead letters to drop, or give --all, but not both")
     tally = asyncio.run(_work(settings, selection, topics=(), is_dry=not executes))
-    did = "dropped" if executes else "would be dropped; --yes does it"
-    Terminal(soft_wrap=True).print(f"{tally.num_done} {did}{tally}")
+    did = "dropped" if executes else "would be dropped"
+    Terminal(soft_wrap=True).print(f"{tally.num_done} {did}{tally}{'' if executes else _HINT}")
 
 
 async def _letter(settings: Settings, name: str) -> DeadLetterRecord:
     index, _, offset = name.partition("@")
     if not (index.isdigit() and offset.isdigit()):
-        raise BadSettings(f"{name} names no letter: write partition@offset, 0@17, as `dlq list` does")
+        raise BadSettings(f"{name} is not the name of a dead letter: write partition@offset, such as 0@17, as `dlq list` does")
     place = Partition(_topic(settings), int(index))
     if place in await _lines(settings):
         async with contextlib.aclosing(read_to_end(build_connection(settings), {place: int(offset)})) as arriving:
@@ -133,7 +136,7 @@ async def _letter(settings: Settings, name: str) -> DeadLetterRecord:
                     return _read_letter(records[0])
                 if records:
                     break
-    raise BadSettings(f"there is no letter {name} in {_topic(settings)}")
+    raise BadSettings(f"there is no dead letter {name} in {_topic(settings)}")
 
 
 def _read_letter(record: Record) -> DeadLetterRecord:
@@ -153,12 +156,15 @@ async def _listed(settings: Settings, selection: DeadLetterFilter, *, includes_d
         if letter in selection:
             letters.append(letter)
         else:
-            tally.num_not_chosen += 1
+            tally.num_not_selected += 1
     return letters, tally
 
 
 async def _work(settings: Settings, selection: DeadLetterFilter, *, topics: Sequence[str], is_dry: bool) -> Tally:
-    """Send each chosen letter's record to its own of some topics, else to the first, or nowhere; move the position past it."""
+    """Send the record of each selected dead letter to its own topic, else to the first of `topics`; commit the progress.
+
+    Without `topics` nothing is sent: the dead letters are dropped.
+    """
     connection, tally = build_connection(settings), Tally()
     if not is_dry:
         await check_usable(connection, _rights(settings, topics))
@@ -183,7 +189,7 @@ async def _work(settings: Settings, selection: DeadLetterFilter, *, topics: Sequ
 
 
 def _rights(settings: Settings, topics: Sequence[str]) -> list[Right]:
-    """Return what the brokers must allow whoever replays into some topics, or drops where there is none."""
+    """Return the rights for a replay into some topics, or for a drop if there are none."""
     group_id = replay_group(settings)
     rights = [
         *build_topic_rights(["Read"], [_topic(settings)]),
@@ -200,12 +206,12 @@ async def _nothing(_partition: Partition, _line: _Line) -> None:
 
 async def _advance(sending: Replay, partition: Partition, line: _Line, topics: Sequence[str]) -> None:
     handled = line.handled.with_ranges(line.ranges)
-    records = [(_place(it, topics), it.original()) for it in line.chosen] if topics else []
+    records = [(_find_target(letter, topics), letter.original()) for letter in line.selected] if topics else []
     await sending.advance(partition, records, CommittedOffset(handled.next_offset, handled.words))
     line.handled = handled
 
 
-def _place(letter: DeadLetterRecord, topics: Sequence[str]) -> Partition:
+def _find_target(letter: DeadLetterRecord, topics: Sequence[str]) -> Partition:
     source = letter.says.source
     return Partition(source.topic if source.topic in topics else topics[0], source.partition)
 
@@ -220,22 +226,22 @@ async def _walk(
     max_letters: int,
     finish: Callable[[Partition, _Line], Awaitable[None]],
 ) -> None:
-    """Go through what stands there now, in order, and finish what is chosen, at most `max_letters` at a time."""
+    """Read the dead letters up to the present end, in order, and finish the selected ones in groups of up to `max_letters`."""
 
     async def finished(partition: Partition, line: _Line) -> None:
         if line.ranges:
             await finish(partition, line)
-        line.chosen, line.ranges = [], []
+        line.selected, line.ranges = [], []
 
     async for line, offset, letter in _read(connection, lines, tally):
         if letter not in selection:
-            tally.num_not_chosen += 1
+            tally.num_not_selected += 1
         elif sends and letter.obstacle:
             tally.obstacles[letter.obstacle] += 1
         else:
             line.take(offset, letter)
             tally.num_done += 1
-        if len(line.chosen) >= max_letters:
+        if len(line.selected) >= max_letters:
             await finished(letter.partition, line)
     for partition, line in lines.items():
         await finished(partition, line)
@@ -244,7 +250,7 @@ async def _walk(
 async def _read(
     connection: Connection, lines: dict[Partition, _Line], tally: Tally
 ) -> AsyncIterator[tuple[_Line, int, DeadLetterRecord]]:
-    """Yield the letters that are not done with, up to the present end: what fails again meanwhile comes after it."""
+    """Yield the dead letters that are not handled, up to the present end: records that fail again are after it."""
     positions = {partition: line.cursor for partition, line in lines.items()}
     async with contextlib.aclosing(read_to_end(connection, positions)) as arriving:
         async for records in arriving:
@@ -254,14 +260,14 @@ async def _read(
                     try:
                         letter = DeadLetterRecord.read(record)
                     except InvalidRecord:
-                        tally.num_strange += 1
+                        tally.num_foreign += 1
                     else:
                         yield line, record.offset, letter
                 line.cursor = record.next_offset
 
 
 async def _lines(settings: Settings) -> dict[Partition, _Line]:
-    """Return the partitions of the dead-letter topic, each where its first letter stands that is not done with."""
+    """Return the partitions of the dead-letter topic, each at the first offset that is not handled."""
     connection, topic = build_connection(settings), _topic(settings)
     rights = [*build_topic_rights(["Read"], [topic]), Right("Describe", "group", replay_group(settings))]
     num_partitions = (await check_usable(connection, rights))[topic]
@@ -269,12 +275,14 @@ async def _lines(settings: Settings) -> dict[Partition, _Line]:
     async with admin_client(connection) as admin:
         committed = await fetch_committed(admin, replay_group(settings), partitions)
     ends = await fetch_log_bounds(connection, partitions)
-    handled = {it: _handled(committed.get(it), ends[it].first) for it in partitions}
-    return {it: _Line(handled[it], max(handled[it].next_offset, ends[it].first)) for it in partitions}
+    handled = {partition: _handled(committed.get(partition), ends[partition].first) for partition in partitions}
+    return {
+        partition: _Line(handled[partition], max(handled[partition].next_offset, ends[partition].first)) for partition in partitions
+    }
 
 
 def _handled(committed: CommittedOffset | None, first: int) -> ReplayProgress:
-    """Return what is done with: what was committed, and what retention has taken away."""
+    """Return the handled offsets: the committed ones, and those that retention has deleted."""
     handled = ReplayProgress(first) if committed is None else ReplayProgress.read(committed.offset, committed.metadata)
     return handled.with_ranges([(0, first)])
 

@@ -10,8 +10,8 @@ import orjson
 from rich.table import Table
 from rich.text import Text
 
+from worker.commands.output_encoding import escape_controls
 from worker.commands.repair.timestamps import shown_moment
-from worker.commands.terminal import escape_controls
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

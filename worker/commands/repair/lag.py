@@ -1,11 +1,12 @@
-"""Show how far the group is behind, as the brokers know it: for people, or for whatever reads JSON."""
+"""Show committed offsets and consumer lag, as the brokers report them."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import typer
 from rich.table import Table
 
 from worker.broker.admin.offsets import fetch_group_offsets
@@ -18,58 +19,71 @@ if TYPE_CHECKING:
     from worker.broker.admin.offsets import GroupDescription, GroupOffset
     from worker.settings import Settings
 
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
-def lag(settings: Settings, *, is_json: bool) -> None:
-    """Print committed offset, end and lag of each partition, and their sum; no worker need run."""
-    group, found = asyncio.run(_standings(settings))
+
+def lag(settings: Settings, *, is_json: Json = False) -> None:
+    """Show the consumer lag of each partition: the records between the committed offset and the end.
+
+    The brokers know both, so no worker needs to run. Offsets are counted, not texts: markers of transactions have offsets, too.
+    """
+    print_offsets(settings, is_json=is_json, has_first=False)
+
+
+def print_offsets(settings: Settings, *, is_json: bool, has_first: bool) -> None:
+    """Print the offsets of the group, for people or as JSON; `has_first` adds the first offset of each log to the table."""
+    group, offsets = asyncio.run(_fetch_offsets(settings))
     if is_json:
-        sys.stdout.write(as_json(settings, group, found) + "\n")
+        sys.stdout.write(as_json(settings, group, offsets) + "\n")
         return
     console = Terminal()
     console.print(f"group {settings.group_id}: {group.state.lower()}, {len(group.members)} members")
-    console.print(_table(found))
+    console.print(_table(offsets, has_first=has_first))
 
 
-async def _standings(settings: Settings) -> tuple[GroupDescription, list[GroupOffset]]:
-    """Return the group, and where it stands in all input topics."""
-    found: list[GroupOffset] = []
+async def _fetch_offsets(settings: Settings) -> tuple[GroupDescription, list[GroupOffset]]:
+    """Return the group, and its offsets in all input topics."""
+    offsets: list[GroupOffset] = []
     for topic in settings.input_topics:
-        group, standing = await fetch_group_offsets(build_connection(settings), topic, settings.group_id)
-        found += standing
-    return group, found
+        group, in_topic = await fetch_group_offsets(build_connection(settings), topic, settings.group_id)
+        offsets += in_topic
+    return group, offsets
 
 
-def as_json(settings: Settings, group: GroupDescription, found: Sequence[GroupOffset]) -> str:
-    """Return one object: the group, and a list of its partitions; null where nothing is committed, or nobody reads."""
+def as_json(settings: Settings, group: GroupDescription, offsets: Sequence[GroupOffset]) -> str:
+    """Return one object: the group and its partitions; null for a partition without a committed offset or without an owner."""
     partitions = [
         {
-            "topic": it.partition.topic,
-            "partition": it.partition.index,
-            "committed": it.committed,
-            "end": it.ends.end,
-            "lag": it.lag,
-            "owner": None if it.owner is None else str(it.owner),
+            "topic": offset.partition.topic,
+            "partition": offset.partition.index,
+            "committed": offset.committed,
+            "first": offset.ends.first,
+            "end": offset.ends.end,
+            "lag": offset.lag,
+            "owner": None if offset.owner is None else str(offset.owner),
         }
-        for it in found
+        for offset in offsets
     ]
     return json_line(
         {
             "group": settings.group_id,
             "state": group.state,
             "members": len(group.members),
-            "lag": sum(it.lag for it in found),
+            "lag": sum(offset.lag for offset in offsets),
             "partitions": partitions,
         }
     )
 
 
-def _table(found: Sequence[GroupOffset]) -> Table:
+def _table(offsets: Sequence[GroupOffset], *, has_first: bool = False) -> Table:
     table = Table(box=None, pad_edge=False, show_footer=True)
     table.add_column("partition", footer="all", overflow="fold")
-    for name, footer in (("committed", ""), ("end", ""), ("lag", str(sum(it.lag for it in found)))):
-        table.add_column(name, footer=footer, justify="right", no_wrap=True)
+    for name in ("committed", *(["first"] if has_first else []), "end"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("lag", footer=str(sum(offset.lag for offset in offsets)), justify="right", no_wrap=True)
     table.add_column("owner", overflow="fold")
-    for it in found:
-        committed = "-" if it.committed is None else str(it.committed)
-        table.add_row(str(it.partition), committed, str(it.ends.end), str(it.lag), str(it.owner or "-"))
+    for offset in offsets:
+        committed = "-" if offset.committed is None else str(offset.committed)
+        numbers = [committed, *([str(offset.ends.first)] if has_first else []), str(offset.ends.end), str(offset.lag)]
+        table.add_row(str(offset.partition), *numbers, str(offset.owner or "-"))
     return table

@@ -1,15 +1,16 @@
-"""Show where the group stands, and set it anew: backwards to do work again, forwards to leave some out."""
+"""Show the committed offsets of the group, or move them: back to repeat work, forward to skip records."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from rich.table import Table
+import typer
 
 from worker.broker.admin.offsets import GroupOffset, commit_offsets, fetch_group_offsets, find_offsets_since
+from worker.commands.repair.lag import Json, print_offsets
 from worker.commands.repair.timestamps import duration_ms, moment_ms
 from worker.commands.terminal import Terminal
 from worker.composition.broker import build_connection
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """Where a group is to stand: exactly one of these is said."""
+    """The new position of a group: exactly one of the fields is set."""
 
     earliest: bool = False
     latest: bool = False
@@ -33,84 +34,109 @@ class Target:
     duration: str | None = None
 
     def __post_init__(self) -> None:
-        """Raise `BadSettings` where none is said, or several."""
-        if sum([self.earliest, self.latest, *(it is not None for it in (self.offset, self.timestamp, self.duration))]) != 1:
-            raise BadSettings("say where to: one of --to-earliest, --to-latest, --to-offset, --to-timestamp, --by-duration")
+        """Raise `BadSettings` if no field or several fields are set."""
+        given = (self.offset, self.timestamp, self.duration)
+        if sum([self.earliest, self.latest, *(value is not None for value in given)]) != 1:
+            raise BadSettings("give exactly one of --to-earliest, --to-latest, --to-offset, --to-timestamp, --by-duration")
 
     def since_ms(self, now_ms: int) -> int | None:
-        """Return the moment that is meant, in milliseconds since the epoch; None where it is a place in the log."""
+        """Return the target as a time, in milliseconds since the epoch; None if the target is a position in the log."""
         if self.duration is not None:
             return now_ms - duration_ms(self.duration)
         return None if self.timestamp is None else moment_ms(self.timestamp, now_ms=now_ms)
 
-    def within(self, standing: GroupOffset) -> int:
-        """Return the place in one partition's log that is meant, or the nearest that it has."""
-        ends = standing.ends
+    def within(self, current: GroupOffset) -> int:
+        """Return the target offset in one partition, limited to the offsets of its log."""
+        ends = current.ends
         if self.offset is not None:
             return min(max(self.offset, ends.first), ends.high_watermark)
         return ends.first if self.earliest else ends.end
 
 
-def show(settings: Settings) -> None:
-    """Print where the group stands in each partition, and who reads it."""
-    connection, found = build_connection(settings), list[GroupOffset]()
-    for topic in settings.input_topics:
-        group, standing = asyncio.run(fetch_group_offsets(connection, topic, settings.group_id))
-        found += standing
-    console, table = Terminal(), Table(box=None, pad_edge=False)
-    for name in ("partition", "committed", "first", "end", "lag", "owner"):
-        is_name = name in {"partition", "owner"}
-        table.add_column(name, justify="left" if is_name else "right", no_wrap=not is_name, overflow="fold")
-    for it in found:
-        committed = "-" if it.committed is None else str(it.committed)
-        ends = it.ends
-        table.add_row(str(it.partition), committed, str(ends.first), str(ends.end), str(it.lag), str(it.owner or "-"))
-    console.print(f"group {settings.group_id}: {group.state.lower()}, {len(group.members)} members")
-    console.print(table)
+def show(settings: Settings, *, is_json: Json = False) -> None:
+    """Show the committed offset, the first and the end offset, the lag and the owner of each partition."""
+    print_offsets(settings, is_json=is_json, has_first=True)
 
 
-def reset(settings: Settings, target: Target, *, topic: str, partitions: Sequence[int], executes: bool) -> None:
-    """Let the group stand elsewhere in some partitions of a topic, or in all; without `executes` only say where."""
-    asyncio.run(_reset(settings, target, topic=topic, partitions=partitions, executes=executes))
+def reset(
+    settings: Settings,
+    *,
+    to_earliest: Annotated[bool, typer.Option("--to-earliest", help="To the oldest record.")] = False,
+    to_latest: Annotated[bool, typer.Option("--to-latest", help="To the end: all existing records are skipped.")] = False,
+    to_offset: Annotated[
+        int | None, typer.Option(min=0, help="To this offset, or to the nearest that exists.", show_default=False)
+    ] = None,
+    to_timestamp: Annotated[
+        str | None,
+        typer.Option(
+            help="To the first record at or after this time. Example: 2026-01-31T12:00:00Z; without a zone, the time is UTC.",
+            show_default=False,
+        ),
+    ] = None,
+    by_duration: Annotated[
+        str | None,
+        typer.Option(help="To the first record of the time before now. Examples: 90s, 30m, 2h, 7d.", show_default=False),
+    ] = None,
+    topic: Annotated[str | None, typer.Option(help="The topic to reset. Unset: the input topic.", show_default=False)] = None,
+    partition: Annotated[
+        list[int] | None, typer.Option(min=0, help="Only this partition; may be repeated.", show_default=False)
+    ] = None,
+    execute: Annotated[
+        bool, typer.Option("--execute", help="Apply the change. Without this flag the command only shows what it would do.")
+    ] = False,
+) -> None:
+    """Move the committed offsets of the group: back to process records again, or forward to skip records.
+
+    Stop the workers of the group first: the brokers refuse the change while the group has members. Without --execute nothing
+    changes.
+
+    Records after a reset to an earlier offset are processed again, and their outputs are published again, with the same ids. This
+    is also true with GIST_DELIVERY=exactly_once.
+    """
+    target = Target(earliest=to_earliest, latest=to_latest, offset=to_offset, timestamp=to_timestamp, duration=by_duration)
+    asyncio.run(_reset(settings, target, topic=topic or settings.input_topic, partitions=partition or (), executes=execute))
 
 
 async def _reset(settings: Settings, target: Target, *, topic: str, partitions: Sequence[int], executes: bool) -> None:
     connection, console = build_connection(settings), Terminal(soft_wrap=True)
-    group, found = await fetch_group_offsets(connection, topic, settings.group_id)
-    if strange := sorted(set(partitions) - {it.partition.index for it in found}):
-        raise BadSettings(f"{topic} has no partition {strange[0]}: it has {len(found)}, from 0")
-    chosen = [it for it in found if not partitions or it.partition.index in partitions]
-    places = await _places(connection, chosen, target)
-    for it, place in zip(chosen, places, strict=True):
-        console.print(f"{it.partition}: {'-' if it.committed is None else it.committed} → {place}{_meaning(it, place)}")
-    if any(place < it.start for it, place in zip(chosen, places, strict=True)):
-        console.print(_warning(settings))
+    group, offsets = await fetch_group_offsets(connection, topic, settings.group_id)
+    if unknown := sorted(set(partitions) - {offset.partition.index for offset in offsets}):
+        raise BadSettings(f"{topic} has no partition {unknown[0]}: its partitions are 0 to {len(offsets) - 1}")
+    chosen = [offset for offset in offsets if not partitions or offset.partition.index in partitions]
+    targets = await _find_targets(connection, chosen, target)
+    for offset, new in zip(chosen, targets, strict=True):
+        committed = "-" if offset.committed is None else offset.committed
+        console.print(f"{offset.partition}: {committed} → {new}{_describe_effect(offset, new)}")
+    if any(new < offset.start for offset, new in zip(chosen, targets, strict=True)):
+        console.print(_build_warning(settings))
     if not executes:
         members = f" The group has {len(group.members)} live members: stop them first." if group.members else ""
-        console.print(f"Nothing is changed yet: --execute does it.{members}")
+        console.print(f"Nothing is changed yet: add --execute.{members}")
         return
-    await commit_offsets(connection, settings.group_id, {it.partition: at for it, at in zip(chosen, places, strict=True)})
-    console.print(f"The group {settings.group_id} stands there now.")
+    await commit_offsets(
+        connection, settings.group_id, {offset.partition: new for offset, new in zip(chosen, targets, strict=True)}
+    )
+    console.print(f"The offsets of the group {settings.group_id} are changed.")
 
 
-async def _places(connection: Connection, chosen: Sequence[GroupOffset], target: Target) -> list[int]:
+async def _find_targets(connection: Connection, chosen: Sequence[GroupOffset], target: Target) -> list[int]:
     since_ms = target.since_ms(round(time.time() * 1000))
     if since_ms is None:
-        return [target.within(it) for it in chosen]
-    # Kafka knows no moment before 1970.
-    found = await find_offsets_since(connection, [it.partition for it in chosen], max(0, since_ms))
-    return [it.ends.end if (offset := found[it.partition]) is None else offset for it in chosen]
+        return [target.within(offset) for offset in chosen]
+    # Kafka has no timestamps before 1970.
+    found = await find_offsets_since(connection, [offset.partition for offset in chosen], max(0, since_ms))
+    return [offset.ends.end if (since := found[offset.partition]) is None else since for offset in chosen]
 
 
-def _meaning(standing: GroupOffset, place: int) -> str:
-    back = standing.start - place
-    if back > 0:
-        return f"  (back: {back} offsets are processed again)"
-    return f"  (on: {-back} offsets are left out)" if back < 0 else "  (nothing changes)"
+def _describe_effect(offset: GroupOffset, new: int) -> str:
+    num_repeated = offset.start - new
+    if num_repeated > 0:
+        return f"  (back: {num_repeated} offsets are processed again)"
+    return f"  (forward: {-num_repeated} offsets are skipped)" if num_repeated < 0 else "  (no change)"
 
 
-def _warning(settings: Settings) -> str:
-    again = "What goes back is processed again, and its outputs are published again, with the same ids"
+def _build_warning(settings: Settings) -> str:
+    again = "The records are processed again, and their outputs are published again, with the same ids"
     if settings.delivery == "exactly_once":
-        return f"{again}: exactly once holds between two resets, not across one."
+        return f"{again}: exactly once holds between two resets, not across a reset."
     return f"{again}."

@@ -1,7 +1,7 @@
-"""Which letters of a dead-letter partition are done with: all below an offset, and some above it. Pure.
+"""The progress of replays in a partition of dead letters: all offsets below a limit, and ranges above it. Pure.
 
-A consumer group's position is one number, but people replay what they choose: what is done with out of order is written down beside
-the number, in the words that Kafka keeps with each committed offset.
+A committed offset is one number, but a replay may select any dead letters. Ranges that are handled out of order are stored in the
+metadata that Kafka keeps with each committed offset.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ from worker.errors import BadSettings
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# What brokers keep beside an offset unless they are told otherwise: `offset.metadata.max.bytes`.
+# The default of the brokers for `offset.metadata.max.bytes`.
 MAX_WORDS = 4096
 _VERSION = "1:"
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayProgress:
-    """Offsets that are done with: all below `next_offset`, and `ranges` above it, each `[start, end)`, in order and apart."""
+    """Handled offsets: all below `next_offset`, and `ranges` above it, each `[start, end)`, in order and not adjacent."""
 
     next_offset: int = 0
     ranges: tuple[tuple[int, int], ...] = ()
 
     @classmethod
     def read(cls, offset: int, words: str) -> Self:
-        """Read what was committed; words of somebody else count for nothing."""
+        """Read a committed offset and its metadata; metadata of other programs are ignored."""
         ranges, end = [], offset
         if not words.startswith(_VERSION):
             return cls(offset)
         try:
-            for it in words.removeprefix(_VERSION).split(","):
-                gap, length = (int(number, 16) for number in it.split("+"))
+            for part in words.removeprefix(_VERSION).split(","):
+                gap, length = (int(number, 16) for number in part.split("+"))
                 ranges.append((end + gap, end + gap + length))
                 end += gap + length
         except ValueError:
@@ -43,7 +43,7 @@ class ReplayProgress:
 
     @property
     def words(self) -> str:
-        """What stands beside `next_offset` when it is committed. Raises `BadSettings` where it is more than brokers keep."""
+        """The metadata to commit with `next_offset`. Raises `BadSettings` if they are longer than brokers accept."""
         parts, end = [], self.next_offset
         for start, next_end in self.ranges:
             parts.append(f"{start - end:x}+{next_end - start:x}")
@@ -51,8 +51,8 @@ class ReplayProgress:
         words = _VERSION + ",".join(parts) if parts else ""
         if len(words) > MAX_WORDS:
             raise BadSettings(
-                f"what is chosen is too scattered to be remembered, in {len(parts)} pieces behind the letter at offset "
-                f"{self.next_offset}: replay or drop the oldest first"
+                f"the selection has too many gaps to be stored: {len(parts)} ranges after the dead letter at offset "
+                f"{self.next_offset}; replay or drop the oldest dead letters first"
             )
         return words
 
@@ -60,7 +60,7 @@ class ReplayProgress:
         return offset < self.next_offset or any(start <= offset < end for start, end in self.ranges)
 
     def with_ranges(self, ranges: Iterable[tuple[int, int]]) -> Self:
-        """Return this with more done."""
+        """Return the progress with these ranges added."""
         next_offset, joined = self.next_offset, list[tuple[int, int]]()
         for start, end in sorted([*self.ranges, *ranges]):
             if start <= next_offset:

@@ -1,4 +1,4 @@
-"""Moments and durations as people write them. Pure: what time it is now is an argument."""
+"""Times and durations as people write them. Pure: the present time is an argument."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def duration_ms(text: str) -> int:
     found = _DURATION.fullmatch(text.strip())
     if found and math.isfinite(milliseconds := float(found[1]) * _MS_OF_UNIT[found[2]]):
         return round(milliseconds)
-    raise BadSettings(f"{text} is no duration: write 90s, 30m, 2h or 7d")
+    raise BadSettings(f"{text} is not a duration: write 90s, 30m, 2h or 7d")
 
 
 def moment_ms(text: str, *, now_ms: int) -> int:
-    """Return a moment, in milliseconds since the epoch: ISO 8601 (UTC where it names no zone), or how long ago it was.
+    """Return a time in milliseconds since the epoch: ISO 8601 (UTC if it names no zone), or a duration before now.
 
     Raises `BadSettings`.
     """
@@ -30,14 +30,14 @@ def moment_ms(text: str, *, now_ms: int) -> int:
     try:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:
-        raise BadSettings(f"{text} is no moment: write 2026-01-31T12:00:00Z, or how long ago: 2h") from None
+        raise BadSettings(f"{text} is not a time: write 2026-01-31T12:00:00Z, or a duration before now: 2h") from None
     return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 def shown_moment(timestamp_ms: int) -> str:
-    """Return a moment for people, in UTC, to the second; `-` for a record without a timestamp.
+    """Return a time for people, in UTC, to the second; `-` for a record without a timestamp.
 
-    A producer may write any number: a timestamp that no calendar has, as one in microseconds, is shown as the number.
+    A producer may write any number: a timestamp outside of the calendar, such as one in microseconds, is returned as a number.
     """
     if timestamp_ms < 0:
         return "-"

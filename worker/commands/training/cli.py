@@ -1,16 +1,16 @@
-"""The command line of training: `train RUN.toml`, `train DIRECTORY` with flags, `train compare`."""
+"""The parameters of the commands of training."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from worker.commands.training import layout_flags
+from worker.settings import DEFAULT_MODEL
+from worker.training.data.layout import Format, Layout, Scheme
 
-_RUN = "run"
 _LabelFiles = Annotated[
     list[Path] | None,
     typer.Option(help="A file of labelled texts to learn from; may be repeated. Unset: fetched sentences.", show_default=False),
@@ -20,20 +20,6 @@ _EntityFiles = Annotated[
 ]
 
 
-class _RunByDefault(TyperGroup):
-    """A group whose command `run` need not be named."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put the name in where none of the commands is called, nor the help of all."""
-        if args and args[0] not in self.commands and args[0] != "--help":
-            args = [_RUN, *args]
-        return super().parse_args(ctx, args)
-
-
-app = typer.Typer(cls=_RunByDefault, no_args_is_help=True, help="Make heads, and tune encoders.")
-
-
-@app.command(_RUN)
 def run(
     what: Annotated[
         Path | None, typer.Argument(help="A TOML file that says all of it, or the directory of the new checkpoint, with flags.")
@@ -75,7 +61,6 @@ def run(
     )
 
 
-@app.command()
 def compare(
     output: Annotated[Path, typer.Argument(help="The directory of the results; what is there already is not done again.")],
     *,
@@ -110,3 +95,86 @@ def compare(
         document=document,
         is_quick=quick,
     )
+
+
+def data(
+    files: Annotated[list[Path], typer.Argument(help="Files, or directories that `save_to_disk` wrote.", show_default=False)],
+    *,
+    format_: Annotated[Format | None, typer.Option("--format", help="What they are. Unset: found out.")] = None,
+    text_column: Annotated[str | None, typer.Option(help="The column with the text or word: its name, or number from 1.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="The column with label, labels, spans or tag, likewise.")] = None,
+    label_separator: Annotated[str | None, typer.Option(help="What parts the labels of a field that holds several.")] = None,
+    scheme: Annotated[Scheme | None, typer.Option(help="How tags say where an entity begins and ends. Unset: found out.")] = None,
+    join_handles: Annotated[bool, typer.Option("--join-handles", help="Join a lone @ with the word after it.")] = False,
+    skip_broken: Annotated[bool, typer.Option("--skip-broken", help="Leave out what is broken, and count it.")] = False,
+    examples: Annotated[int, typer.Option(min=0, help="How many texts to show of each file.")] = 5,
+    is_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what is in files of labelled texts: kind, classes, lengths, duplicates within and across them, the first texts."""
+    from worker.commands.training import data as command  # noqa: PLC0415
+
+    layout = Layout(
+        format=format_,
+        text_column=text_column,
+        label_column=label_column,
+        scheme=scheme,
+        label_separator=label_separator,
+        joins_handles=join_handles,
+    )
+    command.data(files, layout, num_examples=examples, skips_broken=skip_broken, is_json=is_json)
+
+
+def evaluate(
+    checkpoint: Annotated[str, typer.Argument(help="The checkpoint to judge.")],
+    *,
+    labels: Annotated[
+        list[Path] | None,
+        typer.Option(help="A file of held-out labels, JSON lines, say; may be repeated.", show_default=False),
+    ] = None,
+    entities: Annotated[
+        list[Path] | None, typer.Option(help="A file of held-out entities, CoNLL, say; may be repeated.", show_default=False)
+    ] = None,
+    text_column: layout_flags.TextColumn = None,
+    label_column: layout_flags.LabelColumn = None,
+    format_: layout_flags.FileFormat = None,
+    against: Annotated[
+        str | None, typer.Option(help="The untouched encoder: how much of its similarities is left.", show_default=False)
+    ] = None,
+    json_path: Annotated[Path | None, typer.Option("--output", help="Write all figures to this file, as JSON.")] = None,
+    plot_path: Annotated[Path | None, typer.Option("--plot", help="Draw them into this PNG.")] = None,
+    examples: Annotated[int, typer.Option(min=0, help="How many mistakes of each kind to show.")] = 5,
+    dtype: Annotated[str, typer.Option(help="The encoder's numbers, as in GIST_DTYPE.")] = "auto",
+    backend: Annotated[str, typer.Option(help="How the encoder runs, as in GIST_BACKEND.")] = "auto",
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same intervals.")] = 0,
+) -> None:
+    """Measure a model on held-out texts as it is served: labels, entities, vectors, each figure with its 95 % interval."""
+    from worker.commands.training import evaluate as command  # noqa: PLC0415  heavy
+
+    command.evaluate(
+        model=checkpoint,
+        labels=labels or (),
+        entities=entities or (),
+        layout=layout_flags.layout_of(text_column, label_column, format_),
+        against=against,
+        json_path=json_path,
+        plot_path=plot_path,
+        num_examples=examples,
+        dtype=dtype,
+        backend=backend,
+        seed=seed,
+    )
+
+
+def quantize(
+    output: Annotated[Path, typer.Argument(help="The directory of the calibrated checkpoint.")],
+    *,
+    model: Annotated[str, typer.Option(help="The checkpoint, or bare encoder, to calibrate.")] = DEFAULT_MODEL,
+    texts: Annotated[Path | None, typer.Option(help="Texts like yours, one a line. Unset: sentences that are fetched.")] = None,
+    count: Annotated[int, typer.Option(min=1, help="How many of them: one half to calibrate on, the other to measure.")] = 4000,
+    cache: Annotated[Path, typer.Option(help="Where fetched texts are kept.")] = Path(".data"),
+    force: Annotated[bool, typer.Option("--force", help="Write it although it is far from fp32, or over what is there.")] = False,
+) -> None:
+    """Calibrate a model for 8-bit products on a CPU, and measure what they cost in exactness."""
+    from worker.commands.training import quantize as command  # noqa: PLC0415
+
+    command.quantize(output=output, model=model, texts=texts, count=count, cache=cache, is_forced=force)
