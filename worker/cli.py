@@ -10,6 +10,7 @@ import typer
 import worker
 from worker.commands.lazy_group import Command, Group, LazyGroup, format_example
 from worker.commands.output_encoding import escape_controls, escape_unencodable
+from worker.commands.output_failure import describe_output_failures, write_error
 from worker.commands.run.signals import leave_at_once
 from worker.commands.setting_flags import ALL, CONNECTION, TASKS, TOPICS, TRANSACTIONS
 from worker.errors import FatalError
@@ -248,10 +249,11 @@ def main() -> None:
     """Run a command; a user's mistake is one line on standard error and an exit code, never a traceback."""
     leave_at_once()
     escape_unencodable()
-    try:
-        app()
-    except FatalError as stop:
-        sys.stderr.write(f"gist-stream: {escape_controls(str(stop), keeps_lines=True)}\n")
-        sys.exit(stop.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    with describe_output_failures():
+        try:
+            app()
+        except FatalError as stop:
+            write_error(escape_controls(str(stop), keeps_lines=True))
+            sys.exit(stop.exit_code)
+        except KeyboardInterrupt:
+            sys.exit(130)
