@@ -12,48 +12,61 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from typer.main import get_command
-
-from worker.cli import app
-from worker.settings import Settings
+from worker.cli import COMMANDS
+from worker.commands.lazy_group import Command, Group
+from worker.commands.setting_flags import ALL, CONNECTION
+from worker.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 PAGE = Path(__file__).parents[1] / "docs" / "command-line.md"
 _BLOCK = re.compile(r"(?<=<!-- commands -->\n).*?(?=<!-- /commands -->)", re.DOTALL)
 
 
 def build_page(page: str) -> str:
-    """Return the page with a section for each command."""
-    return _BLOCK.sub(lambda _: "\n".join(describe_group(get_command(app), "gist-stream")) + "\n", page)
+    """Return the page with a heading for each panel of `gist-stream --help`, and a section for each command."""
+    panels = dict.fromkeys(entry.panel for entry in COMMANDS.values())
+    sections = []
+    for panel in panels:
+        sections.append(f"## {panel}\n")
+        sections += describe_commands({name: entry for name, entry in COMMANDS.items() if entry.panel == panel}, "gist-stream")
+    return _BLOCK.sub(lambda _: "\n".join(sections) + "\n", page)
 
 
-def describe_group(group: Any, path: str) -> Iterator[str]:
-    """Yield a section for each command of a group, and for the commands of its groups."""
-    for name, command in group.commands.items():
-        if command.hidden:
-            continue
-        if hasattr(command, "commands"):
-            yield from describe_group(command, f"{path} {name}")
+def describe_commands(entries: Mapping[str, Command | Group], path: str) -> Iterator[str]:
+    """Yield a section for each command, and for the commands of each group."""
+    for name, entry in entries.items():
+        if isinstance(entry, Group):
+            yield from describe_commands(entry.commands, f"{path} {name}")
         else:
-            yield describe_command(command, f"{path} {name}")
+            yield describe_command(entry, name, f"{path} {name}")
 
 
-def describe_command(command: Any, path: str) -> str:
-    """Return the section of a command: its help, its arguments and its own options."""
+def describe_command(entry: Command, name: str, path: str) -> str:
+    """Return the section of a command: its help, an example, its arguments, its own options and its settings."""
+    command = entry.load(name)
     own = [parameter for parameter in command.params if parameter.name not in Settings.model_fields and not parameter.hidden]
     arguments = [parameter for parameter in own if parameter.param_type_name == "argument"]
     options = [parameter for parameter in own if parameter.param_type_name == "option" and parameter.name != "help"]
-    usage = " ".join([path, *map(_describe_argument, arguments)])
-    parts = [f"## {path}", f"```\n{usage}\n```", _clean(command.help)]
+    parts = [f"### {path}", _clean(command.help), f"```\n{entry.example}\n```"]
     rows = [f"| `{_describe_argument(argument)}` | {_clean(argument.help)} |" for argument in arguments]
     rows += [f"| `{'`, `'.join(option.opts)}` | {_describe_option(option)} |" for option in options]
     if rows:
         parts.append("\n".join(["| parameter | meaning |", "| --- | --- |", *rows]))
-    if len(own) < len(command.params):
-        parts.append("[Settings](settings.md) are flags of this command, too.")
+    if entry.settings:
+        parts.append(_describe_settings(entry))
     return "\n\n".join(parts) + "\n"
+
+
+def _describe_settings(entry: Command) -> str:
+    if entry.settings == ALL:
+        return "All [settings](settings.md) are flags of this command."
+    is_connected = set(CONNECTION) <= set(entry.settings or ())
+    shared = ["the settings of the [connection](settings.md#connection)"] if is_connected else []
+    names = [name for name in entry.settings or () if not (is_connected and name in CONNECTION)]
+    links = [f"[`--{name.replace('_', '-')}`](settings.md#{(PREFIX + name).lower()})" for name in names]
+    return f"Settings that are flags of this command: {', '.join(shared + links)}."
 
 
 def _describe_argument(argument: Any) -> str:
