@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -18,6 +17,7 @@ from worker.bench.stream import children
 from worker.broker.connection.connection import Connection
 from worker.broker.tools.clients import join_group, open_producer
 from worker.model.checkpoint.references import locate
+from worker.model.cpu_features import multiplies_bf16_faster
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +36,7 @@ def main() -> None:
     asked = children.question()
     torch.set_num_threads(asked["threads"])
     device = "cuda" if asked["device"] != "cpu" and torch.cuda.is_available() else "cpu"
-    dtype = torch.bfloat16 if device == "cuda" or _has_bfloat16() else torch.float32
+    dtype = choose_dtype(device)
     model = SentenceTransformer(str(locate(asked["model"]).directory), device=device, model_kwargs={"torch_dtype": dtype})
     _encoded(model, ["Warm up."] * asked["max_batch_records"])
     asyncio.run(_serve(model, asked))
@@ -69,9 +69,9 @@ def _encoded(model: SentenceTransformer, texts: list[str]) -> Any:
     return model.encode(texts, batch_size=len(texts), convert_to_numpy=True, normalize_embeddings=True, show_progress_bar=False)
 
 
-def _has_bfloat16() -> bool:
-    info = Path("/proc/cpuinfo")
-    return bool({"amx_bf16", "avx512_bf16"} & set(info.read_text().split())) if info.exists() else False
+def choose_dtype(device: str) -> torch.dtype:
+    """Return the fastest number format, as the worker chooses with torch."""
+    return torch.bfloat16 if device == "cuda" or multiplies_bf16_faster() else torch.float32
 
 
 if __name__ == "__main__":
