@@ -10,12 +10,12 @@ from worker.model.encoder import Encoder, EncoderConfig
 from worker.model.pooling import PoolingConfig
 from worker.training.encoders import steps as encoders
 from worker.training.synthetic import templates
-from worker.training.synthetic.made import HeldOut, make
+from worker.training.synthetic.generate import HeldOutTexts, generate
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-SENTENCES = [it.text for it in make([templates.read(templates.BUILT_IN)], 300, HeldOut([]), seed=0).texts]
+SENTENCES = [it.text for it in generate([templates.read(templates.BUILT_IN)], 300, HeldOutTexts([]), seed=0).texts]
 
 
 def small_teacher(folder: Path, minilm: Path, *, num_layers: int) -> Path:

@@ -8,7 +8,7 @@ import torch
 
 from tests.model import tiny
 from worker.model.checkpoint import checkpoint
-from worker.training.config import TrainingRun, of
+from worker.training.config import TrainingRun, check_run
 from worker.training.learning.phases import Learned, learn
 from worker.training.learning.state_cache import StateCache
 from worker.training.learning.tasks import build_task
@@ -58,7 +58,7 @@ def values(directory: Path, strategy: str = "frozen", **training: Any) -> dict[s
 
 def run_of(directory: Path, strategy: str = "frozen", **training: Any) -> TrainingRun:
     """Return such a run."""
-    return of(values(directory, strategy, **training), source="test")
+    return check_run(values(directory, strategy, **training), source="test")
 
 
 def tasks_of(run: TrainingRun, loaded: checkpoint.Checkpoint) -> list[TrainingTask]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from worker.errors import BadSettings
-from worker.training.config import TrainingRun, of, read
+from worker.training.config import TrainingRun, check_run, read
 
 HEAD = '[[heads]]\nname = "mood"\ntask = "classify"\n'
 DATA = '[heads.data]\ntrain = ["moods.jsonl"]\n'
@@ -38,7 +38,7 @@ def test_overrides_replace_what_the_file_says(tmp_path: Path) -> None:
 def test_what_was_read_can_be_read_again(tmp_path: Path) -> None:
     """A run is its own values, whole."""
     run = read(written(tmp_path, HEAD + DATA))
-    assert of(run.model_dump(), source="again") == run
+    assert check_run(run.model_dump(), source="again") == run
 
 
 def test_layout_and_label_map_are_those_of_the_readers(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from worker.training.progress import Bars, Lines, reporter
+from worker.training.progress import Bars, Lines, build_reporter
 
 
 def test_lines_are_written_now_and_then() -> None:
@@ -34,5 +34,5 @@ def test_a_terminal_sees_a_bar_and_the_lines() -> None:
 def test_what_is_no_terminal_sees_lines() -> None:
     """Each with its end."""
     stream = io.StringIO()
-    reporter(stream).say("one")
+    build_reporter(stream).say("one")
     assert stream.getvalue() == "one\n"

@@ -15,8 +15,8 @@ from worker.training.data.duplicates import are_alike, split_words
 from worker.training.data.examples import Span, TaggedData, TaggedText
 from worker.training.data.read import read
 from worker.training.synthetic import templates
-from worker.training.synthetic.made import HeldOut, make
-from worker.training.synthetic.swapping import Swapping
+from worker.training.synthetic.generate import HeldOutTexts, generate
+from worker.training.synthetic.mention_replacement import MentionReplacement
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -95,7 +95,7 @@ def test_what_is_no_file_of_templates_is_one_line(tmp_path: Path, content: str, 
 @given(st.integers(0, 1000))
 def test_swapped_entities_are_others_of_their_type(seed: int) -> None:
     """Everything around them stays as it was."""
-    made = Swapping(OWN).text(chance(seed))
+    made = MentionReplacement(OWN).text(chance(seed))
     if made.text.startswith("in"):
         assert made.text == "in Paris"
         assert stretches(made) == [("LOC", "Paris")]
@@ -103,7 +103,7 @@ def test_swapped_entities_are_others_of_their_type(seed: int) -> None:
         assert made.text == "Grace Hopper met Ada in Rome."
         assert stretches(made) == [("PER", "Grace Hopper"), ("PER", "Ada"), ("LOC", "Rome")]
     with pytest.raises(BadSettings, match="two that differ"):
-        Swapping(OWN[2:])
+        MentionReplacement(OWN[2:])
 
 
 @settings(max_examples=200)
@@ -113,21 +113,21 @@ def test_swapped_entities_are_others_of_their_type(seed: int) -> None:
 )
 def test_what_is_like_a_held_out_text_is_seen(texts: list[str], text: str) -> None:
     """As if each were compared."""
-    assert HeldOut(texts).has_like(text) == any(are_alike(split_words(it), split_words(text)) for it in texts)
+    assert HeldOutTexts(texts).has_like(text) == any(are_alike(split_words(it), split_words(text)) for it in texts)
 
 
 def test_the_same_seed_makes_the_same_texts_and_none_that_is_held_out() -> None:
     """Each once; what was left out is counted; and there may be no more to say."""
     maker = templates.read(templates.BUILT_IN)
-    free = make([maker], 50, HeldOut([]), seed=3)
-    assert free == make([maker], 50, HeldOut([]), seed=3)
-    assert free.texts != make([maker], 50, HeldOut([]), seed=4).texts
+    free = generate([maker], 50, HeldOutTexts([]), seed=3)
+    assert free == generate([maker], 50, HeldOutTexts([]), seed=3)
+    assert free.texts != generate([maker], 50, HeldOutTexts([]), seed=4).texts
     assert len({it.text for it in free.texts}) == 50
     held_out = [it.text.upper() for it in free.texts[:20]]
-    made = make([maker], 50, HeldOut(held_out), seed=3)
+    made = generate([maker], 50, HeldOutTexts(held_out), seed=3)
     assert made.num_like_held_out >= 20
     assert not any(are_alike(split_words(it.text), split_words(other)) for it in made.texts for other in held_out)
-    assert len(make([Swapping(OWN)], 50, HeldOut([]), seed=0).texts) == 2
+    assert len(generate([MentionReplacement(OWN)], 50, HeldOutTexts([]), seed=0).texts) == 2
 
 
 def test_what_is_written_is_read_as_it_was_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,7 +23,7 @@ from worker.model.heads import Head
 from worker.records import Task
 from worker.settings import DEFAULT_MODEL
 from worker.training.card import card
-from worker.training.config import of
+from worker.training.config import check_run
 from worker.training.data.corpora import RatedSentence
 from worker.training.data.examples import Span, TaggedText
 from worker.training.evaluation.evaluate import predictions
@@ -41,7 +41,7 @@ def test_from_texts_to_a_checkpoint_that_serves(tmp_path: Path) -> None:
     shape = values(tmp_path, epochs=20) | {"encoder": MINILM, "name": "mine"}
     for head in shape["heads"]:
         head["layers"] = [3, 6]
-    run = of(shape, source="test")
+    run = check_run(shape, source="test")
     (directory,) = train(run, Silent())
     manifest, text = json.loads((directory / "manifest.json").read_text()), (directory / "README.md").read_text()
     scores = manifest["training"]["scores"]["float32"]
@@ -67,7 +67,7 @@ def test_a_tuned_encoder_is_in_the_checkpoint_and_the_seed_decides(tmp_path: Pat
     """Its files are there and verified; the same seed gives the same files, another one others."""
     digests = []
     for place, seed in (("a", 0), ("b", 0), ("c", 1)):
-        run = of(values(tmp_path, "end-to-end", threads=2) | {"output": tmp_path / place, "seed": seed}, source="test")
+        run = check_run(values(tmp_path, "end-to-end", threads=2) | {"output": tmp_path / place, "seed": seed}, source="test")
         train(run, Silent())
         manifest = json.loads((tmp_path / place / "manifest.json").read_text())
         digests.append((manifest["heads_sha256"], manifest["encoder"]["files"]["model.safetensors"]))
@@ -99,7 +99,7 @@ def test_every_kind_of_head_learns_and_is_scored(tmp_path: Path) -> None:
     cut = {"dev_share": 0.2, "test_share": 0.2}
     shape["heads"][0] |= {"num_hidden_layers": 2, "data": {"train": [several], **cut}}
     shape["heads"][1] |= {"context_words": 1, "has_crf": True}
-    (directory,) = train(of(shape, source="test"), Silent())
+    (directory,) = train(check_run(shape, source="test"), Silent())
     manifest = json.loads((directory / "manifest.json").read_text())
     scores = manifest["training"]["scores"]["float32"]
     history = manifest["training"]["history"][-1]["dev"]
@@ -115,7 +115,7 @@ def test_a_head_with_attention_is_served_as_it_was_trained(tmp_path: Path, strat
     """Each text is called by the engine what the loop had found of it, and texts far apart in length do not mix."""
     shape = values(tmp_path, strategy, epochs=20)
     shape["heads"] = [shape["heads"][0] | {"has_attention": True}]
-    (directory,) = train(of(shape, source="test"), Silent())
+    (directory,) = train(check_run(shape, source="test"), Silent())
     training = json.loads((directory / "manifest.json").read_text())["training"]
     assert training["scores"]["float32"]["mood"]["held out"]["accuracy"] > 0.8
     engine = Engine.load(str(directory), device="cpu", dtype="float32", backend="eager")
@@ -132,7 +132,7 @@ def test_a_head_goes_on_a_tuned_checkpoint(tmp_path: Path) -> None:
     """Whose encoder it names, in that checkpoint."""
     train(run_of(tmp_path, "end-to-end", epochs=1), Silent())
     shape = values(tmp_path, epochs=1) | {"encoder": str(tmp_path / "out"), "output": tmp_path / "on-top"}
-    train(of(shape, source="test"), Silent())
+    train(check_run(shape, source="test"), Silent())
     assert json.loads((tmp_path / "on-top" / "manifest.json").read_text())["encoder"]["reference"] == str(
         tmp_path / "out" / "encoder"
     )
@@ -154,7 +154,7 @@ def test_another_run_in_the_same_place_is_refused_until_it_may_begin_anew(tmp_pa
     with pytest.raises(KeyboardInterrupt):
         train(run_of(tmp_path), Silent())
     monkeypatch.undo()
-    other = of(values(tmp_path) | {"seed": 5}, source="test")
+    other = check_run(values(tmp_path) | {"seed": 5}, source="test")
     with pytest.raises(BadSettings, match="had other settings or data; --fresh begins anew"):
         train(other, Silent())
     train(other, Silent(), is_fresh=True)

@@ -219,10 +219,10 @@ def read(path: Path, overrides: Mapping[str, Any] | None = None) -> TrainingRun:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadSettings(f"{path}: not TOML: {error}") from error
     directory = path.parent / values.get("data_directory", "")
-    return of(values | {"data_directory": directory} | dict(overrides or {}), source=str(path))
+    return check_run(values | {"data_directory": directory} | dict(overrides or {}), source=str(path))
 
 
-def of(values: Mapping[str, Any], *, source: str) -> TrainingRun:
+def check_run(values: Mapping[str, Any], *, source: str) -> TrainingRun:
     """Check the values of a run; raises `BadSettings` with their source, the key and the reason, in one line."""
     try:
         return TrainingRun.model_validate(dict(values))

@@ -75,7 +75,7 @@ class Bars:
             yield lambda count: progress.advance(bar, count)
 
 
-def reporter(stream: TextIO = sys.stderr) -> Reporter:
+def build_reporter(stream: TextIO = sys.stderr) -> Reporter:
     """Return what suits a stream."""
     if stream.isatty():
         return Bars(Console(file=stream))

@@ -51,10 +51,10 @@ def train(run: TrainingRun, reporter: Reporter, *, is_fresh: bool = False) -> li
     """
     if run.training.strategy != "separate":
         return [_train(run, reporter, is_fresh=is_fresh)]
-    return [_train(alone(run, number), reporter, is_fresh=is_fresh) for number in range(len(run.heads))]
+    return [_train(single_task(run, number), reporter, is_fresh=is_fresh) for number in range(len(run.heads))]
 
 
-def alone(run: TrainingRun, number: int) -> TrainingRun:
+def single_task(run: TrainingRun, number: int) -> TrainingRun:
     """Return the run of one head, with its share of the steps."""
     head = run.heads[number]
     training = run.training.model_copy(update={"strategy": "end-to-end", "max_steps": -(-run.training.max_steps // len(run.heads))})

@@ -1,22 +1,21 @@
-"""The comparison: every strategy, the same steps for all, and a journal that survives being cut off."""
+"""A comparison trains every cell with the same steps, and continues after an interruption."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.model import tiny
 from tests.model.runs import Silent
-from worker.commands.training import compare as train_compare
+from worker.commands.training import compare as command
 from worker.errors import BadSettings
 from worker.training.comparison import run as module
-from worker.training.comparison.cells import build_result, build_tasks
-from worker.training.comparison.plan import CONTENDERS, Contender
+from worker.training.comparison.cells import build_tasks, train_cell
+from worker.training.comparison.plan import CONTENDERS, ComparisonPlan, Contender
 from worker.training.comparison.run import compare
-from worker.training.comparison.small import small_plan
 from worker.training.data.examples import Span, TaggedText
 from worker.training.data.splits import Side
 from worker.training.learning.state_cache import StateCache
@@ -25,117 +24,141 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from worker.training.comparison.plan import Cell, ComparisonPlan
+    from worker.training.comparison.plan import Cell
 
 pytestmark = pytest.mark.model
+_THINGS = ("film", "day", "book", "song", "trip", "meal", "game", "talk")
+_MOODS = {
+    "lovely": "positive",
+    "great": "positive",
+    "kind": "positive",
+    "awful": "negative",
+    "rude": "negative",
+    "broken": "negative",
+}
+_NAMES = ("Ada", "Grace", "Marie", "Alan", "Kurt", "Emmy", "Carl", "Lise")
+_PLACES = ("Paris", "London", "Oslo", "Rome", "Vienna", "Berlin", "Madrid", "Bern")
+_SPLIT: dict[str, Any] = {"dev_share": 0.2, "test_share": 0.2}
 
 
-def plan_in(directory: Path) -> ComparisonPlan:
-    """Return a plan on the tiny encoder."""
-    return small_plan(directory / "texts", directory / "cache", str(tiny.encoder_in(directory / "encoder")))
+def write_plan(directory: Path) -> ComparisonPlan:
+    """Return a plan with a tiny encoder and sentences from a few words."""
+    labelled = [
+        {"text": f"the {thing} was {mood}", "label": label}
+        for label, moods in _MOODS.items()
+        for mood in moods
+        for thing in _THINGS
+    ]
+    tagged = [f"{name}\tB-PER\nlives\tO\nin\tO\n{place}\tB-LOC\n" for name in _NAMES for place in _PLACES]
+    (directory / "moods.jsonl").write_text("\n".join(map(json.dumps, labelled)))
+    (directory / "people.conll").write_text("\n".join(tagged))
+    return ComparisonPlan(
+        encoder=str(tiny.encoder_in(directory / "encoder")),
+        large={"train": ["moods.jsonl"], **_SPLIT},
+        small={"train": ["people.conll"], **_SPLIT},
+        data_directory=directory,
+        cache=directory / "cache",
+        shares=(0.25, 1.0),
+        seeds=(0, 1),
+        steps=4,
+        batch_texts=8,
+        head_rate=1e-2,
+    )
 
 
-def test_all_strategies_make_the_same_steps(tmp_path: Path) -> None:
-    """Each cell is scored, and in the table."""
-    plan = replace(plan_in(tmp_path), shares=(1.0,), seeds=(0,))
-    shown = compare(plan, tmp_path / "out", Silent(), threads=1)
+def test_every_contender_makes_the_same_steps_and_is_in_the_table(tmp_path: Path) -> None:
+    """The table is printed and written."""
+    plan = replace(write_plan(tmp_path), shares=(1.0,), seeds=(0,))
+    table = compare(plan, tmp_path / "out", Silent(), threads=1)
     results = [json.loads(line) for line in (tmp_path / "out" / "cells.jsonl").read_text().splitlines()]
-    assert [it["contender"] for it in results] == [it.name for it in CONTENDERS]
-    assert {it["steps"] for it in results} == {plan.steps}
-    assert all(f"| {it.name} |" in shown for it in CONTENDERS)
-    assert "one model with both heads" in shown
-    assert (tmp_path / "out" / "comparison.md").read_text() == shown
-    assert (tmp_path / "out" / "comparison.png").read_bytes().startswith(b"\x89PNG")
+    assert [result["contender"] for result in results] == [contender.name for contender in CONTENDERS]
+    assert {result["steps"] for result in results} == {plan.steps}
+    assert all(f"| {contender.name} |" in table for contender in CONTENDERS)
+    assert (tmp_path / "out" / "comparison.md").read_text() == table
     assert json.loads((tmp_path / "out" / "comparison.json").read_text())["rows"][0]["contender"] == "frozen"
 
 
-def test_upper_layers_alone_may_learn_in_all_strategies(tmp_path: Path) -> None:
-    """Where the encoder does; that is then told, and nobody is there twice."""
-    plan = replace(plan_in(tmp_path), upper_layers=1)
-    named = {it.name: it for it in CONTENDERS}
-    assert [it.contender.name for it in plan.cells[: len(CONTENDERS) - 1]] == [it for it in named if it != "end-to-end"]
-    learning = {name: plan.run(it, 0).training.upper_layers for name, it in named.items()}
-    assert {name for name, it in learning.items() if it is None} == {"frozen", "transfer", "trunk"}
-    assert set(learning.values()) == {None, 1}
-    few = replace(plan, contenders=[named["frozen"], named["upper layers only"]], shares=(1.0,), seeds=(0,))
-    assert "its upper 1 layers do" in compare(few, tmp_path / "out", Silent(), threads=1)
+def test_upper_layers_limit_every_strategy_that_tunes_the_encoder(tmp_path: Path) -> None:
+    """The sentences above the table name the limit, and "end-to-end" is not compared twice."""
+    plan = replace(write_plan(tmp_path), upper_layers=1)
+    names = [contender.name for contender in CONTENDERS if contender.name != "end-to-end"]
+    assert [cell.contender.name for cell in plan.cells[: len(names)]] == names
+    limits = {contender.name: plan.build_run(contender, 0).training.upper_layers for contender in CONTENDERS}
+    assert {name for name, limit in limits.items() if limit is None} == {"frozen", "transfer", "trunk"}
+    assert set(limits.values()) == {None, 1}
+    contenders = [contender for contender in CONTENDERS if contender.name in {"frozen", "upper layers only"}]
+    few = replace(plan, contenders=contenders, shares=(1.0,), seeds=(0,))
+    assert "its upper 1 layers learn" in compare(few, tmp_path / "out", Silent(), threads=1)
 
 
-def test_what_earlier_cells_have_read_makes_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kept states of one cell must fit, not those of all."""
-    chosen = [it for it in CONTENDERS if it.name == "entities swapped"]
-    plan = replace(plan_in(tmp_path), contenders=chosen, shares=(1.0,), seeds=(0, 1, 2), upper_layers=1)
+def test_a_cell_evicts_the_states_of_earlier_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cache must hold the states of one cell, not of all cells."""
+    contenders = [contender for contender in CONTENDERS if contender.name == "entities swapped"]
+    plan = replace(write_plan(tmp_path), contenders=contenders, shares=(1.0,), seeds=(0, 1, 2), upper_layers=1)
     compare(plan, tmp_path / "out", Silent(), threads=1)
-    total = sum(it.stat().st_size for it in (plan.cache / "states").glob("*.npy"))
+    total = sum(path.stat().st_size for path in (plan.cache / "states").glob("*.npy"))
     monkeypatch.setattr(module, "_CACHE_GIGABYTES", 0.8 * total / (1 << 30))
     compare(replace(plan, cache=tmp_path / "small"), tmp_path / "again", Silent(), threads=1)
-    assert sum(it.stat().st_size for it in (tmp_path / "small" / "states").glob("*.npy")) <= 0.8 * total
+    assert sum(path.stat().st_size for path in (tmp_path / "small" / "states").glob("*.npy")) <= 0.8 * total
 
 
-def test_what_is_done_is_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A line that was cut off is; the results are those of a comparison that was not cut off, but for the time."""
-    plan = replace(plan_in(tmp_path), contenders=CONTENDERS[:2], shares=(0.5,))
+def test_an_interrupted_comparison_trains_only_the_missing_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The results are those of an uninterrupted comparison, apart from the seconds."""
+    plan = replace(write_plan(tmp_path), contenders=CONTENDERS[:2], shares=(0.5,))
     compare(plan, tmp_path / "out", Silent(), threads=1)
     path = tmp_path / "out" / "cells.jsonl"
-    whole = path.read_text()
-    path.write_text(whole[: -len(whole.splitlines()[-1]) // 2])
-    done: list[Cell] = []
+    complete = path.read_text()
+    path.write_text(complete[: -len(complete.splitlines()[-1]) // 2])
+    trained: list[Cell] = []
 
-    def counting(cell: Cell, *args: object, **options: object) -> object:
-        done.append(cell)
-        return build_result(cell, *args, **options)  # type: ignore[arg-type]
+    def count(cell: Cell, *args: object, **options: object) -> object:
+        trained.append(cell)
+        return train_cell(cell, *args, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(module, "result_of", counting)
+    monkeypatch.setattr(module, "train_cell", count)
     compare(plan, tmp_path / "out", Silent(), threads=1)
-    assert len(done) == 1
-    before, after = ([json.loads(line) | {"seconds": 0} for line in text.splitlines()] for text in (whole, path.read_text()))
+    assert len(trained) == 1
+    before, after = ([json.loads(line) | {"seconds": 0} for line in text.splitlines()] for text in (complete, path.read_text()))
     assert after == before
-    with pytest.raises(BadSettings, match=r"cells\.jsonl:1: of a comparison with other settings or data"):
+    with pytest.raises(BadSettings, match=r"cells\.jsonl:1: a comparison with other settings or data"):
         compare(replace(plan, steps=5), tmp_path / "out", Silent(), threads=1)
 
 
-def test_a_contender_may_bring_more_texts_for_the_scarce_task(tmp_path: Path) -> None:
-    """Made from those that it has, which are as many as the share says; they change what is learned."""
-    plan = replace(plan_in(tmp_path), shares=(0.25,), seeds=(0,))
+def test_a_contender_may_add_texts_to_the_small_task(tmp_path: Path) -> None:
+    """The contender sees the cell's share of the training texts and all held-out texts."""
+    plan = replace(write_plan(tmp_path), shares=(0.25,), seeds=(0,))
     given: list[int] = []
 
-    def more(texts: Sequence[TaggedText], held_out: Sequence[str], seed: int) -> Sequence[TaggedText]:
+    def augment(texts: Sequence[TaggedText], held_out: Sequence[str], seed: int) -> Sequence[TaggedText]:
         given.extend((len(texts), len(held_out), seed))
         return [TaggedText("kurt in bern", (Span("PER", 0, 4), Span("LOC", 8, 12)))] * 40
 
-    plan = replace(plan, contenders=[CONTENDERS[0], Contender(name="more", training={}, more=more)])
+    plan = replace(plan, contenders=[CONTENDERS[0], Contender(name="more", training={}, augment=augment)])
     tasks = build_tasks(plan)
     store = StateCache(tmp_path / "states", max_gigabytes=1)
-    plain, richer = (build_result(it, plan, tasks, store=store, reporter=Silent()) for it in plan.cells)
-    sizes = {side: len(it) for side, it in tasks["ner"].sides.items()}
+    plain, augmented = (train_cell(cell, plan, tasks, store=store, reporter=Silent()) for cell in plan.cells)
+    sizes = {side: len(texts) for side, texts in tasks["ner"].sides.items()}
     assert given == [round(0.25 * sizes[Side.TRAIN]), sizes[Side.DEV] + sizes[Side.TEST], 0]
-    assert plain.scarce != richer.scarce
+    assert plain.small != augmented.small
 
 
-def test_the_command_writes_the_table_where_it_belongs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Between the marks of a document; what is not known is refused before anything is trained."""
-    document = tmp_path / "page.md"
-    document.write_text("# Page\n<!-- comparison -->\nold\n<!-- /comparison -->\nend\n")
-    encoder = str(tiny.encoder_in(tmp_path / "encoder"))
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"only": ("magic",)}, "--only: no strategy 'magic'; the strategies are: frozen; "),
+        ({"shares": "2"}, "--shares: '2' is not"),
+    ],
+)
+def test_the_command_refuses_unknown_strategies_and_shares(tmp_path: Path, change: dict[str, Any], reason: str) -> None:
+    """Nothing is trained before."""
     options = {
         "data": tmp_path,
-        "encoder": encoder,
+        "encoder": str(tmp_path),
         "shares": "0.5",
         "num_seeds": 1,
         "steps": 2,
         "upper_layers": 0,
-        "only": ("frozen",),
-        "cache": tmp_path / "cache",
-        "document": document,
-        "is_quick": True,
+        "only": (),
     }
-    train_compare.compare(tmp_path / "out", **options)  # type: ignore[arg-type]
-    shown = capsys.readouterr().out
-    assert document.read_text() == f"# Page\n<!-- comparison -->\n{shown}<!-- /comparison -->\nend\n"
-    for change, reason in (
-        ({"only": ("magic",)}, "--only: no strategy 'magic'; there are: frozen; "),
-        ({"shares": "2", "is_quick": False}, "--shares: numbers above 0"),
-        ({"document": tmp_path / "none.md"}, "none.md: cannot be read: No such file"),
-    ):
-        with pytest.raises(BadSettings, match=reason):
-            train_compare.compare(tmp_path / "out", **options | change)  # type: ignore[arg-type]
+    with pytest.raises(BadSettings, match=reason):
+        command.compare(tmp_path / "out", **options | {"cache": tmp_path} | change)  # type: ignore[arg-type]

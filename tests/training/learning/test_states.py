@@ -11,7 +11,7 @@ import torch
 
 from tests.model.runs import Silent, learned, run_of, tasks_of, values
 from worker.model.checkpoint import checkpoint
-from worker.training.config import of
+from worker.training.config import check_run
 from worker.training.learning import states as module
 from worker.training.learning.state_cache import StateCache
 from worker.training.learning.states import Frozen, Live, compute_digest
@@ -26,7 +26,7 @@ def test_live_states_and_those_on_the_disk_are_the_same(tmp_path: Path) -> None:
     """Of texts, of words and of tokens, up to the half precision of the disk; gradients flow into the encoder that learns."""
     shape = values(tmp_path)
     shape["heads"].append(shape["heads"][0] | {"name": "tone", "has_attention": True})
-    run = of(shape, source="test")
+    run = check_run(shape, source="test")
     loaded = checkpoint.load(run.encoder)
     pooling = loaded.heads.sentence.pooling
     live = Live(loaded.encoder, pooling, dtype=torch.float32)
@@ -46,7 +46,7 @@ def test_a_second_run_with_other_heads_does_not_touch_the_encoder(tmp_path: Path
     first, second = Silent(), Silent()
     shape = values(tmp_path)
     shape["heads"][1]["layers"] = [1, 2]
-    learned(of(shape, source="test"), reporter=first)
+    learned(check_run(shape, source="test"), reporter=first)
     assert sum(it.startswith("encoding") for it in first.told) == 2
 
     def refuse(*_args: object, **_options: object) -> None:
@@ -55,7 +55,7 @@ def test_a_second_run_with_other_heads_does_not_touch_the_encoder(tmp_path: Path
     monkeypatch.setattr(module, "choose", refuse)
     for head in shape["heads"]:
         head |= {"hidden_size": 8, "layers": [2]}
-    found = learned(of(shape, source="test"), reporter=second)
+    found = learned(check_run(shape, source="test"), reporter=second)
     assert isinstance(found.states, Frozen)
     assert found.states.num_encoded == 0
     assert not [it for it in second.told if it.startswith("encoding")]
@@ -82,7 +82,7 @@ def test_what_lies_below_the_layers_that_learn_is_computed_once(tmp_path: Path) 
     shape = values(tmp_path)
     for head in shape["heads"]:
         head["layers"] = [0, 1, 2]
-    run = of(shape, source="test")
+    run = check_run(shape, source="test")
     loaded = checkpoint.load(run.encoder)
     pooling, encoder = loaded.heads.sentence.pooling, loaded.encoder
     store, texts = StateCache(tmp_path / "states", max_gigabytes=1), np.array([5, 2, 60])

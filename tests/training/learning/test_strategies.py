@@ -11,7 +11,7 @@ import torch
 from tests.model.runs import Silent, learned, run_of, tasks_of, values
 from worker.errors import BadModel, BadSettings
 from worker.model.checkpoint import checkpoint
-from worker.training.config import of
+from worker.training.config import check_run
 from worker.training.learning.learner import Learner
 from worker.training.learning.strategies import phases
 from worker.training.train import train
@@ -95,7 +95,7 @@ def test_a_head_may_start_from_another_checkpoint(tmp_path: Path) -> None:
 
     def starting_from(initial: str) -> Any:
         heads = [shape["heads"][0] | {"initial": initial}]
-        return of(shape | {"heads": heads, "training": {"epochs": 1}}, source="test")
+        return check_run(shape | {"heads": heads, "training": {"epochs": 1}}, source="test")
 
     learned(starting_from(f"{place}:mood"))
     with pytest.raises(BadSettings, match=r"no head 'none' to start from; it has mood, ner"):
@@ -109,7 +109,7 @@ def test_a_layer_that_is_not_there_stops_before_anything_learns(tmp_path: Path) 
     shape = values(tmp_path)
     shape["heads"][0]["layers"] = [1, 7]
     with pytest.raises(BadModel, match=r"'mood' reads layer 7 of an encoder of 2 layers"):
-        learned(of(shape, source="test"))
+        learned(check_run(shape, source="test"))
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_rates_fall_with_depth_and_heads_have_their_own(tmp_path: Path) -> None:
     shape = values(tmp_path, "end-to-end")
     shape["heads"][0] |= {"learning_rate": 0.5, "weight_decay": 0.3}
     shape["optimizer"] = {"encoder_rate": 1.0, "layer_decay": 0.5, "head_rate": 0.25, "weight_decay": 0.1}
-    run = of(shape, source="test")
+    run = check_run(shape, source="test")
     loaded = checkpoint.load(run.encoder)
     learner = Learner(loaded.encoder, tasks_of(run, loaded))
     (phase,) = phases(run)

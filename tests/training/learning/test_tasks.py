@@ -12,13 +12,13 @@ from tests.model import tiny
 from tests.model.runs import tasks_of, values
 from worker.errors import BadSettings
 from worker.model.checkpoint import checkpoint
-from worker.training.config import of
+from worker.training.config import check_run
 from worker.training.data.corpora import RatedSentence
 from worker.training.data.examples import Span, TaggedText
 from worker.training.data.splits import Side
 from worker.training.learning import tasks as module
 from worker.training.learning.losses import UNKNOWN
-from worker.training.learning.tasks import extended, ranges, split_share
+from worker.training.learning.tasks import add_texts, ranges, split_share
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +32,7 @@ def tasks_with(directory: Path, number: int, **changes: Any) -> list[TrainingTas
     """Return the tasks of a run whose head of this number has other data."""
     shape = values(directory)
     shape["heads"][number]["data"] |= changes
-    run = of(shape, source="test")
+    run = check_run(shape, source="test")
     return tasks_of(run, checkpoint.load(run.encoder))
 
 
@@ -54,7 +54,7 @@ def test_a_token_is_a_row_of_a_head_with_attention(tmp_path: Path) -> None:
     """And the text is still what is called something."""
     shape = values(tmp_path)
     shape["heads"][0]["has_attention"] = True
-    run = of(shape, source="test")
+    run = check_run(shape, source="test")
     mood, _ = tasks_of(run, checkpoint.load(run.encoder))
     texts = np.array([3, 1])
     rows, starts = mood.rows(texts)
@@ -122,16 +122,16 @@ def test_handles_that_are_not_tagged_teach_nothing(tmp_path: Path) -> None:
 def test_more_texts_are_learned_from_and_nothing_else(tmp_path: Path) -> None:
     """Types that the head does not learn are refused."""
     shape = values(tmp_path)
-    run = of(shape, source="test")
+    run = check_run(shape, source="test")
     loaded = checkpoint.load(run.encoder)
     _, ner = tasks_of(run, loaded)
-    more = extended(ner, loaded, [TaggedText("ada in oslo", (Span("PER", 0, 3), Span("LOC", 7, 11)))])
+    more = add_texts(ner, loaded, [TaggedText("ada in oslo", (Span("PER", 0, 3), Span("LOC", 7, 11)))])
     rows, _ = more.rows(np.array([64]))
     assert [more.head.labels[it] for it in more.targets[rows]] == ["B-PER", "O", "B-LOC"]
     assert set(more.sides[Side.TRAIN]) - set(ner.sides[Side.TRAIN]) == {64}
     assert np.array_equal(more.sides[Side.DEV], ner.sides[Side.DEV])
     with pytest.raises(BadSettings, match=r"'ner' learns no 'ORG'"):
-        extended(ner, loaded, [TaggedText("ada", (Span("ORG", 0, 3),))])
+        add_texts(ner, loaded, [TaggedText("ada", (Span("ORG", 0, 3),))])
 
 
 def test_rated_sentences_say_how_sure_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,7 +140,7 @@ def test_rated_sentences_say_how_sure_to_be(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(module, "rated_sentences", lambda _cache: rated)
     shape = values(tmp_path)
     shape["heads"][0]["data"] = {"builtin": "ratings", "sections": ["tweets"]}
-    run = of(shape, source="test")
+    run = check_run(shape, source="test")
     mood, _ = tasks_of(run, checkpoint.load(run.encoder))
     assert mood.head.labels == ("negative", "positive")
     assert list(mood.held_out) == ["tweets"]
@@ -148,7 +148,7 @@ def test_rated_sentences_say_how_sure_to_be(tmp_path: Path, monkeypatch: pytest.
     assert {round(float(it), 3) for it in mood.targets} == {0.011, 0.047, 0.182, 0.818, 0.953, 0.989}
     shape["heads"][1]["data"] = {"builtin": "ratings"}
     with pytest.raises(BadSettings, match="'ner': rated sentences hold no entities"):
-        tasks_of(of(shape, source="test"), checkpoint.load(run.encoder))
+        tasks_of(check_run(shape, source="test"), checkpoint.load(run.encoder))
 
 
 @pytest.mark.parametrize(
@@ -186,10 +186,10 @@ def test_unknown_and_empty_labels_are_named(tmp_path: Path) -> None:
     for labels, reason in ((["good"], r"the label 'bad' is none to be learned"), (["good", "bad", "meh"], r"has the label 'meh'")):
         shape = values(tmp_path)
         shape["heads"][0]["labels"] = labels
-        run = of(shape, source="test")
+        run = check_run(shape, source="test")
         with pytest.raises(BadSettings, match=reason):
             tasks_of(run, checkpoint.load(run.encoder))
     shape = values(tmp_path)
     shape["heads"][0]["data"] = shape["heads"][1]["data"]
     with pytest.raises(BadSettings, match=r"people\.conll: entities, where labels of texts are needed by the head 'mood'"):
-        tasks_of(of(shape, source="test"), checkpoint.load(shape["encoder"]))
+        tasks_of(check_run(shape, source="test"), checkpoint.load(shape["encoder"]))

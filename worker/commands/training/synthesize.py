@@ -14,8 +14,8 @@ from worker.errors import BadSettings
 from worker.training.data.examples import LabelledData, TaggedData
 from worker.training.data.read import read
 from worker.training.synthetic import templates as sentences
-from worker.training.synthetic.made import HeldOut, Maker, make
-from worker.training.synthetic.swapping import Swapping
+from worker.training.synthetic.generate import Generator, HeldOutTexts, generate
+from worker.training.synthetic.mention_replacement import MentionReplacement
 
 if TYPE_CHECKING:
     from worker.training.data.layout import Layout
@@ -48,12 +48,12 @@ def synthesize(
     if output.exists() and not force:
         raise BadSettings(f"{output}: there is something already; --force writes over it")
     layout = replace(layout_flags.layout_of(text_column, label_column, format_), joins_handles=joins_handles)
-    makers: list[Maker] = [sentences.read(path) for path in templates or ([] if swap else [sentences.BUILT_IN])]
+    makers: list[Generator] = [sentences.read(path) for path in templates or ([] if swap else [sentences.BUILT_IN])]
     if swap:
         tagged = [_tagged(path, layout) for path in swap]
-        makers.append(Swapping([it for data in tagged for it in data.texts]))
-    forbidden = HeldOut(it.text for path in held_out or () for it in read(path, layout).texts)
-    made = make(makers, count, forbidden, seed=seed)
+        makers.append(MentionReplacement([it for data in tagged for it in data.texts]))
+    forbidden = HeldOutTexts(it.text for path in held_out or () for it in read(path, layout).texts)
+    made = generate(makers, count, forbidden, seed=seed)
     lines = [
         {"text": it.text, "spans": [{"start": span.start, "end": span.end, "label": span.type} for span in it.spans]}
         for it in made.texts

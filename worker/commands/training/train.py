@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from worker.commands.training.layout_flags import split_by_kind
 from worker.errors import BadSettings
 from worker.model.checkpoint.references import pinned
-from worker.training.config import DEFAULT_ENCODER, of, read
+from worker.training.config import DEFAULT_ENCODER, check_run, read
 from worker.training.data.corpora import TYPES
 from worker.training.data.layout import Layout
-from worker.training.progress import reporter
+from worker.training.progress import build_reporter
 from worker.training.train import train as train_run
 
 if TYPE_CHECKING:
@@ -41,11 +41,11 @@ def train(
         run = read(what, {**overrides, **({"data_directory": data_directory} if data_directory else {})})
     else:
         place = {"output": what} if what is not None else {}
-        run = of(_from_flags(labels, ner_train, ner_test, layout) | place | dict(overrides), source="flags")
+        run = check_run(_from_flags(labels, ner_train, ner_test, layout) | place | dict(overrides), source="flags")
     if strategy is not None:
-        run = of(run.model_dump() | {"training": run.training.model_dump() | {"strategy": strategy}}, source="flags")
+        run = check_run(run.model_dump() | {"training": run.training.model_dump() | {"strategy": strategy}}, source="flags")
     run = run.model_copy(update={"encoder": pinned(run.encoder)})
-    told = reporter(sys.stderr)
+    told = build_reporter(sys.stderr)
     for directory in train_run(run, told, is_fresh=is_fresh):
         sys.stdout.write((directory / "README.md").read_text())
 

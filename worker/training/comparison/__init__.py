@@ -1,7 +1,6 @@
-"""The strategies compared: a rich task, a scarce one, the same budget of steps for all, and several seeds.
+"""Comparison of training strategies on a large and a small task, with the same number of steps and several seeds.
 
-    plan → cells, each appended to a journal when it is done → summary: a table, JSON, a picture
+    plan → cells, each appended to a journal → summary: a table and JSON
 
-Read the modules in this order: `plan` (who is compared on what), `cells` (one of them), `journal`, `costs` (what serving costs),
-`summary`, `plot`, `run`.
+Read the modules in this order: `plan` (contenders and tasks), `cells` (one training run), `journal`, `summary`, `run`.
 """

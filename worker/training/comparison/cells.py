@@ -1,4 +1,4 @@
-"""One cell: train a contender on some of the scarce task's texts, and score both heads on texts that were held out."""
+"""One cell of a comparison: train both heads, and score them on held-out texts."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from worker.model.checkpoint import checkpoint
-from worker.training.comparison.journal import ComparisonResult
-from worker.training.comparison.plan import RICH, SCARCE
+from worker.training.comparison.journal import CellResult
+from worker.training.comparison.plan import LARGE, SMALL
 from worker.training.data.examples import TaggedText
 from worker.training.data.splits import Side
 from worker.training.learning.objectives import run_head, score
 from worker.training.learning.phases import learn
-from worker.training.learning.tasks import build_task, extended, split_share
-from worker.training.train import alone
+from worker.training.learning.tasks import add_texts, build_task, split_share
+from worker.training.train import single_task
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from worker.training.comparison.plan import Cell, ComparisonPlan
     from worker.training.config import TrainingRun
@@ -27,73 +27,61 @@ if TYPE_CHECKING:
 
 
 def build_tasks(plan: ComparisonPlan) -> dict[str, TrainingTask]:
-    """Return both tasks whole, with no more texts of dev and test than the plan wants."""
-    run = plan.run(plan.contenders[0], plan.seeds[0])
+    """Return both tasks by name, with all training texts and at most the plan's number of dev and test texts."""
+    run = plan.build_run(plan.contenders[0], plan.seeds[0])
     loaded = checkpoint.load(run.encoder)
-    tasks = [build_task(it, loaded, directory=plan.data_directory, cache=plan.cache, seed=0) for it in run.heads]
-    most = {Side.DEV: plan.max_dev_texts, Side.TEST: plan.max_test_texts}
-    return {
-        it.head.name: replace(
-            it,
-            sides={
-                side: texts[split_share(len(texts), min(1, most[side] / max(1, len(texts))), 0)] if side in most else texts
-                for side, texts in it.sides.items()
-            },
-        )
-        for it in tasks
-    }
+    limits = {Side.DEV: plan.max_dev_texts, Side.TEST: plan.max_test_texts}
+    tasks = {}
+    for options in run.heads:
+        task = build_task(options, loaded, directory=plan.data_directory, cache=plan.cache, seed=0)
+        sides = dict(task.sides)
+        for side, limit in limits.items():
+            sides[side] = sides[side][split_share(len(sides[side]), min(1, limit / max(1, len(sides[side]))), 0)]
+        tasks[options.name] = replace(task, sides=sides)
+    return tasks
 
 
-def build_result(
+def train_cell(
     cell: Cell, plan: ComparisonPlan, tasks: Mapping[str, TrainingTask], *, store: StateCache, reporter: Reporter
-) -> ComparisonResult:
+) -> CellResult:
     """Train and score a cell."""
-    run = plan.run(cell.contender, cell.seed)
-    own = [_of_cell(cell, plan, tasks[it.name], run, number) for number, it in enumerate(run.heads)]
-    runs = [alone(run, number) for number in range(len(own))] if run.training.strategy == "separate" else [run]
+    run = plan.build_run(cell.contender, cell.seed)
+    is_separate = run.training.strategy == "separate"
+    runs = [single_task(run, number) for number in range(len(run.heads))] if is_separate else [run]
     scores: dict[str, float] = {}
     seconds, steps = 0.0, 0
-    for it in runs:
-        names = {head.name for head in it.heads}
-        part = _scored(it, [task for task in own if task.head.name in names], store=store, reporter=reporter)
-        scores |= part[0]
-        seconds, steps = seconds + part[1], steps + part[2]
-    return ComparisonResult(
+    for part in runs:
+        loaded = checkpoint.load(part.encoder)
+        own = [_build_cell_task(cell, plan, tasks[options.name], run) for options in part.heads]
+        began = time.perf_counter()
+        learned = learn(part, loaded, own, store=store, reporter=reporter)
+        reporter.say(f"trained in {time.perf_counter() - began:.1f} s")
+        for task in own:
+            head = learned.learner.head(task.head.name)
+            scores[task.head.name] = score(head, run_head(head, learned.states, task, task.sides[Side.TEST]))
+        seconds, steps = seconds + learned.position.seconds, steps + learned.position.total_steps
+    return CellResult(
         contender=cell.contender.name,
         share=cell.share,
         seed=cell.seed,
-        rich=scores[RICH],
-        scarce=scores[SCARCE],
+        large=scores[LARGE],
+        small=scores[SMALL],
         seconds=round(seconds, 2),
         steps=steps,
     )
 
 
-def _of_cell(cell: Cell, plan: ComparisonPlan, task: TrainingTask, run: TrainingRun, number: int) -> TrainingTask:
-    """Return a task as a cell has it: its head's options, and of the scarce task's texts so many."""
-    options = run.heads[number]
+def _build_cell_task(cell: Cell, plan: ComparisonPlan, task: TrainingTask, run: TrainingRun) -> TrainingTask:
+    """Return a task with the options of the cell's run, and the small task with the cell's share of its texts."""
+    options = next(options for options in run.heads if options.name == task.head.name)
     task = replace(task, options=options, head=replace(task.head, dropout=options.dropout))
-    if task.head.name != SCARCE:
+    if task.head.name != SMALL:
         return task
     texts = task.sides[Side.TRAIN]
     chosen = texts[split_share(len(texts), cell.share, cell.seed)]
     task = replace(task, sides={**task.sides, Side.TRAIN: chosen})
-    if cell.contender.more is None:
+    if cell.contender.augment is None:
         return task
-    tagged = [it for place in chosen.tolist() if isinstance(it := task.examples[place], TaggedText)]
-    held_out = [task.examples[it].text for side in (Side.DEV, Side.TEST) for it in task.sides[side].tolist()]
-    return extended(task, checkpoint.load(plan.encoder), cell.contender.more(tagged, held_out, cell.seed))
-
-
-def _scored(
-    run: TrainingRun, tasks: Sequence[TrainingTask], *, store: StateCache, reporter: Reporter
-) -> tuple[dict[str, float], float, int]:
-    """Return the scores of some heads, the seconds of training, and the steps."""
-    began = time.perf_counter()
-    learned = learn(run, checkpoint.load(run.encoder), tasks, store=store, reporter=reporter)
-    reporter.say(f"trained in {time.perf_counter() - began:.1f} s")
-    scores = {}
-    for it in tasks:
-        head = learned.learner.head(it.head.name)
-        scores[it.head.name] = score(head, run_head(head, learned.states, it, it.sides[Side.TEST]))
-    return scores, learned.position.seconds, learned.position.total_steps
+    tagged = [text for number in chosen.tolist() if isinstance(text := task.examples[number], TaggedText)]
+    held_out = [task.examples[number].text for side in (Side.DEV, Side.TEST) for number in task.sides[side].tolist()]
+    return add_texts(task, checkpoint.load(plan.encoder), cell.contender.augment(tagged, held_out, cell.seed))

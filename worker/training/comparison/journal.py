@@ -1,4 +1,4 @@
-"""The results of cells, a JSON line each, appended when one is done: a comparison that is cut off goes on where it was."""
+"""The results of finished cells, one JSON object per line: an interrupted comparison continues after the last line."""
 
 from __future__ import annotations
 
@@ -15,62 +15,56 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ComparisonResult:
-    """What a cell came to."""
+class CellResult:
+    """The scores of one cell."""
 
     contender: str
     share: float
     seed: int
-    #: Accuracy of the rich task, and F1 of the scarce task's entities, on held-out texts.
-    rich: float
-    scarce: float
-    #: Of training alone, computing the states of a frozen encoder not counted.
+    #: On held-out texts: the accuracy of the large task, and the entity F1 of the small task.
+    large: float
+    small: float
+    #: Duration of training, without the computation of a frozen encoder's states.
     seconds: float
     steps: int
 
     @property
     def key(self) -> tuple[str, float, int]:
-        """What names the cell."""
+        """The name of the cell."""
         return self.contender, self.share, self.seed
 
 
 class Journal:
-    """A file of results of one plan."""
+    """A file with the results of one plan; `fingerprint` identifies the plan."""
 
     def __init__(self, path: Path, fingerprint: str) -> None:
-        """Keep it at a path; `fingerprint` stands for the plan."""
         self._path = path
         self._fingerprint = fingerprint
 
-    def read(self) -> list[ComparisonResult]:
-        """Return what is done; a line that was cut off is not. Raises `BadSettings` where it is another plan's, or damaged."""
+    def read(self) -> list[CellResult]:
+        """Return the complete results; raises `BadSettings` for a damaged file, and for results of another plan."""
         if not self._path.exists():
             return []
-        whole, _, _ = self._path.read_text().rpartition("\n")
+        complete, _, _ = self._path.read_text().rpartition("\n")
         results = []
-        for number, line in enumerate(whole.splitlines(), start=1):
+        for number, line in enumerate(complete.splitlines(), start=1):
             try:
-                written = json.loads(line)
-                if written.pop("plan") != self._fingerprint:
-                    raise BadSettings(f"{self._path}:{number}: of a comparison with other settings or data; give another --output")
-                results.append(ComparisonResult(**written))
+                values = json.loads(line)
+                if values.pop("plan") != self._fingerprint:
+                    raise BadSettings(f"{self._path}:{number}: a comparison with other settings or data; choose another directory")
+                results.append(CellResult(**values))
             except (ValueError, TypeError, KeyError, AttributeError) as error:
                 raise BadSettings(f"{self._path}:{number}: not a result: {error}") from error
         return results
 
-    def append(self, result: ComparisonResult) -> None:
-        """Add one, on the disk before this returns; raises `BadSettings` where that is full."""
+    def append(self, result: CellResult) -> None:
+        """Write a result to the disk, over an incomplete last line; raises `BadSettings` if the disk is full."""
         line = json.dumps({"plan": self._fingerprint} | asdict(result)).encode() + b"\n"
         with translate_write_errors(self._path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._cut_to_whole_lines()
-            with self._path.open("ab") as file:
+            with self._path.open("a+b") as file:
+                file.seek(0)
+                file.truncate(file.read().rfind(b"\n") + 1)
                 file.write(line)
                 file.flush()
                 os.fsync(file.fileno())
-
-    def _cut_to_whole_lines(self) -> None:
-        content = self._path.read_bytes() if self._path.exists() else b""
-        if content and not content.endswith(b"\n"):
-            with self._path.open("r+b") as file:
-                file.truncate(content.rfind(b"\n") + 1)

@@ -1,4 +1,4 @@
-"""Who is compared, on what, and with how much work for each."""
+"""Which strategies are compared, on which tasks, and with how many steps."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from worker.training.config import of
+from worker.training.config import check_run
 from worker.training.data.examples import TaggedText
-from worker.training.synthetic.made import HeldOut, make
-from worker.training.synthetic.swapping import Swapping
+from worker.training.synthetic.generate import HeldOutTexts, generate
+from worker.training.synthetic.mention_replacement import MentionReplacement
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from worker.training.config import TrainingRun
 
-RICH, SCARCE = "sentiment", "ner"
-# Makes more texts for the scarce task out of those that it has, none like one that is held out: `more(texts, held_out, seed)`.
-More: TypeAlias = Callable[[Sequence[TaggedText], Sequence[str], int], Sequence[TaggedText]]
-# As many texts are made for each that there is.
-_MADE_OF_EACH = 4
+#: The names of the two heads: the task with many training texts, and the task with few.
+LARGE, SMALL = "sentiment", "ner"
+#: Generates texts for the small task from its own texts, none similar to a held-out text: `augment(texts, held_out, seed)`.
+Augment: TypeAlias = Callable[[Sequence[TaggedText], Sequence[str], int], Sequence[TaggedText]]
+_GENERATED_PER_TEXT = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,23 +28,22 @@ class Contender:
     """One way to train both heads."""
 
     name: str
-    #: What it changes in the run's `training`.
+    #: Changes to the run's `training`.
     training: Mapping[str, Any]
-    #: What it changes in the options of the rich task's head.
-    rich: Mapping[str, Any] = field(default_factory=dict)
-    #: What adds texts to the scarce task.
-    more: More | None = None
+    #: Changes to the options of the large task's head.
+    large: Mapping[str, Any] = field(default_factory=dict)
+    #: Adds texts to the small task.
+    augment: Augment | None = None
 
 
-def swapped(texts: Sequence[TaggedText], held_out: Sequence[str], seed: int) -> Sequence[TaggedText]:
-    """Return texts whose entities were swapped; raises `BadSettings` where there are none to swap."""
-    return make([Swapping(texts)], _MADE_OF_EACH * len(texts), HeldOut(held_out), seed=seed).texts
+def replace_mentions(texts: Sequence[TaggedText], held_out: Sequence[str], seed: int) -> Sequence[TaggedText]:
+    """Return texts with other mentions of the same types; raises `BadSettings` if no type has two different mentions."""
+    return generate([MentionReplacement(texts)], _GENERATED_PER_TEXT * len(texts), HeldOutTexts(held_out), seed=seed).texts
 
 
 _TUNED = {"strategy": "end-to-end"}
 _WHOLE = "end-to-end"
-#: The strategies in which an encoder learns.
-_TUNING = {"end-to-end", "then-freeze", "separate"}
+_TUNING_STRATEGIES = {"end-to-end", "then-freeze", "separate"}
 CONTENDERS = (
     Contender(name="frozen", training={"strategy": "frozen"}),
     Contender(name=_WHOLE, training=_TUNED),
@@ -54,8 +53,8 @@ CONTENDERS = (
     Contender(name="square-root sampling", training=_TUNED | {"sampling": "square-root"}),
     Contender(name="temperature sampling", training=_TUNED | {"sampling": "temperature"}),
     Contender(name="then-freeze", training={"strategy": "then-freeze"}),
-    Contender(name="asymmetric regularisation", training=_TUNED, rich={"dropout": 0.5, "weight_decay": 0.3}),
-    Contender(name="entities swapped", training=_TUNED, more=swapped),
+    Contender(name="asymmetric regularisation", training=_TUNED, large={"dropout": 0.5, "weight_decay": 0.3}),
+    Contender(name="entities swapped", training=_TUNED, augment=replace_mentions),
     Contender(name="transfer", training={"strategy": "transfer"}),
     Contender(name="trunk", training={"strategy": "trunk"}),
     Contender(name="separate", training={"strategy": "separate"}),
@@ -64,66 +63,57 @@ CONTENDERS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparisonPlan:
-    """A comparison."""
+    """A comparison of contenders on two tasks."""
 
     encoder: str
-    #: The data of both heads, as in a run's file.
-    rich: Mapping[str, Any]
-    scarce: Mapping[str, Any]
+    #: The data of each task's head, with the keys of a run's file.
+    large: Mapping[str, Any]
+    small: Mapping[str, Any]
     data_directory: Path
     cache: Path
     contenders: Sequence[Contender] = CONTENDERS
-    #: How much of the scarce task's training texts there is.
+    #: Shares of the small task's training texts.
     shares: Sequence[float] = (0.01, 0.05, 0.2)
     seeds: Sequence[int] = (0, 1, 2)
     steps: int = 250
     batch_texts: int = 32
-    #: The most texts of dev, and of test, for each task.
+    #: Maximum texts of each task for early stopping, and for the score.
     max_dev_texts: int = 300
     max_test_texts: int = 1000
-    #: How many layers learn, from the top, wherever an encoder does; unset: all, but for those who want fewer.
+    #: How many of the encoder's layers learn, from the top. Unset: all, except for contenders with a number of their own.
     upper_layers: int | None = None
-    #: The layers that both heads read; unset: all but the lowest two.
-    layers: Sequence[int] | None = None
-    hidden_size: int = 128
     head_rate: float = 1e-3
     encoder_rate: float = 1e-4
 
     @property
     def cells(self) -> list[Cell]:
-        """Return all cells: of each seed one after the other, so that a comparison that is cut off has whole seeds."""
-        return [Cell(it, share, seed) for seed in self.seeds for share in self.shares for it in self._compared]
+        """Return all cells, seed by seed: an interrupted comparison has complete seeds."""
+        # With `upper_layers`, end-to-end tuning is the same as "upper layers only".
+        contenders = [contender for contender in self.contenders if not (self.upper_layers and contender.name == _WHOLE)]
+        return [Cell(contender, share, seed) for seed in self.seeds for share in self.shares for contender in contenders]
 
-    @property
-    def _compared(self) -> list[Contender]:
-        # Where upper layers alone learn, this is the same as the one that is named after them.
-        return [it for it in self.contenders if not (self.upper_layers and it.name == _WHOLE)]
-
-    def run(self, contender: Contender, seed: int) -> TrainingRun:
-        """Return the run of a contender; an epoch is a tenth of the budget, and dev chooses among them."""
-        head: dict[str, Any] = {"layers": self.layers, "hidden_size": self.hidden_size}
-        is_partly_tuned = self.upper_layers and contender.training["strategy"] in _TUNING
-        return of(
+    def build_run(self, contender: Contender, seed: int) -> TrainingRun:
+        """Return the run of a contender; an epoch is a tenth of the steps, and dev chooses the best epoch."""
+        limits_layers = self.upper_layers and contender.training["strategy"] in _TUNING_STRATEGIES
+        return check_run(
             {
-                "name": "comparison",
                 "encoder": self.encoder,
                 "cache": self.cache,
                 "data_directory": self.data_directory,
                 "seed": seed,
                 "training": {
-                    "batch_texts": self.batch_texts,
                     "max_steps": self.steps,
+                    "epochs": self.steps,
+                    "patience": self.steps,
                     "epoch_steps": max(1, self.steps // 10),
-                    # The steps end it.
-                    "epochs": 1_000_000,
-                    "patience": 1_000_000,
+                    "batch_texts": self.batch_texts,
                     **contender.training,
-                    **({"upper_layers": self.upper_layers} if is_partly_tuned else {}),
+                    **({"upper_layers": self.upper_layers} if limits_layers else {}),
                 },
                 "optimizer": {"head_rate": self.head_rate, "encoder_rate": self.encoder_rate},
                 "heads": [
-                    {"name": RICH, "task": "classify", "data": self.rich, **head, **contender.rich},
-                    {"name": SCARCE, "task": "ner", "data": self.scarce, **head},
+                    {"name": LARGE, "task": "classify", "data": self.large, **contender.large},
+                    {"name": SMALL, "task": "ner", "data": self.small},
                 ],
             },
             source="comparison",
@@ -132,7 +122,7 @@ class ComparisonPlan:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A contender on so much of the scarce task's texts."""
+    """One training run of a comparison: a contender, a share of the small task's texts, and a seed."""
 
     contender: Contender
     share: float
@@ -140,5 +130,5 @@ class Cell:
 
     @property
     def key(self) -> tuple[str, float, int]:
-        """What names it in a journal."""
+        """The name of the cell in the journal."""
         return self.contender.name, self.share, self.seed

@@ -22,7 +22,7 @@ from worker.model.engine import number_format
 from worker.model.packing import pack
 from worker.model.pooling import pool
 from worker.training.learning.tasks import ranges
-from worker.training.learning.words import first_pieces
+from worker.training.learning.word_pieces import first_pieces
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence

@@ -21,7 +21,7 @@ from worker.training.data.labels import check_labels, check_map
 from worker.training.data.read import read
 from worker.training.data.splits import Shares, Side, given, split
 from worker.training.learning.losses import UNKNOWN
-from worker.training.learning.words import align_word_labels, first_pieces, in_handle
+from worker.training.learning.word_pieces import align_word_labels, first_pieces, in_handle
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -262,7 +262,7 @@ def _word_rows(
     return np.concatenate([[0], np.cumsum([len(it) for it in rows])]), np.concatenate([np.empty(0, dtype=np.int64), *rows])
 
 
-def extended(task: TrainingTask, loaded: Checkpoint, extra: Sequence[TaggedText]) -> TrainingTask:
+def add_texts(task: TrainingTask, loaded: Checkpoint, extra: Sequence[TaggedText]) -> TrainingTask:
     """Return the task of an entity head with more texts to learn from; raises `BadSettings` for a type that it does not know."""
     known = {label[2:] for label in task.head.labels}
     if unknown := [span.type for it in extra for span in it.spans if span.type not in known]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from random import Random
 
 
-class Swapping:
+class MentionReplacement:
     """Texts whose entities change places with those of other texts."""
 
     def __init__(self, texts: Sequence[TaggedText]) -> None:

@@ -20,7 +20,7 @@ _ATTEMPTS = 20
 _ALIKE, _OF = 4, 5
 
 
-class Maker(Protocol):
+class Generator(Protocol):
     """Makes texts by chance."""
 
     def text(self, random: Random) -> TaggedText:
@@ -28,7 +28,7 @@ class Maker(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class GeneratedTexts:
     """Texts that were made."""
 
     texts: tuple[TaggedText, ...]
@@ -38,7 +38,7 @@ class Made:
     num_repeated: int
 
 
-class HeldOut:
+class HeldOutTexts:
     """The texts that nothing may be like."""
 
     def __init__(self, texts: Iterable[str]) -> None:
@@ -61,7 +61,7 @@ class HeldOut:
         return any(are_alike(words, self._sets[it]) for it in others)
 
 
-def make(makers: Sequence[Maker], count: int, held_out: HeldOut, *, seed: int) -> Made:
+def generate(makers: Sequence[Generator], count: int, held_out: HeldOutTexts, *, seed: int) -> GeneratedTexts:
     """Return at most `count` texts, from each maker in turn; fewer where the makers have no more to say."""
     # The numbers only have to be the same for the same seed.
     random = Random(seed)  # noqa: S311
@@ -77,4 +77,4 @@ def make(makers: Sequence[Maker], count: int, held_out: HeldOut, *, seed: int) -
             num_like += 1
         else:
             found[text.text] = text
-    return Made(tuple(found.values()), num_like, num_repeated)
+    return GeneratedTexts(tuple(found.values()), num_like, num_repeated)
