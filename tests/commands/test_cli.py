@@ -186,7 +186,7 @@ def test_the_version_is_the_packages(words: str) -> None:
         (["train", "/nowhere.toml"], 2, "gist-stream: /nowhere.toml: cannot be read: No such file"),
         (["train", "--strategy", "magic"], 2, "gist-stream: flags: training.strategy: Input should be 'frozen', "),
         (["train", "--ner-test", "a.conll"], 2, "gist-stream: --ner-test needs --ner-train"),
-        (["train", "compare", "/tmp/never", "--shares", "0"], 2, "gist-stream: --shares: numbers above 0, up to 1"),  # noqa: S108
+        (["train", "compare", "/tmp/never", "--shares", "0"], 2, "gist-stream: --shares: '0' is not a comma-separated list"),  # noqa: S108
     ],
 )
 def test_a_users_mistake_is_one_line(

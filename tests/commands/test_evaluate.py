@@ -10,6 +10,7 @@ import pytest
 from tests.training.evaluation.reports import small_report
 from worker.commands.training import evaluate as module
 from worker.commands.training.evaluate import evaluate
+from worker.commands.training.extra import require_packages
 from worker.errors import BadSettings
 from worker.training.data.layout import Format, Layout
 
@@ -115,3 +116,10 @@ def test_a_file_of_the_other_kind_is_refused(tmp_path: Path, calls: list[Call]) 
     with pytest.raises(BadSettings, match=r"a\.jsonl: binary, where entities are needed"):
         evaluate(**DEFAULTS | {"entities": [tmp_path / "a.jsonl"]})
     assert not calls
+
+
+def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line names the package and the extra that installs it."""
+    monkeypatch.setattr("worker.commands.training.extra.find_spec", lambda name: None if name == "sklearn" else object())
+    with pytest.raises(BadSettings, match=r"sklearn is not installed; .*: pip install 'gist-stream\[train\]'"):
+        require_packages()

@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
 
 class Silent:
-    """Remembers what it was told, and shows none of it."""
+    """A reporter that keeps all lines and shows none."""
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.lines: list[str] = []
 
     def say(self, line: str) -> None:
         """Remember a line."""
-        self.told.append(line)
+        self.lines.append(line)
 
     def track(self, what: str, total: int) -> Any:
         """Remember that something takes long."""
         from contextlib import nullcontext  # noqa: PLC0415
 
-        self.told.append(f"{what}: {total}")
+        self.lines.append(f"{what}: {total}")
         return nullcontext(lambda _count: None)
 
 

@@ -27,7 +27,7 @@ from worker.training.config import check_run
 from worker.training.data.corpora import RatedSentence
 from worker.training.data.examples import Span, TaggedText
 from worker.training.evaluation.evaluate import predictions
-from worker.training.learning import tasks, words
+from worker.training.learning import tasks, word_pieces
 from worker.training.train import described, train
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def test_from_texts_to_a_checkpoint_that_serves(tmp_path: Path) -> None:
     first = (directory / "heads.safetensors").read_bytes()
     told = Silent()
     train(run.model_copy(update={"output": tmp_path / "again"}), told)
-    assert not [it for it in told.told if it.startswith("encoding")]
+    assert not [it for it in told.lines if it.startswith("encoding")]
     assert (tmp_path / "again" / "heads.safetensors").read_bytes() == first
     assert Engine.load(str(directory), device="cpu").tasks == {"embed", "classify", "ner"}
 
@@ -145,7 +145,7 @@ def test_a_full_disk_is_one_line_and_the_state_of_before_stays(tmp_path: Path) -
         train(run, Silent())
     told = Silent()
     train(run, told)
-    assert sum(it.startswith("epoch") for it in told.told) == 3
+    assert sum(it.startswith("epoch") for it in told.lines) == 3
 
 
 def test_another_run_in_the_same_place_is_refused_until_it_may_begin_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,8 +235,8 @@ def test_flags_are_a_run_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
 def test_words_are_labelled_by_where_they_start() -> None:
     """The first word of an entity begins it, those inside follow; a span may hold several words of the tokenizer."""
     text = TaggedText("hey @ada b", (Span("PER", 4, 10),))
-    assert words.align_word_labels(text, [0, 4, 5, 9]) == ["O", "B-PER", "I-PER", "I-PER"]
-    assert words.in_handle(text.text, [0, 4, 5, 9]).tolist() == [False, True, True, False]
+    assert word_pieces.align_word_labels(text, [0, 4, 5, 9]) == ["O", "B-PER", "I-PER", "I-PER"]
+    assert word_pieces.in_handle(text.text, [0, 4, 5, 9]).tolist() == [False, True, True, False]
 
 
 def test_the_shipped_card_says_what_its_manifest_says() -> None:

@@ -102,7 +102,7 @@ def test_without_pyarrow_it_says_what_to_install(tmp_path: Path, monkeypatch: py
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     (tmp_path / "state.json").write_text('{"_data_files": []}')
     (tmp_path / "dataset_info.json").write_text("{}")
-    with pytest.raises(BadSettings, match=r"reading it needs pyarrow: pip install gist-stream\[datasets\]"):
+    with pytest.raises(BadSettings, match=r"reading it needs pyarrow: pip install 'gist-stream\[train\]'"):
         read(tmp_path)
 
 

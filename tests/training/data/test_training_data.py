@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from worker.errors import BadSettings
 from worker.training.data import corpora
-from worker.training.data.corpora import RatedSentence, rated_sentences, spread
+from worker.training.data.corpora import RatedSentence, rated_sentences, sample_texts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,7 +73,7 @@ def test_a_corpus_that_cannot_be_fetched_is_one_line(tmp_path: Path, monkeypatch
 @given(st.lists(st.text(max_size=3)), st.integers(1, 60))
 def test_texts_are_chosen_from_all_over_them_and_each_once(texts: list[str], count: int) -> None:
     """So that none is calibrated on and measured with; blank ones are left out."""
-    found = spread(texts, count)
+    found = sample_texts(texts, count)
     there = {text for text in texts if text.strip()}
     assert len(found) == len(set(found)) == min(count, len(there))
     assert set(found) <= there
@@ -82,4 +82,4 @@ def test_texts_are_chosen_from_all_over_them_and_each_once(texts: list[str], cou
 
 def test_half_of_them_is_every_other() -> None:
     """Not the first half, which may be of one kind."""
-    assert spread(list("abcdefgh"), 4) == ["a", "c", "e", "g"]
+    assert sample_texts(list("abcdefgh"), 4) == ["a", "c", "e", "g"]

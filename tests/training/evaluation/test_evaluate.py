@@ -19,10 +19,10 @@ from worker.training.data.labels import LabelMap
 from worker.training.evaluation import report
 from worker.training.evaluation.evaluate import (
     EvaluateOptions,
-    accuracy,
-    entity_scores,
     evaluate,
+    measure_accuracy,
     predictions,
+    score_entities,
 )
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def test_every_head_is_measured_on_its_files_and_the_vectors_on_all() -> None:
     assert (labels.head, labels.title, labels.figures["accuracy"].value) == ("sentiment", "mine/moods", 1)
     assert (entities.head, entities.title, entities.num_texts) == ("ner", "mine/names", 1)
     assert [(it.name, it.num_gold) for it in entities.groups][:3] == [("all", 2), ("LOC", 1), ("PER", 1)]
-    assert "mine/names: ner does not know thing: left out" in told
+    assert "mine/names: the head ner does not know thing, which are left out" in told
     assert found.vectors is not None
     assert (found.vectors.num_texts, found.vectors.against) == (4, "model@53aa51172d14")
     assert found.vectors.figures["Pearson"].value == pytest.approx(1)
@@ -98,11 +98,11 @@ def options() -> dict[str, Any]:
     [
         ({}, [labelled("f", ("a", "angry"))], [], r"f: no head has the labels angry \(sentiment: negative, positive\)"),
         ({}, [labelled("f")], [], r"f: no head has the labels \(none\)"),
-        ({}, [labelled("f", ("a", "positive"), is_multi_label=True)], [], "f: its texts have several labels"),
-        ({"model": MINILM}, [MOODS], [], "there is no such head"),
-        ({"model": MINILM}, [], [NAMES], "no head that finds entities"),
-        ({}, [], [tagged("g")], "g: there is no text in it"),
-        ({"against": MINILM}, [labelled("f", *[("same", "positive")] * 5)], [], "three different texts"),
+        ({}, [labelled("f", ("a", "positive"), is_multi_label=True)], [], "f: texts with several labels cannot be evaluated"),
+        ({"model": MINILM}, [MOODS], [], "the model has no such head"),
+        ({"model": MINILM}, [], [NAMES], "the model has no head for entities"),
+        ({}, [], [tagged("g")], "g: the file has no text"),
+        ({"against": MINILM}, [labelled("f", *[("same", "positive")] * 5)], [], "at least three different texts"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(
@@ -132,6 +132,6 @@ def test_the_trainers_scores_are_the_same_figures() -> None:
     engine = Engine.load(DEFAULT_MODEL, device="cpu", backend="eager")
     found = evaluate(OPTIONS, [MOODS], [NAMES], silent)
     texts, true = [it.text for it in MOODS.texts], [it.labels[0] for it in MOODS.texts]
-    assert accuracy(engine, "sentiment", texts, true) == found.labels[0].figures["accuracy"].value
-    scores = entity_scores(engine, LabelMap({"person": "PER", "thing": None}).tagged(NAMES).texts)
+    assert measure_accuracy(engine, "sentiment", texts, true) == found.labels[0].figures["accuracy"].value
+    scores = score_entities(engine, LabelMap({"person": "PER", "thing": None}).tagged(NAMES).texts)
     assert {it.name: it.figures["f1"].value for it in found.entities[0].groups} == {name: it.f1 for name, it in scores.items()}

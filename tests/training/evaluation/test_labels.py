@@ -1,135 +1,103 @@
-"""The figures of labels: those that one works out by hand, and those of scikit-learn where it is installed."""
+"""The figures of classification heads."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.training.evaluation.bootstrap import estimates, wilson
+from worker.training.evaluation.bootstrap import Draws, wilson
 from worker.training.evaluation.labels import (
     NUM_BINS,
     Bin,
-    Judged,
-    build_bins,
-    calibration_error,
-    confusion,
-    judged,
-    num_counted,
-    reliability,
-    statistics,
+    auroc,
+    build_calibration_error,
+    build_predictions,
+    count_confusion,
+    estimate_figures,
+    find_bins,
+    macro_f1,
+    measure_reliability,
 )
+
+if TYPE_CHECKING:
+    from worker.training.evaluation.labels import LabelPredictions
 
 LABELS = ("a", "b", "c")
 
 
-def figures(it: Judged) -> dict[str, float]:
-    """Return the figures, each text counting once."""
-    once = np.ones((1, len(it.true)))
-    return {name: float(of(once)[0]) for name, of in statistics(it).items()}
+def compute_figures(predictions: LabelPredictions) -> dict[str, float]:
+    """Return the figures without intervals."""
+    return {name: figure.value for name, figure in estimate_figures(predictions, Draws(5)).items()}
 
 
-def drawn(num_texts: int, num_labels: int, seed: int) -> Judged:
-    """Return a head that is better than chance, with probabilities some of which are equal."""
-    random = np.random.default_rng(seed)
-    true = random.integers(num_labels, size=num_texts)
-    scores = random.dirichlet(np.ones(num_labels), size=num_texts) + 0.3 * np.eye(num_labels)[true]
-    scores = np.maximum(scores.round(1), 0.05)
-    return Judged(tuple("abcdef"[:num_labels]), true.astype(np.intp), scores / scores.sum(axis=1, keepdims=True))
-
-
-def test_by_hand() -> None:
-    """Four texts of two labels."""
-    it = judged(("no", "yes"), ["yes", "yes", "no", "no"], [{"no": 1 - p, "yes": p} for p in (0.9, 0.3, 0.2, 0.6)])
-    found = figures(it)
-    assert confusion(it).tolist() == [[1, 1], [1, 1]]
-    assert found["accuracy"] == 0.5
-    assert found["macro F1"] == 0.5
-    # Of the four pairs of a yes and a no, .9 is above both, .3 is above .2.
-    assert found["AUROC"] == 0.75
-    # Right at .9 and .8, wrong at .7 and .6, each alone in its bin.
+def test_four_texts_of_two_labels_have_the_figures_of_a_calculation_by_hand() -> None:
+    """Of the four pairs of a yes and a no, three are in order; each prediction is alone in its bin."""
+    scores = [{"no": 1 - p, "yes": p} for p in (0.9, 0.3, 0.2, 0.6)]
+    predictions = build_predictions(("no", "yes"), ["yes", "yes", "no", "no"], scores)
+    found = compute_figures(predictions)
+    assert count_confusion(predictions).tolist() == [[1, 1], [1, 1]]
+    assert (found["accuracy"], found["macro F1"], found["AUROC"]) == (0.5, 0.5, 0.75)
     assert found["ECE"] == pytest.approx((0.1 + 0.2 + 0.7 + 0.6) / 4)
 
 
-def test_a_label_that_is_nowhere_does_not_count() -> None:
-    """Neither in macro F1 nor in AUROC."""
-    it = judged(LABELS, ["a", "b"], [{"a": 0.8, "b": 0.1, "c": 0.1}, {"a": 0.2, "b": 0.7, "c": 0.1}])
-    assert figures(it)["macro F1"] == 1
-    assert figures(it)["AUROC"] == 1
+def test_a_label_that_is_neither_true_nor_predicted_does_not_count() -> None:
+    """Macro F1 and AUROC are the means of the other labels."""
+    scores = [{"a": 0.8, "b": 0.1, "c": 0.1}, {"a": 0.2, "b": 0.7, "c": 0.1}]
+    found = compute_figures(build_predictions(LABELS, ["a", "b"], scores))
+    assert (found["macro F1"], found["AUROC"]) == (1, 1)
 
 
-def test_one_label_alone_has_no_curve() -> None:
-    """Nothing is above or below it."""
-    it = judged(("no", "yes"), ["yes"], [{"no": 0.4, "yes": 0.6}])
-    assert math.isnan(figures(it)["AUROC"])
-    assert math.isnan(figures(judged(LABELS, [], []))["accuracy"])
-    assert math.isnan(figures(judged(LABELS, [], []))["AUROC"])
+def test_a_single_true_label_has_no_roc_curve() -> None:
+    """Without texts, no figure has a value."""
+    assert math.isnan(compute_figures(build_predictions(("no", "yes"), ["yes"], [{"no": 0.4, "yes": 0.6}]))["AUROC"])
+    empty = build_predictions(LABELS, [], [])
+    assert all(map(math.isnan, compute_figures(empty).values()))
+    assert count_confusion(empty).tolist() == [[0] * 3] * 3
 
 
-@settings(max_examples=60, deadline=None)
-@given(num_texts=st.integers(6, 60), num_labels=st.integers(2, 5), seed=st.integers(0, 1000))
-def test_the_figures_are_scikit_learns(num_texts: int, num_labels: int, seed: int) -> None:
-    """With every text once, and with texts that were drawn again."""
-    sk: Any = pytest.importorskip("sklearn.metrics")
-    it = drawn(num_texts, num_labels, seed)
-    # Every label is there, as scikit-learn wants it.
-    it = Judged(it.labels, np.concatenate([np.arange(num_labels), it.true[num_labels:]]), it.probabilities)
-    assert confusion(it).tolist() == sk.confusion_matrix(it.true, it.said, labels=range(num_labels)).tolist()
-    weights = np.stack([np.ones(num_texts), np.random.default_rng(seed).integers(1, 4, size=num_texts).astype(float)])
-    found = {name: of(weights) for name, of in statistics(it).items()}
-    for row, own in enumerate(weights):
-        again = np.repeat(np.arange(num_texts), own.astype(int))
-        true, said, scores = it.true[again], it.said[again], it.probabilities[again]
-        assert found["accuracy"][row] == pytest.approx(sk.accuracy_score(true, said))
-        assert found["macro F1"][row] == pytest.approx(sk.f1_score(true, said, average="macro", zero_division=0))
-        area = sk.roc_auc_score(true, scores[:, 1] if num_labels == 2 else scores, multi_class="ovr")
-        assert found["AUROC"][row] == pytest.approx(area)
+def test_more_than_two_labels_are_each_held_against_the_rest() -> None:
+    """A label that is missing in a draw does not count."""
+    probabilities = np.array([[0.6, 0.3, 0.1], [0.5, 0.4, 0.1], [0.2, 0.7, 0.1]])
+    assert auroc(np.array([0, 1, 1]), probabilities) == 1
+    assert auroc(np.array([1, 0, 1]), probabilities) == pytest.approx(0.5)
+    assert macro_f1(np.array([0, 1, 1]), np.array([0, 0, 1])) == pytest.approx(2 / 3)
 
 
-@settings(max_examples=60)
-@given(num_texts=st.integers(2, 40), num_labels=st.integers(2, 4), seed=st.integers(0, 1000))
-def test_a_weight_is_a_text_that_stands_there_so_often(num_texts: int, num_labels: int, seed: int) -> None:
-    """Which is what makes one formula do for all draws."""
-    it = drawn(num_texts, num_labels, seed)
-    weights = np.random.default_rng(seed).integers(0, 3, size=num_texts)
-    again = np.repeat(np.arange(num_texts), weights)
-    expected = figures(Judged(it.labels, it.true[again], it.probabilities[again]))
-    for name, of in statistics(it).items():
-        assert of(weights[None].astype(np.float64))[0] == pytest.approx(expected[name], nan_ok=True)
-
-
-@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=40))
-def test_the_calibration_error_is_that_of_its_definition(said: list[tuple[float, bool]]) -> None:
-    """Bin by bin."""
-    confidence, is_right = np.array([it for it, _ in said]), np.array([it for _, it in said])
+@given(st.lists(st.tuples(st.floats(0, 1), st.booleans(), st.integers(0, 3)), min_size=1, max_size=40))
+def test_the_calibration_error_follows_its_definition(predictions: list[tuple[float, bool, int]]) -> None:
+    """A text that is drawn twice counts twice."""
+    confidence, is_right = np.array([row[0] for row in predictions]), np.array([row[1] for row in predictions])
+    times = np.array([row[2] for row in predictions])
     expected = 0.0
     for number in range(NUM_BINS):
-        own = build_bins(confidence) == number
+        own = (find_bins(confidence) == number) * times
         if own.any():
-            expected += own.sum() / len(said) * abs(is_right[own].mean() - confidence[own].mean())
-    error = calibration_error(confidence, is_right, np.arange(len(said)))
-    assert error(np.ones((1, len(said))))[0] == pytest.approx(expected)
+            expected += own.sum() / times.sum() * abs((own * is_right).sum() - (own * confidence).sum()) / own.sum()
+    error = build_calibration_error(confidence, is_right, np.arange(len(predictions)))
+    found = error(np.repeat(np.arange(len(predictions)), times))
+    assert found == pytest.approx(expected if times.any() else math.nan, nan_ok=True)
 
 
 def test_bins_are_closed_above() -> None:
-    """Nought is in the first."""
-    assert build_bins(np.array([0, 1 / 15, 0.0667, 0.5, 1])).tolist() == [0, 0, 1, 7, 14]
+    """A probability of 0 is in the first bin."""
+    assert find_bins(np.array([0, 1 / 15, 0.0667, 0.5, 1])).tolist() == [0, 0, 1, 7, 14]
 
 
-def test_the_diagram_shows_what_is_there() -> None:
-    """Empty bins are left out."""
-    found = reliability(np.array([0.9375, 0.96875, 0.25]), np.array([True, False, False]))
+def test_the_reliability_diagram_leaves_out_empty_bins() -> None:
+    """Each bin has its number, mean probability and accuracy."""
+    found = measure_reliability(np.array([0.9375, 0.96875, 0.25]), np.array([True, False, False]))
     assert found == (Bin(1, 0.25, 0.0), Bin(2, 0.953125, 0.5))
 
 
-def test_a_perfect_head_is_not_certain() -> None:
-    """Its shares have Wilson's interval, by the texts of each label for macro F1; no other figure has one."""
-    it = judged(("no", "yes"), ["yes"] + ["no"] * 29, [{"no": 0.0, "yes": 1.0}] + [{"no": 1.0, "yes": 0.0}] * 29)
-    found = estimates(statistics(it), 30, num_counted=num_counted(it))
+def test_a_perfect_head_has_wilsons_intervals() -> None:
+    """Accuracy counts all texts and macro F1 the texts of each label; the other figures have no interval."""
+    scores = [{"no": 0.0, "yes": 1.0}] + [{"no": 1.0, "yes": 0.0}] * 29
+    found = estimate_figures(build_predictions(("no", "yes"), ["yes"] + ["no"] * 29, scores), Draws(100))
     assert {name: figure.value for name, figure in found.items()} == {"accuracy": 1, "macro F1": 1, "AUROC": 1, "ECE": 0}
     assert (found["accuracy"].low, found["accuracy"].high) == wilson(1, 30)
     assert found["macro F1"].low == pytest.approx((wilson(1, 29)[0] + wilson(1, 1)[0]) / 2)

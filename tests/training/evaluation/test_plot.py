@@ -1,4 +1,4 @@
-"""The picture is a PNG of the promised width."""
+"""The picture of an evaluation."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ pytest.importorskip("matplotlib")
 
 
 def test_figures_without_an_interval_are_drawn(tmp_path: Path) -> None:
-    """A file without entities, in which the head finds none, has figures of 0 and no interval."""
-    entities = report.of_entities("ner", "x/y", [TaggedText("ok", ())], [[]], temperature=1.0, options=OPTIONS)
-    draw(replace(small_report(), labels=(), entities=(entities,)), tmp_path / "it.png")
-    assert (tmp_path / "it.png").read_bytes().startswith(b"\x89PNG")
+    """A file without true and found entities has figures of 0 and no interval."""
+    entities = report.build_entity_report("ner", "x/y", [TaggedText("ok", ())], [[]], temperature=1.0, options=OPTIONS)
+    draw(replace(small_report(), labels=(), entities=(entities,)), tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("num_times", [0, 1, 2])
 def test_a_picture_is_900_pixels_wide(num_times: int, tmp_path: Path) -> None:
-    """With a row for each head and file; the name of a label is no formula."""
+    """The picture has a row for each head and file; a label named `$yes$` is no formula."""
     small = small_report()
-    draw(replace(small, labels=small.labels * num_times, entities=small.entities * num_times), tmp_path / "it.png")
-    head = (tmp_path / "it.png").read_bytes()[:24]
+    draw(replace(small, labels=small.labels * num_times, entities=small.entities * num_times), tmp_path / "plot.png")
+    head = (tmp_path / "plot.png").read_bytes()[:24]
     assert head[:8] == b"\x89PNG\r\n\x1a\n"
     assert struct.unpack(">II", head[16:24]) == (900, 360 * max(1, 2 * num_times))

@@ -1,4 +1,4 @@
-"""Entities are counted as seqeval counts them: whole, by type, each once."""
+"""Scores of entities, compared with those of seqeval."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from worker.records import Entity
 from worker.training.data.examples import Span, TaggedText
 from worker.training.evaluation import mistakes, report
 from worker.training.evaluation.bootstrap import wilson
-from worker.training.evaluation.spans import Score, SpanGroup, groups, halves
+from worker.training.evaluation.spans import Score, SpanGroup, group_spans, split_handle
 
 LABELS = bio.bio_labels(["LOC", "PER"])
 # True and found labels of the words of some texts.
@@ -29,7 +29,7 @@ def entity(kind: str, start: int, end: int) -> Entity:
 
 def scores(tagged: list[TaggedText], found: list[list[Entity]]) -> dict[str, Score]:
     """Return the score of each group."""
-    return {it.name: it.score() for it in groups(tagged, found)}
+    return {group.name: group.score() for group in group_spans(tagged, found)}
 
 
 @pytest.mark.parametrize(
@@ -44,8 +44,8 @@ def scores(tagged: list[TaggedText], found: list[list[Entity]]) -> dict[str, Sco
         ([], [entity("PER", 0, 3)], Score(0, 0, 0, 0)),
     ],
 )
-def test_span_and_type_must_both_be_right(gold: list[Span], found: list[Entity], expected: Score) -> None:
-    """Half right is wrong; nothing found or nothing there is 0."""
+def test_an_entity_is_right_only_with_its_type_and_both_ends(gold: list[Span], found: list[Entity], expected: Score) -> None:
+    """The score is 0 if nothing is found or nothing is true."""
     assert scores([TaggedText("some text", tuple(gold))], [found])["all"] == expected
 
 
@@ -58,19 +58,21 @@ def test_marks_of_the_last_character_do_not_matter(text: str, *, gold_has_marks:
     gold = TaggedText(text, (Span("LOC", 3, with_marks if gold_has_marks else 9),))
     found = [[entity("LOC", 3, with_marks if found_has_marks else 9)]]
     assert scores([gold], found)["all"] == Score(1, 1, 1, 1)
-    assert mistakes.of_entities([gold], found, 5) == []
-    told = report.of_entities("ner", "gold", [gold], found, temperature=1, options=report.EvaluationOptions(num_draws=10))
-    assert [it.accuracy for it in told.reliability] == [1]
+    assert mistakes.find_entity_mistakes([gold], found, 5) == []
+    measured = report.build_entity_report(
+        "ner", "gold", [gold], found, temperature=1, options=report.EvaluationOptions(num_draws=10)
+    )
+    assert [bin_.accuracy for bin_ in measured.reliability] == [1]
 
 
-def test_the_same_place_of_another_text_is_another() -> None:
-    """An entity is found in its text or not at all."""
+def test_an_entity_counts_in_its_own_text_only() -> None:
+    """The same span of another text is wrong."""
     tagged = [TaggedText("Ada", (Span("PER", 0, 3),)), TaggedText("Ada", ())]
     assert scores(tagged, [[], [entity("PER", 0, 3)]])["all"] == Score(0, 0, 0, 1)
 
 
 def seqeval_entities(path: list[str]) -> set[tuple[str, int, int]]:
-    """Return what seqeval's `get_entities` does of IOB labels: an `I-X` after anything but X begins an entity too."""
+    """Return the entities of IOB labels as seqeval's `get_entities`: an `I-X` after anything but X begins an entity, too."""
     found, start, kind = set(), 0, ""
     for place, label in enumerate([*path, "O"]):
         prefix, _, own = label.partition("-")
@@ -83,7 +85,7 @@ def seqeval_entities(path: list[str]) -> set[tuple[str, int, int]]:
 
 
 def valid(path: list[str]) -> list[str]:
-    """Return a path as our decoding makes it: what would begin inside, begins."""
+    """Return a valid path: an `I-` that would begin an entity becomes `B-`."""
     result: list[str] = []
     for label in path:
         is_inside = label.startswith("I-") and result and result[-1][1:] == label[1:]
@@ -93,7 +95,7 @@ def valid(path: list[str]) -> list[str]:
 
 @given(PATHS)
 def test_scores_are_those_of_seqeval_on_the_labels(texts: list[list[tuple[str, str]]]) -> None:
-    """Micro-averaged and by type, on texts whose words are a character each."""
+    """The scores are micro-averaged, over all entities and by type; each word has one character."""
     true = [valid([it for it, _ in words]) for words in texts]
     said = [valid([it for _, it in words]) for words in texts]
     tagged = [TaggedText("x" * len(path), tuple(Span(*it) for it in bio.entities(path))) for path in true]
@@ -108,10 +110,10 @@ def test_scores_are_those_of_seqeval_on_the_labels(texts: list[list[tuple[str, s
         assert astuple(found[name]) == pytest.approx((precision, recall, f1, len(wanted)))
 
 
-def test_handles_are_counted_three_ways() -> None:
-    """As one entity, not at all, and as the corpora do that see two."""
+def test_handles_are_counted_as_one_entity_as_two_and_not_at_all() -> None:
+    """Each way is a group."""
     tagged = [TaggedText("hey @ada in Rome", (Span("PER", 4, 8), Span("LOC", 12, 16)))]
-    found = {it.name: it for it in groups(tagged, [[entity("PER", 4, 8), entity("PER", 5, 8)]])}
+    found = {group.name: group for group in group_spans(tagged, [[entity("PER", 4, 8), entity("PER", 5, 8)]])}
     assert list(found) == ["all", "LOC", "PER", "without handles", "handles as two"]
     assert found["all"].counts.tolist() == [[1, 2, 2]]
     assert found["without handles"].counts.tolist() == [[0, 1, 1]]
@@ -121,13 +123,13 @@ def test_handles_are_counted_three_ways() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"), [("@ada", [(0, 1), (1, 4)]), ("@", [(0, 1)]), ("Ada", [(0, 3)]), ("@ada B", [(0, 1), (1, 6)])]
 )
-def test_a_handle_has_two_halves(text: str, expected: list[tuple[int, int]]) -> None:
-    """The at and the rest; a lone at has one."""
-    assert halves(text, Span("PER", 0, len(text))) == [Span("PER", *it) for it in expected]
+def test_a_handle_is_split_into_at_and_name(text: str, expected: list[tuple[int, int]]) -> None:
+    """A lone `@` stays whole."""
+    assert split_handle(text, Span("PER", 0, len(text))) == [Span("PER", *it) for it in expected]
 
 
-def test_intervals_come_from_drawing_texts() -> None:
-    """Different texts decide by their draws; texts that are all alike by their number."""
+def test_wilsons_interval_counts_texts_with_entities() -> None:
+    """Texts that differ have a bootstrap interval."""
     alike = SpanGroup("all", np.array([[1, 2, 1]] * 30 + [[0, 0, 0]] * 9)).estimates()
     assert (alike["precision"].low, alike["precision"].high) == wilson(0.5, 30)
     assert (alike["recall"].low, alike["recall"].high) == wilson(1, 30)

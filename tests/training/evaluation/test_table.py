@@ -7,23 +7,23 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from tests.training.evaluation.reports import small_report
-from worker.training.evaluation.table import shown
+from worker.training.evaluation.table import render
 
 if TYPE_CHECKING:
     from worker.training.evaluation.report import EvaluationReport
 
 
 def printed(report: EvaluationReport) -> str:
-    """Return what a terminal shows."""
+    """Return the output of a terminal."""
     console = Console(width=170, highlight=False)
     with console.capture() as capture:
-        for it in shown(report):
-            console.print(it, soft_wrap=True)
+        for table in render(report):
+            console.print(table, soft_wrap=True)
     return capture.get()
 
 
-def test_every_part_is_shown() -> None:
-    """Figures with their intervals, the matrix, the groups, the vectors, and what it ran on."""
+def test_every_part_is_printed() -> None:
+    """The tables have intervals; the last line names model, device and seed."""
     text = printed(small_report())
     for part in (
         "mood, x/y.jsonl: 4 texts",
@@ -39,14 +39,14 @@ def test_every_part_is_shown() -> None:
     assert "seed 0" in text
 
 
-def test_labels_and_texts_are_shown_as_they_are() -> None:
-    """What looks like markup is none."""
+def test_markup_in_labels_and_texts_is_printed_literally() -> None:
+    """Brackets of texts set no style."""
     text = printed(small_report())
     for part in ("[red]b", "[bold][Rome]", "$yes$"):
         assert part in text
 
 
-def test_a_temperature_is_shown_where_there_is_one() -> None:
-    """Else nothing is said of it."""
+def test_a_temperature_of_1_is_not_printed() -> None:
+    """Other temperatures are."""
     assert "temperature 1.500" in printed(small_report())
     assert "temperature" not in printed(small_report(temperature=1.0))

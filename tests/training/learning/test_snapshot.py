@@ -58,8 +58,8 @@ def test_a_killed_run_ends_with_the_weights_that_it_would_have_had(tmp_path: Pat
         assert child.wait() == -signal.SIGKILL
     told = Silent()
     found = learned(run_of(tmp_path, strategy, retention_weight=2.0), snapshots=Snapshots(tmp_path, "same"), reporter=told)
-    assert told.told[0].startswith("going on after epoch")
-    assert sum(it.startswith("epoch") for it in told.told) < len(found.position.history)
+    assert told.lines[0].startswith("going on after epoch")
+    assert sum(it.startswith("epoch") for it in told.lines) < len(found.position.history)
     assert {name for name, it in found.learner.state_dict().items() if not torch.equal(it, expected[name])} == set()
 
 

@@ -47,7 +47,7 @@ def test_a_second_run_with_other_heads_does_not_touch_the_encoder(tmp_path: Path
     shape = values(tmp_path)
     shape["heads"][1]["layers"] = [1, 2]
     learned(check_run(shape, source="test"), reporter=first)
-    assert sum(it.startswith("encoding") for it in first.told) == 2
+    assert sum(it.startswith("encoding") for it in first.lines) == 2
 
     def refuse(*_args: object, **_options: object) -> None:
         raise AssertionError
@@ -58,7 +58,7 @@ def test_a_second_run_with_other_heads_does_not_touch_the_encoder(tmp_path: Path
     found = learned(check_run(shape, source="test"), reporter=second)
     assert isinstance(found.states, Frozen)
     assert found.states.num_encoded == 0
-    assert not [it for it in second.told if it.startswith("encoding")]
+    assert not [it for it in second.lines if it.startswith("encoding")]
 
 
 def test_another_encoder_or_other_texts_are_other_states(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_a_token_is_a_row_of_a_head_with_attention(tmp_path: Path) -> None:
     rows, starts = mood.rows(texts)
     assert np.diff(starts).tolist() == [len(mood.tokens[it]) for it in texts]
     assert rows[0] == sum(len(it) for it in mood.tokens[:3])
-    assert mood.told(texts).tolist() == [mood.targets[3], mood.targets[1]]
+    assert mood.get_targets(texts).tolist() == [mood.targets[3], mood.targets[1]]
 
 
 def test_rejected_answers_are_counted_over_all_files(tmp_path: Path) -> None:

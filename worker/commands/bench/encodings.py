@@ -14,7 +14,7 @@ from rich.table import Table
 from worker.bench.encodings import NUM_CANDIDATES, NUM_NEIGHBOURS, Loss, loss
 from worker.errors import BadSettings
 from worker.records import Item, Partition, Prediction, Record, Task, TokenizedItem, Tokens
-from worker.training.data.corpora import rated_sentences, spread
+from worker.training.data.corpora import rated_sentences, sample_texts
 from worker.wire import encode as codec
 from worker.wire.encode import EmbeddingEncoding, Limits
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def bench_encodings(*, model: str, count: int, cache: Path, json_path: Path | None) -> None:
     """Embed `count` sentences in fp32, write and read them in every encoding, and print the losses."""
-    exact = _vectors(model, spread([it.text for it in rated_sentences(cache)], count))
+    exact = _vectors(model, sample_texts([it.text for it in rated_sentences(cache)], count))
     losses = [_loss(encoding, exact) for encoding in EmbeddingEncoding]
     Console(highlight=False).print(table(losses))
     if json_path is not None:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from worker.commands.training import layout_flags
+from worker.commands.training.extra import require_packages
 from worker.settings import DEFAULT_MODEL
 from worker.training.data.layout import Format, Layout, Scheme
 
@@ -45,6 +46,7 @@ def run(
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew what was cut off, instead of going on.")] = False,
 ) -> None:
     """Train heads (a sentiment head, unless told otherwise), and print their card; go on where a run was cut off."""
+    require_packages()
     from worker.commands.training import train as command  # noqa: PLC0415  heavy
 
     given = {"output": output, "encoder": encoder, "name": name, "cache": cache, "seed": seed}
@@ -76,6 +78,7 @@ def compare(
     cache: Annotated[Path, typer.Option(help="The directory of downloaded texts and computed states.")] = Path(".data"),
 ) -> None:
     """Compare the strategies on a large and a small task, with the same steps for all. An interrupted comparison continues."""
+    require_packages()
     from worker.commands.training import compare as command  # noqa: PLC0415  heavy
 
     command.compare(
@@ -142,6 +145,7 @@ def evaluate(
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same intervals.")] = 0,
 ) -> None:
     """Measure a model on held-out texts as it is served: labels, entities, vectors, each figure with its 95 % interval."""
+    require_packages()
     from worker.commands.training import evaluate as command  # noqa: PLC0415  heavy
 
     command.evaluate(

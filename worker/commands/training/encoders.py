@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from worker.commands.training.extra import require_packages
 from worker.errors import BadSettings
 from worker.settings import DEFAULT_MODEL
 
@@ -43,7 +44,8 @@ def distill(
     force: Force = False,
 ) -> None:
     """Make a smaller and faster encoder that says nearly what a larger one says, from texts without labels."""
-    from worker.training.data.corpora import read_texts, spread  # noqa: PLC0415  the same
+    require_packages()
+    from worker.training.data.corpora import read_texts, sample_texts  # noqa: PLC0415  the same
     from worker.training.encoders import steps as encoders  # noqa: PLC0415  heavy
     from worker.training.encoders.distill import DistillOptions  # noqa: PLC0415  the same
     from worker.training.encoders.distill import distill as make  # noqa: PLC0415  the same
@@ -55,7 +57,7 @@ def distill(
         layers=_numbers(layers),
         steps=encoders.StepOptions(epochs=epochs, max_steps=max_steps, learning_rate=learning_rate, seed=seed),
     )
-    found = make(options, spread(read_texts(texts, cache), count), _progress)
+    found = make(options, sample_texts(read_texts(texts, cache), count), _progress)
     title = f"{found.num_held_out} held-out texts, against the teacher"
     _print(title, {f"its layers {', '.join(map(str, found.layers))} alone": found.before, "trained": found.after})
     speed = found.student_texts_per_s / found.teacher_texts_per_s

@@ -63,8 +63,8 @@ def evaluate(
         lambda line: progress.print(Text(line, style="dim")),
     )
     console = Terminal(width=None if sys.stdout.isatty() else 170)
-    for it in table.shown(found):
-        console.print(it, soft_wrap=True)
+    for part in table.render(found):
+        console.print(part, soft_wrap=True)
     _write(found, json_path, plot_path)
 
 
@@ -74,7 +74,7 @@ def _check_outputs(json_path: Path | None, plot_path: Path | None) -> None:
         if path and not path.absolute().parent.is_dir():
             raise BadSettings(f"{path}: there is no such directory")
     if plot_path and not find_spec("matplotlib"):
-        raise BadSettings("matplotlib is not installed: pip install 'gist-stream[bench]'")
+        raise BadSettings("matplotlib is not installed: pip install 'gist-stream[train]'")
 
 
 def _write(found: report.EvaluationReport, json_path: Path | None, plot_path: Path | None) -> None:

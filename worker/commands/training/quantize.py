@@ -9,7 +9,7 @@ from rich.table import Table
 
 from worker.errors import BadModel
 from worker.model import quantization as calibration
-from worker.training.data.corpora import read_texts, spread
+from worker.training.data.corpora import read_texts, sample_texts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +21,7 @@ def quantize(*, output: Path, model: str, texts: Path | None, count: int, cache:
     """Write a calibrated copy of `model` to `output`; raises `BadModel` where it is too far from fp32, unless forced."""
     if not is_forced and output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise BadModel(f"{output}: there is something already; --force writes over it")
-    found = calibration.quantize(model, spread(read_texts(texts, cache), count), output, is_forced=is_forced)
+    found = calibration.quantize(model, sample_texts(read_texts(texts, cache), count), output, is_forced=is_forced)
     console = Console(highlight=False)
     console.print(report(found))
     console.print(f"written to {output}; serve it with GIST_MODEL={output} GIST_BACKEND=int8", soft_wrap=True)

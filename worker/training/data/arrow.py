@@ -45,7 +45,7 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
     try:
         import pyarrow as pa  # noqa: PLC0415  an extra, and this reader's alone
     except ImportError as error:
-        raise BadSettings(f"{path}: reading it needs pyarrow: pip install gist-stream[datasets]") from error
+        raise BadSettings(f"{path}: reading it needs pyarrow: pip install 'gist-stream[train]'") from error
     for entry in _json(path / _STATE)["_data_files"]:
         file = path / entry["filename"]
         try:

@@ -89,7 +89,7 @@ def read_texts(path: Path | None, cache: Path) -> list[str]:
         raise BadSettings(f"{path}: {error.strerror}") from error
 
 
-def spread(texts: Sequence[str], count: int) -> list[str]:
+def sample_texts(texts: Sequence[str], count: int) -> list[str]:
     """Return so many of some texts, or as many as there are, each once and none of them blank, from all over them."""
     different = list(dict.fromkeys(text for text in texts if text.strip()))
     count = min(count, len(different))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from worker.model.quantization import predictions
-from worker.training.evaluation.vectors import retention
+from worker.training.evaluation.vectors import compare_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,7 +39,7 @@ class Agreement:
 
 def likeness(one: NDArray[np.float32], other: NDArray[np.float32]) -> Agreement:
     """Compare vectors `[n, H]` of `n` > 2 texts; the second may be wider or narrower than the first."""
-    figures = retention(one, other)
+    figures = compare_vectors(one, other)
     cosines = None
     if one.shape == other.shape:
         sizes = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)

@@ -1,5 +1,5 @@
-"""How good a model is on texts that it has not seen, and how sure that figure is. Only `plot` needs more than numpy and rich.
+"""Quality of a model on held-out texts, with intervals.
 
-Read the modules in this order: `bootstrap` (what a figure is here), `labels`, `spans` and `vectors` (the figures of each task),
-`mistakes`, `report` (all of them together), then `table` and `plot`, which show it.
+Read the modules in this order: `bootstrap` (intervals), `labels`, `spans` and `vectors` (the figures of each task), `mistakes`,
+`report` (all figures), `table` and `plot` (their presentation), `evaluate` and `held_out_scores` (run the model).
 """

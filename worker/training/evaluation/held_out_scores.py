@@ -1,4 +1,4 @@
-"""How good a trained model is on the texts that were held out, as it is served."""
+"""Scores of a trained model on its held-out texts, with the serving engine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 
 from worker.records import Task
 from worker.training.data.examples import TaggedText
-from worker.training.evaluation.evaluate import accuracy, entity_scores, predictions
+from worker.training.evaluation.evaluate import measure_accuracy, predictions, score_entities
+from worker.training.evaluation.spans import compute_f1
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,36 +24,37 @@ _DIGITS = 4
 
 
 def compute_scores(engine: Engine, tasks: Sequence[TrainingTask]) -> dict[str, Any]:
-    """Return for each head and each held-out file, or section, its figures."""
+    """Return the figures of each head for each held-out file or section."""
     return {
-        it.head.name: {
-            title: _entities(engine, it, texts) if it.head.task == "ner" else _labels(engine, it, texts)
-            for title, texts in it.held_out.items()
+        task.head.name: {
+            title: _score_entities(engine, task, texts) if task.head.task == "ner" else _score_labels(engine, task, texts)
+            for title, texts in task.held_out.items()
         }
-        for it in tasks
+        for task in tasks
     }
 
 
-def _labels(engine: Engine, task: TrainingTask, texts: NDArray[np.int64]) -> dict[str, float]:
+def _score_labels(engine: Engine, task: TrainingTask, texts: NDArray[np.int64]) -> dict[str, float]:
     if task.head.is_multi_label:
-        return _several_labels(engine, task, texts)
-    true = np.rint(task.told(texts)).astype(int).tolist()
-    names = [task.head.labels[it] for it in true]
-    found = accuracy(engine, task.head.name, [task.examples[it].text for it in texts.tolist()], names)
-    most = max(names.count(it) for it in task.head.labels)
-    return {"accuracy": round(found, _DIGITS), "majority": round(most / len(names), _DIGITS), "texts": len(names)}
+        return _score_multi_label(engine, task, texts)
+    indices = np.rint(task.get_targets(texts)).astype(int).tolist()
+    names = [task.head.labels[index] for index in indices]
+    accuracy = measure_accuracy(engine, task.head.name, [task.examples[text].text for text in texts.tolist()], names)
+    majority = max(names.count(label) for label in task.head.labels) / len(names)
+    return {"accuracy": round(accuracy, _DIGITS), "majority": round(majority, _DIGITS), "texts": len(names)}
 
 
-def _several_labels(engine: Engine, task: TrainingTask, texts: NDArray[np.int64]) -> dict[str, float]:
+def _score_multi_label(engine: Engine, task: TrainingTask, texts: NDArray[np.int64]) -> dict[str, float]:
     """Return F1 over all labels of all texts."""
-    said = predictions(engine, [task.examples[it].text for it in texts.tolist()], Task.CLASSIFY)
-    found = [set((it.labels or {})[task.head.name].labels or ()) for it in said]
-    gold = [set(task.examples[it].labels) for it in texts.tolist()]
+    every = predictions(engine, [task.examples[text].text for text in texts.tolist()], Task.CLASSIFY)
+    found = [set((prediction.labels or {})[task.head.name].labels or ()) for prediction in every]
+    gold = [set(task.examples[text].labels) for text in texts.tolist()]
     num_right = sum(len(own & true) for own, true in zip(found, gold, strict=True))
-    return {"f1": round(2 * num_right / max(1, sum(map(len, found + gold))), _DIGITS), "texts": len(gold)}
+    f1 = compute_f1(num_right, sum(map(len, found)), sum(map(len, gold)))
+    return {"f1": round(f1, _DIGITS), "texts": len(gold)}
 
 
-def _entities(engine: Engine, task: TrainingTask, texts: NDArray[np.int64]) -> dict[str, dict[str, float]]:
-    tagged = [it for number in texts.tolist() if isinstance(it := task.examples[number], TaggedText)]
-    by_kind = entity_scores(engine, tagged, head=task.head.name)
-    return {kind: {name: round(value, _DIGITS) for name, value in asdict(it).items()} for kind, it in by_kind.items()}
+def _score_entities(engine: Engine, task: TrainingTask, texts: NDArray[np.int64]) -> dict[str, dict[str, float]]:
+    tagged = [example for text in texts.tolist() if isinstance(example := task.examples[text], TaggedText)]
+    scores = score_entities(engine, tagged, head=task.head.name)
+    return {group: {name: round(value, _DIGITS) for name, value in asdict(score).items()} for group, score in scores.items()}

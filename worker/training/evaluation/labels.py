@@ -1,144 +1,122 @@
-"""How good the labels of texts are, and whether their probabilities can be believed. Pure."""
+"""Figures of a classification head: accuracy, macro F1, AUROC, and calibration. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+from sklearn.metrics import confusion_matrix, f1_score, roc_auc_score
 
-from worker.training.evaluation.bootstrap import bootstrap_mean, share
+from worker.training.evaluation.bootstrap import DEFAULT_DRAWS, estimate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from worker.training.evaluation.bootstrap import Floats, Statistic
+    from worker.training.evaluation.bootstrap import BootstrapEstimate, Draws, Floats, Indices, Statistic
 
 NUM_BINS = 15
 ECE = (
-    f"expected calibration error (Guo et al., 2017): what is said falls into {NUM_BINS} bins of equal width by its probability, "
-    "each open below and closed above; the mean, over all that is said, of |share of its bin that is right - its mean probability|"
+    f"expected calibration error (Guo et al., 2017): predictions fall into {NUM_BINS} bins of equal width by their probability, "
+    "each bin open below and closed above; the error is the mean over all predictions of "
+    "|share of right predictions in the bin - mean probability in the bin|"
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """What a head says of `n` texts, beside what is true of them."""
+class LabelPredictions:
+    """The predictions of a head for `n` texts, and their true labels."""
 
     labels: tuple[str, ...]
-    #: The place of the true label, `[n]`.
-    true: NDArray[np.intp]
+    #: The index of the true label, `[n]`.
+    true: Indices
     #: The probability of each label, `[n, labels]`.
     probabilities: Floats
 
     @property
-    def said(self) -> NDArray[np.intp]:
-        """The place of the most probable label, `[n]`."""
-        places: NDArray[np.intp] = self.probabilities.argmax(axis=1)
-        return places
+    def predicted(self) -> Indices:
+        """The index of the most probable label, `[n]`."""
+        indices: Indices = self.probabilities.argmax(axis=1)
+        return indices
 
     @property
     def is_right(self) -> NDArray[np.bool_]:
-        """Whether that is the true one, `[n]`."""
-        return np.asarray(self.said == self.true)
+        """Whether the most probable label is the true one, `[n]`."""
+        return np.asarray(self.predicted == self.true)
 
     @property
     def confidence(self) -> Floats:
-        """Its probability, `[n]`."""
+        """The probability of the most probable label, `[n]`."""
         return np.asarray(self.probabilities.max(axis=1, initial=0.0))
 
 
-def judged(labels: tuple[str, ...], true: Sequence[str], scores: Sequence[Mapping[str, float]]) -> Judged:
-    """Put together what is true and what was said; every true label is one of `labels`."""
-    place = {label: number for number, label in enumerate(labels)}
-    probabilities = np.array([[it[label] for label in labels] for it in scores], dtype=np.float64)
-    return Judged(labels, np.array([place[it] for it in true], dtype=np.intp), probabilities.reshape(-1, len(labels)))
+def build_predictions(labels: tuple[str, ...], true: Sequence[str], scores: Sequence[Mapping[str, float]]) -> LabelPredictions:
+    """Return true labels, each one of `labels`, together with the scores of a head."""
+    index = {label: number for number, label in enumerate(labels)}
+    probabilities = np.array([[score[label] for label in labels] for score in scores], dtype=np.float64)
+    return LabelPredictions(
+        labels, np.array([index[label] for label in true], dtype=np.intp), probabilities.reshape(-1, len(labels))
+    )
 
 
-def statistics(it: Judged) -> dict[str, Statistic]:
-    """Return the figures of a head: accuracy, macro F1, AUROC and the expected calibration error."""
+def estimate_figures(predictions: LabelPredictions, draws: Draws = DEFAULT_DRAWS) -> dict[str, BootstrapEstimate]:
+    """Return accuracy, macro F1, AUROC and expected calibration error with their intervals."""
+    true, predicted, probabilities = predictions.true, predictions.predicted, predictions.probabilities
+    is_right, num_texts = predictions.is_right, len(true)
+    # A label's F1 counts the texts with the label, and the texts for which the head predicts the label.
+    named = [int(((true == label) | (predicted == label)).sum()) for label in range(len(predictions.labels))]
+    error = build_calibration_error(predictions.confidence, is_right, np.arange(num_texts))
     return {
-        "accuracy": bootstrap_mean(it.is_right.astype(np.float64)),
-        "macro F1": partial(_macro_f1, *_counts(it)),
-        "AUROC": auroc(it),
-        "ECE": calibration_error(it.confidence, it.is_right, np.arange(len(it.true))),
+        "accuracy": estimate(lambda texts: is_right[texts].mean(), num_texts, draws, num_counted=[num_texts]),
+        "macro F1": estimate(lambda texts: macro_f1(true[texts], predicted[texts]), num_texts, draws, num_counted=named),
+        "AUROC": estimate(lambda texts: auroc(true[texts], probabilities[texts]), num_texts, draws),
+        "ECE": estimate(error, num_texts, draws),
     }
 
 
-def num_counted(it: Judged) -> dict[str, list[int]]:
-    """Return the number of texts that each figure counts; for macro F1 those of each label, by which a text is true or given."""
-    _, named = _counts(it)
-    return {"accuracy": [len(it.true)], "macro F1": np.count_nonzero(named, axis=0).tolist()}
+def count_confusion(predictions: LabelPredictions) -> NDArray[np.int64]:
+    """Return how many texts of each true label (rows) have each predicted label (columns)."""
+    width = len(predictions.labels)
+    if not len(predictions.true):
+        return np.zeros((width, width), dtype=np.int64)
+    counts: NDArray[np.int64] = confusion_matrix(predictions.true, predictions.predicted, labels=range(width))
+    return counts
 
 
-def confusion(it: Judged) -> NDArray[np.int64]:
-    """Return how many texts of each true label (rows) were given each label (columns)."""
-    width = len(it.labels)
-    return np.bincount(it.true * width + it.said, minlength=width * width).reshape(width, width).astype(np.int64)
+def macro_f1(true: Indices, predicted: Indices) -> float:
+    """Return the mean F1 of the labels that are true or predicted somewhere."""
+    return float(f1_score(true, predicted, average="macro", zero_division=np.nan))
 
 
-def _counts(it: Judged) -> tuple[Floats, Floats]:
-    """Return for each text and label whether it is rightly given, and how often it is true or given, `[n, labels]` both."""
-    one_of = np.eye(len(it.labels))
-    is_true, is_said = one_of[it.true], one_of[it.said]
-    return is_true * is_said, is_true + is_said
+def auroc(true: Indices, probabilities: Floats) -> float:
+    """Return the area under the ROC curve: of two labels the second's, of more labels the mean of each against the rest.
+
+    A label that no text or every text has does not count; without any other label the area is NaN.
+    """
+    labels = range(probabilities.shape[1]) if probabilities.shape[1] > 2 else (1,)  # noqa: PLR2004  two labels have one curve
+    areas = [
+        roc_auc_score(true == label, probabilities[:, label]) for label in labels if 0 < int((true == label).sum()) < len(true)
+    ]
+    return float(np.mean(areas)) if areas else float("nan")
 
 
-def _macro_f1(right: Floats, named: Floats, weights: Floats) -> Floats:
-    """Return the mean F1 of the labels that are true or given somewhere (as scikit-learn has it)."""
-    of_label = share(2 * (weights @ right), weights @ named)
-    return share(np.nansum(of_label, axis=1), (~np.isnan(of_label)).sum(axis=1).astype(np.float64))
-
-
-def auroc(it: Judged) -> Statistic:
-    """Return the area under the ROC curve; for more than two labels the mean of each against the rest, where both are there."""
-    # Of two labels, each against the rest is the same.
-    places = range(len(it.labels)) if len(it.labels) > 2 else (1,)  # noqa: PLR2004
-    each = [partial(_area, *_by_score(it.probabilities[:, place], it.true == place)) for place in places]
-
-    def statistic(weights: Floats) -> Floats:
-        areas = np.stack([area(weights) for area in each])
-        return share(np.nansum(areas, axis=0), (~np.isnan(areas)).sum(axis=0).astype(np.float64))
-
-    return statistic
-
-
-def _by_score(scores: Floats, is_it: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats]:
-    """Return the order of texts by score, where each run of equal scores starts in it, and who belongs to the label."""
-    order = np.argsort(scores, kind="stable")
-    starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf) > 0)
-    return order, starts, is_it[order].astype(np.float64)
-
-
-def _area(order: NDArray[np.intp], starts: NDArray[np.intp], is_it: Floats, weights: Floats) -> Floats:
-    """Return how often a text of the label scores above one of the rest; an equal score counts half."""
-    own = weights[:, order]
-    if not len(starts):
-        return np.full(len(weights), np.nan)
-    mine, all_ = np.add.reduceat(own * is_it, starts, axis=1), np.add.reduceat(own, starts, axis=1)
-    rest = all_ - mine
-    below = np.cumsum(rest, axis=1) - rest / 2
-    return share((mine * below).sum(1), mine.sum(1) * rest.sum(1))
-
-
-def build_bins(confidence: Floats) -> NDArray[np.intp]:
+def find_bins(confidence: Floats) -> Indices:
     """Return the bin of each probability."""
     return np.clip(np.ceil(confidence * NUM_BINS).astype(np.intp) - 1, 0, NUM_BINS - 1)
 
 
-def calibration_error(confidence: Floats, is_right: NDArray[np.bool_], text: NDArray[np.intp]) -> Statistic:
-    """Return the expected calibration error of what is said; `text` is the place of the text that each is said of."""
-    gaps = np.zeros((len(confidence), NUM_BINS))
-    gaps[np.arange(len(confidence)), build_bins(confidence)] = is_right - confidence
+def build_calibration_error(confidence: Floats, is_right: NDArray[np.bool_], text: Indices) -> Statistic:
+    """Return the expected calibration error of some predictions as a statistic; `text` is the index of each prediction's text."""
+    bins, gaps = find_bins(confidence), is_right - confidence
 
-    def statistic(weights: Floats) -> Floats:
-        own = weights[:, text]
-        return share(np.abs(own @ gaps).sum(axis=1), own.sum(axis=1))
+    def compute(texts: Indices) -> float:
+        counts = np.bincount(texts, minlength=int(text.max(initial=-1)) + 1)[text]
+        total = counts.sum()
+        return float(np.abs(np.bincount(bins, counts * gaps)).sum() / total) if total else float("nan")
 
-    return statistic
+    return compute
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +128,9 @@ class Bin:
     accuracy: float
 
 
-def reliability(confidence: Floats, is_right: NDArray[np.bool_]) -> tuple[Bin, ...]:
-    """Return the bins in which there is something."""
-    bins = build_bins(confidence)
+def measure_reliability(confidence: Floats, is_right: NDArray[np.bool_]) -> tuple[Bin, ...]:
+    """Return the bins that hold a prediction."""
+    bins = find_bins(confidence)
     return tuple(
         Bin(int(own.sum()), float(confidence[own].mean()), float(is_right[own].mean()))
         for own in (bins == number for number in np.unique(bins))

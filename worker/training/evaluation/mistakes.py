@@ -1,7 +1,8 @@
-"""Examples of what a model gets wrong, a line each: the most confident first, because they teach most. Pure."""
+"""Examples of wrong predictions, one line each, the most confident first. Pure."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,11 +11,11 @@ import numpy as np
 from worker.training.evaluation.spans import found_spans, gold_spans
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from worker.records import Entity
     from worker.training.data.examples import TaggedText
-    from worker.training.evaluation.labels import Judged
+    from worker.training.evaluation.labels import LabelPredictions
 
 _MAX_CHARS = 96
 _ELLIPSIS = "…"
@@ -22,54 +23,54 @@ _ELLIPSIS = "…"
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """Something that is wrong, in words."""
+    """A wrong prediction."""
 
-    #: The true label or entity; None for an entity that is none.
+    #: The true label or entity type; None for a found entity that is wrong.
     true: str | None
-    #: What was said instead; None for an entity that was missed.
-    said: str | None
-    #: How sure the model was of what it said.
+    #: The predicted label or entity type; None for a missed entity.
+    predicted: str | None
+    #: The probability of the prediction.
     score: float | None
-    #: The text on one line, cut; an entity stands in it between `[` and `]`.
+    #: The text on one line, shortened; an entity is between `[` and `]`.
     text: str
 
 
-def of_labels(it: Judged, texts: Sequence[str], count: int) -> list[Mistake]:
-    """Return the texts whose wrong label the head is surest of."""
-    wrong = np.flatnonzero(~it.is_right)
-    surest = wrong[np.argsort(-it.confidence[wrong], kind="stable")][:count].tolist()
+def find_label_mistakes(predictions: LabelPredictions, texts: Sequence[str], count: int) -> list[Mistake]:
+    """Return at most `count` texts with a wrong label, the most confident first."""
+    labels, confidence = predictions.labels, predictions.confidence
+    wrong = np.flatnonzero(~predictions.is_right)
     return [
-        Mistake(it.labels[it.true[number]], it.labels[it.said[number]], float(it.confidence[number]), one_line(texts[number]))
-        for number in surest
+        Mistake(labels[predictions.true[text]], labels[predictions.predicted[text]], float(confidence[text]), one_line(texts[text]))
+        for text in wrong[np.argsort(-confidence[wrong], kind="stable")][:count].tolist()
     ]
 
 
-def of_entities(tagged: Sequence[TaggedText], found: Sequence[Sequence[Entity]], count: int) -> list[Mistake]:
-    """Return the surest entities that are none, then as many that were missed, from all over the texts.
+def find_entity_mistakes(tagged: Sequence[TaggedText], found: Sequence[Sequence[Entity]], count: int) -> list[Mistake]:
+    """Return at most `count` wrong entities, the most confident first, then at most `count` missed entities, spread over the texts.
 
-    A wrong type or a wrong end is both: found in vain, and missed.
+    An entity with a wrong type or a wrong end is wrong, and the true entity is missed.
     """
-    spurious, missed = [], []
-    for it, own in zip(tagged, found, strict=True):
-        gold, said = gold_spans(it), dict(zip(found_spans(it.text, own), own, strict=True))
-        spurious += [(e, it) for span, e in said.items() if span not in gold]
-        missed += [(span, it) for span in gold if span not in said]
-    spurious.sort(key=lambda pair: -pair[0].score)
+    wrong, missed = [], []
+    for example, own in zip(tagged, found, strict=True):
+        gold, by_span = gold_spans(example), dict(zip(found_spans(example.text, own), own, strict=True))
+        wrong += [(entity, example.text) for span, entity in by_span.items() if span not in gold]
+        missed += [(span, example.text) for span in gold if span not in by_span]
+    wrong.sort(key=lambda pair: -pair[0].score)
     step = max(1, len(missed) // max(1, count))
     return [
-        *(Mistake(None, e.type, e.score, _around(it.text, e.start, e.end)) for e, it in spurious[:count]),
-        *(Mistake(span.type, None, None, _around(it.text, span.start, span.end)) for span, it in missed[::step][:count]),
+        *(Mistake(None, entity.type, entity.score, _mark(text, entity.start, entity.end)) for entity, text in wrong[:count]),
+        *(Mistake(span.type, None, None, _mark(text, span.start, span.end)) for span, text in missed[::step][:count]),
     ]
 
 
 def one_line(text: str) -> str:
-    """Return the beginning of a text on one line, with nothing in it that a terminal would obey."""
+    """Return the beginning of a text on one line, without characters that control a terminal."""
     line = _plain(text).strip()
     return line if len(line) <= _MAX_CHARS else line[: _MAX_CHARS - 1] + _ELLIPSIS
 
 
-def _around(text: str, start: int, end: int) -> str:
-    """Return an entity between `[` and `]` and what stands around it, on one line."""
+def _mark(text: str, start: int, end: int) -> str:
+    """Return an entity between `[` and `]` with its context, on one line."""
     own = one_line(text[start:end])
     room = (_MAX_CHARS - len(own) - 2) // 2
     before, after = _plain(text[:start]).lstrip(), _plain(text[end:]).rstrip()
@@ -81,14 +82,5 @@ def _around(text: str, start: int, end: int) -> str:
 
 
 def _plain(text: str) -> str:
-    return "".join(_printable(text))
-
-
-def _printable(text: str) -> Iterator[str]:
-    """Yield printable characters, and one space for each run of others and of spaces."""
-    is_after_space = False
-    for it in text:
-        is_space = it.isspace() or not it.isprintable()
-        if not (is_space and is_after_space):
-            yield " " if is_space else it
-        is_after_space = is_space
+    """Replace each run of spaces and unprintable characters by one space."""
+    return re.sub(" +", " ", "".join(character if character.isprintable() else " " for character in text))

@@ -1,4 +1,4 @@
-"""An evaluation as a picture: reliability and confusion of labels, F1 and reliability of entities."""
+"""A picture of an evaluation: reliability and confusion of labels, F1 and reliability of entities."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 _WIDTH_INCHES, _ROW_INCHES, _DPI = 9, 3.6, 100
 _OURS, _INK, _FAINT, _GRID = "#1b7f5c", "#1f2933", "#616e7c", "#e4e7eb"
 _SMALL = 8
-# Above this share of the largest count a number is written in white.
+# A count above this share of the largest count is written in white.
 _DARK = 0.55
 
 
 def draw(report: EvaluationReport, path: Path) -> None:
-    """Write a PNG, 900 pixels wide, a row for each head and file; raises `ModuleNotFoundError` without matplotlib."""
-    from matplotlib import rc_context  # noqa: PLC0415  not always installed, and heavy
+    """Write a PNG, 900 pixels wide, one row for each head and file; raises `ModuleNotFoundError` without matplotlib."""
+    from matplotlib import rc_context  # noqa: PLC0415  optional and slow to import
 
-    # The name of a label is no formula.
+    # A `$` in a label's name starts no formula.
     with rc_context({"text.parse_math": False}):
         _draw(report, path)
 
@@ -47,37 +47,37 @@ def _draw(report: EvaluationReport, path: Path) -> None:
 
 
 def _draw_reliability(axis: Any, title: str, bins: Sequence[Bin], error: float) -> None:
-    """Draw how often each bin is right against how sure it is; a point's area is its share of all."""
-    total = sum(it.num for it in bins) or 1
+    """Draw the accuracy of each bin over its mean probability; the area of a point is the bin's share of all predictions."""
+    total = sum(bin_.num for bin_ in bins) or 1
     axis.plot([0, 1], [0, 1], color=_FAINT, linewidth=0.8, linestyle="--")
-    axis.plot([it.confidence for it in bins], [it.accuracy for it in bins], color=_OURS, linewidth=1)
-    sizes = [12 + 400 * it.num / total for it in bins]
-    axis.scatter([it.confidence for it in bins], [it.accuracy for it in bins], s=sizes, color=_OURS, alpha=0.7, linewidths=0)
+    points = [bin_.confidence for bin_ in bins], [bin_.accuracy for bin_ in bins]
+    axis.plot(*points, color=_OURS, linewidth=1)
+    axis.scatter(*points, s=[12 + 400 * bin_.num / total for bin_ in bins], color=_OURS, alpha=0.7, linewidths=0)
     axis.set(xlim=(0, 1.02), ylim=(0, 1.02))
-    _style(axis, f"{title}: ECE {error:.3f}", "probability of what is said", "share that is right")
+    _style(axis, f"{title}: ECE {error:.3f}", "probability of the prediction", "share of right predictions")
     axis.grid(color=_GRID, linewidth=0.8)
 
 
 def _draw_confusion(axis: Any, report: LabelReport) -> None:
-    """Draw how many texts of each true label were given each label."""
-    places, largest = range(len(report.labels)), max((max(row) for row in report.confusion), default=0) or 1
+    """Draw the number of texts for each pair of true and predicted label."""
+    indices, largest = range(len(report.labels)), max((max(row) for row in report.confusion), default=0) or 1
     axis.imshow(report.confusion, cmap="Greens", vmin=0, vmax=largest, aspect="auto")
     for row, counts in enumerate(report.confusion):
         for column, count in enumerate(counts):
             colour = "white" if count > _DARK * largest else _INK
             axis.annotate(f"{count:,}", (column, row), ha="center", va="center", fontsize=_SMALL, color=colour)
-    axis.set_xticks(places, report.labels, rotation=45 if len(places) > 3 else 0)  # noqa: PLR2004  names would overlap
-    axis.set_yticks(places, report.labels)
-    _style(axis, f"accuracy {report.figures['accuracy'].value:.3f}", "said", "true")
+    axis.set_xticks(indices, report.labels, rotation=45 if len(indices) > 3 else 0)  # noqa: PLR2004  names would overlap
+    axis.set_yticks(indices, report.labels)
+    _style(axis, f"accuracy {report.figures['accuracy'].value:.3f}", "predicted", "true")
 
 
 def _draw_f1(axis: Any, report: EntityReport) -> None:
-    """Draw F1 of each group of entities with its interval."""
+    """Draw the F1 of each group of entities with its interval."""
     groups = report.groups[::-1]
-    names, figures = [it.name for it in groups], [it.figures["f1"] for it in groups]
-    values = [it.value for it in figures]
+    names, figures = [group.name for group in groups], [group.figures["f1"] for group in groups]
+    values = [figure.value for figure in figures]
     # A figure without an interval has no whiskers.
-    ends = [(it.value, it.value) if math.isnan(it.low) else (it.low, it.high) for it in figures]
+    ends = [(one.value, one.value) if math.isnan(one.low) else (one.low, one.high) for one in figures]
     pairs = list(zip(values, ends, strict=True))
     whiskers = [[max(0, value - low) for value, (low, _) in pairs], [max(0, high - value) for value, (_, high) in pairs]]
     axis.barh(names, values, color=_OURS, height=0.7)

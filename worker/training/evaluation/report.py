@@ -1,4 +1,4 @@
-"""All figures of an evaluation, as they are shown, drawn and written as JSON. Pure."""
+"""All figures of an evaluation, as they are printed, drawn and written as JSON. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from worker.training.evaluation import labels, mistakes, spans
-from worker.training.evaluation.bootstrap import NUM_DRAWS, estimates
+from worker.training.evaluation.bootstrap import DEFAULT_DRAWS, Draws, estimate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
     from worker.records import Entity
     from worker.training.data.examples import TaggedText
     from worker.training.evaluation.bootstrap import BootstrapEstimate
-    from worker.training.evaluation.labels import Bin, Judged
+    from worker.training.evaluation.labels import Bin, LabelPredictions
     from worker.training.evaluation.mistakes import Mistake
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationOptions:
-    """How an evaluation is made."""
+    """Options of the figures."""
 
-    #: How many mistakes of each kind are shown.
+    #: The number of printed mistakes of each kind.
     num_examples: int = 5
     seed: int = 0
-    num_draws: int = NUM_DRAWS
+    num_draws: int = DEFAULT_DRAWS.num
 
     @property
-    def drawing(self) -> dict[str, int]:
-        """How texts are drawn again."""
-        return {"seed": self.seed, "num_draws": self.num_draws}
+    def draws(self) -> Draws:
+        """The bootstrap draws."""
+        return Draws(self.num_draws, self.seed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,10 +45,10 @@ class LabelReport:
     num_texts: int
     temperature: float
     labels: tuple[str, ...]
-    #: The share of the most frequent true label: what always saying it would score.
+    #: The share of the most frequent true label: the accuracy of always predicting it.
     majority: float
     figures: Mapping[str, BootstrapEstimate]
-    #: How many texts of each true label (rows) were given each label (columns).
+    #: The number of texts of each true label (rows) with each predicted label (columns).
     confusion: tuple[tuple[int, ...], ...]
     reliability: tuple[Bin, ...]
     mistakes: tuple[Mistake, ...]
@@ -73,9 +73,9 @@ class EntityReport:
     num_texts: int
     temperature: float
     types: tuple[str, ...]
-    #: `all`, each of the types, then those that are counted otherwise.
+    #: `all`, each type, then the other ways to count handles.
     groups: tuple[EntityGroup, ...]
-    #: The expected calibration error of the scores of what was found.
+    #: The expected calibration error of the scores of found entities.
     ece: BootstrapEstimate
     reliability: tuple[Bin, ...]
     mistakes: tuple[Mistake, ...]
@@ -83,7 +83,7 @@ class EntityReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VectorReport:
-    """Sentence vectors beside those of another encoder."""
+    """The sentence vectors compared with those of another encoder."""
 
     against: str
     num_texts: int
@@ -95,7 +95,7 @@ class EvaluationReport:
     """A checkpoint on some files."""
 
     model: str
-    #: Device, number format and backend.
+    #: Device, data type and backend.
     runs_on: str
     options: EvaluationOptions
     labels: tuple[LabelReport, ...]
@@ -103,39 +103,39 @@ class EvaluationReport:
     vectors: VectorReport | None
 
     def as_json(self) -> dict[str, Any]:
-        """Return it for a file: with what the figures mean, and null for what is not a number."""
-        meant = {
-            "interval": f"95 %, percentiles of {self.options.num_draws} draws of as many texts; where these have no spread, "
-            "Wilson's interval of a share over the texts that it counts, and null for other figures",
-            "macro F1": "the mean over the labels that are true or given somewhere",
-            "AUROC": "of two labels the second's; of more the mean of each against the rest",
+        """Return all figures with their definitions; NaN becomes null."""
+        definitions = {
+            "interval": f"95 %: percentiles of {self.options.num_draws} bootstrap draws. Without spread: Wilson's interval of a "
+            "share over the texts that the share counts, and null for other figures",
+            "macro F1": "the mean over the labels that are true or predicted somewhere",
+            "AUROC": "of two labels the second's; of more labels the mean of each against the rest",
             "ECE": labels.ECE,
-            "confusion": "rows are true labels, columns what was said, in the order of labels",
-            "entities": "span and type both exact, each once: the counting of seqeval",
+            "confusion": "rows are true labels, columns predicted labels, in the order of labels",
+            "entities": "type, start and end are exact, and each entity counts once, as in seqeval",
         }
-        return {"definitions": meant, **_plain(asdict(self))}
+        return {"definitions": definitions, **_replace_nan(asdict(self))}
 
 
-def of_labels(
-    head: str, title: str, it: Judged, texts: Sequence[str], *, temperature: float, options: EvaluationOptions
+def build_label_report(
+    head: str, title: str, predictions: LabelPredictions, texts: Sequence[str], *, temperature: float, options: EvaluationOptions
 ) -> LabelReport:
-    """Measure what a classification head says."""
-    table = labels.confusion(it)
+    """Measure the predictions of a classification head."""
+    confusion = labels.count_confusion(predictions)
     return LabelReport(
         head=head,
         title=title,
         num_texts=len(texts),
         temperature=temperature,
-        labels=it.labels,
-        majority=float(table.sum(axis=1).max() / max(1, len(texts))),
-        figures=estimates(labels.statistics(it), len(texts), num_counted=labels.num_counted(it), **options.drawing),
-        confusion=tuple(map(tuple, table.tolist())),
-        reliability=labels.reliability(it.confidence, it.is_right),
-        mistakes=tuple(mistakes.of_labels(it, texts, options.num_examples)),
+        labels=predictions.labels,
+        majority=float(confusion.sum(axis=1).max() / max(1, len(texts))),
+        figures=labels.estimate_figures(predictions, options.draws),
+        confusion=tuple(map(tuple, confusion.tolist())),
+        reliability=labels.measure_reliability(predictions.confidence, predictions.is_right),
+        mistakes=tuple(mistakes.find_label_mistakes(predictions, texts, options.num_examples)),
     )
 
 
-def of_entities(
+def build_entity_report(
     head: str,
     title: str,
     tagged: Sequence[TaggedText],
@@ -144,38 +144,39 @@ def of_entities(
     temperature: float,
     options: EvaluationOptions,
 ) -> EntityReport:
-    """Measure what an entity head finds."""
-    text = np.repeat(np.arange(len(found)), [len(it) for it in found])
-    scores = np.array([e.score for own in found for e in own], dtype=np.float64)
-    judged = [
-        span in gold
-        for it, own in zip(tagged, found, strict=True)
-        for gold in [set(spans.gold_spans(it))]
-        for span in spans.found_spans(it.text, own)
-    ]
-    is_right = np.array(judged, dtype=np.bool_)
-    error = labels.calibration_error(scores, is_right, text)
+    """Measure the entities that a head finds."""
+    text = np.repeat(np.arange(len(found)), [len(entities) for entities in found])
+    scores = np.array([entity.score for entities in found for entity in entities], dtype=np.float64)
+    is_right = np.array(
+        [
+            span in gold
+            for example, entities in zip(tagged, found, strict=True)
+            for gold in [set(spans.gold_spans(example))]
+            for span in spans.found_spans(example.text, entities)
+        ],
+        dtype=np.bool_,
+    )
     return EntityReport(
         head=head,
         title=title,
         num_texts=len(tagged),
         temperature=temperature,
-        types=tuple(sorted({span.type for it in tagged for span in it.spans})),
-        groups=tuple(
-            EntityGroup(name=it.name, num_gold=it.num_gold, num_found=it.num_found, figures=it.estimates(**options.drawing))
-            for it in spans.groups(tagged, found)
-        ),
-        # The error is no share of texts.
-        ece=estimates({"ECE": error}, len(tagged), num_counted={}, **options.drawing)["ECE"],
-        reliability=labels.reliability(scores, is_right),
-        mistakes=tuple(mistakes.of_entities(tagged, found, options.num_examples)),
+        types=tuple(sorted({span.type for example in tagged for span in example.spans})),
+        groups=tuple(_build_group(group, options) for group in spans.group_spans(tagged, found)),
+        ece=estimate(labels.build_calibration_error(scores, is_right, text), len(tagged), options.draws),
+        reliability=labels.measure_reliability(scores, is_right),
+        mistakes=tuple(mistakes.find_entity_mistakes(tagged, found, options.num_examples)),
     )
 
 
-def _plain(value: Any) -> Any:
-    """Return what JSON can hold."""
+def _build_group(group: spans.SpanGroup, options: EvaluationOptions) -> EntityGroup:
+    figures = group.estimates(options.draws)
+    return EntityGroup(name=group.name, num_gold=group.num_gold, num_found=group.num_found, figures=figures)
+
+
+def _replace_nan(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _plain(it) for name, it in value.items()}
+        return {name: _replace_nan(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(it) for it in value]
+        return [_replace_nan(inner) for inner in value]
     return None if isinstance(value, float) and math.isnan(value) else value

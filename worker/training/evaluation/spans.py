@@ -1,7 +1,6 @@
-"""How good the entities of texts are: counted whole, span and type both exact, each once (seqeval's counting). Pure.
+"""Scores of entities: an entity is right if type, start and end are right, and counts once (as in seqeval). Pure.
 
-Both ends that are compared lie behind the combining marks of the last character: annotation tools and tokenizers differ there, and
-neither means half of a character.
+Both compared ends are moved behind the combining marks of the last character: annotation tools and tokenizers differ there.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import numpy as np
 
 from worker.model.outputs.combining_marks import pass_marks
 from worker.training.data.examples import Span
-from worker.training.evaluation.bootstrap import estimates
+from worker.training.evaluation.bootstrap import DEFAULT_DRAWS, estimate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -22,12 +21,19 @@ if TYPE_CHECKING:
 
     from worker.records import Entity
     from worker.training.data.examples import TaggedText
-    from worker.training.evaluation.bootstrap import BootstrapEstimate, Floats, Statistic
+    from worker.training.evaluation.bootstrap import BootstrapEstimate, Draws, Statistic
 
-# For each text how many entities are rightly found, found, and there, `[n, 3]`.
+#: The number of right, found and true entities of each text, `[n, 3]`.
 Counts: TypeAlias = "NDArray[np.int64]"
 _RIGHT, _FOUND, _GOLD = range(3)
+# The columns whose sum is the denominator of each figure.
+_DENOMINATORS = {"precision": [_FOUND], "recall": [_GOLD], "f1": [_FOUND, _GOLD]}
 _HANDLE = "@"
+
+
+def compute_f1(num_right: int, num_found: int, num_gold: int) -> float:
+    """Return F1; 0 if nothing is found and nothing is true."""
+    return 2 * num_right / max(1, num_found + num_gold)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,84 +48,81 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class SpanGroup:
-    """Some of the entities, of all texts."""
+    """Some of the entities of all texts."""
 
     name: str
     counts: Counts
 
     def score(self) -> Score:
-        """Return the score; nothing found or nothing to find is a score of 0."""
-        once = np.ones((1, len(self.counts)))
-        return Score(**{name: float(of(once)[0]) for name, of in self._statistics().items()}, num_gold=self.num_gold)
+        """Return the score; 0 for a division by 0."""
+        texts = np.arange(len(self.counts))
+        return Score(**{name: float(self._build_statistic(name)(texts)) for name in _DENOMINATORS}, num_gold=self.num_gold)
 
-    def estimates(self, **options: int) -> dict[str, BootstrapEstimate]:
+    def estimates(self, draws: Draws = DEFAULT_DRAWS) -> dict[str, BootstrapEstimate]:
         """Return the score with its intervals."""
-        right_of = {"precision": [_FOUND], "recall": [_GOLD], "f1": [_FOUND, _GOLD]}
-        # The entities of a text are not independent of each other: a share counts texts, not entities.
-        num_counted = {name: [int(self.counts[:, its].any(axis=1).sum())] for name, its in right_of.items()}
-        return estimates(self._statistics(), len(self.counts), num_counted=num_counted, **options)
+        # The entities of a text depend on each other, so Wilson's interval counts texts, not entities.
+        num_counted = {name: int(self.counts[:, columns].any(axis=1).sum()) for name, columns in _DENOMINATORS.items()}
+        return {
+            name: estimate(self._build_statistic(name), len(self.counts), draws, num_counted=[num])
+            for name, num in num_counted.items()
+        }
 
     @property
     def num_gold(self) -> int:
-        """How many are there."""
+        """The number of true entities."""
         return int(self.counts[:, _GOLD].sum())
 
     @property
     def num_found(self) -> int:
-        """How many were found, rightly or not."""
+        """The number of found entities, right or wrong."""
         return int(self.counts[:, _FOUND].sum())
 
-    def _statistics(self) -> dict[str, Statistic]:
-        counts = self.counts.astype(np.float64)
+    def _build_statistic(self, name: str) -> Statistic:
+        columns = _DENOMINATORS[name]
 
-        def ratio(top: Floats, bottom: Floats) -> Statistic:
-            return lambda weights: (weights @ top) / np.maximum(weights @ bottom, 1)
+        def compute(texts: NDArray[np.intp]) -> float:
+            sums = self.counts[texts].sum(axis=0)
+            return float(len(columns) * sums[_RIGHT] / max(1, sums[columns].sum()))
 
-        right, found, gold = counts.T
-        return {"precision": ratio(right, found), "recall": ratio(right, gold), "f1": ratio(2 * right, found + gold)}
+        return compute
 
 
-def groups(tagged: Sequence[TaggedText], found: Sequence[Sequence[Entity]]) -> list[SpanGroup]:
-    """Count the entities of some texts: `all`, those of each type that is there, those that are no @handle, and handles as two.
+def group_spans(tagged: Sequence[TaggedText], found: Sequence[Sequence[Entity]]) -> list[SpanGroup]:
+    """Count the entities of texts: `all`, those of each true type, those that are no @handle, and @handles as two entities.
 
-    Some corpora count `@name` as two entities, `@` and `name`; `handles as two` is the figure to compare with theirs.
+    Some corpora count `@name` as two entities, `@` and `name`: compare their figures with `handles as two`.
     """
-    texts = [it.text for it in tagged]
-    pairs = [(set(gold_spans(it)), set(found_spans(it.text, own))) for it, own in zip(tagged, found, strict=True)]
+    texts = [example.text for example in tagged]
+    pairs = [(set(gold_spans(example)), set(found_spans(example.text, own))) for example, own in zip(tagged, found, strict=True)]
 
-    def counted(name: str, of: Callable[[str, Collection[Span]], set[Span]]) -> SpanGroup:
-        rows = [_count(of(text, gold), of(text, said)) for text, (gold, said) in zip(texts, pairs, strict=True)]
+    def count(name: str, select: Callable[[str, Collection[Span]], set[Span]]) -> SpanGroup:
+        rows = []
+        for text, sides in zip(texts, pairs, strict=True):
+            gold, own = (select(text, spans) for spans in sides)
+            rows.append((len(gold & own), len(own), len(gold)))
         return SpanGroup(name, np.array(rows, dtype=np.int64).reshape(-1, 3))
 
     types = sorted({span.type for gold, _ in pairs for span in gold})
     return [
-        counted("all", lambda _text, spans: set(spans)),
-        *(counted(kind, lambda _text, spans, kind=kind: {it for it in spans if it.type == kind}) for kind in types),  # type: ignore[misc]
-        counted("without handles", lambda text, spans: {it for it in spans if not text.startswith(_HANDLE, it.start)}),
-        counted("handles as two", lambda text, spans: {half for it in spans for half in halves(text, it)}),
+        count("all", lambda _text, spans: set(spans)),
+        *(count(kind, lambda _text, spans, kind=kind: {span for span in spans if span.type == kind}) for kind in types),  # type: ignore[misc]
+        count("without handles", lambda text, spans: {span for span in spans if not text.startswith(_HANDLE, span.start)}),
+        count("handles as two", lambda text, spans: {half for span in spans for half in split_handle(text, span)}),
     ]
 
 
 def gold_spans(tagged: TaggedText) -> list[Span]:
     """Return the true entities of a text, each with the combining marks of its last character."""
-    return [_whole(tagged.text, span.type, span.start, span.end) for span in tagged.spans]
+    return [Span(span.type, span.start, pass_marks(tagged.text, span.end)) for span in tagged.spans]
 
 
 def found_spans(text: str, found: Sequence[Entity]) -> list[Span]:
-    """Return the entities that were found in a text as spans to be compared with `gold_spans`, in order."""
-    return [_whole(text, entity.type, entity.start, entity.end) for entity in found]
+    """Return the found entities of a text in the form of `gold_spans`, in order."""
+    return [Span(entity.type, entity.start, pass_marks(text, entity.end)) for entity in found]
 
 
-def _whole(text: str, kind: str, start: int, end: int) -> Span:
-    return Span(kind, start, pass_marks(text, end))
-
-
-def _count(gold: set[Span], found: set[Span]) -> tuple[int, int, int]:
-    return len(gold & found), len(found), len(gold)
-
-
-def halves(text: str, span: Span) -> list[Span]:
-    """Return the `@` and the name of a handle; of what is none, itself."""
+def split_handle(text: str, span: Span) -> list[Span]:
+    """Return the `@` and the name of a handle; any other span unchanged."""
     if span.end - span.start == 1 or not text.startswith(_HANDLE, span.start):
         return [span]
     return [Span(span.type, span.start, span.start + 1), Span(span.type, span.start + 1, span.end)]

@@ -38,7 +38,7 @@ class HeadOutputs:
 def compute_loss(head: Head, rows: Sequence[Tensor], task: TrainingTask, texts: NDArray[np.int64]) -> Tensor:
     """Return the mean loss of a head over the rows of some texts of its task, a scalar with gradients."""
     starts = torch.from_numpy(task.rows(texts)[1])
-    logits, targets = _pooled(head, head(rows), starts), torch.from_numpy(task.told(texts))
+    logits, targets = _pooled(head, head(rows), starts), torch.from_numpy(task.get_targets(texts))
     return loss(head, logits, targets, starts, smoothing=task.options.label_smoothing)
 
 
@@ -63,7 +63,7 @@ def run_head(head: Head, states: States, task: TrainingTask, texts: NDArray[np.i
     whole = _pooled(head, torch.cat(logits), torch.from_numpy(starts))
     if head.config.task == "ner":
         whole = in_context(whole, torch.from_numpy(starts), len(head.config.labels))
-    return HeadOutputs(whole.numpy(), task.told(texts), starts)
+    return HeadOutputs(whole.numpy(), task.get_targets(texts), starts)
 
 
 @torch.no_grad()

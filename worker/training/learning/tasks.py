@@ -76,7 +76,7 @@ class TrainingTask:
         """Return the rows of some texts, end to end, and where those of each start, `[n + 1]`."""
         return ranges(self.starts[texts], self.starts[texts + 1])
 
-    def told(self, texts: NDArray[np.int64]) -> Targets:
+    def get_targets(self, texts: NDArray[np.int64]) -> Targets:
         """Return what some texts, or an entity head's words of them, should be called."""
         return self.targets[texts if self.head.task == "classify" else self.rows(texts)[0]]
 

@@ -1,0 +1,5 @@
+"""Fixtures of the model tests that the training tests need, too."""
+
+from tests.model.conftest import minilm
+
+__all__ = ["minilm"]
