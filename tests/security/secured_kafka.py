@@ -17,7 +17,7 @@ from aiokafka.protocol.admin import CreateAclsRequest, DeleteAclsRequest, Descri
 
 from tests.integration.support.ports import free_port
 from tests.security.certificates import HERE, Certificates
-from worker.broker.admin.topics import admin_client
+from worker.broker.admin.client import admin_client
 from worker.broker.connection.connection import Connection
 from worker.testbed.embedded_kafka import EmbeddedKafka
 

@@ -73,7 +73,7 @@ def test_an_identity_that_cannot_be_used(bad_file: str, certificates: Certificat
 def test_a_key_of_another_certificate_and_a_password_that_is_too_long(certificates: Certificates) -> None:
     """Both are named; the password is not shown."""
     context, ours = ssl.create_default_context(), certificates.client
-    with pytest.raises(BadSettings, match=r"^GIST_SSL_KEY_FILE: .*: it is not the key of the certificate"):
+    with pytest.raises(BadSettings, match=r"^GIST_SSL_KEY_FILE: .*: this is not the key of the certificate"):
         load_identity(context, str(ours.cert_file), str(certificates.stranger.key_file), None)
     with pytest.raises(BadSettings, match=r"^GIST_SSL_KEY_PASSWORD: ") as caught:
         load_identity(context, str(ours.cert_file), str(certificates.locked("right")), "hush" * 1000)
@@ -88,7 +88,7 @@ def test_the_systems_certificates_are_trusted_where_no_file_is_named() -> None:
 @pytest.mark.parametrize("url", ["https://[", "https://host:port/token", "https://host:99999"])
 def test_an_endpoint_that_is_no_url(url: str) -> None:
     """It is named by its setting."""
-    with pytest.raises(BadSettings, match=r"^GIST_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL: it is no URL: "):
+    with pytest.raises(BadSettings, match=r"^GIST_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL: this is not a URL: "):
         build_token_provider(url, client_id="c", client_secret=None, scope=None, extensions={}, ca_file=None)
 
 

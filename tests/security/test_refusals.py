@@ -93,20 +93,24 @@ CASES: dict[str, tuple[Callable[[World], dict[str, Any]], int, str]] = {
     "a wrong password, PLAIN": (
         lambda it: it.kafka.settings("SASLTLS", sasl_mechanism="PLAIN", sasl_password=WRONG),
         3,
-        "it refuses our login: Authentication failed: Invalid username or password",
+        "the broker refuses the login: Authentication failed: Invalid username or password",
     ),
     "a wrong password, SCRAM-SHA-512": (
         lambda it: it.kafka.settings("SASLTLS", sasl_password=WRONG),
         3,
-        "it refuses our login: Authentication failed during authentication due to invalid credentials",
+        "the broker refuses the login: Authentication failed during authentication due to invalid credentials",
     ),
     "an unknown user, SCRAM-SHA-256": (
         lambda it: it.kafka.settings("SASLTLS", sasl_mechanism="SCRAM-SHA-256", sasl_username="who"),
         3,
-        "it refuses our login: Authentication failed during authentication due to invalid credentials",
+        "the broker refuses the login: Authentication failed during authentication due to invalid credentials",
     ),
-    "an expired token": (lambda it: it.token_file("old", it.old_token), 3, 'it refuses our login: {"status":"invalid_token"}'),
-    "no token in the file": (lambda it: it.token_file("empty", "\n"), 3, "empty holds no bearer token"),
+    "an expired token": (
+        lambda it: it.token_file("old", it.old_token),
+        3,
+        'the broker refuses the login: {"status":"invalid_token"}',
+    ),
+    "no token in the file": (lambda it: it.token_file("empty", "\n"), 3, "empty contains no bearer token"),
     "a wrong client secret": (
         lambda it: it.oauth(sasl_oauthbearer_client_secret=WRONG),
         3,
@@ -120,7 +124,7 @@ CASES: dict[str, tuple[Callable[[World], dict[str, Any]], int, str]] = {
     "a certificate that has expired": (
         lambda it: it.kafka.settings("EXPIRED"),
         3,
-        "its certificate cannot be trusted: certificate has expired (GIST_SSL_CA_FILE says who is trusted)",
+        "the broker's certificate is not trusted: certificate has expired (GIST_SSL_CA_FILE names the authority)",
     ),
     "a certificate of another host": (
         lambda it: it.kafka.settings("ELSEWHERE"),
@@ -130,37 +134,37 @@ CASES: dict[str, tuple[Callable[[World], dict[str, Any]], int, str]] = {
     "an authority that is not trusted": (
         lambda it: it.kafka.settings("TLS", ssl_ca_file=it.kafka.certificates.other_ca_file),
         3,
-        "its certificate cannot be trusted: unable to get local issuer certificate",
+        "the broker's certificate is not trusted: unable to get local issuer certificate",
     ),
     "no certificate of ours": (
         lambda it: it.kafka.settings("MTLS"),
         3,
-        "it wants a certificate of ours: GIST_SSL_CERT_FILE and GIST_SSL_KEY_FILE name it",
+        "the broker requires a client certificate: set GIST_SSL_CERT_FILE and GIST_SSL_KEY_FILE",
     ),
     "a certificate of ours from elsewhere": (
         lambda it: it.kafka.settings(
             "MTLS", ssl_cert_file=it.kafka.certificates.stranger.cert_file, ssl_key_file=it.kafka.certificates.stranger.key_file
         ),
         3,
-        "it does not trust the certificate in GIST_SSL_CERT_FILE, or that has expired",
+        "the broker does not trust the certificate in GIST_SSL_CERT_FILE, or the certificate has expired",
     ),
     "a key without its password": (
         lambda it: it.kafka.settings(
             "MTLS", ssl_cert_file=it.kafka.certificates.client.cert_file, ssl_key_file=it.kafka.certificates.locked(KEY_PASSWORD)
         ),
         2,
-        "one of them is damaged, or GIST_SSL_KEY_PASSWORD is not the key's",
+        "One of them is damaged, or GIST_SSL_KEY_PASSWORD is wrong",
     ),
     "a file that is not there": (lambda it: it.kafka.settings("TLS", ssl_ca_file="/nowhere.pem"), 2, "/nowhere.pem: No such file"),
     "TLS where there is none": (
         lambda it: it.kafka.settings("TLS", bootstrap_servers=it.kafka.bootstrap_servers),
         3,
-        "GIST_SECURITY_PROTOCOL may not be what it speaks at this port",
+        "check that GIST_SECURITY_PROTOCOL is the protocol of this port",
     ),
     "no TLS where there is some": (
         lambda it: it.kafka.settings("TLS", security_protocol="PLAINTEXT"),
         3,
-        "GIST_SECURITY_PROTOCOL may not be what it speaks at this port",
+        "check that GIST_SECURITY_PROTOCOL is the protocol of this port",
     ),
     "a password in the open": (
         lambda it: it.kafka.settings("SASLOPEN", sasl_mechanism="PLAIN"),

@@ -85,8 +85,8 @@ async def test_a_token_that_is_still_good_serves_while_the_endpoint_is_away(
     [
         ((200, b"<html>"), "status 200"),
         ((200, b'["access_token"]'), "status 200"),
-        ((200, b'{"access_token": "a\\u0001auth=b"}'), "holds no bearer token"),
-        ((200, b'{"access_token": 7}'), "holds no bearer token"),
+        ((200, b'{"access_token": "a\\u0001auth=b"}'), "contains no bearer token"),
+        ((200, b'{"access_token": 7}'), "contains no bearer token"),
         ((302, b""), "status 302"),
         ((400, b'{"error": "invalid_scope", "error_description": "a\\nb"}'), "status 400 invalid_scope: a b"),
     ],

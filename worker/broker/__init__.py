@@ -1,1 +1,1 @@
-"""The only room that imports Kafka's client."""
+"""The Kafka side of the worker. Only this package imports aiokafka."""

@@ -1,8 +1,7 @@
-"""Waiting within a bound, without forgetting a cancellation that comes with the answer.
+"""Timeouts that keep a cancellation which arrives together with the result.
 
-`asyncio.wait_for` does forget it before Python 3.12: a task that is told to stop at the very moment at which a request of its fails
-would go on for ever. `asyncio.timeout` would run Kafka's client in the very task that is cancelled, and the client swallows a
-cancellation while it closes.
+Before Python 3.12 `asyncio.wait_for` drops such a cancellation, and a task that should stop continues. `asyncio.timeout` is no
+replacement: aiokafka would run in the cancelled task, and it swallows a cancellation while it closes.
 """
 
 from __future__ import annotations
@@ -17,21 +16,21 @@ Answer = TypeVar("Answer")
 
 
 async def with_timeout(timeout_s: float, work: Awaitable[Answer]) -> Answer:
-    """Return what `work` gives, or raise `TimeoutError` after so many seconds; what nobody waits for any more is cancelled."""
+    """Return the result of `work`, or cancel it and raise `TimeoutError` after `timeout_s` seconds."""
     task: asyncio.Future[Answer] = asyncio.ensure_future(work)
     try:
         await asyncio.wait([task], timeout=timeout_s)
     except asyncio.CancelledError:
-        await _ended(task)
+        await _cancel(task)
         raise
     if not task.done():
-        await _ended(task)
+        await _cancel(task)
         raise TimeoutError(f"no answer within {timeout_s:g} s")
     return task.result()
 
 
-async def _ended(task: asyncio.Future[Any]) -> None:
-    """Cancel what runs, and wait until it has ended; what it ends with interests nobody."""
+async def _cancel(task: asyncio.Future[Any]) -> None:
+    """Cancel a task, wait for its end, and ignore its result."""
     task.cancel()
     await asyncio.wait([task])
     if not task.cancelled():

@@ -9,8 +9,9 @@ import typer
 from rich.text import Text
 
 from worker.broker.admin import topics as admin
+from worker.broker.admin.group_check import check_group
 from worker.broker.admin.permissions import Right, build_topic_rights
-from worker.broker.consumer.membership import Membership, check_group
+from worker.broker.consumer.membership import Membership
 from worker.broker.delivery.exactly_once import build_transactional_right, check_transactions
 from worker.broker.delivery.output_topics import OutputTopics
 from worker.commands.terminal import Terminal, json_line

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from worker.broker.admin import topics
-from worker.broker.admin.offsets import LogBounds, commit_offsets, fetch_group_offsets, fetch_log_bounds, find_offsets_since
+from worker.broker.admin.offsets import commit_offsets, fetch_group_offsets, fetch_log_bounds, find_offsets_since
+from worker.broker.log_bounds import LogBounds
 from worker.broker.tools.clients import join_group, open_producer, open_transaction
 from worker.errors import BadSettings, TopicsMissing
 from worker.records import Partition

@@ -84,14 +84,14 @@ async def test_what_was_read_before_a_partition_changed_hands_does_not_count() -
     client = ScriptedClient()
     client.logs = {0: list(range(80, 100)), 1: [5]}
     fetcher = Fetcher(client, lambda event, **fields: None)  # noqa: ARG005
-    fetcher.open(ONE, 96)
-    fetcher.open(TWO, 5)
+    fetcher.seek(ONE, 96)
+    fetcher.seek(TWO, 5)
 
     def rebalance(asked: tuple[TopicPartition, ...]) -> None:
         if asked == (TopicPartition("texts", 1),):
             client.before = lambda _asked: None
-            fetcher.close(ONE)
-            fetcher.open(ONE, 92)
+            fetcher.pause(ONE)
+            fetcher.seek(ONE, 92)
 
     client.before = rebalance
     assert numbers(await fetcher.poll([ONE, TWO], max_records=100, timeout_ms=0)) == [(1, 5)]
@@ -104,8 +104,8 @@ async def test_an_exception_for_one_partition_loses_nothing_of_the_others() -> N
     client.logs = {0: list(range(10)), 1: list(range(10))}
     events: list[str] = []
     fetcher = Fetcher(client, lambda event, **fields: events.append(event))  # noqa: ARG005
-    fetcher.open(ONE, 0)
-    fetcher.open(TWO, 0)
+    fetcher.seek(ONE, 0)
+    fetcher.seek(TWO, 0)
     failures = [ValueError("once"), ValueError("twice")]
 
     def fail(asked: tuple[TopicPartition, ...]) -> None:
@@ -128,8 +128,8 @@ async def test_offsets_without_a_record_follow_the_records_before_them() -> None
     client = ScriptedClient()
     client.logs, client.markers = {0: [3, 4], 1: [5]}, {4: 2}
     fetcher = Fetcher(client, lambda event, **fields: None)  # noqa: ARG005
-    fetcher.open(ONE, 3)
-    fetcher.open(TWO, 5)
+    fetcher.seek(ONE, 3)
+    fetcher.seek(TWO, 5)
     found = await fetcher.poll([ONE], max_records=10, timeout_ms=0)
     assert found == [
         Record(ONE, 3, None, b"", (("h", None),), -1),
@@ -149,7 +149,7 @@ async def test_records_are_ours_and_plain() -> None:
     client = ScriptedClient()
     client.logs = {0: [3]}
     fetcher = Fetcher(client, lambda event, **fields: None)  # noqa: ARG005
-    fetcher.open(ONE, 0)
+    fetcher.seek(ONE, 0)
     assert await fetcher.poll([ONE], max_records=1, timeout_ms=0) == [Record(ONE, 3, None, b"", (("h", None),), -1)]
     assert fetcher.lag() == {ONE: 0}
 
@@ -173,7 +173,7 @@ async def test_an_error_that_comes_back_at_once_is_met_with_growing_pauses(monke
     monkeypatch.setattr("worker.broker.consumer.fetcher.asyncio.sleep", sleep)
     client = ScriptedClient()
     fetcher = Fetcher(client, lambda event, **fields: None)  # noqa: ARG005
-    fetcher.open(ONE, 0)
+    fetcher.seek(ONE, 0)
 
     def fail(_asked: tuple[TopicPartition, ...]) -> None:
         raise KafkaError("at once")

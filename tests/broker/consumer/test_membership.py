@@ -36,19 +36,19 @@ def _named() -> Iterator[None]:
 @given(st.integers(-1, 32_767))
 def test_each_code_is_a_refusal_in_one_line_or_part_of_every_membership(code: int) -> None:
     """What may pass by itself is no refusal; every refusal names the group."""
-    refusal = MEMBER.refusal(code)
+    refusal = MEMBER.explain_refusal(code)
     if for_code(code).retriable or code in {-1, 0, 22, 25, 27, 79}:
         assert refusal is None
     else:
         assert refusal is not None
-        assert refusal.startswith("the group readers refuses us: ")
+        assert refusal.startswith("the group readers refuses this worker: ")
         assert "\n" not in refusal
 
 
 def test_a_refusal_without_words_of_its_own_names_its_code() -> None:
     """Also where the client does not know the code."""
-    assert "[Error 35] UnsupportedVersionError" in (MEMBER.refusal(35) or "")
-    assert "[Error 999] UnknownCode" in (MEMBER.refusal(999) or "")
+    assert "[Error 35] UnsupportedVersionError" in (MEMBER.explain_refusal(35) or "")
+    assert "[Error 999] UnknownCode" in (MEMBER.explain_refusal(999) or "")
 
 
 def test_a_member_with_an_id_that_was_alive_a_moment_ago_was_replaced() -> None:
@@ -60,7 +60,7 @@ def test_a_member_with_an_id_that_was_alive_a_moment_ago_was_replaced() -> None:
     ):
         admission = RefusalDetector(membership)
         for code in answers:
-            admission.note(BEAT, SimpleNamespace(error_code=code))
+            admission.observe(BEAT, SimpleNamespace(error_code=code))
         assert (admission.refusal is not None) == is_refused
         assert not is_refused or "GIST_GROUP_INSTANCE_ID=pod-0" in (admission.refusal or "")
 
@@ -68,10 +68,10 @@ def test_a_member_with_an_id_that_was_alive_a_moment_ago_was_replaced() -> None:
 def test_answers_to_other_requests_are_not_looked_at() -> None:
     """They need not even have a code."""
     admission = RefusalDetector(MEMBER)
-    admission.note(object(), object())
+    admission.observe(object(), object())
     admission.check()
-    assert isinstance(MEMBER.request(), JoinGroupRequest)
-    admission.note(MEMBER.request(), SimpleNamespace(error_code=23))
+    assert isinstance(MEMBER.build_join_request(), JoinGroupRequest)
+    admission.observe(MEMBER.build_join_request(), SimpleNamespace(error_code=23))
     with pytest.raises(BrokerUnavailable):
         admission.check()
 
@@ -80,9 +80,9 @@ def test_a_refusal_before_the_first_membership_ends_the_worker() -> None:
     """After it the consumer is built anew: the group took the worker before, and may again."""
     admission = RefusalDetector(MEMBER)
     admission.check()
-    admission.note(MEMBER.request(), SimpleNamespace(error_code=23))
+    admission.observe(MEMBER.build_join_request(), SimpleNamespace(error_code=23))
     with pytest.raises(BrokerUnavailable, match="GIST_GROUP_ID"):
         admission.check()
-    admission.note(SyncGroupRequest("readers", 1, "member", None, []), SimpleNamespace(error_code=0))
+    admission.observe(SyncGroupRequest("readers", 1, "member", None, []), SimpleNamespace(error_code=0))
     with pytest.raises(ConsumerBroken, match="GIST_GROUP_ID"):
         admission.check()

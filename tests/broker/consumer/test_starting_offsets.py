@@ -10,7 +10,8 @@ from aiokafka.structs import OffsetAndMetadata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.broker.consumer.starting_offsets import Log, StartOffsets
+from worker.broker.consumer.starting_offsets import StartOffsets
+from worker.broker.log_bounds import LogBounds
 from worker.errors import BadSettings
 from worker.records import Partition
 
@@ -40,7 +41,7 @@ def starts(auto_offset_reset: str, events: list[str] | None = None) -> StartOffs
     return StartOffsets(auto_offset_reset, lambda event, **_fields: told.append(event))
 
 
-LOGS = st.tuples(st.integers(0, 50), st.integers(0, 50), st.integers(0, 50)).map(lambda it: Log(*sorted(it)))
+LOGS = st.tuples(st.integers(0, 50), st.integers(0, 50), st.integers(0, 50)).map(lambda it: LogBounds(*sorted(it)))
 
 
 @given(
@@ -50,7 +51,7 @@ LOGS = st.tuples(st.integers(0, 50), st.integers(0, 50), st.integers(0, 50)).map
     index=st.integers(0, 3),
 )
 async def test_no_record_that_the_group_has_not_seen_is_left_out(
-    log: Log, committed: int | None, auto_offset_reset: str, index: int
+    log: LogBounds, committed: int | None, auto_offset_reset: str, index: int
 ) -> None:
     """A usable committed offset is the start; without one, only a group that begins at the end leaves records out."""
     events: list[str] = []
@@ -72,7 +73,7 @@ async def test_the_number_of_partitions_lasts_over_restarts() -> None:
         later = starts("latest")
         await later.learn(client(4, committed), "texts")
         assert later.metadata("texts") == metadata
-        assert [later.find(Partition("texts", it), None, Log(0, 9, 9)) for it in range(4)] == [9, 9, 0, 0]
+        assert [later.find(Partition("texts", it), None, LogBounds(0, 9, 9)) for it in range(4)] == [9, 9, 0, 0]
 
 
 async def test_an_offset_of_another_program_says_nothing_of_how_the_group_began() -> None:
@@ -80,7 +81,7 @@ async def test_an_offset_of_another_program_says_nothing_of_how_the_group_began(
     found = starts("latest")
     await found.learn(client(2, {0: (5, "of another program")}), "texts")
     assert found.metadata("texts") == ""
-    assert found.find(Partition("texts", 1), None, Log(3, 9, 9)) == 3
+    assert found.find(Partition("texts", 1), None, LogBounds(3, 9, 9)) == 3
 
 
 async def test_a_group_that_begins_at_the_first_record_notes_nothing() -> None:
@@ -93,6 +94,6 @@ async def test_a_group_that_begins_at_the_first_record_notes_nothing() -> None:
 def test_an_operator_who_wants_to_choose_is_asked() -> None:
     """In one line that names the partition and the bounds of its log."""
     found = starts("none")
-    assert found.find(Partition("texts", 0), 8, Log(2, 5, 9)) == 8
+    assert found.find(Partition("texts", 0), 8, LogBounds(2, 5, 9)) == 8
     with pytest.raises(BadSettings, match=r"texts-0: there is no usable committed offset \(10; its log has 2 to 9\)"):
-        found.find(Partition("texts", 0), 10, Log(2, 5, 9))
+        found.find(Partition("texts", 0), 10, LogBounds(2, 5, 9))

@@ -16,6 +16,7 @@ from tests.integration.support.reading import read_all, until_committed
 from worker.broker.admin.topics import create_missing
 from worker.broker.consumer.consumer import Consumer
 from worker.broker.delivery.exactly_once import ExactlyOnce, check_transactions
+from worker.broker.patches.unanswered_requests import watch_unanswered_requests
 from worker.broker.tools.clients import open_producer
 from worker.errors import BrokerUnavailable, PublishFailed, RecordRefused
 from worker.records import Message, Outcome, Output, Partition, Record
@@ -108,7 +109,7 @@ def fail_once(delivery: ExactlyOnce, home: Partition, kind: type, *, is_sent: bo
         return await send(node_id, request, **options)
 
     client.send = failing
-    delivery._producers[home]._client.client.send = delivery._producers[home]._watched(failing)
+    watch_unanswered_requests(client, delivery._producers[home].mark_doubtful)
 
 
 async def test_brokers_that_refuse_transactions_like_ours_stop_the_start(connection: Connection) -> None:
@@ -158,7 +159,7 @@ async def test_a_new_owner_shuts_the_last_one_out(connection: Connection, home: 
         await last.open(home)
         await last.publish(home, outcomes(home, 0, 2))
         await last._producers[home].begin(5)
-        await last._producers[home].send([last._outputs.addressed(home, outcomes(home, 2, 1)[0].messages[0])], 5)
+        await last._producers[home].send([last._outputs.route(home, outcomes(home, 2, 1)[0].messages[0])], 5)
         # The group still takes the last one for the owner, as it does with one that was suspended.
         next_owner = ExactlyOnce(
             last._consumer, connection, topics=last._outputs._topics, group_id=f"group-{home.topic}", compression=None

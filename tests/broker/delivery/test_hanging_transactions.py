@@ -155,15 +155,15 @@ async def test_where_nothing_hangs_nothing_is_found(connection: Connection, home
         await delivery.open(home)
         await delivery.publish(home, outcomes(home, 0, 3))
     place, other = Partition(f"{home.topic}.embeddings", 0), Partition("other", 0)
-    leftovers = HangingTransactions(connection)
-    await leftovers.start()
+    hanging = HangingTransactions(connection)
+    await hanging.start()
     try:
         await read_all(connection, place.topic)
-        assert await leftovers.of(home, [place], 5) == {}
+        assert await hanging.find(home, [place], 5) == {}
         async with forgetting(connection, home, outputs(home, committed=0)):
-            assert await leftovers.of(home, [place], 5) == {place: 4}
-            assert await leftovers.of(other, [place], 5) == {}
+            assert await hanging.find(home, [place], 5) == {place: 4}
+            assert await hanging.find(other, [place], 5) == {}
             # What hangs is not visible; what was published is, to its last record.
-            assert await leftovers.visible(home, [place], 0, 5) is None
+            assert await hanging.find_visible_end(home, [place], 0, 5) is None
     finally:
-        await leftovers.stop()
+        await hanging.stop()

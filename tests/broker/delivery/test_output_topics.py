@@ -24,8 +24,8 @@ async def test_a_message_goes_where_its_record_came_from(connection: Connection,
     outputs = OutputTopics({Output.LABELS: f"{topic}.a", Output.ENTITIES: f"{topic}.b"})
     await outputs.describe(connection)
     label, entity = Message(Output.LABELS, b"k", b"v"), Message(Output.ENTITIES, b"k", b"v")
-    assert [outputs.addressed(Partition(topic, it), label)[:2] for it in range(3)] == [(f"{topic}.a", it) for it in (0, 1, 0)]
-    assert outputs.addressed(Partition(topic, 5), entity) == (f"{topic}.b", 0, entity)
+    assert [outputs.route(Partition(topic, it), label)[:2] for it in range(3)] == [(f"{topic}.a", it) for it in (0, 1, 0)]
+    assert outputs.route(Partition(topic, 5), entity) == (f"{topic}.b", 0, entity)
     assert outputs.max_bytes[f"{topic}.b"] == 5_000 < outputs.max_bytes[f"{topic}.a"]
     assert outputs.max_message_bytes(Output.ENTITIES) < 5_000 < outputs.max_message_bytes(Output.LABELS)
 

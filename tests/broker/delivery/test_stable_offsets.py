@@ -60,5 +60,5 @@ async def test_who_is_not_the_coordinator_says_so(answer: dict[str, Any], error:
         return SimpleNamespace(**answer)
 
     client: Any = SimpleNamespace(send=send)
-    with pytest.raises(error, match="cannot be asked for"):
+    with pytest.raises(error, match="cannot be read"):
         await fetch_committed_offset(client, 1, "group", Partition("texts", 0), require_stable=True)

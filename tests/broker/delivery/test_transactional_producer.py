@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +13,7 @@ from aiokafka.protocol.transaction import EndTxnRequest
 from tests.integration.support.reading import committed, until_committed
 from worker.broker.admin.topics import create_missing
 from worker.broker.delivery.transactional_producer import TransactionalProducer
+from worker.broker.patches.unanswered_requests import watch_unanswered_requests
 from worker.records import Partition
 
 if TYPE_CHECKING:
@@ -76,7 +78,9 @@ async def test_only_a_request_of_a_transaction_that_may_still_arrive_is_a_doubt(
     async def failing(*_: Any, **__: Any) -> None:
         raise error
 
+    network: Any = SimpleNamespace(send=failing)
+    watch_unanswered_requests(network, producer.mark_doubtful)
     with pytest.raises(type(error)):
-        await producer._watched(failing)(0, request_)
+        await network.send(0, request_)
     assert producer.is_doubtful is is_doubtful
     await producer.discard()

@@ -1,12 +1,14 @@
-"""How hard Kafka's client compresses: lightly, and so that everybody can read it."""
+"""The patch of the zstd level."""
 
 from __future__ import annotations
 
+import inspect
 import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
 import orjson
+from aiokafka import AIOKafkaProducer
 from aiokafka.codec import zstd_encode
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 _ZSTD = 4
 
 
-def built(values: list[bytes]) -> bytes:
+def build_batch(values: list[bytes]) -> bytes:
     """Return a compressed batch."""
     builder = BatchBuilder(10_000_000, _ZSTD)
     for value in values:
@@ -28,17 +30,20 @@ def built(values: list[bytes]) -> bytes:
     return bytes(builder._build())
 
 
-def test_vectors_pack_at_least_as_densely_as_at_the_clients_own_level(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And what was packed is read as it was."""
+def test_aiokafka_has_no_setting_for_the_level() -> None:
+    assert not [name for name in inspect.signature(AIOKafkaProducer.__init__).parameters if "level" in name]
+
+
+def test_the_patched_level_compresses_vectors_at_least_as_well_and_readably(monkeypatch: pytest.MonkeyPatch) -> None:
     builders = sys.modules[DefaultRecordBatchBuilder.__module__]
-    # As the client has it, whoever was here before; and put back at the end.
+    # Another test may have patched the module already. The fixture restores this state.
     monkeypatch.setattr(builders, "zstd_encode", zstd_encode)
     vectors = np.random.default_rng(0).normal(0, 0.05, (40, 384)).astype(np.float32)
-    values = [orjson.dumps({"embedding": it}, option=orjson.OPT_SERIALIZE_NUMPY) for it in vectors]
-    before = built(values)
+    values = [orjson.dumps({"embedding": vector}, option=orjson.OPT_SERIALIZE_NUMPY) for vector in vectors]
+    before = build_batch(values)
     patch_compression_level()
     patch_compression_level()
-    after = built(values)
+    after = build_batch(values)
     assert after != before
     assert len(after) <= len(before)
     batch = MemoryRecords(after).next_batch()

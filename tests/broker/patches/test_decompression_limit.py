@@ -1,9 +1,10 @@
-"""Batches of records are decompressed as they always were, up to a bound."""
+"""The patch of the decompression limit."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import aiokafka.codec
 import pytest
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 
@@ -16,11 +17,11 @@ CODECS = {"gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 
 
 @pytest.fixture(autouse=True)
-def _bounded() -> None:
+def _patched() -> None:
     patch_decompression_limit()
 
 
-def batch_of(codec: str, values: Sequence[bytes]) -> DefaultRecordBatch:
+def build_batch(codec: str, values: Sequence[bytes]) -> DefaultRecordBatch:
     """Return a batch as a producer sends it."""
     builder = DefaultRecordBatchBuilder(
         magic=2, compression_type=CODECS[codec], is_transactional=0, producer_id=-1, producer_epoch=-1, base_sequence=-1,
@@ -31,16 +32,20 @@ def batch_of(codec: str, values: Sequence[bytes]) -> DefaultRecordBatch:
     return DefaultRecordBatch(bytes(builder.build()))
 
 
+@pytest.mark.parametrize("codec", ["gzip", "lz4", "zstd"])
+def test_aiokafka_decompresses_a_batch_of_any_size(codec: str) -> None:
+    encode, decode = (getattr(aiokafka.codec, f"{codec}_{operation}") for operation in ("encode", "decode"))
+    assert len(decode(encode(bytes(MAX_BATCH_BYTES + 1)))) == MAX_BATCH_BYTES + 1
+
+
 @pytest.mark.parametrize("codec", CODECS)
-def test_what_was_compressed_comes_back(codec: str) -> None:
-    """Byte for byte, record for record."""
+def test_a_batch_within_the_limit_is_decompressed_unchanged(codec: str) -> None:
     values = [b"", b"x", bytes(range(256)) * 1_000, b"text " * 100_000]
-    assert [record.value for record in batch_of(codec, values)] == values
+    assert [record.value for record in build_batch(codec, values)] == values
 
 
 @pytest.mark.parametrize("codec", ["gzip", "lz4", "zstd"])
-def test_a_batch_over_the_bound_is_refused(codec: str) -> None:
-    """However little of it was sent."""
-    batch = batch_of(codec, [bytes(MAX_BATCH_BYTES)])
+def test_a_batch_over_the_limit_is_refused(codec: str) -> None:
+    batch = build_batch(codec, [bytes(MAX_BATCH_BYTES)])
     with pytest.raises(BatchTooLarge):
         list(batch)

@@ -122,7 +122,7 @@ async def test_a_refusal_that_only_the_broker_knows_is_a_dead_letter_with_its_co
         ({"cleanup.policy": "compact,delete"}, r"\.dlq is compacted"),
         ({"message.timestamp.before.max.ms": "1000"}, r"\.dlq may refuse messages by their timestamps.*1000 ms"),
         ({"message.timestamp.after.max.ms": "1000"}, r"\.dlq may refuse messages by their timestamps"),
-        ({"min.insync.replicas": "2"}, r"\.dlq takes no message: its min\.insync\.replicas is 2"),
+        ({"min.insync.replicas": "2"}, r"\.dlq accepts no message: its min\.insync\.replicas is 2"),
     ],
 )
 async def test_a_dead_letter_topic_that_cannot_take_its_letters_stops_the_start(
@@ -139,7 +139,7 @@ async def test_a_dead_letter_topic_that_cannot_take_its_letters_stops_the_start(
 async def test_an_output_topic_that_no_message_can_be_written_to_stops_the_start(connection: Connection, topic: str) -> None:
     """More replicas must be in sync than there are: every message would wait for ever."""
     await create_missing(connection, {f"{topic}.labels": 1}, configuration={"min.insync.replicas": "2"})
-    with pytest.raises(TopicsMissing, match=r"\.labels takes no message"):
+    with pytest.raises(TopicsMissing, match=r"\.labels accepts no message"):
         await OutputTopics({Output.LABELS: f"{topic}.labels"}).describe(connection)
 
 

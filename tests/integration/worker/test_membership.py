@@ -13,11 +13,12 @@ from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from tests.integration.support.raw import remove_members
 from tests.integration.support.reading import until_committed
 from tests.security.flow import created, send, serving
+from worker.broker.admin.group_check import check_group
 from worker.broker.admin.offsets import GroupDescription, describe_group
-from worker.broker.admin.topics import admin_client, create_missing
+from worker.broker.admin.topics import create_missing
 from worker.broker.connection.connection import Connection
 from worker.broker.consumer.consumer import Consumer
-from worker.broker.consumer.membership import Membership, check_group
+from worker.broker.consumer.membership import Membership
 from worker.errors import BrokerUnavailable, ConsumerBroken
 from worker.flow.session import Restarts
 from worker.observability.metrics import Telemetry
@@ -102,8 +103,7 @@ async def another_program(connection: Connection, topic: str) -> AsyncIterator[A
 
 async def group_of(connection: Connection, topic: str) -> GroupDescription:
     """Return the group as its coordinator knows it."""
-    async with admin_client(connection) as admin:
-        return await describe_group(admin, f"group-{topic}")
+    return await describe_group(connection, f"group-{topic}")
 
 
 async def test_another_assignor_under_the_same_group_stops_the_start(connection: Connection, topic: str) -> None:
@@ -112,7 +112,7 @@ async def test_another_assignor_under_the_same_group_stops_the_start(connection:
     async with another_program(connection, topic) as other:
         before = other.assignment()
         for _ in range(2):
-            with pytest.raises(BrokerUnavailable, match=rf"group-{topic} refuses us: .*GIST_GROUP_ID") as caught:
+            with pytest.raises(BrokerUnavailable, match=rf"group-{topic} refuses this worker: .*GIST_GROUP_ID") as caught:
                 async with serving(settings(connection, topic)):
                     pass
             assert "\n" not in str(caught.value)

@@ -119,10 +119,10 @@ async def test_sessions_that_fail_together_share_a_description(
 
     monkeypatch.setattr(outputs, "describe", counted)
     await outputs.describe(connection)
-    await outputs.settle(connection)
+    await outputs.refresh(connection)
     assert num_descriptions == 1
     outputs.is_doubtful = True
-    await asyncio.gather(*(outputs.settle(connection) for _ in range(100)))
+    await asyncio.gather(*(outputs.refresh(connection) for _ in range(100)))
     assert num_descriptions <= 3
     assert not outputs.is_doubtful
 
@@ -135,10 +135,10 @@ async def test_a_session_does_not_open_while_a_topic_cannot_be_used(connection: 
     await configure(connection, f"{topic}.dlq", {"cleanup.policy": "compact"})
     outputs.is_doubtful = True
     with pytest.raises(PublishFailed, match="is compacted"):
-        await outputs.settle(connection)
+        await outputs.refresh(connection)
     await configure(connection, f"{topic}.dlq", {"cleanup.policy": "delete"})
-    await outputs.settle(connection)
+    await outputs.refresh(connection)
     await delete_topic(connection, f"{topic}.dlq")
     outputs.is_doubtful = True
     with pytest.raises(PublishFailed, match=r"there is no topic .*\.dlq"):
-        await outputs.settle(connection)
+        await outputs.refresh(connection)

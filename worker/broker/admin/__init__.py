@@ -1,1 +1,4 @@
-"""Administration requests: topics, offsets, permissions and the versions of the brokers."""
+"""Administration requests: topics, offsets, permissions and the versions of the brokers.
+
+An admin client lives inside of one call of this package. Other packages pass a `Connection`.
+"""

@@ -1,6 +1,10 @@
-"""Tokens for OAUTHBEARER: from a file that others renew, or from an endpoint that gives them for a secret.
+"""Tokens for OAUTHBEARER, from a file that another process renews or from a token endpoint.
 
-What goes wrong is one line without a secret, and an error of Kafka's client, which tries again as for any broker that is away.
+A failure is one line without a secret, and a `KafkaError`, so that aiokafka retries as for an unavailable broker.
+
+aiokafka has no provider of its own. An OAuth library (Authlib, oauthlib) would be a new dependency for one request: the client
+credentials grant is a single POST, and aiohttp is a dependency already. Renewal, the wait of concurrent connections and
+the removal of secrets from messages would remain here in any case.
 """
 
 from __future__ import annotations
@@ -26,51 +30,56 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 TokenProvider: TypeAlias = AbstractTokenProvider
-# RFC 6750: what a bearer token may consist of. Anything else could end the field that it is sent in.
+# The characters of a bearer token (RFC 6750). Another character could end the field of the request that contains the token.
 _TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
 _MAX_ANSWER_BYTES = 65_536
 _MAX_REASON_CHARS = 200
-# How long the endpoint may take, in seconds; a start waits for a broker no longer than twice that.
+# Bound of a request to the endpoint, in seconds. The bound of a client's start is twice as long.
 _TIMEOUT_S = 10.0
-# The part of a token's life after which the next one is asked for, and what its life is taken to be where nobody says, in seconds.
-_RENEWED_AFTER, _DEFAULT_LIFE_S = 0.8, 300.0
+# A token is renewed after this fraction of its lifetime.
+_RENEWAL_FRACTION = 0.8
+# The lifetime of a token if the endpoint does not name one, in seconds.
+_DEFAULT_LIFETIME_S = 300.0
 
 
-class NoToken(KafkaError):  # type: ignore[misc]  # the client ships no types
-    """There is no token to log in with; the client takes it for a broker that cannot be reached, and tries again."""
+class NoToken(KafkaError):  # type: ignore[misc]  # aiokafka has no types
+    """No token is available. aiokafka retries as for an unavailable broker."""
 
     def __str__(self) -> str:
-        """Return the reason alone."""
+        """Return the reason without the name of the class."""
         return str(self.args[0])
 
 
-class TokenFile(AbstractTokenProvider):  # type: ignore[misc]  # the client ships no types
-    """The token in a file, read anew for each connection: Kubernetes replaces a service account's before it expires."""
+class TokenFile(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka has no types
+    """A token in a file, which is read for each connection.
+
+    Kubernetes replaces the token file of a service account before the token expires.
+    """
 
     def __init__(self, path: Path, extensions: Mapping[str, str]) -> None:
-        """Read nothing yet."""
+        """Set the path and the SASL extensions of each login."""
         self._path = path
         self._extensions = extensions
 
     async def token(self) -> str:
-        """Return what stands in the file now; raises `NoToken`."""
+        """Return the present content of the file. Raises `NoToken`."""
         try:
             content = await asyncio.to_thread(self._path.read_text, "ascii")
         except (OSError, ValueError) as error:
             is_decoding = isinstance(error, UnicodeDecodeError)
-            reason = "it is not ASCII" if is_decoding else getattr(error, "strerror", None) or describe_error(error)
+            reason = "the content is not ASCII" if is_decoding else getattr(error, "strerror", None) or describe_error(error)
             raise NoToken(f"the token file {self._path} cannot be read: {reason}") from None
-        return _checked(content.strip(), f"the token file {self._path}")
+        return _check_token(content.strip(), f"the token file {self._path}")
 
     def extensions(self) -> Mapping[str, str]:
-        """Return what the broker is told beside the token."""
+        """Return the SASL extensions that are sent with the token."""
         return self._extensions
 
 
-class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc]  # the client ships no types
-    """OAuth 2.0's client credentials grant (RFC 6749, 4.4): one token for all connections, renewed before it expires.
+class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka has no types
+    """The client credentials grant of OAuth 2.0 (RFC 6749, section 4.4), with one token for all connections.
 
-    While the endpoint is away, a token that has not expired serves on.
+    The token is renewed before it expires. While the endpoint is unavailable, the present token stays in use until it expires.
     """
 
     def __init__(
@@ -84,7 +93,7 @@ class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc]  # the cli
         ca_file: str | None,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Ask nothing yet; raises `BadSettings` where the certificates to trust cannot be used."""
+        """Set the endpoint and the credentials. Raises `BadSettings` if `ca_file` cannot be used."""
         self._url = url
         self._client_secret = client_secret
         self._credentials = base64.b64encode(f"{client_id}:{client_secret}".encode()).decode()
@@ -92,38 +101,38 @@ class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc]  # the cli
         self._extensions = extensions
         self._now_s = now_s
         self._ssl_context = build_ssl_context(ca_file, setting="GIST_SASL_OAUTHBEARER_CA_FILE")
-        # The token in use, and when it should be renewed and when it expires, in seconds of `now_s`.
-        self._token, self._renewed_s, self._expires_s = "", float("-inf"), float("-inf")
-        # One request at a time, whoever asks. A lock belongs to the loop that first waits for it, and commands run several.
+        # The token in use, its time of renewal and its expiry, in seconds of `now_s`.
+        self._token, self._renew_at_s, self._expires_at_s = "", float("-inf"), float("-inf")
+        # One request at a time. A lock belongs to one event loop, and a command may run several loops in turn.
         self._locks: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
 
     async def token(self) -> str:
         """Return a token that has not expired; raises `NoToken`."""
         async with self._locks.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
-            if self._now_s() >= self._renewed_s:
+            if self._now_s() >= self._renew_at_s:
                 try:
                     await self._renew()
                 except NoToken:
-                    if self._now_s() >= self._expires_s:
+                    if self._now_s() >= self._expires_at_s:
                         raise
             return self._token
 
     def extensions(self) -> Mapping[str, str]:
-        """Return what the broker is told beside the token."""
+        """Return the SASL extensions that are sent with the token."""
         return self._extensions
 
     async def _renew(self) -> None:
         asked_s = self._now_s()
         status, answer = await self._ask()
         if status != 200 or "access_token" not in answer:  # noqa: PLR2004  RFC 6749, 5.1
-            raise NoToken(self._line(f"status {status}" + self._error_of(answer)))
-        token = _checked(answer["access_token"], f"the token endpoint {self._url}")
-        life_s = answer.get("expires_in")
-        life_s = float(life_s) if isinstance(life_s, int | float) and life_s > 0 else _DEFAULT_LIFE_S
-        self._token, self._renewed_s, self._expires_s = token, asked_s + _RENEWED_AFTER * life_s, asked_s + life_s
+            raise NoToken(self._describe(f"status {status}" + self._read_error(answer)))
+        token = _check_token(answer["access_token"], f"the token endpoint {self._url}")
+        lifetime_s = answer.get("expires_in")
+        lifetime_s = float(lifetime_s) if isinstance(lifetime_s, int | float) and lifetime_s > 0 else _DEFAULT_LIFETIME_S
+        self._token, self._renew_at_s, self._expires_at_s = token, asked_s + _RENEWAL_FRACTION * lifetime_s, asked_s + lifetime_s
 
     async def _ask(self) -> tuple[int, dict[str, Any]]:
-        """Return the endpoint's status and its JSON object, empty where it is none; a redirection is not followed."""
+        """Return the status and the JSON object of the response, empty if there is none. Redirections are not followed."""
         form = {"grant_type": "client_credentials"} | ({"scope": self._scope} if self._scope else {})
         headers = {"Authorization": f"Basic {self._credentials}", "Accept": "application/json"}
         try:
@@ -132,23 +141,23 @@ class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc]  # the cli
                 session.post(self._url, data=form, headers=headers, ssl=self._ssl_context, allow_redirects=False) as response,
             ):
                 content = await response.content.read(_MAX_ANSWER_BYTES)
-                return response.status, _object(content)
+                return response.status, _parse_object(content)
         except TimeoutError:
-            raise NoToken(self._line(f"no answer within {_TIMEOUT_S:g} s")) from None
+            raise NoToken(self._describe(f"no answer within {_TIMEOUT_S:g} s")) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise NoToken(self._line(describe_error(error))) from None
+            raise NoToken(self._describe(describe_error(error))) from None
 
-    def _line(self, reason: str) -> str:
-        """Return one line that holds no secret, whatever the endpoint said: some answer with what they were sent."""
+    def _describe(self, reason: str) -> str:
+        """Return one line without a secret. Some endpoints repeat the credentials in their response."""
         shown = " ".join(reason.split())
         for secret in (self._client_secret, self._credentials):
             shown = shown.replace(secret, "***")
         return f"no token from {self._url}: {shown[:_MAX_REASON_CHARS]}"
 
     @staticmethod
-    def _error_of(answer: Mapping[str, Any]) -> str:
-        said = [str(answer[name]) for name in ("error", "error_description") if name in answer]
-        return f" {': '.join(said)}" if said else ""
+    def _read_error(answer: Mapping[str, Any]) -> str:
+        parts = [str(answer[name]) for name in ("error", "error_description") if name in answer]
+        return f" {': '.join(parts)}" if parts else ""
 
 
 def build_token_provider(
@@ -160,13 +169,13 @@ def build_token_provider(
     extensions: Mapping[str, str],
     ca_file: str | None,
 ) -> TokenProvider:
-    """Return what gives tokens as `url` says: `file:///…`, or an endpoint for client credentials. Raises `BadSettings`."""
+    """Return a provider for a token file (`file:///…`) or for the endpoint of client credentials. Raises `BadSettings`."""
     try:
         parts = urlsplit(url)
-        # Python looks at the port when it is asked for.
+        # Python checks the port when it is read.
         is_file = parts.port is None and parts.scheme == "file"
     except ValueError as error:
-        raise BadSettings(f"GIST_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL: it is no URL: {error}") from error
+        raise BadSettings(f"GIST_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL: this is not a URL: {error}") from error
     if is_file:
         return TokenFile(Path(unquote(parts.path)), extensions)
     return ClientCredentials(
@@ -179,13 +188,13 @@ def build_token_provider(
     )
 
 
-def _checked(token: object, source: str) -> str:
+def _check_token(token: object, source: str) -> str:
     if not isinstance(token, str) or not _TOKEN.fullmatch(token):
-        raise NoToken(f"{source} holds no bearer token")
+        raise NoToken(f"{source} contains no bearer token")
     return token
 
 
-def _object(content: bytes) -> dict[str, Any]:
+def _parse_object(content: bytes) -> dict[str, Any]:
     try:
         parsed = orjson.loads(content)
     except orjson.JSONDecodeError:

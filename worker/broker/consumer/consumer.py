@@ -1,8 +1,8 @@
-"""One member of the consumer group: records in, in order and without a gap, whatever Kafka's client does on the way.
+"""One member of the consumer group. It returns records in order and without a gap, whatever aiokafka does.
 
-Partitions that are not asked for keep what was fetched for them: that is backpressure, and the gate before a session is ready.
-Positions are our own. After any exception out of a fetch, every partition is put back to where we know that it stands, because the
-client moves positions before it hands records out.
+A partition that is not polled keeps its buffered records. That is backpressure, and it holds the records of a session
+that is not open. aiokafka moves its positions before it returns records. After an exception of a fetch the fetcher
+therefore resets all positions.
 """
 
 from __future__ import annotations
@@ -12,32 +12,33 @@ from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
-from aiokafka.errors import IllegalStateError, KafkaError, for_code
-from aiokafka.protocol.commit import OffsetFetchRequest
+from aiokafka.errors import IllegalStateError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from worker.broker.admin.permissions import Right, build_topic_rights, check_access
+from worker.broker.client_internals import get_network_client, observe_responses
 from worker.broker.consumer.fetcher import Fetcher
 from worker.broker.consumer.membership import Membership, RefusalDetector
 from worker.broker.consumer.stall_probe import StallProbe
-from worker.broker.consumer.starting_offsets import StartOffsets, read_log
-from worker.broker.patches.decompression_limit import patch_decompression_limit
+from worker.broker.consumer.starting_offsets import StartOffsets
+from worker.broker.events import BrokerEvent
+from worker.broker.log_bounds import read_log_bounds
 from worker.broker.timeouts import with_timeout
 from worker.errors import ConsumerBroken, PublishFailed, describe_error
 from worker.records import Partition
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from worker.broker.connection.connection import Connection
-    from worker.broker.consumer.fetcher import OnEvent
+    from worker.broker.events import OnEvent
     from worker.gaps import EmptyRange
     from worker.ports import AssignmentListener
     from worker.records import Record, UnreadableRange
 
 
 class Consumer:
-    """Satisfies `worker.ports.Source`, and gives the delivery what it needs of the group: positions and commits."""
+    """Implements `worker.ports.Source`, and gives the delivery the positions and commits of the group."""
 
     def __init__(
         self,
@@ -53,74 +54,71 @@ class Consumer:
         stuck_after_s: float = 15.0,
         **membership: Any,
     ) -> None:
-        """Be a member of `group_id` on `topics`; `auto_offset_reset` says where a partition without a committed offset begins."""
+        """Set the group and its topics. `auto_offset_reset` is where a partition without a committed offset starts.
+
+        The stall probe asks every `look_interval_s`, and reports a partition that has not moved for `stuck_after_s`.
+        """
         self._connection = connection
         self._topics = topics
         self._membership = Membership(topics=topics, group_id=group_id, **membership)
-        # Whether the group takes us.
-        self._admission = RefusalDetector(self._membership)
+        self._refusals = RefusalDetector(self._membership)
         self.on_event = on_event
-        # Knows where a session begins that has no committed offset.
         self._starts = StartOffsets(auto_offset_reset, on_event)
         self._poll_timeout_ms = poll_timeout_ms
         self._step_timeout_s = step_timeout_s
-        # Kafka's client; None before the start and after the stop.
+        # aiokafka's consumer and its reader; None before `start` and after `stop`.
         self._client: AIOKafkaConsumer | None = None
-        # Reads through the client, and knows where each open partition stands.
         self._fetcher: Fetcher | None = None
-        # Looks every so often whether the client hangs: a partition that is behind and has room stands still for so long.
-        self._lookout = StallProbe(on_event, interval_s=look_interval_s, limit_s=stuck_after_s)
-        # One commit at a time: a second could overtake the first and set an offset back.
+        self._stall_probe = StallProbe(on_event, interval_s=look_interval_s, limit_s=stuck_after_s)
+        # One commit at a time: a second commit could overtake the first and set an offset back.
         self._commit_lock = asyncio.Lock()
 
     @property
     def rights(self) -> list[Right]:
-        """What the brokers must allow a member of the group."""
+        """The rights of a member of the group."""
         return [*build_topic_rights(["Read"], self._topics), Right("Read", "group", self._membership.group_id)]
 
     async def start(self, listener: AssignmentListener) -> None:
-        """Join the group; raises `BrokerUnavailable` where no broker answers, or we may not."""
-        patch_decompression_limit()
+        """Join the group. Raises `BrokerUnavailable` if no broker answers or if rights are missing."""
         client = AIOKafkaConsumer(
             **self._connection.options(),
             **self._membership.options(),
             enable_auto_commit=False,
-            # We set every position ourselves; the client must never choose one.
+            # The worker sets every position itself.
             auto_offset_reset="none",
             # Two assignors would mean two JoinGroup requests for each rebalance.
             partition_assignment_strategy=(RoundRobinPartitionAssignor,),
             isolation_level="read_committed",
-            # The poll loop always turns; a worker that is slow is not dead.
+            # The poll loop never stops, so a long interval between polls does not mean a dead worker.
             max_poll_interval_ms=2_147_483_647,
             fetch_max_wait_ms=100,
             metadata_max_age_ms=30_000,
         )
         try:
             await self._connection.connect(client.start())
-            await check_access(self._connection, client._client, self.rights)  # noqa: SLF001  nobody else knows
+            await check_access(self._connection, get_network_client(client), self.rights)
         except BaseException:
-            await _stopped(client)
+            await _stop_client(client)
             raise
-        self._admission.refusal = None
-        # Pinned to 0.14, whose contract test watches this.
-        client._client.send = _heeding(client._client.send, self._admission)  # noqa: SLF001
+        self._refusals.refusal = None
+        observe_responses(client, self._refusals.observe)
         self._client = client
-        self._fetcher = Fetcher(client, self._fetch_event)
+        self._fetcher = Fetcher(client, self._report_fetch_event)
         client.subscribe(self._topics, listener=_Listener(client, self._fetcher, listener))
 
     async def poll(self, partitions: Collection[Partition], *, max_records: int) -> Sequence[Record | UnreadableRange | EmptyRange]:
-        """Return what has arrived for these partitions, in order and without a gap in each of them, or nothing.
+        """Return the records of these partitions that have arrived, in order and without a gap in each partition.
 
         Raises `ConsumerBroken`.
         """
-        client, fetcher = self._started()
-        self._admission.check()
-        self._lookout.check(client, fetcher, partitions)
+        client, fetcher = self._require_started()
+        self._refusals.check()
+        self._stall_probe.check(client, fetcher, partitions)
         return await fetcher.poll(partitions, max_records=max_records, timeout_ms=self._poll_timeout_ms)
 
     async def committed(self, partition: Partition) -> int | None:
-        """Return what the group has committed of a partition, None where it has nothing. Raises `PublishFailed`."""
-        client, _ = self._started()
+        """Return the group's committed offset of a partition, or None. Raises `PublishFailed`."""
+        client, _ = self._require_started()
         try:
             async with asyncio.timeout(self._step_timeout_s):
                 committed: int | None = await client.committed(TopicPartition(partition.topic, partition.index))
@@ -133,41 +131,42 @@ class Consumer:
 
         If the returned offset differs from `committed`, the caller commits it before it reads. Raises `PublishFailed`.
         """
-        client, _ = self._started()
-        where = TopicPartition(partition.topic, partition.index)
+        client, _ = self._require_started()
+        key = TopicPartition(partition.topic, partition.index)
         try:
             async with asyncio.timeout(self._step_timeout_s):
                 await self._starts.learn(client, partition.topic)
-                log = await read_log(client, where, round(self._step_timeout_s * 1000))
+                log = (await read_log_bounds(client, [key], round(self._step_timeout_s * 1000)))[key]
             start = self._starts.find(partition, committed, log)
         except (KafkaError, TimeoutError) as error:
             raise PublishFailed(f"the ends of {partition} cannot be read: {describe_error(error)}") from error
-        if where not in client.assignment():
+        if key not in client.assignment():
             raise PublishFailed(f"{partition} is no longer assigned to this worker")
         return start
 
     def seek(self, partition: Partition, offset: int) -> None:
-        """Read a partition from `offset`; raises `PublishFailed` if the partition is no longer assigned."""
-        _, fetcher = self._started()
+        """Read a partition from `offset`. Raises `PublishFailed` if the partition is no longer assigned."""
+        _, fetcher = self._require_started()
         try:
-            fetcher.open(partition, offset)
+            fetcher.seek(partition, offset)
         except KafkaError as error:
             raise PublishFailed(f"{partition} is no longer assigned to this worker: {describe_error(error)}") from error
 
     def metadata(self, partition: Partition) -> str:
-        """Return what to commit beside an offset of a partition that was rewound."""
+        """Return the metadata to commit with an offset, after `find_start`."""
         return self._starts.metadata(partition.topic)
 
     async def commit(self, offsets: Mapping[Partition, int]) -> None:
-        """Commit offsets of partitions that are ours, one commit at a time. Raises `PublishFailed`."""
-        client, _ = self._started()
+        """Commit offsets of assigned partitions. Offsets of other partitions are ignored. Raises `PublishFailed`."""
+        client, _ = self._require_started()
         async with self._commit_lock:
             assigned = client.assignment()
             wanted = {
-                TopicPartition(it.topic, it.index): OffsetAndMetadata(offset, self.metadata(it)) for it, offset in offsets.items()
+                TopicPartition(partition.topic, partition.index): OffsetAndMetadata(offset, self.metadata(partition))
+                for partition, offset in offsets.items()
             }
-            # The client would commit with the generation of today: what is not ours any more must not be in it.
-            mine = {where: offset for where, offset in wanted.items() if where in assigned}
+            # aiokafka commits with the current generation, so a partition that was revoked must not be part of the commit.
+            mine = {key: offset for key, offset in wanted.items() if key in assigned}
             if not mine:
                 return
             try:
@@ -178,32 +177,32 @@ class Consumer:
     def pause(self, partition: Partition) -> None:
         """Return no more records of a partition until the next `seek`."""
         if self._fetcher is not None:
-            self._fetcher.close(partition)
+            self._fetcher.pause(partition)
 
     def lag(self) -> Mapping[Partition, int]:
-        """Records between our position and the end of each open partition, as last heard from the broker."""
+        """Return the number of records from the next offset to the end of each open partition, as of the last fetch."""
         return {} if self._fetcher is None else self._fetcher.lag()
 
     async def stop(self) -> None:
-        """Leave the group, within a bound; without effect before the start."""
+        """Leave the group, within a bound. Has no effect before `start`."""
         client, self._client, self._fetcher = self._client, None, None
-        self._lookout.stop()
+        self._stall_probe.stop()
         if client is not None:
-            await _stopped(client)
+            await _stop_client(client)
 
-    def _fetch_event(self, event: str, **fields: object) -> None:
-        # The client raises a refusal of the group out of a fetch; the next poll tells it, and what to do.
-        if not (event == "fetch_failed" and self._admission.refusal):
+    def _report_fetch_event(self, event: BrokerEvent, **fields: object) -> None:
+        # aiokafka raises a refusal of the group out of a fetch. The next poll reports the refusal with advice.
+        if not (event is BrokerEvent.FETCH_FAILED and self._refusals.refusal):
             self.on_event(event, **fields)
 
-    def _started(self) -> tuple[AIOKafkaConsumer, Fetcher]:
+    def _require_started(self) -> tuple[AIOKafkaConsumer, Fetcher]:
         if self._client is None or self._fetcher is None:
             raise ConsumerBroken("the consumer is not started")
         return self._client, self._fetcher
 
 
-class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # the client ships no types
-    """Passes on what the group gives and takes."""
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
+    """Translates aiokafka's rebalance callbacks to the listener of the pipeline."""
 
     def __init__(self, client: AIOKafkaConsumer, fetcher: Fetcher, listener: AssignmentListener) -> None:
         self._client = client
@@ -211,43 +210,26 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # the client 
         self._listener = listener
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
-        """Wait until they are handed back."""
-        partitions = [Partition(it.topic, it.partition) for it in revoked]
+        """Wait until the sessions of the partitions have ended."""
+        partitions = [Partition(key.topic, key.partition) for key in revoked]
         if partitions:
             await self._listener.revoked(partitions)
         for partition in partitions:
-            self._fetcher.close(partition)
+            self._fetcher.pause(partition)
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
-        """Hold them until their sessions are open; returns at once, because no heartbeat leaves meanwhile."""
+        """Pause the partitions until their sessions are open. Returns at once, because aiokafka sends no heartbeat meanwhile."""
         try:
             self._client.pause(*assigned)
         except IllegalStateError:
-            # Taken away again already: the next call of ours will say so.
+            # The partitions were revoked again. aiokafka calls `on_partitions_revoked` next.
             return
-        self._listener.assigned([Partition(it.topic, it.partition) for it in assigned])
+        self._listener.assigned([Partition(key.topic, key.partition) for key in assigned])
 
 
-def _heeding(send: Callable[..., Awaitable[Any]], admission: RefusalDetector) -> Callable[..., Awaitable[Any]]:
-    """Let an answer that is an error as a whole be one, and let `admission` see what the group answers.
-
-    A coordinator that is only just taking over says so of the answer, which then names no partition. The client looks at the
-    partitions alone, and would take it that the group has committed nothing and stands at the beginning.
-    """
-
-    async def heeding(node_id: int, request: object, **options: Any) -> Any:
-        answer = await send(node_id, request, **options)
-        admission.note(request, answer)
-        if isinstance(request, OffsetFetchRequest) and (code := getattr(answer, "error_code", 0)):
-            raise for_code(code)
-        return answer
-
-    return heeding
-
-
-async def _stopped(client: AIOKafkaConsumer) -> None:
-    """Stop a client within a bound: it waits for brokers that may never answer."""
+async def _stop_client(client: AIOKafkaConsumer) -> None:
+    """Stop a client within a bound. aiokafka waits without a bound for brokers that do not answer."""
     try:
         await with_timeout(10, client.stop())
     except (KafkaError, TimeoutError):
-        await client._client.close()  # noqa: SLF001  the connections are all that is left to close
+        await get_network_client(client).close()

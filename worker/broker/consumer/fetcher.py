@@ -1,14 +1,14 @@
-"""Reading through Kafka's client with suspicion: no record lost to an exception, no partition held up by another's bad batch.
+"""Reads records through `AIOKafkaConsumer.getmany` without losing any, and isolates a batch that cannot be read.
 
-The client's `getmany` moves positions before it hands records out, so an exception for one partition loses what it had drained of
-the others; a batch that cannot be read raises for ever; and a fetch task that has died looks like an idle topic. Each has its
-answer here.
+`getmany` moves the positions before it returns the records. If one partition raises an exception, the records of the
+others are lost. An unreadable batch raises at each attempt. A background task that has ended looks like an idle topic.
+This module handles all three.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from aiokafka import TopicPartition
 from aiokafka.errors import (
@@ -20,6 +20,8 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
 )
 
+from worker.broker.client_internals import find_dead_task, has_buffered, read_position
+from worker.broker.events import BrokerEvent
 from worker.errors import ConsumerBroken, OffsetOutOfRange
 from worker.gaps import EmptyRange
 from worker.records import Partition, Record, UnreadableRange
@@ -29,75 +31,68 @@ if TYPE_CHECKING:
 
     from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
+    from worker.broker.events import OnEvent
 
-# Asked for when no partition may be read: the poll loop must turn all the same.
-_NOBODY = TopicPartition("", -1)
-# A batch that fails so often at one place is not a passing fault of the network.
+# In place of the partitions of a fetch if none may be read: aiokafka must be polled in any case.
+_NO_PARTITION = TopicPartition("", -1)
+# A batch that fails this often at one offset is unreadable, and not a fault of the network.
 _MAX_ATTEMPTS = 3
-# Nobody can read on until somebody allows it again: the next start of the consumer asks whether.
+# Only a change of the ACLs resolves these errors. The next start of the consumer checks the ACLs.
 _DENIALS = (TopicAuthorizationFailedError, GroupAuthorizationFailedError)
-# How many records of a partition that failed are read one at a time before it is trusted again.
+# How many records of a failed partition are read one at a time before it is read normally.
 _MAX_SINGLE_RECORDS = 1_000
-# What a partition hands over at first, so that all that were just taken over are soon served, whatever has waited in each.
+# The number of records in the first fetch of a partition. After a takeover all partitions are served soon, despite their backlogs.
 _FIRST_RECORDS = 8
-# How long a probe waits for records that the broker says are there, in milliseconds.
+# Bound of a fetch for records that the broker has, in milliseconds.
 _PROBE_TIMEOUT_MS = 2_000
-# The first and the longest pause after a fetch that failed, in seconds.
+# The first and the longest pause after a failed fetch, in seconds.
 _FIRST_PAUSE_S, _MAX_PAUSE_S = 0.01, 1.0
 
 
-class OnEvent(Protocol):
-    """Whom the broker room tells what it noticed: the name of the event and its fields."""
-
-    def __call__(self, event: str, **fields: object) -> None:
-        """Return at once."""
-
-
 class Fetcher:
-    """Knows where each open partition stands, and reads on from there and nowhere else."""
+    """Tracks the next offset of each open partition, and reads from there."""
 
-    def __init__(self, client: AIOKafkaConsumer, on_event: OnEvent) -> None:
-        self._client = client
+    def __init__(self, consumer: AIOKafkaConsumer, on_event: OnEvent) -> None:
+        self._consumer = consumer
         self._on_event = on_event
-        # The next offset that we expect of each open partition.
+        # The next expected offset of each open partition.
         self._next: dict[TopicPartition, int] = {}
-        # How often each open partition was opened: what was read before belongs to a session that has ended.
+        # How often each partition was opened. Records that were fetched before the last opening belong to an earlier session.
         self._openings: dict[TopicPartition, int] = {}
-        # Partitions that are read alone after an exception, each with how many records it is read one at a time: 0 while it is not
-        # known whether it was this one.
+        # Partitions that are read alone after an exception, with the number of records to read one at a time. The number is 0 until
+        # it is known which partition raised the exception.
         self._suspects: dict[TopicPartition, int] = {}
-        # When each partition was last read since it was opened: the number of that turn.
+        # The number of the last turn in which each partition was read, since it was opened.
         self._turns: dict[TopicPartition, int] = {}
-        # Turns so far, over all partitions.
         self._num_turns = 0
-        # How often a partition has failed at an offset.
+        # The number of failures of a partition at an offset.
         self._attempts: dict[tuple[TopicPartition, int], int] = {}
-        # Failures since the last record.
+        # The number of failures since the last record.
         self._num_failures = 0
 
-    def open(self, partition: Partition, offset: int) -> None:
-        """Read a partition from `offset` on; raises the client's `IllegalStateError` where it is not ours."""
-        where = TopicPartition(partition.topic, partition.index)
-        self._client.seek(where, offset)
-        self._next[where] = offset
-        self._openings[where] = self._openings.get(where, 0) + 1
-        self._turns.pop(where, None)
-        self._client.resume(where)
+    def seek(self, partition: Partition, offset: int) -> None:
+        """Read a partition from an offset. Raises aiokafka's `IllegalStateError` if the partition is not assigned."""
+        key = TopicPartition(partition.topic, partition.index)
+        self._consumer.seek(key, offset)
+        self._next[key] = offset
+        self._openings[key] = self._openings.get(key, 0) + 1
+        self._turns.pop(key, None)
+        self._consumer.resume(key)
 
-    def close(self, partition: Partition) -> None:
-        """Let nothing more of a partition through."""
+    def pause(self, partition: Partition) -> None:
+        """Return no more records of a partition."""
         self._next.pop(TopicPartition(partition.topic, partition.index), None)
 
     def lag(self) -> Mapping[Partition, int]:
-        """Return the records between our position and the end of each open partition, as last heard.
+        """Return the number of records from the next offset to the end of each open partition, as of the last fetch.
 
-        The end is the last stable offset: records of an open transaction do not count, because nobody may read them yet.
+        The end is the last stable offset, because records of an open transaction cannot be read yet.
         """
         lags = {}
-        for where, offset in self._next.items():
-            if where in self._client.assignment():
-                end = self._client.last_stable_offset(where)
-                lags[Partition(where.topic, where.partition)] = max(0, (offset if end is None else end) - offset)
+        for key, offset in self._next.items():
+            if key in self._consumer.assignment():
+                end = self._consumer.last_stable_offset(key)
+                lags[Partition(key.topic, key.partition)] = max(0, (offset if end is None else end) - offset)
         return lags
 
     @property
@@ -106,180 +101,168 @@ class Fetcher:
         return bool(self._suspects)
 
     def positions(self) -> Mapping[Partition, int]:
-        """Return where the client stands in each open partition: past what holds no record, unlike the next that we expect."""
-        positions = {Partition(where.topic, where.partition): self._position(where) for where in self._next}
+        """Return aiokafka's positions in the open partitions.
+
+        They may be past offsets without a record, unlike the next offsets.
+        """
+        positions = {Partition(key.topic, key.partition): read_position(self._consumer, key) for key in self._next}
         return {partition: position for partition, position in positions.items() if position is not None}
-
-    def _position(self, where: TopicPartition) -> int | None:
-        """Return where the client stands in a partition, None where the client does not know."""
-        subscription = self._client._subscription.subscription  # noqa: SLF001  the public way waits for what is not there
-        if subscription is None or subscription.assignment is None or where not in subscription.assignment.tps:
-            return None
-        state = subscription.assignment.state_value(where)
-        return int(state.position) if state.has_valid_position else None
-
-    def _holds(self, where: TopicPartition) -> bool:
-        """Tell whether the client holds records or an error of a partition that it has not handed over yet."""
-        return where in self._client._fetcher._records  # noqa: SLF001  pinned to 0.14, whose contract test watches this
 
     async def poll(
         self, partitions: Collection[Partition], *, max_records: int, timeout_ms: int
     ) -> Sequence[Record | UnreadableRange | EmptyRange]:
-        """Return what has arrived, waiting no longer than `timeout_ms` for it; raises `ConsumerBroken`."""
-        self._check_alive()
-        wanted = [where for it in partitions if (where := TopicPartition(it.topic, it.index)) in self._next]
-        suspect = next((it for it in self._suspects if it in wanted), None)
+        """Return the records that have arrived. Waits at most `timeout_ms`. Raises `ConsumerBroken`."""
+        if task := find_dead_task(self._consumer):
+            raise ConsumerBroken(f"the Kafka client's {task} task has died")
+        keys = (TopicPartition(partition.topic, partition.index) for partition in partitions)
+        wanted = [key for key in keys if key in self._next]
+        suspect = next((key for key in self._suspects if key in wanted), None)
         if suspect is not None:
             return await self._poll_suspect(suspect, max_records=max_records)
         records = await self._drain_in_turn(wanted, max_records)
-        if any(it not in self._turns for it in wanted):
+        if any(key not in self._turns for key in wanted):
             max_records = min(max_records, _FIRST_RECORDS)
         return records or await self._drain(wanted, max_records=max_records, timeout_ms=timeout_ms)
 
     async def _drain_in_turn(self, wanted: Sequence[TopicPartition], max_records: int) -> list[Record | EmptyRange]:
-        """Take over what was fetched already: as much as there is of one partition, then of the next, the last served at the end.
+        """Return the buffered records: all of one partition, then all of the next, with the last one served at the end.
 
-        A partition's records that come together go through the model together, and leave in one message batch, not in many.
+        Records of one partition that arrive together share a forward pass and a message batch.
         """
         drained: list[tuple[TopicPartition, int, list[Record | EmptyRange]]] = []
-        for where in sorted(wanted, key=lambda it: self._turns.get(it, 0)):
+        for key in sorted(wanted, key=lambda key: self._turns.get(key, 0)):
             if max_records <= 0:
                 break
-            most = max_records if where in self._turns else min(max_records, _FIRST_RECORDS)
-            opening, found = self._openings[where], await self._drain([where], max_records=most, timeout_ms=0)
-            if found:
+            limit = max_records if key in self._turns else min(max_records, _FIRST_RECORDS)
+            opening, records = self._openings[key], await self._drain([key], max_records=limit, timeout_ms=0)
+            if records:
                 self._num_turns += 1
-                self._turns[where] = self._num_turns
-            drained.append((where, opening, found))
-            max_records -= len(found)
-        # A partition may have changed hands while another was asked: its new session begins at an offset of its own.
-        return [it for where, opening, found in drained if where in self._next and self._openings[where] == opening for it in found]
+                self._turns[key] = self._num_turns
+            drained.append((key, opening, records))
+            max_records -= len(records)
+        # A rebalance may have closed a partition while another was read. Its next session starts at an offset of its own.
+        return [
+            record
+            for key, opening, records in drained
+            if key in self._next and self._openings[key] == opening
+            for record in records
+        ]
 
     async def _drain(self, wanted: Sequence[TopicPartition], *, max_records: int, timeout_ms: int) -> list[Record | EmptyRange]:
-        """Take over what was fetched; a failure puts every partition back and makes these suspects."""
+        """Return fetched records. After a failure all partitions are reset to their next offsets, and `wanted` become suspects."""
         try:
-            fetched = await self._client.getmany(*(wanted or [_NOBODY]), timeout_ms=timeout_ms, max_records=max_records)
+            fetched = await self._consumer.getmany(*(wanted or [_NO_PARTITION]), timeout_ms=timeout_ms, max_records=max_records)
         except OffsetOutOfRangeError as error:
-            raise OffsetOutOfRange(f"the log no longer holds our position: {error}") from error
+            raise OffsetOutOfRange(f"the log no longer contains the next offset: {error}") from error
         except _DENIALS as error:
-            raise ConsumerBroken(f"we may no longer read: {error}") from error
+            raise ConsumerBroken(f"the worker may no longer read: {error}") from error
         except IllegalStateError:
-            # A partition was taken away between our question and the answer.
+            # A partition was revoked during the call.
             return []
-        except Exception as error:  # noqa: BLE001  whatever the client raises, nothing that it drained may be lost
+        except Exception as error:  # noqa: BLE001  no exception of aiokafka may lose the records of other partitions
             self._restore()
             self._suspects = dict.fromkeys(wanted, 0)
-            self._on_event("fetch_failed", error=f"{type(error).__name__}: {error}")
+            self._on_event(BrokerEvent.FETCH_FAILED, error=f"{type(error).__name__}: {error}")
             await self._pause()
             return []
-        records = [record for where, found in fetched.items() for record in self._accept(where, found)]
-        return [*records, *(gap for where in wanted if (gap := self._take_gap(where)) is not None)]
+        records = [record for key, found in fetched.items() for record in self._accept(key, found)]
+        return [*records, *(gap for key in wanted if (gap := self._take_gap(key)) is not None)]
 
-    def _accept(self, where: TopicPartition, found: Sequence[ConsumerRecord]) -> list[Record]:
-        """Take over records in order; what lies below our position is a redelivery."""
-        if where not in self._next:
+    def _accept(self, key: TopicPartition, found: Sequence[ConsumerRecord]) -> list[Record]:
+        """Return the records from the next offset on, and move the next offset. Earlier records are redeliveries."""
+        if key not in self._next:
             return []
-        partition = Partition(where.topic, where.partition)
-        records = [_record(partition, it) for it in found if it.offset >= self._next[where]]
+        partition = Partition(key.topic, key.partition)
+        records = [_convert(partition, record) for record in found if record.offset >= self._next[key]]
         if records:
             self._num_failures = 0
-            self._next[where] = records[-1].next_offset
+            self._next[key] = records[-1].next_offset
         return records
 
-    def _take_gap(self, where: TopicPartition) -> EmptyRange | None:
-        """Return the offsets without a record that the client has passed after the last record, if any.
+    def _take_gap(self, key: TopicPartition) -> EmptyRange | None:
+        """Return the offsets without a record that aiokafka has passed after the last record, if there are any.
 
-        The client moves its position before it raises an error, so an error that is still to be raised makes no gap.
+        aiokafka also moves its position for an error that it has buffered. Such offsets are no gap.
         """
-        position = self._position(where)
-        if position is None or where not in self._next or position <= self._next[where] or self._holds(where):
+        position = read_position(self._consumer, key)
+        if position is None or key not in self._next or position <= self._next[key] or has_buffered(self._consumer, key):
             return None
-        gap = EmptyRange(Partition(where.topic, where.partition), self._next[where], position)
-        self._next[where] = position
+        gap = EmptyRange(Partition(key.topic, key.partition), self._next[key], position)
+        self._next[key] = position
         return gap
 
-    async def _poll_suspect(self, where: TopicPartition, *, max_records: int) -> Sequence[Record | UnreadableRange]:
-        """Read one partition alone; once it is the culprit, record by record: what stands before the bad place is still good."""
-        offset, num_single = self._next[where], self._suspects[where]
+    async def _poll_suspect(self, key: TopicPartition, *, max_records: int) -> Sequence[Record | UnreadableRange]:
+        """Read one partition alone. If it raised the exception, read record by record up to the unreadable batch."""
+        offset, num_single = self._next[key], self._suspects[key]
         try:
-            fetched = await self._client.getmany(where, timeout_ms=_PROBE_TIMEOUT_MS, max_records=1 if num_single else max_records)
+            fetched = await self._consumer.getmany(key, timeout_ms=_PROBE_TIMEOUT_MS, max_records=1 if num_single else max_records)
         except OffsetOutOfRangeError as error:
-            raise OffsetOutOfRange(f"the log no longer holds our position: {error}") from error
+            raise OffsetOutOfRange(f"the log no longer contains the next offset: {error}") from error
         except _DENIALS as error:
-            raise ConsumerBroken(f"we may no longer read: {error}") from error
-        except Exception as error:  # noqa: BLE001  this partition alone was asked for: it is the one
+            raise ConsumerBroken(f"the worker may no longer read: {error}") from error
+        except Exception as error:  # noqa: BLE001  only this partition was requested, so the exception belongs to it
             self._restore()
-            self._suspects[where] = _MAX_SINGLE_RECORDS
-            self._attempts[where, offset] = self._attempts.get((where, offset), 0) + 1
-            if self._attempts[where, offset] < _MAX_ATTEMPTS or _is_passing(error):
+            self._suspects[key] = _MAX_SINGLE_RECORDS
+            self._attempts[key, offset] = self._attempts.get((key, offset), 0) + 1
+            if self._attempts[key, offset] < _MAX_ATTEMPTS or _is_transient(error):
                 await self._pause()
                 return []
             self._attempts.clear()
-            return [await self._unreadable(where, offset, error)]
-        records = self._accept(where, fetched.get(where, []))
+            return [await self._skip_unreadable(key, offset, error)]
+        records = self._accept(key, fetched.get(key, []))
         if num_single > 1 and records:
-            self._suspects[where] = num_single - 1
+            self._suspects[key] = num_single - 1
         else:
-            del self._suspects[where]
+            del self._suspects[key]
         return records
 
-    async def _unreadable(self, where: TopicPartition, offset: int, error: Exception) -> UnreadableRange:
-        """Find where the unreadable batch ends: the first offset above `offset` from which reading works again."""
-        end = max(offset + 1, self._client.highwater(where) or 0)
-        bad, good = offset, offset + 1
+    async def _skip_unreadable(self, key: TopicPartition, offset: int, error: Exception) -> UnreadableRange:
+        """Search the first readable offset above `offset`, continue there, and return the range before it."""
+        end = max(offset + 1, self._consumer.highwater(key) or 0)
+        unreadable, readable = offset, offset + 1
         step = 1
-        while good < end and not await self._is_readable(where, good):
-            bad, step = good, step * 2
-            good = min(end, good + step)
-        while good - bad > 1:
-            middle = (bad + good) // 2
-            if await self._is_readable(where, middle):
-                good = middle
+        while readable < end and not await self._is_readable(key, readable):
+            unreadable, step = readable, step * 2
+            readable = min(end, readable + step)
+        while readable - unreadable > 1:
+            middle = (unreadable + readable) // 2
+            if await self._is_readable(key, middle):
+                readable = middle
             else:
-                bad = middle
-        self._client.seek(where, good)
-        self._next[where] = good
-        self._on_event("unreadable_range", partition=f"{where.topic}-{where.partition}", offset=offset, next_offset=good)
-        return UnreadableRange(Partition(where.topic, where.partition), offset, good, type(error).__name__, str(error))
+                unreadable = middle
+        self._consumer.seek(key, readable)
+        self._next[key] = readable
+        partition = Partition(key.topic, key.partition)
+        self._on_event(BrokerEvent.UNREADABLE_RANGE, partition=str(partition), offset=offset, next_offset=readable)
+        return UnreadableRange(partition, offset, readable, type(error).__name__, str(error))
 
-    async def _is_readable(self, where: TopicPartition, offset: int) -> bool:
-        self._client.seek(where, offset)
+    async def _is_readable(self, key: TopicPartition, offset: int) -> bool:
+        self._consumer.seek(key, offset)
         try:
-            await self._client.getmany(where, timeout_ms=_PROBE_TIMEOUT_MS, max_records=1)
+            await self._consumer.getmany(key, timeout_ms=_PROBE_TIMEOUT_MS, max_records=1)
         except Exception as error:
-            if isinstance(error, KafkaError) and not isinstance(error, CorruptRecordException):
+            if _is_transient(error):
                 raise ConsumerBroken(f"the search for the end of an unreadable batch was interrupted: {error}") from error
             return False
         return True
 
     async def _pause(self) -> None:
-        """Wait after a failure, longer after each that follows without a record between them: some errors come back at once."""
+        """Wait after a failure, longer after each failure without a record in between. Some errors repeat at once."""
         self._num_failures += 1
         await asyncio.sleep(min(_MAX_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(self._num_failures - 1, 32)))
 
     def _restore(self) -> None:
-        """Put every open partition back to where we know that it stands."""
-        for where, offset in self._next.items():
-            if where in self._client.assignment():
-                self._client.seek(where, offset)
-
-    def _check_alive(self) -> None:
-        """Notice a background task of the client that has died: nothing else would tell."""
-        if self._client._fetcher._fetch_task.done():  # noqa: SLF001  pinned to 0.14, whose contract test watches this
-            raise ConsumerBroken("the client's fetch task has died")
-        coordinator = self._client._coordinator  # noqa: SLF001  the same
-        if coordinator._coordination_task.done():  # noqa: SLF001  the same
-            raise ConsumerBroken("the client's coordination task has died")
-        heartbeat = coordinator._heartbeat_task  # noqa: SLF001  the same
-        # It also ends where we are to join anew, which the client does by itself.
-        if heartbeat is not None and heartbeat.done() and not coordinator._rejoin_needed_fut.done():  # noqa: SLF001  the same
-            raise ConsumerBroken("the client's heartbeat task has died")
+        """Reset the position of each open partition to its next offset."""
+        for key, offset in self._next.items():
+            if key in self._consumer.assignment():
+                self._consumer.seek(key, offset)
 
 
-def _is_passing(error: Exception) -> bool:
-    """Tell a fault of the network or the broker from one of the bytes."""
+def _is_transient(error: Exception) -> bool:
+    """Tell a fault of the network or the broker from damaged bytes."""
     return isinstance(error, KafkaError) and not isinstance(error, CorruptRecordException)
 
 
-def _record(partition: Partition, it: ConsumerRecord) -> Record:
-    return Record(partition, it.offset, it.key, it.value, tuple(it.headers), it.timestamp if it.timestamp is not None else -1)
+def _convert(partition: Partition, record: ConsumerRecord) -> Record:
+    timestamp_ms = -1 if record.timestamp is None else record.timestamp
+    return Record(partition, record.offset, record.key, record.value, tuple(record.headers), timestamp_ms)

@@ -1,17 +1,15 @@
-"""Whether the group takes the worker as a member: asked before the worker joins, and noticed while the worker is a member.
+"""The membership in a consumer group, and the group's refusals.
 
-Kafka's client joins again at once after most refusals, for ever and without a pause. A refusal that no repetition mends is held
-here as one line that says what to do; the consumer is built anew after a pause then.
+After most refusals aiokafka joins again at once, without a pause and without end. `RefusalDetector` keeps a refusal
+that a repetition does not resolve, with one line of advice. Then the consumer is replaced after a pause.
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from aiokafka.client import CoordinationType
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.coordinator.protocol import ConsumerProtocol
 from aiokafka.errors import (
@@ -20,7 +18,6 @@ from aiokafka.errors import (
     InconsistentGroupProtocolError,
     InvalidGroupIdError,
     InvalidSessionTimeoutError,
-    KafkaError,
     MemberIdRequired,
     NoError,
     RebalanceInProgressError,
@@ -28,29 +25,21 @@ from aiokafka.errors import (
     UnknownMemberIdError,
     for_code,
 )
-from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, SyncGroupRequest
+from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest, SyncGroupRequest
 
-from worker.broker.admin.permissions import Right, check_access
-from worker.broker.admin.topics import admin_client
 from worker.broker.patches.error_codes import FencedInstanceId, GroupMaxSizeReached
 from worker.errors import BrokerUnavailable, ConsumerBroken
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from aiokafka.client import AIOKafkaClient
-
-    from worker.broker.connection.connection import Connection
-
-# Part of every membership: these answers ask for another request, and are no refusal. The broker's own faults may pass.
-_USUAL = (NoError, IllegalGenerationError, MemberIdRequired, RebalanceInProgressError, UnknownError, UnknownMemberIdError)
-# A coordinator that is only just taking over says so; between two questions, in seconds, and how often it is asked.
-_PAUSE_S, _MAX_ATTEMPTS = 0.2, 25
+# The errors that belong to every membership, because they ask for another request, and faults of the broker. They are no refusals.
+_EXPECTED_ERRORS = (NoError, IllegalGenerationError, MemberIdRequired, RebalanceInProgressError, UnknownError, UnknownMemberIdError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Membership:
-    """What a member says of itself when it joins its group."""
+    """The parameters with which a member joins its group."""
 
     topics: Sequence[str]
     group_id: str
@@ -60,37 +49,37 @@ class Membership:
     rebalance_timeout_ms: int = 60_000
 
     def options(self) -> dict[str, Any]:
-        """Return the keyword arguments that Kafka's client takes of these."""
+        """Return the keyword arguments of `AIOKafkaConsumer`."""
         return {name: value for name, value in asdict(self).items() if name != "topics"}
 
-    def refusal(self, code: int) -> str | None:
-        """Return why the group refuses this member, and what to do, by the code of an answer; None where it does not."""
+    def explain_refusal(self, code: int) -> str | None:
+        """Return the reason for the error code of a response and what to do, or None if the code is no refusal."""
         error = for_code(code)
-        if error.retriable or issubclass(error, _USUAL):
+        if error.retriable or issubclass(error, _EXPECTED_ERRORS):
             return None
         reasons = {
             InconsistentGroupProtocolError: (
-                f"its members share the partitions in another way than this worker ({RoundRobinPartitionAssignor.name}): another "
-                "program uses this group. Set GIST_GROUP_ID to a group of this worker's own, or stop the other program"
+                f"its members use another assignment strategy than this worker ({RoundRobinPartitionAssignor.name}): another "
+                "program uses this group. Set GIST_GROUP_ID to a group for this worker only, or stop the other program"
             ),
-            InvalidGroupIdError: "the broker does not take this name: set GIST_GROUP_ID to another one",
+            InvalidGroupIdError: "the name is invalid: set GIST_GROUP_ID to another one",
             InvalidSessionTimeoutError: (
-                f"GIST_SESSION_TIMEOUT_MS={self.session_timeout_ms} is outside of the broker's bounds: set it between the broker's "
+                f"GIST_SESSION_TIMEOUT_MS={self.session_timeout_ms} is outside of the broker's limits: choose a value between its "
                 "group.min.session.timeout.ms and group.max.session.timeout.ms"
             ),
             GroupMaxSizeReached: (
-                "it has as many members as the broker allows: run fewer workers, or raise the broker's group.max.size"
+                "the group has the maximum number of members: run fewer workers, or raise the broker's group.max.size"
             ),
             FencedInstanceId: (
-                f"another process is the member with GIST_GROUP_INSTANCE_ID={self.group_instance_id}: give each worker an id of "
-                "its own, or stop the other process"
+                f"another process has joined with GIST_GROUP_INSTANCE_ID={self.group_instance_id}: give each worker a unique id, "
+                "or stop the other process"
             ),
-            GroupAuthorizationFailedError: "the broker does not allow us Read on the group; docs/security.md lists what is needed",
+            GroupAuthorizationFailedError: "the worker needs the right Read on the group; docs/security.md lists all rights",
         }
-        return f"the group {self.group_id} refuses us: {reasons.get(error, str(error()))}"
+        return f"the group {self.group_id} refuses this worker: {reasons.get(error, str(error()))}"
 
-    def request(self) -> JoinGroupRequest:
-        """Return a request to join as a member that the group does not know, and that takes no other member's place."""
+    def build_join_request(self) -> JoinGroupRequest:
+        """Return a request to join as a new, dynamic member. Such a member replaces no other member."""
         assignor = RoundRobinPartitionAssignor
         return JoinGroupRequest(
             self.group_id,
@@ -103,74 +92,44 @@ class Membership:
         )
 
 
-async def check_group(connection: Connection, membership: Membership) -> None:
-    """Join the group once and leave it; raises `BrokerUnavailable` where the group refuses us.
-
-    A broker looks at everything that it may refuse before it gives a new member its id and asks the member to join again with this
-    id. A group that has other members rebalances once when that id is given back. Only a clear refusal counts.
-    """
-    async with admin_client(connection) as admin:
-        client = admin._client  # noqa: SLF001  the admin client has no such question
-        await check_access(connection, client, [Right("Read", "group", membership.group_id)])
-        for _ in range(_MAX_ATTEMPTS - 1):
-            try:
-                code = await _join_and_leave(client, membership)
-                break
-            except KafkaError as error:
-                if not error.retriable:
-                    raise
-            await asyncio.sleep(_PAUSE_S)
-        else:
-            code = await _join_and_leave(client, membership)
-    if refusal := membership.refusal(code):
-        raise BrokerUnavailable(refusal)
-
-
-async def _join_and_leave(client: AIOKafkaClient, membership: Membership) -> int:
-    """Return the code of the answer to a new member; raises the client's `KafkaError` where the coordinator is not there yet."""
-    coordinator = await client.coordinator_lookup(CoordinationType.GROUP, membership.group_id)
-    answer = await client.send(coordinator, membership.request())
-    if for_code(answer.error_code).retriable:
-        raise for_code(answer.error_code)
-    if answer.member_id:
-        await client.send(coordinator, LeaveGroupRequest(membership.group_id, answer.member_id))
-    return int(answer.error_code)
-
-
 class RefusalDetector:
-    """Watches the answers to a member's requests for the refusals that the client would answer by joining again."""
+    """Finds refusals in the responses to a member's requests. aiokafka would answer a refusal by joining again."""
 
     def __init__(self, membership: Membership) -> None:
-        """Watch over this membership."""
+        """Start without a refusal; `membership` explains the error codes."""
         self._membership = membership
-        # Why the group refuses us; None while it does not.
+        # The reason of the refusal, or None.
         self.refusal: str | None = None
-        # Whether the group has ever taken us.
+        # Whether the group has accepted the worker since the creation of this object.
         self._was_member = False
-        # When the last heartbeat was accepted, in seconds of `time.monotonic`.
-        self._beat_s = -float("inf")
+        # The time of the last accepted heartbeat, in seconds of `time.monotonic`.
+        self._last_heartbeat_s = -float("inf")
 
     def check(self) -> None:
-        """Raise `ConsumerBroken` where the group refuses us, and `BrokerUnavailable` where it has never taken us."""
+        """Raise `BrokerUnavailable` for a refusal of the first membership, and `ConsumerBroken` for a later refusal."""
         if self.refusal:
             raise ConsumerBroken(self.refusal) if self._was_member else BrokerUnavailable(self.refusal)
 
-    def note(self, request: object, answer: Any) -> None:
-        """Take in an answer."""
+    def observe(self, request: object, response: Any) -> None:
+        """Examine a request and its response."""
         if not isinstance(request, JoinGroupRequest | SyncGroupRequest | HeartbeatRequest):
             return
-        code = int(answer.error_code)
+        code = int(response.error_code)
         self._was_member |= isinstance(request, SyncGroupRequest) and code == NoError.errno
-        if refusal := self._membership.refusal(self._replaced(code) if isinstance(request, HeartbeatRequest) else code):
-            self.refusal = refusal
+        if isinstance(request, HeartbeatRequest):
+            code = self._correct_heartbeat_code(code)
+        self.refusal = self._membership.explain_refusal(code) or self.refusal
 
-    def _replaced(self, code: int) -> int:
-        """Return the code of a heartbeat's answer; an unknown member that was known a moment ago was replaced by its namesake.
+    def _correct_heartbeat_code(self, code: int) -> int:
+        """Return FENCED_INSTANCE_ID for a static member that became unknown shortly after an accepted heartbeat.
 
-        The client's heartbeats do not carry the id of the member, so that the broker cannot say it.
+        aiokafka sends heartbeats without the instance id, so the broker answers UNKNOWN_MEMBER_ID in this case.
         """
         now_s, session_timeout_s = time.monotonic(), self._membership.session_timeout_ms / 1000
         if code == NoError.errno:
-            self._beat_s = now_s
-        is_static, was_known = self._membership.group_instance_id is not None, now_s - self._beat_s < session_timeout_s / 2
+            self._last_heartbeat_s = now_s
+        is_static, was_known = (
+            self._membership.group_instance_id is not None,
+            now_s - self._last_heartbeat_s < session_timeout_s / 2,
+        )
         return FencedInstanceId.errno if code == UnknownMemberIdError.errno and is_static and was_known else code

@@ -1,7 +1,8 @@
-"""Notices what hangs: a partition that stands still although there is more to read. Pure: what time it is is an argument.
+"""Detects a consumer that does not fetch: a partition does not move although its log has more records. Pure: time is an argument.
 
-A background task of the client that waits for ever looks like an idle topic. The difference is the end of the log, which we ask for
-ourselves: one that is known to be ahead, of a partition that has had room all the while, and still nothing moves.
+A background task of aiokafka that waits without end looks like an idle topic. The end of the log shows the difference:
+the worker asks for it in a separate request. A partition is stalled if its end is ahead, it could accept records all
+the time, and it does not move.
 """
 
 from __future__ import annotations
@@ -15,41 +16,46 @@ if TYPE_CHECKING:
 
 
 class StallDetector:
-    """Is told which partitions have room and, now and then, how far each is and where it ends."""
+    """Compares the positions of partitions with the ends of their logs."""
 
     def __init__(self, *, limit_s: float) -> None:
-        """Take a partition for stuck that has stood still for `limit_s`; twice as long each time that it did not help."""
+        """Report a partition that has not moved for `limit_s`. Each further report at the same position needs twice the time."""
         self._limit_s = limit_s
-        # Where a partition was stuck, and how long it may stand there now: what is long in coming must come at last.
+        # The position of the last report of each partition, and the time until the next one: a slow batch must arrive at last.
         self._alarms: dict[Partition, tuple[int, float]] = {}
-        # Partitions that are behind: where each stands, and since when that is known, in seconds of a monotonic clock.
+        # The position of each partition that is behind, and since when, in seconds of a monotonic clock.
         self._behind: dict[Partition, tuple[int, float]] = {}
 
-    def asked_for(self, partitions: Collection[Partition]) -> None:
-        """Forget those that are not among these: one that had no room in between has to begin anew."""
-        self._behind = {it: since for it, since in self._behind.items() if it in partitions}
+    def retain(self, partitions: Collection[Partition]) -> None:
+        """Start the time of all other partitions again, because they do not accept records now."""
+        self._behind = {partition: since for partition, since in self._behind.items() if partition in partitions}
 
-    def stuck(
+    def find_stalled(
         self, positions: Mapping[Partition, int], ends: Mapping[Partition, int], wanted: Collection[Partition], now_s: float
     ) -> list[Partition]:
-        """Take in where partitions stand and end, and return those of the `wanted`, which have room, that stood still too long."""
+        """Return the stalled partitions among the `wanted`, which accept records."""
         behind = {}
-        for it in wanted:
-            if (position := positions.get(it)) is None or it not in ends:
+        for partition in wanted:
+            if (position := positions.get(partition)) is None or partition not in ends:
                 continue
-            last_position, since_s = self._behind.get(it, (position, now_s))
-            if position < ends[it]:
-                behind[it] = (position, since_s if last_position == position else now_s)
+            last_position, since_s = self._behind.get(partition, (position, now_s))
+            if position < ends[partition]:
+                behind[partition] = (position, since_s if last_position == position else now_s)
         self._behind = behind
-        stuck = [it for it, (position, since_s) in behind.items() if now_s - since_s >= self._allowed_s(it, position)]
-        for it in stuck:
-            self._alarms[it] = behind[it][0], 2 * self._allowed_s(it, behind[it][0])
-        return stuck
+        stalled = [
+            partition
+            for partition, (position, since_s) in behind.items()
+            if now_s - since_s >= self._current_limit_s(partition, position)
+        ]
+        for partition in stalled:
+            position, _ = behind[partition]
+            self._alarms[partition] = position, 2 * self._current_limit_s(partition, position)
+        return stalled
 
-    def _allowed_s(self, partition: Partition, position: int) -> float:
-        last_position, allowed_s = self._alarms.get(partition, (-1, self._limit_s))
-        return allowed_s if position <= last_position else self._limit_s
+    def _current_limit_s(self, partition: Partition, position: int) -> float:
+        last_position, limit_s = self._alarms.get(partition, (-1, self._limit_s))
+        return limit_s if position <= last_position else self._limit_s
 
-    def unknown(self) -> None:
-        """Take in that the ends could not be asked for: then it is not the client that hangs."""
+    def reset(self) -> None:
+        """Start the time of all partitions again, because the ends are unknown."""
         self._behind.clear()

@@ -1,4 +1,4 @@
-"""Asks the brokers now and then where partitions end, past the client's background tasks, and says so where those hang."""
+"""Asks the brokers for the ends of partitions at intervals, and reports a consumer that does not fetch."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from worker.broker.consumer.stall_detector import StallDetector
+from worker.broker.events import BrokerEvent
 from worker.broker.timeouts import with_timeout
 from worker.errors import ConsumerBroken
 
@@ -18,58 +19,62 @@ if TYPE_CHECKING:
 
     from aiokafka import AIOKafkaConsumer
 
-    from worker.broker.consumer.fetcher import Fetcher, OnEvent
+    from worker.broker.consumer.fetcher import Fetcher
+    from worker.broker.events import OnEvent
     from worker.records import Partition
 
-# How long the brokers may take to say where partitions end, in seconds.
+# Bound of a request for the ends of partitions, in seconds.
 _TIMEOUT_S = 15.0
 
 
 class StallProbe:
-    """Watches over one client after the other; `check` is called with every poll, and returns at once."""
+    """Probes one consumer after the other. The caller calls `check` with every poll; `check` returns at once."""
 
     def __init__(self, on_event: OnEvent, *, interval_s: float, limit_s: float) -> None:
-        """Look every `interval_s`; a partition that has stood still for `limit_s` though it is behind and has room is stuck."""
+        """Ask every `interval_s`. A partition is stalled after `limit_s` without a move."""
         self._on_event = on_event
         self._interval_s = interval_s
-        self._watchdog = StallDetector(limit_s=limit_s)
-        # The question where partitions end, while it is open.
-        self._asking: asyncio.Task[Mapping[Partition, int] | None] | None = None
-        # When the next one is due, in seconds of a monotonic clock.
+        self._detector = StallDetector(limit_s=limit_s)
+        # The open request for the ends, if there is one.
+        self._request: asyncio.Task[Mapping[Partition, int] | None] | None = None
+        # When the next request is due, in seconds of a monotonic clock.
         self.due_s = 0.0
 
-    def check(self, client: AIOKafkaConsumer, fetcher: Fetcher, wanted: Collection[Partition]) -> None:
-        """Ask, or take in what was answered; raises `ConsumerBroken` where the client hangs. The `wanted` have room."""
-        self._watchdog.asked_for(wanted)
+    def check(self, consumer: AIOKafkaConsumer, fetcher: Fetcher, wanted: Collection[Partition]) -> None:
+        """Send a request or evaluate its response. The `wanted` partitions accept records.
+
+        Raises `ConsumerBroken` if the consumer does not fetch.
+        """
+        self._detector.retain(wanted)
         now_s = time.monotonic()
-        if self._asking is None:
+        if self._request is None:
             if wanted and now_s >= self.due_s:
-                self._asking = asyncio.create_task(_ends(client, list(wanted)))
+                self._request = asyncio.create_task(_fetch_ends(consumer, list(wanted)))
             return
-        if not self._asking.done():
+        if not self._request.done():
             return
-        ends, self._asking, self.due_s = self._asking.result(), None, now_s + self._interval_s
-        # While one partition is searched for what cannot be read, the others wait.
+        ends, self._request, self.due_s = self._request.result(), None, now_s + self._interval_s
+        # While the fetcher searches one partition for an unreadable batch, the others wait.
         if ends is None or fetcher.is_searching:
-            self._watchdog.unknown()
-        elif stuck := self._watchdog.stuck(fetcher.positions(), ends, wanted, now_s):
-            names = [str(it) for it in stuck]
-            self._on_event("fetch_stuck", partitions=names)
-            raise ConsumerBroken(f"the client hangs: there is more in {', '.join(names)}, and nothing comes")
+            self._detector.reset()
+        elif stalled := self._detector.find_stalled(fetcher.positions(), ends, wanted, now_s):
+            names = [str(partition) for partition in stalled]
+            self._on_event(BrokerEvent.FETCH_STUCK, partitions=names)
+            raise ConsumerBroken(f"the Kafka client hangs: it returns no records of {', '.join(names)}, whose logs have more")
 
     def stop(self) -> None:
-        """Ask nothing more until the next check, of another client."""
-        self._watchdog.unknown()
-        if self._asking is not None:
-            self._asking.cancel()
-            self._asking = None
+        """Cancel the open request. The next check may be of another consumer."""
+        self._detector.reset()
+        if self._request is not None:
+            self._request.cancel()
+            self._request = None
 
 
-async def _ends(client: AIOKafkaConsumer, partitions: Sequence[Partition]) -> Mapping[Partition, int] | None:
-    """Return where partitions end, None where the brokers do not say."""
-    places = {TopicPartition(it.topic, it.index): it for it in partitions}
+async def _fetch_ends(consumer: AIOKafkaConsumer, partitions: Sequence[Partition]) -> Mapping[Partition, int] | None:
+    """Return the ends of partitions, or None if the brokers do not answer."""
+    keys = {TopicPartition(partition.topic, partition.index): partition for partition in partitions}
     try:
-        ends = await with_timeout(_TIMEOUT_S, client.end_offsets(list(places)))
+        ends = await with_timeout(_TIMEOUT_S, consumer.end_offsets(list(keys)))
     except (KafkaError, TimeoutError):
         return None
-    return {places[where]: end for where, end in ends.items()}
+    return {keys[key]: end for key, end in ends.items()}

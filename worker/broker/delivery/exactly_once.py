@@ -1,10 +1,11 @@
-"""Exactly once: the outputs of a finished prefix and its input offset become visible together, in one transaction, or not at all.
+"""Exactly-once delivery: one transaction makes the outputs of a finished prefix and its input offset visible together.
 
-Each input partition has a transactional id of its own, whoever owns it, so that a new owner's producer ends what the last one left
-open and shuts it out: the epoch of the producer is the only fence, because the brokers take a transaction's offsets from anybody.
-Therefore `open` fences first, then waits until the coordinator answers with all that was committed, reads the offset after, and
-ends what a broker forgot to end, offset or outputs. And what is in doubt (an error, a time-out, an answer that was late) is never
-mended: the producer is dropped, and a new one, with a new epoch, goes on only from where the group stands.
+Each input partition has its own transactional id, independent of the worker that owns it. The producer of a new owner ends the open
+transaction of the last owner and fences its producer. The epoch of the producer is the only fence, because brokers
+accept the offsets of a transaction from any producer. `open` therefore works in this order: fence, wait for the
+coordinator's state, read the committed offset, and end hanging transactions. After an error, a timeout or a late
+response the state of the transaction is unknown. Then the producer is discarded, and a new producer with a new epoch
+continues only from the committed offset.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from worker.broker.delivery.batch_producer import REFUSALS
 from worker.broker.delivery.hanging_transactions import HangingTransactions
 from worker.broker.delivery.output_topics import OutputTopics
 from worker.broker.delivery.transactional_producer import TransactionalProducer
+from worker.broker.events import BrokerEvent
 from worker.errors import BrokerUnavailable, PublishFailed, RecordRefused, describe_error
 
 if TYPE_CHECKING:
@@ -31,22 +33,22 @@ if TYPE_CHECKING:
     from worker.broker.delivery.batch_producer import RoutedMessage
     from worker.records import Outcome, Output, Partition
 
-# What every transactional id of ours begins with: an administrator may allow them by it.
+# The prefix of all transactional ids, so that one ACL with a prefix allows them.
 _PREFIX = "gist-stream"
 _CHECK_TIMEOUT_S = 20.0
-# How old a description of the output topics may be when a message was refused: many may be refused, one after the other.
+# After a refused message a description of the output topics of this age is recent enough: many refusals may follow each other.
 _MAX_AGE_S = 5.0
 
 
 def build_transactional_right(group_id: str) -> Right:
-    """Return what the brokers must allow whoever commits for a group in transactions."""
+    """Return the right to commit for a group in transactions."""
     return Right("Write", "transactional ids", f"{_PREFIX}:{group_id}:")
 
 
 async def check_transactions(
     connection: Connection, *, group_id: str, transaction_timeout_s: float, allow_old_brokers: bool = False
 ) -> None:
-    """Raise `BrokerUnavailable` where the brokers are too old or refuse transactions like ours, and say why."""
+    """Raise `BrokerUnavailable` with the reason if the brokers are too old or refuse the transactions of this worker."""
     if not allow_old_brokers:
         await require_kafka_4(connection)
     producer = TransactionalProducer(
@@ -66,7 +68,7 @@ async def check_transactions(
 
 
 class ExactlyOnce:
-    """Satisfies `worker.ports.Delivery`: the offset is committed inside of the transaction that publishes."""
+    """Implements `worker.ports.Delivery`. The transaction that publishes also commits the offset."""
 
     def __init__(
         self,
@@ -82,32 +84,35 @@ class ExactlyOnce:
         allow_old_brokers: bool = False,
         describe_interval_s: float = 180.0,
     ) -> None:
-        """Publish to `topics` and commit for `group_id`; no step of a transaction takes longer than `step_timeout_s`.
+        """Publish to `topics` and commit for `group_id`. Each step of a transaction takes at most `step_timeout_s`.
 
-        A partition that was fenced waits `fenced_pause_s`, longer than a heartbeat, before it fences in turn: who was taken for
-        dead learns of it by then. `allow_old_brokers` trusts brokers whose transactions are not safe. The topics are described anew
-        every `describe_interval_s`, and before a session opens after a failure.
+        A partition whose producer was fenced waits `fenced_pause_s` before it fences in turn. The pause is longer than a heartbeat
+        interval, so that a worker that lost the partition learns of the loss first. `allow_old_brokers` skips the check of the
+        brokers' version. The topics are described every `describe_interval_s`, and before a session opens after a failure.
         """
         self._consumer = consumer
         self._connection = connection
         self._outputs = OutputTopics(topics, interval_s=describe_interval_s)
-        # None before the start.
-        self._leftovers: HangingTransactions | None = None
+        # None before `start`.
+        self._hanging: HangingTransactions | None = None
         self._group_id = group_id
         self._compression = compression
         self._step_timeout_s = step_timeout_s
         self._transaction_timeout_s = transaction_timeout_s
         self._fenced_pause_s = fenced_pause_s
         self._allow_old_brokers = allow_old_brokers
-        # The producer of each open partition; none while the last one is in doubt.
+        # The producer of each open partition. A partition has none after a failure, until its next transaction.
         self._producers: dict[Partition, TransactionalProducer] = {}
-        # Where the group stands in each open partition, as far as we know; None where it has committed nothing.
+        # The last known committed offset of each open partition; None if the group has none.
         self._committed: dict[Partition, int | None] = {}
-        # Partitions whose last producer was shut out: by a new owner, or by the end of its transaction's time.
+        # Partitions whose last producer was fenced, by a new owner or by the transaction timeout.
         self._fenced: set[Partition] = set()
 
     async def start(self) -> None:
-        """Connect, see that the brokers' transactions are safe, and read what the output topics take."""
+        """Check the rights and the brokers' transactions, and describe the output topics.
+
+        Raises `BrokerUnavailable` and `TopicsMissing`.
+        """
         rights = [*self._outputs.rights(check_read=True), *self._consumer.rights, build_transactional_right(self._group_id)]
         await check_rights(self._connection, rights)
         await check_transactions(
@@ -117,68 +122,68 @@ class ExactlyOnce:
             allow_old_brokers=self._allow_old_brokers,
         )
         await self._outputs.describe(self._connection, check_read=True)
-        self._leftovers = HangingTransactions(self._connection)
-        await self._leftovers.start()
-        self._outputs.start(self._connection, on_failure=self._not_described)
+        self._hanging = HangingTransactions(self._connection)
+        await self._hanging.start()
+        self._outputs.start(self._connection, on_failure=self._report_not_described)
 
     def max_message_bytes(self, output: Output) -> int:
-        """Return the largest message that this output accepts, less what a batch adds to it."""
+        """Return the largest message that an output accepts, without the overhead of a batch."""
         return self._outputs.max_message_bytes(output)
 
     def needs_key(self, output: Output) -> bool:
-        """Tell whether the topic of this output refuses a message without a key."""
+        """Tell whether the topic of an output refuses a message without a key."""
         return self._outputs.needs_key(output)
 
     async def open(self, partition: Partition) -> int:
-        """Fence the producer that published for the partition before, then return the committed offset."""
+        """Fence all earlier producers of a partition, then return its committed offset or its start offset."""
         if partition in self._fenced:
             await asyncio.sleep(self._fenced_pause_s)
             self._fenced.discard(partition)
-        await self._outputs.settle(self._connection)
+        await self._outputs.refresh(self._connection)
         await self._drop(partition)
         committed = await self._fence(partition)
         start = await self._consumer.find_start(partition, committed)
         self._committed[partition] = committed
         if start != committed:
-            # Before anything is read: a start that was not committed would be chosen anew each time, past what came meanwhile.
+            # Without this commit, `latest` would choose a later start after the next failure and skip the records in between.
             await self._transact(partition, (), start)
         return start
 
     async def forget(self, partition: Partition) -> None:
-        """Forget a partition; its next owner ends a transaction that is open."""
+        """End the work for a partition. Its next owner ends an open transaction."""
         self._committed.pop(partition, None)
         await self._drop(partition)
 
     async def publish(self, partition: Partition, outcomes: Sequence[Outcome]) -> None:
-        """Publish a finished prefix and commit the offset after it; returns once it is certain that both become visible."""
+        """Publish a finished prefix and commit the offset after it. Returns once the transaction is committed."""
         messages = [(outcome, message) for outcome in outcomes for message in outcome.messages]
-        addressed = [self._outputs.addressed(partition, message) for _, message in messages]
+        routed = [self._outputs.route(partition, message) for _, message in messages]
         next_offset = outcomes[-1].next_offset
         try:
-            await self._transact(partition, [addressed], next_offset)
+            await self._transact(partition, [routed], next_offset)
         except _PartRefused:
-            # Which of them it was shows when they are sent one at a time.
+            # Sending one message at a time shows which message the broker refuses.
             try:
-                await self._transact(partition, [[it] for it in addressed], next_offset)
+                await self._transact(partition, [[message] for message in routed], next_offset)
             except _PartRefused as refusal:
-                # What comes next is held against what the topics take now.
-                await self._outputs.settle(self._connection, max_age_s=_MAX_AGE_S)
+                # The next messages are compared with the present limits of the topics.
+                await self._outputs.refresh(self._connection, max_age_s=_MAX_AGE_S)
                 outcome, message = messages[refusal.number]
                 raise RecordRefused(partition, outcome.offset, message.output, str(refusal)) from refusal
 
     async def commit(self, partitions: Collection[Partition]) -> None:
-        """Do nothing: what is published is committed."""
+        """Do nothing, because `publish` commits."""
 
     async def stop(self) -> None:
-        """Disconnect: nothing is in flight that anybody still waits for."""
+        """Disconnect. The caller has ended all publications."""
         await self._outputs.stop()
         await asyncio.gather(*(self._drop(partition) for partition in list(self._producers)))
-        if self._leftovers is not None:
-            await self._leftovers.stop()
+        if self._hanging is not None:
+            await self._hanging.stop()
 
     async def _transact(self, partition: Partition, parts: Sequence[Sequence[RoutedMessage]], next_offset: int) -> None:
-        """Run one transaction over the parts, each acknowledged before the next; any doubt ends the producer."""
-        producer = await self._trusted(partition)
+        """Run one transaction. Each part is acknowledged before the next one is sent. Any failure discards the producer."""
+        producer = await self._find_producer(partition)
         try:
             await producer.begin(self._step_timeout_s)
             for number, part in enumerate(parts):
@@ -186,8 +191,8 @@ class ExactlyOnce:
                     await producer.send(part, self._step_timeout_s)
                 except REFUSALS as error:
                     raise _PartRefused(number, describe_error(error)) from error
-            words = self._consumer.metadata(partition)
-            await producer.send_offset(partition, next_offset, self._group_id, self._step_timeout_s, words=words)
+            metadata = self._consumer.metadata(partition)
+            await producer.send_offset(partition, next_offset, self._group_id, self._step_timeout_s, metadata=metadata)
             await producer.commit(self._step_timeout_s)
         except BaseException as error:
             if producer.is_fenced(error):
@@ -196,12 +201,12 @@ class ExactlyOnce:
             await self._drop(partition)
             if isinstance(error, _PartRefused) or not isinstance(error, Exception):
                 raise
-            # Whatever it is, nobody knows whether the transaction was committed.
+            # After any other error it is unknown whether the transaction was committed.
             raise PublishFailed(f"a transaction of {partition} is in doubt: {describe_error(error)}") from error
         self._committed[partition] = next_offset
 
-    async def _trusted(self, partition: Partition) -> TransactionalProducer:
-        """Return the producer of an open partition, or a new one, where nobody else has committed since ours did."""
+    async def _find_producer(self, partition: Partition) -> TransactionalProducer:
+        """Return the producer of an open partition, or a new one if no other producer has committed meanwhile."""
         producer = self._producers.get(partition)
         if producer is not None and not producer.is_doubtful:
             return producer
@@ -211,11 +216,13 @@ class ExactlyOnce:
         committed = await self._fence(partition)
         if committed != self._committed[partition]:
             await self._drop(partition)
-            raise PublishFailed(f"{partition} stands at {committed}, where we had left it at {self._committed[partition]}")
+            raise PublishFailed(
+                f"the committed offset of {partition} is {committed}, but this worker committed {self._committed[partition]} last"
+            )
         return self._producers[partition]
 
     async def _fence(self, partition: Partition) -> int | None:
-        """Start the producer that is the only one now, and return the committed offset, which nobody else can move any more."""
+        """Start a producer that fences all earlier ones, and return the committed offset, which only this producer can move now."""
         producer = TransactionalProducer(
             self._connection,
             transactional_id=f"{_PREFIX}:{self._group_id}:{partition.topic}:{partition.index}",
@@ -226,45 +233,48 @@ class ExactlyOnce:
         await producer.start(self._step_timeout_s)
         self._producers[partition] = producer
         try:
-            committed = await self._settled_offset(partition, producer)
-            await self._end_leftovers(partition, producer, committed or 0)
+            committed = await self._read_committed(partition, producer)
+            await self._end_hanging(partition, producer, committed or 0)
         except BaseException as error:
             await self._drop(partition)
             self._outputs.is_doubtful = True
             if isinstance(error, PublishFailed) or not isinstance(error, Exception):
                 raise
-            raise PublishFailed(f"the offsets of {partition} cannot be relied upon: {describe_error(error)}") from error
+            raise PublishFailed(f"the committed offset of {partition} is uncertain: {describe_error(error)}") from error
         return committed
 
-    async def _settled_offset(self, partition: Partition, producer: TransactionalProducer) -> int | None:
-        """Return the committed offset, be it that a broker forgot to commit it, and outputs behind the one before are visible."""
-        places = self._outputs.map_partitions(partition)
+    async def _read_committed(self, partition: Partition, producer: TransactionalProducer) -> int | None:
+        """Return the committed offset. An unstable offset is committed first if its outputs are visible."""
+        targets = self._outputs.map_partitions(partition)
 
-        async def was_committed(before: int | None) -> int | None:
-            end = await self._reader().visible(partition, places, before or 0, self._step_timeout_s)
-            self._consumer.on_event("offset_hangs", partition=str(partition), committed=before, is_commit=end is not None)
+        async def find_end(committed: int | None) -> int | None:
+            end = await self._get_hanging().find_visible_end(partition, targets, committed or 0, self._step_timeout_s)
+            self._consumer.on_event(
+                BrokerEvent.OFFSET_HANGS, partition=str(partition), committed=committed, is_commit=end is not None
+            )
             return end
 
-        return await producer.committed_offset_after_fence(
-            partition, self._group_id, self._step_timeout_s, elsewhere=places[0], was_committed=was_committed
+        return await producer.read_committed_after_fence(
+            partition, self._group_id, self._step_timeout_s, probe_partition=targets[0], find_end=find_end
         )
 
-    def _reader(self) -> HangingTransactions:
-        if self._leftovers is None:
+    def _get_hanging(self) -> HangingTransactions:
+        if self._hanging is None:
             raise PublishFailed("the delivery is not started")
-        return self._leftovers
+        return self._hanging
 
-    async def _end_leftovers(self, partition: Partition, producer: TransactionalProducer, committed: int) -> None:
-        """End what a broker forgot to end: as committed where the offset was, else as given up."""
-        last = await self._reader().of(partition, self._outputs.map_partitions(partition), self._step_timeout_s)
+    async def _end_hanging(self, partition: Partition, producer: TransactionalProducer, committed: int) -> None:
+        """End the hanging transactions of a partition: commit outputs below the committed offset, and abort the others."""
+        targets = self._outputs.map_partitions(partition)
+        last = await self._get_hanging().find(partition, targets, self._step_timeout_s)
         for is_commit in (True, False):
-            if places := [place for place, offset in last.items() if (offset < committed) is is_commit]:
-                names = [str(it) for it in places]
-                self._consumer.on_event("outputs_hang", partition=str(partition), outputs=names, is_commit=is_commit)
-                await producer.end(places, is_commit=is_commit, timeout_s=self._step_timeout_s)
+            if found := [target for target, offset in last.items() if (offset < committed) is is_commit]:
+                names = [str(target) for target in found]
+                self._consumer.on_event(BrokerEvent.OUTPUTS_HANG, partition=str(partition), outputs=names, is_commit=is_commit)
+                await producer.end_hanging(found, is_commit=is_commit, timeout_s=self._step_timeout_s)
 
-    def _not_described(self, error: Exception) -> None:
-        self._consumer.on_event("outputs_not_described", error=describe_error(error))
+    def _report_not_described(self, error: Exception) -> None:
+        self._consumer.on_event(BrokerEvent.OUTPUTS_NOT_DESCRIBED, error=describe_error(error))
 
     async def _drop(self, partition: Partition) -> None:
         producer = self._producers.pop(partition, None)
@@ -273,7 +283,7 @@ class ExactlyOnce:
 
 
 class _PartRefused(Exception):
-    """A broker will never take this part of a transaction."""
+    """The broker never accepts this part of a transaction."""
 
     def __init__(self, number: int, reason: str) -> None:
         super().__init__(reason)

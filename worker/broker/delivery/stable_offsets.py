@@ -1,6 +1,7 @@
-"""What a group has committed of a partition, and whether another offset hangs: its coordinator knows no end of the transaction.
+"""The committed offset of a group, and whether it is stable (KIP-447).
 
-That is what coordinators call not stable. Kafka's client for Python does not ask, and so does not know the request.
+An offset is unstable while the coordinator does not know how its transaction ended. aiokafka has no version of
+OffsetFetch that asks for stable offsets, so this module defines version 7 of the request.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ _UNSTABLE_OFFSET_COMMIT = 88
 _NO_TAGS: dict[int, bytes] = {}
 
 
-class _Answer(Response):  # type: ignore[misc]
-    """OffsetFetch, version 7."""
+class _OffsetFetchResponseV7(Response):  # type: ignore[misc]  # aiokafka has no types
+    """The response of OffsetFetch, version 7."""
 
     API_KEY = _API_KEY
     API_VERSION = 7
@@ -54,13 +55,13 @@ class _Answer(Response):  # type: ignore[misc]
     )
 
 
-class _Question(RequestStruct):  # type: ignore[misc]
-    """OffsetFetch, version 7: the first in which one may ask for what is stable alone."""
+class _OffsetFetchRequestV7(RequestStruct):  # type: ignore[misc]  # aiokafka has no types
+    """OffsetFetch, version 7: the first version with `require_stable`."""
 
     FLEXIBLE_VERSION = True
     API_KEY = _API_KEY
     API_VERSION = 7
-    RESPONSE_TYPE = _Answer
+    RESPONSE_TYPE = _OffsetFetchResponseV7
     SCHEMA = Schema(
         ("group_id", CompactString("utf-8")),
         (
@@ -72,40 +73,40 @@ class _Question(RequestStruct):  # type: ignore[misc]
     )
 
 
-class _OffsetFetchRequest(Request[_Question]):  # type: ignore[misc]
+class _OffsetFetchRequest(Request[_OffsetFetchRequestV7]):  # type: ignore[misc]  # aiokafka has no types
     API_KEY = _API_KEY
 
     def __init__(self, group_id: str, partition: Partition, *, require_stable: bool) -> None:
         self._fields = group_id, [(partition.topic, [partition.index], _NO_TAGS)], require_stable, _NO_TAGS
 
-    def build(self, request_struct_class: type[_Question]) -> _Question:
+    def build(self, request_struct_class: type[_OffsetFetchRequestV7]) -> _OffsetFetchRequestV7:
         return request_struct_class(*self._fields)
 
 
 class UnstableOffset(Exception):
-    """An offset was sent in a transaction, and whether it was committed the coordinator does not know."""
+    """An offset was sent in a transaction, and the coordinator does not know whether it was committed."""
 
 
 async def fetch_committed_offset(
     client: AIOKafkaClient, coordinator: int, group_id: str, partition: Partition, *, require_stable: bool
 ) -> int | None:
-    """Ask one broker, by its number, what a group has committed of a partition; None where it has nothing.
+    """Return the committed offset of a group, or None, from the broker with the id `coordinator`.
 
-    Raises `KafkaError`, also where that broker is not the coordinator, and `UnstableOffset` if `require_stable` asks for it.
+    Raises `KafkaError`, also if that broker is not the coordinator. With `require_stable` it raises `UnstableOffset`.
     """
-    answer = await client.send(
+    response = await client.send(
         coordinator, _OffsetFetchRequest(group_id, partition, require_stable=require_stable), group=ConnectionGroup.COORDINATION
     )
-    # What is wrong with the group is said of no partition.
-    offset, code = (-1, answer.error_code) if answer.error_code else _only(answer.topics)
+    # An error of the group has no partition.
+    offset, code = (-1, response.error_code) if response.error_code else _parse_partition(response.topics)
     if code == _UNSTABLE_OFFSET_COMMIT:
         raise UnstableOffset
     if code:
-        raise for_code(code)(f"the offset of {partition} cannot be asked for")
+        raise for_code(code)(f"the committed offset of {partition} cannot be read")
     return None if offset < 0 else offset
 
 
-def _only(topics: Sequence[Any]) -> tuple[int, int]:
-    """Return offset and error code of the one partition that was asked for."""
-    ((_topic, ((_index, offset, _epoch, _words, code, _tags),), _more_tags),) = topics
+def _parse_partition(topics: Sequence[Any]) -> tuple[int, int]:
+    """Return the offset and the error code of the only partition in a response."""
+    ((_topic, ((_index, offset, _epoch, _metadata, code, _tags),), _topic_tags),) = topics
     return int(offset), int(code)

@@ -1,4 +1,4 @@
-"""One transactional producer of Kafka's client: each step under a deadline, and an eye on what may still arrive late."""
+"""One transactional producer of aiokafka. Each step has a bound, and a request without an answer is noted."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import TopicPartition
-from aiokafka.client import CoordinationType
-from aiokafka.errors import InvalidProducerEpoch, KafkaError, NodeNotReadyError, ProducerFenced
-from aiokafka.protocol.produce import ProduceRequest
-from aiokafka.protocol.transaction import (
-    AddOffsetsToTxnRequest,
-    AddPartitionsToTxnRequest,
-    EndTxnRequest,
-    TxnOffsetCommitRequest,
-)
+from aiokafka.errors import InvalidProducerEpoch, ProducerFenced
 from aiokafka.structs import OffsetAndMetadata
 
+from worker.broker.client_internals import (
+    add_to_transaction,
+    find_group_coordinator,
+    has_fatal_error,
+    retrieve_transaction_failure,
+)
 from worker.broker.delivery.batch_producer import BatchProducer
 from worker.broker.delivery.stable_offsets import UnstableOffset, fetch_committed_offset
+from worker.broker.patches.unanswered_requests import watch_unanswered_requests
 from worker.broker.timeouts import with_timeout
 
 if TYPE_CHECKING:
@@ -27,17 +26,15 @@ if TYPE_CHECKING:
     from worker.broker.connection.connection import Connection
     from worker.records import Partition
 
-# What belongs to the transaction that is open when it arrives, not to the one that it was sent for.
-_OF_A_TRANSACTION = (ProduceRequest, AddPartitionsToTxnRequest, AddOffsetsToTxnRequest, TxnOffsetCommitRequest, EndTxnRequest)
-# Between tries after a passing error, in milliseconds; the client's own default would dominate a short transaction.
+# Interval of retries, in milliseconds. aiokafka's default of 100 ms would take most of the time of a short transaction.
 _RETRY_BACKOFF_MS = 20
 
 
 class TransactionalProducer(BatchProducer):
-    """Good for one transaction after the other until the first failure, or the first doubt."""
+    """Runs transactions one after the other, until the first failure or the first request without an answer."""
 
     def __init__(self, connection: Connection, *, transactional_id: str, transaction_timeout_s: float, **options: Any) -> None:
-        """Fence, at the start, every producer that has this id; brokers end a transaction that is older than its time."""
+        """Set the id; `start` fences every producer with the same id. Brokers abort a transaction after `transaction_timeout_s`."""
         super().__init__(
             connection,
             transactional_id=transactional_id,
@@ -45,104 +42,98 @@ class TransactionalProducer(BatchProducer):
             retry_backoff_ms=_RETRY_BACKOFF_MS,
             **options,
         )
-        # Whether a request was given up that may still arrive: with this epoch it could hit a later transaction.
+        # Whether a request got no answer. It may still arrive and change a later transaction of this epoch.
         self.is_doubtful = False
-        self._client.client.send = self._watched(self._client.client.send)
+        watch_unanswered_requests(self._client.client, self.mark_doubtful)
+
+    def mark_doubtful(self) -> None:
+        """Note that a request got no answer."""
+        self.is_doubtful = True
 
     async def begin(self, timeout_s: float) -> None:
-        """Begin a transaction; it costs nothing yet."""
+        """Begin a transaction. No request is sent yet."""
         await with_timeout(timeout_s, self._client.begin_transaction())
 
-    async def send_offset(self, partition: Partition, offset: int, group_id: str, timeout_s: float, *, words: str = "") -> None:
-        """Put the offset that the group is to stand at into the transaction, with what is to be remembered beside it."""
-        offsets = {TopicPartition(partition.topic, partition.index): OffsetAndMetadata(offset, words)}
+    async def send_offset(self, partition: Partition, offset: int, group_id: str, timeout_s: float, *, metadata: str = "") -> None:
+        """Add the next offset of a group to the transaction, with metadata."""
+        offsets = {TopicPartition(partition.topic, partition.index): OffsetAndMetadata(offset, metadata)}
         await with_timeout(timeout_s, self._client.send_offsets_to_transaction(offsets, group_id))
 
     async def commit(self, timeout_s: float) -> None:
-        """Make everything of the transaction visible at once."""
+        """Commit the transaction."""
         await with_timeout(timeout_s, self._client.commit_transaction())
 
     async def wait_for_coordinator(self, partition: Partition, group_id: str, timeout_s: float) -> None:
-        """Return once the group's coordinator answers with everything that was committed before, and change nothing.
+        """Return once the group's coordinator reports all earlier commits. The committed offset does not change.
 
-        A coordinator that has just taken over has read all commits, but answers with those alone of which it knows that they are
-        replicated, and may be seconds behind. It acknowledges ours after them; then we take it back.
+        A new coordinator has read all commits, but it reports only replicated ones and may be seconds late. It acknowledges a new
+        offset after all earlier ones. The new offset is then aborted.
         """
         await self.begin(timeout_s)
         await self.send_offset(partition, 0, group_id, timeout_s)
         await with_timeout(timeout_s, self._client.abort_transaction())
 
-    async def committed_offset_after_fence(
+    async def read_committed_after_fence(
         self,
         partition: Partition,
         group_id: str,
         timeout_s: float,
         *,
-        elsewhere: Partition,
-        was_committed: Callable[[int | None], Awaitable[int | None]],
+        probe_partition: Partition,
+        find_end: Callable[[int | None], Awaitable[int | None]],
     ) -> int | None:
-        """Return what the group has committed of a partition, None for nothing, once its coordinator knows all that was.
+        """Return the committed offset of a group, or None, once the coordinator reports all earlier commits.
 
-        It is the broker that acknowledged an offset of ours, as in `await_coordinator`, which is asked. That offset is of another
-        partition, `elsewhere`, for one of the same would take the place of one that a broker forgot to commit. Where one hangs,
-        `was_committed` tells by the offset before it whether it was; if so it gives the end of `elsewhere`, which is committed too.
+        As in `wait_for_coordinator`, the broker that acknowledged a probe offset is asked. The probe uses
+        `probe_partition`, because a probe on `partition` would replace a pending offset. If the offset is unstable,
+        `find_end` receives the stable offset and returns None to abort the pending offset, or the end of
+        `probe_partition` to commit both.
         """
         await self.begin(timeout_s)
-        await self.send_offset(elsewhere, 0, group_id, timeout_s)
+        await self.send_offset(probe_partition, 0, group_id, timeout_s)
         try:
-            committed = await self._committed(partition, group_id, timeout_s)
+            committed = await self._fetch_committed(partition, group_id, timeout_s)
         except UnstableOffset:
-            committed = await self._committed(partition, group_id, timeout_s, require_stable=False)
-            end = await was_committed(committed)
+            committed = await self._fetch_committed(partition, group_id, timeout_s, require_stable=False)
+            end = await find_end(committed)
             if end is not None:
-                await self.send_offset(elsewhere, end, group_id, timeout_s)
+                await self.send_offset(probe_partition, end, group_id, timeout_s)
                 await self.commit(timeout_s)
-                return await with_timeout(timeout_s, self._once_stable(partition, group_id, timeout_s))
+                return await with_timeout(timeout_s, self._wait_until_stable(partition, group_id, timeout_s))
         await with_timeout(timeout_s, self._client.abort_transaction())
         return committed
 
-    async def _committed(self, partition: Partition, group_id: str, timeout_s: float, *, require_stable: bool = True) -> int | None:
-        coordinator = self._client._sender._find_coordinator(CoordinationType.GROUP, group_id)  # noqa: SLF001  whom it just sent to
-        node_id = await with_timeout(timeout_s, coordinator)
+    async def _fetch_committed(
+        self, partition: Partition, group_id: str, timeout_s: float, *, require_stable: bool = True
+    ) -> int | None:
+        node_id = await with_timeout(timeout_s, find_group_coordinator(self._client, group_id))
         return await with_timeout(
             timeout_s, fetch_committed_offset(self._client.client, node_id, group_id, partition, require_stable=require_stable)
         )
 
-    async def _once_stable(self, partition: Partition, group_id: str, timeout_s: float) -> int | None:
-        """Return what is committed once the coordinator has the marker, which comes after the answer to a commit."""
+    async def _wait_until_stable(self, partition: Partition, group_id: str, timeout_s: float) -> int | None:
+        """Return the committed offset once the coordinator has the marker, which arrives after the response to a commit."""
         while True:
             try:
-                return await self._committed(partition, group_id, timeout_s)
+                return await self._fetch_committed(partition, group_id, timeout_s)
             except UnstableOffset:
                 await asyncio.sleep(_RETRY_BACKOFF_MS / 1000)
 
-    async def end(self, places: Collection[Partition], *, is_commit: bool, timeout_s: float) -> None:
-        """End what hangs in some partitions, by a transaction without records of its own: its marker ends those before it."""
+    async def end_hanging(self, partitions: Collection[Partition], *, is_commit: bool, timeout_s: float) -> None:
+        """End the hanging transactions of partitions.
+
+        The marker of a transaction without records also ends the records before it.
+        """
         await self.begin(timeout_s)
-        for it in places:
-            self._client._txn_manager.maybe_add_partition_to_txn(TopicPartition(it.topic, it.index))  # noqa: SLF001  no public way
+        for partition in partitions:
+            add_to_transaction(self._client, TopicPartition(partition.topic, partition.index))
         await with_timeout(timeout_s, self._client.commit_transaction() if is_commit else self._client.abort_transaction())
 
     def is_fenced(self, error: BaseException) -> bool:
-        """Tell whether it was shut out: the client may say so by a state of its own that a later step then stumbles over."""
-        return isinstance(error, ProducerFenced | InvalidProducerEpoch) or self._client._txn_manager.is_fatal_error()  # noqa: SLF001
+        """Tell whether another producer fenced this one. aiokafka may raise an `AssertionError` for a fatal state."""
+        return isinstance(error, ProducerFenced | InvalidProducerEpoch) or has_fatal_error(self._client)
 
     async def discard(self) -> None:
-        """Drop it as it stands; whoever has its id next ends a transaction that is open."""
+        """Close the producer. The next producer with its id ends an open transaction."""
         await super().discard()
-        waiter = self._client._txn_manager.wait_for_transaction_end()  # noqa: SLF001  a failure that nobody asks for is logged as lost
-        if waiter is not None and waiter.done() and not waiter.cancelled():
-            waiter.exception()
-
-    def _watched(self, send: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-        async def watched(node_id: int, request: object, **options: Any) -> Any:
-            try:
-                return await send(node_id, request, **options)
-            except NodeNotReadyError:
-                # It was never sent.
-                raise
-            except KafkaError:
-                self.is_doubtful |= isinstance(request, _OF_A_TRANSACTION)
-                raise
-
-        return watched
+        retrieve_transaction_failure(self._client)

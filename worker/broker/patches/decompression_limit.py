@@ -1,7 +1,10 @@
-"""Batches of records decompressed within a bound: a few kilobytes can claim half a gigabyte, and Kafka's client would believe them.
+"""Patch: refuse a batch that decompresses to more than 64 MiB.
 
-A batch over the bound raises as one that cannot be read does, and shares its fate: a dead letter that names the range. Snappy needs
-no bound, because its format cannot shrink anything more than about twentyfold.
+aiokafka: decompresses a batch of any size. A batch of 16 KB can claim 512 MiB and block the event loop for seconds.
+Why it matters: any producer of the input topic could exhaust the worker's memory. With the patch the batch is unreadable, and its
+offsets become one dead letter. Snappy needs no limit, because its format compresses by a factor of about 20 at most.
+Reference: CWE-409 (decompression bomb).
+Needed until: `tests/broker/patches/test_decompression_limit.py::test_aiokafka_decompresses_a_batch_of_any_size` fails.
 """
 
 from __future__ import annotations
@@ -20,42 +23,42 @@ from aiokafka.record.legacy_records import LegacyRecordBatch
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# Brokers take batches of 1 MB by default: one that shrank so much more than texts do was made to do harm.
+# Brokers accept batches of 1 MB by default. Text does not compress by a factor of 64.
 MAX_BATCH_BYTES = 67_108_864
 
 
 class BatchTooLarge(Exception):
-    """A batch of records would have more bytes than we hold for one."""
+    """A batch has more than `MAX_BATCH_BYTES` after decompression."""
 
 
 def patch_decompression_limit() -> None:
-    """Let Kafka's client decompress within the bound, in this whole process; a second time has no effect."""
+    """Limit decompression in all consumers of this process."""
     decoders = {
         "gzip_decode": _gunzip,
         "lz4_decode": partial(_decompress, cramjam.lz4.decompress_into),
         "zstd_decode": partial(_decompress, cramjam.zstd.decompress_into),
     }
     for batch in (DefaultRecordBatch, LegacyRecordBatch):
-        # Compiled or not, the module that reads batches looks its decoders up by these names.
+        # The module that reads batches, compiled or not, looks its decoders up by these names.
         module = importlib.import_module(batch.__module__)
         for name, decoder in decoders.items():
             if hasattr(module, name):
                 setattr(module, name, decoder)
 
 
-def _decompress(into: Callable[[Any, Any], int], payload: bytes | memoryview) -> bytes:
-    # Memory that nobody writes to costs nothing.
-    room = np.empty(MAX_BATCH_BYTES, dtype=np.uint8)
+def _decompress(decompress_into: Callable[[Any, Any], int], payload: bytes | memoryview) -> bytes:
+    # The operating system provides memory only for the pages that are written.
+    buffer = np.empty(MAX_BATCH_BYTES, dtype=np.uint8)
     try:
-        num_bytes = into(bytes(payload), room)
+        num_bytes = decompress_into(bytes(payload), buffer)
     except cramjam.DecompressionError as error:
-        raise BatchTooLarge(f"the batch is damaged, or has over {MAX_BATCH_BYTES} bytes: {error}") from error
-    return room[:num_bytes].tobytes()
+        raise BatchTooLarge(f"the batch is damaged or has more than {MAX_BATCH_BYTES} bytes: {error}") from error
+    return buffer[:num_bytes].tobytes()
 
 
 def _gunzip(payload: bytes | memoryview) -> bytes:
     with gzip.GzipFile(fileobj=io.BytesIO(payload)) as file:
         content = file.read(MAX_BATCH_BYTES + 1)
     if len(content) > MAX_BATCH_BYTES:
-        raise BatchTooLarge(f"the batch has over {MAX_BATCH_BYTES} bytes")
+        raise BatchTooLarge(f"the batch has more than {MAX_BATCH_BYTES} bytes")
     return content

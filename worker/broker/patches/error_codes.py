@@ -1,7 +1,10 @@
-"""The error codes of Kafka's protocol that Kafka's client does not know: each gets its name, or at least keeps its number.
+"""Patch: every error code keeps its number, and the codes that the worker acts on have a class.
 
-The client turns every code that it does not know into `UnknownError` with the number -1, which hides what the broker answered.
-Names and numbers: https://kafka.apache.org/protocol#protocol_error_codes
+aiokafka: turns each code that it does not know into `UnknownError` with the number -1.
+Why it matters: the worker could not tell a refused record (INVALID_RECORD) from a fault of the broker, and the log
+would hide the code.
+Reference: https://kafka.apache.org/protocol#protocol_error_codes
+Needed until: `tests/broker/patches/test_error_codes.py::test_aiokafka_does_not_know_the_codes_that_the_worker_acts_on` fails.
 """
 
 from __future__ import annotations
@@ -12,32 +15,32 @@ import aiokafka.errors
 from aiokafka.errors import BrokerResponseError
 
 
-class GroupMaxSizeReached(BrokerResponseError):  # type: ignore[misc]  # the client ships no types
+class GroupMaxSizeReached(BrokerResponseError):  # type: ignore[misc]  # aiokafka has no types
     """The group has as many members as the broker allows."""
 
     errno = 81
     message = "GROUP_MAX_SIZE_REACHED"
 
 
-class FencedInstanceId(BrokerResponseError):  # type: ignore[misc]  # the same
+class FencedInstanceId(BrokerResponseError):  # type: ignore[misc]  # aiokafka has no types
     """Another process has joined the group with the same `group.instance.id`."""
 
     errno = 82
     message = "FENCED_INSTANCE_ID"
 
 
-class InvalidRecord(BrokerResponseError):  # type: ignore[misc]  # the same
-    """The topic refuses the record, such as one without a key where the topic is compacted."""
+class InvalidRecord(BrokerResponseError):  # type: ignore[misc]  # aiokafka has no types
+    """The topic refuses the record: for example, a compacted topic refuses a record without a key."""
 
     errno = 87
     message = "INVALID_RECORD"
 
 
-class UnknownCode(BrokerResponseError):  # type: ignore[misc]  # the same
-    """A code that neither the client nor this module knows. Kafka's rule: such an error is not retriable."""
+class UnknownCode(BrokerResponseError):  # type: ignore[misc]  # aiokafka has no types
+    """An error code without a class. By the rules of Kafka such an error is not retriable."""
 
 
-# Codes that a broker may answer to the requests of the client, by number: the name, and whether Kafka calls the error retriable.
+# Codes that a broker may return for the requests of aiokafka, with the name and whether Kafka marks the error as retriable.
 _NAMES = {
     74: ("FencedLeaderEpoch", True),
     75: ("UnknownLeaderEpoch", True),
@@ -63,21 +66,21 @@ _NAMES = {
 
 
 class _Codes(dict[int, Any]):
-    """The client's table of error classes by code, in which every code is found."""
+    """The error classes by code. A code without a class gets one that carries the number."""
 
     def get(self, code: int, _default: object = None) -> Any:
-        """Return the class of a code; a code without one gets a class that carries the number."""
+        """Return the class of a code."""
         if code not in self:
             self[code] = type("UnknownCode", (UnknownCode,), {"errno": code, "message": f"UNKNOWN_CODE_{code}"})
         return self[code]
 
 
 def patch_error_codes() -> None:
-    """Let every client of this process name all codes; a second call has no effect."""
+    """Replace the table of error classes in this process. A second call has no effect."""
     if isinstance(aiokafka.errors.kafka_errors, _Codes):
         return
     codes = _Codes(aiokafka.errors.kafka_errors)
-    codes |= {it.errno: it for it in (GroupMaxSizeReached, FencedInstanceId, InvalidRecord)}
+    codes |= {error.errno: error for error in (GroupMaxSizeReached, FencedInstanceId, InvalidRecord)}
     codes |= {
         code: type(name, (BrokerResponseError,), {"errno": code, "message": name, "retriable": is_retriable})
         for code, (name, is_retriable) in _NAMES.items()

@@ -1,4 +1,4 @@
-"""Plain clients for people at a terminal: produce texts, follow topics. The worker itself uses neither."""
+"""Kafka clients for commands, benchmarks and tests: produce records, follow topics, join a group."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from worker.broker.admin.permissions import build_topic_rights
 from worker.broker.admin.topics import check_usable
+from worker.broker.connection.connection import open_consumer
 from worker.broker.timeouts import with_timeout
 from worker.errors import BadSettings, BrokerUnavailable
 from worker.records import Partition, Record
@@ -25,20 +26,22 @@ if TYPE_CHECKING:
     from worker.broker.connection.connection import Connection
     from worker.records import Headers
 
-# How long records may be withheld, in milliseconds.
-_WITHHELD_MS = 300_000
-# How long a producer that closes waits for what it has sent, in seconds.
+# The longest time that a transaction of `open_transaction` may be open, in milliseconds.
+_TRANSACTION_TIMEOUT_MS = 300_000
+# Bound of the stop of a producer, in seconds.
 _CLOSE_TIMEOUT_S = 5.0
+# How many sends may wait for their acknowledgements.
+_MAX_PENDING = 10_000
 
 
 @dataclass(slots=True)
 class Producer:
-    """Sends records and counts those that are acknowledged."""
+    """Sends records and counts the acknowledged ones."""
 
     _client: AIOKafkaProducer
     # Sends that are not yet acknowledged.
     _pending: set[asyncio.Future[object]] = field(default_factory=set)
-    # The failure of the first send that failed, until it is raised.
+    # The first failure of a send, until it is raised.
     _failure: BaseException | None = None
     num_sent: int = 0
     num_acknowledged: int = 0
@@ -53,22 +56,22 @@ class Producer:
         partition: int | None = None,
         timestamp_ms: int | None = None,
     ) -> None:
-        """Send a record; returns once there is room for the next, and raises where an earlier one failed."""
+        """Send a record. Returns when there is room for the next one, and raises the failure of an earlier send."""
         sent = await self._client.send(topic, value, key=key, headers=list(headers), partition=partition, timestamp_ms=timestamp_ms)
         self._pending.add(sent)
-        sent.add_done_callback(self._note)
+        sent.add_done_callback(self._count)
         self.num_sent += 1
-        if len(self._pending) >= 10_000:  # noqa: PLR2004  bounds what waits for the broker
+        if len(self._pending) >= _MAX_PENDING:
             await self.flush()
-        self._raise()
+        self._raise_failure()
 
     async def flush(self) -> None:
-        """Wait until everything is acknowledged; raises where a send failed."""
+        """Wait until all records are acknowledged. Raises the failure of a send."""
         if self._pending:
             await asyncio.wait(set(self._pending))
-        self._raise()
+        self._raise_failure()
 
-    def _note(self, sent: asyncio.Future[object]) -> None:
+    def _count(self, sent: asyncio.Future[object]) -> None:
         self._pending.discard(sent)
         if sent.cancelled():
             return
@@ -76,26 +79,29 @@ class Producer:
         self._failure = self._failure or failure
         self.num_acknowledged += failure is None
 
-    def _raise(self) -> None:
+    def _raise_failure(self) -> None:
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
 
 
 @contextlib.asynccontextmanager
-async def open_producer(connection: Connection, *, linger_ms: int = 5) -> AsyncIterator[Producer]:
-    """Open a producer; everything is acknowledged when it closes. Raises `BrokerUnavailable`, and `BadSettings` for large records.
+async def open_producer(connection: Connection, *, linger_ms: int = 5, **options: Any) -> AsyncIterator[Producer]:
+    """Open a producer. At the end of the block all records are acknowledged.
 
-    Where the block ends early, what was sent is still delivered if the brokers take it within seconds.
+    If the block fails, sent records are still delivered if the brokers accept them within seconds. Raises `BrokerUnavailable`, and
+    `BadSettings` for a record that is too large.
     """
-    client = AIOKafkaProducer(**connection.options(), enable_idempotence=True, compression_type="zstd", linger_ms=linger_ms)
+    defaults = {"compression_type": "zstd", "linger_ms": linger_ms, "enable_idempotence": True}
+    client = AIOKafkaProducer(**connection.options() | defaults | options)
     try:
         await connection.connect(client.start())
         producer = Producer(client)
-        yield producer
-        await producer.flush()
+        async with client.transaction() if "transactional_id" in options else contextlib.nullcontext():
+            yield producer
+            await producer.flush()
     except MessageSizeTooLargeError as error:
-        raise BadSettings(f"a record is larger than the client or the topic takes: {error}") from error
+        raise BadSettings(f"a record is larger than the client or the topic accepts: {error}") from error
     except KafkaError as error:
         raise BrokerUnavailable(f"the records could not be sent to {connection.bootstrap_servers}: {error}") from error
     finally:
@@ -103,111 +109,83 @@ async def open_producer(connection: Connection, *, linger_ms: int = 5) -> AsyncI
             await with_timeout(_CLOSE_TIMEOUT_S, client.stop())
 
 
-@contextlib.asynccontextmanager
-async def open_transaction(connection: Connection, *, name: str) -> AsyncIterator[Producer]:
-    """Open a producer whose records stand in their topics and are seen, all at once, when it closes. Raises `BrokerUnavailable`.
+def open_transaction(connection: Connection, *, name: str) -> contextlib.AbstractAsyncContextManager[Producer]:
+    """Open a producer whose records become visible to readers of committed records all at once, at the end of the block.
 
-    It is a transaction under the id `name`: whoever reads only what is committed sees nothing before. It closes within minutes, or
-    the brokers drop everything.
+    The records belong to one transaction with the id `name`. Brokers abort the transaction after five minutes. Raises
+    `BrokerUnavailable`, and `BadSettings` for a record that is too large.
     """
-    client = AIOKafkaProducer(
-        **connection.options(), transactional_id=name, transaction_timeout_ms=_WITHHELD_MS, compression_type="zstd", linger_ms=5
-    )
-    try:
-        await connection.connect(client.start())
-        async with client.transaction():
-            producer = Producer(client)
-            yield producer
-            await producer.flush()
-    except KafkaError as error:
-        raise BrokerUnavailable(f"the records could not be sent to {connection.bootstrap_servers}: {error}") from error
-    finally:
-        await client.stop()
+    return open_producer(connection, transactional_id=name, transaction_timeout_ms=_TRANSACTION_TIMEOUT_MS)
 
 
 async def follow(
     connection: Connection, topics: Sequence[str], *, from_beginning: bool, stop: asyncio.Event | None = None
 ) -> AsyncGenerator[list[Record], None]:
-    """Yield what is committed to some topics, as it arrives, until `stop` is set; belongs to no group and commits nothing.
+    """Yield the committed records of topics as they arrive, until `stop` is set. Joins no group and commits nothing.
 
-    The first list comes once everything that arrives from then on is seen. Raises `TopicsMissing` and `BrokerUnavailable`.
+    The first list, possibly empty, comes when all later records are included. Raises `TopicsMissing` and `BrokerUnavailable`.
     """
     found = await check_usable(connection, build_topic_rights(["Read"], topics))
-    client = AIOKafkaConsumer(
-        **connection.options(), isolation_level="read_committed", enable_auto_commit=False, fetch_max_wait_ms=100
-    )
-    try:
-        await connection.connect(client.start())
+    async with _open_reader(connection, fetch_max_wait_ms=100) as consumer:
         partitions = [TopicPartition(topic, index) for topic, number in found.items() for index in range(number)]
-        client.assign(partitions)
-        await (client.seek_to_beginning if from_beginning else client.seek_to_end)(*partitions)
+        consumer.assign(partitions)
+        await (consumer.seek_to_beginning if from_beginning else consumer.seek_to_end)(*partitions)
         while stop is None or not stop.is_set():
-            yield _records(await client.getmany(timeout_ms=200))
-    except KafkaError as error:
-        raise BrokerUnavailable(f"{connection.bootstrap_servers} does not give the records: {error}") from error
-    finally:
-        await client.stop()
+            yield _convert(await consumer.getmany(timeout_ms=200))
 
 
 async def read_to_end(connection: Connection, positions: dict[Partition, int]) -> AsyncGenerator[list[Record], None]:
-    """Yield what stands from some positions on to the present end, and move the positions there. Raises `BrokerUnavailable`."""
-    client = AIOKafkaConsumer(**connection.options(), isolation_level="read_committed", enable_auto_commit=False)
-    try:
-        await connection.connect(client.start())
-        places = {TopicPartition(it.topic, it.index): it for it in positions}
-        client.assign(list(places))
-        ends = await client.end_offsets(list(places))
-        for where, partition in places.items():
-            client.seek(where, positions[partition])
-        while behind := [where for where, partition in places.items() if positions[partition] < ends[where]]:
-            fetched = await client.getmany(*behind, timeout_ms=200)
-            for where in behind:
-                positions[places[where]] = await client.position(where)
-            yield _records(fetched)
-    except KafkaError as error:
-        raise BrokerUnavailable(f"{connection.bootstrap_servers} does not give the records: {error}") from error
-    finally:
-        await client.stop()
+    """Yield the committed records from the positions to the present end, and move the positions. Raises `BrokerUnavailable`."""
+    async with _open_reader(connection) as consumer:
+        partitions = {TopicPartition(partition.topic, partition.index): partition for partition in positions}
+        consumer.assign(list(partitions))
+        ends = await consumer.end_offsets(list(partitions))
+        for key, partition in partitions.items():
+            consumer.seek(key, positions[partition])
+        while behind := [key for key, partition in partitions.items() if positions[partition] < ends[key]]:
+            fetched = await consumer.getmany(*behind, timeout_ms=200)
+            for key in behind:
+                positions[partitions[key]] = await consumer.position(key)
+            yield _convert(fetched)
+
+
+def _open_reader(connection: Connection, **options: Any) -> contextlib.AbstractAsyncContextManager[AIOKafkaConsumer]:
+    return open_consumer(connection, activity="reading records", isolation_level="read_committed", **options)
 
 
 @dataclass(slots=True)
 class ClientMember:
-    """One member of a consumer group that takes records in turn and commits them: the loop that most programs write."""
+    """One member of a consumer group that reads records and commits them in turn, as most programs do."""
 
     _client: AIOKafkaConsumer
 
     async def take(self, max_records: int, *, timeout_s: float) -> list[Record]:
-        """Return so many records, or those that came in time."""
+        """Return `max_records` records, or fewer after `timeout_s`."""
         records: list[Record] = []
         deadline_s = time.monotonic() + timeout_s
         while len(records) < max_records and (left_s := deadline_s - time.monotonic()) > 0:
             fetched = await self._client.getmany(timeout_ms=int(left_s * 1000), max_records=max_records - len(records))
-            records += _records(fetched)
+            records += _convert(fetched)
         return records
 
     async def commit(self) -> None:
-        """Commit everything that was taken."""
+        """Commit the offsets after all records that `take` returned."""
         await self._client.commit()
 
 
 @contextlib.asynccontextmanager
 async def join_group(connection: Connection, topic: str, *, group_id: str) -> AsyncIterator[ClientMember]:
     """Join a group that reads a topic from its beginning. Raises `BrokerUnavailable`."""
-    client = AIOKafkaConsumer(
-        topic, **connection.options(), group_id=group_id, enable_auto_commit=False, auto_offset_reset="earliest"
-    )
-    try:
-        await connection.connect(client.start())
-        yield ClientMember(client)
-    except KafkaError as error:
-        raise BrokerUnavailable(f"{connection.bootstrap_servers} failed a member of {group_id}: {error}") from error
-    finally:
-        await client.stop()
+    activity = f"reading as a member of {group_id}"
+    async with open_consumer(connection, topic, activity=activity, group_id=group_id, auto_offset_reset="earliest") as consumer:
+        yield ClientMember(consumer)
 
 
-def _records(fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> list[Record]:
+def _convert(fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> list[Record]:
     return [
-        Record(Partition(where.topic, where.partition), it.offset, it.key, it.value, tuple(it.headers), it.timestamp)
-        for where, found in fetched.items()
-        for it in found
+        Record(
+            Partition(key.topic, key.partition), record.offset, record.key, record.value, tuple(record.headers), record.timestamp
+        )
+        for key, records in fetched.items()
+        for record in records
     ]

@@ -1,7 +1,8 @@
-"""Sending records again so that an interruption repeats none: what is sent and how far one is are one transaction.
+"""Sends records again without duplicates: one transaction contains the records and the position of the replay.
 
-The position is that of a consumer group of its own, of which nobody is a member. As with exactly once, the transactional id of a
-partition is the fence: whoever opens it ends what an interrupted predecessor left open, and only then reads how far that one came.
+The position is the committed offset of a separate consumer group without members. As in exactly-once delivery, the
+transactional id of a partition is the fence: a new replay ends the open transaction of an interrupted one, and then
+reads its position.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 from aiokafka.errors import KafkaError
 
 from worker.broker.admin.offsets import CommittedOffset, fetch_committed
-from worker.broker.admin.topics import admin_client, describe_topics
+from worker.broker.admin.topics import describe_topics
 from worker.broker.delivery.transactional_producer import TransactionalProducer
 from worker.errors import BrokerUnavailable, PublishFailed, describe_error
 
@@ -27,30 +28,30 @@ _STEP_TIMEOUT_S = 30.0
 
 
 class Replay:
-    """Sends to some topics, from partitions that are opened one by one."""
+    """Sends records from source partitions to topics."""
 
     def __init__(
         self, connection: Connection, *, group_id: str, topics: Mapping[str, TopicInfo], transaction_timeout_s: float
     ) -> None:
-        """Send to `topics`; remember how far it came as `group_id`.
+        """Send to `topics`, and commit positions for `group_id`.
 
-        Readers of the topics wait behind a replay that was killed until its transaction's time is over, or it is run again.
+        If a replay is killed, readers of the topics wait until the next replay starts or `transaction_timeout_s` is over.
         """
         self._connection = connection
         self._group_id = group_id
         self._topics = topics
         self._transaction_timeout_s = transaction_timeout_s
-        # The producer of each partition that is open.
+        # The producer of each open partition.
         self._producers: dict[Partition, TransactionalProducer] = {}
 
     async def open(self, partition: Partition) -> CommittedOffset | None:
-        """Shut out whoever replays this partition, and return how far it came. Raises `BrokerUnavailable`."""
+        """Fence an earlier replay of a source partition and return its position. Raises `BrokerUnavailable`."""
         producer = TransactionalProducer(
             self._connection,
             transactional_id=f"gist-stream:{self._group_id}:{partition.index}",
             transaction_timeout_s=self._transaction_timeout_s,
             compression="zstd",
-            max_bytes={name: it.max_message_bytes for name, it in self._topics.items()},
+            max_bytes={name: info.max_message_bytes for name, info in self._topics.items()},
         )
         try:
             await producer.start(_STEP_TIMEOUT_S)
@@ -58,25 +59,24 @@ class Replay:
             await producer.wait_for_coordinator(partition, self._group_id, _STEP_TIMEOUT_S)
         except (PublishFailed, KafkaError, TimeoutError) as error:
             raise BrokerUnavailable(f"{partition} cannot be taken over: {describe_error(error)}") from error
-        async with admin_client(self._connection) as admin:
-            return (await fetch_committed(admin, self._group_id, [partition])).get(partition)
+        return (await fetch_committed(self._connection, self._group_id, [partition])).get(partition)
 
     async def advance(self, partition: Partition, records: Sequence[tuple[Partition, Message]], position: CommittedOffset) -> None:
-        """Send records, each to its place, and stand at `position`: both or neither. Raises `BrokerUnavailable`.
+        """Send records to their partitions and commit the position, both or neither. Raises `BrokerUnavailable`.
 
-        Of a topic that has fewer partitions than a place asks for, several share one.
+        A partition that its topic does not have is mapped to an existing one.
         """
         producer = self._producers[partition]
-        addressed = [(to.topic, to.index % self._topics[to.topic].num_partitions, message) for to, message in records]
+        routed = [(to.topic, to.index % self._topics[to.topic].num_partitions, message) for to, message in records]
         try:
             await producer.begin(_STEP_TIMEOUT_S)
-            await producer.send(addressed, _STEP_TIMEOUT_S)
-            await producer.send_offset(partition, position.offset, self._group_id, _STEP_TIMEOUT_S, words=position.metadata)
+            await producer.send(routed, _STEP_TIMEOUT_S)
+            await producer.send_offset(partition, position.offset, self._group_id, _STEP_TIMEOUT_S, metadata=position.metadata)
             await producer.commit(_STEP_TIMEOUT_S)
         except (PublishFailed, KafkaError, TimeoutError) as error:
             raise BrokerUnavailable(
-                f"{partition}: the last {len(records)} records are in doubt; what came before is done, and another run goes on "
-                f"where this one came to: {describe_error(error)}"
+                f"{partition}: it is unknown whether the last {len(records)} records were sent. All records before them were sent. "
+                f"Run the command again to continue: {describe_error(error)}"
             ) from error
 
     async def stop(self) -> None:
@@ -90,9 +90,9 @@ class Replay:
 async def open_replay(
     connection: Connection, *, group_id: str, topics: Sequence[str], transaction_timeout_s: float
 ) -> AsyncIterator[Replay]:
-    """Give a `Replay` into some topics. Raises `TopicsMissing` and `BrokerUnavailable`."""
-    shapes = await describe_topics(connection, topics)
-    replay = Replay(connection, group_id=group_id, topics=shapes, transaction_timeout_s=transaction_timeout_s)
+    """Open a `Replay` to some topics. Raises `TopicsMissing` and `BrokerUnavailable`."""
+    infos = await describe_topics(connection, topics)
+    replay = Replay(connection, group_id=group_id, topics=infos, transaction_timeout_s=transaction_timeout_s)
     try:
         yield replay
     finally:

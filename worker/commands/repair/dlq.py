@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from worker.broker.admin.offsets import CommittedOffset, fetch_committed, fetch_log_bounds
 from worker.broker.admin.permissions import Right, build_topic_rights
-from worker.broker.admin.topics import admin_client, check_usable
+from worker.broker.admin.topics import check_usable
 from worker.broker.delivery.exactly_once import build_transactional_right, check_transactions
 from worker.broker.tools.clients import read_to_end
 from worker.broker.tools.replay import open_replay
@@ -272,8 +272,7 @@ async def _lines(settings: Settings) -> dict[Partition, _Line]:
     rights = [*build_topic_rights(["Read"], [topic]), Right("Describe", "group", replay_group(settings))]
     num_partitions = (await check_usable(connection, rights))[topic]
     partitions = [Partition(topic, index) for index in range(num_partitions)]
-    async with admin_client(connection) as admin:
-        committed = await fetch_committed(admin, replay_group(settings), partitions)
+    committed = await fetch_committed(connection, replay_group(settings), partitions)
     ends = await fetch_log_bounds(connection, partitions)
     handled = {partition: _handled(committed.get(partition), ends[partition].first) for partition in partitions}
     return {
