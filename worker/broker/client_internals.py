@@ -85,7 +85,7 @@ async def fetch_committed_with_metadata(
 async def fetch_high_watermarks(
     consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition], timeout_ms: int
 ) -> dict[TopicPartition, int]:
-    """Return the ends of partitions for readers of uncommitted records, whatever the isolation level of the consumer."""
+    """Return the ends of partitions for readers of uncommitted records, for a consumer of any isolation level."""
     fetcher = copy.copy(consumer._fetcher)
     fetcher._isolation_level = READ_UNCOMMITTED
     ends: dict[TopicPartition, int] = await fetcher.end_offsets(partitions, timeout_ms)

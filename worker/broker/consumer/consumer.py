@@ -1,4 +1,4 @@
-"""One member of the consumer group. It returns records in order and without a gap, whatever aiokafka does.
+"""One member of the consumer group. It returns records in order and without a gap, even if aiokafka raises exceptions.
 
 A partition that is not polled keeps its buffered records. That is backpressure, and it holds the records of a session
 that is not open. aiokafka moves its positions before it returns records. After an exception of a fetch the fetcher
