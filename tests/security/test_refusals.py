@@ -169,12 +169,12 @@ CASES: dict[str, tuple[Callable[[World], dict[str, Any]], int, str]] = {
     "a password in the open": (
         lambda it: it.kafka.settings("SASLOPEN", sasl_mechanism="PLAIN"),
         2,
-        "sends the password readably: use SASL_SSL or set GIST_ALLOW_PLAINTEXT_PASSWORD",
+        "sends the password unencrypted: use SASL_SSL or set GIST_ALLOW_PLAINTEXT_PASSWORD",
     ),
     "a token in the open": (
         lambda it: it.token_file("good", it.good_token) | {"security_protocol": "SASL_PLAINTEXT"},
         2,
-        "sends the token readably: use SASL_SSL or set GIST_ALLOW_PLAINTEXT_PASSWORD",
+        "sends the token unencrypted: use SASL_SSL or set GIST_ALLOW_PLAINTEXT_PASSWORD",
     ),
     "topics that are hidden from us": (
         lambda it: it.kafka.settings("SASLTLS", sasl_mechanism="PLAIN", sasl_username="nobody"),

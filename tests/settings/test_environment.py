@@ -1,4 +1,4 @@
-"""Variables with our prefix: each has an effect, or is named with the setting that it resembles."""
+"""Variables with the prefix of the settings: each has an effect, or is reported with the closest setting."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 from worker.cli import app
 from worker.commands.variables import find_warnings
-from worker.settings import Settings
+from worker.errors import BadSettings
+from worker.settings import Settings, read
 from worker.settings.connection import PREFIX
 from worker.settings.environment import find_unknown, is_address
 
@@ -34,7 +35,7 @@ KUBERNETES = {
 
 @pytest.fixture(autouse=True)
 def _no_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Hide our variables and any `.env` of the folder that the tests run in."""
+    """Remove all variables with the prefix, and run in an empty folder."""
     monkeypatch.chdir(tmp_path)
     for name in [*os.environ]:
         if name.upper().startswith(PREFIX):
@@ -44,21 +45,21 @@ def _no_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "line"),
     [
-        ("GIST_BOOTSTRAP_SERVER", "GIST_BOOTSTRAP_SERVER is no setting: did you mean GIST_BOOTSTRAP_SERVERS?"),
-        ("GIST_INPUT_TOPC", "GIST_INPUT_TOPC is no setting: did you mean GIST_INPUT_TOPIC?"),
-        ("gist_http_prt", "GIST_HTTP_PRT is no setting: did you mean GIST_HTTP_PORT?"),
-        ("GIST_XYZZY", "GIST_XYZZY is no setting and has no effect"),
+        ("GIST_BOOTSTRAP_SERVER", "GIST_BOOTSTRAP_SERVER is not a setting: did you mean GIST_BOOTSTRAP_SERVERS?"),
+        ("GIST_INPUT_TOPC", "GIST_INPUT_TOPC is not a setting: did you mean GIST_INPUT_TOPIC?"),
+        ("gist_http_prt", "GIST_HTTP_PRT is not a setting: did you mean GIST_HTTP_PORT?"),
+        ("GIST_XYZZY", "GIST_XYZZY is not a setting and has no effect"),
     ],
 )
 def test_a_typo_is_named_with_the_nearest_setting(name: str, line: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """In the environment and in `.env`; its value, which may be a secret, is never shown."""
+    """A typo in the environment or in `.env` is reported; its value, which may be a secret, is never shown."""
     monkeypatch.setenv(name, "hush")
     (tmp_path / ".env").write_text(f"{name}=hush\nOTHER=1\nGIST_GROUP_ID=mine\n")
     assert find_warnings() == [line, f".env: {line}"]
 
 
-def test_what_has_an_effect_is_no_typo(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every setting, in capitals or not, the directory of the kernels, and what Kubernetes tells of services."""
+def test_settings_and_variables_of_kubernetes_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings in upper or lower case, and the variables that Kubernetes sets for services, cause no warning."""
     for name in ("GIST_CACHE_DIR", "gist_group_id", "GIST_THREADS"):
         monkeypatch.setenv(name, "1")
     for name, value in KUBERNETES.items():
@@ -68,33 +69,44 @@ def test_what_has_an_effect_is_no_typo(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @given(st.dictionaries(st.sampled_from(sorted(KNOWN | KUBERNETES.keys() - {"GIST_STREAM_PORT"})), st.text()))
 def test_known_variables_are_never_unknown(variables: dict[str, str]) -> None:
-    """Whatever their values."""
+    """A known variable causes no warning for any value."""
     assert not [*find_unknown(variables, KNOWN, prefix=PREFIX)]
 
 
 @given(st.text())
-def test_any_text_may_be_asked_whether_it_is_an_address(text: str) -> None:
-    """The answer is yes or no."""
+def test_is_address_accepts_any_text(text: str) -> None:
+    """The function returns a truth value for any text, without an error."""
     assert is_address(text) in {True, False}
 
 
 @pytest.mark.parametrize("is_environment", [False, True])
-def test_a_folder_of_the_name_is_no_file(tmp_path: Path, *, is_environment: bool) -> None:
-    """A virtual environment may be called `.env`; any other folder may be a mount that went wrong."""
+def test_a_folder_named_env_is_reported_unless_it_is_a_virtual_environment(tmp_path: Path, *, is_environment: bool) -> None:
+    """A virtual environment may have the name `.env`; any other folder may be a failed mount."""
     (tmp_path / ".env").mkdir()
     if is_environment:
         (tmp_path / ".env" / "pyvenv.cfg").touch()
-    assert find_warnings() == ([] if is_environment else [".env is not a file: no setting is read from there"])
+    assert find_warnings() == ([] if is_environment else [".env is not a file, so no setting is read from it"])
 
 
-def test_a_link_to_nothing_is_no_file(tmp_path: Path) -> None:
-    """It is named."""
+def test_a_broken_link_named_env_is_reported(tmp_path: Path) -> None:
+    """A link `.env` without a target causes a warning."""
     (tmp_path / ".env").symlink_to("nowhere")
-    assert find_warnings() == [".env is not a file: no setting is read from there"]
+    assert find_warnings() == [".env is not a file, so no setting is read from it"]
 
 
 def test_a_command_warns_on_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before anything else."""
+    """A command prints the warning before its own output."""
     monkeypatch.setenv("GIST_BOOTSTRAP_SERVER", "broker:9092")
     shown = CliRunner().invoke(app, ["topics", "--bootstrap-servers", "127.0.0.1:1"]).stderr
-    assert shown.startswith("gist-stream: warning: GIST_BOOTSTRAP_SERVER is no setting: did you mean GIST_BOOTSTRAP_SERVERS?\n")
+    assert shown.startswith("gist-stream: warning: GIST_BOOTSTRAP_SERVER is not a setting: did you mean GIST_BOOTSTRAP_SERVERS?\n")
+
+
+@pytest.mark.parametrize("is_linked", [False, True])
+def test_a_named_pipe_is_refused_at_once(tmp_path: Path, *, is_linked: bool) -> None:
+    """A `.env` that is a named pipe, or a link to one, ends every command with one line instead of a wait for a writer."""
+    os.mkfifo(tmp_path / ("pipe" if is_linked else ".env"))
+    if is_linked:
+        (tmp_path / ".env").symlink_to("pipe")
+    for function in (read, find_warnings):
+        with pytest.raises(BadSettings, match=r"^\.env is a named pipe: only a regular file is read"):
+            function()

@@ -1,4 +1,4 @@
-"""The settings: bounded, agreeing with each other, and silent about secrets."""
+"""The settings have limits, do not contradict each other, and never show secrets."""
 
 from __future__ import annotations
 
@@ -16,21 +16,23 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def _no_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Hide the environment and any `.env` of the folder that the tests run in."""
+    """Remove all variables of settings, and run in an empty folder."""
     monkeypatch.chdir(tmp_path)
     for name in Settings.model_fields:
         monkeypatch.delenv(PREFIX + name.upper(), raising=False)
 
 
-def test_the_defaults_agree() -> None:
-    """A worker starts without any setting; its topics follow from the input's name."""
+def test_the_defaults_are_valid() -> None:
+    """Settings without any value are valid, and the output topics have the name of the input topic with suffixes."""
     settings = read()
     assert settings.output_topics == ("texts.embeddings", "texts.labels", "texts.entities", "texts.dlq")
     assert settings.http_host == "127.0.0.1"
 
 
-def test_flags_beat_the_environment_and_the_environment_beats_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Each is read, in this order."""
+def test_flags_precede_the_environment_and_the_environment_precedes_the_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A value comes from a flag, else from a variable, else from `.env`."""
     (tmp_path / ".env").write_text("GIST_GROUP_ID=file\nGIST_INPUT_TOPIC=file\nGIST_CLIENT_ID=file\nOTHER=1\n")
     monkeypatch.setenv("GIST_GROUP_ID", "environment")
     monkeypatch.setenv("GIST_INPUT_TOPIC", "environment")
@@ -39,7 +41,7 @@ def test_flags_beat_the_environment_and_the_environment_beats_the_file(monkeypat
 
 
 def test_tasks_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Unset and empty mean all."""
+    """An empty value selects all tasks, as an unset one does."""
     assert read({"tasks": "embed, ner"}).tasks == {"embed", "ner"}
     monkeypatch.setenv("GIST_TASKS", "")
     assert read().tasks == frozenset()
@@ -67,48 +69,48 @@ CREDENTIALS = OAUTH | {"sasl_oauthbearer_client_id": "c", "sasl_oauthbearer_clie
         ({"max_windows": "1"}, "GIST_MAX_WINDOWS"),
         (
             {"long_text": "window", "max_seq_length": "128", "window_overlap_tokens": "64"},
-            "GIST_WINDOW_OVERLAP_TOKENS is over half of what a window of GIST_MAX_SEQ_LENGTH holds",
+            "GIST_WINDOW_OVERLAP_TOKENS is over half of a window of GIST_MAX_SEQ_LENGTH",
         ),
         ({"drain_timeout_ms": "60000"}, "GIST_DRAIN_TIMEOUT_MS is not below"),
         ({"rebalance_timeout_ms": "90000"}, "GIST_REBALANCE_TIMEOUT_MS is not below"),
         ({"heartbeat_interval_ms": "20000"}, "GIST_HEARTBEAT_INTERVAL_MS is over a third"),
         ({"security_protocol": "SASL_SSL"}, "GIST_SASL_USERNAME and GIST_SASL_PASSWORD are both needed"),
         (SASL | {"security_protocol": "SASL_PLAINTEXT"}, "use SASL_SSL or set GIST_ALLOW_PLAINTEXT_PASSWORD"),
-        (SASL | {"security_protocol": "SASL_PLAINTEXT", "sasl_mechanism": "PLAIN"}, "sends the password readably"),
+        (SASL | {"security_protocol": "SASL_PLAINTEXT", "sasl_mechanism": "PLAIN"}, "sends the password unencrypted"),
         (OAUTH, "GIST_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL is needed with OAUTHBEARER"),
         (OAUTH | {URL: "ftp://x"}, "GIST_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL must begin with https:// or file:///"),
         (OAUTH | {URL: "https://x"}, "GIST_SASL_OAUTHBEARER_CLIENT_ID and GIST_SASL_OAUTHBEARER_CLIENT_SECRET are both needed"),
-        (CREDENTIALS | {URL: "http://x"}, "sends the secret readably: use https:// or set GIST_ALLOW_PLAINTEXT_PASSWORD"),
-        (OAUTH | {URL: "file:///x", "security_protocol": "SASL_PLAINTEXT"}, "sends the token readably"),
+        (CREDENTIALS | {URL: "http://x"}, "sends the secret unencrypted: use https or set GIST_ALLOW_PLAINTEXT_PASSWORD"),
+        (OAUTH | {URL: "file:///x", "security_protocol": "SASL_PLAINTEXT"}, "sends the token unencrypted"),
         ({"sasl_oauthbearer_extensions": "a=b,c"}, "GIST_SASL_OAUTHBEARER_EXTENSIONS must be name=value"),
-        ({"ssl_cert_file": "/x"}, "GIST_SSL_CERT_FILE and GIST_SSL_KEY_FILE need each other"),
-        ({"labels_topic": "texts"}, "must all differ"),
-        ({"labels_topic": "same", "entities_topic": "same"}, "must all differ"),
+        ({"ssl_cert_file": "/x"}, "GIST_SSL_CERT_FILE and GIST_SSL_KEY_FILE must be set together"),
+        ({"labels_topic": "texts"}, "must have different names"),
+        ({"labels_topic": "same", "entities_topic": "same"}, "must have different names"),
     ],
 )
-def test_what_cannot_work_is_refused_in_one_line(flags: dict[str, Any], complaint: str) -> None:
-    """It names the settings as one would set them."""
+def test_a_contradiction_is_refused_in_one_line(flags: dict[str, Any], complaint: str) -> None:
+    """The line names the variables of the settings."""
     with pytest.raises(BadSettings) as caught:
         read(flags)
     assert complaint in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_an_overlap_matters_only_where_there_are_windows() -> None:
-    """And half of a window is not too much."""
+def test_an_overlap_is_limited_only_with_windows() -> None:
+    """An overlap of half a window is valid, and without windows any overlap is."""
     flags = {"max_seq_length": "128", "window_overlap_tokens": "63"}
     assert read(flags | {"long_text": "window"}).window_overlap_tokens == 63
     assert read(flags | {"window_overlap_tokens": "500"}).long_text == "truncate"
 
 
-def test_a_plaintext_password_may_be_forced() -> None:
-    """By whoever knows the network."""
+def test_an_unencrypted_password_is_permitted_by_a_setting() -> None:
+    """`GIST_ALLOW_PLAINTEXT_PASSWORD=true` permits SASL without encryption."""
     flags = SASL | {"security_protocol": "SASL_PLAINTEXT", "allow_plaintext_password": "true"}
     assert read(flags).security_protocol == "SASL_PLAINTEXT"
 
 
 def test_a_password_never_shows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither in a representation nor in a complaint, whatever else is wrong."""
+    """No secret is in the representation of settings or in an error."""
     assert "hush" not in repr(read(SASL))
     assert "hush" not in repr(read(CREDENTIALS | {URL: "https://x", "ssl_key_password": "hush"}))
     monkeypatch.setenv("GIST_SASL_PASSWORD", "hush")
@@ -117,15 +119,15 @@ def test_a_password_never_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "hush" not in str(caught.value)
 
 
-def test_every_setting_says_how_to_choose_it() -> None:
-    """A sentence each, with its unit in its name where it has one."""
+def test_every_setting_has_a_description() -> None:
+    """Each description is one or more full sentences."""
     for name, field in Settings.model_fields.items():
         assert field.description, name
         assert field.description.endswith("."), name
 
 
-def test_settings_do_not_change() -> None:
-    """They are read once."""
+def test_settings_are_frozen() -> None:
+    """An assignment to a setting raises an error."""
     with pytest.raises(ValueError, match="frozen"):
         read().group_id = "other"
 
@@ -133,14 +135,14 @@ def test_settings_do_not_change() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "complaint"),
     [
-        ("HTTP_PORT", '"8080"', "GIST_HTTP_PORT: it begins and ends with a quotation mark"),
-        ("GROUP_ID", "'mine'", "GIST_GROUP_ID: it begins and ends with a quotation mark"),
-        ("BOOTSTRAP_SERVERS", '"broker:9092"', "GIST_BOOTSTRAP_SERVERS: it begins and ends with a quotation mark"),
-        ("SSL_CA_FILE", '"/ca.pem"', "GIST_SSL_CA_FILE: it begins and ends with a quotation mark"),
-        ("GROUP_ID", "  ", "GIST_GROUP_ID: it is blank"),
-        ("GROUP_ID", "\u200b\u00a0", "GIST_GROUP_ID: it is blank"),
-        ("GROUP_INSTANCE_ID", " ", "GIST_GROUP_INSTANCE_ID: it is blank"),
-        ("LABELS_TOPIC", "\t", "GIST_LABELS_TOPIC: it is blank"),
+        ("HTTP_PORT", '"8080"', "GIST_HTTP_PORT: the value begins and ends with a quotation mark"),
+        ("GROUP_ID", "'mine'", "GIST_GROUP_ID: the value begins and ends with a quotation mark"),
+        ("BOOTSTRAP_SERVERS", '"broker:9092"', "GIST_BOOTSTRAP_SERVERS: the value begins and ends with a quotation mark"),
+        ("SSL_CA_FILE", '"/ca.pem"', "GIST_SSL_CA_FILE: the value begins and ends with a quotation mark"),
+        ("GROUP_ID", "  ", "GIST_GROUP_ID: the value is blank"),
+        ("GROUP_ID", "\u200b\u00a0", "GIST_GROUP_ID: the value is blank"),
+        ("GROUP_INSTANCE_ID", " ", "GIST_GROUP_INSTANCE_ID: the value is blank"),
+        ("LABELS_TOPIC", "\t", "GIST_LABELS_TOPIC: the value is blank"),
         ("BOOTSTRAP_SERVERS", "broker:", "GIST_BOOTSTRAP_SERVERS: an address is host:port"),
         ("BOOTSTRAP_SERVERS", "broker:kafka", "GIST_BOOTSTRAP_SERVERS: an address is host:port"),
         ("BOOTSTRAP_SERVERS", "broker:70000", "GIST_BOOTSTRAP_SERVERS: an address is host:port"),
@@ -148,13 +150,13 @@ def test_settings_do_not_change() -> None:
         ("BOOTSTRAP_SERVERS", "PLAINTEXT://broker:9092", "GIST_BOOTSTRAP_SERVERS: an address is host:port"),
         ("BOOTSTRAP_SERVERS", "[broker]:9092", "GIST_BOOTSTRAP_SERVERS: an address is host:port"),
         ("BOOTSTRAP_SERVERS", ",", "GIST_BOOTSTRAP_SERVERS: an address is host:port"),
-        ("GROUP_ID", "caf\udce9", "GIST_GROUP_ID: it holds bytes that are no text"),
+        ("GROUP_ID", "caf\udce9", "GIST_GROUP_ID: the value has bytes that are not text"),
     ],
 )
-def test_a_value_that_no_setting_can_have_is_refused_with_its_name(
+def test_a_malformed_value_is_refused_with_the_name_of_its_setting(
     name: str, value: str, complaint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From the environment and as a flag alike, in one line."""
+    """A malformed value in the environment or in a flag is one line with the name of the setting."""
     monkeypatch.setenv(PREFIX + name, value)
     with pytest.raises(BadSettings) as caught:
         read()
@@ -167,13 +169,13 @@ def test_a_value_that_no_setting_can_have_is_refused_with_its_name(
 
 
 @pytest.mark.parametrize("address", ["broker", "broker:1", "10.0.0.1:65535", "::1", "[::1]", "[::1]:9092", "a.b-c.example:9092"])
-def test_an_address_of_a_broker_may_be_written_as_clients_take_it(address: str) -> None:
-    """Spaces and empty places between commas are left out."""
+def test_addresses_have_the_forms_of_kafka_clients(address: str) -> None:
+    """Spaces and empty entries between commas are removed."""
     assert read({"bootstrap_servers": f" {address} ,, other:9092,"}).bootstrap_servers == f"{address},other:9092"
 
 
-def test_a_secret_may_hold_what_it_likes() -> None:
-    """Quotation marks, and nothing but spaces."""
+def test_a_secret_may_have_any_characters() -> None:
+    """A secret may begin with a quotation mark or consist of spaces."""
     settings = read(SASL | {"sasl_password": '"hush"', "ssl_key_password": "   "})
     assert settings.sasl_password is not None
     assert settings.sasl_password.get_secret_value() == '"hush"'
@@ -182,17 +184,17 @@ def test_a_secret_may_hold_what_it_likes() -> None:
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        (b"GIST_INPUT_TOPIC=a\nGIST_CLIENT_ID=caf\xe9\n", "GIST_CLIENT_ID: .env, line 2: it is not UTF-8"),
-        (b"export GIST_CLIENT_ID = caf\xe9", "GIST_CLIENT_ID: .env, line 1: it is not UTF-8"),
-        (b"# caf\xe9\n", "a setting: .env, line 1: it is not UTF-8"),
-        ("GIST_CLIENT_ID=a\n".encode("utf-16"), "a setting: .env, line 1: it is not UTF-8"),
-        (b"GIST_CLIENT_ID=a\0b\n", "GIST_CLIENT_ID: it holds a NUL byte"),
-        (b"GIST_SASL_PASSWORD=a\0b\n", "GIST_SASL_PASSWORD: it holds a NUL byte"),
-        (b"GIST_SSL_CA_FILE=a\0b\n", "GIST_SSL_CA_FILE: it holds a NUL byte"),
+        (b"GIST_INPUT_TOPIC=a\nGIST_CLIENT_ID=caf\xe9\n", "GIST_CLIENT_ID: .env, line 2: the value is not UTF-8"),
+        (b"export GIST_CLIENT_ID = caf\xe9", "GIST_CLIENT_ID: .env, line 1: the value is not UTF-8"),
+        (b"# caf\xe9\n", "a setting: .env, line 1: the value is not UTF-8"),
+        ("GIST_CLIENT_ID=a\n".encode("utf-16"), "a setting: .env, line 1: the value is not UTF-8"),
+        (b"GIST_CLIENT_ID=a\0b\n", "GIST_CLIENT_ID: the value contains a NUL byte"),
+        (b"GIST_SASL_PASSWORD=a\0b\n", "GIST_SASL_PASSWORD: the value contains a NUL byte"),
+        (b"GIST_SSL_CA_FILE=a\0b\n", "GIST_SSL_CA_FILE: the value contains a NUL byte"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_one_line(content: bytes, complaint: str, tmp_path: Path) -> None:
-    """With the setting and its place, and without its value."""
+def test_a_malformed_file_is_one_line(content: bytes, complaint: str, tmp_path: Path) -> None:
+    """The line names the setting and its place, and has no value."""
     (tmp_path / ".env").write_bytes(content)
     with pytest.raises(BadSettings) as caught:
         read()
@@ -201,13 +203,13 @@ def test_a_file_that_cannot_be_read_is_one_line(content: bytes, complaint: str, 
 
 
 def test_a_byte_order_mark_does_not_hide_the_first_setting(tmp_path: Path) -> None:
-    """Editors of Windows write one."""
+    """A byte order mark, as editors on Windows write it, is not part of the first name."""
     (tmp_path / ".env").write_bytes(b"\xef\xbb\xbfGIST_CLIENT_ID=first\r\nGIST_GROUP_ID=second\r\n")
     assert (read().client_id, read().group_id) == ("first", "second")
 
 
-def test_a_file_that_may_not_be_read_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """As the operating system refuses it, for the superuser of a test reads everything."""
+def test_an_unreadable_file_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The error of the operating system is in the line; it is simulated, because the superuser can read every file."""
     (tmp_path / ".env").write_text("GIST_CLIENT_ID=a\n")
 
     def refuse(*_arguments: object, **_options: object) -> None:

@@ -1,4 +1,4 @@
-"""The variables of ours that have no effect, in the environment and in `.env`."""
+"""Variables with the prefix of the settings that have no effect, in the environment and in `.env`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from pydantic_settings import DotEnvSettingsSource
 from worker.errors import BadSettings
 from worker.settings import Settings
 from worker.settings.connection import PREFIX
-from worker.settings.environment import ENV_FILE, describe_unreadable, find_file_faults, find_unknown
+from worker.settings.environment import ENV_FILE, describe_unreadable, find_file_faults, find_unknown, require_regular_file
 
 
 def find_warnings() -> list[str]:
-    """Return a line for each variable of ours, in the environment or in `.env`, that has no effect; raises `BadSettings`."""
+    """Return a line for each variable with the prefix that has no effect; raises `BadSettings` if `.env` is unreadable."""
+    require_regular_file()
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     try:
         file_variables = DotEnvSettingsSource(Settings).env_vars

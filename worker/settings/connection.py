@@ -1,4 +1,4 @@
-"""The settings by which we reach the brokers, and our name in the group; `worker.settings` adds all others."""
+"""The settings of the connection to the brokers and of the membership in the consumer group."""
 
 from __future__ import annotations
 
@@ -11,55 +11,117 @@ from pydantic_settings import BaseSettings
 from worker.settings.environment import describe_fault, is_address
 
 PREFIX = "GIST_"
-# Their characters are the operator's alone.
+# A secret may have any characters, such as quotation marks.
 _SECRETS = {"sasl_username", "sasl_password", "sasl_oauthbearer_client_secret", "ssl_key_password"}
 
 
 class ConnectionSettings(BaseSettings):
-    """Where the brokers are and who we are to them. The names are those of Kafka's own clients."""
+    """The brokers, the login and the consumer group. The names are those of the Kafka clients."""
 
     bootstrap_servers: str = Field(
         "localhost:9092",
         min_length=1,
-        description="Addresses of brokers, comma-separated. Two or three of the cluster's are enough.",
+        description=(
+            "Addresses of brokers, comma-separated. Two or three are enough: the client learns the others from them. "
+            "Example: `kafka-1:9092,kafka-2:9092`."
+        ),
     )
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        "PLAINTEXT", description="How to reach the brokers. Outside a private network choose `SSL` or `SASL_SSL`."
+        "PLAINTEXT",
+        description="Protocol of the connections to the brokers. Choose `SSL` or `SASL_SSL` outside of a private network.",
     )
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = Field(
-        "SCRAM-SHA-512", description="How to log in with SASL; what the brokers' administrator says."
+        "SCRAM-SHA-512",
+        description=(
+            "SASL mechanism of the login. Take the one that the administrator of the brokers names. Read only with "
+            "`SASL_PLAINTEXT` or `SASL_SSL`."
+        ),
     )
-    sasl_username: str | None = Field(None, description="The user to log in as, with `PLAIN` or SCRAM.")
-    sasl_password: SecretStr | None = Field(None, description="The password. It is never shown; better here than as a flag.")
+    sasl_username: str | None = Field(None, description="User name of the login with `PLAIN` or SCRAM. Example: `gist-stream`.")
+    sasl_password: SecretStr | None = Field(
+        None,
+        description=(
+            "Password of the login with `PLAIN` or SCRAM. It is never logged. Set the variable instead of the flag, "
+            "because other users of the machine can read flags."
+        ),
+    )
     sasl_oauthbearer_token_endpoint_url: str | None = Field(
         None,
-        description="Where tokens come from: `https://…`, asked with client credentials, or `file:///…`, which others renew.",
+        description=(
+            "Source of the tokens for OAUTHBEARER: an `https://` address, which the worker asks with its client "
+            "credentials, or a `file:///` address of a file that another process renews. Example: "
+            "`https://auth.example.com/token`."
+        ),
     )
-    sasl_oauthbearer_client_id: str | None = Field(None, description="Who we are to the token endpoint.")
-    sasl_oauthbearer_client_secret: SecretStr | None = Field(None, description="The client's secret. It is never shown.")
-    sasl_oauthbearer_scope: str | None = Field(None, description="The scope to ask a token for, where the endpoint wants one.")
+    sasl_oauthbearer_client_id: str | None = Field(
+        None, description="Client id at the token endpoint. Needed with an `https://` endpoint. Example: `gist-stream`."
+    )
+    sasl_oauthbearer_client_secret: SecretStr | None = Field(
+        None, description="Client secret at the token endpoint. Needed with an `https://` endpoint. It is never logged."
+    )
+    sasl_oauthbearer_scope: str | None = Field(
+        None, description="Scope of the token. Set this if the token endpoint requires a scope. Example: `kafka`."
+    )
     sasl_oauthbearer_extensions: str | None = Field(
-        None, description="What some brokers want to know beside the token: `name=value`, comma-separated."
+        None,
+        description=(
+            "SASL extensions that are sent with the token, as `name=value`, comma-separated. Set this if the brokers "
+            "require extensions. Example: `logicalCluster=lkc-1`."
+        ),
     )
     sasl_oauthbearer_ca_file: Path | None = Field(
-        None, description="What to trust at the token endpoint, PEM. Unset: the system's certificates."
+        None,
+        description=(
+            "PEM file of the certificates to trust at the token endpoint. Unset: the certificates of the system. Set "
+            "this for a private certificate authority."
+        ),
     )
     allow_plaintext_password: bool = Field(
-        default=False, description="Send a password or token unencrypted. Only for a network that nobody reads."
+        default=False,
+        description=(
+            "Permit a login whose password or token can be read or guessed on the network. Off by default. Set `true` "
+            "only in a private network."
+        ),
     )
-    ssl_ca_file: Path | None = Field(None, description="The certificates to trust, PEM. Unset: the system's.")
-    ssl_cert_file: Path | None = Field(None, description="Our own certificate, PEM, where the brokers ask for one.")
-    ssl_key_file: Path | None = Field(None, description="The key of our certificate, PEM.")
-    ssl_key_password: SecretStr | None = Field(None, description="The password of that key, where it has one. It is never shown.")
-    client_id: str = Field("gist-stream", min_length=1, description="Our name in the brokers' logs and quotas.")
+    ssl_ca_file: Path | None = Field(
+        None,
+        description=(
+            "PEM file of the certificates to trust at the brokers. Unset: the certificates of the system. Set this for "
+            "a private certificate authority. Example: `/etc/kafka/ca.pem`."
+        ),
+    )
+    ssl_cert_file: Path | None = Field(
+        None,
+        description=(
+            "PEM file of the client certificate. Set this and `GIST_SSL_KEY_FILE` if the brokers require client certificates."
+        ),
+    )
+    ssl_key_file: Path | None = Field(None, description="PEM file of the key of the client certificate.")
+    ssl_key_password: SecretStr | None = Field(
+        None, description="Password of the file in `GIST_SSL_KEY_FILE`. Unset: the file has no password. It is never logged."
+    )
+    client_id: str = Field(
+        "gist-stream",
+        min_length=1,
+        description=(
+            "Name of the worker in logs, metrics and quotas of the brokers. Set a name for each deployment to tell them apart."
+        ),
+    )
     group_id: str = Field(
         "gist-stream",
         min_length=1,
-        description="The consumer group. Workers of one group share the partitions; a new group starts anew.",
+        description=(
+            "Name of the consumer group. Workers with the same name share the partitions of the input topic. A new name"
+            " reads the topic again, from `GIST_AUTO_OFFSET_RESET`."
+        ),
     )
     group_instance_id: str | None = Field(
         None,
-        description="A name that a restart keeps (a StatefulSet's pod name): a restart then causes no rebalance. One process each.",
+        description=(
+            "Name of this group member that is the same after a restart, so that a restart within the session timeout "
+            "causes no rebalance. Unset: each start is a new member. Every process needs its own name. Example: the "
+            "name of a pod of a StatefulSet, `gist-stream-0`."
+        ),
     )
 
     @field_validator("*", mode="before")
@@ -101,24 +163,24 @@ class ConnectionSettings(BaseSettings):
             ),
             (
                 url.startswith("http://") and not self.allow_plaintext_password,
-                "SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL sends the secret readably: use https:// or set GIST_ALLOW_PLAINTEXT_PASSWORD",
+                "SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL sends the secret unencrypted: use https or set GIST_ALLOW_PLAINTEXT_PASSWORD",
             ),
             (
                 self.security_protocol == "SASL_PLAINTEXT" and not self.allow_plaintext_password,
                 f"SECURITY_PROTOCOL=SASL_PLAINTEXT {self._exposure}: use SASL_SSL or set GIST_ALLOW_PLAINTEXT_PASSWORD",
             ),
-            (bool(self.ssl_key_file) != bool(self.ssl_cert_file), "SSL_CERT_FILE and GIST_SSL_KEY_FILE need each other"),
+            (bool(self.ssl_key_file) != bool(self.ssl_cert_file), "SSL_CERT_FILE and GIST_SSL_KEY_FILE must be set together"),
             (
-                any("=" not in it for it in (self.sasl_oauthbearer_extensions or "a=b").split(",")),
+                any("=" not in extension for extension in (self.sasl_oauthbearer_extensions or "a=b").split(",")),
                 "SASL_OAUTHBEARER_EXTENSIONS must be name=value, comma-separated",
             ),
         ]
-        for is_wrong, what in contradictions:
+        for is_wrong, message in contradictions:
             if is_wrong:
-                raise ValueError(PREFIX + what)
+                raise ValueError(PREFIX + message)
         return self
 
     @property
     def _exposure(self) -> str:
-        exposed = {"PLAIN": "sends the password readably", "OAUTHBEARER": "sends the token readably"}
-        return exposed.get(self.sasl_mechanism, "lets a listener guess the password at leisure, and read everything else")
+        exposed = {"PLAIN": "sends the password unencrypted", "OAUTHBEARER": "sends the token unencrypted"}
+        return exposed.get(self.sasl_mechanism, "lets a listener guess the password offline, and read all records")

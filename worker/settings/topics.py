@@ -1,4 +1,4 @@
-"""The settings that name the topics; `worker.settings` adds all others."""
+"""The settings of the topics."""
 
 from __future__ import annotations
 
@@ -10,45 +10,73 @@ from worker.settings.connection import ConnectionSettings
 
 
 class TopicSettings(ConnectionSettings):
-    """What is read, where it goes, and what is created."""
+    """Topics to read, topics to write, and how topics are created."""
 
-    input_topic: str = Field("texts", min_length=1, description="The topic to read.")
+    input_topic: str = Field(
+        "texts",
+        min_length=1,
+        description="Topic to read. Each record has a text; docs/wire-contract.md describes its format. Example: `tickets`.",
+    )
     backfill_topic: str = Field(
-        "", description="A second topic to read, with what the first leaves of the model: old texts to do again, say. Unset: none."
+        "",
+        description=(
+            "Second topic to read, with lower priority: its records use the capacity of the model that the input topic "
+            "leaves. Unset: no second topic. Set this to process old texts again next to live texts. Example: "
+            "`tickets.old`."
+        ),
     )
     max_backfill_batch_tokens: int = Field(
         1024,
         ge=8,
         le=1_048_576,
         description=(
-            "The most tokens of a forward pass of backfill, which stops for live records at its next layer, but not on a GPU. "
-            "More is faster for it, and they wait longer."
+            "Maximum tokens of a batch of backfill records. A live record waits until the present layer of such a batch"
+            " ends, on a GPU until the batch ends. Raise this for more throughput of the backfill; lower this for less "
+            "delay of live records."
         ),
     )
-    embeddings_topic: str = Field("", description="Where vectors go. Unset: `<input>.embeddings`.")
-    labels_topic: str = Field("", description="Where labels go. Unset: `<input>.labels`.")
-    entities_topic: str = Field("", description="Where entities go. Unset: `<input>.entities`.")
-    dead_letter_topic: str = Field("", description="Where records go that cannot be processed. Unset: `<input>.dlq`.")
+    embeddings_topic: str = Field("", description="Topic for vectors. Unset: the input topic with the suffix `.embeddings`.")
+    labels_topic: str = Field("", description="Topic for labels. Unset: the input topic with the suffix `.labels`.")
+    entities_topic: str = Field("", description="Topic for entities. Unset: the input topic with the suffix `.entities`.")
+    dead_letter_topic: str = Field(
+        "",
+        description=(
+            "Topic for dead letters: records that cannot be processed, each with the reason. Unset: the input topic "
+            "with the suffix `.dlq`."
+        ),
+    )
     create_topics: bool = Field(
-        default=False, description="Create missing topics at the start. For development; in production let their owner create them."
+        default=False,
+        description=(
+            "Create missing topics at the start of the worker. Off by default, because production topics need a "
+            "deliberate number of partitions and retention. Set `true` for development."
+        ),
     )
     topic_partitions: int = Field(
-        4, ge=1, le=10_000, description="Partitions of a topic that is created; the most workers that can share the load."
+        4,
+        ge=1,
+        le=10_000,
+        description=(
+            "Partitions of a topic that is created. Output topics get as many partitions as the input topic. A group "
+            "can use at most one worker for each partition; raise this for more workers."
+        ),
     )
     replication_factor: int = Field(
-        0, ge=0, le=32, description="Copies of a topic that is created. 0: three, or as many as there are brokers."
+        0, ge=0, le=32, description="Replicas of a topic that is created. 0: three, or the number of brokers if there are fewer."
     )
     auto_offset_reset: Literal["earliest", "latest", "none"] = Field(
         "earliest",
-        description="Where a partition without a committed offset begins: at its first record (`earliest`, the default, because it "
-        "loses nothing), or at its present end (`latest`, for a new group that needs no history). The position is committed before "
-        "anything is read. With `latest`, a partition that was added after the group began starts at its first record. "
-        "`none` refuses to start there.",
+        description=(
+            "Start of a partition without a committed offset: `earliest` is its first record, `latest` its present end,"
+            " and `none` refuses to start. The default loses no record. Choose `latest` for a new group that needs no "
+            "history. The start is committed before a record is read. With `latest`, a partition that is added after "
+            "the first start of the group begins at its first record."
+        ),
     )
 
     @property
     def input_topics(self) -> tuple[str, ...]:
-        """The topics that are read, the live one first."""
+        """The topics to read: the input topic, then the backfill topic if there is one."""
         return (self.input_topic, self.backfill_topic) if self.backfill_topic else (self.input_topic,)
 
     @property
@@ -63,6 +91,6 @@ class TopicSettings(ConnectionSettings):
 
     @property
     def has_equal_topics(self) -> bool:
-        """Whether two of the topics are the same, so that a worker would read what it writes, or write one thing over another."""
+        """Whether two of the topics are equal: a worker would read its own outputs, or mix two outputs in a topic."""
         named = [*self.input_topics, *self.output_topics]
         return len(set(named)) < len(named)

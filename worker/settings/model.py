@@ -1,0 +1,193 @@
+"""The settings of the model and of its batches."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic_settings import NoDecode
+
+from worker.settings.topics import TopicSettings
+
+DEFAULT_MODEL = "package:worker/checkpoints/minilm"
+TaskName = Literal["embed", "classify", "ner"]
+
+
+class ModelSettings(TopicSettings):
+    """The model, its processor, its sequences and its batches."""
+
+    model: str = Field(
+        DEFAULT_MODEL,
+        min_length=1,
+        description=(
+            "Model to serve: a directory, `package:<package>/<folder>`, or a model of the Hugging Face hub with its "
+            "revision, `org/name@<commit>`. The default is the small English model of this package. Example: "
+            "`models/mine`."
+        ),
+    )
+    cache_dir: str = Field(
+        "",
+        description=(
+            "Directory for kernels that are compiled at the first start. Unset: `gist-stream` in the cache directory of"
+            " the user. Set this if that directory is read-only or lost at a restart, as in a container. Example: "
+            "`/var/cache/gist-stream`."
+        ),
+    )
+    rollout_file: str = Field(
+        "",
+        description=(
+            "TOML file with the plan of a rollout: the offsets at which other models take over, without a restart. "
+            "Unset: no rollout. The worker reads the file again when it changes; docs/repair.md describes its format."
+        ),
+    )
+    tasks: Annotated[frozenset[TaskName], NoDecode] = Field(
+        frozenset(),
+        description=(
+            "Tasks to serve, comma-separated: `embed`, `classify`, `ner`. Unset: all tasks of the model. Fewer tasks "
+            "need fewer topics and less time. Example: `embed,ner`."
+        ),
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Device of the model. `auto`: a GPU if there is one, else the CPU."
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto",
+        description=(
+            "Number format of the encoder. `auto`: bfloat16 on a GPU; on a CPU, the fastest arithmetic whose vectors "
+            "have a cosine of at least 0.999 to float32, as the first start measures. Set `float32` if vectors must not"
+            " depend on the machine."
+        ),
+    )
+    backend: Literal["auto", "eager", "compiled", "openvino", "int8"] = Field(
+        "auto",
+        description=(
+            "Implementation of the encoder. `auto`: the fastest one for this machine with the accuracy of `GIST_DTYPE`."
+            " `int8` is faster on a CPU and less accurate, and needs a calibrated model. Set another value only to "
+            "compare backends."
+        ),
+    )
+    threads: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description=(
+            "Threads of the matrix products. 0: one for each core that the process may use, within the CPU limit of its"
+            " container. Lower this if other processes need the cores."
+        ),
+    )
+    max_concurrent_batches: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description=(
+            "Maximum number of concurrent batches. They share the threads of a CPU; a further batch starts when 128 "
+            "tokens wait. 0: up to four on a CPU, depending on the number of threads; two on a GPU. Set 1 for the "
+            "smallest memory."
+        ),
+    )
+    tokenizer_threads: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description=(
+            "Threads of the tokenizer. 0: one for each four cores, which keeps up with the model on a CPU. Raise this "
+            "if a GPU waits for tokens."
+        ),
+    )
+    max_seq_length: int = Field(
+        0,
+        ge=0,
+        le=8192,
+        description=(
+            "Maximum tokens of a text in one sequence; `GIST_LONG_TEXT` decides about longer texts. 0: the limit that "
+            "the model was published with. Lower this to limit the time and the memory of a text. Example: `128`."
+        ),
+    )
+    long_text: Literal["truncate", "window"] = Field(
+        "truncate",
+        description=(
+            "Treatment of a text above `GIST_MAX_SEQ_LENGTH`. `truncate` reads its first tokens and marks its outputs "
+            "with a header. `window` reads overlapping windows of the whole text and merges their results, at the cost "
+            "of more tokens."
+        ),
+    )
+    window_overlap_tokens: int = Field(
+        32,
+        ge=1,
+        le=4096,
+        description=(
+            "Tokens that two adjacent windows share. The default gives each entity 16 tokens of context on each side. "
+            "Raise this if long entities are cut; each token is computed twice."
+        ),
+    )
+    max_windows: int = Field(
+        16,
+        ge=2,
+        le=256,
+        description=(
+            "Maximum windows of a text; the tokens after the last window are truncated. All windows of a text are in "
+            "one batch. Raise this for longer texts; lower this to limit the delay that one text causes."
+        ),
+    )
+    embedding_encoding: Literal["float", "float32", "float16", "int8", "binary"] = Field(
+        "float",
+        description=(
+            "Encoding of the vectors in the output. `float` is a JSON list. `float32` has the same values in half the "
+            "bytes, `int8` nearly the same in an eighth, both as base64. Choose `float` for readability, another value "
+            "for smaller topics."
+        ),
+    )
+
+    # ── batching ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+    max_batch_tokens: int = Field(
+        4096,
+        ge=8,
+        le=1_048_576,
+        description=(
+            "Maximum tokens of a batch. Raise this for throughput, until the data of a batch exceed the caches of the "
+            "processor; lower this for latency. On a GPU, try 16384."
+        ),
+    )
+    max_batch_records: int = Field(
+        512,
+        ge=1,
+        le=65_536,
+        description=(
+            "Maximum records of a batch, with any number of tokens. Lower this if the outputs of a batch need too much memory."
+        ),
+    )
+    max_batch_delay_ms: float = Field(
+        2.0,
+        ge=0,
+        le=60_000,
+        description=(
+            "Maximum time that a record waits for its batch to fill while the model is idle, in milliseconds. The first"
+            " record after an idle period of this length is processed at once. Raise this for fuller batches; set 0 for"
+            " the lowest latency."
+        ),
+    )
+    max_in_flight_tokens: int = Field(
+        65_536,
+        ge=16,
+        description=(
+            "Maximum tokens in the worker: above this limit, no more records are read. The default is sixteen batches, "
+            "which hides the latency of the brokers. Raise this for slow brokers; lower this for less memory and a "
+            "shorter drain."
+        ),
+    )
+    resume_in_flight_tokens: int = Field(
+        32_768,
+        ge=8,
+        description=(
+            "Tokens in the worker at which reading resumes after `GIST_MAX_IN_FLIGHT_TOKENS` was reached. The default "
+            "is half of that limit. Keep this ratio."
+        ),
+    )
+    max_poll_records: int = Field(
+        500,
+        ge=1,
+        le=65_536,
+        description=(
+            "Maximum records that one poll takes from the fetched data. Lower this if very long records delay the event loop."
+        ),
+    )
