@@ -120,6 +120,13 @@ def test_front_page_is_short_and_loads_nothing_from_other_hosts() -> None:
         assert "url(" not in (ROOT / picture).read_text().replace("url(#", "")
 
 
+def test_page_of_patches_lists_every_patch() -> None:
+    """The table of docs/decisions/aiokafka.md names each module of `worker/broker/patches`, and no other."""
+    listed = re.findall(r"^\| `(\w+)` \|", (DOCS / "decisions" / "aiokafka.md").read_text(), re.MULTILINE)
+    modules = (ROOT / "worker" / "broker" / "patches").glob("*.py")
+    assert sorted(listed) == sorted(module.stem for module in modules if module.stem != "__init__")
+
+
 @pytest.mark.parametrize("name", ["request", "embedding", "labels", "entities", "dead_letter"])
 def test_examples_of_the_wire_contract_follow_the_schemas(name: str) -> None:
     """The schema of version 1 accepts the example of each kind of record."""
