@@ -33,7 +33,7 @@ TEXT_HEADERS = {
 # The headers that a replay of dead letters adds to the input record. Producers do not set them.
 REPLAY_HEADERS = {
     "gist-attempt": "The number of this attempt, decimal: 2 for the first replay.",
-    "gist-due": "The task to repeat, if a single task had failed.",
+    "gist-replay-task": "The task to repeat, if a single task had failed.",
 }
 
 TaskName = Literal["embed", "classify", "ner"]

@@ -7,7 +7,8 @@ import numpy as np
 from worker.flow.options import Options
 from worker.flow.session import Backoff
 from worker.records import Item, Message, Outcome, Output, Partition, Record, Task, TokenizedItem, Tokens
-from worker.wire.encode import EmbeddingEncoding, Limits
+from worker.wire.decode import Limits
+from worker.wire.encode import EmbeddingEncoding
 
 PARTITION = Partition("texts", 0)
 # A flow in small: little in flight, and no pause worth waiting for.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from worker.host import ThreadPlan, cores, num_cores
+from worker.host import ThreadPlan, count_cores, list_cores
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,53 +35,53 @@ QUOTAS = [("max 100000", 8), ("200000 100000", 2), ("150000 100000", 2), ("20000
 @pytest.mark.parametrize(("quota", "expected"), QUOTAS)
 def test_a_limit_is_rounded_up_and_never_raises(tmp_path: Path, quota: str, expected: int) -> None:
     """Part of a core is a thread, and no limit gives more than the affinity."""
-    assert num_cores(tree(tmp_path, "0::/\n", **{"cpu.max": quota + "\n"})) == expected
+    assert count_cores(tree(tmp_path, "0::/\n", **{"cpu.max": quota + "\n"})) == expected
 
 
 def test_the_tightest_of_nested_groups_counts(tmp_path: Path) -> None:
     """Whichever level it stands on; a sibling's does not."""
     limits = {"a/cpu.max": "300000 100000\n", "a/b/cpu.max": "max 100000\n", "a/c/cpu.max": "100000 100000\n"}
-    assert num_cores(tree(tmp_path, "0::/a/b\n", **limits)) == 3
+    assert count_cores(tree(tmp_path, "0::/a/b\n", **limits)) == 3
 
 
 def test_a_path_of_the_host_leads_to_the_mounts_root(tmp_path: Path) -> None:
     """A container without a namespace for its control groups sees its own at the top."""
     limits = {"cpu,cpuacct/cpu.cfs_quota_us": "250000\n", "cpu,cpuacct/cpu.cfs_period_us": "100000\n"}
-    assert num_cores(tree(tmp_path, "5:memory:/docker/x\n4:cpu,cpuacct:/docker/x\n", **limits)) == 3
+    assert count_cores(tree(tmp_path, "5:memory:/docker/x\n4:cpu,cpuacct:/docker/x\n", **limits)) == 3
 
 
 def test_version_one_without_a_limit(tmp_path: Path) -> None:
     """Says -1."""
     limits = {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}
-    assert num_cores(tree(tmp_path, "4:cpu:/\n0::/\n", **limits)) == 8
+    assert count_cores(tree(tmp_path, "4:cpu:/\n0::/\n", **limits)) == 8
 
 
 def test_a_machine_without_control_groups(tmp_path: Path) -> None:
     """The affinity is all there is."""
-    assert num_cores(tmp_path) == 8
+    assert count_cores(tmp_path) == 8
 
 
 def test_threads_of_one_core_stand_beside_each_other(tmp_path: Path) -> None:
     """And the cores of one package; a kernel that does not say leaves the order of the numbers."""
-    assert cores(tmp_path) == list(range(8))
+    assert list_cores(tmp_path) == list(range(8))
     for core in range(8):
         topology = tmp_path / f"sys/devices/system/cpu/cpu{core}/topology"
         topology.mkdir(parents=True)
         (topology / "physical_package_id").write_text(f"{core % 2}\n")
         (topology / "core_id").write_text(f"{core // 2 % 2}\n")
-    assert cores(tmp_path) == [0, 4, 2, 6, 1, 5, 3, 7]
+    assert list_cores(tmp_path) == [0, 4, 2, 6, 1, 5, 3, 7]
 
 
 @pytest.mark.parametrize(("num_cores", "expected"), [(1, ThreadPlan(1, 1)), (2, ThreadPlan(2, 1)), (16, ThreadPlan(16, 4))])
 def test_the_products_take_every_core_and_the_tokenizer_a_quarter(num_cores: int, expected: ThreadPlan) -> None:
     """At least one each."""
-    assert ThreadPlan.of(num_cores) == expected
+    assert ThreadPlan.build(num_cores) == expected
 
 
 def test_what_is_given_stands() -> None:
     """Each number for itself."""
-    assert ThreadPlan.of(2, matmul=1) == ThreadPlan(1, 1)
-    assert ThreadPlan.of(2, tokenizer=2) == ThreadPlan(2, 2)
+    assert ThreadPlan.build(2, matmul=1) == ThreadPlan(1, 1)
+    assert ThreadPlan.build(2, tokenizer=2) == ThreadPlan(2, 2)
 
 
 def test_the_libraries_are_told_and_a_users_policy_stands(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,7 +44,7 @@ def test_sizes_count_bytes() -> None:
 def test_the_beginning_of_a_text_is_a_text() -> None:
     """As many tokens as are there at most, all of it read at once."""
     whole = tokenized(0, 9).tokens
-    beginning = whole.beginning(4)
+    beginning = whole.truncate(4)
     assert (len(beginning), len(beginning.spans), len(beginning.words), beginning.weight) == (4, 4, 4, 4)
     assert (beginning.truncated, beginning.model) == (True, whole.model)
-    assert len(whole.beginning(20)) == 9
+    assert len(whole.truncate(20)) == 9

@@ -34,9 +34,9 @@ class ThreadPlan:
     tokenizer: int
 
     @classmethod
-    def of(cls, num_cores: int, *, matmul: int = 0, tokenizer: int = 0) -> ThreadPlan:
+    def build(cls, count_cores: int, *, matmul: int = 0, tokenizer: int = 0) -> ThreadPlan:
         """Plan for so many cores; what is given and not 0 stands."""
-        return cls(matmul or num_cores, tokenizer or max(1, num_cores // _CORES_PER_TOKENIZER_THREAD))
+        return cls(matmul or count_cores, tokenizer or max(1, count_cores // _CORES_PER_TOKENIZER_THREAD))
 
     def prepare(self) -> None:
         """Tell the libraries, which read their environment once, when they are loaded."""
@@ -45,13 +45,13 @@ class ThreadPlan:
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
-def num_cores(root: Path = Path("/")) -> int:
+def count_cores(root: Path = Path("/")) -> int:
     """Return how many cores the process may use, at least 1: those of its affinity, within the limits of its control groups."""
     limits = [quota for directory in _control_groups(root) if (quota := _quota(directory)) is not None]
     return max(1, min([len(os.sched_getaffinity(0)), *(math.ceil(it) for it in limits)]))
 
 
-def cores(root: Path = Path("/")) -> list[int]:
+def list_cores(root: Path = Path("/")) -> list[int]:
     """Return the cores of the process's affinity, those of one package together, and threads of one core beside each other."""
 
     def place(core: int) -> tuple[int, int, int]:

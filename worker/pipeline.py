@@ -21,9 +21,8 @@ from worker.flow.monitor import Monitor
 from worker.flow.outcomes import OutcomeBuilder, build_failure
 from worker.flow.session import Restarts, SessionEvents
 from worker.flow.trust import Trust
-from worker.gaps import EmptyRange
-from worker.records import Failure, Record, Stage, TokenizedItem, Tombstone, UnreadableRange
-from worker.wire import encode as codec
+from worker.records import EmptyRange, Failure, Record, Stage, TokenizedItem, Tombstone, UnreadableRange
+from worker.wire.decode import decode
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -130,7 +129,7 @@ class Pipeline:
         while True:
             self.last_poll_s = time.monotonic()
             try:
-                partitions, max_records = self._backpressure.asked()
+                partitions, max_records = self._backpressure.next_poll()
                 sources = await self._source.poll([] if self._should_drain.is_set() else partitions, max_records=max_records)
             except ConsumerBroken as error:
                 await self._rejoin(error)
@@ -159,9 +158,9 @@ class Pipeline:
 
     def _decode(self, record: Record) -> None:
         try:
-            decoded = codec.decode(record, limits=self._options.limits, tasks=self._options.tasks)
+            decoded = decode(record, limits=self._options.limits, tasks=self._options.tasks)
             if isinstance(decoded, Tombstone):
-                self._finish(self._fates.passed_on(decoded, self._options.tasks))
+                self._finish(self._fates.from_tombstone(decoded, self._options.tasks))
                 return
         except InvalidRecord as error:
             self._give_up(record, build_failure(error, Stage.DECODE))
@@ -206,7 +205,7 @@ class Pipeline:
     def _encode(self, batch: Batch, predictions: Sequence[Prediction]) -> None:
         began_s = time.monotonic()
         for tokenized, prediction in zip(batch.items, predictions, strict=True):
-            self._finish(self._fates.predicted(tokenized, prediction))
+            self._finish(self._fates.from_prediction(tokenized, prediction))
         self._telemetry.stage("encode", time.monotonic() - began_s)
 
     async def _commit(self) -> None:
@@ -219,7 +218,7 @@ class Pipeline:
         while True:
             await asyncio.sleep(min(_RELEASE_INTERVAL_S, self._options.dead_letter_hold_s or _RELEASE_INTERVAL_S))
             for topic in {partition.topic for partition in self._assignment.partitions}:
-                self._trust.judge(topic, self._assignment.lines_of(topic))
+                self._trust.judge(topic, self._assignment.list_outcomes(topic))
             if self._trust.release(time.monotonic()):
                 self._assignment.wake()
 
@@ -241,7 +240,7 @@ class Pipeline:
         return wanted
 
     def _give_up(self, source: Record | UnreadableRange, failure: Failure) -> None:
-        self._finish(self._fates.given_up(source, failure))
+        self._finish(self._fates.build_dead_letter(source, failure))
 
     def _finish(self, outcome: Outcome) -> None:
         session = self._assignment.find_owner(outcome.partition)
@@ -254,7 +253,7 @@ class Pipeline:
             session.weigh(outcome.source, 1)
             self._observation.held(outcome)
         topic = outcome.partition.topic
-        self._trust.judge(topic, self._assignment.lines_of(topic))
+        self._trust.judge(topic, self._assignment.list_outcomes(topic))
 
     async def _rejoin(self, error: ConsumerBroken) -> None:
         self._telemetry.retry("consume", error)
@@ -263,7 +262,7 @@ class Pipeline:
         while True:
             self.last_poll_s = now_s = time.monotonic()
             try:
-                pause_s = self._restarts.pause_s(now_s)
+                pause_s = self._restarts.delay_s(now_s)
                 await self._assignment.rejoin(is_draining=self._is_only_copy, pause_s=pause_s)
             except BrokerUnavailable as failure:
                 # They took us before, and will again.

@@ -13,8 +13,8 @@ from worker.batches import LIVE_PASS, PassContext
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from worker.gaps import EmptyRange
     from worker.records import (
+        EmptyRange,
         Item,
         Outcome,
         Output,
@@ -109,7 +109,7 @@ class ModelRouter(Protocol):
     #: From how many threads at a time `infer` may be called.
     max_passes: int
 
-    async def await_loaded(self, items: Sequence[Item]) -> None:
+    async def wait_until_loaded(self, items: Sequence[Item]) -> None:
         """Return once the models that these go to can tokenize them."""
 
     def tokenize(self, items: Sequence[Item]) -> list[Tokens]:

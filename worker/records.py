@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from worker.gaps import EmptyRange
 
 # Names and values in order; a name may come several times, and a value may be null.
 Headers: TypeAlias = tuple[tuple[str, bytes | None], ...]
@@ -109,6 +108,18 @@ class UnreadableRange:
 
 
 @dataclass(frozen=True, slots=True)
+class EmptyRange:
+    """Offsets without a readable record: transaction markers, aborted records, records that compaction removed.
+
+    The offset after the range is committed like that of a record. Otherwise the range counts as lag for ever.
+    """
+
+    partition: Partition
+    offset: int
+    next_offset: int
+
+
+@dataclass(frozen=True, slots=True)
 class Item:
     """A decoded record: a text, and what is asked of it."""
 
@@ -158,7 +169,7 @@ class Tokens:
         """Return the number of tokens; those where windows overlap count once."""
         return len(self.ids)
 
-    def beginning(self, num_tokens: int) -> Tokens:
+    def truncate(self, num_tokens: int) -> Tokens:
         """Return the first so many tokens, to be read at once."""
         own = slice(num_tokens)
         return Tokens(self.ids[own], self.spans[own], self.words[own], truncated=True, model=self.model)

@@ -14,8 +14,9 @@ from worker.commands.repair import dlq_view as dlq_shown
 from worker.commands.repair import lag
 from worker.commands.terminal import Terminal
 from worker.records import Failure, Partition, Record, Stage
-from worker.wire import encode as codec
 from worker.wire.dead_letters import DeadLetterRecord
+from worker.wire.decode import Limits
+from worker.wire.encode import encode_dead_letter
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,7 +27,7 @@ REASON = "this text is longer than the model reads: it has 12,345 tokens and the
 def _letter(offset: int, topic: str = "support-tickets") -> DeadLetterRecord:
     record = Record(Partition(topic, 11), 123_456_789 + offset, b"k", b"{}", (), 1_700_000_000_000)
     failure = Failure(Stage.TOKENIZE, "VeryLongNameOfAnError", REASON)
-    message = codec.dead_letter_outcome(record, failure, model_name="m@1", limits=codec.Limits()).messages[0]
+    message = encode_dead_letter(record, failure, model_name="m@1", limits=Limits()).messages[0]
     return DeadLetterRecord.read(
         Record(Partition(f"{topic}.dlq", 2), offset, None, message.value, message.headers, 1_700_000_000_000)
     )

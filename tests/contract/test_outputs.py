@@ -33,7 +33,8 @@ from worker.records import (
     UnreadableRange,
     Window,
 )
-from worker.wire.encode import EmbeddingEncoding, Limits, dead_letter_outcome, embedding_vector, encode, encode_tombstone
+from worker.wire.decode import Limits
+from worker.wire.encode import EmbeddingEncoding, decode_embedding, encode, encode_dead_letter, encode_tombstone
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -132,7 +133,7 @@ def test_a_long_text_in_windows_counts_each_token_once(truncated: bool, flag: by
 @given(source=RECORDS | st.just(UnreadableRange(Partition("texts", 0), 5, 9, "Corrupt", "no")), failure=FAILURES)
 def test_every_dead_letter_follows_the_contract(source: Record | UnreadableRange, failure: Failure) -> None:
     """Whatever the error message quotes, and whatever the record is."""
-    (message,) = dead_letter_outcome(source, failure, model_name="m@1", limits=LIMITS).messages
+    (message,) = encode_dead_letter(source, failure, model_name="m@1", limits=LIMITS).messages
     value = followed(message)
     assert (value["source"]["offset"], value["source"]["next_offset"]) == (source.offset, source.next_offset)
 
@@ -141,7 +142,7 @@ def test_every_dead_letter_follows_the_contract(source: Record | UnreadableRange
 def test_a_small_record_can_be_replayed_exactly_from_its_dead_letter(record: Record) -> None:
     """Key, value and headers come back byte for byte."""
     failure = Failure(Stage.INFER, "RecordFailed", "no")
-    (message,) = dead_letter_outcome(record, failure, model_name="m@1", limits=LIMITS).messages
+    (message,) = encode_dead_letter(record, failure, model_name="m@1", limits=LIMITS).messages
     letter = followed(message)
     whole = {name: None if letter[name] is None else base64.b64decode(letter[name]) for name in ("key", "payload")}
     headers = tuple((it["name"], None if it["value"] is None else base64.b64decode(it["value"])) for it in letter["headers"])
@@ -155,7 +156,7 @@ def test_the_largest_dead_letter_has_the_size_that_is_promised(name_bytes: int) 
     header = ("\1" * name_bytes, b"")
     record = Record(Partition("t" * 249, 0), 2**62, b"k" * 10**6, b"v" * 10**6, (header,) * 100)
     failure = Failure(Stage.DECODE, "InvalidRecord", "\1" * 10**6)
-    (message,) = dead_letter_outcome(record, failure, model_name="m@1", limits=LIMITS).messages
+    (message,) = encode_dead_letter(record, failure, model_name="m@1", limits=LIMITS).messages
     assert followed(message)["truncated"]
     promised = 4 * LIMITS.max_dead_letter_payload_bytes + 7 * 16_384 + 22 * LIMITS.max_headers_bytes
     assert message.size_bytes <= promised / 3 + 16_384
@@ -165,7 +166,7 @@ def test_a_dead_letter_keeps_the_headers_and_the_timestamp_of_its_record() -> No
     """A trace goes on through the dead-letter topic."""
     record = Record(Partition("texts", 3), 7, b"k", b"{", (("traceparent", b"00-1"), ("gist-model", b"forged")), timestamp_ms=99)
     failure = Failure(Stage.DECODE, "InvalidRecord", "no")
-    (message,) = dead_letter_outcome(record, failure, model_name="m@1", limits=LIMITS).messages
+    (message,) = encode_dead_letter(record, failure, model_name="m@1", limits=LIMITS).messages
     assert message.headers == (
         ("traceparent", b"00-1"),
         ("gist-source-topic", b"texts"),
@@ -243,7 +244,7 @@ def test_8_bits_are_worth_their_scale(vector: np.ndarray[Any, np.dtype[np.float3
 @pytest.mark.parametrize("missing", [{}, {"scale": None}])
 def test_8_bits_without_a_scale_are_steps_of_a_127th(missing: dict[str, Any]) -> None:
     """As a producer may write them who knows that no number is above 1."""
-    vector = embedding_vector({"embedding": "QIEA", "dim": 3, "encoding": "int8", **missing})
+    vector = decode_embedding({"embedding": "QIEA", "dim": 3, "encoding": "int8", **missing})
     np.testing.assert_allclose(vector, [64 / 127, -1, 0], rtol=1e-6)
 
 
@@ -274,7 +275,7 @@ def test_floats_are_written_with_the_digits_of_float32_and_no_more(vector: np.nd
 def test_a_vector_that_contradicts_itself_is_refused(value: dict[str, Any]) -> None:
     """A consumer never gets a vector of another length than the message says."""
     with pytest.raises(ValueError, match=r".+"):
-        embedding_vector(value)
+        decode_embedding(value)
 
 
 @pytest.mark.parametrize("model", schemas.MODELS, ids=lambda it: it.__name__)

@@ -54,7 +54,7 @@ async def test_it_is_ready_once_every_session_is_open() -> None:
         world.assignment.assigned(world.kafka.partitions)
         assert not world.assignment.is_ready
         await world.ready()
-        assert world.assignment.with_room(10) == world.kafka.partitions
+        assert world.assignment.list_partitions_below(10) == world.kafka.partitions
 
 
 async def test_many_partitions_share_the_pace_of_publications() -> None:
@@ -81,7 +81,7 @@ async def test_a_partition_that_is_handed_back_takes_no_more_records_but_finishe
         leaving = asyncio.create_task(world.assignment.revoked([home]))
         while world.assignment.find_session(home) is not None:  # noqa: ASYNC110  the task has no event for its first step
             await asyncio.sleep(0)
-        assert world.assignment.with_room(100) == []
+        assert world.assignment.list_partitions_below(100) == []
         assert world.assignment.find_owner(home) is session
         session.finish(outcome(record))
         await leaving
@@ -98,7 +98,7 @@ async def test_a_partition_that_is_full_has_no_room() -> None:
         session = world.assignment.find_session(world.kafka.partitions[0])
         assert session is not None
         session.track(world.kafka.produce(b"x"), 50)
-        assert world.assignment.with_room(49) == [world.kafka.partitions[1]]
+        assert world.assignment.list_partitions_below(49) == [world.kafka.partitions[1]]
 
 
 async def test_a_partition_that_is_given_twice_has_one_session() -> None:

@@ -30,7 +30,7 @@ class Weights:
         """Add a topic up."""
         return sum(tokens for partition, tokens in self.of.items() if partition.topic == topic)
 
-    def with_room(self, max_weight: int) -> list[Partition]:
+    def list_partitions_below(self, max_weight: int) -> list[Partition]:
         """Return the lighter ones."""
         return [partition for partition, tokens in self.of.items() if tokens <= max_weight]
 
@@ -53,20 +53,20 @@ def test_above_the_upper_bound_nothing_is_read_until_the_lower() -> None:
         (900, 900, True),
     ):
         weights.of.update({LIVE: live, OTHER: other})
-        assert bool(gauge.asked()[0]) is is_reading
+        assert bool(gauge.next_poll()[0]) is is_reading
 
 
 def test_one_partition_holds_at_most_a_half() -> None:
     """The others are read on."""
-    assert watching(Weights(live=1_001)).asked() == ([OTHER, OLD], 500)
+    assert watching(Weights(live=1_001)).next_poll() == ([OTHER, OLD], 500)
 
 
 def test_backfill_holds_at_most_a_quarter_and_comes_in_small_portions() -> None:
     """Where it holds more, live is read in its usual portions."""
-    assert watching(Weights(old=500), backfill_topic="old").asked() == ([LIVE, OTHER, OLD], 64)
-    assert watching(Weights(old=501), backfill_topic="old").asked() == ([LIVE, OTHER], 500)
+    assert watching(Weights(old=500), backfill_topic="old").next_poll() == ([LIVE, OTHER, OLD], 64)
+    assert watching(Weights(old=501), backfill_topic="old").next_poll() == ([LIVE, OTHER], 500)
 
 
 def test_without_a_backfill_topic_all_are_alike() -> None:
     """A quarter is nobody's bound then."""
-    assert watching(Weights(old=999)).asked() == ([LIVE, OTHER, OLD], 500)
+    assert watching(Weights(old=999)).next_poll() == ([LIVE, OTHER, OLD], 500)

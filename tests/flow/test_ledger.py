@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from tests.makers import PARTITION, outcome, record
 from worker.errors import InvariantBroken
 from worker.flow.ledger import Ledger
-from worker.gaps import EmptyRange
-from worker.records import Outcome, UnreadableRange
+from worker.records import EmptyRange, Outcome, UnreadableRange
 
 
 def offsets(outcomes: list[Outcome]) -> list[int]:

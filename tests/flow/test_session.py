@@ -14,8 +14,7 @@ from tests.fakes import FakeDelivery, FakeKafka, FakeSource, fail_times, refuse
 from tests.makers import outcome
 from worker.errors import BadSettings, PublishFailed, RecordRefused
 from worker.flow.session import Backoff, Restarts, Session, SessionEvents
-from worker.gaps import EmptyRange
-from worker.records import Message, Outcome, Output, Record
+from worker.records import EmptyRange, Message, Outcome, Output, Record
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -74,7 +73,7 @@ async def test_it_publishes_finished_prefixes_in_order_and_in_bounded_pieces() -
         assert world.session.weight == 15
         for record in reversed(records):
             world.session.finish(outcome(record))
-        await world.session.drained()
+        await world.session.wait_drained()
         assert world.session.weight == 0
     assert world.told == ["opened at 0", "published [0, 1]", "published [2, 3]", "published [4]"]
 
@@ -90,7 +89,7 @@ async def test_between_two_publications_outcomes_gather() -> None:
             if number in (0, 2):
                 await world.kafka.until(lambda num=number + 1: len(world.kafka.published) == num)  # type: ignore[misc]
         assert world.told == ["opened at 0", "published [0]", "published [1, 2]"]
-        await world.session.drained()
+        await world.session.wait_drained()
     assert world.told == ["opened at 0", "published [0]", "published [1, 2]", "published [3, 4]"]
 
 
@@ -116,9 +115,9 @@ async def test_an_empty_range_is_published_with_the_records_before_it() -> None:
         world.session.track(record, 1)
         world.session.skip(EmptyRange(home, 1, 4))
         world.session.finish(outcome(record))
-        await world.session.drained()
+        await world.session.wait_drained()
         world.session.skip(EmptyRange(home, 4, 6))
-        await world.session.drained()
+        await world.session.wait_drained()
         await world.delivery.commit([home])
     assert world.told == ["opened at 0", "published [0, 1]", "published [4]"]
     assert world.kafka.committed == {home: 6}
@@ -134,7 +133,7 @@ async def test_doubt_drops_the_work_and_begins_again_at_the_committed_offset() -
         for record in stale:
             world.session.track(record, 1)
         world.session.finish(outcome(stale[0]))
-        await world.session.drained()
+        await world.session.wait_drained()
         world.opened.clear()
         await world.opened.wait()
         assert not world.session.is_waiting_for(stale[1])
@@ -152,7 +151,7 @@ async def test_a_refused_message_is_replaced_and_the_prefix_sent_again() -> None
         record = world.kafka.produce(b"x")
         world.session.track(record, 1)
         world.session.finish(outcome(record))
-        await world.session.drained()
+        await world.session.wait_drained()
     assert [message.output for _, _, message in world.kafka.published] == [Output.DEAD_LETTERS]
 
 
@@ -176,7 +175,7 @@ async def test_outside_of_a_session_nothing_is_taken() -> None:
     assert not world.session.is_waiting_for(record)
     world.session.weigh(record, 5)
     world.session.finish(outcome(record))
-    await world.session.drained()
+    await world.session.wait_drained()
     async with world.running():
         assert world.session.is_ready
     assert not world.session.track(record, 1)
@@ -201,7 +200,7 @@ async def test_a_session_that_cannot_open_tries_again() -> None:
 @given(num_failures=st.integers(1, 10_000), first_s=st.floats(0.001, 1), max_s=st.floats(1, 60))
 def test_the_pause_grows_and_is_bounded(num_failures: int, first_s: float, max_s: float) -> None:
     """At least half of what it should be, never more, and never over the longest."""
-    pause_s = Backoff(first_s=first_s, max_s=max_s).pause_s(num_failures)
+    pause_s = Backoff(first_s=first_s, max_s=max_s).delay_s(num_failures)
     whole_s = min(max_s, first_s * 2.0 ** min(num_failures - 1, 100))
     assert min(max_s, first_s) / 2 <= pause_s <= max_s
     assert pause_s <= whole_s
@@ -230,7 +229,7 @@ async def _publish_with_refusals(refused: set[int]) -> int:
             record = world.kafka.produce(b"x")
             assert world.session.track(record, 1)
             world.session.finish(outcome(record))
-        await world.session.drained()
+        await world.session.wait_drained()
     found = [(offset, message.output is Output.DEAD_LETTERS) for _, offset, message in world.kafka.published]
     assert found == [(offset, offset in refused) for offset in range(20)]
     return num_publications
@@ -241,12 +240,12 @@ def test_restarts_that_follow_soon_are_further_and_further_apart(delays_s: list[
     """The first is made at once; up to its longest, no pause is shorter than the one before; a calm minute begins anew."""
     restarts, now_s, pauses_s = Restarts(Backoff(first_s=0.1, max_s=1e9)), 1_000.0, []
     for delay_s in delays_s:
-        pauses_s.append(restarts.pause_s(now_s))
+        pauses_s.append(restarts.delay_s(now_s))
         now_s += pauses_s[-1] + delay_s
     assert pauses_s[0] == 0
     assert pauses_s == sorted(pauses_s)
     assert pauses_s[1] > 0
-    assert restarts.pause_s(now_s + 61) == 0
+    assert restarts.delay_s(now_s + 61) == 0
 
 
 async def test_the_source_is_read_from_the_offset_that_the_delivery_returns() -> None:

@@ -19,7 +19,8 @@ from worker.broker.patches.decompression_limit import patch_decompression_limit
 from worker.errors import InvalidRecord
 from worker.flow.outcomes import build_failure
 from worker.records import Partition, Record, Stage, Task, Tombstone
-from worker.wire.encode import Limits, dead_letter_outcome, decode, max_dead_letter_bytes
+from worker.wire.decode import Limits, decode
+from worker.wire.encode import compute_max_dead_letter_bytes, encode_dead_letter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,9 +42,9 @@ def decoding(data: bytes) -> None:
     try:
         decoded = decode(record, limits=_LIMITS, tasks=frozenset(Task))
     except InvalidRecord as error:
-        outcome = dead_letter_outcome(record, build_failure(error, Stage.DECODE), model_name="m", limits=_LIMITS)
+        outcome = encode_dead_letter(record, build_failure(error, Stage.DECODE), model_name="m", limits=_LIMITS)
         size_bytes = outcome.messages[0].size_bytes
-        if size_bytes > max_dead_letter_bytes(_LIMITS):
+        if size_bytes > compute_max_dead_letter_bytes(_LIMITS):
             raise AssertionError(f"a dead letter has {size_bytes} bytes") from error
         json.loads(outcome.messages[0].value or b"")
         return

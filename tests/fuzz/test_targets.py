@@ -44,7 +44,7 @@ def test_damaged_seeds_do_no_harm(name: str, data: st.DataObject) -> None:
 
 def test_a_target_notices_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     """Were it silent, nothing would ever be found."""
-    monkeypatch.setattr(targets, "max_dead_letter_bytes", lambda _limits: 10)
+    monkeypatch.setattr(targets, "compute_max_dead_letter_bytes", lambda _limits: 10)
     with pytest.raises(AssertionError, match="a dead letter has"):
         targets.decoding(b"\x00{")
 

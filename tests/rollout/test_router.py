@@ -64,7 +64,7 @@ class Shelf:
     async def names(self, *offsets: int) -> list[str]:
         """Return the model of each record."""
         wanted = items(*offsets)
-        await self.rollout.await_loaded(wanted)
+        await self.rollout.wait_until_loaded(wanted)
         return [it.model for it in self.rollout.tokenize(wanted)]
 
     def value(self, name: str, **labels: str) -> float | None:
@@ -88,7 +88,7 @@ async def test_one_model_is_for_every_record() -> None:
     """Without further ado."""
     model = named("a")
     models = SingleModel(model)
-    await models.await_loaded(items(0))
+    await models.wait_until_loaded(items(0))
     (tokens,) = models.tokenize(items(0))
     assert len(models.infer([TokenizedItem(items(0)[0], tokens)])) == 1
     assert models.name_for(items(0)[0].record) == "a@1"

@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 
 from worker.errors import InvalidRecord
 from worker.records import Failure, Item, Partition, Record, Stage, Task, UnreadableRange
-from worker.wire import encode as codec
 from worker.wire.dead_letters import DeadLetterFilter, DeadLetterRecord
+from worker.wire.decode import Limits, decode
+from worker.wire.encode import encode_dead_letter
 
 if TYPE_CHECKING:
     from worker.records import Headers
 
-LIMITS = codec.Limits(max_headers=4, max_headers_bytes=200, max_dead_letter_payload_bytes=50)
+LIMITS = Limits(max_headers=4, max_headers_bytes=200, max_dead_letter_payload_bytes=50)
 PLACE = Partition("texts", 3)
 # How records of the dead-letter topic stand there.
 HOME = Partition("texts.dlq", 1)
@@ -26,7 +27,7 @@ HOME = Partition("texts.dlq", 1)
 
 def letter(source: Record | UnreadableRange, *, task: Task | None = None, stage: Stage = Stage.INFER) -> DeadLetterRecord:
     """Return the letter that a worker would write, read back."""
-    outcome = codec.dead_letter_outcome(source, Failure(stage, "OddError", "Too Odd", task), model_name="m@1", limits=LIMITS)
+    outcome = encode_dead_letter(source, Failure(stage, "OddError", "Too Odd", task), model_name="m@1", limits=LIMITS)
     message = outcome.messages[0]
     return DeadLetterRecord.read(Record(HOME, 17, message.key, message.value, message.headers, 1_000))
 
@@ -50,10 +51,10 @@ def test_what_is_sent_again_is_what_failed_however_often_it_fails(
     failed_task = task
     for attempt in range(1, num_replays + 2):
         found = letter(record, task=failed_task)
-        assert found.obstacle is None
-        assert found.says.attempts == attempt
-        message = found.original()
-        due = () if task is None else (("gist-due", task.encode()),)
+        assert found.replay_obstacle is None
+        assert found.content.attempts == attempt
+        message = found.build_original()
+        due = () if task is None else (("gist-replay-task", task.encode()),)
         assert (message.key, message.value) == (key, value)
         assert message.headers == (("gist-attempt", b"%d" % (attempt + 1)), *due, *own)
         record = Record(PLACE, 5 + attempt, message.key, message.value, message.headers, 7)
@@ -64,14 +65,14 @@ def test_what_is_sent_again_is_what_failed_however_often_it_fails(
 def test_what_was_cut_or_never_read_cannot_be_sent_again() -> None:
     """The reason is said."""
     good = Record(PLACE, 5, b"k", b"{}", (), 7)
-    assert letter(good).obstacle is None
-    assert "cut" in str(letter(replace(good, value=b"x" * 51)).obstacle)
-    assert "cut" in str(letter(replace(good, headers=(("h", b"x" * 300),))).obstacle)
-    assert "neither key nor value" in str(letter(replace(good, key=None, value=None)).obstacle)
-    assert "could not be read" in str(letter(UnreadableRange(PLACE, 5, 9, "E", "m"), stage=Stage.CONSUME).obstacle)
+    assert letter(good).replay_obstacle is None
+    assert "cut" in str(letter(replace(good, value=b"x" * 51)).replay_obstacle)
+    assert "cut" in str(letter(replace(good, headers=(("h", b"x" * 300),))).replay_obstacle)
+    assert "neither key nor value" in str(letter(replace(good, key=None, value=None)).replay_obstacle)
+    assert "could not be read" in str(letter(UnreadableRange(PLACE, 5, 9, "E", "m"), stage=Stage.CONSUME).replay_obstacle)
     changed = letter(good)
-    damaged = replace(changed, says=changed.says.model_copy(update={"payload": "e30x"}))
-    assert "not the one that it was written with" in str(damaged.obstacle)
+    damaged = replace(changed, content=changed.content.model_copy(update={"payload": "e30x"}))
+    assert "not the one that it was written with" in str(damaged.replay_obstacle)
 
 
 @pytest.mark.parametrize(("value", "expected"), [(b'{"id":"a","text":"x"}', "a"), (b"\xff", "texts-3-5"), (b"[1]", "texts-3-5")])
@@ -109,18 +110,18 @@ def test_a_record_with_as_many_header_bytes_as_it_may_can_be_replayed(task: Task
     record = Record(PLACE, 5, b"k", b'{"text":"x"}', full)
     for _ in range(3):
         found = letter(record, task=task)
-        assert found.obstacle is None
-        record = replace(record, headers=found.original().headers)
-        assert isinstance(codec.decode(record, limits=LIMITS, tasks=frozenset(Task)), Item)
+        assert found.replay_obstacle is None
+        record = replace(record, headers=found.build_original().headers)
+        assert isinstance(decode(record, limits=LIMITS, tasks=frozenset(Task)), Item)
     more = replace(record, headers=(*record.headers, ("i", b"")))
     with pytest.raises(InvalidRecord, match="the headers have 201 bytes"):
-        codec.decode(more, limits=LIMITS, tasks=frozenset(Task))
+        decode(more, limits=LIMITS, tasks=frozenset(Task))
 
 
 @pytest.mark.parametrize("field", ["key", "payload", "headers"])
 def test_a_letter_whose_base64_is_broken_is_none(field: str) -> None:
     """It is said to be none where it is read, not where its record is sent."""
-    message = codec.dead_letter_outcome(
+    message = encode_dead_letter(
         Record(PLACE, 5, b"k", b"{}", (("h", b"v"),)), Failure(Stage.INFER, "E", "m"), model_name="m@1", limits=LIMITS
     ).messages[0]
     says = orjson.loads(message.value or b"")

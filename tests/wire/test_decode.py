@@ -81,7 +81,7 @@ def test_tasks_may_come_in_a_header_and_the_field_wins() -> None:
 
 
 @given(names=st.lists(st.sampled_from(list(Task)), min_size=1), empty=st.sampled_from([",", " , ", ",,", ", ,\t,"]))
-@pytest.mark.parametrize("header", ["tasks", "gist-due"])
+@pytest.mark.parametrize("header", ["tasks", "gist-replay-task"])
 def test_empty_names_in_a_list_of_tasks_are_ignored(header: str, names: list[Task], empty: str) -> None:
     """A comma before, between or after the names changes nothing."""
     for written in (",".join(names) + empty, empty + ",".join(names), empty.join(names)):
@@ -283,10 +283,10 @@ def test_any_bytes_give_an_item_or_a_reason(value: bytes, headers: Headers, key:
 
 def test_a_replay_says_how_often_and_which_task_is_still_due() -> None:
     """It narrows what the record asks for, and never widens it."""
-    assert item(b'{"text":"x"}', headers=(("gist-due", b"ner"), ("gist-attempt", b"2"))).tasks == frozenset({Task.NER})
-    assert item(b'{"text":"x","tasks":["ner","embed"]}', headers=(("gist-due", b"ner"),)).tasks == frozenset({Task.NER})
+    assert item(b'{"text":"x"}', headers=(("gist-replay-task", b"ner"), ("gist-attempt", b"2"))).tasks == frozenset({Task.NER})
+    assert item(b'{"text":"x","tasks":["ner","embed"]}', headers=(("gist-replay-task", b"ner"),)).tasks == frozenset({Task.NER})
     with pytest.raises(InvalidRecord, match="none of the tasks that are still due"):
-        item(b'{"text":"x","tasks":["embed"]}', headers=(("gist-due", b"ner"),))
+        item(b'{"text":"x","tasks":["embed"]}', headers=(("gist-replay-task", b"ner"),))
 
 
 @pytest.mark.parametrize(("written", "expected"), [(b"3", 3), (b"", 1), (b"0", 1), (b"-2", 1), (b"x", 1), (b"9" * 99, 1)])
@@ -301,7 +301,9 @@ def test_how_often_a_record_is_tried_stands_on_it(written: bytes, expected: int)
         [b'{"text":"x"}', b'{"text":"x","id":"i","tasks":["ner"]}', b"plain", b'{"specversion":"1.0","data":"x"}']
     ),
     names=st.lists(
-        st.sampled_from(["content-type", "tasks", "ce_specversion", "ce_id", "gist-due", "gist-attempt", "traceparent", "other"]),
+        st.sampled_from(
+            ["content-type", "tasks", "ce_specversion", "ce_id", "gist-replay-task", "gist-attempt", "traceparent", "other"]
+        ),
         max_size=6,
     ),
 )
@@ -329,6 +331,8 @@ def test_of_a_name_that_comes_twice_the_last_value_counts() -> None:
 def test_what_a_replay_adds_does_not_count_among_the_headers() -> None:
     """A record that had as many as it may does not fail of them."""
     headers = tuple((f"h{number}", b"") for number in range(LIMITS.max_headers))
-    assert item(b'{"text":"x"}', headers=(("gist-attempt", b"2"), ("gist-due", b"ner"), *headers)).tasks == frozenset({Task.NER})
+    assert item(b'{"text":"x"}', headers=(("gist-attempt", b"2"), ("gist-replay-task", b"ner"), *headers)).tasks == frozenset(
+        {Task.NER}
+    )
     with pytest.raises(InvalidRecord, match="33 headers"):
         item(b'{"text":"x"}', headers=(("more", b""), *headers))

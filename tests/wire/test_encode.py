@@ -30,7 +30,8 @@ from worker.records import (
     Tombstone,
     UnreadableRange,
 )
-from worker.wire.encode import EmbeddingEncoding, Limits, dead_letter_outcome, embedding_vector, encode, encode_tombstone
+from worker.wire.decode import Limits
+from worker.wire.encode import EmbeddingEncoding, decode_embedding, encode, encode_dead_letter, encode_tombstone
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -128,7 +129,7 @@ def test_a_vector_comes_back(encoding: EmbeddingEncoding, tolerance: float, numb
     vector = np.array(numbers, dtype=np.float32)
     value = encoded(Record(WHERE, 7, b"k", b"{}"), Prediction(embedding=vector), encoding)[Output.EMBEDDINGS]
     schemas.Embedding.model_validate(value)
-    np.testing.assert_allclose(embedding_vector(value), vector, atol=tolerance, rtol=0)
+    np.testing.assert_allclose(decode_embedding(value), vector, atol=tolerance, rtol=0)
 
 
 @given(numbers=st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=40))
@@ -136,7 +137,7 @@ def test_binary_keeps_the_signs(numbers: list[float]) -> None:
     """One bit a number: above zero or not."""
     vector = np.array(numbers, dtype=np.float32)
     value = encoded(Record(WHERE, 7, b"k", b"{}"), Prediction(embedding=vector), EmbeddingEncoding.BINARY)[Output.EMBEDDINGS]
-    np.testing.assert_array_equal(embedding_vector(value) > 0, vector > 0)
+    np.testing.assert_array_equal(decode_embedding(value) > 0, vector > 0)
 
 
 def test_a_vector_that_is_not_finite_never_leaves() -> None:
@@ -163,7 +164,7 @@ def test_a_tombstone_goes_to_the_outputs_of_the_tasks_served() -> None:
 def test_a_dead_letter_can_be_replayed() -> None:
     """Key, headers and payload are whole; the digest proves it."""
     record = Record(WHERE, 7, b"k\xff", b"\xff payload", (("h", b"\x00"), ("n", None)), timestamp_ms=5)
-    outcome = dead_letter_outcome(record, Failure(Stage.DECODE, "InvalidRecord", "no"), model_name="m@1", limits=LIMITS)
+    outcome = encode_dead_letter(record, Failure(Stage.DECODE, "InvalidRecord", "no"), model_name="m@1", limits=LIMITS)
     letter = schemas.DeadLetter.model_validate_json(outcome.messages[0].value or b"")
     assert base64.b64decode(letter.payload or "") == record.value
     assert base64.b64decode(letter.key or "") == record.key
@@ -183,7 +184,7 @@ def test_a_dead_letter_is_bounded_whatever_the_record_is(
 ) -> None:
     """It is valid, smaller than a topic's default limit, and says when it was cut."""
     record = Record(WHERE, 7, key, value, tuple(headers))
-    outcome = dead_letter_outcome(record, Failure(Stage.DECODE, "E", message), model_name="m@1", limits=LIMITS)
+    outcome = encode_dead_letter(record, Failure(Stage.DECODE, "E", message), model_name="m@1", limits=LIMITS)
     letter = schemas.DeadLetter.model_validate_json(outcome.messages[0].value or b"")
     assert outcome.messages[0].size_bytes < 500_000
     is_whole = len(value or b"") <= LIMITS.max_dead_letter_payload_bytes and len(key or b"") <= 16_384
@@ -194,7 +195,7 @@ def test_a_dead_letter_is_bounded_whatever_the_record_is(
 
 def test_an_unreadable_range_is_one_letter() -> None:
     """It names the offsets that nobody could read."""
-    outcome = dead_letter_outcome(
+    outcome = encode_dead_letter(
         UnreadableRange(WHERE, 5, 9, "UnicodeDecodeError", "a header key"),
         Failure(Stage.CONSUME, "UnicodeDecodeError", "a header key"),
         model_name="m@1",

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from tests.makers import PARTITION, record
 from worker.records import UnreadableRange
-from worker.wire.fields import fields_seen
+from worker.wire.fields import describe_fields
 
 
 def test_the_most_frequent_names_come_first_with_those_one_level_below() -> None:
     """An envelope shows what it holds."""
     values = [b'{"body": 1}', b'{"payload": {"text": "x", "id": 2}, "body": 3}']
-    assert fields_seen(record(n, it) for n, it in enumerate(values)) == "fields seen: body, payload, payload.text, payload.id"
+    assert describe_fields(record(n, it) for n, it in enumerate(values)) == "fields seen: body, payload, payload.text, payload.id"
 
 
 def test_what_is_no_json_object_has_no_fields() -> None:
@@ -23,13 +23,13 @@ def test_what_is_no_json_object_has_no_fields() -> None:
     huge = json.dumps({"name": "x" * 100_000}).encode()
     sources = [record(0, it) for it in (b"[1]", b"\xff", b"", b'"text"', None, huge)]
     hole = UnreadableRange(PARTITION, 0, 5, "CorruptRecordError", "why")
-    assert fields_seen([*sources, hole]) == "no value was a JSON object"
+    assert describe_fields([*sources, hole]) == "no value was a JSON object"
 
 
 @given(st.lists(st.dictionaries(st.text(max_size=100), st.sampled_from(["value-xyz", 1, {"inner": "value-xyz"}]), max_size=30)))
 def test_the_phrase_is_one_short_printable_line_without_values(objects: list[dict[str, object]]) -> None:
     """Whatever the names hold."""
-    phrase = fields_seen(record(n, json.dumps(it).encode()) for n, it in enumerate(objects))
+    phrase = describe_fields(record(n, json.dumps(it).encode()) for n, it in enumerate(objects))
     assert phrase.isprintable()
     assert len(phrase) < 10 * 10 * 42
     assert "value-xyz" not in phrase

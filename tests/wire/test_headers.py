@@ -26,8 +26,9 @@ from worker.records import (
     Tokens,
     Tombstone,
 )
-from worker.wire.encode import EmbeddingEncoding, Limits, dead_letter_outcome, encode, encode_tombstone
-from worker.wire.headers import copied_headers, read_headers
+from worker.wire.decode import Limits
+from worker.wire.encode import EmbeddingEncoding, encode, encode_dead_letter, encode_tombstone
+from worker.wire.headers import copy_headers, read_headers
 
 if TYPE_CHECKING:
     from worker.records import Headers, Message
@@ -141,7 +142,7 @@ def test_a_later_letter_of_an_event_is_another_event() -> None:
     """A record that fails again after a replay is told of again."""
     record = Record(Partition("texts", 3), 7, b"k", b"{}", EVENT)
     again = replace(record, offset=9, headers=(("gist-attempt", b"2"), *EVENT))
-    letters = [dead_letter_outcome(it, FAILURE, model_name="m@1", limits=LIMITS).messages[0] for it in (record, again)]
+    letters = [encode_dead_letter(it, FAILURE, model_name="m@1", limits=LIMITS).messages[0] for it in (record, again)]
     assert len({read_headers(it.headers)["ce_id"] for it in letters}) == 2
     assert all(json.loads(it.value or b"")["headers"][1]["value"] == "ZS0x" for it in letters)
 
@@ -180,14 +181,14 @@ COPIED = ["__Key_TypeId__", "__key_schema_id", "key.schema.version.id", "apicuri
 def test_headers_that_describe_the_old_value_are_not_copied(names: list[str], value: bytes | None) -> None:
     """Its class, schema and encoding, by the names of common libraries; headers about the key and all others are kept, in order."""
     record = Record(Partition("texts", 0), 1, b"k", b"{}", tuple((name, value) for name in names))
-    assert copied_headers(record) == tuple((name, value) for name in names if name in COPIED)
+    assert copy_headers(record) == tuple((name, value) for name in names if name in COPIED)
 
 
 def test_a_dead_letter_holds_the_headers_that_its_message_leaves_out() -> None:
     """A replay sends them again: the record's value is what they describe."""
     headers = (("__TypeId__", b"com.example.Ticket"), ("spring_json_header_types", b"{}"), *EVENT)
     record = Record(Partition("texts", 3), 7, b"k", b"{}", headers)
-    (message,) = dead_letter_outcome(record, FAILURE, model_name="m@1", limits=LIMITS).messages
+    (message,) = encode_dead_letter(record, FAILURE, model_name="m@1", limits=LIMITS).messages
     assert message.output is Output.DEAD_LETTERS
     assert [it["name"] for it in json.loads(message.value or b"")["headers"]] == [name for name, _ in headers]
     assert "__TypeId__" not in dict(message.headers)

@@ -16,7 +16,7 @@ from worker.broker.delivery.exactly_once import build_transactional_right, check
 from worker.broker.delivery.output_topics import OutputTopics
 from worker.commands.terminal import Terminal, json_line
 from worker.commands.variables import find_warnings
-from worker.composition.broker import build_connection, create_topics, served_tasks_of, used_topics_of
+from worker.composition.broker import build_connection, create_topics, find_served_tasks, map_used_topics
 from worker.composition.model import load_engine
 from worker.errors import FatalError, TopicsMissing
 
@@ -44,9 +44,9 @@ def topics(
     A task that the model does not serve needs no topic. --create acts at once, because it only adds topics: without this flag, the
     command shows which topics are missing.
     """
-    console, tasks = Terminal(), served_tasks_of(settings)
+    console, tasks = Terminal(), find_served_tasks(settings)
     created = asyncio.run(create_topics(settings, tasks)) if create else []
-    wanted = [*settings.input_topics, *used_topics_of(settings, tasks).values()]
+    wanted = [*settings.input_topics, *map_used_topics(settings, tasks).values()]
     existing = asyncio.run(_count_visible(build_connection(settings), wanted))
     if is_json:
         print(json_line({"topics": [{"name": name, "partitions": existing.get(name)} for name in wanted], "created": created}))  # noqa: T201
@@ -73,7 +73,7 @@ def check(
     The exit code is that of the first check that fails. Nothing is changed, and no record is read.
     """
     connection = build_connection(settings)
-    used = used_topics_of(settings, served_tasks_of(settings))
+    used = map_used_topics(settings, find_served_tasks(settings))
     steps: dict[str, Callable[[], str]] = {
         "settings": lambda: _describe_settings(settings, used),
         "broker": lambda: _check_broker(settings, connection, used),

@@ -18,10 +18,10 @@ from worker.broker.tools.clients import follow
 from worker.commands import result_view as show
 from worker.commands.output_encoding import escape_controls
 from worker.commands.terminal import Terminal, client_warnings, json_line
-from worker.composition.broker import build_connection, served_tasks_of, used_topics_of
+from worker.composition.broker import build_connection, find_served_tasks, map_used_topics
 from worker.records import Output
 from worker.testbed.delivery_audit import read_source
-from worker.wire.encode import embedding_vector
+from worker.wire.encode import decode_embedding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,7 +90,7 @@ def tail(
 async def _tail(settings: Settings, *, from_beginning: bool, count: int, is_json: bool) -> None:
     console, joiner, num_shown, is_waiting = Terminal(), Joiner(), 0, False
     is_json |= not console.is_terminal
-    outputs = {topic: output for output, topic in used_topics_of(settings, served_tasks_of(settings)).items()}
+    outputs = {topic: output for output, topic in map_used_topics(settings, find_served_tasks(settings)).items()}
     arriving = follow(build_connection(settings), list(outputs), from_beginning=from_beginning)
     async with contextlib.aclosing(arriving), contextlib.AsyncExitStack() as waiting:
         async for records in arriving:
@@ -159,6 +159,6 @@ def _parts(values: dict[Output, dict[str, Any]]) -> list[Text]:
         entities = values[Output.ENTITIES]["entities"]
         parts += [show.highlighted(entity["text"], [{**entity, "start": 0, "end": len(entity["text"])}]) for entity in entities]
     if Output.EMBEDDINGS in values:
-        vector = embedding_vector(values[Output.EMBEDDINGS])
+        vector = decode_embedding(values[Output.EMBEDDINGS])
         parts.append(Text(f"{len(vector)} numbers: {', '.join(f'{number:.3f}' for number in vector[:2])}, …", style="dim"))
     return parts

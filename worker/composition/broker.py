@@ -74,14 +74,14 @@ def map_output_topics(settings: Settings) -> dict[Output, str]:
     return {Output.EMBEDDINGS: embeddings, Output.LABELS: labels, Output.ENTITIES: entities, Output.DEAD_LETTERS: dead_letters}
 
 
-def served_tasks_of(settings: Settings) -> frozenset[Task]:
+def find_served_tasks(settings: Settings) -> frozenset[Task]:
     """Return the tasks that a worker would serve, without loading the model; all of them where the model does not tell."""
     from worker.model.served import read_tasks  # noqa: PLC0415
 
     return frozenset(Task(name) for name in settings.tasks) or read_tasks(settings.model) or frozenset(Task)
 
 
-def used_topics_of(settings: Settings, tasks: Collection[Task]) -> dict[Output, str]:
+def map_used_topics(settings: Settings, tasks: Collection[Task]) -> dict[Output, str]:
     """Return the output topics of some tasks, and that of the dead letters."""
     used = {OUTPUT_OF_TASK[task] for task in tasks} | {Output.DEAD_LETTERS}
     return {output: topic for output, topic in map_output_topics(settings).items() if output in used}
@@ -94,7 +94,7 @@ async def create_topics(settings: Settings, tasks: Collection[Task] = tuple(Task
     connection = build_connection(settings)
     there = await topics.count_partitions(connection, settings.input_topics)
     num_partitions = max(there.values(), default=settings.topic_partitions)
-    wanted = dict.fromkeys([*settings.input_topics, *used_topics_of(settings, tasks).values()], num_partitions)
+    wanted = dict.fromkeys([*settings.input_topics, *map_used_topics(settings, tasks).values()], num_partitions)
     return await topics.create_missing(connection, wanted, replication_factor=settings.replication_factor)
 
 
@@ -120,7 +120,7 @@ def build_delivery(settings: Settings, connection: Connection, consumer: Consume
     from worker.broker.delivery.at_least_once import AtLeastOnce  # noqa: PLC0415
     from worker.broker.delivery.exactly_once import ExactlyOnce  # noqa: PLC0415
 
-    topics = used_topics_of(settings, tasks)
+    topics = map_used_topics(settings, tasks)
     compression = None if settings.compression == "none" else settings.compression
     step_timeout_s = settings.delivery_timeout_ms / 1000
     if settings.delivery == "at_least_once":

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from worker.errors import BadSettings
-from worker.host import ThreadPlan, num_cores
+from worker.host import ThreadPlan, count_cores
 from worker.records import Task
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def load_engine(settings: Settings) -> Engine:
 
 def build_thread_plan(settings: Settings) -> ThreadPlan:
     """Return how many threads do what."""
-    return ThreadPlan.of(num_cores(), matmul=settings.threads, tokenizer=settings.tokenizer_threads)
+    return ThreadPlan.build(count_cores(), matmul=settings.threads, tokenizer=settings.tokenizer_threads)
 
 
 def select_tasks(settings: Settings, engine: Engine) -> frozenset[Task]:

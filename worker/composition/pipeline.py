@@ -14,7 +14,8 @@ from worker.flow.session import Backoff
 from worker.pipeline import Pipeline
 from worker.rollout.plan import RolloutPlan
 from worker.rollout.router import RolloutRouter
-from worker.wire.encode import EmbeddingEncoding, Limits
+from worker.wire.decode import Limits
+from worker.wire.encode import EmbeddingEncoding
 
 if TYPE_CHECKING:
     from worker.broker.connection.connection import Connection

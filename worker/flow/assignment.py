@@ -57,14 +57,14 @@ class Assignment:
         # Partitions that are being handed back: they get no more records.
         self._leaving: set[Partition] = set()
         # Whether the group has given us our share, be it empty.
-        self.is_known = False
+        self.is_assigned = False
         # Whether we are leaving the group: what it still gives us opens no session, for nobody would end that.
         self._is_leaving_group = False
 
     @property
     def is_ready(self) -> bool:
         """Whether the group has given us our share and every partition of it takes records."""
-        return self.is_known and all(session.is_ready for session, _ in self._sessions.values())
+        return self.is_assigned and all(session.is_ready for session, _ in self._sessions.values())
 
     @property
     def weight(self) -> int:
@@ -94,7 +94,7 @@ class Assignment:
         found = self._sessions.get(partition)
         return found[0] if found else None
 
-    def with_room(self, max_weight: int) -> list[Partition]:
+    def list_partitions_below(self, max_weight: int) -> list[Partition]:
         """Return the partitions that take records and hold no more than `max_weight` tokens."""
         return [
             partition
@@ -102,7 +102,7 @@ class Assignment:
             if session.is_ready and session.weight <= max_weight and partition not in self._leaving
         ]
 
-    def lines_of(self, topic: str) -> Iterator[Iterator[Outcome | None]]:
+    def list_outcomes(self, topic: str) -> Iterator[Iterator[Outcome | None]]:
         """Return, for each partition of a topic that is ours, what is known of the records in its line."""
         return (session.outcomes for partition, (session, _) in self._sessions.items() if partition.topic == topic)
 
@@ -116,7 +116,7 @@ class Assignment:
         self._telemetry.rebalance("assigned", sorted(map(str, partitions)))
         if self._is_leaving_group:
             return
-        self.is_known = True
+        self.is_assigned = True
         for partition in partitions:
             session = Session(
                 partition,
@@ -136,7 +136,7 @@ class Assignment:
 
     async def leave(self, *, is_draining: bool = True) -> bool:
         """End every session, and open no more; return whether everything was published and committed."""
-        self._is_leaving_group, self.is_known = True, False
+        self._is_leaving_group, self.is_assigned = True, False
         return await self.release(self.partitions, is_draining=is_draining)
 
     async def rejoin(self, *, is_draining: bool, pause_s: float = 0.0) -> None:
@@ -189,10 +189,10 @@ class Assignment:
         sessions = [self._sessions[partition][0] for partition in partitions]
         try:
             async with asyncio.timeout(self._options.drain_timeout_s):
-                await asyncio.gather(*(session.drained() for session in sessions))
+                await asyncio.gather(*(session.wait_drained() for session in sessions))
                 # The last record of one partition may have released what another one held.
                 while not all(session.is_drained for session in sessions):
-                    await asyncio.gather(*(session.drained() for session in sessions))
+                    await asyncio.gather(*(session.wait_drained() for session in sessions))
         except TimeoutError:
             return False
         return all(session.is_ready or session.is_new for session in sessions)

@@ -29,7 +29,7 @@ class Backpressure:
         # Whether the gauge allows more records.
         self._has_room = True
 
-    def asked(self) -> tuple[list[Partition], int]:
+    def next_poll(self) -> tuple[list[Partition], int]:
         """Return the partitions to read from now, none where there is no room, and how many records at most."""
         weight, high = self._assignment.weight, self._options.max_in_flight_tokens
         if weight > high:
@@ -38,7 +38,7 @@ class Backpressure:
             self._has_room = True
         if not self._has_room:
             return [], self._options.max_poll_records
-        partitions, backfill = self._assignment.with_room(high // _SHARE_OF_A_PARTITION), self._options.backfill_topic
+        partitions, backfill = self._assignment.list_partitions_below(high // _SHARE_OF_A_PARTITION), self._options.backfill_topic
         if backfill is None:
             return partitions, self._options.max_poll_records
         if self._assignment.get_weight(backfill) > high // _SHARE_OF_BACKFILL:

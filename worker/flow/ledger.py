@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from worker.errors import InvariantBroken
-from worker.gaps import EmptyRange
-from worker.records import Outcome
+from worker.records import EmptyRange, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

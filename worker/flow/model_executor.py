@@ -54,7 +54,7 @@ class ModelExecutor:
         """Tokenize the texts of some items; return tokens or a failure for each item, in order."""
         if not items:
             return []
-        await self._models.await_loaded(items)
+        await self._models.wait_until_loaded(items)
         try:
             if sum(len(item.text) for item in items) <= _MAX_CHARS_IN_EVENT_LOOP:
                 return list(self._tokenize_now(items))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from worker.observability.dead_letter_tally import DeadLetterTally, reason_without_data
 from worker.observability.load_estimate import LoadEstimator
 from worker.records import Record
-from worker.wire.fields import fields_seen
+from worker.wire.fields import describe_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -80,7 +80,7 @@ class Monitor:
         topic, failure = outcome.partition.topic, outcome.failures[-1]
         if topic not in self._held_topics:
             self._held_topics.add(topic)
-            self._telemetry.dead_letters_held(topic, reason=reason_without_data(failure), fields=fields_seen([outcome.source]))
+            self._telemetry.dead_letters_held(topic, reason=reason_without_data(failure), fields=describe_fields([outcome.source]))
 
     def published(self, outcomes: Sequence[Outcome], seconds: float) -> None:
         """Note what was acknowledged of one partition, after so many seconds."""

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from worker.flow.session import Backoff
     from worker.records import Task
-    from worker.wire.encode import EmbeddingEncoding, Limits
+    from worker.wire.decode import Limits
+    from worker.wire.encode import EmbeddingEncoding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,9 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 from worker.errors import BadSettings, InvariantBroken, RecordError, RecordRefused, describe_error
-from worker.gaps import EmptyRange
-from worker.records import TASK_OF_OUTPUT, Failure, Outcome, Output, Stage
-from worker.wire import encode as codec
+from worker.records import TASK_OF_OUTPUT, EmptyRange, Failure, Outcome, Output, Stage
+from worker.wire.encode import EmbeddingEncoding, compute_max_dead_letter_bytes, encode, encode_dead_letter, encode_tombstone
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from worker.flow.options import Options
     from worker.ports import Delivery, ModelRouter
     from worker.records import Message, Prediction, Record, Task, TokenizedItem, Tombstone, UnreadableRange
+    from worker.wire.decode import Limits
 
 
 def build_failure(error: Exception, stage: Stage) -> Failure:
@@ -33,8 +33,8 @@ class OutcomeBuilder:
         self,
         *,
         name_for: Callable[[Record | UnreadableRange], str],
-        limits: codec.Limits,
-        encoding: codec.EmbeddingEncoding,
+        limits: Limits,
+        encoding: EmbeddingEncoding,
         max_message_bytes: Callable[[Output], int],
         needs_key: Callable[[Output], bool] = lambda _output: False,
     ) -> None:
@@ -61,30 +61,30 @@ class OutcomeBuilder:
 
     def check_dead_letters_fit(self) -> None:
         """Raise `BadSettings` where a dead letter might be refused: nothing may pass it, so it would hold up its partition."""
-        needed_bytes, taken_bytes = codec.max_dead_letter_bytes(self._limits), self._max_message_bytes(Output.DEAD_LETTERS)
+        needed_bytes, taken_bytes = compute_max_dead_letter_bytes(self._limits), self._max_message_bytes(Output.DEAD_LETTERS)
         if needed_bytes > taken_bytes:
             raise BadSettings(
                 f"a dead letter may have {needed_bytes} bytes, and its topic takes {taken_bytes}: "
                 "lower GIST_MAX_DEAD_LETTER_PAYLOAD_BYTES, or raise the topic's max.message.bytes"
             )
 
-    def predicted(self, tokenized: TokenizedItem, prediction: Prediction) -> Outcome:
+    def from_prediction(self, tokenized: TokenizedItem, prediction: Prediction) -> Outcome:
         """Return the results of a record; a result that cannot be written gives it up."""
         try:
             # The one that tokenized it: meanwhile a record like it may go to another.
             name = tokenized.tokens.model
-            outcome = codec.encode(tokenized, prediction, model_name=name, encoding=self._encoding, limits=self._limits)
+            outcome = encode(tokenized, prediction, model_name=name, encoding=self._encoding, limits=self._limits)
         except RecordError as error:
-            return self.given_up(tokenized.item.record, build_failure(error, Stage.ENCODE))
+            return self.build_dead_letter(tokenized.item.record, build_failure(error, Stage.ENCODE))
         return self._fitting(outcome)
 
-    def passed_on(self, tombstone: Tombstone, tasks: frozenset[Task]) -> Outcome:
+    def from_tombstone(self, tombstone: Tombstone, tasks: frozenset[Task]) -> Outcome:
         """Return a tombstone for every output. Raises `InvalidRecord` where it cannot be one."""
-        return self._fitting(codec.encode_tombstone(tombstone, tasks=tasks))
+        return self._fitting(encode_tombstone(tombstone, tasks=tasks))
 
-    def given_up(self, source: Record | UnreadableRange, failure: Failure) -> Outcome:
+    def build_dead_letter(self, source: Record | UnreadableRange, failure: Failure) -> Outcome:
         """Return a dead letter in place of all outputs."""
-        return codec.dead_letter_outcome(source, failure, model_name=self._name_for(source), limits=self._limits)
+        return encode_dead_letter(source, failure, model_name=self._name_for(source), limits=self._limits)
 
     def refused(self, outcome: Outcome, refusal: RecordRefused) -> Outcome:
         """Put a dead letter in the place of the message that was refused; the record's other outputs stay."""
@@ -92,7 +92,7 @@ class OutcomeBuilder:
         kept = tuple(message for message in outcome.messages if message.output is not refusal.output)
         if isinstance(outcome.source, EmptyRange):
             raise InvariantBroken("an empty range has no message that a broker could refuse")
-        letter = self.given_up(outcome.source, failure)
+        letter = self.build_dead_letter(outcome.source, failure)
         return Outcome(outcome.source, kept + letter.messages, outcome.failures + letter.failures)
 
     def _fitting(self, outcome: Outcome) -> Outcome:

@@ -20,9 +20,8 @@ from worker.records import Output
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from worker.gaps import EmptyRange
     from worker.ports import Delivery, Source
-    from worker.records import Outcome, Partition, Record, UnreadableRange
+    from worker.records import EmptyRange, Outcome, Partition, Record, UnreadableRange
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +31,7 @@ class Backoff:
     first_s: float = 0.1
     max_s: float = 10.0
 
-    def pause_s(self, num_failures: int) -> float:
+    def delay_s(self, num_failures: int) -> float:
         """Return the pause after the n-th failure in a row (n from 1), in seconds."""
         # A random half keeps partitions that failed together from coming back together.
         jitter = random.uniform(0.5, 1)  # noqa: S311
@@ -51,10 +50,10 @@ class Restarts:
         # When the last restart ended its pause, in seconds of a monotonic clock.
         self._last_s = -float("inf")
 
-    def pause_s(self, now_s: float) -> float:
+    def delay_s(self, now_s: float) -> float:
         """Return the pause before the restart that is due at `now_s`."""
         self._num_restarts = self._num_restarts + 1 if now_s - self._last_s < self._calm_s else 0
-        pause_s = self._backoff.pause_s(self._num_restarts) if self._num_restarts else 0.0
+        pause_s = self._backoff.delay_s(self._num_restarts) if self._num_restarts else 0.0
         self._last_s = now_s + pause_s
         return pause_s
 
@@ -180,9 +179,9 @@ class Session:
                 self._changed.set()
                 self._source.pause(self.partition)
                 await self._delivery.forget(self.partition)
-            await asyncio.sleep(self._backoff.pause_s(self._num_failures))
+            await asyncio.sleep(self._backoff.delay_s(self._num_failures))
 
-    async def drained(self) -> None:
+    async def wait_drained(self) -> None:
         """Return once everything in line is published, dropped because the session ended, or held."""
         self._num_draining += 1
         self._changed.set()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self
 
 from worker.errors import TooManyDeadLetters
 from worker.records import Output
-from worker.wire.fields import fields_seen
+from worker.wire.fields import describe_fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -172,7 +172,7 @@ class Trust:
         return run + (is_failure(outcome) and self._is_new(outcome))
 
     def _stop(self, name: str, outcomes: Sequence[Outcome], num_failures: int, what: str) -> None:
-        seen = fields_seen(outcome.source for outcome in outcomes if is_failure(outcome))
+        seen = describe_fields(outcome.source for outcome in outcomes if is_failure(outcome))
         last = next(outcome for outcome in reversed(outcomes) if outcome.failures)
         failure = last.failures[-1]
         raise TooManyDeadLetters(

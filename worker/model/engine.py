@@ -146,7 +146,7 @@ class Engine:
                 raise BadModel(f"{self.name}: it fails on its first text: {prediction.failures[0].message}")
         # What is captured is captured now, and not while somebody waits.
         for lengths in self.backend.warm_lengths:
-            self.infer([TokenizedItem(items[1], tokenized[1].tokens.beginning(it)) for it in lengths])
+            self.infer([TokenizedItem(items[1], tokenized[1].tokens.truncate(it)) for it in lengths])
 
     @torch.inference_mode()
     def infer(self, items: Sequence[TokenizedItem], context: PassContext = LIVE_PASS) -> list[Prediction]:

@@ -38,7 +38,7 @@ class SingleModel:
         self._model = model
         self.max_passes = model.max_passes
 
-    async def await_loaded(self, _items: Sequence[Item]) -> None:
+    async def wait_until_loaded(self, _items: Sequence[Item]) -> None:
         """Return at once."""
 
     def tokenize(self, items: Sequence[Item]) -> list[Tokens]:
@@ -115,7 +115,7 @@ class RolloutRouter:
                 self._begin_to_load(it)
             self._let_go(needed, time.monotonic())
 
-    async def await_loaded(self, items: Sequence[Item]) -> None:
+    async def wait_until_loaded(self, items: Sequence[Item]) -> None:
         """Return once every model that one of these goes to is loaded, or could not be."""
         if self._plan.steps or self._plan.first not in self._models:
             for candidates in {tuple(self._plan.candidates(it.record)) for it in items}:

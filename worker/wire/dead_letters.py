@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from schemas.v1 import DeadLetter
 from worker.errors import InvalidRecord
 from worker.records import Message, Output, Partition, Record, Stage
-from worker.wire.decode import ATTEMPT_HEADER, DUE_HEADER, read_id
+from worker.wire.decode import ATTEMPT_HEADER, REPLAY_TASK_HEADER, read_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class DeadLetterRecord:
     partition: Partition
     offset: int
     timestamp_ms: int
-    says: DeadLetter
+    content: DeadLetter
 
     @classmethod
     def read(cls, record: Record) -> Self:
@@ -46,7 +46,7 @@ class DeadLetterRecord:
     @property
     def source(self) -> str:
         """Where the record stood, `texts-0@123`."""
-        return f"{self.says.source.topic}-{self.says.source.partition}@{self.says.source.offset}"
+        return f"{self.content.source.topic}-{self.content.source.partition}@{self.content.source.offset}"
 
     @property
     def id(self) -> str:
@@ -56,36 +56,36 @@ class DeadLetterRecord:
     @property
     def record(self) -> Record:
         """The record, or what is left of it where it was cut."""
-        source, headers = self.says.source, tuple((it.name, _bytes(it.value)) for it in self.says.headers)
-        return Record(Partition(source.topic, source.partition), source.offset, _bytes(self.says.key), self.payload, headers)
+        source, headers = self.content.source, tuple((it.name, _bytes(it.value)) for it in self.content.headers)
+        return Record(Partition(source.topic, source.partition), source.offset, _bytes(self.content.key), self.payload, headers)
 
     @property
     def payload(self) -> bytes | None:
         """The record's value, or its beginning."""
-        return _bytes(self.says.payload)
+        return _bytes(self.content.payload)
 
     @property
-    def obstacle(self) -> str | None:
+    def replay_obstacle(self) -> str | None:
         """Why the record cannot be sent again from here; None where it can."""
         payload = self.payload
-        if Stage(self.says.stage) is Stage.CONSUME:
+        if Stage(self.content.stage) is Stage.CONSUME:
             return "it stands for offsets that could not be read, of which nothing is kept"
-        if self.says.truncated:
+        if self.content.truncated:
             return "its key, headers or payload were cut: what is left is not the record"
-        if payload is None and self.says.key is None:
+        if payload is None and self.content.key is None:
             return "it has neither key nor value"
-        if payload is not None and hashlib.sha256(payload).hexdigest() != self.says.payload_sha256:
+        if payload is not None and hashlib.sha256(payload).hexdigest() != self.content.payload_sha256:
             return "its payload is not the one that it was written with"
         return None
 
-    def original(self) -> Message:
+    def build_original(self) -> Message:
         """Return the record to send again: as it was, and with how often it is tried, and which task of it is due."""
-        added: list[tuple[str, bytes | None]] = [(ATTEMPT_HEADER, b"%d" % (self.says.attempts + 1))]
+        added: list[tuple[str, bytes | None]] = [(ATTEMPT_HEADER, b"%d" % (self.content.attempts + 1))]
         record = self.record
         headers = list(record.headers)
-        if self.says.task is not None:
-            added.append((DUE_HEADER, self.says.task.encode()))
-            headers = [it for it in headers if it[0] != DUE_HEADER]
+        if self.content.task is not None:
+            added.append((REPLAY_TASK_HEADER, self.content.task.encode()))
+            headers = [it for it in headers if it[0] != REPLAY_TASK_HEADER]
         # Where it goes is the caller's to say: the output is only where it comes from.
         return Message(Output.DEAD_LETTERS, record.key, record.value, (*added, *headers))
 
@@ -111,7 +111,7 @@ class DeadLetterFilter:
     until_ms: int | None = None
 
     def __contains__(self, letter: DeadLetterRecord) -> bool:
-        says, source = letter.says, letter.says.source
+        says, source = letter.content, letter.content.source
         return (
             (not self.names or letter.name in self.names)
             and self.stage in {None, says.stage}

@@ -42,8 +42,8 @@ class Limits:
 _CLOUDEVENTS_VERSION = "1.0"
 _JSON_TYPES = ("application/json", "text/json")
 # What a replay writes on a record: how often it is tried, and, where only one task of it had failed, which.
-ATTEMPT_HEADER, DUE_HEADER = "gist-attempt", "gist-due"
-REPLAY_HEADERS = frozenset({ATTEMPT_HEADER, DUE_HEADER})
+ATTEMPT_HEADER, REPLAY_TASK_HEADER = "gist-attempt", "gist-replay-task"
+REPLAY_HEADERS = frozenset({ATTEMPT_HEADER, REPLAY_TASK_HEADER})
 _MAX_DIGITS = 9
 # Longer than the name of any task and any number of attempts.
 _MAX_REPLAY_VALUE_BYTES = 16
@@ -98,7 +98,7 @@ def read_id(record: Record) -> str:
     return identity if isinstance(identity, str) else f"{record.partition}-{record.offset}"
 
 
-def replay_bytes(headers: Headers) -> int:
+def count_replay_bytes(headers: Headers) -> int:
     """Return the bytes of the headers that a replay has added: a record with as many bytes as it may must not fail of them."""
     added = read_headers(headers)
     return sum(len(it) + len(added[it]) for it in REPLAY_HEADERS & added.keys() if len(added[it]) <= _MAX_REPLAY_VALUE_BYTES)
@@ -106,9 +106,9 @@ def replay_bytes(headers: Headers) -> int:
 
 def _still_due(asked: frozenset[Task], headers: Mapping[str, bytes]) -> frozenset[Task]:
     """Return the tasks that a replay is for: what else was asked for came out the first time."""
-    if DUE_HEADER not in headers:
+    if REPLAY_TASK_HEADER not in headers:
         return asked
-    due = set(_names_in(headers, DUE_HEADER))
+    due = set(_names_in(headers, REPLAY_TASK_HEADER))
     if not asked & due:
         raise InvalidRecord(f"none of the tasks that are still due is asked for and served here: {_shown(','.join(sorted(due)))}")
     return asked & due
@@ -121,7 +121,7 @@ def _checked_headers(record: Record, limits: Limits) -> dict[str, bytes]:
     if len(record.headers) - num_added > limits.max_headers:
         raise InvalidRecord(f"the record has {len(record.headers)} headers; at most {limits.max_headers} are taken")
     num_bytes = sum(len(name.encode()) + len(value or b"") for name, value in record.headers)
-    num_bytes -= replay_bytes(record.headers)
+    num_bytes -= count_replay_bytes(record.headers)
     if num_bytes > limits.max_headers_bytes:
         raise InvalidRecord(f"the headers have {num_bytes} bytes; at most {limits.max_headers_bytes} are taken")
     return read_headers(record.headers)

@@ -18,8 +18,8 @@ import orjson
 
 from worker.errors import InvariantBroken, RecordFailed
 from worker.records import OUTPUT_OF_TASK, Message, Outcome, Output, Record, Task
-from worker.wire.decode import ATTEMPT_HEADER, DUE_HEADER, Limits, decode, read_attempts, replay_bytes
-from worker.wire.headers import copied_headers, event_headers, source_headers
+from worker.wire.decode import ATTEMPT_HEADER, REPLAY_TASK_HEADER, Limits, count_replay_bytes, read_attempts
+from worker.wire.headers import build_event_headers, build_source_headers, copy_headers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -27,17 +27,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from worker.records import Classification, Entity, Failure, Headers, Prediction, TokenizedItem, Tombstone, UnreadableRange
-
-__all__ = [
-    "EmbeddingEncoding",
-    "Limits",
-    "dead_letter_outcome",
-    "decode",
-    "embedding_vector",
-    "encode",
-    "encode_tombstone",
-    "max_dead_letter_bytes",
-]
 
 # Bounds of what a dead letter says, in characters, and carries, in bytes.
 _MAX_MESSAGE_CHARS = 2_000
@@ -65,11 +54,11 @@ def encode(
     """
     item, tokens = tokenized.item, tokenized.tokens
     truncated = b"true" if tokens.truncated else b"false"
-    copied = copied_headers(item.record)
-    origin = (*source_headers(item.record, model_name), ("gist-tokens", b"%d" % len(tokens)), ("gist-truncated", truncated))
+    copied = copy_headers(item.record)
+    origin = (*build_source_headers(item.record, model_name), ("gist-tokens", b"%d" % len(tokens)), ("gist-truncated", truncated))
 
     def message(output: Output, value: Mapping[str, Any]) -> Message:
-        headers = copied + event_headers(item.record, output, marks=(model_name,)) + origin
+        headers = copied + build_event_headers(item.record, output, marks=(model_name,)) + origin
         return Message(output, item.record.key, orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY), headers)
 
     messages = []
@@ -86,20 +75,20 @@ def encode(
 def encode_tombstone(tombstone: Tombstone, *, tasks: frozenset[Task]) -> Outcome:
     """Return a tombstone for the output of every task that the worker serves."""
     record = tombstone.record
-    copied, origin = copied_headers(record), source_headers(record, None)
+    copied, origin = copy_headers(record), build_source_headers(record, None)
     messages = [
-        Message(output, record.key, None, copied + event_headers(record, output, is_tombstone=True) + origin)
+        Message(output, record.key, None, copied + build_event_headers(record, output, is_tombstone=True) + origin)
         for output in (OUTPUT_OF_TASK[task] for task in Task if task in tasks)
     ]
     return Outcome(record, tuple(messages))
 
 
-def dead_letter_outcome(source: Record | UnreadableRange, failure: Failure, *, model_name: str, limits: Limits) -> Outcome:
+def encode_dead_letter(source: Record | UnreadableRange, failure: Failure, *, model_name: str, limits: Limits) -> Outcome:
     """Return a dead letter as all that becomes of a record."""
     return Outcome(source, (_dead_letter(source, failure, model_name=model_name, limits=limits),), (failure,))
 
 
-def max_dead_letter_bytes(limits: Limits) -> int:
+def compute_max_dead_letter_bytes(limits: Limits) -> int:
     """Return the size that no dead letter exceeds: a topic that takes less could hold up a partition for ever.
 
     Base64 takes 4/3 of the payload; the key and the headers come as they are too; a control character in a name takes six.
@@ -107,7 +96,7 @@ def max_dead_letter_bytes(limits: Limits) -> int:
     return (4 * limits.max_dead_letter_payload_bytes + 7 * _MAX_DEAD_LETTER_KEY_BYTES + 22 * limits.max_headers_bytes) // 3 + 17_408
 
 
-def embedding_vector(value: Mapping[str, Any]) -> NDArray[np.float32]:
+def decode_embedding(value: Mapping[str, Any]) -> NDArray[np.float32]:
     """Return the vector of an `Embedding` value, float32, shape `[dim]`, whatever its encoding; `binary` gives -1 and 1.
 
     Raises `ValueError` where the value is not what its `encoding` and `dim` say.
@@ -186,7 +175,7 @@ def _encoded(vector: NDArray[np.float32], encoding: EmbeddingEncoding) -> NDArra
 def _dead_letter(source: Record | UnreadableRange, failure: Failure, *, model_name: str, limits: Limits) -> Message:
     """Return a letter about a record, bounded whatever the record is.
 
-    Its size is at most `max_dead_letter_bytes`.
+    Its size is at most `compute_max_dead_letter_bytes`.
     """
     # Of an unreadable range nothing is known but where it lies.
     record = source if isinstance(source, Record) else Record(source.partition, source.offset, None, None)
@@ -215,22 +204,22 @@ def _dead_letter(source: Record | UnreadableRange, failure: Failure, *, model_na
         "truncated": len(headers) < len(own) or key != kept_key or len(payload or b"") > limits.max_dead_letter_payload_bytes,
     }
     bounded, marks = replace(record, headers=headers), (model_name, failure.task or "", str(attempts))
-    event = event_headers(bounded, Output.DEAD_LETTERS, marks=marks)
-    all_headers = copied_headers(bounded) + event + source_headers(record, model_name)
+    event = build_event_headers(bounded, Output.DEAD_LETTERS, marks=marks)
+    all_headers = copy_headers(bounded) + event + build_source_headers(record, model_name)
     return Message(Output.DEAD_LETTERS, kept_key, orjson.dumps(value), all_headers)
 
 
 def _own_headers(record: Record) -> Headers:
     """Return the headers as the record's producer wrote them, and first, where a replay was for one task alone, which that was."""
     own = [it for it in record.headers if it[0] != ATTEMPT_HEADER]
-    return tuple(sorted(own, key=lambda it: it[0] != DUE_HEADER))
+    return tuple(sorted(own, key=lambda it: it[0] != REPLAY_TASK_HEADER))
 
 
 def _bounded_headers(headers: Headers, limits: Limits) -> Headers:
     """Return as many of a record's headers, from the first, as the limits of a valid record allow."""
     kept: list[tuple[str, bytes | None]] = []
-    room_bytes = limits.max_headers_bytes + replay_bytes(headers)
-    for name, value in headers[: limits.max_headers + any(name == DUE_HEADER for name, _ in headers)]:
+    room_bytes = limits.max_headers_bytes + count_replay_bytes(headers)
+    for name, value in headers[: limits.max_headers + any(name == REPLAY_TASK_HEADER for name, _ in headers)]:
         room_bytes -= len(name.encode()) + len(value or b"")
         if room_bytes < 0:
             break

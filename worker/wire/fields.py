@@ -12,8 +12,7 @@ from worker.records import Record
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from worker.gaps import EmptyRange
-    from worker.records import UnreadableRange
+    from worker.records import EmptyRange, UnreadableRange
 
 _MAX_NAMES = 10
 _MAX_NAME_CHARS = 40
@@ -21,7 +20,7 @@ _MAX_NAME_CHARS = 40
 _MAX_VALUE_BYTES = 65_536
 
 
-def fields_seen(sources: Iterable[Record | UnreadableRange | EmptyRange]) -> str:
+def describe_fields(sources: Iterable[Record | UnreadableRange | EmptyRange]) -> str:
     """Return a phrase that names the fields of JSON objects, the most frequent first; `payload.text` is a field of an object."""
     counts: Counter[str] = Counter()
     for source in sources:

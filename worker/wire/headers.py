@@ -74,7 +74,7 @@ def read_headers(headers: Headers) -> dict[str, bytes]:
     return {name: value for name, value in dict(headers).items() if value is not None}
 
 
-def copied_headers(record: Record) -> Headers:
+def copy_headers(record: Record) -> Headers:
     """Return the record's own headers that its outputs keep, with the type of our value in place of the type of its own."""
     is_event = _is_event(record)
     kept: list[tuple[str, bytes | None]] = []
@@ -87,7 +87,7 @@ def copied_headers(record: Record) -> Headers:
     return tuple(kept)
 
 
-def event_headers(record: Record, output: Output, *, is_tombstone: bool = False, marks: tuple[str, ...] = ()) -> Headers:
+def build_event_headers(record: Record, output: Output, *, is_tombstone: bool = False, marks: tuple[str, ...] = ()) -> Headers:
     """Return the attributes by which an output of a CloudEvent in binary mode is an event of its own; none for another record.
 
     The id is the same whenever the same output is published again. It differs by source and id of the record's event, by output,
@@ -115,7 +115,7 @@ def event_headers(record: Record, output: Output, *, is_tombstone: bool = False,
     return tuple(found)
 
 
-def source_headers(record: Record, model_name: str | None) -> Headers:
+def build_source_headers(record: Record, model_name: str | None) -> Headers:
     """Return where an output came from, and the model that made it, where one did."""
     origin = (
         ("gist-source-topic", record.partition.topic.encode()),

@@ -12,7 +12,7 @@ from worker.bench.stream import run as stream
 from worker.bench.stream.workers import Place
 from worker.broker.connection.connection import Connection
 from worker.errors import BadSettings
-from worker.host import num_cores
+from worker.host import count_cores
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,7 +59,7 @@ async def test_everything_is_measured_and_nothing_is_lost_or_left_running(kafka:
     assert set(summary["p99_ms"]) == {"25%", "50%", "75%", "90%"}
     assert len(found.engines) == 3
     assert (len(found.streams[0].rounds), len(found.streams[0].engines_per_s)) == (2, 3)
-    assert (found.streams[0].num_workers, found.streams[0].threads) == (2, max(1, num_cores() // 2))
+    assert (found.streams[0].num_workers, found.streams[0].threads) == (2, max(1, count_cores() // 2))
     assert not [it for it in psutil.Process().children() if it.is_running() and "worker" in it.cmdline()]
 
 

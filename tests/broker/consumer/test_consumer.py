@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Sequence
     from pathlib import Path
 
-    from worker.gaps import EmptyRange
+    from worker.records import EmptyRange
 
 pytestmark = pytest.mark.kafka
 

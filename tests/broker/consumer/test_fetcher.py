@@ -11,8 +11,7 @@ from aiokafka.errors import KafkaError
 
 from worker.broker.consumer.fetcher import Fetcher
 from worker.errors import ConsumerBroken
-from worker.gaps import EmptyRange
-from worker.records import Partition, Record
+from worker.records import EmptyRange, Partition, Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable

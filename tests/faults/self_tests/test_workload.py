@@ -7,7 +7,8 @@ import pytest
 from tests.faults.lab.program import LabModel
 from tests.faults.lab.workload import DIM, Poison, Workload
 from worker.records import Item, Partition, Record, Task, TokenizedItem
-from worker.wire.encode import EmbeddingEncoding, Limits, decode, encode
+from worker.wire.decode import Limits, decode
+from worker.wire.encode import EmbeddingEncoding, encode
 
 WORKLOAD = Workload(num_partitions=3, poison_every=4)
 

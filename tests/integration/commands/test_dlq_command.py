@@ -20,7 +20,8 @@ from worker.broker.tools.clients import open_producer, open_transaction
 from worker.cli import app
 from worker.errors import BadSettings
 from worker.records import Failure, Output, Partition, Record, Stage, Task, UnreadableRange
-from worker.wire import encode as codec
+from worker.wire.decode import Limits
+from worker.wire.encode import encode_dead_letter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,13 +30,13 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.kafka
 
-LIMITS = codec.Limits(max_dead_letter_payload_bytes=100)
+LIMITS = Limits(max_dead_letter_payload_bytes=100)
 
 
 def letter(source: Record | UnreadableRange, stage: Stage = Stage.INFER, task: Task | None = None, message: str = "no") -> Any:
     """Return the message that a worker would write."""
     failure = Failure(stage, "PlantedError", message, task)
-    return codec.dead_letter_outcome(source, failure, model_name="m@1", limits=LIMITS).messages[0]
+    return encode_dead_letter(source, failure, model_name="m@1", limits=LIMITS).messages[0]
 
 
 def original(topic: str, number: int, *, num_partitions: int = 2, text: str = "hello") -> Record:
@@ -96,7 +97,7 @@ def test_records_come_back_as_they_were_and_say_how_often_they_are_tried(connect
         assert [(it.key, it.value) for it in records] == [(it.key, it.value) for it in expected]
         assert [it.headers[0] for it in records] == [("gist-attempt", b"2")] * len(records)
         assert [it.headers[-5:] for it in records] == [it.headers for it in expected]
-    assert found[0][-1].headers[1] == ("gist-due", b"ner")
+    assert found[0][-1].headers[1] == ("gist-replay-task", b"ner")
     assert listed(connection, topic) == []
     assert len(listed(connection, topic, "--done")) == 9
 

@@ -173,13 +173,13 @@ async def test_a_group_that_refuses_a_running_worker_is_asked_ever_less_often(
 ) -> None:
     """Each try costs one line that says what to do, the pauses grow, and the worker works once the other program has left."""
     pauses_s: list[float] = []
-    pause_s = Restarts.pause_s
+    delay_s = Restarts.delay_s
 
     def noted(restarts: Restarts, now_s: float) -> float:
-        pauses_s.append(pause_s(restarts, now_s))
+        pauses_s.append(delay_s(restarts, now_s))
         return pauses_s[-1]
 
-    monkeypatch.setattr(Restarts, "pause_s", noted)
+    monkeypatch.setattr(Restarts, "delay_s", noted)
     await created(connection, topic)
     telemetry = Events()
     async with serving(settings(connection, topic, heartbeat_interval_ms=2_000, retry_backoff_max_ms=5_000), telemetry):

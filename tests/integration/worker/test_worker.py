@@ -20,7 +20,7 @@ from worker.errors import BrokerUnavailable
 from worker.model.engine import Engine
 from worker.records import Item, Output, Partition, Record, TokenizedItem
 from worker.settings import DEFAULT_MODEL
-from worker.wire.encode import embedding_vector
+from worker.wire.encode import decode_embedding
 from worker.wire.headers import read_headers
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ async def test_the_outputs_are_what_the_model_says_when_called_directly(connecti
         tokens = engine.tokenize([text])[0]
         expected = engine.infer([TokenizedItem(Item(nowhere, "", text, engine.tasks), tokens)])[0]
         assert expected.embedding is not None
-        np.testing.assert_allclose(embedding_vector(found[Output.EMBEDDINGS]), expected.embedding, atol=1e-5)
+        np.testing.assert_allclose(decode_embedding(found[Output.EMBEDDINGS]), expected.embedding, atol=1e-5)
         assert expected.labels is not None
         assert found[Output.LABELS]["labels"]["sentiment"]["label"] == expected.labels["sentiment"].label
         spans = [(e["type"], e["start"], e["end"]) for e in found[Output.ENTITIES]["entities"]]

@@ -23,7 +23,7 @@ from worker.bench.stream.tally import steady_per_s
 from worker.bench.stream.usage import Watch
 from worker.bench.stream.workers import working
 from worker.broker.tools import clients
-from worker.host import num_cores
+from worker.host import count_cores
 from worker.wire.headers import read_headers
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def build_modes(plan: DeliveryPlan) -> list[DeliveryMode]:
 
 async def run(plan: DeliveryPlan, place: Place) -> DeliveryResults:
     """Measure one way after another; whatever ends it, nothing goes on running."""
-    results = DeliveryResults(machine={"cores": num_cores(), "corpus_texts": len(place.texts)}, main=plan.main)
+    results = DeliveryResults(machine={"cores": count_cores(), "corpus_texts": len(place.texts)}, main=plan.main)
     ways, run_id = build_modes(plan), f"bench-delivery-{int(time.time())}"
     began_s = before_s = time.monotonic()
     longest_s = 0.0

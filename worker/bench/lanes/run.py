@@ -14,7 +14,7 @@ from worker.bench.stream.tally import throughput
 from worker.bench.stream.workers import working
 from worker.broker.admin import topics
 from worker.broker.tools import clients
-from worker.host import num_cores
+from worker.host import count_cores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,7 +59,7 @@ class _Stage:
 
 async def run(plan: LanesPlan, place: Place) -> LanesResults:
     """Measure everything and return it; whatever ends it, nothing goes on running."""
-    results = LanesResults({"cores": num_cores(), "corpus_texts": len(place.texts)})
+    results = LanesResults({"cores": count_cores(), "corpus_texts": len(place.texts)})
     live = phases.Topics(place.connection, f"bench-lanes-{int(time.time())}", num_partitions=plan.num_partitions)
     backfill = f"{live.input}.backfill"
     await live.create()

@@ -19,7 +19,7 @@ from worker.bench.scale.results import MembershipChange
 from worker.bench.stream import phases as stream_phases
 from worker.bench.stream.offered import latency
 from worker.bench.stream.workers import working
-from worker.host import cores
+from worker.host import list_cores
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -60,7 +60,7 @@ async def measured(place: Place, topic: Topics, kind: str, load: SteadyLoad, *, 
     await topic.create()
     values = [stream_phases.request(place.texts[n % len(place.texts)], n) for n in range(round(load.rate_per_s * load.seconds))]
     told = {"delivery": delivery, "threads": 1, "tokenizer_threads": 1, "session_timeout_ms": SESSION_TIMEOUT_MS}
-    there = cores()
+    there = list_cores()
     held = [[there[number % len(there)]] for number in range(NUM_REPLICAS)]
     names = [f"{topic.input}-{number}" if is_static else "" for number in range(NUM_REPLICAS)]
     async with contextlib.AsyncExitStack() as running:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from worker.bench.scale.results import ScaleResults
 from worker.bench.scale.run import ScaleMode, measured
-from worker.host import cores
+from worker.host import list_cores
 
 if TYPE_CHECKING:
     from worker.bench.scale.run import ScalePlan
@@ -63,7 +63,7 @@ def _turned(usual: ScaleMode, knob: str, value: float) -> ScaleMode:
 
 async def run(plan: ScalePlan, place: Place, *, is_quick: bool) -> ScaleResults:
     """Turn one knob after another; whatever ends it, nothing goes on running."""
-    results = ScaleResults(machine={"cores": len(cores()), "corpus_texts": len(place.texts)}, has_law=False)
+    results = ScaleResults(machine={"cores": len(list_cores()), "corpus_texts": len(place.texts)}, has_law=False)
     run_id = f"bench-knobs-{int(time.time())}"
     there = [it for delivery in plan.deliveries for it in ways(delivery, is_quick=is_quick)]
     for number, way in enumerate(there):

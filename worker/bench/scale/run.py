@@ -18,7 +18,7 @@ from worker.bench.stream.phases import Topics
 from worker.bench.stream.tally import steady_per_s
 from worker.bench.stream.usage import Watch
 from worker.bench.stream.workers import working
-from worker.host import cores
+from worker.host import list_cores
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -59,7 +59,7 @@ class ScaleMode:
 
 async def run(plan: ScalePlan, place: Place) -> ScaleResults:
     """Measure everything, one thing after another; whatever ends it, nothing goes on running."""
-    there = cores()
+    there = list_cores()
     results = ScaleResults(machine={"cores": len(there), "corpus_texts": len(place.texts)})
     run_id = f"bench-scale-{int(time.time())}"
     ways = [it for delivery in plan.deliveries for it in _ways(plan, delivery, there)]

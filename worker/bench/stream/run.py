@@ -22,7 +22,7 @@ from worker.bench.stream.usage import Watch
 from worker.bench.stream.workers import count_threads, working
 from worker.broker.tools import clients
 from worker.errors import BadSettings
-from worker.host import num_cores
+from worker.host import count_cores
 from worker.records import Partition, Task
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class StreamPlan:
 
 async def run(plan: StreamPlan, place: Place) -> StreamResults:
     """Measure everything, one thing after another; whatever ends it, nothing goes on running."""
-    results = StreamResults(machine={"cores": num_cores(), "partitions": plan.num_partitions, "corpus_texts": len(place.texts)})
+    results = StreamResults(machine={"cores": count_cores(), "partitions": plan.num_partitions, "corpus_texts": len(place.texts)})
     texts = itertools.islice(itertools.cycle(place.texts), plan.num_engine_texts)
     (place.directory / "texts.json").write_bytes(orjson.dumps([it if it.strip() else "(blank)" for it in texts]))
     results.engines.append(await _engine(plan, place))
@@ -105,7 +105,7 @@ async def _engine(plan: StreamPlan, place: Place) -> EngineRate:
     answer = await children.ask(
         "worker.bench.stream.engine",
         {
-            "engine": {**place.engine, "threads": num_cores()},
+            "engine": {**place.engine, "threads": count_cores()},
             "texts": str(place.directory / "texts.json"),
             "limit_s": plan.limit_s,
             "num_single": plan.num_single,
@@ -195,7 +195,7 @@ async def _peer(plan: StreamPlan, place: Place, topic: Topics) -> Peer:
             "output": output,
             "model": _PEER_MODEL,
             "device": place.engine["device"],
-            "threads": num_cores(),
+            "threads": count_cores(),
             "max_batch_records": plan.num_peer_batch,
             "num_messages": min(plan.num_peer_messages, topic.tally.account.num_produced),
             "limit_s": plan.limit_s,

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from worker.host import num_cores
+from worker.host import count_cores
 from worker.testbed.worker_process import WorkerProcess
 
 if TYPE_CHECKING:
@@ -90,4 +90,4 @@ def _settings(place: Place, topic: Topics, num_workers: int) -> dict[str, object
 
 def count_threads(num_workers: int) -> int:
     """Return how many threads each of some workers on this machine gets: two busy pools on one core slow each other down."""
-    return max(1, num_cores() // num_workers)
+    return max(1, count_cores() // num_workers)

@@ -32,9 +32,8 @@ if TYPE_CHECKING:
 
     from worker.broker.connection.connection import Connection
     from worker.broker.events import OnEvent
-    from worker.gaps import EmptyRange
     from worker.ports import AssignmentListener
-    from worker.records import Record, UnreadableRange
+    from worker.records import EmptyRange, Record, UnreadableRange
 
 
 class Consumer:

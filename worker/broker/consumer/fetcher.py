@@ -23,8 +23,7 @@ from aiokafka.errors import (
 from worker.broker.client_internals import find_dead_task, has_buffered, read_position
 from worker.broker.events import BrokerEvent
 from worker.errors import ConsumerBroken, OffsetOutOfRange
-from worker.gaps import EmptyRange
-from worker.records import Partition, Record, UnreadableRange
+from worker.records import EmptyRange, Partition, Record, UnreadableRange
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

@@ -15,8 +15,8 @@ from worker.bench.encodings import NUM_CANDIDATES, NUM_NEIGHBOURS, Loss, loss
 from worker.errors import BadSettings
 from worker.records import Item, Partition, Prediction, Record, Task, TokenizedItem, Tokens
 from worker.training.data.corpora import rated_sentences, sample_texts
-from worker.wire import encode as codec
-from worker.wire.encode import EmbeddingEncoding, Limits
+from worker.wire.decode import Limits
+from worker.wire.encode import EmbeddingEncoding, decode_embedding, encode
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,7 +59,7 @@ def _vectors(model: str, texts: list[str]) -> NDArray[np.float32]:
 
 def _loss(encoding: EmbeddingEncoding, exact: NDArray[np.float32]) -> Loss:
     values = [_value(number, vector, encoding) for number, vector in enumerate(exact)]
-    decoded = np.stack([codec.embedding_vector(orjson.loads(it)) for it in values])
+    decoded = np.stack([decode_embedding(orjson.loads(it)) for it in values])
     return loss(encoding.value, float(np.mean([len(it) for it in values])), exact, decoded)
 
 
@@ -69,5 +69,5 @@ def _value(number: int, vector: NDArray[np.float32], encoding: EmbeddingEncoding
     item = Item(record, f"{record.partition}-{number}", "", frozenset({Task.EMBED}))
     tokens = Tokens(nothing, nothing.reshape(0, 2), nothing, truncated=False)
     options: dict[str, Any] = {"model_name": "", "encoding": encoding, "limits": Limits()}
-    outcome = codec.encode(TokenizedItem(item, tokens), Prediction(embedding=vector), **options)
+    outcome = encode(TokenizedItem(item, tokens), Prediction(embedding=vector), **options)
     return outcome.messages[0].value or b""

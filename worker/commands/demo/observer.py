@@ -11,7 +11,7 @@ import orjson
 from worker.composition.broker import map_output_topics
 from worker.records import Output
 from worker.testbed.delivery_audit import DeliveryAudit, read_source
-from worker.wire.encode import embedding_vector
+from worker.wire.encode import decode_embedding
 from worker.wire.headers import read_headers
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Observer:
 
 def _keep(kept: Kept, output: Output, value: dict[str, Any]) -> None:
     if output is Output.EMBEDDINGS:
-        kept.vector = embedding_vector(value)
+        kept.vector = decode_embedding(value)
     elif output is Output.LABELS:
         kept.labels = value["labels"]
     else:

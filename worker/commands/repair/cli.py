@@ -88,7 +88,7 @@ def replay_dead_letters(
 
     Without --execute the command only counts them.
 
-    A replayed record has its number of attempts in the header gist-attempt; if a single task had failed, gist-due names the task.
+    A replayed record has its number of attempts in the header gist-attempt. If a single task had failed, gist-replay-task names it.
     A record whose payload was cut, or was not readable, cannot be replayed: the command counts it, and its dead letter remains.
 
     Records and progress are one transaction: after an interruption, run the same command again, and no record is sent twice.

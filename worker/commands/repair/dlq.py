@@ -91,7 +91,7 @@ def show(settings: Settings, name: str, *, is_json: bool) -> None:
     """Print one dead letter with its payload."""
     letter = asyncio.run(_letter(settings, name))
     if is_json:
-        print(json_line(dlq_shown.plain(letter) | {"says": letter.says.model_dump()}))  # noqa: T201
+        print(json_line(dlq_shown.plain(letter) | {"says": letter.content.model_dump()}))  # noqa: T201
         return
     dlq_shown.whole(Terminal(soft_wrap=True), letter)
 
@@ -206,13 +206,13 @@ async def _nothing(_partition: Partition, _line: _Line) -> None:
 
 async def _advance(sending: Replay, partition: Partition, line: _Line, topics: Sequence[str]) -> None:
     handled = line.handled.with_ranges(line.ranges)
-    records = [(_find_target(letter, topics), letter.original()) for letter in line.selected] if topics else []
+    records = [(_find_target(letter, topics), letter.build_original()) for letter in line.selected] if topics else []
     await sending.advance(partition, records, CommittedOffset(handled.next_offset, handled.words))
     line.handled = handled
 
 
 def _find_target(letter: DeadLetterRecord, topics: Sequence[str]) -> Partition:
-    source = letter.says.source
+    source = letter.content.source
     return Partition(source.topic if source.topic in topics else topics[0], source.partition)
 
 
@@ -236,8 +236,8 @@ async def _walk(
     async for line, offset, letter in _read(connection, lines, tally):
         if letter not in selection:
             tally.num_not_selected += 1
-        elif sends and letter.obstacle:
-            tally.obstacles[letter.obstacle] += 1
+        elif sends and letter.replay_obstacle:
+            tally.obstacles[letter.replay_obstacle] += 1
         else:
             line.take(offset, letter)
             tally.num_done += 1

@@ -29,7 +29,7 @@ _FOLDED = frozenset({"when (UTC)", "source", "error", "reason"})
 
 def plain(letter: DeadLetterRecord) -> dict[str, Any]:
     """Return what a row says, as JSON has it."""
-    says = letter.says
+    says = letter.content
     return {
         "letter": letter.name,
         "timestamp_ms": letter.timestamp_ms,
@@ -40,7 +40,7 @@ def plain(letter: DeadLetterRecord) -> dict[str, Any]:
         "message": says.message,
         "task": says.task,
         "attempts": says.attempts,
-        "obstacle": letter.obstacle,
+        "obstacle": letter.replay_obstacle,
     }
 
 
@@ -51,22 +51,22 @@ def table(console: Console, letters: Sequence[DeadLetterRecord], *, limit: int) 
     take the one, and the other is what the list is read for.
     """
     shown = letters[: limit or None]
-    has_one_topic = len({letter.says.source.topic for letter in shown}) == 1
+    has_one_topic = len({letter.content.source.topic for letter in shown}) == 1
     names = ("letter", "when (UTC)", "source", "stage", "error", "attempts", "replay", "reason")
     is_wide = console.width >= _WIDE_CHARS
     rows = _table([name for name in names if console.width >= _LEAST_CHARS.get(name, 0)])
     for letter in shown:
         when = shown_moment(letter.timestamp_ms)
-        source = letter.source.removeprefix(f"{letter.says.source.topic}-") if has_one_topic and not is_wide else letter.source
+        source = letter.source.removeprefix(f"{letter.content.source.topic}-") if has_one_topic and not is_wide else letter.source
         cells = {
             "letter": letter.name,
             "when (UTC)": when if is_wide else when.rpartition(":")[0] or when,
             "source": source,
-            "stage": letter.says.stage,
-            "error": letter.says.error,
-            "attempts": str(letter.says.attempts),
-            "replay": "no" if letter.obstacle else "yes",
-            "reason": " ".join(letter.says.message.split()),
+            "stage": letter.content.stage,
+            "error": letter.content.error,
+            "attempts": str(letter.content.attempts),
+            "replay": "no" if letter.replay_obstacle else "yes",
+            "reason": " ".join(letter.content.message.split()),
         }
         rows.add_row(*(Text(escape_controls(cells[str(column.header)])) for column in rows.columns))
     if letters:
@@ -78,14 +78,14 @@ def table(console: Console, letters: Sequence[DeadLetterRecord], *, limit: int) 
 def _counts(letters: Sequence[DeadLetterRecord]) -> Table:
     """Return how many letters there are of each stage and error."""
     counts = _table(("stage", "error", "letters"))
-    for (stage, error), num in Counter((letter.says.stage, letter.says.error) for letter in letters).most_common():
+    for (stage, error), num in Counter((letter.content.stage, letter.content.error) for letter in letters).most_common():
         counts.add_row(stage, Text(escape_controls(error)), str(num))
     return counts
 
 
 def whole(console: Console, letter: DeadLetterRecord) -> None:
     """Print all that a letter says, its key, headers and payload decoded."""
-    says = letter.says
+    says = letter.content
     lines: list[tuple[str, str]] = [
         ("letter", f"{letter.name} in {letter.partition.topic}, written {shown_moment(letter.timestamp_ms)} UTC"),
         ("source", f"{letter.source}, {_stamped(letter)}"),
@@ -93,7 +93,7 @@ def whole(console: Console, letter: DeadLetterRecord) -> None:
         ("failed to", f"{says.stage}{f', task {says.task}' if says.task else ''}, at attempt {says.attempts}"),
         ("error", f"{says.error}: {says.message}"),
         ("model", says.model),
-        ("replay", f"no: {letter.obstacle}" if letter.obstacle else "yes"),
+        ("replay", f"no: {letter.replay_obstacle}" if letter.replay_obstacle else "yes"),
         ("key", _decoded(says.key)),
         *((f"header {it.name}", _decoded(it.value)) for it in says.headers),
     ]
@@ -108,7 +108,7 @@ def whole(console: Console, letter: DeadLetterRecord) -> None:
 
 
 def _stamped(letter: DeadLetterRecord) -> str:
-    timestamp = letter.says.source.timestamp
+    timestamp = letter.content.source.timestamp
     return "not stamped" if timestamp is None or timestamp < 0 else f"stamped {shown_moment(timestamp)} UTC"
 
 

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from worker.commands.run.signals import DRAINING, heard
 from worker.errors import BadSettings
-from worker.host import ThreadPlan, cores, num_cores
+from worker.host import ThreadPlan, count_cores, list_cores
 from worker.observability.http import HttpServer
 from worker.observability.metrics import configure_logging
 from worker.settings.connection import PREFIX
@@ -33,7 +33,7 @@ _MAX_DIRECTORY_BYTES = 90
 def run_replicas(settings: Settings, num_replicas: int) -> int:
     """Keep so many workers running until told to stop; return the exit code."""
     configure_logging(level=settings.log_level, log_format=settings.log_format)
-    shares = divide(num_replicas, cores=cores(), num_usable=num_cores())
+    shares = divide(num_replicas, cores=list_cores(), num_usable=count_cores())
     try:
         with tempfile.TemporaryDirectory(prefix="gist-stream-") as directory:
             if len(os.fsencode(directory)) > _MAX_DIRECTORY_BYTES:
@@ -67,7 +67,7 @@ async def _run(settings: Settings, shares: list[Share], directory: Path) -> int:
 
 def build_environment(settings: Settings, number: int, share: Share, *, socket: Path) -> dict[str, str]:
     """Return the environment of a replica: everything that was set, and what tells it from the others."""
-    plan = ThreadPlan.of(share.threads, matmul=settings.threads, tokenizer=settings.tokenizer_threads)
+    plan = ThreadPlan.build(share.threads, matmul=settings.threads, tokenizer=settings.tokenizer_threads)
     values = {name: getattr(settings, name) for name in settings.model_fields_set} | {
         "client_id": f"{settings.client_id}-{number}",
         "threads": plan.matmul,
