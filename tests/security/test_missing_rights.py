@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
 
-READ, WRITE, TOPIC, GROUP = 3, 4, 2, 3
+READ, WRITE, CREATE, DESCRIBE, TOPIC, GROUP = 3, 4, 5, 8, 2, 3
 
 
 def _command(secured: SecuredKafka, topic: str, *arguments: str, delivery: str = "exactly_once") -> tuple[int, str]:
@@ -121,8 +122,22 @@ def test_topics_are_not_called_missing_where_they_are_hidden(secured: SecuredKaf
     _line(errors, [f"Describe on the topic {name}" for name in _names(topic, "", *OUTPUTS)])
     assert code == 3
     code, errors = _command(secured, f"{topic}-new", "topics", "--create")
-    _line(errors, [f"Create on the topic {name}" for name in _names(f"{topic}-new", "", *OUTPUTS)])
+    names = _names(f"{topic}-new", "", *OUTPUTS)
+    _line(errors, [f"{operation} on the topic {name}" for name in names for operation in ("Create", "Describe")])
     assert code == 3
+
+
+def test_a_topic_that_was_created_and_is_hidden_is_named(secured: SecuredKafka) -> None:
+    """The right to create a topic does not include the right to see the topic."""
+    topic = f"texts-{uuid.uuid4().hex[:8]}"
+    names = _names(topic, "", *OUTPUTS)
+    asyncio.run(secured.allow([Acl("gist", CREATE, TOPIC, name) for name in names]))
+    for _ in range(2):
+        code, errors = _command(secured, topic, "topics", "--create")
+        _line(errors, [f"Describe on the topic {name}" for name in names])
+        assert code == 3
+    asyncio.run(secured.allow([Acl("gist", DESCRIBE, TOPIC, name) for name in names]))
+    assert _command(secured, topic, "topics", "--create") == (0, "")
 
 
 def test_with_the_rights_that_are_named_the_commands_work(secured: SecuredKafka) -> None:

@@ -73,13 +73,18 @@ def build_refusal(connection: Connection, *rights: Right) -> BrokerUnavailable:
 
 async def check_access(connection: Connection, client: AIOKafkaClient, rights: Iterable[Right]) -> None:
     """Raise `BrokerUnavailable` with the names of all rights that the brokers refuse."""
+    if missing := await find_missing_rights(client, rights):
+        raise build_refusal(connection, *missing)
+
+
+async def find_missing_rights(client: AIOKafkaClient, rights: Iterable[Right]) -> list[Right]:
+    """Return the rights that the brokers refuse."""
     wanted = list(dict.fromkeys(rights))
     try:
         leaders = await _find_leaders(client, [right.name for right in wanted if right.kind == "topic"])
     except KafkaError:
         leaders = {}
-    if missing := [right for right in wanted if await _is_refused(client, right, leaders)]:
-        raise build_refusal(connection, *missing)
+    return [right for right in wanted if await _is_refused(client, right, leaders)]
 
 
 async def _is_refused(client: AIOKafkaClient, right: Right, leaders: Mapping[str, int]) -> bool:

@@ -11,7 +11,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
 
 from worker.broker.admin.client import admin_client
-from worker.broker.admin.permissions import Operation, Right, build_refusal, build_topic_rights, check_access
+from worker.broker.admin.permissions import Operation, Right, build_refusal, build_topic_rights, check_access, find_missing_rights
 from worker.broker.client_internals import get_network_client
 from worker.errors import TopicsMissing
 
@@ -98,8 +98,11 @@ async def create_missing(
         if not new:
             return []
         response = await admin.create_topics(new)
-        if denied := [name for name, code, *_ in response.topic_errors if code == TopicAuthorizationFailedError.errno]:
-            raise build_refusal(connection, *build_topic_rights(["Create"], denied))
+        denied = [name for name, code, *_ in response.topic_errors if code == TopicAuthorizationFailedError.errno]
+        # Kafka's right to create a topic does not include the right to see the topic.
+        hidden = await find_missing_rights(get_network_client(admin), build_topic_rights(["Describe"], [it.name for it in new]))
+        if missing := [*build_topic_rights(["Create"], denied), *hidden]:
+            raise build_refusal(connection, *missing)
         for name, code, *message in response.topic_errors:
             if code and for_code(code) is not TopicAlreadyExistsError:
                 raise TopicsMissing(f"the topic {name} could not be created: {message[0] if message else for_code(code).__name__}")
