@@ -161,7 +161,7 @@ COMMANDS: dict[str, Command | Group] = {
             "compare": Command(
                 path=f"{_TRAINING}:compare",
                 summary="Compare the strategies of training.",
-                example="gist-stream train compare results --quick",
+                example="gist-stream train compare results --seeds 1",
             ),
         },
     ),

@@ -15,6 +15,7 @@ from typer.main import get_command
 from schemas.__main__ import FOLDER
 from worker.cli import app
 from worker.records import Item, Partition, Record, Task
+from worker.training import config
 from worker.wire.decode import Limits, decode
 
 ROOT = Path(__file__).parents[2]
@@ -145,3 +146,11 @@ def test_examples_of_input_records_are_decoded(name: str, content_type: bytes) -
     assert isinstance(item, Item)
     assert item.id == "ticket-17"
     assert item.text.startswith("Great: Anna Schmidt")
+
+
+def test_example_of_a_training_file_is_accepted(tmp_path: Path) -> None:
+    """Every key of the file on the page of training exists and has an allowed value."""
+    page = (DOCS / "training.md").read_text()
+    file = tmp_path / "run.toml"
+    file.write_text(next(block for language, block in _BLOCK.findall(page) if language == "toml"))
+    assert config.read(file).heads[0].name == "topic"
