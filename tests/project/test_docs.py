@@ -111,6 +111,16 @@ def test_every_page_is_in_the_navigation_and_reachable_from_the_index() -> None:
     assert reached == pages
 
 
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_paths_of_the_repository_exist(page: Path) -> None:
+    """A path that begins with a folder of the repository, or on the page of the architecture with one of `worker/`, exists."""
+    roots = [ROOT, ROOT / "worker"] if page.name == "architecture.md" else [ROOT]
+    folders = {path.name for root in roots for path in root.iterdir() if path.is_dir()} - {"models", ".data"}
+    for path in re.findall(r"`([\w.-]+/[\w./-]*)`", page.read_text()):
+        if path.split("/")[0] in folders:
+            assert any((root / path).exists() for root in roots), path
+
+
 def test_front_page_is_short_and_loads_nothing_from_other_hosts() -> None:
     """The README has at most 150 lines, and its pictures are files of the repository without links to fonts."""
     readme = (ROOT / "README.md").read_text()
