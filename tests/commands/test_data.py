@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from worker.cli import app, main
-from worker.commands.training.data import marked
+from worker.commands.training.data import format_example
 from worker.training.data.examples import LabelledText, Span, TaggedText
 
 if TYPE_CHECKING:
@@ -47,11 +47,11 @@ def test_kind_classes_lengths_duplicates_and_texts_are_shown(people: Path) -> No
     for expected in (
         "entities (CoNLL, iob2, words in column 1, tags in column 2 of 2)",
         "texts: 3, without a label: 0, empty: 0",
-        "repeating another: 0, nearly: 1, of these under other labels: 0",
+        "copies of another text: 0, near-duplicates: 1, with other labels: 0",
         "words: p50 3, p90 3, p99 3, max 3",
         "PER        3  60.0%",
         "[Ada PER] in [Paris LOC]",
-        "malformed, read as the nearest that is not: 1, the first ",
+        "tags that violate the scheme, repaired: 1, the first: ",
         "10: I-PER after O",
     ):
         assert expected in output
@@ -63,7 +63,7 @@ def test_files_are_compared(people: Path, tmp_path: Path) -> None:
     (tmp_path / "third.conll").write_text("nothing O\nof O\nit O\n")
     lines = shown(people, tmp_path / "other.conll", tmp_path / "third.conll").splitlines()
     assert [line for line in lines if line.startswith("texts of ")] == [
-        f"texts of {tmp_path / 'other.conll'} that stand in {people} too: 1, and nearly: 0"
+        f"texts of {tmp_path / 'other.conll'} that are also in {people}: 1 copies, 0 near-duplicates"
     ]
 
 
@@ -71,7 +71,7 @@ def test_flags_say_what_cannot_be_found_out(reviews: Path) -> None:
     """Columns, the format and the scheme; what is broken may be left out."""
     output = shown(reviews, "--format", "csv", "--text-column", "mood", "--label-column", "1", "--skip-broken", "--examples", "1")
     assert "binary (CSV, text in 'mood', label in 'review')" in output
-    assert f"broken and left out: 2, the first {reviews}:3: columns: 1 where the header has 2" in output
+    assert f"broken and left out: 2, the first: {reviews}:3: 1 columns; the header has 2" in output
     assert "  good  pos" in output
     assert "  bad  neg" not in output
 
@@ -98,7 +98,7 @@ def test_a_broken_file_is_one_line_and_an_exit_code(
         main()
     assert caught.value.code == 2
     assert capsys.readouterr().err == (
-        f"gist-stream: {reviews}:3: columns: 1 where the header has 2 (and 1 more); --skip-broken leaves out what is broken\n"
+        f"gist-stream: {reviews}:3: 1 columns; the header has 2 (and 1 more); --skip-broken leaves out broken rows\n"
     )
 
 
@@ -114,8 +114,8 @@ def test_where_every_line_is_broken_the_first_reason_is_shown(tmp_path: Path) ->
 def test_rejected_answers_are_counted(tmp_path: Path) -> None:
     """In the report and in the JSON."""
     path = tmp_path / "answers.jsonl"
-    path.write_text("".join(f'{{"text":"{it}","label":"x","answer":"{it}"}}\n' for it in ("accept", "reject", "ignore")))
-    assert "rejected or skipped by an annotator, left out: 2" in shown(path)
+    path.write_text("".join(f'{{"text":"{name}","label":"x","answer":"{name}"}}\n' for name in ("accept", "reject", "ignore")))
+    assert "rejected or skipped by annotators and left out: 2" in shown(path)
     (found,) = orjson.loads(shown(path, "--json"))["files"]
     assert (found["num_texts"], found["num_rejected"]) == (1, 2)
 
@@ -126,7 +126,7 @@ def test_the_splits_of_a_saved_data_set_are_files(tmp_path: Path, monkeypatch: p
     (tmp_path / "dataset_dict.json").write_text('{"splits": ["train"]}')
     (tmp_path / "train" / "state.json").write_text('{"_data_files": []}')
     (tmp_path / "train" / "dataset_info.json").write_text("{}")
-    monkeypatch.setattr("worker.training.data.arrow._rows", lambda _path: iter([{"text": "good", "label": "pos"}]))
+    monkeypatch.setattr("worker.training.data.readers.arrow._read_rows", lambda _path: iter([{"text": "good", "label": "pos"}]))
     assert "train\n  binary (Arrow, text in 'text', label in 'label')" in shown(tmp_path)
 
 
@@ -140,8 +140,8 @@ def test_many_classes_are_cut_short(tmp_path: Path) -> None:
 
 def test_a_text_is_marked_on_one_line() -> None:
     """Whatever it holds; brackets of its own stay."""
-    assert marked(TaggedText("[x] Ada\nL.", (Span("PER", 4, 10),))).plain == "[x] [Ada⏎L. PER]"
-    assert marked(LabelledText("a\r\n[b]", ("x", "y"))).plain == "x, y  a⏎[b]"
+    assert format_example(TaggedText("[x] Ada\nL.", (Span("PER", 4, 10),))).plain == "[x] [Ada⏎L. PER]"
+    assert format_example(LabelledText("a\r\n[b]", ("x", "y"))).plain == "x, y  a⏎[b]"
 
 
 def test_looking_at_data_needs_neither_torch_nor_numpy() -> None:

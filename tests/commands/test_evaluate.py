@@ -64,7 +64,7 @@ def test_files_go_in_and_tables_json_and_a_picture_come_out(
     evaluate(**DEFAULTS | paths | {"json_path": tmp_path / "it.json", "plot_path": tmp_path / "it.png", "backend": "int8"})
     ((options, (texts,), (tagged,)),) = calls
     assert (options.model, options.backend, options.report.num_examples, options.report.seed) == ("m", "int8", 3, 7)
-    assert [(it.text, it.labels) for it in texts.texts] == [("good", ("yes",)), ("bad", ("no",))]
+    assert [(text.text, text.labels) for text in texts.texts] == [("good", ("yes",)), ("bad", ("no",))]
     assert (tagged.texts[0].text, tagged.labels, options.types["person"]) == ("@Ada", ("person",), "PER")
     shown = capsys.readouterr()
     assert "mood, x/y.jsonl" in shown.out
@@ -95,7 +95,7 @@ def test_the_layout_is_that_of_the_files_with_labels_where_there_are_some(tmp_pa
     columns = Layout(text_column="ticket", label_column="klass", format=Format.CSV)
     evaluate(**DEFAULTS | {"labels": [tmp_path / "a.txt"], "entities": [tmp_path / "b.conll"], "layout": columns})
     evaluate(**DEFAULTS | {"entities": [tmp_path / "b.conll"], "layout": Layout(text_column="2")})
-    assert [(it.text, it.labels) for it in calls[0][1][0].texts] == [("good", ("yes",))]
+    assert [(text.text, text.labels) for text in calls[0][1][0].texts] == [("good", ("yes",))]
     assert [calls[0][2][0].texts[0].text, calls[1][2][0].texts[0].text] == ["Ada", "x"]
 
 

@@ -92,4 +92,4 @@ def test_the_shipped_file_is_a_run() -> None:
     """It is read as it stands in the repository."""
     run = read(Path(__file__).parents[2] / "worker" / "checkpoints" / "minilm.toml")
     assert isinstance(run, TrainingRun)
-    assert [it.name for it in run.heads] == ["sentiment", "ner"]
+    assert [head.name for head in run.heads] == ["sentiment", "ner"]

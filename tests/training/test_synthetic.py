@@ -28,9 +28,9 @@ OWN = [
 ]
 
 
-def stretches(it: TaggedText) -> list[tuple[str, str]]:
+def stretches(text: TaggedText) -> list[tuple[str, str]]:
     """Return type and characters of each entity."""
-    return [(span.type, it.text[span.start : span.end]) for span in it.spans]
+    return [(span.type, text.text[span.start : span.end]) for span in text.spans]
 
 
 def chance(seed: int) -> Random:
@@ -113,7 +113,7 @@ def test_swapped_entities_are_others_of_their_type(seed: int) -> None:
 )
 def test_what_is_like_a_held_out_text_is_seen(texts: list[str], text: str) -> None:
     """As if each were compared."""
-    assert HeldOutTexts(texts).has_like(text) == any(are_alike(split_words(it), split_words(text)) for it in texts)
+    assert HeldOutTexts(texts).has_like(text) == any(are_alike(split_words(own_text), split_words(text)) for own_text in texts)
 
 
 def test_the_same_seed_makes_the_same_texts_and_none_that_is_held_out() -> None:
@@ -122,11 +122,11 @@ def test_the_same_seed_makes_the_same_texts_and_none_that_is_held_out() -> None:
     free = generate([maker], 50, HeldOutTexts([]), seed=3)
     assert free == generate([maker], 50, HeldOutTexts([]), seed=3)
     assert free.texts != generate([maker], 50, HeldOutTexts([]), seed=4).texts
-    assert len({it.text for it in free.texts}) == 50
-    held_out = [it.text.upper() for it in free.texts[:20]]
+    assert len({text.text for text in free.texts}) == 50
+    held_out = [text.text.upper() for text in free.texts[:20]]
     made = generate([maker], 50, HeldOutTexts(held_out), seed=3)
     assert made.num_like_held_out >= 20
-    assert not any(are_alike(split_words(it.text), split_words(other)) for it in made.texts for other in held_out)
+    assert not any(are_alike(split_words(text.text), split_words(other)) for text in made.texts for other in held_out)
     assert len(generate([MentionReplacement(OWN)], 50, HeldOutTexts([]), seed=0).texts) == 2
 
 
@@ -144,4 +144,4 @@ def test_what_is_written_is_read_as_it_was_made(tmp_path: Path, capsys: pytest.C
     with pytest.raises(BadSettings, match="something already"):
         synthesize(first)
     synthesize(tmp_path / "second.jsonl", held_out=[first], count=20)
-    assert not {it.text for it in read(tmp_path / "second.jsonl").texts} & {it.text for it in data.texts}
+    assert not {text.text for text in read(tmp_path / "second.jsonl").texts} & {text.text for text in data.texts}

@@ -52,13 +52,13 @@ def test_from_texts_to_a_checkpoint_that_serves(tmp_path: Path) -> None:
     assert set(manifest["training"]["data"]) == {"texts/moods.jsonl", "texts/people.conll"}
     assert manifest["training"]["versions"]["torch"] == torch.__version__.partition("+")[0]
     assert str(tmp_path) not in text + json.dumps(manifest)
-    assert 1 not in [it["temperature"] for it in manifest["heads"]]
+    assert 1 not in [head["temperature"] for head in manifest["heads"]]
     assert "folder" not in manifest["encoder"]
-    assert {it.name for it in directory.iterdir()} == {"manifest.json", "README.md", "heads.safetensors"}
+    assert {path.name for path in directory.iterdir()} == {"manifest.json", "README.md", "heads.safetensors"}
     first = (directory / "heads.safetensors").read_bytes()
     told = Silent()
     train(run.model_copy(update={"output": tmp_path / "again"}), told)
-    assert not [it for it in told.lines if it.startswith("encoding")]
+    assert not [line for line in told.lines if line.startswith("encoding")]
     assert (tmp_path / "again" / "heads.safetensors").read_bytes() == first
     assert Engine.load(str(directory), device="cpu").tasks == {"embed", "classify", "ner"}
 
@@ -81,8 +81,8 @@ def test_separate_models_are_several_checkpoints(tmp_path: Path) -> None:
     """One for each head, each with an encoder of its own."""
     made = train(run_of(tmp_path, "separate", max_steps=4), Silent())
     assert made == [tmp_path / "out" / "mood", tmp_path / "out" / "ner"]
-    assert [list(checkpoint.load(str(it)).heads.heads) for it in made] == [["mood"], ["ner"]]
-    encoders = [checkpoint.load(str(it)).encoder.words.weight for it in made]
+    assert [list(checkpoint.load(str(text)).heads.heads) for text in made] == [["mood"], ["ner"]]
+    encoders = [checkpoint.load(str(text)).encoder.words.weight for text in made]
     assert not torch.equal(*encoders)
 
 
@@ -95,7 +95,7 @@ def test_every_kind_of_head_learns_and_is_scored(tmp_path: Path) -> None:
         for name in tiny.NAMES
         for place in tiny.PLACES
     ]
-    several.write_text("\n".join(json.dumps(it) for it in lines))
+    several.write_text("\n".join(json.dumps(line) for line in lines))
     cut = {"dev_share": 0.2, "test_share": 0.2}
     shape["heads"][0] |= {"num_hidden_layers": 2, "data": {"train": [several], **cut}}
     shape["heads"][1] |= {"context_words": 1, "has_crf": True}
@@ -120,8 +120,11 @@ def test_a_head_with_attention_is_served_as_it_was_trained(tmp_path: Path, strat
     assert training["scores"]["float32"]["mood"]["held out"]["accuracy"] > 0.8
     engine = Engine.load(str(directory), device="cpu", dtype="float32", backend="eager")
     lines = (tmp_path / "texts" / "moods.jsonl").read_text().splitlines()[:8]
-    texts = [*(json.loads(it)["text"] for it in lines), "love"]
-    together, alone = predictions(engine, texts, Task.CLASSIFY), (next(predictions(engine, [it], Task.CLASSIFY)) for it in texts)
+    texts = [*(json.loads(line)["text"] for line in lines), "love"]
+    together, alone = (
+        predictions(engine, texts, Task.CLASSIFY),
+        (next(predictions(engine, [text], Task.CLASSIFY)) for text in texts),
+    )
     for one, other in zip(together, alone, strict=True):
         assert one.labels is not None
         assert other.labels is not None
@@ -145,7 +148,7 @@ def test_a_full_disk_is_one_line_and_the_state_of_before_stays(tmp_path: Path) -
         train(run, Silent())
     told = Silent()
     train(run, told)
-    assert sum(it.startswith("epoch") for it in told.lines) == 3
+    assert sum(line.startswith("epoch") for line in told.lines) == 3
 
 
 def test_another_run_in_the_same_place_is_refused_until_it_may_begin_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +185,7 @@ def test_flags_name_the_columns_of_the_files(tmp_path: Path) -> None:
     """Those of --labels; and the card of the checkpoint has no section without a score."""
     encoder = values(tmp_path)["encoder"]
     moods = [json.loads(line) for line in (tmp_path / "texts" / "moods.jsonl").read_text().splitlines()]
-    (tmp_path / "odd.txt").write_text("ticket;id;klass\n" + "".join(f"{it['text']};7;{it['label']}\n" for it in moods))
+    (tmp_path / "odd.txt").write_text("ticket;id;klass\n" + "".join(f"{mood['text']};7;{mood['label']}\n" for mood in moods))
     command = ["train", str(tmp_path / "made"), "--encoder", encoder, "--cache", str(tmp_path / "cache")]
     command += ["--labels", str(tmp_path / "odd.txt"), "--ner-train", str(tmp_path / "texts" / "people.conll")]
     result = CliRunner().invoke(app, [*command, "--format", "csv"])
@@ -226,7 +229,7 @@ def test_flags_are_a_run_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
     )
     assert "strategy `transfer`" in capsys.readouterr().out
     heads = checkpoint.load(str(tmp_path / "made")).heads.heads
-    assert [it.config.labels for it in heads.values() if isinstance(it, Head)] == [
+    assert [head.config.labels for head in heads.values() if isinstance(head, Head)] == [
         ("negative", "positive"),
         ("O", "B-LOC", "I-LOC", "B-PER", "I-PER"),
     ]

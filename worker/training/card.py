@@ -36,8 +36,8 @@ def _head_lines(name: str, encoder: str, heads: Sequence[HeadConfig], training: 
     for head in heads:
         layers = ", ".join(map(str, head.layers)) + (" (learned mix)" if len(head.layers) > 1 else "")
         yield f"| {head.name} | {head.task} | {', '.join(head.labels)} | {layers} | {head.hidden_size or 'linear'} |"
-    if any(it.temperature != 1 for it in heads):
-        temperatures = ", ".join(f"{it.temperature:.3f} ({it.name})" for it in heads)
+    if any(head.temperature != 1 for head in heads):
+        temperatures = ", ".join(f"{head.temperature:.3f} ({head.name})" for head in heads)
         yield from ("", f"Scores are calibrated: divided by a temperature that was fitted on development texts, {temperatures}.")
 
 
@@ -69,21 +69,22 @@ def _score_lines(training: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _head_scores(head: str, titles: Mapping[str, Any]) -> Iterator[str]:
-    labels = {title: it for title, it in titles.items() if "accuracy" in it}
+    labels = {title: own_title for title, own_title in titles.items() if "accuracy" in own_title}
     if labels:
         yield from (f"| {head} | accuracy | majority class | texts |", "| --- | --- | --- | --- |")
-        for title, it in labels.items():
-            yield f"| {title} | {it['accuracy']:.3f} | {it['majority']:.3f} | {it['texts']} |"
+        for title, label in labels.items():
+            yield f"| {title} | {label['accuracy']:.3f} | {label['majority']:.3f} | {label['texts']} |"
         yield ""
-    several = {title: it for title, it in titles.items() if "f1" in it}
+    several = {title: own_title for title, own_title in titles.items() if "f1" in own_title}
     if several:
         yield from (f"| {head} | F1 over all labels | texts |", "| --- | --- | --- |")
-        for title, it in several.items():
-            yield f"| {title} | {it['f1']:.3f} | {it['texts']} |"
+        for title, scores in several.items():
+            yield f"| {title} | {scores['f1']:.3f} | {scores['texts']} |"
         yield ""
     for title, kinds in titles.items():
         if title not in labels and title not in several:
             yield from (f"| {head}, {title} | precision | recall | F1 | entities |", "| --- | --- | --- | --- | --- |")
-            for kind, it in kinds.items():
-                yield f"| {kind} | {it['precision']:.3f} | {it['recall']:.3f} | {it['f1']:.3f} | {it['num_gold']} |"
+            for kind, score in kinds.items():
+                figures = " | ".join(f"{score[name]:.3f}" for name in ("precision", "recall", "f1"))
+                yield f"| {kind} | {figures} | {score['num_gold']} |"
             yield ""

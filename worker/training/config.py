@@ -195,7 +195,7 @@ class TrainingRun(_Strict):
 
     @model_validator(mode="after")
     def _is_possible(self) -> Self:
-        names = [it.name for it in self.heads]
+        names = [head.name for head in self.heads]
         if len(set(names)) < len(names):
             raise ValueError(f"two heads have the same name: {', '.join(names)}")
         for number, head in enumerate(self.heads):
@@ -204,7 +204,7 @@ class TrainingRun(_Strict):
         least = {"then-freeze": 2, "transfer": 2, "trunk": 2, "separate": 2}.get(self.training.strategy, 1)
         if len(self.heads) < least:
             raise ValueError(f"the strategy {self.training.strategy} needs two heads or more")
-        shapes = {(it.hidden_size, it.num_hidden_layers) for it in self.heads}
+        shapes = {(head.hidden_size, head.num_hidden_layers) for head in self.heads}
         if self.training.strategy == "trunk" and (len(shapes) > 1 or not min(shapes)[0]):
             raise ValueError("heads of a trunk share their hidden layers: give all as many, of the same hidden_size, more than 0")
         return self
@@ -228,7 +228,7 @@ def check_run(values: Mapping[str, Any], *, source: str) -> TrainingRun:
         return TrainingRun.model_validate(dict(values))
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(it + 1) if isinstance(it, int) else it for it in first["loc"])
+        key = ".".join(str(part + 1) if isinstance(part, int) else part for part in first["loc"])
         reason = first["msg"].removeprefix("Value error, ")
         given = first["input"]
         shown = f" (it is {given!r})" if isinstance(given, str | int | float) and first["type"] != "extra_forbidden" else ""

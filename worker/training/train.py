@@ -66,20 +66,20 @@ def single_task(run: TrainingRun, number: int) -> TrainingRun:
 def _train(run: TrainingRun, reporter: Reporter, *, is_fresh: bool) -> Path:
     torch.set_num_threads(run.training.threads or len(os.sched_getaffinity(0)))
     loaded = checkpoint.load(run.encoder)
-    tasks = [build_task(it, loaded, directory=run.data_directory, cache=run.cache, seed=run.seed) for it in run.heads]
-    for it in tasks:
-        sizes = ", ".join(f"{len(texts):,} {side}" for side, texts in it.sides.items())
-        rejected = f"; {it.num_rejected:,} rejected by annotators, left out" if it.num_rejected else ""
-        reporter.say(f"{it.head.name}: {sizes}; {', '.join(it.head.labels)}{rejected}")
+    tasks = [build_task(head, loaded, directory=run.data_directory, cache=run.cache, seed=run.seed) for head in run.heads]
+    for task in tasks:
+        sizes = ", ".join(f"{len(texts):,} {side}" for side, texts in task.sides.items())
+        rejected = f"; {task.num_rejected:,} rejected by annotators, left out" if task.num_rejected else ""
+        reporter.say(f"{task.head.name}: {sizes}; {', '.join(task.head.labels)}{rejected}")
     snapshots = Snapshots(run.output, fingerprint(run, tasks))
     if is_fresh:
         snapshots.remove()
     store = StateCache(run.cache / _STATES, max_gigabytes=run.cache_gigabytes)
     learned = learn(run, loaded, tasks, store=store, reporter=reporter, snapshots=snapshots)
-    for it in tasks:
-        head = learned.learner.head(it.head.name)
-        temperature = calibrate(head, run_head(head, learned.states, it, it.sides[Side.DEV]))
-        reporter.say(f"{it.head.name}: temperature {temperature:.3f}")
+    for own_task in tasks:
+        head = learned.learner.head(own_task.head.name)
+        temperature = calibrate(head, run_head(head, learned.states, own_task, own_task.sides[Side.DEV]))
+        reporter.say(f"{own_task.head.name}: temperature {temperature:.3f}")
     training = _provenance(run, tasks, learned)
     _save(run, loaded, learned, tasks, training)
     served: dict[Dtype, None] = dict.fromkeys(["float32", _NAMES[number_format("auto", torch.device("cpu"))]])
@@ -95,7 +95,7 @@ def _train(run: TrainingRun, reporter: Reporter, *, is_fresh: bool) -> Path:
 def fingerprint(run: TrainingRun, tasks: Sequence[TrainingTask]) -> str:
     """Return what stands for all that the weights depend on: the configuration, the encoder and the data."""
     encoder = checkpoint.build_encoder(run.encoder).directory
-    parts = [described(run), [dict(it.sources) for it in tasks], compute_sha256(encoder / "model.safetensors")]
+    parts = [described(run), [dict(task.sources) for task in tasks], compute_sha256(encoder / "model.safetensors")]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -104,16 +104,16 @@ def described(run: TrainingRun) -> dict[str, Any]:
     values: dict[str, Any] = run.model_dump(mode="json", exclude=_PLACES)
     for head in values["heads"]:
         for side in Side:
-            head["data"][side] = ["/".join(Path(it).parts[-2:]) for it in head["data"][side]]
+            head["data"][side] = ["/".join(Path(dataset).parts[-2:]) for dataset in head["data"][side]]
     return values
 
 
 def _provenance(run: TrainingRun, tasks: Sequence[TrainingTask], learned: Learned) -> dict[str, Any]:
     return {
         "configuration": described(run),
-        "data": {title: digest for it in tasks for title, digest in it.sources.items()},
-        "texts": {it.head.name: {str(side): len(texts) for side, texts in it.sides.items()} for it in tasks},
-        "versions": {"python": platform.python_version()} | {it: version(it) for it in _PACKAGES},
+        "data": {title: digest for task in tasks for title, digest in task.sources.items()},
+        "texts": {task.head.name: {str(side): len(texts) for side, texts in task.sides.items()} for task in tasks},
+        "versions": {"python": platform.python_version()} | {package: version(package) for package in _PACKAGES},
         "threads": torch.get_num_threads(),
         "seconds": round(learned.position.seconds, 1),
         "history": learned.position.history,
@@ -122,7 +122,7 @@ def _provenance(run: TrainingRun, tasks: Sequence[TrainingTask], learned: Learne
 
 
 def _save(run: TrainingRun, loaded: Checkpoint, learned: Learned, tasks: Sequence[TrainingTask], training: dict[str, Any]) -> None:
-    heads = [learned.learner.head(it.head.name) for it in tasks]
+    heads = [learned.learner.head(task.head.name) for task in tasks]
     checkpoint.save(
         run.output,
         name=run.name,
@@ -130,5 +130,5 @@ def _save(run: TrainingRun, loaded: Checkpoint, learned: Learned, tasks: Sequenc
         encoder=loaded.encoder if learned.is_encoder_tuned else None,
         heads=heads,
         training=training,
-        card=card(run.name, checkpoint.build_encoder(run.encoder).reference, [it.config for it in heads], training),
+        card=card(run.name, checkpoint.build_encoder(run.encoder).reference, [head.config for head in heads], training),
     )

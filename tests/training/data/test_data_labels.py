@@ -13,7 +13,7 @@ from worker.training.data.labels import LabelMap, check_labels, check_map
 
 def labelled(*labels: tuple[str, ...], name: str = "train.csv", is_multi_label: bool = False) -> LabelledData:
     """Return texts with these labels, one a line."""
-    texts = tuple(LabelledText(f"text {n}", its, n) for n, its in enumerate(labels, start=2))
+    texts = tuple(LabelledText(f"text {n}", own_labels, n) for n, own_labels in enumerate(labels, start=2))
     return LabelledData(DataSource(Path(name)), texts, is_multi_label)
 
 
@@ -29,14 +29,18 @@ POLARITY = LabelMap({"positive": "pos", "very positive": "pos", "neutral": None}
 def test_labels_are_renamed_merged_and_dropped() -> None:
     """A text whose only label is dropped is dropped; what is not named stays."""
     data = POLARITY.labelled(labelled(("positive",), ("neutral",), ("very positive",), ("negative",)))
-    assert [(it.text, it.labels) for it in data.texts] == [("text 2", ("pos",)), ("text 4", ("pos",)), ("text 5", ("negative",))]
+    assert [(text.text, text.labels) for text in data.texts] == [
+        ("text 2", ("pos",)),
+        ("text 4", ("pos",)),
+        ("text 5", ("negative",)),
+    ]
     assert data.labels == ("negative", "pos")
 
 
 def test_of_several_labels_the_others_stay() -> None:
     """Merged ones count once, and a text may be left with none."""
     data = POLARITY.apply(labelled(("positive", "very positive", "x"), ("neutral",), is_multi_label=True))
-    assert [it.labels for it in data.texts] == [("pos", "x"), ()]
+    assert [text.labels for text in data.texts] == [("pos", "x"), ()]
     assert data.kind is Kind.MULTI_LABEL
 
 
@@ -69,25 +73,30 @@ def test_the_labels_to_learn_are_those_of_the_training_data() -> None:
             labelled(("a",), ("b",)),
             [labelled(("a",), ("c",), name="dev.csv")],
             None,
-            "dev.csv:3: the label 'c' is none of the training data, which are a, b",
+            "dev.csv:3: the label 'c' is none of the labels of the training data: a, b",
         ),
-        (tagged("PER"), [tagged("PER", "LOC", name="dev.conll")], None, "dev.conll:1: the label 'LOC' is none of the training"),
-        (labelled(("a",), ("b",)), [], ["a"], "train.csv:3: the label 'b' is none to be learned, which are a"),
+        (
+            tagged("PER"),
+            [tagged("PER", "LOC", name="dev.conll")],
+            None,
+            "dev.conll:1: the label 'LOC' is none of the labels of the training",
+        ),
+        (labelled(("a",), ("b",)), [], ["a"], "train.csv:3: the label 'b' is none of the labels to learn: a"),
         (labelled(("a",), ("b",)), [], ["a", "b", "c"], "train.csv: no training text has the label 'c'"),
-        (labelled(("a",), ("a",)), [], None, "train.csv: nothing to learn: its labels are a"),
-        (labelled(), [], None, "train.csv: nothing to learn: its labels are none"),
-        (tagged(), [], None, "train.conll: nothing to learn: its entities are none"),
+        (labelled(("a",), ("a",)), [], None, "train.csv: nothing to learn: the labels are a"),
+        (labelled(), [], None, "train.csv: nothing to learn: the labels are none"),
+        (tagged(), [], None, "train.conll: nothing to learn: the entities are none"),
         (
             labelled(("a",), ("b",)),
             [tagged("PER", name="dev.conll")],
             None,
-            "dev.conll: entities, where the training data are binary",
+            "dev.conll: entities; the training data are binary",
         ),
         (
             labelled(("a",), ("b",)),
             [labelled(("a",), name="dev.csv", is_multi_label=True)],
             None,
-            "dev.csv: multi-label, where the training data are binary",
+            "dev.csv: multi-label; the training data are binary",
         ),
     ],
 )

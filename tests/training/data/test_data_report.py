@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from worker.training.data.examples import DataSource, LabelledData, LabelledText, Problem, Span, TaggedData, TaggedText
-from worker.training.data.report import ClassCount, Overlap, percentiles, report
+from worker.training.data.report import ClassCount, Overlap, build_report, percentiles
 
 
 def labelled(name: str, *texts: tuple[str, str]) -> LabelledData:
@@ -22,7 +22,7 @@ SECOND = labelled("b.csv", ("bad", "neg"), ("GOOD DAY", "pos"), ("something else
 
 def test_classes_lengths_and_duplicates_of_a_file() -> None:
     """The first of some duplicates is none; one that has another label than most is told of."""
-    (found,) = report([FIRST]).files
+    (found,) = build_report([FIRST]).files
     assert (found.path, found.kind, found.num_texts, found.num_empty) == ("a.csv", "binary", 5, 1)
     assert found.classes == {"pos": ClassCount(3, 0.6), "neg": ClassCount(2, 0.4)}
     assert (found.num_duplicates, found.num_near_duplicates, found.num_contradictions) == (1, 1, 1)
@@ -32,8 +32,8 @@ def test_classes_lengths_and_duplicates_of_a_file() -> None:
 
 def test_what_files_have_in_common() -> None:
     """Texts of the second that stand in the first, to the letter and nearly."""
-    assert report([FIRST, SECOND]).overlaps == (Overlap("a.csv", "b.csv", 1, 1),)
-    assert report([SECOND]).overlaps == ()
+    assert build_report([FIRST, SECOND]).overlaps == (Overlap("a.csv", "b.csv", 1, 1),)
+    assert build_report([SECOND]).overlaps == ()
 
 
 def test_entities_are_counted_by_type() -> None:
@@ -44,22 +44,22 @@ def test_entities_are_counted_by_type() -> None:
         TaggedText("ok", ()),
     )
     problem = Problem(Path("a.conll"), 7, "it is odd")
-    (found,) = report([TaggedData(DataSource(Path("a.conll"), "CoNLL", (problem,), (problem,)), texts)]).files
-    assert {label: it.num for label, it in found.classes.items()} == {"PER": 2, "LOC": 1}
+    (found,) = build_report([TaggedData(DataSource(Path("a.conll"), "CoNLL", (problem,), (problem,)), texts)]).files
+    assert {label: class_.num for label, class_ in found.classes.items()} == {"PER": 2, "LOC": 1}
     assert found.num_unlabelled == 1
     assert found.broken == found.malformed == ("a.conll:7: it is odd",)
 
 
 def test_lengths_may_be_counted_by_a_tokenizer() -> None:
     """Whatever counts a text."""
-    found = report([SECOND], len, "tokens")
+    found = build_report([SECOND], len, "tokens")
     assert found.unit == "tokens"
     assert found.files[0].lengths == found.files[0].characters
 
 
 def test_it_becomes_json() -> None:
     """All of it."""
-    assert orjson.loads(orjson.dumps(report([FIRST, SECOND]).as_json()))["overlaps"][0]["num_near_duplicates"] == 1
+    assert orjson.loads(orjson.dumps(build_report([FIRST, SECOND]).as_json()))["overlaps"][0]["num_near_duplicates"] == 1
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ few_words = st.lists(st.sampled_from("abcdefgh"), max_size=12).map(" ".join)
 def together(texts: list[str]) -> set[frozenset[int]]:
     """Return the groups as sets of places."""
     groups = find_groups(texts)
-    return {frozenset(place for place, it in enumerate(groups) if it == group) for group in groups}
+    return {frozenset(place for place, own_group in enumerate(groups) if own_group == group) for group in groups}
 
 
 @pytest.mark.parametrize(
@@ -76,8 +76,8 @@ def test_no_pair_is_missed_and_none_is_invented(texts: list[str]) -> None:
     groups = list(range(len(texts)))
     for one, other in combinations(range(len(texts)), 2):
         if are_alike(split_words(texts[one]), split_words(texts[other])):
-            groups = [groups[one] if it == groups[other] else it for it in groups]
-    assert together(texts) == {frozenset(place for place, it in enumerate(groups) if it == group) for group in groups}
+            groups = [groups[one] if group == groups[other] else group for group in groups]
+    assert together(texts) == {frozenset(place for place, own_group in enumerate(groups) if own_group == group) for group in groups}
 
 
 @given(st.lists(st.text(max_size=8) | few_words, max_size=10), st.randoms(use_true_random=False))
@@ -85,8 +85,8 @@ def test_the_order_of_the_texts_does_not_matter(texts: list[str], random: Random
     """The same texts belong together."""
     order = list(range(len(texts)))
     random.shuffle(order)
-    shuffled = together([texts[it] for it in order])
-    assert {frozenset(order[it] for it in group) for group in shuffled} == together(texts)
+    shuffled = together([texts[number] for number in order])
+    assert {frozenset(order[entry] for entry in group) for group in shuffled} == together(texts)
 
 
 def test_a_set_of_words_has_one_text() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.training.data.layout import Scheme
-from worker.training.data.schemes import TagRun, decoded, detected, is_scheme_tag, is_tag
+from worker.training.data.schemes import TagRun, decode_tags, detect_scheme, is_scheme_tag, is_tag
 
 # The type of each entity, or None for a word outside, and how many words it has.
 Shape = list[tuple[str | None, int]]
@@ -48,7 +48,7 @@ def written(shape: Shape, scheme: Scheme) -> list[str]:
 def test_what_was_written_is_read(shape: Shape, scheme: Scheme) -> None:
     """In any scheme, without a slip."""
     tags = written(shape, scheme)
-    assert decoded(tags, scheme) == (runs_of(shape), [])
+    assert decode_tags(tags, scheme) == (runs_of(shape), [])
     assert all(is_scheme_tag(tag, scheme) for tag in tags)
 
 
@@ -56,14 +56,14 @@ def test_what_was_written_is_read(shape: Shape, scheme: Scheme) -> None:
 def test_the_scheme_is_found_out(corpus: list[Shape], scheme: Scheme) -> None:
     """Or another that reads these tags alike."""
     sentences = [written(shape, scheme) for shape in corpus]
-    found = detected(sentences)
-    assert [decoded(tags, found) for tags in sentences] == [(runs_of(shape), []) for shape in corpus]
+    found = detect_scheme(sentences)
+    assert [decode_tags(tags, found) for tags in sentences] == [(runs_of(shape), []) for shape in corpus]
 
 
 @given(st.lists(st.sampled_from(["O", *(f"{mark}-{kind}" for mark in "BIES" for kind in ("PER", "LOC"))]), max_size=9))
 def test_every_tagged_word_is_in_one_entity_of_its_type(tags: list[str]) -> None:
     """However badly the tags follow the scheme."""
-    runs, _ = decoded(tags, Scheme.IOBES)
+    runs, _ = decode_tags(tags, Scheme.IOBES)
     words = {word: run.type for run in runs for word in range(run.first, run.end)}
     assert words == {word: tag[2:] for word, tag in enumerate(tags) if tag != "O"}
     assert sum(run.end - run.first for run in runs) == len(words)
@@ -72,38 +72,38 @@ def test_every_tagged_word_is_in_one_entity_of_its_type(tags: list[str]) -> None
 @pytest.mark.parametrize(
     ("scheme", "tags", "runs", "slips"),
     [
-        (Scheme.IOB2, "O I-PER I-PER", [TagRun("PER", 1, 3)], [(1, "I-PER after O, where nothing of its type has begun")]),
+        (Scheme.IOB2, "O I-PER I-PER", [TagRun("PER", 1, 3)], [(1, "I-PER after O, which continues no entity of this type")]),
         (
             Scheme.IOB2,
             "B-PER I-LOC",
             [TagRun("PER", 0, 1), TagRun("LOC", 1, 2)],
-            [(1, "I-LOC after B-PER, where nothing of its type has begun")],
+            [(1, "I-LOC after B-PER, which continues no entity of this type")],
         ),
         (Scheme.IOB1, "O B-PER", [TagRun("PER", 1, 2)], [(1, "B-PER after O, where iob1 has I-")]),
-        (Scheme.IOBES, "B-PER O", [TagRun("PER", 0, 1)], [(0, "B-PER before O, where its entity has not ended")]),
+        (Scheme.IOBES, "B-PER O", [TagRun("PER", 0, 1)], [(0, "B-PER before O, which does not end the entity")]),
         (
             Scheme.IOBES,
             "S-PER E-PER",
             [TagRun("PER", 0, 1), TagRun("PER", 1, 2)],
-            [(1, "E-PER after S-PER, where nothing of its type has begun")],
+            [(1, "E-PER after S-PER, which continues no entity of this type")],
         ),
-        (Scheme.BILOU, "B-PER I-PER", [TagRun("PER", 0, 2)], [(1, "I-PER before O, where its entity has not ended")]),
+        (Scheme.BILOU, "B-PER I-PER", [TagRun("PER", 0, 2)], [(1, "I-PER before O, which does not end the entity")]),
     ],
 )
 def test_a_slip_is_told_of_and_read_as_the_nearest(
     scheme: Scheme, tags: str, runs: list[TagRun], slips: list[tuple[int, str]]
 ) -> None:
     """With the word at which it stands."""
-    assert decoded(tags.split(), scheme) == (runs, slips)
+    assert decode_tags(tags.split(), scheme) == (runs, slips)
 
 
 def test_most_of_the_tags_decide() -> None:
     """A few slips do not make another scheme of it."""
-    assert detected([["B-PER", "I-PER"], ["O", "B-LOC"], ["O", "I-PER"]]) is Scheme.IOB2
-    assert detected([["I-PER", "I-PER"], ["O", "I-LOC"], ["O", "B-PER"]]) is Scheme.IOB1
-    assert detected([["B-PER", "E-PER", "S-LOC", "U-LOC"]]) is Scheme.IOBES
-    assert detected([["B-PER", "L-PER", "U-LOC", "E-LOC"]]) is Scheme.BILOU
-    assert detected([]) is Scheme.IOB2
+    assert detect_scheme([["B-PER", "I-PER"], ["O", "B-LOC"], ["O", "I-PER"]]) is Scheme.IOB2
+    assert detect_scheme([["I-PER", "I-PER"], ["O", "I-LOC"], ["O", "B-PER"]]) is Scheme.IOB1
+    assert detect_scheme([["B-PER", "E-PER", "S-LOC", "U-LOC"]]) is Scheme.IOBES
+    assert detect_scheme([["B-PER", "L-PER", "U-LOC", "E-LOC"]]) is Scheme.BILOU
+    assert detect_scheme([]) is Scheme.IOB2
 
 
 @pytest.mark.parametrize("text", ["", "o", "B", "B-", "X-PER", "PER", "-", "_", "Ohio"])

@@ -30,14 +30,14 @@ def different(num: int, label: str = "x") -> list[LabelledText]:
     return [LabelledText(f"{chr(0x4E00 + n)}{label}", (label,)) for n in range(num)]
 
 
-def sides_of(it: Split[LabelledText]) -> list[tuple[LabelledText, ...]]:
+def sides_of(text: Split[LabelledText]) -> list[tuple[LabelledText, ...]]:
     """Return the three sides."""
-    return [it.train, it.dev, it.test]
+    return [text.train, text.dev, text.test]
 
 
 def are_apart(sides: Sequence[Sequence[LabelledText]]) -> bool:
     """Tell whether no group stands on two sides."""
-    groups = iter(find_groups(it.text for side in sides for it in side))
+    groups = iter(find_groups(entry.text for side in sides for entry in side))
     sets = [{next(groups) for _ in side} for side in sides]
     return len(set().union(*sets)) == sum(map(len, sets))
 
@@ -47,7 +47,7 @@ def test_sides_are_apart_whole_and_the_same_in_any_order(texts: list[LabelledTex
     """Every text is on one side, with all of its near-duplicates, wherever it stood in the file."""
     texts = [*texts, *different(20)]
     found = split(texts, HALVES, seed)
-    assert Counter(it for side in sides_of(found) for it in side) == Counter(texts)
+    assert Counter(entry for side in sides_of(found) for entry in side) == Counter(texts)
     assert are_apart(sides_of(found))
     assert split(texts, HALVES, seed) == found
     shuffled = list(texts)
@@ -67,7 +67,7 @@ def test_labels_are_spread_by_the_shares(num: int, num_rare: int, shares: Shares
     for share, side in zip((shares.train, shares.dev, shares.test), sides_of(found), strict=True):
         for label, count in (("x", num), ("rare", num_rare)):
             exact = round(share * count, 6)
-            assert math.floor(exact) <= sum(it.labels == (label,) for it in side) <= math.ceil(exact)
+            assert math.floor(exact) <= sum(entry.labels == (label,) for entry in side) <= math.ceil(exact)
 
 
 def test_the_seed_decides() -> None:
@@ -76,7 +76,7 @@ def test_the_seed_decides() -> None:
     one, other = split(texts, Shares(), 1), split(texts, Shares(), 2)
     assert one != other
     assert len(one.dev) == len(other.dev) == 10
-    assert list(one.train) == [it for it in texts if it in one.train]
+    assert list(one.train) == [text for text in texts if text in one.train]
 
 
 def test_a_large_group_goes_where_there_is_room() -> None:
@@ -92,7 +92,7 @@ def test_texts_with_rare_types_are_spread_too() -> None:
     texts = [TaggedText(f"{chr(0x4E00 + n)}", (Span("RARE" if n < 10 else "PER", 0, 1),) if n < 60 else ()) for n in range(100)]
     found = split(texts, Shares(train=0.5, dev=0.2, test=0.3), 0)
     for side, share in ((found.train, 0.5), (found.dev, 0.2), (found.test, 0.3)):
-        counts = Counter(it.labels for it in side)
+        counts = Counter(entry.labels for entry in side)
         assert (counts["RARE",], counts["PER",], counts[()]) == (10 * share, 50 * share, 40 * share)
 
 

@@ -50,7 +50,7 @@ def test_sentences_are_read_with_their_ratings(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(corpora, "_SHA256", hashlib.sha256(content).hexdigest())
     (tmp_path / corpora._ARCHIVE).write_bytes(content)
     sentences = rated_sentences(tmp_path)
-    assert [it.section for it in sentences[::2]] == ["movies", "tweets", "products", "editorials"]
+    assert [sentence.section for sentence in sentences[::2]] == ["movies", "tweets", "products", "editorials"]
     assert (sentences[2].text, sentences[2].rating, sentences[3].text) == ('Sentence "1"', 1.5, "Bad \N{REPLACEMENT CHARACTER}")
 
 
@@ -66,7 +66,7 @@ def test_a_corpus_that_cannot_be_fetched_is_one_line(tmp_path: Path, monkeypatch
     monkeypatch.setattr(corpora, "_PACKAGE", "no-such-package-of-ours==0")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
-    with pytest.raises(BadSettings, match="could not be fetched: ERROR: No matching distribution"):
+    with pytest.raises(BadSettings, match="could not be downloaded: ERROR: No matching distribution"):
         rated_sentences(tmp_path / "cache")
 
 

@@ -73,5 +73,5 @@ def test_a_student_comes_closer_and_is_served(tmp_path: Path, minilm: Path) -> N
     assert json.loads((tmp_path / "one" / "report.json").read_text())["after"]["mean_cosine"] == after.mean_cosine
     engine = Engine.load(str(tmp_path / "one"), device="cpu", dtype="float32", backend="eager")
     original = Engine.load(str(teacher), device="cpu", dtype="float32", backend="eager")
-    vectors = [[it.embedding for it in predictions(its, SENTENCES[:40])] for its in (engine, original)]
+    vectors = [[prediction.embedding for prediction in predictions(entry, SENTENCES[:40])] for entry in (engine, original)]
     assert np.mean([a @ b for a, b in zip(*vectors, strict=True) if a is not None and b is not None]) > before.mean_cosine

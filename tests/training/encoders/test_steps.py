@@ -24,7 +24,7 @@ def test_the_same_words_are_never_on_both_sides() -> None:
     """Each text once, none blank, and which side it is on does not depend on the others."""
     train, held_out = divided([*SENTENCES, *map(str.upper, SENTENCES), *SENTENCES, " "])
     assert sorted([*train, *held_out]) == sorted({*SENTENCES, *map(str.upper, SENTENCES)})
-    assert {it.lower() for it in train}.isdisjoint(it.lower() for it in held_out)
+    assert {text.lower() for text in train}.isdisjoint(text.lower() for text in held_out)
     assert set(divided(SENTENCES)[1]) <= set(held_out)
     with pytest.raises(BadSettings, match="2 different texts are too few"):
         divided(["a", "b", "a"])
@@ -36,15 +36,15 @@ def test_each_epoch_reads_each_text_once(lengths: list[int], seed: int) -> None:
     options = StepOptions(epochs=2, max_batch_tokens=40, seed=seed)
     steps = planned(lengths, options)
     assert sorted(np.concatenate(steps).tolist()) == sorted([*range(len(lengths)), *range(len(lengths))])
-    assert all(len(it) == 1 or sum(lengths[n] for n in it) <= 40 for it in steps)
+    assert all(len(step) == 1 or sum(lengths[n] for n in step) <= 40 for step in steps)
     assert len(planned(lengths, StepOptions(max_batch_tokens=1, max_steps=1))) == 1
 
 
 @given(st.integers(1, 500), st.floats(0, 1))
 def test_the_rate_rises_and_falls(num_steps: int, warm_up: float) -> None:
     """Between nothing and all of it."""
-    rates = [rate_at(it, num_steps=num_steps, warm_up=warm_up) for it in range(num_steps)]
-    assert all(0 < it <= 1 for it in rates)
+    rates = [rate_at(number, num_steps=num_steps, warm_up=warm_up) for number in range(num_steps)]
+    assert all(0 < rate <= 1 for rate in rates)
     top = rates.index(max(rates))
     assert rates[:top] == sorted(rates[:top])
     assert rates[top:] == sorted(rates[top:], reverse=True)

@@ -62,7 +62,7 @@ def test_every_head_is_measured_on_its_files_and_the_vectors_on_all() -> None:
     (labels,), (entities,) = found.labels, found.entities
     assert (labels.head, labels.title, labels.figures["accuracy"].value) == ("sentiment", "mine/moods", 1)
     assert (entities.head, entities.title, entities.num_texts) == ("ner", "mine/names", 1)
-    assert [(it.name, it.num_gold) for it in entities.groups][:3] == [("all", 2), ("LOC", 1), ("PER", 1)]
+    assert [(group.name, group.num_gold) for group in entities.groups][:3] == [("all", 2), ("LOC", 1), ("PER", 1)]
     assert "mine/names: the head ner does not know thing, which are left out" in told
     assert found.vectors is not None
     assert (found.vectors.num_texts, found.vectors.against) == (4, "model@53aa51172d14")
@@ -131,7 +131,9 @@ def test_the_trainers_scores_are_the_same_figures() -> None:
     """Without intervals."""
     engine = Engine.load(DEFAULT_MODEL, device="cpu", backend="eager")
     found = evaluate(OPTIONS, [MOODS], [NAMES], silent)
-    texts, true = [it.text for it in MOODS.texts], [it.labels[0] for it in MOODS.texts]
+    texts, true = [text.text for text in MOODS.texts], [text.labels[0] for text in MOODS.texts]
     assert measure_accuracy(engine, "sentiment", texts, true) == found.labels[0].figures["accuracy"].value
     scores = score_entities(engine, LabelMap({"person": "PER", "thing": None}).tagged(NAMES).texts)
-    assert {it.name: it.figures["f1"].value for it in found.entities[0].groups} == {name: it.f1 for name, it in scores.items()}
+    assert {group.name: group.figures["f1"].value for group in found.entities[0].groups} == {
+        name: score.f1 for name, score in scores.items()
+    }

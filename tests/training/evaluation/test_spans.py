@@ -96,13 +96,13 @@ def valid(path: list[str]) -> list[str]:
 @given(PATHS)
 def test_scores_are_those_of_seqeval_on_the_labels(texts: list[list[tuple[str, str]]]) -> None:
     """The scores are micro-averaged, over all entities and by type; each word has one character."""
-    true = [valid([it for it, _ in words]) for words in texts]
-    said = [valid([it for _, it in words]) for words in texts]
-    tagged = [TaggedText("x" * len(path), tuple(Span(*it) for it in bio.entities(path))) for path in true]
-    found = scores(tagged, [[entity(*it) for it in bio.entities(path)] for path in said])
+    true = [valid([word for word, _ in words]) for words in texts]
+    said = [valid([word for _, word in words]) for words in texts]
+    tagged = [TaggedText("x" * len(path), tuple(Span(*entity) for entity in bio.entities(path))) for path in true]
+    found = scores(tagged, [[entity(*own_entity) for own_entity in bio.entities(path)] for path in said])
     for name in set(found) & {"all", "LOC", "PER"}:
         wanted, given_ = (
-            {(n, it) for n, path in enumerate(side) for it in seqeval_entities(path) if name in ("all", it[0])}
+            {(n, entity) for n, path in enumerate(side) for entity in seqeval_entities(path) if name in ("all", entity[0])}
             for side in (true, said)
         )
         precision, recall = len(wanted & given_) / max(1, len(given_)), len(wanted & given_) / max(1, len(wanted))
@@ -125,7 +125,7 @@ def test_handles_are_counted_as_one_entity_as_two_and_not_at_all() -> None:
 )
 def test_a_handle_is_split_into_at_and_name(text: str, expected: list[tuple[int, int]]) -> None:
     """A lone `@` stays whole."""
-    assert split_handle(text, Span("PER", 0, len(text))) == [Span("PER", *it) for it in expected]
+    assert split_handle(text, Span("PER", 0, len(text))) == [Span("PER", *entry) for entry in expected]
 
 
 def test_wilsons_interval_counts_texts_with_entities() -> None:

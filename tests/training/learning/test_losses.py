@@ -25,13 +25,15 @@ def brute_force(scores: torch.Tensor, targets: list[int], transitions: torch.Ten
 
     def total(path: tuple[int, ...]) -> float:
         steps = zip((-1, *path), path, strict=False)
-        return sum(float(transitions[one, two]) for one, two in steps) + sum(float(scores[n, it]) for n, it in enumerate(path))
+        return sum(float(transitions[one, two]) for one, two in steps) + sum(
+            float(scores[n, label]) for n, label in enumerate(path)
+        )
 
     def fits(path: tuple[int, ...]) -> bool:
-        return all(target in (it, losses.UNKNOWN) for it, target in zip(path, targets, strict=True))
+        return all(target in (label, losses.UNKNOWN) for label, target in zip(path, targets, strict=True))
 
     paths = list(itertools.product(range(scores.shape[1]), repeat=len(targets)))
-    every, fitting = (np.logaddexp.reduce([total(it) for it in some]) for some in (paths, list(filter(fits, paths))))
+    every, fitting = (np.logaddexp.reduce([total(entry) for entry in some]) for some in (paths, list(filter(fits, paths))))
     return float(every - fitting)
 
 

@@ -32,7 +32,7 @@ def value(of: Head, logits: Any, targets: Any, *, smoothing: float = 0.0) -> flo
 def test_the_loss_of_two_classes_takes_certainty() -> None:
     """A probability as a target is learned as one; smoothing takes from it on both sides."""
     assert value(head(), [[0.0]], [0.9]) == pytest.approx(math.log(2))
-    sure, soft = (value(head(), [[2.0]], [1], smoothing=it) for it in (0.0, 0.2))
+    sure, soft = (value(head(), [[2.0]], [1], smoothing=own_value) for own_value in (0.0, 0.2))
     assert sure == pytest.approx(math.log1p(math.exp(-2)))
     assert soft == pytest.approx(0.9 * sure + 0.1 * (sure + 2))
 
@@ -68,8 +68,8 @@ def test_the_score_of_labels_is_their_accuracy() -> None:
 def said_of_words(path: list[str], gold: list[str], starts: list[int]) -> HeadOutputs:
     """Return what a head says that is sure of a path."""
     logits = np.full((len(path), len(LABELS)), -5, dtype=np.float32)
-    logits[np.arange(len(path)), [LABELS.index(it) for it in path]] = 5
-    targets = np.array([UNKNOWN if it == "?" else LABELS.index(it) for it in gold])
+    logits[np.arange(len(path)), [LABELS.index(label) for label in path]] = 5
+    targets = np.array([UNKNOWN if entry == "?" else LABELS.index(entry) for entry in gold])
     return HeadOutputs(logits, targets, np.array(starts))
 
 

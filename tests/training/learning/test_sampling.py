@@ -31,7 +31,7 @@ def test_no_text_is_there_twice_before_all_are_there_once(sizes: list[int], batc
     )
     for number, side in enumerate(sides):
         own = [texts for task, texts in found if task == number]
-        assert all(0 < len(it) <= batch_texts for it in own)
+        assert all(0 < len(one) <= batch_texts for one in own)
         counts = np.bincount(np.concatenate(own), minlength=int(side[-1]) + 1)[side]
         assert counts.max() - counts.min() <= 1
 
@@ -41,7 +41,7 @@ def test_an_epoch_of_one_task_has_each_text_once() -> None:
     side = np.arange(10)
     first, other = (batches([side], 3, batch_texts=4, exponent=1, generator=np.random.default_rng(seed)) for seed in (0, 1))
     assert sorted(np.concatenate([texts for _, texts in first]).tolist()) == side.tolist()
-    assert [it.tolist() for _, it in first] != [it.tolist() for _, it in other]
+    assert [entry.tolist() for _, entry in first] != [entry.tolist() for _, entry in other]
 
 
 @pytest.mark.parametrize(

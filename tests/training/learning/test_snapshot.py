@@ -59,8 +59,8 @@ def test_a_killed_run_ends_with_the_weights_that_it_would_have_had(tmp_path: Pat
     told = Silent()
     found = learned(run_of(tmp_path, strategy, retention_weight=2.0), snapshots=Snapshots(tmp_path, "same"), reporter=told)
     assert told.lines[0].startswith("going on after epoch")
-    assert sum(it.startswith("epoch") for it in told.lines) < len(found.position.history)
-    assert {name for name, it in found.learner.state_dict().items() if not torch.equal(it, expected[name])} == set()
+    assert sum(line.startswith("epoch") for line in told.lines) < len(found.position.history)
+    assert {name for name, entry in found.learner.state_dict().items() if not torch.equal(entry, expected[name])} == set()
 
 
 def test_the_state_of_another_run_is_refused(tmp_path: Path) -> None:

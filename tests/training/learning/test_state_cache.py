@@ -53,7 +53,7 @@ def test_what_was_read_the_longest_ago_makes_room(tmp_path: Path) -> None:
         os.utime(tmp_path / f"{key}.3.npy", (1000 + age, 1000 + age))
     store_of(tmp_path, 2.1).read("older", [3])
     fill(store_of(tmp_path, 2.1), "new")
-    assert sorted(it.name for it in tmp_path.iterdir()) == ["new.3.npy", "older.3.npy"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new.3.npy", "older.3.npy"]
 
 
 def test_what_is_in_use_stays(tmp_path: Path) -> None:

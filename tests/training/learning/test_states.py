@@ -33,7 +33,7 @@ def test_live_states_and_those_on_the_disk_are_the_same(tmp_path: Path) -> None:
     frozen = Frozen(loaded.encoder, pooling, StateCache(tmp_path / "states", max_gigabytes=1), Silent())
     for task in tasks_of(run, loaded):
         texts = np.array([5, 2, 60])
-        num_rows = {"mood": 3, "ner": 12, "tone": sum(len(task.tokens[it]) for it in texts)}
+        num_rows = {"mood": 3, "ner": 12, "tone": sum(len(task.tokens[text]) for text in texts)}
         for one, other in zip(live.of(task, texts), frozen.of(task, texts), strict=True):
             assert one.requires_grad
             assert one.shape[0] == num_rows[task.head.name]
@@ -47,7 +47,7 @@ def test_a_second_run_with_other_heads_does_not_touch_the_encoder(tmp_path: Path
     shape = values(tmp_path)
     shape["heads"][1]["layers"] = [1, 2]
     learned(check_run(shape, source="test"), reporter=first)
-    assert sum(it.startswith("encoding") for it in first.lines) == 2
+    assert sum(line.startswith("encoding") for line in first.lines) == 2
 
     def refuse(*_args: object, **_options: object) -> None:
         raise AssertionError
@@ -58,7 +58,7 @@ def test_a_second_run_with_other_heads_does_not_touch_the_encoder(tmp_path: Path
     found = learned(check_run(shape, source="test"), reporter=second)
     assert isinstance(found.states, Frozen)
     assert found.states.num_encoded == 0
-    assert not [it for it in second.lines if it.startswith("encoding")]
+    assert not [line for line in second.lines if line.startswith("encoding")]
 
 
 def test_another_encoder_or_other_texts_are_other_states(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_what_lies_below_the_layers_that_learn_is_computed_once(tmp_path: Path) 
         # What learns has no part in what is kept.
         learning.add_(0.1)
     assert compute_digest(encoder, 1) == lower._digest
-    whole, upper = (Live(encoder, pooling, dtype=torch.float32, lower=it) for it in (None, lower))
+    whole, upper = (Live(encoder, pooling, dtype=torch.float32, lower=entry) for entry in (None, lower))
     for task in tasks_of(run, loaded):
         gradients = []
         for live in (whole, upper):

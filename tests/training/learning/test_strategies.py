@@ -38,7 +38,7 @@ def test_a_frozen_encoder_stays_as_it_is(tmp_path: Path, strategy: str) -> None:
     found = learned(run)
     assert not found.is_encoder_tuned
     assert changed(found, run.encoder) == set()
-    assert {name for it in found.position.history for name in it["dev"]} == {"mood", "ner"}
+    assert {name for epoch in found.position.history for name in epoch["dev"]} == {"mood", "ner"}
 
 
 def test_end_to_end_everything_learns(tmp_path: Path) -> None:
@@ -61,10 +61,10 @@ def test_then_freeze_leaves_the_first_head_and_the_encoder_alone(tmp_path: Path)
     run = run_of(tmp_path, "then-freeze")
     found = learned(run)
     assert changed(found, run.encoder) >= {"words.weight", "layers.0", "layers.1"}
-    assert [(it["phase"], set(it["dev"])) for it in found.position.history] == [(0, {"mood"})] * 3 + [(1, {"ner"})] * 3
+    assert [(epoch["phase"], set(epoch["dev"])) for epoch in found.position.history] == [(0, {"mood"})] * 3 + [(1, {"ner"})] * 3
     learner = found.learner
     learner.begin(run, phases(run)[1])
-    learning = {name.split(".")[1] for name, it in learner.named_parameters() if it.requires_grad}
+    learning = {name.split(".")[1] for name, parameter in learner.named_parameters() if parameter.requires_grad}
     assert learning == {"ner"}
 
 
@@ -118,7 +118,7 @@ def test_a_layer_that_is_not_there_stops_before_anything_learns(tmp_path: Path) 
 )
 def test_the_ways_against_imbalance_learn(tmp_path: Path, training: dict[str, Any]) -> None:
     """Each comes to other weights than none of them."""
-    plain, other = (learned(run_of(tmp_path, "end-to-end", epochs=1, batch_texts=4, **it)) for it in ({}, training))
+    plain, other = (learned(run_of(tmp_path, "end-to-end", epochs=1, batch_texts=4, **entry)) for entry in ({}, training))
     assert not torch.equal(plain.learner.head("ner").output.weight, other.learner.head("ner").output.weight)
 
 
@@ -145,7 +145,7 @@ def test_rates_fall_with_depth_and_heads_have_their_own(tmp_path: Path) -> None:
     (phase,) = phases(run)
     learner.begin(run, phase)
     groups = learner.rated(run, phase)
-    rates = {(it["lr"], it["weight_decay"]) for it in groups}
+    rates = {(group["lr"], group["weight_decay"]) for group in groups}
     assert rates == {(0.5, 0.3), (0.5, 0.0), (0.25, 0.1), (0.25, 0.0), (1.0, 0.1), (1.0, 0.0), (0.5, 0.1)}
-    learning = [it for it in learner.parameters() if it.requires_grad]
-    assert sum(len(it["params"]) for it in groups) == len(learning)
+    learning = [parameter for parameter in learner.parameters() if parameter.requires_grad]
+    assert sum(len(group["params"]) for group in groups) == len(learning)

@@ -42,7 +42,7 @@ def test_a_text_is_a_row_of_one_head_and_a_word_of_the_other(tmp_path: Path) -> 
     assert (mood.head.labels, ner.head.labels) == (("bad", "good"), ("O", "B-LOC", "I-LOC", "B-PER", "I-PER"))
     assert mood.starts[-1] == len(mood.targets) == 96
     assert ner.starts[-1] == len(ner.targets) == 64 * 4
-    assert [ner.head.labels[it] for it in ner.targets[:4]] == ["B-PER", "O", "O", "B-LOC"]
+    assert [ner.head.labels[target] for target in ner.targets[:4]] == ["B-PER", "O", "O", "B-LOC"]
     assert sorted(np.concatenate(list(mood.sides.values())).tolist()) == list(range(96))
     assert len(mood.sides[Side.TEST]) == len(mood.held_out["held out"]) == pytest.approx(0.2 * 96, abs=2)
     rows, starts = ner.rows(np.array([3, 1]))
@@ -58,8 +58,8 @@ def test_a_token_is_a_row_of_a_head_with_attention(tmp_path: Path) -> None:
     mood, _ = tasks_of(run, checkpoint.load(run.encoder))
     texts = np.array([3, 1])
     rows, starts = mood.rows(texts)
-    assert np.diff(starts).tolist() == [len(mood.tokens[it]) for it in texts]
-    assert rows[0] == sum(len(it) for it in mood.tokens[:3])
+    assert np.diff(starts).tolist() == [len(mood.tokens[text]) for text in texts]
+    assert rows[0] == sum(len(own_tokens) for own_tokens in mood.tokens[:3])
     assert mood.get_targets(texts).tolist() == [mood.targets[3], mood.targets[1]]
 
 
@@ -78,7 +78,7 @@ def test_texts_may_have_several_labels(tmp_path: Path) -> None:
     lines = [
         {"text": f"{word} {tiny.words_of(n)}", "labels": labels} for n in range(20) for word, labels in ((" a", ["x"]), ("b", []))
     ]
-    (tmp_path / "several.jsonl").write_text("\n".join(json.dumps(it | {"labels": [*it["labels"], "y"]}) for it in lines))
+    (tmp_path / "several.jsonl").write_text("\n".join(json.dumps(line | {"labels": [*line["labels"], "y"]}) for line in lines))
     mood, _ = tasks_with(tmp_path, 0, train=[tmp_path / "several.jsonl"])
     assert (mood.head.labels, mood.head.is_multi_label, mood.targets.shape) == (("x", "y"), True, (40, 2))
     assert [row.tolist() for row in np.unique(mood.targets, axis=0)] == [[0.0, 1.0], [1.0, 1.0]]
@@ -104,7 +104,7 @@ def test_files_of_their_own_are_the_sides(tmp_path: Path) -> None:
     _, ner = tasks_with(tmp_path, 1, test=[tmp_path / "mine" / "held.conll"], test_share=0.5)
     assert list(ner.held_out) == ["mine/held.conll"]
     assert len(ner.sides[Side.TEST]) == 2
-    assert sum(it.text == "ada lives in paris" for it in ner.examples) == 1
+    assert sum(example.text == "ada lives in paris" for example in ner.examples) == 1
 
 
 def test_handles_that_are_not_tagged_teach_nothing(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_more_texts_are_learned_from_and_nothing_else(tmp_path: Path) -> None:
     _, ner = tasks_of(run, loaded)
     more = add_texts(ner, loaded, [TaggedText("ada in oslo", (Span("PER", 0, 3), Span("LOC", 7, 11)))])
     rows, _ = more.rows(np.array([64]))
-    assert [more.head.labels[it] for it in more.targets[rows]] == ["B-PER", "O", "B-LOC"]
+    assert [more.head.labels[target] for target in more.targets[rows]] == ["B-PER", "O", "B-LOC"]
     assert set(more.sides[Side.TRAIN]) - set(ner.sides[Side.TRAIN]) == {64}
     assert np.array_equal(more.sides[Side.DEV], ner.sides[Side.DEV])
     with pytest.raises(BadSettings, match=r"'ner' learns no 'ORG'"):
@@ -145,7 +145,7 @@ def test_rated_sentences_say_how_sure_to_be(tmp_path: Path, monkeypatch: pytest.
     assert mood.head.labels == ("negative", "positive")
     assert list(mood.held_out) == ["tweets"]
     assert mood.targets.dtype == np.float32
-    assert {round(float(it), 3) for it in mood.targets} == {0.011, 0.047, 0.182, 0.818, 0.953, 0.989}
+    assert {round(float(target), 3) for target in mood.targets} == {0.011, 0.047, 0.182, 0.818, 0.953, 0.989}
     shape["heads"][1]["data"] = {"builtin": "ratings"}
     with pytest.raises(BadSettings, match="'ner': rated sentences hold no entities"):
         tasks_of(check_run(shape, source="test"), checkpoint.load(run.encoder))
@@ -155,8 +155,8 @@ def test_rated_sentences_say_how_sure_to_be(tmp_path: Path, monkeypatch: pytest.
     ("number", "changes", "reason"),
     [
         (0, {"labels": {"god": "good"}}, r"the label map names 'god', which no text has"),
-        (0, {"labels": {"good": "bad"}}, r"moods\.jsonl: nothing to learn: its labels are bad"),
-        (1, {"drops_other_labels": True}, r"people\.conll: nothing to learn: its entities are none"),
+        (0, {"labels": {"good": "bad"}}, r"moods\.jsonl: nothing to learn: the labels are bad"),
+        (1, {"drops_other_labels": True}, r"people\.conll: nothing to learn: the entities are none"),
         (0, {"dev_share": 0.0}, r"'mood' has no text on its dev side"),
         (1, {"train": ["none.conll"]}, r"none\.conll: cannot be read: No such file"),
     ],

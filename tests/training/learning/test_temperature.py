@@ -114,8 +114,8 @@ def logits_of(head: Head, states: torch.Tensor) -> Any:
 def said(head: Head, states: torch.Tensor, true: Any) -> Any:
     """Return what a head says of some rows, beside what is true."""
     labels = head.config.labels
-    found = [it.scores for it in classifications(head.config, logits_of(head, states))]
-    return build_predictions(labels, [labels[int(it)] for it in true], found)
+    found = [classification.scores for classification in classifications(head.config, logits_of(head, states))]
+    return build_predictions(labels, [labels[int(entry)] for entry in true], found)
 
 
 def test_what_is_untold_does_not_count() -> None:
@@ -128,7 +128,7 @@ def test_what_is_untold_does_not_count() -> None:
     assert calibrate(heads[1], HeadOutputs(more, told, np.arange(251))) == found
 
 
-def error(it: Any) -> float:
+def error(value: Any) -> float:
     """Return the expected calibration error."""
-    texts = np.arange(len(it.true))
-    return float(build_calibration_error(it.confidence, it.is_right, texts)(texts))
+    texts = np.arange(len(value.true))
+    return float(build_calibration_error(value.confidence, value.is_right, texts)(texts))

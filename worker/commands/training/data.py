@@ -1,4 +1,4 @@
-"""Show what is in files of labelled texts."""
+"""Print statistics of labelled files."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from rich.text import Text
 
 from worker.commands.terminal import Terminal
 from worker.errors import BadSettings
-from worker.training.data import arrow
 from worker.training.data.examples import TaggedText
 from worker.training.data.read import read
-from worker.training.data.report import report
+from worker.training.data.readers import arrow
+from worker.training.data.report import build_report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,84 +29,85 @@ _NUM_CLASSES_SHOWN = 30
 
 
 def data(paths: Sequence[Path], layout: Layout, *, num_examples: int, skips_broken: bool, is_json: bool) -> None:
-    """Print the report; raises `BadSettings` where a file is broken, unless what is broken is to be left out."""
-    every = [read_whole(path, layout, skips_broken=skips_broken) for given in paths for path in arrow.parts(given)]
-    found = report(every)
+    """Print the report; raises `BadSettings` for a broken file, unless `skips_broken`."""
+    every = [read_whole(path, layout, skips_broken=skips_broken) for given in paths for path in arrow.list_splits(given)]
+    found = build_report(every)
     if is_json:
-        examples = [[asdict(it) for it in one.texts[:num_examples]] for one in every]
-        shown = found.as_json() | {"examples": dict(zip((it.path for it in found.files), examples, strict=True))}
+        examples = [[asdict(text) for text in one.texts[:num_examples]] for one in every]
+        shown = found.as_json() | {"examples": dict(zip((file.path for file in found.files), examples, strict=True))}
         sys.stdout.write(orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode() + "\n")
     else:
         _print(Terminal(), found, every, num_examples)
 
 
 def read_whole(path: Path, layout: Layout, *, skips_broken: bool) -> Data:
-    """Read all of a file; where something is broken, say what is first, and how much more there is."""
+    """Read a file; raises `BadSettings` with the first broken row and the number of the others, unless `skips_broken`."""
     found = read(path, replace(layout, skips_broken=True))
     if found.source.broken and not skips_broken:
         more = f" (and {len(found.source.broken) - 1} more)" if len(found.source.broken) > 1 else ""
-        raise BadSettings(f"{found.source.broken[0]}{more}; --skip-broken leaves out what is broken")
+        raise BadSettings(f"{found.source.broken[0]}{more}; --skip-broken leaves out broken rows")
     return found
 
 
 def _print(console: Terminal, found: DataReport, every: Sequence[Data], num_examples: int) -> None:
-    for file, its in zip(found.files, every, strict=True):
+    for file, ones in zip(found.files, every, strict=True):
         console.print(Text(file.path, style="bold"))
         for line in format_report(file, found.unit):
             console.print(f"  {line}", markup=False, soft_wrap=True)
-        console.print(classes(file))
-        for it in its.texts[:num_examples]:
-            console.print(Text("  ").append_text(marked(it)), soft_wrap=True)
+        console.print(build_class_table(file))
+        for text in ones.texts[:num_examples]:
+            console.print(Text("  ").append_text(format_example(text)), soft_wrap=True)
         console.print()
     for overlap in found.overlaps:
         if overlap.num_duplicates or overlap.num_near_duplicates:
-            console.print(overlap_line(overlap), markup=False, soft_wrap=True)
+            console.print(format_overlap(overlap), markup=False, soft_wrap=True)
 
 
 def format_report(file: FileReport, unit: str) -> Iterator[str]:
-    """Yield what a report says of a file, but its classes."""
+    """Yield the lines about a file, without its classes."""
     yield f"{file.kind} ({file.read_as})"
     yield f"texts: {file.num_texts}, without a label: {file.num_unlabelled}, empty: {file.num_empty}"
-    alike = f"repeating another: {file.num_duplicates}, nearly: {file.num_near_duplicates}"
-    yield f"{alike}, of these under other labels: {file.num_contradictions}"
+    alike = f"copies of another text: {file.num_duplicates}, near-duplicates: {file.num_near_duplicates}"
+    yield f"{alike}, with other labels: {file.num_contradictions}"
     for name, lengths in ((unit, file.lengths), ("characters", file.characters)):
         if lengths:
             yield f"{name}: " + ", ".join(f"{key} {value}" for key, value in lengths.items())
     if file.num_rejected:
-        yield f"rejected or skipped by an annotator, left out: {file.num_rejected}"
-    for problems, what in ((file.broken, "broken and left out"), (file.malformed, "malformed, read as the nearest that is not")):
+        yield f"rejected or skipped by annotators and left out: {file.num_rejected}"
+    for problems, what in ((file.broken, "broken and left out"), (file.malformed, "tags that violate the scheme, repaired")):
         if problems:
-            yield f"{what}: {len(problems)}, the first {problems[0]}"
+            yield f"{what}: {len(problems)}, the first: {problems[0]}"
 
 
-def classes(file: FileReport) -> Table:
-    """Return how often each label occurs."""
+def build_class_table(file: FileReport) -> Table:
+    """Return the table of labels with number and share."""
     table = Table(box=None, padding=(0, 0, 0, 2))
     table.add_column("label")
     table.add_column("count", justify="right")
     table.add_column("share", justify="right")
-    for label, it in list(file.classes.items())[:_NUM_CLASSES_SHOWN]:
-        table.add_row(Text(label), str(it.num), f"{it.share:.1%}")
+    for label, class_ in list(file.classes.items())[:_NUM_CLASSES_SHOWN]:
+        table.add_row(Text(label), str(class_.num), f"{class_.share:.1%}")
     if len(file.classes) > _NUM_CLASSES_SHOWN:
         table.add_row(f"and {len(file.classes) - _NUM_CLASSES_SHOWN} more", "", "")
     return table
 
 
-def marked(it: Example) -> Text:
-    """Return a text on one line, its entities in brackets with their types, or its labels before it."""
-    if not isinstance(it, TaggedText):
-        return Text(", ".join(it.labels), style="cyan").append(f"  {_one_line(it.text)}", style="default")
+def format_example(example: Example) -> Text:
+    """Return a text on one line, with its labels first or its entities in brackets."""
+    if not isinstance(example, TaggedText):
+        return Text(", ".join(example.labels), style="cyan").append(f"  {_one_line(example.text)}", style="default")
     shown, end = Text(), 0
-    for span in it.spans:
-        shown.append(_one_line(it.text[end : span.start]))
-        shown.append(f"[{_one_line(it.text[span.start : span.end])} {span.type}]", style="bold cyan")
+    for span in example.spans:
+        shown.append(_one_line(example.text[end : span.start]))
+        shown.append(f"[{_one_line(example.text[span.start : span.end])} {span.type}]", style="bold cyan")
         end = span.end
-    return shown.append(_one_line(it.text[end:]))
+    return shown.append(_one_line(example.text[end:]))
 
 
-def overlap_line(it: Overlap) -> str:
-    """Return what two files have in common."""
-    return f"texts of {it.second} that stand in {it.first} too: {it.num_duplicates}, and nearly: {it.num_near_duplicates}"
+def format_overlap(overlap: Overlap) -> str:
+    """Return the line about the common texts of two files."""
+    counts = f"{overlap.num_duplicates} copies, {overlap.num_near_duplicates} near-duplicates"
+    return f"texts of {overlap.second} that are also in {overlap.first}: {counts}"
 
 
 def _one_line(text: str) -> str:

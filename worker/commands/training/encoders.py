@@ -75,16 +75,16 @@ def _print(title: str, rows: Mapping[str, Agreement]) -> None:
     table = Table(title=title, title_justify="left")
     for name in ("encoder", "mean cosine", "worst hundredth", "Spearman of similarities", "same of ten nearest"):
         table.add_column(name, justify="left" if name == "encoder" else "right")
-    for name, it in rows.items():
-        interval = f"{it.spearman:.4f} ({it.spearman_low:.4f} to {it.spearman_high:.4f})"
-        others = ["-" if value is None else f"{value:.4f}" for value in (it.mean_cosine, it.p01_cosine, it.top_10_overlap)]
+    for name, row in rows.items():
+        interval = f"{row.spearman:.4f} ({row.spearman_low:.4f} to {row.spearman_high:.4f})"
+        others = ["-" if value is None else f"{value:.4f}" for value in (row.mean_cosine, row.p01_cosine, row.top_10_overlap)]
         table.add_row(name, *others[:2], interval, others[2])
     Console(highlight=False, width=None if sys.stdout.isatty() else 150).print(table)
 
 
 def _numbers(text: str) -> tuple[int, ...]:
     try:
-        return tuple(int(it) for it in text.split(",") if it.strip())
+        return tuple(int(part) for part in text.split(",") if part.strip())
     except ValueError as error:
         raise BadSettings(f"--layers: {text!r} is not a list of whole numbers") from error
 

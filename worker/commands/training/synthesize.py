@@ -51,15 +51,15 @@ def synthesize(
     makers: list[Generator] = [sentences.read(path) for path in templates or ([] if swap else [sentences.BUILT_IN])]
     if swap:
         tagged = [_tagged(path, layout) for path in swap]
-        makers.append(MentionReplacement([it for data in tagged for it in data.texts]))
-    forbidden = HeldOutTexts(it.text for path in held_out or () for it in read(path, layout).texts)
+        makers.append(MentionReplacement([text for data in tagged for text in data.texts]))
+    forbidden = HeldOutTexts(text.text for path in held_out or () for text in read(path, layout).texts)
     made = generate(makers, count, forbidden, seed=seed)
     lines = [
-        {"text": it.text, "spans": [{"start": span.start, "end": span.end, "label": span.type} for span in it.spans]}
-        for it in made.texts
+        {"text": text.text, "spans": [{"start": span.start, "end": span.end, "label": span.type} for span in text.spans]}
+        for text in made.texts
     ]
     try:
-        output.write_bytes(b"".join(orjson.dumps(it, option=orjson.OPT_APPEND_NEWLINE) for it in lines))
+        output.write_bytes(b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines))
     except OSError as error:
         raise BadSettings(f"{output}: {error.strerror}") from error
     typer.echo(f"{len(lines)} texts, {sum(len(it.spans) for it in made.texts)} entities: {output}")

@@ -1,9 +1,8 @@
-"""Labelled texts for training: read from any usual file, mapped, counted, and split so that nothing stands on both sides.
+"""Labelled texts for training: read, map, count and split them.
 
-    read(path) → LabelledData | TaggedData → label map → report, split → what a head learns
+    read(path) → LabelledData | TaggedData → label map → report, split → the texts of a head
 
-Read the modules in this order: `examples` (the nouns), `layout` (how a file may be laid out), `schemes` and `sentences` (tags of
-words become entities of a text), `lines`, `conll`, `answers`, `rows`, `json_array`, `tables`, `arrow` (the readers), `read` (which
-of them a path is for); then `labels`, `duplicates`, `splits`, `report`. Nothing here imports torch or numpy: looking at a file is
-quick.
+Read the modules in this order: `examples` (the nouns), `layout` (how a file is laid out), `schemes` and `sentences` (tags of words
+become entities), `readers` (one module per format), `read` (choose a reader), `labels`, `duplicates`, `splits`, `report`. No module
+imports torch or numpy, so that `gist-stream data` starts fast.
 """

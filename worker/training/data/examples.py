@@ -1,4 +1,4 @@
-"""The nouns of labelled data: a text with its labels, a text with its entities, and all those of one file. Pure."""
+"""Labelled texts, tagged texts, and the texts of a file. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BINARY = 2
 
 
 class Kind(StrEnum):
-    """What is learned from data; the value is its name for people."""
+    """The task of a data set; the value is shown to users."""
 
     BINARY = "binary"
     MULTI_CLASS = "multi-class"
@@ -23,7 +23,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """An entity of a text; `start` and `end` are code points."""
+    """An entity of a text; `start` and `end` count code points."""
 
     type: str
     start: int
@@ -32,11 +32,11 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class TaggedText:
-    """A text and the entities in it, in text order, none overlapping another."""
+    """A text with its entities, in order and without overlaps."""
 
     text: str
     spans: tuple[Span, ...]
-    #: Where it begins in its file: a line, or the number of a row; 0 where it came from no file.
+    #: The line or row in the file; 0 for a text without a file.
     line: int = field(default=0, compare=False)
 
     @property
@@ -47,11 +47,11 @@ class TaggedText:
 
 @dataclass(frozen=True, slots=True)
 class LabelledText:
-    """A text and its labels: exactly one, or any number of different ones where the data are multi-label."""
+    """A text with one label, or with any number of different labels if the data are multi-label."""
 
     text: str
     labels: tuple[str, ...]
-    #: Where it begins in its file: a line, or the number of a row; 0 where it came from no file.
+    #: The line or row in the file; 0 for a text without a file.
     line: int = field(default=0, compare=False)
 
 
@@ -61,29 +61,29 @@ ExampleT = TypeVar("ExampleT", bound=Example)
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong in a file, and where."""
+    """A problem of a file."""
 
     path: Path
     line: int
     reason: str
 
     def __str__(self) -> str:
-        """Return `file:line: reason`, as compilers say it."""
+        """Return `file:line: reason`."""
         return f"{self.path}:{self.line}: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)
 class DataSource:
-    """The file that data came from, and how it was read."""
+    """The file of some data, and how it was read."""
 
     path: Path
-    #: The format and the columns, for people.
+    #: Format and columns, for users.
     read_as: str = ""
-    #: What could not be read and is left out.
+    #: Broken rows, which are left out.
     broken: tuple[Problem, ...] = ()
-    #: Tags that do not follow their scheme; they were read as the nearest that does.
+    #: Tags that violate their scheme and were repaired.
     malformed: tuple[Problem, ...] = ()
-    #: Texts that an annotator rejected or skipped; they are left out.
+    #: Texts that an annotator rejected or skipped, which are left out.
     num_rejected: int = 0
 
 
@@ -98,11 +98,11 @@ class LabelledData:
     @property
     def labels(self) -> tuple[str, ...]:
         """The different labels, sorted."""
-        return _different(self.texts)
+        return _collect_labels(self.texts)
 
     @property
     def kind(self) -> Kind:
-        """What can be learned from them."""
+        """The task of the texts."""
         if self.is_multi_label:
             return Kind.MULTI_LABEL
         return Kind.BINARY if len(self.labels) <= _BINARY else Kind.MULTI_CLASS
@@ -118,16 +118,16 @@ class TaggedData:
     @property
     def labels(self) -> tuple[str, ...]:
         """The different types of entities, sorted."""
-        return _different(self.texts)
+        return _collect_labels(self.texts)
 
     @property
     def kind(self) -> Kind:
-        """What can be learned from them."""
+        """The task of the texts."""
         return Kind.ENTITIES
 
 
 Data: TypeAlias = LabelledData | TaggedData
 
 
-def _different(texts: tuple[Example, ...]) -> tuple[str, ...]:
-    return tuple(sorted({label for it in texts for label in it.labels}))
+def _collect_labels(texts: tuple[Example, ...]) -> tuple[str, ...]:
+    return tuple(sorted({label for text in texts for label in text.labels}))

@@ -1,4 +1,4 @@
-"""How a file of labelled texts may be laid out. Pure."""
+"""Layouts of files with labelled texts. Pure."""
 
 from __future__ import annotations
 
@@ -7,42 +7,42 @@ from enum import StrEnum
 
 
 class Format(StrEnum):
-    """What kind of file it is; the value is what a user writes."""
+    """The format of a file; the value is the user's name for it."""
 
     CONLL = "conll"
     JSONL = "jsonl"
     CSV = "csv"
     TSV = "tsv"
-    #: A directory that `save_to_disk` of Hugging Face's `datasets` wrote.
+    #: A directory of `save_to_disk` of Hugging Face's `datasets`.
     ARROW = "arrow"
 
 
 class Scheme(StrEnum):
-    """How the tags of words say where an entity begins and ends; the value is what a user writes."""
+    """How tags mark the beginning and end of entities; the value is the user's name for it."""
 
-    #: `I-` continues or begins; `B-` begins only where an entity of the same type ends just before.
+    #: `I-` continues or begins; `B-` begins only directly after an entity of the same type.
     IOB1 = "iob1"
     #: `B-` begins, `I-` continues: BIO.
     IOB2 = "iob2"
     #: `B-` begins, `I-` continues, `E-` ends; `S-` is an entity of one word.
     IOBES = "iobes"
-    #: The same, with `L-` for the last word and `U-` for one alone.
+    #: The same, with `L-` for the last word and `U-` for an entity of one word.
     BILOU = "bilou"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """What the caller knows of a file; what is None is found out."""
+    """The known parts of a file's layout; None is detected."""
 
     format: Format | None = None
     #: The name of the column with the text (or the words), or its number from 1; in CoNLL always a number.
     text_column: str | None = None
-    #: The same of the column with the label, the labels, the spans or the tags.
+    #: The same for the column with label, labels, spans or tags.
     label_column: str | None = None
     scheme: Scheme | None = None
-    #: What stands between the labels of a text where one field holds several; it makes the data multi-label.
+    #: The separator of several labels in one field; it makes the data multi-label.
     label_separator: str | None = None
-    #: Whether the word after a lone `@` is joined with it, to one entity if the word is one: for corpora that cut handles in two.
+    #: Whether a lone `@` is joined with the next word and its entity: for corpora that split handles.
     joins_handles: bool = False
-    #: Whether what is broken is left out and told of in the data's `source`; otherwise the first of it stops the reading.
+    #: Whether broken rows are left out and reported in the data's `source`; else the first broken row is an error.
     skips_broken: bool = False

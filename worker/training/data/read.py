@@ -1,4 +1,4 @@
-"""Open any file of labelled texts by its kind."""
+"""Read a file of labelled texts in any format."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from worker.errors import BadSettings
-from worker.training.data import arrow, conll, json_array, tables
 from worker.training.data.layout import Format, Layout
-from worker.training.data.lines import numbered
-from worker.training.data.rows import has_usual_names
+from worker.training.data.readers import arrow, conll, json_array, tables
+from worker.training.data.readers.lines import read_lines
+from worker.training.data.readers.rows import has_usual_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,13 +36,13 @@ _EXTENSIONS = {
     ".json": Format.JSONL,
     ".csv": Format.CSV,
 }
-_NUM_LOOKED_AT = 200
+_NUM_INSPECTED_LINES = 200
 
 
 def read(path: Path, layout: Layout | None = None) -> Data:
-    """Read a file, or a directory that `save_to_disk` wrote; raises `BadSettings` with file, line and reason.
+    """Read a file, or a directory of `save_to_disk`; raises `BadSettings` with file, line and reason.
 
-    What the layout does not say is found out, and told of in the data's `source`.
+    Missing parts of the layout are detected and reported in the data's `source`.
     """
     layout = layout or Layout()
     found = layout.format or detect_format(path)
@@ -50,19 +50,19 @@ def read(path: Path, layout: Layout | None = None) -> Data:
 
 
 def detect_format(path: Path) -> Format:
-    """Tell the format by the extension, where that says it, or by the first lines; raises `BadSettings` where neither does."""
+    """Return the format by the extension or the first lines; raises `BadSettings` if neither is known."""
     if path.is_dir():
         return Format.ARROW
     if by_extension := _EXTENSIONS.get(path.suffix.lower()):
         return by_extension
-    lines = [line for _, line in islice(numbered(path), _NUM_LOOKED_AT) if line.strip()]
-    if lines and (lines[0].lstrip().startswith("{") or json_array.looks_like_it(lines)):
+    lines = [line for _, line in islice(read_lines(path), _NUM_INSPECTED_LINES) if line.strip()]
+    if lines and (lines[0].lstrip().startswith("{") or json_array.is_array(lines)):
         return Format.JSONL
-    if conll.looks_like_it(lines):
+    if conll.is_conll(lines):
         return Format.CONLL
     if lines and ("\t" in lines[0] or path.suffix.lower() == ".tsv"):
         return Format.TSV
     if lines and has_usual_names(lines[0].split(",")):
         return Format.CSV
     formats = ", ".join(Format)
-    raise BadSettings(f"{path}: cannot tell what it is: name its format ({formats}): --format, or format in a run's TOML file")
+    raise BadSettings(f"{path}: unknown format: set --format, or `format` in a run's TOML file, to one of {formats}")

@@ -1,7 +1,7 @@
-"""Tags of words to entities, whatever scheme they follow. Pure.
+"""Turn tags of words into entities, for all usual schemes. Pure.
 
-Tags that do not follow their scheme are read as the nearest that do, and told of: an entity that is continued without having begun
-begins there, and one that never ends, ends before the next word that is not its own.
+Tags that violate their scheme are repaired and reported: a continued entity that has not begun begins there, and an entity without
+an end ends before the next word that does not continue it.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ class TagRun(NamedTuple):
     end: int
 
 
-class Slip(NamedTuple):
-    """A word whose tag does not follow the scheme, and why."""
+class Violation(NamedTuple):
+    """A word whose tag violates the scheme, and the reason."""
 
     word: int
     reason: str
 
 
 def is_tag(text: str) -> bool:
-    """Tell whether it could be a tag of some scheme."""
+    """Return whether a text is a tag of any scheme."""
     return _TAG.fullmatch(text) is not None
 
 
 def is_scheme_tag(text: str, scheme: Scheme) -> bool:
-    """Tell whether a tag belongs to a scheme."""
+    """Return whether a tag belongs to a scheme."""
     return is_tag(text) and (text == OUTSIDE or text[0] in _MARKS[scheme])
 
 
-def detected(sentences: Iterable[Sequence[str]]) -> Scheme:
-    """Return the scheme that the tags of some sentences follow, or that most of them follow."""
+def detect_scheme(sentences: Iterable[Sequence[str]]) -> Scheme:
+    """Return the scheme that all or most tags of some sentences follow."""
     marks: Counter[str] = Counter()
     num_stray: Counter[str] = Counter()
     for tags in sentences:
@@ -62,14 +62,14 @@ def detected(sentences: Iterable[Sequence[str]]) -> Scheme:
     return Scheme.IOB1 if num_stray["I"] > num_stray["B"] else Scheme.IOB2
 
 
-def decoded(tags: Sequence[str], scheme: Scheme) -> tuple[list[TagRun], list[Slip]]:
-    """Return the entities of a sentence, and what does not follow the scheme; the tags must be its own."""
+def decode_tags(tags: Sequence[str], scheme: Scheme) -> tuple[list[TagRun], list[Violation]]:
+    """Return the entities of a sentence, and the violations of the scheme; all tags must be tags of the scheme."""
     runs: list[TagRun] = []
-    slips = list(_slips(tags, scheme))
+    violations = list(_find_violations(tags, scheme))
     first = None
     is_closed = True
     for word, (previous, tag) in enumerate(zip([OUTSIDE, *tags], [*tags, OUTSIDE], strict=True)):
-        mark = _mark(tag)
+        mark = _get_mark(tag)
         is_same = previous[1:] == tag[1:] and tag != OUTSIDE
         is_continued = first is not None and is_same and mark in "IE" and not is_closed
         if first is not None and not is_continued:
@@ -78,22 +78,22 @@ def decoded(tags: Sequence[str], scheme: Scheme) -> tuple[list[TagRun], list[Sli
         if tag != OUTSIDE and not is_continued:
             first = word
         is_closed = mark in "ES"
-    return runs, slips
+    return runs, violations
 
 
-def _mark(tag: str) -> str:
+def _get_mark(tag: str) -> str:
     return _AS_IOBES.get(tag[0], tag[0])
 
 
-def _slips(tags: Sequence[str], scheme: Scheme) -> Iterator[Slip]:
+def _find_violations(tags: Sequence[str], scheme: Scheme) -> Iterator[Violation]:
     has_ends = scheme in (Scheme.IOBES, Scheme.BILOU)
     for word, (previous, tag) in enumerate(zip([OUTSIDE, *tags], [*tags, OUTSIDE], strict=True)):
-        mark, before = _mark(tag), _mark(previous)
+        mark, before = _get_mark(tag), _get_mark(previous)
         is_open = before in "BI" and previous[1:] == tag[1:]
         if scheme is Scheme.IOB1:
             if mark == "B" and not is_open:
-                yield Slip(word, f"{tag} after {previous}, where {scheme} has I-")
+                yield Violation(word, f"{tag} after {previous}, where {scheme} has I-")
         elif mark in "IE" and not is_open:
-            yield Slip(word, f"{tag} after {previous}, where nothing of its type has begun")
+            yield Violation(word, f"{tag} after {previous}, which continues no entity of this type")
         if has_ends and before in "BI" and not (mark in "IE" and is_open):
-            yield Slip(word - 1, f"{previous} before {tag}, where its entity has not ended")
+            yield Violation(word - 1, f"{previous} before {tag}, which does not end the entity")

@@ -1,4 +1,4 @@
-"""Sentences of words and tags to texts and their entities. Pure."""
+"""Turn sentences of words and tags into texts with entities. Pure."""
 
 from __future__ import annotations
 
@@ -20,42 +20,44 @@ _HANDLE = "@"
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """Words and their tags, and the line that each stands in."""
+    """Words with their tags and lines."""
 
     words: tuple[str, ...]
     tags: tuple[str, ...]
     lines: tuple[int, ...]
 
 
-def tagged_texts(
+def build_texts(
     path: Path, sentences: Iterable[Sentence], scheme: Scheme, *, joins_handles: bool
 ) -> tuple[list[TaggedText], list[Problem]]:
-    """Return the text of each sentence with its entities, and where tags do not follow their scheme."""
+    """Return the text of each sentence with its entities, and the violations of the scheme."""
     texts: list[TaggedText] = []
     malformed: list[Problem] = []
-    for it in sentences:
-        runs, slips = schemes.decoded(it.tags, scheme)
-        malformed += [Problem(path, it.lines[slip.word], slip.reason) for slip in slips]
-        texts.append(joined(it, _with_handles(it.words, runs) if joins_handles else runs, joins_handles=joins_handles))
+    for sentence in sentences:
+        runs, violations = schemes.decode_tags(sentence.tags, scheme)
+        malformed += [Problem(path, sentence.lines[violation.word], violation.reason) for violation in violations]
+        if joins_handles:
+            runs = _extend_to_handles(sentence.words, runs)
+        texts.append(join_words(sentence, runs, joins_handles=joins_handles))
     return texts, malformed
 
 
-def joined(sentence: Sentence, runs: Iterable[TagRun], *, joins_handles: bool) -> TaggedText:
-    """Join the words by spaces, except, where that is wanted, a lone `@` and the word after it."""
+def join_words(sentence: Sentence, runs: Iterable[TagRun], *, joins_handles: bool) -> TaggedText:
+    """Join words by spaces; `joins_handles` joins a lone `@` and the word after it without a space."""
     text = ""
-    places: list[tuple[int, int]] = []
+    ranges: list[tuple[int, int]] = []
     previous = None
     for word in sentence.words:
-        text += " " if places and not (joins_handles and previous == _HANDLE) else ""
-        places.append((len(text), len(text) + len(word)))
+        text += " " if ranges and not (joins_handles and previous == _HANDLE) else ""
+        ranges.append((len(text), len(text) + len(word)))
         text += word
         previous = word
-    spans = tuple(Span(kind, places[first][0], places[end - 1][1]) for kind, first, end in runs)
+    spans = tuple(Span(kind, ranges[first][0], ranges[end - 1][1]) for kind, first, end in runs)
     return TaggedText(text, spans, sentence.lines[0])
 
 
-def _with_handles(words: Sequence[str], runs: Iterable[TagRun]) -> list[TagRun]:
-    """Let an entity that begins after a lone `@` begin with it, unless the `@` belongs to an entity of another type."""
+def _extend_to_handles(words: Sequence[str], runs: Iterable[TagRun]) -> list[TagRun]:
+    """Extend an entity that begins after a lone `@` to the `@`, unless the `@` belongs to an entity of another type."""
     found: list[TagRun] = []
     for run in runs:
         at = run.first - 1

@@ -66,7 +66,7 @@ def split(texts: Sequence[ExampleT], shares: Shares, seed: int = 0) -> Split[Exa
     wanted = {Side.TRAIN: shares.train, Side.DEV: shares.dev, Side.TEST: shares.test}
     side_of: dict[int, Side] = {}
     needs = _Needs(texts, {side: share for side, share in wanted.items() if share})
-    for members in sorted(groups, key=lambda it: needs.order(it, _digest([texts[number].text for number in it], seed))):
+    for members in sorted(groups, key=lambda group: needs.order(group, _digest([texts[number].text for number in group], seed))):
         side = needs.neediest(members)
         needs.give(side, members)
         side_of |= dict.fromkeys(members, side)
@@ -81,7 +81,7 @@ def given(train: Sequence[ExampleT], dev: Sequence[ExampleT] = (), test: Sequenc
     texts = [*train, *dev, *test]
     places = [Side.TRAIN] * len(train) + [Side.DEV] * len(dev) + [Side.TEST] * len(test)
     order = list(Side)
-    groups = find_groups(it.text for it in texts)
+    groups = find_groups(text.text for text in texts)
     last: dict[int, Side] = {}
     for group, side in zip(groups, places, strict=True):
         last[group] = max(last.get(group, side), side, key=order.index)
@@ -100,14 +100,14 @@ def _split(placed: Iterable[tuple[ExampleT, Side]], num_removed: int = 0) -> Spl
 
 def _groups(texts: Sequence[ExampleT]) -> list[list[int]]:
     members: defaultdict[int, list[int]] = defaultdict(list)
-    for number, group in enumerate(find_groups(it.text for it in texts)):
+    for number, group in enumerate(find_groups(text.text for text in texts)):
         members[group].append(number)
     return list(members.values())
 
 
 def _digest(texts: Iterable[str], seed: int) -> bytes:
     """Return what orders a group among others: by chance, but the same for the same texts and seed."""
-    return hashlib.sha256(f"{seed}\0{min(build_key(split_words(it)) for it in texts)}".encode()).digest()
+    return hashlib.sha256(f"{seed}\0{min(build_key(split_words(text)) for text in texts)}".encode()).digest()
 
 
 class _Needs:
@@ -116,7 +116,7 @@ class _Needs:
     def __init__(self, texts: Sequence[ExampleT], shares: Mapping[Side, float]) -> None:
         """Begin with nothing given."""
         # The labels of each text; that it has none is one too, and all of them together count as one.
-        self._labels = [tuple(sorted(set(it.labels))) or ("",) for it in texts]
+        self._labels = [tuple(sorted(set(text.labels))) or ("",) for text in texts]
         self._shares = shares
         self._counts = Counter(label for labels in self._labels for label in labels)
         self._num_texts = len(texts)
@@ -131,21 +131,21 @@ class _Needs:
     def neediest(self, members: Sequence[int]) -> Side:
         """Return the side to which a group goes: of those with room for it, the one that has got the least of its share."""
         label = self._rarest(members)
-        num = sum(label in self._labels[it] for it in members)
+        num = sum(label in self._labels[number] for number in members)
         needs = {side: share * self._counts[label] - self._given[side, label] for side, share in self._shares.items()}
         roomy = [side for side in needs if needs[side] + _TINY >= num]
         if roomy:
-            return max(roomy, key=lambda it: (needs[it] / self._shares[it], self._lack(it)))
-        return max(needs, key=lambda it: (needs[it], self._lack(it)))
+            return max(roomy, key=lambda side: (needs[side] / self._shares[side], self._lack(side)))
+        return max(needs, key=lambda need: (needs[need], self._lack(need)))
 
     def give(self, side: Side, members: Sequence[int]) -> None:
         """Count what a side has got."""
         self._num_given[side] += len(members)
-        for it in members:
-            self._given.update((side, label) for label in self._labels[it])
+        for number in members:
+            self._given.update((side, label) for label in self._labels[number])
 
     def _rarest(self, members: Sequence[int]) -> str:
-        return min({label for it in members for label in self._labels[it]}, key=lambda label: (self._counts[label], label))
+        return min({label for number in members for label in self._labels[number]}, key=lambda label: (self._counts[label], label))
 
     def _lack(self, side: Side) -> float:
         return self._num_texts - self._num_given[side] / self._shares[side]

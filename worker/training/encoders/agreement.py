@@ -66,4 +66,4 @@ def texts_per_s(engines: Mapping[str, Engine], texts: Sequence[str]) -> dict[str
             started = time.perf_counter()
             predictions(engine, texts)
             seconds[name].append(time.perf_counter() - started)
-    return {name: len(texts) / median(its) for name, its in seconds.items()}
+    return {name: len(texts) / median(own_seconds) for name, own_seconds in seconds.items()}

@@ -67,8 +67,8 @@ def distill(options: DistillOptions, texts: Sequence[str], progress: Callable[[s
     layers = options.layers or spread_layers(num_layers, max(1, num_layers // 2))
     student = build_student(teacher, layers)
     train, held_out = encoders.divided(texts)
-    ids = [it.ids for it in loaded.tokenizer.encode(train)]
-    held_out_ids = [it.ids for it in loaded.tokenizer.encode(held_out)]
+    ids = [tokens.ids for tokens in loaded.tokenizer.encode(train)]
+    held_out_ids = [tokens.ids for tokens in loaded.tokenizer.encode(held_out)]
     target = encoders.embedded(teacher, sentence, held_out_ids)
     before = likeness(target, encoders.embedded(student, sentence, held_out_ids))
     progress(f"{len(train)} texts, {len(held_out)} held out; the layers {layers} alone: Spearman {before.spearman:.4f}")
@@ -108,15 +108,17 @@ def _train(
         table.requires_grad_(requires_grad=False)
 
     def compute_loss(chosen: NDArray[np.intp]) -> Tensor:
-        packed = pack([ids[it] for it in chosen])
+        packed = pack([ids[number] for number in chosen])
         own = encoders.compute_states(student, packed, [lasts[0]])[lasts[0]]
         with torch.no_grad():
-            its = encoders.compute_states(teacher, packed, [lasts[1]])[lasts[1]]
-            wanted = encoders.compute_vectors(its, packed, sentence)
-        return loss((encoders.compute_vectors(own, packed, sentence), wanted), (own, its), token_weight=options.token_weight)
+            target = encoders.compute_states(teacher, packed, [lasts[1]])[lasts[1]]
+            wanted = encoders.compute_vectors(target, packed, sentence)
+        return loss((encoders.compute_vectors(own, packed, sentence), wanted), (own, target), token_weight=options.token_weight)
 
-    steps = encoders.planned([len(it) for it in ids], options.steps)
-    encoders.take(steps, [it for it in student.parameters() if it.requires_grad], compute_loss, options.steps, progress)
+    steps = encoders.planned([len(id_) for id_ in ids], options.steps)
+    encoders.take(
+        steps, [parameter for parameter in student.parameters() if parameter.requires_grad], compute_loss, options.steps, progress
+    )
 
 
 def _card(options: DistillOptions, report: DistillReport) -> str:
@@ -132,5 +134,5 @@ On {report.num_held_out} held-out texts its vectors have a mean cosine of {_show
 """
 
 
-def _shown(it: Agreement) -> str:
-    return "-" if it.mean_cosine is None else f"{it.mean_cosine:.4f}"
+def _shown(agreement: Agreement) -> str:
+    return "-" if agreement.mean_cosine is None else f"{agreement.mean_cosine:.4f}"

@@ -65,7 +65,7 @@ def divided(texts: Iterable[str]) -> tuple[list[str], list[str]]:
     """
     train: list[str] = []
     held_out: list[str] = []
-    for text in dict.fromkeys(it for it in texts if it.strip()):
+    for text in dict.fromkeys(text for text in texts if text.strip()):
         digest = hashlib.sha256(build_key(split_words(text)).encode(errors="replace")).digest()
         (train if int.from_bytes(digest[:4]) % _HELD_OUT_OF else held_out).append(text)
     if len(held_out) < _FEWEST_HELD_OUT:

@@ -27,9 +27,9 @@ class Learner(nn.Module):
         """Take over an encoder."""
         super().__init__()
         self.encoder = encoder
-        self.heads = nn.ModuleDict({it.head.name: Head(it.head, encoder.config.hidden_size) for it in tasks})
+        self.heads = nn.ModuleDict({task.head.name: Head(task.head, encoder.config.hidden_size) for task in tasks})
         #: The logarithm of the variance of each task's loss, which weighs it where uncertainty does.
-        self.variances = nn.ParameterDict({it.head.name: nn.Parameter(torch.zeros(())) for it in tasks})
+        self.variances = nn.ParameterDict({task.head.name: nn.Parameter(torch.zeros(())) for task in tasks})
 
     def head(self, name: str) -> Head:
         """Return a head."""
@@ -75,14 +75,16 @@ class Learner(nn.Module):
 
     def rated(self, run: TrainingRun, phase: Phase) -> list[dict[str, Any]]:
         """Return what learns as the optimiser's groups: parameters, rate, weight decay. Vectors are not decayed."""
-        named = {it.name: it for it in run.heads}
+        named = {head.name: head for head in run.heads}
         optimizer = run.optimizer
         groups: dict[tuple[float, float], list[Tensor]] = {}
 
         def add(parameters: Iterator[Tensor], rate: float, decay: float) -> None:
-            for it in parameters:
-                if it.requires_grad and not any(it is other for its in groups.values() for other in its):
-                    groups.setdefault((rate, decay if it.ndim > 1 else 0.0), []).append(it)
+            for parameter in parameters:
+                if parameter.requires_grad and not any(
+                    parameter is other for own_groups in groups.values() for other in own_groups
+                ):
+                    groups.setdefault((rate, decay if parameter.ndim > 1 else 0.0), []).append(parameter)
 
         if phase.shares_trunk:
             shared = self.head(phase.heads[0])
@@ -97,7 +99,7 @@ class Learner(nn.Module):
         for depth, layer in enumerate(reversed(layers)):
             add(layer.parameters(), optimizer.encoder_rate * optimizer.layer_decay**depth, optimizer.weight_decay)
         add(self.encoder.parameters(), optimizer.encoder_rate * optimizer.layer_decay ** len(layers), optimizer.weight_decay)
-        return [{"params": its, "lr": rate, "weight_decay": decay} for (rate, decay), its in groups.items()]
+        return [{"params": own_groups, "lr": rate, "weight_decay": decay} for (rate, decay), own_groups in groups.items()]
 
 
 @torch.no_grad()
@@ -107,4 +109,4 @@ def _start_from(head: Head, source: Head, reference: str) -> None:
     if own["norm.weight"].shape != theirs["norm.weight"].shape:
         width, other = len(own["norm.weight"]), len(theirs["norm.weight"])
         raise BadModel(f"{reference}: it reads an encoder of {other} dimensions, and the head {head.config.name!r} one of {width}")
-    head.load_state_dict(own | {name: it for name, it in theirs.items() if name in own and own[name].shape == it.shape})
+    head.load_state_dict(own | {name: their for name, their in theirs.items() if name in own and own[name].shape == their.shape})

@@ -58,7 +58,7 @@ def loss(head: Head, logits: Tensor, targets: Tensor, starts: Tensor, *, smoothi
 def run_head(head: Head, states: States, task: TrainingTask, texts: NDArray[np.int64], *, batch_texts: int = 256) -> HeadOutputs:
     """Return what a head says of some texts, nothing hidden."""
     head.eval()
-    logits = [head(states.of(task, texts[it : it + batch_texts])).float() for it in range(0, len(texts), batch_texts)]
+    logits = [head(states.of(task, texts[number : number + batch_texts])).float() for number in range(0, len(texts), batch_texts)]
     starts = task.rows(texts)[1]
     whole = _pooled(head, torch.cat(logits), torch.from_numpy(starts))
     if head.config.task == "ner":
@@ -96,7 +96,7 @@ def _entity_f1(head: Head, said: HeadOutputs) -> float:
 
 
 def _entities(labels: tuple[str, ...], path: NDArray[np.intp], starts: NDArray[np.int64]) -> set[tuple[str, int, int]]:
-    names = [labels[it] for it in path.tolist()]
+    names = [labels[label] for label in path.tolist()]
     return {
         (kind, first + begin, first + end)
         for first, last in pairwise(starts.tolist())

@@ -48,18 +48,20 @@ class PhaseLoop:
         self._reporter = reporter
         training = run.training
         self._batch_texts = training.batch_texts or (_BATCH_OF_FROZEN if phase.is_encoder_frozen else _BATCH_OF_LIVE)
-        sizes = [len(it.sides[Side.TRAIN]) for it in tasks]
+        sizes = [len(task.sides[Side.TRAIN]) for task in tasks]
         accumulated = run.optimizer.accumulated_batches
         # Batches of an epoch.
         self._num_batches = training.epoch_steps * accumulated or sampling.num_batches(sizes, self._batch_texts)
         steps = -(-self._num_batches // accumulated)
         self._num_steps = min(training.epochs * steps, max_steps or training.epochs * steps)
         self._optimizer = torch.optim.AdamW(learner.rated(run, phase))
-        self._base_rates = [it["lr"] for it in self._optimizer.param_groups]
+        self._base_rates = [group["lr"] for group in self._optimizer.param_groups]
         # What learns, by name; of shared parameters the first name.
-        self._learning = {name: it for name, it in learner.named_parameters() if it.requires_grad}
+        self._learning = {name: parameter for name, parameter in learner.named_parameters() if parameter.requires_grad}
         # Their running averages, where they are kept; they begin as what the phase begins with.
-        self._averages = {name: it.detach().clone() for name, it in self._learning.items()} if run.optimizer.averaging else {}
+        self._averages = (
+            {name: parameter.detach().clone() for name, parameter in self._learning.items()} if run.optimizer.averaging else {}
+        )
         # What was judged best.
         self._best: dict[str, Tensor] = {}
         self._weights = _weights(run, tasks)
@@ -96,7 +98,7 @@ class PhaseLoop:
         seed = [self._run.seed, position.phase, position.epoch]
         generator = np.random.default_rng(seed)
         torch.manual_seed(int(generator.integers(1 << 62)))
-        sides = [it.sides[Side.TRAIN] for it in self._tasks]
+        sides = [task.sides[Side.TRAIN] for task in self._tasks]
         exponent = sampling.compute_exponent(self._run.training)
         batches = sampling.batches(sides, self._num_batches, batch_texts=self._batch_texts, exponent=exponent, generator=generator)
         accumulated = self._run.optimizer.accumulated_batches
@@ -147,32 +149,32 @@ class PhaseLoop:
 
     def _judge(self, position: Position, loss: float) -> None:
         """Score the heads of the phase on dev, and keep what learned where it is better than before."""
-        own = {name: it.detach().clone() for name, it in self._learning.items()} if self._averages else {}
+        own = {name: parameter.detach().clone() for name, parameter in self._learning.items()} if self._averages else {}
         self._learner.load_state_dict(self._averages, strict=False)
-        said = [run_head(self._learner.head(it.head.name), self._states, it, it.sides[Side.DEV]) for it in self._tasks]
-        heads = [self._learner.head(it.head.name) for it in self._tasks]
-        scores = {head.config.name: score(head, its) for head, its in zip(heads, said, strict=True)}
+        said = [run_head(self._learner.head(task.head.name), self._states, task, task.sides[Side.DEV]) for task in self._tasks]
+        heads = [self._learner.head(task.head.name) for task in self._tasks]
+        scores = {head.config.name: score(head, predictions) for head, predictions in zip(heads, said, strict=True)}
         mean, dev_loss = (
             float(np.mean(list(scores.values()))),
-            float(np.mean([loss_on(*it) for it in zip(heads, said, strict=True)])),
+            float(np.mean([loss_on(*pair) for pair in zip(heads, said, strict=True)])),
         )
         # Few texts have the same score often: the smaller loss decides then.
         is_better = (mean, -dev_loss) > (position.best, -position.best_loss)
         position.num_worse = 0 if is_better else position.num_worse + 1
         if is_better:
             position.best, position.best_loss = mean, dev_loss
-            self._best = {name: it.detach().clone() for name, it in self._learning.items()}
+            self._best = {name: parameter.detach().clone() for name, parameter in self._learning.items()}
         self._learner.load_state_dict(own, strict=False)
-        shown = ", ".join(f"{name} {it:.4f}" for name, it in scores.items())
+        shown = ", ".join(f"{name} {score:.4f}" for name, score in scores.items())
         self._reporter.say(f"epoch {position.epoch}: loss {loss:.4f}; on dev: {shown}")
         position.history.append({"phase": position.phase, "epoch": position.epoch, "loss": loss, "dev": scores})
 
 
 def _weights(run: TrainingRun, tasks: Sequence[TrainingTask]) -> Mapping[str, float]:
     """Return what the loss of each task counts; by inverse size, they are 1 in the mean."""
-    fixed = {it.head.name: it.options.loss_weight for it in tasks}
+    fixed = {task.head.name: task.options.loss_weight for task in tasks}
     if run.training.loss_weights != "inverse-size":
         return fixed
-    inverse = {it.head.name: 1 / len(it.sides[Side.TRAIN]) for it in tasks}
+    inverse = {task.head.name: 1 / len(task.sides[Side.TRAIN]) for task in tasks}
     mean = sum(inverse.values()) / len(inverse)
     return {name: weight * inverse[name] / mean for name, weight in fixed.items()}

@@ -57,7 +57,7 @@ def learn(
     """
     learner = _learner(run, loaded, tasks)
     every = phases(run)
-    is_tuned = not all(it.is_encoder_frozen for it in every)
+    is_tuned = not all(one.is_encoder_frozen for one in every)
     kept = [name for name in learner.state_dict() if is_tuned or not name.startswith("encoder.")]
     before = copy.deepcopy(learner.encoder) if is_tuned and run.training.retention_weight else None
     state = snapshots.read() if snapshots else None
@@ -71,7 +71,7 @@ def learn(
         unfinished = state if position.epoch else None
         if unfinished:
             learner.load_state_dict(unfinished.tensors["learner"], strict=False)
-        own = [it for it in tasks if it.head.name in phase.heads]
+        own = [task for task in tasks if task.head.name in phase.heads]
         steps = -(-run.training.max_steps // len(every))
         loop = PhaseLoop(run, phase, learner, own, reading.during(phase), max_steps=steps, reporter=reporter)
         if unfinished:
@@ -86,7 +86,7 @@ def _learner(run: TrainingRun, loaded: Checkpoint, tasks: Sequence[TrainingTask]
     torch.manual_seed(run.seed)
     learner = Learner(loaded.encoder, tasks)
     # Whoever serves them refuses heads that read layers that are not there; better now than after hours.
-    MultiTaskHeads(loaded.encoder.config, loaded.heads.sentence, [learner.head(it.head.name) for it in tasks])
+    MultiTaskHeads(loaded.encoder.config, loaded.heads.sentence, [learner.head(task.head.name) for task in tasks])
     return learner
 
 

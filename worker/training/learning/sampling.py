@@ -36,15 +36,15 @@ def quotas(sizes: Sequence[int], total: int, exponent: float) -> list[int]:
     shares = np.maximum(1, np.floor(wanted)).astype(int)
     for number in np.argsort(np.floor(wanted) - wanted, kind="stable")[: max(0, total - int(shares.sum()))]:
         shares[number] += 1
-    its: list[int] = shares.tolist()
-    return its
+    quotas_: list[int] = shares.tolist()
+    return quotas_
 
 
 def batches(
     sides: Sequence[NDArray[np.int64]], total: int, *, batch_texts: int, exponent: float, generator: np.random.Generator
 ) -> list[tuple[int, NDArray[np.int64]]]:
     """Return the batches of an epoch, `total` or one for each task, in order: the task's number, and the numbers of its texts."""
-    shares = quotas([len(it) for it in sides], total, exponent)
+    shares = quotas([len(side) for side in sides], total, exponent)
     drawn = [_drawn(side, count, batch_texts, generator) for side, count in zip(sides, shares, strict=True)]
     order = generator.permutation(np.repeat(np.arange(len(sides)), shares)).tolist()
     return [(number, next(drawn[number])) for number in order]

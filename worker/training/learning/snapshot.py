@@ -92,7 +92,11 @@ class Snapshots:
 
     def write(self, position: Position, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Replace the last one; raises `BadSettings` where the disk is full."""
-        flat = {f"{group}/{name}": it.detach().clone() for group, its in tensors.items() for name, it in its.items()}
+        flat = {
+            f"{group}/{name}": value.detach().clone()
+            for group, own_tensors in tensors.items()
+            for name, value in own_tensors.items()
+        }
         metadata = {"fingerprint": self._fingerprint, "position": json.dumps(asdict(position))}
         with atomic_write(self._path) as part:
             save_file(flat, part, metadata)
@@ -105,13 +109,13 @@ class Snapshots:
 def read_moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Return what an optimiser remembers, by the number of the parameter and the name of what it is."""
     state: Mapping[int, Mapping[str, Tensor]] = optimizer.state_dict()["state"]
-    return {f"{number}/{name}": it for number, its in state.items() for name, it in its.items()}
+    return {f"{number}/{name}": value for number, tensors in state.items() for name, value in tensors.items()}
 
 
 def restore_moments(optimizer: torch.optim.Optimizer, moments: Mapping[str, Tensor]) -> None:
     """Make an optimiser remember what it did when `read_moments` was called."""
     state: dict[int, dict[str, Tensor]] = {}
-    for key, it in moments.items():
+    for key, moment in moments.items():
         number, _, name = key.partition("/")
-        state.setdefault(int(number), {})[name] = it
+        state.setdefault(int(number), {})[name] = moment
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

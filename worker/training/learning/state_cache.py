@@ -37,12 +37,12 @@ class StateCache:
 
     def missing(self, key: str, layers: Sequence[int]) -> list[int]:
         """Return the layers of an entry that are not there."""
-        return [it for it in layers if not self._path(key, it).exists()]
+        return [layer for layer in layers if not self._path(key, layer).exists()]
 
     def read(self, key: str, layers: Sequence[int]) -> list[NDArray[np.float16]]:
         """Return the layers of an entry, memory-mapped; raises `BadSettings` where one is damaged."""
         states = []
-        for path in (self._path(key, it) for it in layers):
+        for path in (self._path(key, layer) for layer in layers):
             try:
                 states.append(np.load(path, mmap_mode="r"))
             except (OSError, ValueError) as error:
@@ -72,8 +72,8 @@ class StateCache:
 
     def _make_room(self, num_bytes: int) -> None:
         """Remove what was read the longest ago, until so many bytes fit."""
-        entries = sorted(self._directory.glob("*.npy"), key=lambda it: it.stat().st_mtime)
-        total = sum(it.stat().st_size for it in entries)
+        entries = sorted(self._directory.glob("*.npy"), key=lambda path: path.stat().st_mtime)
+        total = sum(entry.stat().st_size for entry in entries)
         for path in entries:
             if total + num_bytes <= self._max_bytes:
                 break

@@ -85,7 +85,7 @@ class Live:
     @property
     def seconds_encoding(self) -> float:
         """That of its lower layers, and of the encoder before it learned."""
-        return sum(it.seconds_encoding for it in (self._lower, self._before) if it is not None)
+        return sum(states.seconds_encoding for states in (self._lower, self._before) if states is not None)
 
     def of(self, task: TrainingTask, texts: NDArray[np.int64]) -> list[Tensor]:
         """Run the texts through the encoder, or through its layers that learn."""
@@ -104,8 +104,8 @@ class Live:
         self, task: TrainingTask, texts: NDArray[np.int64], layers: Collection[int]
     ) -> tuple[list[Tensor], Mapping[int, Tensor], Tensor]:
         """Return the rows of the head, the states of the tokens after some layers, and where each text starts, `[n + 1]`."""
-        tokens = [task.tokens[it] for it in texts.tolist()]
-        packed = pack([it.ids for it in tokens])
+        tokens = [task.tokens[text] for text in texts.tolist()]
+        packed = pack([own_tokens.ids for own_tokens in tokens])
         known = None if self._lower is None else self._lower.below(task, texts)
         is_mixed = self._dtype != torch.float32
         precision: AbstractContextManager[object] = torch.autocast("cpu", self._dtype) if is_mixed else nullcontext()
@@ -150,7 +150,7 @@ class Frozen:
 
     def below(self, task: TrainingTask, texts: NDArray[np.int64]) -> dict[int, Tensor]:
         """Return those of the texts' tokens after the highest layer, and after the lower ones that the task's head reads."""
-        layers = sorted({it for it in task.head.layers if it < self._num_layers} | {self._num_layers})
+        layers = sorted({layer for layer in task.head.layers if layer < self._num_layers} | {self._num_layers})
         return dict(zip(layers, self._rows(task, texts, "tokens", layers), strict=True))
 
     def _rows(self, task: TrainingTask, texts: NDArray[np.int64], kind: Kind, layers: Sequence[int]) -> list[Tensor]:
@@ -172,8 +172,8 @@ class Frozen:
                 self._reporter.track(f"encoding the texts of {task.head.name}", len(task.tokens)) as advance,
             ):
                 for states, packed, tokens in self._passes(task.tokens, missing):
-                    its = rows_of(kind, states, missing, packed, tokens, self._pooling)
-                    for layer, rows in zip(missing, its, strict=True):
+                    own = rows_of(kind, states, missing, packed, tokens, self._pooling)
+                    for layer, rows in zip(missing, own, strict=True):
                         files[layer].write(rows.half().numpy().tobytes())
                     advance(len(tokens))
                     self.num_encoded += len(tokens)
@@ -193,7 +193,7 @@ class Frozen:
             while end < len(tokens) and (end == first or total + len(tokens[end]) <= _TOKENS_PER_PASS):
                 total += len(tokens[end])
                 end += 1
-            packed = pack([it.ids for it in tokens[first:end]])
+            packed = pack([own_tokens.ids for own_tokens in tokens[first:end]])
             yield backend.encode(packed, layers), packed, tokens[first:end]
             first = end
 
@@ -209,7 +209,7 @@ def _starts(task: TrainingTask, kind: Kind) -> NDArray[np.int64]:
     """Return where the rows of each text start, `[texts + 1]`."""
     if kind == classify_states(task.head):
         return task.starts
-    return np.cumsum([0, *(len(it) if kind == "tokens" else 1 for it in task.tokens)])
+    return np.cumsum([0, *(len(own_tokens) if kind == "tokens" else 1 for own_tokens in task.tokens)])
 
 
 def rows_of(
@@ -223,14 +223,16 @@ def rows_of(
     """Yield for each layer the rows of a task, fp32: the first piece of each word, each token, or each text pooled."""
     cu_seqlens = torch.from_numpy(packed.cu_seqlens)
     if kind == "texts":
-        yield from (pool(states[it], cu_seqlens, pooling) for it in layers)
+        yield from (pool(states[layer], cu_seqlens, pooling) for layer in layers)
         return
     if kind == "tokens":
-        yield from (states[it][: packed.cu_seqlens[-1]].float() for it in layers)
+        yield from (states[layer][: packed.cu_seqlens[-1]].float() for layer in layers)
         return
     starts = packed.cu_seqlens[:-1].tolist()
-    places = torch.from_numpy(np.concatenate([start + first_pieces(it) for start, it in zip(starts, tokens, strict=True)]))
-    yield from (states[it][places].float() for it in layers)
+    places = torch.from_numpy(
+        np.concatenate([start + first_pieces(own_tokens) for start, own_tokens in zip(starts, tokens, strict=True)])
+    )
+    yield from (states[layer][places].float() for layer in layers)
 
 
 @torch.no_grad()
@@ -248,8 +250,8 @@ def compute_digest(encoder: Encoder, num_layers: int) -> str:
 def _key(digest: str, kind: str, tokens: Sequence[Tokens]) -> str:
     """Return the name of the states that an encoder has for some texts."""
     whole = hashlib.sha256(f"{digest} {kind} {number_format('auto', _CPU)}".encode())
-    for it in tokens:
-        whole.update(len(it).to_bytes(4, "little"))
-        whole.update(np.ascontiguousarray(it.ids).data)
-        whole.update(np.ascontiguousarray(it.words).data)
+    for own_tokens in tokens:
+        whole.update(len(own_tokens).to_bytes(4, "little"))
+        whole.update(np.ascontiguousarray(own_tokens.ids).data)
+        whole.update(np.ascontiguousarray(own_tokens.words).data)
     return whole.hexdigest()[:32]

@@ -66,11 +66,11 @@ def _phase(run: TrainingRun, *names: str, is_frozen: bool) -> Phase:
 
 
 def _initial(run: TrainingRun) -> dict[str, str]:
-    return {it.name: it.initial for it in run.heads if it.initial is not None}
+    return {head.name: head.initial for head in run.heads if head.initial is not None}
 
 
 def _names(run: TrainingRun) -> tuple[str, ...]:
-    return tuple(it.name for it in run.heads)
+    return tuple(head.name for head in run.heads)
 
 
 _STRATEGIES: Mapping[Strategy, Callable[[TrainingRun], list[Phase]]] = {

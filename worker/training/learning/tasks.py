@@ -70,7 +70,7 @@ class TrainingTask:
     @property
     def texts(self) -> list[str]:
         """All texts."""
-        return [it.text for it in self.examples]
+        return [example.text for example in self.examples]
 
     def rows(self, texts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the rows of some texts, end to end, and where those of each start, `[n + 1]`."""
@@ -118,8 +118,8 @@ def build_task(options: HeadOptions, loaded: Checkpoint, *, directory: Path, cac
     }
     if not len(sides[Side.DEV]):
         raise BadSettings(f"the head {options.name!r} has no text on its dev side, by which the best epoch is chosen")
-    tokens = tuple(loaded.tokenizer.encode([it.text for it in examples]))
-    titles = [found.titles[id(examples[it])] for it in sides[Side.TEST]]
+    tokens = tuple(loaded.tokenizer.encode([example.text for example in examples]))
+    titles = [found.titles[id(examples[side])] for side in sides[Side.TEST]]
     starts, targets = _read_rows(options, examples, tokens, found)
     return TrainingTask(
         options=options,
@@ -129,7 +129,7 @@ def build_task(options: HeadOptions, loaded: Checkpoint, *, directory: Path, cac
         starts=starts,
         targets=targets,
         sides=sides,
-        held_out={it: sides[Side.TEST][[title == it for title in titles]] for it in dict.fromkeys(titles)},
+        held_out={fromkey: sides[Side.TEST][[title == fromkey for title in titles]] for fromkey in dict.fromkeys(titles)},
         sources=found.sources,
         num_rejected=found.num_rejected,
     )
@@ -164,19 +164,19 @@ def _rated(options: HeadOptions, cache: Path) -> _Read:
     if options.task != "classify":
         raise BadSettings(f"the head {options.name!r}: rated sentences hold no entities")
     wanted = options.data.sections
-    sentences = [it for it in rated_sentences(cache) if it.rating and (not wanted or it.section in wanted)]
-    texts: list[Example] = [LabelledText(it.text, (RATED[it.rating > 0],)) for it in sentences]
+    sentences = [sentence for sentence in rated_sentences(cache) if sentence.rating and (not wanted or sentence.section in wanted)]
+    texts: list[Example] = [LabelledText(sentence.text, (RATED[sentence.rating > 0],)) for sentence in sentences]
     pairs = list(zip(texts, sentences, strict=True))
     sides = given(
-        [text for text, it in pairs if it.split >= _TEST_PARTS + _DEV_PARTS],
-        [text for text, it in pairs if _TEST_PARTS <= it.split < _TEST_PARTS + _DEV_PARTS],
-        [text for text, it in pairs if it.split < _TEST_PARTS],
+        [text for text, pair in pairs if pair.split >= _TEST_PARTS + _DEV_PARTS],
+        [text for text, pair in pairs if _TEST_PARTS <= pair.split < _TEST_PARTS + _DEV_PARTS],
+        [text for text, pair in pairs if pair.split < _TEST_PARTS],
     )
-    digest = hashlib.sha256("\n".join(it.text for it in sentences).encode()).hexdigest()
+    digest = hashlib.sha256("\n".join(sentence.text for sentence in sentences).encode()).hexdigest()
     return _Read(
         sides,
-        {id(text): it.section for text, it in pairs},
-        {it.text: 1 / (1 + float(np.exp(-_CERTAINTY * it.rating))) for it in sentences},
+        {id(text): pair.section for text, pair in pairs},
+        {sentence.text: 1 / (1 + float(np.exp(-_CERTAINTY * sentence.rating))) for sentence in sentences},
         {_RATINGS: digest},
         RATED,
     )
@@ -184,23 +184,23 @@ def _rated(options: HeadOptions, cache: Path) -> _Read:
 
 def _from_files(options: HeadOptions, directory: Path, seed: int) -> _Read:
     data = options.data
-    sides = {side: [_file(directory / it, options) for it in getattr(data, side)] for side in Side}
-    every = [it for files in sides.values() for it in files]
+    sides = {side: [_file(directory / path, options) for path in getattr(data, side)] for side in Side}
+    every = [file for files in sides.values() for file in files]
     if not data.drops_other_labels:
         # A map that says all that is wanted may be one for several corpora, none of which has all of it.
         check_map(data.label_map, every)
-    mapped = {side: [data.label_map.apply(it) for it in files] for side, files in sides.items()}
+    mapped = {side: [data.label_map.apply(file) for file in files] for side, files in sides.items()}
     train, dev, test = (_joined(mapped[side]) for side in Side)
-    held_out = [it for it in (dev, test) if it is not None]
+    held_out = [text for text in (dev, test) if text is not None]
     if train is None or not train.texts:
         raise BadSettings(f"{data.train[0]}: no text of it is left to learn from")
     labels = check_labels(train, *held_out, wanted=options.labels)
-    titles = {id(text): _title(it.source.path) for it in mapped[Side.TEST] for text in it.texts}
+    titles = {id(text): _title(data.source.path) for data in mapped[Side.TEST] for text in data.texts}
     titles |= {id(text): "held out" for text in train.texts}
     is_several = isinstance(train, LabelledData) and train.is_multi_label
     split_off = _split(data, train.texts, dev.texts if dev else (), test.texts if test else (), seed)
-    sources = {_title(it.source.path): _digest(it.source.path) for it in every}
-    return _Read(split_off, titles, {}, sources, labels, is_several, sum(it.source.num_rejected for it in every))
+    sources = {_title(one.source.path): _digest(one.source.path) for one in every}
+    return _Read(split_off, titles, {}, sources, labels, is_several, sum(one.source.num_rejected for one in every))
 
 
 def _split(data: Data, train: Sequence[Example], dev: Sequence[Example], test: Sequence[Example], seed: int) -> Split[Example]:
@@ -226,10 +226,10 @@ def _joined(files: Sequence[AnyData]) -> AnyData | None:
         return None
     first = files[0]
     if isinstance(first, TaggedData):
-        return TaggedData(first.source, tuple(text for it in files if isinstance(it, TaggedData) for text in it.texts))
-    labelled = [it for it in files if isinstance(it, LabelledData)]
-    is_multi_label = any(it.is_multi_label for it in labelled)
-    return LabelledData(DataSource(first.source.path), tuple(text for it in labelled for text in it.texts), is_multi_label)
+        return TaggedData(first.source, tuple(text for file in files if isinstance(file, TaggedData) for text in file.texts))
+    labelled = [file for file in files if isinstance(file, LabelledData)]
+    is_multi_label = any(data.is_multi_label for data in labelled)
+    return LabelledData(DataSource(first.source.path), tuple(text for data in labelled for text in data.texts), is_multi_label)
 
 
 def _read_rows(
@@ -239,12 +239,12 @@ def _read_rows(
     if options.task == "ner":
         return _word_rows(examples, tokens, bio.bio_labels(found.labels), skips_handles=options.data.skips_untagged_handles)
     index = {label: number for number, label in enumerate(found.labels)}
-    starts = np.concatenate([[0], np.cumsum([len(it) if options.has_attention else 1 for it in tokens])])
+    starts = np.concatenate([[0], np.cumsum([len(own_tokens) if options.has_attention else 1 for own_tokens in tokens])])
     if found.certainties:
-        return starts, np.array([found.certainties[it.text] for it in examples], dtype=np.float32)
+        return starts, np.array([found.certainties[example.text] for example in examples], dtype=np.float32)
     if found.is_multi_label:
-        return starts, np.array([[label in it.labels for label in found.labels] for it in examples], dtype=np.float32)
-    return starts, np.array([index[it.labels[0]] for it in examples], dtype=np.int64)
+        return starts, np.array([[label in example.labels for label in found.labels] for example in examples], dtype=np.float32)
+    return starts, np.array([index[example.labels[0]] for example in examples], dtype=np.int64)
 
 
 def _word_rows(
@@ -252,22 +252,22 @@ def _word_rows(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     index = {label: number for number, label in enumerate(labels)}
     rows: list[NDArray[np.int64]] = []
-    for text, its in zip(examples, tokens, strict=True):
-        firsts = its.spans[first_pieces(its), 0].tolist()
+    for text, own_tokenss in zip(examples, tokens, strict=True):
+        firsts = own_tokenss.spans[first_pieces(own_tokenss), 0].tolist()
         assert isinstance(text, TaggedText)  # noqa: S101  `_file` read nothing else for a head that finds entities
-        told = np.array([index[it] for it in align_word_labels(text, firsts)], dtype=np.int64)
+        told = np.array([index[label] for label in align_word_labels(text, firsts)], dtype=np.int64)
         if skips_handles:
             told[(told == 0) & in_handle(text.text, firsts)] = UNKNOWN
         rows.append(told)
-    return np.concatenate([[0], np.cumsum([len(it) for it in rows])]), np.concatenate([np.empty(0, dtype=np.int64), *rows])
+    return np.concatenate([[0], np.cumsum([len(row) for row in rows])]), np.concatenate([np.empty(0, dtype=np.int64), *rows])
 
 
 def add_texts(task: TrainingTask, loaded: Checkpoint, extra: Sequence[TaggedText]) -> TrainingTask:
     """Return the task of an entity head with more texts to learn from; raises `BadSettings` for a type that it does not know."""
     known = {label[2:] for label in task.head.labels}
-    if unknown := [span.type for it in extra for span in it.spans if span.type not in known]:
+    if unknown := [span.type for text in extra for span in text.spans if span.type not in known]:
         raise BadSettings(f"the head {task.head.name!r} learns no {unknown[0]!r}, which is in the texts that were added")
-    tokens = tuple(loaded.tokenizer.encode([it.text for it in extra]))
+    tokens = tuple(loaded.tokenizer.encode([text.text for text in extra]))
     starts, targets = _word_rows(extra, tokens, task.head.labels, skips_handles=False)
     added = np.arange(len(task.examples), len(task.examples) + len(extra))
     return replace(
@@ -288,7 +288,7 @@ def _title(path: Path) -> str:
 
 def _digest(path: Path) -> str:
     """Return the sha256 of a file, or of all files of a directory."""
-    files = sorted(it for it in path.rglob("*") if it.is_file()) if path.is_dir() else [path]
+    files = sorted(own_path for own_path in path.rglob("*") if own_path.is_file()) if path.is_dir() else [path]
     whole = hashlib.sha256()
     for file in files:
         whole.update(file.read_bytes())

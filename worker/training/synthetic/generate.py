@@ -43,7 +43,7 @@ class HeldOutTexts:
 
     def __init__(self, texts: Iterable[str]) -> None:
         """Index them by their words."""
-        self._sets = list({split_words(it) for it in texts})
+        self._sets = list({split_words(text) for text in texts})
         self._of_word: defaultdict[str, list[int]] = defaultdict(list)
         for number, words in enumerate(self._sets):
             for word in words:
@@ -56,9 +56,9 @@ class HeldOutTexts:
         """
         words = split_words(text)
         num_looked_up = len(words) - -(-len(words) * _ALIKE // _OF) + 1
-        rarest = sorted(words, key=lambda it: (len(self._of_word.get(it, ())), it))[:num_looked_up]
+        rarest = sorted(words, key=lambda word: (len(self._of_word.get(word, ())), word))[:num_looked_up]
         others = {number for word in rarest for number in self._of_word.get(word, ())}
-        return any(are_alike(words, self._sets[it]) for it in others)
+        return any(are_alike(words, self._sets[other]) for other in others)
 
 
 def generate(makers: Sequence[Generator], count: int, held_out: HeldOutTexts, *, seed: int) -> GeneratedTexts:

@@ -21,12 +21,12 @@ class MentionReplacement:
     def __init__(self, texts: Sequence[TaggedText]) -> None:
         """Gather the entities of `texts`; raises `BadSettings` where no type has two that differ."""
         mentions: dict[str, dict[str, None]] = {}
-        for it in texts:
-            for span in it.spans:
-                mentions.setdefault(span.type, {})[it.text[span.start : span.end]] = None
+        for text in texts:
+            for span in text.spans:
+                mentions.setdefault(span.type, {})[text.text[span.start : span.end]] = None
         # As often as they differ, not as often as they are named: what is named all the time is known already.
-        self._mentions = {kind: tuple(its) for kind, its in mentions.items() if len(its) > 1}
-        self._texts = [it for it in texts if any(span.type in self._mentions for span in it.spans)]
+        self._mentions = {kind: tuple(own_mentions) for kind, own_mentions in mentions.items() if len(own_mentions) > 1}
+        self._texts = [text for text in texts if any(span.type in self._mentions for span in text.spans)]
         if not self._texts:
             raise BadSettings("no entities to swap: of some type two that differ are needed")
 
@@ -36,7 +36,7 @@ class MentionReplacement:
         parts, spans, end, length = [], [], 0, 0
         for span in source.spans:
             before, own = source.text[end : span.start], source.text[span.start : span.end]
-            others = [it for it in self._mentions.get(span.type, ()) if it != own]
+            others = [other for other in self._mentions.get(span.type, ()) if other != own]
             mention = random.choice(others) if others else own
             length += len(before)
             spans.append(Span(span.type, length, length + len(mention)))

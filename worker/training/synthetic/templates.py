@@ -94,11 +94,11 @@ def _parts(template: str) -> Iterator[tuple[str, str | None]]:
 def _table(path: Path, name: str, value: object) -> dict[str, tuple[str, ...]]:
     if not isinstance(value, dict):
         raise BadSettings(f"{path}: {name} must be a table of lists")
-    return {slot: _strings(path, f"{name}.{slot}", its) for slot, its in value.items()}
+    return {slot: _strings(path, f"{name}.{slot}", texts) for slot, texts in value.items()}
 
 
 def _strings(path: Path, name: str, value: object) -> tuple[str, ...]:
-    if not isinstance(value, list) or not value or not all(isinstance(it, str) and it.strip() for it in value):
+    if not isinstance(value, list) or not value or not all(isinstance(text, str) and text.strip() for text in value):
         raise BadSettings(f"{path}: {name} must be a list of texts, and none of them empty")
     return tuple(value)
 
@@ -119,7 +119,7 @@ def _check(path: Path, templates: Templates) -> None:
         for value in values:
             _check_slots(path, value, known)
         known.add(slot)
-    if not any(slot in templates.entities for it in templates.templates for _, slot in _parts(it)):
+    if not any(slot in templates.entities for template in templates.templates for _, slot in _parts(template)):
         raise BadSettings(f"{path}: no template has a slot of an entity")
 
 

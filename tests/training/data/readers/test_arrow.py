@@ -9,10 +9,10 @@ import orjson
 import pytest
 
 from worker.errors import BadSettings
-from worker.training.data import arrow
 from worker.training.data.examples import Data, LabelledText, Span, TaggedText
 from worker.training.data.layout import Layout
 from worker.training.data.read import read
+from worker.training.data.readers import arrow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,7 @@ def saved(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         (path / "dataset_info.json").write_bytes(orjson.dumps({"features": features}))
         (path / "state.json").write_bytes(orjson.dumps({"_data_files": [{"filename": "data.arrow"}]}))
         if request.param == "rows":
-            monkeypatch.setattr(arrow, "_rows", lambda _path: iter(rows))
+            monkeypatch.setattr(arrow, "_read_rows", lambda _path: iter(rows))
             return path
         pa = pytest.importorskip("pyarrow")
         table = pa.Table.from_pylist(rows)
@@ -47,7 +47,7 @@ def test_numbers_of_classes_become_names(saved: Callable[..., Path]) -> None:
     """Each text knows its row."""
     data: Data = read(saved(SENTIMENT, [{"text": "good", "label": 1}, {"text": "bad", "label": 0}]))
     assert data.texts == (LabelledText("good", ("pos",)), LabelledText("bad", ("neg",)))
-    assert [it.line for it in data.texts] == [1, 2]
+    assert [text.line for text in data.texts] == [1, 2]
     assert data.source.read_as == "Arrow, text in 'text', label in 'label'"
 
 
@@ -76,15 +76,15 @@ def test_a_text_without_a_class_is_broken(saved: Callable[..., Path]) -> None:
 def test_splits_are_parts(tmp_path: Path) -> None:
     """One of them is read at a time."""
     (tmp_path / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
-    assert arrow.parts(tmp_path) == [tmp_path / "train", tmp_path / "test"]
-    assert arrow.parts(tmp_path / "train") == [tmp_path / "train"]
-    with pytest.raises(BadSettings, match=r"several data sets; give one of them: .*/train, .*/test"):
+    assert arrow.list_splits(tmp_path) == [tmp_path / "train", tmp_path / "test"]
+    assert arrow.list_splits(tmp_path / "train") == [tmp_path / "train"]
+    with pytest.raises(BadSettings, match=r"a data set with several splits; give one of them: .*/train, .*/test"):
         read(tmp_path)
 
 
 def test_another_directory_is_refused(tmp_path: Path) -> None:
     """It is named."""
-    with pytest.raises(BadSettings, match="a directory, but not one that `save_to_disk`"):
+    with pytest.raises(BadSettings, match="not a directory of `save_to_disk`"):
         read(tmp_path)
 
 

@@ -30,7 +30,7 @@ def labelled(tmp_path: Path, name: str, content: str, layout: Layout | None = No
     """Return the texts of a file with their labels."""
     data = data_in(tmp_path, name, content, layout)
     assert isinstance(data, LabelledData)
-    return [(it.text, it.labels) for it in data.texts]
+    return [(text.text, text.labels) for text in data.texts]
 
 
 def test_labels_of_json_lines_are_names(tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_labels_of_json_lines_are_names(tmp_path: Path) -> None:
     data = data_in(tmp_path, "x.jsonl", content)
     assert isinstance(data, LabelledData)
     assert data.texts == (LabelledText("a", ("pos",)), LabelledText("b", ("1",)), LabelledText("c", ("true",)))
-    assert [it.line for it in data.texts] == [1, 3, 4]
+    assert [text.line for text in data.texts] == [1, 3, 4]
     assert data.kind is Kind.MULTI_CLASS
     assert data.source.read_as == "JSON lines, text in 'text', label in 'label'"
 
@@ -48,7 +48,7 @@ def test_lists_of_labels_are_multi_label(tmp_path: Path) -> None:
     """Each label counts once; there may be none."""
     data = data_in(tmp_path, "x.jsonl", '{"text":"a","labels":[]}\n{"text":"b","labels":["x","y","x"]}\n')
     assert isinstance(data, LabelledData)
-    assert [it.labels for it in data.texts] == [(), ("x", "y")]
+    assert [text.labels for text in data.texts] == [(), ("x", "y")]
     assert data.kind is Kind.MULTI_LABEL
     assert labelled(tmp_path, "y.jsonl", '{"text":"a","labels":[]}\n') == [("a", ())]
 
@@ -112,8 +112,8 @@ def test_a_broken_json_line_is_named(tmp_path: Path, line: str, reason: str) -> 
     with pytest.raises(BadSettings, match=rf"x\.jsonl:2: {reason}"):
         data_in(tmp_path, "x.jsonl", content)
     data = data_in(tmp_path, "x.jsonl", content, Layout(skips_broken=True))
-    assert [it.text for it in data.texts] == ["a", "b"]
-    assert [it.line for it in data.source.broken] == [2]
+    assert [text.text for text in data.texts] == ["a", "b"]
+    assert [entry.line for entry in data.source.broken] == [2]
 
 
 @pytest.mark.parametrize(
@@ -138,14 +138,14 @@ def test_a_span_that_cannot_be_is_named(tmp_path: Path, spans: str, reason: str)
 @pytest.mark.parametrize(
     ("tags", "reason"),
     [
-        ('["O"]', "not as many tags as words"),
+        ('["O"]', "the numbers of tags and words differ"),
         ('["O",3]', "the tag 3 is a number: replace numbers by the names of the tags"),
         ('["O",0]', "the tag 0 is a number: replace numbers by the names of the tags"),
         ('["O",0.0]', r"the tag 0\.0 is a number"),
         ('["O",""]', "not a tag: ''"),
         ('["O",null]', "not a tag: None"),
         ('["O",false]', "not a tag: False"),
-        ('"O"', "not as many"),
+        ('"O"', "the numbers of tags and words differ"),
         ('["O","S-X"]', "not a tag of iob2: 'S-X'"),
     ],
 )
@@ -196,11 +196,11 @@ def test_columns_may_be_named_or_numbered(tmp_path: Path) -> None:
         ("text,label\n1,2\n", Layout(label_column="mood"), "no column 'mood' for the label: its columns are text, label"),
         ("text,label\n1,2\n", Layout(text_column="3"), "no column '3' for the text"),
         ("text,label,text\n1,2,3\n", Layout(), "1: the header names a column twice"),
-        ("text,label\n", Layout(), "no row in it"),
-        ("", Layout(), "no row in it"),
-        ("text,label\na,b\nc\n", Layout(), "3: columns: 1 where the header has 2"),
+        ("text,label\n", Layout(), "the file has no row"),
+        ("", Layout(), "the file has no row"),
+        ("text,label\na,b\nc\n", Layout(), "3: 1 columns; the header has 2"),
         ("text,label\na,b\na,\n", Layout(), "3: not a label"),
-        ('text,label\na,b\n"never closed,b\n', Layout(), "3: quotes that do not match"),
+        ('text,label\na,b\n"never closed,b\n', Layout(), "3: unmatched quotes"),
     ],
 )
 def test_a_table_that_cannot_be_read_is_one_line(tmp_path: Path, content: str, layout: Layout, reason: str) -> None:
@@ -225,7 +225,7 @@ def test_line_ends_and_encodings_change_nothing(tmp_path: Path, name: str, lines
     """A file reads the same, however a system ends its lines, and with or without a byte order mark."""
     (tmp_path / name).write_bytes(end.join([*lines, ""]).encode(encoding))
     data = read(tmp_path / name)
-    assert [(it.text, it.labels, it.line) for it in data.texts] == [
+    assert [(text.text, text.labels, text.line) for text in data.texts] == [
         ("a, b", ("pos",), len(lines) - 1),
         ("c", ("neg",), len(lines)),
     ]
@@ -241,14 +241,18 @@ def test_mixed_line_ends_part_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("x.jsonl", '{"text":"a","label":"x"},\n{"text":"b","label":"y"},\n', r"1: not JSON: .* \(a comma stands after the object"),
+        (
+            "x.jsonl",
+            '{"text":"a","label":"x"},\n{"text":"b","label":"y"},\n',
+            r"1: not JSON: .* \(remove the comma after the object",
+        ),
         ("x.jsonl", "\n{'text':'a','label':'x'}\n{'text':'b','label':'y'}\n", "2: not JSON: "),
         ("x.jsonl", '["a","x"]\n["b","y"]\n', "1: not a JSON object: "),
         ("x.jsonl", '{"text":"a"}\n{"text":"b","label":null}\n{"label":"x"}', "1: no value for 'label'"),
         ("x.jsonl", '{"text":1,"label":"x"}\n{"text":2,"label":"y"}\n', "1: not a text: 1"),
         ("x.jsonl", '{"text":"a","spans":[{"start":0}]}\n{"text":"b","spans":[{"end":1}]}\n', "1: a span needs"),
-        ("x.jsonl", '{"tokens":["a"],"tags":[]}\n{"tokens":["b"],"tags":[1]}\n', "1: not as many tags as words"),
-        ("x.csv", "text,label\na,x,1\n\nb,y,2\n", "2: columns: 3 where the header has 2"),
+        ("x.jsonl", '{"tokens":["a"],"tags":[]}\n{"tokens":["b"],"tags":[1]}\n', "1: the numbers of tags and words differ"),
+        ("x.csv", "text,label\na,x,1\n\nb,y,2\n", "2: 3 columns; the header has 2"),
         ("x.csv", "text,label\na,\nb, \n", "2: not a label"),
         ("x.json", "[1,\n2]", "1: not JSON"),
     ],
@@ -275,7 +279,7 @@ def test_where_every_row_is_broken_the_first_reason_is_raised(
 def test_an_array_of_objects_is_rows(tmp_path: Path, name: str, content: str) -> None:
     """As many exports of annotation tools are; each text knows the line where its object begins."""
     data = data_in(tmp_path, name, content)
-    assert [(it.text, it.labels) for it in data.texts] == [("a", ("x",)), ("b", ("y",))]
+    assert [(text.text, text.labels) for text in data.texts] == [("a", ("x",)), ("b", ("y",))]
     line = 1 + content.replace("\r", "").count("\n", 0, content.replace("\r", "").rindex("{"))
     assert data.texts[1].line == line
 
@@ -283,13 +287,13 @@ def test_an_array_of_objects_is_rows(tmp_path: Path, name: str, content: str) ->
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ('[{"text":"a","label":"x"},\n{"text":}]', "2: not JSON: Expecting value; what follows is not read"),
+        ('[{"text":"a","label":"x"},\n{"text":}]', "2: not JSON: Expecting value; the rest is not read"),
         ('[{"text":"a","label":"x"},\n7,\n{"text":"b","label":"x"}]', "2: not a JSON object: '7'"),
         ('[{"text":"a","label":"x"}\n', "2: not JSON: "),
         ('[{"text":"a","label":"x"}]\n[{"text":"b","label":"y"}]', "1: content after the end of the array"),
         ('[{"text":"a","label":"x"},\n{"text":NaN}]', "2: not JSON: "),
         ('[{"text":"a","label":"x"},\n{"text":' + "[" * 100_000, "2: not JSON: "),
-        ("[]", " no row in it"),
+        ("[]", " the file has no row"),
     ],
 )
 def test_a_broken_array_is_named(tmp_path: Path, content: str, reason: str) -> None:
@@ -320,7 +324,7 @@ def test_a_broken_array_is_named(tmp_path: Path, content: str, reason: str) -> N
 def test_what_an_annotator_rejected_is_left_out_and_counted(tmp_path: Path, name: str, content: str, num_rejected: int) -> None:
     """Whatever the rejected row holds besides."""
     data = data_in(tmp_path, name, content)
-    kept = [it.text for it in data.texts]
+    kept = [text.text for text in data.texts]
     assert kept[0] == "a"
     assert "b" not in kept
     assert "c" not in kept
@@ -337,7 +341,7 @@ def test_a_column_of_the_data_is_no_answer(tmp_path: Path) -> None:
 
 def test_a_file_of_nothing_but_rejected_texts_is_one_line(tmp_path: Path) -> None:
     """It says how many there are."""
-    with pytest.raises(BadSettings, match=r"x\.jsonl: its annotators rejected or skipped every text \(2\)"):
+    with pytest.raises(BadSettings, match=r"x\.jsonl: annotators rejected or skipped every text \(2\)"):
         data_in(tmp_path, "x.jsonl", '{"text":"a","label":"x","answer":"reject"}\n' * 2)
 
 
@@ -378,5 +382,8 @@ def test_the_format_is_found_out(tmp_path: Path, name: str, content: str, expect
 @pytest.mark.parametrize("content", ["", "some prose\nand more of it\n"])
 def test_a_file_of_no_known_format_is_one_line(tmp_path: Path, content: str) -> None:
     """It says which there are."""
-    with pytest.raises(BadSettings, match=r"x\.txt: cannot tell what it is: name its format \(conll, jsonl, csv, tsv, arrow\)"):
+    with pytest.raises(
+        BadSettings,
+        match=r"x\.txt: unknown format: set --format, or `format` in a run's TOML file, to one of conll, jsonl, csv, tsv, arrow",
+    ):
         data_in(tmp_path, "x.txt", content)

@@ -1,4 +1,4 @@
-"""What annotators answered: texts that they rejected or skipped are no training data. Pure.
+"""Answers of annotators: rejected and skipped texts are no training data. Pure.
 
 Prodigy writes `"answer": "accept"`, `"reject"` or `"ignore"` into each row, Label Studio `"was_cancelled": true`, and Argilla
 `"status": "Discarded"`.
@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-    from worker.training.data.rows import Row
+    from worker.training.data.readers.rows import Row
 
 
 class _Answers(NamedTuple):
-    """The answers that a tool writes into a column, in lower case."""
+    """The values of an annotation tool's column, in lower case."""
 
-    kept: frozenset[str]
-    left_out: frozenset[str]
+    accepted: frozenset[str]
+    rejected: frozenset[str]
 
 
 _ANSWERS = {
@@ -28,24 +28,24 @@ _ANSWERS = {
 }
 
 
-def accepted(rows: Sequence[Row], *, others: Collection[str]) -> Iterator[Row]:
+def select_accepted(rows: Sequence[Row], *, others: Collection[str]) -> Iterator[Row]:
     """Yield the rows that no annotator rejected or skipped.
 
-    A column is one of answers where it has the name that a tool gives it, is none of `others`, and holds nothing but the tool's
-    answers: a column `answer` with other values is one of the data.
+    A column holds answers if it has a tool's name, has only the tool's values, and is none of `others`. A column `answer` with
+    other values belongs to the data.
     """
     columns = [name for name in _ANSWERS if name not in others and _holds_answers(rows, name)]
     for row in rows:
-        if not any(_answer_in(row, name) in _ANSWERS[name].left_out for name in columns):
+        if not any(_read_answer(row, name) in _ANSWERS[name].rejected for name in columns):
             yield row
 
 
 def _holds_answers(rows: Sequence[Row], name: str) -> bool:
-    known = _ANSWERS[name].kept | _ANSWERS[name].left_out | {""}
-    return all(_answer_in(row, name) in known for row in rows)
+    known = _ANSWERS[name].accepted | _ANSWERS[name].rejected | {""}
+    return all(_read_answer(row, name) in known for row in rows)
 
 
-def _answer_in(row: Row, name: str) -> str:
-    """Return the answer of a row in lower case; nothing where the row has none."""
+def _read_answer(row: Row, name: str) -> str:
+    """Return the answer of a row in lower case; an empty text if the row has none."""
     value = row[1].get(name)
     return "" if value is None else str(value).strip().lower()

@@ -24,9 +24,9 @@ def tagged(tmp_path: Path, content: str | bytes, layout: Layout | None = None) -
     return data
 
 
-def shown(it: TaggedText) -> list[tuple[str, str]]:
+def shown(text: TaggedText) -> list[tuple[str, str]]:
     """Return type and characters of the entities."""
-    return [(span.type, it.text[span.start : span.end]) for span in it.spans]
+    return [(span.type, text.text[span.start : span.end]) for span in text.spans]
 
 
 def test_sentences_are_joined_and_their_entities_placed(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ EXPECTED = [("PER", "Ada Lovelace"), ("LOC", "Paris"), ("LOC", "Rome")]
 def test_all_layouts_are_found_out(tmp_path: Path, content: str, read_as: str) -> None:
     """Columns, schemes, comments, documents, line ends and the byte order mark."""
     data = tagged(tmp_path, content)
-    assert [(it.text, shown(it)) for it in data.texts] == [("Ada Lovelace in Paris Rome", EXPECTED)]
+    assert [(text.text, shown(text)) for text in data.texts] == [("Ada Lovelace in Paris Rome", EXPECTED)]
     assert read_as in data.source.read_as
     assert data.source.malformed == ()
 
@@ -81,7 +81,9 @@ def test_columns_and_scheme_may_be_given(tmp_path: Path) -> None:
     assert shown(chunks.texts[0]) == [("NP", "Ada Pavlova")]
     data = tagged(tmp_path, content, Layout(text_column="2", label_column="3", scheme=Scheme.IOB2))
     assert shown(data.texts[0]) == [("PER", "B-NP I-NP")]
-    assert [str(it).split(":", 1)[1] for it in data.source.malformed] == ["1: I-PER after O, where nothing of its type has begun"]
+    assert [str(entry).split(":", 1)[1] for entry in data.source.malformed] == [
+        "1: I-PER after O, which continues no entity of this type"
+    ]
 
 
 def test_words_that_begin_with_a_hash_are_words(tmp_path: Path) -> None:
@@ -124,8 +126,8 @@ def test_an_at_without_a_name_is_a_word(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("Ada", "columns: 1 where the other lines have 2: 'Ada'"),
-        ("Ada\tB-PER\tO", "columns: 3 where the other lines have 2"),
+        ("Ada", "1 columns; the other lines have 2: 'Ada'"),
+        ("Ada\tB-PER\tO", "3 columns; the other lines have 2"),
         ("Ada\tPER", "not a tag of iob2: 'PER'"),
         ("Ada\t", "not a tag of iob2: ''"),
     ],
@@ -136,17 +138,17 @@ def test_a_line_that_is_not_conll_is_named(tmp_path: Path, line: str, reason: st
     with pytest.raises(BadSettings, match=rf"corpus\.conll:5: {reason}"):
         tagged(tmp_path, content)
     data = tagged(tmp_path, content, Layout(skips_broken=True))
-    assert [it.text for it in data.texts] == ["ok ok", "Ada"]
-    assert [it.line for it in data.source.broken] == [5]
+    assert [text.text for text in data.texts] == ["ok ok", "Ada"]
+    assert [entry.line for entry in data.source.broken] == [5]
 
 
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "no word in it"),
-        (b"\n \n", "no word in it"),
-        (b"# a comment\nAda\nBob\n", "2: one column only"),
-        (b"Ada NNP\nBob NNP\n", r"1: no column of tags \(O, B-…, I-…\) among the 2 of the file"),
+        (b"", "the file has no word"),
+        (b"\n \n", "the file has no word"),
+        (b"# a comment\nAda\nBob\n", "2: only one column"),
+        (b"Ada NNP\nBob NNP\n", r"1: no column of tags \(O, B-…, I-…\) among the 2 columns"),
         (b"Ada O\n\xff\xfe O\n", "2: not UTF-8: 0xff at byte 1"),
     ],
 )
@@ -204,7 +206,7 @@ NUMBERED = [
 def test_ranges_and_empty_nodes_are_no_words(tmp_path: Path, separator: str, start: str, end: str) -> None:
     """The words of a text are those with a whole number, also where a range begins the file and ranges have no tag."""
     data = tagged(tmp_path, start + end.join(NUMBERED).replace("\t", separator))
-    assert [(it.text, shown(it), it.line) for it in data.texts] == [
+    assert [(text.text, shown(text), text.line) for text in data.texts] == [
         ("à le Maroc", [("LOC", "Maroc")], 3),
         ("Vu de le Maroc", [("LOC", "Maroc")], 10),
     ]
@@ -214,7 +216,7 @@ def test_ranges_and_empty_nodes_are_no_words(tmp_path: Path, separator: str, sta
 def test_ranges_and_empty_nodes_may_have_other_columns(tmp_path: Path) -> None:
     """A range is left out before its columns are compared with those of the words."""
     data = tagged(tmp_path, "1-2\tAu\n1\tà\tO\n2\tle\tO\n2.1\tghost\t_\t_\t_\n3\tMaroc\tB-LOC\n")
-    assert [it.text for it in data.texts] == ["à le Maroc"]
+    assert [text.text for text in data.texts] == ["à le Maroc"]
 
 
 def test_ranges_hide_neither_the_format_nor_the_tags(tmp_path: Path) -> None:
@@ -252,13 +254,13 @@ def test_words_that_look_like_ranges_are_words(tmp_path: Path) -> None:
 def test_a_new_document_ends_a_text(tmp_path: Path, between: str, end: str) -> None:
     """Whether or not a blank line precedes the line that begins the document."""
     lines = ["-DOCSTART- O", "A O", "London B-LOC", *between.split("\n"), "B O", "Paris B-LOC", ""]
-    assert [it.text for it in tagged(tmp_path, end.join(lines)).texts] == ["A London", "B Paris"]
+    assert [text.text for text in tagged(tmp_path, end.join(lines)).texts] == ["A London", "B Paris"]
 
 
 def test_lines_end_as_any_system_ends_them(tmp_path: Path) -> None:
     """CR, LF and CR LF may be mixed; the line numbers stay those of an editor."""
     texts = tagged(tmp_path, "Ada O\rin O\r\nParis B-LOC\n\rok O\r\rfine O\r\n\r\n").texts
-    assert [(it.text, it.line) for it in texts] == [("Ada in Paris", 1), ("ok", 5), ("fine", 7)]
+    assert [(text.text, text.line) for text in texts] == [("Ada in Paris", 1), ("ok", 5), ("fine", 7)]
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
@@ -274,19 +276,19 @@ def test_utf_16_is_read_or_named(tmp_path: Path, encoding: str) -> None:
 
 def test_broken_utf_16_is_one_line(tmp_path: Path) -> None:
     """The byte is named."""
-    with pytest.raises(BadSettings, match=r"corpus\.conll: UTF-16 that breaks at byte"):
+    with pytest.raises(BadSettings, match=r"corpus\.conll: broken UTF-16 at byte"):
         tagged(tmp_path, "Ada O\n".encode("utf-16") + b"\x00\xd8")
 
 
 def test_a_byte_order_mark_where_files_were_joined_is_no_word(tmp_path: Path) -> None:
     """It stands at the start of a line in the middle."""
-    assert [it.text for it in tagged(tmp_path, "\ufeffAda O\n\n\ufeffBob B-PER\n").texts] == ["Ada", "Bob"]
+    assert [text.text for text in tagged(tmp_path, "\ufeffAda O\n\n\ufeffBob B-PER\n").texts] == ["Ada", "Bob"]
 
 
 def test_many_comments_do_not_hide_the_tabs(tmp_path: Path) -> None:
     """A word with a blank stays whole where most lines are comments."""
     content = "# id = 1\n# text = New York\n# x = y\nNew York\tB-LOC\n\n# id = 2\n# text = ok\n# x = y\nok\tO\n"
-    assert [it.text for it in tagged(tmp_path, content).texts] == ["New York", "ok"]
+    assert [text.text for text in tagged(tmp_path, content).texts] == ["New York", "ok"]
 
 
 def test_where_every_sentence_is_broken_the_first_reason_is_raised(tmp_path: Path) -> None:

@@ -1,0 +1,83 @@
+"""Numbered lines of a text file, and their problems."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from typing import TYPE_CHECKING
+
+from worker.errors import BadSettings
+from worker.training.data.examples import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_LINE_END = re.compile(rb"\r{0,2}\n|\r")
+_NUM_INSPECTED_BYTES = 1000
+
+
+class Problems:
+    """The problems of a file: the first problem is raised, or all problems are collected."""
+
+    def __init__(self, path: Path, *, is_kept: bool) -> None:
+        """Start without problems; `is_kept` collects problems instead of raising them."""
+        self._path = path
+        self._is_kept = is_kept
+        self._found: list[Problem] = []
+
+    def add(self, line: int, reason: str) -> None:
+        """Collect a problem, or raise it as `BadSettings`."""
+        problem = Problem(self._path, line, reason)
+        if not self._is_kept:
+            raise BadSettings(str(problem))
+        self._found.append(problem)
+
+    @property
+    def found(self) -> tuple[Problem, ...]:
+        """The collected problems, in order."""
+        return tuple(self._found)
+
+    def raise_first(self) -> None:
+        """Raise the first collected problem as `BadSettings`; for a file in which no row is usable."""
+        if self._found:
+            more = f" (and {len(self._found) - 1} more)" if len(self._found) > 1 else ""
+            raise BadSettings(f"{self._found[0]}{more}; nothing of the file can be read")
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield line numbers from 1 and lines without their ends; raises `BadSettings` for an unreadable file.
+
+    The encoding is UTF-8, or UTF-16 with a byte order mark. LF, CR LF and CR end a line, also mixed in one file. CR CR LF, the
+    result of a second conversion of CR LF, is one end. Other characters at which `str.splitlines` cuts occur within texts. A byte
+    order mark at the start of a later line, from a concatenation of files, is removed.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BadSettings(f"{path}: cannot be read: {error.strerror}") from error
+    for number, line in enumerate(_LINE_END.split(_convert_to_utf8(path, content)), start=1):
+        try:
+            yield number, line.removeprefix(codecs.BOM_UTF8).decode()
+        except UnicodeDecodeError as error:
+            reason = f"not UTF-8: 0x{line[error.start]:02x} at byte {error.start + 1}"
+            raise BadSettings(str(Problem(path, number, reason))) from error
+
+
+def _convert_to_utf8(path: Path, content: bytes) -> bytes:
+    """Return the content in UTF-8; raises `BadSettings` for UTF-16 that is broken or has no byte order mark."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        try:
+            return content.decode("utf-16").encode()
+        except UnicodeDecodeError as error:
+            raise BadSettings(f"{path}: broken UTF-16 at byte {error.start + 1}: save the file as UTF-8") from error
+    start = content[:_NUM_INSPECTED_BYTES]
+    if max(start[0::2].count(0), start[1::2].count(0)) * 4 > len(start):
+        raise BadSettings(f"{path}: every second byte is zero, as in UTF-16 without a byte order mark: save the file as UTF-8")
+    return content
+
+
+def shorten(text: object, length: int = 60) -> str:
+    """Return a value for a message: quoted, and at most `length` characters."""
+    shown = repr(text)
+    return shown if len(shown) <= length else f"{shown[: length - 1]}…"
