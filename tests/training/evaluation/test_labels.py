@@ -102,3 +102,13 @@ def test_a_perfect_head_has_wilsons_intervals() -> None:
     assert (found["accuracy"].low, found["accuracy"].high) == wilson(1, 30)
     assert found["macro F1"].low == pytest.approx((wilson(1, 29)[0] + wilson(1, 1)[0]) / 2)
     assert all(math.isnan(found[name].low) and math.isnan(found[name].high) for name in ("AUROC", "ECE"))
+
+
+@pytest.mark.parametrize("is_right", [True, False])
+def test_the_calibration_error_of_a_head_without_a_mistake_has_no_interval(*, is_right: bool) -> None:
+    """The probabilities have a spread and the share of right predictions has none, also if all predictions are wrong."""
+    scores = [{"no": 1 - probability, "yes": probability} for probability in np.linspace(0.9, 0.99, 12)]
+    found = estimate_figures(build_predictions(("no", "yes"), ["yes" if is_right else "no"] * 12, scores), Draws(100))["ECE"]
+    assert found.value == pytest.approx(0.055 if is_right else 0.945)
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -67,12 +68,11 @@ def estimate_figures(predictions: LabelPredictions, draws: Draws = DEFAULT_DRAWS
     is_right, num_texts = predictions.is_right, len(true)
     # A label's F1 counts the texts with the label, and the texts for which the head predicts the label.
     named = [int(((true == label) | (predicted == label)).sum()) for label in range(len(predictions.labels))]
-    error = build_calibration_error(predictions.confidence, is_right, np.arange(num_texts))
     return {
         "accuracy": estimate(lambda texts: is_right[texts].mean(), num_texts, draws, num_counted=[num_texts]),
         "macro F1": estimate(lambda texts: macro_f1(true[texts], predicted[texts]), num_texts, draws, num_counted=named),
         "AUROC": estimate(lambda texts: auroc(true[texts], probabilities[texts]), num_texts, draws),
-        "ECE": estimate(error, num_texts, draws),
+        "ECE": estimate_calibration_error(predictions.confidence, is_right, np.arange(num_texts), num_texts, draws),
     }
 
 
@@ -105,6 +105,17 @@ def auroc(true: Indices, probabilities: Floats) -> float:
 def find_bins(confidence: Floats) -> Indices:
     """Return the bin of each probability."""
     return np.clip(np.ceil(confidence * NUM_BINS).astype(np.intp) - 1, 0, NUM_BINS - 1)
+
+
+def estimate_calibration_error(
+    confidence: Floats, is_right: NDArray[np.bool_], text: Indices, num_texts: int, draws: Draws
+) -> BootstrapEstimate:
+    """Return the expected calibration error of some predictions; without an interval if all are right or all are wrong.
+
+    The draws would have the spread of the probabilities only, and the interval would be far too narrow.
+    """
+    found = estimate(build_calibration_error(confidence, is_right, text), num_texts, draws)
+    return found if 0 < is_right.sum() < len(is_right) else replace(found, low=math.nan, high=math.nan)
 
 
 def build_calibration_error(confidence: Floats, is_right: NDArray[np.bool_], text: Indices) -> Statistic:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from worker.training.evaluation import labels, mistakes, spans
-from worker.training.evaluation.bootstrap import DEFAULT_DRAWS, Draws, estimate
+from worker.training.evaluation.bootstrap import DEFAULT_DRAWS, Draws
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -163,7 +163,7 @@ def build_entity_report(
         temperature=temperature,
         types=tuple(sorted({span.type for example in tagged for span in example.spans})),
         groups=tuple(_build_group(group, options) for group in spans.group_spans(tagged, found)),
-        ece=estimate(labels.build_calibration_error(scores, is_right, text), len(tagged), options.draws),
+        ece=labels.estimate_calibration_error(scores, is_right, text, len(tagged), options.draws),
         reliability=labels.measure_reliability(scores, is_right),
         mistakes=tuple(mistakes.find_entity_mistakes(tagged, found, options.num_examples)),
     )
