@@ -135,6 +135,8 @@ class FakeDelivery:
         self.acknowledges.set()
         self.commit_error: PublishFailed | None = None
         self.limits: dict[Output, int] = defaultdict(lambda: 1_000_000)
+        # Called by `refresh_limits`; may change `limits`.
+        self.on_refresh: Callable[[], None] = lambda: None
         # Outputs that refuse a message without a key.
         self.compacted: set[Output] = set()
         self.opened: list[tuple[Partition, int]] = []
@@ -170,6 +172,10 @@ class FakeDelivery:
     async def forget(self, partition: Partition) -> None:
         """Forget what was not committed."""
         self.next_offsets.pop(partition, None)
+
+    async def refresh_limits(self) -> None:
+        """Call the planted function."""
+        self.on_refresh()
 
     def max_message_bytes(self, output: Output) -> int:
         """Return the planted limit."""

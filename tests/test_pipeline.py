@@ -235,6 +235,18 @@ async def test_nothing_passes_a_dead_letter_that_cannot_be_written() -> None:
     assert world.kafka.offsets(Output.DEAD_LETTERS) == [1]
 
 
+async def test_raised_limits_of_topics_apply_before_a_result_becomes_a_dead_letter() -> None:
+    """An operator may raise `max.message.bytes` for a record that is too large, while the worker runs."""
+    world = World()
+    world.delivery.limits[Output.LABELS] = 10
+    world.delivery.on_refresh = lambda: world.delivery.limits.update({Output.LABELS: 1_000_000})
+    world.produce("large")
+    async with world.running():
+        await world.committed()
+    assert world.kafka.offsets(Output.LABELS) == [0]
+    assert world.dead_letters() == []
+
+
 async def test_an_unreadable_range_becomes_one_dead_letter() -> None:
     """It names the range, and the offset moves past its end."""
     world = World()

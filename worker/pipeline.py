@@ -1,9 +1,9 @@
-"""The whole flow on one page.
+"""The processing pipeline.
 
     consume → decode → tokenize → batch → infer → encode → publish → commit
 
-Every step hands on to the next through the smallest thing that will do: a list, the batcher, the session's ledger. Where too much
-is in flight no more is read, and the poll loop turns all the same.
+A list connects decode and tokenize, the lanes connect tokenize and infer, and the ledger of each partition connects encode and
+publish. When too many tokens are in flight, polling continues without partitions, so that heartbeats are still sent.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from worker.records import EmptyRange, Failure, Record, Stage, TokenizedItem, To
 from worker.wire.decode import decode
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Sequence
 
     from worker.batches import Batch
     from worker.errors import RecordRefused
@@ -35,35 +35,36 @@ if TYPE_CHECKING:
     from worker.ports import Delivery, ModelRouter, Source
     from worker.records import Item, Outcome, Partition, Prediction, Tokens
 
-# A record weighs its tokens, or its bytes over this number where that is more: huge texts may not fill the memory.
+# The weight of a record is its tokens, or its bytes divided by this number if that is more. This bounds the memory of long texts.
 BYTES_PER_WEIGHT_UNIT = 64
-# What a record is taken to weigh before its tokens are counted.
+# The estimate for the weight of a record before tokenization.
 ESTIMATED_BYTES_PER_TOKEN = 4
-# How often dead letters that wait for the first result of their topic are looked at, in seconds.
+# Interval between two checks of the dead letters that wait for the first result of their topic.
 _RELEASE_INTERVAL_S = 1.0
 
 
 class Pipeline:
     """The flow from one source, through its models, to one delivery.
 
-    `run` returns after `drain` was called and everything in flight is published and committed; otherwise it raises the `Stop`
-    that ended it. A step that dies ends all of them, visibly.
+    `run` returns after `drain` was called and all records in flight are published and committed. Otherwise `run` raises the
+    `FatalError` that ended the pipeline. An exception of one step ends all steps.
     """
 
     def __init__(self, *, source: Source, delivery: Delivery, models: ModelRouter, telemetry: Telemetry, options: Options) -> None:
-        """Put the flow together; nothing runs before `run`."""
+        """Connect the parts; the pipeline starts with `run`."""
         self._source = source
         self._delivery = delivery
         self._telemetry = telemetry
         self._options = options
-        self._observation = Monitor(telemetry)
-        # Every task of the flow; one that dies ends them all.
+        self._monitor = Monitor(telemetry)
+        # The tasks of all steps. An exception of one task ends all.
         self._tasks = asyncio.TaskGroup()
+        self._spawn = self._tasks.create_task
         self._lanes = build_lanes(options, max_passes=models.max_passes)
-        self._inference = ModelExecutor(
+        self._executor = ModelExecutor(
             models, yield_to_live=self._lanes.yield_to_live, max_consecutive_failures=options.max_consecutive_failures
         )
-        self._fates = OutcomeBuilder.from_flow(models, delivery, options)
+        self._outcomes = OutcomeBuilder.from_flow(models, delivery, options)
         self._trust = Trust.from_options(options)
         self._assignment = Assignment(
             spawn=self._spawn,
@@ -77,28 +78,28 @@ class Pipeline:
         )
         self._backpressure = Backpressure(self._assignment, options)
         self._restarts = Restarts(options.backoff)
-        # Decoded and not yet tokenized, oldest first.
+        # Decoded items before tokenization, oldest first.
         self._decoded: list[Item] = []
-        # Set while something is decoded and not yet tokenized.
+        # Set while `_decoded` is not empty.
         self._has_decoded = asyncio.Event()
-        # Set once the worker is asked to finish.
+        # Set by `drain`.
         self._should_drain = asyncio.Event()
-        # Whether what is in flight may be nowhere else: then nothing of it is held.
+        # Whether the log may no longer contain the records in flight. Their dead letters are not held then.
         self._is_only_copy = False
-        # When the poll loop last turned, in seconds of `time.monotonic`.
+        # When the poll loop last ran, in seconds of `time.monotonic`.
         self.last_poll_s = time.monotonic()
 
     async def run(self) -> None:
-        """Join the group, let the records flow until asked to drain, then leave."""
+        """Join the group, process records until `drain`, then leave the group."""
         is_drained = True
         try:
             await self._delivery.start()
-            self._fates.check_dead_letters_fit()
+            self._outcomes.check_dead_letters_fit()
             async with self._tasks:
                 await self._source.start(self._assignment)
                 steps = self._consume(), self._tokenize(), *map(self._infer, self._lanes), self._commit(), self._release()
-                seen = self._observation.run(self._source, self._assignment, lambda: len(self._lanes) + len(self._decoded))
-                flow = [self._spawn(step) for step in (*steps, seen)]
+                monitor = self._monitor.run(self._source, self._assignment, lambda: len(self._lanes) + len(self._decoded))
+                flow = [self._spawn(step) for step in (*steps, monitor)]
                 await self._should_drain.wait()
                 is_drained = await self._assignment.leave()
                 for task in flow:
@@ -106,24 +107,24 @@ class Pipeline:
         except BaseExceptionGroup as group:
             raise find_cause(group) from group
         finally:
-            self._inference.stop()
+            self._executor.stop()
             self._lanes.stop()
             await self._source.stop()
             await self._delivery.stop()
         if not is_drained:
             limit = f"{self._options.drain_timeout_s:g} s"
-            raise DrainIncomplete(f"not everything was published and committed within {limit}; its next owner does it again")
+            raise DrainIncomplete(f"not all records were published and committed within {limit}; the next owner reads them again")
 
     def drain(self) -> None:
-        """Finish what is in flight, commit it, and leave."""
+        """Finish and commit the records in flight, then end `run`."""
         self._should_drain.set()
 
     @property
     def is_ready(self) -> bool:
-        """Whether the group has given us our share and every partition of it takes records."""
+        """Whether the group has assigned partitions and the session of every partition is open."""
         return self._assignment.is_ready
 
-    # ── the verbs ────────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── steps ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _consume(self) -> None:
         while True:
@@ -134,19 +135,19 @@ class Pipeline:
             except ConsumerBroken as error:
                 await self._rejoin(error)
                 continue
-            tracked = [it for it in map(self._track, sources) if it is not None]
-            self._telemetry.consumed(it.partition.topic for it in tracked)
+            tracked = [source for source in map(self._track, sources) if source is not None]
+            self._telemetry.consumed(source.partition.topic for source in tracked)
             for source in tracked:
                 if isinstance(source, UnreadableRange):
-                    self._give_up(source, Failure(Stage.CONSUME, source.error, source.message))
+                    self._reject(source, Failure(Stage.CONSUME, source.error, source.message))
                 else:
                     self._decode(source)
-            # Unless there may be more at once.
+            # A full poll means that more records are waiting, so poll again at once.
             if 0 < len(sources) < max_records:
                 await self._lanes.wait_for_more()
 
     def _track(self, source: Record | UnreadableRange | EmptyRange) -> Record | UnreadableRange | None:
-        """Put what has arrived in the line of its partition, and return what is now to be worked on."""
+        """Track a polled record in the session of its partition; return the record, or None if there is nothing to process."""
         session = self._assignment.find_session(source.partition)
         if session is None:
             return None
@@ -160,10 +161,10 @@ class Pipeline:
         try:
             decoded = decode(record, limits=self._options.limits, tasks=self._options.tasks)
             if isinstance(decoded, Tombstone):
-                self._finish(self._fates.from_tombstone(decoded, self._options.tasks))
+                self._complete(self._outcomes.from_tombstone(decoded, self._options.tasks))
                 return
         except InvalidRecord as error:
-            self._give_up(record, build_failure(error, Stage.DECODE))
+            self._reject(record, build_failure(error, Stage.DECODE))
             return
         self._decoded.append(decoded)
         self._has_decoded.set()
@@ -171,16 +172,14 @@ class Pipeline:
     async def _tokenize(self) -> None:
         while True:
             await self._has_decoded.wait()
-            items, self._decoded = (
-                self._decoded[: self._options.max_batch_records],
-                self._decoded[self._options.max_batch_records :],
-            )
+            limit = self._options.max_batch_records
+            items, self._decoded = self._decoded[:limit], self._decoded[limit:]
             if not self._decoded:
                 self._has_decoded.clear()
             began_s = time.monotonic()
-            answers = await self._inference.tokenize(items)
+            results = await self._executor.tokenize(items)
             self._telemetry.stage("tokenize", time.monotonic() - began_s)
-            self._lanes.add(self._tokenized(items, answers), time.monotonic())
+            self._lanes.add(self._accept_tokens(items, results), time.monotonic())
 
     async def _infer(self, lane: Lane) -> None:
         while True:
@@ -196,8 +195,8 @@ class Pipeline:
         began_s = time.monotonic()
         self._telemetry.stage("wait", began_s - batch.since_s)
         try:
-            predictions = await self._inference.run_batch(batch)
-            self._observation.inferred(batch, began_s)
+            predictions = await self._executor.run_batch(batch)
+            self._monitor.inferred(batch, began_s)
             self._encode(batch, predictions)
         finally:
             lane.release_slot(time.monotonic() - began_s)
@@ -205,7 +204,7 @@ class Pipeline:
     def _encode(self, batch: Batch, predictions: Sequence[Prediction]) -> None:
         began_s = time.monotonic()
         for tokenized, prediction in zip(batch.items, predictions, strict=True):
-            self._finish(self._fates.from_prediction(tokenized, prediction))
+            self._complete(self._outcomes.from_prediction(tokenized, prediction))
         self._telemetry.stage("encode", time.monotonic() - began_s)
 
     async def _commit(self) -> None:
@@ -214,7 +213,7 @@ class Pipeline:
             await self._assignment.commit(self._assignment.partitions)
 
     async def _release(self) -> None:
-        """Publish the dead letters that have waited long enough for the first result of their topic."""
+        """Release the dead letters that have waited for `dead_letter_hold_s` for the first result of their topic."""
         while True:
             await asyncio.sleep(min(_RELEASE_INTERVAL_S, self._options.dead_letter_hold_s or _RELEASE_INTERVAL_S))
             for topic in {partition.topic for partition in self._assignment.partitions}:
@@ -222,25 +221,35 @@ class Pipeline:
             if self._trust.release(time.monotonic()):
                 self._assignment.wake()
 
-    # ── what the verbs lean on ───────────────────────────────────────────────────────────────────────────────────────────
-
-    def _tokenized(self, items: Sequence[Item], answers: Sequence[Tokens | Failure]) -> list[TokenizedItem]:
-        """Give up what failed, weigh the rest, and drop what nobody waits for any more."""
-        wanted = []
-        for item, answer in zip(items, answers, strict=True):
+    def _accept_tokens(self, items: Sequence[Item], results: Sequence[Tokens | Failure]) -> list[TokenizedItem]:
+        """Reject the items that failed, set the weight of the others, and drop the items of sessions that have ended."""
+        accepted = []
+        for item, result in zip(items, results, strict=True):
             session = self._assignment.find_owner(item.record.partition)
             if session is None or not session.is_waiting_for(item.record):
                 continue
-            if isinstance(answer, Failure):
-                self._give_up(item.record, answer)
+            if isinstance(result, Failure):
+                self._reject(item.record, result)
                 continue
-            self._observation.tokenized(item.record.partition, answer.weight)
-            session.weigh(item.record, max(answer.weight, item.record.size_bytes // BYTES_PER_WEIGHT_UNIT))
-            wanted.append(TokenizedItem(item, answer))
-        return wanted
+            self._monitor.tokenized(item.record.partition, result.weight)
+            session.weigh(item.record, max(result.weight, item.record.size_bytes // BYTES_PER_WEIGHT_UNIT))
+            accepted.append(TokenizedItem(item, result))
+        return accepted
 
-    def _give_up(self, source: Record | UnreadableRange, failure: Failure) -> None:
-        self._finish(self._fates.build_dead_letter(source, failure))
+    def _reject(self, source: Record | UnreadableRange, failure: Failure) -> None:
+        self._finish(self._outcomes.build_dead_letter(source, failure))
+
+    def _complete(self, outcome: Outcome) -> None:
+        """Finish a record after the check of its messages against the limits of the output topics."""
+        if self._outcomes.fits(outcome):
+            self._finish(outcome)
+        else:
+            self._spawn(self._complete_oversized(outcome))
+
+    async def _complete_oversized(self, outcome: Outcome) -> None:
+        # An operator may have raised the limit since the topics were described.
+        await self._delivery.refresh_limits()
+        self._finish(self._outcomes.replace_oversized(outcome))
 
     def _finish(self, outcome: Outcome) -> None:
         session = self._assignment.find_owner(outcome.partition)
@@ -249,9 +258,9 @@ class Pipeline:
         if self._trust.finish(outcome, time.monotonic()):
             self._assignment.wake()
         elif self._trust.holds(outcome):
-            # Nothing is left to do for the record, so that it does not keep others from being read.
+            # A held record needs no further work, so its tokens must not stop the reading of others.
             session.weigh(outcome.source, 1)
-            self._observation.held(outcome)
+            self._monitor.held(outcome)
         topic = outcome.partition.topic
         self._trust.judge(topic, self._assignment.list_outcomes(topic))
 
@@ -265,29 +274,26 @@ class Pipeline:
                 pause_s = self._restarts.delay_s(now_s)
                 await self._assignment.rejoin(is_draining=self._is_only_copy, pause_s=pause_s)
             except BrokerUnavailable as failure:
-                # They took us before, and will again.
+                # The brokers accepted the worker before, so this failure is temporary.
                 self._telemetry.retry("consume", failure)
             else:
                 return
             finally:
                 self._is_only_copy = False
 
-    def _spawn(self, step: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        return self._tasks.create_task(step)
-
-    # ── what a session tells ─────────────────────────────────────────────────────────────────────────────────────────────
+    # ── events of sessions ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def _holds(self, outcome: Outcome) -> bool:
         return not self._is_only_copy and self._trust.holds(outcome)
 
     def _published(self, outcomes: Sequence[Outcome], seconds: float) -> None:
         self._trust.publish(outcomes)
-        self._observation.published(outcomes, seconds)
+        self._monitor.published(outcomes, seconds)
 
     def _refused(self, outcome: Outcome, refusal: RecordRefused) -> Outcome:
-        left = self._fates.refused(outcome, refusal)
-        self._trust.refuse(left)
-        return left
+        replaced = self._outcomes.replace_refused(outcome, refusal)
+        self._trust.refuse(replaced)
+        return replaced
 
     def _ended(self, partition: Partition, error: Exception) -> None:
         self._telemetry.session_ended(partition, error)

@@ -1,7 +1,7 @@
-"""What the pipeline needs of the world, and nothing more: three small protocols.
+"""The interfaces between the flow and the outside: source, delivery and models.
 
-The broker room and the model room satisfy them; the tests' fakes do too. The composition root (`cli`) hands them in, so that
-the pipeline imports neither Kafka's client nor torch.
+`worker.broker`, `worker.model` and the fakes of the tests implement them. `worker.composition` passes the implementations in, so
+implementations in, so that the flow imports neither aiokafka nor torch.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ if TYPE_CHECKING:
 
 
 class AssignmentListener(Protocol):
-    """Whom the source tells about its partitions. Both calls are made from the event loop, one at a time."""
+    """Receives the rebalances of the consumer group. The source calls both methods in the event loop, one at a time."""
 
     def assigned(self, partitions: Collection[Partition]) -> None:
-        """These are ours now, and paused. Returns at once: no heartbeat leaves while it runs."""
+        """Accept partitions, which are paused. Returns at once, because no heartbeat is sent during the call."""
 
     async def revoked(self, partitions: Collection[Partition]) -> None:
-        """These go to another member when this returns: drain them, within a bound."""
+        """Drain partitions within a bound. Another member owns them after the return."""
 
 
 class Source(Protocol):
-    """One member of the consumer group."""
+    """A member of the consumer group."""
 
     async def start(self, listener: AssignmentListener) -> None:
-        """Join the group. Raises `Stop` where no broker answers."""
+        """Join the group. Raises `FatalError` if no broker answers."""
 
     async def poll(self, partitions: Collection[Partition], *, max_records: int) -> Sequence[Record | UnreadableRange | EmptyRange]:
-        """Return what has arrived for these partitions, in order and without a gap in each of them, or nothing.
+        """Return the records that have arrived for these partitions, in order and without a gap in each partition.
 
-        Offsets without a record after the last record are an `EmptyRange`.
-        Waits a short, bounded time. Partitions that are left out stay assigned and lose nothing: that is backpressure.
-        Must be called again and again, even with no partitions. Raises `ConsumerBroken` where the consumer can't go on.
+        Offsets without a record after the last record are an `EmptyRange`. The call waits for a short, bounded time and
+        may return nothing. The other partitions stay assigned and lose no record: that is backpressure. The flow polls
+        all the time, if need be without partitions. Raises `ConsumerBroken` if the consumer must be replaced.
         """
 
     def seek(self, partition: Partition, offset: int) -> None:
@@ -59,9 +59,9 @@ class Source(Protocol):
         """Return no more records of a partition until the next `seek`."""
 
     def lag(self) -> Mapping[Partition, int]:
-        """Return the records between our position and the end of each assigned partition, as last heard from the broker.
+        """Return the number of records between the read position and the end of each assigned partition, as of the last fetch.
 
-        The end is that of a reader of committed records: records of an open transaction do not count.
+        The end is the last stable offset: records of an open transaction do not count.
         """
 
     async def stop(self) -> None:
@@ -69,82 +69,85 @@ class Source(Protocol):
 
 
 class Delivery(Protocol):
-    """How finished records become visible: at least once or exactly once, and nobody else knows which."""
+    """Publishes the outputs of finished records, at least once or exactly once."""
 
     async def start(self) -> None:
-        """Connect. Raises `Stop` where no broker answers or an output topic is missing."""
+        """Connect. Raises `FatalError` if no broker answers or an output topic is missing."""
 
     async def open(self, partition: Partition) -> int:
         """Prepare to publish for `partition` and return the offset to read from."""
 
     async def publish(self, partition: Partition, outcomes: Sequence[Outcome]) -> None:
-        """Publish the messages of a finished prefix, in order; returns once every one is acknowledged.
+        """Publish the messages of a finished prefix in order; return when every message is acknowledged.
 
-        Raises `RecordRefused` where the broker will never take one of them (of these outcomes, then, some may be visible
-        already), and `PublishFailed` where the outcome is unknown: the session must end then.
+        Raises `RecordRefused` if the broker never accepts one of the messages; other messages may be visible then. Raises
+        `PublishFailed` if the result is unknown; the session must end then.
         """
 
     async def commit(self, partitions: Collection[Partition]) -> None:
-        """Commit what was published of these open partitions, as far as that is not yet done. Raises `PublishFailed`."""
+        """Commit the published offsets of these open partitions that are not committed yet. Raises `PublishFailed`."""
 
     async def forget(self, partition: Partition) -> None:
         """End the work for `partition`: `commit` no longer commits its offset."""
 
+    async def refresh_limits(self) -> None:
+        """Read the limits of the output topics again if they are older than a few seconds. Keeps the old limits on failure."""
+
     def max_message_bytes(self, output: Output) -> int:
-        """Return the largest `Message.size_bytes` that this output accepts."""
+        """Return the largest `Message.size_bytes` that the topic of an output accepts."""
 
     def needs_key(self, output: Output) -> bool:
-        """Tell whether this output refuses a message without a key."""
+        """Return whether the topic of an output refuses a message without a key."""
 
     async def stop(self) -> None:
-        """Disconnect, within a bound, whatever the broker does."""
+        """Disconnect within a bound, even if the broker does not answer."""
 
 
 class ModelRouter(Protocol):
-    """Which model reads a record: always the same, or, while one is rolled out, the old below a place and the new from there on.
+    """Selects the model of each record. During a rollout the model depends on the offset or the timestamp of the record.
 
-    `tokenize` and `infer` block and are called from threads, `tokenize` from one at a time.
+    `tokenize` and `infer` block and are called from threads; `tokenize` from one thread at a time.
     """
 
-    #: From how many threads at a time `infer` may be called.
+    #: The number of threads that may call `infer` at the same time.
     max_passes: int
 
     async def wait_until_loaded(self, items: Sequence[Item]) -> None:
-        """Return once the models that these go to can tokenize them."""
+        """Return when the models of these items are loaded, or failed to load."""
 
     def tokenize(self, items: Sequence[Item]) -> list[Tokens]:
-        """Tokenize each text for the model that it goes to."""
+        """Tokenize each text with the tokenizer of its model."""
 
     def infer(self, items: Sequence[TokenizedItem], context: PassContext) -> list[Prediction]:
-        """Run a forward pass of each model that has tokenized some of these, and return a prediction for each item, in order."""
+        """Run a forward pass of each model of these items; return a prediction for each item, in order."""
 
     def name_for(self, source: Record | UnreadableRange) -> str:
-        """Return the name of the model that a record goes to, `name@revision`."""
+        """Return the name of the model of a record, `name@revision`."""
 
 
 class ServedModel(Protocol):
-    """Texts in, plain values out. Both methods block and are called from threads, `tokenize` from one at a time."""
+    """A model of texts. The methods block and are called from threads; `tokenize` from one thread at a time."""
 
-    #: `name@revision`, as the outputs' headers carry it.
+    #: `name@revision`, for the headers of the outputs.
     name: str
-    #: The tasks that it has heads for (`embed` needs none).
+    #: The tasks that the model serves. `embed` needs no head.
     tasks: frozenset[Task]
-    #: What it reads at once, in tokens: the longest text, or the longest window of one.
+    #: The longest text of one forward pass, or the longest window of a text, in tokens.
     max_tokens: int
-    #: From how many threads at a time `infer` may be called.
+    #: The number of threads that may call `infer` at the same time.
     max_passes: int
 
     def warm_up(self) -> None:
-        """Do what is done once, so that the first record does not pay for it. Raises `BadModel` where it does not work."""
+        """Run the first forward passes, which are slow. Raises `BadModel` if a pass fails."""
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
-        """Tokenize, with special tokens; what is longer than `max_tokens` is truncated, or planned to be read in windows."""
+        """Tokenize texts, with special tokens. A text above `max_tokens` is truncated or split into windows."""
 
     def infer(self, items: Sequence[TokenizedItem], context: PassContext = LIVE_PASS) -> list[Prediction]:
         """Run one forward pass and return a prediction for each item, in order.
 
         A background pass may run at the same time as `max_passes` live ones, and yields to them.
 
-        A head that fails on one item is a `Failure` in that item's prediction. An exception means that the pass as a whole
-        failed: the caller may try again with fewer items.
+        A head that fails on one item is a `Failure` in the prediction of the item. An exception means that the whole pass failed:
+        the caller may try again with fewer items.
         """

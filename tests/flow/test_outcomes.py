@@ -19,8 +19,8 @@ PREDICTION = Prediction(
 )
 
 
-def fates(**limits: int) -> OutcomeBuilder:
-    """Return fates under which the named outputs take no more than so many bytes."""
+def builder(**limits: int) -> OutcomeBuilder:
+    """Return a builder with limits in bytes for the named outputs."""
     return OutcomeBuilder(
         name_for=lambda _source: "m@1",
         limits=Limits(),
@@ -29,25 +29,27 @@ def fates(**limits: int) -> OutcomeBuilder:
     )
 
 
-def test_results_that_fit_stay_as_they_are() -> None:
-    """One message for each task."""
-    outcome = fates().from_prediction(tokenized(1, 3), PREDICTION)
-    assert [it.output for it in outcome.messages] == [Output.EMBEDDINGS, Output.LABELS, Output.ENTITIES]
+def test_a_record_has_one_result_for_each_task() -> None:
+    outcome = builder().from_prediction(tokenized(1, 3), PREDICTION)
+    assert [message.output for message in outcome.messages] == [Output.EMBEDDINGS, Output.LABELS, Output.ENTITIES]
     assert outcome.failures == ()
 
 
-def test_each_result_that_does_not_fit_becomes_a_dead_letter() -> None:
-    """The letters name the task and both sizes; what fits is published."""
-    outcome = fates(embeddings=20, labels=10).from_prediction(tokenized(1, 3), PREDICTION)
-    assert [it.output for it in outcome.messages] == [Output.ENTITIES, Output.DEAD_LETTERS, Output.DEAD_LETTERS]
-    letters = [json.loads(it.value or b"") for it in outcome.messages[1:]]
-    assert [(it["stage"], it["task"]) for it in letters] == [("publish", "embed"), ("publish", "classify")]
-    assert "the topic takes 20" in letters[0]["message"]
-    assert [it.task for it in outcome.failures] == [Task.EMBED, Task.CLASSIFY]
+def test_each_oversized_result_becomes_a_dead_letter() -> None:
+    """The dead letters name the task and both sizes. The other results stay."""
+    limited = builder(embeddings=20, labels=10)
+    oversized = limited.from_prediction(tokenized(1, 3), PREDICTION)
+    outcome = limited.replace_oversized(oversized)
+    assert (limited.fits(oversized), limited.fits(outcome)) == (False, True)
+    assert [message.output for message in outcome.messages] == [Output.ENTITIES, Output.DEAD_LETTERS, Output.DEAD_LETTERS]
+    values = [json.loads(message.value or b"") for message in outcome.messages[1:]]
+    assert [(value["stage"], value["task"]) for value in values] == [("publish", "embed"), ("publish", "classify")]
+    assert "the topic accepts 20" in values[0]["message"]
+    assert [failure.task for failure in outcome.failures] == [Task.EMBED, Task.CLASSIFY]
 
 
 def test_a_message_without_a_key_does_not_fit_a_compacted_topic() -> None:
-    """Its dead letter says so, before anything is sent; with a key all outputs are published."""
+    """The dead letter contains the reason. A message with a key fits."""
     compacted = OutcomeBuilder(
         name_for=lambda _source: "m@1",
         limits=Limits(),
@@ -55,15 +57,15 @@ def test_a_message_without_a_key_does_not_fit_a_compacted_topic() -> None:
         max_message_bytes=lambda _output: 1_000_000,
         needs_key=lambda output: output is Output.LABELS,
     )
-    assert compacted.from_prediction(tokenized(1, 3), PREDICTION).failures == ()
+    assert compacted.fits(compacted.from_prediction(tokenized(1, 3), PREDICTION))
     without = replace(tokenized(1, 3), item=replace(tokenized(1, 3).item, record=replace(record(1), key=None)))
-    outcome = compacted.from_prediction(without, PREDICTION)
-    assert [it.output for it in outcome.messages] == [Output.EMBEDDINGS, Output.ENTITIES, Output.DEAD_LETTERS]
+    outcome = compacted.replace_oversized(compacted.from_prediction(without, PREDICTION))
+    assert [message.output for message in outcome.messages] == [Output.EMBEDDINGS, Output.ENTITIES, Output.DEAD_LETTERS]
     assert "compacted" in outcome.failures[0].message
 
 
-def test_what_a_topic_takes_is_asked_for_each_message() -> None:
-    """A limit that was raised meanwhile holds for the next record."""
+def test_a_raised_limit_applies_to_the_same_outcome() -> None:
+    """The builder reads the limits of the topics for each message."""
     limits = {Output.LABELS: 10}
     changing = OutcomeBuilder(
         name_for=lambda _source: "m@1",
@@ -71,31 +73,29 @@ def test_what_a_topic_takes_is_asked_for_each_message() -> None:
         encoding=EmbeddingEncoding.FLOAT,
         max_message_bytes=lambda output: limits.get(output, 1_000_000),
     )
-    assert len(changing.from_prediction(tokenized(1, 3), PREDICTION).failures) == 1
+    outcome = changing.from_prediction(tokenized(1, 3), PREDICTION)
+    assert not changing.fits(outcome)
     limits[Output.LABELS] = 1_000_000
-    assert changing.from_prediction(tokenized(1, 3), PREDICTION).failures == ()
+    assert changing.fits(outcome)
 
 
-def test_a_refusal_takes_only_the_message_that_was_refused() -> None:
-    """The failures of before are kept."""
-    before = fates().from_prediction(tokenized(1, 3), PREDICTION)
+def test_a_dead_letter_replaces_only_the_refused_message() -> None:
+    before = builder().from_prediction(tokenized(1, 3), PREDICTION)
     refusal = RecordRefused(before.partition, before.offset, Output.LABELS, "too large")
-    after = fates().refused(before, refusal)
-    assert [it.output for it in after.messages] == [Output.EMBEDDINGS, Output.ENTITIES, Output.DEAD_LETTERS]
+    after = builder().replace_refused(before, refusal)
+    assert [message.output for message in after.messages] == [Output.EMBEDDINGS, Output.ENTITIES, Output.DEAD_LETTERS]
     assert (after.failures[0].task, after.failures[0].message) == (Task.CLASSIFY, "too large")
     assert after.offset == before.offset
 
 
-def test_what_is_given_up_is_one_dead_letter() -> None:
-    """In place of all outputs."""
-    outcome = fates().build_dead_letter(record(1), build_failure(ValueError(""), Stage.DECODE))
-    assert [it.output for it in outcome.messages] == [Output.DEAD_LETTERS]
-    letter = json.loads(outcome.messages[0].value or b"")
-    # An exception without words still says what it is.
-    assert (letter["error"], letter["message"]) == ("ValueError", "ValueError")
+def test_a_failed_record_has_one_dead_letter_and_no_result() -> None:
+    outcome = builder().build_dead_letter(record(1), build_failure(ValueError(""), Stage.DECODE))
+    assert [message.output for message in outcome.messages] == [Output.DEAD_LETTERS]
+    value = json.loads(outcome.messages[0].value or b"")
+    # The message of an exception without text is its class.
+    assert (value["error"], value["message"]) == ("ValueError", "ValueError")
 
 
-def test_a_tombstone_is_passed_on() -> None:
-    """To the outputs of the tasks served."""
-    outcome = fates().from_tombstone(Tombstone(record(1, None)), frozenset({Task.NER}))
-    assert [(it.output, it.value) for it in outcome.messages] == [(Output.ENTITIES, None)]
+def test_a_tombstone_is_a_tombstone_in_each_output_of_the_served_tasks() -> None:
+    outcome = builder().from_tombstone(Tombstone(record(1, None)), frozenset({Task.NER}))
+    assert [(message.output, message.value) for message in outcome.messages] == [(Output.ENTITIES, None)]

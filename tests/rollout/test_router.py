@@ -1,4 +1,4 @@
-"""Models side by side: each record has its own, whatever batch it is in, and one that is broken changes nothing."""
+"""The model router: each record has its own model, also within a batch, and a model that fails to load changes nothing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HOME = Partition("texts", 0)
 
 
 def named(name: str) -> FakeModel:
-    """Return a model with a name, which takes two passes at a time."""
+    """Return a model with a name and two concurrent passes."""
     model = FakeModel(max_passes=2)
     model.name = f"{name}@1"
     return model
@@ -31,11 +31,11 @@ def named(name: str) -> FakeModel:
 
 def items(*offsets: int) -> list[Item]:
     """Return decoded records at these offsets."""
-    return [Item(Record(HOME, it, None, b""), f"id-{it}", "a b", frozenset(Task)) for it in offsets]
+    return [Item(Record(HOME, offset, None, b""), f"id-{offset}", "a b", frozenset(Task)) for offset in offsets]
 
 
 class Shelf:
-    """Loads models, notes which, and may be told to wait or fail."""
+    """A router whose models load from memory, wait or fail."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -46,11 +46,17 @@ class Shelf:
         self.telemetry = Telemetry()
         self.first = named("a")
         self.rollout = RolloutRouter(
-            file, RolloutPlan("a", "texts"), self.first, load=self.load, telemetry=self.telemetry, look_interval_s=0.001, kept_s=0.0
+            file,
+            RolloutPlan("a", "texts"),
+            self.first,
+            load=self.load,
+            telemetry=self.telemetry,
+            read_interval_s=0.001,
+            unload_after_s=0.0,
         )
 
     def load(self, reference: str) -> FakeModel:
-        """Load a model; one whose name begins with `bad` does not load."""
+        """Load a model. A model whose name starts with `bad` does not load."""
         self.may_load.wait()
         self.loaded.append(reference)
         if reference.startswith("bad"):
@@ -58,34 +64,33 @@ class Shelf:
         return self.models.setdefault(reference, named(reference))
 
     def plan(self, *steps: tuple[str, int]) -> None:
-        """Write the file."""
+        """Write the steps to the file."""
         self.file.write_text("".join(f'[[step]]\nmodel = "{model}"\nfrom = {{ 0 = {offset} }}\n' for model, offset in steps))
 
     async def names(self, *offsets: int) -> list[str]:
         """Return the model of each record."""
         wanted = items(*offsets)
         await self.rollout.wait_until_loaded(wanted)
-        return [it.model for it in self.rollout.tokenize(wanted)]
+        return [tokens.model for tokens in self.rollout.tokenize(wanted)]
 
     def value(self, name: str, **labels: str) -> float | None:
-        """Return a metric."""
+        """Return the value of a metric."""
         return self.telemetry.registry.get_sample_value(name, labels)
 
 
 @pytest.fixture
 def shelf(tmp_path: Path) -> Shelf:
-    """Give a roll-out whose file is not there yet."""
+    """Return a router whose file does not exist yet."""
     return Shelf(tmp_path / "rollout.toml")
 
 
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for a condition; the test's own time limit bounds it."""
-    while not condition():  # noqa: ASYNC110  what is awaited is a thread, or a look at a file
+    while not condition():  # noqa: ASYNC110  the condition depends on a thread or on a file
         await asyncio.sleep(0.001)
 
 
-async def test_one_model_is_for_every_record() -> None:
-    """Without further ado."""
+async def test_a_single_model_serves_every_record() -> None:
     model = named("a")
     models = SingleModel(model)
     await models.wait_until_loaded(items(0))
@@ -94,23 +99,23 @@ async def test_one_model_is_for_every_record() -> None:
     assert models.name_for(items(0)[0].record) == "a@1"
 
 
-async def test_each_record_of_a_batch_goes_through_the_model_that_tokenized_it(shelf: Shelf) -> None:
-    """One pass for each model; every answer comes back in its place, though the plan may have changed meanwhile."""
+async def test_the_model_that_tokenized_a_record_predicts_it(shelf: Shelf) -> None:
+    """A batch costs one pass for each model, and the predictions have the order of the items."""
     shelf.plan(("b", 10))
     await shelf.rollout.start()
     wanted = items(8, 10, 9, 11, 12)
     tokens = shelf.rollout.tokenize(wanted)
-    assert [it.model for it in tokens] == ["a@1", "b@1", "a@1", "b@1", "b@1"]
-    shelf.models["b"].on_infer = lambda its: seen.extend(it.item.id for it in its)
+    assert [result.model for result in tokens] == ["a@1", "b@1", "a@1", "b@1", "b@1"]
+    shelf.models["b"].on_infer = lambda batch: seen.extend(tokenized.item.id for tokenized in batch)
     seen: list[str] = []
-    predictions = shelf.rollout.infer([TokenizedItem(item, it) for item, it in zip(wanted, tokens, strict=True)])
+    predictions = shelf.rollout.infer(list(map(TokenizedItem, wanted, tokens)))
     assert (shelf.first.passes, shelf.models["b"].passes, seen) == ([2], [3], ["id-10", "id-11", "id-12"])
-    assert all(it.embedding is not None for it in predictions)
-    assert [shelf.rollout.name_for(it.record) for it in items(9, 10)] == ["a@1", "b@1"]
+    assert all(prediction.embedding is not None for prediction in predictions)
+    assert [shelf.rollout.name_for(item.record) for item in items(9, 10)] == ["a@1", "b@1"]
 
 
-async def test_the_first_passes_of_a_model_are_alone_on_the_device(shelf: Shelf) -> None:
-    """They wait for every pass that runs, and one that comes waits for them."""
+async def test_the_warm_up_of_a_model_has_the_device_alone(shelf: Shelf) -> None:
+    """The warm-up waits for running passes, and later passes wait for the warm-up."""
     shelf.plan(("b", 10))
     shelf.models["b"] = named("b")
     seen: list[str] = []
@@ -123,11 +128,11 @@ async def test_the_first_passes_of_a_model_are_alone_on_the_device(shelf: Shelf)
 
     shelf.first.on_infer = on_infer
     shelf.models["b"].warm_up = lambda: seen.append("warm-up")  # type: ignore[method-assign]
-    wanted = [TokenizedItem(it, tokens) for it, tokens in zip(items(8), shelf.rollout.tokenize(items(8)), strict=True)]
+    wanted = list(map(TokenizedItem, items(8), shelf.rollout.tokenize(items(8))))
     passing = asyncio.create_task(asyncio.to_thread(shelf.rollout.infer, wanted))
     await asyncio.to_thread(running.wait, 20)
     loading = asyncio.create_task(shelf.rollout.start())
-    # One place is the pass's, the others are taken for the warm-up, which waits for the first.
+    # The pass holds one slot. The warm-up holds the others and waits for that one.
     await until(lambda: shelf.rollout._device._value == 0)
     assert not seen
     may_end.set()
@@ -136,7 +141,7 @@ async def test_the_first_passes_of_a_model_are_alone_on_the_device(shelf: Shelf)
 
 
 async def test_a_record_waits_for_its_model(shelf: Shelf) -> None:
-    """Those below the place do not; readiness and everything else go on."""
+    """Records below the offset of the step do not wait."""
     await shelf.rollout.start()
     shelf.may_load.clear()
     shelf.plan(("b", 10))
@@ -149,8 +154,8 @@ async def test_a_record_waits_for_its_model(shelf: Shelf) -> None:
     assert await waiting == ["b@1"]
 
 
-async def test_a_model_that_does_not_load_leaves_the_last_one_running(shelf: Shelf) -> None:
-    """It is said once, and tried again when the file changes."""
+async def test_the_previous_model_continues_if_a_model_does_not_load(shelf: Shelf) -> None:
+    """The failure is reported once. The model is loaded again when the file changes."""
     shelf.plan(("b", 10), ("bad", 20))
     await shelf.rollout.start()
     assert await shelf.names(9, 15, 25) == ["a@1", "b@1", "b@1"]
@@ -163,8 +168,8 @@ async def test_a_model_that_does_not_load_leaves_the_last_one_running(shelf: She
     assert shelf.loaded.count("bad") == 2
 
 
-async def test_what_is_needed_no_more_is_let_go_and_comes_back_when_it_is(shelf: Shelf) -> None:
-    """As when a partition comes to us that stands before the place; and what comes late for it is still answered."""
+async def test_an_unused_model_is_unloaded_and_loaded_again_when_needed(shelf: Shelf) -> None:
+    """A partition that is below the step may be assigned later. A record that was tokenized before is still predicted."""
     shelf.plan(("b", 10))
     await shelf.rollout.start()
     tokens = shelf.rollout.tokenize(items(9, 10))
@@ -176,8 +181,8 @@ async def test_what_is_needed_no_more_is_let_go_and_comes_back_when_it_is(shelf:
     assert await shelf.names(9, 10) == ["a@1", "b@1"]
 
 
-async def test_the_file_is_followed_there_and_back(shelf: Shelf) -> None:
-    """A model is loaded when it comes to be named, before its first record; a file that is broken changes nothing."""
+async def test_changes_of_the_file_are_applied(shelf: Shelf) -> None:
+    """A new model is loaded before its first record. A file with an error changes nothing."""
     await shelf.rollout.start()
     watching = asyncio.create_task(shelf.rollout.watch(lambda: [HOME]))
     shelf.plan(("b", 10))
@@ -192,8 +197,16 @@ async def test_the_file_is_followed_there_and_back(shelf: Shelf) -> None:
     watching.cancel()
 
 
-async def test_a_file_that_is_broken_at_the_start_stops_it(shelf: Shelf) -> None:
-    """In one line that names it."""
+async def test_a_file_with_an_error_ends_the_start(shelf: Shelf) -> None:
+    """The error names the file."""
     shelf.file.write_text("[[step")
     with pytest.raises(BadSettings, match=r"rollout\.toml: it is not TOML"):
         await shelf.rollout.start()
+
+
+async def test_threads_read_mappings_that_do_not_change(shelf: Shelf) -> None:
+    """A load or unload replaces the mapping of models, so that a thread never iterates over a mapping that changes."""
+    shelf.plan(("b", 10))
+    before = shelf.rollout._models
+    await shelf.rollout.start()
+    assert (list(before), list(shelf.rollout._models)) == (["a"], ["a", "b"])

@@ -1,1 +1,1 @@
-"""The composition room: the only place where settings become objects."""
+"""Builds objects from settings. No other package does."""

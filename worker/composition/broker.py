@@ -1,4 +1,4 @@
-"""The broker: settings to a connection, topics, the consumer and the delivery."""
+"""Builds the connection, the topics, the consumer and the delivery from settings."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from worker.settings import Settings
 
 
-# How many heartbeats a partition that was taken from us waits before we would take it back: by then we know whose it is.
+# A fenced partition is reopened after this number of heartbeat intervals: by then a rebalance has named the owner.
 _HEARTBEATS_AFTER_FENCE = 1.5
 
 
 def build_connection(settings: Settings) -> Connection:
-    """Return how to reach the brokers."""
+    """Return the connection to the brokers."""
     from worker.broker.connection.connection import Connection  # noqa: PLC0415
 
     return Connection(
@@ -55,7 +55,7 @@ def _build_token_provider(settings: Settings) -> TokenProvider | None:
         client_id=settings.sasl_oauthbearer_client_id,
         client_secret=_secret(settings.sasl_oauthbearer_client_secret),
         scope=settings.sasl_oauthbearer_scope,
-        extensions=dict(it.strip().split("=", 1) for it in extensions.split(",")) if extensions else {},
+        extensions=dict(extension.strip().split("=", 1) for extension in extensions.split(",")) if extensions else {},
         ca_file=_path(settings.sasl_oauthbearer_ca_file),
     )
 
@@ -69,37 +69,37 @@ def _path(path: Path | None) -> str | None:
 
 
 def map_output_topics(settings: Settings) -> dict[Output, str]:
-    """Return the output topics."""
+    """Return the topic of each output."""
     embeddings, labels, entities, dead_letters = settings.output_topics
     return {Output.EMBEDDINGS: embeddings, Output.LABELS: labels, Output.ENTITIES: entities, Output.DEAD_LETTERS: dead_letters}
 
 
 def find_served_tasks(settings: Settings) -> frozenset[Task]:
-    """Return the tasks that a worker would serve, without loading the model; all of them where the model does not tell."""
+    """Return the tasks to serve without loading the model; all tasks if the manifest names none."""
     from worker.model.served import read_tasks  # noqa: PLC0415
 
     return frozenset(Task(name) for name in settings.tasks) or read_tasks(settings.model) or frozenset(Task)
 
 
 def map_used_topics(settings: Settings, tasks: Collection[Task]) -> dict[Output, str]:
-    """Return the output topics of some tasks, and that of the dead letters."""
+    """Return the output topics of these tasks, and the dead-letter topic."""
     used = {OUTPUT_OF_TASK[task] for task in tasks} | {Output.DEAD_LETTERS}
     return {output: topic for output, topic in map_output_topics(settings).items() if output in used}
 
 
 async def create_topics(settings: Settings, tasks: Collection[Task] = tuple(Task)) -> list[str]:
-    """Create the topics that are missing, the outputs of `tasks` with as many partitions as the input; return their names."""
+    """Create the missing topics and return their names. Output topics have as many partitions as the input topic."""
     from worker.broker.admin import topics  # noqa: PLC0415
 
     connection = build_connection(settings)
-    there = await topics.count_partitions(connection, settings.input_topics)
-    num_partitions = max(there.values(), default=settings.topic_partitions)
+    existing = await topics.count_partitions(connection, settings.input_topics)
+    num_partitions = max(existing.values(), default=settings.topic_partitions)
     wanted = dict.fromkeys([*settings.input_topics, *map_used_topics(settings, tasks).values()], num_partitions)
     return await topics.create_missing(connection, wanted, replication_factor=settings.replication_factor)
 
 
 def build_consumer(settings: Settings, connection: Connection, telemetry: Telemetry) -> Consumer:
-    """Return our member of the group, not yet started."""
+    """Return the member of the consumer group, not started."""
     from worker.broker.consumer.consumer import Consumer  # noqa: PLC0415
 
     return Consumer(
@@ -116,7 +116,7 @@ def build_consumer(settings: Settings, connection: Connection, telemetry: Teleme
 
 
 def build_delivery(settings: Settings, connection: Connection, consumer: Consumer, tasks: frozenset[Task]) -> Delivery:
-    """Return the way of delivery that is asked for, not yet started."""
+    """Return the delivery that `GIST_DELIVERY` names, not started."""
     from worker.broker.delivery.at_least_once import AtLeastOnce  # noqa: PLC0415
     from worker.broker.delivery.exactly_once import ExactlyOnce  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""The engine: settings to a loaded model that can serve the tasks."""
+"""Builds the engine from settings."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 def load_engine(settings: Settings) -> Engine:
-    """Load the model and check that it can do what is asked of it; raises `BadModel` or `BadSettings`."""
+    """Load the model and check its tasks and lengths. Raises `BadModel` or `BadSettings`."""
     plan = build_thread_plan(settings)
     plan.prepare()
     if settings.cache_dir:
-        # The compiler of the kernels reads the environment: commands without settings use it, too.
+        # The compiler of the kernels reads the environment, because commands without settings compile kernels, too.
         os.environ["GIST_CACHE_DIR"] = settings.cache_dir
-    # Heavy: only a process that needs the model pays for it. And not earlier: its libraries read the plan when they are loaded.
+    # The import is slow, and the libraries read the thread plan when they are loaded.
     from worker.model.engine import Engine  # noqa: PLC0415
     from worker.model.windows import Windowing  # noqa: PLC0415
 
@@ -44,10 +44,10 @@ def load_engine(settings: Settings) -> Engine:
 
 
 def build_thread_plan(settings: Settings) -> ThreadPlan:
-    """Return how many threads do what."""
+    """Return the number of threads of each library."""
     return ThreadPlan.build(count_cores(), matmul=settings.threads, tokenizer=settings.tokenizer_threads)
 
 
 def select_tasks(settings: Settings, engine: Engine) -> frozenset[Task]:
-    """Return the tasks that are served: all that the model can, or those that were chosen."""
+    """Return the tasks to serve: `GIST_TASKS`, or all tasks of the model."""
     return frozenset(Task(name) for name in settings.tasks) or engine.tasks

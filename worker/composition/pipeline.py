@@ -1,9 +1,9 @@
-"""The pipeline: settings and parts to the whole flow."""
+"""Builds the pipeline from settings and its parts."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from worker.composition.broker import build_consumer, build_delivery
 from worker.composition.model import load_engine, select_tasks
@@ -29,11 +29,18 @@ if TYPE_CHECKING:
 
 
 def build_options(settings: Settings, tasks: frozenset[Task]) -> Options:
-    """Return what the flow is told, as plain values."""
-    limits: dict[str, Any] = {name: getattr(settings, name) for name in Limits.__dataclass_fields__}
+    """Return the options of the flow."""
+    is_exactly_once = settings.delivery == "exactly_once"
     return Options(
         tasks=tasks,
-        limits=Limits(**limits),
+        limits=Limits(
+            max_message_bytes=settings.max_message_bytes,
+            max_headers=settings.max_headers,
+            max_headers_bytes=settings.max_headers_bytes,
+            max_id_chars=settings.max_id_chars,
+            max_text_chars=settings.max_text_chars,
+            max_dead_letter_payload_bytes=settings.max_dead_letter_payload_bytes,
+        ),
         embedding_encoding=EmbeddingEncoding(settings.embedding_encoding),
         max_batch_tokens=settings.max_batch_tokens,
         max_batch_records=settings.max_batch_records,
@@ -43,8 +50,8 @@ def build_options(settings: Settings, tasks: frozenset[Task]) -> Options:
         max_in_flight_tokens=settings.max_in_flight_tokens,
         resume_in_flight_tokens=settings.resume_in_flight_tokens,
         max_poll_records=settings.max_poll_records,
-        max_publish_records=settings.max_transaction_records if settings.delivery == "exactly_once" else settings.max_batch_records,
-        publish_interval_s=settings.transaction_interval_ms / 1000 if settings.delivery == "exactly_once" else 0.0,
+        max_publish_records=settings.max_transaction_records if is_exactly_once else settings.max_batch_records,
+        publish_interval_s=settings.transaction_interval_ms / 1000 if is_exactly_once else 0.0,
         commit_interval_s=settings.commit_interval_ms / 1000,
         drain_timeout_s=settings.drain_timeout_ms / 1000,
         max_consecutive_failures=settings.max_consecutive_failures,
@@ -57,7 +64,7 @@ def build_options(settings: Settings, tasks: frozenset[Task]) -> Options:
 async def build_rollout_router(
     settings: Settings, engine: Engine, telemetry: Telemetry, tracing: Tracing | None
 ) -> RolloutRouter | None:
-    """Return the models of a roll-out, where there may be one, those loaded that its plan names."""
+    """Return a router with the models of the plan loaded; None without a rollout file."""
     if not settings.rollout_file:
         return None
     tasks = select_tasks(settings, engine)
@@ -65,13 +72,13 @@ async def build_rollout_router(
     def load(reference: str) -> ServedModel:
         other = load_engine(settings.model_copy(update={"model": reference}))
         if missing := tasks - other.tasks:
-            raise BadModel(f"{reference}: it has no head for {', '.join(sorted(missing))}, which this worker serves")
+            raise BadModel(f"{reference}: the model has no head for {', '.join(sorted(missing))}, which this worker serves")
         return trace_model(other, tracing)
 
     plan = RolloutPlan(settings.model, settings.input_topic)
-    models = RolloutRouter(Path(settings.rollout_file), plan, trace_model(engine, tracing), load=load, telemetry=telemetry)
-    await models.start()
-    return models
+    router = RolloutRouter(Path(settings.rollout_file), plan, trace_model(engine, tracing), load=load, telemetry=telemetry)
+    await router.start()
+    return router
 
 
 def build_pipeline(
@@ -82,7 +89,7 @@ def build_pipeline(
     telemetry: Telemetry,
     tracing: Tracing | None,
 ) -> tuple[Pipeline, Consumer]:
-    """Return the whole flow, not yet running, and the source that it reads. Both talk through `connection`, with its one token."""
+    """Return the pipeline and its consumer, not started. Both use `connection` and its token."""
     consumer = build_consumer(settings, connection, telemetry)
     delivery = build_delivery(settings, connection, consumer, tasks)
     pipeline = Pipeline(

@@ -156,6 +156,10 @@ class TracedDelivery:
         """Forget `partition`."""
         await self._delivery.forget(partition)
 
+    async def refresh_limits(self) -> None:
+        """Read the limits of the output topics again."""
+        await self._delivery.refresh_limits()
+
     def max_message_bytes(self, output: Output) -> int:
         """Return the largest message that this output accepts."""
         return self._delivery.max_message_bytes(output)

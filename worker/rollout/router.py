@@ -1,7 +1,8 @@
-"""The models of a worker: one for good, or several while one is rolled out, each record with its own.
+"""Selects the model of each record: one model, or several while a new one is rolled out.
 
-A model is loaded beside those that run, and takes over where the plan says. A record waits for the model that it goes to; if that
-cannot be loaded, the one before it goes on, and somebody is told. What no partition of ours needs any more is let go.
+A model is loaded in the background and serves records from the offset or timestamp of its step. A record waits until its model is
+loaded. If the model cannot be loaded, the previous model continues and `gist_rollout_failures_total` is incremented. Models that no
+assigned partition needs are unloaded.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from worker.errors import BadSettings
 from worker.host import trim_malloc
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     from worker.observability.metrics import Telemetry
@@ -25,14 +26,14 @@ if TYPE_CHECKING:
     from worker.records import Item, Partition, Prediction, Record, TokenizedItem, Tokens, UnreadableRange
     from worker.rollout.plan import RolloutPlan
 
-# Between two looks at the file, in seconds.
-_LOOK_INTERVAL_S = 2.0
-# A model that nobody needs is kept for so long: what is on its way to it has long been there by then.
-_KEPT_S = 60.0
+# Interval between two reads of the file.
+_READ_INTERVAL_S = 2.0
+# Time before an unused model is unloaded: long enough for all records in flight to have reached the model.
+_UNLOAD_AFTER_S = 60.0
 
 
 class SingleModel:
-    """Satisfies `worker.ports.ModelRouter`: every record goes to the same one."""
+    """Implements `worker.ports.ModelRouter` with one model."""
 
     def __init__(self, model: ServedModel) -> None:
         self._model = model
@@ -42,20 +43,23 @@ class SingleModel:
         """Return at once."""
 
     def tokenize(self, items: Sequence[Item]) -> list[Tokens]:
-        """Tokenize the texts."""
-        return self._model.tokenize([it.text for it in items])
+        """Tokenize the texts of items."""
+        return self._model.tokenize([item.text for item in items])
 
     def infer(self, items: Sequence[TokenizedItem], context: PassContext = LIVE_PASS) -> list[Prediction]:
         """Run one forward pass."""
         return self._model.infer(items, context)
 
     def name_for(self, _source: Record | UnreadableRange) -> str:
-        """Return its name."""
+        """Return the name of the model."""
         return self._model.name
 
 
 class RolloutRouter:
-    """Satisfies `worker.ports.ModelRouter`: where a record goes is what the plan in a file says, which may change at any time."""
+    """Implements `worker.ports.ModelRouter` with the models of a plan in a file, which may change at any time.
+
+    `tokenize` and `infer` run in threads. They read `_models` and `_references`, which the event loop replaces and never changes.
+    """
 
     def __init__(
         self,
@@ -65,174 +69,175 @@ class RolloutRouter:
         *,
         load: Callable[[str], ServedModel],
         telemetry: Telemetry,
-        look_interval_s: float = _LOOK_INTERVAL_S,
-        kept_s: float = _KEPT_S,
+        read_interval_s: float = _READ_INTERVAL_S,
+        unload_after_s: float = _UNLOAD_AFTER_S,
     ) -> None:
-        """Have `model`, the first of the `plan`, already; the file gives the plan its steps.
+        """Start with `model`, the first model of `plan`; `file` contains the steps of the plan.
 
-        `load` blocks, and raises what it likes. Nothing is read before `start`.
+        `load` blocks and may raise any exception. `start` reads the file.
         """
         self._file = file
         self._load = load
         self._telemetry = telemetry
-        self._look_interval_s = look_interval_s
-        self._kept_s = kept_s
-        # The file as it was last read; None for one that is not there.
+        self._read_interval_s = read_interval_s
+        self._unload_after_s = unload_after_s
+        # The content of the file when it was last read; None if there was no file.
         self._text: str | None = None
         self._plan = plan
-        # Models that are loaded, by how the plan calls them.
-        self._models: dict[str, ServedModel] = {plan.first: model}
-        # How the plan calls each model that ever was loaded, by its own name.
-        self._references: dict[str, str] = {model.name: plan.first}
-        # Models that are being loaded, or that could not be.
+        # The loaded models by reference. The mapping is replaced and never changed.
+        self._models: Mapping[str, ServedModel] = {plan.first: model}
+        # The reference of each model that was loaded, by the name of the model. The mapping is replaced and never changed.
+        self._references: Mapping[str, str] = {model.name: plan.first}
+        # The tasks that load a model, by reference; also those that have failed.
         self._loading: dict[str, asyncio.Task[None]] = {}
-        # Where each partition stands: the last record that went to a model.
+        # The offset of the last tokenized record of each partition.
         self._offsets: dict[Partition, int] = {}
-        # Since when each loaded model has been needed by nobody, in seconds of a monotonic clock.
+        # Since when each loaded model has been unused, in seconds of `time.monotonic`.
         self._idle_since_s: dict[str, float] = {}
         self.max_passes = model.max_passes
-        # On the device: passes, and one that gives way to them; or the first passes of another model, which are alone.
-        self._num_places = self.max_passes + 1
-        self._device = threading.BoundedSemaphore(self._num_places)
+        # The device runs live passes and one backfill pass, or the warm-up of a model alone.
+        self._num_slots = self.max_passes + 1
+        self._device = threading.BoundedSemaphore(self._num_slots)
         self._warming_up = threading.Lock()
 
     async def start(self) -> None:
-        """Read the file and load what it names; raises `BadSettings` where it cannot be read."""
+        """Read the file and load the models of the plan. Raises `BadSettings` if the file is not readable."""
         self._read()
         self._telemetry.models(self._references)
-        await asyncio.gather(*(self._loaded(it) for it in self._plan.models))
+        await asyncio.gather(*(self._wait_until_loaded(reference) for reference in self._plan.models))
 
     async def watch(self, partitions: Callable[[], Collection[Partition]]) -> None:
-        """Follow the file for ever: load what it comes to name, and let go what none of the `partitions`, those of ours, needs."""
+        """Read the file at intervals, load new models, and unload models that none of the assigned `partitions` needs."""
         while True:
-            await asyncio.sleep(self._look_interval_s)
+            await asyncio.sleep(self._read_interval_s)
             try:
                 self._read()
             except BadSettings as error:
                 self._telemetry.rollout_failed(str(self._file), error)
-            needed = self._needed(partitions())
-            for it in needed:
-                self._begin_to_load(it)
-            self._let_go(needed, time.monotonic())
+            needed = self._find_needed(partitions())
+            for reference in needed:
+                self._begin_to_load(reference)
+            self._unload_unused(needed, time.monotonic())
 
     async def wait_until_loaded(self, items: Sequence[Item]) -> None:
-        """Return once every model that one of these goes to is loaded, or could not be."""
+        """Return when the models of these items are loaded, or failed to load."""
         if self._plan.steps or self._plan.first not in self._models:
-            for candidates in {tuple(self._plan.candidates(it.record)) for it in items}:
+            for candidates in {tuple(self._plan.candidates(item.record)) for item in items}:
                 for reference in candidates:
-                    await self._loaded(reference)
+                    await self._wait_until_loaded(reference)
                     if reference in self._models:
                         break
 
     def tokenize(self, items: Sequence[Item]) -> list[Tokens]:
-        """Tokenize each text with the vocabulary of the model that it goes to."""
-        parts = _parts([self._model_for(it.record) for it in items])
+        """Tokenize each text with the tokenizer of its model."""
         tokens: list[Any] = [None] * len(items)
-        for model, places in parts:
-            for place, found in zip(places, model.tokenize([items[it].text for it in places]), strict=True):
-                tokens[place] = found
-        for it in items:
-            self._offsets[it.record.partition] = it.record.offset
+        for model, indexes in _group_by_model([self._select(item.record) for item in items]):
+            for index, result in zip(indexes, model.tokenize([items[index].text for index in indexes]), strict=True):
+                tokens[index] = result
+        for item in items:
+            self._offsets[item.record.partition] = item.record.offset
         return tokens
 
     def infer(self, items: Sequence[TokenizedItem], context: PassContext = LIVE_PASS) -> list[Prediction]:
-        """Run a forward pass of each model that has tokenized some of these."""
-        parts = _parts([self._model_named(it.tokens.model) for it in items])
+        """Run a forward pass of each model of these items, one after the other."""
         predictions: list[Any] = [None] * len(items)
-        for model, places in parts:
+        for model, indexes in _group_by_model([self._find_by_name(tokenized.tokens.model) for tokenized in items]):
             with self._device:
-                found = model.infer([items[it] for it in places], context)
-            for place, prediction in zip(places, found, strict=True):
-                predictions[place] = prediction
+                results = model.infer([items[index] for index in indexes], context)
+            for index, prediction in zip(indexes, results, strict=True):
+                predictions[index] = prediction
         return predictions
 
     def name_for(self, source: Record | UnreadableRange) -> str:
-        """Return the name of the model that a record goes to, or would go to."""
-        return self._model_for(source).name
+        """Return the name of the model of a record."""
+        return self._select(source).name
 
-    def _model_for(self, source: Record | UnreadableRange) -> ServedModel:
-        loaded = (self._models.get(it) for it in self._plan.candidates(source))
-        # Where none of them can be loaded, any is better than to stop.
-        return next((it for it in loaded if it is not None), next(iter(self._models.values())))
+    def _select(self, source: Record | UnreadableRange) -> ServedModel:
+        models = self._models
+        loaded = [models[reference] for reference in self._plan.candidates(source) if reference in models]
+        # If no candidate could be loaded, the record goes to any loaded model.
+        return loaded[0] if loaded else next(iter(models.values()))
 
-    def _model_named(self, name: str) -> ServedModel:
-        """Return the model that has tokenized something; once it is let go, it is loaded for what comes late."""
+    def _find_by_name(self, name: str) -> ServedModel:
+        """Return the model that tokenized an item; load the model again if it has been unloaded since."""
         return self._models.get(self._references[name]) or self._load(self._references[name])
 
     def _read(self) -> None:
-        """Read the file, where it has changed; a file that is not there is an empty plan. Raises `BadSettings`."""
+        """Read the file and take over its steps if it has changed. A missing file has no steps. Raises `BadSettings`."""
         try:
             text: str | None = self._file.read_text()
         except FileNotFoundError:
             text = None
         except (OSError, UnicodeDecodeError) as error:
-            raise BadSettings(f"{self._file}: it cannot be read: {error}") from error
+            raise BadSettings(f"{self._file}: the file is not readable: {error}") from error
         if text == self._text:
             return
-        # Said once, whatever is in it.
+        # An error in the file is reported once, not at each read.
         self._text = text
         try:
             self._plan = self._plan.with_steps(text or "")
         except BadSettings as error:
             raise BadSettings(f"{self._file}: {error}") from error
-        # What could not be loaded is tried anew.
-        self._loading = {it: task for it, task in self._loading.items() if not task.done()}
-        self._telemetry.info("rollout_planned", file=str(self._file), steps=[it.model for it in self._plan.steps])
+        # Models that failed to load are tried again.
+        self._loading = {reference: task for reference, task in self._loading.items() if not task.done()}
+        self._telemetry.info("rollout_planned", file=str(self._file), steps=[step.model for step in self._plan.steps])
 
     def _begin_to_load(self, reference: str) -> None:
         if reference not in self._models and reference not in self._loading:
-            self._loading[reference] = asyncio.create_task(self._load_beside(reference))
+            self._loading[reference] = asyncio.create_task(self._load_in_background(reference))
 
-    async def _loaded(self, reference: str) -> None:
-        """Return once a model is loaded, or could not be."""
+    async def _wait_until_loaded(self, reference: str) -> None:
+        """Return when a model is loaded, or failed to load."""
         self._begin_to_load(reference)
         if reference not in self._models:
             await asyncio.shield(self._loading[reference])
 
-    async def _load_beside(self, reference: str) -> None:
+    async def _load_in_background(self, reference: str) -> None:
         began_s = time.monotonic()
         try:
             model = await asyncio.to_thread(self._load_now, reference)
-        except Exception as error:  # noqa: BLE001  whatever is wrong with it, those that are loaded go on
+        except Exception as error:  # noqa: BLE001  any failure of a new model leaves the loaded models in service
             self._telemetry.rollout_failed(reference, error)
             return
-        self._models[reference] = model
-        self._references[model.name] = reference
+        self._references = {**self._references, model.name: reference}
+        self._models = {**self._models, reference: model}
         self._loading.pop(reference, None)
-        self._telemetry.models([it.name for it in self._models.values()])
+        self._telemetry.models([model.name for model in self._models.values()])
         self._telemetry.info("model_loaded", model=model.name, reference=reference, seconds=round(time.monotonic() - began_s, 3))
 
     def _load_now(self, reference: str) -> ServedModel:
         model = self._load(reference)
         trim_malloc()
         with self._warming_up, contextlib.ExitStack() as alone:
-            for _ in range(self._num_places):
+            for _ in range(self._num_slots):
                 alone.enter_context(self._device)
             model.warm_up()
         return model
 
-    def _needed(self, partitions: Collection[Partition]) -> set[str]:
-        """Return the models that some record of our partitions may still go to: all, of one of which nothing has come yet."""
+    def _find_needed(self, partitions: Collection[Partition]) -> set[str]:
+        """Return the models that later records of the partitions may need; all models for a partition without a record so far."""
         needed: set[str] = set() if partitions else self._plan.models
-        for it in partitions:
-            needed |= self._plan.models_from(it, self._offsets[it] + 1) if it in self._offsets else self._plan.models
+        for partition in partitions:
+            offset = self._offsets.get(partition)
+            needed |= self._plan.models if offset is None else self._plan.models_from(partition, offset + 1)
         return needed
 
-    def _let_go(self, needed: set[str], now_s: float) -> None:
-        """Let go what nobody has needed for long, but never the last one."""
-        idle = self._models.keys() - needed
-        self._idle_since_s = {it: self._idle_since_s.get(it, now_s) for it in idle}
-        for it, since_s in self._idle_since_s.items():
-            if now_s - since_s >= self._kept_s and len(self._models) > 1:
-                name = self._models.pop(it).name
+    def _unload_unused(self, needed: set[str], now_s: float) -> None:
+        """Unload models that have been unused for `unload_after_s`, but never the last model."""
+        unused = self._models.keys() - needed
+        self._idle_since_s = {reference: self._idle_since_s.get(reference, now_s) for reference in unused}
+        for reference, since_s in self._idle_since_s.items():
+            if now_s - since_s >= self._unload_after_s and len(self._models) > 1:
+                name = self._models[reference].name
+                self._models = {other: model for other, model in self._models.items() if other != reference}
                 trim_malloc()
-                self._telemetry.models([it.name for it in self._models.values()])
-                self._telemetry.info("model_unloaded", model=name, reference=it)
+                self._telemetry.models([model.name for model in self._models.values()])
+                self._telemetry.info("model_unloaded", model=name, reference=reference)
 
 
-def _parts(models: Sequence[ServedModel]) -> list[tuple[ServedModel, list[int]]]:
-    """Return each of the models once, with the places at which it stands."""
-    places: dict[int, tuple[ServedModel, list[int]]] = {}
-    for place, model in enumerate(models):
-        places.setdefault(id(model), (model, []))[1].append(place)
-    return list(places.values())
+def _group_by_model(models: Sequence[ServedModel]) -> list[tuple[ServedModel, list[int]]]:
+    """Return each distinct model with the indexes at which it occurs."""
+    groups: dict[int, tuple[ServedModel, list[int]]] = {}
+    for index, model in enumerate(models):
+        groups.setdefault(id(model), (model, []))[1].append(index)
+    return list(groups.values())

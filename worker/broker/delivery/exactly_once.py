@@ -126,6 +126,14 @@ class ExactlyOnce:
         await self._hanging.start()
         self._outputs.start(self._connection, on_failure=self._report_not_described)
 
+    async def refresh_limits(self) -> None:
+        """Describe the output topics again if the description is older than a few seconds; a failure is reported."""
+        self._outputs.is_doubtful = True
+        try:
+            await self._outputs.refresh(self._connection, max_age_s=_MAX_AGE_S)
+        except PublishFailed as error:
+            self._report_not_described(error)
+
     def max_message_bytes(self, output: Output) -> int:
         """Return the largest message that an output accepts, without the overhead of a batch."""
         return self._outputs.max_message_bytes(output)
