@@ -272,7 +272,7 @@ class Pipeline:
             self.last_poll_s = now_s = time.monotonic()
             try:
                 pause_s = self._restarts.delay_s(now_s)
-                await self._assignment.rejoin(is_draining=self._is_only_copy, pause_s=pause_s)
+                await self._assignment.rejoin(is_draining=self._is_only_copy, delay_s=pause_s)
             except BrokerUnavailable as failure:
                 # The brokers accepted the worker before, so this failure is temporary.
                 self._telemetry.retry("consume", failure)

@@ -35,7 +35,7 @@ def test_take_is_bounded() -> None:
     for offset in range(5):
         ledger.track(record(offset), 1)
     for offset in range(5):
-        ledger.finish(outcome(ledger._line[offset].source))  # type: ignore[arg-type]
+        ledger.finish(outcome(ledger._entries[offset].source))  # type: ignore[arg-type]
     taken = ledger.take(3)
     assert offsets(taken) == [0, 1, 2]
     ledger.published(taken)
@@ -63,13 +63,13 @@ def test_a_second_prefix_waits_for_the_first() -> None:
         ledger.track(it, 1)
         ledger.finish(outcome(it))
     ledger.take(1)
-    with pytest.raises(InvariantBroken, match="still being published"):
+    with pytest.raises(InvariantBroken, match="previous prefix"):
         ledger.take(1)
 
 
 def test_publishing_nothing_is_a_bug() -> None:
     """An empty acknowledgement says so."""
-    with pytest.raises(InvariantBroken, match="nothing"):
+    with pytest.raises(InvariantBroken, match="no outcomes"):
         Ledger(0).published([])
 
 

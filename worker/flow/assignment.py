@@ -1,7 +1,7 @@
-"""The partitions that are ours: given, worked on, drained and handed back.
+"""The assigned partitions of the worker, with a session for each.
 
-The group gives partitions and takes them away; each has a session while it is ours. Taking leave is bounded: what is in flight
-gets `drain_timeout_s` to be published and is committed; what is not ready by then is dropped, and the next owner does it again.
+A revoked partition is drained: its records in flight are published and committed within `drain_timeout_s`. The other records are
+dropped, and the next owner reads them again.
 """
 
 from __future__ import annotations
@@ -24,15 +24,16 @@ if TYPE_CHECKING:
     Spawn = Callable[[Coroutine[None, None, None]], asyncio.Task[None]]
 
 
-# So many partitions publish at the pace that was asked for. With more, each waits longer: a transaction costs the same however
-# little is in it, and 32 partitions at the pace of 8 would spend half of the worker on them.
+# Up to this number of partitions publish at `publish_interval_s`. With more partitions the interval grows: a
+# transaction has a fixed
+# cost, and 32 partitions at this interval would take half of the worker's time.
 _PARTITIONS_AT_FULL_PACE = 8
 
 
 class Assignment:
-    """Every session of the worker, by partition; the listener whom the source tells what is ours.
+    """The sessions of the assigned partitions. Implements `worker.ports.AssignmentListener`.
 
-    `spawn` starts a task whose death ends the worker: Kafka's client would only log what its callbacks raise.
+    `spawn` starts a task whose exception ends the worker. aiokafka only logs the exceptions of its callbacks.
     """
 
     def __init__(
@@ -45,34 +46,34 @@ class Assignment:
         events: SessionEvents,
         options: Options,
     ) -> None:
-        """Own nothing yet."""
+        """Start without partitions."""
         self._spawn = spawn
         self._source = source
         self._delivery = delivery
         self._telemetry = telemetry
         self._events = events
         self._options = options
-        # The sessions of the partitions that are ours, each with its life.
+        # The session of each assigned partition, and the task that runs it.
         self._sessions: dict[Partition, tuple[Session, asyncio.Task[None]]] = {}
-        # Partitions that are being handed back: they get no more records.
+        # Partitions that are being drained for a revocation. They are not polled.
         self._leaving: set[Partition] = set()
-        # Whether the group has given us our share, be it empty.
+        # Whether the group has assigned partitions, even none.
         self.is_assigned = False
-        # Whether we are leaving the group: what it still gives us opens no session, for nobody would end that.
+        # Whether the worker is leaving the group. Partitions that are assigned meanwhile have no session.
         self._is_leaving_group = False
 
     @property
     def is_ready(self) -> bool:
-        """Whether the group has given us our share and every partition of it takes records."""
+        """Whether the group has assigned partitions and the session of every partition is open."""
         return self.is_assigned and all(session.is_ready for session, _ in self._sessions.values())
 
     @property
     def weight(self) -> int:
-        """Tokens in flight over all partitions."""
+        """Tokens in flight of all partitions."""
         return sum(session.weight for session, _ in self._sessions.values())
 
     def get_weight(self, topic: str) -> int:
-        """Tokens in flight of one topic."""
+        """Return the tokens in flight of one topic."""
         return sum(session.weight for partition, (session, _) in self._sessions.items() if partition.topic == topic)
 
     @property
@@ -82,20 +83,20 @@ class Assignment:
 
     @property
     def partitions(self) -> set[Partition]:
-        """The partitions that are ours."""
+        """The assigned partitions."""
         return set(self._sessions)
 
     def find_session(self, partition: Partition) -> Session | None:
-        """Return the session of a partition that is ours and not being handed back."""
+        """Return the session of an assigned partition; None during a revocation."""
         return None if partition in self._leaving else self.find_owner(partition)
 
     def find_owner(self, partition: Partition) -> Session | None:
-        """Return the session of a partition that is ours, also while it is being handed back."""
-        found = self._sessions.get(partition)
-        return found[0] if found else None
+        """Return the session of an assigned partition, also during its revocation."""
+        entry = self._sessions.get(partition)
+        return entry[0] if entry else None
 
     def list_partitions_below(self, max_weight: int) -> list[Partition]:
-        """Return the partitions that take records and hold no more than `max_weight` tokens."""
+        """Return the open partitions with at most `max_weight` tokens in flight."""
         return [
             partition
             for partition, (session, _) in self._sessions.items()
@@ -103,16 +104,16 @@ class Assignment:
         ]
 
     def list_outcomes(self, topic: str) -> Iterator[Iterator[Outcome | None]]:
-        """Return, for each partition of a topic that is ours, what is known of the records in its line."""
+        """Return the outcomes of the tracked records of each assigned partition of a topic; None for an unfinished record."""
         return (session.outcomes for partition, (session, _) in self._sessions.items() if partition.topic == topic)
 
     def wake(self) -> None:
-        """Let every session look anew whether something may be published."""
+        """Let every session check again which outcomes may be published."""
         for session, _ in self._sessions.values():
             session.wake()
 
     def assigned(self, partitions: Collection[Partition]) -> None:
-        """Open a session for each; returns at once."""
+        """Start a session for each partition. Returns at once."""
         self._telemetry.rebalance("assigned", sorted(map(str, partitions)))
         if self._is_leaving_group:
             return
@@ -128,53 +129,53 @@ class Assignment:
                 publish_interval_s=self.publish_interval_s,
             )
             predecessor = self._sessions.get(partition)
-            self._sessions[partition] = session, self._spawn(_succeed(session, predecessor[1] if predecessor else None))
+            self._sessions[partition] = session, self._spawn(_run_after(session, predecessor[1] if predecessor else None))
 
     def publish_interval_s(self) -> float:
-        """Return how far apart publications of a partition begin: many partitions share what the broker and we can do."""
+        """Return the seconds between two publications of a partition; the interval grows with the number of partitions."""
         return self._options.publish_interval_s * max(1.0, len(self._sessions) / _PARTITIONS_AT_FULL_PACE)
 
     async def leave(self, *, is_draining: bool = True) -> bool:
-        """End every session, and open no more; return whether everything was published and committed."""
+        """End all sessions and start no more; return whether all records were published and committed."""
         self._is_leaving_group, self.is_assigned = True, False
         return await self.release(self.partitions, is_draining=is_draining)
 
-    async def rejoin(self, *, is_draining: bool, pause_s: float = 0.0) -> None:
-        """Drain or drop everything in flight, and join the group anew after a pause.
+    async def rejoin(self, *, is_draining: bool, delay_s: float = 0.0) -> None:
+        """End all sessions, with or without a drain, and join the group again after a delay.
 
-        Raises `BrokerUnavailable` where no broker answers, or the group refuses us.
+        Raises `BrokerUnavailable` if no broker answers or the group refuses the worker.
         """
         await self.leave(is_draining=is_draining)
         await self._source.stop()
-        await asyncio.sleep(pause_s)
+        await asyncio.sleep(delay_s)
         self._is_leaving_group = False
         await self._source.start(self)
 
     async def revoked(self, partitions: Collection[Partition]) -> None:
-        """Hand these back, drained as far as the bound allows."""
+        """Drain these partitions within the bound and end their sessions."""
         self._telemetry.rebalance("revoked", sorted(map(str, partitions)))
-        await self._spawn(self._hand_back(set(partitions)))
+        await self._spawn(self._release_revoked(set(partitions)))
 
-    async def _hand_back(self, partitions: set[Partition]) -> None:
+    async def _release_revoked(self, partitions: set[Partition]) -> None:
         await self.release(partitions)
 
     async def release(self, partitions: set[Partition], *, is_draining: bool = True) -> bool:
-        """End the sessions of these partitions; return whether everything of them was published and committed."""
+        """End the sessions of these partitions; return whether all records were published and committed."""
         mine = partitions & self._sessions.keys()
         self._leaving |= mine
         try:
-            is_drained = is_draining and await self._drained(mine) and await self.commit(mine)
+            is_drained = is_draining and await self._drain(mine) and await self.commit(mine)
         finally:
-            # Two leaves may overlap, of a partition and of the whole worker: the first to end ends the session.
-            lives = [self._sessions.pop(partition)[1] for partition in mine & self._sessions.keys()]
-            for life in lives:
-                life.cancel()
+            # The revocation of a partition and the shutdown of the worker may overlap: the first to end ends the session.
+            tasks = [self._sessions.pop(partition)[1] for partition in mine & self._sessions.keys()]
+            for task in tasks:
+                task.cancel()
             self._leaving -= mine
-        await asyncio.gather(*lives, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         return is_drained
 
     async def commit(self, partitions: Collection[Partition]) -> bool:
-        """Commit what was published of these; return whether that went well: what failed stays due."""
+        """Commit the published offsets of these partitions; return whether the commit succeeded. The next call tries again."""
         mine = [partition for partition in partitions if (session := self.find_owner(partition)) and session.is_ready]
         try:
             async with asyncio.timeout(self._options.drain_timeout_s):
@@ -184,22 +185,22 @@ class Assignment:
             return False
         return True
 
-    async def _drained(self, partitions: set[Partition]) -> bool:
-        """Wait for the lines of these partitions to empty, within the bound; what a session dropped is not drained."""
+    async def _drain(self, partitions: set[Partition]) -> bool:
+        """Wait within the bound until the partitions are drained; return False if a session ended and dropped records."""
         sessions = [self._sessions[partition][0] for partition in partitions]
         try:
             async with asyncio.timeout(self._options.drain_timeout_s):
                 await asyncio.gather(*(session.wait_drained() for session in sessions))
-                # The last record of one partition may have released what another one held.
+                # The last record of one partition may have released held records of another.
                 while not all(session.is_drained for session in sessions):
                     await asyncio.gather(*(session.wait_drained() for session in sessions))
         except TimeoutError:
             return False
-        return all(session.is_ready or session.is_new for session in sessions)
+        return all(session.is_ready or session.was_never_open for session in sessions)
 
 
-async def _succeed(session: Session, predecessor: asyncio.Task[None] | None) -> None:
-    """Live, but not before the last session of the same partition has ended, in case nobody told us that it was taken away."""
+async def _run_after(session: Session, predecessor: asyncio.Task[None] | None) -> None:
+    """Run a session after the end of its predecessor, if the group assigned the partition again without a revocation."""
     if predecessor is not None:
         predecessor.cancel()
         await asyncio.wait([predecessor])

@@ -1,8 +1,8 @@
-"""What is finished, and what may therefore be published and committed: the line of one partition session.
+"""The ledger of a partition session: the records in flight, and the prefix that may be published and committed.
 
-The idea is the commit watermark: records finish in any order, but only the longest finished prefix leaves, so that the order
-of the partition is kept and no offset is committed over a record that is still in work. The same object measures load, because
-what it still holds is exactly what is in flight. Pure: no clock, no await, no Kafka.
+Records finish in any order, but only the longest finished prefix is published. The order of the partition is thus kept,
+and no offset is committed before an unfinished record. The weight of the ledger is the tokens in flight. Pure: no
+clock, no await, no Kafka.
 """
 
 from __future__ import annotations
@@ -22,142 +22,141 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class _Entry:
-    """One record in line."""
+    """A tracked record."""
 
-    # The very object that was tracked: a result counts only for it.
+    # The tracked object. Only an outcome of this object is accepted.
     source: Record | UnreadableRange | EmptyRange
-    # What the record still costs in memory and work, in tokens.
+    # The record's memory and work in tokens.
     weight: int
-    # Its fate, once it has one.
+    # None while the record is unfinished.
     outcome: Outcome | None = None
 
 
 class Ledger:
-    """The line of one partition session.
+    """The records of one partition session in offset order.
 
-    Every record is tracked in offset order and finishes once. `take` hands out finished records in offset order and never past
-    one that is unfinished. A session that ends throws its ledger away; a late result of it then finds that the next session's
-    ledger tracks another object at that offset, or nothing, and is ignored.
+    Every record is tracked in offset order and finishes once. `take` returns finished records in offset order, up to the first
+    unfinished record. Each session has a ledger of its own. A late result of an earlier session is ignored, because the ledger
+    tracks another object at that offset, or none.
     """
 
     def __init__(self, start: int) -> None:
-        """Begin at `start`, the offset that the session reads first."""
-        # Records that were tracked and not yet taken, in offset order.
-        self._line: OrderedDict[int, _Entry] = OrderedDict()
-        # The offset after the last tracked record: nothing below it may come again.
+        """Start at `start`, the first offset that the session reads."""
+        # The tracked records that were not taken, in offset order.
+        self._entries: OrderedDict[int, _Entry] = OrderedDict()
+        # The offset after the last tracked record. Lower offsets are redeliveries.
         self._end = start
-        # The sum of the weights of all that was tracked and not yet released.
+        # The weight of all tracked records that are not published.
         self._weight = 0
-        # Taken for publication and not yet acknowledged, and their weight: still in flight.
+        # The number and weight of the records that were taken and are not acknowledged.
         self._num_taken = 0
         self._weight_taken = 0
-        # Records that have a fate and were not yet taken.
+        # The number of finished records that were not taken.
         self._num_finished = 0
-        # Everything below is published.
+        # All records below this offset are published.
         self._next_offset = start
 
     @property
     def next_offset(self) -> int:
-        """The offset that may be committed: everything below it is published."""
+        """The offset that may be committed: all records below it are published."""
         return self._next_offset
 
     @property
     def weight(self) -> int:
-        """Tokens in flight: tracked and not yet published."""
+        """Tokens in flight: of records that are tracked and not published."""
         return self._weight
 
     @property
     def num_finished(self) -> int:
-        """Records that are finished and wait to be taken, or for those before them."""
+        """The number of finished records that were not taken."""
         return self._num_finished
 
     @property
     def is_empty(self) -> bool:
-        """Whether everything that was tracked is published."""
-        return not self._line and not self._num_taken
+        """Whether all tracked records are published."""
+        return not self._entries and not self._num_taken
 
     def is_held(self, holds: Callable[[Outcome], bool]) -> bool:
-        """Tell whether all that is left in line is finished and waits for an outcome that `holds` is true of."""
-        if self._num_taken or not self._line or self._num_finished < len(self._line):
+        """Return whether all records are finished and the first one is held."""
+        if self._num_taken or not self._entries or self._num_finished < len(self._entries):
             return False
-        first = next(iter(self._line.values())).outcome
+        first = next(iter(self._entries.values())).outcome
         return first is not None and holds(first)
 
     def track(self, source: Record | UnreadableRange, weight: int) -> bool:
-        """Put a record in line with a weight of at least 1; return False for one below the end of the line: a redelivery."""
+        """Track a record with a weight of at least 1; return False for a redelivery."""
         if source.offset < self._end:
             return False
-        self._line[source.offset] = _Entry(source, max(1, weight))
+        self._entries[source.offset] = _Entry(source, max(1, weight))
         self._end = source.next_offset
         self._weight += max(1, weight)
         return True
 
     def skip(self, gap: EmptyRange) -> bool:
-        """Put a range without records in line; return False for one below the end of the line: a redelivery.
+        """Track a range without records; return False for a redelivery.
 
-        The range is finished at once and weighs nothing. A range that follows another becomes one with it, so that the line
-        does not grow while a record before them is still in work.
+        The range is finished and has no weight. Adjacent ranges are merged, so that the ledger does not grow while an
+        earlier record is unfinished.
         """
         if gap.offset < self._end:
             return False
-        last = next(reversed(self._line.values()), None)
+        last = next(reversed(self._entries.values()), None)
         if last is not None and isinstance(last.source, EmptyRange):
-            del self._line[last.source.offset]
+            del self._entries[last.source.offset]
             self._num_finished -= 1
             gap = EmptyRange(gap.partition, last.source.offset, gap.next_offset)
-        self._line[gap.offset] = _Entry(gap, 0, Outcome(gap))
+        self._entries[gap.offset] = _Entry(gap, 0, Outcome(gap))
         self._end = gap.next_offset
         self._num_finished += 1
         return True
 
     def is_waiting_for(self, source: Record | UnreadableRange | EmptyRange) -> bool:
-        """Tell whether this very record is in line and unfinished: only then is work on it worth anything."""
-        entry = self._line.get(source.offset)
+        """Return whether this record object is tracked and unfinished."""
+        entry = self._entries.get(source.offset)
         return entry is not None and entry.source is source and entry.outcome is None
 
     def weigh(self, source: Record | UnreadableRange | EmptyRange, weight: int) -> None:
-        """Correct the weight of a record, now that its tokens are counted."""
-        entry = self._line.get(source.offset)
+        """Replace the estimated weight of a record."""
+        entry = self._entries.get(source.offset)
         if entry is not None and entry.source is source:
             self._weight += max(1, weight) - entry.weight
             entry.weight = max(1, weight)
 
     def finish(self, outcome: Outcome) -> bool:
-        """Note the fate of a record; return False where nobody waits for it any more (a late or second result)."""
+        """Set the outcome of a record; return False for a late or second outcome."""
         if not self.is_waiting_for(outcome.source):
             return False
-        self._line[outcome.offset].outcome = outcome
+        self._entries[outcome.offset].outcome = outcome
         self._num_finished += 1
         return True
 
     def outcomes(self) -> Iterator[Outcome | None]:
-        """Return the outcome of each record in line, in offset order; None for a record that is unfinished."""
-        return (entry.outcome for entry in self._line.values())
+        """Return the outcome of each record in offset order; None for an unfinished record."""
+        return (entry.outcome for entry in self._entries.values())
 
     def take(self, max_outcomes: int, *, holds: Callable[[Outcome], bool] = lambda _outcome: False) -> list[Outcome]:
-        """Take the longest finished prefix, at most `max_outcomes` of it, for publication; empty where the first is unfinished.
+        """Take the longest finished prefix of at most `max_outcomes` records for publication; it may be empty.
 
-        The prefix ends before the first outcome that `holds` is true of. What was taken must be acknowledged by
-        `published` before more is taken.
+        The prefix ends before the first outcome for which `holds` is true. Call `published` before the next `take`.
         """
         if self._num_taken:
-            raise InvariantBroken("a prefix was taken while the one before was still being published")
+            raise InvariantBroken("a prefix was taken before the previous prefix was published")
         taken: list[Outcome] = []
-        while self._line and len(taken) < max_outcomes:
-            entry = next(iter(self._line.values()))
+        while self._entries and len(taken) < max_outcomes:
+            entry = next(iter(self._entries.values()))
             if entry.outcome is None or holds(entry.outcome):
                 break
             taken.append(entry.outcome)
             self._weight_taken += entry.weight
-            self._line.popitem(last=False)
+            self._entries.popitem(last=False)
         self._num_finished -= len(taken)
         self._num_taken = len(taken)
         return taken
 
     def published(self, outcomes: list[Outcome]) -> None:
-        """Note that what was taken is visible: its weight is released, and the offset after it may be committed."""
+        """Release the weight of the taken outcomes, which are visible; the offset after them may be committed."""
         if not outcomes:
-            raise InvariantBroken("nothing was published")
+            raise InvariantBroken("a publication had no outcomes")
         self._next_offset = outcomes[-1].next_offset
         self._weight -= self._weight_taken
         self._num_taken = self._weight_taken = 0

@@ -1,11 +1,11 @@
-"""What the flow shows of itself: each step's time, what came out, and once a second the gauges and the load."""
+"""Reports the metrics of the flow: durations and outputs of each step, and gauges once a second."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from worker.observability.dead_letter_tally import DeadLetterTally, reason_without_data
 from worker.observability.load_estimate import LoadEstimator
@@ -13,7 +13,7 @@ from worker.records import Record
 from worker.wire.fields import describe_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from worker.batches import Batch
     from worker.flow.assignment import Assignment
@@ -22,29 +22,30 @@ if TYPE_CHECKING:
     from worker.records import Outcome, Partition
 
 _INTERVAL_S = 1.0
+Number = TypeVar("Number", int, float)
 
 
 class Monitor:
-    """Hands on to the telemetry what it is told, and looks at the worker itself for the rest."""
+    """Forwards events of the flow to the telemetry and reads the gauges."""
 
     def __init__(self, telemetry: Telemetry) -> None:
-        """Show everything there."""
+        """Report to `telemetry`."""
         self._telemetry = telemetry
         self._load = LoadEstimator()
-        # Dead letters since the last line about them.
+        # Dead letters since the last log line about dead letters.
         self._tally = DeadLetterTally()
-        # Topics of which a line has said that their first records failed.
+        # Topics whose held dead letters were logged.
         self._held_topics: set[str] = set()
 
     async def run(self, source: Source, assignment: Assignment, num_waiting: Callable[[], int]) -> None:
-        """Report the gauges once a second, and the dead letters now and then; those not reported yet at the end."""
+        """Report until cancelled; then report the remaining dead letters."""
         try:
-            await self._look(source, assignment, num_waiting)
+            await self._report_gauges(source, assignment, num_waiting)
         finally:
             self._telemetry.dead_letters(self._tally.take_rest())
 
-    async def _look(self, source: Source, assignment: Assignment, num_waiting: Callable[[], int]) -> None:
-        """Report the gauges once a second, and how late the event loop wakes us."""
+    async def _report_gauges(self, source: Source, assignment: Assignment, num_waiting: Callable[[], int]) -> None:
+        """Report the gauges and the delay of the event loop once a second, and dead letters when they are due."""
         while True:
             due_s = time.monotonic() + _INTERVAL_S
             await asyncio.sleep(_INTERVAL_S)
@@ -53,37 +54,37 @@ class Monitor:
             self._telemetry.dead_letters(self._tally.take(now_s))
             weights, lag = assignment.weights, source.lag()
             self._telemetry.load(in_flight_tokens=sum(weights.values()), num_waiting=num_waiting())
-            self._telemetry.lag({(it.topic, it.index): num for it, num in lag.items()})
+            self._telemetry.lag(_by_label(lag))
             estimate = self._load.look(now_s, lag_records=lag, in_flight_tokens=weights)
             self._telemetry.load_gauges.show(
-                lag_tokens={(it.topic, it.index): num for it, num in estimate.lag_tokens.items()},
-                seconds={(it.topic, it.index): num for it, num in estimate.seconds_to_drain.items()},
+                lag_tokens=_by_label(estimate.lag_tokens),
+                seconds=_by_label(estimate.seconds_to_drain),
                 worker_seconds=estimate.worker_seconds_to_drain,
                 capacity_per_s=estimate.capacity_per_s,
             )
 
     def tokenized(self, partition: Partition, num_tokens: int) -> None:
-        """Note what a record weighs."""
+        """Add the weight of a tokenized record to the load estimate."""
         self._load.tokenized(partition, num_tokens)
 
     def inferred(self, batch: Batch, began_s: float) -> None:
-        """Note a pass that has just ended."""
+        """Report a forward pass that has just ended."""
         ended_s = time.monotonic()
         self._telemetry.stage("infer", ended_s - began_s)
         num_tokens: Counter[Partition] = Counter()
-        for it in batch.items:
-            num_tokens[it.item.record.partition] += it.weight
+        for tokenized in batch.items:
+            num_tokens[tokenized.item.record.partition] += tokenized.weight
         self._load.inferred(num_tokens, began_s=began_s, ended_s=ended_s)
 
     def held(self, outcome: Outcome) -> None:
-        """Say once of each topic that its first records failed and wait for its first result."""
+        """Log once for each topic that the dead letters of its first records wait for its first result."""
         topic, failure = outcome.partition.topic, outcome.failures[-1]
         if topic not in self._held_topics:
             self._held_topics.add(topic)
             self._telemetry.dead_letters_held(topic, reason=reason_without_data(failure), fields=describe_fields([outcome.source]))
 
     def published(self, outcomes: Sequence[Outcome], seconds: float) -> None:
-        """Note what was acknowledged of one partition, after so many seconds."""
+        """Report acknowledged outcomes of one partition, whose publication took `seconds`."""
         now_ms = time.time() * 1000
         self._telemetry.stage("publish", seconds)
         self._telemetry.published(message.output for outcome in outcomes for message in outcome.messages)
@@ -91,5 +92,11 @@ class Monitor:
             for failure in outcome.failures:
                 self._telemetry.dead_letter(failure.stage)
                 self._tally.count(failure)
-        sources = [it.source for it in outcomes if isinstance(it.source, Record) and it.source.timestamp_ms >= 0]
-        self._telemetry.end_to_end(outcomes[0].partition.topic, [(now_ms - it.timestamp_ms) / 1000 for it in sources])
+        records = [outcome.source for outcome in outcomes if isinstance(outcome.source, Record)]
+        latencies_s = [(now_ms - record.timestamp_ms) / 1000 for record in records if record.timestamp_ms >= 0]
+        self._telemetry.end_to_end(outcomes[0].partition.topic, latencies_s)
+
+
+def _by_label(values: Mapping[Partition, Number]) -> dict[tuple[str, int], Number]:
+    """Return values by the labels of a partition, topic and index."""
+    return {(partition.topic, partition.index): value for partition, value in values.items()}

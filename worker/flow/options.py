@@ -1,4 +1,4 @@
-"""What the flow can be told, as plain values."""
+"""The options of the flow."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """Every number that the flow depends on; `settings` documents them and how to choose them."""
+    """The options of the flow. `worker.settings` documents each of them."""
 
     tasks: frozenset[Task]
     limits: Limits
     embedding_encoding: EmbeddingEncoding
     max_batch_tokens: int
     max_batch_records: int
-    #: The topic that gets what the others leave of the model; None where all are alike.
+    #: The topic whose records run at low priority; None for no such topic.
     backfill_topic: str | None
-    #: Backfill fills a pass up to so many tokens.
+    #: The token budget of a backfill batch.
     max_backfill_batch_tokens: int
     max_batch_delay_s: float
     max_in_flight_tokens: int
@@ -34,8 +34,8 @@ class Options:
     commit_interval_s: float
     drain_timeout_s: float
     max_consecutive_failures: int
-    #: 0: no bound.
+    #: 0 for no limit.
     max_consecutive_dead_letters: int
-    #: How long a dead letter waits for the first result of its topic.
+    #: The longest wait of a dead letter for the first result of its topic.
     dead_letter_hold_s: float
     backoff: Backoff

@@ -1,8 +1,8 @@
-"""The unit of correctness: one partition, from its assignment to its revocation.
+"""The session of one partition, from assignment to revocation.
 
-A session is opened (the delivery makes ready and says from which offset to read), works, and ends at any doubt: a send that
-failed, an answer that did not come. What it had in flight is then dropped, and it is opened again, after a pause that grows,
-from the committed offset. At-least-once and exactly-once differ in the `Delivery` alone.
+A session opens at the offset that the delivery returns, and publishes finished records in order. If a send or commit
+fails, or its result is unknown, the session ends. Its records in flight are dropped, and it opens again at the
+committed offset after a growing delay. At-least-once and exactly-once differ only in the `Delivery`.
 """
 
 from __future__ import annotations
@@ -26,61 +26,61 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """How long to pause before a session is opened again: doubling, with jitter, from the first to the longest, in seconds."""
+    """The delay before a session is opened again, in seconds: doubled after each failure, with jitter, up to `max_s`."""
 
     first_s: float = 0.1
     max_s: float = 10.0
 
     def delay_s(self, num_failures: int) -> float:
-        """Return the pause after the n-th failure in a row (n from 1), in seconds."""
-        # A random half keeps partitions that failed together from coming back together.
+        """Return the delay after the n-th consecutive failure (n from 1), in seconds."""
+        # The jitter spreads the retries of partitions that failed at the same time.
         jitter = random.uniform(0.5, 1)  # noqa: S311
         return min(self.max_s, self.first_s * 2.0 ** (min(num_failures, 32) - 1)) * jitter
 
 
 class Restarts:
-    """How long to pause before the consumer is built anew: not at all the first time, longer each time that follows soon."""
+    """The delay before the consumer is replaced: none for the first restart, then growing while restarts are frequent."""
 
     def __init__(self, backoff: Backoff, *, calm_s: float = 60.0) -> None:
-        """Begin anew after a calm of `calm_s`: a restart that has held so long was good."""
+        """Reset the count of restarts after `calm_s` seconds without a restart."""
         self._backoff = backoff
         self._calm_s = calm_s
-        # Restarts since the last calm.
+        # Restarts since the last reset.
         self._num_restarts = 0
-        # When the last restart ended its pause, in seconds of a monotonic clock.
+        # When the last delay ended, in seconds of a monotonic clock.
         self._last_s = -float("inf")
 
     def delay_s(self, now_s: float) -> float:
-        """Return the pause before the restart that is due at `now_s`."""
+        """Return the delay of a restart at `now_s`, in seconds."""
         self._num_restarts = self._num_restarts + 1 if now_s - self._last_s < self._calm_s else 0
-        pause_s = self._backoff.delay_s(self._num_restarts) if self._num_restarts else 0.0
-        self._last_s = now_s + pause_s
-        return pause_s
+        delay_s = self._backoff.delay_s(self._num_restarts) if self._num_restarts else 0.0
+        self._last_s = now_s + delay_s
+        return delay_s
 
 
 @dataclass(frozen=True, slots=True)
 class SessionEvents:
-    """Whom a session tells what; all are called from the event loop and return at once."""
+    """Callbacks of a session. The session calls them in the event loop; they return at once."""
 
-    #: It stands at this offset and takes records.
+    #: The session is open at this offset and tracks records.
     opened: Callable[[Partition, int], None]
-    #: It ended with work in flight dropped, for this reason.
+    #: The session ended because of this exception. Records in flight were dropped.
     ended: Callable[[Partition, Exception], None]
-    #: These outcomes are acknowledged; publishing took so many seconds.
+    #: These outcomes are acknowledged. The second argument is the duration in seconds.
     published: Callable[[Sequence[Outcome], float], None]
-    #: A message was refused for good: returns what to publish in its place.
+    #: The broker never accepts a message of this outcome. Returns the outcome to publish instead.
     refused: Callable[[Outcome, RecordRefused], Outcome]
-    #: Whether an outcome, and all behind it, may not be published yet; `wake` says that the answer may have changed.
+    #: Whether this outcome and all later ones must wait. `wake` calls the function again.
     holds: Callable[[Outcome], bool] = lambda _outcome: False
-    #: Raises `Stop` where these outcomes may not be published; those that are published already come first.
+    #: Raises `FatalError` if these outcomes must not be published. The first ones may already be published.
     check: Callable[[Sequence[Outcome]], None] = lambda _outcomes: None
 
 
 class Session:
-    """One partition of ours.
+    """The session of one assigned partition.
 
-    `run` is its life and ends only by cancellation. While `is_ready`, records are tracked and their outcomes finished, in any
-    order; what has finished is published in order, one prefix at a time.
+    `run` ends only by cancellation. While `is_ready`, records are tracked and finish in any order. Finished records are
+    published in order, one prefix at a time.
     """
 
     def __init__(
@@ -94,9 +94,9 @@ class Session:
         max_publish_records: int,
         publish_interval_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        """Belong to `partition`; at most `max_publish_records` outcomes are in publication at a time.
+        """Publish at most `max_publish_records` outcomes at a time.
 
-        Publications begin `publish_interval_s()` apart, unless one would be full or the line is to be emptied.
+        Publications start `publish_interval_s()` seconds apart, unless a publication is full or the session drains.
         """
         self.partition = partition
         self._source = source
@@ -105,20 +105,20 @@ class Session:
         self._backoff = backoff
         self._max_publish_records = max_publish_records
         self._publish_interval_s = publish_interval_s
-        # The line of the session that is open; None while none is.
+        # The ledger while the session is open, else None.
         self._ledger: Ledger | None = None
-        # Set whenever the line may have changed: something finished, was published or was dropped.
+        # Set when the ledger may have changed: a record finished, was published or was dropped.
         self._changed = asyncio.Event()
-        # Failures since the last prefix that was published.
+        # Failures since the last publication.
         self._num_failures = 0
-        # Whether it has not been open yet, so that it has had nothing to drop.
-        self.is_new = True
-        # How many wait for the line to be empty: nothing is held back for the interval then.
+        #: Whether the session was never open, so that it has no record to drop.
+        self.was_never_open = True
+        # The number of calls of `wait_drained` in progress. Publications do not wait for the interval meanwhile.
         self._num_draining = 0
 
     @property
     def is_ready(self) -> bool:
-        """Whether it takes records."""
+        """Whether the session is open and tracks records."""
         return self._ledger is not None
 
     @property
@@ -128,45 +128,45 @@ class Session:
 
     @property
     def is_drained(self) -> bool:
-        """Whether everything in line is published, dropped, or held back for good while nothing else comes."""
+        """Whether all records are published, dropped or held until a record of another partition releases them."""
         return self._ledger is None or self._ledger.is_empty or self._ledger.is_held(self._events.holds)
 
     @property
     def outcomes(self) -> Iterator[Outcome | None]:
-        """The outcome of each record in line, in offset order; None for a record that is unfinished."""
+        """The outcome of each record in the ledger, in offset order; None for an unfinished record."""
         return self._ledger.outcomes() if self._ledger else iter(())
 
     def track(self, source: Record | UnreadableRange, weight: int) -> bool:
-        """Put what has arrived in line; return False where it is not wanted: not ready, or a redelivery."""
+        """Track a record; return False if the session is not open or the record is a redelivery."""
         return self._ledger is not None and self._ledger.track(source, weight)
 
     def skip(self, gap: EmptyRange) -> None:
-        """Put a range without records in line; the offset after it is committed with the records before it."""
+        """Track a range without records; the offset after the range is committed with the records before the range."""
         if self._ledger is not None and self._ledger.skip(gap):
             self._changed.set()
 
     def weigh(self, source: Record | UnreadableRange | EmptyRange, weight: int) -> None:
-        """Correct the weight of what is in line."""
+        """Replace the estimated weight of a record."""
         if self._ledger is not None:
             self._ledger.weigh(source, weight)
 
     def is_waiting_for(self, source: Record | UnreadableRange) -> bool:
-        """Tell whether a result for this very record is still wanted."""
+        """Return whether this record object is tracked and unfinished."""
         return self._ledger is not None and self._ledger.is_waiting_for(source)
 
     def finish(self, outcome: Outcome) -> bool:
-        """Note the fate of a record; return False for a late result of a session that has ended, which is ignored."""
-        is_wanted = self._ledger is not None and self._ledger.finish(outcome)
-        if is_wanted:
+        """Set the outcome of a record; return False for a late result of a session that has ended, which is ignored."""
+        is_accepted = self._ledger is not None and self._ledger.finish(outcome)
+        if is_accepted:
             self._changed.set()
-        return is_wanted
+        return is_accepted
 
     def wake(self) -> None:
-        """Look anew whether something may be published: it may be held no longer."""
+        """Check again which outcomes may be published, because held outcomes may have been released."""
         self._changed.set()
 
     async def run(self) -> None:
-        """Open, work, end at any doubt, pause, and open again, until cancelled."""
+        """Open the session and publish; after a failure open it again with a delay. Ends by cancellation."""
         while True:
             try:
                 await self._open()
@@ -182,7 +182,7 @@ class Session:
             await asyncio.sleep(self._backoff.delay_s(self._num_failures))
 
     async def wait_drained(self) -> None:
-        """Return once everything in line is published, dropped because the session ended, or held."""
+        """Return when all records are published, held, or dropped because the session ended."""
         self._num_draining += 1
         self._changed.set()
         try:
@@ -195,7 +195,7 @@ class Session:
     async def _open(self) -> None:
         start = await self._delivery.open(self.partition)
         self._source.seek(self.partition, start)
-        self._ledger, self.is_new = Ledger(start), False
+        self._ledger, self.was_never_open = Ledger(start), False
         self._events.opened(self.partition, start)
 
     async def _publish(self) -> None:
@@ -213,10 +213,10 @@ class Session:
             self._changed.set()
             self._events.published(outcomes, loop.time() - began_s)
             if interval_s := self._publish_interval_s():
-                await self._interval(ledger, began_s + interval_s)
+                await self._wait_for_interval(ledger, began_s + interval_s)
 
-    async def _interval(self, ledger: Ledger, until_s: float) -> None:
-        """Let outcomes gather until a moment of the loop's time, or until there is a reason to publish at once."""
+    async def _wait_for_interval(self, ledger: Ledger, until_s: float) -> None:
+        """Wait until `until_s` of the loop's time, a full publication or a drain."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(until_s):
                 while not self._num_draining and ledger.num_finished < self._max_publish_records:
@@ -224,10 +224,10 @@ class Session:
                     await self._changed.wait()
 
     async def _publish_all(self, outcomes: list[Outcome]) -> list[Outcome]:
-        """Publish a prefix; a message that is refused for good is replaced by its dead letter.
+        """Publish a prefix; replace refused messages with dead letters.
 
-        What stands before the refused record is published first, then the record by itself, then what stands after it: however
-        many records of a prefix are refused, each is sent a few times only.
+        After a refusal the records before the refused record are published, then the refused record, then the records after it.
+        Each record is thus sent a few times only, however many records of a prefix are refused.
         """
         published: list[Outcome] = []
         due = [outcomes]
@@ -238,7 +238,7 @@ class Session:
                 await self._delivery.publish(self.partition, part)
             except RecordRefused as refusal:
                 if refusal.output is Output.DEAD_LETTERS:
-                    raise PublishFailed(f"a dead letter cannot be written, and nothing may pass it: {refusal}") from refusal
+                    raise PublishFailed(f"a dead letter cannot be written, so its partition stops: {refusal}") from refusal
                 at = next(number for number, outcome in enumerate(part) if outcome.offset == refusal.offset)
                 pieces = part[:at], [self._events.refused(part[at], refusal)], part[at + 1 :]
                 due += [piece for piece in reversed(pieces) if piece]
