@@ -5,7 +5,7 @@ BIN := .venv/bin
 TEST_ENV := OMP_NUM_THREADS=2 TOKENIZERS_PARALLELISM=true HF_HUB_OFFLINE=1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo stop bench-engine bench-stream bench-delivery bench-lanes bench-scale test test-faults test-docker fuzz audit check docs format
+.PHONY: help setup demo stop bench-engine bench-stream bench-delivery bench-backfill bench-scale test test-faults test-docker fuzz audit check docs format
 .PHONY: generate pictures lock clean
 
 help: ## list the targets
@@ -41,8 +41,8 @@ bench-delivery: .venv/made ## measure what exactly once costs beside at least on
 bench-scale: .venv/made ## measure replicas, partitions and what a change of the group costs (ARGS="--quick": less of everything)
 	@$(BIN)/gist-stream bench scale $(ARGS)
 
-bench-lanes: .venv/made ## measure what a backfill costs the live topic
-	@$(BIN)/gist-stream bench lanes $(ARGS)
+bench-backfill: .venv/made ## measure live latency with and without a backfill
+	@$(BIN)/gist-stream bench backfill $(ARGS)
 
 test: .venv/made ## run the tests, on a real Kafka
 	@$(TEST_ENV) $(BIN)/python -m pytest $(ARGS)

@@ -16,7 +16,7 @@ from worker.commands.setting_flags import ALL, CONNECTION, TASKS, TOPICS, TRANSA
 from worker.errors import FatalError
 
 _SERVE, _LOOK, _REPAIR, _TRAIN, _MEASURE = "Serve", "Look", "Repair", "Train", "Measure"
-_BENCH, _TRAINING, _DLQ = "worker.commands.bench.cli", "worker.commands.training.cli", "worker.commands.repair.cli"
+_BENCH, _TRAINING, _DLQ = "worker.commands.bench", "worker.commands.training.cli", "worker.commands.repair.cli"
 _GROUP_SETTINGS = (*CONNECTION, "group_id", *TOPICS)
 _DLQ_SETTINGS = (*CONNECTION, *TOPICS)
 
@@ -189,16 +189,16 @@ COMMANDS: dict[str, Command | Group] = {
         panel=_MEASURE,
         example="gist-stream bench engine --quick",
         commands={
-            name: Command(path=f"{_BENCH}:{function}", summary=summary, example=f"gist-stream bench {name}{flags}")
-            for name, function, summary, flags in (
-                ("engine", "bench_engine", "Compare the engine with other libraries.", " --quick"),
+            name: Command(path=f"{_BENCH}.{module}:{name}", summary=summary, example=f"gist-stream bench {name}{flags}")
+            for name, module, summary, flags in (
+                ("engine", "engine", "Compare the engine with other libraries.", " --quick"),
                 ("stream", "stream", "Measure throughput and latency with a broker.", " --quick"),
                 ("delivery", "delivery", "Compare exactly once with at least once.", " --quick"),
-                ("lanes", "lanes", "Measure the cost of a backfill for live records.", ""),
+                ("backfill", "backfill", "Measure live latency with and without a backfill.", ""),
                 ("scale", "scale", "Measure replicas, partitions and rebalances.", " --quick"),
-                ("knobs", "knobs", "Vary one setting after another.", " --quick"),
-                ("encodings", "bench_encodings", "Measure size and recall of each encoding of vectors.", ""),
-                ("profile", "bench_profile", "Show the time of each part of a forward pass.", ""),
+                ("sweep", "scale", "Change one setting at a time.", " partitions=32 threads=1 max_batch_tokens=2048"),
+                ("encodings", "encodings", "Measure size and recall of each encoding of vectors.", ""),
+                ("profile", "profile", "Show the time of each part of a forward pass.", ""),
             )
         },
     ),

@@ -1,4 +1,4 @@
-"""MiniLM, a handful of texts, and the job of a contestant on them."""
+"""MiniLM, a few texts, and jobs of candidates."""
 
 from __future__ import annotations
 
@@ -32,32 +32,32 @@ def _two_threads() -> None:
 
 @pytest.fixture(scope="session")
 def published() -> Path:
-    """Give the directory of the published MiniLM."""
+    """Return the directory of the published MiniLM."""
     return locate(MINILM).directory
 
 
 @pytest.fixture(scope="session")
 def corpora(published: Path) -> dict[str, Corpus]:
-    """Give some made-up texts, and some real ones."""
+    """Return generated texts and real ones."""
     return {MIXTURE: mixture(published / "tokenizer.json", 12), REAL: Corpus(REAL, SENTENCES, is_tokenizing=True)}
 
 
 @pytest.fixture(scope="session")
 def job(published: Path, corpora: dict[str, Corpus], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Job]:
-    """Give what makes the job of a contestant: ours on the checkpoint, the others on the published directory."""
-    room = tmp_path_factory.mktemp("corpora")
-    for it in corpora.values():
-        it.write(room / it.name)
+    """Return a function that builds a job: GIST Stream has the checkpoint, others the published directory."""
+    directory = tmp_path_factory.mktemp("corpora")
+    for corpus in corpora.values():
+        corpus.write(directory / corpus.name)
 
-    def made(role: str, **options: object) -> Job:
+    def build(role: str, **options: object) -> Job:
         fields = {
             "role": role,
-            "model": DEFAULT_MODEL if role in ("ours", "judge") else str(published),
+            "model": DEFAULT_MODEL if role in ("gist_engine", "compare_outputs") else str(published),
             "encoder": str(published),
-            "corpora": {name: str(room / name) for name in corpora},
+            "corpora": {name: str(directory / name) for name in corpora},
             "threads": 2,
             "batching": Batching(max_batch_tokens=256, max_batch_records=8, resume_in_flight_tokens=64, max_poll_records=5),
         }
-        return Job(**fields | options)  # type: ignore[arg-type]  # mixed on purpose
+        return Job(**fields | options)  # type: ignore[arg-type]  # options of several types
 
-    return made
+    return build

@@ -93,7 +93,9 @@ def test_json_is_a_switch(words: str) -> None:
     assert re.search(r"\n  --json {2,}\w", read_help(words))
 
 
-@pytest.mark.parametrize("words", ["evaluate", *(f"bench {name}" for name in ("engine", "stream", "delivery", "lanes", "scale"))])
+@pytest.mark.parametrize(
+    "words", ["evaluate", *(f"bench {name}" for name in ("engine", "stream", "delivery", "backfill", "scale"))]
+)
 def test_a_file_of_results_is_an_output(words: str) -> None:
     """Commands that write a file name it with `--output`."""
     assert "\n  --output <path>" in read_help(words)

@@ -1,4 +1,4 @@
-"""The embedded Kafka: real, verified, and gone when whoever started it is gone."""
+"""The embedded broker: verified jars, crashes, and its end with the parent."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from worker.broker.admin.topics import count_partitions, create_missing
 from worker.broker.connection.connection import Connection
 from worker.errors import BrokerUnavailable
 from worker.testbed import embedded_kafka as embedded
-from worker.testbed.embedded_kafka import EmbeddedKafka, answers
+from worker.testbed.embedded_kafka import EmbeddedKafka, is_broker_ready
 
 pytestmark = pytest.mark.kafka
 
 
 async def test_a_crash_keeps_the_data_and_a_stop_removes_them(own_kafka: EmbeddedKafka) -> None:
-    """What was created before a kill is there after the next start, at the same address."""
+    """A topic from before a kill exists after the next start, at the same address."""
     connection = Connection(bootstrap_servers=own_kafka.bootstrap_servers)
     await create_missing(connection, {"kept": 3})
     own_kafka.kill()
-    assert not answers("127.0.0.1", own_kafka.port)
+    assert not is_broker_ready("127.0.0.1", own_kafka.port)
     own_kafka.start()
     assert await count_partitions(connection, ["kept", "never"]) == {"kept": 3}
     directory = own_kafka._directory
@@ -34,8 +34,8 @@ async def test_a_crash_keeps_the_data_and_a_stop_removes_them(own_kafka: Embedde
         _ = own_kafka.pid
 
 
-def test_it_ends_with_its_parent_even_when_that_is_killed() -> None:
-    """A process that starts a broker and is killed with SIGKILL leaves none behind."""
+def test_the_broker_ends_when_its_parent_is_killed() -> None:
+    """No broker remains after SIGKILL to the parent."""
     program = (
         "import sys, time\n"
         "from worker.testbed.embedded_kafka import EmbeddedKafka\n"
@@ -54,7 +54,7 @@ def test_it_ends_with_its_parent_even_when_that_is_killed() -> None:
 
 
 def test_a_jar_that_is_not_the_locked_one_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Its sha256 is compared before anything runs."""
+    """The SHA-256 of each jar is compared before the broker starts."""
     locked = json.loads(embedded._LOCK.read_text())
     forged = tmp_path / "embedded.lock"
     forged.write_text(json.dumps(locked | {next(iter(locked)): "0" * 64}))
@@ -63,10 +63,10 @@ def test_a_jar_that_is_not_the_locked_one_is_refused(monkeypatch: pytest.MonkeyP
         embedded.runtime()
 
 
-def test_a_broker_that_cannot_start_says_why(tmp_path: Path) -> None:
-    """Its last words are in the error, and nothing is left running."""
+def test_a_broker_that_cannot_start_is_an_error(tmp_path: Path) -> None:
+    """The error has the end of the log."""
     kafka = EmbeddedKafka(directory=tmp_path / "data", properties="listeners=NONSENSE\n")
-    with pytest.raises(BrokerUnavailable, match=r"could not make its data directory|did not start"):
+    with pytest.raises(BrokerUnavailable, match=r"could not format its data directory|did not start"):
         kafka.start()
 
 
@@ -75,5 +75,5 @@ def _is_running(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    # A child that nobody has waited for still has a number.
+    # A zombie process still has a process id.
     return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from worker.records import Record
     from worker.settings import Settings
-    from worker.testbed.delivery_audit import Place
+    from worker.testbed.delivery_audit import Source
 
 # A record that did not ask for every task never has all outputs: after this time, its outputs so far are shown.
 _JOIN_TIMEOUT_S = 1.0
@@ -50,9 +50,9 @@ class Joiner:
 
     def __init__(self) -> None:
         # Records whose outputs are incomplete.
-        self._waiting: dict[Place, _Parts] = {}
+        self._waiting: dict[Source, _Parts] = {}
 
-    def add(self, output: Output, record: Record, now_s: float) -> Iterator[tuple[Place, dict[Output, dict[str, Any]]]]:
+    def add(self, output: Output, record: Record, now_s: float) -> Iterator[tuple[Source, dict[Output, dict[str, Any]]]]:
         """Add an output; yield its record if it is complete. Raises `KeyError` or `ValueError` if the message is no output."""
         place = read_source(record)
         if record.value is None:
@@ -65,7 +65,7 @@ class Joiner:
         if output is Output.DEAD_LETTERS or len(parts.values) == len(Output) - 1:
             yield place, self._waiting.pop(place).values
 
-    def overdue(self, now_s: float) -> Iterator[tuple[Place, dict[Output, dict[str, Any]]]]:
+    def overdue(self, now_s: float) -> Iterator[tuple[Source, dict[Output, dict[str, Any]]]]:
         """Yield the records whose join timeout has passed."""
         for place in [place for place, parts in self._waiting.items() if now_s - parts.since_s > _JOIN_TIMEOUT_S]:
             yield place, self._waiting.pop(place).values
@@ -109,7 +109,7 @@ async def _tail(settings: Settings, *, from_beginning: bool, count: int, is_json
                 return
 
 
-def _joined(joiner: Joiner, output: Output, record: Record, now_s: float) -> list[tuple[Place, dict[Output, dict[str, Any]]]]:
+def _joined(joiner: Joiner, output: Output, record: Record, now_s: float) -> list[tuple[Source, dict[Output, dict[str, Any]]]]:
     """Return the record that an output completes, if any; print the position of a message that is no output."""
     try:
         return list(joiner.add(output, record, now_s))
@@ -133,7 +133,7 @@ def _is_closed(stream: TextIO) -> bool:
     return any(events & select.POLLERR for _, events in polling.poll(0))
 
 
-def _show(console: Console, place: Place, values: dict[Output, dict[str, Any]], *, is_json: bool) -> None:
+def _show(console: Console, place: Source, values: dict[Output, dict[str, Any]], *, is_json: bool) -> None:
     if is_json:
         merged = {"partition": place[0], "offset": place[1]}
         for value in values.values():

@@ -1,4 +1,4 @@
-"""Keep account of what went in and what came out: the proof that none was lost and none came twice. Pure."""
+"""Counts inputs and outputs, to prove that no record is lost or repeated. Pure."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from worker.wire.headers import read_headers
 if TYPE_CHECKING:
     from worker.records import Record
 
-# Where a record stood in the input topic: partition and offset.
-Place = tuple[int, int]
+#: Partition and offset of an input record.
+Source = tuple[int, int]
 _ALL = frozenset({Output.EMBEDDINGS, Output.LABELS, Output.ENTITIES})
 
 
-def read_source(record: Record) -> Place:
-    """Return where the input record of an output stood, as its headers say."""
+def read_source(record: Record) -> Source:
+    """Return partition and offset of the input record from the headers of an output."""
     headers = read_headers(record.headers)
     return int(headers["gist-source-partition"]), int(headers["gist-source-offset"])
 
 
 @dataclass(slots=True)
 class DeliveryAudit:
-    """What came out for each input record, counted by output."""
+    """Counts the outputs of each input record."""
 
-    #: How many records went in.
+    #: Input records.
     num_produced: int = 0
-    #: How often each output of each input record was seen.
-    seen: dict[Place, Counter[Output]] = field(default_factory=dict)
-    #: Input records with every output, or with a dead letter.
+    #: Occurrences of each output of each input record.
+    seen: dict[Source, Counter[Output]] = field(default_factory=dict)
+    #: Input records with all outputs or with a dead letter.
     num_accounted: int = 0
-    #: How many outputs were seen again.
+    #: Repeated outputs.
     num_duplicates: int = 0
-    #: Input records that ended in a dead letter.
+    #: Input records with a dead letter.
     num_dead_letters: int = 0
 
     def note(self, output: Output, record: Record) -> None:
@@ -50,12 +50,12 @@ class DeliveryAudit:
 
     @property
     def num_missing(self) -> int:
-        """Records that went in and have neither all their outputs nor a dead letter."""
+        """Input records that have neither all outputs nor a dead letter."""
         return self.num_produced - self.num_accounted
 
     @property
     def num_repeated_records(self) -> int:
-        """Input records of which some output was seen again."""
+        """Input records with a repeated output."""
         return sum(max(outputs.values()) > 1 for outputs in self.seen.values())
 
 

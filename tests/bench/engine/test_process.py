@@ -1,4 +1,4 @@
-"""The parent's end: what a contestant says, that it died and with which words, that none is left behind."""
+"""The parent's side of a candidate: answers, failures, and the end of the process."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import sys
 import pytest
 
 from worker.bench.engine.job import Batching, Job
-from worker.bench.engine.process import Absent, Candidate, Died, count_threads
+from worker.bench.engine.process import Candidate, CandidateFailed, CandidateUnavailable, build_thread_environment
 
-JOB = Job(role="ours", model="m", corpora={}, threads=3, batching=Batching(1, 2, 3, 4))
+JOB = Job(role="gist_engine", model="m", corpora={}, threads=3, batching=Batching(1, 2, 3, 4))
 ANSWERING = """
 import json, os, sys
 job = json.loads(sys.stdin.readline())
@@ -23,49 +23,52 @@ for line in sys.stdin:
 """
 
 
-def contestant(program: str, *, timeout_s: float = 60) -> Candidate:
-    """Start a program in the place of a contestant."""
+def start(program: str, *, timeout_s: float = 60) -> Candidate:
+    """Start a program as a candidate."""
     return Candidate(JOB, environment={}, timeout_s=timeout_s, command=[sys.executable, "-c", program])
 
 
-def test_a_contestant_answers() -> None:
-    """It gets its job, its threads and each question, and says how much memory it took."""
-    with contestant(ANSWERING) as process:
+def test_a_candidate_answers_questions() -> None:
+    """The candidate receives job, threads and questions, and reports its peak memory."""
+    with start(ANSWERING) as process:
         about, seconds = process.ready()
-        assert (about["role"], about["threads"]) == ("ours", "3")
+        assert (about["role"], about["threads"]) == ("gist_engine", "3")
         assert seconds > 0
         assert process.ask("measure", corpus="c", num=3) == {"ask": "measure", "corpus": "c", "num": 3}
         assert process.peak_bytes == 7
 
 
-def test_one_that_dies_has_last_words() -> None:
-    """And an exit code; whoever asks later hears the same."""
-    with contestant(ANSWERING) as process:
+def test_a_failure_has_exit_code_and_last_line() -> None:
+    """Later questions raise the same error."""
+    with start(ANSWERING) as process:
         process.ready()
-        with pytest.raises(Died, match="died with 1: my last words"):
+        with pytest.raises(CandidateFailed, match="exit code 1: my last words"):
             process.ask("die")
-        with pytest.raises(Died, match="my last words"):
+        with pytest.raises(CandidateFailed, match="my last words"):
             process.ask("measure")
 
 
-def test_one_that_is_not_here_says_why() -> None:
-    """It is told apart from one that died."""
+def test_an_unavailable_candidate_has_a_reason() -> None:
+    """The error differs from that of a failure."""
     with (
-        contestant("""print('{"absent": "no such thing"}', flush=True)""") as process,
-        pytest.raises(Absent, match="no such thing"),
+        start("""print('{"absent": "no such thing"}', flush=True)""") as process,
+        pytest.raises(CandidateUnavailable, match="no such thing"),
     ):
         process.ready()
 
 
-def test_one_that_does_not_answer_is_not_waited_for() -> None:
-    """Beyond its bound."""
-    with contestant("import sys; sys.stdin.read()", timeout_s=0) as process, pytest.raises(Died, match="no answer within 0 s"):
+def test_an_answer_has_a_time_limit() -> None:
+    """The error names the limit."""
+    with (
+        start("import sys; sys.stdin.read()", timeout_s=0) as process,
+        pytest.raises(CandidateFailed, match="no answer within 0 s"),
+    ):
         process.ready()
 
 
-def test_none_is_left_behind() -> None:
-    """Whatever ends the run, Ctrl-C too."""
-    process = contestant(ANSWERING)
+def test_no_process_remains_after_ctrl_c() -> None:
+    """The `with` block kills the process."""
+    process = start(ANSWERING)
     about, _ = process.ready()
     with pytest.raises(KeyboardInterrupt), process:
         raise KeyboardInterrupt
@@ -74,7 +77,6 @@ def test_none_is_left_behind() -> None:
 
 
 def test_threads_are_fixed_for_every_library() -> None:
-    """That could start some."""
-    assert {"OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"} <= {
-        name for name, it in count_threads(2).items() if it == "2"
-    }
+    """OpenMP, MKL and rayon have the same number."""
+    environment = build_thread_environment(2)
+    assert {environment[f"{name}_NUM_THREADS"] for name in ("OMP", "MKL", "RAYON")} == {"2"}

@@ -1,12 +1,12 @@
-"""What a pass goes into: shares of the whole."""
+"""The profile of a forward pass: shares of the whole."""
 
 from __future__ import annotations
 
 import pytest
 
 from worker.bench.engine import profile
-from worker.bench.engine.plan import GIST_SHAPE
-from worker.commands.bench.profile import bench_profile
+from worker.bench.engine.plan import GIST_MODEL
+from worker.commands.bench import profile as command
 from worker.errors import BadModel
 from worker.model.backends.native import build
 from worker.model.backends.native.build import BackendUnavailable
@@ -19,7 +19,7 @@ TEXTS = ["Ada Lovelace moved to London.", "Awful. I hated every minute.", "ok"] 
 
 
 def test_shares_are_of_the_whole() -> None:
-    """Products are most of it, and nothing is less than nothing."""
+    """The shares add up to 1, and each stage has one."""
     loaded = checkpoint.load(DEFAULT_MODEL)
     found = profile.measure(loaded, list(passes(loaded.tokenizer.encode(TEXTS))), threads=2)
     assert next(iter(found)).startswith("float32 compiled (")
@@ -30,11 +30,11 @@ def test_shares_are_of_the_whole() -> None:
         assert all(shares[it] > 0 for it in ("products", "attention", "norms", "heads"))
 
 
-def test_the_command_shows_both_shapes(capsys: pytest.CaptureFixture[str]) -> None:
-    """A line each, at least."""
-    bench_profile(threads=2, count=4)
+def test_the_command_shows_both_models(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each model has a row or more."""
+    command.profile(threads=2, count=4)
     shown = capsys.readouterr().out
-    assert GIST_SHAPE.split(",")[0] in shown
+    assert GIST_MODEL.split(",")[0] in shown
     assert "MiniLM-L6" in shown
     assert shown.count("2 threads") >= 2
 

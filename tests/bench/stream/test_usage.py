@@ -1,4 +1,4 @@
-"""The usage of processes: memory and processor time of those that live."""
+"""Memory and processor time of processes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from worker.bench.stream.usage import Watch
 
 
 async def test_this_process_uses_memory_and_time() -> None:
-    """Both are seen."""
+    """Memory, cores and processor seconds are positive."""
     async with Watch([os.getpid()]) as watch:
         sum(range(2_000_000))
     assert watch.usage.peak_rss_mib >= watch.usage.rss_mib > 1
@@ -19,7 +19,7 @@ async def test_this_process_uses_memory_and_time() -> None:
 
 
 async def test_a_process_that_has_ended_uses_nothing() -> None:
-    """And is no failure."""
+    """The measurement does not fail."""
     child = await asyncio.create_subprocess_exec(sys.executable, "-c", "")
     await child.wait()
     async with Watch([child.pid]) as watch:

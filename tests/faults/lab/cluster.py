@@ -132,7 +132,7 @@ class Cluster:
     def await_answer(self, index: int) -> None:
         """Return once a broker answers; fails with its last words where it dies."""
         node, deadline_s = self.nodes[index], time.monotonic() + _START_TIMEOUT_S
-        while not embedded.answers("127.0.0.1", node.port):
+        while not embedded.is_broker_ready("127.0.0.1", node.port):
             if node.process is None or node.process.poll() is not None or time.monotonic() > deadline_s:
                 raise AssertionError(f"broker {index} did not start: {(node.directory / 'broker.log').read_text()[-1000:]}")
             time.sleep(0.05)

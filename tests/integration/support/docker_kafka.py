@@ -13,7 +13,7 @@ import docker
 from docker.errors import DockerException, ImageNotFound
 from testcontainers.core.container import DockerContainer
 
-from worker.testbed.embedded_kafka import answers
+from worker.testbed.embedded_kafka import is_broker_ready
 
 IMAGE = os.environ.get("KAFKA_IMAGE", "apache/kafka:4.3.1")
 _SCRIPT = "/tmp/start.sh"  # noqa: S108  inside the container
@@ -62,7 +62,7 @@ class ApacheKafka(DockerContainer):  # type: ignore[misc]  # testcontainers ship
         self.get_wrapped_container().put_archive(os.path.dirname(_SCRIPT), content.getvalue())  # noqa: PTH120  the same
         host, port = self.get_container_host_ip(), int(self.get_exposed_port(_PORT))
         deadline_s = time.monotonic() + _START_TIMEOUT_S
-        while not answers(host, port):
+        while not is_broker_ready(host, port):
             if time.monotonic() > deadline_s:
                 raise TimeoutError(f"the container did not answer: {self.get_logs()[0][-2000:].decode(errors='replace')}")
             time.sleep(0.1)

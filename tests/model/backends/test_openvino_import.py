@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 pytest.importorskip("openvino", reason="the extra openvino is not installed")
 BENCH = """
 import sys, torch
-from worker.bench.engine import peers
+from worker.bench.engine.candidates import baselines as peers
 converted = peers.import_openvino().convert_model(torch.nn.Linear(2, 2), example_input=torch.ones(1, 2))
 """
 

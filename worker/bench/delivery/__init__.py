@@ -1,1 +1,1 @@
-"""What exactly once costs, beside at least once."""
+"""The benchmark of exactly-once delivery against at-least-once delivery."""

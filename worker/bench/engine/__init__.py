@@ -1,1 +1,1 @@
-"""The engine beside what one would otherwise pick, in processes that take turns."""
+"""The benchmark of the engine without a broker: backends, the usual libraries, and the bare matrix products."""

@@ -1,4 +1,4 @@
-"""What a contestant's process is told at its start. Plain values: it travels as JSON."""
+"""The job of a candidate's process, as plain values that travel as JSON."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Batching:
-    """How the worker batches, in the words of its settings."""
+    """The batching of the worker, by the names of its settings."""
 
     max_batch_tokens: int
     max_batch_records: int
@@ -18,34 +18,34 @@ class Batching:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One contestant: what it is, and on what it works."""
+    """One candidate with its model and corpora."""
 
-    #: Who runs: a name in `contestant.ROLES`.
+    #: A key of `serve.ROLES`.
     role: str
-    #: The model: a reference for ours, a directory for the others.
+    #: A reference for GIST Stream, the published directory for baselines.
     model: str
-    #: The encoder's published directory or its reference, where `model` is a checkpoint of ours; the judge compares with it.
+    #: The published directory or reference of the encoder in a checkpoint `model`; the reference of the comparison.
     encoder: str = ""
-    #: The corpora by name, each a file of `workload.Corpus`.
+    #: Files of `workload.Corpus` by name.
     corpora: dict[str, str]
     threads: int
-    #: `cpu`, or `cuda`.
+    #: `cpu` or `cuda`.
     device: str = "cpu"
     batching: Batching
-    #: The way to run, for ours.
-    way: str = "auto"
-    #: `float32` or `bfloat16`, for the others.
+    #: The backend of GIST Stream.
+    backend: str = "auto"
+    #: `float32` or `bfloat16`, for baselines.
     dtype: str = "float32"
-    #: The messages of a batch, for the others.
+    #: Texts per batch, for baselines.
     batch_size: int = 32
-    #: Whether texts of similar length share a batch, for transformers.
+    #: Whether batches hold texts of similar length, for baselines.
     is_sorted: bool = False
 
     def as_json(self) -> dict[str, Any]:
-        """Return it in plain values."""
+        """Return plain values."""
         return asdict(self)
 
     @classmethod
-    def of(cls, plain: dict[str, Any]) -> Job:
-        """Read what `as_json` gave."""
+    def from_json(cls, plain: dict[str, Any]) -> Job:
+        """Return the job that `as_json` wrote."""
         return cls(**plain | {"batching": Batching(**plain["batching"])})

@@ -1,8 +1,8 @@
-"""What was measured, in plain numbers: one sample for each question, and what several of them say together. Pure."""
+"""Samples, and the figures of several samples. Pure."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One contestant's answer to one question: some texts, and how long they took."""
+    """One measurement of a candidate: some texts and their time."""
 
     num_messages: int
     #: Tokens of the texts, special tokens included.
     num_tokens: int
-    #: Rows of the matrices that were computed for them: tokens and padding.
+    #: Rows of the matrices: tokens and padding.
     num_rows: int
     seconds: float
 
@@ -31,134 +31,120 @@ class Spread:
     max: float
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> Spread:
-        """Summarise at least one value."""
+    def summarize(cls, values: Sequence[float]) -> Spread:
+        """Return the spread of at least one value."""
         return cls(median(values), min(values), max(values))
 
 
 @dataclass(slots=True, kw_only=True)
 class Entry:
-    """One contestant on one shape and one corpus."""
+    """A candidate on one model and one corpus."""
 
     name: str
-    #: `ours`, `padded` or `roofline`.
+    #: `gist`, `baseline` or `roofline`.
     kind: str
-    #: What it says of itself, once it runs.
+    #: The candidate's own description of device, data type and batches.
     about: str = ""
-    #: Why there are no numbers (not installed, not on this machine, died); empty where there are.
+    #: Why there are no figures: not installed, not on this machine, or crashed. Empty otherwise.
     missing: str = ""
-    #: Whether this is the way that `auto` chooses here.
+    #: Whether `GIST_BACKEND=auto` chooses this backend.
     is_chosen: bool = False
-    #: From the start of the process to its first vector, with what an earlier start left behind.
+    #: Seconds from the start of the process to its first vector, with a filled cache.
     warm_start_s: float | None = None
-    #: The same with nothing left behind, where that makes a difference.
+    #: The same with an empty cache, for a backend that fills one.
     cold_start_s: float | None = None
     peak_bytes: int | None = None
     samples: list[Sample] = field(default_factory=list)
 
     @property
     def fill(self) -> float:
-        """Tokens of texts for each row that was computed."""
-        return sum(it.num_tokens for it in self.samples) / sum(it.num_rows for it in self.samples)
+        """Tokens per computed row; below 1 because of padding."""
+        return sum(sample.num_tokens for sample in self.samples) / sum(sample.num_rows for sample in self.samples)
 
     @property
     def tokens_per_s(self) -> Spread:
-        """Tokens of texts for each second; padding is not counted."""
-        return Spread.of([it.num_tokens / it.seconds for it in self.samples])
+        """Tokens per second without padding."""
+        return Spread.summarize([sample.num_tokens / sample.seconds for sample in self.samples])
 
 
 @dataclass(slots=True, kw_only=True)
 class Panel:
-    """Everybody on one shape and one corpus."""
+    """All candidates on one model and one corpus."""
 
-    shape: str
+    model: str
     corpus: str
     num_messages: int
-    #: Tokens of a text of the whole corpus, special tokens included.
+    #: Mean tokens of a text in the corpus, special tokens included.
     mean_tokens: float
     caption: str
     entries: list[Entry]
 
     def messages_per_s(self, entry: Entry) -> Spread:
-        """Return messages a second: those of the corpus's mean length, so that who took other parts of it is not favoured."""
+        """Return texts per second, computed from tokens: candidates take different parts of the corpus."""
         tokens = entry.tokens_per_s
-        return Spread(*(it / self.mean_tokens for it in (tokens.median, tokens.min, tokens.max)))
+        return Spread(*(figure / self.mean_tokens for figure in (tokens.median, tokens.min, tokens.max)))
 
     def measured(self, kind: str | None = None) -> list[Entry]:
-        """Return who has numbers, in order; `kind` keeps one kind."""
-        return [it for it in self.entries if it.samples and kind in (None, it.kind)]
+        """Return the entries with figures, of one kind or of all."""
+        return [entry for entry in self.entries if entry.samples and kind in (None, entry.kind)]
 
     def find(self, name: str) -> Entry | None:
-        """Return a contestant that has numbers."""
-        return next((it for it in self.measured() if it.name == name), None)
+        """Return the entry of a name if it has figures."""
+        return next((entry for entry in self.measured() if entry.name == name), None)
 
     @property
     def num_rounds(self) -> int:
-        """How many rounds counted."""
-        return max((len(it.samples) for it in self.entries), default=0)
+        """Rounds that count."""
+        return max((len(entry.samples) for entry in self.entries), default=0)
 
     @property
     def chosen(self) -> Entry | None:
-        """The way of ours that `auto` takes."""
-        return next((it for it in self.measured("ours") if it.is_chosen), None)
+        """The backend that `GIST_BACKEND=auto` chooses."""
+        return next((entry for entry in self.measured("gist") if entry.is_chosen), None)
+
+    @property
+    def best_baseline(self) -> Entry | None:
+        """The fastest baseline."""
+        return max(self.measured("baseline"), key=lambda entry: entry.tokens_per_s.median, default=None)
 
     def ratio(self, entry: Entry | None, other: Entry | None) -> float | None:
-        """Return how many times faster one is than another, by medians; None where one has no numbers."""
+        """Return the ratio of the medians of two entries; None if one has no figures."""
         return entry.tokens_per_s.median / other.tokens_per_s.median if entry and other else None
 
     def roofline_fraction(self, entry: Entry | None) -> float | None:
-        """Return how near a contestant is to the bare matrix products of the same tokens."""
+        """Return the throughput of an entry over that of the bare matrix products of the same tokens."""
         return self.ratio(entry, next(iter(self.measured("roofline")), None))
 
     def as_json(self) -> dict[str, Any]:
-        """Return it in plain values."""
-        return {
-            "shape": self.shape,
-            "corpus": self.corpus,
-            "num_messages": self.num_messages,
-            "mean_tokens": self.mean_tokens,
-            "num_rounds": self.num_rounds,
-            "caption": self.caption,
-            "contestants": [self._entry_as_json(it) for it in self.entries],
+        """Return plain values."""
+        fields = ("model", "corpus", "num_messages", "mean_tokens", "num_rounds", "caption")
+        return {name: getattr(self, name) for name in fields} | {
+            "candidates": [self._entry_as_json(entry) for entry in self.entries]
         }
 
     def _entry_as_json(self, entry: Entry) -> dict[str, Any]:
-        plain: dict[str, Any] = {"name": entry.name, "kind": entry.kind, "is_chosen": entry.is_chosen, "about": entry.about}
+        plain = asdict(entry)
         if not entry.samples:
-            return plain | {"missing": entry.missing}
-        rates = {"messages_per_s": self.messages_per_s(entry), "tokens_per_s": entry.tokens_per_s}
+            return plain
         return plain | {
-            **{name: {"median": it.median, "min": it.min, "max": it.max} for name, it in rates.items()},
+            "messages_per_s": asdict(self.messages_per_s(entry)),
+            "tokens_per_s": asdict(entry.tokens_per_s),
             "vs_chosen": self.ratio(entry, self.chosen),
             "roofline_fraction": self.roofline_fraction(entry),
             "fill": entry.fill,
-            "peak_bytes": entry.peak_bytes,
-            "cold_start_s": entry.cold_start_s,
-            "warm_start_s": entry.warm_start_s,
-            "missing": entry.missing,
-            "samples": [_sample_as_json(it) for it in entry.samples],
         }
 
 
 @dataclass(slots=True, kw_only=True)
-class CandidateResult:
-    """One run."""
+class EngineResults:
+    """All results of one run."""
 
     machine: Mapping[str, Any]
     is_quick: bool
     left_out: Sequence[str]
     panels: list[Panel]
-    #: For each way of ours: how far it is from fp32 (`judge`); empty where nobody could measure it.
+    #: Differences from fp32 by backend (`compare_outputs`); empty if not measured.
     exactness: Mapping[str, Mapping[str, float]]
-    #: What the heads cost (`head_costs`); empty where it was not measured.
+    #: The cost of the heads (`head_costs`); empty if not measured.
     heads: Mapping[str, float]
     seconds: float
-
-
-def _sample_as_json(sample: Sample) -> dict[str, float]:
-    return {
-        "num_messages": sample.num_messages,
-        "num_tokens": sample.num_tokens,
-        "num_rows": sample.num_rows,
-        "seconds": sample.seconds,
-    }

@@ -1,4 +1,4 @@
-"""What everybody reads: a model directory of GIST's shape, and texts whose lengths are those of a stream. Needs no torch."""
+"""Models and texts for all candidates: a directory with GIST's architecture, and texts with the lengths of a stream. No torch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MIXTURE = "mixture"
 REAL = "real"
-# The ordinary words of the vocabulary; below stand special tokens and single characters.
+# Ordinary words of the vocabulary; smaller ids are special tokens and single characters.
 _WORD_IDS = range(1000, 29_000)
 _NUM_SPECIAL_TOKENS = 2
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
@@ -30,44 +30,44 @@ class Corpus:
 
     name: str
     texts: tuple[str, ...]
-    #: Whether turning texts into tokens is part of the work; it is not where the texts are made up.
+    #: Whether tokenizing is measured; not for generated texts.
     is_tokenizing: bool
 
     def write(self, path: Path) -> None:
-        """Write it for the contestants."""
+        """Write a file for the candidates."""
         path.write_text(json.dumps({"name": self.name, "texts": self.texts, "is_tokenizing": self.is_tokenizing}))
 
     @classmethod
     def read(cls, path: Path) -> Corpus:
-        """Read what `write` wrote."""
+        """Return the corpus of a file."""
         written = json.loads(path.read_bytes())
         return cls(written["name"], tuple(written["texts"]), written["is_tokenizing"])
 
     def part(self, first: int, num_messages: int) -> list[int]:
-        """Return the places of so many texts from `first` on, in order of arrival, round and round."""
+        """Return the indices of `num_messages` texts from `first` on, in order of arrival, cyclically."""
         return [(first + number) % len(self.texts) for number in range(num_messages)]
 
     def sorted_part(self, first: int, num_messages: int, batch_size: int) -> list[int]:
-        """Return a part for who sorts by length: whole batches of the sorted corpus, drawn from all lengths alike.
+        """Return indices for a candidate that sorts by length: whole batches of the sorted corpus, in random order.
 
-        Who sorts a few texts pads more than who sorts many; this way a part is padded as the whole corpus would be.
+        Sorting few texts pads more than sorting many. Batches of the sorted corpus need the padding of the whole corpus.
         """
-        order = sorted(range(len(self.texts)), key=lambda place: len(self.texts[place]))
+        order = sorted(range(len(self.texts)), key=lambda index: len(self.texts[index]))
         batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
         drawn = np.random.default_rng(0).permutation(len(batches))
-        line = [place for number in drawn for place in batches[number]]
-        return [line[(first + number) % len(line)] for number in range(num_messages)]
+        indices = [index for number in drawn for index in batches[number]]
+        return [indices[(first + number) % len(indices)] for number in range(num_messages)]
 
 
 def lengths(num_messages: int) -> NDArray[np.int64]:
-    """Return the tokens of each text of the mixture, special tokens included: log-normal, mean 28, from 5 to 256."""
-    np.random.seed(0)  # noqa: NPY002  the lengths of all earlier measurements
-    found: NDArray[np.int64] = np.clip(np.random.lognormal(3.2, 0.6, num_messages).astype(int), 5, 256)  # noqa: NPY002
-    return found
+    """Return the number of tokens of each text of the mixture, special tokens included: log-normal, mean 28, from 5 to 256."""
+    np.random.seed(0)  # noqa: NPY002  keeps figures comparable with earlier ones
+    drawn: NDArray[np.int64] = np.clip(np.random.lognormal(3.2, 0.6, num_messages).astype(int), 5, 256)  # noqa: NPY002
+    return drawn
 
 
 def mixture(vocabulary: Path, num_messages: int) -> Corpus:
-    """Return texts of these lengths, of words that are one token each in `vocabulary`, a `tokenizer.json` of WordPiece."""
+    """Return texts of these lengths; each word is one token of `vocabulary`, a WordPiece `tokenizer.json`."""
     ids: dict[str, int] = json.loads(vocabulary.read_bytes())["model"]["vocab"]
     ordinary = (word for word, number in ids.items() if number in _WORD_IDS)
     words = sorted(word for word in ordinary if word.isascii() and word.isalpha() and word.islower())
@@ -77,15 +77,15 @@ def mixture(vocabulary: Path, num_messages: int) -> Corpus:
 
 
 def spread_over(texts: Sequence[str], num_messages: int) -> list[str]:
-    """Return so many of the texts, from every section, mixed: neighbours in a corpus are alike, those in a stream are not."""
+    """Return `num_messages` texts of all sections in random order: neighbours in a corpus are similar, in a stream they are not."""
     chosen = np.random.default_rng(0).permutation(len(texts))[:num_messages]
     return [texts[number] for number in chosen]
 
 
 def write_gist_shaped(directory: Path, tokenizer: Path) -> None:
-    """Write a directory as GIST-small-Embedding-v0 is published (12 layers of 384, CLS pooling), with random weights.
+    """Write a directory like the published GIST-small-Embedding-v0 (12 layers of 384, CLS pooling), with random weights.
 
-    The tokenizer's files come from the directory `tokenizer`: its vocabulary is the same.
+    Copies the tokenizer from the directory `tokenizer`, which has the same vocabulary.
     """
     config = {
         "architectures": ["BertModel"], "model_type": "bert", "vocab_size": 30_522, "hidden_size": 384, "num_hidden_layers": 12,
@@ -114,7 +114,7 @@ def write_gist_shaped(directory: Path, tokenizer: Path) -> None:
 
 
 def _random_weights(config: dict[str, Any]) -> dict[str, NDArray[np.float32]]:
-    """Return weights as an untrained BERT has them: normal, of deviation 0.02; biases 0, norms 1."""
+    """Return the weights of an untrained BERT: normal with deviation 0.02; biases 0, norms 1."""
     random = np.random.default_rng(0)
     hidden, wide = config["hidden_size"], config["intermediate_size"]
 

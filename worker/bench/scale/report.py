@@ -1,119 +1,87 @@
-"""What was found of scaling: for people, for programs, and as a picture."""
+"""The report of the scale benchmark and of the sweep over settings."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-import numpy as np
-import orjson
-from matplotlib.figure import Figure
-from rich.table import Table
-
-from worker.bench.scale.law import REACH
+from worker.bench.frame import plot
+from worker.bench.frame.report import Report, Table, format_number
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from matplotlib.axes import Axes
-    from rich.console import Console
-
     from worker.bench.scale.results import ScaleResults
 
 
-def show(console: Console, results: ScaleResults) -> None:
-    """Print a table of the ways, one of the changes of the group, the fitted law and its limits, and the account."""
-    console.print(_points(results))
-    for delivery in results.deliveries:
-        if (law := results.law(delivery)) is not None and law.max_measured > 1:
-            console.print(
-                f"{delivery.replace('_', ' ')}: {law.rate:.0f} messages/s x n / (1 + {law.contention:.3f} (n - 1) + "
-                f"{law.coherence:.4f} n (n - 1)), within {law.error:.1%} of what was measured; {law.limits}",
-                soft_wrap=True,
-            )
-    if results.disturbances:
-        console.print(_disturbances(results))
-    for line in results.notes:
-        console.print(line, soft_wrap=True)
-    is_bad = results.lost or results.repeated_exactly_once
-    console.print(
-        f"lost {results.lost}, repeated by exactly once {results.repeated_exactly_once}", style="red" if is_bad else "green"
+def build_report(results: ScaleResults) -> Report:
+    """Return tables of throughput and of membership changes, and a plot of both."""
+    best = max(results.points, key=results.relative, default=None)
+    claim = (
+        f"{best.name}: {format_number(results.relative(best), 2)} times the throughput of {results.points[0].name}; "
+        if best
+        else ""
+    )
+    repeated = results.repeated_exactly_once
+    return Report(
+        title="Replicas and rebalances" if results.changes else "Settings, one at a time",
+        claim=f"{claim}lost {results.lost}, repeated by exactly-once {repeated}",
+        machine=results.machine,
+        tables=[_build_points(results), *([_build_changes(results)] if results.changes else [])],
+        notes=results.notes,
+        is_good=not results.lost and not repeated,
+        summary=results.summary(),
+        details=asdict(results),
+        draw=lambda report, path: _draw(report, results, path),
     )
 
 
-def as_json(results: ScaleResults) -> bytes:
-    """Return everything as JSON; `summary` holds the few figures that one compares."""
-    return orjson.dumps({"summary": results.summary(), **asdict(results)}, option=orjson.OPT_INDENT_2)
+def _build_points(results: ScaleResults) -> Table:
+    columns = ("", "records/s", "relative", "p50 ms", "p99 ms", "idle MiB", "peak MiB", "lost", "repeated")
+    rows = [
+        [
+            point.full_name,
+            format_number(point.messages_per_s),
+            format_number(results.relative(point), 2),
+            *map(format_number, (point.latency.p50_ms, point.latency.p99_ms, point.idle_mib, point.peak_mib)),
+            str(point.lost),
+            str(point.repeated),
+        ]
+        for point in results.points
+    ]
+    return Table(title="Throughput, and latency at half of it", columns=columns, rows=rows)
 
 
-def plot(results: ScaleResults, path: Path) -> None:
-    """Draw throughput by replicas with the law beyond them, and the silence of each change."""
-    figure = Figure(figsize=(12, 4.5), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    _draw_scaling(left, results)
-    _draw_disturbances(right, results)
-    figure.savefig(path, dpi=120)
+def _build_changes(results: ScaleResults) -> Table:
+    columns = ("", "longest pause s", "takeover s", "p50 ms", "p99 ms", "redone", "lost")
+    rows = [
+        [
+            change.name,
+            format_number(change.pause_s, 1),
+            format_number(change.takeover_s, 1),
+            format_number(change.latency.p50_ms),
+            format_number(change.latency.p99_ms),
+            str(change.redone),
+            str(change.lost),
+        ]
+        for change in results.changes
+    ]
+    return Table(title="Changes of the consumer group under load", columns=columns, rows=rows)
 
 
-def _points(results: ScaleResults) -> Table:
-    table = Table(title="replicas and partitions", title_justify="left")
-    for name in ("", "messages/s", "of one", "p50 ms", "p99 ms", "idle MiB", "peak MiB", "lost", "repeated"):
-        table.add_column(name, justify="left" if not name else "right")
-    for it in results.points:
-        one = results.scaling(it.delivery)[0].messages_per_s
-        table.add_row(
-            f"{it.name}, {it.delivery.replace('_', ' ')}",
-            f"{it.messages_per_s:.0f}",
-            f"{it.messages_per_s / one:.2f}" if one else "",
-            f"{it.latency.p50_ms:.0f}",
-            f"{it.latency.p99_ms:.0f}",
-            f"{it.idle_mib:.0f}",
-            f"{it.peak_mib:.0f}",
-            str(it.lost),
-            str(it.repeated),
-        )
-    return table
-
-
-def _disturbances(results: ScaleResults) -> Table:
-    table = Table(title="changes of the group under load", title_justify="left")
-    for name in ("", "longest silence s", "takeover s", "p50 ms", "p99 ms", "redone", "lost"):
-        table.add_column(name, justify="left" if not name else "right")
-    for it in results.disturbances:
-        table.add_row(
-            it.name,
-            f"{it.pause_s:.1f}",
-            "" if math.isnan(it.takeover_s) else f"{it.takeover_s:.1f}",
-            f"{it.latency.p50_ms:.0f}",
-            f"{it.latency.p99_ms:.0f}",
-            str(it.redone),
-            str(it.lost),
-        )
-    return table
-
-
-def _draw_scaling(axes: Axes, results: ScaleResults) -> None:
-    for number, delivery in enumerate(results.deliveries):
-        points, name = results.scaling(delivery), delivery.replace("_", " ")
-        axes.plot([it.num_replicas for it in points], [it.messages_per_s for it in points], "o", color=f"C{number}", label=name)
-        law = results.law(delivery)
-        if law is not None and law.max_measured > 1:
-            n = np.linspace(1, REACH * law.max_measured, 100)
-            axes.plot(n, [law.at(it) for it in n], "--", color=f"C{number}", label=f"{name}: the law, not measured past the dots")
-    axes.set_xlabel("replicas, one core each")
-    axes.set_ylabel("messages/s")
-    axes.set_title("throughput")
-    axes.grid(visible=True, alpha=0.3)
-    if results.points:
-        axes.legend(fontsize="small")
-
-
-def _draw_disturbances(axes: Axes, results: ScaleResults) -> None:
-    names = [it.name for it in results.disturbances]
-    drawn = axes.barh(names, [it.pause_s for it in results.disturbances])
-    axes.bar_label(drawn, fmt="%.1f", padding=3)
-    axes.invert_yaxis()
-    axes.margins(x=0.12)
-    axes.set_xlabel("longest silence of a partition, s")
-    axes.set_title("changes of the group under load")
+def _draw(report: Report, results: ScaleResults, path: Path) -> None:
+    height_inches = 2.5 + 0.3 * (len(results.points) + len(results.changes))
+    ratios = [1 + len(results.points), 1 + len(results.changes)][: 2 if results.changes else 1]
+    figure, axes = plot.new_figure(report, height_inches=height_inches, num_rows=len(ratios), height_ratios=ratios)
+    colours = dict(zip(results.deliveries, plot.COLOURS, strict=False))
+    points = [
+        plot.Bar(name=point.full_name, value=point.messages_per_s, colour=colours[point.delivery]) for point in results.points
+    ]
+    plot.draw_bars(axes[0, 0], points, title="Throughput", unit="records/s")
+    if results.changes:
+        changes = [
+            plot.Bar(name=change.name, value=change.pause_s, colour=colours.get(change.delivery, plot.MUTED))
+            for change in results.changes
+        ]
+        plot.draw_bars(axes[1, 0], changes, title="Changes of the consumer group", unit="longest pause of a partition, s")
+    plot.save(figure, path)

@@ -1,1 +1,1 @@
-"""The worker with the broker in the loop."""
+"""The benchmark with a broker: workers under a backlog, under offered loads and with single records."""

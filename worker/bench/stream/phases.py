@@ -1,7 +1,7 @@
-"""One way to run the workers, from its empty topics to the last answer: the backlog, the offered loads, single messages.
+"""The phases of a benchmark with a broker: backlog, offered load, single records.
 
-Nobody reads the outputs while something is measured: the worker's own counters say when it is done, and what is read afterwards
-carries the input's timestamp in a header and the broker's own timestamp of the output.
+No consumer reads the outputs during a phase: the metrics of the workers show its end. The outputs are read afterwards; they carry
+the timestamp of the input in a header, and the broker's own timestamp.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import orjson
 
-from worker.bench.stream.offered import due_times_s, latency
-from worker.bench.stream.results import LoadResult, Trickle
+from worker.bench.stream.load_generator import due_times_s, summarize_latency
+from worker.bench.stream.results import LoadResult, SingleRecords
 from worker.bench.stream.tally import StreamTally
 from worker.broker.admin import topics
 from worker.broker.tools import clients
@@ -24,90 +24,91 @@ from worker.records import OUTPUT_OF_TASK, Output, Partition
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
+    from worker.bench.frame.context import BenchContext
     from worker.bench.stream.tally import Answer
     from worker.broker.connection.connection import Connection
     from worker.broker.tools.clients import Producer
     from worker.testbed.worker_process import WorkerProcess
 
-# Nothing new for so long: what is missing then is lost.
+# After this time without progress, missing outputs count as lost.
 _SILENCE_TIMEOUT_S = 60.0
-# The first second of a load is not measured: the queues must find their length first.
+# The first second of a load is not measured, because the queues are still filling.
 SETTLING_S = 1.0
-# The sender sends what is due every so often, not message by message: its processor time is taken from the worker's machine.
+# The sender wakes up at this interval, not for each record: its processor time is missing for the worker.
 _SENDER_TICK_S = 0.002
 _STAGES = ("tokenize", "wait", "infer", "encode", "publish")
 _SINGLE_INTERVAL_S = 0.03
-# With each input message as many messages come out, unless one becomes a dead letter.
+# Outputs for each input record, unless it becomes a dead letter.
 NUM_OUTPUTS = len(OUTPUT_OF_TASK)
 
 
 class Topics:
-    """The topics of one run: named, made, filled, and read from where the last reading ended."""
+    """The topics of one run."""
 
     def __init__(self, connection: Connection, name: str, *, num_partitions: int) -> None:
-        """Name them after `name`; nothing is made before `create`."""
+        """Derive the names from `name`; `create` creates the topics."""
         self.connection = connection
         self.input = name
         self.num_partitions = num_partitions
         self.tally = StreamTally()
         self._outputs = {f"{name}.{output}": output for output in Output}
+        # The next offset to read of each output partition.
         self._positions = {Partition(topic, index): 0 for topic in self._outputs for index in range(num_partitions)}
 
     @property
     def settings(self) -> dict[str, str]:
-        """What a worker must be told to use them."""
-        names = {
-            Output.EMBEDDINGS: "embeddings",
-            Output.LABELS: "labels",
-            Output.ENTITIES: "entities",
-            Output.DEAD_LETTERS: "dead_letter",
-        }
-        return {"input_topic": self.input} | {f"{names[output]}_topic": topic for topic, output in self._outputs.items()}
+        """The settings of a worker on these topics."""
+        names = {Output.DEAD_LETTERS: "dead_letter_topic"}
+        outputs = {names.get(output, f"{output}_topic"): topic for topic, output in self._outputs.items()}
+        return {"input_topic": self.input} | outputs
 
     async def create(self) -> None:
-        """Make them: the input keeps the time at which a message was due, the outputs get the time at which the broker has them."""
+        """Create the topics: records of the input keep their due time, outputs get the broker's append time."""
         await topics.create_missing(self.connection, {self.input: self.num_partitions})
         await create_output(self.connection, list(self._outputs), num_partitions=self.num_partitions)
 
     async def send(self, producer: Producer, value: bytes, *, due_ms: int) -> None:
-        """Send the next message, which was due then."""
-        number = self.tally.account.num_produced
-        self.tally.account.num_produced += 1
+        """Send the next record with its due time as timestamp."""
+        number = self.tally.audit.num_produced
+        self.tally.audit.num_produced += 1
         partition = number % self.num_partitions
         await producer.send(self.input, value, key=b"%d" % number, partition=partition, timestamp_ms=due_ms)
 
     async def read_all(self) -> list[Answer]:
-        """Read what came out since the last time until nothing is missing, or nothing comes for long; return the answers."""
-        changed_s, num_accounted = time.monotonic(), -1
-        while num_accounted < self.tally.account.num_accounted or (
-            self.tally.account.num_missing and time.monotonic() - changed_s < _SILENCE_TIMEOUT_S
-        ):
-            if num_accounted < self.tally.account.num_accounted:
-                changed_s, num_accounted = time.monotonic(), self.tally.account.num_accounted
+        """Read the outputs since the last call and return the answers; ends when none is missing or nothing arrives for long."""
+        changed_s, num_accounted, audit = time.monotonic(), -1, self.tally.audit
+        while num_accounted < audit.num_accounted or (audit.num_missing and time.monotonic() - changed_s < _SILENCE_TIMEOUT_S):
+            if num_accounted < audit.num_accounted:
+                changed_s, num_accounted = time.monotonic(), audit.num_accounted
             else:
                 await asyncio.sleep(0.2)
             async for records in clients.read_to_end(self.connection, self._positions):
                 for record in records:
-                    # What another topic's records brought, which the same worker reads, is not of this run.
+                    # A worker may read a second topic, whose outputs do not belong to this run.
                     if dict(record.headers)["gist-source-topic"] == self.input.encode():
                         self.tally.note(self._outputs[record.partition.topic], record)
         return self.tally.end_phase()
 
 
 async def create_output(connection: Connection, names: Sequence[str], *, num_partitions: int) -> None:
-    """Make topics whose records carry the time at which the broker appended them."""
+    """Create topics whose records get the broker's append time as timestamp."""
     wanted = dict.fromkeys(names, num_partitions)
     await topics.create_missing(connection, wanted, configuration={"message.timestamp.type": "LogAppendTime"})
 
 
-def request(text: str, number: int) -> bytes:
-    """Return an input message; a corpus has blank lines, which would be dead letters."""
+def build_request(text: str, number: int) -> bytes:
+    """Return the value of an input record; a blank text would become a dead letter and is replaced."""
     return orjson.dumps({"id": f"message-{number}", "text": text if text.strip() else "(blank)"})
+
+
+def build_requests(context: BenchContext, count: int) -> list[bytes]:
+    """Return the values of `count` input records from the corpus."""
+    return [build_request(context.text(number), number) for number in range(count)]
 
 
 @contextlib.asynccontextmanager
 async def backlog(topic: Topics, values: Sequence[bytes]) -> AsyncIterator[None]:
-    """Send a backlog, which nobody sees before the end: then all of it is there at once, and nobody produces any more."""
+    """Send a backlog in one transaction, which commits at the end: all records become visible at once."""
     async with clients.open_transaction(topic.connection, name=topic.input) as producer:
         for value in values:
             await topic.send(producer, value, due_ms=int(time.time() * 1000))
@@ -115,16 +116,16 @@ async def backlog(topic: Topics, values: Sequence[bytes]) -> AsyncIterator[None]
         yield
 
 
-async def answered(topic: Topics, workers: Sequence[WorkerProcess], *, every_s: float = 1.0) -> dict[str, float]:
-    """Return the workers' counters once they say that everything is published, or once they stand still for long.
+async def wait_until_published(topic: Topics, workers: Sequence[WorkerProcess], *, every_s: float = 1.0) -> dict[str, float]:
+    """Return the workers' metrics when all outputs are published, or when nothing has been published for long.
 
-    They are asked every so often: each answer takes a little of their time.
+    `every_s` is the interval of the requests; each request costs the workers some processor time.
     """
     changed_s, last = time.monotonic(), -1.0
     while True:
-        counters = await metrics(workers)
-        num_published = published(counters)
-        if num_published >= topic.tally.account.num_produced * NUM_OUTPUTS:
+        counters = await read_metrics(workers)
+        num_published = count_published(counters)
+        if num_published >= topic.tally.audit.num_produced * NUM_OUTPUTS:
             return counters
         if num_published > last:
             changed_s, last = time.monotonic(), num_published
@@ -133,8 +134,8 @@ async def answered(topic: Topics, workers: Sequence[WorkerProcess], *, every_s: 
         await asyncio.sleep(every_s)
 
 
-async def metrics(workers: Sequence[WorkerProcess]) -> dict[str, float]:
-    """Return the sum over all workers of each of their counters."""
+async def read_metrics(workers: Sequence[WorkerProcess]) -> dict[str, float]:
+    """Return the sum of each metric over all workers."""
     totals: dict[str, float] = {}
     for worker in workers:
         for name, value in (await worker.metrics()).items():
@@ -142,8 +143,8 @@ async def metrics(workers: Sequence[WorkerProcess]) -> dict[str, float]:
     return totals
 
 
-def published(counters: Mapping[str, float]) -> float:
-    """Return how many messages are acknowledged; a dead letter stands for all outputs of its record."""
+def count_published(counters: Mapping[str, float]) -> float:
+    """Return the number of acknowledged outputs; a dead letter counts as all outputs of its record."""
     return sum(
         value * (NUM_OUTPUTS if "dlq" in name else 1)
         for name, value in counters.items()
@@ -151,12 +152,12 @@ def published(counters: Mapping[str, float]) -> float:
     )
 
 
-def fill_ratio(counters: Mapping[str, float]) -> float:
-    """Return how full the batches were, on average."""
+def read_fill_ratio(counters: Mapping[str, float]) -> float:
+    """Return the mean share of the token budget that batches used."""
     return counters.get("gist_batch_fill_ratio_sum", 0.0) / max(1.0, counters.get("gist_batch_fill_ratio_count", 0.0))
 
 
-async def offer(
+async def offer_load(
     topic: Topics,
     workers: Sequence[WorkerProcess],
     values: Sequence[bytes],
@@ -166,17 +167,17 @@ async def offer(
     phase_s: float,
     seed: int,
 ) -> LoadResult:
-    """Offer a load for so many seconds, in open loop, and return what the messages waited."""
+    """Offer an open-loop load for `phase_s` seconds and return the latency of its records."""
     start_s, late_ms = await send_load(topic, values, rate_per_s=rate_per_s, phase_s=phase_s, seed=seed)
-    await answered(topic, workers)
+    await wait_until_published(topic, workers)
     answers = await topic.read_all()
-    settled = [it.wait_ms for it in answers if it.due_ms >= (start_s + SETTLING_S) * 1000]
+    settled = [answer.wait_ms for answer in answers if answer.due_ms >= (start_s + SETTLING_S) * 1000]
     seconds = (answers[-1].done_ms / 1000 - start_s) if answers else float("nan")
     return LoadResult(
         share=share,
         offered_per_s=len(late_ms) / phase_s,
         achieved_per_s=len(answers) / max(phase_s, seconds),
-        latency=latency(settled),
+        latency=summarize_latency(settled),
         sender_late_p99_ms=float(np.percentile(late_ms, 99)) if late_ms else float("nan"),
     )
 
@@ -184,7 +185,7 @@ async def offer(
 async def send_load(
     topic: Topics, values: Sequence[bytes], *, rate_per_s: float, phase_s: float, seed: int
 ) -> tuple[float, list[float]]:
-    """Send for so many seconds, whatever becomes of it; return when that began, and how late each message left, in milliseconds."""
+    """Send a load for `phase_s` seconds; return its start, and the delay of the sender for each record in milliseconds."""
     late_ms = []
     async with clients.open_producer(topic.connection, linger_ms=0) as producer:
         start_s = time.time() + 0.1
@@ -196,22 +197,22 @@ async def send_load(
     return start_s, late_ms
 
 
-async def trickle(topic: Topics, workers: Sequence[WorkerProcess], values: Sequence[bytes]) -> Trickle:
-    """Send single messages to idle workers, each once the last was answered, and look at the steps' clocks after each."""
-    steps: list[dict[str, float]] = []
-    before = await metrics(workers)
+async def send_single_records(topic: Topics, workers: Sequence[WorkerProcess], values: Sequence[bytes]) -> SingleRecords:
+    """Send records one at a time to idle workers, and read the time of each stage from the metrics after each record."""
+    stages: list[dict[str, float]] = []
+    before = await read_metrics(workers)
     async with clients.open_producer(topic.connection, linger_ms=0) as producer:
         for value in values:
             await topic.send(producer, value, due_ms=round(time.time() * 1000))
             await asyncio.sleep(_SINGLE_INTERVAL_S)
-            after = await answered(topic, workers, every_s=_SINGLE_INTERVAL_S / 3)
-            steps.append({name: (_stage_s(after, name) - _stage_s(before, name)) * 1000 for name in _STAGES})
+            after = await wait_until_published(topic, workers, every_s=_SINGLE_INTERVAL_S / 3)
+            stages.append({name: (_read_stage_s(after, name) - _read_stage_s(before, name)) * 1000 for name in _STAGES})
             before = after
-    waits = [float(it.wait_ms) for it in await topic.read_all()]
-    inside = [it["tokenize"] + it["wait"] + it["infer"] + it["encode"] for it in steps]
-    stages_ms = {name: latency([it[name] for it in steps]).p50_ms for name in _STAGES}
-    return Trickle(latency(waits), stages_ms, latency(inside).p50_ms)
+    waits_ms = [float(answer.wait_ms) for answer in await topic.read_all()]
+    inside_ms = [stage["tokenize"] + stage["wait"] + stage["infer"] + stage["encode"] for stage in stages]
+    stages_ms = {name: summarize_latency([stage[name] for stage in stages]).p50_ms for name in _STAGES}
+    return SingleRecords(summarize_latency(waits_ms), stages_ms, summarize_latency(inside_ms).p50_ms)
 
 
-def _stage_s(counters: Mapping[str, float], stage: str) -> float:
+def _read_stage_s(counters: Mapping[str, float], stage: str) -> float:
     return counters.get(f'gist_stage_duration_seconds_sum{{stage="{stage}"}}', 0.0)

@@ -1,134 +1,106 @@
-"""The results of the benchmark for people, for programs, and as a picture."""
+"""The report of the stream benchmark."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-import orjson
-from matplotlib.figure import Figure
-from rich.table import Table
+from worker.bench.frame import plot
+from worker.bench.frame.report import Report, Table, format_number
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from matplotlib.axes import Axes
-    from rich.console import Console
+    from worker.bench.stream.results import StreamResults
 
-    from worker.bench.stream.results import Stream, StreamResults
+_PERCENTS = ((50, "o-"), (95, "s--"), (99, "^:"))
 
 
-def show(console: Console, results: StreamResults) -> None:
-    """Print a table of who brings how much, one of what a message waits for, and the account."""
-    console.print(_contestants(results))
-    console.print(_curve(results))
+def build_report(results: StreamResults) -> Report:
+    """Return tables of throughput and latency, and a plot of both."""
+    details = asdict(results)
+    for plain, stream in zip(details["streams"], results.streams, strict=True):
+        plain |= {"capacity": asdict(stream.capacity), "vs_engine": stream.vs_engine}
+    baseline = f", {format_number(results.vs_baseline, 1)} times the tuned baseline" if results.baseline else ""
+    first = results.streams[0]
+    return Report(
+        title="Stream",
+        claim=f"{first.name}: {first.capacity.messages_per_s:,.0f} records/s, "
+        f"{format_number(first.vs_engine, 2)} of the engine without a broker{baseline}; lost {results.lost}",
+        machine=results.machine,
+        tables=[_build_throughput(results), _build_latency(results)],
+        notes=[*_describe_single_records(results), *results.notes, f"duplicated {results.duplicated}"],
+        is_good=not results.lost,
+        summary=results.summary(),
+        details=details,
+        draw=lambda report, path: _draw(report, results, path),
+    )
+
+
+def _build_throughput(results: StreamResults) -> Table:
+    columns = ("", "records/s", "tokens/s", "of engine", "fill", "cores", "broker's cores", "MiB", "start s", "lost", "repeated")
+    blank = [""] * (len(columns) - 3)
+    rows = [
+        ["engine, no broker", f"{engine.messages_per_s:,.0f}", f"{engine.tokens_per_s:,.0f}", *blank] for engine in results.engines
+    ]
     for stream in results.streams:
-        if (trickle := stream.trickle) is not None:
-            stages = ", ".join(f"{name} {value:.1f}" for name, value in trickle.stages_ms.items())
-            console.print(
-                f"{_name(stream)}, a lone message: p50 {trickle.end_to_end.p50_ms:.0f} ms from its timestamp to its last output's; "
-                f"inside the worker {trickle.inside_p50_ms:.1f} ms with the wait for company ({stages} ms); "
-                f"the bare pass of one text {results.bare_pass_ms:.1f} ms",
-                soft_wrap=True,
-            )
-    for line in results.notes:
-        console.print(line)
-    duplicated = sum(it.duplicated for it in results.streams)
-    console.print(f"lost {results.lost}, duplicated {duplicated}", style="red" if results.lost else "green")
-
-
-def as_json(results: StreamResults) -> bytes:
-    """Return everything as JSON; `summary` holds the few figures that one compares."""
-    plain = asdict(results)
-    for own, stream in zip(plain["streams"], results.streams, strict=True):
-        own |= {"capacity": asdict(stream.capacity), "vs_engine": stream.vs_engine}
-    return orjson.dumps({"summary": results.summary(), **plain}, option=orjson.OPT_INDENT_2)
-
-
-def plot(results: StreamResults, path: Path) -> None:
-    """Draw throughput by contestant, and latency against the offered load."""
-    figure = Figure(figsize=(12, 4.5), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    _draw_throughput(left, results)
-    _draw_latency(right, results)
-    figure.savefig(path, dpi=120)
-
-
-def _name(stream: Stream) -> str:
-    return f"{stream.num_workers} worker{'s' * (stream.num_workers > 1)}, {stream.delivery.replace('_', ' ')}"
-
-
-def _contestants(results: StreamResults) -> Table:
-    table = Table(title="throughput", title_justify="left")
-    for name in (
-        "",
-        "messages/s",
-        "tokens/s",
-        "of engine",
-        "fill",
-        "cores",
-        "broker's",
-        "MiB",
-        "start s",
-        "lost",
-        "repeated",
-    ):
-        table.add_column(name, justify="left" if not name else "right")
-    for engine in results.engines:
-        table.add_row("engine, no broker", f"{engine.messages_per_s:.0f}", f"{engine.tokens_per_s:.0f}")
-    for it in results.streams:
-        table.add_row(
-            _name(it),
-            f"{it.capacity.messages_per_s:.0f}",
-            f"{it.capacity.tokens_per_s:.0f}",
-            f"{it.vs_engine:.1%}",
-            f"{it.fill:.2f}",
-            f"{it.worker.cores:.2f}",
-            f"{it.broker.cores:.2f}" if it.broker else "",
-            f"{it.worker.peak_rss_mib:.0f}",
-            f"{it.start_s:.1f}",
-            str(it.lost),
-            str(it.duplicated),
+        figures = (
+            format_number(stream.capacity.messages_per_s),
+            format_number(stream.capacity.tokens_per_s),
+            format_number(stream.vs_engine, 2),
+            format_number(stream.fill, 2),
+            format_number(stream.worker.cores, 2),
+            format_number(stream.broker.cores if stream.broker else None, 2),
+            format_number(stream.worker.peak_rss_mib),
+            format_number(stream.start_s, 1),
         )
-    if results.peer is not None:
-        table.add_row(f"peer, {results.peer.dtype}", f"{results.peer.messages_per_s:.0f}")
-    return table
+        rows.append([stream.name, *figures, str(stream.lost), str(stream.duplicated)])
+    if results.baseline:
+        rows.append([f"baseline, {results.baseline.dtype}", f"{results.baseline.messages_per_s:,.0f}", "", *blank])
+    return Table(title="Throughput", columns=columns, rows=rows)
 
 
-def _curve(results: StreamResults) -> Table:
-    title = "latency at offered loads, from the time at which a message was due to its last output's"
-    table = Table(title=title, title_justify="left")
-    for name in ("", "load", "offered/s", "answered/s", "p50 ms", "p95 ms", "p99 ms", "sender late p99 ms"):
-        table.add_column(name, justify="left" if not name else "right")
+def _build_latency(results: StreamResults) -> Table:
+    columns = ("", "load", "offered/s", "answered/s", "p50 ms", "p95 ms", "p99 ms", "sender late p99 ms")
+    rows = []
     for stream in results.streams:
-        for it in stream.loads:
-            waits = [f"{wait:.0f}" for wait in (it.latency.p50_ms, it.latency.p95_ms, it.latency.p99_ms, it.sender_late_p99_ms)]
-            table.add_row(_name(stream), f"{it.share:.0%}", f"{it.offered_per_s:.0f}", f"{it.achieved_per_s:.0f}", *waits)
-    return table
+        for load in stream.loads:
+            times = (load.latency.p50_ms, load.latency.p95_ms, load.latency.p99_ms, load.sender_late_p99_ms)
+            figures = map(format_number, (load.offered_per_s, load.achieved_per_s, *times))
+            rows.append([stream.name, f"{load.share:.0%}", *figures])
+    return Table(title="Latency at offered loads, from the due time of a record to its last output", columns=columns, rows=rows)
 
 
-def _draw_throughput(axes: Axes, results: StreamResults) -> None:
-    bars = [("engine, no broker", results.engine_per_s), *((_name(it), it.capacity.messages_per_s) for it in results.streams)]
-    if results.peer is not None:
-        bars.append(("peer, embeddings only", results.peer.messages_per_s))
-    names, values = zip(*bars, strict=True)
-    drawn = axes.barh(names, values)
-    axes.bar_label(drawn, fmt="%.0f", padding=3)
-    axes.invert_yaxis()
-    axes.margins(x=0.12)
-    axes.set_xlabel("messages/s")
-    axes.set_title("throughput")
+def _describe_single_records(results: StreamResults) -> list[str]:
+    lines = []
+    for stream in results.streams:
+        if stream.single:
+            stages = ", ".join(f"{name} {value:.1f}" for name, value in stream.single.stages_ms.items())
+            lines.append(
+                f"{stream.name}, single records: p50 {stream.single.end_to_end.p50_ms:.0f} ms from the record's timestamp to that "
+                f"of its last output; {stream.single.inside_p50_ms:.1f} ms inside the worker ({stages} ms); "
+                f"{results.bare_pass_ms:.1f} ms in the engine alone"
+            )
+    return lines
 
 
-def _draw_latency(axes: Axes, results: StreamResults) -> None:
-    for number, stream in enumerate(it for it in results.streams if it.loads):
-        offered = [it.offered_per_s for it in stream.loads]
-        for percent, style in ((50, "-"), (95, "--"), (99, ":")):
-            waits = [getattr(it.latency, f"p{percent}_ms") for it in stream.loads]
-            axes.plot(offered, waits, style, marker="o", color=f"C{number}", label=f"{_name(stream)}: p{percent}")
-    axes.set_yscale("log")
-    axes.set_xlabel("offered messages/s")
-    axes.set_ylabel("ms from due to answered")
-    axes.set_title("latency against offered load")
-    axes.grid(visible=True, which="both", alpha=0.3)
-    axes.legend(fontsize="small")
+def _draw(report: Report, results: StreamResults, path: Path) -> None:
+    figure, axes = plot.new_figure(report, height_inches=6.5, num_rows=2, height_ratios=[1, 2])
+    bars = [plot.Bar(name="engine, no broker", value=results.engine_per_s, colour=plot.MUTED)]
+    for stream in results.streams:
+        rates = [part.messages_per_s for part in stream.rounds]
+        bars.append(plot.Bar(name=stream.name, value=stream.capacity.messages_per_s, low=min(rates), high=max(rates)))
+    if results.baseline:
+        bars.append(plot.Bar(name="baseline, embeddings only", value=results.baseline.messages_per_s, colour=plot.MUTED))
+    plot.draw_bars(axes[0, 0], bars, title="Throughput", unit="records/s")
+    lines = []
+    for colour, stream in zip(
+        plot.COLOURS * len(results.streams), [stream for stream in results.streams if stream.loads], strict=False
+    ):
+        offered = [load.offered_per_s for load in stream.loads]
+        for percent, style in _PERCENTS:
+            times = [getattr(load.latency, f"p{percent}_ms") for load in stream.loads]
+            lines.append(plot.Line(label=f"p{percent}, {stream.name}", x=offered, y=times, colour=colour, style=style))
+    x_label, y_label = "offered records/s", "ms from due time to last output"
+    plot.draw_lines(axes[1, 0], lines, title="Latency", x_label=x_label, y_label=y_label, is_log=True)
+    plot.save(figure, path)

@@ -1,4 +1,4 @@
-"""What a run of the benchmark found, as plain values, and the few figures that one compares. Pure."""
+"""The results of the stream benchmark as plain values. Pure."""
 
 from __future__ import annotations
 
@@ -10,69 +10,76 @@ from typing import TYPE_CHECKING, Any
 from worker.bench.stream.usage import Usage
 
 if TYPE_CHECKING:
-    from worker.bench.stream.offered import Latency
+    from worker.bench.stream.load_generator import Latency
     from worker.bench.stream.tally import Throughput
 
 
 @dataclass(frozen=True, slots=True)
 class LoadResult:
-    """One point of the curve: a load that was offered whatever the worker did, and what came of it."""
+    """Latency at one offered load."""
 
-    #: Of the measured capacity.
+    #: Share of the measured capacity.
     share: float
     offered_per_s: float
-    #: Messages answered, over the time from the first that was due to the last answer.
+    #: Answered records over the time from the first due time to the last answer.
     achieved_per_s: float
     latency: Latency
-    #: How late the sender itself was, 99 of 100 times at most; part of the latency.
+    #: 99th percentile of the sender's own delay, which is part of the latency.
     sender_late_p99_ms: float
 
 
 @dataclass(frozen=True, slots=True)
-class Trickle:
-    """Single messages to an idle worker."""
+class SingleRecords:
+    """Latency of single records on an idle worker."""
 
-    #: From the message's timestamp to its last output's.
+    #: From the timestamp of the input to that of the last output.
     end_to_end: Latency
-    #: The median time in each step of the worker.
+    #: Median time in each stage of the worker.
     stages_ms: dict[str, float]
-    #: The median of tokenizing, the wait for company, inference and encoding together.
+    #: Median of tokenize, wait, infer and encode together.
     inside_p50_ms: float
 
 
 @dataclass(slots=True)
 class Stream:
-    """One way to run the workers."""
+    """One mode of delivery with one number of workers."""
 
     delivery: str
     num_workers: int
     threads: int
     start_s: float
-    #: How fast each part of the backlog was done.
+    #: Throughput of each part of the backlog.
     rounds: list[Throughput] = field(default_factory=list)
-    #: Messages a second of the engine without a broker before each part, and after the last where it ran there.
+    #: Records per second of the engine without a broker, before each part and, with several parts, after the last.
     engines_per_s: list[float] = field(default_factory=list)
-    #: Tokens of a batch over its budget.
+    #: Mean share of the token budget that batches used.
     fill: float = math.nan
-    #: Under the last part of the backlog, all workers together, and the broker; of a broker elsewhere nothing is known.
+    #: During the last part of the backlog: all workers together, and the embedded broker.
     worker: Usage = field(default_factory=Usage)
     broker: Usage | None = None
     loads: list[LoadResult] = field(default_factory=list)
-    trickle: Trickle | None = None
+    single: SingleRecords | None = None
     lost: int = 0
     duplicated: int = 0
 
     @property
+    def name(self) -> str:
+        """The row of this stream in a table."""
+        return f"{self.num_workers} worker{'s' * (self.num_workers > 1)}, {self.delivery.replace('_', ' ')}"
+
+    @property
     def capacity(self) -> Throughput:
-        """The speed of the median part of the backlog."""
-        return sorted(self.rounds, key=lambda it: it.messages_per_s)[len(self.rounds) // 2]
+        """The throughput of the median part of the backlog."""
+        return sorted(self.rounds, key=lambda part: part.messages_per_s)[len(self.rounds) // 2]
 
     @property
     def vs_engine(self) -> float:
-        """What is left of the engine's speed: the median over the parts, each against the runs before and after it."""
+        """The median ratio of a part's throughput to the engine runs before and after it."""
         around = zip(self.engines_per_s, self.engines_per_s[1:] or self.engines_per_s, strict=False)
-        shares = [_ratio(it.messages_per_s, (before + after) / 2) for it, (before, after) in zip(self.rounds, around, strict=True)]
-        return statistics.median(shares)
+        ratios = [
+            ratio(part.messages_per_s, (before + after) / 2) for part, (before, after) in zip(self.rounds, around, strict=True)
+        ]
+        return statistics.median(ratios)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +93,8 @@ class EngineRate:
 
 
 @dataclass(frozen=True, slots=True)
-class Peer:
-    """The best tuned peer."""
+class Baseline:
+    """The tuned baseline."""
 
     messages_per_s: float
     dtype: str
@@ -95,53 +102,62 @@ class Peer:
 
 @dataclass(slots=True)
 class StreamResults:
-    """Everything that was measured in one run, on one machine, with one corpus."""
+    """All results of one run."""
 
     machine: dict[str, Any]
     engines: list[EngineRate] = field(default_factory=list)
     streams: list[Stream] = field(default_factory=list)
-    peer: Peer | None = None
-    #: What a reader must know of how it was measured.
+    baseline: Baseline | None = None
     notes: list[str] = field(default_factory=list)
 
     @property
     def engine_per_s(self) -> float:
-        """Messages a second of the engine without a broker: the median of its runs."""
-        return statistics.median(it.messages_per_s for it in self.engines) if self.engines else math.nan
+        """Median records per second of the engine without a broker."""
+        return statistics.median(engine.messages_per_s for engine in self.engines) if self.engines else math.nan
 
     @property
     def bare_pass_ms(self) -> float:
-        """The time of one text alone, in milliseconds: the median of the engine's runs."""
-        return statistics.median(it.bare_pass_ms for it in self.engines) if self.engines else math.nan
+        """Median time of a single text in the engine, in milliseconds."""
+        return statistics.median(engine.bare_pass_ms for engine in self.engines) if self.engines else math.nan
 
     @property
     def lost(self) -> int:
-        """Messages without all their outputs, over everything."""
-        return sum(it.lost for it in self.streams)
+        """Records without all their outputs."""
+        return sum(stream.lost for stream in self.streams)
+
+    @property
+    def duplicated(self) -> int:
+        """Repeated outputs."""
+        return sum(stream.duplicated for stream in self.streams)
+
+    @property
+    def vs_baseline(self) -> float:
+        """Throughput of the first stream over that of the baseline; NaN without one."""
+        return ratio(self.streams[0].capacity.messages_per_s, self.baseline.messages_per_s) if self.baseline else math.nan
 
     def summary(self) -> dict[str, Any]:
-        """Return the figures of the first way to run the workers that one compares with other runs; None where one is missing."""
+        """Return the figures of the first stream; NaN for a figure that was not measured."""
         first = self.streams[0]
-        values = {
+        return {
             "messages_per_s": first.capacity.messages_per_s,
             "tokens_per_s": first.capacity.tokens_per_s,
             "vs_engine": first.vs_engine,
-            "broker_cost": 1 - first.vs_engine,
-            "vs_peer": _ratio(first.capacity.messages_per_s, self.peer.messages_per_s) if self.peer else None,
-            "p50_ms": {f"{it.share:.0%}": it.latency.p50_ms for it in first.loads},
-            "p95_ms": {f"{it.share:.0%}": it.latency.p95_ms for it in first.loads},
-            "p99_ms": {f"{it.share:.0%}": it.latency.p99_ms for it in first.loads},
+            "vs_baseline": self.vs_baseline,
+            **{
+                f"p{percent}_ms": {f"{load.share:.0%}": getattr(load.latency, f"p{percent}_ms") for load in first.loads}
+                for percent in (50, 95, 99)
+            },
             "fill": first.fill,
             "rss_mib": first.worker.peak_rss_mib,
             "start_s": first.start_s,
             "lost": self.lost,
-            "duplicated": sum(it.duplicated for it in self.streams),
-            "trickle_p50_ms": first.trickle.end_to_end.p50_ms if first.trickle else None,
-            "trickle_inside_p50_ms": first.trickle.inside_p50_ms if first.trickle else None,
+            "duplicated": self.duplicated,
+            "single_p50_ms": first.single.end_to_end.p50_ms if first.single else math.nan,
+            "single_inside_p50_ms": first.single.inside_p50_ms if first.single else math.nan,
             "bare_pass_p50_ms": self.bare_pass_ms,
         }
-        return {name: None if isinstance(it, float) and math.isnan(it) else it for name, it in values.items()}
 
 
-def _ratio(ours: float, theirs: float) -> float:
-    return ours / theirs if theirs else math.nan
+def ratio(value: float, reference: float) -> float:
+    """Return a ratio; NaN where the reference is 0."""
+    return value / reference if reference else math.nan

@@ -1,4 +1,4 @@
-"""What came out of a stream: for each message when the last of its outputs was appended, and the account of all of them. Pure."""
+"""Counts the outputs of a stream, notes when each record was answered, and computes throughput. Pure."""
 
 from __future__ import annotations
 
@@ -15,72 +15,71 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from worker.records import Output, Record
-    from worker.testbed.delivery_audit import Place
+    from worker.testbed.delivery_audit import Source
 
 
 @dataclass(slots=True)
 class Answer:
-    """One message that was answered; times in milliseconds since the epoch."""
+    """One answered record; times in milliseconds since the epoch."""
 
-    #: The input's timestamp: when the message was due.
+    #: Timestamp of the input: its due time.
     due_ms: int
-    #: When the broker appended the last of its outputs.
+    #: Time at which the broker appended the last output.
     done_ms: int
     num_tokens: int = 0
-    #: Of the input.
+    #: Partition of the input.
     partition: int = 0
 
     @property
     def wait_ms(self) -> int:
-        """From the input's timestamp to the last output's."""
+        """Time from the input's timestamp to that of the last output."""
         return self.done_ms - self.due_ms
 
 
 class StreamTally:
-    """Takes every output record, by phase; what comes again counts as a duplicate and never as an answer."""
+    """Counts every output, in phases; a repeated output is a duplicate and never an answer."""
 
     def __init__(self) -> None:
-        """Start with nothing."""
-        self.account = DeliveryAudit()
-        # The answers of the phase that goes on.
-        self._answers: dict[Place, Answer] = {}
+        self.audit = DeliveryAudit()
+        # Answers of the current phase.
+        self._answers: dict[Source, Answer] = {}
 
     def note(self, output: Output, record: Record) -> None:
-        """Take an output record."""
-        num_duplicates = self.account.num_duplicates
-        self.account.note(output, record)
-        if self.account.num_duplicates > num_duplicates:
+        """Count an output record."""
+        num_duplicates = self.audit.num_duplicates
+        self.audit.note(output, record)
+        if self.audit.num_duplicates > num_duplicates:
             return
         headers = read_headers(record.headers)
-        place, due_ms = read_source(record), int(headers["gist-source-timestamp"])
-        answer = self._answers.setdefault(place, Answer(due_ms, record.timestamp_ms, partition=place[0]))
+        source, due_ms = read_source(record), int(headers["gist-source-timestamp"])
+        answer = self._answers.setdefault(source, Answer(due_ms, record.timestamp_ms, partition=source[0]))
         answer.done_ms = max(answer.done_ms, record.timestamp_ms)
         # A dead letter has no tokens.
         answer.num_tokens = int(headers.get("gist-tokens", b"0"))
 
     def end_phase(self) -> list[Answer]:
-        """Return the answers of this phase, in the order in which they were done, and begin the next."""
+        """Return the answers of this phase in the order of completion, and begin the next phase."""
         answers, self._answers = self._answers, {}
-        return sorted(answers.values(), key=lambda it: it.done_ms)
+        return sorted(answers.values(), key=lambda answer: answer.done_ms)
 
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
-    """What a second brings."""
+    """Records and tokens per second."""
 
     messages_per_s: float
     tokens_per_s: float
 
 
 def throughput(done_ms: Sequence[float], num_tokens: Sequence[int], *, skipped: float = 0.1) -> Throughput:
-    """Return the speed from ascending times of completion, without a first part of them: the warm-up.
+    """Return the throughput from ascending times of completion, without the first share `skipped` as warm-up.
 
-    Work in batches is done in bursts: skip whole ones where they are few. Zero where nothing is left.
+    Batches complete in bursts: with few batches, skip whole ones. Zero if nothing remains.
     """
     num_skipped = max(1, int(len(done_ms) * skipped))
     if len(done_ms) < num_skipped + 1:
         return Throughput(0.0, 0.0)
-    # The clock starts with the last that is skipped; what was done in the same millisecond is not after it.
+    # The clock starts with the last skipped record; records of the same millisecond are not after it.
     start_ms = done_ms[num_skipped - 1]
     first = bisect.bisect_right(done_ms, start_ms)
     seconds = (done_ms[-1] - start_ms) / 1000
@@ -90,15 +89,15 @@ def throughput(done_ms: Sequence[float], num_tokens: Sequence[int], *, skipped: 
 
 
 def steady_per_s(done_ms: Sequence[float], *, skipped: float = 0.1) -> float:
-    """Return the messages a second of the middle of a run, from ascending times of completion: without its first and last part.
+    """Return the records per second in the middle of a run, from ascending times of completion.
 
-    The slope of the best straight line, time against number: where messages are done in bursts, the two ends of a run say little
-    of its speed, because each may lie anywhere in a burst. Zero where there is nothing to draw a line through.
+    The first and the last share `skipped` do not count. The rate is the slope of the least-squares line of time over number:
+    each end of a run may lie anywhere in a burst, so the two ends alone say little. Zero if no line can be drawn.
     """
     num_skipped = int(len(done_ms) * skipped)
     middle = np.asarray(done_ms[num_skipped : len(done_ms) - num_skipped], dtype=np.float64)
     if len(middle) == 0 or middle[0] == middle[-1]:
         return 0.0
     numbers = np.arange(len(middle)) - (len(middle) - 1) / 2
-    ms_per_message = float(numbers @ (middle - middle.mean()) / (numbers @ numbers))
-    return 1000 / ms_per_message
+    ms_per_record = float(numbers @ (middle - middle.mean()) / (numbers @ numbers))
+    return 1000 / ms_per_record

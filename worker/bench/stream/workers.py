@@ -1,71 +1,49 @@
-"""Where a stream is measured, and the workers that do its work: processes of their own, started and ended here."""
+"""Starts and stops the worker processes of a benchmark."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from worker.host import count_cores
 from worker.testbed.worker_process import WorkerProcess
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
+    from worker.bench.frame.context import BenchContext
     from worker.bench.stream.phases import Topics
-    from worker.broker.connection.connection import Connection
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where it is measured, and with what."""
-
-    connection: Connection
-    #: The broker's process; None where it runs elsewhere.
-    broker_pid: int | None
-    #: For logs and for what the contestants read.
-    directory: Path
-    texts: Sequence[str]
-    #: What `Engine.load` takes, without the threads.
-    engine: Mapping[str, Any]
-    #: The same in the worker's own settings.
-    worker: Mapping[str, Any]
-    max_batch_tokens: int
-    max_batch_records: int
-    max_batch_delay_ms: float
-    say: Callable[[str], None]
 
 
 @contextlib.asynccontextmanager
-async def working(
-    place: Place,
+async def run_workers(
+    context: BenchContext,
     topic: Topics,
-    told: Mapping[str, object],
+    settings: Mapping[str, object],
     *,
     num_workers: int,
-    held: Sequence[Sequence[int]] = (),
+    cores: Sequence[Sequence[int]] = (),
     instances: Sequence[str] = (),
     first: int = 0,
 ) -> AsyncIterator[tuple[Sequence[WorkerProcess], float]]:
-    """Start workers that share the cores, with these settings beside the usual ones.
+    """Start workers that share the cores, and yield them when all are ready, with the start-up time of the first in seconds.
 
-    They are given once all are ready, with the seconds that the first took. Each may be held to some cores, and may have a name in
-    the group that a restart keeps. Those that join others of the same topic are counted from `first`.
+    `settings` override the defaults of the benchmark. `cores` pins each worker; `instances` are names for static membership.
+    Workers that join a running group are numbered from `first`. An exception kills the workers; otherwise they drain.
     """
-    settings = _settings(place, topic, num_workers) | dict(told)
+    settings = _build_settings(context, topic, num_workers) | dict(settings)
     workers: list[WorkerProcess] = []
-    began_s, is_good = time.monotonic(), False
+    started_s, is_good = time.monotonic(), False
     try:
         for number in range(num_workers):
-            log = place.directory / f"worker-{topic.input}-{first + number}.log"
-            named = {"group_instance_id": instances[number]} if instances and instances[number] else {}
-            workers.append(WorkerProcess(settings | named, log, cores=held[number] if held else ()))
-        await workers[0].ready()
-        start_s = time.monotonic() - began_s
+            log = context.directory / f"worker-{topic.input}-{first + number}.log"
+            name = {"group_instance_id": instances[number]} if instances and instances[number] else {}
+            workers.append(WorkerProcess(settings | name, log, cores=cores[number] if cores else ()))
+        await workers[0].wait_until_ready()
+        start_s = time.monotonic() - started_s
         for worker in workers[1:]:
-            await worker.ready()
+            await worker.wait_until_ready()
         yield workers, start_s
         is_good = True
     finally:
@@ -73,21 +51,20 @@ async def working(
             worker.stop() if is_good else worker.kill()
 
 
-def _settings(place: Place, topic: Topics, num_workers: int) -> dict[str, object]:
-    """Return the usual ones."""
+def _build_settings(context: BenchContext, topic: Topics, num_workers: int) -> dict[str, object]:
     return {
         **topic.settings,
-        "bootstrap_servers": place.connection.bootstrap_servers,
+        "bootstrap_servers": context.connection.bootstrap_servers,
         "group_id": topic.input,
         "tasks": "",
         "threads": count_threads(num_workers),
-        "max_batch_tokens": place.max_batch_tokens,
-        "max_batch_records": place.max_batch_records,
-        "max_batch_delay_ms": place.max_batch_delay_ms,
-        **place.worker,
+        "max_batch_tokens": context.max_batch_tokens,
+        "max_batch_records": context.max_batch_records,
+        "max_batch_delay_ms": context.max_batch_delay_ms,
+        **context.worker,
     }
 
 
 def count_threads(num_workers: int) -> int:
-    """Return how many threads each of some workers on this machine gets: two busy pools on one core slow each other down."""
+    """Return the threads of each worker: two busy thread pools on one core slow each other down."""
     return max(1, count_cores() // num_workers)

@@ -1,75 +1,56 @@
-"""Benchmark the engine and print what came out: tables, JSON, a picture."""
+"""The command `bench engine`."""
 
 from __future__ import annotations
 
-import json
 import os
-import sys
-from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Annotated, Literal
 
+import typer
 from rich.console import Console
-from rich.text import Text
 
-from worker.bench.engine import machine, plot, summary, table
-from worker.bench.engine import plan as plans
+from worker.bench.engine import plan, run
 from worker.bench.engine.job import Batching
-from worker.bench.engine.run import run
+from worker.bench.engine.report import build_report
+from worker.commands.bench import flags
 from worker.errors import BadSettings
 from worker.settings import DEFAULT_MODEL, Settings
 from worker.training.data.corpora import rated_sentences
 
-if TYPE_CHECKING:
-    from pathlib import Path
 
-    from worker.bench.engine.measures import CandidateResult
-
-
-def bench_engine(*, is_quick: bool, threads: int, device: str, json_path: Path | None, plot_path: Path | None, cache: Path) -> None:
-    """Run the benchmark; what it is doing goes to standard error, the tables to standard output."""
-    for path in (json_path, plot_path):
-        if path and not path.absolute().parent.is_dir():
-            raise BadSettings(f"{path}: there is no such directory")
-    if plot_path and not find_spec("matplotlib"):
-        raise BadSettings("matplotlib is not installed: pip install 'gist-stream[bench]'")
-    progress = Console(stderr=True)
-    device = machine.fastest_device() if device == "auto" else device
-    plan = plans.quick() if is_quick else plans.full()
-    result = run(
-        plans.on_gpu(plan) if device == "cuda" else plan,
+def engine(
+    *,
+    quick: Annotated[bool, typer.Option("--quick", help="Measure less: at most a minute.")] = False,
+    threads: Annotated[int, typer.Option(min=0, help="Threads of each candidate. 0: one for each core of the process.")] = 0,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], typer.Option(help="Device of all candidates. auto: a GPU if there is one.")
+    ] = "auto",
+    cache: flags.Cache = Path(".data"),
+    as_json: flags.AsJson = False,
+    as_markdown: flags.AsMarkdown = False,
+    output: flags.OutputFile = None,
+    plot: flags.PlotFile = None,
+) -> None:
+    """Measure the backends, the usual libraries and the bare matrix products in turn, on the same texts."""
+    outputs = flags.build_outputs(as_json=as_json, as_markdown=as_markdown, file=output, plot=plot)
+    progress = Console(stderr=True, highlight=False, style="dim")
+    device_name = run.choose_device() if device == "auto" else device
+    results = run.run(
+        plan.build_plan(is_quick=quick, is_gpu=device_name == "cuda"),
         threads=threads or len(os.sched_getaffinity(0)),
-        device=device,
-        batching=_batching(),
+        device=device_name,
+        batching=Batching(**{name: Settings.model_fields[name].default for name in Batching.__dataclass_fields__}),
         checkpoint=DEFAULT_MODEL,
-        texts=_texts(cache, progress),
-        say=lambda line: progress.print(Text(line, style="dim")),
+        texts=_read_texts(cache, progress),
+        say=progress.print,
     )
-    _print(Console(width=None if sys.stdout.isatty() else 170), result)
-    if json_path:
-        json_path.write_text(json.dumps(summary.as_json(result), indent=2) + "\n")
-    if plot_path:
-        plot.draw(result, plot_path)
+    outputs.write(build_report(results), flags.build_console())
 
 
-def _batching() -> Batching:
-    """Return how the worker batches unless it is told otherwise."""
-    defaults = {name: Settings.model_fields[name].default for name in Batching.__dataclass_fields__}
-    return Batching(**defaults)
-
-
-def _texts(cache: Path, progress: Console) -> list[str]:
-    """Return the real corpus; none, and a word about it, where it cannot be fetched."""
+def _read_texts(cache: Path, progress: Console) -> list[str]:
+    """Return the real corpus, or nothing and a message if it cannot be fetched."""
     try:
-        return [it.text for it in rated_sentences(cache)]
+        return [sentence.text for sentence in rated_sentences(cache)]
     except BadSettings as error:
-        progress.print(Text(f"without the real corpus: {error}", style="yellow"))
+        progress.print(f"without the real corpus: {error}", style="yellow", markup=False)
         return []
-
-
-def _print(console: Console, result: CandidateResult) -> None:
-    for panel in result.panels:
-        console.print(table.panel_table(panel))
-        console.print()
-    for line in (*table.notes(result), Text(), *table.summary_lines(result), Text(), table.machine_line(result.machine)):
-        console.print(line, soft_wrap=True)
-    console.print(f"took {result.seconds:.0f} s", style="dim")

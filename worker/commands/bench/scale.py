@@ -1,84 +1,72 @@
-"""Measure how far more replicas go, and what each knob does; `worker.bench.scale` says how."""
+"""The commands `bench scale` and `bench sweep`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Annotated
 
-from worker.commands.bench.stream import DELIVERIES
-from worker.commands.bench.with_broker import ENDED, benchmark, check_extra
-from worker.errors import BadSettings
+import typer
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from worker.bench.scale.results import ScaleResults
-    from worker.bench.scale.run import ScalePlan
-    from worker.bench.stream.workers import Place
+from worker.commands.bench import flags
+from worker.commands.bench.with_broker import benchmark, check_packages
+from worker.settings import read
 
 
-def bench_scale(
+def scale(
     *,
-    deliveries: tuple[str, ...],
-    replica_counts: tuple[int, ...],
-    partition_counts: tuple[int, ...],
-    count: int,
-    phase_s: float,
-    is_quick: bool,
-    json_file: Path | None,
-    plot_file: Path | None,
+    replicas: Annotated[str, typer.Option(help="Numbers of replicas, comma-separated; each replica has one core.")] = "1,2",
+    partitions: Annotated[
+        str, typer.Option(help="Numbers of partitions, comma-separated; the first with all numbers of replicas.")
+    ] = "8,2,32",
+    delivery: flags.Delivery = "",
+    count: flags.Count = 12_000,
+    seconds: flags.Seconds = 8.0,
+    quick: flags.Quick = False,
+    as_json: flags.AsJson = False,
+    as_markdown: flags.AsMarkdown = False,
+    output: flags.OutputFile = None,
+    plot: flags.PlotFile = None,
 ) -> int:
-    """Measure, print, and return 0 only if nothing was lost, and nothing repeated by exactly once."""
-    check_extra()
-    if unknown := set(deliveries) - set(DELIVERIES):
-        raise BadSettings(f"there is no delivery {', '.join(sorted(unknown))}; there is {', '.join(DELIVERIES)}")
-    # Heavy, and there only with the extra that was checked.
-    from worker.bench.scale import report  # noqa: PLC0415
-    from worker.bench.scale import run as scale_run  # noqa: PLC0415
-    from worker.bench.scale.disturbances import KINDS  # noqa: PLC0415
+    """Measure throughput by replicas and partitions, and the pause when a replica joins, leaves, is killed or restarts."""
+    check_packages()
+    from worker.bench.scale import report, run  # noqa: PLC0415  needs the checked packages
 
-    plan = scale_run.ScalePlan(
-        deliveries=deliveries or (DELIVERIES[:1] if is_quick else DELIVERIES),
-        replica_counts=replica_counts,
-        partition_counts=partition_counts[:1] if is_quick else partition_counts,
-        num_backlog=min(count, 3_000) if is_quick else count,
-        phase_s=min(phase_s, 3.0) if is_quick else phase_s,
-        kinds=("kill",) if is_quick else KINDS,
-        disturbed_s=20.0 if is_quick else 60.0,
+    plan = run.ScalePlan(
+        deliveries=flags.parse_deliveries(delivery),
+        replica_counts=flags.parse_counts(replicas, flag="--replicas"),
+        partition_counts=flags.parse_counts(partitions, flag="--partitions"),
+        num_backlog=count,
+        phase_s=seconds,
     )
-    return _code(benchmark(lambda place: scale_run.run(plan, place), report, json_file=json_file, plot_file=plot_file))
+    plan = plan.shorten() if quick else plan
+    outputs = flags.build_outputs(as_json=as_json, as_markdown=as_markdown, file=output, plot=plot)
+    return benchmark(lambda context: run.run(plan, context), report.build_report, outputs)
 
 
-def bench_knobs(*, delivery: str, count: int, phase_s: float, is_quick: bool, json_file: Path | None, table: Path | None) -> int:
-    """Turn each knob, print, write the table, and return 0 only if nothing was lost."""
-    check_extra()
-    from worker.bench.scale import knobs, report  # noqa: PLC0415  heavy, and there only with the extra that was checked
+def sweep(
+    changes: Annotated[
+        list[str],
+        typer.Argument(metavar="SETTING=VALUE...", help="Settings to measure one at a time; `partitions` and `replicas`, too."),
+    ],
+    *,
+    delivery: flags.Delivery = "at_least_once",
+    count: flags.Count = 12_000,
+    seconds: flags.Seconds = 8.0,
+    as_json: flags.AsJson = False,
+    as_markdown: flags.AsMarkdown = False,
+    output: flags.OutputFile = None,
+    plot: flags.PlotFile = None,
+) -> int:
+    """Measure throughput, latency and memory with one setting changed at a time; the defaults run first and last.
 
-    plan = _knobs_plan(delivery, count, phase_s, is_quick=is_quick)
+    Commas join settings that belong together: max_in_flight_tokens=8192,resume_in_flight_tokens=4096
+    """
+    check_packages()
+    from worker.bench.scale import report, run  # noqa: PLC0415  needs the checked packages
 
-    async def turned(place: Place) -> ScaleResults:
-        return await knobs.run(plan, place, is_quick=is_quick)
-
-    results = benchmark(turned, report, json_file=json_file, plot_file=None)
-    if results is not None and table is not None:
-        table.write_text(knobs.markdown(results))
-    return _code(results)
-
-
-def _knobs_plan(delivery: str, count: int, phase_s: float, *, is_quick: bool) -> ScalePlan:
-    from worker.bench.scale.run import ScalePlan  # noqa: PLC0415  heavy
-
-    if delivery not in DELIVERIES:
-        raise BadSettings(f"there is no delivery {delivery}; there is {', '.join(DELIVERIES)}")
-    return ScalePlan(
-        deliveries=(delivery,),
-        replica_counts=(1,),
-        partition_counts=(1,),
-        num_backlog=min(count, 3_000) if is_quick else count,
-        phase_s=min(phase_s, 3.0) if is_quick else phase_s,
-        kinds=(),
-        disturbed_s=0.0,
-    )
-
-
-def _code(results: ScaleResults | None) -> int:
-    return ENDED if results is None else int(results.lost > 0 or results.repeated_exactly_once > 0)
+    modes = [mode for name in flags.parse_deliveries(delivery) for mode in run.build_sweep(changes, name)]
+    for mode in modes:
+        # A wrong setting fails before anything is measured.
+        read(dict(mode.settings))
+    plan = run.ScalePlan(deliveries=(), num_backlog=count, phase_s=seconds, kinds=())
+    outputs = flags.build_outputs(as_json=as_json, as_markdown=as_markdown, file=output, plot=plot)
+    return benchmark(lambda context: run.measure_modes(plan, context, modes), report.build_report, outputs)

@@ -1,9 +1,10 @@
-"""Everything on this machine: a real Kafka, a worker as a process of its own, real messages, and the account of what came out."""
+"""The demo: a Kafka broker, a worker process, real texts, and an audit of the outputs."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,16 +15,16 @@ from rich.live import Live
 
 from worker.broker.tools.clients import follow, open_producer
 from worker.commands.demo.observer import Observer
-from worker.commands.demo.report import progress_line, report
+from worker.commands.demo.report import format_progress, print_report
 from worker.commands.terminal import Terminal
 from worker.commands.variables import find_warnings
 from worker.composition.broker import build_connection, create_topics, map_output_topics
 from worker.settings import read
-from worker.testbed.worker_process import WorkerProcess, kafka
+from worker.testbed.worker_process import WorkerProcess, run_kafka
 from worker.training.data.corpora import rated_sentences
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from worker.broker.tools.clients import Producer
     from worker.settings import Settings
@@ -31,9 +32,9 @@ if TYPE_CHECKING:
 _HOME = Path(".demo")
 _DATA = Path(".data")
 _SILENCE_TIMEOUT_S = 120.0
-# After the backlog, so many single messages at this rate show what a message waits for when there is none.
+# Single records after the backlog show the latency of an idle worker.
 _NUM_SINGLE, _SINGLE_PER_S = 200, 40.0
-# What must end in the dead-letter topic, each with its own reason.
+# Records that must become dead letters, each for another reason.
 _BAD: tuple[bytes, ...] = (
     b'{"text": "the JSON ends here',
     b"\xff\xfe not UTF-8",
@@ -62,62 +63,74 @@ def demo(
     for warning in find_warnings():
         console.print(f"warning     {warning}")
     directory = Path(_HOME / "kafka").resolve() if is_kept else None
-    with kafka(console.print, directory=directory, is_kept=is_kept) as (bootstrap_servers, pid):
+    with run_kafka(console.print, directory=directory, is_kept=is_kept) as (bootstrap_servers, pid):
         if is_kept and pid is not None:
             (_HOME / "kafka.pid").write_text(str(pid))
         run_id = f"{int(time.time())}"
         settings = read(
             {"bootstrap_servers": bootstrap_servers, "input_topic": f"texts-{run_id}", "group_id": f"demo-{run_id}", "tasks": ""}
         )
-        code = asyncio.run(_demo(console, settings, is_kept=is_kept, count=count, kill_after=kill_after))
-        if is_kept:
-            console.print(
-                f"\nKafka and the worker go on. Try, in this folder:\n\n  export GIST_BOOTSTRAP_SERVERS={bootstrap_servers} "
-                f"GIST_INPUT_TOPIC={settings.input_topic}\n  .venv/bin/gist-stream tail &\n"
-                "  echo 'Ada Lovelace loved London.' | .venv/bin/gist-stream produce\n\nand to end them:  make stop",
-                soft_wrap=True,
-            )
+        code = asyncio.run(_run(console, settings, is_kept=is_kept, count=count, kill_after=kill_after))
+        console.print(_describe_next_steps(settings, is_kept=is_kept), soft_wrap=True, markup=False)
     return code
 
 
-async def _demo(console: Terminal, settings: Settings, *, is_kept: bool, count: int, kill_after: int) -> int:
-    sentences = [it.text for it in await asyncio.to_thread(rated_sentences, _DATA)]
+def _describe_next_steps(settings: Settings, *, is_kept: bool) -> str:
+    """Return commands for the running demo, or the way to keep it running."""
+    if not is_kept:
+        return (
+            "\nnext: send your own texts (`make demo KEEP=1` leaves Kafka and the worker running), use your own Kafka\n"
+            "(GIST_BOOTSTRAP_SERVERS), or train your own heads (`gist-stream train`)"
+        )
+    program = sys.argv[0] if Path(sys.argv[0]).name == "gist-stream" else "gist-stream"
+    return (
+        "\nKafka and the worker keep running. Try in this directory:\n\n"
+        f"  export GIST_BOOTSTRAP_SERVERS={settings.bootstrap_servers} GIST_INPUT_TOPIC={settings.input_topic} "
+        f"GIST_GROUP_ID={settings.group_id}\n"
+        f"  {program} tail &\n"
+        f"  echo 'Ada Lovelace loved London.' | {program} produce\n"
+        f"  {program} lag\n\nStop both with: make stop"
+    )
+
+
+async def _run(console: Terminal, settings: Settings, *, is_kept: bool, count: int, kill_after: int) -> int:
+    sentences = [sentence.text for sentence in await asyncio.to_thread(rated_sentences, _DATA)]
     console.print(f"texts       {len(sentences)} sentences of reviews, posts and newspapers")
     await create_topics(settings)
     chosen = {name: getattr(settings, name) for name in ("bootstrap_servers", "input_topic", "group_id")}
     worker = WorkerProcess(chosen, _HOME / "worker.log", is_kept=is_kept)
     try:
-        began_s = time.monotonic()
-        await worker.ready()
-        console.print(f"worker      ready after {time.monotonic() - began_s:.1f} s, at {worker.url}/metrics")
+        started_s = time.monotonic()
+        await worker.wait_until_ready()
+        console.print(f"worker      ready after {time.monotonic() - started_s:.1f} s, at {worker.url}/metrics")
         if is_kept:
             (_HOME / "worker.pid").write_text(str(worker.process.pid))
-        observer = await _play(console, settings, worker, sentences, count=count, kill_after=kill_after)
+        observer = await _send_texts(console, settings, worker, sentences, count=count, kill_after=kill_after)
     finally:
         worker.stop()
-    is_good = report(console, observer, num_bad=len(_BAD), may_repeat=bool(kill_after))
+    is_good = print_report(console, observer, num_bad=len(_BAD), may_repeat=bool(kill_after))
     return 0 if is_good else 1
 
 
-async def _play(
+async def _send_texts(
     console: Terminal, settings: Settings, worker: WorkerProcess, sentences: Sequence[str], *, count: int, kill_after: int
 ) -> Observer:
-    """Send the backlog, then single messages, and watch what comes out."""
+    """Send the backlog, then single records, while an observer reads the outputs."""
     observer, stop = Observer(settings), asyncio.Event()
     watching = asyncio.create_task(_watch(observer, settings, stop))
     try:
         with _live(console, observer) as refresh:
             async with open_producer(build_connection(settings)) as producer:
-                async for value in _backlog(sentences, count):
+                for value in _build_backlog(sentences, count):
                     await _send(producer, observer, value)
                 await producer.flush()
-                await _accounted(observer, refresh, worker, kill_after=kill_after)
+                await _wait_until_accounted(observer, refresh, worker, kill_after=kill_after)
                 observer.end_backlog()
                 for number in range(_NUM_SINGLE):
                     await asyncio.sleep(1 / _SINGLE_PER_S)
-                    await _send(producer, observer, _request(sentences[-1 - number % len(sentences)], f"single-{number}"))
+                    await _send(producer, observer, _build_request(sentences[-1 - number % len(sentences)], f"single-{number}"))
                 await producer.flush()
-                await _accounted(observer, refresh, worker, kill_after=0)
+                await _wait_until_accounted(observer, refresh, worker, kill_after=0)
     finally:
         stop.set()
         await watching
@@ -125,22 +138,22 @@ async def _play(
 
 
 async def _send(producer: Producer, observer: Observer, value: bytes) -> None:
-    number = observer.account.num_produced
+    number = observer.audit.num_produced
     await producer.send(observer.input_topic, value, key=b"%d" % (number % 64))
-    observer.account.num_produced += 1
+    observer.audit.num_produced += 1
 
 
-async def _backlog(sentences: Sequence[str], count: int) -> AsyncIterator[bytes]:
-    """Yield `count` good messages with the bad ones spread among them; remembers nothing."""
+def _build_backlog(sentences: Sequence[str], count: int) -> Iterator[bytes]:
+    """Yield `count` good records with the bad ones spread among them."""
     every = max(1, count // (len(_BAD) + 1))
     for number in range(count):
         if number and number % every == 0 and number // every <= len(_BAD):
             yield _BAD[number // every - 1]
-        # Steps through all sections of the corpus, with a stride that meets every sentence once.
-        yield _request(sentences[number * 7919 % len(sentences)], f"message-{number}")
+        # The stride visits each sentence once and alternates between the sections of the corpus.
+        yield _build_request(sentences[number * 7919 % len(sentences)], f"message-{number}")
 
 
-def _request(text: str, identity: str) -> bytes:
+def _build_request(text: str, identity: str) -> bytes:
     return orjson.dumps({"id": identity, "text": text if text.strip() else "(blank)"})
 
 
@@ -151,28 +164,28 @@ async def _watch(observer: Observer, settings: Settings, stop: asyncio.Event) ->
             observer.note(record)
 
 
-async def _accounted(observer: Observer, refresh: Live | None, worker: WorkerProcess, *, kill_after: int) -> None:
-    """Return once everything is accounted for, or once nothing has come for long."""
+async def _wait_until_accounted(observer: Observer, refresh: Live | None, worker: WorkerProcess, *, kill_after: int) -> None:
+    """Return when every record is accounted for, or when nothing has arrived for long."""
     last_change_s, last_num, shown_s = time.monotonic(), -1, 0.0
-    while observer.account.num_missing and time.monotonic() - last_change_s < _SILENCE_TIMEOUT_S:
+    while observer.audit.num_missing and time.monotonic() - last_change_s < _SILENCE_TIMEOUT_S:
         await asyncio.sleep(0.1)
-        if observer.account.num_accounted != last_num:
-            last_change_s, last_num = time.monotonic(), observer.account.num_accounted
+        if observer.audit.num_accounted != last_num:
+            last_change_s, last_num = time.monotonic(), observer.audit.num_accounted
         if kill_after and last_num >= kill_after:
             worker.crash()
             observer.num_kills, kill_after = observer.num_kills + 1, 0
         if refresh is not None:
-            refresh.update(progress_line(observer))
-        elif time.monotonic() - shown_s > 2:  # noqa: PLR2004  seconds between lines where nothing can be redrawn
+            refresh.update(format_progress(observer))
+        elif time.monotonic() - shown_s > 2:  # noqa: PLR2004  seconds between lines without a terminal
             shown_s = time.monotonic()
-            Terminal().print(progress_line(observer))
+            Terminal().print(format_progress(observer))
 
 
 @contextlib.contextmanager
 def _live(console: Terminal, observer: Observer) -> Iterator[Live | None]:
-    """Redraw one line in a terminal; give None elsewhere."""
+    """Yield a line that is redrawn in a terminal; None elsewhere."""
     if not console.is_terminal:
         yield None
         return
-    with Live(progress_line(observer), console=console, refresh_per_second=8) as live:
+    with Live(format_progress(observer), console=console, refresh_per_second=8) as live:
         yield live

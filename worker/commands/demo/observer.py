@@ -1,4 +1,4 @@
-"""What a demo sees: every output, counted, with a few kept to show."""
+"""The observer of a demo: counts every output and keeps some records to show."""
 
 from __future__ import annotations
 
@@ -20,50 +20,64 @@ if TYPE_CHECKING:
 
     from worker.records import Record
     from worker.settings import Settings
-    from worker.testbed.delivery_audit import Place
+    from worker.testbed.delivery_audit import Source
 
-# So many results are kept whole, to show some of them and to search among their vectors.
+# Records to keep, for the table and the neighbours.
 _MAX_KEPT = 4_000
 
 
 @dataclass(slots=True)
-class Kept:
-    """What is kept of one record."""
+class ObservedRecord:
+    """A record with its outputs."""
 
     text: str = ""
     vector: NDArray[np.float32] | None = None
     labels: dict[str, Any] | None = None
     entities: list[dict[str, Any]] | None = None
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether all outputs arrived."""
+        return self.vector is not None and self.labels is not None and self.entities is not None
+
+    def add(self, output: Output, value: dict[str, Any]) -> None:
+        """Add an output."""
+        if output is Output.EMBEDDINGS:
+            self.vector = decode_embedding(value)
+        elif output is Output.LABELS:
+            self.labels = value["labels"]
+        else:
+            self.entities = value["entities"]
+
 
 class Observer:
-    """Takes every record of the input and the output topics."""
+    """Receives every record of the input and the output topics."""
 
     def __init__(self, settings: Settings) -> None:
         self.input_topic = settings.input_topic
         self._outputs = {topic: output for output, topic in map_output_topics(settings).items()}
-        self.account = DeliveryAudit()
-        # The first records, with all that came of them.
-        self.kept: dict[Place, Kept] = {}
+        self.audit = DeliveryAudit()
+        # The first records with their outputs.
+        self.kept: dict[Source, ObservedRecord] = {}
         self.dead_letters: list[dict[str, Any]] = []
-        # Milliseconds from the input's timestamp to the output's, of the messages sent one at a time.
+        # Milliseconds from the input's timestamp to the embedding's, of single records.
         self.latencies_ms: list[float] = []
         self.num_tokens = 0
         self.num_kills = 0
-        # When the first output came, and when the backlog was done, in seconds of `time.monotonic`.
+        # Times of the first output and of the end of the backlog, on the monotonic clock.
         self.first_s: float | None = None
         self.backlog_s: float | None = None
         self._num_backlog = 0
         self._num_backlog_tokens = 0
 
     def note(self, record: Record) -> None:
-        """Take a record of any of the topics."""
+        """Receive a record of any of the topics."""
         if record.partition.topic == self.input_topic:
             self._note_input(record)
             return
         self.first_s = self.first_s or time.monotonic()
         output = self._outputs[record.partition.topic]
-        self.account.note(output, record)
+        self.audit.note(output, record)
         headers = read_headers(record.headers)
         if output is Output.EMBEDDINGS:
             self.num_tokens += int(headers["gist-tokens"])
@@ -72,21 +86,21 @@ class Observer:
         if output is Output.DEAD_LETTERS:
             self.dead_letters.append(orjson.loads(record.value or b"null"))
         elif (kept := self.kept.get(read_source(record))) is not None:
-            _keep(kept, output, orjson.loads(record.value or b"null"))
+            kept.add(output, orjson.loads(record.value or b"null"))
 
     def end_backlog(self) -> None:
-        """Note that the backlog is done: what comes now was sent one at a time."""
+        """Note the end of the backlog; later records are single records."""
         self.backlog_s = time.monotonic()
-        self._num_backlog, self._num_backlog_tokens = self.account.num_accounted, self.num_tokens
+        self._num_backlog, self._num_backlog_tokens = self.audit.num_accounted, self.num_tokens
 
     @property
     def rates(self) -> tuple[float, float]:
-        """Messages and tokens a second over the backlog, from the first output to the last."""
+        """Records and tokens per second over the backlog, from the first output to the last."""
         if self.first_s is None:
             return 0.0, 0.0
         seconds = max(1e-3, (self.backlog_s or time.monotonic()) - self.first_s)
-        num_messages = self._num_backlog or self.account.num_accounted
-        return num_messages / seconds, (self._num_backlog_tokens or self.num_tokens) / seconds
+        num_records = self._num_backlog or self.audit.num_accounted
+        return num_records / seconds, (self._num_backlog_tokens or self.num_tokens) / seconds
 
     def _note_input(self, record: Record) -> None:
         if len(self.kept) < _MAX_KEPT:
@@ -95,13 +109,4 @@ class Observer:
             except (orjson.JSONDecodeError, TypeError, KeyError):
                 return
             if isinstance(text, str):
-                self.kept[record.partition.index, record.offset] = Kept(text)
-
-
-def _keep(kept: Kept, output: Output, value: dict[str, Any]) -> None:
-    if output is Output.EMBEDDINGS:
-        kept.vector = decode_embedding(value)
-    elif output is Output.LABELS:
-        kept.labels = value["labels"]
-    else:
-        kept.entities = value["entities"]
+                self.kept[record.partition.index, record.offset] = ObservedRecord(text)

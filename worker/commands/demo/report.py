@@ -1,4 +1,4 @@
-"""The end of the demo: what came out, how fast, and whether everything is accounted for."""
+"""The end of the demo: results, dead letters, throughput and the audit of delivery."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.table import Table
 
-from worker.commands import result_view as show
+from worker.commands import result_view
 from worker.commands.output_encoding import escape_controls
 
 if TYPE_CHECKING:
@@ -15,81 +15,78 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from worker.commands.demo.observer import Kept, Observer
+    from worker.commands.demo.observer import ObservedRecord, Observer
 
 _NUM_SHOWN = 12
 
 
-def progress_line(observer: Observer) -> str:
-    """Return where the demo stands, in one line."""
+def format_progress(observer: Observer) -> str:
+    """Return the progress in one line."""
     messages_per_s, tokens_per_s = observer.rates
-    account = observer.account
+    audit = observer.audit
     return (
-        f"{account.num_accounted:6} of {account.num_produced} messages  {messages_per_s:6.0f} messages/s  "
-        f"{tokens_per_s:7.0f} tokens/s  {account.num_dead_letters} dead letters"
+        f"{audit.num_accounted:6} of {audit.num_produced} records  {messages_per_s:6.0f} records/s  "
+        f"{tokens_per_s:7.0f} tokens/s  {audit.num_dead_letters} dead letters"
     )
 
 
-def report(console: Console, observer: Observer, *, num_bad: int, may_repeat: bool) -> bool:
-    """Print the summary; return whether everything is as it should be."""
-    kept = [it for it in observer.kept.values() if it.vector is not None and it.labels is not None and it.entities is not None]
-    if not kept:
-        console.print("nothing came out", style="red")
+def print_report(console: Console, observer: Observer, *, num_bad: int, may_repeat: bool) -> bool:
+    """Print results, neighbours, dead letters and the audit; return whether every record was delivered as promised."""
+    complete = [record for record in observer.kept.values() if record.is_complete]
+    if not complete:
+        console.print("no results arrived", style="red")
         return False
-    console.print(_results(kept))
-    _print_neighbours(console, kept)
+    console.print(_build_table(complete))
+    _print_neighbours(console, complete)
     console.print("\ndead letters", style="bold")
-    for letter in observer.dead_letters[:_NUM_SHOWN]:
-        console.print("  ", show.dead_letter(letter))
-    return _print_account(console, observer, num_bad=num_bad, may_repeat=may_repeat)
+    for dead_letter in observer.dead_letters[:_NUM_SHOWN]:
+        console.print("  ", result_view.dead_letter(dead_letter))
+    return _print_audit(console, observer, num_bad=num_bad, may_repeat=may_repeat)
 
 
-def _results(kept: Sequence[Kept]) -> Table:
+def _build_table(records: Sequence[ObservedRecord]) -> Table:
     table = Table(title="a dozen results", title_justify="left", show_lines=False, expand=True)
     table.add_column("label", no_wrap=True)
     table.add_column("text, with its entities", ratio=1)
-    interesting = [it for it in kept if it.entities and len(it.text) < 160][:8]  # noqa: PLR2004  what fits in a line or two
-    plain = [it for it in kept if not it.entities and 20 < len(it.text) < 120]  # noqa: PLR2004
-    for it in [*interesting, *plain][:_NUM_SHOWN]:
-        table.add_row(show.labelled(it.labels or {}), show.highlighted(it.text, it.entities or []))
+    with_entities = [record for record in records if record.entities and len(record.text) < 160][:8]  # noqa: PLR2004  one or two lines
+    without = [record for record in records if not record.entities and 20 < len(record.text) < 120]  # noqa: PLR2004
+    for record in [*with_entities, *without][:_NUM_SHOWN]:
+        table.add_row(result_view.labelled(record.labels or {}), result_view.highlighted(record.text, record.entities or []))
     return table
 
 
-def _print_neighbours(console: Console, kept: Sequence[Kept]) -> None:
-    """Search among the published vectors: the nearest sentences to three of them."""
-    vectors = np.stack([it.vector for it in kept if it.vector is not None])
-    console.print("\nnearest neighbours, found with the published vectors", style="bold")
-    candidates = [number for number, it in enumerate(kept) if 40 < len(it.text) < 120]  # noqa: PLR2004
-    for number in candidates[:: max(1, len(candidates) // 3)][:3]:
-        console.print(f"  {escape_controls(kept[number].text)}", markup=False)
-        similarity = vectors @ vectors[number]
-        order = [it for it in np.argsort(-similarity) if kept[it].text != kept[number].text][:2]
-        for other in order:
-            console.print(f"    {similarity[other]:.2f}  {escape_controls(kept[other].text)}", markup=False, style="dim")
+def _print_neighbours(console: Console, records: Sequence[ObservedRecord]) -> None:
+    """Print the nearest neighbours of three sentences by the published vectors."""
+    vectors = np.stack([record.vector for record in records if record.vector is not None])
+    console.print("\nnearest neighbours by the published vectors", style="bold")
+    candidates = [index for index, record in enumerate(records) if 40 < len(record.text) < 120]  # noqa: PLR2004
+    for index in candidates[:: max(1, len(candidates) // 3)][:3]:
+        console.print(f"  {escape_controls(records[index].text)}", markup=False)
+        similarity = vectors @ vectors[index]
+        nearest = [other for other in np.argsort(-similarity) if records[other].text != records[index].text][:2]
+        for other in nearest:
+            console.print(f"    {similarity[other]:.2f}  {escape_controls(records[other].text)}", markup=False, style="dim")
 
 
-def _print_account(console: Console, observer: Observer, *, num_bad: int, may_repeat: bool) -> bool:
-    account = observer.account
+def _print_audit(console: Console, observer: Observer, *, num_bad: int, may_repeat: bool) -> bool:
+    audit = observer.audit
     messages_per_s, tokens_per_s = observer.rates
     p50, p99 = np.percentile(observer.latencies_ms, [50, 99]) if observer.latencies_ms else (float("nan"),) * 2
-    is_good = account.num_missing == 0 and account.num_dead_letters == num_bad and (may_repeat or account.num_duplicates == 0)
-    console.print("\naccount", style="bold")
-    console.print(f"  messages in    {account.num_produced}")
-    console.print(
-        f"  accounted for  {account.num_accounted}, of them {account.num_dead_letters} dead letters ({num_bad} were sent bad)"
-    )
-    console.print(f"  lost           {account.num_missing}")
+    is_good = audit.num_missing == 0 and audit.num_dead_letters == num_bad and (may_repeat or audit.num_duplicates == 0)
     repeated = (
-        f" (of {account.num_repeated_records} records, recognisable by id; {observer.num_kills} kill -9)" if may_repeat else ""
+        f" outputs of {audit.num_repeated_records} records after {observer.num_kills} kill -9; consumers deduplicate by id"
+        if may_repeat
+        else ""
     )
-    console.print(f"  duplicated     {account.num_duplicates}{repeated}")
-    console.print(f"  backlog        {messages_per_s:.0f} messages/s, {tokens_per_s:.0f} tokens/s")
-    console.print(f"  one at a time  p50 {p50:.0f} ms, p99 {p99:.0f} ms from the message's timestamp to its embedding's")
-    words = "everything is accounted for" if is_good else "not everything is as it should be"
+    for line in (
+        f"records in     {audit.num_produced}",
+        f"accounted for  {audit.num_accounted}, of them {audit.num_dead_letters} dead letters ({num_bad} bad records were sent)",
+        f"lost           {audit.num_missing}",
+        f"duplicated     {audit.num_duplicates}{repeated}",
+        f"backlog        {messages_per_s:.0f} records/s, {tokens_per_s:.0f} tokens/s",
+        f"single record  p50 {p50:.0f} ms, p99 {p99:.0f} ms from the timestamp of the input to that of the embedding",
+    ):
+        console.print(f"  {line}" if line[:7] != "records" else f"\n[bold]audit[/bold]\n  {line}", soft_wrap=True)
+    words = "every record is accounted for" if is_good else "some records are lost, repeated or unexpected dead letters"
     console.print(words, style="green" if is_good else "red")
-    console.print(
-        "\nnext: your own texts (`gist-stream produce`, `gist-stream tail`), your own Kafka (GIST_BOOTSTRAP_SERVERS),\n"
-        "your own heads (`gist-stream train`); `make demo KEEP=1` leaves Kafka and the worker running for that.",
-        soft_wrap=True,
-    )
     return is_good

@@ -1,0 +1,76 @@
+"""The report: one source for terminal, JSON and Markdown."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from typing import TYPE_CHECKING
+
+import pytest
+from rich.console import Console
+
+from worker.bench.frame.report import Outputs, Report, Table, find_commit, format_number
+from worker.errors import BadSettings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+REPORT = Report(
+    title="Stream",
+    claim="two records/s",
+    machine={"processor": "a CPU", "instructions": "avx2", "cores": 2},
+    tables=[Table(title="Throughput", columns=("", "records/s"), rows=[["one worker", "2"]])],
+    notes=["one note [1]"],
+    summary={"messages_per_s": 2.0, "vs_baseline": math.nan},
+    details={"streams": []},
+)
+
+
+def test_markdown_is_a_section_of_the_page_of_benchmarks() -> None:
+    """The header names command, commit, date and processor."""
+    section = REPORT.to_markdown("gist-stream bench stream").decode()
+    assert section.startswith("### Stream\n\n`gist-stream bench stream`. Commit `")
+    assert "a CPU, avx2, 2 cores." in section
+    assert "|  | records/s |\n| --- | --: |\n| one worker | 2 |" in section
+    assert section.endswith("* one note [1]\n")
+
+
+def test_json_has_null_for_a_figure_that_was_not_measured() -> None:
+    """The summary stands beside machine and details."""
+    plain = json.loads(REPORT.to_json())
+    assert plain["summary"] == {"messages_per_s": 2.0, "vs_baseline": None}
+    assert plain.keys() == {"summary", "machine", "streams"}
+
+
+def test_a_terminal_gets_tables_notes_and_the_claim() -> None:
+    """Brackets in notes are text."""
+    console = Console(file=io.StringIO(), width=100)
+    REPORT.show(console)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert all(part in shown for part in ("Throughput", "one worker", "one note [1]", "a CPU", "two records/s"))
+
+
+def test_a_file_holds_what_is_chosen(tmp_path: Path) -> None:
+    """A file gets JSON unless Markdown is chosen; standard output stays empty for a chosen format with a file."""
+    for outputs, start in (
+        (Outputs(file=tmp_path / "a"), b"{"),
+        (Outputs(as_json=True, file=tmp_path / "b"), b"{"),
+        (Outputs(as_markdown=True, file=tmp_path / "c"), b"###"),
+    ):
+        outputs.check()
+        console = Console(file=io.StringIO())
+        outputs.write(REPORT, console)
+        assert outputs.file is not None
+        assert outputs.file.read_bytes().startswith(start)
+        assert bool(console.file.getvalue()) == (not outputs.as_json and not outputs.as_markdown)  # type: ignore[attr-defined]
+    with pytest.raises(BadSettings, match="nowhere"):
+        Outputs(file=tmp_path / "nowhere" / "file").check()
+    with pytest.raises(BadSettings, match="Is a directory"):
+        Outputs(file=tmp_path).write(REPORT, Console(file=io.StringIO()))
+
+
+def test_numbers_have_a_leading_zero_and_a_blank_for_nothing() -> None:
+    """Thousands are separated."""
+    assert [format_number(value, 2) for value in (0.5, 1234.5, None, math.nan)] == ["0.50", "1,234.50", "", ""]
+    assert find_commit()

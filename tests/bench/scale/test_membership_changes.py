@@ -1,0 +1,28 @@
+"""The figures of a change of the group."""
+
+from __future__ import annotations
+
+import math
+
+from worker.bench.scale.membership_changes import KINDS, build_changes, longest_pause_s, takeover_s
+from worker.bench.stream.tally import Answer
+
+
+def test_the_longest_pause_is_that_of_one_partition() -> None:
+    """Answers of other partitions do not hide the pause, in any order of the answers."""
+    done = [(0, 1000), (1, 1100), (1, 1900), (1, 2700), (0, 4000), (1, 3500)]
+    assert longest_pause_s([Answer(0, done_ms, partition=partition) for partition, done_ms in done]) == 3.0
+    assert math.isnan(longest_pause_s([Answer(0, 5)]))
+
+
+def test_a_rolling_restart_is_measured_with_static_members_too() -> None:
+    """Each other change is measured once."""
+    assert build_changes(KINDS) == [("join", False), ("leave", False), ("kill", False), ("rolling", False), ("rolling", True)]
+
+
+def test_a_takeover_ends_when_the_last_partition_is_served_again() -> None:
+    """Late outputs of the killed worker do not count; a partition without later answers gives infinity."""
+    done = [(0, 900), (1, 950), (1, 1010), (0, 2500), (1, 9000), (1, 9500), (0, 9900)]
+    answers = [Answer(0, done_ms, partition=partition) for partition, done_ms in done]
+    assert takeover_s(answers, 1000) == 8.0
+    assert takeover_s([*answers, Answer(0, 900, partition=2)], 1000) == math.inf

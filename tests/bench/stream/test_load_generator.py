@@ -1,0 +1,47 @@
+"""The due times of an offered load."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.bench.stream.load_generator import due_times_s, summarize_latency
+
+RATES = st.floats(1, 2_000)
+SECONDS = st.floats(0.5, 20)
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+@given(RATES, SECONDS, SEEDS)
+def test_due_times_are_ascending_and_within_the_duration(rate_per_s: float, seconds: float, seed: int) -> None:
+    """The number of records is rate times duration."""
+    due_s = due_times_s(rate_per_s, seconds, seed=seed)
+    assert len(due_s) == round(rate_per_s * seconds)
+    assert (np.diff(due_s) >= 0).all()
+    assert ((due_s >= 0) & (due_s < seconds)).all()
+
+
+@given(RATES, SECONDS, SEEDS)
+def test_the_seed_alone_decides(rate_per_s: float, seconds: float, seed: int) -> None:
+    """The same seed gives the same times, and another seed gives others."""
+    due_s = due_times_s(rate_per_s, seconds, seed=seed)
+    assert np.array_equal(due_s, due_times_s(rate_per_s, seconds, seed=seed))
+    if len(due_s):
+        assert not np.array_equal(due_s, due_times_s(rate_per_s, seconds, seed=seed + 1))
+
+
+@given(SEEDS)
+def test_arrivals_are_a_poisson_process(seed: int) -> None:
+    """The standard deviation of the gaps is close to their mean."""
+    gaps_s = np.diff(due_times_s(500, 10, seed=seed))
+    assert 0.8 < gaps_s.std() / gaps_s.mean() < 1.2
+
+
+def test_percentiles_of_latency() -> None:
+    """An empty sequence has NaN."""
+    found = summarize_latency([float(number) for number in range(101)])
+    assert (found.p50_ms, found.p95_ms, found.p99_ms) == (50, 95, 99)
+    assert math.isnan(summarize_latency([]).p50_ms)

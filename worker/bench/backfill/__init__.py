@@ -1,0 +1,1 @@
+"""The benchmark of live records while a backfill runs."""

@@ -1,0 +1,124 @@
+"""Offers the same live loads with and without a backfill, in turn, to one worker with two topics."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from worker.bench.backfill.results import BackfillResults, Turn
+from worker.bench.frame.machine import describe_machine
+from worker.bench.stream import phases
+from worker.bench.stream.tally import throughput
+from worker.bench.stream.workers import run_workers
+from worker.broker.admin import topics
+from worker.broker.tools import clients
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from worker.bench.frame.context import BenchContext
+    from worker.testbed.worker_process import WorkerProcess
+
+# The backfill must last longer than the load.
+_SPARE = 1.5
+_POLL_S = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackfillPlan:
+    """The amount of work."""
+
+    num_partitions: int
+    num_backlog: int
+    #: Live loads, as shares of the measured capacity.
+    shares: Sequence[float]
+    num_rounds: int
+    phase_s: float
+    #: The setting `GIST_MAX_BACKFILL_BATCH_TOKENS`.
+    max_backfill_batch_tokens: int
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Setup:
+    """The two topics and the worker that reads both."""
+
+    live: phases.Topics
+    backfill: str
+    workers: Sequence[WorkerProcess]
+    values: Sequence[bytes]
+
+    async def count_backfilled(self) -> float:
+        """Return the processed records of the backfill."""
+        name = f'gist_end_to_end_latency_seconds_count{{topic="{self.backfill}"}}'
+        return (await phases.read_metrics(self.workers)).get(name, 0.0)
+
+
+async def run(plan: BackfillPlan, context: BenchContext) -> BackfillResults:
+    """Measure the capacity, then all turns; however this ends, no process remains."""
+    results = BackfillResults(describe_machine() | {"corpus_texts": len(context.texts)})
+    live = phases.Topics(context.connection, f"bench-backfill-{int(time.time())}", num_partitions=plan.num_partitions)
+    backfill = f"{live.input}.backfill"
+    await live.create()
+    await topics.create_missing(context.connection, {backfill: plan.num_partitions})
+    values = phases.build_requests(context, plan.num_backlog)
+    settings = {"backfill_topic": backfill, "max_backfill_batch_tokens": plan.max_backfill_batch_tokens}
+    async with contextlib.AsyncExitStack() as stack:
+        async with phases.backlog(live, values):
+            workers, _ = await stack.enter_async_context(run_workers(context, live, settings, num_workers=1))
+        await phases.wait_until_published(live, workers)
+        answers = await live.read_all()
+        done_ms, num_tokens = [answer.done_ms for answer in answers], [answer.num_tokens for answer in answers]
+        results.capacity_per_s = throughput(done_ms, num_tokens).messages_per_s
+        context.say(f"live alone  {results.capacity_per_s:.0f} records/s")
+        await _run_turns(plan, context, _Setup(live, backfill, workers, values), results)
+    results.lost = live.tally.audit.num_missing
+    results.notes.append(
+        f"{plan.num_rounds} rounds of {plan.phase_s:g} s per load, with the same arrivals with and without backfill; backfill "
+        f"batches of at most {plan.max_backfill_batch_tokens} tokens; sender, broker and worker share the cores"
+    )
+    return results
+
+
+async def _run_turns(plan: BackfillPlan, context: BenchContext, setup: _Setup, results: BackfillResults) -> None:
+    for number in range(plan.num_rounds):
+        for share in plan.shares:
+            for has_backfill in (False, True):
+                turn = await _run_turn(
+                    plan, context, setup, results.capacity_per_s, share=share, seed=number, has_backfill=has_backfill
+                )
+                results.turns.append(turn)
+                latency = turn.load.latency
+                context.say(
+                    f"            {share:.0%} live, {turn.backfill_per_s:.0f} backfilled records/s: "
+                    f"p50 {latency.p50_ms:.0f} ms, p99 {latency.p99_ms:.0f} ms"
+                )
+
+
+async def _run_turn(
+    plan: BackfillPlan, context: BenchContext, setup: _Setup, capacity_per_s: float, *, share: float, seed: int, has_backfill: bool
+) -> Turn:
+    """Offer one live load, and return when the backfill has ended, too."""
+    before, started_s = await setup.count_backfilled(), time.monotonic()
+    num_sent = round(capacity_per_s * (1 - share) * plan.phase_s * _SPARE) if has_backfill else 0
+    if has_backfill:
+        async with clients.open_transaction(context.connection, name=setup.backfill) as producer:
+            for number in range(num_sent):
+                value = phases.build_request(context.text(number * 31), number)
+                await producer.send(setup.backfill, value, partition=number % plan.num_partitions)
+    load = await phases.offer_load(
+        setup.live,
+        setup.workers,
+        setup.values,
+        rate_per_s=capacity_per_s * share,
+        share=share,
+        phase_s=plan.phase_s,
+        seed=plan.seed + seed,
+    )
+    backfill_per_s = (await setup.count_backfilled() - before) / (time.monotonic() - started_s)
+    while await setup.count_backfilled() < before + num_sent:  # noqa: ASYNC110  another process counts
+        await asyncio.sleep(_POLL_S)
+    return Turn(load, has_backfill, backfill_per_s)

@@ -1,0 +1,1 @@
+"""What all benchmarks share: the context of a run, the machine, the report and the style of plots."""

@@ -1,0 +1,37 @@
+"""The context of a benchmark with a broker: brokers, texts and the settings of its workers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from worker.broker.connection.connection import Connection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchContext:
+    """Where a benchmark runs, and with which texts and settings."""
+
+    connection: Connection
+    #: The process of the embedded broker; None for brokers elsewhere.
+    broker_pid: int | None
+    #: For logs and for files that child processes read.
+    directory: Path
+    texts: Sequence[str]
+    #: Arguments of `Engine.load`, without the threads.
+    engine: Mapping[str, Any]
+    #: The same as settings of a worker.
+    worker: Mapping[str, Any]
+    max_batch_tokens: int
+    max_batch_records: int
+    max_batch_delay_ms: float
+    #: Prints the progress.
+    say: Callable[[str], None]
+
+    def text(self, number: int) -> str:
+        """Return a text of the corpus; numbers past its end begin anew."""
+        return self.texts[number % len(self.texts)]

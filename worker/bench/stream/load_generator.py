@@ -1,0 +1,44 @@
+"""Generates an open-loop load: each due time is fixed before the first record is sent. Pure.
+
+A sender that waits for answers sends nothing while the worker is slow, and so hides the highest latencies ("coordinated omission",
+Tene 2015). Here the latency of a record counts from its due time, however late the sender was.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+
+def due_times_s(rate_per_s: float, seconds: float, *, seed: int) -> NDArray[np.float64]:
+    """Return the due time of each record in seconds from the start, ascending, shape `[num_records]`.
+
+    The arrivals are a Poisson process under the condition of exactly `rate_per_s * seconds` (rounded) records: given their number,
+    arrival times are independent and uniform. The same seed gives the same times.
+    """
+    num_records = round(rate_per_s * seconds)
+    return np.sort(np.random.default_rng(seed).uniform(0.0, seconds, num_records))
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Percentiles in milliseconds."""
+
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+
+
+def summarize_latency(waits_ms: Sequence[float]) -> Latency:
+    """Return the percentiles of times in milliseconds; NaN for an empty sequence."""
+    if not waits_ms:
+        return Latency(float("nan"), float("nan"), float("nan"))
+    p50, p95, p99 = np.percentile(np.asarray(waits_ms, dtype=np.float64), [50, 95, 99])
+    return Latency(float(p50), float(p95), float(p99))

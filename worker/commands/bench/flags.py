@@ -1,0 +1,63 @@
+"""Flags that several benchmarks share."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, TypeAlias, get_args
+
+import typer
+from rich.console import Console
+
+from worker.bench.frame.report import Outputs
+from worker.errors import BadSettings
+from worker.settings import Settings
+
+_WIDTH = 190
+#: The deliveries of the worker.
+DELIVERIES: tuple[str, ...] = get_args(Settings.model_fields["delivery"].annotation)
+
+Delivery: TypeAlias = Annotated[str, typer.Option(help="Deliveries, comma-separated. Default: all. Example: exactly_once.")]
+Partitions: TypeAlias = Annotated[int, typer.Option(min=1, help="Partitions of the topics.")]
+Seconds: TypeAlias = Annotated[float, typer.Option(min=2, help="Duration of each offered load, in seconds.")]
+Quick: TypeAlias = Annotated[bool, typer.Option("--quick", help="Measure less: at most about two minutes.")]
+Count: TypeAlias = Annotated[int, typer.Option(min=100, help="Records of each backlog.")]
+Cache: TypeAlias = Annotated[Path, typer.Option(help="Directory of downloaded texts.")]
+AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print all results as JSON instead of tables.")]
+AsMarkdown: TypeAlias = Annotated[
+    bool, typer.Option("--markdown", help="Print a section for docs/benchmarks.md: command, commit, date, processor, tables.")
+]
+OutputFile: TypeAlias = Annotated[
+    Path | None, typer.Option("--output", help="Write JSON to this file, or Markdown with --markdown. Example: stream.json.")
+]
+PlotFile: TypeAlias = Annotated[Path | None, typer.Option("--plot", help="Write a plot to this PNG file. Example: stream.png.")]
+
+
+def build_outputs(*, as_json: bool, as_markdown: bool, file: Path | None, plot: Path | None = None) -> Outputs:
+    """Return the chosen outputs; raises `BadSettings` if a file cannot be written, before anything is measured."""
+    command = shlex.join(["gist-stream", *sys.argv[1:]])
+    outputs = Outputs(as_json=as_json, as_markdown=as_markdown, file=file, plot=plot, command=command)
+    outputs.check()
+    return outputs
+
+
+def build_console() -> Console:
+    """Return the console of standard output; without a terminal it has room for the widest table."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
+
+
+def parse_counts(text: str, *, flag: str) -> tuple[int, ...]:
+    """Return the numbers of a comma-separated list; raises `BadSettings` if it has anything but whole numbers from 1."""
+    counts = tuple(int(part) for part in text.replace(" ", "").split(",") if part.isdecimal() and int(part))
+    if not counts or len(counts) != len(text.split(",")):
+        raise BadSettings(f"{flag} {text}: write whole numbers from 1, comma-separated, for example 1,2")
+    return counts
+
+
+def parse_deliveries(text: str) -> tuple[str, ...]:
+    """Return the deliveries of a comma-separated list, all if it is empty; raises `BadSettings` for an unknown one."""
+    deliveries = tuple(part.strip() for part in text.split(",") if part.strip())
+    if unknown := set(deliveries) - set(DELIVERIES):
+        raise BadSettings(f"--delivery {', '.join(sorted(unknown))}: choose from {', '.join(DELIVERIES)}")
+    return deliveries or DELIVERIES
