@@ -2,13 +2,13 @@
 
     consume → decode → tokenize → batch → infer → encode → publish → commit
 
-What the worker promises: a record is tracked in its partition's ledger the moment it is seen; it is published only in order, as
-part of the longest finished prefix of its partition; and its offset is committed only after (at least once) or together with
-(exactly once) what was published for it. What cannot be processed ends in the dead-letter topic, with stage and reason.
+The ledger of a partition tracks each record from the poll to the acknowledgement. Outputs are published in order, as part of the
+longest finished prefix of the partition. The offset is committed after the outputs (at least once) or in the same transaction
+(exactly once). A record that cannot be processed is a dead letter with stage and reason.
 
-Read the modules in this order: `records`, `errors`, `ports`, `codec`, `ledger`, `batching`, `lanes`, `session`, `backpressure`,
-`pipeline`; then the two
-rooms behind the walls, `broker` and `model`; then `settings` and `cli`, which put them together.
+Read `pipeline` first, then `records`, `batches`, `errors` and `ports`. Then read `flow` (`ledger`, `session`, `assignment`,
+`backpressure`, `batching`, `lanes`, `model_executor`, `outcomes`, `trust`, `monitor`), `wire` and `rollout`. `broker` and `model`
+implement the ports, and `composition` builds all objects from `settings`.
 """
 
 __version__ = "0.1.0"

@@ -1,7 +1,7 @@
-"""What the process may use of its machine, and how it shares that out. Called before torch and the tokenizer are loaded.
+"""The cores, threads, memory and signals of the process. Called before torch and the tokenizer are loaded.
 
-Event loop, tokenizer and matrix products share the cores. The products take all of them, in bursts; the tokenizer is many times
-faster than the model, so few threads do; and a thread that waits must sleep, so that the event loop finds a core.
+Event loop, tokenizer and matrix products share the cores. The products use all cores in bursts. The tokenizer is many
+times faster than the model, so it needs few threads. Waiting threads must sleep, so that the event loop has a core.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 
 _CORES_PER_TOKENIZER_THREAD = 4
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
-# The largest that glibc takes.
+# The maximum of glibc.
 _LARGEST_MMAP_THRESHOLD_BYTES = 32 << 20
 _TRIM_THRESHOLD_BYTES = 1 << 30
 _NEW_OBJECTS_PER_COLLECTION = 10_000
@@ -26,44 +26,44 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True, slots=True)
 class ThreadPlan:
-    """How many threads do what."""
+    """The number of threads of each library."""
 
-    #: Of the matrix products.
+    #: Threads of the matrix products.
     matmul: int
-    #: Of the tokenizer.
+    #: Threads of the tokenizer.
     tokenizer: int
 
     @classmethod
     def build(cls, count_cores: int, *, matmul: int = 0, tokenizer: int = 0) -> ThreadPlan:
-        """Plan for so many cores; what is given and not 0 stands."""
+        """Return the plan for a number of cores; a given number other than 0 takes precedence."""
         return cls(matmul or count_cores, tokenizer or max(1, count_cores // _CORES_PER_TOKENIZER_THREAD))
 
     def prepare(self) -> None:
-        """Tell the libraries, which read their environment once, when they are loaded."""
+        """Set the environment variables that the libraries read when they are loaded."""
         os.environ["RAYON_NUM_THREADS"] = str(self.tokenizer)
-        # By default OpenMP's threads spin between two products, on the core that the event loop waits for.
+        # By default the threads of OpenMP spin between two products and occupy the core that the event loop needs.
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def count_cores(root: Path = Path("/")) -> int:
-    """Return how many cores the process may use, at least 1: those of its affinity, within the limits of its control groups."""
-    limits = [quota for directory in _control_groups(root) if (quota := _quota(directory)) is not None]
-    return max(1, min([len(os.sched_getaffinity(0)), *(math.ceil(it) for it in limits)]))
+    """Return the number of usable cores, at least 1: those of the affinity, within the limits of the control groups."""
+    limits = [quota for directory in _control_groups(root) if (quota := _read_quota(directory)) is not None]
+    return max(1, min([len(os.sched_getaffinity(0)), *(math.ceil(limit) for limit in limits)]))
 
 
 def list_cores(root: Path = Path("/")) -> list[int]:
-    """Return the cores of the process's affinity, those of one package together, and threads of one core beside each other."""
+    """Return the cores of the affinity, sorted by package and then by physical core."""
 
-    def place(core: int) -> tuple[int, int, int]:
+    def sort_key(core: int) -> tuple[int, int, int]:
         topology = root / f"sys/devices/system/cpu/cpu{core}/topology"
-        package, number = (_number(topology / it) for it in ("physical_package_id", "core_id"))
+        package, number = (_read_number(topology / name) for name in ("physical_package_id", "core_id"))
         return package, number, core
 
-    return sorted(os.sched_getaffinity(0), key=place)
+    return sorted(os.sched_getaffinity(0), key=sort_key)
 
 
 def die_with_parent(parent: int) -> None:
-    """Be told to drain when the process `parent` ends, however it ends; end at once where it has ended already."""
+    """Let the kernel send SIGTERM when the process `parent` ends; exit at once if it has ended already."""
     if prctl := getattr(ctypes.CDLL(None), "prctl", None):
         prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     if os.getppid() != parent:
@@ -71,10 +71,10 @@ def die_with_parent(parent: int) -> None:
 
 
 def keep_malloc_arenas() -> bool:
-    """Let glibc keep freed memory and share one heap among threads; return whether it does.
+    """Let glibc keep freed memory and share one heap among threads; return whether glibc accepts the options.
 
-    Every pass needs the same large matrices. Handed back after each, their pages would be fetched and cleared anew by the next. The
-    process stays as large as its largest batch made it.
+    Every forward pass needs the same large matrices. If glibc returned them to the kernel, the kernel would map and
+    clear their pages again for each pass. The process keeps the memory of its largest batch.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     wanted = {
@@ -86,31 +86,31 @@ def keep_malloc_arenas() -> bool:
 
 
 def trim_malloc() -> None:
-    """Hand back what glibc keeps: after a model is loaded, when the weights as they were read are no longer needed, or let go."""
+    """Return freed memory to the kernel, after a model is loaded or unloaded."""
     if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
         trim(0)
 
 
 def freeze_gc() -> None:
-    """Keep Python's collector of cycles away from everything that is there now: once, before the first record.
+    """Exclude all present objects from Python's cyclic garbage collector. Call this once before the first record.
 
-    A look at the objects of the loaded libraries, hundreds of thousands, holds up everybody for a tenth of a second, each time.
-    What comes later is mostly records, which are no cycles: it is looked at seldom.
+    A collection of the objects of the loaded libraries (hundreds of thousands) stops the process for 0.1 s. Later
+    objects are mostly records, which have no cycles, so collections are rare.
     """
     gc.collect()
     gc.freeze()
     gc.set_threshold(_NEW_OBJECTS_PER_COLLECTION)
 
 
-def _number(file: Path) -> int:
+def _read_number(file: Path) -> int:
     try:
         return int(file.read_text())
-    except (OSError, ValueError):  # a kernel that does not say puts every core at one place
+    except (OSError, ValueError):  # without topology all cores have the same key
         return 0
 
 
 def _control_groups(root: Path) -> list[Path]:
-    """Return the directories of our control groups and of those above them, of both versions."""
+    """Return the directories of the process's control groups and of their parents, of both versions."""
     listed = root / "proc/self/cgroup"
     mounts = root / "sys/fs/cgroup"
     found = []
@@ -123,19 +123,19 @@ def _control_groups(root: Path) -> list[Path]:
         else:
             continue
         inside = PurePosixPath(path.lstrip("/"))
-        found += [mounts / name / it for name in names for it in (inside, *inside.parents)]
+        found += [mounts / name / group for name in names for group in (inside, *inside.parents)]
     return list(dict.fromkeys(found))
 
 
-def _quota(directory: Path) -> float | None:
-    """Return the cores' worth of time that a control group may take; None where it has no limit."""
+def _read_quota(directory: Path) -> float | None:
+    """Return the CPU limit of a control group in cores; None without a limit."""
     try:
         if (directory / "cpu.max").exists():
             quota, period = (directory / "cpu.max").read_text().split()
         elif (directory / "cpu.cfs_quota_us").exists():
-            quota, period = ((directory / f"cpu.cfs_{it}_us").read_text().strip() for it in ("quota", "period"))
+            quota, period = ((directory / f"cpu.cfs_{name}_us").read_text().strip() for name in ("quota", "period"))
         else:
             return None
-    except OSError:  # a group that we may not read cannot be counted
+    except OSError:  # the process may not read this group
         return None
     return None if quota in {"max", "-1"} else int(quota) / int(period)

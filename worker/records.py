@@ -1,10 +1,9 @@
-"""The nouns that travel through the worker, in the order in which they come to be.
+"""The values that pass through the worker, in the order of the flow.
 
     Record ──decode──▶ Item ──tokenize──▶ TokenizedItem ──batch──▶ Batch ──infer──▶ Prediction ──encode──▶ Outcome
 
-What travels knows where it came from: everything reaches back to its `Record`, and `next_offset`, the offset to commit once
-a record is done, is a property, so that the +1 is written once. All of them are immutable, and none of them knows Kafka's
-client, torch or the wire format.
+Each value contains the `Record` of its origin. `next_offset` is the offset to commit after a record. All values are immutable and
+independent of aiokafka, torch and the wire format.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-# Names and values in order; a name may come several times, and a value may be null.
+# Names and values in order. A name may occur several times, and a value may be null.
 Headers: TypeAlias = tuple[tuple[str, bytes | None], ...]
 
 
 class Task(StrEnum):
-    """What a record may ask of the model; the value is its name on the wire."""
+    """A task of the model; the value is its name on the wire."""
 
     EMBED = "embed"
     CLASSIFY = "classify"
@@ -34,7 +33,7 @@ class Task(StrEnum):
 
 
 class Output(StrEnum):
-    """Where a message goes; the value is the suffix of the default topic name, `<input>.<suffix>`."""
+    """The output of a message; the value is the suffix of the default topic name, `<input>.<suffix>`."""
 
     EMBEDDINGS = "embeddings"
     LABELS = "labels"
@@ -43,7 +42,7 @@ class Output(StrEnum):
 
 
 class Stage(StrEnum):
-    """Where a record failed, as its dead letter says; the steps of the flow by name."""
+    """The step in which a record failed, as in its dead letter."""
 
     CONSUME = "consume"
     DECODE = "decode"
@@ -75,19 +74,19 @@ class Partition:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One message as it came from the input topic: bytes, untouched. A value of None is a tombstone."""
+    """One message of the input topic, unchanged. A value of None is a tombstone."""
 
     partition: Partition
     offset: int
     key: bytes | None
     value: bytes | None
     headers: Headers = ()
-    #: Milliseconds since the epoch, as the producer or the broker stamped it; -1 where neither did.
+    #: Milliseconds since the epoch, from the producer or the broker; -1 for none.
     timestamp_ms: int = -1
 
     @property
     def next_offset(self) -> int:
-        """The offset to commit once this record is done."""
+        """The offset to commit after this record."""
         return self.offset + 1
 
     @property
@@ -98,7 +97,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class UnreadableRange:
-    """Offsets that the client could not read (corrupt batch, header key that is not UTF-8): parked as one dead letter."""
+    """Offsets that aiokafka could not read (corrupt batch, header key that is not UTF-8). One dead letter stands for them."""
 
     partition: Partition
     offset: int
@@ -121,7 +120,7 @@ class EmptyRange:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A decoded record: a text, and what is asked of it."""
+    """A decoded record: a text and its tasks."""
 
     record: Record
     id: str
@@ -131,19 +130,19 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Tombstone:
-    """A record with a null value: it passes through to every output topic and costs no forward pass."""
+    """A record with a null value. Every output topic gets a tombstone, without a forward pass."""
 
     record: Record
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A stretch of a long text that the model reads as a sequence of its own, between special tokens: places in `Tokens.ids`."""
+    """A part of a long text that the model reads as one sequence with special tokens. The bounds are indexes of `Tokens.ids`."""
 
-    #: Its first token, and the one after its last.
+    #: The first token, and the token after the last.
     start: int
     end: int
-    #: Of the text's tokens, special tokens included, those that are read from this window: each from exactly one.
+    #: The tokens whose outputs come from this window. Each token of the text, special tokens included, belongs to one window.
     read_start: int
     read_end: int
 
@@ -158,51 +157,51 @@ class Tokens:
     spans: NDArray[np.int32]
     #: For each token the index of its word, int32, shape `[length]`; -1 for special tokens.
     words: NDArray[np.int32]
-    #: True where the text was longer than the model reads.
+    #: Whether the end of the text was cut.
     truncated: bool
-    #: How a text is read that is longer than the model reads at once; empty for a text that is not.
+    #: The windows of a text above the model's maximum length; empty for a shorter text.
     windows: tuple[Window, ...] = ()
-    #: The name of the model whose vocabulary this is, and that alone can read it.
+    #: The name of the model whose tokenizer made the tokens.
     model: str = ""
 
     def __len__(self) -> int:
-        """Return the number of tokens; those where windows overlap count once."""
+        """Return the number of tokens. Tokens in the overlap of two windows count once."""
         return len(self.ids)
 
     def truncate(self, num_tokens: int) -> Tokens:
-        """Return the first so many tokens, to be read at once."""
+        """Return the first `num_tokens` tokens, without windows."""
         own = slice(num_tokens)
         return Tokens(self.ids[own], self.spans[own], self.words[own], truncated=True, model=self.model)
 
     @property
     def weight(self) -> int:
-        """What a forward pass pays for the text: its tokens, or those of its windows, each with its own special tokens."""
-        return len(self.ids) if not self.windows else sum(it.end - it.start + 2 for it in self.windows)
+        """The tokens of the forward pass: of the text, or of all windows with their special tokens."""
+        return len(self.ids) if not self.windows else sum(window.end - window.start + 2 for window in self.windows)
 
 
 @dataclass(frozen=True, slots=True)
 class TokenizedItem:
-    """An item ready for the model. Its weight is what the forward pass pays for it."""
+    """An item ready for the model."""
 
     item: Item
     tokens: Tokens
 
     @property
     def weight(self) -> int:
-        """Tokens, special tokens included."""
+        """The tokens of the forward pass, special tokens included."""
         return self.tokens.weight
 
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """What one classification head says of a text."""
+    """The output of one classification head for a text."""
 
     label: str
     #: The probability of `label`, in [0, 1].
     score: float
     #: The probability of every label of the head.
     scores: Mapping[str, float]
-    #: Of a head that gives any number of labels, those that it gives; None for one that gives one.
+    #: The labels above the threshold of a multi-label head; None for other heads.
     labels: tuple[str, ...] | None = None
 
 
@@ -221,24 +220,24 @@ class Entity:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a record, or one task of it, has no result: what a dead letter says."""
+    """The reason for which a record, or one of its tasks, has no result."""
 
     stage: Stage
     error: str
     message: str
-    #: The task that failed; None where the whole record did.
+    #: The task that failed; None if the whole record failed.
     task: Task | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The model's answer for one item. A task that was not asked for, or that failed, is None."""
+    """The model's output for one item. A task that was not requested, or that failed, is None."""
 
     #: Unit-length sentence vector, float32, shape `[hidden]`.
     embedding: NDArray[np.float32] | None = None
     #: By head name.
     labels: Mapping[str, Classification] | None = None
-    #: In text order, never overlapping within one head.
+    #: In text order. Entities of one head do not overlap.
     entities: tuple[Entity, ...] | None = None
     #: Tasks that failed for this item alone; the others are published.
     failures: tuple[Failure, ...] = ()
@@ -256,29 +255,29 @@ class Message:
     size_bytes: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Take the size once: it is asked for several times."""
-        size_bytes = len(self.key or b"") + len(self.value or b"") + _num_bytes_of(self.headers)
+        """Compute the size once, because it is read several times."""
+        size_bytes = len(self.key or b"") + len(self.value or b"") + _count_bytes(self.headers)
         object.__setattr__(self, "size_bytes", size_bytes)
 
 
 @lru_cache(maxsize=1)
-def _num_bytes_of(headers: Headers) -> int:
-    """Return the bytes of names and values; the messages of a record come one after the other, and have the same headers."""
+def _count_bytes(headers: Headers) -> int:
+    """Return the bytes of names and values. The cache serves the messages of one record, which share their headers."""
     return sum([len(name if name.isascii() else name.encode()) + len(value or b"") for name, value in headers])
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The fate of one record: what is published for it, and the offset to commit after that."""
+    """The messages to publish for a record, and the offset to commit after them."""
 
     source: Record | UnreadableRange | EmptyRange
     messages: tuple[Message, ...] = ()
-    #: What the dead letters among the messages stand for.
+    #: The failures of the dead letters among the messages.
     failures: tuple[Failure, ...] = ()
 
     @property
     def partition(self) -> Partition:
-        """The input partition, whose number the output messages keep where the output topic has as many."""
+        """The input partition. Outputs go to the partition with the same index if the output topic has one."""
         return self.source.partition
 
     @property

@@ -82,7 +82,7 @@ def test_what_is_still_needed_is_what_a_later_record_goes_to(
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[[step", "it is not TOML"),
+        ("[[step", "the file is not TOML"),
         ('[[step]]\nmodel = "b"\n', r"step\.0\.from"),
         ('[[step]]\nmodel = ""\nfrom = {}\n', r"step\.0\.model"),
         ('[[step]]\nmodel = "b"\nfrom = { 0 = -1 }\n', r"step\.0\.from"),

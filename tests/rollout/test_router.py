@@ -200,7 +200,7 @@ async def test_changes_of_the_file_are_applied(shelf: Shelf) -> None:
 async def test_a_file_with_an_error_ends_the_start(shelf: Shelf) -> None:
     """The error names the file."""
     shelf.file.write_text("[[step")
-    with pytest.raises(BadSettings, match=r"rollout\.toml: it is not TOML"):
+    with pytest.raises(BadSettings, match=r"rollout\.toml: the file is not TOML"):
         await shelf.rollout.start()
 
 

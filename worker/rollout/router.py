@@ -1,8 +1,8 @@
 """Selects the model of each record: one model, or several while a new one is rolled out.
 
-A model is loaded in the background and serves records from the offset or timestamp of its step. A record waits until its model is
-loaded. If the model cannot be loaded, the previous model continues and `gist_rollout_failures_total` is incremented. Models that no
-assigned partition needs are unloaded.
+A model is loaded in the background and serves records from the offset or timestamp of its step. A record waits until
+its model is loaded. If the model cannot be loaded, the previous model continues and `gist_rollout_failures_total` is
+incremented. Models that no assigned partition needs are unloaded.
 """
 
 from __future__ import annotations
