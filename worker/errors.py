@@ -1,15 +1,15 @@
 """The exceptions of the worker, grouped by the reaction of the caller.
 
     GistStreamError
-    ├── FatalError                      end the process, because a retry would not help
-    │   ├── BadSettings           a setting is wrong or contradicts another                  exit code 2
-    │   ├── BrokerUnavailable     no broker answers, or refuses the worker, at start            exit code 3
-    │   ├── TopicsMissing         topics are missing and may not be created                 exit code 4
-    │   ├── BadModel              the model cannot be loaded or fails its verification      exit code 5
-    │   ├── TooManyFailures       the model is at fault, not the data                       exit code 6
-    │   ├── DrainIncomplete       the shutdown took longer than the drain limit             exit code 7
-    │   └── TooManyDeadLetters    the records of a topic are not what this worker reads     exit code 8
-    ├── RecordError                write a dead letter and go on with the next record
+    ├── FatalError                end the process, because a retry would not help
+    │   ├── BadSettings           a setting is wrong or contradicts another               exit code 2
+    │   ├── BrokerUnavailable     no broker answers, or refuses the worker, at start      exit code 3
+    │   ├── TopicsMissing         topics are missing and may not be created               exit code 4
+    │   ├── BadModel              the model cannot be loaded or fails its verification    exit code 5
+    │   ├── TooManyFailures       the model is at fault, not the data                     exit code 6
+    │   ├── DrainIncomplete       the shutdown took longer than the drain limit           exit code 7
+    │   └── TooManyDeadLetters    a topic has another format than this worker reads       exit code 8
+    ├── RecordError               write a dead letter and go on with the next record
     │   ├── InvalidRecord         the bytes do not follow the wire contract
     │   ├── RecordFailed          the model fails on this one text
     │   └── RecordRefused         the broker never accepts a message of this record

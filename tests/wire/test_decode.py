@@ -285,7 +285,7 @@ def test_a_replay_says_how_often_and_which_task_is_still_due() -> None:
     """It narrows what the record asks for, and never widens it."""
     assert item(b'{"text":"x"}', headers=(("gist-replay-task", b"ner"), ("gist-attempt", b"2"))).tasks == frozenset({Task.NER})
     assert item(b'{"text":"x","tasks":["ner","embed"]}', headers=(("gist-replay-task", b"ner"),)).tasks == frozenset({Task.NER})
-    with pytest.raises(InvalidRecord, match="none of the tasks that are still due"):
+    with pytest.raises(InvalidRecord, match="none of the tasks to repeat"):
         item(b'{"text":"x","tasks":["embed"]}', headers=(("gist-replay-task", b"ner"),))
 
 

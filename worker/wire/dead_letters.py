@@ -1,4 +1,4 @@
-"""Dead letters read back: which of them are meant, and the record that each stands for. Pure."""
+"""Reads dead letters, selects them, and restores their records. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from worker.wire.decode import ATTEMPT_HEADER, REPLAY_TASK_HEADER, read_id
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterRecord:
-    """One dead letter: where it stands in the dead-letter topic, when it was written, and what it says."""
+    """A dead letter with its partition, offset and timestamp in the dead-letter topic."""
 
     partition: Partition
     offset: int
@@ -26,106 +26,106 @@ class DeadLetterRecord:
 
     @classmethod
     def read(cls, record: Record) -> Self:
-        """Read a record of the dead-letter topic; raises `InvalidRecord` where it is no letter of ours."""
+        """Read a record of the dead-letter topic. Raises `InvalidRecord` if the record is no dead letter of GIST Stream."""
         try:
-            says = DeadLetter.model_validate_json(record.value or b"")
+            content = DeadLetter.model_validate_json(record.value or b"")
         except ValidationError as error:
             raise InvalidRecord(f"{record.partition}@{record.offset} is no dead letter: {error.errors()[0]['msg']}") from None
-        letter = cls(record.partition, record.offset, record.timestamp_ms, says)
+        dead_letter = cls(record.partition, record.offset, record.timestamp_ms, content)
         try:
-            letter.record  # noqa: B018  what is not base64 is found here, not where the record is asked for
+            dead_letter.record  # noqa: B018  raises for invalid base64
         except ValueError as error:
             raise InvalidRecord(f"{record.partition}@{record.offset} is no dead letter: {error}") from None
-        return letter
+        return dead_letter
 
     @property
     def name(self) -> str:
-        """How people name it: the partition of the dead-letter topic and the offset there, `0@17`."""
+        """The name of the dead letter: partition and offset in the dead-letter topic, `0@17`."""
         return f"{self.partition.index}@{self.offset}"
 
     @property
     def source(self) -> str:
-        """Where the record stood, `texts-0@123`."""
+        """Partition and offset of the record, `texts-0@123`."""
         return f"{self.content.source.topic}-{self.content.source.partition}@{self.content.source.offset}"
 
     @property
     def id(self) -> str:
-        """The record's id as its outputs would have it, as far as it can be read."""
+        """The id of the record, or the default id if it is not readable."""
         return read_id(self.record)
 
     @property
     def record(self) -> Record:
-        """The record, or what is left of it where it was cut."""
-        source, headers = self.content.source, tuple((it.name, _bytes(it.value)) for it in self.content.headers)
-        return Record(Partition(source.topic, source.partition), source.offset, _bytes(self.content.key), self.payload, headers)
+        """The record. Parts are missing if the record was cut."""
+        source, headers = self.content.source, tuple((header.name, _decode(header.value)) for header in self.content.headers)
+        return Record(Partition(source.topic, source.partition), source.offset, _decode(self.content.key), self.payload, headers)
 
     @property
     def payload(self) -> bytes | None:
-        """The record's value, or its beginning."""
-        return _bytes(self.content.payload)
+        """The value of the record, or its beginning."""
+        return _decode(self.content.payload)
 
     @property
     def replay_obstacle(self) -> str | None:
-        """Why the record cannot be sent again from here; None where it can."""
+        """The reason for which the record cannot be replayed, or None."""
         payload = self.payload
         if Stage(self.content.stage) is Stage.CONSUME:
-            return "it stands for offsets that could not be read, of which nothing is kept"
+            return "the offsets could not be read, so there is no record to send"
         if self.content.truncated:
-            return "its key, headers or payload were cut: what is left is not the record"
+            return "its key, headers or payload were cut"
         if payload is None and self.content.key is None:
             return "it has neither key nor value"
         if payload is not None and hashlib.sha256(payload).hexdigest() != self.content.payload_sha256:
-            return "its payload is not the one that it was written with"
+            return "its payload does not match its checksum"
         return None
 
     def build_original(self) -> Message:
-        """Return the record to send again: as it was, and with how often it is tried, and which task of it is due."""
+        """Return the record to send again, with headers for the number of the attempt and the task to repeat."""
         added: list[tuple[str, bytes | None]] = [(ATTEMPT_HEADER, b"%d" % (self.content.attempts + 1))]
         record = self.record
         headers = list(record.headers)
         if self.content.task is not None:
             added.append((REPLAY_TASK_HEADER, self.content.task.encode()))
-            headers = [it for it in headers if it[0] != REPLAY_TASK_HEADER]
-        # Where it goes is the caller's to say: the output is only where it comes from.
+            headers = [header for header in headers if header[0] != REPLAY_TASK_HEADER]
+        # The caller sets the topic. The output is the origin of the dead letter.
         return Message(Output.DEAD_LETTERS, record.key, record.value, (*added, *headers))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetterFilter:
-    """Which letters are meant: those of which all that is said holds; None and nothing say nothing."""
+    """Selects the dead letters that match all given fields. None and an empty set match every dead letter."""
 
-    #: Letters by name, `0@17`.
+    #: Names of dead letters, `0@17`.
     names: frozenset[str] = frozenset()
     stage: str | None = None
     error: str | None = None
-    #: Part of the message, whatever its case.
+    #: A part of the message, without regard to case.
     reason: str | None = None
     task: str | None = None
     id: str | None = None
     topic: str | None = None
-    #: Of the input topic.
+    #: The partition of the input topic.
     partition: int | None = None
     offset: int | None = None
-    #: When the letter was written, in milliseconds since the epoch, `[since_ms, until_ms)`.
+    #: The time of the dead letter, in milliseconds since the epoch, in `[since_ms, until_ms)`.
     since_ms: int | None = None
     until_ms: int | None = None
 
-    def __contains__(self, letter: DeadLetterRecord) -> bool:
-        says, source = letter.content, letter.content.source
+    def __contains__(self, dead_letter: DeadLetterRecord) -> bool:
+        content, source = dead_letter.content, dead_letter.content.source
         return (
-            (not self.names or letter.name in self.names)
-            and self.stage in {None, says.stage}
-            and self.error in {None, says.error}
-            and (self.reason is None or self.reason.casefold() in says.message.casefold())
-            and self.task in {None, says.task}
+            (not self.names or dead_letter.name in self.names)
+            and self.stage in {None, content.stage}
+            and self.error in {None, content.error}
+            and (self.reason is None or self.reason.casefold() in content.message.casefold())
+            and self.task in {None, content.task}
             and self.topic in {None, source.topic}
             and self.partition in {None, source.partition}
             and self.offset in {None, source.offset}
-            and (self.since_ms is None or letter.timestamp_ms >= self.since_ms)
-            and (self.until_ms is None or letter.timestamp_ms < self.until_ms)
-            and (self.id is None or letter.id == self.id)
+            and (self.since_ms is None or dead_letter.timestamp_ms >= self.since_ms)
+            and (self.until_ms is None or dead_letter.timestamp_ms < self.until_ms)
+            and (self.id is None or dead_letter.id == self.id)
         )
 
 
-def _bytes(encoded: str | None) -> bytes | None:
+def _decode(encoded: str | None) -> bytes | None:
     return None if encoded is None else base64.b64decode(encoded)

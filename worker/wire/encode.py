@@ -1,7 +1,7 @@
-"""Results to bytes: every message that the worker writes, and nothing that a consumer could not read. Pure.
+"""Encodes results, tombstones and dead letters. Pure.
 
-`decode`, the other direction, stands in `decoding`. The messages are built from plain dictionaries; `schemas` says what they mean,
-and the tests hold one against the other.
+`worker.wire.decode` is the other direction. Messages are encoded from plain dictionaries, for speed. The tests validate
+them against `schemas`.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
     from worker.records import Classification, Entity, Failure, Headers, Prediction, TokenizedItem, Tombstone, UnreadableRange
 
-# Bounds of what a dead letter says, in characters, and carries, in bytes.
+# The longest message and key of a dead letter.
 _MAX_MESSAGE_CHARS = 2_000
 _MAX_DEAD_LETTER_KEY_BYTES = 16_384
-_INT8_LARGEST = 127
+_INT8_MAX = 127
 
 
 class EmbeddingEncoding(StrEnum):
-    """How a vector is written; `schemas.v1.Embedding` defines each."""
+    """The encoding of a vector; `schemas.v1.Embedding` defines each."""
 
     FLOAT = "float"
     FLOAT32 = "float32"
@@ -47,10 +47,10 @@ class EmbeddingEncoding(StrEnum):
 def encode(
     tokenized: TokenizedItem, prediction: Prediction, *, model_name: str, encoding: EmbeddingEncoding, limits: Limits
 ) -> Outcome:
-    """Return a message for each task with a result, and a dead letter for each that failed.
+    """Return a message for each task with a result, and a dead letter for each failed task.
 
-    Raises `InvariantBroken` where a number is not finite: JSON has no word for it, and nobody could read the value. Raises
-    `RecordFailed` where the encoding cannot hold a number.
+    Raises `InvariantBroken` for a number that is not finite, because JSON cannot represent it. Raises `RecordFailed` if
+    the encoding cannot represent a number.
     """
     item, tokens = tokenized.item, tokenized.tokens
     truncated = b"true" if tokens.truncated else b"false"
@@ -63,17 +63,19 @@ def encode(
 
     messages = []
     if prediction.embedding is not None:
-        messages.append(message(Output.EMBEDDINGS, {"id": item.id, **_embedding(prediction.embedding, encoding)}))
+        messages.append(message(Output.EMBEDDINGS, {"id": item.id, **_encode_embedding(prediction.embedding, encoding)}))
     if prediction.labels is not None:
         messages.append(message(Output.LABELS, {"id": item.id, "labels": _labels(prediction.labels)}))
     if prediction.entities is not None:
         messages.append(message(Output.ENTITIES, {"id": item.id, "entities": _entities(prediction.entities)}))
-    letters = [_dead_letter(item.record, it, model_name=model_name, limits=limits) for it in prediction.failures]
-    return Outcome(item.record, (*messages, *letters), prediction.failures)
+    dead_letters = [
+        _build_dead_letter(item.record, failure, model_name=model_name, limits=limits) for failure in prediction.failures
+    ]
+    return Outcome(item.record, (*messages, *dead_letters), prediction.failures)
 
 
 def encode_tombstone(tombstone: Tombstone, *, tasks: frozenset[Task]) -> Outcome:
-    """Return a tombstone for the output of every task that the worker serves."""
+    """Return a tombstone for the output of each task."""
     record = tombstone.record
     copied, origin = copy_headers(record), build_source_headers(record, None)
     messages = [
@@ -84,34 +86,35 @@ def encode_tombstone(tombstone: Tombstone, *, tasks: frozenset[Task]) -> Outcome
 
 
 def encode_dead_letter(source: Record | UnreadableRange, failure: Failure, *, model_name: str, limits: Limits) -> Outcome:
-    """Return a dead letter as all that becomes of a record."""
-    return Outcome(source, (_dead_letter(source, failure, model_name=model_name, limits=limits),), (failure,))
+    """Return a dead letter as the only message of a record."""
+    return Outcome(source, (_build_dead_letter(source, failure, model_name=model_name, limits=limits),), (failure,))
 
 
 def compute_max_dead_letter_bytes(limits: Limits) -> int:
-    """Return the size that no dead letter exceeds: a topic that takes less could hold up a partition for ever.
+    """Return the largest size of a dead letter in bytes. A topic with a smaller limit could block a partition.
 
-    Base64 takes 4/3 of the payload; the key and the headers come as they are too; a control character in a name takes six.
+    Base64 needs 4/3 of the payload. Key and headers are in the message and in its value. A control character in a name
+    needs six bytes.
     """
     return (4 * limits.max_dead_letter_payload_bytes + 7 * _MAX_DEAD_LETTER_KEY_BYTES + 22 * limits.max_headers_bytes) // 3 + 17_408
 
 
 def decode_embedding(value: Mapping[str, Any]) -> NDArray[np.float32]:
-    """Return the vector of an `Embedding` value, float32, shape `[dim]`, whatever its encoding; `binary` gives -1 and 1.
+    """Return the vector of an `Embedding` value, float32, shape `[dim]`; the numbers of `binary` are -1 and 1.
 
-    Raises `ValueError` where the value is not what its `encoding` and `dim` say.
+    Raises `ValueError` if the value does not match its `encoding` and `dim`.
     """
-    scale = 1 / _INT8_LARGEST if value.get("scale") is None else float(value["scale"])
-    vector = _decoded(value["embedding"], EmbeddingEncoding(value["encoding"]), scale=scale)
+    scale = 1 / _INT8_MAX if value.get("scale") is None else float(value["scale"])
+    vector = _decode_numbers(value["embedding"], EmbeddingEncoding(value["encoding"]), scale=scale)
     dim = int(value["dim"])
     # The last byte of packed bits may be padded.
     padding = 7 if value["encoding"] == EmbeddingEncoding.BINARY else 0
     if not dim <= len(vector) <= dim + padding:
-        raise ValueError(f"an embedding of {len(vector)} numbers says that it has {dim}")
+        raise ValueError(f"an embedding has {len(vector)} numbers, but its dim is {dim}")
     return vector[:dim]
 
 
-def _decoded(embedding: Any, encoding: EmbeddingEncoding, *, scale: float) -> NDArray[np.float32]:
+def _decode_numbers(embedding: Any, encoding: EmbeddingEncoding, *, scale: float) -> NDArray[np.float32]:
     if encoding is EmbeddingEncoding.FLOAT:
         return np.asarray(embedding, dtype=np.float32)
     content = base64.b64decode(embedding, validate=True)
@@ -125,40 +128,38 @@ def _decoded(embedding: Any, encoding: EmbeddingEncoding, *, scale: float) -> ND
 
 
 def _labels(labels: Mapping[str, Classification]) -> dict[str, Any]:
-    _check_finite(score for it in labels.values() for score in (it.score, *it.scores.values()))
-    return {name: _label(it) for name, it in labels.items()}
+    _check_finite(score for label in labels.values() for score in (label.score, *label.scores.values()))
+    return {name: _encode_label(label) for name, label in labels.items()}
 
 
-def _label(found: Classification) -> dict[str, Any]:
-    value = {"label": found.label, "score": found.score, "scores": dict(found.scores)}
-    return value if found.labels is None else value | {"labels": list(found.labels)}
+def _encode_label(label: Classification) -> dict[str, Any]:
+    value = {"label": label.label, "score": label.score, "scores": dict(label.scores)}
+    return value if label.labels is None else value | {"labels": list(label.labels)}
 
 
 def _entities(entities: tuple[Entity, ...]) -> list[dict[str, Any]]:
-    _check_finite(it.score for it in entities)
-    return [
-        {"type": it.type, "text": it.text, "start": it.start, "end": it.end, "score": it.score, "task": it.task} for it in entities
-    ]
+    _check_finite(entity.score for entity in entities)
+    return [{name: getattr(entity, name) for name in ("type", "text", "start", "end", "score", "task")} for entity in entities]
 
 
 def _check_finite(scores: Iterable[float]) -> None:
     if not all(map(math.isfinite, scores)):
-        raise InvariantBroken("a score that is NaN or infinite came out of the model room")
+        raise InvariantBroken("the model returned a score that is not finite")
 
 
-def _embedding(vector: NDArray[np.float32], encoding: EmbeddingEncoding) -> dict[str, Any]:
+def _encode_embedding(vector: NDArray[np.float32], encoding: EmbeddingEncoding) -> dict[str, Any]:
     if not np.isfinite(vector).all():
-        raise InvariantBroken("a vector with NaN or infinity came out of the model room")
+        raise InvariantBroken("the model returned a vector with a number that is not finite")
     value = {"dim": len(vector), "encoding": encoding.value}
     if encoding is EmbeddingEncoding.INT8:
-        # Of a unit vector of some hundred numbers none is near 1: a step that suits the largest is several times finer.
-        scale = float(np.abs(vector).max()) / _INT8_LARGEST or 1 / _INT8_LARGEST
+        # The numbers of a unit vector are far below 1, so the scale of the largest number is several times finer than 1/127.
+        scale = float(np.abs(vector).max()) / _INT8_MAX or 1 / _INT8_MAX
         steps = np.rint(vector / np.float64(scale)).astype(np.int8)
         return {"embedding": _base64(steps.tobytes()), **value, "scale": scale}
-    return {"embedding": _encoded(vector, encoding), **value}
+    return {"embedding": _encode_numbers(vector, encoding), **value}
 
 
-def _encoded(vector: NDArray[np.float32], encoding: EmbeddingEncoding) -> NDArray[np.float32] | str:
+def _encode_numbers(vector: NDArray[np.float32], encoding: EmbeddingEncoding) -> NDArray[np.float32] | str:
     if encoding is EmbeddingEncoding.FLOAT:
         return np.ascontiguousarray(vector, dtype=np.float32)
     if encoding is EmbeddingEncoding.BINARY:
@@ -168,19 +169,16 @@ def _encoded(vector: NDArray[np.float32], encoding: EmbeddingEncoding) -> NDArra
     with np.errstate(over="ignore"):
         halves = vector.astype("<f2")
     if not np.isfinite(halves).all():
-        raise RecordFailed("the vector has a number that float16 cannot hold")
+        raise RecordFailed("the vector has a number that float16 cannot represent")
     return _base64(halves.tobytes())
 
 
-def _dead_letter(source: Record | UnreadableRange, failure: Failure, *, model_name: str, limits: Limits) -> Message:
-    """Return a letter about a record, bounded whatever the record is.
-
-    Its size is at most `compute_max_dead_letter_bytes`.
-    """
-    # Of an unreadable range nothing is known but where it lies.
+def _build_dead_letter(source: Record | UnreadableRange, failure: Failure, *, model_name: str, limits: Limits) -> Message:
+    """Return the dead letter of a record, of at most `compute_max_dead_letter_bytes`."""
+    # Only the offsets of an unreadable range are known.
     record = source if isinstance(source, Record) else Record(source.partition, source.offset, None, None)
-    own, attempts = _own_headers(record), read_attempts(record.headers)
-    payload, key, headers = record.value, record.key, _bounded_headers(own, limits)
+    own, attempts = _select_own_headers(record), read_attempts(record.headers)
+    payload, key, headers = record.value, record.key, _limit_headers(own, limits)
     kept_key = None if key is None else key[:_MAX_DEAD_LETTER_KEY_BYTES]
     value = {
         "source": {
@@ -192,7 +190,7 @@ def _dead_letter(source: Record | UnreadableRange, failure: Failure, *, model_na
         },
         "stage": failure.stage,
         "error": failure.error,
-        "message": _printable(failure.message),
+        "message": _sanitize(failure.message),
         "task": failure.task,
         "attempts": attempts,
         "model": model_name,
@@ -209,26 +207,26 @@ def _dead_letter(source: Record | UnreadableRange, failure: Failure, *, model_na
     return Message(Output.DEAD_LETTERS, kept_key, orjson.dumps(value), all_headers)
 
 
-def _own_headers(record: Record) -> Headers:
-    """Return the headers as the record's producer wrote them, and first, where a replay was for one task alone, which that was."""
-    own = [it for it in record.headers if it[0] != ATTEMPT_HEADER]
-    return tuple(sorted(own, key=lambda it: it[0] != REPLAY_TASK_HEADER))
+def _select_own_headers(record: Record) -> Headers:
+    """Return the headers of the producer, after the header of the task to repeat, if any."""
+    own = [header for header in record.headers if header[0] != ATTEMPT_HEADER]
+    return tuple(sorted(own, key=lambda header: header[0] != REPLAY_TASK_HEADER))
 
 
-def _bounded_headers(headers: Headers, limits: Limits) -> Headers:
-    """Return as many of a record's headers, from the first, as the limits of a valid record allow."""
+def _limit_headers(headers: Headers, limits: Limits) -> Headers:
+    """Return the first headers that are within the limits of a valid record."""
     kept: list[tuple[str, bytes | None]] = []
-    room_bytes = limits.max_headers_bytes + count_replay_bytes(headers)
+    free_bytes = limits.max_headers_bytes + count_replay_bytes(headers)
     for name, value in headers[: limits.max_headers + any(name == REPLAY_TASK_HEADER for name, _ in headers)]:
-        room_bytes -= len(name.encode()) + len(value or b"")
-        if room_bytes < 0:
+        free_bytes -= len(name.encode()) + len(value or b"")
+        if free_bytes < 0:
             break
         kept.append((name, value))
     return tuple(kept)
 
 
-def _printable(text: str) -> str:
-    """Return a text that JSON can carry, bounded: an error message may quote anything."""
+def _sanitize(text: str) -> str:
+    """Return the start of a text without lone surrogates, because an error message may quote any input."""
     return text[:_MAX_MESSAGE_CHARS].encode(errors="replace").decode()
 
 

@@ -1,4 +1,4 @@
-"""The names of the fields that records have: what tells an operator which shape arrived. Names only, never a value. Pure."""
+"""Lists the names of the fields in records, so that an operator sees which format arrived. Values are never shown. Pure."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ if TYPE_CHECKING:
 
 _MAX_NAMES = 10
 _MAX_NAME_CHARS = 40
-# A huge value is not parsed for its names.
+# Larger values are not parsed.
 _MAX_VALUE_BYTES = 65_536
 
 
 def describe_fields(sources: Iterable[Record | UnreadableRange | EmptyRange]) -> str:
-    """Return a phrase that names the fields of JSON objects, the most frequent first; `payload.text` is a field of an object."""
+    """Return a phrase with the fields of JSON objects, the most frequent first. `payload.text` is a field of a nested object."""
     counts: Counter[str] = Counter()
     for source in sources:
-        counts.update(_names(source))
+        counts.update(_read_names(source))
     if not counts:
         return "no value was a JSON object"
-    names = [_shown(name) for name, _ in counts.most_common(_MAX_NAMES)]
+    names = [_shorten(name) for name, _ in counts.most_common(_MAX_NAMES)]
     rest = len(counts) - len(names)
     return "fields seen: " + ", ".join(names) + (f" and {rest} more" if rest else "")
 
 
-def _names(source: Record | UnreadableRange | EmptyRange) -> Iterator[str]:
+def _read_names(source: Record | UnreadableRange | EmptyRange) -> Iterator[str]:
     if not isinstance(source, Record) or source.value is None or len(source.value) > _MAX_VALUE_BYTES:
         return
     try:
@@ -46,7 +46,7 @@ def _names(source: Record | UnreadableRange | EmptyRange) -> Iterator[str]:
                 yield from (f"{name}.{inner}" for inner in value)
 
 
-def _shown(name: str) -> str:
-    """Return a name that fits in a line: short, and without control characters."""
+def _shorten(name: str) -> str:
+    """Return a name of at most 40 characters without control characters."""
     short = name if len(name) <= _MAX_NAME_CHARS else name[: _MAX_NAME_CHARS - 1] + "…"
     return short if short.isprintable() and short.strip() else repr(short)

@@ -1,6 +1,6 @@
-"""What is read from a record's headers, and which headers its outputs carry. Pure.
+"""Reads the headers of a record and builds the headers of its outputs. Pure.
 
-the record's own headers ─▶ without those that describe its value ─▶ + attributes of an event ─▶ + where it came from
+the record's own headers ─▶ without headers about its value ─▶ + attributes of an event ─▶ + origin
 """
 
 from __future__ import annotations
@@ -14,19 +14,20 @@ from worker.records import Output
 if TYPE_CHECKING:
     from worker.records import Headers, Record
 
-# Our own headers; what comes in under this prefix is replaced, so that an output can be an input again.
-_OURS = "gist-"
+# The prefix of the worker's own headers. They are replaced, so that an output can be an input again.
+_OWN_PREFIX = "gist-"
 _CONTENT_TYPE, _JSON = "content-type", b"application/json"
-# Names, in lower case, of headers that describe the record's value: its class, its schema, its encoding. An output has another
-# value, which a consumer that obeys such a header fails to read. Headers about the record's key are kept, as the key is.
+# Lower-case names of headers about the record's value: class, schema, encoding. An output has another value, which a
+# consumer could
+# not read with such a header. Headers about the key are kept, because outputs have the same key.
 _ABOUT_THE_VALUE = frozenset(
     {
-        # Spring for Apache Kafka: the value's class, and the classes of the headers, these among them.
+        # Spring for Apache Kafka: the class of the value and of the headers.
         "__typeid__",
         "__contenttypeid__",
         "__keytypeid__",
         "spring_json_header_types",
-        # Spring Integration and Spring Cloud Stream; without `contentType` they take a value for JSON.
+        # Spring Integration and Spring Cloud Stream. Without `contentType` they read a value as JSON.
         "json__typeid__",
         "json__contenttypeid__",
         "json__keytypeid__",
@@ -35,7 +36,7 @@ _ABOUT_THE_VALUE = frozenset(
         # Axon.
         "axon-message-type",
         "axon-message-revision",
-        # The schema registries of Confluent and of Cloudera; Apicurio's names have a prefix.
+        # The schema registries of Confluent and Cloudera. Apicurio's names have a prefix.
         "__value_schema_id",
         "value.schema.version.id",
         # As in HTTP.
@@ -43,10 +44,10 @@ _ABOUT_THE_VALUE = frozenset(
         "content-length",
     }
 )
-_PREFIXES_ABOUT_THE_VALUE = (_OURS, "apicurio.value.")
+_PREFIXES_ABOUT_THE_VALUE = (_OWN_PREFIX, "apicurio.value.")
 _SPEC_VERSION, _EVENT_ID, _CAUSE = "ce_specversion", "ce_id", "ce_causationid"
-# Attributes of a CloudEvent that an output has of its own, or not at all because they describe the data.
-_OF_AN_EVENT = frozenset(
+# Attributes of a CloudEvent that are not copied: an output has its own, or none because the attribute is about the data.
+_EVENT_ATTRIBUTES = frozenset(
     {
         _SPEC_VERSION,
         _EVENT_ID,
@@ -70,53 +71,55 @@ _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_OID, "gist-stream")
 
 
 def read_headers(headers: Headers) -> dict[str, bytes]:
-    """Return the value of each name, the last one as in Kafka's own clients; a null value is as good as no header."""
+    """Return the last value of each name, as in Kafka's own clients. A null value counts as no header."""
     return {name: value for name, value in dict(headers).items() if value is not None}
 
 
 def copy_headers(record: Record) -> Headers:
-    """Return the record's own headers that its outputs keep, with the type of our value in place of the type of its own."""
+    """Return the headers of a record that its outputs keep, with the content type of the outputs."""
     is_event = _is_event(record)
     kept: list[tuple[str, bytes | None]] = []
     for name, value in record.headers:
         lower = name.lower()
         if lower == _CONTENT_TYPE:
             kept.append((name, _JSON))
-        elif not (lower in _ABOUT_THE_VALUE or lower.startswith(_PREFIXES_ABOUT_THE_VALUE) or (is_event and name in _OF_AN_EVENT)):
+        elif not (
+            lower in _ABOUT_THE_VALUE or lower.startswith(_PREFIXES_ABOUT_THE_VALUE) or (is_event and name in _EVENT_ATTRIBUTES)
+        ):
             kept.append((name, value))
     return tuple(kept)
 
 
 def build_event_headers(record: Record, output: Output, *, is_tombstone: bool = False, marks: tuple[str, ...] = ()) -> Headers:
-    """Return the attributes by which an output of a CloudEvent in binary mode is an event of its own; none for another record.
+    """Return the attributes that make an output of a binary CloudEvent a CloudEvent; none for other records.
 
-    The id is the same whenever the same output is published again. It differs by source and id of the record's event, by output,
-    and by `marks`: the model, and what else tells one output from another.
+    The id is the same when the same output is published again. The id depends on source and id of the record's event,
+    on the output, and on `marks`: the model and other properties of the output.
     """
     if not _is_event(record):
         return ()
     schema, given = _SCHEMAS[output], read_headers(record.headers)
     kind = f"gist-stream.{schema}{'.tombstone' if is_tombstone else ''}.v1"
     cause = given.get(_EVENT_ID)
-    # A record without an id is told from others by its place.
-    told_by = [cause.decode("latin-1")] if cause else [str(record.partition), str(record.offset)]
-    parts = [given.get("ce_source", b"").decode("latin-1"), told_by, kind, *marks]
-    found: list[tuple[str, bytes | None]] = [
+    # An event without an id is identified by partition and offset.
+    identity = [cause.decode("latin-1")] if cause else [str(record.partition), str(record.offset)]
+    parts = [given.get("ce_source", b"").decode("latin-1"), identity, kind, *marks]
+    attributes: list[tuple[str, bytes | None]] = [
         (_SPEC_VERSION, b"1.0"),
         (_EVENT_ID, str(uuid.uuid5(_NAMESPACE, json.dumps(parts))).encode()),
         ("ce_type", kind.encode()),
     ]
     if cause:
-        found.append((_CAUSE, cause))
+        attributes.append((_CAUSE, cause))
     if not is_tombstone:
-        found.append(("ce_dataschema", f"urn:gist-stream:v1:{schema}".encode()))
-        # Without it an event's data has no type.
-        found += [(_CONTENT_TYPE, _JSON)] * (_CONTENT_TYPE not in dict(record.headers))
-    return tuple(found)
+        attributes.append(("ce_dataschema", f"urn:gist-stream:v1:{schema}".encode()))
+        # The data of an event needs a content type.
+        attributes += [(_CONTENT_TYPE, _JSON)] * (_CONTENT_TYPE not in dict(record.headers))
+    return tuple(attributes)
 
 
 def build_source_headers(record: Record, model_name: str | None) -> Headers:
-    """Return where an output came from, and the model that made it, where one did."""
+    """Return the headers of the origin of an output, and of the model if any."""
     origin = (
         ("gist-source-topic", record.partition.topic.encode()),
         ("gist-source-partition", b"%d" % record.partition.index),
