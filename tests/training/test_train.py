@@ -239,7 +239,7 @@ def test_words_are_labelled_by_where_they_start() -> None:
     """The first word of an entity begins it, those inside follow; a span may hold several words of the tokenizer."""
     text = TaggedText("hey @ada b", (Span("PER", 4, 10),))
     assert word_pieces.align_word_labels(text, [0, 4, 5, 9]) == ["O", "B-PER", "I-PER", "I-PER"]
-    assert word_pieces.in_handle(text.text, [0, 4, 5, 9]).tolist() == [False, True, True, False]
+    assert word_pieces.mark_handles(text.text, [0, 4, 5, 9]).tolist() == [False, True, True, False]
 
 
 def test_the_shipped_card_says_what_its_manifest_says() -> None:

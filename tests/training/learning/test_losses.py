@@ -61,7 +61,7 @@ def test_the_gradient_is_what_is_expected_less_what_is_true(seed: int) -> None:
     assert head.transitions is not None
     torch.nn.init.normal_(head.transitions, generator=generator)
     scores = torch.randn(5, 3, generator=generator, requires_grad=True)
-    (gradient,) = torch.autograd.grad(losses.of_words(head, scores, targets, starts).sum(), scores)
+    (gradient,) = torch.autograd.grad(losses.compute_word_loss(head, scores, targets, starts).sum(), scores)
     transitions = head.transitions.detach().double().numpy()
     expected = marginals(scores.detach().double().numpy(), starts.numpy(), allowed_transitions(LABELS), transitions)
     np.testing.assert_allclose(gradient.numpy(), expected - np.eye(3)[targets.numpy()], atol=1e-4)
@@ -79,12 +79,12 @@ def test_each_kind_has_its_cross_entropy(smoothing: float) -> None:
         labels = tuple("abc"[:num_labels])
         return HeadConfig(name="s", task="classify", labels=labels, layers=(1,), is_multi_label=is_multi_label)
 
-    found = losses.of_rows(config(3, is_multi_label=True), logits, several, smoothing=smoothing)
+    found = losses.compute_row_loss(config(3, is_multi_label=True), logits, several, smoothing=smoothing)
     torch.testing.assert_close(found, one_by_one.mean(1))
-    found = losses.of_rows(config(2), logits[:, :1], several[:, 0], smoothing=smoothing)
+    found = losses.compute_row_loss(config(2), logits[:, :1], several[:, 0], smoothing=smoothing)
     torch.testing.assert_close(found, one_by_one[:, 0])
     wanted = torch.tensor([[1.0, 0, 0], [0, 0, 1]]) * (1 - smoothing) + smoothing / 3
-    found = losses.of_rows(config(3), logits, torch.tensor([0, 2]), smoothing=smoothing)
+    found = losses.compute_row_loss(config(3), logits, torch.tensor([0, 2]), smoothing=smoothing)
     torch.testing.assert_close(found, -(wanted * logits.log_softmax(1)).sum(1))
 
 
@@ -92,6 +92,6 @@ def test_nothing_is_learned_from_a_word_that_nobody_knows() -> None:
     """And what is said in context is judged, not what a word says alone."""
     head = Head(HeadConfig(name="ner", task="ner", labels=LABELS, layers=(1,), context_words=1), 4)
     logits = torch.randn(2, 9)
-    found = losses.of_words(head, logits, torch.tensor([losses.UNKNOWN, 1]), torch.tensor([0, 2]))
+    found = losses.compute_word_loss(head, logits, torch.tensor([losses.UNKNOWN, 1]), torch.tensor([0, 2]))
     assert found[0] == 0
     torch.testing.assert_close(found[1], functional.cross_entropy(logits[1, 3:6] + logits[0, :3], torch.tensor(1)))

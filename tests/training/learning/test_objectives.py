@@ -12,7 +12,7 @@ import torch
 from worker.model.heads import Head, HeadConfig
 from worker.model.outputs import bio
 from worker.training.learning.losses import UNKNOWN
-from worker.training.learning.objectives import HeadOutputs, loss, loss_on, score
+from worker.training.learning.objectives import HeadOutputs, compute_mean_loss, loss, score
 
 pytestmark = pytest.mark.model
 LABELS = bio.bio_labels(["PER", "LOC"])
@@ -96,4 +96,4 @@ def test_what_follows_what_decides_where_it_was_learned() -> None:
 def test_the_loss_on_dev_is_the_same_loss() -> None:
     """Of what was said."""
     said = said_of_words(["O"], ["O"], [0, 1])
-    assert loss_on(head(LABELS, task="ner"), said) == pytest.approx(math.log1p(4 * math.exp(-10)), rel=1e-3)
+    assert compute_mean_loss(head(LABELS, task="ner"), said) == pytest.approx(math.log1p(4 * math.exp(-10)), rel=1e-3)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.training.config import Training
-from worker.training.learning.sampling import batches, compute_exponent, num_batches, quotas
+from worker.training.learning.sampling import compute_exponent, count_batches, draw_batches, share_batches
 
 SIZES = st.lists(st.integers(1, 200), min_size=1, max_size=4)
 
@@ -16,8 +16,8 @@ SIZES = st.lists(st.integers(1, 200), min_size=1, max_size=4)
 @given(SIZES, st.integers(1, 33), st.sampled_from([1.0, 0.5, 0.2]))
 def test_every_task_gets_its_quota_and_at_least_one(sizes: list[int], batch_texts: int, exponent: float) -> None:
     """All of them together are an epoch, but for tasks too small for one of their own."""
-    total = num_batches(sizes, batch_texts)
-    shares = quotas(sizes, total, exponent)
+    total = count_batches(sizes, batch_texts)
+    shares = share_batches(sizes, total, exponent)
     assert min(shares) >= 1
     assert total <= sum(shares) < total + len(sizes)
 
@@ -26,8 +26,8 @@ def test_every_task_gets_its_quota_and_at_least_one(sizes: list[int], batch_text
 def test_no_text_is_there_twice_before_all_are_there_once(sizes: list[int], batch_texts: int, exponent: float, seed: int) -> None:
     """Within an epoch, for each task; no batch is empty or too large."""
     sides = [np.arange(size) * 3 for size in sizes]
-    found = batches(
-        sides, num_batches(sizes, batch_texts), batch_texts=batch_texts, exponent=exponent, generator=np.random.default_rng(seed)
+    found = draw_batches(
+        sides, count_batches(sizes, batch_texts), batch_texts=batch_texts, exponent=exponent, generator=np.random.default_rng(seed)
     )
     for number, side in enumerate(sides):
         own = [texts for task, texts in found if task == number]
@@ -39,7 +39,7 @@ def test_no_text_is_there_twice_before_all_are_there_once(sizes: list[int], batc
 def test_an_epoch_of_one_task_has_each_text_once() -> None:
     """In an order that the generator decides."""
     side = np.arange(10)
-    first, other = (batches([side], 3, batch_texts=4, exponent=1, generator=np.random.default_rng(seed)) for seed in (0, 1))
+    first, other = (draw_batches([side], 3, batch_texts=4, exponent=1, generator=np.random.default_rng(seed)) for seed in (0, 1))
     assert sorted(np.concatenate([texts for _, texts in first]).tolist()) == side.tolist()
     assert [entry.tolist() for _, entry in first] != [entry.tolist() for _, entry in other]
 
@@ -55,5 +55,5 @@ def test_an_epoch_of_one_task_has_each_text_once() -> None:
 )
 def test_the_scarce_task_is_seen_as_often_as_was_asked(training: Training, share: float) -> None:
     """In proportion to its size, to the root of it, or nearly as often as the other."""
-    many, few = quotas([900, 100], 100, compute_exponent(training))
+    many, few = share_batches([900, 100], 100, compute_exponent(training))
     assert few / (many + few) == pytest.approx(share, abs=0.011)

@@ -69,7 +69,7 @@ def test_the_state_of_another_run_is_refused(tmp_path: Path) -> None:
     state = Snapshots(tmp_path, "one").read()
     assert state is not None
     assert (state.position.epoch, state.tensors["learner"]["a"].tolist()) == (1, [1.0, 1.0])
-    with pytest.raises(BadSettings, match=r"had other settings or data; --fresh begins anew"):
+    with pytest.raises(BadSettings, match=r"had other settings or data; --fresh starts again"):
         Snapshots(tmp_path, "other").read()
 
 
@@ -80,7 +80,7 @@ def test_a_damaged_state_is_one_line(tmp_path: Path) -> None:
     snapshots.write(Position(), {})
     (path,) = tmp_path.iterdir()
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(BadSettings, match=r"not the state of a run .*--fresh begins anew"):
+    with pytest.raises(BadSettings, match=r"not the state of a run .*--fresh starts again"):
         snapshots.read()
     snapshots.remove()
     assert snapshots.read() is None

@@ -23,7 +23,7 @@ _LAYER_BYTES = _ROWS * _WIDTH * 2 + 128
 
 def fill(store: StateCache, key: str, layers: tuple[int, ...] = (3,)) -> None:
     """Write an entry whose layers hold their own numbers."""
-    with store.adding(key, layers, (_ROWS, _WIDTH)) as files:
+    with store.add(key, layers, (_ROWS, _WIDTH)) as files:
         for layer in layers:
             for _ in range(2):
                 files[layer].write(np.full((_ROWS // 2, _WIDTH), layer, dtype=np.float16).tobytes())
@@ -37,9 +37,9 @@ def store_of(directory: Path, layers: float) -> StateCache:
 def test_what_was_added_is_read_through_a_map(tmp_path: Path) -> None:
     """Layer by layer; those that are missing are known."""
     store = store_of(tmp_path / "new", 3)
-    assert store.missing("a", [1, 2]) == [1, 2]
+    assert store.find_missing("a", [1, 2]) == [1, 2]
     fill(store, "a", (2, 5))
-    assert store.missing("a", [1, 2, 5]) == [1]
+    assert store.find_missing("a", [1, 2, 5]) == [1]
     five, two = store.read("a", [5, 2])
     assert isinstance(five, np.memmap)
     assert (five.shape, float(five[-1, -1]), float(two[0, 0])) == ((_ROWS, _WIDTH), 5, 2)
@@ -63,7 +63,7 @@ def test_what_is_in_use_stays(tmp_path: Path) -> None:
     store.read("a", [3])
     with pytest.raises(BadSettings, match=r"need .* GB, and cache_gigabytes allows .*: raise it"):
         fill(store, "b")
-    assert store.missing("a", [3]) == []
+    assert store.find_missing("a", [3]) == []
 
 
 def test_a_damaged_entry_is_one_line(tmp_path: Path) -> None:

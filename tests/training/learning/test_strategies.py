@@ -13,7 +13,7 @@ from worker.errors import BadModel, BadSettings
 from worker.model.checkpoint import checkpoint
 from worker.training.config import check_run
 from worker.training.learning.learner import Learner
-from worker.training.learning.strategies import phases
+from worker.training.learning.strategies import build_phases
 from worker.training.train import train
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def test_then_freeze_leaves_the_first_head_and_the_encoder_alone(tmp_path: Path)
     assert changed(found, run.encoder) >= {"words.weight", "layers.0", "layers.1"}
     assert [(epoch["phase"], set(epoch["dev"])) for epoch in found.position.history] == [(0, {"mood"})] * 3 + [(1, {"ner"})] * 3
     learner = found.learner
-    learner.begin(run, phases(run)[1])
+    learner.start_phase(run, build_phases(run)[1])
     learning = {name.split(".")[1] for name, parameter in learner.named_parameters() if parameter.requires_grad}
     assert learning == {"ner"}
 
@@ -72,7 +72,7 @@ def test_a_head_starts_from_another(tmp_path: Path) -> None:
     """With what has the same shape; what has not is its own."""
     run = run_of(tmp_path, "transfer")
     learner = learned(run).learner
-    learner.begin(run, phases(run)[1])
+    learner.start_phase(run, build_phases(run)[1])
     mood, ner = learner.head("mood").state_dict(), learner.head("ner").state_dict()
     assert {name for name in ner if torch.equal(ner[name], mood[name])} == set(ner) - {"output.weight", "output.bias"}
 
@@ -142,9 +142,9 @@ def test_rates_fall_with_depth_and_heads_have_their_own(tmp_path: Path) -> None:
     run = check_run(shape, source="test")
     loaded = checkpoint.load(run.encoder)
     learner = Learner(loaded.encoder, tasks_of(run, loaded))
-    (phase,) = phases(run)
-    learner.begin(run, phase)
-    groups = learner.rated(run, phase)
+    (phase,) = build_phases(run)
+    learner.start_phase(run, phase)
+    groups = learner.build_parameter_groups(run, phase)
     rates = {(group["lr"], group["weight_decay"]) for group in groups}
     assert rates == {(0.5, 0.3), (0.5, 0.0), (0.25, 0.1), (0.25, 0.0), (1.0, 0.1), (1.0, 0.0), (0.5, 0.1)}
     learning = [parameter for parameter in learner.parameters() if parameter.requires_grad]

@@ -18,7 +18,7 @@ from worker.training.data.examples import Span, TaggedText
 from worker.training.data.splits import Side
 from worker.training.learning import tasks as module
 from worker.training.learning.losses import UNKNOWN
-from worker.training.learning.tasks import add_texts, ranges, split_share
+from worker.training.learning.tasks import add_texts, concatenate_ranges, split_share
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,7 +86,7 @@ def test_texts_may_have_several_labels(tmp_path: Path) -> None:
 
 def test_ranges_may_be_empty() -> None:
     """A text without words has no rows."""
-    numbers, starts = ranges(np.array([5, 5, 9]), np.array([7, 5, 10]))
+    numbers, starts = concatenate_ranges(np.array([5, 5, 9]), np.array([7, 5, 10]))
     assert (numbers.tolist(), starts.tolist()) == ([5, 6, 9], [0, 2, 2, 3])
 
 
@@ -183,7 +183,10 @@ def test_a_broken_file_is_named_with_its_line(tmp_path: Path, content: str, reas
 
 def test_unknown_and_empty_labels_are_named(tmp_path: Path) -> None:
     """A label that is not wanted, and one that no training text has; and files of another kind."""
-    for labels, reason in ((["good"], r"the label 'bad' is none to be learned"), (["good", "bad", "meh"], r"has the label 'meh'")):
+    for labels, reason in (
+        (["good"], r"the label 'bad' is none of the labels to learn"),
+        (["good", "bad", "meh"], r"has the label 'meh'"),
+    ):
         shape = values(tmp_path)
         shape["heads"][0]["labels"] = labels
         run = check_run(shape, source="test")

@@ -17,7 +17,7 @@ from worker.model.outputs.labels_and_entities import classifications
 from worker.training.evaluation.labels import build_calibration_error, build_predictions
 from worker.training.learning.losses import UNKNOWN
 from worker.training.learning.objectives import HeadOutputs
-from worker.training.learning.temperature import LEAST, MOST, calibrate, fitted
+from worker.training.learning.temperature import LEAST, MOST, calibrate, fit_temperature
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,9 +39,9 @@ def drawn(num_rows: int, num_labels: int, seed: int = 0) -> tuple[Any, Any]:
 def test_what_was_multiplied_is_divided(factor: float, num_labels: int) -> None:
     """Logits that are too large by a factor have it as their temperature."""
     logits, labels = drawn(20_000, num_labels)
-    assert fitted(factor * logits, labels) == pytest.approx(factor, rel=0.05)
+    assert fit_temperature(factor * logits, labels) == pytest.approx(factor, rel=0.05)
     if num_labels == 2:
-        assert fitted(factor * (logits[:, 1:] - logits[:, :1]), labels) == pytest.approx(factor, rel=0.05)
+        assert fit_temperature(factor * (logits[:, 1:] - logits[:, :1]), labels) == pytest.approx(factor, rel=0.05)
 
 
 @given(num_rows=st.integers(1, 30), num_labels=st.integers(1, 4), scale=st.floats(0, 100), seed=st.integers(0, 100))
@@ -50,7 +50,7 @@ def test_no_other_temperature_is_better(num_rows: int, num_labels: int, scale: f
     random = np.random.default_rng(seed)
     logits = (scale * random.normal(size=(num_rows, num_labels))).astype(np.float32)
     labels = random.integers(max(2, num_labels), size=num_rows)
-    found = fitted(logits, labels)
+    found = fit_temperature(logits, labels)
     assert LEAST <= found <= MOST
 
     def loss(temperature: float) -> float:
@@ -70,12 +70,12 @@ def test_no_other_temperature_is_better(num_rows: int, num_labels: int, scale: f
 def test_a_probability_stands_for_the_likelier_label() -> None:
     """As a text's mean rating stands for its sign."""
     logits, labels = drawn(200, 1)[0], np.random.default_rng(1).integers(2, size=200)
-    assert fitted(logits, (0.2 + 0.6 * labels).astype(np.float32)) == fitted(logits, labels)
+    assert fit_temperature(logits, (0.2 + 0.6 * labels).astype(np.float32)) == fit_temperature(logits, labels)
 
 
 def test_a_few_rows_that_are_all_right_leave_a_doubt() -> None:
     """Nobody is infinitely sure."""
-    assert fitted(np.array([[9.0], [-9.0]], dtype=np.float32), np.array([1, 0])) > 1
+    assert fit_temperature(np.array([[9.0], [-9.0]], dtype=np.float32), np.array([1, 0])) > 1
 
 
 @pytest.mark.parametrize("labels", [("a", "b"), ("a", "b", "c")])
@@ -119,7 +119,7 @@ def said(head: Head, states: torch.Tensor, true: Any) -> Any:
 
 
 def test_what_is_untold_does_not_count() -> None:
-    """A temperature is fitted on what is known."""
+    """A temperature is fit_temperature on what is known."""
     logits, labels = drawn(200, 3)
     heads = [Head(HeadConfig(name="h", task="classify", labels=("a", "b", "c"), layers=(6,)), 384) for _ in range(2)]
     found = calibrate(heads[0], HeadOutputs(logits, labels, np.arange(201)))

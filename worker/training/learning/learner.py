@@ -1,4 +1,4 @@
-"""What learns: an encoder, its heads and what weighs their losses; and at which rate each parameter does."""
+"""The trained module: an encoder, its heads and the weights of their losses, with a learning rate for each parameter."""
 
 from __future__ import annotations
 
@@ -21,14 +21,13 @@ if TYPE_CHECKING:
 
 
 class Learner(nn.Module):
-    """An encoder and heads of random weights."""
+    """An encoder, and heads with random weights."""
 
     def __init__(self, encoder: Encoder, tasks: Sequence[TrainingTask]) -> None:
-        """Take over an encoder."""
         super().__init__()
         self.encoder = encoder
         self.heads = nn.ModuleDict({task.head.name: Head(task.head, encoder.config.hidden_size) for task in tasks})
-        #: The logarithm of the variance of each task's loss, which weighs it where uncertainty does.
+        #: The logarithm of the variance of each task's loss, for uncertainty weights.
         self.variances = nn.ParameterDict({task.head.name: nn.Parameter(torch.zeros(())) for task in tasks})
 
     def head(self, name: str) -> Head:
@@ -37,32 +36,32 @@ class Learner(nn.Module):
         assert isinstance(head, Head)  # noqa: S101  there are no others
         return head
 
-    def begin(self, run: TrainingRun, phase: Phase) -> None:
-        """Let learn what learns in a phase; start heads from others, and share what they share.
+    def start_phase(self, run: TrainingRun, phase: Phase) -> None:
+        """Enable the gradients of a phase, initialise heads from other heads, and share the trunk.
 
-        Raises `BadModel` for a checkpoint that is not there, and `BadSettings` where it has no such head.
+        Raises `BadModel` for a missing checkpoint, and `BadSettings` if the checkpoint has no such head.
         """
         self.requires_grad_(requires_grad=False)
         if not phase.is_encoder_frozen:
-            for part in self._learning_layers(run.training.upper_layers):
+            for part in self._get_tuned_layers(run.training.upper_layers):
                 part.requires_grad_()
         for name in phase.heads:
             self.head(name).requires_grad_()
             self.variances[name].requires_grad_(run.training.loss_weights == "uncertainty" and len(phase.heads) > 1)
             if name in phase.initial:
-                _start_from(self.head(name), self._source(phase.initial[name]), phase.initial[name])
+                _initialise_head(self.head(name), self._find_source(phase.initial[name]), phase.initial[name])
         if phase.shares_trunk:
             first = self.head(phase.heads[0])
             for name in phase.heads[1:]:
                 head = self.head(name)
                 head.norm, head.hidden, head.deeper = first.norm, first.hidden, first.deeper
 
-    def _learning_layers(self, upper_layers: int | None) -> list[nn.Module]:
+    def _get_tuned_layers(self, upper_layers: int | None) -> list[nn.Module]:
         if upper_layers is None:
             return [self.encoder]
         return list(self.encoder.layers)[-upper_layers:]
 
-    def _source(self, reference: str) -> Head:
+    def _find_source(self, reference: str) -> Head:
         place, _, name = reference.rpartition(":")
         if not place:
             return self.head(name)
@@ -73,8 +72,8 @@ class Learner(nn.Module):
         assert isinstance(head, Head)  # noqa: S101  there are no others
         return head
 
-    def rated(self, run: TrainingRun, phase: Phase) -> list[dict[str, Any]]:
-        """Return what learns as the optimiser's groups: parameters, rate, weight decay. Vectors are not decayed."""
+    def build_parameter_groups(self, run: TrainingRun, phase: Phase) -> list[dict[str, Any]]:
+        """Return the parameter groups of the optimizer with rate and weight decay; vectors have no weight decay."""
         named = {head.name: head for head in run.heads}
         optimizer = run.optimizer
         groups: dict[tuple[float, float], list[Tensor]] = {}
@@ -103,8 +102,8 @@ class Learner(nn.Module):
 
 
 @torch.no_grad()
-def _start_from(head: Head, source: Head, reference: str) -> None:
-    """Copy what has the same name and shape; raises `BadModel` where the source reads another kind of encoder."""
+def _initialise_head(head: Head, source: Head, reference: str) -> None:
+    """Copy parameters of the same name and shape; raises `BadModel` if the source reads an encoder of another width."""
     own, theirs = head.state_dict(), source.state_dict()
     if own["norm.weight"].shape != theirs["norm.weight"].shape:
         width, other = len(own["norm.weight"]), len(theirs["norm.weight"])

@@ -1,8 +1,8 @@
-"""What is wrong with what a head says, a number for each row: the losses that training makes small. Pure, and unreduced.
+"""Losses of heads, one number for each row. Pure.
 
-Labels may be smoothed: a share of the certainty goes to all labels alike (Szegedy et al., "Rethinking the Inception Architecture",
-2016). A conditional random field is judged by whole texts: its loss is the negative logarithm of the probability of the true path
-among all valid paths (Lafferty, McCallum and Pereira, 2001).
+Label smoothing gives a share of the probability to all labels equally (Szegedy et al., "Rethinking the Inception Architecture",
+2016). The loss of a conditional random field is that of whole texts: the negative logarithm of the probability of the
+true path among all valid paths (Lafferty, McCallum and Pereira, 2001).
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
     from worker.model.heads import Head, HeadConfig
 
-#: The label of a word of which nobody says what it is: nothing is learned from it.
+#: The target of a word without a known label, which has no loss.
 UNKNOWN = -100
-# The score of what cannot be. Finite: a gradient of minus infinity is no number.
+# The score of an impossible label. It is finite: the gradient of minus infinity is NaN.
 _NEVER = -1e4
 
 
-def of_rows(config: HeadConfig, logits: Tensor, targets: Tensor, *, smoothing: float = 0.0) -> Tensor:
-    """Return the loss of each of `n` rows, `[n]`, of a head that judges each text by itself, from what it says, `[n, logits]`.
+def compute_row_loss(config: HeadConfig, logits: Tensor, targets: Tensor, *, smoothing: float = 0.0) -> Tensor:
+    """Return the loss of each row, `[n]`, of a classification head from its logits, `[n, logits]`.
 
-    Targets are int64 `[n]`, the indices of labels; for two classes probabilities of the second, `[n]`; for several labels 0, 1 or
-    a probability for each, `[n, labels]`.
+    Targets are indices of labels, int64 `[n]`; of two classes, probabilities of the second, `[n]`; of a multi-label head, 0, 1 or
+    a probability for each label, `[n, labels]`.
     """
     if config.is_multi_label:
         return multi_label(logits, targets, smoothing=smoothing)
@@ -39,10 +39,10 @@ def of_rows(config: HeadConfig, logits: Tensor, targets: Tensor, *, smoothing: f
     return multi_class(logits, targets, smoothing=smoothing)
 
 
-def of_words(head: Head, logits: Tensor, targets: Tensor, starts: Tensor, *, smoothing: float = 0.0) -> Tensor:
-    """Return the losses of an entity head from its logits `[words, num_logits]`, words end to end, texts from `starts`, `[n + 1]`.
+def compute_word_loss(head: Head, logits: Tensor, targets: Tensor, starts: Tensor, *, smoothing: float = 0.0) -> Tensor:
+    """Return the losses of an entity head from the logits of concatenated texts `[words, num_logits]` with `starts` `[n + 1]`.
 
-    Of each word, `[words]`, 0 where its target is `UNKNOWN`; with a CRF of each text, `[n]`.
+    The result has a loss for each word, `[words]`, 0 for an `UNKNOWN` target; with a CRF for each text, `[n]`.
     """
     scores = in_context(logits, starts, len(head.config.labels))
     if head.transitions is None:
@@ -58,7 +58,7 @@ def binary(logits: Tensor, targets: Tensor, *, smoothing: float = 0.0) -> Tensor
 
 
 def multi_class(logits: Tensor, targets: Tensor, *, smoothing: float = 0.0) -> Tensor:
-    """Return the cross-entropy of logits `[n, labels]` with indices of labels `[n]`; 0 where these are `UNKNOWN`."""
+    """Return the cross-entropy of logits `[n, labels]` with indices of labels `[n]`; 0 for `UNKNOWN`."""
     return functional.cross_entropy(logits, targets, ignore_index=UNKNOWN, label_smoothing=smoothing, reduction="none")
 
 
@@ -70,8 +70,8 @@ def multi_label(logits: Tensor, targets: Tensor, *, smoothing: float = 0.0) -> T
 def crf(scores: Tensor, targets: Tensor, starts: Tensor, transitions: Tensor) -> Tensor:
     """Return the negative log-likelihood of each text's path, `[n]`, from the scores `[words, labels]` of its words.
 
-    `transitions`, `[labels + 1, labels]`, say what follows what, the last row being the start of a text. A word that is `UNKNOWN`
-    may have any label: the paths that fit are then as probable as all of them together.
+    `transitions`, `[labels + 1, labels]`, are scores of a label after another; the last row is the start of a text. An `UNKNOWN`
+    word may have any label: the numerator sums over all of them.
     """
     is_other = (targets[:, None] != torch.arange(scores.shape[1], device=scores.device)) & (targets[:, None] != UNKNOWN)
     return _log_total(scores, starts, transitions) - _log_total(scores.masked_fill(is_other, _NEVER), starts, transitions)
@@ -82,7 +82,7 @@ def _log_total(scores: Tensor, starts: Tensor, transitions: Tensor) -> Tensor:
     lengths = starts.diff()
     order = lengths.argsort(descending=True, stable=True)
     firsts, lengths = starts[:-1][order], lengths[order]
-    # How many texts have a word at each place: the longest come first, so that they are the first so many.
+    # The number of texts with a word at each index; the texts are sorted by length.
     nums = (lengths[None] > torch.arange(int(lengths.max()) if len(lengths) else 0, device=starts.device)[:, None]).sum(1).tolist()
     total, ended = scores.new_zeros(0, scores.shape[1]), []
     for place, num in enumerate(nums):

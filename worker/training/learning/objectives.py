@@ -1,9 +1,8 @@
-"""What a head says of some rows, how wrong that is, and how good: for every kind of head."""
+"""Outputs, loss and score of a head, for every kind of head."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +10,8 @@ import torch
 
 from worker.model.heads import attended, in_context
 from worker.model.outputs import bio
-from worker.training.learning.losses import UNKNOWN, of_rows, of_words
+from worker.training.evaluation.spans import compute_f1
+from worker.training.learning.losses import UNKNOWN, compute_row_loss, compute_word_loss
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class HeadOutputs:
-    """What a head says of the rows of some texts, and what it should say."""
+    """The outputs of a head for the rows of some texts, and their targets."""
 
-    #: A row for each target, fp32: what tokens say of a text is weighed, what neighbours say of a word added up.
+    #: The logits of each target, fp32: pooled over tokens, and with the context of words.
     logits: NDArray[np.float32]
     targets: Targets
-    #: Where the words of each text start, `[texts + 1]`; of a head that classifies, its tokens, if it reads them.
+    #: The first word of each text (the first token, for a head with attention), `[texts + 1]`.
     starts: NDArray[np.int64]
 
 
@@ -47,16 +47,16 @@ def _pooled(head: Head, logits: Tensor, starts: Tensor) -> Tensor:
 
 
 def loss(head: Head, logits: Tensor, targets: Tensor, starts: Tensor, *, smoothing: float = 0.0) -> Tensor:
-    """Return the mean loss over the rows of which something is known, 0 where there is none; texts start at `starts`."""
+    """Return the mean loss over the rows with a known target, or 0 if there is none; `starts` are the first rows of texts."""
     if head.config.task == "classify":
-        return of_rows(head.config, logits, targets, smoothing=smoothing).mean()
-    # Of a field the losses are those of whole texts: divided by words they weigh as much as others do.
-    return of_words(head, logits, targets, starts, smoothing=smoothing).sum() / (targets != UNKNOWN).sum().clamp(min=1)
+        return compute_row_loss(head.config, logits, targets, smoothing=smoothing).mean()
+    # The losses of a CRF are those of texts: dividing by words makes them comparable.
+    return compute_word_loss(head, logits, targets, starts, smoothing=smoothing).sum() / (targets != UNKNOWN).sum().clamp(min=1)
 
 
 @torch.no_grad()
 def run_head(head: Head, states: States, task: TrainingTask, texts: NDArray[np.int64], *, batch_texts: int = 256) -> HeadOutputs:
-    """Return what a head says of some texts, nothing hidden."""
+    """Return the outputs of a head for some texts, without dropout."""
     head.eval()
     logits = [head(states.of(task, texts[number : number + batch_texts])).float() for number in range(0, len(texts), batch_texts)]
     starts = task.rows(texts)[1]
@@ -67,38 +67,35 @@ def run_head(head: Head, states: States, task: TrainingTask, texts: NDArray[np.i
 
 
 @torch.no_grad()
-def loss_on(head: Head, said: HeadOutputs) -> float:
-    """Return the mean loss of what a head said."""
-    return float(loss(head, torch.from_numpy(said.logits), torch.from_numpy(said.targets), torch.from_numpy(said.starts)))
+def compute_mean_loss(head: Head, outputs: HeadOutputs) -> float:
+    """Return the mean loss of a head's outputs."""
+    return float(loss(head, torch.from_numpy(outputs.logits), torch.from_numpy(outputs.targets), torch.from_numpy(outputs.starts)))
 
 
-def score(head: Head, said: HeadOutputs) -> float:
-    """Return how good a head is: the share of right labels, or F1 of labels where there are several, or of whole entities."""
+def score(head: Head, outputs: HeadOutputs) -> float:
+    """Return the accuracy of a head; the F1 of a multi-label head or of an entity head."""
     if head.config.task == "ner":
-        return _entity_f1(head, said)
+        return _entity_f1(head, outputs)
     if head.config.is_multi_label:
-        found, gold = said.logits > np.log(head.config.threshold / (1 - head.config.threshold)), said.targets > 0.5  # noqa: PLR2004
+        found, gold = outputs.logits > np.log(head.config.threshold / (1 - head.config.threshold)), outputs.targets > 0.5  # noqa: PLR2004
         return 2 * int((found & gold).sum()) / max(1, int(found.sum() + gold.sum()))
-    chosen = said.logits[:, 0] > 0 if head.config.is_binary else said.logits.argmax(axis=1)
-    return float((chosen == np.rint(said.targets)).mean())
+    chosen = outputs.logits[:, 0] > 0 if head.config.is_binary else outputs.logits.argmax(axis=1)
+    return float((chosen == np.rint(outputs.targets)).mean())
 
 
-def _entity_f1(head: Head, said: HeadOutputs) -> float:
+def _entity_f1(head: Head, outputs: HeadOutputs) -> float:
     labels = head.config.labels
     outside = labels.index(bio.OUTSIDE)
     transitions = None if head.transitions is None else head.transitions.detach().double().numpy()
-    found = bio.best_paths(said.logits.astype(np.float64), said.starts, bio.allowed_transitions(labels), transitions)
-    # What is unknown is nobody's: neither found there nor missed there.
-    gold = np.where(said.targets == UNKNOWN, outside, said.targets).astype(np.intp)
-    found = np.where(said.targets == UNKNOWN, outside, found)
-    gold_entities, found_entities = (_entities(labels, path, said.starts) for path in (gold, found))
-    return 2 * len(gold_entities & found_entities) / max(1, len(gold_entities) + len(found_entities))
+    found = bio.best_paths(outputs.logits.astype(np.float64), outputs.starts, bio.allowed_transitions(labels), transitions)
+    # An entity at an unknown word is neither found nor missed.
+    gold = np.where(outputs.targets == UNKNOWN, outside, outputs.targets).astype(np.intp)
+    found = np.where(outputs.targets == UNKNOWN, outside, found)
+    true, own = (_find_entities(labels, path) for path in (gold, found))
+    return compute_f1(len(true & own), len(own), len(true))
 
 
-def _entities(labels: tuple[str, ...], path: NDArray[np.intp], starts: NDArray[np.int64]) -> set[tuple[str, int, int]]:
-    names = [labels[label] for label in path.tolist()]
-    return {
-        (kind, first + begin, first + end)
-        for first, last in pairwise(starts.tolist())
-        for kind, begin, end in bio.entities(names[first:last])
-    }
+def _find_entities(labels: tuple[str, ...], path: NDArray[np.intp]) -> set[tuple[int, int, int]]:
+    """Return the entities of concatenated paths: the index of the first label, the first word, and the word after the last."""
+    begins, ends = bio.entity_spans(path, labels)
+    return set(zip(path[begins].tolist(), begins.tolist(), ends.tolist(), strict=True))

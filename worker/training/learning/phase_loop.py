@@ -1,4 +1,4 @@
-"""The loop of a phase: batches of its tasks, steps, dev after each epoch, the best kept, and a snapshot of all that."""
+"""The training loop of a phase: batches, optimizer steps, a score on dev after each epoch, and a snapshot."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from worker.training.data.splits import Side
 from worker.training.learning import sampling
-from worker.training.learning.objectives import compute_loss, loss_on, run_head, score
+from worker.training.learning.objectives import compute_loss, compute_mean_loss, run_head, score
 from worker.training.learning.snapshot import read_moments, restore_moments
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _BATCH_OF_FROZEN, _BATCH_OF_LIVE = 128, 32
 
 
 class PhaseLoop:
-    """One phase of a run."""
+    """One phase of a run, from its first epoch to early stopping."""
 
     def __init__(
         self,
@@ -43,37 +43,37 @@ class PhaseLoop:
         max_steps: int,
         reporter: Reporter,
     ) -> None:
-        """Prepare it; `tasks` are those of the phase, `max_steps` 0 as many as the epochs have."""
+        """Build the optimizer; `tasks` are the tasks of the phase, and `max_steps` 0 means all steps of the epochs."""
         self._run, self._phase, self._learner, self._tasks, self._states = run, phase, learner, tasks, states
         self._reporter = reporter
         training = run.training
         self._batch_texts = training.batch_texts or (_BATCH_OF_FROZEN if phase.is_encoder_frozen else _BATCH_OF_LIVE)
         sizes = [len(task.sides[Side.TRAIN]) for task in tasks]
         accumulated = run.optimizer.accumulated_batches
-        # Batches of an epoch.
-        self._num_batches = training.epoch_steps * accumulated or sampling.num_batches(sizes, self._batch_texts)
+        # The number of batches of an epoch.
+        self._num_batches = training.epoch_steps * accumulated or sampling.count_batches(sizes, self._batch_texts)
         steps = -(-self._num_batches // accumulated)
         self._num_steps = min(training.epochs * steps, max_steps or training.epochs * steps)
-        self._optimizer = torch.optim.AdamW(learner.rated(run, phase))
+        self._optimizer = torch.optim.AdamW(learner.build_parameter_groups(run, phase))
         self._base_rates = [group["lr"] for group in self._optimizer.param_groups]
-        # What learns, by name; of shared parameters the first name.
+        # Trained parameters by name; shared parameters have their first name.
         self._learning = {name: parameter for name, parameter in learner.named_parameters() if parameter.requires_grad}
-        # Their running averages, where they are kept; they begin as what the phase begins with.
+        # Running averages of the parameters, if enabled.
         self._averages = (
             {name: parameter.detach().clone() for name, parameter in self._learning.items()} if run.optimizer.averaging else {}
         )
-        # What was judged best.
+        # The parameters of the best epoch.
         self._best: dict[str, Tensor] = {}
         self._weights = _weights(run, tasks)
 
     def restore(self, state: State) -> None:
-        """Go on from a snapshot that was written in this phase."""
+        """Continue from a snapshot of this phase."""
         restore_moments(self._optimizer, state.tensors.get("optimizer", {}))
         self._averages |= state.tensors.get("average", {})
         self._best = dict(state.tensors.get("best", {}))
 
     def run(self, position: Position, snapshots: Snapshots | None, kept: Sequence[str]) -> None:
-        """Learn until dev no longer gains, and take the best; `kept` are the names of what a snapshot has of the learner."""
+        """Train until dev no longer improves, and load the best epoch; `kept` are the parameters that a snapshot saves."""
         training = self._run.training
         while position.epoch < training.epochs and position.num_worse < training.patience and position.step < self._num_steps:
             began, encoding = time.perf_counter(), self._states.seconds_encoding
@@ -94,13 +94,15 @@ class PhaseLoop:
         self._learner.load_state_dict(self._best, strict=False)
 
     def _epoch(self, position: Position) -> float:
-        """Run through an epoch, or what is left of the steps; return the mean loss."""
+        """Run an epoch, or the remaining steps; return the mean loss."""
         seed = [self._run.seed, position.phase, position.epoch]
         generator = np.random.default_rng(seed)
         torch.manual_seed(int(generator.integers(1 << 62)))
         sides = [task.sides[Side.TRAIN] for task in self._tasks]
         exponent = sampling.compute_exponent(self._run.training)
-        batches = sampling.batches(sides, self._num_batches, batch_texts=self._batch_texts, exponent=exponent, generator=generator)
+        batches = sampling.draw_batches(
+            sides, self._num_batches, batch_texts=self._batch_texts, exponent=exponent, generator=generator
+        )
         accumulated = self._run.optimizer.accumulated_batches
         batches = batches[: (self._num_steps - position.step) * accumulated]
         losses = []
@@ -117,7 +119,7 @@ class PhaseLoop:
         return float(np.mean(losses))
 
     def _loss(self, task: TrainingTask, texts: np.typing.NDArray[np.int64]) -> tuple[Tensor, float]:
-        """Return the loss of a batch as it is weighed, and as it is."""
+        """Return the weighted loss of a batch, and its loss without weights."""
         name = task.head.name
         rows, drift = self._states.with_drift(task, texts)
         plain = compute_loss(self._learner.head(name), rows, task, texts)
@@ -141,14 +143,14 @@ class PhaseLoop:
             average.lerp_(self._learning[name].detach(), 1 - kept)
 
     def _rate(self, step: int) -> float:
-        """Return the share of its rate with which a step is made: up to 1 while warming up, then down to 0 or as it is."""
+        """Return the factor of the learning rate: it rises to 1 during warm-up, then falls to 0 or stays."""
         warm_up = round(self._run.optimizer.warmup_share * self._num_steps)
         if step < warm_up:
             return (step + 1) / warm_up
         return (self._num_steps - step) / max(1, self._num_steps - warm_up) if self._run.optimizer.is_linear else 1.0
 
     def _judge(self, position: Position, loss: float) -> None:
-        """Score the heads of the phase on dev, and keep what learned where it is better than before."""
+        """Score the heads on dev, and keep the parameters if they are better than before."""
         own = {name: parameter.detach().clone() for name, parameter in self._learning.items()} if self._averages else {}
         self._learner.load_state_dict(self._averages, strict=False)
         said = [run_head(self._learner.head(task.head.name), self._states, task, task.sides[Side.DEV]) for task in self._tasks]
@@ -156,9 +158,9 @@ class PhaseLoop:
         scores = {head.config.name: score(head, predictions) for head, predictions in zip(heads, said, strict=True)}
         mean, dev_loss = (
             float(np.mean(list(scores.values()))),
-            float(np.mean([loss_on(*pair) for pair in zip(heads, said, strict=True)])),
+            float(np.mean([compute_mean_loss(*pair) for pair in zip(heads, said, strict=True)])),
         )
-        # Few texts have the same score often: the smaller loss decides then.
+        # With few texts, scores are often equal: the smaller loss decides.
         is_better = (mean, -dev_loss) > (position.best, -position.best_loss)
         position.num_worse = 0 if is_better else position.num_worse + 1
         if is_better:
@@ -171,7 +173,7 @@ class PhaseLoop:
 
 
 def _weights(run: TrainingRun, tasks: Sequence[TrainingTask]) -> Mapping[str, float]:
-    """Return what the loss of each task counts; by inverse size, they are 1 in the mean."""
+    """Return the weight of each task's loss; weights by inverse size have the mean 1."""
     fixed = {task.head.name: task.options.loss_weight for task in tasks}
     if run.training.loss_weights != "inverse-size":
         return fixed

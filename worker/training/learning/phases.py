@@ -1,4 +1,4 @@
-"""Run the phases of a strategy, one after the other, from where a run that was cut off had come to."""
+"""Run the phases of a strategy in order, continuing an interrupted run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from worker.training.learning.learner import Learner
 from worker.training.learning.phase_loop import PhaseLoop
 from worker.training.learning.snapshot import Position
 from worker.training.learning.states import Frozen, Live
-from worker.training.learning.strategies import phases
+from worker.training.learning.strategies import build_phases
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Learned:
-    """What a run came to."""
+    """The result of training."""
 
     learner: Learner
-    #: What the heads read now.
+    #: The states that the heads read.
     states: States
     position: Position
     is_encoder_tuned: bool
@@ -50,13 +50,13 @@ def learn(
     reporter: Reporter,
     snapshots: Snapshots | None = None,
 ) -> Learned:
-    """Learn all that a strategy says; `loaded` gives the encoder, which changes where it is tuned.
+    """Run all phases of a strategy; the encoder of `loaded` changes if the strategy tunes the encoder.
 
-    The same run, texts and threads give the same weights on the CPU, whether it was cut off in between or not. Raises `BadModel`
-    where the heads do not fit the encoder.
+    The same run, texts and threads give the same weights on the CPU, also after an interruption. Raises `BadModel` if the heads do
+    not fit the encoder.
     """
     learner = _learner(run, loaded, tasks)
-    every = phases(run)
+    every = build_phases(run)
     is_tuned = not all(one.is_encoder_frozen for one in every)
     kept = [name for name in learner.state_dict() if is_tuned or not name.startswith("encoder.")]
     before = copy.deepcopy(learner.encoder) if is_tuned and run.training.retention_weight else None
@@ -65,33 +65,33 @@ def learn(
     if state:
         reporter.say(f"going on after epoch {position.epoch} of phase {position.phase + 1} of {len(every)}")
         learner.load_state_dict(state.tensors["learner"], strict=False)
-    reading = _Reading(run, loaded, learner, store, reporter, before=before)
+    source = _StateSource(run, loaded, learner, store, reporter, before=before)
     for phase in every[position.phase :]:
-        learner.begin(run, phase)
+        learner.start_phase(run, phase)
         unfinished = state if position.epoch else None
         if unfinished:
             learner.load_state_dict(unfinished.tensors["learner"], strict=False)
         own = [task for task in tasks if task.head.name in phase.heads]
         steps = -(-run.training.max_steps // len(every))
-        loop = PhaseLoop(run, phase, learner, own, reading.during(phase), max_steps=steps, reporter=reporter)
+        loop = PhaseLoop(run, phase, learner, own, source.select(phase), max_steps=steps, reporter=reporter)
         if unfinished:
             loop.restore(unfinished)
         loop.run(position, snapshots, kept)
         position.next_phase()
     learner.requires_grad_(requires_grad=False)
-    return Learned(learner=learner, states=reading.last, position=position, is_encoder_tuned=is_tuned)
+    return Learned(learner=learner, states=source.last, position=position, is_encoder_tuned=is_tuned)
 
 
 def _learner(run: TrainingRun, loaded: Checkpoint, tasks: Sequence[TrainingTask]) -> Learner:
     torch.manual_seed(run.seed)
     learner = Learner(loaded.encoder, tasks)
-    # Whoever serves them refuses heads that read layers that are not there; better now than after hours.
+    # Heads that read missing layers are refused before training, not when they are served.
     MultiTaskHeads(loaded.encoder.config, loaded.heads.sentence, [learner.head(task.head.name) for task in tasks])
     return learner
 
 
-class _Reading:
-    """What heads read in each phase."""
+class _StateSource:
+    """The states that heads read in each phase."""
 
     def __init__(
         self,
@@ -111,20 +111,20 @@ class _Reading:
             lower=self._below(run.training.upper_layers),
             before=None if before is None else Frozen(before, self._pooling, store, reporter),
         )
-        # The states of the encoder as it is now; None before they are wanted, and after it has learned.
+        # The states of the current encoder; None before their first use, and after tuning.
         self._frozen: Frozen | None = None
-        #: What heads read in the last phase.
+        #: The states of the last phase.
         self.last: States = self._live
 
     def _below(self, upper_layers: int | None) -> Frozen | None:
-        """Return the layers below those that learn."""
+        """Return the states of the layers below the tuned layers."""
         encoder = self._learner.encoder
         num_layers = encoder.config.num_hidden_layers
         if upper_layers is None or upper_layers >= num_layers:
             return None
         return Frozen(encoder, self._pooling, self._store, self._reporter, num_layers=num_layers - upper_layers)
 
-    def during(self, phase: Phase) -> States:
+    def select(self, phase: Phase) -> States:
         if not phase.is_encoder_frozen:
             self._frozen, self.last = None, self._live
         else:

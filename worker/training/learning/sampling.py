@@ -1,8 +1,8 @@
-"""Which texts make the batches of an epoch, and of which task each is. Pure.
+"""The batches of an epoch. Pure.
 
-An epoch has as many batches as all tasks have together, or as many as was asked. Each task gets a share of them: in proportion to
-its size, to the root of it, or to its size to the power of 1 / T, the more evenly the higher T is. A task that gets more than it
-has is gone through again, in another order; one that gets less shows other texts in the next epoch.
+An epoch has the batches of all tasks together, or a fixed number. The share of a task is proportional to its size to the power of
+1, 1/2 or 1/T; a higher T makes the shares more even. A task with more batches than texts repeats its texts in another order. A task
+with fewer batches continues with other texts in the next epoch.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 
 def compute_exponent(training: Training) -> float:
-    """Return the power of its size by which a task is drawn."""
+    """Return the exponent of a task's size in its share of batches."""
     return {"proportional": 1.0, "square-root": 0.5, "temperature": 1 / training.sampling_temperature}[training.sampling]
 
 
-def num_batches(sizes: Sequence[int], batch_texts: int) -> int:
-    """Return how many batches an epoch has that shows each text once."""
+def count_batches(sizes: Sequence[int], batch_texts: int) -> int:
+    """Return the number of batches that contain each text once."""
     return sum(-(-size // batch_texts) for size in sizes)
 
 
-def quotas(sizes: Sequence[int], total: int, exponent: float) -> list[int]:
-    """Share `total` batches out among tasks, each at least one, by the largest remainders."""
+def share_batches(sizes: Sequence[int], total: int, exponent: float) -> list[int]:
+    """Divide `total` batches among tasks by the largest remainders, at least one for each task."""
     weights = np.array(sizes, dtype=np.float64) ** exponent
     wanted = weights / weights.sum() * total
     shares = np.maximum(1, np.floor(wanted)).astype(int)
@@ -40,18 +40,18 @@ def quotas(sizes: Sequence[int], total: int, exponent: float) -> list[int]:
     return quotas_
 
 
-def batches(
+def draw_batches(
     sides: Sequence[NDArray[np.int64]], total: int, *, batch_texts: int, exponent: float, generator: np.random.Generator
 ) -> list[tuple[int, NDArray[np.int64]]]:
-    """Return the batches of an epoch, `total` or one for each task, in order: the task's number, and the numbers of its texts."""
-    shares = quotas([len(side) for side in sides], total, exponent)
-    drawn = [_drawn(side, count, batch_texts, generator) for side, count in zip(sides, shares, strict=True)]
+    """Return the batches of an epoch in order: the index of the task, and the indices of its texts."""
+    shares = share_batches([len(side) for side in sides], total, exponent)
+    drawn = [_draw(side, count, batch_texts, generator) for side, count in zip(sides, shares, strict=True)]
     order = generator.permutation(np.repeat(np.arange(len(sides)), shares)).tolist()
     return [(number, next(drawn[number])) for number in order]
 
 
-def _drawn(side: NDArray[np.int64], count: int, batch_texts: int, generator: np.random.Generator) -> Iterator[NDArray[np.int64]]:
-    """Yield batches of a task: each text once, before any is there twice."""
+def _draw(side: NDArray[np.int64], count: int, batch_texts: int, generator: np.random.Generator) -> Iterator[NDArray[np.int64]]:
+    """Yield batches of a task; each text comes once before any text comes twice."""
     rounds = -(-count * batch_texts // len(side)) + 1
     order = np.concatenate([generator.permutation(side) for _ in range(rounds)])
     per_round = -(-len(side) // batch_texts)

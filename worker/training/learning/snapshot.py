@@ -1,7 +1,7 @@
-"""The state of a run after each finished epoch, so that a process that was killed loses no more than the epoch it was in.
+"""The state of a run after each epoch: an interrupted run loses at most one epoch.
 
-One file, written whole or not at all: what the phases learned so far, the best of this phase, the optimiser's moments, and where
-the run stands. Nothing random is in it: the order of an epoch and what dropout hides depend on seed, phase and epoch alone.
+One file, written atomically, has the parameters, the best parameters of the phase, the moments of the optimizer, and the position.
+It has no random state: the order of an epoch and dropout depend only on seed, phase and epoch.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _NAME = "unfinished.safetensors"
-# Above any loss, and a number that JSON knows.
+# Above any loss, and valid in JSON.
 _WORST = 1e30
 
 
 @dataclass(slots=True, kw_only=True)
 class Position:
-    """Where a run stands."""
+    """The position of a run."""
 
     phase: int = 0
     #: Finished epochs of the phase.
@@ -39,24 +39,24 @@ class Position:
     step: int = 0
     #: Finished steps of all phases.
     total_steps: int = 0
-    #: The best score on dev in this phase, and its loss; worse than any before the first.
+    #: The best score on dev in this phase, and its loss; the initial values are worse than any.
     best: float = -1.0
     best_loss: float = _WORST
-    #: Epochs since then.
+    #: Epochs since the best score.
     num_worse: int = 0
-    #: Seconds of training up to here, whatever was lost not counted.
+    #: Seconds of training, without lost epochs.
     seconds: float = 0.0
-    #: What each finished epoch came to.
+    #: The scores of each epoch.
     history: list[dict[str, Any]] = field(default_factory=list)
 
     def next_phase(self) -> None:
-        """Go on to the next phase."""
+        """Move to the next phase."""
         self.phase, self.epoch, self.step, self.best, self.best_loss, self.num_worse = self.phase + 1, 0, 0, -1.0, _WORST, 0
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What was written."""
+    """A snapshot."""
 
     position: Position
     #: By group (`learner`, `best`, `average`, `optimizer`) and name.
@@ -67,12 +67,12 @@ class Snapshots:
     """The one snapshot of a run, in the directory of its checkpoint."""
 
     def __init__(self, directory: Path, fingerprint: str) -> None:
-        """Keep it in a directory; `fingerprint` stands for all that the run depends on."""
+        """Use a directory; `fingerprint` identifies the configuration, the encoder and the data."""
         self._path = directory / _NAME
         self._fingerprint = fingerprint
 
     def read(self) -> State | None:
-        """Return the last one, None where there is none; raises `BadSettings` where it is another run's, or damaged."""
+        """Return the snapshot, or None; raises `BadSettings` for a damaged snapshot, and for the snapshot of another run."""
         if not self._path.exists():
             return None
         try:
@@ -81,9 +81,9 @@ class Snapshots:
             position = Position(**json.loads(written["position"]))
             flat = load_file(self._path)
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise BadSettings(f"{self._path}: not the state of a run ({error}); --fresh begins anew") from error
+            raise BadSettings(f"{self._path}: not the state of a run ({error}); --fresh starts again") from error
         if written.get("fingerprint") != self._fingerprint:
-            raise BadSettings(f"{self._path}: the unfinished run there had other settings or data; --fresh begins anew")
+            raise BadSettings(f"{self._path}: the unfinished run there had other settings or data; --fresh starts again")
         tensors: dict[str, dict[str, Tensor]] = {}
         for name, value in flat.items():
             group, _, rest = name.partition("/")
@@ -91,7 +91,7 @@ class Snapshots:
         return State(position, tensors)
 
     def write(self, position: Position, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """Replace the last one; raises `BadSettings` where the disk is full."""
+        """Replace the snapshot; raises `BadSettings` if the disk is full."""
         flat = {
             f"{group}/{name}": value.detach().clone()
             for group, own_tensors in tensors.items()
@@ -102,18 +102,18 @@ class Snapshots:
             save_file(flat, part, metadata)
 
     def remove(self) -> None:
-        """Remove it: the run is over, or shall begin anew."""
+        """Remove the snapshot."""
         self._path.unlink(missing_ok=True)
 
 
 def read_moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return what an optimiser remembers, by the number of the parameter and the name of what it is."""
+    """Return the moments of an optimizer by parameter number and name."""
     state: Mapping[int, Mapping[str, Tensor]] = optimizer.state_dict()["state"]
     return {f"{number}/{name}": value for number, tensors in state.items() for name, value in tensors.items()}
 
 
 def restore_moments(optimizer: torch.optim.Optimizer, moments: Mapping[str, Tensor]) -> None:
-    """Make an optimiser remember what it did when `read_moments` was called."""
+    """Load the result of `read_moments` into an optimizer."""
     state: dict[int, dict[str, Tensor]] = {}
     for key, moment in moments.items():
         number, _, name = key.partition("/")

@@ -1,7 +1,7 @@
-"""Computed states on disk: found again by what they depend on, read through memory maps, and bounded in size.
+"""A cache of computed states on disk, memory-mapped and bounded in size.
 
-An entry is one file for each layer, `<key>.<layer>.npy`, float16, `[rows, H]`; a file that is there is whole. What was read the
-longest ago goes first when room is needed.
+An entry is one file for each layer, `<key>.<layer>.npy`, float16, `[rows, H]`; files are complete. The
+least recently used files are evicted first.
 """
 
 from __future__ import annotations
@@ -26,21 +26,20 @@ _HALF = np.dtype(np.float16)
 
 
 class StateCache:
-    """A directory of states that holds at most so many bytes."""
+    """A directory of states with a maximum size."""
 
     def __init__(self, directory: Path, *, max_gigabytes: float) -> None:
-        """Use a directory, which need not be there yet."""
         self._directory = directory
         self._max_bytes = int(max_gigabytes * _GIGABYTE)
-        # What this process reads: it is never removed to make room.
+        # Files that this process reads, which are never evicted.
         self._used: set[Path] = set()
 
-    def missing(self, key: str, layers: Sequence[int]) -> list[int]:
-        """Return the layers of an entry that are not there."""
+    def find_missing(self, key: str, layers: Sequence[int]) -> list[int]:
+        """Return the layers of an entry that are not in the cache."""
         return [layer for layer in layers if not self._path(key, layer).exists()]
 
     def read(self, key: str, layers: Sequence[int]) -> list[NDArray[np.float16]]:
-        """Return the layers of an entry, memory-mapped; raises `BadSettings` where one is damaged."""
+        """Return the layers of an entry, memory-mapped; raises `BadSettings` for a damaged file."""
         states = []
         for path in (self._path(key, layer) for layer in layers):
             try:
@@ -53,10 +52,10 @@ class StateCache:
         return states
 
     @contextmanager
-    def adding(self, key: str, layers: Sequence[int], shape: tuple[int, int]) -> Iterator[Mapping[int, BinaryIO]]:
-        """Give for each layer a file to which rows are appended, `shape` of them in the end; make room before.
+    def add(self, key: str, layers: Sequence[int], shape: tuple[int, int]) -> Iterator[Mapping[int, BinaryIO]]:
+        """Yield a file for each layer, to which the caller appends `shape` values, after evicting old files.
 
-        Raises `BadSettings` where there is no room, or the disk is full.
+        Raises `BadSettings` if the entry exceeds the maximum size, and if the disk is full.
         """
         num_bytes = len(layers) * shape[0] * shape[1] * _HALF.itemsize
         self._make_room(num_bytes)
@@ -64,14 +63,14 @@ class StateCache:
             files: dict[int, BinaryIO] = {}
             for layer in layers:
                 part = stack.enter_context(atomic_write(self._path(key, layer)))
-                # An ordinary file, not a map: a full disk is then an error, where a map would end the process.
+                # With an ordinary file, a full disk is an error; with a memory map, it would end the process.
                 files[layer] = stack.enter_context(part.open("wb"))
                 header = {"descr": _HALF.str, "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_2_0(files[layer], header)
             yield files
 
     def _make_room(self, num_bytes: int) -> None:
-        """Remove what was read the longest ago, until so many bytes fit."""
+        """Evict the least recently used files until `num_bytes` fit."""
         entries = sorted(self._directory.glob("*.npy"), key=lambda path: path.stat().st_mtime)
         total = sum(entry.stat().st_size for entry in entries)
         for path in entries:

@@ -1,13 +1,13 @@
-"""The strategies: each says in which phases what learns. The loop, the losses and the files are the same for all.
+"""The training strategies: each has phases, and each phase trains some heads and possibly the encoder.
 
-frozen        the encoder stays as it is; each head learns by itself, from states that are computed once
-end-to-end    everything learns together, the encoder more slowly, its lower layers most slowly
-then-freeze   the encoder and the first head learn; then everything but the other heads is frozen
-transfer      as frozen, but each head starts from the parameters of the one before it
-trunk         heads share their norm and hidden layers, which learn from all tasks, at a rate of their own
-separate      end to end, for each head an encoder of its own: several models
+frozen        each head is trained alone, on cached states of the encoder
+end-to-end    heads and encoder are trained together; lower layers have a lower rate
+then-freeze   the encoder is trained with the first head, then frozen for the other heads
+transfer      as frozen, but each head starts from the parameters of the previous head
+trunk         heads share their norm and hidden layers, which have their own rate
+separate      end-to-end for each head alone: several models
 
-All but `frozen` can be had on an encoder whose upper layers alone learn (`upper_layers`).
+All strategies except `frozen` and `transfer` accept `upper_layers`: only the upper layers of the encoder are trained.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
-    """What learns, until dev no longer gains."""
+    """The heads and the encoder that are trained until dev no longer improves."""
 
     heads: tuple[str, ...]
     is_encoder_frozen: bool
-    #: What its heads start from, by the name of a head.
+    #: By the name of a head: the head whose parameters it starts from.
     initial: Mapping[str, str]
     shares_trunk: bool = False
 
 
-def phases(run: TrainingRun) -> list[Phase]:
+def build_phases(run: TrainingRun) -> list[Phase]:
     """Return the phases of a run, in order."""
     return _STRATEGIES[run.training.strategy](run)
 
@@ -79,6 +79,6 @@ _STRATEGIES: Mapping[Strategy, Callable[[TrainingRun], list[Phase]]] = {
     "then-freeze": _then_freeze,
     "transfer": _transfer,
     "trunk": _trunk,
-    # Its heads come one at a time, each as a run of its own (`train`).
+    # `train` runs each head as a run of its own.
     "separate": _end_to_end,
 }

@@ -1,7 +1,7 @@
-"""From labelled texts to what a head learns: rows, each with what the head should say of it, on three sides.
+"""Turn labelled texts into the rows and targets of a head, on three sides.
 
-A head that classifies has one row for each text, or with attention one for each token; an entity head one for each word that the
-tokenizer sees. The texts of all sides lie together, in the order in which they were read: their states are computed and kept once.
+A classification head has one row per text, or with attention one per token; an entity head has one row per word of the tokenizer.
+The texts of all sides are in one sequence, so that their states are computed once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from worker.training.data.labels import check_labels, check_map
 from worker.training.data.read import read
 from worker.training.data.splits import Shares, Side, given, split
 from worker.training.learning.losses import UNKNOWN
-from worker.training.learning.word_pieces import align_word_labels, first_pieces, in_handle
+from worker.training.learning.word_pieces import align_word_labels, find_first_pieces, mark_handles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,18 +38,18 @@ if TYPE_CHECKING:
 
 RATED = ("negative", "positive")
 _RATINGS = "vaderSentiment 3.3.2"
-# The log-odds of "positive" that one point of rating stands for: people disagree most where they feel least.
+# The log-odds of "positive" per point of rating.
 _CERTAINTY = 1.5
-# Of a hundred parts of the rated sentences, chosen by their words: these many test, these many choose the best epoch.
+# Percent of the rated sentences for the test side and for the dev side.
 _TEST_PARTS, _DEV_PARTS = 20, 10
-#: What texts, or an entity head's words, should be called: the index of a label, int64, `[n]`; of two classes also the probability
-#: of the second, float32, `[n]`; of several labels whether each is there, float32, `[n, labels]`.
+#: Targets of texts, or of words for an entity head: indices of labels, int64, `[n]`; of two classes also the probability of the
+#: second, float32, `[n]`; of a multi-label head whether each label is present, float32, `[n, labels]`.
 Targets: TypeAlias = "NDArray[np.int64] | NDArray[np.float32]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingTask:
-    """A head, its rows, and which of them are for what."""
+    """A head with its texts, rows, targets and sides."""
 
     options: HeadOptions
     head: HeadConfig
@@ -62,9 +62,9 @@ class TrainingTask:
     sides: Mapping[Side, NDArray[np.int64]]
     #: Held-out texts by title: a file, or a section.
     held_out: Mapping[str, NDArray[np.int64]]
-    #: What was read, by title: the sha256 of its bytes.
+    #: The sha256 of each source by title.
     sources: Mapping[str, str]
-    #: Texts of its files that an annotator rejected or skipped; they are left out.
+    #: Texts that an annotator rejected or skipped, which are left out.
     num_rejected: int = 0
 
     @property
@@ -73,28 +73,28 @@ class TrainingTask:
         return [example.text for example in self.examples]
 
     def rows(self, texts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the rows of some texts, end to end, and where those of each start, `[n + 1]`."""
-        return ranges(self.starts[texts], self.starts[texts + 1])
+        """Return the rows of some texts, concatenated, and the first row of each text, `[n + 1]`."""
+        return concatenate_ranges(self.starts[texts], self.starts[texts + 1])
 
     def get_targets(self, texts: NDArray[np.int64]) -> Targets:
-        """Return what some texts, or an entity head's words of them, should be called."""
+        """Return the targets of some texts, or of their words for an entity head."""
         return self.targets[texts if self.head.task == "classify" else self.rows(texts)[0]]
 
 
-def ranges(firsts: NDArray[np.int64], ends: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the numbers of some ranges, end to end, and where those of each start, `[n + 1]`."""
+def concatenate_ranges(firsts: NDArray[np.int64], ends: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the numbers of some ranges, concatenated, and the start of each range, `[n + 1]`."""
     starts = np.concatenate([[0], np.cumsum(ends - firsts)])
     return np.arange(starts[-1]) + np.repeat(firsts - starts[:-1], ends - firsts), starts
 
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """The texts of three sides as they were read."""
+    """The texts of three sides, before tokenization."""
 
     sides: Split[Example]
     #: The title of each held-out text's file, or section.
     titles: Mapping[int, str]
-    #: What probability the rating of a text stands for, by its text; empty where labels are certain.
+    #: The probability of "positive" by text, for rated sentences; else empty.
     certainties: Mapping[str, float]
     sources: Mapping[str, str]
     labels: tuple[str, ...]
@@ -103,12 +103,12 @@ class _Read:
 
 
 def build_task(options: HeadOptions, loaded: Checkpoint, *, directory: Path, cache: Path, seed: int) -> TrainingTask:
-    """Read and split the texts of a head, tokenize them and say what is to be learned.
+    """Read, split and tokenize the texts of a head, and build the targets.
 
     Raises `BadSettings` with file, line and reason.
     """
     data = options.data
-    found = _rated(options, cache) if data.builtin else _from_files(options, directory, seed)
+    found = _read_rated(options, cache) if data.builtin else _read_files(options, directory, seed)
     examples: tuple[Example, ...] = (*found.sides.train, *found.sides.dev, *found.sides.test)
     num_train, num_dev = len(found.sides.train), len(found.sides.dev)
     sides = {
@@ -123,7 +123,7 @@ def build_task(options: HeadOptions, loaded: Checkpoint, *, directory: Path, cac
     starts, targets = _read_rows(options, examples, tokens, found)
     return TrainingTask(
         options=options,
-        head=_head(options, found, loaded.heads.last_layer),
+        head=_build_head(options, found, loaded.heads.last_layer),
         examples=examples,
         tokens=tokens,
         starts=starts,
@@ -135,8 +135,8 @@ def build_task(options: HeadOptions, loaded: Checkpoint, *, directory: Path, cac
     )
 
 
-def _head(options: HeadOptions, found: _Read, last_layer: int) -> HeadConfig:
-    """Return the head, as a checkpoint's manifest says it."""
+def _build_head(options: HeadOptions, found: _Read, last_layer: int) -> HeadConfig:
+    """Return the configuration of the head for the manifest of a checkpoint."""
     return HeadConfig(
         name=options.name,
         task=options.task,
@@ -154,13 +154,13 @@ def _head(options: HeadOptions, found: _Read, last_layer: int) -> HeadConfig:
 
 
 def split_share(count: int, share: float, seed: int) -> NDArray[np.int64]:
-    """Return some of `count` numbers, in order; a smaller share is part of a larger one."""
+    """Return a share of the numbers below `count`, in order; a smaller share is part of a larger share."""
     order = np.random.default_rng([seed, count]).permutation(count)
     return np.sort(order[: max(1, round(count * share))])
 
 
-def _rated(options: HeadOptions, cache: Path) -> _Read:
-    """Read the sentences that people rated; each keeps the side that its words say."""
+def _read_rated(options: HeadOptions, cache: Path) -> _Read:
+    """Read the rated sentences; the words of a sentence decide its side."""
     if options.task != "classify":
         raise BadSettings(f"the head {options.name!r}: rated sentences hold no entities")
     wanted = options.data.sections
@@ -182,29 +182,29 @@ def _rated(options: HeadOptions, cache: Path) -> _Read:
     )
 
 
-def _from_files(options: HeadOptions, directory: Path, seed: int) -> _Read:
+def _read_files(options: HeadOptions, directory: Path, seed: int) -> _Read:
     data = options.data
-    sides = {side: [_file(directory / path, options) for path in getattr(data, side)] for side in Side}
+    sides = {side: [_read_file(directory / path, options) for path in getattr(data, side)] for side in Side}
     every = [file for files in sides.values() for file in files]
     if not data.drops_other_labels:
-        # A map that says all that is wanted may be one for several corpora, none of which has all of it.
+        # A map that drops other labels may be a map for several corpora.
         check_map(data.label_map, every)
     mapped = {side: [data.label_map.apply(file) for file in files] for side, files in sides.items()}
-    train, dev, test = (_joined(mapped[side]) for side in Side)
+    train, dev, test = (_join_files(mapped[side]) for side in Side)
     held_out = [text for text in (dev, test) if text is not None]
     if train is None or not train.texts:
         raise BadSettings(f"{data.train[0]}: no text of it is left to learn from")
     labels = check_labels(train, *held_out, wanted=options.labels)
-    titles = {id(text): _title(data.source.path) for data in mapped[Side.TEST] for text in data.texts}
+    titles = {id(text): _build_title(data.source.path) for data in mapped[Side.TEST] for text in data.texts}
     titles |= {id(text): "held out" for text in train.texts}
     is_several = isinstance(train, LabelledData) and train.is_multi_label
     split_off = _split(data, train.texts, dev.texts if dev else (), test.texts if test else (), seed)
-    sources = {_title(one.source.path): _digest(one.source.path) for one in every}
+    sources = {_build_title(one.source.path): _compute_digest(one.source.path) for one in every}
     return _Read(split_off, titles, {}, sources, labels, is_several, sum(one.source.num_rejected for one in every))
 
 
 def _split(data: Data, train: Sequence[Example], dev: Sequence[Example], test: Sequence[Example], seed: int) -> Split[Example]:
-    """Take the sides as they are given, and cut those that are not out of the training texts."""
+    """Return the given sides; missing sides are taken from the training texts."""
     dev_share, test_share = 0.0 if dev else data.dev_share, 0.0 if test else data.test_share
     if dev_share or test_share:
         cut = split(train, Shares(train=1 - dev_share - test_share, dev=dev_share, test=test_share), seed)
@@ -212,7 +212,7 @@ def _split(data: Data, train: Sequence[Example], dev: Sequence[Example], test: S
     return given(train, dev, test)
 
 
-def _file(path: Path, options: HeadOptions) -> AnyData:
+def _read_file(path: Path, options: HeadOptions) -> AnyData:
     found = read(path, options.data.layout)
     if isinstance(found, TaggedData) != (options.task == "ner"):
         needed = "entities are" if options.task == "ner" else "labels of texts are"
@@ -220,8 +220,8 @@ def _file(path: Path, options: HeadOptions) -> AnyData:
     return found
 
 
-def _joined(files: Sequence[AnyData]) -> AnyData | None:
-    """Return the texts of some files as those of one, named as the first."""
+def _join_files(files: Sequence[AnyData]) -> AnyData | None:
+    """Return the texts of some files as one data set with the source of the first file."""
     if not files:
         return None
     first = files[0]
@@ -235,7 +235,7 @@ def _joined(files: Sequence[AnyData]) -> AnyData | None:
 def _read_rows(
     options: HeadOptions, examples: Sequence[Example], tokens: Sequence[Tokens], found: _Read
 ) -> tuple[NDArray[np.int64], Targets]:
-    """Return where the rows of each text start, and what each row should be called."""
+    """Return the first row of each text, and the targets."""
     if options.task == "ner":
         return _word_rows(examples, tokens, bio.bio_labels(found.labels), skips_handles=options.data.skips_untagged_handles)
     index = {label: number for number, label in enumerate(found.labels)}
@@ -253,17 +253,17 @@ def _word_rows(
     index = {label: number for number, label in enumerate(labels)}
     rows: list[NDArray[np.int64]] = []
     for text, own_tokenss in zip(examples, tokens, strict=True):
-        firsts = own_tokenss.spans[first_pieces(own_tokenss), 0].tolist()
+        firsts = own_tokenss.spans[find_first_pieces(own_tokenss), 0].tolist()
         assert isinstance(text, TaggedText)  # noqa: S101  `_file` read nothing else for a head that finds entities
-        told = np.array([index[label] for label in align_word_labels(text, firsts)], dtype=np.int64)
+        labels_ = np.array([index[label] for label in align_word_labels(text, firsts)], dtype=np.int64)
         if skips_handles:
-            told[(told == 0) & in_handle(text.text, firsts)] = UNKNOWN
-        rows.append(told)
+            labels_[(labels_ == 0) & mark_handles(text.text, firsts)] = UNKNOWN
+        rows.append(labels_)
     return np.concatenate([[0], np.cumsum([len(row) for row in rows])]), np.concatenate([np.empty(0, dtype=np.int64), *rows])
 
 
 def add_texts(task: TrainingTask, loaded: Checkpoint, extra: Sequence[TaggedText]) -> TrainingTask:
-    """Return the task of an entity head with more texts to learn from; raises `BadSettings` for a type that it does not know."""
+    """Return the task of an entity head with more training texts; raises `BadSettings` for an unknown entity type."""
     known = {label[2:] for label in task.head.labels}
     if unknown := [span.type for text in extra for span in text.spans if span.type not in known]:
         raise BadSettings(f"the head {task.head.name!r} learns no {unknown[0]!r}, which is in the texts that were added")
@@ -280,13 +280,13 @@ def add_texts(task: TrainingTask, loaded: Checkpoint, extra: Sequence[TaggedText
     )
 
 
-def _title(path: Path) -> str:
-    """Return a file's folder and name: what was read, not where it lay."""
+def _build_title(path: Path) -> str:
+    """Return a file's folder and name, without the path to them."""
     whole = path.absolute()
     return f"{whole.parent.name}/{whole.name}"
 
 
-def _digest(path: Path) -> str:
+def _compute_digest(path: Path) -> str:
     """Return the sha256 of a file, or of all files of a directory."""
     files = sorted(own_path for own_path in path.rglob("*") if own_path.is_file()) if path.is_dir() else [path]
     whole = hashlib.sha256()

@@ -1,7 +1,7 @@
-"""Scores that can be believed: one temperature for each head, by which its logits are divided (Guo et al., 2017).
+"""Calibration of scores: the logits of a head are divided by a temperature (Guo et al., 2017).
 
-It is the one under which the development labels are likeliest, and changes no label, only how sure the head says that it is. The
-division is done once, in the parameters of the output layer, so that it costs nothing and every backend has it.
+The temperature maximises the likelihood of the dev labels. It changes no label, only the probabilities. The parameters of the
+output layer are divided once, so that serving has no extra cost on any backend.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.optimize import brentq
 
 from worker.training.learning.losses import UNKNOWN
 
@@ -19,27 +20,25 @@ if TYPE_CHECKING:
     from worker.training.learning.objectives import HeadOutputs
 
 LEAST, MOST = 0.05, 20.0
-_NUM_HALVINGS = 60
 
 
 def calibrate(head: Head, dev: HeadOutputs) -> float:
-    """Divide the logits of a trained head by the temperature that suits what it says on dev, for good; return the temperature."""
+    """Divide the output layer of a head by the temperature of its outputs on dev; return the temperature."""
     if head.config.is_multi_label:
-        # Each label is a question of its own.
-        found = fitted(dev.logits.reshape(-1, 1), dev.targets.reshape(-1))
+        # Each label is a binary decision.
+        found = fit_temperature(dev.logits.reshape(-1, 1), dev.targets.reshape(-1))
     else:
         is_known = dev.targets != UNKNOWN
-        found = fitted(dev.logits[is_known], dev.targets[is_known])
+        found = fit_temperature(dev.logits[is_known], dev.targets[is_known])
     head.divide_logits(found)
     return found
 
 
-def fitted(logits: NDArray[np.float32], labels: NDArray[np.int64] | NDArray[np.float32]) -> float:
-    """Return the temperature under which labels `[n]` are likeliest, between `LEAST` and `MOST`.
+def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64] | NDArray[np.float32]) -> float:
+    """Return the temperature with the highest likelihood of labels `[n]`, between `LEAST` and `MOST`.
 
-    Logits are `[n, labels]`, or `[n, 1]` for logistic regression; a probability as a label stands for the likelier one. As in
-    Platt's scaling each label is taken for a little less than certain, so that a few rows that are all right do not make a head
-    infinitely sure.
+    Logits are `[n, labels]`, or `[n, 1]` for a binary head; a probability as a label is rounded. As in Platt's scaling, labels are
+    slightly less than certain, so that a few right rows do not give a temperature of 0.
     """
     wide = logits.astype(np.float64)
     if wide.shape[1] == 1:
@@ -49,16 +48,19 @@ def fitted(logits: NDArray[np.float32], labels: NDArray[np.int64] | NDArray[np.f
     true = np.full(wide.shape, doubt / (wide.shape[1] - 1))
     true[np.arange(len(wide)), own] = 1 - doubt
     wanted = float((true * wide).sum())
-    # The derivative of the loss by the inverse temperature is what `_expected` is above `wanted`; it grows with the inverse.
-    low, high = np.log(1 / MOST), np.log(1 / LEAST)
-    for _ in range(_NUM_HALVINGS):
-        middle = (low + high) / 2
-        low, high = (low, middle) if _expected(wide, float(np.exp(middle))) > wanted else (middle, high)
-    return float(np.exp(-(low + high) / 2))
+    # The derivative of the loss with respect to the inverse temperature, which grows with the inverse, is `_expected` - `wanted`.
+    low, high = float(np.log(1 / MOST)), float(np.log(1 / LEAST))
+
+    def slope(log_inverse: float) -> float:
+        return _expected(wide, float(np.exp(log_inverse))) - wanted
+
+    if slope(low) >= 0 or slope(high) <= 0:
+        return MOST if slope(low) >= 0 else LEAST
+    return float(np.exp(-brentq(slope, low, high)))
 
 
 def _expected(logits: NDArray[np.float64], inverse: float) -> float:
-    """Return the sum of the logits that the head expects to be the true ones, at an inverse temperature."""
+    """Return the sum of the expected logits at an inverse temperature."""
     scaled = inverse * (logits - logits.max(axis=1, keepdims=True))
     odds = np.exp(scaled)
     return float((odds / odds.sum(axis=1, keepdims=True) * logits).sum())

@@ -1,4 +1,4 @@
-"""The words that the tokenizer sees, and their BIO labels. Pure."""
+"""The words of tokenized texts, and their BIO labels. Pure."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from worker.training.data.examples import TaggedText
 
 
-def first_pieces(tokens: Tokens) -> NDArray[np.intp]:
-    """Return the places of the first piece of each word."""
+def find_first_pieces(tokens: Tokens) -> NDArray[np.intp]:
+    """Return the index of the first word piece of each word."""
     return np.flatnonzero((tokens.words >= 0) & (np.diff(tokens.words, prepend=-1) != 0))
 
 
 def align_word_labels(tagged: TaggedText, starts: Sequence[int]) -> list[str]:
-    """Return the BIO label of each word, given the character that each starts at."""
+    """Return the BIO label of each word; `starts` are the first characters of the words."""
     labels = [bio.OUTSIDE] * len(starts)
     for span in tagged.spans:
         inside = [number for number, start in enumerate(starts) if span.start <= start < span.end]
@@ -32,6 +32,6 @@ def align_word_labels(tagged: TaggedText, starts: Sequence[int]) -> list[str]:
     return labels
 
 
-def in_handle(text: str, starts: Sequence[int]) -> NDArray[np.bool_]:
-    """Tell of each word whether it is the `@` or the name of a handle."""
+def mark_handles(text: str, starts: Sequence[int]) -> NDArray[np.bool_]:
+    """Return whether each word is the `@` or the name of a handle."""
     return np.array(["@" in text[max(0, start - 1) : start + 1] for start in starts], dtype=bool)
