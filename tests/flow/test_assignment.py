@@ -1,4 +1,4 @@
-"""The assignment: partitions that come and go, in whatever order somebody tells us."""
+"""The assignment: partitions are assigned, drained and revoked, in any order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class World:
-    """An assignment over a Kafka in memory."""
+    """An assignment on a Kafka in memory."""
 
     def __init__(self, num_partitions: int = 2, *, publish_interval_s: float = 0.0) -> None:
         self.kafka = FakeKafka(num_partitions)
@@ -35,7 +35,7 @@ class World:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Run its tasks, and let everything go at the end."""
+        """Run the tasks, and release all partitions at the end."""
         async with self.tasks:
             yield
             await self.assignment.release(self.assignment.partitions, is_draining=False)
@@ -46,8 +46,8 @@ class World:
             await asyncio.sleep(0)
 
 
-async def test_it_is_ready_once_every_session_is_open() -> None:
-    """Not before the group has spoken, and not before the sessions are open."""
+async def test_an_assignment_is_ready_when_every_session_is_open() -> None:
+    """The assignment is not ready before the first call of `assigned`."""
     world = World()
     async with world.running():
         assert not world.assignment.is_ready
@@ -57,8 +57,8 @@ async def test_it_is_ready_once_every_session_is_open() -> None:
         assert world.assignment.list_partitions_below(10) == world.kafka.partitions
 
 
-async def test_many_partitions_share_the_pace_of_publications() -> None:
-    """Up to eight publish as often as was asked for; with four times as many each waits four times as long."""
+async def test_the_publish_interval_grows_above_eight_partitions() -> None:
+    """With four times as many partitions the interval is four times as long."""
     for num_partitions, expected_s in ((0, 0.1), (1, 0.1), (8, 0.1), (32, 0.4)):
         world = World(num_partitions, publish_interval_s=0.1)
         async with world.running():
@@ -66,8 +66,8 @@ async def test_many_partitions_share_the_pace_of_publications() -> None:
             assert world.assignment.publish_interval_s() == expected_s
 
 
-async def test_a_partition_that_is_handed_back_takes_no_more_records_but_finishes_what_it_has() -> None:
-    """`session_of` forgets it at once, `owner_of` when it is drained."""
+async def test_a_revoked_partition_is_drained_and_not_polled() -> None:
+    """`find_session` returns None at once, `find_owner` after the drain."""
     world = World(1)
     home = world.kafka.partitions[0]
     async with world.running():
@@ -89,8 +89,8 @@ async def test_a_partition_that_is_handed_back_takes_no_more_records_but_finishe
     assert world.kafka.committed == {home: 1}
 
 
-async def test_a_partition_that_is_full_has_no_room() -> None:
-    """Others have."""
+async def test_a_partition_above_the_weight_is_not_listed() -> None:
+    """The other partitions are listed."""
     world = World(2)
     async with world.running():
         world.assignment.assigned(world.kafka.partitions)
@@ -101,8 +101,8 @@ async def test_a_partition_that_is_full_has_no_room() -> None:
         assert world.assignment.list_partitions_below(49) == [world.kafka.partitions[1]]
 
 
-async def test_a_partition_that_is_given_twice_has_one_session() -> None:
-    """The second waits for the end of the first."""
+async def test_a_partition_that_is_assigned_twice_has_one_session() -> None:
+    """The second session starts after the end of the first."""
     world = World(1)
     home = world.kafka.partitions[0]
     async with world.running():
@@ -118,8 +118,8 @@ async def test_a_partition_that_is_given_twice_has_one_session() -> None:
     assert len(world.delivery.opened) == 2
 
 
-async def test_leaves_may_overlap() -> None:
-    """A partition is taken away while the worker stops: both return, and it is ended once."""
+async def test_a_revocation_during_shutdown_ends_the_session_once() -> None:
+    """Both calls return."""
     world = World(1)
     home = world.kafka.partitions[0]
     async with world.running():
@@ -135,8 +135,8 @@ async def test_leaves_may_overlap() -> None:
         assert world.assignment.partitions == set()
 
 
-async def test_what_is_not_ours_is_not_committed() -> None:
-    """Asking for it is no error."""
+async def test_a_partition_that_is_not_assigned_is_not_committed() -> None:
+    """The call succeeds."""
     world = World(1)
     async with world.running():
         assert await world.assignment.commit(world.kafka.partitions)

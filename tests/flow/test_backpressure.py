@@ -41,8 +41,8 @@ def watching(weights: Weights, *, backfill_topic: str | None = None) -> Backpres
     return Backpressure(cast("Assignment", weights), options)
 
 
-def test_above_the_upper_bound_nothing_is_read_until_the_lower() -> None:
-    """Between the two it goes on as it was."""
+def test_polling_stops_above_the_maximum_and_resumes_at_the_lower_limit() -> None:
+    """Between the two limits the state stays."""
     weights = Weights()
     gauge = watching(weights)
     for live, other, is_reading in (
@@ -56,17 +56,16 @@ def test_above_the_upper_bound_nothing_is_read_until_the_lower() -> None:
         assert bool(gauge.next_poll()[0]) is is_reading
 
 
-def test_one_partition_holds_at_most_a_half() -> None:
-    """The others are read on."""
+def test_one_partition_has_at_most_half_of_the_tokens() -> None:
+    """The other partitions are polled."""
     assert watching(Weights(live=1_001)).next_poll() == ([OTHER, OLD], 500)
 
 
-def test_backfill_holds_at_most_a_quarter_and_comes_in_small_portions() -> None:
-    """Where it holds more, live is read in its usual portions."""
+def test_backfill_has_at_most_a_quarter_of_the_tokens_and_small_polls() -> None:
+    """Above the quarter live records are polled with the usual maximum."""
     assert watching(Weights(old=500), backfill_topic="old").next_poll() == ([LIVE, OTHER, OLD], 64)
     assert watching(Weights(old=501), backfill_topic="old").next_poll() == ([LIVE, OTHER], 500)
 
 
-def test_without_a_backfill_topic_all_are_alike() -> None:
-    """A quarter is nobody's bound then."""
+def test_without_a_backfill_topic_all_topics_have_the_same_limit() -> None:
     assert watching(Weights(old=999)).next_poll() == ([LIVE, OTHER, OLD], 500)

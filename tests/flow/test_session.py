@@ -1,4 +1,4 @@
-"""The session of a partition: opened, worked, ended at any doubt, opened again."""
+"""The session of a partition: open, publish, end after a failure, open again."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 class World:
-    """A session over a Kafka in memory, and what it told."""
+    """A session on a Kafka in memory, with its events."""
 
     def __init__(self, *, publish_interval_s: float = 0.0) -> None:
         self.kafka = FakeKafka()
         self.source, self.delivery = FakeSource(self.kafka), FakeDelivery(self.kafka)
-        self.told: list[str] = []
+        self.events: list[str] = []
         self.opened = asyncio.Event()
         self.session = Session(
             self.kafka.partitions[0],
@@ -41,22 +41,22 @@ class World:
         )
 
     def _opened(self, _partition: Partition, offset: int) -> None:
-        self.told.append(f"opened at {offset}")
+        self.events.append(f"opened at {offset}")
         self.opened.set()
 
     def _ended(self, _partition: Partition, error: Exception) -> None:
-        self.told.append(f"ended: {type(error).__name__}")
+        self.events.append(f"ended: {type(error).__name__}")
         self.opened.clear()
 
     def _published(self, outcomes: Sequence[Outcome], _seconds: float) -> None:
-        self.told.append(f"published {[it.offset for it in outcomes]}")
+        self.events.append(f"published {[it.offset for it in outcomes]}")
 
     def _refused(self, it: Outcome, _refusal: RecordRefused) -> Outcome:
         return Outcome(it.source, (Message(Output.DEAD_LETTERS, b"k", b"why"),))
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Live until the block ends."""
+        """Run the session until the block ends."""
         life = asyncio.create_task(self.session.run())
         await self.opened.wait()
         yield
@@ -64,8 +64,8 @@ class World:
         await asyncio.gather(life, return_exceptions=True)
 
 
-async def test_it_publishes_finished_prefixes_in_order_and_in_bounded_pieces() -> None:
-    """Whatever the order of finishing, and no more at a time than it may."""
+async def test_finished_prefixes_are_published_in_order_with_at_most_max_publish_records() -> None:
+    """Records may finish in any order."""
     world = World()
     async with world.running():
         records = [world.kafka.produce(b"x") for _ in range(5)]
@@ -75,11 +75,11 @@ async def test_it_publishes_finished_prefixes_in_order_and_in_bounded_pieces() -
             world.session.finish(outcome(record))
         await world.session.wait_drained()
         assert world.session.weight == 0
-    assert world.told == ["opened at 0", "published [0, 1]", "published [2, 3]", "published [4]"]
+    assert world.events == ["opened at 0", "published [0, 1]", "published [2, 3]", "published [4]"]
 
 
-async def test_between_two_publications_outcomes_gather() -> None:
-    """The first leaves at once; the next waits for its interval, unless it is full or the line is to be emptied."""
+async def test_publications_start_at_the_interval() -> None:
+    """The first publication starts at once. A full publication and a drain do not wait for the interval."""
     world = World(publish_interval_s=3_600.0)
     async with world.running():
         records = [world.kafka.produce(b"x") for _ in range(5)]
@@ -88,13 +88,13 @@ async def test_between_two_publications_outcomes_gather() -> None:
             world.session.finish(outcome(record))
             if number in (0, 2):
                 await world.kafka.until(lambda num=number + 1: len(world.kafka.published) == num)  # type: ignore[misc]
-        assert world.told == ["opened at 0", "published [0]", "published [1, 2]"]
+        assert world.events == ["opened at 0", "published [0]", "published [1, 2]"]
         await world.session.wait_drained()
-    assert world.told == ["opened at 0", "published [0]", "published [1, 2]", "published [3, 4]"]
+    assert world.events == ["opened at 0", "published [0]", "published [1, 2]", "published [3, 4]"]
 
 
-async def test_what_gathered_leaves_when_its_time_has_come() -> None:
-    """Though it is not full and nobody drains."""
+async def test_a_publication_starts_at_the_end_of_the_interval() -> None:
+    """The publication is not full, and the session does not drain."""
     world = World(publish_interval_s=0.001)
     async with world.running():
         for _ in range(3):
@@ -106,7 +106,7 @@ async def test_what_gathered_leaves_when_its_time_has_come() -> None:
 
 
 async def test_an_empty_range_is_published_with_the_records_before_it() -> None:
-    """Alone too, and not while no session is open."""
+    """A range is also published alone, but not while the session is closed."""
     world = World()
     home = world.kafka.partitions[0]
     world.session.skip(EmptyRange(home, 0, 3))
@@ -119,12 +119,12 @@ async def test_an_empty_range_is_published_with_the_records_before_it() -> None:
         world.session.skip(EmptyRange(home, 4, 6))
         await world.session.wait_drained()
         await world.delivery.commit([home])
-    assert world.told == ["opened at 0", "published [0, 1]", "published [4]"]
+    assert world.events == ["opened at 0", "published [0, 1]", "published [4]"]
     assert world.kafka.committed == {home: 6}
 
 
-async def test_doubt_drops_the_work_and_begins_again_at_the_committed_offset() -> None:
-    """Late results of the session that ended are ignored."""
+async def test_after_a_failure_the_session_opens_again_at_the_committed_offset() -> None:
+    """Records in flight are dropped, and their late results are ignored."""
     world = World()
     world.kafka.committed[world.kafka.partitions[0]] = 7
     world.delivery.on_publish = fail_times(1)
@@ -139,12 +139,12 @@ async def test_doubt_drops_the_work_and_begins_again_at_the_committed_offset() -
         assert not world.session.is_waiting_for(stale[1])
         world.session.finish(outcome(stale[1]))
         assert world.session.weight == 0
-    assert world.told == ["opened at 7", "ended: PublishFailed", "opened at 7"]
+    assert world.events == ["opened at 7", "ended: PublishFailed", "opened at 7"]
     assert world.kafka.published == []
 
 
-async def test_a_refused_message_is_replaced_and_the_prefix_sent_again() -> None:
-    """What was refused becomes what `refused` says."""
+async def test_a_refused_message_is_replaced_and_the_prefix_published_again() -> None:
+    """The `refused` callback returns the replacement."""
     world = World()
     world.delivery.on_publish = refuse(Output.EMBEDDINGS, 0)
     async with world.running():
@@ -155,8 +155,8 @@ async def test_a_refused_message_is_replaced_and_the_prefix_sent_again() -> None
     assert [message.output for _, _, message in world.kafka.published] == [Output.DEAD_LETTERS]
 
 
-async def test_what_nobody_can_mend_ends_the_session_for_good() -> None:
-    """A `Stop` out of the delivery is not tried again: it ends the worker."""
+async def test_a_fatal_error_of_the_delivery_ends_the_session() -> None:
+    """The session does not open again, and the worker ends."""
     world = World()
 
     async def never(partition: Partition) -> int:
@@ -167,8 +167,8 @@ async def test_what_nobody_can_mend_ends_the_session_for_good() -> None:
         await world.session.run()
 
 
-async def test_outside_of_a_session_nothing_is_taken() -> None:
-    """Before it is open, and after it ended, records are not tracked and nothing waits."""
+async def test_a_closed_session_tracks_no_record() -> None:
+    """The session is closed before it opens and after a failure. A drain returns at once."""
     world = World()
     record = world.kafka.produce(b"x")
     assert not world.session.track(record, 1)
@@ -182,7 +182,7 @@ async def test_outside_of_a_session_nothing_is_taken() -> None:
 
 
 async def test_a_session_that_cannot_open_tries_again() -> None:
-    """Until the brokers answer."""
+    """The session opens when the brokers answer."""
     world = World()
     opening, failures = world.delivery.open, [PublishFailed("away"), PublishFailed("still away")]
 
@@ -194,12 +194,12 @@ async def test_a_session_that_cannot_open_tries_again() -> None:
     world.delivery.open = sometimes  # type: ignore[method-assign]
     async with world.running():
         assert world.session.is_ready
-    assert world.told == ["ended: PublishFailed"] * 2 + ["opened at 0"]
+    assert world.events == ["ended: PublishFailed"] * 2 + ["opened at 0"]
 
 
 @given(num_failures=st.integers(1, 10_000), first_s=st.floats(0.001, 1), max_s=st.floats(1, 60))
-def test_the_pause_grows_and_is_bounded(num_failures: int, first_s: float, max_s: float) -> None:
-    """At least half of what it should be, never more, and never over the longest."""
+def test_the_delay_grows_up_to_its_maximum(num_failures: int, first_s: float, max_s: float) -> None:
+    """The jitter is at most half of the delay."""
     pause_s = Backoff(first_s=first_s, max_s=max_s).delay_s(num_failures)
     whole_s = min(max_s, first_s * 2.0 ** min(num_failures - 1, 100))
     assert min(max_s, first_s) / 2 <= pause_s <= max_s
@@ -207,8 +207,8 @@ def test_the_pause_grows_and_is_bounded(num_failures: int, first_s: float, max_s
 
 
 @given(st.sets(st.integers(0, 19)))
-def test_however_many_records_are_refused_each_is_sent_a_few_times_only(refused: set[int]) -> None:
-    """Everything comes out once and in order, the refused as letters, with no more than three publications for each refusal."""
+def test_each_refused_record_costs_at_most_three_publications(refused: set[int]) -> None:
+    """All records are published once and in order, the refused ones as dead letters."""
     num_publications = asyncio.run(_publish_with_refusals(refused))
     assert num_publications <= 20 / 2 + 3 * len(refused)
 
@@ -236,8 +236,8 @@ async def _publish_with_refusals(refused: set[int]) -> int:
 
 
 @given(st.lists(st.floats(0, 59), min_size=2, max_size=12))
-def test_restarts_that_follow_soon_are_further_and_further_apart(delays_s: list[float]) -> None:
-    """The first is made at once; up to its longest, no pause is shorter than the one before; a calm minute begins anew."""
+def test_the_delay_of_frequent_restarts_grows(delays_s: list[float]) -> None:
+    """The first restart has no delay. A minute without a restart resets the delay."""
     restarts, now_s, pauses_s = Restarts(Backoff(first_s=0.1, max_s=1e9)), 1_000.0, []
     for delay_s in delays_s:
         pauses_s.append(restarts.delay_s(now_s))
