@@ -1,4 +1,4 @@
-"""Waiting within a bound: what comes in time comes through, and no cancellation is forgotten."""
+"""Bounded waits that keep cancellations."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import pytest
 from worker.broker.timeouts import with_timeout
 
 
-async def test_an_answer_in_time_comes_through() -> None:
-    """And so does a failure."""
+async def test_a_result_or_an_exception_in_time_is_passed_on() -> None:
 
     async def answer() -> int:
         return 3
@@ -23,8 +22,7 @@ async def test_an_answer_in_time_comes_through() -> None:
         await with_timeout(5, fail())
 
 
-async def test_work_that_is_late_is_cancelled() -> None:
-    """It has ended when that is told, however it ends."""
+async def test_late_work_is_cancelled_and_has_ended_when_the_timeout_is_raised() -> None:
     ended = False
 
     async def work() -> None:
@@ -33,7 +31,7 @@ async def test_work_that_is_late_is_cancelled() -> None:
             await asyncio.Event().wait()
         finally:
             ended = True
-            raise ValueError("interests nobody")
+            raise ValueError("ignored")
 
     with pytest.raises(TimeoutError, match="no answer within 0 s"):
         await with_timeout(0, work())
@@ -41,8 +39,8 @@ async def test_work_that_is_late_is_cancelled() -> None:
 
 
 @pytest.mark.parametrize("is_failing", [False, True])
-async def test_a_cancellation_that_comes_with_the_answer_is_not_forgotten(*, is_failing: bool) -> None:
-    """Nor one that comes before it, which ends the work."""
+async def test_a_cancellation_together_with_the_result_is_kept(*, is_failing: bool) -> None:
+    """A cancellation before the result also cancels the work."""
     for is_done in (True, False):
         work = asyncio.get_running_loop().create_future()
         waiting = asyncio.create_task(with_timeout(5, work))

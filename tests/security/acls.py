@@ -1,4 +1,4 @@
-"""The access that `docs/security.md` grants, read from its commands: what is documented is what is tested."""
+"""The ACLs that `docs/security.md` grants, read from its commands. The tests grant exactly these."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _DOCUMENT = Path(__file__).parents[2] / "docs" / "security.md"
-# https://kafka.apache.org/protocol: how the kinds and operations are numbered.
+# The numbers of resource types and operations: https://kafka.apache.org/protocol
 _KINDS = {"--topic": 2, "--group": 3, "--transactional-id": 5}
 _OPERATIONS = {"Read": 3, "Write": 4, "DescribeConfigs": 10}
 _LITERAL, _PREFIXED = 3, 4
@@ -21,7 +21,7 @@ _LITERAL, _PREFIXED = 3, 4
 
 @dataclass(frozen=True, slots=True)
 class Acl:
-    """One operation on one resource, or on all whose names begin so."""
+    """One operation on one resource, or on all resources with a prefix."""
 
     user: str
     operation: int
@@ -31,21 +31,21 @@ class Acl:
 
     @property
     def filter(self) -> tuple[int, str, int, str, str, int]:
-        """What names it in a request."""
+        """The fields that identify the ACL in a request."""
         return self.kind, self.name, self.pattern, f"User:{self.user}", "*", self.operation
 
     def __str__(self) -> str:
-        """Say it as a complaint about its absence does."""
+        """Return the ACL as an error message names it."""
         operation = next(name for name, number in _OPERATIONS.items() if number == self.operation)
         return f"{operation} on {self.name}"
 
 
-def documented(delivery: str, *, topic: str = "texts", group: str = "gist-stream") -> list[Acl]:
-    """Return what a worker needs in a mode of delivery, for other names than the document's."""
+def read_documented_acls(delivery: str, *, topic: str = "texts", group: str = "gist-stream") -> list[Acl]:
+    """Return the ACLs of a worker with a delivery mode, for the given topic and group."""
     parts = re.findall(r"<!-- acls ([\w ]+) -->\n```\n(.*?)```", _DOCUMENT.read_text(), re.DOTALL)
     commands = [line for modes, text in parts if delivery in modes.split() for line in text.replace("\\\n", " ").splitlines()]
     acls = [acl for command in commands for acl in _acls(command)]
-    return [replace(it, name=_renamed(it, topic, group)) for it in acls]
+    return [replace(acl, name=_rename(acl, topic, group)) for acl in acls]
 
 
 def _acls(command: str) -> Iterator[Acl]:
@@ -55,11 +55,11 @@ def _acls(command: str) -> Iterator[Acl]:
     pattern = _PREFIXED if ("--resource-pattern-type", "prefixed") in values else _LITERAL
     for option, name in values:
         if option in _KINDS:
-            for _, operation in (it for it in values if it[0] == "--operation"):
+            for _, operation in (pair for pair in values if pair[0] == "--operation"):
                 yield Acl(user, _OPERATIONS[operation], _KINDS[option], name, pattern)
 
 
-def _renamed(acl: Acl, topic: str, group: str) -> str:
+def _rename(acl: Acl, topic: str, group: str) -> str:
     if acl.kind == _KINDS["--topic"]:
         return re.sub(r"^texts", topic, acl.name)
     return group if acl.kind == _KINDS["--group"] else f"gist-stream:{group}:"

@@ -1,4 +1,4 @@
-"""One secured broker for all, and certificates that are made for this run."""
+"""One secured broker, and certificates that are created for this run."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    """Give an authority and what it signed."""
+    """Return the certificates of this run."""
     return Certificates(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture(scope="session")
 def secured(certificates: Certificates) -> Iterator[SecuredKafka]:
-    """Give a broker that lets nobody in who cannot say who they are."""
+    """Yield a broker that requires a login and ACLs."""
     with SecuredKafka(certificates) as kafka:
         yield kafka
 
 
 @pytest.fixture(scope="session")
 def endpoint(certificates: Certificates) -> Iterator[TokenEndpoint]:
-    """Give an endpoint that gives tokens."""
+    """Yield a token endpoint."""
     with TokenEndpoint(certificates.broker) as listening:
         yield listening

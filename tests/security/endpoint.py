@@ -1,4 +1,4 @@
-"""A token endpoint at https: gives a token to whoever knows the secret, and can be told to be unwell."""
+"""A token endpoint with https. It returns a token for the client secret, and can be made to fail."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 from urllib.parse import parse_qs
 
 from tests.security.certificates import HERE
-from tests.security.secured_kafka import token
+from tests.security.secured_kafka import build_token
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -22,15 +22,16 @@ CLIENT_ID, CLIENT_SECRET, SCOPE = "worker", "cs-4f1d0a77c2e94b", "kafka"
 
 
 class TokenEndpoint:
-    """Listens while it is entered."""
+    """Listens inside of its `with` block."""
 
     def __init__(self, identity: Identity) -> None:
         """Choose a port."""
-        # Tokens that were given.
-        self.given: list[str] = []
-        # The life of the next, in seconds; what is answered instead of a token, if anything.
-        self.life_s = 600.0
-        self.instead: tuple[int, bytes] | None = None
+        # The tokens that were issued.
+        self.issued: list[str] = []
+        # The lifetime of the next token, in seconds.
+        self.lifetime_s = 600.0
+        # The status and content of the response in place of a token.
+        self.response: tuple[int, bytes] | None = None
         self._server = ThreadingHTTPServer((HERE, 0), self._handler())
         self._server.daemon_threads = True
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -45,21 +46,21 @@ class TokenEndpoint:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Listen no more."""
+        """Stop listening."""
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
 
     def _answer(self, authorization: str, form: dict[str, list[str]]) -> tuple[int, bytes]:
-        if self.instead is not None:
-            return self.instead
+        if self.response is not None:
+            return self.response
         if authorization != "Basic " + base64.b64encode(f"{CLIENT_ID}:{CLIENT_SECRET}".encode()).decode():
-            said = {"error": "invalid_client", "error_description": f"not known: {authorization}"}
-            return 401, json.dumps(said).encode()
+            error = {"error": "invalid_client", "error_description": f"not known: {authorization}"}
+            return 401, json.dumps(error).encode()
         if form != {"grant_type": ["client_credentials"], "scope": [SCOPE]}:
             return 400, b'{"error": "invalid_scope"}'
-        self.given.append(token(life_s=self.life_s))
-        return 200, json.dumps({"access_token": self.given[-1], "expires_in": self.life_s, "token_type": "Bearer"}).encode()
+        self.issued.append(build_token(lifetime_s=self.lifetime_s))
+        return 200, json.dumps({"access_token": self.issued[-1], "expires_in": self.lifetime_s, "token_type": "Bearer"}).encode()
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         endpoint = self
@@ -76,6 +77,6 @@ class TokenEndpoint:
                 self.wfile.write(content)
 
             def log_message(self, *_: object) -> None:
-                """Say nothing."""
+                """Write no log."""
 
         return Handler

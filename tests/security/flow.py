@@ -1,4 +1,4 @@
-"""A worker in this process, with a model in memory, and records through it."""
+"""A worker with a fake model in this process."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
     from worker.broker.connection.connection import Connection
     from worker.pipeline import Pipeline
 
-# Short, so that a test sees the second try.
+# Short intervals, so that a test sees the second attempt.
 QUICK = {"session_timeout_ms": 6_000, "heartbeat_interval_ms": 200, "commit_interval_ms": 50, "retry_backoff_max_ms": 200}
 
 
-async def created(connection: Connection, topic: str | None = None) -> str:
-    """Create an input topic of one partition and its outputs, and return its name."""
+async def create_topics(connection: Connection, topic: str | None = None) -> str:
+    """Create an input topic of one partition and its output topics, and return the name of the input topic."""
     name = topic or f"texts-{uuid.uuid4().hex[:8]}"
     await topics.create_missing(connection, dict.fromkeys([name, *outputs_of(name)], 1))
     return name
 
 
-def pipeline(settings: dict[str, Any], telemetry: Telemetry | None = None) -> Pipeline:
-    """Return a worker's whole flow, not yet running."""
+def build_pipeline(settings: dict[str, Any], telemetry: Telemetry | None = None) -> Pipeline:
+    """Return the pipeline of a worker, not yet running."""
     chosen, model = read(QUICK | settings), FakeModel()
     connection = broker.build_connection(chosen)
     flow, _ = pipelines.build_pipeline(chosen, model.tasks, SingleModel(model), connection, telemetry or Telemetry(), None)
@@ -45,11 +45,11 @@ def pipeline(settings: dict[str, Any], telemetry: Telemetry | None = None) -> Pi
 
 @contextlib.asynccontextmanager
 async def serving(settings: dict[str, Any], telemetry: Telemetry | None = None) -> AsyncIterator[Pipeline]:
-    """Run a worker until the block ends; it drains then, and what it raises is raised."""
-    flow = pipeline(settings, telemetry)
+    """Run a worker until the end of the block, drain it, and raise its exception."""
+    flow = build_pipeline(settings, telemetry)
     life = asyncio.create_task(flow.run())
     try:
-        while not flow.is_ready and not life.done():  # noqa: ASYNC110  it tells nobody
+        while not flow.is_ready and not life.done():  # noqa: ASYNC110  the pipeline sends no notification
             await asyncio.sleep(0.02)
         yield flow
         flow.drain()
@@ -65,12 +65,12 @@ async def send(connection: Connection, topic: str, text: str) -> None:
         await producer.send(topic, b'{"text": "%b"}' % text.encode(), key=text.encode())
 
 
-async def results(connection: Connection, topic: str, text: str) -> set[Output]:
-    """Return what has come of a text once all of it has, or a dead letter."""
+async def read_outputs(connection: Connection, topic: str, text: str) -> set[Output]:
+    """Return the outputs of a text once all of them have arrived, or the dead letter."""
     outputs, found = outputs_of(topic), set[Output]()
     async with contextlib.aclosing(follow(connection, list(outputs), from_beginning=True)) as arriving:
         async for records in arriving:
-            found |= {outputs[it.partition.topic] for it in records if it.key == text.encode()}
+            found |= {outputs[record.partition.topic] for record in records if record.key == text.encode()}
             if len(found) == len(Output) - 1 or Output.DEAD_LETTERS in found:
                 break
     return found

@@ -1,7 +1,7 @@
-"""One broker with a listener for each way to reach it, and access control: the embedded Kafka with other properties.
+"""An embedded Kafka with one listener for each kind of login, and with ACLs.
 
-`PLAINTEXT` is the administrators' door: who comes by it may do everything. Everybody else is `gist`, however they logged in, or
-`nobody`, who has a password and no rights.
+Clients of the listener `PLAINTEXT` are administrators. All other clients are the user `gist`, or `nobody`, who has a
+password but no rights.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tests.security.acls import Acl
 
 USER, NOBODY = "gist", "nobody"
-# Listeners by name, with the protocol of each and the certificate that it shows.
+# Listeners by name, with the protocol and the broker's certificate.
 _LISTENERS = {
     "TLS": ("SSL", "broker"),
     "MTLS": ("SSL", "broker"),
@@ -43,7 +43,7 @@ _MODULES = "org.apache.kafka.common.security"
 
 
 class SecuredKafka(EmbeddedKafka):
-    """Started and stopped as any embedded Kafka; `settings` are a worker's for one of its listeners."""
+    """An embedded Kafka. `settings` returns the settings of a worker for one of the listeners."""
 
     def __init__(self, certificates: Certificates) -> None:
         """Choose ports and a password."""
@@ -57,11 +57,11 @@ class SecuredKafka(EmbeddedKafka):
 
     @property
     def administration(self) -> Connection:
-        """The way in for tests."""
+        """The connection of an administrator."""
         return Connection(bootstrap_servers=self.bootstrap_servers, request_timeout_ms=10_000)
 
     def settings(self, listener: str, **others: Any) -> dict[str, Any]:
-        """Return a worker's settings for a listener; `others` are added."""
+        """Return the settings of a worker for a listener, with `others`."""
         protocol, _ = _LISTENERS[listener]
         own = {"bootstrap_servers": f"{HERE}:{self.ports[listener]}", "security_protocol": protocol}
         if protocol.endswith("SSL"):
@@ -71,25 +71,25 @@ class SecuredKafka(EmbeddedKafka):
         return own | others
 
     async def allow(self, acls: Sequence[Acl]) -> None:
-        """Grant, and return once the broker goes by it."""
+        """Grant ACLs, and return once the broker applies them."""
         async with admin_client(self.administration) as admin:
-            for it in acls:
-                answer = await admin._send_request(CreateAclsRequest(*it.filter, 3))
+            for acl in acls:
+                answer = await admin._send_request(CreateAclsRequest(*acl.filter, 3))
                 assert [code for code, *_ in answer.creation_responses] == [0]
-            await self._known(admin, acls, is_granted=True)
+            await self._wait_until_known(admin, acls, is_granted=True)
 
     async def forbid(self, acls: Sequence[Acl]) -> None:
-        """Take back, and return once the broker goes by it."""
+        """Remove ACLs, and return once the broker applies the removal."""
         async with admin_client(self.administration) as admin:
-            for it in acls:
-                answer = await admin._send_request(DeleteAclsRequest(*it.filter, 3))
+            for acl in acls:
+                answer = await admin._send_request(DeleteAclsRequest(*acl.filter, 3))
                 assert [len(found) for _, _, found in answer.filter_responses] == [1]
-            await self._known(admin, acls, is_granted=False)
+            await self._wait_until_known(admin, acls, is_granted=False)
 
-    async def _known(self, admin: AIOKafkaAdminClient, acls: Sequence[Acl], *, is_granted: bool) -> None:
-        """Ask until the broker has heard it from the controller, which answers first."""
-        for it in acls:
-            while bool((await admin._send_request(DescribeAclsRequest(*it.filter, 3))).resources) != is_granted:  # noqa: ASYNC110  it tells nobody
+    async def _wait_until_known(self, admin: AIOKafkaAdminClient, acls: Sequence[Acl], *, is_granted: bool) -> None:
+        """Ask the broker until it knows the change. The controller answers first."""
+        for acl in acls:
+            while bool((await admin._send_request(DescribeAclsRequest(*acl.filter, 3))).resources) != is_granted:  # noqa: ASYNC110  the broker sends no notification
                 await asyncio.sleep(0.01)
 
     def _listeners(self) -> list[str]:
@@ -123,7 +123,7 @@ class SecuredKafka(EmbeddedKafka):
                 f"{prefix}.scram-sha-256.sasl.jaas.config={_MODULES}.scram.ScramLoginModule required;",
                 f"{prefix}.scram-sha-512.sasl.jaas.config={_MODULES}.scram.ScramLoginModule required;",
                 f"{prefix}.oauthbearer.sasl.jaas.config={_MODULES}.oauthbearer.{bearer}",
-                # A connection ends with its token.
+                # The broker closes a connection when its token expires.
                 f"{prefix}.oauthbearer.connections.max.reauth.ms=3600000",
             ]
         return lines
@@ -132,17 +132,17 @@ class SecuredKafka(EmbeddedKafka):
         return [
             "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer",
             "super.users=User:ANONYMOUS",
-            # A refused login is answered at once: the tests have many of them.
+            # The default delays each refused login, and the tests have many.
             "connection.failed.authentication.delay.ms=0",
         ]
 
 
-def token(*, user: str = USER, life_s: float = 600, age_s: float = 0) -> str:
-    """Return a token without a signature, which the brokers of the tests take."""
+def build_token(*, user: str = USER, lifetime_s: float = 600, age_s: float = 0) -> str:
+    """Return an unsigned token, which the brokers of the tests accept."""
     now_s = time.time() - age_s
-    claims = {"sub": user, "iat": now_s, "exp": now_s + life_s, "jti": secrets.token_hex(8)}
-    return ".".join([*(_encoded(it) for it in ({"alg": "none"}, claims)), ""])
+    claims = {"sub": user, "iat": now_s, "exp": now_s + lifetime_s, "jti": secrets.token_hex(8)}
+    return ".".join([*(_encode(part) for part in ({"alg": "none"}, claims)), ""])
 
 
-def _encoded(part: object) -> str:
+def _encode(part: object) -> str:
     return base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=")

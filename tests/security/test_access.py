@@ -1,4 +1,4 @@
-"""The least access that is documented: with it a worker works, without any part of it the start says which part is missing."""
+"""The read_documented_acls ACLs: with them a worker works, and without any of them the start names the missing right."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.security.acls import documented
-from tests.security.flow import created, pipeline, results, send, serving
+from tests.security.acls import read_documented_acls
+from tests.security.flow import build_pipeline, create_topics, read_outputs, send, serving
 from worker.broker.tools.clients import read_to_end
 from worker.commands import check
 from worker.errors import BrokerUnavailable
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.kafka
 
 MODES = ("at_least_once", "exactly_once")
 RESULTS = {Output.EMBEDDINGS, Output.LABELS, Output.ENTITIES}
-# One topic for the tests that only start.
+# The topic of the tests that only start a worker.
 LEAST = "least"
 
 
@@ -35,25 +35,24 @@ def _settings(secured: SecuredKafka, delivery: str, topic: str) -> dict[str, Any
 
 
 @pytest.mark.parametrize("delivery", MODES)
-async def test_what_is_documented_is_enough(secured: SecuredKafka, delivery: str) -> None:
-    """From the start through a record and a dead letter to the end."""
-    topic = await created(secured.administration)
-    await secured.allow(documented(delivery, topic=topic, group=topic))
+async def test_the_documented_acls_are_sufficient(secured: SecuredKafka, delivery: str) -> None:
+    """A worker starts, processes a record, writes a dead letter and stops."""
+    topic = await create_topics(secured.administration)
+    await secured.allow(read_documented_acls(delivery, topic=topic, group=topic))
     async with serving(_settings(secured, delivery, topic)):
         await send(secured.administration, topic, "hello")
-        assert await results(secured.administration, topic, "hello") == RESULTS
+        assert await read_outputs(secured.administration, topic, "hello") == RESULTS
         await send(secured.administration, topic, " ")
-        assert await results(secured.administration, topic, " ") == {Output.DEAD_LETTERS}
+        assert await read_outputs(secured.administration, topic, " ") == {Output.DEAD_LETTERS}
 
 
-def test_the_check_needs_no_more_than_a_worker(
+def test_check_needs_only_the_documented_acls(
     secured: SecuredKafka, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With the same rights everything is well."""
     monkeypatch.setattr(check, "load_engine", lambda _settings: None)
-    monkeypatch.setattr(check, "_described", lambda _engine: "in memory")
-    asyncio.run(created(secured.administration, LEAST))
-    asyncio.run(secured.allow(documented("exactly_once", topic=LEAST, group=LEAST)))
+    monkeypatch.setattr(check, "_describe_engine", lambda _engine: "in memory")
+    asyncio.run(create_topics(secured.administration, LEAST))
+    asyncio.run(secured.allow(read_documented_acls("exactly_once", topic=LEAST, group=LEAST)))
     check.check(read(_settings(secured, "exactly_once", LEAST)))
     shown = capsys.readouterr().out
     assert shown.count("ok ") == 6
@@ -61,18 +60,18 @@ def test_the_check_needs_no_more_than_a_worker(
 
 
 @pytest.mark.parametrize(
-    ("delivery", "number"), [(mode, number) for mode in MODES for number in range(len(documented(mode)))], ids=str
+    ("delivery", "number"), [(mode, number) for mode in MODES for number in range(len(read_documented_acls(mode)))], ids=str
 )
-async def test_nothing_of_it_is_too_much(secured: SecuredKafka, delivery: str, number: int) -> None:
-    """A start without one of the rights ends with a line that names it."""
-    await created(secured.administration, LEAST)
-    acls = documented("exactly_once", topic=LEAST, group=LEAST)
-    missing = documented(delivery, topic=LEAST, group=LEAST)[number]
+async def test_each_documented_acl_is_necessary(secured: SecuredKafka, delivery: str, number: int) -> None:
+    """Without one ACL the start fails with a line that names the right."""
+    await create_topics(secured.administration, LEAST)
+    acls = read_documented_acls("exactly_once", topic=LEAST, group=LEAST)
+    missing = read_documented_acls(delivery, topic=LEAST, group=LEAST)[number]
     await secured.allow(acls)
     await secured.forbid([missing])
     with pytest.raises(BrokerUnavailable) as caught:
-        await pipeline(_settings(secured, delivery, LEAST)).run()
-    assert str(caught.value).startswith(f"127.0.0.1:{secured.ports['SASLTLS']} does not allow us {_operation(missing)} on the ")
+        await build_pipeline(_settings(secured, delivery, LEAST)).run()
+    assert str(caught.value).startswith(f"127.0.0.1:{secured.ports['SASLTLS']} does not allow {_operation(missing)} on the ")
     assert missing.name in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -87,49 +86,48 @@ def _is(operation: str, ending: str) -> Callable[[Acl], bool]:
 
 @pytest.mark.parametrize("delivery", MODES)
 @pytest.mark.parametrize("ending", [".labels", ".dlq"])
-async def test_a_right_to_write_that_is_taken_away_stops_the_work_until_it_is_back(
+async def test_without_the_right_to_write_a_partition_waits_until_it_is_restored(
     secured: SecuredKafka, delivery: str, ending: str
 ) -> None:
-    """Nothing is parked and nothing lost: the partition waits and goes on when it may."""
+    """No record is lost or becomes a dead letter."""
     text = "after" if ending == ".labels" else " "
-    await _taken_away(secured, delivery, _is("Write", ending), text)
+    await _remove_and_restore(secured, delivery, _is("Write", ending), text)
 
 
 @pytest.mark.parametrize("delivery", MODES)
 @pytest.mark.parametrize("kind", [2, 3], ids=["topic", "group"])
-async def test_a_right_to_read_that_is_taken_away_stops_the_work_until_it_is_back(
+async def test_without_the_right_to_read_the_worker_waits_until_it_is_restored(
     secured: SecuredKafka, delivery: str, kind: int
 ) -> None:
-    """Of the input topic or of the group: the worker leaves the group and asks again until it may."""
-    await _taken_away(
+    """The worker leaves the group, and checks the ACLs until it may read again."""
+    await _remove_and_restore(
         secured, delivery, lambda acl: str(acl).startswith("Read") and acl.kind == kind and "." not in acl.name, "after"
     )
 
 
-async def test_a_transactional_id_that_is_taken_away_stops_the_work_until_it_is_back(secured: SecuredKafka) -> None:
-    """As any other right."""
-    await _taken_away(secured, "exactly_once", lambda acl: acl.kind == 5, "after")
+async def test_without_the_transactional_id_a_partition_waits_until_it_is_restored(secured: SecuredKafka) -> None:
+    await _remove_and_restore(secured, "exactly_once", lambda acl: acl.kind == 5, "after")
 
 
-async def _taken_away(secured: SecuredKafka, delivery: str, is_taken: Callable[[Acl], bool], text: str) -> None:
-    topic = await created(secured.administration)
-    acls = documented(delivery, topic=topic, group=topic)
+async def _remove_and_restore(secured: SecuredKafka, delivery: str, is_taken: Callable[[Acl], bool], text: str) -> None:
+    topic = await create_topics(secured.administration)
+    acls = read_documented_acls(delivery, topic=topic, group=topic)
     taken = [acl for acl in acls if is_taken(acl)]
     assert len(taken) == 1
     await secured.allow(acls)
     telemetry = Telemetry()
     async with serving(_settings(secured, delivery, topic), telemetry):
         await send(secured.administration, topic, "before")
-        assert await results(secured.administration, topic, "before") == RESULTS
+        assert await read_outputs(secured.administration, topic, "before") == RESULTS
         await secured.forbid(taken)
         await send(secured.administration, topic, text)
-        # It is tried more than once, and each time in vain.
-        while _failures(telemetry) < 2:  # noqa: ASYNC110  metrics tell nobody
+        # The worker has failed at least twice.
+        while _failures(telemetry) < 2:  # noqa: ASYNC110  metrics send no notification
             await asyncio.sleep(0.02)
         assert not await _dead_letters(secured, topic)
         await secured.allow(taken)
         expected = RESULTS if text.strip() else {Output.DEAD_LETTERS}
-        assert await results(secured.administration, topic, text) == expected
+        assert await read_outputs(secured.administration, topic, text) == expected
     assert len(await _dead_letters(secured, topic)) == (not text.strip())
 
 
@@ -140,4 +138,4 @@ def _failures(telemetry: Telemetry) -> float:
 
 async def _dead_letters(secured: SecuredKafka, topic: str) -> list[bytes | None]:
     start = {Partition(f"{topic}.dlq", 0): 0}
-    return [it.value async for records in read_to_end(secured.administration, start) for it in records]
+    return [record.value async for records in read_to_end(secured.administration, start) for record in records]

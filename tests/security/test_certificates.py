@@ -1,4 +1,4 @@
-"""TLS files that cannot be used: each is one line with the name of its setting."""
+"""TLS files that cannot be used. Each is reported in one line with the name of its setting."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BAD_FILES = {
 
 @pytest.fixture(params=[*BAD_FILES, "folder", "nowhere"])
 def bad_file(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Give a file that holds neither a certificate nor a key, or a path without a file."""
+    """Return a file without a certificate or key, or a path without a file."""
     path = tmp_path / request.param
     if request.param in BAD_FILES:
         path.write_bytes(BAD_FILES[request.param])
@@ -40,14 +40,13 @@ def bad_file(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def assert_one_line(error: BadSettings, setting: str, file: str) -> None:
-    """Assert that a line names the setting and the file."""
+    """Assert that the error is one line with the setting and the file."""
     assert str(error).startswith(f"{setting}: {file}: ")
     assert "\n" not in str(error)
 
 
 @pytest.mark.parametrize("setting", ["GIST_SSL_CA_FILE", "GIST_SASL_OAUTHBEARER_CA_FILE"])
-def test_certificates_to_trust_that_cannot_be_used(bad_file: str, setting: str) -> None:
-    """For the brokers and for the token endpoint."""
+def test_an_unusable_authority_is_one_line_with_its_setting(bad_file: str, setting: str) -> None:
 
     def use() -> object:
         if setting == "GIST_SSL_CA_FILE":
@@ -59,8 +58,7 @@ def test_certificates_to_trust_that_cannot_be_used(bad_file: str, setting: str) 
     assert_one_line(caught.value, setting, bad_file)
 
 
-def test_an_identity_that_cannot_be_used(bad_file: str, certificates: Certificates) -> None:
-    """Neither as a certificate nor as its key."""
+def test_an_unusable_certificate_or_key_is_one_line_with_its_setting(bad_file: str, certificates: Certificates) -> None:
     context, ours = ssl.create_default_context(), certificates.client
     with pytest.raises(BadSettings) as caught:
         load_identity(context, str(ours.cert_file), bad_file, None)
@@ -70,30 +68,28 @@ def test_an_identity_that_cannot_be_used(bad_file: str, certificates: Certificat
     assert "\n" not in str(caught.value)
 
 
-def test_a_key_of_another_certificate_and_a_password_that_is_too_long(certificates: Certificates) -> None:
-    """Both are named; the password is not shown."""
+def test_a_wrong_key_and_an_invalid_password_are_named(certificates: Certificates) -> None:
+    """The error does not contain the password."""
     context, ours = ssl.create_default_context(), certificates.client
     with pytest.raises(BadSettings, match=r"^GIST_SSL_KEY_FILE: .*: this is not the key of the certificate"):
         load_identity(context, str(ours.cert_file), str(certificates.stranger.key_file), None)
     with pytest.raises(BadSettings, match=r"^GIST_SSL_KEY_PASSWORD: ") as caught:
-        load_identity(context, str(ours.cert_file), str(certificates.locked("right")), "hush" * 1000)
-    assert "hush" not in str(caught.value)
+        load_identity(context, str(ours.cert_file), str(certificates.locked("right")), "secret" * 1000)
+    assert "secret" not in str(caught.value)
 
 
-def test_the_systems_certificates_are_trusted_where_no_file_is_named() -> None:
-    """The context verifies hosts."""
+def test_without_a_file_the_authorities_of_the_system_are_trusted() -> None:
+    """The context checks host names."""
     assert build_ssl_context(None, setting="GIST_SSL_CA_FILE").check_hostname
 
 
 @pytest.mark.parametrize("url", ["https://[", "https://host:port/token", "https://host:99999"])
-def test_an_endpoint_that_is_no_url(url: str) -> None:
-    """It is named by its setting."""
+def test_an_invalid_endpoint_is_named_by_its_setting(url: str) -> None:
     with pytest.raises(BadSettings, match=r"^GIST_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL: this is not a URL: "):
         build_token_provider(url, client_id="c", client_secret=None, scope=None, extensions={}, ca_file=None)
 
 
-async def test_a_token_file_whose_path_no_system_takes() -> None:
-    """A NUL byte in its address is as good as no file."""
+async def test_a_token_file_with_an_invalid_path_cannot_be_read() -> None:
     provider = build_token_provider("file:///a%00b", client_id=None, client_secret=None, scope=None, extensions={}, ca_file=None)
     with pytest.raises(Exception, match="cannot be read: embedded null byte"):
         await provider.token()

@@ -1,4 +1,4 @@
-"""What is missing is said at once, in one line: every right, or every topic, by each command and at the start of a worker."""
+"""Missing rights and topics are reported at once, in one line, by each command and by the start of a worker."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.integration.support.commands import PROGRAM, environment
-from tests.security.acls import Acl, documented
-from tests.security.flow import created, pipeline
+from tests.security.acls import Acl, read_documented_acls
+from tests.security.flow import build_pipeline, create_topics
 from worker.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
 READ, WRITE, CREATE, DESCRIBE, TOPIC, GROUP = 3, 4, 5, 8, 2, 3
 
 
-def _command(secured: SecuredKafka, topic: str, *arguments: str, delivery: str = "exactly_once") -> tuple[int, str]:
-    """Run a command as a user with what rights there are, and return its exit code and what it says."""
+def _run_command(secured: SecuredKafka, topic: str, *arguments: str, delivery: str = "exactly_once") -> tuple[int, str]:
+    """Run a command as a user with the present ACLs, and return its exit code and its errors."""
     settings = secured.settings("SASLTLS", sasl_mechanism="PLAIN", delivery=delivery, input_topic=topic, group_id=topic)
     ours = {f"GIST_{name.upper()}": str(value) for name, value in settings.items()}
     ended = subprocess.run(
@@ -48,24 +48,24 @@ def _names(topic: str, *endings: str) -> list[str]:
 OUTPUTS = (".embeddings", ".labels", ".entities", ".dlq")
 
 
-def _line(errors: str, rights: Sequence[str]) -> str:
-    """Return the only line, which names all of some rights and no other."""
+def _only_line(errors: str, rights: Sequence[str]) -> str:
+    """Return the only line, after a check that it names exactly these rights."""
     (line,) = errors.splitlines()
-    said = line.partition("does not allow us ")[2].partition("; docs/security.md lists what is needed")[0]
-    assert sorted(said.split(", ")) == sorted(rights), line
+    named = line.partition("does not allow ")[2].partition("; docs/security.md lists the required rights")[0]
+    assert sorted(named.split(", ")) == sorted(rights), line
     return line
 
 
-async def test_a_worker_names_every_right_that_is_missing(secured: SecuredKafka) -> None:
-    """Of the input, the group, the outputs and the transactions: one start is enough to know all."""
-    topic = await created(secured.administration)
+async def test_a_worker_names_all_missing_rights_at_once(secured: SecuredKafka) -> None:
+    """Of the input, the group, the outputs and the transactions."""
+    topic = await create_topics(secured.administration)
     for delivery in ("at_least_once", "exactly_once"):
-        wanted = documented(delivery, topic=topic, group=topic)
+        wanted = read_documented_acls(delivery, topic=topic, group=topic)
         settings = secured.settings("SASLTLS", sasl_mechanism="PLAIN", delivery=delivery, input_topic=topic, group_id=topic)
         with pytest.raises(BrokerUnavailable) as caught:
-            await pipeline(settings).run()
-        said = str(caught.value).partition("does not allow us ")[2].partition(";")[0].split(", ")
-        assert sorted(_short(right) for right in said) == sorted(map(str, wanted))
+            await build_pipeline(settings).run()
+        named = str(caught.value).partition("does not allow ")[2].partition(";")[0].split(", ")
+        assert sorted(_short(right) for right in named) == sorted(map(str, wanted))
 
 
 def _short(right: str) -> str:
@@ -73,57 +73,55 @@ def _short(right: str) -> str:
     return f"{operation} on {resource.rpartition(' ')[2]}"
 
 
-def test_check_names_every_right_that_is_missing_in_one_line(secured: SecuredKafka) -> None:
-    """And no right of a task that is not served; what needs the broker is not checked after that."""
-    topic = asyncio.run(created(secured.administration))
-    code, errors = _command(secured, topic, "check", "--tasks", "embed", delivery="at_least_once")
+def test_check_names_all_missing_rights_in_one_line(secured: SecuredKafka) -> None:
+    """Tasks that are not served need no rights. Checks that need the broker are skipped after that."""
+    topic = asyncio.run(create_topics(secured.administration))
+    code, errors = _run_command(secured, topic, "check", "--tasks", "embed", delivery="at_least_once")
     operations = [
         f"{operation} on the topic {name}"
         for name in _names(topic, ".embeddings", ".dlq")
         for operation in ("Write", "DescribeConfigs")
     ]
-    _line(errors, [f"Read on the topic {topic}", f"Read on the group {topic}", *operations])
+    _only_line(errors, [f"Read on the topic {topic}", f"Read on the group {topic}", *operations])
     assert code == 3
 
 
-def test_produce_and_tail_name_the_rights_that_are_missing(secured: SecuredKafka) -> None:
-    """Not the one that the client happens to meet first: `produce` has no need of the cluster."""
-    topic = asyncio.run(created(secured.administration))
-    code, errors = _command(secured, topic, "produce")
-    assert "does not allow us Write on the topic" in _line(errors, [f"Write on the topic {topic}"])
+def test_produce_and_tail_name_all_missing_rights(secured: SecuredKafka) -> None:
+    topic = asyncio.run(create_topics(secured.administration))
+    code, errors = _run_command(secured, topic, "produce")
+    assert "does not allow Write on the topic" in _only_line(errors, [f"Write on the topic {topic}"])
     assert code == 3
-    code, errors = _command(secured, topic, "tail")
-    _line(errors, [f"Read on the topic {name}" for name in _names(topic, *OUTPUTS)])
+    code, errors = _run_command(secured, topic, "tail")
+    _only_line(errors, [f"Read on the topic {name}" for name in _names(topic, *OUTPUTS)])
     assert code == 3
 
 
-def test_the_commands_of_repair_name_the_rights_that_are_missing(secured: SecuredKafka) -> None:
-    """To look needs less than to send again."""
-    topic = asyncio.run(created(secured.administration))
+def test_the_repair_commands_name_all_missing_rights(secured: SecuredKafka) -> None:
+    """A command that only reads needs fewer rights."""
+    topic = asyncio.run(create_topics(secured.administration))
     dlq, group = f"{topic}.dlq", f"gist-stream-dlq:{topic}.dlq"
-    code, errors = _command(secured, topic, "dlq", "list")
-    _line(errors, [f"Read on the topic {dlq}", f"Describe on the group {group}"])
+    code, errors = _run_command(secured, topic, "dlq", "list")
+    _only_line(errors, [f"Read on the topic {dlq}", f"Describe on the group {group}"])
     assert code == 3
-    code, errors = _command(secured, topic, "dlq", "replay", "--execute")
+    code, errors = _run_command(secured, topic, "dlq", "replay", "--execute")
     needed = [f"Read on the topic {dlq}", f"Read on the group {group}"]
     needed += [f"Write on the transactional ids that begin with gist-stream:{group}:"]
-    _line(errors, [*needed, f"Write on the topic {topic}", f"DescribeConfigs on the topic {topic}"])
+    _only_line(errors, [*needed, f"Write on the topic {topic}", f"DescribeConfigs on the topic {topic}"])
     assert code == 3
     for command in (("lag",), ("offsets", "show")):
-        code, errors = _command(secured, topic, *command)
-        _line(errors, [f"Describe on the topic {topic}", f"Describe on the group {topic}"])
+        code, errors = _run_command(secured, topic, *command)
+        _only_line(errors, [f"Describe on the topic {topic}", f"Describe on the group {topic}"])
         assert code == 3
 
 
-def test_topics_are_not_called_missing_where_they_are_hidden(secured: SecuredKafka) -> None:
-    """Nor is the right to create them taken for a fault of the topics."""
-    topic = asyncio.run(created(secured.administration))
-    code, errors = _command(secured, topic, "topics")
-    _line(errors, [f"Describe on the topic {name}" for name in _names(topic, "", *OUTPUTS)])
+def test_a_topic_without_the_right_describe_is_not_reported_as_missing(secured: SecuredKafka) -> None:
+    topic = asyncio.run(create_topics(secured.administration))
+    code, errors = _run_command(secured, topic, "topics")
+    _only_line(errors, [f"Describe on the topic {name}" for name in _names(topic, "", *OUTPUTS)])
     assert code == 3
-    code, errors = _command(secured, f"{topic}-new", "topics", "--create")
+    code, errors = _run_command(secured, f"{topic}-new", "topics", "--create")
     names = _names(f"{topic}-new", "", *OUTPUTS)
-    _line(errors, [f"{operation} on the topic {name}" for name in names for operation in ("Create", "Describe")])
+    _only_line(errors, [f"{operation} on the topic {name}" for name in names for operation in ("Create", "Describe")])
     assert code == 3
 
 
@@ -133,27 +131,26 @@ def test_a_topic_that_was_created_and_is_hidden_is_named(secured: SecuredKafka) 
     names = _names(topic, "", *OUTPUTS)
     asyncio.run(secured.allow([Acl("gist", CREATE, TOPIC, name) for name in names]))
     for _ in range(2):
-        code, errors = _command(secured, topic, "topics", "--create")
-        _line(errors, [f"Describe on the topic {name}" for name in names])
+        code, errors = _run_command(secured, topic, "topics", "--create")
+        _only_line(errors, [f"Describe on the topic {name}" for name in names])
         assert code == 3
     asyncio.run(secured.allow([Acl("gist", DESCRIBE, TOPIC, name) for name in names]))
-    assert _command(secured, topic, "topics", "--create") == (0, "")
+    assert _run_command(secured, topic, "topics", "--create") == (0, "")
 
 
-def test_with_the_rights_that_are_named_the_commands_work(secured: SecuredKafka) -> None:
-    """Nothing else is missing after that."""
-    topic = asyncio.run(created(secured.administration))
+def test_with_the_named_rights_the_commands_succeed(secured: SecuredKafka) -> None:
+    topic = asyncio.run(create_topics(secured.administration))
     dlq_group = f"gist-stream-dlq:{topic}.dlq"
     outputs = [Acl("gist", READ, TOPIC, name) for name in _names(topic, *OUTPUTS)]
     asyncio.run(secured.allow([Acl("gist", WRITE, TOPIC, topic), Acl("gist", READ, GROUP, dlq_group), *outputs]))
-    code, errors = _command(secured, topic, "produce")
+    code, errors = _run_command(secured, topic, "produce")
     assert (code, "1 records sent" in errors) == (0, True)
-    assert _command(secured, topic, "dlq", "list") == (0, "")
+    assert _run_command(secured, topic, "dlq", "list") == (0, "")
 
 
 @pytest.mark.parametrize("arguments", [("produce",), ("tail",), ("dlq", "list"), ("lag",), ("topics",)])
-def test_a_topic_that_is_not_there_is_one_line(kafka: str, topic: str, arguments: tuple[Any, ...]) -> None:
-    """With what to do, and the exit code of topics; the client's own words are not repeated."""
+def test_a_missing_topic_is_one_line_with_advice(kafka: str, topic: str, arguments: tuple[Any, ...]) -> None:
+    """The exit code is that of missing topics."""
     ended = subprocess.run(
         [*PROGRAM, *arguments],
         env=environment(kafka, topic),
@@ -169,8 +166,8 @@ def test_a_topic_that_is_not_there_is_one_line(kafka: str, topic: str, arguments
     assert "`gist-stream topics --create`" in line
 
 
-def test_a_broker_that_does_not_answer_is_one_line(topic: str) -> None:
-    """Also by `check`, which leaves out what needs the broker."""
+def test_an_unreachable_broker_is_one_line(topic: str) -> None:
+    """`check` skips the checks that need the broker."""
     ended = subprocess.run(
         [*PROGRAM, "check"], env=environment("127.0.0.1:1", topic) | {"COLUMNS": "500"}, check=False, capture_output=True, text=True
     )

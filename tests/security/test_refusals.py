@@ -1,6 +1,6 @@
-"""A worker that is not let in, or not allowed to work, ends with one readable line, its exit code, and no secret in its log.
+"""Workers that the broker refuses. Each ends with one line and its exit code, and its log contains no secret.
 
-All of them run at once, as processes of one program, with the most talkative log there is.
+All cases run at once, as processes of one program, with the log level `debug`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.integration.support.workers import WorkerProcess
-from tests.security.acls import documented
+from tests.security.acls import read_documented_acls
 from tests.security.endpoint import CLIENT_ID, CLIENT_SECRET, SCOPE
-from tests.security.flow import created, results, send
-from tests.security.secured_kafka import token
+from tests.security.flow import create_topics, read_outputs, send
+from tests.security.secured_kafka import build_token
 from worker.composition.broker import build_connection
 from worker.records import Output
 from worker.settings import read
@@ -40,7 +40,7 @@ WRONG, KEY_PASSWORD = "wrong-5d41e2", "kp-8a1b5c"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """What the settings of a case are made from."""
+    """The parts of the cases' settings."""
 
     kafka: SecuredKafka
     endpoint: TokenEndpoint
@@ -49,7 +49,7 @@ class World:
     good_token: str
 
     def file(self, name: str, content: str) -> str:
-        """Return the address of a file."""
+        """Write a file and return its URL."""
         path = self.directory / name
         path.write_text(content)
         return path.as_uri()
@@ -83,7 +83,7 @@ class World:
             KEY_PASSWORD,
             self.old_token,
             self.good_token,
-            *self.endpoint.given,
+            *self.endpoint.issued,
             *lines,
         ]
 
@@ -179,17 +179,19 @@ CASES: dict[str, tuple[Callable[[World], dict[str, Any]], int, str]] = {
     "topics that are hidden from us": (
         lambda it: it.kafka.settings("SASLTLS", sasl_mechanism="PLAIN", sasl_username="nobody"),
         3,
-        "does not allow us Write on the topic ",
+        "does not allow Write on the topic ",
     ),
 }
 
 
 @pytest.fixture(scope="module")
 def world(secured: SecuredKafka, endpoint: TokenEndpoint) -> World:
-    """Give what the cases are made from."""
+    """Return the parts of the cases' settings."""
     directory = secured.certificates.ca_file.parent
     secured.certificates.locked(KEY_PASSWORD)
-    return World(kafka=secured, endpoint=endpoint, directory=directory, old_token=token(age_s=9_999), good_token=token())
+    return World(
+        kafka=secured, endpoint=endpoint, directory=directory, old_token=build_token(age_s=9_999), good_token=build_token()
+    )
 
 
 def _worker(topic: str, settings: dict[str, Any]) -> WorkerProcess:
@@ -199,8 +201,8 @@ def _worker(topic: str, settings: dict[str, Any]) -> WorkerProcess:
 
 @pytest.fixture(scope="module")
 def ended(world: World) -> dict[str, tuple[int, str]]:
-    """Give the exit code and the log of each case."""
-    topic = asyncio.run(created(world.kafka.administration))
+    """Return the exit code and the log of each case."""
+    topic = asyncio.run(create_topics(world.kafka.administration))
     made = {name: settings(world) | {"input_topic": topic, "log_level": "debug"} for name, (settings, *_) in CASES.items()}
     logs = {name: world.directory / f"{number}.log" for number, name in enumerate(made)}
     workers = [(str(logs[name]), {key: str(value) for key, value in settings.items()}) for name, settings in made.items()]
@@ -217,8 +219,8 @@ def ended(world: World) -> dict[str, tuple[int, str]]:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_it_ends_with_one_line_and_its_exit_code(case: str, ended: dict[str, tuple[int, str]]) -> None:
-    """The line is the last, says where and why, and there is no traceback anywhere."""
+def test_a_refused_worker_ends_with_one_line_and_its_exit_code(case: str, ended: dict[str, tuple[int, str]]) -> None:
+    """The last line of the log has the address and the reason. The log has no traceback."""
     _, exit_code, complaint = CASES[case]
     code, log = ended[case]
     assert code == exit_code, log[-2000:]
@@ -228,31 +230,30 @@ def test_it_ends_with_one_line_and_its_exit_code(case: str, ended: dict[str, tup
     assert "Traceback" not in log
 
 
-def test_no_log_holds_a_secret(world: World, ended: dict[str, tuple[int, str]]) -> None:
-    """Neither password, token, nor a line of a key, whatever went wrong."""
+def test_no_log_contains_a_secret(world: World, ended: dict[str, tuple[int, str]]) -> None:
+    """The secrets are passwords, tokens and keys."""
     for case, (_, log) in ended.items():
         for secret in world.secrets:
             assert secret not in log, case
 
 
 @pytest.mark.parametrize("way", ["password", "token"])
-async def test_no_log_of_a_worker_that_works_holds_a_secret(world: World, way: str) -> None:
-    """From its start to its orderly end, at `debug`, in each mode of delivery."""
-    topic = await created(world.kafka.administration)
-    await world.kafka.allow(documented("exactly_once", topic=topic, group=topic))
+async def test_the_debug_log_of_a_running_worker_contains_no_secret(world: World, way: str) -> None:
+    """The log covers the life of a worker from start to stop, in each delivery mode."""
+    topic = await create_topics(world.kafka.administration)
+    await world.kafka.allow(read_documented_acls("exactly_once", topic=topic, group=topic))
     settings = world.oauth() if way == "token" else world.kafka.settings("SASLTLS", sasl_mechanism="PLAIN")
     settings |= {"group_id": topic, "delivery": "exactly_once" if way == "token" else "at_least_once"}
     with _worker(topic, settings) as worker:
         await worker.ready()
         await send(world.kafka.administration, topic, "hello")
-        assert await results(world.kafka.administration, topic, "hello") == {Output.EMBEDDINGS, Output.LABELS, Output.ENTITIES}
+        assert await read_outputs(world.kafka.administration, topic, "hello") == {Output.EMBEDDINGS, Output.LABELS, Output.ENTITIES}
         assert await worker.end(signal.SIGTERM) == 0
         log = worker.log.read_text()
     assert json.loads(log.splitlines()[-1])["event"] == "stopped"
     assert not [secret for secret in world.secrets if secret in log]
 
 
-def test_a_connection_never_shows_a_secret(world: World) -> None:
-    """In a representation, which any traceback may hold."""
+def test_the_representation_of_a_connection_contains_no_secret(world: World) -> None:
     shown = repr(build_connection(read(world.oauth(ssl_key_password=KEY_PASSWORD))))
     assert not [secret for secret in world.secrets if secret in shown]

@@ -1,4 +1,4 @@
-"""Tokens from a file and from an endpoint: one for all, renewed in time, and one line where there is none."""
+"""The token providers: a file, and an endpoint for client credentials."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def listening(certificates: Certificates) -> Iterator[TokenEndpoint]:
-    """Give an endpoint of our own."""
+    """Yield a token endpoint for one test."""
     with TokenEndpoint(certificates.broker) as endpoint:
         yield endpoint
 
 
 class Clock:
-    """A time that passes when it is told to."""
+    """A clock that the test moves."""
 
     now_s = 1_000.0
 
     def __call__(self) -> float:
-        """Return it."""
+        """Return the time."""
         return self.now_s
 
 
@@ -50,34 +50,35 @@ def _credentials(
     )
 
 
-async def test_one_token_serves_all_and_is_renewed_before_it_expires(listening: TokenEndpoint, certificates: Certificates) -> None:
-    """After four fifths of its life, once, whoever asks."""
+async def test_all_connections_share_a_token_that_is_renewed_before_it_expires(
+    listening: TokenEndpoint, certificates: Certificates
+) -> None:
+    """It is renewed once, after four fifths of its lifetime."""
     clock = Clock()
     tokens = _credentials(listening, certificates, clock)
-    assert set(await asyncio.gather(*(tokens.token() for _ in range(5)))) == {listening.given[0]}
+    assert set(await asyncio.gather(*(tokens.token() for _ in range(5)))) == {listening.issued[0]}
     clock.now_s += 479
-    assert await tokens.token() == listening.given[0]
+    assert await tokens.token() == listening.issued[0]
     clock.now_s += 2
-    assert set(await asyncio.gather(*(tokens.token() for _ in range(5)))) == {listening.given[1]}
-    assert len(listening.given) == 2
+    assert set(await asyncio.gather(*(tokens.token() for _ in range(5)))) == {listening.issued[1]}
+    assert len(listening.issued) == 2
     assert tokens.extensions() == {"logicalCluster": "lkc-1"}
 
 
-async def test_a_token_that_is_still_good_serves_while_the_endpoint_is_away(
+async def test_a_valid_token_is_used_while_the_endpoint_is_unavailable(
     listening: TokenEndpoint, certificates: Certificates
 ) -> None:
-    """And no longer than it is good."""
     clock = Clock()
     tokens = _credentials(listening, certificates, clock)
     first = await tokens.token()
-    listening.instead = (503, b"later")
+    listening.response = (503, b"later")
     clock.now_s += 599
     assert await tokens.token() == first
     clock.now_s += 2
     with pytest.raises(NoToken, match="status 503"):
         await tokens.token()
-    listening.instead = None
-    assert await tokens.token() == listening.given[1]
+    listening.response = None
+    assert await tokens.token() == listening.issued[1]
 
 
 @pytest.mark.parametrize(
@@ -91,39 +92,38 @@ async def test_a_token_that_is_still_good_serves_while_the_endpoint_is_away(
         ((400, b'{"error": "invalid_scope", "error_description": "a\\nb"}'), "status 400 invalid_scope: a b"),
     ],
 )
-async def test_an_answer_without_a_token_is_one_line(
+async def test_a_response_without_a_token_is_one_line(
     listening: TokenEndpoint, certificates: Certificates, answer: tuple[int, bytes], complaint: str
 ) -> None:
-    """A redirection is not followed: it could lead the secret elsewhere."""
-    listening.instead = answer
+    """A redirection is not followed, because it could send the secret to another server."""
+    listening.response = answer
     with pytest.raises(NoToken, match=complaint) as caught:
         await _credentials(listening, certificates, Clock()).token()
     assert "\n" not in str(caught.value)
     assert listening.url in str(caught.value)
 
 
-async def test_a_secret_that_comes_back_is_not_shown(listening: TokenEndpoint, certificates: Certificates) -> None:
-    """Neither as it is nor as it was sent."""
+async def test_a_secret_in_the_response_is_removed_from_the_error(listening: TokenEndpoint, certificates: Certificates) -> None:
     wrong = secrets.token_hex(8)
     with pytest.raises(NoToken, match=r"not known: Basic \*\*\*$"):
         await _credentials(listening, certificates, Clock(), wrong).token()
-    listening.instead = 400, b'{"error": "bad secret %b"}' % wrong.encode()
+    listening.response = 400, b'{"error": "bad secret %b"}' % wrong.encode()
     with pytest.raises(NoToken, match=r"bad secret \*\*\*$"):
         await _credentials(listening, certificates, Clock(), wrong).token()
 
 
-def test_a_provider_serves_more_than_one_loop(listening: TokenEndpoint, certificates: Certificates) -> None:
-    """A command may run several in turn, each with others that wait."""
+def test_a_provider_works_in_several_event_loops(listening: TokenEndpoint, certificates: Certificates) -> None:
+    """A command may run several loops in turn."""
     tokens = _credentials(listening, certificates, Clock())
 
     async def several() -> set[str]:
         return set(await asyncio.gather(*(tokens.token() for _ in range(3))))
 
-    assert asyncio.run(several()) == asyncio.run(several()) == set(listening.given)
+    assert asyncio.run(several()) == asyncio.run(several()) == set(listening.issued)
 
 
-async def test_a_file_is_read_anew(tmp_path: Path) -> None:
-    """Space around the token does not matter."""
+async def test_a_token_file_is_read_for_each_token(tmp_path: Path) -> None:
+    """White space around the token is removed."""
     path = tmp_path / "a token"
     tokens = build_token_provider(path.as_uri(), client_id=None, client_secret=None, scope=None, extensions={}, ca_file=None)
     for content in ("first", "second"):
@@ -132,8 +132,9 @@ async def test_a_file_is_read_anew(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("content", "complaint"), [(None, "No such file"), (b"a b", "no bearer token"), (b"\xff", "not ASCII")])
-async def test_a_file_without_a_token_is_one_line(tmp_path: Path, content: bytes | None, complaint: str) -> None:
-    """It names the file."""
+async def test_a_token_file_without_a_token_is_one_line_with_its_path(
+    tmp_path: Path, content: bytes | None, complaint: str
+) -> None:
     path = tmp_path / "token"
     if content is not None:
         path.write_bytes(content)
@@ -142,8 +143,7 @@ async def test_a_file_without_a_token_is_one_line(tmp_path: Path, content: bytes
     assert str(path) in str(caught.value)
 
 
-def test_certificates_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
-    """At once, with the setting's name."""
+def test_an_unusable_authority_is_reported_with_its_setting(tmp_path: Path) -> None:
     with pytest.raises(BadSettings, match="GIST_SASL_OAUTHBEARER_CA_FILE"):
         build_token_provider(
             "https://x",

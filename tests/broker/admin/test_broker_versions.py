@@ -1,4 +1,4 @@
-"""Only brokers whose transactions are safe are trusted with them."""
+"""The check of the brokers' versions."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.kafka
 
 
-async def test_a_broker_of_today_is_trusted(connection: Connection) -> None:
-    """Kafka 4 answers with the newer end of a transaction."""
+async def test_kafka_4_is_accepted(connection: Connection) -> None:
     await require_kafka_4(connection)
 
 
-async def test_an_older_broker_is_refused_by_name(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One line says which broker, why, and what to do."""
+async def test_an_older_broker_is_refused_with_its_address_and_advice(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(versions, "_SAFE_VERSION", 99)
     with pytest.raises(BrokerUnavailable, match=f"{connection.bootstrap_servers} is not.*GIST_ALLOW_OLD_BROKERS") as caught:
         await require_kafka_4(connection)

@@ -1,4 +1,4 @@
-"""Reading through a client that is scripted: what is read in one session never counts in the next."""
+"""The fetcher with a scripted consumer."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ ONE, TWO = Partition("texts", 0), Partition("texts", 1)
 
 
 class ScriptedClient:
-    """Answers as it is told, and notes where it was put."""
+    """Returns scripted records from its positions."""
 
     def __init__(self) -> None:
         self.logs: dict[int, list[int]] = {}
         self.positions: dict[int, int] = {}
-        # How many offsets without a record follow an offset.
+        # The number of offsets without a record after an offset.
         self.markers: dict[int, int] = {}
-        # Called before each answer, with the partitions asked for.
+        # Called before each fetch, with the requested partitions.
         self.before: Callable[[tuple[TopicPartition, ...]], None] = lambda _asked: None
         running = SimpleNamespace(done=lambda: False)
         self._fetcher = SimpleNamespace(_fetch_task=running, _records={})
         self._coordinator = SimpleNamespace(_coordination_task=running, _heartbeat_task=running, _rejoin_needed_fut=running)
 
     def seek(self, where: TopicPartition, offset: int) -> None:
-        """Stand at an offset."""
+        """Set the position."""
         self.positions[where.partition] = offset
 
     def resume(self, where: TopicPartition) -> None:
-        """Do nothing."""
+        """Do nothing, because no partition is paused."""
 
     def assignment(self) -> set[TopicPartition]:
-        """Own everything."""
-        return {TopicPartition("texts", it) for it in self.positions}
+        """Return all partitions that have a position."""
+        return {TopicPartition("texts", index) for index in self.positions}
 
     @property
     def _subscription(self) -> Any:
-        """Return the positions as the client keeps them."""
-        states = {TopicPartition("texts", it): at for it, at in self.positions.items()}
+        """Return the positions as aiokafka stores them."""
+        states = {TopicPartition("texts", index): position for index, position in self.positions.items()}
         assignment = SimpleNamespace(
             tps=states.keys(), state_value=lambda where: SimpleNamespace(has_valid_position=True, position=states[where])
         )
@@ -59,27 +59,29 @@ class ScriptedClient:
         return log[-1] + 1 if log else None
 
     async def getmany(self, *asked: TopicPartition, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[Any]]:
-        """Hand out what the positions point to."""
+        """Return the records from the positions on."""
         del timeout_ms
         self.before(asked)
         answer = {}
         for where in asked:
-            found = [it for it in self.logs.get(where.partition, []) if it >= self.positions[where.partition]][:max_records]
+            found = [offset for offset in self.logs.get(where.partition, []) if offset >= self.positions[where.partition]][
+                :max_records
+            ]
             if found:
                 self.positions[where.partition] = found[-1] + 1 + self.markers.get(found[-1], 0)
                 answer[where] = [
-                    SimpleNamespace(offset=it, key=None, value=b"", headers=[("h", None)], timestamp=None) for it in found
+                    SimpleNamespace(offset=offset, key=None, value=b"", headers=[("h", None)], timestamp=None) for offset in found
                 ]
         return answer
 
 
 def numbers(found: Any) -> list[tuple[int, int]]:
     """Return partition and offset of each record."""
-    return [(it.partition.index, it.offset) for it in found]
+    return [(record.partition.index, record.offset) for record in found]
 
 
-async def test_what_was_read_before_a_partition_changed_hands_does_not_count() -> None:
-    """It was read at 96; while its neighbour was asked, it was taken away and begun again at 92: nothing in between is lost."""
+async def test_records_from_before_a_rebalance_are_dropped() -> None:
+    """The partition is read at 96. While the other one is read, a rebalance opens the partition again at 92. No record is lost."""
     client = ScriptedClient()
     client.logs = {0: list(range(80, 100)), 1: [5]}
     fetcher = Fetcher(client, lambda event, **fields: None)  # noqa: ARG005
@@ -94,11 +96,11 @@ async def test_what_was_read_before_a_partition_changed_hands_does_not_count() -
 
     client.before = rebalance
     assert numbers(await fetcher.poll([ONE, TWO], max_records=100, timeout_ms=0)) == [(1, 5)]
-    assert numbers(await fetcher.poll([ONE, TWO], max_records=100, timeout_ms=0)) == [(0, it) for it in range(92, 100)]
+    assert numbers(await fetcher.poll([ONE, TWO], max_records=100, timeout_ms=0)) == [(0, offset) for offset in range(92, 100)]
 
 
-async def test_an_exception_for_one_partition_loses_nothing_of_the_others() -> None:
-    """What had been drained before it is read again or was handed out already; each record comes once."""
+async def test_an_exception_of_one_partition_loses_no_record() -> None:
+    """Each record comes once, in order."""
     client = ScriptedClient()
     client.logs = {0: list(range(10)), 1: list(range(10))}
     events: list[str] = []
@@ -109,7 +111,7 @@ async def test_an_exception_for_one_partition_loses_nothing_of_the_others() -> N
 
     def fail(asked: tuple[TopicPartition, ...]) -> None:
         if TopicPartition("texts", 1) in asked and failures:
-            # As the client does: the position has moved when it raises.
+            # aiokafka has moved the position when it raises.
             client.positions[1] = 7
             raise failures.pop()
 
@@ -117,13 +119,13 @@ async def test_an_exception_for_one_partition_loses_nothing_of_the_others() -> N
     found: list[Any] = []
     while len(found) < 20:
         found += await fetcher.poll([ONE, TWO], max_records=100, timeout_ms=0)
-    assert sorted(numbers(found)) == [(partition, it) for partition in (0, 1) for it in range(10)]
-    assert [it for it in numbers(found) if it[0] == 1] == [(1, it) for it in range(10)]
+    assert sorted(numbers(found)) == [(partition, offset) for partition in (0, 1) for offset in range(10)]
+    assert [offset for offset in numbers(found) if offset[0] == 1] == [(1, offset) for offset in range(10)]
     assert events == ["fetch_failed"]
 
 
-async def test_offsets_without_a_record_follow_the_records_before_them() -> None:
-    """An error that the client still holds has moved its position too, and is no such range."""
+async def test_offsets_without_a_record_are_an_empty_range() -> None:
+    """A buffered error also moves the position, but is no empty range."""
     client = ScriptedClient()
     client.logs, client.markers = {0: [3, 4], 1: [5]}, {4: 2}
     fetcher = Fetcher(client, lambda event, **fields: None)  # noqa: ARG005
@@ -143,8 +145,8 @@ async def test_offsets_without_a_record_follow_the_records_before_them() -> None
     assert await fetcher.poll([TWO], max_records=10, timeout_ms=0) == [EmptyRange(TWO, 5, 6)]
 
 
-async def test_records_are_ours_and_plain() -> None:
-    """A header without a value is empty, a record that nobody stamped has -1."""
+async def test_a_missing_header_value_and_a_missing_timestamp_are_kept_apart() -> None:
+    """A missing timestamp is -1."""
     client = ScriptedClient()
     client.logs = {0: [3]}
     fetcher = Fetcher(client, lambda event, **fields: None)  # noqa: ARG005
@@ -153,8 +155,7 @@ async def test_records_are_ours_and_plain() -> None:
     assert fetcher.lag() == {ONE: 0}
 
 
-async def test_a_dead_background_task_is_noticed() -> None:
-    """Of the fetcher and of the coordinator."""
+async def test_a_dead_background_task_breaks_the_consumer() -> None:
     for name, task in (("_fetcher", "_fetch_task"), ("_coordinator", "_coordination_task")):
         client = ScriptedClient()
         setattr(client, name, SimpleNamespace(**{task: SimpleNamespace(done=lambda: True)}))
@@ -162,8 +163,7 @@ async def test_a_dead_background_task_is_noticed() -> None:
             await Fetcher(client, lambda event, **fields: None).poll([], max_records=1, timeout_ms=0)  # noqa: ARG005
 
 
-async def test_an_error_that_comes_back_at_once_is_met_with_growing_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No fetch that fails costs a whole core; a record in between begins anew."""
+async def test_the_pauses_between_failures_grow_until_a_record_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses_s: list[float] = []
 
     async def sleep(seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""What the group's answers mean to a member."""
+"""The refusals of a group."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 MEMBER = Membership(topics=["texts"], group_id="readers")
 STATIC = Membership(topics=["texts"], group_id="readers", group_instance_id="pod-0")
-BEAT = HeartbeatRequest("readers", 1, "member")
+HEARTBEAT = HeartbeatRequest("readers", 1, "member")
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _named() -> Iterator[None]:
-    """Name the codes, and leave the client's table as it was."""
+def _patched() -> Iterator[None]:
+    """Patch the error codes, and restore aiokafka's table at the end."""
     before = aiokafka.errors.kafka_errors
     patch_error_codes()
     yield
@@ -34,8 +34,8 @@ def _named() -> Iterator[None]:
 
 
 @given(st.integers(-1, 32_767))
-def test_each_code_is_a_refusal_in_one_line_or_part_of_every_membership(code: int) -> None:
-    """What may pass by itself is no refusal; every refusal names the group."""
+def test_each_code_is_either_a_refusal_in_one_line_or_expected(code: int) -> None:
+    """A retriable error is no refusal. Every refusal names the group."""
     refusal = MEMBER.explain_refusal(code)
     if for_code(code).retriable or code in {-1, 0, 22, 25, 27, 79}:
         assert refusal is None
@@ -45,14 +45,13 @@ def test_each_code_is_a_refusal_in_one_line_or_part_of_every_membership(code: in
         assert "\n" not in refusal
 
 
-def test_a_refusal_without_words_of_its_own_names_its_code() -> None:
-    """Also where the client does not know the code."""
+def test_a_refusal_without_advice_names_its_code() -> None:
     assert "[Error 35] UnsupportedVersionError" in (MEMBER.explain_refusal(35) or "")
     assert "[Error 999] UnknownCode" in (MEMBER.explain_refusal(999) or "")
 
 
-def test_a_member_with_an_id_that_was_alive_a_moment_ago_was_replaced() -> None:
-    """The broker calls it unknown; a member without an id, or one that was silent, has merely been forgotten."""
+def test_a_static_member_that_becomes_unknown_after_a_heartbeat_was_fenced() -> None:
+    """A dynamic member, or a member without a recent heartbeat, has only been removed."""
     for membership, answers, is_refused in (
         (STATIC, [0, 25], True),
         (STATIC, [25], False),
@@ -60,13 +59,12 @@ def test_a_member_with_an_id_that_was_alive_a_moment_ago_was_replaced() -> None:
     ):
         admission = RefusalDetector(membership)
         for code in answers:
-            admission.observe(BEAT, SimpleNamespace(error_code=code))
+            admission.observe(HEARTBEAT, SimpleNamespace(error_code=code))
         assert (admission.refusal is not None) == is_refused
         assert not is_refused or "GIST_GROUP_INSTANCE_ID=pod-0" in (admission.refusal or "")
 
 
-def test_answers_to_other_requests_are_not_looked_at() -> None:
-    """They need not even have a code."""
+def test_responses_to_other_requests_are_ignored() -> None:
     admission = RefusalDetector(MEMBER)
     admission.observe(object(), object())
     admission.check()
@@ -76,8 +74,8 @@ def test_answers_to_other_requests_are_not_looked_at() -> None:
         admission.check()
 
 
-def test_a_refusal_before_the_first_membership_ends_the_worker() -> None:
-    """After it the consumer is built anew: the group took the worker before, and may again."""
+def test_only_a_refusal_before_the_first_membership_ends_the_worker() -> None:
+    """After a later refusal the consumer is replaced, because the group may accept the worker again."""
     admission = RefusalDetector(MEMBER)
     admission.check()
     admission.observe(MEMBER.build_join_request(), SimpleNamespace(error_code=23))

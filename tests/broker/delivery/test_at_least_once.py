@@ -1,4 +1,4 @@
-"""Publishing at least once on a real Kafka: refusals, doubt, and what one partition's failure means for the others."""
+"""At-least-once delivery on a real Kafka."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ pytestmark = pytest.mark.kafka
 
 @contextlib.asynccontextmanager
 async def delivering(connection: Connection, topic: str, *, num_partitions: int = 2, **options: Any) -> AsyncIterator[AtLeastOnce]:
-    """Give a delivery to one output topic and the dead letters; its consumer is in no group."""
+    """Yield a delivery to one output topic and the dead-letter topic. Its consumer joins no group."""
     topics = {Output.EMBEDDINGS: f"{topic}.embeddings", Output.DEAD_LETTERS: f"{topic}.dlq"}
     await create_missing(connection, dict.fromkeys(topics.values(), num_partitions))
-    consumer = Consumer(connection, topics=[topic], group_id="nobody", on_event=lambda event, **fields: None)  # noqa: ARG005
+    consumer = Consumer(connection, topics=[topic], group_id="unused", on_event=lambda event, **fields: None)  # noqa: ARG005
     delivery = AtLeastOnce(consumer, connection, topics=topics, **options)
     await delivery.start()
     try:
@@ -44,20 +44,20 @@ def outcome(partition: Partition, offset: int, value: bytes = b"v") -> Outcome:
     return Outcome(Record(partition, offset, b"k", b""), (Message(Output.EMBEDDINGS, b"%d" % offset, value, (("h", b"1"),)),))
 
 
-async def test_messages_keep_their_partition_key_headers_and_order(connection: Connection, topic: str) -> None:
-    """The output partition has the input partition's number; a number beyond its end wraps around."""
+async def test_messages_keep_partition_key_headers_and_order(connection: Connection, topic: str) -> None:
+    """The output partition has the index of the input partition, modulo the number of output partitions."""
     async with delivering(connection, topic, num_partitions=2) as delivery:
         for index in range(3):
             home = Partition(topic, index)
             await delivery.publish(home, [outcome(home, offset) for offset in range(index * 10, index * 10 + 5)])
-        even, odd = [await read_all(connection, f"{topic}.embeddings", partition=it) for it in (0, 1)]
+        even, odd = [await read_all(connection, f"{topic}.embeddings", partition=index) for index in (0, 1)]
     assert [record.key for record in even] == [b"%d" % n for n in (*range(5), *range(20, 25))]
     assert [record.key for record in odd] == [b"%d" % n for n in range(10, 15)]
     assert even[0].headers == (("h", b"1"),)
 
 
-async def test_a_message_that_only_the_broker_refuses_is_found_and_the_line_goes_on(connection: Connection, topic: str) -> None:
-    """The limit of the topic was lowered after we read it: the guilty record is named, and the producer works on."""
+async def test_a_message_that_only_the_broker_refuses_is_found(connection: Connection, topic: str) -> None:
+    """The limit of the topic was lowered after the description. The error names the record, and publishing continues."""
     home = Partition(topic, 0)
     async with delivering(connection, topic, compression=None) as delivery:
         await configure(connection, f"{topic}.embeddings", {"max.message.bytes": "3000"})
@@ -70,8 +70,8 @@ async def test_a_message_that_only_the_broker_refuses_is_found_and_the_line_goes
     assert b"1" not in keys
 
 
-async def test_a_message_over_our_own_limit_is_refused_before_it_is_sent(connection: Connection, topic: str) -> None:
-    """The producer is not the worse for it."""
+async def test_a_message_over_the_known_limit_is_refused_before_sending(connection: Connection, topic: str) -> None:
+    """The producer stays in use."""
     home = Partition(topic, 0)
     async with delivering(connection, topic) as delivery:
         with pytest.raises(RecordRefused):
@@ -80,19 +80,19 @@ async def test_a_message_over_our_own_limit_is_refused_before_it_is_sent(connect
         assert [record.key for record in await read_all(connection, f"{topic}.embeddings")] == [b"1"]
 
 
-async def test_each_topic_has_a_limit_of_its_own(connection: Connection, topic: str) -> None:
-    """A topic that takes little keeps no large dead letter from its own; what goes to it is cut into batches that it takes."""
+async def test_each_topic_has_its_own_limit(connection: Connection, topic: str) -> None:
+    """A small limit of one topic does not apply to a dead letter in another. Batches are split at the limit of their topic."""
     await create_missing(connection, {f"{topic}.embeddings": 2}, configuration={"max.message.bytes": "1000"})
     home = Partition(topic, 0)
-    letter = Outcome(Record(home, 9, b"k", b""), (Message(Output.DEAD_LETTERS, b"9", b"x" * 100_000),))
+    dead_letter = Outcome(Record(home, 9, b"k", b""), (Message(Output.DEAD_LETTERS, b"9", b"x" * 100_000),))
     async with delivering(connection, topic, compression=None) as delivery:
-        await delivery.publish(home, [*(outcome(home, offset, bytes(700)) for offset in range(5)), letter])
+        await delivery.publish(home, [*(outcome(home, offset, bytes(700)) for offset in range(5)), dead_letter])
         assert [record.key for record in await read_all(connection, f"{topic}.embeddings")] == [b"%d" % n for n in range(5)]
         assert [record.key for record in await read_all(connection, f"{topic}.dlq")] == [b"9"]
 
 
-async def test_no_answer_is_doubt_for_everybody_and_a_new_producer_goes_on(own_kafka: EmbeddedKafka, topic: str) -> None:
-    """While the broker is away, every publication in work fails within its limit; when it is back, the next succeeds."""
+async def test_without_a_broker_all_publications_fail_and_a_new_producer_continues(own_kafka: EmbeddedKafka, topic: str) -> None:
+    """Each publication fails within its time limit. After the restart of the broker the next one succeeds."""
     connection = Connection(bootstrap_servers=own_kafka.bootstrap_servers, request_timeout_ms=3000)
     one, two = Partition(topic, 0), Partition(topic, 1)
     async with delivering(connection, topic, step_timeout_s=4.0) as delivery:
@@ -101,7 +101,7 @@ async def test_no_answer_is_doubt_for_everybody_and_a_new_producer_goes_on(own_k
         results = await asyncio.gather(
             delivery.publish(one, [outcome(one, 1)]), delivery.publish(two, [outcome(two, 0)]), return_exceptions=True
         )
-        assert [type(it) for it in results] == [PublishFailed, PublishFailed]
+        assert [type(result) for result in results] == [PublishFailed, PublishFailed]
         await asyncio.to_thread(own_kafka.start)
         await delivery.publish(one, [outcome(one, 2)])
         keys = [record.key for record in await read_all(connection, f"{topic}.embeddings")]
@@ -109,8 +109,7 @@ async def test_no_answer_is_doubt_for_everybody_and_a_new_producer_goes_on(own_k
     assert keys[-1] == b"2"
 
 
-async def test_a_cancelled_publication_leaves_no_broken_producer_behind(connection: Connection, topic: str) -> None:
-    """Nobody knows what became of it; the next one works."""
+async def test_after_a_cancelled_publication_the_next_one_succeeds(connection: Connection, topic: str) -> None:
     home = Partition(topic, 0)
     async with delivering(connection, topic) as delivery:
         await delivery.publish(home, [outcome(home, 0)])
@@ -123,9 +122,8 @@ async def test_a_cancelled_publication_leaves_no_broken_producer_behind(connecti
         assert (await read_all(connection, f"{topic}.embeddings"))[-1].key == b"1000"
 
 
-async def test_a_missing_output_topic_stops_the_start(connection: Connection, topic: str) -> None:
-    """It is named."""
-    consumer = Consumer(connection, topics=[topic], group_id="nobody", on_event=lambda event, **fields: None)  # noqa: ARG005
+async def test_a_missing_output_topic_fails_the_start_with_its_name(connection: Connection, topic: str) -> None:
+    consumer = Consumer(connection, topics=[topic], group_id="unused", on_event=lambda event, **fields: None)  # noqa: ARG005
     delivery = AtLeastOnce(consumer, connection, topics={Output.LABELS: f"{topic}.labels"})
     with pytest.raises(TopicsMissing, match=f"{topic}.labels"):
         await delivery.start()

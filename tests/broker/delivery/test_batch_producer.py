@@ -1,4 +1,4 @@
-"""A producer that is dropped whenever anything is in doubt leaves nothing behind."""
+"""The producer of batches."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.kafka
 
 
-async def test_a_producer_that_finds_no_broker_says_so_and_is_gone() -> None:
-    """The failure asks for another session, and nothing goes on in the background."""
+async def test_a_producer_without_a_broker_fails_and_leaves_no_task_behind() -> None:
+    """The exception ends the session."""
     producer = BatchProducer(Connection(bootstrap_servers=f"127.0.0.1:{free_port()}"), compression=None, max_bytes={})
     with pytest.raises(PublishFailed, match="no producer could be started"):
         await producer.start(5)
@@ -28,8 +28,8 @@ async def test_a_producer_that_finds_no_broker_says_so_and_is_gone() -> None:
     assert len(asyncio.all_tasks()) == 1
 
 
-async def test_a_producer_whose_start_is_cancelled_leaves_no_connection_behind() -> None:
-    """As when a partition is revoked while its producer starts: the client warns of what nobody closed when it is collected."""
+async def test_a_cancelled_start_leaves_no_connection_behind() -> None:
+    """A partition may be revoked while its producer starts."""
     connected = asyncio.Event()
 
     async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -51,20 +51,20 @@ async def test_a_producer_whose_start_is_cancelled_leaves_no_connection_behind()
         over.set()
 
 
-async def test_dropping_a_producer_whose_broker_is_away_ends_what_it_does_in_the_background(own_kafka: EmbeddedKafka) -> None:
-    """Also the search for a coordinator, which the client would go on with for ever."""
+async def test_a_producer_discarded_without_a_broker_leaves_no_task_behind(own_kafka: EmbeddedKafka) -> None:
+    """Aiokafka would search for a coordinator without end."""
     connection = Connection(bootstrap_servers=own_kafka.bootstrap_servers, request_timeout_ms=2_000)
     producer = TransactionalProducer(connection, transactional_id="t", transaction_timeout_s=10, compression=None, max_bytes={})
     await producer.start(10)
     await producer.begin(5)
     await asyncio.to_thread(own_kafka.kill)
     with pytest.raises(TimeoutError):
-        await producer.commit(1) if await _is_used(producer) else None
+        await producer.commit(1) if await _add_offset(producer) else None
     await producer.discard()
     assert len(asyncio.all_tasks()) == 1
 
 
-async def _is_used(producer: TransactionalProducer) -> bool:
-    """Put an offset into the transaction, which then cannot end without a broker."""
+async def _add_offset(producer: TransactionalProducer) -> bool:
+    """Add an offset to the transaction, which cannot end without a broker after that."""
     producer._client._txn_manager.consumer_group_added("g")
     return True

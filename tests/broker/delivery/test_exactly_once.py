@@ -1,4 +1,4 @@
-"""Publishing exactly once on a real Kafka: together with the offset or not at all, whoever dies, and whoever comes next."""
+"""Exactly-once delivery on a real Kafka."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ NUM_RECORDS = 10
 
 
 class _Listener:
-    """Notes what is assigned."""
+    """Records the assigned partitions."""
 
     def __init__(self) -> None:
         self.partitions: set[Partition] = set()
 
     def assigned(self, partitions: Collection[Partition]) -> None:
-        """Note them."""
+        """Add the partitions."""
         self.partitions |= set(partitions)
 
     async def revoked(self, partitions: Collection[Partition]) -> None:
-        """Forget them."""
+        """Remove the partitions."""
         self.partitions -= set(partitions)
 
 
 @pytest.fixture
 async def home(connection: Connection, topic: str) -> Partition:
-    """Give a partition with some records, and its output topics."""
+    """Return a partition with some records whose output topics exist."""
     await create_missing(connection, dict.fromkeys([topic, f"{topic}.embeddings", f"{topic}.dlq"], 1))
     async with open_producer(connection) as producer:
         for number in range(NUM_RECORDS):
@@ -58,7 +58,7 @@ async def home(connection: Connection, topic: str) -> Partition:
 
 @contextlib.asynccontextmanager
 async def owning(connection: Connection, home: Partition, **options: Any) -> AsyncIterator[ExactlyOnce]:
-    """Give the delivery of a worker that the group takes for the owner of the partition."""
+    """Yield the delivery of a worker that owns the partition."""
     topics = {Output.EMBEDDINGS: f"{home.topic}.embeddings", Output.DEAD_LETTERS: f"{home.topic}.dlq"}
     group_id = f"group-{home.topic}"
     consumer = Consumer(connection, topics=[home.topic], group_id=group_id, on_event=lambda event, **fields: None)  # noqa: ARG005
@@ -86,17 +86,17 @@ def outcomes(home: Partition, first: int, count: int, value: bytes = b"v") -> li
 
 
 async def keys(connection: Connection, home: Partition) -> list[int]:
-    """Return the offsets whose outputs can be read."""
-    return [int(it.key) for it in await read_all(connection, f"{home.topic}.embeddings")]
+    """Return the source offsets of the visible outputs."""
+    return [int(record.key) for record in await read_all(connection, f"{home.topic}.embeddings")]
 
 
-async def stands_at(connection: Connection, home: Partition, offset: int) -> None:
-    """Wait until the group stands there."""
+async def wait_until_committed(connection: Connection, home: Partition, offset: int) -> None:
+    """Wait until the group has committed the offset."""
     await until_committed(connection, f"group-{home.topic}", home, offset)
 
 
 def fail_once(delivery: ExactlyOnce, home: Partition, kind: type, *, is_sent: bool) -> None:
-    """Let the next request of a kind time out, after it was sent or without."""
+    """Let the next request of a kind time out. With `is_sent` the broker receives the request."""
     client = delivery._producers[home]._client.client
     send, left = client.send, [1]
 
@@ -112,33 +112,32 @@ def fail_once(delivery: ExactlyOnce, home: Partition, kind: type, *, is_sent: bo
     watch_unanswered_requests(client, delivery._producers[home].mark_doubtful)
 
 
-async def test_brokers_that_refuse_transactions_like_ours_stop_the_start(connection: Connection) -> None:
-    """One line says why: here, that a transaction may not take so long."""
+async def test_brokers_that_refuse_the_transactions_fail_the_start(connection: Connection) -> None:
+    """Here the transaction timeout is over the broker's limit."""
     with pytest.raises(BrokerUnavailable, match=r"refuses transactions: .*(?i:timeout)") as caught:
         await check_transactions(connection, group_id="g", transaction_timeout_s=100_000)
     assert "\n" not in str(caught.value)
 
 
 async def test_outputs_and_offset_become_visible_together(connection: Connection, home: Partition) -> None:
-    """When a publication returns, both are there."""
     async with owning(connection, home) as delivery:
         assert await delivery.open(home) == 0
         for first in (0, 4, 7):
             await delivery.publish(home, outcomes(home, first, 3 if first else 4))
             next_offset = first + (3 if first else 4)
             assert await keys(connection, home) == list(range(next_offset))
-            await stands_at(connection, home, next_offset)
+            await wait_until_committed(connection, home, next_offset)
 
 
-async def test_an_offset_is_read_only_after_the_coordinator_has_replicated_something(
+async def test_the_committed_offset_is_read_after_a_probe_is_acknowledged(
     connection: Connection, home: Partition, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that has just taken over may answer with what was committed seconds ago; and what we ask it to write leaves no trace."""
-    asked: list[str] = []
+    """A new coordinator may report an offset that is seconds old. The probe does not change the committed offset."""
+    sent: list[str] = []
     send = AIOKafkaClient.send
 
     async def noted(client: AIOKafkaClient, node_id: int, request: object, **options: Any) -> Any:
-        asked.append(type(request).__name__.removesuffix("Request").removeprefix("_"))
+        sent.append(type(request).__name__.removesuffix("Request").removeprefix("_"))
         return await send(client, node_id, request, **options)
 
     monkeypatch.setattr(AIOKafkaClient, "send", noted)
@@ -146,15 +145,15 @@ async def test_an_offset_is_read_only_after_the_coordinator_has_replicated_somet
         await delivery.open(home)
         await delivery.publish(home, outcomes(home, 0, 3))
         await delivery.forget(home)
-        asked.clear()
+        sent.clear()
         assert await delivery.open(home) == 3
         order = ["InitProducerId", "AddOffsetsToTxn", "TxnOffsetCommit", "OffsetFetch", "EndTxn"]
-        assert [it for it in asked if it in order] == order
-        await stands_at(connection, home, 3)
+        assert [name for name in sent if name in order] == order
+        await wait_until_committed(connection, home, 3)
 
 
-async def test_a_new_owner_shuts_the_last_one_out(connection: Connection, home: Partition) -> None:
-    """What the last one still publishes is seen by nobody, and its offset does not count."""
+async def test_a_new_owner_fences_the_last_one(connection: Connection, home: Partition) -> None:
+    """Later outputs of the last owner stay invisible, and its offset is not committed."""
     async with owning(connection, home) as last:
         await last.open(home)
         await last.publish(home, outcomes(home, 0, 2))
@@ -170,12 +169,12 @@ async def test_a_new_owner_shuts_the_last_one_out(connection: Connection, home: 
         with pytest.raises(PublishFailed, match="in doubt"):
             await last.publish(home, outcomes(home, 2, 4))
         assert await keys(connection, home) == [0, 1, 2, 3, 4]
-        await stands_at(connection, home, 5)
+        await wait_until_committed(connection, home, 5)
         await next_owner.stop()
 
 
-async def test_who_was_shut_out_begins_anew_from_where_the_group_stands(connection: Connection, home: Partition) -> None:
-    """After a pause that lets it learn whose the partition is."""
+async def test_a_fenced_owner_continues_at_the_committed_offset(connection: Connection, home: Partition) -> None:
+    """It waits for `fenced_pause_s` first."""
     async with owning(connection, home) as first:
         await first.open(home)
         second = ExactlyOnce(first._consumer, connection, topics=first._outputs._topics, group_id=f"group-{home.topic}")
@@ -195,10 +194,8 @@ async def test_who_was_shut_out_begins_anew_from_where_the_group_stands(connecti
         await second.stop()
 
 
-async def test_what_the_broker_refuses_is_named_and_nothing_of_its_transaction_is_seen(
-    connection: Connection, home: Partition
-) -> None:
-    """The limit of the topic was lowered after we read it; the rest is published once, without the guilty one."""
+async def test_a_refused_message_is_named_and_its_transaction_stays_invisible(connection: Connection, home: Partition) -> None:
+    """The limit of the topic was lowered after the description. The other messages are published once."""
     async with owning(connection, home) as delivery:
         await delivery.open(home)
         await configure(connection, f"{home.topic}.embeddings", {"max.message.bytes": "3000"})
@@ -208,11 +205,10 @@ async def test_what_the_broker_refuses_is_named_and_nothing_of_its_transaction_i
         assert (caught.value.offset, caught.value.output) == (1, Output.EMBEDDINGS)
         await delivery.publish(home, [*outcomes(home, 0, 1), Outcome(guilty[0].source), *outcomes(home, 2, 1)])
         assert await keys(connection, home) == [0, 2]
-        await stands_at(connection, home, 3)
+        await wait_until_committed(connection, home, 3)
 
 
-async def test_messages_that_are_refused_only_together_are_sent_one_at_a_time(connection: Connection, home: Partition) -> None:
-    """A batch over the limit of its topic does not mean that any of its messages is."""
+async def test_messages_that_are_refused_only_as_a_batch_are_sent_one_at_a_time(connection: Connection, home: Partition) -> None:
     async with owning(connection, home) as delivery:
         await delivery.open(home)
         await configure(connection, f"{home.topic}.embeddings", {"max.message.bytes": "3000"})
@@ -221,10 +217,8 @@ async def test_messages_that_are_refused_only_together_are_sent_one_at_a_time(co
 
 
 @pytest.mark.parametrize("is_sent", [True, False])
-async def test_a_producer_whose_request_may_still_arrive_is_replaced(
-    connection: Connection, home: Partition, *, is_sent: bool
-) -> None:
-    """The client tries again and succeeds, but the late one could hit the next transaction: that has a new epoch."""
+async def test_a_producer_with_an_unanswered_request_is_replaced(connection: Connection, home: Partition, *, is_sent: bool) -> None:
+    """The client repeats the request with success. The next transaction has a new epoch, so a late request cannot change it."""
     async with owning(connection, home) as delivery:
         await delivery.open(home)
         before = delivery._producers[home]
@@ -236,8 +230,8 @@ async def test_a_producer_whose_request_may_still_arrive_is_replaced(
         assert await keys(connection, home) == [0, 1, 2, 3]
 
 
-async def test_a_replaced_producer_goes_on_only_where_nobody_else_has_been(connection: Connection, home: Partition) -> None:
-    """It would shut out the owner of today and repeat what that one has done."""
+async def test_a_replaced_producer_fails_if_another_owner_has_committed(connection: Connection, home: Partition) -> None:
+    """It would fence the present owner and repeat its outputs."""
     async with owning(connection, home) as delivery:
         await delivery.open(home)
         fail_once(delivery, home, EndTxnRequest, is_sent=True)
@@ -253,8 +247,8 @@ async def test_a_replaced_producer_goes_on_only_where_nobody_else_has_been(conne
         await other.stop()
 
 
-async def test_a_cancelled_publication_is_seen_whole_or_not_at_all(connection: Connection, home: Partition) -> None:
-    """Whatever became of it, the next session begins exactly behind it."""
+async def test_a_cancelled_publication_is_visible_completely_or_not_at_all(connection: Connection, home: Partition) -> None:
+    """The next session starts exactly after it."""
     async with owning(connection, home) as delivery:
         start = await delivery.open(home)
         for num_steps in range(0, 60, 6):
@@ -268,12 +262,12 @@ async def test_a_cancelled_publication_is_seen_whole_or_not_at_all(connection: C
             assert await keys(connection, home) == list(range(start))
 
 
-async def test_outside_of_a_session_nothing_is_published(connection: Connection, home: Partition) -> None:
-    """A closed partition takes nothing, and closing it again is no error."""
+async def test_nothing_is_published_for_a_partition_that_is_not_open(connection: Connection, home: Partition) -> None:
+    """A second `forget` is no error."""
     async with owning(connection, home) as delivery:
         await delivery.open(home)
         await delivery.forget(home)
         await delivery.forget(home)
         with pytest.raises(PublishFailed, match="not open"):
             await delivery.publish(home, outcomes(home, 0, 1))
-        await stands_at(connection, home, 0)
+        await wait_until_committed(connection, home, 0)

@@ -1,4 +1,4 @@
-"""What a broker forgot to end, on a real Kafka that was made to forget: it is ended as its offset was, and nothing comes twice."""
+"""Hanging transactions on a real Kafka, whose checks of transactions are turned off."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.kafka
 
-# Does what an owner does, so that something of it is forgotten. Raises `KafkaError` where the broker will not have it.
-Forget: TypeAlias = "Callable[[TransactionalProducer], Awaitable[None]]"
+# Runs a transaction of the owner that stays incomplete. Raises `KafkaError` if the broker checks the transaction.
+LeaveHanging: TypeAlias = "Callable[[TransactionalProducer], Awaitable[None]]"
 
 
 @pytest.fixture
 async def home(connection: Connection, topic: str) -> Partition:
-    """Give a partition with ten records, and its output topics."""
+    """Return a partition with ten records whose output topics exist."""
     await create_missing(connection, dict.fromkeys([topic, f"{topic}.embeddings", f"{topic}.dlq"], 1))
     async with open_producer(connection) as producer:
         for number in range(10):
@@ -40,16 +40,16 @@ async def home(connection: Connection, topic: str) -> Partition:
 
 
 @contextlib.asynccontextmanager
-async def forgetting(connection: Connection, home: Partition, forget: Forget) -> AsyncIterator[None]:
-    """Give a broker that has forgotten something of the partition's owner."""
+async def hanging_transaction(connection: Connection, home: Partition, leave_hanging: LeaveHanging) -> AsyncIterator[None]:
+    """Run an incomplete transaction of the partition's owner before the block, with the broker's checks turned off."""
     await configure_broker(connection, {"transaction.partition.verification.enable": "false"})
     try:
         producer = None
-        # The broker takes over its new configuration a moment later; until then it refuses what follows, and the producer with it.
+        # The broker applies the new setting a moment later. Until then it refuses the transaction, and the producer is replaced.
         while producer is None:
             producer = await _owner(connection, home)
             try:
-                await forget(producer)
+                await leave_hanging(producer)
             except KafkaError:
                 await producer.discard()
                 producer = None
@@ -73,97 +73,96 @@ async def _owner(connection: Connection, home: Partition) -> TransactionalProduc
     return producer
 
 
-def outputs(home: Partition, *, committed: int) -> Forget:
-    """Return what leaves the outputs of records 0 to 4 in a transaction that nobody ends, of an owner who had committed so far."""
+def outputs(home: Partition, *, committed: int) -> LeaveHanging:
+    """Return a function that leaves the outputs of records 0 to 4 in a hanging transaction, after a commit of `committed`."""
 
-    async def forget(producer: TransactionalProducer) -> None:
+    async def leave_hanging(producer: TransactionalProducer) -> None:
         await producer.begin(5)
         if committed:
             await producer.send_offset(home, committed, f"group-{home.topic}", 5)
         await producer.commit(5)
         await producer.begin(5)
-        # The coordinator is not told of the partition, and so will not end it.
+        # The coordinator does not know the partition, so it does not write a marker there.
         producer._client._txn_manager._txn_partitions.add(TopicPartition(f"{home.topic}.embeddings", 0))
         await producer.send(_sent(home), 5)
 
-    return forget
+    return leave_hanging
 
 
-def offset(home: Partition, *, is_commit: bool) -> Forget:
-    """Return what publishes records 0 to 4, or gives them up, in a transaction whose offset nobody commits."""
+def offset(home: Partition, *, is_commit: bool) -> LeaveHanging:
+    """Return a function that commits or aborts the outputs of records 0 to 4 and leaves their offset unstable."""
 
-    async def forget(producer: TransactionalProducer) -> None:
+    async def leave_hanging(producer: TransactionalProducer) -> None:
         await producer.begin(5)
         await producer.send(_sent(home), 5)
-        # The coordinator of transactions is not told of the offset, and so the group's will not be.
+        # The transaction coordinator does not know the offset, so the group coordinator gets no marker.
         producer._client._txn_manager.consumer_group_added(f"group-{home.topic}")
         await producer.send_offset(home, 5, f"group-{home.topic}", 5)
         await (producer.commit(5) if is_commit else producer._client.abort_transaction())
 
-    return forget
+    return leave_hanging
 
 
 def _sent(home: Partition) -> list[tuple[str, int, Message]]:
-    return [(f"{home.topic}.embeddings", 0, output_of(home, offset, b"left")) for offset in range(5)]
+    return [(f"{home.topic}.embeddings", 0, output_of(home, offset, b"first")) for offset in range(5)]
 
 
 def output_of(home: Partition, offset: int, value: bytes) -> Message:
-    """Return an output that names its source."""
+    """Return an output with the headers of its source."""
     headers = {"topic": home.topic, "partition": str(home.index), "offset": str(offset)}
     return Message(
-        Output.EMBEDDINGS, b"%d" % offset, value, tuple((f"gist-source-{name}", it.encode()) for name, it in headers.items())
+        Output.EMBEDDINGS, b"%d" % offset, value, tuple((f"gist-source-{name}", value.encode()) for name, value in headers.items())
     )
 
 
 @pytest.mark.parametrize("committed", [0, 5])
-async def test_what_hangs_is_ended_as_its_offset_was(connection: Connection, home: Partition, *, committed: int) -> None:
-    """Given up where the offset was not committed, and done again; kept where it was."""
-    async with forgetting(connection, home, outputs(home, committed=committed)), owning(connection, home) as delivery:
+async def test_a_hanging_transaction_ends_as_its_offset_did(connection: Connection, home: Partition, *, committed: int) -> None:
+    """Its outputs are aborted and published again if the offset was not committed, and committed if it was."""
+    async with hanging_transaction(connection, home, outputs(home, committed=committed)), owning(connection, home) as delivery:
         assert await delivery.open(home) == committed
-        await delivery.publish(home, outcomes(home, committed, 3, b"new"))
-    values = [it.value for it in await read_all(connection, f"{home.topic}.embeddings")]
-    assert values == ([b"left"] * 5 if committed else []) + [b"new"] * 3
+        await delivery.publish(home, outcomes(home, committed, 3, b"second"))
+    values = [record.value for record in await read_all(connection, f"{home.topic}.embeddings")]
+    assert values == ([b"first"] * 5 if committed else []) + [b"second"] * 3
 
 
 @pytest.mark.parametrize("is_commit", [False, True])
-async def test_an_offset_that_hangs_ends_as_its_outputs_did(connection: Connection, home: Partition, *, is_commit: bool) -> None:
-    """Committed where they are visible, be it before those of others; given up where they were, and done again."""
-    async with forgetting(connection, home, offset(home, is_commit=is_commit)), owning(connection, home) as delivery:
-        await give_something_up(connection, f"{home.topic}.embeddings")
+async def test_an_unstable_offset_ends_as_its_outputs_did(connection: Connection, home: Partition, *, is_commit: bool) -> None:
+    """The offset is committed if the outputs are visible, even if aborted records of another producer follow."""
+    async with hanging_transaction(connection, home, offset(home, is_commit=is_commit)), owning(connection, home) as delivery:
+        await abort_output(connection, f"{home.topic}.embeddings")
         assert await delivery.open(home) == (5 if is_commit else 0)
-        await delivery.publish(home, outcomes(home, 5 if is_commit else 0, 3, b"new"))
+        await delivery.publish(home, outcomes(home, 5 if is_commit else 0, 3, b"second"))
         assert await delivery.open(home) == (8 if is_commit else 3)
-    values = [it.value for it in await read_all(connection, f"{home.topic}.embeddings")]
-    assert values == ([b"left"] * 5 if is_commit else []) + [b"new"] * 3
+    values = [record.value for record in await read_all(connection, f"{home.topic}.embeddings")]
+    assert values == ([b"first"] * 5 if is_commit else []) + [b"second"] * 3
 
 
-async def give_something_up(connection: Connection, topic: str) -> None:
-    """Be another, who sends to a topic and takes it back."""
+async def abort_output(connection: Connection, topic: str) -> None:
+    """Abort a transaction of another producer in a topic."""
     other = TransactionalProducer(
         connection, transactional_id=f"other-{topic}", transaction_timeout_s=10, compression=None, max_bytes={topic: 1_000_000}
     )
     await other.start(10)
     await other.begin(5)
-    await other.send([(topic, 0, Message(Output.EMBEDDINGS, b"k", b"given up"))], 5)
+    await other.send([(topic, 0, Message(Output.EMBEDDINGS, b"k", b"aborted"))], 5)
     await other._client.abort_transaction()
     await other.discard()
 
 
-async def test_where_nothing_hangs_nothing_is_found(connection: Connection, home: Partition) -> None:
-    """Neither is what belongs to another's records."""
+async def test_only_hanging_outputs_of_the_source_are_found(connection: Connection, home: Partition) -> None:
     async with owning(connection, home) as delivery:
         await delivery.open(home)
         await delivery.publish(home, outcomes(home, 0, 3))
-    place, other = Partition(f"{home.topic}.embeddings", 0), Partition("other", 0)
+    target, other = Partition(f"{home.topic}.embeddings", 0), Partition("other", 0)
     hanging = HangingTransactions(connection)
     await hanging.start()
     try:
-        await read_all(connection, place.topic)
-        assert await hanging.find(home, [place], 5) == {}
-        async with forgetting(connection, home, outputs(home, committed=0)):
-            assert await hanging.find(home, [place], 5) == {place: 4}
-            assert await hanging.find(other, [place], 5) == {}
-            # What hangs is not visible; what was published is, to its last record.
-            assert await hanging.find_visible_end(home, [place], 0, 5) is None
+        await read_all(connection, target.topic)
+        assert await hanging.find(home, [target], 5) == {}
+        async with hanging_transaction(connection, home, outputs(home, committed=0)):
+            assert await hanging.find(home, [target], 5) == {target: 4}
+            assert await hanging.find(other, [target], 5) == {}
+            # The outputs of the hanging transaction are not visible.
+            assert await hanging.find_visible_end(home, [target], 0, 5) is None
     finally:
         await hanging.stop()

@@ -1,4 +1,4 @@
-"""The output topics and what they take."""
+"""The output topics on a real Kafka."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.kafka
 
 
-async def test_a_message_goes_where_its_record_came_from(connection: Connection, topic: str) -> None:
-    """The partition's number is kept, and wraps around in a topic that has fewer."""
+async def test_a_message_keeps_the_index_of_its_input_partition(connection: Connection, topic: str) -> None:
+    """The index is taken modulo the number of partitions of the output topic."""
     await create_missing(connection, {f"{topic}.a": 2})
     await create_missing(connection, {f"{topic}.b": 1}, configuration={"max.message.bytes": "5000"})
     outputs = OutputTopics({Output.LABELS: f"{topic}.a", Output.ENTITIES: f"{topic}.b"})
     await outputs.describe(connection)
     label, entity = Message(Output.LABELS, b"k", b"v"), Message(Output.ENTITIES, b"k", b"v")
-    assert [outputs.route(Partition(topic, it), label)[:2] for it in range(3)] == [(f"{topic}.a", it) for it in (0, 1, 0)]
+    assert [outputs.route(Partition(topic, index), label)[:2] for index in range(3)] == [
+        (f"{topic}.a", index) for index in (0, 1, 0)
+    ]
     assert outputs.route(Partition(topic, 5), entity) == (f"{topic}.b", 0, entity)
     assert outputs.max_bytes[f"{topic}.b"] == 5_000 < outputs.max_bytes[f"{topic}.a"]
     assert outputs.max_message_bytes(Output.ENTITIES) < 5_000 < outputs.max_message_bytes(Output.LABELS)
 
 
-async def test_a_topic_that_is_not_there_is_named(connection: Connection, topic: str) -> None:
-    """At the start, not at the first message."""
+async def test_the_description_fails_with_the_name_of_a_missing_topic(connection: Connection, topic: str) -> None:
     with pytest.raises(TopicsMissing, match=f"{topic}.a"):
         await OutputTopics({Output.LABELS: f"{topic}.a"}).describe(connection)

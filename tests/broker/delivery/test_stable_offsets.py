@@ -1,4 +1,4 @@
-"""What is committed, and whether an offset hangs behind it, as a real coordinator tells it."""
+"""Committed and stable offsets, from a real coordinator."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.kafka
 
 
-async def test_an_offset_hangs_until_its_transaction_ends(connection: Connection, topic: str) -> None:
-    """That of another partition does not; before it and after it one may ask for what is committed."""
+async def test_an_offset_is_unstable_until_its_transaction_ends(connection: Connection, topic: str) -> None:
+    """The offset of another partition stays stable. Without `require_stable` the stable offset is returned."""
     await create_missing(connection, {topic: 2})
     mine, other = Partition(topic, 0), Partition(topic, 1)
     producer = TransactionalProducer(connection, transactional_id=topic, transaction_timeout_s=10, compression=None, max_bytes={})
@@ -53,8 +53,8 @@ async def test_an_offset_hangs_until_its_transaction_ends(connection: Connection
         ({"error_code": GroupCoordinatorNotAvailableError.errno, "topics": []}, GroupCoordinatorNotAvailableError),
     ],
 )
-async def test_who_is_not_the_coordinator_says_so(answer: dict[str, Any], error: type[Exception]) -> None:
-    """Of the partition or of the group."""
+async def test_a_broker_that_is_not_the_coordinator_raises(answer: dict[str, Any], error: type[Exception]) -> None:
+    """The error code may be that of the partition or that of the response."""
 
     async def send(*_: Any, **__: Any) -> Any:
         return SimpleNamespace(**answer)

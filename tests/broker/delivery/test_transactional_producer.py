@@ -1,19 +1,15 @@
-"""One transactional producer: its steps, and what it notices."""
+"""The transactional producer on a real Kafka."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from aiokafka.errors import NodeNotReadyError, ProducerFenced, RequestTimedOutError
-from aiokafka.protocol.metadata import MetadataRequest
-from aiokafka.protocol.transaction import EndTxnRequest
+from aiokafka.errors import ProducerFenced
 
 from tests.integration.support.reading import committed, until_committed
 from worker.broker.admin.topics import create_missing
 from worker.broker.delivery.transactional_producer import TransactionalProducer
-from worker.broker.patches.unanswered_requests import watch_unanswered_requests
 from worker.records import Partition
 
 if TYPE_CHECKING:
@@ -21,18 +17,15 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.kafka
 
-END = EndTxnRequest(transactional_id="t", producer_id=1, producer_epoch=1, transaction_result=True)
 
-
-def producer_of(connection: Connection, name: str) -> TransactionalProducer:
-    """Return a producer that is not yet started."""
+def build_producer(connection: Connection, name: str) -> TransactionalProducer:
+    """Return a producer that is not started."""
     return TransactionalProducer(connection, transactional_id=name, transaction_timeout_s=10, compression=None, max_bytes={})
 
 
-async def test_an_offset_counts_once_its_transaction_is_committed(connection: Connection, topic: str) -> None:
-    """Not before."""
+async def test_an_offset_is_committed_with_its_transaction(connection: Connection, topic: str) -> None:
     await create_missing(connection, {topic: 1})
-    producer = producer_of(connection, topic)
+    producer = build_producer(connection, topic)
     await producer.start(10)
     await producer.begin(5)
     await producer.send_offset(Partition(topic, 0), 7, topic, 5)
@@ -42,10 +35,10 @@ async def test_an_offset_counts_once_its_transaction_is_committed(connection: Co
     await producer.discard()
 
 
-async def test_the_second_of_a_name_shuts_out_the_first(connection: Connection, topic: str) -> None:
-    """The first learns it from its next step, and `is_fenced` tells it from other failures."""
+async def test_a_second_producer_with_the_same_id_fences_the_first(connection: Connection, topic: str) -> None:
+    """The next step of the first one raises, and `is_fenced` recognises the exception."""
     await create_missing(connection, {topic: 1})
-    first, second = producer_of(connection, topic), producer_of(connection, topic)
+    first, second = build_producer(connection, topic), build_producer(connection, topic)
     await first.start(10)
     await first.begin(5)
     assert not first.is_fenced(TimeoutError())
@@ -55,32 +48,3 @@ async def test_the_second_of_a_name_shuts_out_the_first(connection: Connection, 
     assert first.is_fenced(caught.value)
     await first.discard()
     await second.discard()
-
-
-@pytest.mark.parametrize(
-    ("request_", "error", "is_doubtful"),
-    [
-        (
-            EndTxnRequest(transactional_id="t", producer_id=1, producer_epoch=1, transaction_result=True),
-            RequestTimedOutError(),
-            True,
-        ),
-        (END, NodeNotReadyError(), False),
-        (MetadataRequest([]), RequestTimedOutError(), False),
-    ],
-)
-async def test_only_a_request_of_a_transaction_that_may_still_arrive_is_a_doubt(
-    connection: Connection, request_: object, error: Exception, *, is_doubtful: bool
-) -> None:
-    """Not one that never left, and not one that changes nothing."""
-    producer = producer_of(connection, "doubt")
-
-    async def failing(*_: Any, **__: Any) -> None:
-        raise error
-
-    network: Any = SimpleNamespace(send=failing)
-    watch_unanswered_requests(network, producer.mark_doubtful)
-    with pytest.raises(type(error)):
-        await network.send(0, request_)
-    assert producer.is_doubtful is is_doubtful
-    await producer.discard()

@@ -1,4 +1,4 @@
-"""The plain clients on a real Kafka: what is read is what stands there, and a member goes on where it committed."""
+"""The clients of the commands on a real Kafka."""
 
 from __future__ import annotations
 
@@ -23,28 +23,30 @@ async def _sent(connection: Connection, topic: str, values: list[bytes]) -> None
             await producer.send(topic, value, partition=number % 2, timestamp_ms=1_700_000_000_000 + number)
 
 
-async def test_a_reading_ends_at_the_end_and_goes_on_there(connection: Connection, topic: str) -> None:
-    """With the times that the producer gave."""
+async def test_a_second_read_continues_at_the_end_of_the_first(connection: Connection, topic: str) -> None:
+    """The timestamps are those of the producer."""
     await topics.create_missing(connection, {topic: 2})
     positions = {Partition(topic, 0): 0, Partition(topic, 1): 0}
     await _sent(connection, topic, [b"a", b"b", b"c"])
-    first = [it async for records in read_to_end(connection, positions) for it in records]
-    assert sorted((it.value, it.timestamp_ms) for it in first) == [(b"abc"[n : n + 1], 1_700_000_000_000 + n) for n in range(3)]
+    first = [record async for records in read_to_end(connection, positions) for record in records]
+    assert sorted((record.value, record.timestamp_ms) for record in first) == [
+        (b"abc"[n : n + 1], 1_700_000_000_000 + n) for n in range(3)
+    ]
     assert positions == {Partition(topic, 0): 2, Partition(topic, 1): 1}
     await _sent(connection, topic, [b"d"])
-    assert [it.value async for records in read_to_end(connection, positions) for it in records] == [b"d"]
+    assert [record.value async for records in read_to_end(connection, positions) for record in records] == [b"d"]
 
 
-async def test_a_topic_may_take_the_time_of_its_broker(connection: Connection, topic: str) -> None:
-    """What the producer says is then replaced."""
+async def test_the_broker_may_replace_the_timestamps(connection: Connection, topic: str) -> None:
     await topics.create_missing(connection, {topic: 2}, configuration={"message.timestamp.type": "LogAppendTime"})
     await _sent(connection, topic, [b"a"])
     positions = {Partition(topic, 0): 0, Partition(topic, 1): 0}
-    assert [it.timestamp_ms > 1_750_000_000_000 async for records in read_to_end(connection, positions) for it in records] == [True]
+    assert [
+        record.timestamp_ms > 1_750_000_000_000 async for records in read_to_end(connection, positions) for record in records
+    ] == [True]
 
 
-async def test_a_member_takes_up_to_so_many_and_goes_on_where_it_committed(connection: Connection, topic: str) -> None:
-    """Across its own restart."""
+async def test_a_member_takes_a_number_of_records_and_continues_where_it_committed(connection: Connection, topic: str) -> None:
     await topics.create_missing(connection, {topic: 2})
     await _sent(connection, topic, [b"%d" % number for number in range(10)])
     taken = []
@@ -52,13 +54,13 @@ async def test_a_member_takes_up_to_so_many_and_goes_on_where_it_committed(conne
         async with join_group(connection, topic, group_id=f"group-{topic}") as member:
             records = await member.take(5, timeout_s=30)
             assert len(records) == 5
-            taken += [it.value for it in records]
+            taken += [record.value for record in records]
             await member.commit()
-    assert sorted(taken, key=lambda it: int(it or b"")) == [b"%d" % number for number in range(10)]
+    assert sorted(taken, key=lambda value: int(value or b"")) == [b"%d" % number for number in range(10)]
 
 
-async def test_what_is_withheld_is_seen_at_once_and_at_the_end(connection: Connection, topic: str) -> None:
-    """By whoever reads only what is committed; what is sent to another topic meanwhile is seen at once."""
+async def test_the_records_of_a_transaction_become_visible_together(connection: Connection, topic: str) -> None:
+    """Records of another topic are visible meanwhile."""
     open_topic = f"{topic}-open"
     await topics.create_missing(connection, {topic: 1, open_topic: 1})
     seen: list[bytes | None] = []
@@ -69,10 +71,10 @@ async def test_what_is_withheld_is_seen_at_once_and_at_the_end(connection: Conne
             await producer.flush()
             await _sent_one(connection, open_topic)
             while not seen:
-                seen += [it.value for it in await anext(arriving)]
+                seen += [record.value for record in await anext(arriving)]
             assert seen == [b"open"]
         while len(seen) < 6:
-            seen += [it.value for it in await anext(arriving)]
+            seen += [record.value for record in await anext(arriving)]
     assert seen == [b"open", b"0", b"1", b"2", b"3", b"4"]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.integration.support.raw import configure
 from tests.integration.support.reading import read_all, until_committed
-from tests.security.flow import created, serving
+from tests.security.flow import create_topics, serving
 from worker.broker.admin.topics import create_missing
 from worker.broker.delivery.output_topics import OutputTopics
 from worker.broker.tools.clients import open_producer
@@ -65,7 +65,7 @@ async def test_a_record_without_a_key_costs_its_output_in_a_compacted_topic_only
     connection: Connection, topic: str, delivery: str
 ) -> None:
     """The dead letter says that the topic is compacted; every neighbour, and every other output, is published once and in order."""
-    await created(connection, topic)
+    await create_topics(connection, topic)
     await configure(connection, f"{topic}.embeddings", {"cleanup.policy": "compact"})
     await send(connection, topic, [b"a", None, b"b", None, None, b"c"])
     async with serving(settings(connection, topic, delivery)):
@@ -99,7 +99,7 @@ async def test_a_refusal_that_only_the_broker_knows_is_a_dead_letter_with_its_co
     reason: str,
 ) -> None:
     """The topic is changed after the worker has read what it takes: the letter names the code, and the neighbours are published."""
-    await created(connection, topic)
+    await create_topics(connection, topic)
     async with serving(settings(connection, topic, delivery)):
         await configure(connection, f"{topic}.labels", configuration)
         await send(connection, topic, keys)
@@ -129,7 +129,7 @@ async def test_a_dead_letter_topic_that_cannot_take_its_letters_stops_the_start(
     connection: Connection, topic: str, delivery: str, configuration: Mapping[str, str], words: str
 ) -> None:
     """One line names the topic, the configuration and what to do."""
-    await created(connection, topic)
+    await create_topics(connection, topic)
     await configure(connection, f"{topic}.dlq", configuration)
     with pytest.raises(TopicsMissing, match=words):
         async with serving(settings(connection, topic, delivery)):

@@ -89,11 +89,15 @@ async def delete_before(connection: Connection, partition: Partition, offset: in
 
 
 async def configure(connection: Connection, topic: str, entries: Mapping[str, str]) -> None:
-    """Set the configuration of a topic."""
+    """Set the configuration of a topic, and return once the broker knows it. The controller answers first."""
     async with _Admin(connection) as admin:
         resource = ConfigResource(ConfigResourceType.TOPIC, topic, configs=dict(entries))
         for answer in await admin.alter_configs([resource]):
             assert all(not code for code, *_ in answer.resources)
+        known: dict[str, str] = {}
+        while entries.items() - known.items():
+            (answer,) = await admin.describe_configs([resource])
+            known = {entry[0]: entry[1] for entry in answer.resources[0][4]}
 
 
 async def configure_broker(connection: Connection, entries: Mapping[str, str]) -> None:

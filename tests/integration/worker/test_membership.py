@@ -12,7 +12,7 @@ from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
 from tests.integration.support.raw import remove_members
 from tests.integration.support.reading import until_committed
-from tests.security.flow import created, send, serving
+from tests.security.flow import create_topics, send, serving
 from worker.broker.admin.group_check import check_group
 from worker.broker.admin.offsets import GroupDescription, describe_group
 from worker.broker.admin.topics import create_missing
@@ -108,7 +108,7 @@ async def group_of(connection: Connection, topic: str) -> GroupDescription:
 
 async def test_another_assignor_under_the_same_group_stops_the_start(connection: Connection, topic: str) -> None:
     """The worker ends with one line that names the group and the setting; so does the check, and the other program goes on."""
-    await created(connection, topic)
+    await create_topics(connection, topic)
     async with another_program(connection, topic) as other:
         before = other.assignment()
         for _ in range(2):
@@ -124,7 +124,7 @@ async def test_another_assignor_under_the_same_group_stops_the_start(connection:
 
 async def test_a_session_timeout_out_of_the_brokers_bounds_stops_the_start(connection: Connection, topic: str) -> None:
     """The line names the setting and the bounds."""
-    await created(connection, topic)
+    await create_topics(connection, topic)
     for session_timeout_ms in (1_000, 100_000_000):
         with pytest.raises(BrokerUnavailable, match=rf"GIST_SESSION_TIMEOUT_MS={session_timeout_ms} .*group\.max\.session"):
             await check_group(connection, membership(topic, session_timeout_ms=session_timeout_ms))
@@ -146,7 +146,7 @@ async def test_a_session_timeout_out_of_the_brokers_bounds_stops_the_start(conne
 async def test_a_group_that_is_full_stops_the_start(strict_kafka: EmbeddedKafka, topic: str) -> None:
     """The first worker works on; the second ends with a line that names the broker's limit."""
     connection = Connection(bootstrap_servers=strict_kafka.bootstrap_servers)
-    await created(connection, topic)
+    await create_topics(connection, topic)
     async with serving(settings(connection, topic)) as first:
         with pytest.raises(BrokerUnavailable, match=r"group\.max\.size"):
             async with serving(settings(connection, topic)):
@@ -158,7 +158,7 @@ async def test_a_group_that_is_full_stops_the_start(strict_kafka: EmbeddedKafka,
 
 async def test_the_check_leaves_no_member_behind(connection: Connection, topic: str) -> None:
     """Neither in an empty group nor beside a worker, which goes on."""
-    await created(connection, topic)
+    await create_topics(connection, topic)
     await check_group(connection, membership(topic))
     assert (await group_of(connection, topic)).members == ()
     async with serving(settings(connection, topic)):
@@ -180,7 +180,7 @@ async def test_a_group_that_refuses_a_running_worker_is_asked_ever_less_often(
         return pauses_s[-1]
 
     monkeypatch.setattr(Restarts, "delay_s", noted)
-    await created(connection, topic)
+    await create_topics(connection, topic)
     telemetry = Events()
     async with serving(settings(connection, topic, heartbeat_interval_ms=2_000, retry_backoff_max_ms=5_000), telemetry):
         # Until its next heartbeat the worker does not know that it is no member any more.
