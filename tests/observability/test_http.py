@@ -50,6 +50,17 @@ async def test_the_checks_are_asked_each_time() -> None:
         assert (await get(server, "readyz"))[::2] == (200, "ok\n")
 
 
+async def test_the_root_lists_the_endpoints() -> None:
+    """`/` names each endpoint, and each answers."""
+    health = Health()
+    health.ready = None
+    async with health.server() as server:
+        status, _, body = await get(server, "")
+        names = [line.split()[0].removeprefix("/") for line in body.splitlines()]
+        assert (status, names) == (200, ["metrics", "readyz", "livez"])
+        assert [(await get(server, name))[0] for name in names] == [200, 200, 200]
+
+
 async def test_the_metrics_are_prometheus_text() -> None:
     """All of the registry."""
     async with Health().server() as server:
@@ -61,7 +72,7 @@ async def test_the_metrics_are_prometheus_text() -> None:
 async def test_a_port_that_is_taken_is_a_bad_setting() -> None:
     """One line that names it."""
     async with Health().server() as server:
-        with pytest.raises(BadSettings, match=rf"GIST_HTTP_PORT: nothing can listen at 127\.0\.0\.1:{server.port}"):
+        with pytest.raises(BadSettings, match=rf"GIST_HTTP_PORT: the worker cannot listen at 127\.0\.0\.1:{server.port}"):
             async with Health().server(port=server.port):
                 pass
 
@@ -75,7 +86,7 @@ async def test_a_socket_answers_as_a_port_does(tmp_path: Path) -> None:
         session.get("http://anywhere/livez") as answer,
     ):
         assert (answer.status, server.address) == (200, f"unix:{path}")
-    with pytest.raises(BadSettings, match="GIST_HTTP_HOST: nothing can listen at unix:/nowhere"):
+    with pytest.raises(BadSettings, match="GIST_HTTP_HOST: the worker cannot listen at unix:/nowhere"):
         async with Health().server(host="unix:/nowhere/x.sock"):
             pass
 

@@ -11,9 +11,10 @@ from prometheus_client import generate_latest
 
 from worker.errors import ConsumerBroken, OffsetOutOfRange, PublishFailed
 from worker.observability import known_labels
-from worker.observability.metrics import Telemetry, configure_logging
+from worker.observability.log_setup import configure_logging
+from worker.observability.metrics import Telemetry
 from worker.observability.redaction import redacted
-from worker.records import Output, Stage
+from worker.records import Output, Stage, Task
 
 
 def filled() -> Telemetry:
@@ -105,7 +106,7 @@ def test_log_lines_are_json_objects(capsys: pytest.CaptureFixture[str]) -> None:
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     ended = next(line for line in lines if line["event"] == "session_ended")
     assert (ended["partition"], ended["error"], ended["level"]) == ("texts-0", "why", "warning")
-    assert all("timestamp" in line for line in lines)
+    assert all([*line][:3] == ["timestamp", "level", "event"] for line in lines)
     assert lines[-1]["event"] == "lost something"
 
 
@@ -117,6 +118,60 @@ def test_a_terminal_gets_words(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().err
     assert "session_ended" in shown
     assert "session_opened" not in shown
+
+
+@pytest.mark.usefixtures("_logging_as_before")
+def test_a_terminal_shows_values_without_brackets_and_quotes(capsys: pytest.CaptureFixture[str]) -> None:
+    """Enums, tuples, sets and dictionaries are printed as words."""
+    configure_logging(level="info", log_format="pretty")
+    Telemetry().started(
+        version="1",
+        model="m",
+        device="cpu",
+        tasks=[Task.EMBED, Task.NER],
+        input=("a", "b"),
+        threads={"matmul": 2},
+        stage=Stage.INFER,
+    )
+    shown = capsys.readouterr().err
+    assert not set("()[]{}<>'") & set(shown.partition("started")[2])
+    for words in ("tasks=embed,ner", "input=a,b", "threads=matmul:2", "stage=infer"):
+        assert words in shown
+
+
+@pytest.mark.usefixtures("_logging_as_before")
+@pytest.mark.parametrize(("level", "is_shown"), [("info", False), ("debug", True)])
+def test_steps_of_a_rebalance_in_the_client_are_shown_only_at_debug(
+    level: str, capsys: pytest.CaptureFixture[str], *, is_shown: bool
+) -> None:
+    """Warnings of the client are shown at any level up to `warning`."""
+    configure_logging(level=level, log_format="json")
+    logging.getLogger("aiokafka.consumer").info("joining group")
+    logging.getLogger("aiokafka.consumer").warning("lost the coordinator")
+    shown = capsys.readouterr().err
+    assert ("joining group" in shown) == is_shown
+    assert "lost the coordinator" in shown
+
+
+@pytest.mark.usefixtures("_logging_as_before")
+def test_a_summary_is_logged_every_half_minute_in_which_a_record_was_read(capsys: pytest.CaptureFixture[str]) -> None:
+    """The summary has records, their rate, the lag and the dead letters; an idle worker logs none."""
+    configure_logging(level="info", log_format="json")
+    telemetry = Telemetry()
+    telemetry.progress(100.0)
+    telemetry.consumed(["texts"] * 60)
+    telemetry.dead_letter("decode")
+    telemetry.lag({("texts", 0): 3, ("texts", 1): 4})
+    for now_s in (129.9, 130.0, 159.9, 160.0, 190.0):
+        telemetry.progress(now_s)
+    (line,) = (json.loads(line) for line in capsys.readouterr().err.splitlines())
+    expected = {"event": "progress", "records": 60, "records_per_s": 2.0, "lag": 7, "dead_letters": 1}
+    assert expected.items() <= line.items()
+
+
+def test_no_metric_shows_the_time_of_its_creation() -> None:
+    """The series `_created`, a third of the page, are left out."""
+    assert "_created" not in generate_latest(filled().registry).decode()
 
 
 @pytest.mark.usefixtures("_logging_as_before")

@@ -1,4 +1,4 @@
-"""What orchestrators and Prometheus ask of a worker, or of a supervisor for all of its: `/livez`, `/readyz`, `/metrics`."""
+"""The HTTP endpoints of a worker, or of a supervisor for all of its replicas: `/livez`, `/readyz` and `/metrics`."""
 
 from __future__ import annotations
 
@@ -19,34 +19,39 @@ if TYPE_CHECKING:
     Check = Callable[[], Awaitable[str | None]]
     Metrics = Callable[[], Awaitable[bytes]]
 
-# What an address on the file system begins with.
+# The beginning of an address in the file system.
 _UNIX = "unix:"
-# The host is good, and the port is taken or not allowed.
+_PAGES = """/metrics  metrics for Prometheus
+/readyz   whether every assigned partition is read
+/livez    whether the worker runs
+"""
+# Errors of the port, not of the host: it is in use, or not permitted.
 _PORT_ERRORS = {errno.EADDRINUSE, errno.EACCES}
 
 
 class HttpServer:
-    """Listens while it is entered. A check returns None for yes, or the reason for no, which is shown with status 503."""
+    """Listens inside of its context. A check returns None for yes, or the reason for no, which is sent with status 503."""
 
     def __init__(self, *, address: tuple[str, int], metrics: Metrics, is_live: Check, is_ready: Check) -> None:
-        """Listen at a host and port, where port 0 is any free one; a host `unix:<path>` is a socket there, without a port."""
+        """Listen at a host and port, where port 0 is any free port; a host `unix:<path>` is a socket, without a port."""
         self._host, self._asked_port = address
         self._answer_metrics = metrics
         application = web.Application()
+        application.router.add_get("/", _list_pages)
         application.router.add_get("/livez", _answering(is_live))
         application.router.add_get("/readyz", _answering(is_ready))
         application.router.add_get("/metrics", self._metrics)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
-        # The port that we really listen at, once we do.
+        # The port of the listening server; 0 before.
         self.port = 0
 
     @property
     def address(self) -> str:
-        """Where it listens, for people."""
+        """The address, for people."""
         return self._host if self._host.startswith(_UNIX) else f"{self._host}:{self.port or self._asked_port}"
 
     async def __aenter__(self) -> Self:
-        """Listen; raises `BadSettings` where nothing can listen there."""
+        """Listen; raises `BadSettings` if the address cannot be used."""
         if self._host == _UNIX:
             raise BadSettings("GIST_HTTP_HOST: the path of the socket is missing after `unix:`")
         await self._runner.setup()
@@ -60,9 +65,8 @@ class HttpServer:
             await self._runner.cleanup()
             is_port = not is_socket and isinstance(error, OSError) and error.errno in _PORT_ERRORS
             reason = (error.strerror if isinstance(error, OSError) else None) or describe_error(error)
-            raise BadSettings(
-                f"GIST_HTTP_{'PORT' if is_port else 'HOST'}: nothing can listen at {self.address}: {reason}"
-            ) from error
+            name, advice = ("PORT", "; 0 takes a free port") if is_port else ("HOST", "")
+            raise BadSettings(f"GIST_HTTP_{name}: the worker cannot listen at {self.address}: {reason}{advice}") from error
         if not is_socket:
             self.port = self._runner.addresses[0][1]
         return self
@@ -76,7 +80,7 @@ class HttpServer:
 
 
 def build_metrics_page(registry: CollectorRegistry) -> Metrics:
-    """Return what shows a registry."""
+    """Return a function that returns the metrics of a registry."""
 
     async def show() -> bytes:
         return generate_latest(registry)
@@ -85,12 +89,16 @@ def build_metrics_page(registry: CollectorRegistry) -> Metrics:
 
 
 def build_probe(reason: Callable[[], str | None]) -> Check:
-    """Return the check that asks a function which answers at once."""
+    """Return a check from a function that does not wait."""
 
     async def check() -> str | None:
         return reason()
 
     return check
+
+
+async def _list_pages(_request: web.Request) -> web.Response:
+    return web.Response(text=_PAGES)
 
 
 def _answering(check: Check) -> Callable[[web.Request], Awaitable[web.Response]]:

@@ -14,7 +14,7 @@ from worker.commands.run.signals import DRAINING, heard
 from worker.errors import BadSettings
 from worker.host import ThreadPlan, count_cores, list_cores
 from worker.observability.http import HttpServer
-from worker.observability.metrics import configure_logging
+from worker.observability.log_setup import configure_logging
 from worker.settings.connection import PREFIX
 from worker.supervision.core_sharing import divide
 from worker.supervision.replica import Replica

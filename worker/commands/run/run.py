@@ -1,7 +1,7 @@
-"""Run a worker: the composition root, and the life of the process.
+"""The life of a worker process.
 
-The first SIGTERM, SIGINT or SIGHUP drains: what is in flight is published and committed, within the drain limit. The second leaves
-at once; nothing is lost by that, only done again. Until the model is loaded there is nothing to drain: the first leaves at once.
+The first SIGTERM, SIGINT or SIGHUP drains: work in flight is published and committed, within the drain timeout. The second ends the
+process at once: nothing is lost, and the next owner repeats the work. While the model loads, the first signal ends the process.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import os
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import worker
@@ -22,30 +22,35 @@ from worker.composition import pipeline as pipelines
 from worker.composition import tracing as traces
 from worker.host import freeze_gc, keep_malloc_arenas, trim_malloc
 from worker.observability.http import HttpServer, build_metrics_page, build_probe
-from worker.observability.metrics import Telemetry, configure_logging
+from worker.observability.log_setup import configure_logging
+from worker.observability.metrics import Telemetry
 from worker.rollout.router import SingleModel
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Coroutine
+    from collections.abc import Collection, Coroutine, Sequence
 
+    from worker.broker.consumer.consumer import Consumer
+    from worker.model.engine import Engine
     from worker.observability.tracing import Tracing
     from worker.pipeline import Pipeline
+    from worker.records import Task
     from worker.settings import Settings
 
-# A poll loop that has not turned for so long is stuck; a rebalance may hold it as long as its own limit.
+# A poll loop without a poll for this time is stuck, in seconds. A rebalance may take as long as its own limit.
 _STUCK_AFTER_S = 120.0
-# How long the event loop may keep the interpreter from the model's thread, which asks for it between any two operations.
+# The time after which a thread may take the interpreter from the event loop: the thread of the model needs it between operations.
 _SWITCH_INTERVAL_S = 0.0001
+_PROGRESS_INTERVAL_S = 0.5
 
 
 def run(settings: Settings, *, replica: int | None = None) -> None:
-    """Run until told to stop; raises the `Stop` that ended the worker otherwise. One `replica` of several is named in its log."""
+    """Run until a signal; raises the `FatalError` that ended the worker otherwise. The log names a `replica` of several."""
     configure_logging(level=settings.log_level, log_format=settings.log_format, replica=replica)
     if replica is None:
-        # A replica that has not begun is ended by the signal itself, as the supervisor expects.
+        # The default action of the signal ends a replica that has not begun, as the supervisor expects.
         leave_at_once(DRAINING)
-    # Before the first thread: a thread keeps the heap that it began with.
+    # Before the first thread starts, because a thread keeps its first heap.
     keep_malloc_arenas()
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     tracing = traces.build_tracing()
@@ -57,71 +62,106 @@ def run(settings: Settings, *, replica: int | None = None) -> None:
 
 
 async def _run(settings: Settings, tracing: Tracing | None, replica: int | None) -> None:
-    telemetry = Telemetry()
+    telemetry, health = Telemetry(), _Health()
     for warning in () if replica else find_warnings():
         telemetry.ineffective_setting(warning)
-    engine = await asyncio.to_thread(engines.load_engine, settings)
-    await asyncio.to_thread(trim_malloc)
-    await asyncio.to_thread(engine.warm_up)
-    tasks = engines.select_tasks(settings, engine)
-    if settings.create_topics:
-        await broker.create_topics(settings, tasks)
-    rollout = await pipelines.build_rollout_router(settings, engine, telemetry, tracing)
-    models, connection = rollout or SingleModel(traces.trace_model(engine, tracing)), broker.build_connection(settings)
-    if rollout is None:
-        telemetry.models([engine.name])
-    telemetry.reads(settings.input_topics)
-    pipeline, consumer = pipelines.build_pipeline(settings, tasks, models, connection, telemetry, tracing)
-    _drain_on_signal(pipeline, telemetry)
-    freeze_gc()
-    async with _server(settings, pipeline, telemetry) as server:
-        telemetry.started(
-            version=worker.__version__,
-            model=engine.name,
-            device=engine.description,
-            because=engine.because,
-            threads=asdict(engines.build_thread_plan(settings)) | {"passes": engine.max_passes},
-            tasks=sorted(tasks),
-            http=server.address,
-            input=settings.input_topics,
-            group=settings.group_id,
-            delivery=settings.delivery,
-            pid=os.getpid(),
-        )
-        # A model may be let go: nobody else may hold it.
+    async with _build_server(settings, health, telemetry) as server:
+        telemetry.info("loading", model=settings.model, http=server.address)
+        engine = await asyncio.to_thread(engines.load_engine, settings)
+        await asyncio.to_thread(trim_malloc)
+        await asyncio.to_thread(engine.warm_up)
+        tasks = engines.select_tasks(settings, engine)
+        if settings.create_topics:
+            await broker.create_topics(settings, tasks)
+        rollout = await pipelines.build_rollout_router(settings, engine, telemetry, tracing)
+        models, connection = rollout or SingleModel(traces.trace_model(engine, tracing)), broker.build_connection(settings)
+        if rollout is None:
+            telemetry.models([engine.name])
+        telemetry.reads(settings.input_topics)
+        pipeline, consumer = pipelines.build_pipeline(settings, tasks, models, connection, telemetry, tracing)
+        health.pipeline = pipeline
+        _drain_on_signal(pipeline, telemetry)
+        freeze_gc()
+        _log_start(settings, engine, tasks, server.address, telemetry)
+        # A rollout unloads models: no variable here may keep one.
         del engine
-        await (
-            pipeline.run()
-            if rollout is None
-            else _run_until_first_ends(rollout.watch(lambda: consumer.lag().keys()), pipeline.run())
-        )
+        watching = [_log_progress(pipeline, consumer, telemetry)]
+        if rollout is not None:
+            watching.append(rollout.watch(lambda: consumer.lag().keys()))
+        await _run_until_first_ends(watching, pipeline.run())
     telemetry.info("stopped")
 
 
-def _server(settings: Settings, pipeline: Pipeline, telemetry: Telemetry) -> HttpServer:
-    """Return the HTTP server of the probes and the metrics, not yet listening."""
-    return HttpServer(
-        address=(settings.http_host, settings.http_port),
-        metrics=build_metrics_page(telemetry.registry),
-        is_live=build_probe(
-            lambda: None if time.monotonic() - pipeline.last_poll_s < _STUCK_AFTER_S else "the poll loop does not turn"
-        ),
-        is_ready=build_probe(lambda: None if pipeline.is_ready else "not every partition that is ours takes records yet"),
+def _log_start(settings: Settings, engine: Engine, tasks: Collection[Task], address: str, telemetry: Telemetry) -> None:
+    telemetry.started(
+        version=worker.__version__,
+        model=engine.name,
+        device=engine.description,
+        because=engine.because,
+        threads=asdict(engines.build_thread_plan(settings)) | {"passes": engine.max_passes},
+        tasks=sorted(tasks),
+        http=address,
+        input=settings.input_topics,
+        group=settings.group_id,
+        delivery=settings.delivery,
+        pid=os.getpid(),
     )
 
 
-async def _run_until_first_ends(watching: Coroutine[None, None, None], flow: Coroutine[None, None, None]) -> None:
-    """Run the flow to its end, and something beside it whose death ends the flow too."""
-    beside, main = asyncio.create_task(watching), asyncio.create_task(flow)
+async def _log_progress(pipeline: Pipeline, consumer: Consumer, telemetry: Telemetry) -> None:
+    """Log once that the worker is ready, and a summary from time to time."""
+    is_logged = False
+    while True:
+        if pipeline.is_ready and not is_logged:
+            is_logged = True
+            telemetry.info("ready", partitions=len(consumer.lag()))
+        telemetry.progress(time.monotonic())
+        await asyncio.sleep(_PROGRESS_INTERVAL_S)
+
+
+@dataclass(slots=True)
+class _Health:
+    """The answers of the probes, from the first moment of the process."""
+
+    #: None until the model is loaded.
+    pipeline: Pipeline | None = None
+
+    def describe_stall(self) -> str | None:
+        """Return the reason if the worker is not live; a worker that loads its model is."""
+        is_live = self.pipeline is None or time.monotonic() - self.pipeline.last_poll_s < _STUCK_AFTER_S
+        return None if is_live else "the poll loop is stuck"
+
+    def describe_wait(self) -> str | None:
+        """Return the reason if the worker is not ready."""
+        if self.pipeline is None:
+            return "the model is not loaded yet"
+        return None if self.pipeline.is_ready else "not every assigned partition is read yet"
+
+
+def _build_server(settings: Settings, health: _Health, telemetry: Telemetry) -> HttpServer:
+    """Return the HTTP server of probes and metrics, not yet listening."""
+    return HttpServer(
+        address=(settings.http_host, settings.http_port),
+        metrics=build_metrics_page(telemetry.registry),
+        is_live=build_probe(health.describe_stall),
+        is_ready=build_probe(health.describe_wait),
+    )
+
+
+async def _run_until_first_ends(watching: Sequence[Coroutine[None, None, None]], flow: Coroutine[None, None, None]) -> None:
+    """Run the flow to its end, and others with it, whose error ends the flow, too."""
+    main, *others = tasks = [asyncio.create_task(step) for step in (flow, *watching)]
     try:
-        await asyncio.wait([beside, main], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         if not main.done():
-            beside.result()
+            for task in others:
+                if task.done():
+                    task.result()
         await main
     finally:
-        beside.cancel()
-        main.cancel()
-        await asyncio.wait([beside, main])
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
 
 
 def _drain_on_signal(pipeline: Pipeline, telemetry: Telemetry) -> None:
@@ -132,7 +172,7 @@ def _drain_on_signal(pipeline: Pipeline, telemetry: Telemetry) -> None:
         num_signals += 1
         if num_signals > 1:
             telemetry.info("left", signal=number.name)
-            # Threads may be deep in a forward pass; nothing short of this ends them.
+            # Threads may be in a forward pass, which nothing else ends.
             os._exit(128 + number)
         telemetry.info("draining", signal=number.name)
         pipeline.drain()
