@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.supervision.restart_policy import BEYOND_REPEATING, Leave, Policy, Restart, StopAll
+from worker.supervision.restart_policy import FINAL_EXIT_CODES, Leave, Policy, Restart, StopAll
 
 CODES = st.one_of(st.integers(-31, -1), st.sampled_from([0, 1, 3, 7, 130, 143]))
 
@@ -26,7 +26,7 @@ def test_what_repeating_cannot_mend_stops_all_with_its_code(code: int) -> None:
 def test_everything_else_is_started_again(code: int) -> None:
     """A signal, a broker that is away, and also an end in good order that nobody asked for."""
     assert isinstance(Policy().ended(0, code, lived_s=0), Restart)
-    assert code not in BEYOND_REPEATING
+    assert code not in FINAL_EXIT_CODES
 
 
 def test_pauses_double_for_each_replica_alone_and_begin_anew_after_a_healthy_life() -> None:

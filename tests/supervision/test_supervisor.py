@@ -156,7 +156,7 @@ async def test_one_that_is_stuck_makes_all_of_it_not_live(world: World) -> None:
         await world.ready()
         assert await world.supervisor.why_not_live() == "replica 1: stuck"
         (world.room / "s0").unlink()
-        assert await world.supervisor.why_not_live() == "replica 0: it does not answer"
+        assert await world.supervisor.why_not_live() == "replica 0: no answer"
 
 
 def test_no_replica_outlives_a_supervisor_that_is_killed(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Dead letters counted by stage and reason, for a log line now and then. Pure: the time is an argument."""
+"""Counts of dead letters by stage and reason, for a log line from time to time. Pure: the time is an argument."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from worker.records import Failure
 
-#: Between two lines, in seconds.
+#: Minimum time between two lines, in seconds.
 INTERVAL_S = 30.0
-# Reasons that a line names; the others are counted together.
+# Maximum reasons in a line; the others are counted together.
 _MAX_REASONS = 10
 _MAX_REASON_CHARS = 120
 _OTHERS = "other reasons"
-# Parts of a message that differ from record to record, or that come from the record: what is quoted, and numbers.
+# Parts of a message that differ between records or have data of a record: quoted parts and numbers.
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 _NUMBER = re.compile(r"\d[\d,.]*(?<![,.])")
 
 
 class DeadLetterTally:
-    """Counts dead letters until the next line is due: the first at once, then one in `INTERVAL_S` at most."""
+    """Counts dead letters until the next line is due: the first is due at once, the others after `INTERVAL_S`."""
 
     def __init__(self) -> None:
-        """Start without a count."""
-        # By stage and reason, since the last line.
+        """Start with no dead letters."""
+        # Counts since the last line, by stage and reason.
         self._counts: Counter[str] = Counter()
-        # When the last line was due, in seconds; None before the first.
+        # Time of the last line, in seconds; None before the first.
         self._last_s: float | None = None
 
     def count(self, failure: Failure) -> None:
@@ -36,7 +36,7 @@ class DeadLetterTally:
         self._counts[reason if reason in self._counts or len(self._counts) < _MAX_REASONS else _OTHERS] += 1
 
     def take(self, now_s: float) -> dict[str, int]:
-        """Return the counts since the last line, the most frequent first, where a line is due; else nothing."""
+        """Return the counts since the last line, the most frequent first, if a line is due; else an empty dictionary."""
         if not self._counts or (self._last_s is not None and now_s - self._last_s < INTERVAL_S):
             return {}
         self._last_s = now_s

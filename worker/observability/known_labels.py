@@ -1,4 +1,4 @@
-"""The labels that a counter is known to take: each has a sample at 0 from the start. Part of `worker.observability.metrics`.
+"""The known labels of counters: each has a sample at 0 from the start. Part of `worker.observability.metrics`.
 
 Prometheus sees no increase in a series whose first sample is 1, and no alert can name a series that does not exist yet.
 """
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 STAGES = ("consume", "decode", "tokenize", "infer", "encode", "publish")
 OUTPUTS = ("embeddings", "labels", "entities", "dlq")
 REBALANCES = ("assigned", "revoked")
-#: The exceptions that end a partition's session.
+#: The exceptions that end the session of a partition.
 RETRIES = ("PublishFailed", "ConsumerBroken", "OffsetOutOfRange")
 #: The steps that are retried outside of a session.
 RETRIED_STEPS = ("consume", "commit")
-#: The events that the broker's modules report.
+#: The events of the Kafka client.
 BROKER_EVENTS = (
     "committed_offset_out_of_range",
     "fetch_failed",

@@ -1,4 +1,4 @@
-"""What the logs of foreign libraries must not show: secrets, payloads, and the same line a hundred times a second."""
+"""A filter for the logs of libraries: no secrets, no payloads, and a limit of lines per second."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from collections import defaultdict
 from typing import Any
 
 _SECRET = re.compile(r"(?i)(password|passwd|secret|token|sasl_\w+|auth\w*)(['\"]?\s*[=:]\s*)('[^']*'|\"[^\"]*\"|b'[^']*'|\S+)")
-# A second of one foreign logger may show so many lines: a client whose broker is away repeats itself a hundred times a second.
+# Maximum lines of one logger per second: a client without a broker logs the same line a hundred times per second.
 _MAX_FOREIGN_LINES = 5
 
 
 class Redacting(logging.Filter):
-    """Holds back what a foreign library must not say: below INFO it prints payloads, and in a fault it repeats itself."""
+    """Drops lines below INFO, which contain payloads, and lines above a rate; removes secrets from the others."""
 
     def __init__(self) -> None:
         """Start with no line counted."""
         super().__init__()
-        # Lines that each logger wrote in the second that counts.
+        # Lines of each logger in the present second.
         self._num_lines: dict[tuple[str, int], int] = defaultdict(int)
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Drop what is below INFO or too much; redact what remains."""
+        """Return whether a line is logged; its secrets are removed."""
         if record.levelno < logging.INFO:
             return False
         second = int(record.created)
@@ -34,10 +34,10 @@ class Redacting(logging.Filter):
 
 
 def redacted(message: str) -> str:
-    """Return a log message without the value of anything that is named like a secret."""
+    """Return a log message without the values of names such as `password` or `token`."""
     return _SECRET.sub(r"\1\2***", message)
 
 
 def only_foreign(redacting: Redacting) -> Any:
-    """Return a filter that leaves our own lines alone: they are structured and few."""
+    """Return a filter that passes the lines of the worker, which have no secrets, and filters those of libraries."""
     return lambda record: record.name == "gist-stream" or redacting.filter(record)

@@ -1,4 +1,4 @@
-"""How the cores are shared out among replicas. Pure."""
+"""The division of the cores among replicas. Pure."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What one replica gets."""
+    """The threads and the cores of one replica."""
 
-    #: For its matrix products, at least 1.
+    #: Threads for matrix products, at least 1.
     threads: int
-    #: The cores that it is held to; empty where the scheduler places it.
+    #: The cores on which the replica may run; empty for all.
     cores: tuple[int, ...] = ()
 
 
 def divide(num_replicas: int, *, cores: Sequence[int], num_usable: int) -> list[Share]:
-    """Share out `cores`, neighbours beside each other, of which so many may be busy at a time; a share for each replica.
+    """Return a share of `cores` for each replica, of which `num_usable` may be busy at a time; adjacent cores stay together.
 
-    Shares differ by one core at most. Nobody is held to cores where a control group limits time to less than all of them (the
-    limited time is that of any core, and a core chosen by us may be another's), nor where there are fewer cores than replicas.
+    Shares differ by at most one core. Replicas are not bound to cores in two cases: if a control group limits the processor time
+    below that of all cores, because another container may use the chosen cores; and if there are fewer cores than replicas.
     """
     num_usable = min(num_usable, len(cores))
-    size, num_larger = divmod(num_usable, num_replicas)
-    sizes = [size + (number < num_larger) for number in range(num_replicas)]
-    if num_usable < len(cores) or not size:
-        return [Share(max(1, it)) for it in sizes]
+    least, num_larger = divmod(num_usable, num_replicas)
+    sizes = [least + (number < num_larger) for number in range(num_replicas)]
+    if num_usable < len(cores) or not least:
+        return [Share(max(1, size)) for size in sizes]
     shares, first = [], 0
-    for it in sizes:
-        shares.append(Share(it, tuple(cores[first : first + it])))
-        first += it
+    for size in sizes:
+        shares.append(Share(size, tuple(cores[first : first + size])))
+        first += size
     return shares

@@ -1,6 +1,7 @@
 """One page of metrics for all replicas, each sample with the label `replica`. Pure.
 
-A sum over the label is what one worker would show that did everything; a gauge that must not be summed keeps its replica.
+A sum over the label is the value of a single worker with the same load. A gauge that must not be summed has a value for each
+replica.
 """
 
 from __future__ import annotations
@@ -19,20 +20,20 @@ LABEL = "replica"
 
 
 def merged(expositions: Mapping[int, str], own: Iterable[Metric] = ()) -> bytes:
-    """Return the expositions of replicas, by number, and the supervisor's own metrics, as one; raises `ValueError` otherwise."""
-    families: dict[str, Metric] = {it.name: it for it in own}
+    """Return one page from the pages of replicas, by number, and own metrics; raises `ValueError` if a page is malformed."""
+    families: dict[str, Metric] = {metric.name: metric for metric in own}
     for number, text in sorted(expositions.items()):
         for found in text_string_to_metric_families(text):
             family = families.setdefault(found.name, Metric(found.name, found.documentation, found.type))
-            for it in found.samples:
-                family.add_sample(it.name, {**it.labels, LABEL: str(number)}, it.value)
+            for sample in found.samples:
+                family.add_sample(sample.name, {**sample.labels, LABEL: str(number)}, sample.value)
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collected(families.values()))
     return generate_latest(registry)
 
 
 class _Collected(Collector):
-    """Shows what was collected elsewhere."""
+    """Yields metrics that were collected before."""
 
     def __init__(self, families: Iterable[Metric]) -> None:
         self._families = families

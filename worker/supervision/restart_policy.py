@@ -1,4 +1,4 @@
-"""What becomes of a replica that has ended: pure decisions, no clock and no process."""
+"""Decisions about replicas that have ended. Pure: no clock and no process."""
 
 from __future__ import annotations
 
@@ -8,27 +8,29 @@ from typing import TypeAlias
 
 from worker.errors import BadModel, BadSettings, DrainIncomplete, TooManyDeadLetters, TooManyFailures, TopicsMissing
 
-#: Exit codes that say: the next try would end in the same way. A broker that cannot be reached is none of them, for it comes back.
-BEYOND_REPEATING = frozenset(it.exit_code for it in (BadSettings, TopicsMissing, BadModel, TooManyFailures, TooManyDeadLetters))
+#: Exit codes after which a restart would fail in the same way. An unreachable broker is not one of them, because it returns.
+FINAL_EXIT_CODES = frozenset(
+    error.exit_code for error in (BadSettings, TopicsMissing, BadModel, TooManyFailures, TooManyDeadLetters)
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Restart:
-    """Start it again after a pause, in seconds."""
+    """Start the replica again after a pause, in seconds."""
 
     pause_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class StopAll:
-    """Let all others drain, and end with this exit code."""
+    """Drain all other replicas, and end with this exit code."""
 
     exit_code: int
 
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """Leave it: everybody is leaving."""
+    """Do not start the replica again: all replicas are stopping."""
 
 
 Decision: TypeAlias = Restart | StopAll | Leave
@@ -36,37 +38,37 @@ Decision: TypeAlias = Restart | StopAll | Leave
 
 @dataclass(slots=True)
 class Policy:
-    """Remembers who failed how often, and what all of it is to end with.
+    """Counts the failures of each replica, and keeps the exit code of the supervisor.
 
-    A pause doubles with each failure in a row, from the first to the longest; a replica that has lived for `healthy_after_s`
-    begins anew. Replicas do not wait for each other.
+    The pause doubles with each consecutive failure, from the first to the longest; after `healthy_after_s` of life, the count of a
+    replica starts again. Replicas do not wait for each other.
     """
 
     first_pause_s: float = 1.0
     max_pause_s: float = 60.0
     healthy_after_s: float = 60.0
-    #: Whether all are to leave.
+    #: Whether all replicas are stopping.
     is_stopping: bool = False
-    #: What the supervisor ends with, once all have left.
+    #: The exit code of the supervisor after all replicas have ended.
     exit_code: int = 0
-    # Failures in a row, by replica.
+    # Consecutive failures, by replica.
     _num_failures: dict[int, int] = field(default_factory=dict)
 
     def stop(self) -> None:
-        """Note that all are to leave: whoever ends from now on is left."""
+        """Stop all replicas: a replica that ends from now on is not started again."""
         self.is_stopping = True
 
     def ended(self, replica: int, code: int, *, lived_s: float) -> Decision:
-        """Decide on a replica that ended with an exit code, or by the signal `-code`, after so many seconds.
+        """Decide about a replica that ended with an exit code, or by the signal `-code`, `lived_s` seconds after its start.
 
-        Also code 0 is a failure while nobody asked it to stop. One that dies while it drains has left work to its successors; one
-        that our SIGTERM ends had not begun any.
+        Exit code 0 is a failure, too, if the supervisor has not stopped the replica. A replica that dies while it drains leaves
+        work to others; a replica that SIGTERM ends has not begun any.
         """
         if self.is_stopping:
             if code not in {0, -signal.SIGTERM} and not self.exit_code:
                 self.exit_code = DrainIncomplete.exit_code
             return Leave()
-        if code in BEYOND_REPEATING:
+        if code in FINAL_EXIT_CODES:
             self.is_stopping, self.exit_code = True, code
             return StopAll(code)
         num_failures = 1 if lived_s >= self.healthy_after_s else self._num_failures.get(replica, 0) + 1

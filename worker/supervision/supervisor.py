@@ -1,7 +1,7 @@
-"""The life of several replicas: all started, each started again where that can help, all drained together.
+"""The life of several replicas: start, restart after a failure, and drain.
 
-The first signal lets all drain, in parallel; the second kills them. What a killed replica had in flight is done again by whoever
-comes next.
+The first signal drains all replicas in parallel; the second kills them. The next owner of the partitions repeats the work that a
+killed replica had in flight.
 """
 
 from __future__ import annotations
@@ -23,32 +23,32 @@ if TYPE_CHECKING:
 
 
 class Supervisor:
-    """Keeps replicas alive until told to stop; answers for all of them."""
+    """Keeps replicas running until a signal, and answers probes and metrics for all of them."""
 
     def __init__(self, replicas: Sequence[Replica], *, policy: Policy, telemetry: SupervisorTelemetry) -> None:
-        """Supervise these; nothing runs before `run`."""
+        """Supervise these replicas; none runs before `run`."""
         self._replicas = replicas
         self._policy = policy
         self._telemetry = telemetry
-        # Set once all are to leave: who waits to be started again waits no longer.
+        # Set when all replicas are stopping: it ends the pauses before restarts.
         self._should_stop = asyncio.Event()
-        # The second signal, once it came: nobody is waited for in good order any more.
+        # The second signal: the replicas are killed and not drained.
         self._killed_by: signal.Signals | None = None
 
     async def run(self) -> int:
-        """Start all, keep them alive, and return the exit code once all have left; whatever ends it, none of them runs on."""
+        """Start all replicas, keep them running, and return the exit code after all have ended. After an error, too, none runs."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                for it in self._replicas:
-                    tasks.create_task(self._keep(it))
+                for replica in self._replicas:
+                    tasks.create_task(self._keep(replica))
         finally:
-            for it in self._replicas:
-                it.send(signal.SIGKILL)
-                await it.wait()
+            for replica in self._replicas:
+                replica.send(signal.SIGKILL)
+                await replica.wait()
         return 128 + self._killed_by if self._killed_by else self._policy.exit_code
 
     def on_signal(self, number: signal.Signals) -> None:
-        """Let all drain; at the second signal kill them."""
+        """Drain all replicas; at the second signal, kill them."""
         if self._policy.is_stopping and self._killed_by is None:
             self._killed_by = number
             self._telemetry.killing(number.name)
@@ -58,32 +58,32 @@ class Supervisor:
         self._drain(number.name)
 
     async def why_not_live(self) -> str | None:
-        """Return why some replica is stuck; None where none is. One that is being started again is not stuck."""
-        return _first(await asyncio.gather(*(it.why_not_live() for it in self._replicas)))
+        """Return the reason if a replica is stuck; a replica that is being restarted is not."""
+        return _first(await asyncio.gather(*(replica.why_not_live() for replica in self._replicas)))
 
     async def why_not_ready(self) -> str | None:
-        """Return why not every replica serves; None where all do."""
-        return _first(await asyncio.gather(*(it.why_not_ready() for it in self._replicas)))
+        """Return the reason if a replica is not ready."""
+        return _first(await asyncio.gather(*(replica.why_not_ready() for replica in self._replicas)))
 
     async def metrics(self) -> bytes:
-        """Return the metrics of all replicas that answer, and our own."""
-        answers = await asyncio.gather(*(it.metrics() for it in self._replicas))
-        found = {it.number: text for it, text in zip(self._replicas, answers, strict=True) if text is not None}
+        """Return the metrics of all replicas that answer, and of the supervisor."""
+        answers = await asyncio.gather(*(replica.metrics() for replica in self._replicas))
+        found = {replica.number: text for replica, text in zip(self._replicas, answers, strict=True) if text is not None}
         return merged(found, self._telemetry.registry.collect())
 
     async def _keep(self, replica: Replica) -> None:
-        """Start it, and start it again, until all are to leave."""
+        """Start a replica, and start it again after each end, until all replicas are stopping."""
         while not self._should_stop.is_set():
             self._telemetry.started(replica.number, await replica.start())
             if self._should_stop.is_set():
-                # The signal came while the process was being made, and missed it.
+                # The signal came during the start of the process, which missed it.
                 replica.send(signal.SIGTERM)
             code = await replica.wait()
             lived_s = replica.lived_s
             self._telemetry.ended(replica.number, code, lived_s=lived_s)
             decision = self._policy.ended(replica.number, code, lived_s=lived_s)
             if isinstance(decision, StopAll):
-                self._drain(f"replica {replica.number} ended with {code}, and would again")
+                self._drain(f"replica {replica.number} ended with {code}; a restart would fail in the same way")
             elif isinstance(decision, Restart):
                 self._telemetry.restarting(replica.number, code, pause_s=decision.pause_s)
                 with contextlib.suppress(TimeoutError):
@@ -95,9 +95,9 @@ class Supervisor:
         self._send(signal.SIGTERM)
 
     def _send(self, number: signal.Signals) -> None:
-        for it in self._replicas:
-            it.send(number)
+        for replica in self._replicas:
+            replica.send(number)
 
 
 def _first(reasons: Sequence[str | None]) -> str | None:
-    return next((it for it in reasons if it), None)
+    return next((reason for reason in reasons if reason), None)

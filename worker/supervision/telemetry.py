@@ -1,4 +1,4 @@
-"""What the supervisor counts and logs of its replicas; what happens inside of them is in `worker.observability.metrics`."""
+"""Metrics and log events of the supervisor. Those of the replicas are in `worker.observability.metrics`."""
 
 from __future__ import annotations
 
@@ -13,45 +13,48 @@ if TYPE_CHECKING:
 
 
 class SupervisorTelemetry:
-    """The instruments of one supervisor. Every method returns at once."""
+    """The metrics and log events of one supervisor. No method waits."""
 
     def __init__(self) -> None:
-        """Declare everything, in a registry of its own."""
+        """Declare all metrics, in a new registry."""
         self.registry = CollectorRegistry()
         self._log = structlog.get_logger("gist-stream")
-        # Zero for longer than a start takes: that replica does not come up.
+        # Zero for longer than a start takes: the replica does not start.
         self._up = Gauge("gist_replica_up", "Whether the process of a replica runs.", ["replica"], registry=self.registry)
-        # Rising: the log says what it ended with.
+        # Rising: the log has the exit code.
         self._restarts = Counter(
-            "gist_replica_restarts", "Times that a replica was started again, by what it ended with.", ["replica", "how"],
+            "gist_replica_restarts", "Restarts of a replica, by the exit code or the signal of its end.", ["replica", "how"],
             registry=self.registry,
         )  # fmt: skip
 
     def supervising(self, *, http: str, shares: list[Share]) -> None:
-        """Say what is supervised."""
-        self._log.info("supervising", http=http, threads=[it.threads for it in shares], cores=[list(it.cores) for it in shares])
+        """Log the replicas and their cores."""
+        self._log.info(
+            "supervising", http=http, threads=[share.threads for share in shares], cores=[list(share.cores) for share in shares]
+        )
 
     def started(self, replica: int, pid: int) -> None:
-        """Say that a replica's process runs."""
+        """Log the start of a replica."""
         self._up.labels(str(replica)).set(1)
         self._log.info("replica_started", replica=replica, pid=pid)
 
     def ended(self, replica: int, code: int, *, lived_s: float) -> None:
-        """Say that a replica's process has ended, with an exit code or by the signal `-code`."""
+        """Log the end of a replica, with an exit code or by the signal `-code`; a signal is a warning."""
         self._up.labels(str(replica)).set(0)
-        self._log.info("replica_ended", replica=replica, how=_how(code), lived_s=round(lived_s, 3))
+        log = self._log.warning if code < 0 else self._log.info
+        log("replica_ended", replica=replica, how=_how(code), lived_s=round(lived_s, 3))
 
     def restarting(self, replica: int, code: int, *, pause_s: float) -> None:
-        """Say that a replica is started again."""
+        """Log the restart of a replica."""
         self._restarts.labels(str(replica), _how(code)).inc()
         self._log.warning("replica_restarting", replica=replica, how=_how(code), pause_s=pause_s)
 
     def stopping(self, why: str) -> None:
-        """Say that all replicas are asked to drain."""
+        """Log that all replicas drain."""
         self._log.info("draining_replicas", why=why)
 
     def killing(self, why: str) -> None:
-        """Say that all replicas are killed."""
+        """Log that all replicas are killed."""
         self._log.warning("killing_replicas", why=why)
 
 
