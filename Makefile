@@ -1,7 +1,7 @@
-# Everything that a newcomer needs: `make demo`, `make test`. `make` alone lists the rest.
+# Start with `make demo` or `make test`. `make` alone lists all targets.
 PYTHON ?= python3
 BIN := .venv/bin
-# Two pools of threads on few cores would fight; what the tests need is little.
+# Small thread pools: the tests run next to a broker.
 TEST_ENV := OMP_NUM_THREADS=2 TOKENIZERS_PARALLELISM=true HF_HUB_OFFLINE=1
 
 .DEFAULT_GOAL := help
@@ -11,34 +11,43 @@ TEST_ENV := OMP_NUM_THREADS=2 TOKENIZERS_PARALLELISM=true HF_HUB_OFFLINE=1
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
-setup: .venv/made ## make the virtual environment (.venv), from the locked versions
+setup: .venv/made ## make the virtual environment .venv from the locked versions (CPU=1: without CUDA, from TORCH_INDEX=)
 
-# Made on first need, and made anew only when the lock changes.
+# PyTorch's index of CPU wheels. Its files are not in the lock, so they are not verified by hash.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+PIP = $(BIN)/python -m pip install --disable-pip-version-check --progress-bar on
+
+# Made at the first use, and made again only if the lock changes.
 .venv/made: requirements.lock
-	@echo "making .venv from requirements.lock (several GB the first time: torch brings CUDA)"
+	@echo "making .venv from requirements.lock: $(if $(CPU),about 1.5 GB; 2 to 4 minutes,about 6 GB with CUDA, of which 3 GB are downloaded; 3 to 6 minutes (CPU=1: without CUDA))"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "gist-stream needs Python 3.11 or newer")'
 	@rm -rf .venv && $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .
+	@if [ -n "$(CPU)" ]; then \
+	  $(PYTHON) .ci/lock.py --without-cuda >.venv/cpu.txt && \
+	  { $(PIP) --no-deps --index-url "$(TORCH_INDEX)" "$$(sed -n 's/^\(torch==[^ ]*\).*/\1/p' requirements.lock)" || \
+	    { echo "no CPU build of torch at $(TORCH_INDEX): name another index, TORCH_INDEX=..., or run make setup without CPU=1" >&2; exit 1; }; } && \
+	  $(PIP) --no-deps --require-hashes -r .venv/cpu.txt; \
+	else $(PIP) --require-hashes -r requirements.lock; fi
+	@$(PIP) --quiet --no-deps --no-build-isolation --no-index -e .
 	@touch $@
 
-demo: .venv/made ## see it work: a real Kafka, a worker, real messages (KEEP=1 leaves them running)
+demo: .venv/made ## run Kafka, a worker and messages on this machine (KEEP=1: leave them running)
 	@$(if $(KEEP),$(MAKE) --no-print-directory stop && rm -rf .demo/kafka)
 	@$(BIN)/gist-stream demo $(if $(KEEP),--keep) $(ARGS)
 
 stop: ## end what `make demo KEEP=1` left running
 	@for name in worker kafka; do if [ -f .demo/$$name.pid ]; then kill $$(cat .demo/$$name.pid) 2>/dev/null || true; rm .demo/$$name.pid; fi; done
 
-bench-engine: .venv/made ## compare the engine with what one would otherwise pick (ARGS="--quick": within a minute)
+bench-engine: .venv/made ## compare the engine with other libraries (ARGS="--quick": within a minute)
 	@$(BIN)/gist-stream bench engine $(ARGS)
 
 bench-stream: .venv/made ## measure the worker with the broker in the loop (ARGS="--quick": two minutes)
 	@$(BIN)/gist-stream bench stream $(ARGS)
 
-bench-delivery: .venv/made ## measure what exactly once costs beside at least once (ARGS="--quick": two minutes)
+bench-delivery: .venv/made ## compare exactly once with at least once (ARGS="--quick": two minutes)
 	@$(BIN)/gist-stream bench delivery $(ARGS)
 
-bench-scale: .venv/made ## measure replicas, partitions and what a change of the group costs (ARGS="--quick": less of everything)
+bench-scale: .venv/made ## measure replicas, partitions and rebalances (ARGS="--quick": a short run)
 	@$(BIN)/gist-stream bench scale $(ARGS)
 
 bench-backfill: .venv/made ## measure live latency with and without a backfill

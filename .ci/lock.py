@@ -1,13 +1,15 @@
 """Write requirements.lock, or check that it was made from today's pyproject.toml.
 
-python .ci/lock.py            resolves anew: exact versions with the sha256 of each file, and no addresses
-python .ci/lock.py --check    exits 1 where the dependencies have changed since; needs no network
+python .ci/lock.py                   resolve the versions again, with the sha256 of each file and without addresses
+python .ci/lock.py --without-cuda    print the lock without torch and the packages of CUDA
+python .ci/lock.py --check           exit with 1 if the dependencies have changed; needs no network
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -19,6 +21,7 @@ OPTIONS = (
     "--universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet "
     "--extra embedded --extra bench --extra train --extra tracing --group dev pyproject.toml"
 )
+_CUDA = re.compile(r"(nvidia-|cuda-|triton\b|torch==)")
 
 
 def header() -> str:
@@ -31,6 +34,10 @@ def header() -> str:
 
 def main(arguments: list[str]) -> int:
     """Lock or check; return the exit code."""
+    if arguments == ["--without-cuda"]:
+        entries = re.findall(r"^[a-z0-9].*\n(?:[ ].*\n)*", LOCK.read_text(), re.MULTILINE)
+        sys.stdout.write("".join(entry for entry in entries if not _CUDA.match(entry)))
+        return 0
     if arguments == ["--check"]:
         is_current = LOCK.read_text().startswith(header())
         if not is_current:
