@@ -28,10 +28,10 @@ ROOT = Path(__file__).parents[1]
 README, DEMO, SPEED = ROOT / "README.md", ROOT / "docs" / "demo.svg", ROOT / "docs" / "speed.svg"
 _COLUMNS = 96
 #: The first words of the parts of the demo's output that the picture leaves out, and of the parts that follow them.
-_LEFT_OUT, _KEPT = ("nearest neighbours", "next:"), ("dead letters", "account")
+_LEFT_OUT, _KEPT = ("nearest neighbours", "next:"), ("dead letters", "audit")
 _MAX_RESULTS = 8
 _RESULT = re.compile(r"│ \w+ \d\.\d\d ")
-_PROGRESS = re.compile(r"^ *\d+ of \d+ messages")
+_PROGRESS = re.compile(r"^ *\d+ of \d+ records")
 _FONTS = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
 _THEME = TerminalTheme(
     (18, 22, 31),

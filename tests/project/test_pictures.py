@@ -42,7 +42,7 @@ def test_line_that_is_redrawn_keeps_its_last_state(pictures: ModuleType) -> None
 
 def test_picture_of_the_demo_is_short(pictures: ModuleType) -> None:
     """The picture has one line of progress and no neighbours; an ellipsis marks the gap."""
-    progress = [f"  {count} of 20 messages  5 messages/s" for count in (1, 7, 20)]
+    progress = [f"  {count} of 20 records  5 records/s" for count in (1, 7, 20)]
     lines = ["worker ready", *progress, "nearest neighbours", "  a text", "dead letters", "  decode: no text", "next: more", ""]
     assert pictures.shorten(lines) == ["worker ready", progress[-1], "…", "dead letters", "  decode: no text"]
 
