@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import pytest
 
 from tests.fakes import FakeDelivery, FakeKafka, FakeSource
+from tests.integration.support.raw import configure
 from tests.integration.support.reading import read_all
 from worker.broker.admin.topics import create_missing
 from worker.broker.consumer.consumer import Consumer
@@ -212,3 +213,19 @@ async def test_a_message_of_the_maximum_size_is_accepted(world: World) -> None:
     large = Message(Output.EMBEDDINGS, b"k", b"x" * (limit_bytes - 1))
     await world.delivery.publish(world.home, [Outcome(record, (large,))])
     assert [len(value or b"") for _, value in await world.visible(Output.EMBEDDINGS)] == [limit_bytes - 1]
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize("kind", ["at_least_once", "exactly_once"])
+async def test_refresh_limits_reads_a_raised_limit_of_a_topic(
+    connection: Connection, topic: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A description that is recent enough is kept."""
+    async with _real(connection, topic, kind) as world:
+        before_bytes = world.delivery.max_message_bytes(Output.EMBEDDINGS)
+        await configure(connection, f"{topic}.embeddings", {"max.message.bytes": str(2 * before_bytes)})
+        await world.delivery.refresh_limits()
+        assert world.delivery.max_message_bytes(Output.EMBEDDINGS) == before_bytes
+        monkeypatch.setattr(f"worker.broker.delivery.{kind}._MAX_AGE_S", 0.0)
+        while world.delivery.max_message_bytes(Output.EMBEDDINGS) == before_bytes:
+            await world.delivery.refresh_limits()
