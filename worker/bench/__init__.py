@@ -1,11 +1,13 @@
-"""Benchmarks: our ways and what one would otherwise pick, side by side, on the same texts in the same minutes.
+"""Benchmarks: plan, run, results and report, in turn with baselines on the same texts.
 
-Each contestant is a process of its own, and one is asked at a time, so that whatever else the machine does falls on all of them
-alike. Absolute figures move with the machine: ratios count.
+Each candidate is a process of its own, and candidates take turns, so that other load on the machine affects all of them. Absolute
+figures depend on the machine: compare ratios.
 
-engine      in one process each: our backends, the usual libraries, the bare matrix products. Read `plan` (who runs on what),
-            `rounds` (the order), `contestant` (the process), then `ours`, `peers` and `roofline`
-stream      with the broker in the loop: worker processes under a backlog and under offered loads. Read `run` and `phases`, then
-            `engine` and `peer` (what it is held against)
-encodings   what each way to write a vector weighs, and what it costs whoever searches
+frame       context, machine, report (terminal, JSON, Markdown) and the style of plots
+engine      backends, the usual libraries and the bare matrix products, without a broker. Read `plan`, `rounds`, `candidates`
+stream      workers with a broker: backlog, offered loads, single records. Read `run` and `phases`
+delivery    exactly-once against at-least-once
+backfill    live records with and without a backfill
+scale       replicas, partitions, single settings, changes of the consumer group
+encodings   size and recall of each encoding of vectors
 """

@@ -1,4 +1,4 @@
-"""The context of a benchmark with a broker: brokers, texts and the settings of its workers."""
+"""The context of a benchmark: brokers, texts and settings of the workers."""
 
 from __future__ import annotations
 
@@ -33,5 +33,5 @@ class BenchContext:
     say: Callable[[str], None]
 
     def text(self, number: int) -> str:
-        """Return a text of the corpus; numbers past its end begin anew."""
+        """Return a text of the corpus; numbers wrap around at its end."""
         return self.texts[number % len(self.texts)]

@@ -1,4 +1,4 @@
-"""One style for all plots: the claim is the title, the machine stands below, and every point lies inside its axes."""
+"""One style for all plots: the claim is the title, the machine is named below, and every point lies inside its axes."""
 
 from __future__ import annotations
 
