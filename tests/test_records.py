@@ -10,22 +10,21 @@ from worker.batches import Batch
 from worker.records import OUTPUT_OF_TASK, TASK_OF_OUTPUT, Message, Output, Task
 
 
-def test_the_offset_to_commit_is_the_one_after() -> None:
-    """For a record and for what became of it."""
+def test_the_offset_to_commit_is_the_next_one() -> None:
     assert record(41).next_offset == 42
     assert outcome(record(41)).next_offset == 42
 
 
-def test_every_task_has_an_output_and_the_way_back() -> None:
-    """Only the dead letters are no task's output."""
+def test_tasks_and_outputs_map_to_each_other() -> None:
+    """Only the dead letters are the output of no task."""
     assert set(OUTPUT_OF_TASK) == set(Task)
     assert {output: TASK_OF_OUTPUT[output] for output in OUTPUT_OF_TASK.values()} == TASK_OF_OUTPUT
     assert set(Output) - set(TASK_OF_OUTPUT) == {Output.DEAD_LETTERS}
 
 
 @given(st.lists(st.integers(1, 50), min_size=2, max_size=40))
-def test_halves_hold_what_the_batch_held(weights: list[int]) -> None:
-    """In order, and neither is empty."""
+def test_the_halves_of_a_batch_have_its_items_in_order(weights: list[int]) -> None:
+    """No half is empty."""
     batch = Batch(tuple(tokenized(n, weight) for n, weight in enumerate(weights)))
     left, right = batch.halves()
     assert left.items + right.items == batch.items
@@ -34,15 +33,15 @@ def test_halves_hold_what_the_batch_held(weights: list[int]) -> None:
     assert left.num_tokens + right.num_tokens == sum(weights)
 
 
-def test_sizes_count_bytes() -> None:
-    """Of key, value and, in a message, of headers."""
+def test_sizes_are_in_bytes() -> None:
+    """The size of a message includes its headers."""
     assert record(1, "é".encode()).size_bytes == len(b"key-1") + 2
     assert Message(Output.LABELS, b"kk", b"vvv", (("é", b"12"),)).size_bytes == 2 + 3 + 2 + 2
     assert Message(Output.LABELS, None, None).size_bytes == 0
 
 
-def test_the_beginning_of_a_text_is_a_text() -> None:
-    """As many tokens as are there at most, all of it read at once."""
+def test_a_truncated_text_has_no_windows() -> None:
+    """The text has at most the given number of tokens."""
     whole = tokenized(0, 9).tokens
     beginning = whole.truncate(4)
     assert (len(beginning), len(beginning.spans), len(beginning.words), beginning.weight) == (4, 4, 4, 4)

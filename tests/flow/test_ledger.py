@@ -17,8 +17,8 @@ def offsets(outcomes: list[Outcome]) -> list[int]:
     return [it.offset for it in outcomes]
 
 
-def test_nothing_leaves_before_the_first_is_finished() -> None:
-    """A finished record behind an unfinished one stays."""
+def test_no_record_is_taken_before_the_first_is_finished() -> None:
+    """A finished record after an unfinished one stays."""
     ledger = Ledger(5)
     first, second = record(5), record(6)
     ledger.track(first, 1)
@@ -29,8 +29,7 @@ def test_nothing_leaves_before_the_first_is_finished() -> None:
     assert offsets(ledger.take(10)) == [5, 6]
 
 
-def test_take_is_bounded() -> None:
-    """No more leaves at once than was asked for."""
+def test_take_returns_at_most_max_outcomes() -> None:
     ledger = Ledger(0)
     for offset in range(5):
         ledger.track(record(offset), 1)
@@ -42,8 +41,8 @@ def test_take_is_bounded() -> None:
     assert ledger.next_offset == 3
 
 
-def test_it_counts_what_is_finished_and_not_yet_taken() -> None:
-    """Also what waits for one before it."""
+def test_num_finished_counts_finished_records_that_were_not_taken() -> None:
+    """Records after an unfinished one count, too."""
     ledger = Ledger(0)
     records = [record(offset) for offset in range(3)]
     for it in records:
@@ -56,8 +55,7 @@ def test_it_counts_what_is_finished_and_not_yet_taken() -> None:
     assert ledger.num_finished == 1
 
 
-def test_a_second_prefix_waits_for_the_first() -> None:
-    """Taking while a prefix is being published is a bug, and says so."""
+def test_a_second_take_before_the_publication_of_the_first_is_a_bug() -> None:
     ledger = Ledger(0)
     for it in (record(0), record(1)):
         ledger.track(it, 1)
@@ -67,22 +65,21 @@ def test_a_second_prefix_waits_for_the_first() -> None:
         ledger.take(1)
 
 
-def test_publishing_nothing_is_a_bug() -> None:
-    """An empty acknowledgement says so."""
+def test_a_publication_without_outcomes_is_a_bug() -> None:
     with pytest.raises(InvariantBroken, match="no outcomes"):
         Ledger(0).published([])
 
 
 def test_a_redelivered_record_is_not_tracked_again() -> None:
-    """What lies below the end of the line is refused."""
+    """Offsets below the last tracked offset are refused."""
     ledger = Ledger(3)
     assert not ledger.track(record(2), 1)
     assert ledger.track(record(3), 1)
     assert not ledger.track(record(3), 1)
 
 
-def test_a_late_result_of_a_dead_session_is_ignored() -> None:
-    """The next session tracks the same offset as another object, and only a result for that one counts."""
+def test_a_late_result_of_an_earlier_session_is_ignored() -> None:
+    """The next session tracks another object at the same offset."""
     stale, fresh = record(0), record(0)
     ledger = Ledger(0)
     ledger.track(fresh, 1)
@@ -114,8 +111,8 @@ def test_an_unreadable_range_moves_the_offset_past_its_end() -> None:
     assert ledger.next_offset == 25
 
 
-def test_weight_is_what_is_in_flight() -> None:
-    """The gauge falls only when what was taken is acknowledged, and follows corrections."""
+def test_the_weight_is_the_tokens_in_flight() -> None:
+    """The weight falls at the acknowledgement and follows corrections."""
     ledger = Ledger(0)
     first, second = record(0), record(1)
     ledger.track(first, 10)
@@ -163,8 +160,8 @@ def test_an_empty_range_alone_is_in_flight_until_it_is_published() -> None:
 
 
 @given(lengths=st.lists(st.integers(1, 5), min_size=1, max_size=50), num_taken=st.integers(0, 3))
-def test_empty_ranges_that_follow_each_other_are_one(lengths: list[int], num_taken: int) -> None:
-    """The line does not grow while a record before them is in work."""
+def test_adjacent_empty_ranges_are_merged(lengths: list[int], num_taken: int) -> None:
+    """The ledger does not grow while an earlier record is unfinished."""
     ledger = Ledger(0)
     blocking = record(0)
     ledger.track(blocking, 1)
@@ -187,8 +184,10 @@ def test_empty_ranges_that_follow_each_other_are_one(lengths: list[int], num_tak
     order=st.randoms(use_true_random=False),
     batch=st.integers(1, 10),
 )
-def test_any_order_of_finishing_publishes_the_line_in_order(start: int, gaps: list[int], order: object, batch: int) -> None:
-    """Whatever finishes when, everything leaves once, in offset order, and never past an unfinished record."""
+def test_records_are_published_in_offset_order_in_any_order_of_finishing(
+    start: int, gaps: list[int], order: object, batch: int
+) -> None:
+    """Every record is taken once, and none after an unfinished record."""
     ledger = Ledger(start)
     sources = [record(start + sum(gaps[:n])) for n in range(len(gaps))]
     for source in sources:
@@ -214,8 +213,8 @@ def test_any_order_of_finishing_publishes_the_line_in_order(start: int, gaps: li
     assert ledger.weight == 0
 
 
-def test_a_prefix_ends_before_what_is_held() -> None:
-    """What is held and what comes behind it stays, in order, until it is held no longer."""
+def test_a_prefix_ends_before_a_held_outcome() -> None:
+    """The held outcome and all later ones stay in order until the release."""
     ledger, held = Ledger(0), {1}
     records = [record(offset) for offset in range(3)]
     for it in records:
