@@ -1,4 +1,4 @@
-"""Lines of a file, a pipe or a terminal, as they arrive: a thread waits for them, the event loop does not."""
+"""Lines of a file, a pipe or a terminal, as they arrive. A thread waits for them, so that the event loop does not."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from worker.errors import BadSettings
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator
 
-# What is read at a time, and how many such pieces are read ahead of what is sent.
+# The size of a piece, and the maximum number of pieces that are read before they are sent.
 _PIECE_BYTES, _MAX_PIECES_AHEAD = 65_536, 16
-# Kafka's client sends no larger record.
+# The Kafka client sends no larger record.
 MAX_LINE_BYTES = 1_048_576
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
@@ -38,7 +38,7 @@ class Source:
 
     @classmethod
     def find(cls, path: Path | None) -> Source:
-        """Return what a path names, `-` being standard input; raises `BadSettings` where it cannot be read."""
+        """Return the source of a path, where `-` is standard input; raises `BadSettings` if it cannot be read."""
         if path is None or path == Path("-"):
             if sys.stdin is None:
                 raise BadSettings("standard input is closed: name a file")
@@ -69,7 +69,7 @@ class Source:
         return self.path is None and sys.stdin.isatty()
 
     def check(self) -> None:
-        """Read a file to its end; raises `BadSettings` where a line of it is not text."""
+        """Read a file to its end; raises `BadSettings` if a line is not text."""
         splitter, number, piece = Splitter(), 0, b"-"
         with _open(self.path) as read:
             while piece:
@@ -79,7 +79,7 @@ class Source:
                     decode(line, self, number)
 
     async def lines(self) -> AsyncGenerator[str, None]:
-        """Yield each line once it is whole, without its end; raises `BadSettings` at one that is not text."""
+        """Yield each line when it is complete, without its line end; raises `BadSettings` at a line that is not text."""
         splitter, number = Splitter(), 0
         async with contextlib.aclosing(self._pieces()) as pieces:
             async for piece in pieces:
@@ -88,12 +88,12 @@ class Source:
                     yield decode(line, self, number)
 
     async def _pieces(self) -> AsyncGenerator[bytes, None]:
-        """Yield what a thread reads, and nothing at last. The thread may wait for ever: the process ends without it."""
+        """Yield the pieces that a thread reads, at last an empty one. The end of the process does not wait for the thread."""
         loop, arrived = asyncio.get_running_loop(), asyncio.Queue[bytes | OSError]()
         wanted, is_over = threading.Semaphore(_MAX_PIECES_AHEAD), threading.Event()
 
         def give(found: bytes | OSError) -> None:
-            # The loop may be closed by now.
+            # The loop may be closed.
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(arrived.put_nowait, found)
 
@@ -121,16 +121,16 @@ class Source:
 
 @dataclass(slots=True)
 class Splitter:
-    """Splits what is read into lines, which end with LF, CR LF or CR. Pure."""
+    """Splits pieces into lines, which end with LF, CR LF or CR. Pure."""
 
-    # The beginning of a line whose end has not come yet.
+    # The beginning of an incomplete line.
     _rest: bytearray = field(default_factory=bytearray)
     # Whether the last piece ended with a CR, to which an LF may still belong.
     _ended_with_cr: bool = False
     _num_lines: int = 0
 
     def feed(self, piece: bytes, source: object) -> Iterator[bytes]:
-        """Yield the lines that a piece completes; raises `BadSettings`, naming the source, where one is too long."""
+        """Yield the lines that a piece completes; raises `BadSettings` with the name of the source if a line is too long."""
         if self._ended_with_cr and piece.startswith(b"\n"):
             piece = piece[1:]
         self._ended_with_cr = piece.endswith(b"\r") if piece else False
@@ -144,14 +144,14 @@ class Splitter:
             raise BadSettings(f"{source}, line {self._num_lines + 1}: it is longer than a record may be, {MAX_LINE_BYTES} bytes")
 
     def finish(self) -> Iterator[bytes]:
-        """Yield the last line, where no line end follows it."""
+        """Yield the last line if it has no line end."""
         if self._rest:
             yield bytes(self._rest)
         self._rest.clear()
 
 
 def decode(line: bytes, source: object, number: int) -> str:
-    """Return a line as text, without a byte order mark; raises `BadSettings` where it is not UTF-8."""
+    """Return a line as text, without a byte order mark; raises `BadSettings` if it is not UTF-8."""
     try:
         text = line.decode()
     except UnicodeDecodeError as error:
@@ -170,7 +170,7 @@ def _not_text(source: object, number: int, what: str, encoding: str) -> str:
 
 @contextlib.contextmanager
 def _open(path: Path | None) -> Iterator[Callable[[], bytes]]:
-    """Give what reads the next piece, and nothing at the end. To open a named pipe waits for its writer."""
+    """Provide a function that reads the next piece, an empty one at the end. Opening a named pipe waits for its writer."""
     if path is not None:
         # Unbuffered: a buffer would hold a lock that the end of the process waits for.
         with path.open("rb", buffering=0) as file:
@@ -179,13 +179,13 @@ def _open(path: Path | None) -> Iterator[Callable[[], bytes]]:
     try:
         descriptor = sys.stdin.fileno()
     except io.UnsupportedOperation:
-        # Standard input that is no file of the system, as in a program that runs the command itself.
+        # Standard input is not a file of the system if a program runs the command in its own process.
         yield functools.partial(sys.stdin.buffer.read, _PIECE_BYTES)
     else:
         yield functools.partial(_read_ready, descriptor)
 
 
 def _read_ready(descriptor: int) -> bytes:
-    """Return what is there once something is, also where whoever started the process made its input non-blocking."""
+    """Wait for input and return it, even if the parent process has made standard input non-blocking."""
     select.select([descriptor], [], [])
     return os.read(descriptor, _PIECE_BYTES)

@@ -1,4 +1,4 @@
-"""Results for people: a text with its entities in colour, and its labels."""
+"""Results for people: texts with entities in colour, labels and dead letters."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LABEL_COLOURS = {"positive": "green", "negative": "red"}
 
 
 def highlighted(text: str, entities: Sequence[Mapping[str, Any]]) -> Text:
-    """Return a text whose entities stand out, each followed by its type."""
+    """Return a text with its entities in colour, each followed by its type."""
     shown = Text()
     end = 0
     for entity in entities:
@@ -30,7 +30,7 @@ def highlighted(text: str, entities: Sequence[Mapping[str, Any]]) -> Text:
 
 
 def labelled(labels: Mapping[str, Mapping[str, Any]]) -> Text:
-    """Return labels and how sure the heads are."""
+    """Return labels with their scores."""
     parts = [
         Text(f"{escape_controls(label['label'])} {label['score']:.2f}", style=_LABEL_COLOURS.get(label["label"], "cyan"))
         for label in labels.values()
@@ -39,7 +39,7 @@ def labelled(labels: Mapping[str, Mapping[str, Any]]) -> Text:
 
 
 def dead_letter(letter: Mapping[str, Any]) -> Text:
-    """Return where a record failed and why, with the beginning of its payload."""
+    """Return the stage and the reason of a failure, with the beginning of the payload."""
     payload = base64.b64decode(letter["payload"])[:40] if letter["payload"] else b""
     shown = Text(escape_controls(f"{letter['stage']}: {letter['message']}"), style="red")
     return shown.append(f"  {payload!r}", style="dim")

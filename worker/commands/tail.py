@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from worker.settings import Settings
     from worker.testbed.delivery_audit import Source
 
-# A record that did not ask for every task never has all outputs: after this time, its outputs so far are shown.
+# A record that did not ask for every task never has all outputs: after this time, the received outputs are shown.
 _JOIN_TIMEOUT_S = 1.0
 
 
 @dataclass(slots=True)
 class _Parts:
-    """The outputs of one record so far."""
+    """The received outputs of one record."""
 
     since_s: float
     values: dict[Output, dict[str, Any]] = field(default_factory=dict)

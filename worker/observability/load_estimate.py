@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 MAX_SECONDS = 86_400.0
 # What a record is taken to have before the first was read.
 _TOKENS_GUESSED = 32.0
-# The mean is that of about so many records.
+# The number of records that the mean covers, about.
 _MEAN_RECORDS = 1_000
-# After so much time with work, half of what is known of the speed is new, in seconds.
+# After this time with work, half of the weight of the speed is new, in seconds.
 _HALF_LIFE_S = 30.0
 # With work and without progress for so long, we are stuck and not only starting, in seconds.
 _STUCK_AFTER_S = 5.0
@@ -93,7 +93,7 @@ class LoadEstimator:
 
     def __init__(self) -> None:
         """Know nothing yet."""
-        # By partition of ours; one that leaves is forgotten.
+        # By assigned partition; a revoked partition is removed.
         self._shares: dict[Partition, _Share] = {}
         # Over all partitions.
         self._mean = _Mean()

@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 
 class LoadGauges:
-    """Shows the latest estimate; partitions that are no longer ours are forgotten."""
+    """Gauges of the latest load estimate, without revoked partitions."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        """Declare them."""
+        """Declare the gauges."""
         self._registry = registry
-        # What an autoscaler should divide by the capacity, where texts differ in length.
+        # An autoscaler divides this by the capacity if texts differ in length.
         self._tokens = Gauge(
             "gist_backlog_tokens",
-            "Tokens between what is published and the partition's end; estimated for what was not read yet.",
+            "Tokens between what is published and the partition's end; estimated for records that were not read yet.",
             ["topic", "partition"],
             registry=registry,
         )
-        # A day: the partition has work and stands still. Far above the others': it is hot, and more replicas do not help it.
+        # A day: the partition has work without progress. Far above the others: it is hot, and more replicas do not help.
         self._seconds = Gauge(
             "gist_backlog_drain_seconds",
             "Seconds until the partition is drained at its present speed, a day at most; 0 when idle.",

@@ -65,7 +65,7 @@ class Tracing:
         self._provider = provider
 
     def stop(self) -> None:
-        """Send what is left, within a few seconds: a collector that is away holds up nobody's exit."""
+        """Send the remaining spans, for a few seconds at most: an unreachable collector does not delay the exit."""
         ending = threading.Thread(target=self._provider.shutdown, name="spans", daemon=True)
         ending.start()
         ending.join(_LONGEST_STOP_S)
@@ -92,7 +92,7 @@ class TracedModel:
         self.max_passes: int = model.max_passes
 
     def warm_up(self) -> None:
-        """Do what is done once; nobody's trace holds it."""
+        """Warm the model up, outside of any trace."""
         self._model.warm_up()
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
@@ -153,7 +153,7 @@ class TracedDelivery:
         await self._delivery.commit(partitions)
 
     async def forget(self, partition: Partition) -> None:
-        """Forget `partition`."""
+        """Drop the state of a partition."""
         await self._delivery.forget(partition)
 
     async def refresh_limits(self) -> None:
@@ -199,9 +199,9 @@ def _tracer_of(provider: trace.TracerProvider) -> Tracer:
 
 
 def _context_of(headers: Headers) -> Context:
-    """Return what `traceparent` says; an empty context where there is none or it is malformed."""
+    """Return the context in `traceparent`; an empty context if the header is missing or malformed."""
     carrier = {name: value.decode("ascii", "replace") for name, value in read_headers(headers).items() if name in (_PARENT, _STATE)}
-    # Without a context of its own it would continue whatever this thread is in.
+    # Without an invalid span as its base, the context would continue the span of this thread.
     return _W3C.extract(carrier, trace.set_span_in_context(trace.INVALID_SPAN))
 
 

@@ -1,4 +1,4 @@
-"""Run several workers on this machine: the settings of each, and the life of the process that keeps them."""
+"""Run several workers on this machine: the settings of each, and the process that supervises them."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from worker.settings import Settings
     from worker.supervision.core_sharing import Share
 
-# The longest path of a socket that the kernel takes, less the name of ours.
+# The longest path of a socket that the kernel accepts, without the name of the socket.
 _MAX_DIRECTORY_BYTES = 90
 
 
 def run_replicas(settings: Settings, num_replicas: int) -> int:
-    """Keep so many workers running until told to stop; return the exit code."""
+    """Keep `num_replicas` workers running until a signal; return the exit code."""
     configure_logging(level=settings.log_level, log_format=settings.log_format)
     shares = divide(num_replicas, cores=list_cores(), num_usable=count_cores())
     try:
@@ -66,7 +66,7 @@ async def _run(settings: Settings, shares: list[Share], directory: Path) -> int:
 
 
 def build_environment(settings: Settings, number: int, share: Share, *, socket: Path) -> dict[str, str]:
-    """Return the environment of a replica: everything that was set, and what tells it from the others."""
+    """Return the environment of a replica: all given settings, and those that differ between replicas."""
     plan = ThreadPlan.build(share.threads, matmul=settings.threads, tokenizer=settings.tokenizer_threads)
     values = {name: getattr(settings, name) for name in settings.model_fields_set} | {
         "client_id": f"{settings.client_id}-{number}",
@@ -76,11 +76,11 @@ def build_environment(settings: Settings, number: int, share: Share, *, socket: 
     }
     if settings.group_instance_id is not None:
         values["group_instance_id"] = f"{settings.group_instance_id}-{number}"
-    return os.environ | {f"{PREFIX}{name.upper()}": _written(it) for name, it in values.items() if it is not None}
+    return os.environ | {f"{PREFIX}{name.upper()}": _written(value) for name, value in values.items() if value is not None}
 
 
 def _written(value: object) -> str:
-    """Return a setting as the environment has it."""
+    """Return the value of a setting as a variable has it."""
     if isinstance(value, SecretStr):
         return value.get_secret_value()
     if isinstance(value, frozenset):
