@@ -55,7 +55,7 @@ def test_entities_are_where_the_slots_were(tmp_path: Path) -> None:
         first = ["Ada"]
         when = ["{first} asks"]""",
     )
-    made = templates.read(path).text(chance(0))
+    made = templates.read(path).draw(chance(0))
     assert made.text == "{x} Ada Smith, Ada asks: Ada Smith"
     assert stretches(made) == [("PER", "Ada Smith"), ("PER", "Ada Smith")]
 
@@ -63,7 +63,7 @@ def test_entities_are_where_the_slots_were(tmp_path: Path) -> None:
 @given(st.integers(0, 10_000))
 def test_what_comes_with_us_can_be_made(seed: int) -> None:
     """In text order, none overlapping, without blanks around them."""
-    made = templates.read(templates.BUILT_IN).text(chance(seed))
+    made = templates.read(templates.BUILT_IN).draw(chance(seed))
     end = 0
     for (kind, text), span in zip(stretches(made), made.spans, strict=True):
         assert kind in {"PER", "ORG", "LOC"}
@@ -95,14 +95,14 @@ def test_what_is_no_file_of_templates_is_one_line(tmp_path: Path, content: str, 
 @given(st.integers(0, 1000))
 def test_swapped_entities_are_others_of_their_type(seed: int) -> None:
     """Everything around them stays as it was."""
-    made = MentionReplacement(OWN).text(chance(seed))
+    made = MentionReplacement(OWN).draw(chance(seed))
     if made.text.startswith("in"):
         assert made.text == "in Paris"
         assert stretches(made) == [("LOC", "Paris")]
     else:
         assert made.text == "Grace Hopper met Ada in Rome."
         assert stretches(made) == [("PER", "Grace Hopper"), ("PER", "Ada"), ("LOC", "Rome")]
-    with pytest.raises(BadSettings, match="two that differ"):
+    with pytest.raises(BadSettings, match="two different entities"):
         MentionReplacement(OWN[2:])
 
 
@@ -113,7 +113,7 @@ def test_swapped_entities_are_others_of_their_type(seed: int) -> None:
 )
 def test_what_is_like_a_held_out_text_is_seen(texts: list[str], text: str) -> None:
     """As if each were compared."""
-    assert HeldOutTexts(texts).has_like(text) == any(are_alike(split_words(own_text), split_words(text)) for own_text in texts)
+    assert HeldOutTexts(texts).has_similar(text) == any(are_alike(split_words(own_text), split_words(text)) for own_text in texts)
 
 
 def test_the_same_seed_makes_the_same_texts_and_none_that_is_held_out() -> None:
@@ -125,7 +125,7 @@ def test_the_same_seed_makes_the_same_texts_and_none_that_is_held_out() -> None:
     assert len({text.text for text in free.texts}) == 50
     held_out = [text.text.upper() for text in free.texts[:20]]
     made = generate([maker], 50, HeldOutTexts(held_out), seed=3)
-    assert made.num_like_held_out >= 20
+    assert made.num_similar >= 20
     assert not any(are_alike(split_words(text.text), split_words(other)) for text in made.texts for other in held_out)
     assert len(generate([MentionReplacement(OWN)], 50, HeldOutTexts([]), seed=0).texts) == 2
 

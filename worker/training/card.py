@@ -1,4 +1,4 @@
-"""The model card: what a checkpoint is, what it was made of, how good it is, and what it is not for."""
+"""The model card of a checkpoint: heads, data, purpose, limits and scores."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ _DIGEST_CHARS = 64
 
 
 def card(name: str, encoder: str, heads: Sequence[HeadConfig], training: Mapping[str, Any]) -> str:
-    """Return the card as Markdown, every figure and every word about the data taken from `training`."""
-    said = training["configuration"].get("card", {})
+    """Return the card as Markdown; `training` has all figures and paragraphs."""
+    paragraphs = training["configuration"].get("card", {})
     return "\n".join(
         [
             *_head_lines(name, encoder, heads, training),
             "",
-            *_paragraphs(said, "purpose", "limits"),
+            *_paragraphs(paragraphs, "purpose", "limits"),
             *_data_lines(training),
             "",
-            *_paragraphs(said, "data"),
+            *_paragraphs(paragraphs, "data"),
             *_score_lines(training),
             "",
         ]
@@ -41,10 +41,10 @@ def _head_lines(name: str, encoder: str, heads: Sequence[HeadConfig], training: 
         yield from ("", f"Scores are calibrated: divided by a temperature that was fitted on development texts, {temperatures}.")
 
 
-def _paragraphs(said: Mapping[str, str], *names: str) -> Iterator[str]:
+def _paragraphs(paragraphs: Mapping[str, str], *names: str) -> Iterator[str]:
     for name in names:
-        if said.get(name):
-            yield from (said[name].strip(), "")
+        if paragraphs.get(name):
+            yield from (paragraphs[name].strip(), "")
 
 
 def _data_lines(training: Mapping[str, Any]) -> Iterator[str]:
@@ -54,7 +54,7 @@ def _data_lines(training: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _score_lines(training: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the scores of the heads that have some, and the names of those that have none."""
+    """Yield the scores of heads with held-out texts, and the names of the other heads."""
     every = training["scores"]
     scored = {dtype: {head: titles for head, titles in heads.items() if titles} for dtype, heads in every.items()}
     if any(scored.values()):

@@ -1,8 +1,8 @@
-"""What a training run is: one TOML file, or the same from flags. Every key is checked, and a slip of the pen is one line.
+"""The configuration of a training run: a TOML file or flags. Every key is checked, and an error is one line.
 
-    read(path, overrides) → Run
+    read(path, overrides) → TrainingRun
 
-Paths of data are relative to `data_directory`, which is the file's own folder unless it, or a flag, says otherwise.
+Paths of data are relative to `data_directory`, by default the folder of the file.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ class _Strict(BaseModel):
 
 
 class Data(_Strict):
-    """What a head learns from, is chosen by and is judged by."""
+    """The texts of a head: for training, for early stopping, and for its score."""
 
-    #: `ratings`: sentences that people rated, fetched when they are needed (`corpora`), instead of files.
+    #: `ratings`: rated sentences, which are downloaded at first use (`corpora`), instead of files.
     builtin: Literal["ratings"] | None = None
-    #: Which of its sections; none named: all.
+    #: The sections of `builtin`. Empty: all.
     sections: tuple[Literal["movies", "tweets", "products", "editorials"], ...] = ()
     train: tuple[Path, ...] = ()
-    #: Without files of their own, these two sides are cut out of `train`.
+    #: A side without files is taken from `train`.
     dev: tuple[Path, ...] = ()
     test: tuple[Path, ...] = ()
     dev_share: Share = 0.1
     test_share: Share = 0.0
-    #: How much of the training texts is used; for finding out what more of them would bring.
+    #: The share of the training texts that is used; it shows whether more texts would help.
     train_share: Annotated[float, Field(gt=0, le=1)] = 1.0
-    #: The new name of a label, or type of entities; an empty one drops it.
+    #: The new name of a label or entity type; an empty name drops it.
     labels: dict[str, str] = {}
-    #: Whether labels that are not named there are dropped, or stay as they are.
+    #: Whether other labels are dropped; else they stay.
     drops_other_labels: bool = False
-    #: Whether nothing is learned from an @handle that is not tagged: corpora disagree on whether it is a name.
+    #: Whether untagged @handles have no target: corpora disagree on whether a handle is a name.
     skips_untagged_handles: bool = False
     format: Format | None = None
     text_column: str | None = None
@@ -69,46 +69,46 @@ class Data(_Strict):
 
     @property
     def layout(self) -> Layout:
-        """How the files are laid out."""
+        """The layout of the files."""
         names = Layout.__dataclass_fields__
         return Layout(**{name: getattr(self, name) for name in names})
 
     @property
     def label_map(self) -> LabelMap:
-        """What becomes of the labels."""
+        """The new names of labels."""
         return LabelMap({old: new or None for old, new in self.labels.items()}, drops_others=self.drops_other_labels)
 
 
 class HeadOptions(_Strict):
-    """A head, and how it learns."""
+    """A head and its training."""
 
     name: Annotated[str, Field(pattern=r"^[\w-]+$")]
     task: Literal["classify", "ner"]
-    #: The labels, or types of entities, in order; unset: those of the data.
+    #: The labels or entity types, in order. Unset: those of the data.
     labels: tuple[str, ...] | None = None
-    #: The encoder's layers that it reads in a learned mix; unset: all but the lowest two.
+    #: The encoder layers that the head mixes with learned weights. Unset: all except the lowest two.
     layers: tuple[Annotated[int, Field(ge=0)], ...] | None = None
     hidden_size: Annotated[int, Field(ge=0)] = 128
-    #: How many hidden layers there are, where they have a width.
+    #: The number of hidden layers, if `hidden_size` is not 0.
     num_hidden_layers: Annotated[int, Field(ge=1)] = 1
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    #: The probability from which a label is given, where texts may have several.
+    #: The least probability of a label, for a multi-label head.
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    #: Whether it reads every token and weighs what each says (`classify`): attention pooling.
+    #: Whether the head has attention pooling over tokens (`classify`).
     has_attention: bool = False
-    #: How many words before and after each word count for it (`ner`).
+    #: The number of words before and after each word that the head reads (`ner`).
     context_words: Annotated[int, Field(ge=0, le=4)] = 0
-    #: Whether it learns which label follows which (`ner`): a conditional random field.
+    #: Whether the head has a conditional random field (`ner`).
     has_crf: bool = False
-    #: Weight decay of this head alone (L2); unset: that of the optimiser.
+    #: Weight decay of this head. Unset: that of the optimizer.
     weight_decay: Annotated[float, Field(ge=0)] | None = None
-    #: The rate of this head alone; unset: that of all heads.
+    #: Learning rate of this head. Unset: `head_rate`.
     learning_rate: Rate | None = None
-    #: What its loss counts, beside what `loss_weights` says.
+    #: A factor of the loss, in addition to `loss_weights`.
     loss_weight: Rate = 1.0
-    #: How much of certainty goes to the other labels.
+    #: The share of the probability that goes to all labels equally.
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    #: The head whose parameters it starts from, where their shapes agree: one before it, or `<checkpoint>:<head>`.
+    #: The head whose parameters of equal shape initialise this head: an earlier head, or `<checkpoint>:<head>`.
     initial: str | None = None
     data: Data
 
@@ -122,54 +122,54 @@ class HeadOptions(_Strict):
 
 
 class Optimizer(_Strict):
-    """AdamW, and what moves its rates."""
+    """AdamW and its learning rates."""
 
     head_rate: Rate = 1e-3
     encoder_rate: Rate = 5e-5
-    #: What a layer learns of what the one above it does.
+    #: The rate of a layer relative to the layer above.
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 0.9
-    #: The rate of what heads share (`trunk`).
+    #: The rate of shared layers (`trunk`).
     trunk_rate: Rate = 5e-4
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    #: The share of steps in which rates rise from 0.
+    #: The share of steps in which rates rise from 0 (warm-up).
     warmup_share: Share = 0.05
-    #: Whether rates fall to 0 over all steps after that.
+    #: Whether rates then fall linearly to 0.
     is_linear: bool = True
     max_gradient_norm: Rate = 1.0
-    #: Batches whose gradients make one step.
+    #: Batches per optimizer step.
     accumulated_batches: Annotated[int, Field(ge=1)] = 1
-    #: How much of a running average of the parameters each step keeps; 0: the parameters themselves are judged and kept.
+    #: The decay of the running average of the parameters, which is then scored and saved; 0: no average.
     averaging: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
 class Training(_Strict):
-    """The strategy, and for how long."""
+    """The strategy and its duration."""
 
     strategy: Strategy = "frozen"
-    #: How many of the encoder's layers learn, from the top, where it learns at all; unset: all, and the embeddings.
+    #: How many encoder layers are tuned, from the top, if the strategy tunes the encoder. Unset: all, with the embeddings.
     upper_layers: Annotated[int, Field(ge=1)] | None = None
     loss_weights: Literal["fixed", "inverse-size", "uncertainty"] = "fixed"
     sampling: Literal["proportional", "square-root", "temperature"] = "proportional"
     sampling_temperature: Annotated[float, Field(ge=1)] = 5.0
     epochs: Annotated[int, Field(ge=1)] = 20
-    #: Epochs without a better score on dev after which a phase ends.
+    #: A phase ends after this number of epochs without a better score on dev.
     patience: Annotated[int, Field(ge=1)] = 4
-    #: The most steps of the whole run, shared evenly by its phases; 0: as many as the epochs have.
+    #: The maximum number of steps of the run, divided evenly among its phases; 0: no maximum.
     max_steps: Annotated[int, Field(ge=0)] = 0
-    #: Steps after which dev judges and the state is written; 0: as many as show each text once.
+    #: Steps between scores on dev and snapshots; 0: one pass over all texts.
     epoch_steps: Annotated[int, Field(ge=0)] = 0
-    #: Texts of a batch; unset: 128 on cached states, 32 where the encoder learns.
+    #: Texts per batch. Unset: 128 with cached states, 32 if the encoder is tuned.
     batch_texts: Annotated[int, Field(ge=1)] | None = None
-    #: What it counts, where the encoder learns, that the vector of a text leaves the one it had (1 - cosine).
+    #: The weight of the drift of a text's vector from the untuned encoder (1 - cosine).
     retention_weight: Annotated[float, Field(ge=0)] = 0.0
-    #: How numbers are computed where the encoder learns. `auto`: bfloat16 where that is faster (AMX).
+    #: The data type of a tuned encoder. `auto`: bfloat16 if the processor multiplies it (AMX).
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    #: Threads; the same seed and threads give the same weights. 0: one for each core.
+    #: CPU threads; the same seed and threads give the same weights. 0: one per core.
     threads: Annotated[int, Field(ge=0)] = 0
 
 
 class Card(_Strict):
-    """What the model card says beside figures."""
+    """Paragraphs of the model card."""
 
     purpose: str = ""
     data: str = ""
@@ -183,7 +183,7 @@ class TrainingRun(_Strict):
     encoder: str = DEFAULT_ENCODER
     #: The directory of the new checkpoint.
     output: Path = Path("models/heads")
-    #: Where fetched texts and computed states are kept.
+    #: The directory of downloaded texts and cached states.
     cache: Path = Path(".data")
     cache_gigabytes: Rate = 8.0
     data_directory: Path = Path()
@@ -211,7 +211,7 @@ class TrainingRun(_Strict):
 
 
 def read(path: Path, overrides: Mapping[str, Any] | None = None) -> TrainingRun:
-    """Read a file; `overrides` replace keys of its first level. Raises `BadSettings` with file, key and reason, in one line."""
+    """Read a file; `overrides` replace top-level keys. Raises `BadSettings` with file, key and reason, in one line."""
     try:
         values = tomllib.loads(path.read_text())
     except OSError as error:
@@ -223,7 +223,7 @@ def read(path: Path, overrides: Mapping[str, Any] | None = None) -> TrainingRun:
 
 
 def check_run(values: Mapping[str, Any], *, source: str) -> TrainingRun:
-    """Check the values of a run; raises `BadSettings` with their source, the key and the reason, in one line."""
+    """Return the run with these values; raises `BadSettings` with source, key and reason, in one line."""
     try:
         return TrainingRun.model_validate(dict(values))
     except ValidationError as error:

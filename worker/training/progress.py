@@ -1,4 +1,4 @@
-"""What a person sees of what takes long: bars in a terminal, else a line now and then."""
+"""Progress of long operations: bars in a terminal, else lines at intervals."""
 
 from __future__ import annotations
 
@@ -14,61 +14,60 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-# How often a line says how far something is.
+# The interval between two lines about progress.
 _INTERVAL_S = 20.0
 
 
 class Reporter(Protocol):
-    """Says what happens."""
+    """Reports progress to the user."""
 
     def say(self, line: str) -> None:
-        """Say one line."""
+        """Print a line."""
 
     def track(self, what: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
-        """Give what is called with how much was done since the last call."""
+        """Yield a function that receives the progress since its last call."""
 
 
 class Lines:
-    """Plain lines: for files and pipes."""
+    """Plain lines, for files and pipes."""
 
     def __init__(self, write: Callable[[str], object], *, interval_s: float = _INTERVAL_S) -> None:
-        """Write each line by `write`, without a line's end; at most one in so many seconds says how far something is."""
+        """Pass lines to `write`; lines about progress come at most every `interval_s` seconds."""
         self._write = write
         self._interval_s = interval_s
 
     def say(self, line: str) -> None:
-        """Write it."""
+        """Write a line."""
         self._write(line)
 
     @contextmanager
     def track(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
-        """Write a line now and then; none of what is done soon."""
-        done, told_at = 0, time.monotonic()
+        """Write a line at each interval; a short operation has none."""
+        done, written_at = 0, time.monotonic()
 
         def advance(count: int) -> None:
-            nonlocal done, told_at
+            nonlocal done, written_at
             done += count
-            if time.monotonic() - told_at >= self._interval_s:
-                told_at = time.monotonic()
+            if time.monotonic() - written_at >= self._interval_s:
+                written_at = time.monotonic()
                 self._write(f"{what}: {done:,} of {total:,}")
 
         yield advance
 
 
 class Bars:
-    """Bars that move, and lines above them: for terminals."""
+    """Progress bars with lines above them, for terminals."""
 
     def __init__(self, console: Console) -> None:
-        """Draw on a console."""
         self._console = console
 
     def say(self, line: str) -> None:
-        """Print it above the bar."""
+        """Print a line above the bar."""
         self._console.print(line, markup=False, highlight=False)
 
     @contextmanager
     def track(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
-        """Draw a bar that is gone when it is full."""
+        """Draw a bar, which disappears at the end."""
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=self._console, transient=True) as progress:
             bar = progress.add_task(what, total=total)
@@ -76,7 +75,7 @@ class Bars:
 
 
 def build_reporter(stream: TextIO = sys.stderr) -> Reporter:
-    """Return what suits a stream."""
+    """Return bars for a terminal, and lines for any other stream."""
     if stream.isatty():
         return Bars(Console(file=stream))
     return Lines(lambda line: print(line, file=stream, flush=True))

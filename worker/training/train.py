@@ -1,4 +1,4 @@
-"""Train the heads of a run, and its encoder where the strategy says so; save them; score them as they are served."""
+"""Train the heads of a run, and its encoder if the strategy tunes it; save and score the checkpoint."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ if TYPE_CHECKING:
     from worker.training.progress import Reporter
 
 _STATES = "states"
-# It is served in these, where the processor multiplies them.
+# The data types in which a checkpoint is served.
 _NAMES: Mapping[torch.dtype, Dtype] = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 _PACKAGES = ("gist-stream", "torch", "numpy", "tokenizers", "safetensors")
-# What a run depends on is not where its files lie.
+# Paths are no part of a run's fingerprint.
 _PLACES = {"output", "cache", "cache_gigabytes", "data_directory"}
 
 
 def train(run: TrainingRun, reporter: Reporter, *, is_fresh: bool = False) -> list[Path]:
-    """Train, save and score; return the directories of the new checkpoints, one, or with `separate` one for each head.
+    """Train, save and score; return the directory of the new checkpoint, or one for each head with the strategy `separate`.
 
-    A run that was cut off goes on after its last finished epoch, unless `is_fresh`. Raises `BadSettings` for the data, the disk and
-    the state of another run, and `BadModel` for the encoder.
+    An interrupted run continues after its last complete epoch, unless `is_fresh`. Raises `BadSettings` for the data, a full disk
+    and the snapshot of another run, and `BadModel` for the encoder.
     """
     if run.training.strategy != "separate":
         return [_train(run, reporter, is_fresh=is_fresh)]
@@ -55,7 +55,7 @@ def train(run: TrainingRun, reporter: Reporter, *, is_fresh: bool = False) -> li
 
 
 def single_task(run: TrainingRun, number: int) -> TrainingRun:
-    """Return the run of one head, with its share of the steps."""
+    """Return the run of one head with its share of the steps."""
     head = run.heads[number]
     training = run.training.model_copy(update={"strategy": "end-to-end", "max_steps": -(-run.training.max_steps // len(run.heads))})
     return run.model_copy(
@@ -93,14 +93,14 @@ def _train(run: TrainingRun, reporter: Reporter, *, is_fresh: bool) -> Path:
 
 
 def fingerprint(run: TrainingRun, tasks: Sequence[TrainingTask]) -> str:
-    """Return what stands for all that the weights depend on: the configuration, the encoder and the data."""
+    """Return a digest of everything that determines the weights: configuration, encoder and data."""
     encoder = checkpoint.build_encoder(run.encoder).directory
     parts = [described(run), [dict(task.sources) for task in tasks], compute_sha256(encoder / "model.safetensors")]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def described(run: TrainingRun) -> dict[str, Any]:
-    """Return the whole configuration; files by folder and name: what was read, not where it lay."""
+    """Return the configuration as plain values; files have their folder and name only."""
     values: dict[str, Any] = run.model_dump(mode="json", exclude=_PLACES)
     for head in values["heads"]:
         for side in Side:

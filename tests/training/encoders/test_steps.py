@@ -13,8 +13,8 @@ from tests.model.encoders import SENTENCES, small_teacher
 from worker.errors import BadSettings
 from worker.model.checkpoint import checkpoint
 from worker.training.encoders import steps as encoders
-from worker.training.encoders.agreement import likeness
-from worker.training.encoders.steps import StepOptions, divided, planned, rate_at
+from worker.training.encoders.agreement import measure_agreement
+from worker.training.encoders.steps import StepOptions, plan_steps, rate_at, split_texts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
 
 def test_the_same_words_are_never_on_both_sides() -> None:
     """Each text once, none blank, and which side it is on does not depend on the others."""
-    train, held_out = divided([*SENTENCES, *map(str.upper, SENTENCES), *SENTENCES, " "])
+    train, held_out = split_texts([*SENTENCES, *map(str.upper, SENTENCES), *SENTENCES, " "])
     assert sorted([*train, *held_out]) == sorted({*SENTENCES, *map(str.upper, SENTENCES)})
     assert {text.lower() for text in train}.isdisjoint(text.lower() for text in held_out)
-    assert set(divided(SENTENCES)[1]) <= set(held_out)
+    assert set(split_texts(SENTENCES)[1]) <= set(held_out)
     with pytest.raises(BadSettings, match="2 different texts are too few"):
-        divided(["a", "b", "a"])
+        split_texts(["a", "b", "a"])
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=30), st.integers(0, 100))
 def test_each_epoch_reads_each_text_once(lengths: list[int], seed: int) -> None:
     """In steps of at most so many tokens, unless a text is longer; and no more steps than are wanted."""
     options = StepOptions(epochs=2, max_batch_tokens=40, seed=seed)
-    steps = planned(lengths, options)
+    steps = plan_steps(lengths, options)
     assert sorted(np.concatenate(steps).tolist()) == sorted([*range(len(lengths)), *range(len(lengths))])
     assert all(len(step) == 1 or sum(lengths[n] for n in step) <= 40 for step in steps)
-    assert len(planned(lengths, StepOptions(max_batch_tokens=1, max_steps=1))) == 1
+    assert len(plan_steps(lengths, StepOptions(max_batch_tokens=1, max_steps=1))) == 1
 
 
 @given(st.integers(1, 500), st.floats(0, 1))
@@ -70,11 +70,11 @@ def test_what_is_written_is_what_was_there(tmp_path: Path, minilm: Path) -> None
 def test_vectors_are_alike_or_not() -> None:
     """Those of the same texts; narrower ones are compared by their similarities alone."""
     vectors = np.random.default_rng(0).normal(size=(30, 8)).astype(np.float32)
-    same = likeness(vectors, 2 * vectors)
+    same = measure_agreement(vectors, 2 * vectors)
     assert same.mean_cosine == pytest.approx(1)
     assert same.spearman == pytest.approx(1)
     assert same.top_10_overlap == pytest.approx(1)
-    narrow = likeness(vectors, vectors[:, :4])
+    narrow = measure_agreement(vectors, vectors[:, :4])
     assert narrow.mean_cosine is None
     assert 0 < narrow.spearman < 1
-    assert likeness(vectors[:5], vectors[:5]).top_10_overlap is None
+    assert measure_agreement(vectors[:5], vectors[:5]).top_10_overlap is None

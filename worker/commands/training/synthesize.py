@@ -63,7 +63,7 @@ def synthesize(
     except OSError as error:
         raise BadSettings(f"{output}: {error.strerror}") from error
     typer.echo(f"{len(lines)} texts, {sum(len(it.spans) for it in made.texts)} entities: {output}")
-    typer.echo(f"left out: {made.num_like_held_out} like a held-out text, {made.num_repeated} made already")
+    typer.echo(f"left out: {made.num_similar} like a held-out text, {made.num_repeated} made already")
     if len(lines) < count:
         typer.echo("there are no more: give more templates, more entities, or more texts")
 

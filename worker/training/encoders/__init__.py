@@ -1,1 +1,1 @@
-"""A smaller encoder that says nearly what a larger one says: fewer layers, learned from its vectors and token states."""
+"""Distillation of encoders from unlabelled texts."""

@@ -1,4 +1,4 @@
-"""One encoder beside another: how alike their vectors are, and how fast each is, on the same texts."""
+"""Agreement of the vectors of two encoders, and the throughput of each, on the same texts."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ _NUM_ROUNDS = 5
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How alike the vectors of two encoders are, over the same texts."""
+    """The agreement of the vectors of two encoders on the same texts."""
 
-    #: The mean cosine of a text's two vectors and that of the worst hundredth; None where they have not as many numbers.
+    #: Mean and 1st percentile of the cosine of a text's two vectors; None for vectors of different widths.
     mean_cosine: float | None
     p01_cosine: float | None
-    #: The rank correlation of the similarities of all pairs, and the ends of its 95 % interval.
+    #: Spearman's correlation of the similarities of all pairs, with its 95 % interval.
     spearman: float
     spearman_low: float
     spearman_high: float
-    #: How many of a text's ten nearest are the same, from 0 to 1; None for ten texts or fewer.
+    #: The share of common neighbours among the ten nearest; None for ten texts or fewer.
     top_10_overlap: float | None
 
 
-def likeness(one: NDArray[np.float32], other: NDArray[np.float32]) -> Agreement:
-    """Compare vectors `[n, H]` of `n` > 2 texts; the second may be wider or narrower than the first."""
+def measure_agreement(one: NDArray[np.float32], other: NDArray[np.float32]) -> Agreement:
+    """Compare vectors `[n, H]` of `n` > 2 texts; the widths may differ."""
     figures = compare_vectors(one, other)
     cosines = None
     if one.shape == other.shape:
@@ -49,15 +49,15 @@ def likeness(one: NDArray[np.float32], other: NDArray[np.float32]) -> Agreement:
         mean_cosine=None if cosines is None else float(cosines.mean()),
         p01_cosine=None if cosines is None else float(np.quantile(cosines, 0.01)),
         spearman=spearman.value,
-        # Vectors that order all pairs alike give the same figure in every draw, and so no interval.
+        # Equal orders of all pairs have no spread, and so no interval.
         spearman_low=float(np.fmin(spearman.low, spearman.value)),
         spearman_high=float(np.fmax(spearman.high, spearman.value)),
         top_10_overlap=top.value if top else None,
     )
 
 
-def texts_per_s(engines: Mapping[str, Engine], texts: Sequence[str]) -> dict[str, float]:
-    """Return how many texts a second each engine embeds, tokenizing included: the median of rounds in which they take turns."""
+def measure_throughput(engines: Mapping[str, Engine], texts: Sequence[str]) -> dict[str, float]:
+    """Return the texts per second that each engine tokenizes and embeds: the median of alternating rounds."""
     seconds: dict[str, list[float]] = {name: [] for name in engines}
     for engine in engines.values():
         predictions(engine, texts)

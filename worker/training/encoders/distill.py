@@ -1,4 +1,4 @@
-"""Distil a student: take its layers from the teacher, bring it close on the user's texts, write it, and measure both."""
+"""Distil a student: copy layers of the teacher, train on unlabelled texts, write the student, and measure both."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from worker.model.checkpoint import checkpoint
 from worker.model.engine import Engine
 from worker.model.packing import pack
 from worker.training.encoders import steps as encoders
-from worker.training.encoders.agreement import Agreement, likeness, texts_per_s
+from worker.training.encoders.agreement import Agreement, measure_agreement, measure_throughput
 from worker.training.encoders.distill_loss import build_student, loss, spread_layers
 from worker.training.encoders.steps import StepOptions
 
@@ -30,31 +30,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DistillOptions:
-    """Who learns from whom, and how."""
+    """Teacher and student."""
 
     teacher: str
     output: Path
-    #: The teacher's layers that the student begins with, 1 being the first; none: every second, the last among them.
+    #: The teacher's layers that the student copies, 1 for the first. Empty: every second layer, with the last.
     layers: tuple[int, ...] = ()
-    #: How much the states of tokens count beside the sentence vectors.
+    #: The weight of the token states relative to the sentence vectors.
     token_weight: float = 0.5
     steps: StepOptions = field(default_factory=StepOptions)
 
 
 @dataclass(frozen=True, slots=True)
 class DistillReport:
-    """A student beside its teacher."""
+    """A student compared with its teacher."""
 
     layers: tuple[int, ...]
     num_texts: int
     num_held_out: int
-    #: On held-out texts, against the teacher: with the layers alone, and after training.
+    #: Agreement with the teacher on held-out texts, before and after training.
     before: Agreement
     after: Agreement
-    #: Texts a second, tokenizing included, in turn on the same texts.
+    #: Texts per second with tokenization, measured in turn on the same texts.
     teacher_texts_per_s: float
     student_texts_per_s: float
-    #: The number format and the backend of that.
+    #: Data type and backend of the throughput.
     runs_on: str
 
 
@@ -66,20 +66,20 @@ def distill(options: DistillOptions, texts: Sequence[str], progress: Callable[[s
     num_layers = teacher.config.num_hidden_layers
     layers = options.layers or spread_layers(num_layers, max(1, num_layers // 2))
     student = build_student(teacher, layers)
-    train, held_out = encoders.divided(texts)
+    train, held_out = encoders.split_texts(texts)
     ids = [tokens.ids for tokens in loaded.tokenizer.encode(train)]
     held_out_ids = [tokens.ids for tokens in loaded.tokenizer.encode(held_out)]
-    target = encoders.embedded(teacher, sentence, held_out_ids)
-    before = likeness(target, encoders.embedded(student, sentence, held_out_ids))
+    target = encoders.embed(teacher, sentence, held_out_ids)
+    before = measure_agreement(target, encoders.embed(student, sentence, held_out_ids))
     progress(f"{len(train)} texts, {len(held_out)} held out; the layers {layers} alone: Spearman {before.spearman:.4f}")
     _train(teacher, student, sentence, ids, options, progress)
-    after = likeness(target, encoders.embedded(student, sentence, held_out_ids))
+    after = measure_agreement(target, encoders.embed(student, sentence, held_out_ids))
     details: dict[str, Any] = {"teacher": options.teacher, "layers": layers, "options": asdict(options.steps)}
     write = partial(encoders.write, options.output, student, base=directory, sentence=sentence, max_tokens=loaded.max_tokens)
-    # What is measured is what is served: the directory, as it is loaded from the disk.
+    # The throughput is that of the written directory.
     write(report=details, card="")
     engines = {"teacher": Engine.load(str(directory)), "student": Engine.load(str(options.output))}
-    speeds = texts_per_s(engines, held_out)
+    speeds = measure_throughput(engines, held_out)
     report = DistillReport(
         layers=layers,
         num_texts=len(train),
@@ -103,7 +103,7 @@ def _train(
     progress: Callable[[str], None],
 ) -> None:
     lasts = (student.config.num_hidden_layers, teacher.config.num_hidden_layers)
-    # What words mean alone is the teacher's already, and most of the parameters.
+    # The embeddings are the teacher's, and most of the parameters.
     for table in (student.words, student.positions, student.types):
         table.requires_grad_(requires_grad=False)
 
@@ -115,8 +115,8 @@ def _train(
             wanted = encoders.compute_vectors(target, packed, sentence)
         return loss((encoders.compute_vectors(own, packed, sentence), wanted), (own, target), token_weight=options.token_weight)
 
-    steps = encoders.planned([len(id_) for id_ in ids], options.steps)
-    encoders.take(
+    steps = encoders.plan_steps([len(id_) for id_ in ids], options.steps)
+    encoders.take_steps(
         steps, [parameter for parameter in student.parameters() if parameter.requires_grad], compute_loss, options.steps, progress
     )
 

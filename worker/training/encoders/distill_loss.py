@@ -1,4 +1,4 @@
-"""How far a student is from its teacher, and what a student begins as. Pure."""
+"""The loss of a student, and its initial parameters. Pure."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def build_student(teacher: Encoder, layers: tuple[int, ...]) -> Encoder:
-    """Return an encoder of some of the teacher's layers, copied; 1 is the first (Sanh et al., "DistilBERT", 2019).
+    """Return an encoder with copies of some of the teacher's layers; 1 is the first (Sanh et al., "DistilBERT", 2019).
 
-    Raises `BadSettings` for layers that the teacher has not, or that are not fewer.
+    Raises `BadSettings` for layers that the teacher does not have, and for all of its layers.
     """
     num_layers = teacher.config.num_hidden_layers
     if not layers or list(layers) != sorted(set(layers)) or layers[0] < 1 or layers[-1] > num_layers or len(layers) == num_layers:
@@ -34,15 +34,15 @@ def build_student(teacher: Encoder, layers: tuple[int, ...]) -> Encoder:
 
 
 def spread_layers(num_teacher: int, num_student: int) -> tuple[int, ...]:
-    """Return so many layers from all over the teacher's, the last among them."""
+    """Return evenly spread layers of the teacher, with the last."""
     return tuple((number + 1) * num_teacher // num_student for number in range(num_student))
 
 
 def loss(vectors: tuple[Tensor, Tensor], states: tuple[Tensor, Tensor], *, token_weight: float) -> Tensor:
-    """Return how far the student's are from the teacher's, the first of each pair being the student's.
+    """Return the loss; the first of each pair is the student's.
 
-    Vectors, `[n, H]`, by one minus their cosine; states, `[T, H]`, by their mean squared difference, in units of the teacher's mean
-    square (Jiao et al., "TinyBERT", 2020, for states; Reimers and Gurevych, 2020, for vectors).
+    The loss of vectors, `[n, H]`, is one minus their cosine (Reimers and Gurevych, 2020). The loss of states, `[T, H]`, is their
+    mean squared difference divided by the teacher's mean square (Jiao et al., "TinyBERT", 2020).
     """
     of_vectors = 1 - functional.cosine_similarity(*vectors, dim=1).mean()
     of_states = (states[0] - states[1]).square().mean() / states[1].square().mean()

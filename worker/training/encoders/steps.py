@@ -1,6 +1,6 @@
-"""What training a whole encoder needs, whatever is learned: texts divided, steps planned and taken, and a directory that is served.
+"""Training of a whole encoder: split texts, plan and take steps, write a directory.
 
-The directory is laid out as sentence-transformers lays it out, so that `run` loads it, heads are trained on it, and others read it.
+The directory has the layout of sentence-transformers, so that `run` serves it and `train` reads it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from worker.model.packing import Packed
     from worker.model.pooling import PoolingConfig
 
-# Of so many texts one is held out, and at most so many are; fewer than the last say nothing of an encoder.
+# One text in 20 is held out, at most 1,000 and at least 3.
 _HELD_OUT_OF, _MOST_HELD_OUT, _FEWEST_HELD_OUT = 20, 1000, 3
 _TOKENS_PER_PASS = 8192
 _STEPS_BETWEEN_LINES = 50
@@ -44,24 +44,24 @@ _LARGEST_GRADIENT = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepOptions:
-    """How an encoder is trained; the same options and seed give the same encoder on one machine's CPU."""
+    """Options of training; the same options and seed give the same encoder on the CPU of one machine."""
 
     epochs: int = 1
-    #: Tokens of a step, special tokens included; a longer text stands alone.
+    #: Tokens per step, with special tokens; a longer text is a step of its own.
     max_batch_tokens: int = 2048
-    #: Ends after so many steps; 0 for none but the epochs.
+    #: The maximum number of steps; 0: no maximum.
     max_steps: int = 0
     learning_rate: float = 5e-4
     weight_decay: float = 0.01
-    #: The share of steps in which the rate rises; then it falls to 0.
+    #: The share of steps in which the rate rises; then the rate falls to 0.
     warm_up: float = 0.1
     seed: int = 0
 
 
-def divided(texts: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Return texts to learn from and texts to be judged by, each once and none blank; no two with the same words on both sides.
+def split_texts(texts: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Return different training and held-out texts, none blank; texts with the same words are on the same side.
 
-    Which side a text is on depends on its words alone. Raises `BadSettings` where too few are left to be judged by.
+    The words of a text decide its side. Raises `BadSettings` for fewer than three held-out texts.
     """
     train: list[str] = []
     held_out: list[str] = []
@@ -73,8 +73,8 @@ def divided(texts: Iterable[str]) -> tuple[list[str], list[str]]:
     return train, held_out[:_MOST_HELD_OUT]
 
 
-def planned(lengths: Sequence[int], options: StepOptions) -> list[NDArray[np.intp]]:
-    """Return the numbers of the texts of each step, in an order of its own for each epoch; `lengths` are in tokens."""
+def plan_steps(lengths: Sequence[int], options: StepOptions) -> list[NDArray[np.intp]]:
+    """Return the indices of the texts of each step, in another order for each epoch; `lengths` are in tokens."""
     generator = np.random.default_rng(options.seed)
     steps: list[NDArray[np.intp]] = []
     for _ in range(options.epochs):
@@ -91,20 +91,20 @@ def planned(lengths: Sequence[int], options: StepOptions) -> list[NDArray[np.int
     return steps[: options.max_steps or None]
 
 
-def take(
+def take_steps(
     steps: Sequence[NDArray[np.intp]],
     parameters: Sequence[torch.nn.Parameter],
-    loss_of: Callable[[NDArray[np.intp]], Tensor],
+    compute_loss: Callable[[NDArray[np.intp]], Tensor],
     options: StepOptions,
     progress: Callable[[str], None],
 ) -> None:
-    """Make the loss of each step's texts smaller, one step after the other (AdamW, a rate that rises and falls)."""
+    """Take optimizer steps (AdamW) with a warm-up and a linear decay of the rate."""
     optimizer = torch.optim.AdamW(parameters, lr=options.learning_rate, weight_decay=options.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(rate_at, num_steps=len(steps), warm_up=options.warm_up))
     losses: list[float] = []
     for number, chosen in enumerate(steps, start=1):
         optimizer.zero_grad()
-        loss = loss_of(chosen)
+        loss = compute_loss(chosen)
         loss.backward()  # type: ignore[no-untyped-call]  # torch's own
         torch.nn.utils.clip_grad_norm_(parameters, _LARGEST_GRADIENT)
         optimizer.step()
@@ -116,13 +116,13 @@ def take(
 
 
 def rate_at(step: int, *, num_steps: int, warm_up: float) -> float:
-    """Return the share of the learning rate at a step, which counts from 0: it rises in a straight line, then falls in one."""
+    """Return the factor of the learning rate at a step, from 0: it rises linearly, then falls linearly."""
     rising = max(1, round(num_steps * warm_up))
     return min((step + 1) / rising, (num_steps - step) / max(1, num_steps - rising + 1))
 
 
 def compute_states(encoder: Encoder, packed: Packed, layers: Iterable[int]) -> dict[int, Tensor]:
-    """Return the states after each of some layers, `[T, H]` each, fp32, with gradients where these are wanted."""
+    """Return the states after some layers, `[T, H]` each, fp32, with gradients."""
     batch = PackedTensors.of(packed, device=torch.device("cpu"), dtype=torch.float32)
     found: dict[int, Tensor] = encoder(batch, set(layers))
     return found
@@ -134,7 +134,7 @@ def compute_vectors(states: Tensor, packed: Packed, sentence: PoolingConfig) -> 
 
 
 @torch.inference_mode()
-def embedded(encoder: Encoder, sentence: PoolingConfig, sequences: Sequence[NDArray[np.int32]]) -> NDArray[np.float32]:
+def embed(encoder: Encoder, sentence: PoolingConfig, sequences: Sequence[NDArray[np.int32]]) -> NDArray[np.float32]:
     """Return the sentence vector of each of some texts, `[n, H]`, in fp32."""
     last = encoder.config.num_hidden_layers
     found, first = [], 0
@@ -151,7 +151,7 @@ def embedded(encoder: Encoder, sentence: PoolingConfig, sequences: Sequence[NDAr
 
 
 def check_output(output: Path, *, source: str, is_forced: bool) -> None:
-    """Raise `BadSettings` now for a directory that could not, or should not, be written in the end; `source` is learned from."""
+    """Raise `BadSettings` for a directory that cannot be written, has content, or is the teacher `source`."""
     if output.resolve() == build_encoder(source).directory.resolve():
         raise BadSettings(f"{output}: that is what is learned from; name another directory")
     if output.exists() and (not output.is_dir() or (any(output.iterdir()) and not is_forced)):
@@ -172,7 +172,7 @@ def write(
     report: Mapping[str, Any],
     card: str,
 ) -> None:
-    """Write an encoder with the tokenizer of `base`, pooled as `sentence` says, and what was measured (`report.json`)."""
+    """Write an encoder with the tokenizer of `base`, the pooling `sentence`, and the figures `report` (`report.json`)."""
     modules = ["Transformer", "Pooling", *(["Normalize"] if sentence.is_normalized else [])]
     paths = ["", "1_Pooling", "2_Normalize"]
     files: dict[str, Any] = {

@@ -1,6 +1,6 @@
-"""Texts with entities made by rule, for a task that has too few: labelled by construction, the same for the same seed.
+"""Synthetic texts with entities, for tasks with few texts; the same seed gives the same texts.
 
-templates (a file of sentences with slots) ─┐
-                                            ├─▶ made: as many as wanted, none like a held-out text ─▶ JSON lines
-swapping (entities of your own texts) ──────┘
+templates (a file of sentences with slots) ───┐
+                                              ├─▶ generate: all different, none similar to a held-out text ─▶ JSON lines
+mention_replacement (entities of your texts) ─┘
 """

@@ -1,4 +1,4 @@
-"""As many texts as are wanted, all different, and none that is nearly one by which a head is judged. Pure."""
+"""Generate different texts, none a near-duplicate of a held-out text. Pure."""
 
 from __future__ import annotations
 
@@ -14,45 +14,44 @@ if TYPE_CHECKING:
 
     from worker.training.data.examples import TaggedText
 
-# Of so many attempts for each text that is wanted, all but one may come to nothing.
+# The maximum number of attempts per text.
 _ATTEMPTS = 20
-# Two near-duplicates share at least so much of what either has.
+# The least share of common words of near-duplicates: 4 of 5.
 _ALIKE, _OF = 4, 5
 
 
 class Generator(Protocol):
-    """Makes texts by chance."""
+    """A source of random texts."""
 
-    def text(self, random: Random) -> TaggedText:
-        """Return another text."""
+    def draw(self, random: Random) -> TaggedText:
+        """Return a random text."""
 
 
 @dataclass(frozen=True, slots=True)
 class GeneratedTexts:
-    """Texts that were made."""
+    """Generated texts."""
 
     texts: tuple[TaggedText, ...]
-    #: How many were left out because they are nearly a held-out text.
-    num_like_held_out: int
-    #: How many were left out because they were made already.
+    #: The number of dropped near-duplicates of held-out texts.
+    num_similar: int
+    #: The number of dropped repetitions.
     num_repeated: int
 
 
 class HeldOutTexts:
-    """The texts that nothing may be like."""
+    """An index of held-out texts for near-duplicates."""
 
     def __init__(self, texts: Iterable[str]) -> None:
-        """Index them by their words."""
         self._sets = list({split_words(text) for text in texts})
         self._of_word: defaultdict[str, list[int]] = defaultdict(list)
         for number, words in enumerate(self._sets):
             for word in words:
                 self._of_word[word].append(number)
 
-    def has_like(self, text: str) -> bool:
-        """Tell whether a text is nearly one of them.
+    def has_similar(self, text: str) -> bool:
+        """Return whether a held-out text is a near-duplicate of a text.
 
-        It shares four fifths of its words then, so of any fifth of them and one more it shares one: the rarest are looked up.
+        Near-duplicates share one of any fifth (plus one) of the words, so the rarest words are looked up.
         """
         words = split_words(text)
         num_looked_up = len(words) - -(-len(words) * _ALIKE // _OF) + 1
@@ -61,20 +60,19 @@ class HeldOutTexts:
         return any(are_alike(words, self._sets[other]) for other in others)
 
 
-def generate(makers: Sequence[Generator], count: int, held_out: HeldOutTexts, *, seed: int) -> GeneratedTexts:
-    """Return at most `count` texts, from each maker in turn; fewer where the makers have no more to say."""
-    # The numbers only have to be the same for the same seed.
+def generate(generators: Sequence[Generator], count: int, held_out: HeldOutTexts, *, seed: int) -> GeneratedTexts:
+    """Return at most `count` texts, from each generator in turn; fewer if the generators repeat themselves."""
     random = Random(seed)  # noqa: S311
     found: dict[str, TaggedText] = {}
-    num_like = num_repeated = 0
+    num_similar = num_repeated = 0
     for attempt in range(count * _ATTEMPTS):
         if len(found) == count:
             break
-        text = makers[attempt % len(makers)].text(random)
+        text = generators[attempt % len(generators)].draw(random)
         if text.text in found:
             num_repeated += 1
-        elif held_out.has_like(text.text):
-            num_like += 1
+        elif held_out.has_similar(text.text):
+            num_similar += 1
         else:
             found[text.text] = text
-    return GeneratedTexts(tuple(found.values()), num_like, num_repeated)
+    return GeneratedTexts(tuple(found.values()), num_similar, num_repeated)

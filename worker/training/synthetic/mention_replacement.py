@@ -1,6 +1,7 @@
-"""Other entities of the same type in your own texts. Pure.
+"""Replace the entities of texts by other entities of the same type. Pure.
 
-Known as mention replacement (Dai and Adel, "An analysis of simple data augmentation for named entity recognition", COLING 2020).
+The method is mention replacement (Dai and Adel, "An analysis of simple data augmentation for named entity recognition", COLING
+2020).
 """
 
 from __future__ import annotations
@@ -16,22 +17,22 @@ if TYPE_CHECKING:
 
 
 class MentionReplacement:
-    """Texts whose entities change places with those of other texts."""
+    """A generator that replaces entities by those of other texts."""
 
     def __init__(self, texts: Sequence[TaggedText]) -> None:
-        """Gather the entities of `texts`; raises `BadSettings` where no type has two that differ."""
+        """Collect the entities of `texts`; raises `BadSettings` if no type has two different entities."""
         mentions: dict[str, dict[str, None]] = {}
         for text in texts:
             for span in text.spans:
                 mentions.setdefault(span.type, {})[text.text[span.start : span.end]] = None
-        # As often as they differ, not as often as they are named: what is named all the time is known already.
+        # Each different entity once: frequent entities are known already.
         self._mentions = {kind: tuple(own_mentions) for kind, own_mentions in mentions.items() if len(own_mentions) > 1}
         self._texts = [text for text in texts if any(span.type in self._mentions for span in text.spans)]
         if not self._texts:
-            raise BadSettings("no entities to swap: of some type two that differ are needed")
+            raise BadSettings("no entities to swap: at least one type needs two different entities")
 
-    def text(self, random: Random) -> TaggedText:
-        """Return one of the texts, each of its entities another one of its type, as far as there is another."""
+    def draw(self, random: Random) -> TaggedText:
+        """Return a random text in which other entities of the same types replace the entities."""
         source = random.choice(self._texts)
         parts, spans, end, length = [], [], 0, 0
         for span in source.spans:

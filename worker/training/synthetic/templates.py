@@ -1,4 +1,4 @@
-"""Sentences with slots, and what may stand in these: a text is filled in, and its entities are where the slots were. Pure.
+"""Sentences with slots and the values of the slots. Pure.
 
 A file of templates is TOML:
 
@@ -13,7 +13,7 @@ A file of templates is TOML:
     first = ["Ada", "Ibrahim"]
     last = ["Moreno", "Okafor"]
 
-What stands in a slot may have slots of words itself, a word those of the words above it. Braces that are meant are doubled, `{{`.
+The value of a slot may have slots of words; a word may have slots of the words above it. A literal brace is doubled, `{{`.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
     from random import Random
 
-#: The set that comes with the project: people, organisations and places in short English messages.
+#: The templates of the project: people, organisations and places in short English messages.
 BUILT_IN = Path(__file__).with_name("names.toml")
 
 
 @dataclass(frozen=True, slots=True)
 class Templates:
-    """Sentences with slots, and what may stand in each slot."""
+    """Sentences with slots, and the values of each slot."""
 
     templates: tuple[str, ...]
     entities: Mapping[str, tuple[str, ...]]
     words: Mapping[str, tuple[str, ...]]
 
-    def text(self, random: Random) -> TaggedText:
-        """Return one text, filled in by chance."""
+    def draw(self, random: Random) -> TaggedText:
+        """Return a sentence with random values."""
         parts: list[str] = []
         spans: list[Span] = []
         length = 0
@@ -54,16 +54,16 @@ class Templates:
             if slot is None:
                 continue
             is_entity = slot in self.entities
-            filling = self._filled(random.choice((self.entities if is_entity else self.words)[slot]), random)
+            value = self._fill(random.choice((self.entities if is_entity else self.words)[slot]), random)
             if is_entity:
-                spans.append(Span(slot, length, length + len(filling)))
-            parts.append(filling)
-            length += len(filling)
+                spans.append(Span(slot, length, length + len(value)))
+            parts.append(value)
+            length += len(value)
         return TaggedText("".join(parts), tuple(spans))
 
-    def _filled(self, value: str, random: Random) -> str:
+    def _fill(self, value: str, random: Random) -> str:
         return "".join(
-            literal + (self._filled(random.choice(self.words[slot]), random) if slot else "") for literal, slot in _parts(value)
+            literal + (self._fill(random.choice(self.words[slot]), random) if slot else "") for literal, slot in _parts(value)
         )
 
 
@@ -87,7 +87,7 @@ def read(path: Path) -> Templates:
 
 
 def _parts(template: str) -> Iterator[tuple[str, str | None]]:
-    """Yield each stretch of plain text, and the name of the slot after it; None at the end, or after a doubled brace."""
+    """Yield each literal part with the name of the slot after it; None at the end or after a doubled brace."""
     return ((literal, slot) for literal, slot, _, _ in Formatter().parse(template))
 
 
@@ -104,7 +104,7 @@ def _strings(path: Path, name: str, value: object) -> tuple[str, ...]:
 
 
 def _check(path: Path, templates: Templates) -> None:
-    """Refuse slots of which nothing is said, words that hold themselves, and templates without any entity."""
+    """Refuse undefined slots, words that contain themselves, and templates without an entity."""
     slots = templates.entities.keys() | templates.words.keys()
     if both := templates.entities.keys() & templates.words.keys():
         raise BadSettings(f"{path}: {min(both)!r} is both an entity and a word")
@@ -113,7 +113,7 @@ def _check(path: Path, templates: Templates) -> None:
     for values in templates.entities.values():
         for value in values:
             _check_slots(path, value, templates.words.keys())
-    # A word may use those before it: so no word can hold itself.
+    # A word may use only earlier words, so no word contains itself.
     known: set[str] = set()
     for slot, values in templates.words.items():
         for value in values:
