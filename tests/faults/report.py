@@ -37,13 +37,13 @@ def table(lines: list[str]) -> str:
     ]
     shown += [_row(scenario, mode, runs) for (scenario, mode), runs in sorted(rows.items())]
     for mode in sorted({mode for _, mode in rows}):
-        shown.append(_row("**all**", mode, [it for (_, name), runs in rows.items() if name == mode for it in runs]))
+        shown.append(_row("**all**", mode, [run for (_, name), runs in rows.items() if name == mode for run in runs]))
     seeds = sorted({totals["seed"] for runs in rows.values() for totals in runs})
     return "\n".join([*shown, "", f"Seeds: {', '.join(map(str, seeds))}."])
 
 
 def _row(scenario: str, mode: str, runs: list[dict[str, Any]]) -> str:
-    sums = " | ".join(f"{sum(it[name] for it in runs):,}" for name in _COUNTS)
+    sums = " | ".join(f"{sum(run[name] for run in runs):,}" for name in _COUNTS)
     return f"| {scenario} | {mode} | {len(runs)} | {sums} |"
 
 

@@ -54,7 +54,9 @@ async def concluded(lab: Lab, timeout_s: float = 180) -> None:
     await lab.settled(timeout_s)
     for worker in lab.workers:
         lab.history.note(
-            "sessions", worker=worker.name, **{it: worker.events(it) for it in ("session_opened", "session_ended", "retry")}
+            "sessions",
+            worker=worker.name,
+            **{event: worker.events(event) for event in ("session_opened", "session_ended", "retry")},
         )
         if set(worker.exits) - {-signal.SIGKILL} or not worker.is_running:
             lab.problem(f"ended: {worker.name} did not live through it: {worker.log.read_text()[-2000:]}")
@@ -106,7 +108,7 @@ async def test_the_whole_cluster_is_down(cluster: Cluster, mode: Mode, seed: int
         async with loaded(lab):
             down_s = min(120.0, max(25.0, DURATION_S))
             lab.fault("kill_cluster", down_s=down_s)
-            await asyncio.gather(*(asyncio.to_thread(cluster.kill, it) for it in range(3)))
+            await asyncio.gather(*(asyncio.to_thread(cluster.kill, node) for node in range(3)))
             await asyncio.sleep(down_s)
             await asyncio.to_thread(cluster.heal)
             lab.history.note("restarted")
@@ -126,7 +128,9 @@ async def test_the_only_broker_dies_again_and_again(broker: Cluster, mode: Mode,
             await asyncio.to_thread(broker.restart, 0)
             await lab.moved()
         for worker in lab.workers:
-            lab.history.note("hung", worker=worker.name, **{it: worker.events(it) for it in ("offset_hangs", "outputs_hang")})
+            lab.history.note(
+                "hung", worker=worker.name, **{event: worker.events(event) for event in ("offset_hangs", "outputs_hang")}
+            )
         await concluded(lab)
 
 
@@ -179,7 +183,7 @@ async def test_a_task_of_the_client_dies_silently(broker: Cluster, mode: Mode, s
             victim = lab.workers[0]
             victim.send(signal.SIGUSR1)
             async with asyncio.timeout(30):
-                await lab.under_load_until(lambda: any("ConsumerBroken" in str(it["error"]) for it in victim.events("retry")))
+                await lab.under_load_until(lambda: any("ConsumerBroken" in str(event["error"]) for event in victim.events("retry")))
                 await lab.moved()
         await concluded(lab)
 

@@ -87,7 +87,7 @@ async def test_hostile_texts_have_one_fate_each(broker: Cluster, mode: Mode, see
         lab.produce(3_000, rate=300)
         names = [*TEXTS, *REFUSED]
         lab.random.shuffle(names)
-        worker.max_in_flight_tokens += sum(guessed_tokens(len(it)) for it in [*map(request, TEXTS.values()), *REFUSED.values()])
+        worker.max_in_flight_tokens += sum(guessed_tokens(len(body)) for body in [*map(request, TEXTS.values()), *REFUSED.values()])
         lab.fault("hostile_texts", names=names)
         for number, name in enumerate(names):
             await strange.send(request(TEXTS[name]) if name in TEXTS else REFUSED[name], good(number))
@@ -97,14 +97,14 @@ async def test_hostile_texts_have_one_fate_each(broker: Cluster, mode: Mode, see
         fates, letters = await strange.fates(), await strange.letters()
         wanted = {2 * place: sorted(RESULTS if name in TEXTS else LETTER) for place, name in enumerate(names)}
         wanted |= {2 * place + 1: sorted(RESULTS) for place in range(len(names))}
-        assert {names[it // 2]: fates.get(it) for it in wanted if fates.get(it) != wanted[it]} == {}
+        assert {names[offset // 2]: fates.get(offset) for offset in wanted if fates.get(offset) != wanted[offset]} == {}
         assert fates.keys() == wanted.keys()
-        assert {it["stage"] for it in letters.values()} == {"decode"}
+        assert {letter["stage"] for letter in letters.values()} == {"decode"}
 
 
 async def test_hostile_headers_and_keys_have_one_fate_each(broker: Cluster, mode: Mode, seed: int) -> None:
     """Too many headers, too large ones, names of ours, broken content types, keys of any size, tombstones with and without."""
-    many = tuple((f"h{it}", b"") for it in range(10_000))
+    many = tuple((f"h{number}", b"") for number in range(10_000))
     cases = [
         (b"k", good(0), (("gist-source-offset", b"7"), ("gist-model", b"\xff")), RESULTS),
         (b"k", good(1), many, LETTER),
@@ -148,7 +148,7 @@ async def test_batches_that_cannot_be_read_are_parked(broker: Cluster, mode: Mod
         strange = Strange(lab)
         home = strange.partition
         await strange.send(good(0), good(1))
-        await produce_poisoned(strange.connection, home, [good(it) for it in range(2, 10)], poisoned=3)
+        await produce_poisoned(strange.connection, home, [good(number) for number in range(2, 10)], poisoned=3)
         await strange.send(good(10))
         await strange.send(request("a 11 that will rot"))
         await strange.send(good(12))
@@ -164,10 +164,10 @@ async def test_batches_that_cannot_be_read_are_parked(broker: Cluster, mode: Mod
         await lab.settled(120)
         await lab.verify()
         fates, letters = await strange.fates(), await strange.letters()
-        ranges = [(it["source"]["offset"], it["source"]["next_offset"]) for it in letters.values()]
+        ranges = [(letter["source"]["offset"], letter["source"]["next_offset"]) for letter in letters.values()]
         assert ranges == [(5, 10), (11, 12)]
         whole = [0, 1, 2, 3, 4, 10, 12, 13]
-        assert fates == {it: sorted(RESULTS) for it in whole} | {5: sorted(LETTER), 11: sorted(LETTER)}
+        assert fates == {offset: sorted(RESULTS) for offset in whole} | {5: sorted(LETTER), 11: sorted(LETTER)}
 
 
 async def test_a_compression_bomb_goes_off_outside(broker: Cluster, mode: Mode, seed: int) -> None:

@@ -126,20 +126,22 @@ async def check_outputs(lab: Lab) -> None:
     """Hold vectors and labels of all records against what the shipped model says, in fp32."""
     vectors, labels = {}, {}
     topics = topics_of(lab.topic)
-    places = {Partition(topics[it], i): 0 for it in (Output.EMBEDDINGS, Output.LABELS) for i in range(lab.workload.num_partitions)}
+    places = {
+        Partition(topics[output], i): 0 for output in (Output.EMBEDDINGS, Output.LABELS) for i in range(lab.workload.num_partitions)
+    }
     async for records in read_to_end(lab.connection, places):
-        for it in records:
-            value = json.loads(it.value or b"")
-            if it.partition.topic == topics[Output.EMBEDDINGS]:
-                vectors[int(it.key or b"")] = value["embedding"]
+        for message in records:
+            value = json.loads(message.value or b"")
+            if message.partition.topic == topics[Output.EMBEDDINGS]:
+                vectors[int(message.key or b"")] = value["embedding"]
             else:
-                labels[int(it.key or b"")] = value["labels"]
+                labels[int(message.key or b"")] = value["labels"]
     engine = Engine.load(DEFAULT_MODEL, dtype="float32")
     numbers = sorted(vectors)
     record = Record(Partition("t", 0), 0, None, b"")
     items = [Item(record, "", lab.workload.text(number), frozenset({Task.EMBED, Task.CLASSIFY})) for number in numbers]
-    tokens = engine.tokenize([it.text for it in items])
-    predictions = engine.infer([TokenizedItem(item, its) for item, its in zip(items, tokens, strict=True)])
+    tokens = engine.tokenize([entry.text for entry in items])
+    predictions = engine.infer([TokenizedItem(item, text_tokens) for item, text_tokens in zip(items, tokens, strict=True)])
     for number, prediction in zip(numbers, predictions, strict=True):
         assert prediction.embedding is not None
         assert prediction.labels is not None

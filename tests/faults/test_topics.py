@@ -47,8 +47,8 @@ async def test_an_output_topic_refuses_one_record(broker: Cluster, mode: Mode, s
         await lab.settled(120)
         await lab.verify()
         parked = {2: sorted(REFUSED), 4: sorted(REFUSED)}
-        assert await strange.fates() == {it: sorted(RESULTS) for it in (0, 1, 3, 5)} | parked
-        assert {it["stage"] for it in (await strange.letters()).values()} == {"publish"}
+        assert await strange.fates() == {offset: sorted(RESULTS) for offset in (0, 1, 3, 5)} | parked
+        assert {letter["stage"] for letter in (await strange.letters()).values()} == {"publish"}
 
 
 @pytest.mark.parametrize("how", ["oversize", "unreachable", "deleted"])
@@ -102,7 +102,7 @@ async def test_the_log_begins_behind_the_committed_offset(broker: Cluster, mode:
         # Slow enough to lag, and to be overtaken again.
         worker.launch(FAULT_PASS_S="0.3")  # noqa: S106  no password
         await worker.ready()
-        assert [it["committed"] for it in worker.events("committed_offset_out_of_range")] == [50]
+        assert [event["committed"] for event in worker.events("committed_offset_out_of_range")] == [50]
         await strange.done(60)
         await strange.send(*map(good, range(100, 3_000)))
         lab.fault("retention", before=2_900)
@@ -111,7 +111,7 @@ async def test_the_log_begins_behind_the_committed_offset(broker: Cluster, mode:
         await lab.settled(120)
         await lab.verify()
         fates = await strange.fates()
-        assert [it for it in fates if fates[it] != sorted(RESULTS)] == []
+        assert [offset for offset in fates if fates[offset] != sorted(RESULTS)] == []
         assert fates.keys() >= {*range(50), *range(70, 100), *range(2_900, 3_000)}
         assert not fates.keys() & set(range(50, 70))
 
@@ -164,4 +164,4 @@ async def test_partitions_are_added(broker: Cluster, mode: Mode, seed: int) -> N
         await produced
         await lab.settled(120)
         await lab.verify()
-        assert await strange.fates() == {it: sorted(RESULTS) for it in range(500)}
+        assert await strange.fates() == {offset: sorted(RESULTS) for offset in range(500)}

@@ -29,7 +29,7 @@ class World:
             source=self.source,
             delivery=self.delivery,
             telemetry=Telemetry(),
-            events=SessionEvents(lambda *_: None, lambda *_: None, lambda *_: None, lambda it, _: it),
+            events=SessionEvents(lambda *_: None, lambda *_: None, lambda *_: None, lambda outcome, _: outcome),
             options=replace(OPTIONS, drain_timeout_s=0.2, publish_interval_s=publish_interval_s),
         )
 

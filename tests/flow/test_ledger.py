@@ -14,7 +14,7 @@ from worker.records import EmptyRange, Outcome, UnreadableRange
 
 def offsets(outcomes: list[Outcome]) -> list[int]:
     """Return the offsets of some outcomes."""
-    return [it.offset for it in outcomes]
+    return [result.offset for result in outcomes]
 
 
 def test_no_record_is_taken_before_the_first_is_finished() -> None:
@@ -45,8 +45,8 @@ def test_num_finished_counts_finished_records_that_were_not_taken() -> None:
     """Records after an unfinished one count, too."""
     ledger = Ledger(0)
     records = [record(offset) for offset in range(3)]
-    for it in records:
-        ledger.track(it, 1)
+    for source in records:
+        ledger.track(source, 1)
     ledger.finish(outcome(records[2]))
     ledger.finish(outcome(records[2]))
     assert ledger.num_finished == 1
@@ -57,9 +57,9 @@ def test_num_finished_counts_finished_records_that_were_not_taken() -> None:
 
 def test_a_second_take_before_the_publication_of_the_first_is_a_bug() -> None:
     ledger = Ledger(0)
-    for it in (record(0), record(1)):
-        ledger.track(it, 1)
-        ledger.finish(outcome(it))
+    for source in (record(0), record(1)):
+        ledger.track(source, 1)
+        ledger.finish(outcome(source))
     ledger.take(1)
     with pytest.raises(InvariantBroken, match="previous prefix"):
         ledger.take(1)
@@ -173,7 +173,7 @@ def test_adjacent_empty_ranges_are_merged(lengths: list[int], num_taken: int) ->
     ledger.track(record(offset), 1)
     ledger.finish(outcome(blocking))
     taken = ledger.take(2 + num_taken)
-    assert [(it.offset, it.next_offset) for it in taken] == [(0, 1), (1, offset)]
+    assert [(result.offset, result.next_offset) for result in taken] == [(0, 1), (1, offset)]
     ledger.published(taken)
     assert (ledger.next_offset, ledger.num_finished, ledger.weight) == (offset, 0, 1)
 
@@ -203,10 +203,10 @@ def test_records_are_published_in_offset_order_in_any_order_of_finishing(
             ledger.published(taken)
             left += offsets(taken)
         expected = []
-        for it in sources:
-            if it.offset not in finished:
+        for tracked in sources:
+            if tracked.offset not in finished:
                 break
-            expected.append(it.offset)
+            expected.append(tracked.offset)
         assert left == expected
         assert ledger.next_offset == (left[-1] + 1 if left else start)
     assert ledger.is_empty
@@ -217,19 +217,19 @@ def test_a_prefix_ends_before_a_held_outcome() -> None:
     """The held outcome and all later ones stay in order until the release."""
     ledger, held = Ledger(0), {1}
     records = [record(offset) for offset in range(3)]
-    for it in records:
-        ledger.track(it, 1)
-    for it in records[:2]:
-        ledger.finish(outcome(it))
-    assert [it and it.offset for it in ledger.outcomes()] == [0, 1, None]
-    taken = ledger.take(10, holds=lambda it: it.offset in held)
+    for source in records:
+        ledger.track(source, 1)
+    for source in records[:2]:
+        ledger.finish(outcome(source))
+    assert [result and result.offset for result in ledger.outcomes()] == [0, 1, None]
+    taken = ledger.take(10, holds=lambda result: result.offset in held)
     assert offsets(taken) == [0]
     ledger.published(taken)
     # The last record may still have an outcome that changes everything.
-    assert not ledger.is_held(lambda it: it.offset in held)
+    assert not ledger.is_held(lambda result: result.offset in held)
     ledger.finish(outcome(records[2]))
-    assert ledger.take(10, holds=lambda it: it.offset in held) == []
-    assert ledger.is_held(lambda it: it.offset in held)
+    assert ledger.take(10, holds=lambda result: result.offset in held) == []
+    assert ledger.is_held(lambda result: result.offset in held)
     held.clear()
-    assert not ledger.is_held(lambda it: it.offset in held)
-    assert offsets(ledger.take(10, holds=lambda it: it.offset in held)) == [1, 2]
+    assert not ledger.is_held(lambda result: result.offset in held)
+    assert offsets(ledger.take(10, holds=lambda result: result.offset in held)) == [1, 2]

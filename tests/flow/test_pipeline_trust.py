@@ -63,7 +63,7 @@ async def test_failures_of_every_stage_count(stage: str) -> None:
     world = World(max_consecutive_failures=20, dead_letter_hold_s=FOR_EVER_S)
 
     def on_tokenize(texts: Sequence[str]) -> None:
-        if stage == "tokenize" and any("poison" in it for it in texts):
+        if stage == "tokenize" and any("poison" in text for text in texts):
             raise ValueError("no")
 
     world.model.on_tokenize = on_tokenize

@@ -49,10 +49,10 @@ class World:
         self.opened.clear()
 
     def _published(self, outcomes: Sequence[Outcome], _seconds: float) -> None:
-        self.events.append(f"published {[it.offset for it in outcomes]}")
+        self.events.append(f"published {[outcome.offset for outcome in outcomes]}")
 
-    def _refused(self, it: Outcome, _refusal: RecordRefused) -> Outcome:
-        return Outcome(it.source, (Message(Output.DEAD_LETTERS, b"k", b"why"),))
+    def _refused(self, outcome: Outcome, _refusal: RecordRefused) -> Outcome:
+        return Outcome(outcome.source, (Message(Output.DEAD_LETTERS, b"k", b"why"),))
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -219,9 +219,9 @@ async def _publish_with_refusals(refused: set[int]) -> int:
     def refuse_some(partition: Partition, outcomes: Sequence[Outcome]) -> None:
         nonlocal num_publications
         num_publications += 1
-        for it in outcomes:
-            if it.offset in refused and it.messages[0].output is not Output.DEAD_LETTERS:
-                raise RecordRefused(partition, it.offset, it.messages[0].output, "why")
+        for finished in outcomes:
+            if finished.offset in refused and finished.messages[0].output is not Output.DEAD_LETTERS:
+                raise RecordRefused(partition, finished.offset, finished.messages[0].output, "why")
 
     world.delivery.on_publish = refuse_some
     async with world.running():

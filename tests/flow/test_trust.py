@@ -54,16 +54,16 @@ class World:
         # Failures that are finished.
         self.num_failures = 0
         for line, records in zip(self.lines, self.records, strict=True):
-            for it in records:
-                line.track(it, 1)
+            for source in records:
+                line.track(source, 1)
 
     def finish(self, index: int, offset: int, now_s: float = 0.0) -> None:
         """Finish a record, judge, and publish what may be published."""
-        it = fate(self.records[index][offset], self.kinds[index][offset])
-        assert self.lines[index].finish(it)
-        self.is_proven |= is_success(it)
-        self.num_failures += is_failure(it)
-        self.trust.finish(it, now_s)
+        outcome = fate(self.records[index][offset], self.kinds[index][offset])
+        assert self.lines[index].finish(outcome)
+        self.is_proven |= is_success(outcome)
+        self.num_failures += is_failure(outcome)
+        self.trust.finish(outcome, now_s)
         self.trust.judge("texts", (line.outcomes() for line in self.lines))
         self.publish()
 
@@ -74,7 +74,7 @@ class World:
                 self.trust.check(taken)
                 line.published(taken)
                 self.trust.publish(taken)
-                published += [it.offset for it in taken]
+                published += [outcome.offset for outcome in taken]
 
     def published_kinds(self) -> set[str]:
         """Return the kinds of the records that were published."""
@@ -123,13 +123,13 @@ def test_in_one_partition_the_first_records_alone_decide(kinds: list[str], max_f
 
 def test_the_line_that_ends_the_worker_says_why_and_what_arrived() -> None:
     """The topic, the number, the last record with stage and reason, the names of the fields, and what to do: in one line."""
-    it = trust(max_failures=2)
+    model_trust = trust(max_failures=2)
     values = [b'{"id": "1", "body": "secret"}', b'{"id": "2", "payload": {"text": "secret"}}']
     fates = [fate(record(offset, value), "bad") for offset, value in enumerate(values)]
     for one in fates:
-        it.finish(one, 0.0)
+        model_trust.finish(one, 0.0)
     with pytest.raises(TooManyDeadLetters) as caught:
-        it.judge("texts", [fates])
+        model_trust.judge("texts", [fates])
     said = str(caught.value)
     for part in ("texts: 2 records", "texts-0@1", "decode", "there is no `text`", "id, body, payload, payload.text", "committed"):
         assert part in said
@@ -155,41 +155,41 @@ def test_a_dead_letter_is_held_for_a_bounded_time() -> None:
 
 def test_what_was_published_counts_towards_the_limit_and_what_is_read_again_counts_once() -> None:
     """A slow topic of bad records stops the worker too; a session that begins anew repeats records, not failures."""
-    it = trust(max_failures=3, hold_s=0.0)
+    model_trust = trust(max_failures=3, hold_s=0.0)
     fates = [fate(record(offset), "bad") for offset in range(3)]
     for again in range(4):
         for one in fates[:2]:
-            it.finish(one, float(again))
-        it.judge("texts", [fates[:2]])
-        it.publish(fates[:2])
-    it.finish(fates[2], 9.0)
+            model_trust.finish(one, float(again))
+        model_trust.judge("texts", [fates[:2]])
+        model_trust.publish(fates[:2])
+    model_trust.finish(fates[2], 9.0)
     with pytest.raises(TooManyDeadLetters, match="3 records"):
-        it.judge("texts", [fates[2:]])
+        model_trust.judge("texts", [fates[2:]])
 
 
 def test_each_topic_earns_its_own_trust() -> None:
     """Results of the live topic say nothing about the records of the backfill topic."""
-    it = trust(max_failures=1)
+    model_trust = trust(max_failures=1)
     old = fate(record(0, partition=Partition("old", 0)), "bad")
-    assert it.finish(fate(record(0), "good"), 0.0)
-    it.finish(old, 0.0)
-    assert it.holds(old)
-    assert not it.holds(fate(record(1), "bad"))
+    assert model_trust.finish(fate(record(0), "good"), 0.0)
+    model_trust.finish(old, 0.0)
+    assert model_trust.holds(old)
+    assert not model_trust.holds(fate(record(1), "bad"))
     with pytest.raises(TooManyDeadLetters, match="old: 1 records"):
-        it.judge("old", [[old]])
+        model_trust.judge("old", [[old]])
 
 
 def test_the_verdict_waits_for_a_record_that_may_be_the_first_result() -> None:
     """Whether it is read before the failures or in another partition; not for what comes after the limit."""
-    it = trust(max_failures=2)
+    model_trust = trust(max_failures=2)
     fates = [fate(record(offset), "bad") for offset in range(4)]
     for one in fates:
-        it.finish(one, 0.0)
-    it.judge("texts", [[None, *fates]])
-    it.judge("texts", [fates, [None]])
-    it.judge("texts", [fates[:1], [None]])
+        model_trust.finish(one, 0.0)
+    model_trust.judge("texts", [[None, *fates]])
+    model_trust.judge("texts", [fates, [None]])
+    model_trust.judge("texts", [fates[:1], [None]])
     with pytest.raises(TooManyDeadLetters):
-        it.judge("texts", [[*fates[:2], None]])
+        model_trust.judge("texts", [[*fates[:2], None]])
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), KINDS), max_size=40), st.integers(1, 6), st.integers(1, 5))
@@ -200,12 +200,12 @@ def test_a_run_of_dead_letters_ends_a_trusted_worker_only_at_the_limit_that_is_s
     offsets = [itertools.count() for _ in range(3)]
     fates = [fate(record(next(offsets[index]), partition=Partition("texts", index)), kind) for index, kind in records]
     longest = run = 0
-    for it in fates:
-        run = 0 if is_success(it) else run + is_failure(it)
+    for finished in fates:
+        run = 0 if is_success(finished) else run + is_failure(finished)
         longest = max(longest, run)
     unbounded, bounded = trust(hold_s=0.0, max_failures=1_000), trust(hold_s=0.0, max_failures=1_000, max_dead_letters=limit)
     stopped = False
-    for _, group in itertools.groupby(fates, key=lambda it: it.partition):
+    for _, group in itertools.groupby(fates, key=lambda outcome: outcome.partition):
         for piece in _pieces(list(group), size):
             unbounded.check(piece)
             unbounded.publish(piece)
@@ -222,29 +222,29 @@ def test_a_run_of_dead_letters_ends_a_trusted_worker_only_at_the_limit_that_is_s
 
 def test_results_that_the_brokers_refuse_count_until_one_is_accepted() -> None:
     """Also within one publication: messages are sent in order, so a result before a refused one was accepted."""
-    it = trust(max_failures=2)
+    model_trust = trust(max_failures=2)
     good, first, second = fate(record(0), "good"), fate(record(1), "bad"), fate(record(2), "bad")
-    it.finish(good, 0.0)
-    it.refuse(first)
-    it.check([first])
-    it.refuse(second)
-    it.check([good, first, second])
-    it.check([fate(record(0, partition=Partition("texts", 1)), "good")])
+    model_trust.finish(good, 0.0)
+    model_trust.refuse(first)
+    model_trust.check([first])
+    model_trust.refuse(second)
+    model_trust.check([good, first, second])
+    model_trust.check([fate(record(0, partition=Partition("texts", 1)), "good")])
     with pytest.raises(TooManyDeadLetters, match="refused by the brokers"):
-        it.check([first, second, fate(record(3), "good")])
-    it.publish([good])
-    it.check([first, second])
+        model_trust.check([first, second, fate(record(3), "good")])
+    model_trust.publish([good])
+    model_trust.check([first, second])
 
 
 def test_the_limits_are_those_of_the_flow() -> None:
     """Each option goes where it belongs."""
     options = replace(OPTIONS, max_consecutive_failures=1, max_consecutive_dead_letters=5, dead_letter_hold_s=2.0)
-    it, bad = Trust.from_options(options), fate(record(0), "bad")
-    it.finish(bad, 0.0)
-    assert it.holds(bad)
-    assert it.release(2.0)
+    model_trust, bad = Trust.from_options(options), fate(record(0), "bad")
+    model_trust.finish(bad, 0.0)
+    assert model_trust.holds(bad)
+    assert model_trust.release(2.0)
     with pytest.raises(TooManyDeadLetters):
-        it.judge("texts", [[bad]])
+        model_trust.judge("texts", [[bad]])
 
 
 def _pieces(outcomes: list[Outcome], size: int) -> list[list[Outcome]]:

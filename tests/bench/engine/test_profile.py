@@ -27,7 +27,7 @@ def test_shares_are_of_the_whole() -> None:
         assert set(shares) <= set(profile.STAGES)
         assert sum(shares.values()) == pytest.approx(1)
         assert all(share > -0.01 for share in shares.values())
-        assert all(shares[it] > 0 for it in ("products", "attention", "norms", "heads"))
+        assert all(shares[stage] > 0 for stage in ("products", "attention", "norms", "heads"))
 
 
 def test_the_command_shows_both_models(capsys: pytest.CaptureFixture[str]) -> None:

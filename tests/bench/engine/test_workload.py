@@ -28,7 +28,7 @@ def test_the_texts_of_the_mixture_have_the_lengths_of_the_mixture() -> None:
     directory = locate(MINILM).directory
     corpus = workload.mixture(directory / "tokenizer.json", 200)
     tokens = Tokenizer.read(directory, max_tokens=256).encode(corpus.texts)
-    assert [len(it) for it in tokens] == workload.lengths(200).tolist()
+    assert [len(text_tokens) for text_tokens in tokens] == workload.lengths(200).tolist()
     assert not corpus.is_tokenizing
     assert workload.mixture(directory / "tokenizer.json", 200) == corpus
 

@@ -194,7 +194,10 @@ class Cluster:
         finally:
             await admin.close()
         partitions = [partition for topic in described for partition in topic["partitions"]]
-        return [(int(it["partition"]), int(it["leader"]), len(it["isr"]) == len(it["replicas"])) for it in partitions]
+        return [
+            (int(partition["partition"]), int(partition["leader"]), len(partition["isr"]) == len(partition["replicas"]))
+            for partition in partitions
+        ]
 
     def close(self) -> None:
         """End every broker at once and remove a temporary directory."""
@@ -240,7 +243,7 @@ class Cluster:
             advertised += f",PROXIED://127.0.0.1:{node.proxy_port}"
         text = _CONFIGURATION.format(
             node_id=index + 1,
-            voters=",".join(f"{i}@127.0.0.1:{it.controller_port}" for i, it in enumerate(self.nodes, 1)),
+            voters=",".join(f"{i}@127.0.0.1:{node.controller_port}" for i, node in enumerate(self.nodes, 1)),
             listeners=f"{listeners},CONTROLLER://127.0.0.1:{node.controller_port}",
             advertised=advertised,
             directory=node.directory,

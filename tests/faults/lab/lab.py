@@ -86,7 +86,7 @@ class Lab:
         self._own_cluster = cluster is None
         self.cluster = cluster or Cluster(num_brokers, proxied=proxied)
         proxied_nodes = self.cluster.nodes if self.cluster.is_proxied else []
-        self.proxies = Proxies([(it.proxy_port, it.behind_proxy_port) for it in proxied_nodes], self.history.fault)
+        self.proxies = Proxies([(node.proxy_port, node.behind_proxy_port) for node in proxied_nodes], self.history.fault)
         self._stack = AsyncExitStack()
         self._began_s = time.monotonic()
         self._healed_s: float | None = None
@@ -198,7 +198,7 @@ class Lab:
 
         def have_all_moved() -> bool:
             now = self.oracle.num_by_partition()
-            return all(now.get(it, 0) > before.get(it, 0) for it in range(self.workload.num_partitions))
+            return all(now.get(partition, 0) > before.get(partition, 0) for partition in range(self.workload.num_partitions))
 
         await self.under_load_until(have_all_moved)
 
@@ -209,7 +209,7 @@ class Lab:
 
     def load(self, num_records: int = 3_000 * SCALE) -> None:
         """See to it that so many records wait to be processed."""
-        if all(it.done() for it in self._producing):
+        if all(task.done() for task in self._producing):
             num_waiting = self.producer.num_produced - (self.oracle.num_seen - self.oracle.num_duplicates) // 3
             if num_waiting < num_records:
                 self.produce(num_records)

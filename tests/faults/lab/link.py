@@ -60,7 +60,7 @@ class Link:
     async def run(self) -> None:
         """Carry frames; returns when the link is closed."""
         readers = [self._read(self._client_reader, self._requests), self._read(self._broker_reader, self._answers)]
-        tasks = [asyncio.create_task(it) for it in (self._deliver_requests(), self._deliver_answers(), *readers)]
+        tasks = [asyncio.create_task(coroutine) for coroutine in (self._deliver_requests(), self._deliver_answers(), *readers)]
         is_dropped = True
         try:
             await asyncio.wait(tasks[:2], return_when=asyncio.FIRST_COMPLETED)

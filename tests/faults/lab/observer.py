@@ -61,11 +61,11 @@ class Reader:
         client = await self._client()
         try:
             ends = await client.end_offsets(list(self._places))
-            while [it for it in self._places if self._positions[it] < ends[it]]:
+            while [place for place in self._places if self._positions[place] < ends[place]]:
                 await self._take(client)
-                for it in self._places:
+                for place in self._places:
                     # Behind the last record may stand a marker, which is no record.
-                    self._positions[it] = max(self._positions[it], await client.position(it))
+                    self._positions[place] = max(self._positions[place], await client.position(place))
         finally:
             await client.stop()
 
@@ -97,8 +97,8 @@ class Reader:
         num_taken = 0
         for place, records in fetched.items():
             output, partition = self._places[place]
-            for it in records:
-                self._oracle.note(output, partition, it.offset, it.key, it.value, it.headers)
+            for record in records:
+                self._oracle.note(output, partition, record.offset, record.key, record.value, record.headers)
             self._positions[place] = records[-1].offset + 1
             num_taken += len(records)
         if num_taken:
@@ -159,9 +159,13 @@ async def ends_of(bootstrap_servers: str, topic: str, num_partitions: int, group
         for client in clients.values():
             await client.start()
         stable_ends, ends = await stable.end_offsets(outputs), await latest.end_offsets(outputs + inputs)
-        committed = [await latest.committed(it) or 0 for it in inputs]
+        committed = [await latest.committed(place) or 0 for place in inputs]
     finally:
         for client in clients.values():
             await client.stop()
-    hanging = {f"{it.topic}-{it.partition}": (stable_ends[it], ends[it]) for it in outputs if stable_ends[it] != ends[it]}
-    return Ends(hanging, [ends[it] for it in inputs], committed)
+    hanging = {
+        f"{place.topic}-{place.partition}": (stable_ends[place], ends[place])
+        for place in outputs
+        if stable_ends[place] != ends[place]
+    }
+    return Ends(hanging, [ends[place] for place in inputs], committed)

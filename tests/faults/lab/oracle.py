@@ -154,8 +154,8 @@ class Oracle:
 
     def _seen_of(self, num_produced: int) -> NDArray[np.uint8]:
         """Return how often each output was seen, shape `[4, num_produced]`; a copy, since a reader may go on meanwhile."""
-        columns = [bytes(it[:num_produced]).ljust(num_produced, b"\0") for it in self._seen.values()]
-        return np.stack([np.frombuffer(it, dtype=np.uint8) for it in columns])
+        columns = [bytes(column[:num_produced]).ljust(num_produced, b"\0") for column in self._seen.values()]
+        return np.stack([np.frombuffer(column, dtype=np.uint8) for column in columns])
 
     def _report(self, kind: str, words: str) -> None:
         self._num_problems[kind] += 1

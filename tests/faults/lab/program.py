@@ -61,7 +61,7 @@ class LabModel(FakeModel):
     def infer(self, items: Sequence[TokenizedItem], context: PassContext = LIVE_PASS) -> list[Prediction]:  # noqa: ARG002  one step
         """Answer for each text, unless one of them is poisoned."""
         time.sleep(self._pass_s)
-        texts = [it.item.text for it in items]
+        texts = [entry.item.text for entry in items]
         if any(Poison.RAISE in text for text in texts):
             raise RuntimeError("the pass failed")
         if any(Poison.MEMORY in text for text in texts):
@@ -109,7 +109,11 @@ def lose_task(name: str, how: str) -> None:
     `cancel` and `raise` end it; `hang` leaves it waiting for ever, which only the fetch task is asked to do.
     """
     # The member of the group: exactly once has readers of its own beside it.
-    consumer = next(it for it in gc.get_objects() if type(it) is AIOKafkaConsumer and it._group_id and not it._closed)
+    consumer = next(
+        candidate
+        for candidate in gc.get_objects()
+        if type(candidate) is AIOKafkaConsumer and candidate._group_id and not candidate._closed
+    )
     if name == "fetch" and how != "cancel":
         consumer._fetcher._get_actions_per_node = _raising if how == "raise" else lambda _assignment: ([], {}, 3600.0, False, [])
         return

@@ -92,15 +92,15 @@ class Strange:
     async def fates(self) -> dict[int, list[Output]]:
         """Return the outputs of each input offset, in the order of their names; at least once repetitions are left out."""
         found: dict[int, list[Output]] = {}
-        for it in await self.came():
-            outputs = found.setdefault(it.offset, [])
-            if self._lab.mode == "exactly_once" or it.output not in outputs:
-                outputs.append(it.output)
+        for arrival in await self.came():
+            outputs = found.setdefault(arrival.offset, [])
+            if self._lab.mode == "exactly_once" or arrival.output not in outputs:
+                outputs.append(arrival.output)
         return {offset: sorted(outputs) for offset, outputs in found.items()}
 
     async def letters(self) -> dict[int, dict[str, Any]]:
         """Return the dead letters by input offset."""
-        return {it.offset: it.letter for it in await self.came() if it.output is Output.DEAD_LETTERS}
+        return {arrival.offset: arrival.letter for arrival in await self.came() if arrival.output is Output.DEAD_LETTERS}
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -112,9 +112,9 @@ async def until(condition: Callable[[], bool]) -> None:
 async def ends(connection: Connection, partitions: Sequence[Partition]) -> list[int]:
     """Return where partitions end."""
     async with AIOKafkaConsumer(bootstrap_servers=connection.bootstrap_servers) as client:
-        places = [TopicPartition(it.topic, it.index) for it in partitions]
+        places = [TopicPartition(partition.topic, partition.index) for partition in partitions]
         found = await client.end_offsets(places)
-        return [found[it] for it in places]
+        return [found[place] for place in places]
 
 
 async def commit(connection: Connection, group_id: str, offsets: Mapping[Partition, int]) -> None:
@@ -122,6 +122,6 @@ async def commit(connection: Connection, group_id: str, offsets: Mapping[Partiti
     async with AIOKafkaConsumer(
         bootstrap_servers=connection.bootstrap_servers, group_id=group_id, enable_auto_commit=False
     ) as client:
-        places = {TopicPartition(it.topic, it.index): offset for it, offset in offsets.items()}
+        places = {TopicPartition(partition.topic, partition.index): offset for partition, offset in offsets.items()}
         client.assign(list(places))
         await client.commit(places)

@@ -46,7 +46,7 @@ Fate = tuple[int, int, int, int]
 GOOD: Fate = (1, 1, 1, 0)
 DEAD: Fate = (0, 0, 0, 1)
 _FATES = {None: GOOD, Poison.RAISE: DEAD, Poison.MEMORY: DEAD, Poison.NAN: (0, 1, 1, 1)}
-_SIXTEENTHS = [repr(it / 16) for it in range(16)]
+_SIXTEENTHS = [repr(number / 16) for number in range(16)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class Workload:
         """Return the value of an output of a record, as the worker writes it."""
         text = self.text(number)
         if output is Output.EMBEDDINGS:
-            numbers = ",".join([_SIXTEENTHS[it] for it in _nibbles(text)]).encode()
+            numbers = ",".join([_SIXTEENTHS[nibble] for nibble in _nibbles(text)]).encode()
             return b'{"id":"r-%d","embedding":[%s],"dim":%d,"encoding":"float"}' % (number, numbers, DIM)
         if output is Output.LABELS:
             label = label_of(text).encode()

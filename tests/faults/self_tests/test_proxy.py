@@ -99,8 +99,8 @@ async def _closed(writer: asyncio.StreamWriter) -> None:
 @pytest.fixture
 async def network() -> AsyncIterator[Network]:
     """Give a proxy before a broker."""
-    async with Network() as it:
-        yield it
+    async with Network() as network:
+        yield network
 
 
 async def test_frames_pass_as_they_are(network: Network) -> None:
@@ -125,11 +125,11 @@ async def test_a_held_request_arrives_after_its_client_is_gone(network: Network)
     reader, writer = await network.connect()
     writer.write(request(Kind.END_TXN, 2, b"new"))
     assert await read_frame(reader) == answer(2, b"new")
-    assert [it[12:] for it in network.arrived] == [b"new"]
+    assert [request[12:] for request in network.arrived] == [b"new"]
     network.proxy.heal()
     await network.until_arrived(2)
-    assert [it[12:] for it in network.arrived] == [b"new", b"old"]
-    assert [(name, it["kind"], it["is_client_gone"]) for name, it in network.faults] == [("hold", "END_TXN", True)]
+    assert [request[12:] for request in network.arrived] == [b"new", b"old"]
+    assert [(name, details["kind"], details["is_client_gone"]) for name, details in network.faults] == [("hold", "END_TXN", True)]
 
 
 async def test_a_rule_meets_the_kind_and_the_content_it_names(network: Network) -> None:

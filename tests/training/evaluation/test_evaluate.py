@@ -35,8 +35,8 @@ pytestmark = pytest.mark.model
 
 def labelled(name: str, *texts: tuple[str, str], is_multi_label: bool = False) -> LabelledData:
     """Return texts with their labels as a file has them."""
-    its = tuple(LabelledText(text, (label,)) for text, label in texts)
-    return LabelledData(DataSource(Path("mine") / name), its, is_multi_label=is_multi_label)
+    labelled_texts = tuple(LabelledText(text, (label,)) for text, label in texts)
+    return LabelledData(DataSource(Path("mine") / name), labelled_texts, is_multi_label=is_multi_label)
 
 
 def tagged(name: str, *texts: TaggedText) -> TaggedData:
