@@ -113,7 +113,7 @@ class FakeSource:
 
     def lag(self) -> Mapping[Partition, int]:
         """Count what was not handed out."""
-        return {it: len(log) - self.positions.get(it, 0) for it, log in self.kafka.log.items()}
+        return {partition: len(log) - self.positions.get(partition, 0) for partition, log in self.kafka.log.items()}
 
     async def stop(self) -> None:
         """Leave."""
@@ -226,9 +226,9 @@ class FakeModel:
         context.yield_to_live()
         self.passes.append(len(items))
         self.on_infer(items)
-        if any("poison" in it.item.text for it in items):
+        if any("poison" in item.item.text for item in items):
             raise RuntimeError("the pass failed")
-        return [self._predict(it) for it in items]
+        return [self._predict(item) for item in items]
 
     def _predict(self, tokenized: TokenizedItem) -> Prediction:
         text, tasks = tokenized.item.text, tokenized.item.tasks

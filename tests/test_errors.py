@@ -7,15 +7,15 @@ from worker.errors import BadModel, FatalError, GistStreamError, InvariantBroken
 
 
 def test_the_docstring_lists_every_exception() -> None:
-    classes = [it for it in vars(module).values() if isinstance(it, type) and issubclass(it, Exception)]
-    for it in classes:
-        assert it.__name__ in (module.__doc__ or "")
-        assert issubclass(it, GistStreamError) or it is InvariantBroken
+    classes = [cls for cls in vars(module).values() if isinstance(cls, type) and issubclass(cls, Exception)]
+    for cls in classes:
+        assert cls.__name__ in (module.__doc__ or "")
+        assert issubclass(cls, GistStreamError) or cls is InvariantBroken
 
 
 def test_every_fatal_error_has_an_exit_code_of_its_own() -> None:
     """The docstring has the same codes."""
-    codes = {it.__name__: it.exit_code for it in FatalError.__subclasses__()}
+    codes = {cls.__name__: cls.exit_code for cls in FatalError.__subclasses__()}
     assert len(set(codes.values())) == len(codes)
     for name, code in codes.items():
         line = next(line for line in (module.__doc__ or "").splitlines() if f" {name} " in line)

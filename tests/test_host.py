@@ -23,7 +23,7 @@ def _eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def tree(root: Path, groups: str, **files: str) -> Path:
     """Write what the kernel shows: our control groups, and files by path below the mount."""
-    for path, content in {"proc/self/cgroup": groups, **{f"sys/fs/cgroup/{it}": text for it, text in files.items()}}.items():
+    for path, content in {"proc/self/cgroup": groups, **{f"sys/fs/cgroup/{name}": text for name, text in files.items()}}.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(content)
     return root

@@ -74,7 +74,7 @@ class World:
     def dead_letters(self) -> list[tuple[int, str, str]]:
         """Return offset, stage and error of each dead letter."""
         letters = [(offset, message) for _, offset, message in self.kafka.published if message.output is Output.DEAD_LETTERS]
-        return [(offset, it["stage"], it["error"]) for offset, m in letters for it in [json.loads(m.value or b"null")]]
+        return [(offset, letter["stage"], letter["error"]) for offset, m in letters for letter in [json.loads(m.value or b"null")]]
 
 
 async def test_every_record_comes_out_in_order_in_every_output() -> None:
@@ -337,7 +337,7 @@ async def test_a_long_text_weighs_what_its_windows_cost_and_goes_alone() -> None
 
     def tokenize(texts: Sequence[str]) -> list[Tokens]:
         windows = (Window(1, 63, 0, 40), Window(2, 63, 40, 64))
-        return [replace(it, windows=windows) if len(it) == 64 else it for it in tokens(texts)]
+        return [replace(text_tokens, windows=windows) if len(text_tokens) == 64 else text_tokens for text_tokens in tokens(texts)]
 
     world.model.tokenize = tokenize  # type: ignore[method-assign]  # planted
     world.delivery.acknowledges.clear()

@@ -143,7 +143,7 @@ def test_a_reader_names_flags_that_the_command_has(tmp_path: Path, command: str,
     """Whichever command reads a file whose columns or format are not found."""
     (tmp_path / name).write_text(content)
     name_of_command, *arguments = command.split()
-    arguments = [str(tmp_path / it) if it == "out" else it for it in arguments]
+    arguments = [str(tmp_path / argument) if argument == "out" else argument for argument in arguments]
     result = CliRunner().invoke(app, [name_of_command, *arguments, str(tmp_path / name)])
     assert isinstance(result.exception, BadSettings)
     flags = re.findall(r"--[a-z-]+", str(result.exception))

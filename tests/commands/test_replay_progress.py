@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from worker.commands.repair.replay_progress import ReplayProgress
 from worker.errors import BadSettings
 
-RANGES = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 6)).map(lambda it: (it[0], it[0] + it[1])), max_size=20)
+RANGES = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 6)).map(lambda pair: (pair[0], pair[0] + pair[1])), max_size=20)
 
 
 @given(next_offset=st.integers(0, 30), pieces=st.lists(RANGES, max_size=4))
@@ -18,8 +18,10 @@ def test_it_holds_exactly_what_was_handled_in_whatever_order(next_offset: int, p
     handled = ReplayProgress(next_offset)
     for ranges in pieces:
         handled = handled.with_ranges(ranges)
-    expected = {it for it in range(80) if it < next_offset or any(a <= it < b for ranges in pieces for a, b in ranges)}
-    assert {it for it in range(80) if it in handled} == expected
+    expected = {
+        offset for offset in range(80) if offset < next_offset or any(a <= offset < b for ranges in pieces for a, b in ranges)
+    }
+    assert {offset for offset in range(80) if offset in handled} == expected
     assert handled.next_offset not in handled
     assert ReplayProgress.read(handled.next_offset, handled.words) == handled
 
@@ -32,6 +34,6 @@ def test_words_of_somebody_else_count_for_nothing(words: str) -> None:
 
 def test_what_is_too_scattered_is_refused_in_one_line() -> None:
     """Brokers keep only so much beside an offset."""
-    handled = ReplayProgress().with_ranges([(it, it + 1) for it in range(1, 3_000, 2)])
+    handled = ReplayProgress().with_ranges([(offset, offset + 1) for offset in range(1, 3_000, 2)])
     with pytest.raises(BadSettings, match="replay or drop the oldest dead letters first"):
         _ = handled.words

@@ -50,7 +50,7 @@ def test_a_duration_without_bounds_is_a_users_mistake(read: Callable[[str], int]
 
 def test_a_moment_is_shown_to_the_second() -> None:
     """Or as a dash."""
-    assert [shown_moment(it) for it in (NOW_MS, -1)] == ["2023-11-14 22:13:20", "-"]
+    assert [shown_moment(moment) for moment in (NOW_MS, -1)] == ["2023-11-14 22:13:20", "-"]
 
 
 @given(timestamp_ms=st.integers(-(2**63), 2**63 - 1))

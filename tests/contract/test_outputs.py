@@ -97,7 +97,7 @@ CLASSIFICATIONS = st.builds(
     st.none() | st.lists(NAMES, max_size=3).map(tuple),
 )
 ENTITIES = st.builds(Entity, NAMES, st.text(max_size=8), st.integers(0, 9), st.integers(10, 99), SCORES, NAMES)
-VECTORS = st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=20).map(lambda it: np.array(it, dtype=np.float32))
+VECTORS = st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=20).map(lambda numbers: np.array(numbers, dtype=np.float32))
 PREDICTIONS = st.builds(
     Prediction,
     st.none() | VECTORS,
@@ -115,7 +115,7 @@ def test_whatever_the_model_says_follows_the_contract(record: Record, prediction
         followed(message)
         assert message.key == record.key
     results = [prediction.embedding, prediction.labels, prediction.entities]
-    assert len(outcome.messages) == sum(it is not None for it in results) + len(prediction.failures)
+    assert len(outcome.messages) == sum(result is not None for result in results) + len(prediction.failures)
 
 
 @pytest.mark.parametrize(("truncated", "flag"), [(False, b"false"), (True, b"true")])
@@ -145,7 +145,9 @@ def test_a_small_record_can_be_replayed_exactly_from_its_dead_letter(record: Rec
     (message,) = encode_dead_letter(record, failure, model_name="m@1", limits=LIMITS).messages
     letter = followed(message)
     whole = {name: None if letter[name] is None else base64.b64decode(letter[name]) for name in ("key", "payload")}
-    headers = tuple((it["name"], None if it["value"] is None else base64.b64decode(it["value"])) for it in letter["headers"])
+    headers = tuple(
+        (header["name"], None if header["value"] is None else base64.b64decode(header["value"])) for header in letter["headers"]
+    )
     assert (whole["key"], whole["payload"], headers) == (record.key, record.value, record.headers)
     assert not letter["truncated"]
 
@@ -198,10 +200,10 @@ def test_a_tombstone_says_where_it_came_from() -> None:
 @pytest.mark.parametrize(
     "broken",
     [
-        lambda it: Prediction(embedding=np.array([0.5, it], dtype=np.float32)),
-        lambda it: Prediction(labels={"s": Classification("a", it, {"a": 1.0})}),
-        lambda it: Prediction(labels={"s": Classification("a", 1.0, {"a": 1.0, "b": it})}),
-        lambda it: Prediction(entities=(Entity("PER", "Ada", 0, 3, it, "ner"),)),
+        lambda number: Prediction(embedding=np.array([0.5, number], dtype=np.float32)),
+        lambda number: Prediction(labels={"s": Classification("a", number, {"a": 1.0})}),
+        lambda number: Prediction(labels={"s": Classification("a", 1.0, {"a": 1.0, "b": number})}),
+        lambda number: Prediction(entities=(Entity("PER", "Ada", 0, 3, number, "ner"),)),
     ],
 )
 def test_a_number_that_is_not_finite_is_never_written(number: float, broken: Any) -> None:
@@ -278,7 +280,7 @@ def test_a_vector_that_contradicts_itself_is_refused(value: dict[str, Any]) -> N
         decode_embedding(value)
 
 
-@pytest.mark.parametrize("model", schemas.MODELS, ids=lambda it: it.__name__)
+@pytest.mark.parametrize("model", schemas.MODELS, ids=lambda model: model.__name__)
 def test_every_field_is_described(model: type[BaseModel]) -> None:
     """Producers and consumers in other languages have nothing else to read."""
     schema = model.model_json_schema()

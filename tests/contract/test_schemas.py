@@ -83,7 +83,7 @@ def test_each_file_is_a_json_schema(path: Path) -> None:
 def test_what_the_contract_says_is_accepted(name: str, value: dict[str, Any]) -> None:
     """By the schema file and by the model alike."""
     jsonschema.validate(value, schema(name))
-    model = {it.__name__.lower(): it for it in schemas.MODELS}[name]
+    model = {model.__name__.lower(): model for model in schemas.MODELS}[name]
     model.model_validate(value)
 
 

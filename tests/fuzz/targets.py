@@ -61,8 +61,8 @@ def reading(data: bytes) -> None:
     # The fetcher takes any failure for a batch that cannot be read; what we look for is a crash, a flood or a standstill.
     with contextlib.suppress(Exception):
         while (batch := records.next_batch()) is not None:
-            for it in batch:
-                _ = it.offset, it.timestamp, it.key, it.value, it.headers
+            for record in batch:
+                _ = record.offset, record.timestamp, record.key, record.value, record.headers
 
 
 def _record(data: bytes) -> Record:

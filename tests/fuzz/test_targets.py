@@ -36,7 +36,7 @@ def test_random_bytes_do_no_harm(name: str, data: bytes) -> None:
 @pytest.mark.parametrize("name", targets.TARGETS)
 def test_damaged_seeds_do_no_harm(name: str, data: st.DataObject) -> None:
     """A few bytes of what is well-formed, changed, are further in than random ones."""
-    seed = bytearray(data.draw(st.sampled_from([it for it in targets.SEEDS[name] if it])))
+    seed = bytearray(data.draw(st.sampled_from([seed for seed in targets.SEEDS[name] if seed])))
     for _ in range(data.draw(st.integers(1, 4))):
         seed[data.draw(st.integers(0, len(seed) - 1))] = data.draw(st.integers(0, 255))
     targets.TARGETS[name](bytes(seed))

@@ -29,7 +29,7 @@ def test_the_first_dead_letter_is_reported_at_once_and_the_next_after_the_interv
 def test_messages_that_differ_in_numbers_or_names_are_one_reason() -> None:
     """What differs comes from the record, and is not for the log."""
     messages = [f"the value has {n} bytes; at most 1,048,576 are read" for n in (5, 60)]
-    assert {reason_without_data(Failure(Stage.DECODE, "InvalidRecord", it)) for it in messages} == {
+    assert {reason_without_data(Failure(Stage.DECODE, "InvalidRecord", message)) for message in messages} == {
         "decode: InvalidRecord: the value has # bytes; at most # are read"
     }
     quoted = Failure(Stage.DECODE, "InvalidRecord", "there is no task 'secret';\n this worker serves embed")
@@ -46,6 +46,6 @@ def test_every_dead_letter_is_counted_once(letters: list[tuple[Stage, str]], mom
         if number % 7 == 0 and (now_s := next(times, None)) is not None:
             counts = tally.take(now_s)
             assert len(counts) <= 11
-            assert all(len(it) <= 120 and "\n" not in it for it in counts)
+            assert all(len(reason) <= 120 and "\n" not in reason for reason in counts)
             counted += sum(counts.values())
     assert counted + sum(tally.take_rest().values()) == len(letters)

@@ -70,7 +70,7 @@ def test_a_worker_that_is_stuck_needs_for_ever_which_is_a_day() -> None:
         found = load.look(second, lag_records={A: 1_000}, in_flight_tokens={A: 0})
     assert found.worker_seconds_to_drain == MAX_SECONDS
     fresh = LoadEstimator()
-    early = [fresh.look(it, lag_records={A: 5}, in_flight_tokens={}).worker_seconds_to_drain for it in (0, 1, 20)]
+    early = [fresh.look(now, lag_records={A: 5}, in_flight_tokens={}).worker_seconds_to_drain for now in (0, 1, 20)]
     assert early == [None, None, MAX_SECONDS]
 
 
@@ -139,19 +139,19 @@ def test_whatever_happens_every_figure_is_a_number_within_its_bounds(
         load.inferred(done, began_s=now_s - pass_s, ended_s=now_s)
         found = load.look(now_s, lag_records=lag, in_flight_tokens=in_flight)
         assert found.lag_tokens.keys() == lag.keys() | in_flight.keys()
-        assert all(math.isfinite(it) and it >= 0 for it in found.lag_tokens.values())
+        assert all(math.isfinite(count) and count >= 0 for count in found.lag_tokens.values())
         seconds = [*found.seconds_to_drain.values(), found.worker_seconds_to_drain or 0.0]
-        assert all(0 <= it <= MAX_SECONDS for it in seconds)
+        assert all(0 <= value <= MAX_SECONDS for value in seconds)
         assert found.capacity_per_s is None or (math.isfinite(found.capacity_per_s) and found.capacity_per_s >= 0)
         if not any(found.lag_tokens.values()):
             assert found.worker_seconds_to_drain == 0
-        assert all((found.seconds_to_drain.get(it) == 0) == (tokens == 0) for it, tokens in found.lag_tokens.items())
+        assert all((found.seconds_to_drain.get(partition) == 0) == (tokens == 0) for partition, tokens in found.lag_tokens.items())
 
 
 @given(st.integers(1, 10**6), st.integers(1, 10**6), st.integers(1, 10_000))
 def test_twice_the_backlog_takes_twice_as_long(lag: int, more: int, per_s: int) -> None:
     """At the same speed, more never takes less."""
-    one, other = (working(LoadEstimator(), per_s, seconds=8, lag=it).worker_seconds_to_drain for it in (lag, lag + more))
+    one, other = (working(LoadEstimator(), per_s, seconds=8, lag=backlog).worker_seconds_to_drain for backlog in (lag, lag + more))
     assert one is not None
     assert other is not None
     assert one <= other

@@ -47,7 +47,9 @@ def traced(offset: int, context: bytes | None = SAMPLED) -> Record:
 
 def outcome(source: Record) -> Outcome:
     """Return an outcome with two messages that carry the record's headers, as every output does."""
-    return Outcome(source, tuple(Message(it, source.key, b"v", source.headers) for it in (Output.EMBEDDINGS, Output.LABELS)))
+    return Outcome(
+        source, tuple(Message(output, source.key, b"v", source.headers) for output in (Output.EMBEDDINGS, Output.LABELS))
+    )
 
 
 async def test_outputs_carry_the_context_of_a_child_of_the_record() -> None:
@@ -76,7 +78,7 @@ async def test_what_the_producer_did_not_sample_is_handed_on_unsampled() -> None
     spied = Tracing()
     await spied.delivery.publish(PARTITION, [outcome(traced(0, SAMPLED[:-2] + b"00"))])
     assert not spied.exporter.get_finished_spans()
-    assert all(read_headers(it.headers)["traceparent"].endswith(b"-00") for _, _, it in spied.kafka.published)
+    assert all(read_headers(message.headers)["traceparent"].endswith(b"-00") for _, _, message in spied.kafka.published)
 
 
 async def test_a_publication_in_doubt_and_a_dead_letter_are_seen() -> None:
@@ -92,7 +94,7 @@ async def test_a_publication_in_doubt_and_a_dead_letter_are_seen() -> None:
         await spied.delivery.publish(PARTITION, [dead])
     (span,) = spied.exporter.get_finished_spans()
     assert span.status.status_code is StatusCode.ERROR
-    assert [(it.name, dict(it.attributes or {})["gist.stage"]) for it in span.events] == [("dead_letter", "decode")]
+    assert [(event.name, dict(event.attributes or {})["gist.stage"]) for event in span.events] == [("dead_letter", "decode")]
 
 
 def test_a_forward_pass_is_one_span_with_a_link_to_each_traced_record() -> None:
@@ -128,7 +130,7 @@ async def test_everything_else_is_the_delivery_s_own() -> None:
     assert spied.delivery.max_message_bytes(Output.LABELS) == spied.fake.max_message_bytes(Output.LABELS)
     await spied.delivery.forget(PARTITION)
     await spied.delivery.stop()
-    assert [len(it.ids) for it in spied.model.tokenize(["two words"])] == [2]
+    assert [len(item.ids) for item in spied.model.tokenize(["two words"])] == [2]
 
 
 def test_nothing_is_wrapped_and_nothing_imported_unless_a_collector_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,7 +174,9 @@ def test_a_full_batch_is_linked_to_all_its_records(monkeypatch: pytest.MonkeyPat
     provider = exporting_provider("1.2.3")
     contexts = [f"00-{TRACE_ID}-{number:016x}-01".encode() for number in range(1, 301)]
     items = [
-        TokenizedItem(replace(it.item, record=traced(n, contexts[n])), it.tokens) for n in range(300) for it in [tokenized(n, 1)]
+        TokenizedItem(replace(item.item, record=traced(n, contexts[n])), item.tokens)
+        for n in range(300)
+        for item in [tokenized(n, 1)]
     ]
     TracedModel(FakeModel(), provider).infer([*items, items[0]])
     provider.shutdown()
@@ -186,7 +190,7 @@ def test_what_is_left_is_sent_at_the_end() -> None:
     provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=3_600_000))
     tracing.Tracing(provider).model(FakeModel()).infer([tokenized(0, 1)])
     tracing.Tracing(provider).stop()
-    assert [it.name for it in exporter.get_finished_spans()] == ["infer"]
+    assert [span.name for span in exporter.get_finished_spans()] == ["infer"]
 
 
 def test_a_collector_that_is_away_does_not_hold_up_the_exit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,15 +30,15 @@ def at(offset: int, partition: int = 0, *, timestamp_ms: int = -1) -> Record:
 def test_a_step_begins_at_its_offset_of_each_partition() -> None:
     """Exactly there; the way back is a step of its own, and who is not named in it goes on as before."""
     plan = RolloutPlan("a", "texts").with_steps(THERE_AND_BACK)
-    assert [plan.candidates(at(it))[0] for it in (0, 9, 10, 14, 15, 99)] == ["a", "a", "b", "b", "a", "a"]
-    assert [plan.candidates(at(it, 1))[0] for it in (0, 19, 20, 99)] == ["a", "a", "b", "b"]
+    assert [plan.candidates(at(offset))[0] for offset in (0, 9, 10, 14, 15, 99)] == ["a", "a", "b", "b", "a", "a"]
+    assert [plan.candidates(at(offset, 1))[0] for offset in (0, 19, 20, 99)] == ["a", "a", "b", "b"]
     assert plan.candidates(at(99, 2)) == ["a"]
 
 
 def test_a_step_may_begin_at_a_moment() -> None:
     """Of the record's own time; one that nobody stamped, or that could not be read, goes on as before."""
     plan = RolloutPlan("a", "texts").with_steps('[[step]]\nmodel = "b"\nfrom = 2023-11-14T22:13:20Z\n')
-    assert [plan.candidates(at(0, timestamp_ms=it))[0] for it in (-1, FIRST_MS - 1, FIRST_MS)] == ["a", "a", "b"]
+    assert [plan.candidates(at(0, timestamp_ms=moment_ms))[0] for moment_ms in (-1, FIRST_MS - 1, FIRST_MS)] == ["a", "a", "b"]
     assert plan.candidates(UnreadableRange(Partition("texts", 0), 0, 9, "E", "m")) == ["a"]
     assert (
         RolloutPlan("a", "texts")
@@ -55,7 +55,7 @@ def test_offsets_are_those_of_one_topic() -> None:
     assert plan.candidates(elsewhere) == ["a"]
     assert plan.models_from(Partition("old", 0), 0) == {"a"}
     named = RolloutPlan("a", "texts").with_steps('[[step]]\nmodel = "b"\ntopic = "old"\nfrom = { 0 = 50 }\n')
-    assert [named.candidates(it)[0] for it in (elsewhere, at(50))] == ["b", "a"]
+    assert [named.candidates(source)[0] for source in (elsewhere, at(50))] == ["b", "a"]
     moment = RolloutPlan("a", "texts").with_steps('[[step]]\nmodel = "b"\nfrom = 2023-11-14T22:13:20Z\n')
     assert moment.candidates(elsewhere)[0] == "b"
 
@@ -75,7 +75,7 @@ def test_what_is_still_needed_is_what_a_later_record_goes_to(
     """No model is let go that a record may still need."""
     text = "".join(f'[[step]]\nmodel = "{m}"\nfrom = {{ {", ".join(f"{p} = {o}" for p, o in at_.items())} }}\n' for m, at_ in steps)
     plan = RolloutPlan("first", "texts").with_steps(text)
-    needed = {plan.candidates(at(it, partition))[0] for it in range(offset, 30)}
+    needed = {plan.candidates(at(later, partition))[0] for later in range(offset, 30)}
     assert needed <= plan.models_from(Partition("texts", partition), offset) <= plan.models
 
 

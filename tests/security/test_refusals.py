@@ -91,93 +91,101 @@ class World:
 # What each case sets, its exit code, and what its last line says.
 CASES: dict[str, tuple[Callable[[World], dict[str, Any]], int, str]] = {
     "a wrong password, PLAIN": (
-        lambda it: it.kafka.settings("SASLTLS", sasl_mechanism="PLAIN", sasl_password=WRONG),
+        lambda world: world.kafka.settings("SASLTLS", sasl_mechanism="PLAIN", sasl_password=WRONG),
         3,
         "the broker refuses the login: Authentication failed: Invalid username or password",
     ),
     "a wrong password, SCRAM-SHA-512": (
-        lambda it: it.kafka.settings("SASLTLS", sasl_password=WRONG),
+        lambda world: world.kafka.settings("SASLTLS", sasl_password=WRONG),
         3,
         "the broker refuses the login: Authentication failed during authentication due to invalid credentials",
     ),
     "an unknown user, SCRAM-SHA-256": (
-        lambda it: it.kafka.settings("SASLTLS", sasl_mechanism="SCRAM-SHA-256", sasl_username="who"),
+        lambda world: world.kafka.settings("SASLTLS", sasl_mechanism="SCRAM-SHA-256", sasl_username="who"),
         3,
         "the broker refuses the login: Authentication failed during authentication due to invalid credentials",
     ),
     "an expired token": (
-        lambda it: it.token_file("old", it.old_token),
+        lambda world: world.token_file("old", world.old_token),
         3,
         'the broker refuses the login: {"status":"invalid_token"}',
     ),
-    "no token in the file": (lambda it: it.token_file("empty", "\n"), 3, "empty contains no bearer token"),
+    "no token in the file": (lambda world: world.token_file("empty", "\n"), 3, "empty contains no bearer token"),
     "a wrong client secret": (
-        lambda it: it.oauth(sasl_oauthbearer_client_secret=WRONG),
+        lambda world: world.oauth(sasl_oauthbearer_client_secret=WRONG),
         3,
         "/token: status 401 invalid_client: not known: Basic ***",
     ),
     "an endpoint that is not trusted": (
-        lambda it: it.oauth(sasl_oauthbearer_ca_file=it.kafka.certificates.other_ca_file),
+        lambda world: world.oauth(sasl_oauthbearer_ca_file=world.kafka.certificates.other_ca_file),
         3,
         "unable to get local issuer certificate",
     ),
     "a certificate that has expired": (
-        lambda it: it.kafka.settings("EXPIRED"),
+        lambda world: world.kafka.settings("EXPIRED"),
         3,
         "the broker's certificate is not trusted: certificate has expired (GIST_SSL_CA_FILE names the authority)",
     ),
     "a certificate of another host": (
-        lambda it: it.kafka.settings("ELSEWHERE"),
+        lambda world: world.kafka.settings("ELSEWHERE"),
         3,
         "IP address mismatch, certificate is not valid for '127.0.0.1'",
     ),
     "an authority that is not trusted": (
-        lambda it: it.kafka.settings("TLS", ssl_ca_file=it.kafka.certificates.other_ca_file),
+        lambda world: world.kafka.settings("TLS", ssl_ca_file=world.kafka.certificates.other_ca_file),
         3,
         "the broker's certificate is not trusted: unable to get local issuer certificate",
     ),
     "no certificate of ours": (
-        lambda it: it.kafka.settings("MTLS"),
+        lambda world: world.kafka.settings("MTLS"),
         3,
         "the broker requires a client certificate: set GIST_SSL_CERT_FILE and GIST_SSL_KEY_FILE",
     ),
     "a certificate of ours from elsewhere": (
-        lambda it: it.kafka.settings(
-            "MTLS", ssl_cert_file=it.kafka.certificates.stranger.cert_file, ssl_key_file=it.kafka.certificates.stranger.key_file
+        lambda world: world.kafka.settings(
+            "MTLS",
+            ssl_cert_file=world.kafka.certificates.stranger.cert_file,
+            ssl_key_file=world.kafka.certificates.stranger.key_file,
         ),
         3,
         "the broker does not trust the certificate in GIST_SSL_CERT_FILE, or the certificate has expired",
     ),
     "a key without its password": (
-        lambda it: it.kafka.settings(
-            "MTLS", ssl_cert_file=it.kafka.certificates.client.cert_file, ssl_key_file=it.kafka.certificates.locked(KEY_PASSWORD)
+        lambda world: world.kafka.settings(
+            "MTLS",
+            ssl_cert_file=world.kafka.certificates.client.cert_file,
+            ssl_key_file=world.kafka.certificates.locked(KEY_PASSWORD),
         ),
         2,
         "One of them is damaged, or GIST_SSL_KEY_PASSWORD is wrong",
     ),
-    "a file that is not there": (lambda it: it.kafka.settings("TLS", ssl_ca_file="/nowhere.pem"), 2, "/nowhere.pem: No such file"),
+    "a file that is not there": (
+        lambda world: world.kafka.settings("TLS", ssl_ca_file="/nowhere.pem"),
+        2,
+        "/nowhere.pem: No such file",
+    ),
     "TLS where there is none": (
-        lambda it: it.kafka.settings("TLS", bootstrap_servers=it.kafka.bootstrap_servers),
+        lambda world: world.kafka.settings("TLS", bootstrap_servers=world.kafka.bootstrap_servers),
         3,
         "check that GIST_SECURITY_PROTOCOL is the protocol of this port",
     ),
     "no TLS where there is some": (
-        lambda it: it.kafka.settings("TLS", security_protocol="PLAINTEXT"),
+        lambda world: world.kafka.settings("TLS", security_protocol="PLAINTEXT"),
         3,
         "check that GIST_SECURITY_PROTOCOL is the protocol of this port",
     ),
     "a password in the open": (
-        lambda it: it.kafka.settings("SASLOPEN", sasl_mechanism="PLAIN"),
+        lambda world: world.kafka.settings("SASLOPEN", sasl_mechanism="PLAIN"),
         2,
         "sends the password unencrypted: use SASL_SSL or set GIST_ALLOW_PLAINTEXT_PASSWORD",
     ),
     "a token in the open": (
-        lambda it: it.token_file("good", it.good_token) | {"security_protocol": "SASL_PLAINTEXT"},
+        lambda world: world.token_file("good", world.good_token) | {"security_protocol": "SASL_PLAINTEXT"},
         2,
         "sends the token unencrypted: use SASL_SSL or set GIST_ALLOW_PLAINTEXT_PASSWORD",
     ),
     "topics that are hidden from us": (
-        lambda it: it.kafka.settings("SASLTLS", sasl_mechanism="PLAIN", sasl_username="nobody"),
+        lambda world: world.kafka.settings("SASLTLS", sasl_mechanism="PLAIN", sasl_username="nobody"),
         3,
         "does not allow Write on the topic ",
     ),

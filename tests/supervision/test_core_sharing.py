@@ -29,10 +29,10 @@ def test_every_core_has_one_owner_and_shares_are_fair(num_replicas: int, num_cor
     """No core is left over, none is given twice, and nobody gets two more than another."""
     shares = divide(num_replicas, cores=range(num_cores), num_usable=num_usable)
     assert len(shares) == num_replicas
-    threads = [it.threads for it in shares]
+    threads = [share.threads for share in shares]
     assert min(threads) >= 1
     assert max(threads) - min(threads) <= 1
     assert sum(threads) == max(num_replicas, min(num_cores, num_usable))
-    held = [core for it in shares for core in it.cores]
+    held = [core for share in shares for core in share.cores]
     assert held in ([], list(range(num_cores)))
-    assert all(len(it.cores) in (0, it.threads) for it in shares)
+    assert all(len(share.cores) in (0, share.threads) for share in shares)

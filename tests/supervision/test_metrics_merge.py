@@ -14,7 +14,11 @@ from worker.supervision.telemetry import SupervisorTelemetry
 
 def samples(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
     """Return each sample's value by its name and labels."""
-    return {(it.name, frozenset(it.labels.items())): it.value for f in text_string_to_metric_families(text) for it in f.samples}
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for f in text_string_to_metric_families(text)
+        for sample in f.samples
+    }
 
 
 def test_every_sample_is_there_with_the_number_of_its_replica() -> None:

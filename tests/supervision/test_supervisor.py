@@ -63,7 +63,8 @@ class World:
         self.room = room
         environment = os.environ | {"ROOM": str(room), "SOCKET": f"{room}/s"}
         self.replicas = [
-            Replica(it, Share(1), socket=room / f"s{it}", environment=environment, program=("-c", PROGRAM)) for it in range(2)
+            Replica(number, Share(1), socket=room / f"s{number}", environment=environment, program=("-c", PROGRAM))
+            for number in range(2)
         ]
         policy = Policy(first_pause_s=0.01, max_pause_s=0.02)
         self.supervisor = Supervisor(self.replicas, policy=policy, telemetry=SupervisorTelemetry())
@@ -101,7 +102,7 @@ async def test_a_replica_that_is_killed_is_started_again_and_the_other_is_left_a
     """Meanwhile they are live, and not ready; the metrics of both are one page, with what the supervisor counts."""
     async with world.running() as ending:
         await world.ready()
-        pids = [it.pid for it in world.replicas]
+        pids = [replica.pid for replica in world.replicas]
         assert pids[0] is not None
         os.kill(pids[0], signal.SIGKILL)
         await world.until(lambda: world.replicas[0].pid not in {None, pids[0]})
@@ -114,7 +115,7 @@ async def test_a_replica_that_is_killed_is_started_again_and_the_other_is_left_a
         assert 'gist_replica_restarts_total{how="SIGKILL",replica="0"} 1.0' in page
         world.supervisor.on_signal(signal.SIGTERM)
         assert await ending == 0
-    assert [it.pid for it in world.replicas] == [None, None]
+    assert [replica.pid for replica in world.replicas] == [None, None]
 
 
 async def test_what_repeating_cannot_mend_ends_all(world: World) -> None:
@@ -179,7 +180,7 @@ asyncio.run(main())
     supervisor = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert supervisor.stdout is not None
     pids = next(line for line in supervisor.stdout if line.startswith("pids")).split()[1:]
-    replicas = [psutil.Process(int(it)) for it in pids]
+    replicas = [psutil.Process(int(pid)) for pid in pids]
     assert len(replicas) == 2
     supervisor.kill()
     supervisor.communicate()

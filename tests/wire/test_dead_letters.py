@@ -32,7 +32,7 @@ def letter(source: Record | UnreadableRange, *, task: Task | None = None, stage:
     return DeadLetterRecord.read(Record(HOME, 17, message.key, message.value, message.headers, 1_000))
 
 
-NAMES = st.text(max_size=5).map(lambda it: f"h{it}")
+NAMES = st.text(max_size=5).map(lambda text: f"h{text}")
 headers = st.lists(st.tuples(NAMES, st.none() | st.binary(max_size=5)), max_size=4).map(tuple)
 
 
@@ -140,7 +140,7 @@ def test_a_letter_is_chosen_where_all_that_is_said_holds() -> None:
         DeadLetterFilter(id="a", topic="texts", partition=3, offset=5),
         DeadLetterFilter(since_ms=1_000, until_ms=1_001),
     ]
-    assert all(found in it for it in holds)
+    assert all(found in letter_filter for letter_filter in holds)
     fails = [
         DeadLetterFilter(names=frozenset({"0@17"})),
         DeadLetterFilter(stage="decode"),
@@ -154,7 +154,7 @@ def test_a_letter_is_chosen_where_all_that_is_said_holds() -> None:
         DeadLetterFilter(since_ms=1_001),
         DeadLetterFilter(until_ms=1_000),
     ]
-    assert not any(found in it for it in fails)
+    assert not any(found in letter_filter for letter_filter in fails)
 
 
 @pytest.mark.parametrize("value", [None, b"", b"{}", b"no letter"])

@@ -108,8 +108,8 @@ IGNORABLE = [
     (0x1D173, 0x1D17A),
     (0xE0000, 0xE0FFF),
 ]
-INVISIBLE = st.sampled_from(IGNORABLE).flatmap(lambda it: st.integers(*it)).map(chr) | st.sampled_from(
-    [chr(it) for it in range(0x11_0000) if chr(it).isspace() or unicodedata.category(chr(it)) == "Cc"]
+INVISIBLE = st.sampled_from(IGNORABLE).flatmap(lambda bounds: st.integers(*bounds)).map(chr) | st.sampled_from(
+    [chr(code) for code in range(0x11_0000) if chr(code).isspace() or unicodedata.category(chr(code)) == "Cc"]
 )
 
 
@@ -264,7 +264,9 @@ JSON = st.recursive(
 )
 
 
-@given(value=st.binary(max_size=200) | JSON.map(lambda it: json.dumps(it).encode()), headers=HEADERS, key=st.none() | st.binary())
+@given(
+    value=st.binary(max_size=200) | JSON.map(lambda value: json.dumps(value).encode()), headers=HEADERS, key=st.none() | st.binary()
+)
 def test_any_bytes_give_an_item_or_a_reason(value: bytes, headers: Headers, key: bytes | None) -> None:
     """Nothing that a producer can send raises anything but `InvalidRecord`."""
     reason: str | None = None

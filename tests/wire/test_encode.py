@@ -65,7 +65,7 @@ def predicted(vector: np.ndarray[Any, np.dtype[np.float32]]) -> Prediction:
 def encoded(record: Record, prediction: Prediction, encoding: EmbeddingEncoding = EmbeddingEncoding.FLOAT) -> dict[Output, Any]:
     """Return the values by output."""
     outcome = encode(tokenized(record), prediction, model_name="m@1", encoding=encoding, limits=LIMITS)
-    return {it.output: orjson.loads(it.value or b"null") for it in outcome.messages}
+    return {message.output: orjson.loads(message.value or b"null") for message in outcome.messages}
 
 
 VECTOR = np.array([0.6, -0.8, 0.0], dtype=np.float32)
@@ -108,7 +108,7 @@ def test_a_failed_task_is_a_dead_letter_beside_the_other_outputs() -> None:
     outcome = encode(
         tokenized(Record(WHERE, 7, b"k", b"{}")), prediction, model_name="m@1", encoding=EmbeddingEncoding.FLOAT, limits=LIMITS
     )
-    assert [it.output for it in outcome.messages] == [Output.EMBEDDINGS, Output.DEAD_LETTERS]
+    assert [message.output for message in outcome.messages] == [Output.EMBEDDINGS, Output.DEAD_LETTERS]
     assert outcome.failures == (failure,)
     letter = schemas.DeadLetter.model_validate_json(outcome.messages[1].value or b"")
     assert (letter.task, letter.stage) == ("ner", "infer")
@@ -155,7 +155,7 @@ def test_a_number_that_float16_cannot_hold_is_a_dead_letter() -> None:
 def test_a_tombstone_goes_to_the_outputs_of_the_tasks_served() -> None:
     """It keeps its key and has no value."""
     outcome = encode_tombstone(Tombstone(Record(WHERE, 7, b"k", None)), tasks=frozenset({Task.EMBED, Task.NER}))
-    assert [(it.output, it.key, it.value) for it in outcome.messages] == [
+    assert [(message.output, message.key, message.value) for message in outcome.messages] == [
         (Output.EMBEDDINGS, b"k", None),
         (Output.ENTITIES, b"k", None),
     ]
@@ -174,10 +174,12 @@ def test_a_dead_letter_can_be_replayed() -> None:
 
 
 @given(
-    value=st.none() | st.binary(max_size=50).map(lambda it: it * 40_000),
-    key=st.none() | st.binary(max_size=3).map(lambda it: it * 20_000),
-    headers=st.lists(st.tuples(st.text(max_size=20), st.none() | st.binary(max_size=3).map(lambda it: it * 8_000)), max_size=60),
-    message=st.text(max_size=10).map(lambda it: it * 1_000) | st.just("\ud800"),
+    value=st.none() | st.binary(max_size=50).map(lambda part: part * 40_000),
+    key=st.none() | st.binary(max_size=3).map(lambda part: part * 20_000),
+    headers=st.lists(
+        st.tuples(st.text(max_size=20), st.none() | st.binary(max_size=3).map(lambda part: part * 8_000)), max_size=60
+    ),
+    message=st.text(max_size=10).map(lambda text: text * 1_000) | st.just("\ud800"),
 )
 def test_a_dead_letter_is_bounded_whatever_the_record_is(
     value: bytes | None, key: bytes | None, headers: list[tuple[str, bytes | None]], message: str

@@ -15,13 +15,16 @@ from worker.wire.fields import describe_fields
 def test_the_most_frequent_names_come_first_with_those_one_level_below() -> None:
     """An envelope shows what it holds."""
     values = [b'{"body": 1}', b'{"payload": {"text": "x", "id": 2}, "body": 3}']
-    assert describe_fields(record(n, it) for n, it in enumerate(values)) == "fields seen: body, payload, payload.text, payload.id"
+    assert (
+        describe_fields(record(n, value) for n, value in enumerate(values))
+        == "fields seen: body, payload, payload.text, payload.id"
+    )
 
 
 def test_what_is_no_json_object_has_no_fields() -> None:
     """Neither other JSON, nor bytes, nor a tombstone, nor what could not be read, nor a huge value."""
     huge = json.dumps({"name": "x" * 100_000}).encode()
-    sources = [record(0, it) for it in (b"[1]", b"\xff", b"", b'"text"', None, huge)]
+    sources = [record(0, value) for value in (b"[1]", b"\xff", b"", b'"text"', None, huge)]
     hole = UnreadableRange(PARTITION, 0, 5, "CorruptRecordError", "why")
     assert describe_fields([*sources, hole]) == "no value was a JSON object"
 
@@ -29,7 +32,7 @@ def test_what_is_no_json_object_has_no_fields() -> None:
 @given(st.lists(st.dictionaries(st.text(max_size=100), st.sampled_from(["value-xyz", 1, {"inner": "value-xyz"}]), max_size=30)))
 def test_the_phrase_is_one_short_printable_line_without_values(objects: list[dict[str, object]]) -> None:
     """Whatever the names hold."""
-    phrase = describe_fields(record(n, json.dumps(it).encode()) for n, it in enumerate(objects))
+    phrase = describe_fields(record(n, json.dumps(value).encode()) for n, value in enumerate(objects))
     assert phrase.isprintable()
     assert len(phrase) < 10 * 10 * 42
     assert "value-xyz" not in phrase

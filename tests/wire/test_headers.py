@@ -66,12 +66,12 @@ def tombstones(headers: Headers) -> list[Message]:
 
 def test_every_output_of_an_event_is_an_event_of_its_own() -> None:
     """Its id and type differ from those of the input and of all other outputs; its schema is that of its value."""
-    found = [read_headers(it.headers) for it in (*outputs(EVENT), *tombstones(EVENT))]
-    ids = {it["ce_id"] for it in found}
+    found = [read_headers(message.headers) for message in (*outputs(EVENT), *tombstones(EVENT))]
+    ids = {header["ce_id"] for header in found}
     assert len(ids) == len(found) == 8
     assert b"e-1" not in ids
-    assert {it["ce_causationid"] for it in found} == {b"e-1"}
-    assert [it["ce_type"] for it in found] == [
+    assert {header["ce_causationid"] for header in found} == {b"e-1"}
+    assert [header["ce_type"] for header in found] == [
         b"gist-stream.embedding.v1",
         b"gist-stream.labels.v1",
         b"gist-stream.entities.v1",
@@ -81,7 +81,9 @@ def test_every_output_of_an_event_is_an_event_of_its_own() -> None:
         b"gist-stream.labels.tombstone.v1",
         b"gist-stream.entities.tombstone.v1",
     ]
-    assert {(it["ce_source"], it["ce_subject"], it["ce_time"]) for it in found} == {(b"/tickets", b"42", b"2026-01-31T12:00:00Z")}
+    assert {(header["ce_source"], header["ce_subject"], header["ce_time"]) for header in found} == {
+        (b"/tickets", b"42", b"2026-01-31T12:00:00Z")
+    }
 
 
 def test_the_schema_of_an_event_is_the_one_of_its_file() -> None:
@@ -91,7 +93,7 @@ def test_the_schema_of_an_event_is_the_one_of_its_file() -> None:
         headers = read_headers(message.headers)
         assert headers["ce_dataschema"].decode() == json.loads((FOLDER / f"{name}.schema.json").read_text())["$id"]
         assert headers["content-type"] == b"application/json"
-    assert all("ce_dataschema" not in read_headers(it.headers) for it in tombstones(EVENT))
+    assert all("ce_dataschema" not in read_headers(message.headers) for message in tombstones(EVENT))
 
 
 ATTRIBUTES = st.lists(
@@ -110,23 +112,25 @@ def test_attributes_are_there_once_whatever_the_event_says(headers: Headers, off
     published = [*outputs(event, offset=offset), *tombstones(event)]
     for message in published:
         names = [name for name, _ in message.headers]
-        assert all(names.count(it) == 1 for it in ("ce_specversion", "ce_id", "ce_type"))
+        assert all(names.count(name) == 1 for name in ("ce_specversion", "ce_id", "ce_type"))
         assert names.count("ce_dataschema") == (message.value is not None)
         assert "ce_datacontenttype" not in names
         assert {value for name, value in message.headers if name == "content-type"} <= {b"application/json"}
-    ids = [read_headers(it.headers)["ce_id"].decode() for it in published]
+    ids = [read_headers(message.headers)["ce_id"].decode() for message in published]
     assert len(set(ids)) == len(ids)
-    assert ids == [read_headers(it.headers)["ce_id"].decode() for it in (*outputs(event, offset=offset), *tombstones(event))]
+    assert ids == [
+        read_headers(message.headers)["ce_id"].decode() for message in (*outputs(event, offset=offset), *tombstones(event))
+    ]
 
 
 @given(ids=st.lists(st.text(st.sampled_from("ab/-:.|\0"), min_size=1, max_size=6), min_size=2, max_size=4, unique=True))
 def test_ids_of_outputs_of_different_events_differ(ids: list[str]) -> None:
     """Whatever separators the ids of the events hold; and the model's name tells outputs of one event apart."""
     found = [
-        read_headers(it.headers)["ce_id"]
+        read_headers(message.headers)["ce_id"]
         for event_id in ids
         for model in ("m@1", "m@2")
-        for it in outputs((("ce_specversion", b"1.0"), ("ce_id", event_id.encode())), model=model)
+        for message in outputs((("ce_specversion", b"1.0"), ("ce_id", event_id.encode())), model=model)
     ]
     assert len(set(found)) == len(found)
 
@@ -134,7 +138,7 @@ def test_ids_of_outputs_of_different_events_differ(ids: list[str]) -> None:
 def test_events_without_an_id_are_told_apart_by_their_place() -> None:
     """An event should have an id; if it has none, or a null one, its outputs still differ from those of its neighbours."""
     for headers in ((("ce_specversion", b"1.0"),), (("ce_specversion", b"1.0"), ("ce_id", None))):
-        found = [read_headers(it.headers)["ce_id"] for offset in (1, 2) for it in outputs(headers, offset=offset)]
+        found = [read_headers(message.headers)["ce_id"] for offset in (1, 2) for message in outputs(headers, offset=offset)]
         assert len(set(found)) == len(found)
 
 
@@ -142,16 +146,16 @@ def test_a_later_letter_of_an_event_is_another_event() -> None:
     """A record that fails again after a replay is told of again."""
     record = Record(Partition("texts", 3), 7, b"k", b"{}", EVENT)
     again = replace(record, offset=9, headers=(("gist-attempt", b"2"), *EVENT))
-    letters = [encode_dead_letter(it, FAILURE, model_name="m@1", limits=LIMITS).messages[0] for it in (record, again)]
-    assert len({read_headers(it.headers)["ce_id"] for it in letters}) == 2
-    assert all(json.loads(it.value or b"")["headers"][1]["value"] == "ZS0x" for it in letters)
+    letters = [encode_dead_letter(source, FAILURE, model_name="m@1", limits=LIMITS).messages[0] for source in (record, again)]
+    assert len({read_headers(message.headers)["ce_id"] for message in letters}) == 2
+    assert all(json.loads(letter.value or b"")["headers"][1]["value"] == "ZS0x" for letter in letters)
 
 
 @pytest.mark.parametrize("headers", [(), (("ce_id", b"e-1"), ("ce_type", b"t")), (("ce_specversion", None), ("ce_id", b"e-1"))])
 def test_what_is_no_event_does_not_become_one(headers: Headers) -> None:
     """Its headers come through as they are."""
     for message in (*outputs(headers), *tombstones(headers)):
-        assert tuple(it for it in message.headers if not it[0].startswith("gist-")) == headers
+        assert tuple(header for header in message.headers if not header[0].startswith("gist-")) == headers
 
 
 NOT_COPIED = [
@@ -190,5 +194,5 @@ def test_a_dead_letter_holds_the_headers_that_its_message_leaves_out() -> None:
     record = Record(Partition("texts", 3), 7, b"k", b"{}", headers)
     (message,) = encode_dead_letter(record, FAILURE, model_name="m@1", limits=LIMITS).messages
     assert message.output is Output.DEAD_LETTERS
-    assert [it["name"] for it in json.loads(message.value or b"")["headers"]] == [name for name, _ in headers]
+    assert [header["name"] for header in json.loads(message.value or b"")["headers"]] == [name for name, _ in headers]
     assert "__TypeId__" not in dict(message.headers)

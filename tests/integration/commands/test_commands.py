@@ -81,7 +81,7 @@ def test_what_is_produced_can_be_followed(
         {"id": "b", "text": "", "user": 2},
         {"id": "c", "text": "x", "tasks": ["ner"]},
     ]
-    file.write_text("\n".join(json.dumps(it) for it in requests))
+    file.write_text("\n".join(json.dumps(request) for request in requests))
     produce.produce(settings, file, is_json=True, key="user", rate=100, count=0)
     assert "3 records sent" in capsys.readouterr().err
     with WorkerProcess(settings.bootstrap_servers, settings.input_topic):
@@ -141,7 +141,7 @@ def test_the_demo_accounts_for_everything(
     sentences = [
         f"{name} moved to {place}, number {n}." for n in range(20) for name in ("Ada", "Alan") for place in ("Paris", "Oslo")
     ]
-    monkeypatch.setattr(demo, "rated_sentences", lambda _cache: [RatedSentence("tweets", it, 1.0) for it in sentences])
+    monkeypatch.setattr(demo, "rated_sentences", lambda _cache: [RatedSentence("tweets", sentence, 1.0) for sentence in sentences])
     monkeypatch.setenv("GIST_BOOTSTRAP_SERVERS", kafka)
     monkeypatch.chdir(tmp_path)
     assert demo.demo(is_kept=False, count=1500, kill_after=200) == 0

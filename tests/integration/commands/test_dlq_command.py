@@ -50,8 +50,8 @@ async def write(connection: Connection, topic: str, letters: Sequence[tuple[int,
     """Write letters, each to its partition, in transactions of three, whose ends stand between the letters."""
     for start in range(0, len(letters), 3):
         async with open_transaction(connection, name=f"writer-{topic}") as producer:
-            for partition, it in letters[start : start + 3]:
-                await producer.send(f"{topic}.dlq", it.value, key=it.key, headers=it.headers, partition=partition)
+            for partition, letter in letters[start : start + 3]:
+                await producer.send(f"{topic}.dlq", letter.value, key=letter.key, headers=letter.headers, partition=partition)
 
 
 def invoke(connection: Connection, topic: str, *arguments: str) -> str:
@@ -65,14 +65,14 @@ def invoke(connection: Connection, topic: str, *arguments: str) -> str:
 
 def listed(connection: Connection, topic: str, *arguments: str) -> list[dict[str, Any]]:
     """Return the letters that a list shows."""
-    return [json.loads(it) for it in invoke(connection, topic, "list", "--json", *arguments).splitlines()]
+    return [json.loads(line) for line in invoke(connection, topic, "list", "--json", *arguments).splitlines()]
 
 
 def replayed(connection: Connection, topic: str, num_partitions: int = 2) -> list[list[Any]]:
     """Return what stands in each partition of a topic."""
 
     async def read() -> list[list[Any]]:
-        return [await read_all(connection, topic, partition=it) for it in range(num_partitions)]
+        return [await read_all(connection, topic, partition=partition) for partition in range(num_partitions)]
 
     return asyncio.run(read())
 
@@ -82,7 +82,7 @@ def test_records_come_back_as_they_were_and_say_how_often_they_are_tried(connect
 
     async def prepare() -> None:
         await create(connection, topic, num_partitions=2)
-        numbers = [(it.partition.index, letter(it)) for it in (original(topic, number) for number in range(8))]
+        numbers = [(source.partition.index, letter(source)) for source in (original(topic, number) for number in range(8))]
         single = letter(original(topic, 8), task=Task.NER)
         await write(connection, topic, [*numbers, (0, single)])
 
@@ -94,9 +94,9 @@ def test_records_come_back_as_they_were_and_say_how_often_they_are_tried(connect
     for partition, records in enumerate(found):
         numbers = [number for number in range(9) if number % 2 == partition]
         expected = [original(topic, number) for number in numbers]
-        assert [(it.key, it.value) for it in records] == [(it.key, it.value) for it in expected]
-        assert [it.headers[0] for it in records] == [("gist-attempt", b"2")] * len(records)
-        assert [it.headers[-5:] for it in records] == [it.headers for it in expected]
+        assert [(record.key, record.value) for record in records] == [(record.key, record.value) for record in expected]
+        assert [record.headers[0] for record in records] == [("gist-attempt", b"2")] * len(records)
+        assert [record.headers[-5:] for record in records] == [record.headers for record in expected]
     assert found[0][-1].headers[1] == ("gist-replay-task", b"ner")
     assert listed(connection, topic) == []
     assert len(listed(connection, topic, "--done")) == 9
@@ -111,15 +111,15 @@ def test_what_is_chosen_is_replayed_or_dropped_and_the_rest_stays(connection: Co
         cut = letter(original(topic, 4, num_partitions=1, text="x" * 200))
         unread = letter(UnreadableRange(Partition(topic, 0), 7, 9, "CorruptRecordException", "broken"), Stage.CONSUME)
         kinds = [Stage.DECODE, Stage.INFER, Stage.DECODE, Stage.INFER]
-        letters = [letter(it, stage, message=f"Reason {it.offset}") for it, stage in zip(places, kinds, strict=True)]
-        await write(connection, topic, [(0, it) for it in (*letters, cut, unread)])
+        letters = [letter(source, stage, message=f"Reason {source.offset}") for source, stage in zip(places, kinds, strict=True)]
+        await write(connection, topic, [(0, message) for message in (*letters, cut, unread)])
         async with open_producer(connection) as producer:
             await producer.send(f"{topic}.dlq", b"no letter", partition=0)
 
     asyncio.run(prepare())
-    assert [it["stage"] for it in listed(connection, topic)] == ["decode", "infer", "decode", "infer", "infer", "consume"]
-    assert [it["source"] for it in listed(connection, topic, "--reason", "reason 102")] == [f"{topic}-0@102"]
-    assert [it["id"] for it in listed(connection, topic, "--id", "id-3", "--since", "1h", "--partition", "0")] == ["id-3"]
+    assert [row["stage"] for row in listed(connection, topic)] == ["decode", "infer", "decode", "infer", "infer", "consume"]
+    assert [row["source"] for row in listed(connection, topic, "--reason", "reason 102")] == [f"{topic}-0@102"]
+    assert [row["id"] for row in listed(connection, topic, "--id", "id-3", "--since", "1h", "--partition", "0")] == ["id-3"]
     assert listed(connection, topic, "--until", "1h") == []
     table = invoke(connection, topic, "list")
     assert "1 records are no dead letters" in table
@@ -128,12 +128,12 @@ def test_what_is_chosen_is_replayed_or_dropped_and_the_rest_stays(connection: Co
     assert shown.startswith(f"2 replayed into {topic}; 1 cannot be replayed: its key, headers or payload were cut")
     assert "3 not selected" in shown
     assert "1 would be dropped; 3 not selected" in invoke(connection, topic, "drop", "--offset", "102")
-    assert [it["id"] for it in listed(connection, topic)][:2] == ["id-0", "id-2"]
+    assert [row["id"] for row in listed(connection, topic)][:2] == ["id-0", "id-2"]
     assert "1 dropped" in invoke(connection, topic, "drop", "--offset", "102", "--execute")
     shown = invoke(connection, topic, "replay", "--execute")
     assert f"1 replayed into {topic}" in shown
     assert "1 cannot be replayed: the offsets could not be read" in shown
-    assert [json.loads(it.value)["id"] for it in replayed(connection, topic)[0]] == ["id-1", "id-3", "id-0"]
+    assert [json.loads(record.value)["id"] for record in replayed(connection, topic)[0]] == ["id-1", "id-3", "id-0"]
     with pytest.raises(BadSettings, match="select dead letters to drop"):
         invoke(connection, topic, "drop", "--execute")
     assert "2 dropped" in invoke(connection, topic, "drop", "--all", "--execute")
@@ -197,7 +197,7 @@ def test_a_replay_that_is_killed_repeats_nothing(connection: Connection, topic: 
     async def prepare() -> None:
         await create(connection, topic, num_partitions=2)
         places = [original(topic, number) for number in range(count)]
-        await write(connection, topic, [(it.partition.index, letter(it)) for it in places])
+        await write(connection, topic, [(source.partition.index, letter(source)) for source in places])
 
     asyncio.run(prepare())
     environment = os.environ | {
@@ -214,7 +214,7 @@ def test_a_replay_that_is_killed_repeats_nothing(connection: Connection, topic: 
         assert 0 < num_left < num_before
     assert f"{num_left} replayed" in invoke(connection, topic, "replay", "--execute")
     for partition, records in enumerate(replayed(connection, topic)):
-        assert [it.key for it in records] == [b"key-%d" % number for number in range(count) if number % 2 == partition]
+        assert [record.key for record in records] == [b"key-%d" % number for number in range(count) if number % 2 == partition]
 
 
 async def test_a_record_that_fails_again_has_been_tried_twice(connection: Connection, topic: str) -> None:
@@ -229,8 +229,8 @@ async def test_a_record_that_fails_again_has_been_tried_twice(connection: Connec
                 await watcher.until(lambda: len(watcher.order.get((Output.DEAD_LETTERS, 0), [])) == attempt)  # noqa: B023  awaited here
                 if attempt < 3:
                     await asyncio.to_thread(invoke, connection, topic, "replay", "--execute")
-    letters = [json.loads(it.value or b"") for output, it in watcher.records if output is Output.DEAD_LETTERS]
-    assert [it["attempts"] for it in letters] == [1, 2, 3]
+    letters = [json.loads(letter.value or b"") for output, letter in watcher.records if output is Output.DEAD_LETTERS]
+    assert [letter["attempts"] for letter in letters] == [1, 2, 3]
     assert [letter["headers"] for letter in letters] == [[{"name": "trace", "value": "dA=="}, {"name": "null", "value": None}]] * 3
     for output, found in watcher.records:
         assert output is not Output.DEAD_LETTERS or found.headers[:2] == (("trace", b"t"), ("null", None))

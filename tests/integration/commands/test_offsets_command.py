@@ -45,7 +45,7 @@ def _run(connection: Connection, topic: str, *arguments: str) -> str:
 
 def _committed(connection: Connection, topic: str) -> list[int | None]:
     _, found = asyncio.run(fetch_group_offsets(connection, topic, f"group-{topic}"))
-    return [it.committed for it in found]
+    return [partition.committed for partition in found]
 
 
 def test_the_group_is_shown_and_set_anew_only_when_told_to(connection: Connection, topic: str) -> None:

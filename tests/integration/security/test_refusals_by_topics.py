@@ -51,7 +51,7 @@ async def done(connection: Connection, topic: str, count: int) -> None:
 
 async def ids(connection: Connection, topic: str, output: Output) -> list[str]:
     """Return the ids in an output topic, in order."""
-    return [json.loads(it.value or b"")["id"] for it in await read_all(connection, f"{topic}.{output}")]
+    return [json.loads(record.value or b"")["id"] for record in await read_all(connection, f"{topic}.{output}")]
 
 
 def source(letter: ConsumerRecord) -> int:
@@ -74,7 +74,7 @@ async def test_a_record_without_a_key_costs_its_output_in_a_compacted_topic_only
     for output in (Output.LABELS, Output.ENTITIES):
         assert await ids(connection, topic, output) == ["0", "1", "2", "3", "4", "5"]
     letters = await read_all(connection, f"{topic}.dlq")
-    assert [source(it) for it in letters] == [1, 3, 4]
+    assert [source(letter) for letter in letters] == [1, 3, 4]
     for letter in letters:
         value = json.loads(letter.value)
         assert (value["stage"], value["task"], value["error"]) == ("publish", "embed", "RecordRefused")
@@ -106,11 +106,11 @@ async def test_a_refusal_that_only_the_broker_knows_is_a_dead_letter_with_its_co
         await done(connection, topic, len(keys))
     everything = [str(number) for number in range(len(keys))]
     assert list(dict.fromkeys(await ids(connection, topic, Output.EMBEDDINGS))) == everything
-    expected = [it for it in everything if int(it) not in refused]
+    expected = [key for key in everything if int(key) not in refused]
     found = await ids(connection, topic, Output.LABELS)
     assert found == expected if delivery == "exactly_once" else list(dict.fromkeys(found)) == expected
     letters = await read_all(connection, f"{topic}.dlq")
-    assert sorted({source(it) for it in letters}) == refused
+    assert sorted({source(letter) for letter in letters}) == refused
     assert reason in json.loads(letters[0].value)["message"]
 
 

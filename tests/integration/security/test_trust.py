@@ -78,7 +78,7 @@ async def test_bad_records_before_the_first_result_are_published_once_and_in_ord
         with WorkerProcess(connection.bootstrap_servers, topic, **settings) as worker:
             await worker.ready()
             await produce(connection, topic, ["hello", "good evening"], num_partitions=num_partitions, first=num_wrong + 1)
-            await watcher.until(lambda: sum(len(it) for it in watcher.order.values()) == num_wrong + 2 * len(RESULTS))
+            await watcher.until(lambda: sum(len(offsets) for offsets in watcher.order.values()) == num_wrong + 2 * len(RESULTS))
             await until_committed(connection, f"group-{topic}", Partition(topic, 0), num_wrong + 1)
             assert await worker.end(signal.SIGTERM) == 0
             (line,) = worker.events("dead_letters")

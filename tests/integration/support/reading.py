@@ -43,7 +43,7 @@ async def committed(connection: Connection, group_id: str, partitions: Sequence[
     async with AIOKafkaConsumer(
         bootstrap_servers=connection.bootstrap_servers, group_id=group_id, enable_auto_commit=False
     ) as client:
-        return [await client.committed(TopicPartition(it.topic, it.index)) or 0 for it in partitions]
+        return [await client.committed(TopicPartition(partition.topic, partition.index)) or 0 for partition in partitions]
 
 
 async def until_committed(connection: Connection, group_id: str, partition: Partition, offset: int) -> None:

@@ -45,7 +45,7 @@ async def test_an_event_gives_events_and_comes_back_as_it_was(connection: Connec
     async with Watcher(connection, topic, num_expected=2) as watcher:
         with WorkerProcess(connection.bootstrap_servers, topic, program=program):
             await watcher.until(lambda: len(watcher.records) == 3)
-    found = [(output, dict(it.headers)) for output, it in watcher.records]
+    found = [(output, dict(record.headers)) for output, record in watcher.records]
     assert sorted(output for output, _ in found) == [Output.DEAD_LETTERS, Output.EMBEDDINGS, Output.ENTITIES]
     assert len({headers["ce_id"] for _, headers in found} - {HEADERS[1][1]}) == 3
     for output, record in watcher.records:

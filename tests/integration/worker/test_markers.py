@@ -48,13 +48,13 @@ async def caught_up(connection: Connection, worker: WorkerProcess, partitions: S
 async def lag_of(connection: Connection, topic: str, group_id: str) -> list[int]:
     """Return the lag of each partition as `gist-stream lag` shows it."""
     _, found = await fetch_group_offsets(connection, topic, group_id)
-    return [it.lag for it in found]
+    return [partition.lag for partition in found]
 
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
 async def test_transactions_leave_no_lag(connection: Connection, topic: str, delivery: str) -> None:
     """Committed, aborted and empty transactions, an open transaction and deleted records; after a restart nothing is repeated."""
-    names = [f"{topic}-{it}" for it in range(4)]
+    names = [f"{topic}-{partition}" for partition in range(4)]
     places = [Partition(topic, index) for index in range(4)]
     await create(connection, topic, num_partitions=4)
     settings: dict[str, Any] = {"program": FAST_MODEL, "delivery": delivery}

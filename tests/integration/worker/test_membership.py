@@ -194,7 +194,7 @@ async def test_a_group_that_refuses_a_running_worker_is_asked_ever_less_often(
     assert pauses_s[0] == 0
     assert pauses_s == sorted(pauses_s)
     assert len(telemetry.reasons) == len(pauses_s)
-    assert all("GIST_GROUP_ID" in it for it in telemetry.reasons)
+    assert all("GIST_GROUP_ID" in reason for reason in telemetry.reasons)
     assert telemetry.events == []
 
 

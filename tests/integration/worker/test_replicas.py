@@ -41,7 +41,7 @@ async def test_replicas_share_the_work_survive_a_kill_and_drain_together(
         page = await asyncio.to_thread(_metrics, workers.port)
         assert 'gist_replica_restarts_total{how="SIGKILL",replica="0"} 1.0' in page
         assert "gist_build_info{" in page
-        assert {'replica="0"', 'replica="1"'} == {it for it in ('replica="0"', 'replica="1"', 'replica="2"') if it in page}
+        assert {'replica="0"', 'replica="1"'} == {label for label in ('replica="0"', 'replica="1"', 'replica="2"') if label in page}
         threads = workers.events("supervising")[0]["threads"]
         assert isinstance(threads, list)
         assert len(threads) == 2
@@ -50,10 +50,10 @@ async def test_replicas_share_the_work_survive_a_kill_and_drain_together(
         while (await _lag(settings, capsys))["lag"]:
             pass
         assert await workers.end(signal.SIGTERM) == 0
-        assert {it["replica"] for it in workers.events("stopped")} == {0, 1}
+        assert {event["replica"] for event in workers.events("stopped")} == {0, 1}
     assert all(sorted(set(watcher.order[output, index])) == list(range(75)) for output in RESULTS for index in range(4))
     found = await _lag(settings, capsys)
-    assert (found["lag"], [it["committed"] for it in found["partitions"]]) == (0, [75] * 4)
+    assert (found["lag"], [partition["committed"] for partition in found["partitions"]]) == (0, [75] * 4)
     await produce(connection, topic, texts[:8], num_partitions=4, first=300)
     await asyncio.to_thread(lag.lag, settings, is_json=False)
     shown = capsys.readouterr().out

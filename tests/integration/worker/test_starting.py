@@ -101,7 +101,7 @@ async def test_the_latest_offset_is_chosen_once(connection: Connection, topic: s
         await owner.delivery.publish(one, [Outcome(Record(one, 5, b"k", b"v"))])
         await owner.delivery.commit([one])
     async with owning(connection, topic, delivery, num_partitions=2) as owner:
-        assert [await owner.delivery.open(it) for it in (one, two)] == [6, 0]
+        assert [await owner.delivery.open(partition) for partition in (one, two)] == [6, 0]
 
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
@@ -118,13 +118,13 @@ async def test_a_partition_that_was_added_begins_at_its_first_record(connection:
     await add_partitions(connection, topic, num_partitions=3)
     await send(connection, topic, partition=2, count=3)
     async with owning(connection, topic, delivery, num_partitions=3) as owner:
-        assert [await owner.delivery.open(it) for it in (two, three)] == [4, 0]
+        assert [await owner.delivery.open(partition) for partition in (two, three)] == [4, 0]
     # Another program's commits say nothing of how the group began.
     await commit_offsets(connection, f"group-{topic}", {one: 0, two: 1, three: 1})
     await add_partitions(connection, topic, num_partitions=4)
     await send(connection, topic, partition=3, count=3)
     async with owning(connection, topic, delivery, num_partitions=4) as owner:
-        assert [await owner.delivery.open(it) for it in (one, two, three, four)] == [0, 1, 1, 0]
+        assert [await owner.delivery.open(partition) for partition in (one, two, three, four)] == [0, 1, 1, 0]
 
 
 @pytest.mark.parametrize("delivery", DELIVERIES)

@@ -67,7 +67,7 @@ async def test_a_topic_that_comes_back_with_fewer_partitions_is_written_to(
         await send(connection, topic, 1, partition=1)
         await until_committed(connection, f"group-{topic}", home, 2)
     found = await read_all(connection, f"{topic}.embeddings", partition=0)
-    assert {json.loads(it.value)["id"] for it in found} == {"1"}
+    assert {json.loads(record.value)["id"] for record in found} == {"1"}
     if delivery == "exactly_once":
         assert len(found) == 1
 

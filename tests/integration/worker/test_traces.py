@@ -52,9 +52,9 @@ async def test_a_trace_goes_from_the_producer_s_header_to_each_output(
         await watcher.all_accounted()
         pipeline.drain()
         await working
-    spans = {it.name: it for it in exporter.get_finished_spans()}
+    spans = {span.name: span for span in exporter.get_finished_spans()}
     assert set(spans) == {"infer", "publish"}
     ours = f"00-{TRACE_ID}-{spans['publish'].context.span_id:016x}-01".encode()
-    parents = {output: dict(it.headers)["traceparent"] for output, it in watcher.records}
+    parents = {output: dict(record.headers)["traceparent"] for output, record in watcher.records}
     assert parents == dict.fromkeys(RESULTS, ours)
-    assert [it.context for it in spans["infer"].links] == [spans["publish"].parent]
+    assert [link.context for link in spans["infer"].links] == [spans["publish"].parent]

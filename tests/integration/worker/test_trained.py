@@ -35,9 +35,9 @@ def test_a_tuned_checkpoint_is_served(kafka: str, topic: str, tmp_path: Path, ca
         tail.tail(settings, from_beginning=True, count=len(TEXTS))
     shown = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
     engine = Engine.load(str(directory), device="cpu", backend="eager", dtype="float32")
-    moods = [(it.labels or {})["mood"] for it in predictions(engine, TEXTS, Task.CLASSIFY)]
-    found = [it.entities or () for it in predictions(engine, TEXTS, Task.NER)]
-    assert [it["labels"]["mood"]["label"] for it in shown] == [it.label for it in moods]
-    assert [it["labels"]["mood"]["score"] for it in shown] == pytest.approx([it.score for it in moods], abs=1e-4)
-    assert [[e["text"] for e in it["entities"]] for it in shown] == [[e.text for e in own] for own in found]
+    moods = [(prediction.labels or {})["mood"] for prediction in predictions(engine, TEXTS, Task.CLASSIFY)]
+    found = [prediction.entities or () for prediction in predictions(engine, TEXTS, Task.NER)]
+    assert [line["labels"]["mood"]["label"] for line in shown] == [label.label for label in moods]
+    assert [line["labels"]["mood"]["score"] for line in shown] == pytest.approx([label.score for label in moods], abs=1e-4)
+    assert [[e["text"] for e in line["entities"]] for line in shown] == [[e.text for e in own] for own in found]
     assert [e.text for e in found[0]] == ["ada", "paris"]

@@ -66,7 +66,7 @@ async def test_the_outputs_are_what_the_model_says_when_called_directly(connecti
         spans = [(e["type"], e["start"], e["end"]) for e in found[Output.ENTITIES]["entities"]]
         assert spans == [(e.type, e.start, e.end) for e in expected.entities or ()]
         assert all(text[e["start"] : e["end"]] == e["text"] for e in found[Output.ENTITIES]["entities"])
-        assert {it["id"] for it in found.values()} == {f"id-{number}"}
+        assert {output["id"] for output in found.values()} == {f"id-{number}"}
 
 
 async def test_two_workers_share_a_topic_while_one_comes_and_goes(connection: Connection, topic: str) -> None:
