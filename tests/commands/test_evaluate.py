@@ -61,9 +61,9 @@ def test_files_go_in_and_tables_json_and_a_picture_come_out(
     (tmp_path / "a.jsonl").write_text('{"text": "good", "label": "yes"}\n{"text": "bad", "label": "no"}\n')
     (tmp_path / "b.conll").write_text("@\tO\nAda\tB-person\n")
     paths = {"labels": [tmp_path / "a.jsonl"], "entities": [tmp_path / "b.conll"]}
-    evaluate(**DEFAULTS | paths | {"json_path": tmp_path / "it.json", "plot_path": tmp_path / "it.png", "backend": "int8"})
+    evaluate(**DEFAULTS | paths | {"json_path": tmp_path / "it.json", "plot_path": tmp_path / "it.png", "dtype": "int8"})
     ((options, (texts,), (tagged,)),) = calls
-    assert (options.model, options.backend, options.report.num_examples, options.report.seed) == ("m", "int8", 3, 7)
+    assert (options.model, options.dtype, options.report.num_examples, options.report.seed) == ("m", "int8", 3, 7)
     assert [(text.text, text.labels) for text in texts.texts] == [("good", ("yes",)), ("bad", ("no",))]
     assert (tagged.texts[0].text, tagged.labels, options.types["person"]) == ("@Ada", ("person",), "PER")
     shown = capsys.readouterr()

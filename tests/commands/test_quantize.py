@@ -47,7 +47,7 @@ def test_a_file_of_texts_is_calibrated_on_and_the_report_is_printed(
     assert calibrated == [("m", ["Café", "ok"], "new", False)]
     shown = capsys.readouterr().out
     assert "0.9912" in shown
-    assert shown.splitlines()[-1].endswith("GIST_BACKEND=int8")
+    assert shown.splitlines()[-1].endswith("GIST_DTYPE=int8")
 
 
 def test_what_is_there_already_stays_unless_forced(
@@ -73,15 +73,10 @@ def test_the_report_is_small() -> None:
         assert number in shown
 
 
-@pytest.mark.parametrize(("backend", "is_said"), [("int8", True), ("compiled", False)])
-def test_the_check_of_a_model_says_what_8_bits_cost(backend: str, is_said: bool) -> None:  # noqa: FBT001  a parameter
-    """Only where it runs with them."""
-    engine: Any = SimpleNamespace(
-        name="m@1",
-        description="cpu",
-        because="fastest",
-        tasks={"embed"},
-        backend=SimpleNamespace(name=backend),
-        difference=asdict(FOUND),
-    )
+@pytest.mark.parametrize(("arithmetic", "is_said"), [("int8", True), ("float32", False)])
+def test_the_check_of_a_model_says_what_8_bits_cost(arithmetic: str, is_said: bool) -> None:  # noqa: FBT001  a parameter
+    """Only where the model runs with 8 bits; the reason for the choice is always there."""
+    described = f"cpu {arithmetic} compiled (amx)"
+    engine: Any = SimpleNamespace(name="m@1", description=described, tasks={"embed"}, because="as asked", difference=asdict(FOUND))
+    assert check._describe_engine(engine).startswith(f"m@1 on {described}: embed; as asked")
     assert ("cosine to fp32 at the calibration: min 0.9912, mean 0.9987" in check._describe_engine(engine)) == is_said

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 import torch
 
 from worker.model import cpu_features as processor
-from worker.model.engine import Dtype, number_format
+from worker.model.number_format import number_format
+
+if TYPE_CHECKING:
+    from worker.model.devices import Dtype
 
 CPU = torch.device("cpu")
 GENOA = "avx2 avx512f avx512_vnni avx512_bf16"

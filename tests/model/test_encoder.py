@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from worker.errors import BadModel
-from worker.model.encoder import Encoder, EncoderConfig, PackedTensors, load_published
+from worker.model.encoder import Encoder, PackedTensors, load_published
+from worker.model.encoder_config import EncoderConfig
 from worker.model.packing import pack
 
 if TYPE_CHECKING:
@@ -97,7 +98,8 @@ def test_loading_weights_leaves_torchs_compilers_alone(minilm: Path) -> None:
     code = f"""
 import sys
 from pathlib import Path
-from worker.model.encoder import EncoderConfig, load_published
+from worker.model.encoder import load_published
+from worker.model.encoder_config import EncoderConfig
 directory = Path({str(minilm)!r})
 load_published(EncoderConfig.read(directory / "config.json"), directory / "model.safetensors")
 print(not {{"torch._dynamo", "sympy", "triton"}} & set(sys.modules))

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.errors import BadModel
-from worker.model.heads import Head, HeadConfig, attended, in_context
+from worker.model.head_config import HeadConfig
+from worker.model.heads import Head, attended, in_context
 from worker.model.outputs.bio import bio_labels
 
 NER = HeadConfig(name="ner", task="ner", labels=bio_labels(["LOC", "PER"]), layers=(1, 2))

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from worker.errors import BadModel
-from worker.model.pooling import PoolingConfig, pool, sentence_vectors
+from worker.model.pooling import PoolingConfig
+from worker.model.torch_pooling import pool, sentence_vectors
 
 if TYPE_CHECKING:
     from pathlib import Path

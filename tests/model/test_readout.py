@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from worker.model.backends.choice import Backend, BackendName, choose
+from tests.model.tensors import encode, read
+from worker.model.backends.choice import Backend, BackendName, Format, choose
+from worker.model.backends.reads_layers import ReadsLayers, read_states
 from worker.model.checkpoint import checkpoint
-from worker.model.heads import Head, HeadConfig
+from worker.model.head_config import HeadConfig
+from worker.model.heads import Head
 from worker.model.packing import pack
-from worker.model.readout import Readout, ReadsLayers
+from worker.model.readout import Readout
 from worker.settings import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -43,33 +46,37 @@ HEADS: list[tuple[dict[str, Any], Pooling | None]] = [
 ]
 
 
+every_way = pytest.mark.parametrize(
+    ("name", "dtype"),
+    [("eager", "float32"), ("eager", "bfloat16"), *(("compiled", it) for it in ("float32", "int16", "bfloat16", "int8"))],
+)
+
+
 @lru_cache
-def backend(name: BackendName, dtype: torch.dtype) -> Backend:
+def backend(name: BackendName, dtype: Format) -> Backend:
     """Return a backend for the default model."""
     loaded = checkpoint.load(DEFAULT_MODEL)
     with torch.inference_mode():
-        return choose(loaded.encoder, name, device=torch.device("cpu"), dtype=dtype, ranges=loaded.ranges)[0]
+        return choose(loaded.weights, name, device="cpu", dtype=dtype, ranges=loaded.ranges)[0]
 
 
-@pytest.mark.parametrize("name", ["eager", "compiled", "int8"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@every_way
 @torch.inference_mode()
-def test_readings_are_mixes_of_the_states(name: BackendName, dtype: torch.dtype) -> None:
+def test_readings_are_mixes_of_the_states(name: BackendName, dtype: Format) -> None:
     """For each token or each text, whatever else is read of the same pass."""
     found = backend(name, dtype)
     packed = pack([np.arange(1000, 1000 + it, dtype=np.int32) for it in (1, 7, 30, 300, 64)])
-    states = found.encode(packed, range(7))
-    for reading, read in zip(READINGS, found.read(packed, READINGS), strict=True):
-        expected = reading.of(states, torch.from_numpy(packed.cu_seqlens))
-        assert (read.shape, read.dtype) == (expected.shape, expected.dtype)
-        tolerance = 2e-2 if torch.bfloat16 in (dtype, found.dtype) else 1e-5
-        torch.testing.assert_close(read, expected, atol=tolerance, rtol=tolerance)
+    states = encode(found, packed, range(7))
+    for reading, result in zip(READINGS, read(found, packed, READINGS), strict=True):
+        expected = read_states(reading, states, torch.from_numpy(packed.cu_seqlens))
+        assert (result.shape, result.dtype) == (expected.shape, expected.dtype)
+        tolerance = 1e-5 if dtype in {"float32", "int16"} else 2e-2
+        torch.testing.assert_close(result, expected, atol=tolerance, rtol=tolerance)
 
 
-@pytest.mark.parametrize("name", ["eager", "compiled", "int8"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@every_way
 @torch.inference_mode()
-def test_heads_speak_on_the_way(name: BackendName, dtype: torch.dtype) -> None:
+def test_heads_speak_on_the_way(name: BackendName, dtype: Format) -> None:
     """Their logits are those of the mix that they read."""
     found = backend(name, dtype)
     packed = pack([np.arange(1000, 1000 + it, dtype=np.int32) for it in (1, 7, 30, 300, 64)])
@@ -79,18 +86,16 @@ def test_heads_speak_on_the_way(name: BackendName, dtype: torch.dtype) -> None:
         for norm in (head.norm.weight, head.norm.bias):
             torch.nn.init.normal_(norm, 1)
         reading = Readout(head.weights, pooling, head)
-        mixed = replace(reading, head=None).of(found.encode(packed, {2, 4, 6}), torch.from_numpy(packed.cu_seqlens))
-        beside, logits = found.read(packed, [READINGS[0], reading])
+        mixed = read_states(replace(reading, head=None), encode(found, packed, {2, 4, 6}), torch.from_numpy(packed.cu_seqlens))
+        _, logits = read(found, packed, [READINGS[0], reading])
         expected = head.read(mixed)
         assert (logits.shape, logits.dtype) == (expected.shape, torch.float32)
-        assert beside.dtype == (dtype if name == "eager" else torch.float32)
-        tolerance = 2e-2 if torch.bfloat16 in (dtype, found.dtype) else 1e-5
+        tolerance = 1e-5 if dtype in {"float32", "int16"} else 2e-2
         torch.testing.assert_close(logits, expected, atol=tolerance, rtol=tolerance)
 
 
-@pytest.mark.parametrize("name", ["eager", "compiled", "int8"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_rows_for_nothing_are_few(name: BackendName, dtype: torch.dtype) -> None:
+@every_way
+def test_rows_for_nothing_are_few(name: BackendName, dtype: Format) -> None:
     """A full batch of short texts computes at most a twentieth for nothing."""
     lengths = np.clip(np.random.default_rng(0).lognormal(3.2, 0.6, 140).astype(int), 5, 256)
     packed = pack([np.arange(1000, 1000 + it, dtype=np.int32) for it in lengths])

@@ -13,7 +13,8 @@ from tokenizers.normalizers import Lowercase
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.processors import BertProcessing
 
-from worker.model.encoder import Encoder, EncoderConfig, published
+from worker.model.encoder import Encoder, published
+from worker.model.encoder_config import EncoderConfig
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -19,7 +19,6 @@ from worker.errors import BadSettings
 from worker.model.checkpoint import checkpoint
 from worker.model.checkpoint.references import locate
 from worker.model.engine import Engine
-from worker.model.heads import Head
 from worker.records import Task
 from worker.settings import DEFAULT_MODEL
 from worker.training.card import card
@@ -228,8 +227,8 @@ def test_flags_are_a_run_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
         is_fresh=False,
     )
     assert "strategy `transfer`" in capsys.readouterr().out
-    heads = checkpoint.load(str(tmp_path / "made")).heads.heads
-    assert [head.config.labels for head in heads.values() if isinstance(head, Head)] == [
+    heads = checkpoint.load(str(tmp_path / "made")).modules
+    assert [head.config.labels for head in heads.values()] == [
         ("negative", "positive"),
         ("O", "B-LOC", "I-LOC", "B-PER", "I-PER"),
     ]
@@ -246,7 +245,7 @@ def test_the_shipped_card_says_what_its_manifest_says() -> None:
     """Every figure on it is one that was measured, and the floors hold in every number format."""
     directory = locate(DEFAULT_MODEL).directory
     manifest = json.loads((directory / "manifest.json").read_text())
-    heads = [head.config for head in checkpoint.load(DEFAULT_MODEL).heads.heads.values() if isinstance(head, Head)]
+    heads = [head.config for head in checkpoint.load(DEFAULT_MODEL).heads.heads.values()]
     expected = card(manifest["name"], manifest["encoder"]["reference"], heads, manifest["training"])
     assert (directory / "README.md").read_text() == expected
     for scores in manifest["training"]["scores"].values():

@@ -11,25 +11,23 @@ Shapes: `T` tokens, `H` hidden, `A` heads of width `D = H / A`, `F` feed-forward
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from worker.batches import LIVE_PASS, PassContext
-from worker.errors import BadModel
-from worker.model.checkpoint.publication import check_configuration, check_tensors
+from worker.model.encoder_weights import EncoderWeights, name_sources, read_published
 from worker.model.packing import slots_by_length
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
+    from worker.model.encoder_config import EncoderConfig
     from worker.model.packing import Packed
 
 _ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
@@ -38,55 +36,6 @@ _ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "gelu_pytorch_tanh": lambda x: functional.gelu(x, approximate="tanh"),
     "relu": functional.relu,
 }
-
-# Fields of the configuration that are sizes.
-_SIZES = (
-    "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings",
-    "type_vocab_size",
-)  # fmt: skip
-# Formats of published weights.
-_FLOATS = frozenset({"F16", "BF16", "F32", "F64"})
-
-#: The products of a layer whose inputs are calibrated for 8-bit products.
-CALIBRATED = ("query_key_value", "output", "expand")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EncoderConfig:
-    """The shape of an encoder, in the words of the published `config.json`."""
-
-    vocab_size: int
-    hidden_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    intermediate_size: int
-    max_position_embeddings: int
-    type_vocab_size: int = 2
-    hidden_act: str = "gelu"
-    layer_norm_eps: float = 1e-12
-
-    @classmethod
-    def read(cls, path: Path) -> EncoderConfig:
-        """Read a published `config.json`; raises `BadModel` for an architecture that this encoder is not."""
-        try:
-            published = json.loads(path.read_bytes())
-            if not isinstance(published, dict):
-                raise BadModel(f"{path}: not an object of JSON")
-            check_configuration(path, published)
-            config = cls(**{name: published[name] for name in cls.__dataclass_fields__ if name in published})
-        except FileNotFoundError as error:
-            raise BadModel(f"{path}: no such file: a model's directory holds the configuration of its encoder") from error
-        except (OSError, ValueError, TypeError, AttributeError) as error:
-            raise BadModel(f"{path}: not the configuration of an encoder: {error}") from error
-        for name in _SIZES:
-            size = getattr(config, name)
-            if not isinstance(size, int) or size < 1:
-                raise BadModel(f"{path}: {name} is {size!r}, not a whole number from 1 on")
-        if config.hidden_act not in _ACTIVATIONS:
-            raise BadModel(f"{path}: the activation {config.hidden_act!r} is not one of {', '.join(_ACTIVATIONS)}")
-        if config.hidden_size % config.num_attention_heads:
-            raise BadModel(f"{path}: {config.hidden_size} dimensions do not divide into {config.num_attention_heads} heads")
-        return config
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,43 +161,23 @@ class _Uninitialized(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def load_published(config: EncoderConfig, path: Path) -> Encoder:
-    """Build an encoder from a published `model.safetensors`; raises `BadModel` where a tensor is missing or of another shape."""
-    # Without storage at first: the weights are read once, straight into their place.
+def build_encoder(weights: EncoderWeights) -> Encoder:
+    """Build an encoder with a copy of these weights."""
+    # Without storage at first: the weights are copied once, straight into their place.
     with torch.device("meta"), _Uninitialized():
-        encoder = Encoder(config)
-    try:
-        with safe_open(path, framework="pt") as published:
-            names = set(published.keys())
-            prefix = "bert." if any(name.startswith("bert.") for name in names) else ""
-            sources = {name: [_spelt(prefix + it, names) for it in sources] for name, sources in _sources(config).items()}
-            used = set().union(*sources.values())
-            if missing := sorted(used - names):
-                raise BadModel(f"{path}: not the weights of this encoder: the tensor {missing[0]} is missing")
-            check_tensors(path, names, used)
-            for name in sorted(used):
-                if (form := published.get_slice(name).get_dtype()) not in _FLOATS:
-                    raise BadModel(f"{path}: the tensor {name} holds {form}, and weights of {', '.join(sorted(_FLOATS))} are read")
-            state = {name: torch.cat([published.get_tensor(it) for it in own]).float() for name, own in sources.items()}
-            _check_shapes(path, state, encoder.state_dict())
-            encoder.load_state_dict(state, strict=True, assign=True)
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise BadModel(f"{path}: not the weights of this encoder: {error}") from error
+        encoder = Encoder(weights.config)
+    encoder.load_state_dict({name: torch.tensor(it) for name, it in weights.arrays.items()}, strict=True, assign=True)
     return encoder.eval()
 
 
-def _check_shapes(path: Path, state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
-    """Raise `BadModel` for the first tensor whose shape the configuration does not describe."""
-    for name, tensor in state.items():
-        if name in wanted and tensor.shape != wanted[name].shape:
-            shape, described = list(tensor.shape), list(wanted[name].shape)
-            raise BadModel(f"{path}: not the weights of this encoder: {name} has the shape {shape}, not {described}")
+def load_published(config: EncoderConfig, path: Path) -> Encoder:
+    """Build an encoder from a published `model.safetensors`; raises `BadModel` where a tensor is missing or of another shape."""
+    return build_encoder(read_published(config, path))
 
 
-def _spelt(name: str, names: Collection[str]) -> str:
-    """Return a tensor's name as a file spells it: weights that were converted from TensorFlow say gamma and beta."""
-    old = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
-    return old if name not in names and old in names else name
+def to_weights(encoder: Encoder) -> EncoderWeights:
+    """Return the weights of an encoder as arrays, which share its memory where it is in fp32 on a CPU."""
+    return EncoderWeights(encoder.config, {name: it.detach().float().cpu().numpy() for name, it in encoder.state_dict().items()})
 
 
 def published(encoder: Encoder) -> dict[str, Tensor]:
@@ -256,29 +185,6 @@ def published(encoder: Encoder) -> dict[str, Tensor]:
     state = encoder.state_dict()
     return {
         source: piece.detach().float().clone()
-        for name, sources in _sources(encoder.config).items()
+        for name, sources in name_sources(encoder.config).items()
         for source, piece in zip(sources, state[name].chunk(len(sources)), strict=True)
     }
-
-
-def _sources(config: EncoderConfig) -> dict[str, list[str]]:
-    """Return for each parameter of ours the published tensors that it is made of, one below the other."""
-    names = {
-        "words": ["embeddings.word_embeddings"],
-        "positions": ["embeddings.position_embeddings"],
-        "types": ["embeddings.token_type_embeddings"],
-    }
-    with_bias = {"norm": ["embeddings.LayerNorm"]}
-    for number in range(config.num_hidden_layers):
-        ours, theirs = f"layers.{number}", f"encoder.layer.{number}"
-        with_bias |= {
-            f"{ours}.attention.query_key_value": [f"{theirs}.attention.self.{it}" for it in ("query", "key", "value")],
-            f"{ours}.attention.output": [f"{theirs}.attention.output.dense"],
-            f"{ours}.attention_norm": [f"{theirs}.attention.output.LayerNorm"],
-            f"{ours}.expand": [f"{theirs}.intermediate.dense"],
-            f"{ours}.contract": [f"{theirs}.output.dense"],
-            f"{ours}.feed_forward_norm": [f"{theirs}.output.LayerNorm"],
-        }
-    weights = {f"{ours}.weight": [f"{it}.weight" for it in theirs] for ours, theirs in (names | with_bias).items()}
-    biases = {f"{ours}.bias": [f"{it}.bias" for it in theirs] for ours, theirs in with_bias.items()}
-    return weights | biases

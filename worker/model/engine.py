@@ -5,18 +5,18 @@ Nothing that leaves this room is a tensor, and nothing that leaves it is NaN: a 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
-import torch
+import numpy as np
 
 from worker.batches import LIVE_PASS, PassContext
 from worker.errors import BadModel
+from worker.host import count_cores
 from worker.model import trial_texts
 from worker.model.backends.choice import choose
 from worker.model.backends.measurement import Trial
 from worker.model.checkpoint import checkpoint
-from worker.model.cpu_features import multiplies_bf16_faster
-from worker.model.heads import Head
+from worker.model.devices import choose_format, find_device
 from worker.model.outputs.predictions import RawOutputs, predictions
 from worker.model.packing import pack
 from worker.model.thread_sharing import ThreadBudget
@@ -26,17 +26,15 @@ from worker.records import Item, Partition, Record, Task, TokenizedItem
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from worker.model.backends.choice import Backend, BackendName
-    from worker.model.heads import HeadConfig
+    from worker.model.devices import Device, Dtype
+    from worker.model.head_config import HeadConfig
     from worker.model.readout import Readout
     from worker.model.windows import Windowing
     from worker.records import Prediction, Tokens
 
-Device = Literal["auto", "cpu", "cuda"]
-Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 # One that computes, and one that is prepared, or whose results become plain values.
 _PASSES_ON_GPU = 2
 
@@ -44,10 +42,11 @@ _PASSES_ON_GPU = 2
 class Engine:
     """A loaded model. `tokenize` and `infer` block; `infer` may be called from `max_passes` threads at a time."""
 
-    def __init__(self, loaded: checkpoint.Checkpoint, backend: Backend, *, because: str, passes: int = 0) -> None:
-        """Use a loaded model, whose encoder runs in `backend`, chosen `because`; the heads compute in fp32.
+    def __init__(self, loaded: checkpoint.Checkpoint, backend: Backend, *, because: str, passes: int = 0, threads: int = 0) -> None:
+        """Use a loaded model, whose encoder runs in `backend`, chosen `because`.
 
-        `passes` are those that may run at a time, where the backend can: on a CPU; 0 for as many as are good.
+        `passes` are those that may run at a time, where the backend can: on a CPU; 0 for as many as are good. `threads` are those
+        of a CPU; 0 for one for each core.
         """
         self.name = loaded.name
         self.max_tokens = loaded.max_tokens
@@ -55,30 +54,27 @@ class Engine:
         self.because = because
         #: How far 8-bit products are from fp32, as it was measured; None for a model that is not calibrated.
         self.difference = loaded.difference
-        if backend.device.type == "cuda":
+        if backend.device_type == "cuda":
             passes = passes or _PASSES_ON_GPU
         elif not backend.is_reentrant:
             passes = 1
         # The threads that the products have now are divided among passes; a GPU has one, while others prepare and finish theirs.
         self._sharing = ThreadBudget(
-            torch.get_num_threads(), passes=passes, is_alone=not backend.is_reentrant, is_divided=not backend.has_own_threads
+            threads or count_cores(), passes=passes, is_alone=not backend.is_reentrant, is_divided=not backend.has_own_threads
         )
         #: How many passes may be under way at a time.
         self.max_passes = self._sharing.max_passes
         self._tokenizer = loaded.tokenizer
-        self._model = loaded.heads.to(backend.device)
+        self._model = loaded.heads
         # The heads by the task that they serve.
         self._heads: dict[Task, list[HeadConfig]] = {task: [] for task in (Task.CLASSIFY, Task.NER)}
         # What follows what, for the heads that learned it.
         self._transitions: dict[str, NDArray[np.float64]] = {}
         for head in loaded.heads.heads.values():
-            if isinstance(head, Head):
-                if head.transitions is not None:
-                    self._transitions[head.config.name] = head.transitions.detach().double().cpu().numpy()
-                self._heads[Task(head.config.task)].append(head.config)
-                if head.config.reads_tokens:
-                    # The others read one vector for each text, which costs nothing.
-                    head.compute_in(backend.dtype)
+            transitions = head.to_weights().transitions
+            if transitions is not None:
+                self._transitions[head.config.name] = transitions.astype(np.float64)
+            self._heads[Task(head.config.task)].append(head.config)
         # What is read of a pass, by whether vectors are asked for and by which heads.
         self._known_readings: dict[tuple[bool, tuple[str, ...]], list[Readout]] = {}
         self.tasks = frozenset({Task.EMBED} | {task for task, heads in self._heads.items() if heads})
@@ -98,16 +94,13 @@ class Engine:
     ) -> Engine:
         """Load and verify the model at `reference`; raises `BadModel`.
 
-        `threads` are those of the matrix products, which `passes` at a time share; 0 leaves torch's choice, and ours. `max_tokens`
+        `threads` are those of the matrix products, which `passes` at a time share; 0 for one for each core. `max_tokens`
         shortens the longest text. Longer ones are truncated, or read in windows as `windowing` says.
         """
-        if threads:
-            torch.set_num_threads(threads)
         loaded = checkpoint.load(reference, max_tokens=max_tokens, windowing=windowing)
-        return cls.of(loaded, device=device, dtype=dtype, backend=backend, passes=passes)
+        return cls.of(loaded, device=device, dtype=dtype, backend=backend, passes=passes, threads=threads)
 
     @classmethod
-    @torch.inference_mode()
     def of(
         cls,
         loaded: checkpoint.Checkpoint,
@@ -116,18 +109,20 @@ class Engine:
         dtype: Dtype = "auto",
         backend: BackendName = "auto",
         passes: int = 0,
+        threads: int = 0,
     ) -> Engine:
         """Take over a loaded model; raises `BadModel` where this machine cannot run it as asked."""
-        place = _device(device)
-        trial = _trial(loaded) if place.type == "cpu" and dtype == "auto" and backend in {"auto", "compiled"} else None
-        form = number_format(dtype, place)
-        chosen, because = choose(loaded.encoder, backend, device=place, dtype=form, ranges=loaded.ranges, trial=trial)
-        return cls(loaded, chosen, because=because, passes=passes)
+        place = find_device(device)
+        trial = _trial(loaded) if place == "cpu" and dtype == "auto" and backend != "eager" else None
+        form = choose_format(dtype, place)
+        options: dict[str, Any] = {"device": place, "dtype": form, "ranges": loaded.ranges, "trial": trial, "threads": threads}
+        chosen, because = choose(loaded.weights, backend, **options)
+        return cls(loaded, chosen, because=because, passes=passes, threads=threads)
 
     @property
     def description(self) -> str:
         """The device, the number format, the backend and the threads, for people."""
-        device = self.backend.device.type
+        device = self.backend.device_type
         threads = f", {self._sharing.num_threads} threads" if device == "cpu" else ""
         return f"{device} {self.backend.description}{threads}"
 
@@ -148,7 +143,6 @@ class Engine:
         for lengths in self.backend.warm_lengths:
             self.infer([TokenizedItem(items[1], tokenized[1].tokens.truncate(it)) for it in lengths])
 
-    @torch.inference_mode()
     def infer(self, items: Sequence[TokenizedItem], context: PassContext = LIVE_PASS) -> list[Prediction]:
         """Run one forward pass and return a prediction for each item, in order.
 
@@ -162,14 +156,9 @@ class Engine:
         readings = self._readings(is_embedding, tuple(heads))
         with self._sharing.taken(gives_way=context.is_background):
             # A pass that has the device to itself does not pause: live passes would wait for the pass anyway.
-            read = self.backend.read(packed, readings, context if self.backend.is_reentrant else LIVE_PASS)
-            transfer = self._model(read, is_embedding=is_embedding, heads=heads).to_host()
-        outputs = transfer.wait()
-        numbers = RawOutputs(
-            None if outputs.vectors is None else outputs.vectors.numpy(),
-            {name: it.numpy() for name, it in outputs.logits.items()},
-            packed.cu_seqlens,
-        )
+            results = self.backend.begin(packed, readings, context if self.backend.is_reentrant else LIVE_PASS)
+        outputs = self._model.collect(results.wait(), is_embedding=is_embedding, heads=heads)
+        numbers = RawOutputs(outputs.vectors, outputs.logits, packed.cu_seqlens)
         if len(packed.cu_seqlens) - 1 > len(items):
             numbers = self._merged(WindowMerger(texts, packed.cu_seqlens), numbers)
         return predictions(items, numbers, self._heads, self._transitions)
@@ -197,18 +186,3 @@ def _trial(loaded: checkpoint.Checkpoint) -> Trial:
     tokens = loaded.tokenizer.encode(trial_texts.TEXTS)
     readings = loaded.heads.readings(is_embedding=True, heads=tuple(loaded.heads.heads))
     return Trial(loaded.name, pack(window_token_ids(tokens)), readings)
-
-
-def _device(device: Device) -> torch.device:
-    if device == "cuda" and not torch.cuda.is_available():
-        raise BadModel("there is no CUDA device here: choose the device cpu or auto")
-    return torch.device("cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu")
-
-
-def number_format(dtype: Dtype, device: torch.device) -> torch.dtype:
-    """Return the number format: `auto` is bfloat16 where that is faster than float32, on a GPU or with AMX, else float32."""
-    if dtype != "auto":
-        return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[dtype]
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    return torch.bfloat16 if multiplies_bf16_faster() else torch.float32

@@ -1,97 +1,13 @@
-"""What is learned on top of the encoder: text classification and named entities.
-
-A head reads a mix of the encoder's layers, because a sentence-tuned encoder's last layer is a poor place to read tokens from. It is
-linear (for two labels: logistic regression), or has hidden layers. A text has one label of a head or, where it says so, any number.
-
-An entity head may look at the words around each word: what it makes of a word is read for its neighbours too, so that its last
-layer is a convolution over words. And it may know what follows what: a conditional random field, whose transitions are learned.
-
-A head that classifies reads the text's states as they are pooled, or has attention: it reads every token, and learns with what it
-makes of each how much that counts ("attention pooling").
-"""
+"""Heads that learn: a learned mix of layers, then a linear map or hidden layers (see `head_config`)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from worker.errors import BadModel
-from worker.records import Task
-
-_MAX_CONTEXT_WORDS = 4
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeadConfig:
-    """What a head is, as a checkpoint's manifest says."""
-
-    #: The name that its results carry.
-    name: str
-    task: Literal["classify", "ner"]
-    #: For `classify` the labels; for `ner` the BIO labels, `O` among them.
-    labels: tuple[str, ...]
-    #: The encoder layers that it reads, 0 being the embeddings; several are mixed with learned weights.
-    layers: tuple[int, ...]
-    #: The width of its hidden layers; 0 for a linear head.
-    hidden_size: int = 0
-    #: How many hidden layers there are, where they have a width. The fastest kernels know one; more are computed by torch.
-    num_hidden_layers: int = 1
-    #: The share of inputs that training hides.
-    dropout: float = 0.0
-    #: What its logits were divided by after training, so that its scores are probabilities; its output layer has it in it.
-    temperature: float = 1.0
-    #: Whether a text has any number of labels (`classify`): each is a question of its own.
-    is_multi_label: bool = False
-    #: The probability from which a label of several is given.
-    threshold: float = 0.5
-    #: Whether it reads every token of a text and weighs what each says (`classify`), and not their mean.
-    has_attention: bool = False
-    #: How many words before and after each word count for it (`ner`).
-    context_words: int = 0
-    #: Whether it learns which label follows which (`ner`); what is not valid is never given, learned or not.
-    has_crf: bool = False
-
-    def __post_init__(self) -> None:
-        """Refuse what could not be a head."""
-        if self.task not in (Task.CLASSIFY, Task.NER):
-            raise BadModel(f"the head {self.name!r} has the task {self.task!r}; classify and ner are known")
-        if len(set(self.labels)) < (1 if self.is_multi_label else 2) or len(set(self.labels)) < len(self.labels):
-            raise BadModel(f"the head {self.name!r} needs at least two labels, all different")
-        if not self.layers or min(self.layers) < 0:
-            raise BadModel(f"the head {self.name!r} reads no layer of the encoder")
-        if self.num_hidden_layers < 1 or not 0 <= self.context_words <= _MAX_CONTEXT_WORDS or not 0 < self.threshold < 1:
-            raise BadModel(
-                f"the head {self.name!r}: hidden layers are one or more, words of context {_MAX_CONTEXT_WORDS} at most, and a "
-                "threshold lies between 0 and 1"
-            )
-        of_texts, of_words = self.is_multi_label or self.has_attention, self.has_crf or self.context_words
-        if (of_texts and self.task != "classify") or (of_words and self.task != "ner"):
-            raise BadModel(
-                f"the head {self.name!r} has the task {self.task}: several labels and attention are for classify, transitions and "
-                "context for ner"
-            )
-
-    @property
-    def is_binary(self) -> bool:
-        """Whether one number says which of two classes a text has (logistic regression)."""
-        return self.task == "classify" and len(self.labels) == 2 and not self.is_multi_label  # noqa: PLR2004
-
-    @property
-    def reads_tokens(self) -> bool:
-        """Whether its rows are tokens, and not texts."""
-        return self.task == "ner" or self.has_attention
-
-    @property
-    def num_logits(self) -> int:
-        """How many numbers the head gives of a row.
-
-        One for two classes, else one for each label; so many for each word of the context; with attention one more, its weight.
-        """
-        own = 1 if self.is_binary else len(self.labels) * (1 + 2 * self.context_words)
-        return own + self.has_attention
+from worker.model.head_config import HeadConfig, HeadWeights
 
 
 class Head(nn.Module):
@@ -140,6 +56,18 @@ class Head(nn.Module):
         for layer in (self.norm, self.hidden, self.deeper):
             if layer is not None:
                 layer.to(dtype)
+
+    @classmethod
+    def from_weights(cls, weights: HeadWeights) -> Head:
+        """Build a head with a copy of these weights."""
+        head = cls(weights.config, len(weights.norm_gain))
+        head.load_state_dict({name: torch.tensor(it) for name, it in weights.arrays().items()})
+        return head
+
+    def to_weights(self) -> HeadWeights:
+        """Return the parameters as arrays."""
+        arrays = {name: it.detach().float().cpu().numpy() for name, it in self.state_dict().items()}
+        return HeadWeights.read(self.config, len(arrays["norm.bias"]), arrays)
 
     @torch.no_grad()
     def divide_logits(self, temperature: float) -> None:

@@ -11,10 +11,6 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-from torch import Tensor
-from torch.nn import functional
-
 from worker.errors import BadModel
 
 if TYPE_CHECKING:
@@ -145,18 +141,3 @@ def _read(path: Path, kind: type) -> Any:
     if not isinstance(found, kind):
         raise BadModel(f"{path}: not a {'list' if kind is list else 'object'} of JSON")
     return found
-
-
-def pool(states: Tensor, cu_seqlens: Tensor, pooling: Pooling) -> Tensor:
-    """Pool the states `[T, H]` of packed texts (starts `cu_seqlens`, `[n + 1]`) to `[n, H]`, in fp32."""
-    if pooling == "cls":
-        # A text without tokens may stand past the end, where nothing is; what it gets is nobody's.
-        return states[cu_seqlens[:-1].clamp(max=len(states) - 1)].float()
-    everybody = torch.arange(len(states), device=states.device)
-    # The library's fastest mean over runs of rows.
-    return functional.embedding_bag(everybody, states.float(), cu_seqlens[:-1], mode="mean")
-
-
-def sentence_vectors(pooled: Tensor, config: PoolingConfig) -> Tensor:
-    """Return the vectors `[n, H]` of texts from the encoder's last states, pooled, both in fp32."""
-    return functional.normalize(pooled, dim=-1) if config.is_normalized else pooled

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 
 from worker.errors import BadModel
-from worker.model.backends.choice import Eager
+from worker.model.backends.eager import Eager
 from worker.model.checkpoint import checkpoint
-from worker.model.encoder import CALIBRATED, Layer
+from worker.model.encoder import Layer
+from worker.model.encoder_config import CALIBRATED
 from worker.model.engine import Engine
 from worker.model.packing import pack
 from worker.records import Item, Partition, Record, TokenizedItem
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from worker.model.encoder import Encoder
@@ -58,8 +60,8 @@ def quantize(reference: str, texts: Sequence[str], output: Path, *, is_forced: b
         raise BadModel(f"{len(texts)} texts are too few to calibrate on: give {_FEWEST_TEXTS} or more, best some thousand")
     loaded = checkpoint.load(reference)
     ranges = measure_ranges(loaded.encoder, passes(loaded.tokenizer.encode(texts[::2])))
-    exact = predictions(Engine.load(reference, device="cpu", dtype="float32"), texts[1::2])
-    found = difference(exact, predictions(Engine.of(replace(loaded, ranges=ranges), backend="int8", device="cpu"), texts[1::2]))
+    exact = predictions(Engine.of(loaded, device="cpu", dtype="float32"), texts[1::2])
+    found = difference(exact, predictions(Engine.of(replace(loaded, ranges=ranges), dtype="int8", device="cpu"), texts[1::2]))
     if found.min_cosine < LEAST_COSINE and not is_forced:
         raise BadModel(
             f"a text's vector turns too far for 8-bit products: its cosine is {found.min_cosine:.4f}, below {LEAST_COSINE}; "
@@ -70,7 +72,7 @@ def quantize(reference: str, texts: Sequence[str], output: Path, *, is_forced: b
 
 
 @torch.inference_mode()
-def measure_ranges(encoder: Encoder, batches: Iterator[Packed]) -> dict[str, Tensor]:
+def measure_ranges(encoder: Encoder, batches: Iterator[Packed]) -> dict[str, NDArray[np.float32]]:
     """Return for each calibrated product, `<layer>.<product>`, the largest size of each of its input channels, fp32, `[inputs]`."""
     ranges: dict[str, Tensor] = {}
 
@@ -93,7 +95,7 @@ def measure_ranges(encoder: Encoder, batches: Iterator[Packed]) -> dict[str, Ten
         exact.encode(packed, {len(layers)})
     for hook in hooks:
         hook.remove()
-    return ranges
+    return {name: it.numpy() for name, it in ranges.items()}
 
 
 def passes(tokens: Sequence[Tokens]) -> Iterator[Packed]:

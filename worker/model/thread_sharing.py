@@ -11,8 +11,6 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING
 
-import torch
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -57,6 +55,9 @@ class ThreadBudget:
             with self._lock:
                 own = self.num_threads // self.max_passes if self._num_running else self.num_threads
                 self._num_running += 1
+        # Loaded long ago by a backend that divides torch's threads, and by no other.
+        import torch  # noqa: PLC0415
+
         # Each thread of a caller has a number of its own; to set it anew takes time.
         if torch.get_num_threads() != own:
             torch.set_num_threads(own)

@@ -50,20 +50,20 @@ class ModelSettings(TopicSettings):
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Device of the model. `auto`: a GPU if there is one, else the CPU."
     )
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "int16", "int8"] = Field(
         "auto",
         description=(
             "Number format of the encoder. `auto`: bfloat16 on a GPU; on a CPU, the fastest arithmetic whose vectors "
-            "have a cosine of at least 0.999 to float32, as the first start measures. Set `float32` if vectors must not"
-            " depend on the machine."
+            "have a cosine of at least 0.999 to float32, as the first start measures. `int8` is faster on a CPU "
+            "and less accurate, and needs a calibrated model (`gist-stream quantize`). Set `float32` if vectors must not "
+            "depend on the machine."
         ),
     )
-    backend: Literal["auto", "eager", "compiled", "openvino", "int8"] = Field(
+    backend: Literal["auto", "eager", "compiled"] = Field(
         "auto",
         description=(
             "Implementation of the encoder. `auto`: the fastest one for this machine with the accuracy of `GIST_DTYPE`."
-            " `int8` is faster on a CPU and less accurate, and needs a calibrated model. Set another value only to "
-            "compare backends."
+            " `eager` is PyTorch, the reference. Set another value only to compare backends."
         ),
     )
     threads: int = Field(

@@ -20,14 +20,11 @@ LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 TEXTS = ["Ada Lovelace moved to London.", "ok"]
 
 
-@pytest.mark.parametrize("backend", ["auto", "openvino"])
-async def test_a_worker_connects_to_its_brokers_alone(connection: Connection, topic: str, tmp_path: Path, backend: str) -> None:
-    """From its start over some results to its end, whatever backend runs the model."""
-    if backend == "openvino":
-        pytest.importorskip("openvino", reason="the extra openvino is not installed")
+async def test_a_worker_connects_to_its_brokers_alone(connection: Connection, topic: str, tmp_path: Path) -> None:
+    """From its start over some results to its end."""
     await create(connection, topic, num_partitions=1)
     await produce(connection, topic, TEXTS, num_partitions=1)
-    worker = WorkerProcess(connection.bootstrap_servers, topic, backend=backend, dtype="float32")
+    worker = WorkerProcess(connection.bootstrap_servers, topic, dtype="float32")
     worker.environment = dict(watched_environment(tmp_path))
     with worker:
         async with Watcher(connection, topic, num_expected=len(TEXTS)) as watcher:

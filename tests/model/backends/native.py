@@ -5,12 +5,14 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 
 from worker.model.backends.arithmetics import ARITHMETICS, Arithmetic
 from worker.model.backends.compiled import Compiled
 from worker.model.backends.native.build import VARIANTS, Variant, load
-from worker.model.encoder import Encoder, EncoderConfig
+from worker.model.encoder import Encoder, to_weights
+from worker.model.encoder_config import EncoderConfig
 
 SHAPE: dict[str, Any] = {
     "vocab_size": 50,
@@ -37,8 +39,8 @@ def compile_small(variant: Variant, arithmetic: Arithmetic, num_heads: int = 4) 
     """Return a small encoder in one arithmetic, calibrated on nothing in particular."""
     encoder = build_small_encoder(num_attention_heads=num_heads)
     ranges = {
-        f"{layer}.{kind}": torch.full((encoder.config.hidden_size,), 3.0)
+        f"{layer}.{kind}": np.full(encoder.config.hidden_size, 3.0, dtype=np.float32)
         for layer in range(encoder.config.num_hidden_layers)
         for kind in ("query_key_value", "output", "expand")
     }
-    return Compiled(encoder, arithmetic, variant=variant, ranges=ranges if arithmetic.is_calibrated else None)
+    return Compiled(to_weights(encoder), arithmetic, variant=variant, ranges=ranges if arithmetic.is_calibrated else None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -11,16 +12,16 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.model.tensors import encode, read
 from worker.batches import PassContext, Priority
 from worker.errors import BadModel
-from worker.model.backends import openvino as runtime
-from worker.model.backends.choice import Backend, BackendName, choose
+from worker.model.backends.choice import Backend, BackendName, Format, choose
 from worker.model.backends.native import build
 from worker.model.backends.native.build import BackendUnavailable
 from worker.model.checkpoint import checkpoint
 from worker.model.packing import pack
-from worker.model.pooling import pool
 from worker.model.readout import Readout
+from worker.model.torch_pooling import pool
 from worker.settings import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -29,15 +30,13 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.model
 CPU = torch.device("cpu")
 # How far the states of a text may be from the reference's, and its vector's cosine at least.
-WAYS: list[tuple[BackendName, torch.dtype, float | None, float]] = [
-    ("eager", torch.float32, 1e-4, 0.99999),
-    ("compiled", torch.float32, 1e-4, 0.99999),
-    ("openvino", torch.float32, 1e-4, 0.99999),
-    ("eager", torch.bfloat16, None, 0.999),
-    ("compiled", torch.bfloat16, None, 0.999),
-    ("openvino", torch.bfloat16, None, 0.999),
-    ("int8", torch.float32, None, 0.99),
-    ("int8", torch.bfloat16, None, 0.99),
+WAYS: list[tuple[BackendName, Format, float | None, float]] = [
+    ("eager", "float32", 1e-4, 0.99999),
+    ("compiled", "float32", 1e-4, 0.99999),
+    ("eager", "bfloat16", None, 0.999),
+    ("compiled", "bfloat16", None, 0.999),
+    ("compiled", "int16", None, 0.9999),
+    ("compiled", "int8", None, 0.99),
 ]
 SENTENCES = [
     "Ada Lovelace moved to London.",
@@ -50,13 +49,11 @@ SENTENCES = [
 
 
 @lru_cache
-def backend(reference: str, name: BackendName, dtype: torch.dtype) -> Backend:
+def backend(reference: str, name: BackendName, dtype: Format) -> Backend:
     """Return a backend for a model."""
-    if name == "openvino":
-        pytest.importorskip("openvino", reason="the extra openvino is not installed")
     loaded = checkpoint.load(reference)
     with torch.inference_mode():
-        return choose(loaded.encoder, name, device=CPU, dtype=dtype, ranges=loaded.ranges)[0]
+        return choose(loaded.weights, name, device="cpu", dtype=dtype, ranges=loaded.ranges)[0]
 
 
 @lru_cache
@@ -72,7 +69,7 @@ def check(found: Backend, published: Path, sequences: list[list[int]], *, tolera
     """Compare the states of every layer, and the mean of the last."""
     packed = pack([np.array(it, dtype=np.int32) for it in sequences])
     last = reference(published).config.num_hidden_layers
-    states = found.encode(packed, range(last + 1))
+    states = encode(found, packed, range(last + 1))
     assert list(states) == list(range(last + 1))
     vectors = pool(states[last], torch.from_numpy(packed.cu_seqlens), "mean")
     for number, sequence in enumerate(sequences):
@@ -89,18 +86,18 @@ def check(found: Backend, published: Path, sequences: list[list[int]], *, tolera
 @settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from(SENTENCES), min_size=1, max_size=12), st.integers(1, 4))
 def test_every_backend_gives_what_the_reference_gives(
-    minilm: Path, name: BackendName, dtype: torch.dtype, tolerance: float | None, cosine: float, texts: list[str], times: int
+    minilm: Path, name: BackendName, dtype: Format, tolerance: float | None, cosine: float, texts: list[str], times: int
 ) -> None:
     """Whatever stands beside a text."""
     tokens = checkpoint.load(DEFAULT_MODEL).tokenizer.encode([" ".join([text] * times) for text in texts])
     check(backend(DEFAULT_MODEL, name, dtype), minilm, [it.ids.tolist() for it in tokens], tolerance=tolerance, cosine=cosine)
 
 
-@pytest.mark.parametrize(("name", "dtype", "tolerance", "cosine"), [it for it in WAYS if it[0] != "int8"])
+@pytest.mark.parametrize(("name", "dtype", "tolerance", "cosine"), [it for it in WAYS if it[1] != "int8"])
 @settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.lists(st.integers(1000, 29_000), min_size=1, max_size=60), min_size=1, max_size=12))
 def test_gists_shape_too(
-    gist_shaped: Path, name: BackendName, dtype: torch.dtype, tolerance: float | None, cosine: float, sequences: list[list[int]]
+    gist_shaped: Path, name: BackendName, dtype: Format, tolerance: float | None, cosine: float, sequences: list[list[int]]
 ) -> None:
     """Twelve layers with random weights, and any tokens."""
     check(backend(str(gist_shaped), name, dtype), gist_shaped, sequences, tolerance=tolerance, cosine=cosine)
@@ -108,7 +105,7 @@ def test_gists_shape_too(
 
 @pytest.mark.parametrize(("name", "dtype", "tolerance", "cosine"), WAYS)
 def test_the_longest_text_has_its_positions(
-    minilm: Path, name: BackendName, dtype: torch.dtype, tolerance: float | None, cosine: float
+    minilm: Path, name: BackendName, dtype: Format, tolerance: float | None, cosine: float
 ) -> None:
     """512 tokens beside one of two; 8 bits are calibrated on real texts, so it is one."""
     tokens = checkpoint.load(DEFAULT_MODEL, max_tokens=512).tokenizer.encode([" ".join(SENTENCES) * 9, "ok"])
@@ -118,7 +115,7 @@ def test_the_longest_text_has_its_positions(
 
 def test_the_fastest_of_those_that_are_as_exact_is_chosen(minilm: Path) -> None:
     """Which on a CPU is the compiled one, never the 8-bit one."""
-    chosen, because = choose(checkpoint.load(str(minilm)).encoder, "auto", device=CPU, dtype=torch.float32)
+    chosen, because = choose(checkpoint.load(str(minilm)).weights, "auto", device="cpu", dtype="float32")
     assert (chosen.name, because) == ("compiled", "the fastest here that is as exact as PyTorch")
 
 
@@ -133,14 +130,22 @@ def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_compiler")
-def test_what_cannot_run_here_is_passed_over(minilm: Path) -> None:
-    """For the next fastest, with the reason; asked for by name, it is an error."""
-    pytest.importorskip("openvino", reason="the extra openvino is not installed")
-    encoder = checkpoint.load(str(minilm)).encoder
-    chosen, because = choose(encoder, "auto", device=CPU, dtype=torch.float32)
-    assert (chosen.name, because) == ("openvino", "compiled cannot run here: there is no C++ compiler")
+def test_a_backend_that_cannot_run_here_is_passed_over(minilm: Path) -> None:
+    """PyTorch is taken, with the reason; a backend that was asked for by name is an error."""
+    weights = checkpoint.load(str(minilm)).weights
+    chosen, because = choose(weights, "auto", device="cpu", dtype="float32")
+    assert (chosen.name, because) == ("eager", "compiled cannot run here: there is no C++ compiler")
     with pytest.raises(BadModel, match="the backend compiled cannot run here: there is no C\\+\\+ compiler"):
-        choose(encoder, "compiled", device=CPU, dtype=torch.float32)
+        choose(weights, "compiled", device="cpu", dtype="float32")
+
+
+@pytest.mark.usefixtures("no_compiler")
+def test_without_pytorch_the_reasons_of_all_are_given(minilm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An image for CPUs has neither a compiler nor PyTorch."""
+    weights = checkpoint.load(str(minilm)).weights
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(BadModel, match=r"no C\+\+ compiler; eager cannot run here: torch is not installed"):
+        choose(weights, "auto", device="cpu", dtype="float32")
 
 
 def test_instructions_that_the_processor_lacks_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,49 +153,36 @@ def test_instructions_that_the_processor_lacks_are_replaced(monkeypatch: pytest.
     portable = build.VARIANTS[-1]
     monkeypatch.setattr(build, "load_fastest", lambda: (portable, build.load(portable)))
     loaded = checkpoint.load(DEFAULT_MODEL)
-    chosen, _ = choose(loaded.encoder, "auto", device=CPU, dtype=torch.bfloat16)
+    chosen, _ = choose(loaded.weights, "auto", device="cpu", dtype="bfloat16")
     assert chosen.description == "float32 compiled (portable)"
-    with pytest.raises(BadModel, match=r"int8 cannot run here: .* has no instructions for int8"):
-        choose(loaded.encoder, "int8", device=CPU, dtype=torch.float32, ranges=loaded.ranges)
-
-
-@pytest.mark.usefixtures("no_compiler")
-def test_pytorch_is_there_always(minilm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also with neither a compiler nor a runtime; what both lack is said."""
-    monkeypatch.setattr(runtime, "openvino", None)
-    encoder = checkpoint.load(str(minilm)).encoder
-    chosen, because = choose(encoder, "auto", device=CPU, dtype=torch.float32)
-    assert chosen.name == "eager"
-    assert because == (
-        "compiled cannot run here: there is no C++ compiler; "
-        "openvino cannot run here: OpenVINO is not installed: `pip install 'gist-stream[openvino]'`"
-    )
+    with pytest.raises(BadModel, match=r"compiled cannot run here: .* has no instructions for int8; eager .* no products in int8"):
+        choose(loaded.weights, "auto", device="cpu", dtype="int8", ranges=loaded.ranges)
 
 
 def test_eager_is_for_every_number_format(minilm: Path) -> None:
-    """Also for those that nothing else knows."""
-    chosen, _ = choose(checkpoint.load(str(minilm)).encoder, "eager", device=CPU, dtype=torch.float16)
-    assert chosen.dtype == torch.float16
-    assert choose(checkpoint.load(str(minilm)).encoder, "auto", device=CPU, dtype=torch.float16)[0].name == "eager"
+    """Also for those that the native engine does not know."""
+    weights = checkpoint.load(str(minilm)).weights
+    assert choose(weights, "eager", device="cpu", dtype="float16")[0].description == "float16 eager"
+    assert choose(weights, "auto", device="cpu", dtype="float16")[0].name == "eager"
 
 
-@pytest.mark.parametrize("name", ["eager", "compiled", "openvino", "int8"])
-def test_only_the_layers_that_are_asked_for_are_computed(name: BackendName) -> None:
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+@pytest.mark.parametrize("name", ["eager", "compiled"])
+def test_only_the_layers_that_are_asked_for_are_computed(name: BackendName, dtype: Format) -> None:
     """A head that reads layer 3 does not pay for the layers above."""
     packed = pack([np.array([101, 7592, 102], dtype=np.int32)])
-    with torch.inference_mode():
-        assert list(backend(DEFAULT_MODEL, name, torch.float32).encode(packed, {3})) == [3]
+    assert list(encode(backend(DEFAULT_MODEL, name, "float32" if name == "eager" else dtype), packed, {3})) == [3]
 
 
 def test_a_pass_that_gives_way_stops_before_each_layer() -> None:
     """In plain PyTorch; its results are those of a pass that does not."""
     packed = pack([np.array([101, 7592, 102], dtype=np.int32), np.array([101, 2088, 2003, 102], dtype=np.int32)])
-    found, reading = backend(DEFAULT_MODEL, "eager", torch.float32), Readout(((1, 0.5), (4, 0.5)), "mean")
+    found, reading = backend(DEFAULT_MODEL, "eager", "float32"), Readout(((1, 0.5), (4, 0.5)), "mean")
     stops: list[None] = []
     with torch.inference_mode():
         (given_way,), (alone,) = (
-            found.read(packed, [reading], PassContext(Priority.BACKFILL, lambda: stops.append(None))),
-            found.read(packed, [reading]),
+            read(found, packed, [reading], PassContext(Priority.BACKFILL, lambda: stops.append(None))),
+            read(found, packed, [reading]),
         )
     assert len(stops) == 4
     assert torch.equal(given_way, alone)
@@ -199,4 +191,4 @@ def test_a_pass_that_gives_way_stops_before_each_layer() -> None:
 def test_8_bits_want_a_calibration(minilm: Path) -> None:
     """And say how to get one."""
     with pytest.raises(BadModel, match="gist-stream quantize"):
-        choose(checkpoint.load(str(minilm)).encoder, "int8", device=CPU, dtype=torch.float32)
+        choose(checkpoint.load(str(minilm)).weights, "compiled", device="cpu", dtype="int8")

@@ -16,9 +16,11 @@ from worker.errors import BadModel
 from worker.model.backends.choice import choose
 from worker.model.backends.cuda_graphs import CudaGraphs, CudaGraphShape, forward, warm_lengths
 from worker.model.backends.native.build import BackendUnavailable
+from worker.model.backends.reads_layers import read_states
 from worker.model.checkpoint import checkpoint
 from worker.model.encoder import PackedTensors
-from worker.model.heads import Head, HeadConfig
+from worker.model.head_config import HeadConfig
+from worker.model.heads import Head
 from worker.model.packing import pack, padded_for_capture
 from worker.model.readout import Readout
 
@@ -58,7 +60,7 @@ def test_the_pass_is_that_of_the_encoder(minilm: Path, lengths: tuple[int, ...],
     found = forward(encoder, torch.from_numpy(shape.inputs(packed)), shape, readings, attend_one_by_one)
     states = encoder(PackedTensors.of(packed, device=CPU, dtype=torch.float32), {0, 3, 6})
     for its, reading, num_rows in zip(found, readings, (sum(lengths), 3, 3), strict=True):
-        expected = reading.of(states, torch.from_numpy(packed.cu_seqlens))
+        expected = read_states(reading, states, torch.from_numpy(packed.cu_seqlens))
         torch.testing.assert_close(its[:num_rows], expected, atol=1e-4, rtol=0)
 
 
@@ -96,8 +98,8 @@ def test_a_format_that_the_attention_does_not_know_is_a_reason(minilm: Path) -> 
 
 def test_8_bits_are_for_cpus(minilm: Path) -> None:
     """And the device is named before anything moves there."""
-    with pytest.raises(BadModel, match="for CPUs"):
-        choose(checkpoint.load(str(minilm)).encoder, "int8", device=torch.device("cuda"), dtype=torch.bfloat16)
+    with pytest.raises(BadModel, match="no products in int8"):
+        choose(checkpoint.load(str(minilm)).weights, "auto", device="cuda", dtype="int8")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -128,6 +130,6 @@ def test_a_captured_pass_reads_what_heads_say(minilm: Path) -> None:
     for packed in (batch(7, 20), batch(*[11] * 4), batch(*[4] * 16), batch(*[30] * 40), batch(200, 5), batch(*[1] * 60)):
         states = encoder(PackedTensors.of(packed, device=CPU, dtype=torch.float32), {2, 6})
         for found, reading in zip(captured.read(packed, captured_readings), readings, strict=True):
-            expected = reading.of(states, torch.from_numpy(packed.cu_seqlens))
+            expected = read_states(reading, states, torch.from_numpy(packed.cu_seqlens))
             assert found.shape == expected.shape
             torch.testing.assert_close(found.float().cpu(), expected, atol=0.1, rtol=0.1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.model.tensors import encode
 from worker.errors import BadModel
 from worker.model.backends.choice import Backend, choose
 from worker.model.checkpoint import checkpoint
@@ -18,8 +19,10 @@ from worker.model.packing import pack
 from worker.model.quantization import measure_ranges, passes
 from worker.settings import DEFAULT_MODEL
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 pytestmark = pytest.mark.model
-CPU = torch.device("cpu")
 TEXTS = [
     "Ada Lovelace moved to London.",
     "Awful. I hated every minute of it, and so did everybody else in the room!",
@@ -38,22 +41,22 @@ def model() -> checkpoint.Checkpoint:
 def backend() -> Backend:
     """Return its encoder with 8-bit products."""
     with torch.inference_mode():
-        return choose(model().encoder, "int8", device=CPU, dtype=torch.float32, ranges=model().ranges)[0]
+        return choose(model().weights, "compiled", device="cpu", dtype="int8", ranges=model().ranges)[0]
 
 
 @torch.inference_mode()
 def last_states(found: Backend, texts: list[str]) -> list[torch.Tensor]:
     """Return the last states of each text, packed into one batch."""
     packed = pack([it.ids for it in model().tokenizer.encode(texts)])
-    states = found.encode(packed, {model().encoder.config.num_hidden_layers})
+    states = encode(found, packed, {model().encoder.config.num_hidden_layers})
     return list(torch.split(next(iter(states.values())).float(), packed.lengths.tolist()))
 
 
-def cosines(ranges: dict[str, torch.Tensor]) -> Any:
+def cosines(ranges: dict[str, NDArray[np.float32]]) -> Any:
     """Return the cosine of each text's mean with that of plain PyTorch, under some calibration."""
     with torch.inference_mode():
-        exact, _ = choose(model().encoder, "eager", device=CPU, dtype=torch.float32)
-        found, _ = choose(model().encoder, "int8", device=CPU, dtype=torch.float32, ranges=ranges)
+        exact, _ = choose(model().weights, "eager", device="cpu", dtype="float32")
+        found, _ = choose(model().weights, "compiled", device="cpu", dtype="int8", ranges=ranges)
     pairs = zip(last_states(exact, TEXTS), last_states(found, TEXTS), strict=True)
     return np.array([float(torch.cosine_similarity(one.mean(0), other.mean(0), dim=0)) for one, other in pairs])
 
@@ -73,7 +76,7 @@ def test_only_the_layers_that_were_asked_for_are_given() -> None:
     """Their states are finite."""
     packed = pack([it.ids for it in model().tokenizer.encode(TEXTS)])
     with torch.inference_mode():
-        states = backend().encode(packed, {1, 4})
+        states = encode(backend(), packed, {1, 4})
     assert set(states) == {1, 4}
     for it in states.values():
         assert it.shape == (len(packed.ids), 384)
@@ -86,9 +89,9 @@ def test_it_is_as_close_as_its_calibration() -> None:
     assert cosines(measure_ranges(model().encoder, passes(model().tokenizer.encode(TEXTS)))).min() >= 0.99
 
 
-@pytest.mark.parametrize("changed", [{"ranges": None}, {"device": torch.device("cuda")}])
+@pytest.mark.parametrize("changed", [{"ranges": None}, {"device": "cuda"}])
 def test_where_it_cannot_run_the_reason_is_one_line(changed: dict[str, Any]) -> None:
     """Without a calibration, and on a GPU."""
-    options: dict[str, Any] = {"device": CPU, "dtype": torch.float32, "ranges": model().ranges} | changed
-    with pytest.raises(BadModel, match=r"the backend int8 cannot run here: .*(calibrated|for CPUs)"):
-        choose(model().encoder, "int8", **options)
+    options: dict[str, Any] = {"device": "cpu", "dtype": "int8", "ranges": model().ranges} | changed
+    with pytest.raises(BadModel, match=r"the backend compiled cannot run here: .*(calibrated|no products in int8)"):
+        choose(model().weights, "compiled", **options)

@@ -11,6 +11,7 @@ from tests.model.backends import native as ways
 from worker.model.backends import measurement
 from worker.model.backends.measurement import Measured, Trial, compare, measure_once, measure_speed
 from worker.model.backends.native.build import VARIANTS, BackendUnavailable, load, load_fastest
+from worker.model.encoder import to_weights
 from worker.model.packing import pack
 from worker.model.readout import Readout
 
@@ -18,9 +19,7 @@ if TYPE_CHECKING:
     import ctypes
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
-    from worker.model.encoder import EncoderConfig
+    from worker.model.encoder_config import EncoderConfig
 
 PACKED = pack([np.arange(it, dtype=np.int32) % 50 for it in (3, 33, 64)])
 READOUTS = [Readout(((2, 1.0),), "mean")]
@@ -44,9 +43,7 @@ def measure(rates: dict[str, float], monkeypatch: pytest.MonkeyPatch, trial: Tri
         return rates
 
     monkeypatch.setattr(measurement, "measure_speed", rates_here)
-    encoder = ways.build_small_encoder()
-    weights: dict[str, NDArray[np.float32]] = {name: it.detach().numpy() for name, it in encoder.state_dict().items()}
-    return measure_once(weights, encoder.config, load_fastest()[1], trial, num_threads=2, library="engine")
+    return measure_once(to_weights(ways.build_small_encoder()), load_fastest()[1], trial, num_threads=2, library="engine")
 
 
 def test_every_arithmetic_of_the_library_is_timed() -> None:
@@ -100,9 +97,9 @@ def test_a_cache_that_cannot_be_written_is_no_failure(tmp_path: Path, monkeypatc
 
 def test_a_shape_that_fp32_does_not_fit_is_a_reason() -> None:
     """The next backend is taken then."""
-    config = ways.build_small_encoder(intermediate_size=200).config
+    weights = to_weights(ways.build_small_encoder(intermediate_size=200))
     with pytest.raises(BackendUnavailable, match="does not fit the kernels"):
-        measure_once({}, config, load_fastest()[1], TRIAL, num_threads=2, library="engine")
+        measure_once(weights, load_fastest()[1], TRIAL, num_threads=2, library="engine")
 
 
 def test_vectors_and_labels_are_compared() -> None:

@@ -12,14 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.model.backends import native as ways
+from tests.model.tensors import encode, read
 from worker.batches import PassContext, Priority
 from worker.model.backends.arithmetics import BFLOAT16_TILES, FLOAT32, INT8, Arithmetic
-from worker.model.backends.choice import Eager
 from worker.model.backends.compiled import Compiled
+from worker.model.backends.eager import Eager
 from worker.model.backends.native.build import VARIANTS, BackendUnavailable, Variant, load_fastest
 from worker.model.backends.native_encoder import check_shape
-from worker.model.encoder import EncoderConfig
-from worker.model.heads import Head, HeadConfig
+from worker.model.encoder import to_weights
+from worker.model.encoder_config import EncoderConfig
+from worker.model.head_config import HeadConfig
+from worker.model.heads import Head
 from worker.model.packing import pack
 from worker.model.quantization import measure_ranges
 from worker.model.readout import Readout
@@ -55,10 +58,10 @@ def test_states_are_those_of_pytorch(variant: Variant, arithmetic: Arithmetic, n
     """With heads of 32 and 64 numbers, and a feed-forward that is not a whole number of pieces, alone and packed."""
     packed, encoder = texts_of(3, 33, 1, 64, 200, 599), ways.build_small_encoder(num_attention_heads=num_heads)
     ranges = measure_ranges(encoder, iter([packed])) if arithmetic.is_calibrated else None
-    backend = Compiled(encoder, arithmetic, variant=variant, ranges=ranges)
+    backend = Compiled(to_weights(encoder), arithmetic, variant=variant, ranges=ranges)
     for some in (packed, texts_of(33), texts_of(1)):
         exact = read_eagerly(some, [Readout(((2, 1.0),), None), Readout(((2, 1.0),), "mean")], num_attention_heads=num_heads)
-        found = [backend.encode(some, {2})[2], *backend.read(some, [Readout(((2, 1.0),), "mean")])]
+        found = [encode(backend, some, {2})[2], *read(backend, some, [Readout(((2, 1.0),), "mean")])]
         assert min(map(smallest_cosine, found, exact)) >= LEAST_COSINE[arithmetic.name]
 
 
@@ -67,9 +70,9 @@ def test_states_are_those_of_pytorch(variant: Variant, arithmetic: Arithmetic, n
 def test_float32_is_exact_with_every_activation(variant: Variant, arithmetic: Arithmetic, hidden_act: str) -> None:
     """Every number of a state is that of PyTorch to five digits."""
     packed = texts_of(7, 130, 250)
-    backend = Compiled(ways.build_small_encoder(hidden_act=hidden_act), arithmetic, variant=variant)
+    backend = Compiled(to_weights(ways.build_small_encoder(hidden_act=hidden_act)), arithmetic, variant=variant)
     (exact,) = read_eagerly(packed, [Readout(((2, 1.0),), None)], hidden_act=hidden_act)
-    torch.testing.assert_close(backend.encode(packed, {2})[2], exact, atol=2e-5, rtol=0)
+    torch.testing.assert_close(encode(backend, packed, {2})[2], exact, atol=2e-5, rtol=0)
 
 
 @every_way
@@ -83,25 +86,34 @@ def test_texts_do_not_see_each_other(
     backend = ways.compile_small(variant, arithmetic, num_heads)
     texts = [np.arange(it, dtype=np.int32) % 50 for it in [*lengths, max(1, longest)]]
     packed = pack(texts)
-    states = backend.encode(packed, {0, 1, 2})
+    states = encode(backend, packed, {0, 1, 2})
     for number in (0, len(texts) - 1):
-        alone = backend.encode(pack([texts[number]]), {0, 1, 2})
+        alone = encode(backend, pack([texts[number]]), {0, 1, 2})
         own = slice(packed.cu_seqlens[number], packed.cu_seqlens[number + 1])
         for layer, found in states.items():
             assert torch.equal(found[own], alone[layer])
 
 
 @every_way
-@pytest.mark.parametrize("hidden_size", [0, 40])
+@pytest.mark.parametrize(("hidden_size", "num_hidden_layers"), [(0, 1), (40, 1), (40, 3)])
 @pytest.mark.parametrize("pooling", ["mean", "cls", None])
-def test_heads_read_what_pytorch_reads(variant: Variant, arithmetic: Arithmetic, hidden_size: int, pooling: Any) -> None:
-    """A mix of layers, for texts and for tokens, with a hidden layer and without."""
+def test_heads_read_what_pytorch_reads(
+    variant: Variant, arithmetic: Arithmetic, hidden_size: int, num_hidden_layers: int, pooling: Any
+) -> None:
+    """A mix of layers, for texts and for tokens, without a hidden layer, with one and with several."""
     torch.manual_seed(1)
-    config = HeadConfig(name="any", task="ner", labels=tuple(map(str, range(19))), layers=(1, 2), hidden_size=hidden_size)
+    config = HeadConfig(
+        name="any",
+        task="ner",
+        labels=tuple(map(str, range(19))),
+        layers=(1, 2),
+        hidden_size=hidden_size,
+        num_hidden_layers=num_hidden_layers,
+    )
     head, packed = Head(config, 128).eval(), texts_of(5, 60, 1, 300)
     readouts = [Readout(((1, 0.25), (2, 0.75)), pooling, head), Readout(((0, 0.5), (2, 0.5)), pooling)]
     exact = read_eagerly(packed, readouts)
-    found = ways.compile_small(variant, arithmetic).read(packed, readouts)
+    found = read(ways.compile_small(variant, arithmetic), packed, readouts)
     assert [it.shape for it in found] == [it.shape for it in exact]
     assert min(map(smallest_cosine, found, exact)) >= min(0.999, LEAST_COSINE[arithmetic.name])
 
@@ -112,9 +124,9 @@ def test_a_pass_that_gives_way_stops_between_groups(variant: Variant, arithmetic
     backend, packed = ways.compile_small(variant, arithmetic), texts_of(300, 7, 350, 290, 310, 12, 280)
     readouts = [Readout(((1, 0.5), (2, 0.5)), "mean"), Readout(((2, 1.0),), None)]
     stops: list[None] = []
-    given_way = backend.read(packed, readouts, PassContext(Priority.BACKFILL, lambda: stops.append(None)))
+    given_way = read(backend, packed, readouts, PassContext(Priority.BACKFILL, lambda: stops.append(None)))
     assert len(stops) > 1
-    for one, other in zip(given_way, backend.read(packed, readouts), strict=True):
+    for one, other in zip(given_way, read(backend, packed, readouts), strict=True):
         assert torch.equal(one, other)
 
 
@@ -124,10 +136,10 @@ def test_passes_beside_each_other_give_what_each_gives_alone() -> None:
     backend = ways.compile_small(variant, FLOAT32)
     packs = [texts_of(*range(first, 200, 7)) for first in range(1, 5)]
     readout = [Readout(((2, 1.0),), "mean")]
-    alone = [backend.read(it, readout)[0] for it in packs]
+    alone = [read(backend, it, readout)[0] for it in packs]
     with ThreadPoolExecutor(4) as callers:
         for _ in range(5):
-            for one, other in zip(callers.map(lambda it: backend.read(it, readout)[0], packs), alone, strict=True):
+            for one, other in zip(callers.map(lambda it: read(backend, it, readout)[0], packs), alone, strict=True):
                 assert torch.equal(one, other)
 
 
@@ -136,7 +148,7 @@ def test_tokens_that_the_tables_do_not_hold_are_refused(sequence: list[int], rea
     """As PyTorch refuses them: the kernels never read memory that is not the model's."""
     variant, _ = load_fastest()
     with pytest.raises(IndexError, match=reason):
-        ways.compile_small(variant, FLOAT32).encode(pack([np.array(sequence, dtype=np.int32)]), {1})
+        encode(ways.compile_small(variant, FLOAT32), pack([np.array(sequence, dtype=np.int32)]), {1})
 
 
 @pytest.mark.parametrize(
@@ -161,8 +173,8 @@ def test_a_shape_that_does_not_fit_is_a_reason(arithmetic: Arithmetic, changed: 
 def test_instructions_that_are_not_there_are_a_reason() -> None:
     """The portable library has fp32 alone, and bytes need a calibration."""
     with pytest.raises(BackendUnavailable, match="no instructions for int8"):
-        Compiled(ways.build_small_encoder(), INT8, variant=VARIANTS[-1])
+        Compiled(to_weights(ways.build_small_encoder()), INT8, variant=VARIANTS[-1])
     for variant, arithmetic in ways.WAYS:
         if arithmetic.is_calibrated:
             with pytest.raises(BackendUnavailable, match="gist-stream quantize"):
-                Compiled(ways.build_small_encoder(), arithmetic, variant=variant)
+                Compiled(to_weights(ways.build_small_encoder()), arithmetic, variant=variant)

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from worker.model.backends.arithmetics import BFLOAT16_TILES, FLOAT32, Arithmetic
+from worker.model.backends.native.build import VARIANTS, load
 from worker.model.backends.readouts import Readouts
-from worker.model.heads import Head, HeadConfig
+from worker.model.head_config import HeadConfig
+from worker.model.heads import Head
 from worker.model.packing import pack
 from worker.model.readout import Readout
 
@@ -35,7 +37,7 @@ def test_there_is_room_for_what_is_read(arithmetic: Arithmetic, of_states: type)
         (1, 3, 0, True),
     ]
     assert asked.num_layers == 3
-    assert all(it.dtype == np.float32 for it in Readouts.widen(found))
+    assert all(it.dtype == np.float32 for it in asked.finish(found, load(VARIANTS[-1])))
 
 
 def test_passes_beside_each_other_are_read_into_places_of_their_own() -> None:

@@ -18,7 +18,8 @@ from tests.model.conftest import MINILM
 from worker.errors import BadModel, BadSettings
 from worker.model.checkpoint import checkpoint
 from worker.model.checkpoint.references import compute_sha256, locate, pinned
-from worker.model.heads import Head, HeadConfig
+from worker.model.head_config import HeadConfig
+from worker.model.heads import Head
 from worker.model.windows import Windowing
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def saved(tmp_path: Path) -> Path:
 def test_what_was_saved_loads(saved: Path) -> None:
     """Heads, labels and the encoder; the name carries the revision of the heads."""
     loaded = checkpoint.load(str(saved))
-    head = loaded.heads.heads["s"]
+    head = loaded.modules["s"]
     assert isinstance(head, Head)
     assert head.config == CONFIG
     assert loaded.name == f"mine@{compute_sha256(saved / 'heads.safetensors')[:12]}"
@@ -56,7 +57,7 @@ def test_a_head_without_a_temperature_is_as_it_was(saved: Path) -> None:
     manifest = json.loads((saved / "manifest.json").read_text())
     del manifest["heads"][0]["temperature"]
     (saved / "manifest.json").write_text(json.dumps(manifest))
-    head = checkpoint.load(str(saved)).heads.heads["s"]
+    head = checkpoint.load(str(saved)).modules["s"]
     assert isinstance(head, Head)
     assert head.config.temperature == 1
 

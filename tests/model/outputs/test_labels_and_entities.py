@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from tests.makers import record
 from worker.model.checkpoint.references import locate
-from worker.model.heads import HeadConfig, in_context
+from worker.model.head_config import HeadConfig
+from worker.model.heads import in_context
 from worker.model.outputs import bio
 from worker.model.outputs.bio import bio_labels
 from worker.model.outputs.labels_and_entities import classifications, entities

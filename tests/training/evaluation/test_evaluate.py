@@ -83,7 +83,9 @@ def test_rejected_answers_are_told_of() -> None:
 @pytest.mark.int8
 def test_an_untouched_encoder_is_the_measure_of_8_bits() -> None:
     """It needs no calibration of its own; what 8 bits turn a little stays near."""
-    found = evaluate(EvaluateOptions(**options() | {"against": MINILM, "backend": "int8"}), [MOODS], [NAMES], silent)
+    found = evaluate(
+        EvaluateOptions(**options() | {"against": MINILM, "backend": "auto", "dtype": "int8"}), [MOODS], [NAMES], silent
+    )
     assert found.vectors is not None
     assert 0.99 < found.vectors.figures["Pearson"].value < 1
 

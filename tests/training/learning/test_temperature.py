@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from tests.model.conftest import MINILM
 from worker.model.checkpoint import checkpoint
-from worker.model.heads import Head, HeadConfig
+from worker.model.head_config import HeadConfig
+from worker.model.heads import Head
 from worker.model.outputs.labels_and_entities import classifications
 from worker.training.evaluation.labels import build_calibration_error, build_predictions
 from worker.training.learning.losses import UNKNOWN
@@ -97,7 +98,7 @@ def test_a_calibrated_head_says_the_same_and_can_be_believed(tmp_path: Path, lab
     found = calibrate(head, HeadOutputs(logits_of(head, states), true, np.arange(301)))
     assert found > 2
     checkpoint.save(tmp_path, name="m", encoder_reference=MINILM, heads=[head], training={}, card="")
-    loaded = checkpoint.load(str(tmp_path)).heads.heads["h"]
+    loaded = checkpoint.load(str(tmp_path)).modules["h"]
     assert isinstance(loaded, Head)
     assert loaded.config.temperature == found
     after = said(loaded, states, true)

@@ -38,20 +38,20 @@ def measure(loaded: Checkpoint, packs: Sequence[Packed], *, threads: int) -> dic
     ranges, found = measure_ranges(loaded.encoder, iter(packs[:2])), {}
     for arithmetic in ARITHMETICS:
         try:
-            backend = Compiled(loaded.encoder, arithmetic, ranges=ranges, is_profiled=True)
+            backend = Compiled(loaded.weights, arithmetic, ranges=ranges, threads=threads, is_profiled=True)
         except BackendUnavailable as error:
             reason = str(error)
             continue
-        found[f"{backend.description}, {threads} threads"] = _shares(backend, packs, readings)
+        found[f"{backend.description}, {threads} threads"] = _shares(backend, packs, readings, threads)
     if not found:
         raise BadModel(f"only the native engine can be profiled: {reason}")
     return found
 
 
-def _shares(backend: Compiled, packs: Sequence[Packed], readings: Sequence[Readout]) -> dict[str, float]:
+def _shares(backend: Compiled, packs: Sequence[Packed], readings: Sequence[Readout], threads: int) -> dict[str, float]:
     _seconds(backend, packs[:2], readings)
     backend.native.spent()
-    whole_s = _seconds(backend, packs, readings) * torch.get_num_threads()
+    whole_s = _seconds(backend, packs, readings) * threads
     shares = {stage: seconds / whole_s for stage, seconds in backend.native.spent().items()}
     return shares | {"outside": 1 - sum(shares.values())}
 

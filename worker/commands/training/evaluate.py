@@ -14,7 +14,7 @@ from worker.commands.terminal import Terminal
 from worker.commands.training.layout_flags import split_by_kind
 from worker.errors import BadSettings
 from worker.model.backends.choice import BackendName
-from worker.model.engine import Dtype
+from worker.model.devices import Dtype
 from worker.training.data.corpora import TYPES
 from worker.training.data.examples import LabelledData, TaggedData
 from worker.training.data.layout import Layout

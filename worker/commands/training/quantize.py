@@ -24,7 +24,7 @@ def quantize(*, output: Path, model: str, texts: Path | None, count: int, cache:
     found = calibration.quantize(model, sample_texts(read_texts(texts, cache), count), output, is_forced=is_forced)
     console = Console(highlight=False)
     console.print(report(found))
-    console.print(f"written to {output}; serve it with GIST_MODEL={output} GIST_BACKEND=int8", soft_wrap=True)
+    console.print(f"written to {output}; serve it with GIST_MODEL={output} GIST_DTYPE=int8", soft_wrap=True)
 
 
 def report(found: Difference) -> Table:

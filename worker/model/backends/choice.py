@@ -1,10 +1,8 @@
 """The ways to run the encoder, behind one small interface, and the choice of the fastest that this machine offers.
 
-eager       plain PyTorch: the reference, for every device and number format
-compiled    on a CPU: the native engine, the whole encoder in kernels that are compiled for this processor's instructions
+compiled    on a CPU: the native engine, the whole encoder in kernels for this processor's instructions; without torch
             on a GPU: variable-length attention, and the whole pass captured as a CUDA graph for each of a few sizes
-int8        on a CPU: the same with 8-bit matrix products, for a checkpoint that was calibrated (`gist-stream quantize`)
-openvino    on a CPU, where it is installed: Intel's runtime, which needs no compiler
+eager       plain PyTorch: the reference, for every device and number format
 """
 
 from __future__ import annotations
@@ -13,24 +11,33 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from worker.batches import LIVE_PASS, PassContext
 from worker.errors import BadModel
+from worker.model.backends.compiled import compile_encoder
 from worker.model.backends.native.build import BackendUnavailable
-from worker.model.encoder import PackedTensors
-from worker.model.readout import ReadsLayers
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    import torch
-    from torch import Tensor
+    import numpy as np
+    from numpy.typing import NDArray
 
     from worker.model.backends.measurement import Trial
-    from worker.model.encoder import Encoder
+    from worker.model.encoder_weights import EncoderWeights
     from worker.model.packing import Packed
     from worker.model.readout import Readout
 
-BackendName = Literal["auto", "eager", "compiled", "openvino", "int8"]
-# The ways that are as exact as PyTorch and faster, the fastest first; PyTorch itself is there always.
-_AS_EXACT: Mapping[str, list[BackendName]] = {"cpu": ["compiled", "openvino"], "cuda": ["compiled"]}
+    Floats = NDArray[np.float32]
+
+BackendName = Literal["auto", "eager", "compiled"]
+Device = Literal["cpu", "cuda"]
+#: Number formats and, on a CPU, integers.
+Format = Literal["float32", "bfloat16", "float16", "int16", "int8"]
+
+
+class Results(Protocol):
+    """Results of a pass that are computed, or on their way from a device."""
+
+    def wait(self) -> list[Floats]:
+        """Wait until all have arrived, and return them."""
 
 
 class Backend(Protocol):
@@ -43,98 +50,71 @@ class Backend(Protocol):
     has_own_threads: bool
     #: Why it computes as it does, where that was measured; else empty.
     reason: str
-    #: Where the states are.
-    device: torch.device
-    #: The format of the states.
-    dtype: torch.dtype
     #: The lengths of texts of batches to run before readiness, beside a short and a long text.
     warm_lengths: Sequence[Sequence[int]]
+
+    @property
+    def device_type(self) -> str:
+        """The kind of device: cpu or cuda."""
 
     @property
     def description(self) -> str:
         """The number format and what runs, for people."""
 
-    def encode(self, packed: Packed, layers: Collection[int]) -> dict[int, Tensor]:
-        """Return the states `[T, H]` after each of `layers`; 0 is the embeddings."""
-
     def num_rows(self, packed: Packed) -> int:
         """Return how many rows a product computes for these texts: what is more than their tokens is computed for nothing."""
 
-    def read(self, packed: Packed, readings: Sequence[Readout], context: PassContext = LIVE_PASS) -> list[Tensor]:
-        """Return what each of `readings` says, as `Readout.of` does; yield as `context` says, if the backend can."""
-
-
-class Eager(ReadsLayers):
-    """Plain PyTorch."""
-
-    name = "eager"
-
-    def __init__(self, encoder: Encoder, *, device: torch.device, dtype: torch.dtype) -> None:
-        """Move `encoder` to its device and number format."""
-        self.device = device
-        self.dtype = dtype
-        self.is_reentrant = device.type == "cpu"
-        self._encoder = encoder.to(device, dtype)
-
-    def encode(self, packed: Packed, layers: Collection[int], context: PassContext = LIVE_PASS) -> dict[int, Tensor]:
-        """Return the states after each of `layers`."""
-        states: dict[int, Tensor] = self._encoder(
-            PackedTensors.of(packed, device=self.device, dtype=self.dtype), layers, context=context
-        )
-        return states
+    def begin(self, packed: Packed, readouts: Sequence[Readout], context: PassContext = LIVE_PASS) -> Results:
+        """Begin a pass and return its results, fp32, in the order of `readouts`; yield as `context` says where it can."""
 
 
 def choose(
-    encoder: Encoder,
+    weights: EncoderWeights,
     wanted: BackendName,
     *,
-    device: torch.device,
-    dtype: torch.dtype,
-    ranges: Mapping[str, Tensor] | None = None,
+    device: Device,
+    dtype: Format,
+    ranges: Mapping[str, Floats] | None = None,
     trial: Trial | None = None,
+    threads: int = 0,
 ) -> tuple[Backend, str]:
-    """Return a way to run `encoder` and the reason.
+    """Return a way to run an encoder and the reason.
 
     `auto` takes the fastest that is there and falls back without failing; a way that was asked for by name and is not there is
     a `BadModel`. `ranges` are those of `quantization.measure_ranges`. With a `trial` the native engine takes the fastest arithmetic
-    that is exact enough on it, as measured on this machine; without, the arithmetic of `dtype`.
+    that is exact enough on it, as measured on this machine; without, the arithmetic of `dtype`. `threads` are those of the native
+    engine; 0 for one for each core.
     """
     passed_over: list[str] = []
-    for name in _AS_EXACT[device.type] if wanted == "auto" else [wanted]:
+    for name in ["compiled", "eager"] if wanted == "auto" else [wanted]:
         try:
-            backend = _backend(encoder, name, device=device, dtype=dtype, ranges=ranges, trial=trial)
+            if name == "eager" or device == "cuda":
+                backend: Backend = _torch_backend(weights, name, device=device, dtype=dtype)
+            else:
+                backend = compile_encoder(weights, dtype, ranges=ranges, trial=trial, threads=threads)
         except BackendUnavailable as error:
-            if wanted != "auto":
-                raise BadModel(f"the backend {name} cannot run here: {error}") from error
             passed_over.append(f"{name} cannot run here: {error}")
         else:
             fastest = "; ".join(passed_over) or "the fastest here that is as exact as PyTorch"
             return backend, backend.reason or ("as asked" if wanted != "auto" else fastest)
-    return Eager(encoder, device=device, dtype=dtype), "; ".join(passed_over)
+    raise BadModel(f"the backend {'; '.join(passed_over)}")
 
 
-def _backend(
-    encoder: Encoder,
-    name: BackendName,
-    *,
-    device: torch.device,
-    dtype: torch.dtype,
-    ranges: Mapping[str, Tensor] | None,
-    trial: Trial | None,
-) -> Backend:
-    """Build one of them; raises `BackendUnavailable`."""
+def _torch_backend(weights: EncoderWeights, name: str, *, device: Device, dtype: Format) -> Backend:
+    """Build a backend of PyTorch; raises `BackendUnavailable`."""
+    if dtype in {"int16", "int8"}:
+        raise BackendUnavailable(f"PyTorch has no products in {dtype} here")
+    try:
+        import torch  # noqa: PLC0415  heavy, and not installed on every machine
+
+        from worker.model.encoder import build_encoder  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise BackendUnavailable(f"{error.name} is not installed") from error
+    place, form, encoder = torch.device(device), getattr(torch, dtype), build_encoder(weights)
     if name == "eager":
-        return Eager(encoder, device=device, dtype=dtype)
-    if device.type == "cuda":
-        if name != "compiled":
-            raise BackendUnavailable("it is for CPUs")
-        from worker.model.backends.cuda_graphs import CudaGraphs  # noqa: PLC0415  for GPUs only
+        from worker.model.backends.eager import Eager  # noqa: PLC0415
 
-        return CudaGraphs(encoder, device=device, dtype=dtype)
-    if name == "openvino":
-        from worker.model.backends.openvino import OpenVino  # noqa: PLC0415  heavy, and needed only where nothing faster is there
+        return Eager(encoder, device=place, dtype=form)
+    from worker.model.backends.cuda_graphs import CudaGraphs  # noqa: PLC0415
 
-        return OpenVino(encoder, dtype=dtype)
-    from worker.model.backends.compiled import compile_for  # noqa: PLC0415  for CPUs only
-
-    return compile_for(encoder, dtype, is_8_bit=name == "int8", ranges=ranges, trial=trial)
+    return CudaGraphs(encoder, device=place, dtype=form)

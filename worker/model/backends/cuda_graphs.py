@@ -17,9 +17,10 @@ from torch.nn.attention.varlen import varlen_attn
 
 from worker.batches import LIVE_PASS, PassContext
 from worker.model.backends.native.build import BackendUnavailable
+from worker.model.backends.reads_layers import ReadsLayers, read_states
 from worker.model.encoder import Encoder, Layer
 from worker.model.packing import padded_for_capture
-from worker.model.readout import Readout, ReadsLayers
+from worker.model.readout import Readout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -93,7 +94,7 @@ def forward(
         x = layer.feed_forward_norm(x + layer.contract(layer.activation(layer.expand(x))))
         if number in layers:
             states[number] = x
-    return [it.of(states, cu_seqlens.long()) for it in readings]
+    return [read_states(it, states, cu_seqlens.long()) for it in readings]
 
 
 def warm_lengths(longest: int) -> Sequence[Sequence[int]]:

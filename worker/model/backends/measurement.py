@@ -16,6 +16,7 @@ from worker.model.backends.arithmetics import BFLOAT16_TILES, FLOAT32, INT16, Ar
 from worker.model.backends.native.build import BackendUnavailable, cache_directory
 from worker.model.backends.native_encoder import NativeEncoder, check_shape
 from worker.model.cpu_features import read_processor
+from worker.model.encoder_weights import EncoderWeights, find_shapes
 from worker.model.packing import pack
 from worker.model.readout import Readout
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from worker.model.encoder import EncoderConfig
+    from worker.model.encoder_config import EncoderConfig
     from worker.model.packing import Packed
 
     Floats = NDArray[np.float32]
@@ -77,8 +78,7 @@ class Measured:
 
 
 def measure_once(
-    weights: Mapping[str, Floats],
-    config: EncoderConfig,
+    weights: EncoderWeights,
     loaded: ctypes.CDLL,
     trial: Trial,
     *,
@@ -89,6 +89,7 @@ def measure_once(
 
     The result depends on the shape, the threads, the library of this name, the model and the processor.
     """
+    config = weights.config
     check_shape(config, FLOAT32, 2 * int(loaded.gist_lanes()))
     key = [asdict(config), num_threads, library, trial.model, read_processor()]
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
@@ -96,7 +97,7 @@ def measure_once(
     if (kept := _read(path)) is not None:
         return kept
     rates = measure_speed(config, loaded, num_threads=num_threads)
-    measured = _choose(weights, config, loaded, trial, rates)
+    measured = _choose(weights, loaded, trial, rates)
     _write(path, measured)
     return measured
 
@@ -109,7 +110,7 @@ def measure_speed(config: EncoderConfig, loaded: ctypes.CDLL, *, num_threads: in
     encoders = {}
     for arithmetic in CANDIDATES:
         try:
-            encoders[arithmetic.name] = NativeEncoder(_random_weights(small), small, arithmetic, loaded)
+            encoders[arithmetic.name] = NativeEncoder(_random_weights(small), arithmetic, loaded)
         except BackendUnavailable:
             continue
     times: dict[str, list[float]] = {name: [] for name in encoders}
@@ -126,8 +127,7 @@ def measure_speed(config: EncoderConfig, loaded: ctypes.CDLL, *, num_threads: in
 
 
 def _choose(
-    weights: Mapping[str, Floats],
-    config: EncoderConfig,
+    weights: EncoderWeights,
     loaded: ctypes.CDLL,
     trial: Trial,
     rates: Mapping[str, float],
@@ -139,9 +139,9 @@ def _choose(
     for arithmetic in CANDIDATES[1:]:
         if rates.get(arithmetic.name, 0.0) < rates[chosen.name] * _LEAST_GAIN:
             continue
-        exact = exact or NativeEncoder(weights, config, FLOAT32, loaded).read(trial.packed, trial.readouts)
+        exact = exact or NativeEncoder(weights, FLOAT32, loaded).read(trial.packed, trial.readouts)
         cosine, agreement = compare(
-            exact, NativeEncoder(weights, config, arithmetic, loaded).read(trial.packed, trial.readouts), trial.readouts
+            exact, NativeEncoder(weights, arithmetic, loaded).read(trial.packed, trial.readouts), trial.readouts
         )
         cosines[arithmetic.name] = cosine
         if cosine >= _LEAST_COSINE and agreement >= _LEAST_AGREEMENT:
@@ -173,22 +173,10 @@ def _random_texts(config: EncoderConfig) -> Packed:
     return pack([rng.integers(0, config.vocab_size, it).astype(np.int32) for it in lengths])
 
 
-def _random_weights(config: EncoderConfig) -> dict[str, Floats]:
-    """Return weights for a shape, named as the parameters of `encoder.Encoder`."""
-    hidden, inner, rng = config.hidden_size, config.intermediate_size, np.random.default_rng(0)
-    sizes = {"words": config.vocab_size, "positions": config.max_position_embeddings, "types": config.type_vocab_size}
-    shapes: dict[str, tuple[int, ...]] = {f"{name}.weight": (size, hidden) for name, size in sizes.items()}
-    linear = {"attention.query_key_value": (3 * hidden, hidden), "attention.output": (hidden, hidden)}
-    linear |= {"expand": (inner, hidden), "contract": (hidden, inner)}
-    for number in range(config.num_hidden_layers):
-        shapes |= {f"layers.{number}.{name}.weight": shape for name, shape in linear.items()}
-        shapes |= {f"layers.{number}.{name}.bias": shape[:1] for name, shape in linear.items()}
-        shapes |= {f"layers.{number}.{name}.{it}": (hidden,) for name in ("attention_norm", "feed_forward_norm") for it in _NORM}
-    shapes |= {f"norm.{it}": (hidden,) for it in _NORM}
-    return {name: rng.standard_normal(shape, dtype=np.float32) * np.float32(0.05) for name, shape in shapes.items()}
-
-
-_NORM = ("weight", "bias")
+def _random_weights(config: EncoderConfig) -> EncoderWeights:
+    rng = np.random.default_rng(0)
+    arrays = {name: rng.standard_normal(it, dtype=np.float32) * np.float32(0.05) for name, it in find_shapes(config).items()}
+    return EncoderWeights(config, arrays)
 
 
 def _read(path: Path) -> Measured | None:

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from worker.model.backends.arithmetics import Arithmetic
-    from worker.model.encoder import EncoderConfig
+    from worker.model.encoder_config import EncoderConfig
+    from worker.model.encoder_weights import EncoderWeights
     from worker.model.packing import Packed
     from worker.model.readout import Readout
 
@@ -42,17 +43,14 @@ class NativeEncoder:
 
     def __init__(
         self,
-        weights: Mapping[str, Floats],
-        config: EncoderConfig,
+        weights: EncoderWeights,
         arithmetic: Arithmetic,
         loaded: ctypes.CDLL,
         *,
         ranges: Mapping[str, Floats] | None = None,
     ) -> None:
-        """Lay out `weights`, named as the parameters of `encoder.Encoder`, for a loaded library.
-
-        `ranges` are those of the calibration. Raises `BackendUnavailable`.
-        """
+        """Lay out weights for a loaded library; `ranges` are those of the calibration. Raises `BackendUnavailable`."""
+        config = weights.config
         if not loaded.gist_has(arithmetic.number):
             raise BackendUnavailable(f"the processor, the kernel or the compiler has no instructions for {arithmetic.name}")
         if arithmetic.is_calibrated and ranges is None:
@@ -61,7 +59,7 @@ class NativeEncoder:
         self._config, self._library = config, loaded
         self._panel = 2 * int(loaded.gist_lanes())
         check_shape(config, arithmetic, self._panel)
-        layers = Layers(weights, config, arithmetic, panel=self._panel, ranges=ranges)
+        layers = Layers(weights, arithmetic, panel=self._panel, ranges=ranges)
         self._memory = Memory([*layers.tables(), *layers.parameters()], loaded)
         self._tables, self._parameters = to_pointers(self._memory.addresses[:4]), to_pointers(self._memory.addresses[4:])
         # What was ever read, as the kernels take it.
@@ -87,7 +85,7 @@ class NativeEncoder:
             )
             if code:
                 raise MemoryError("there is no memory left for the encoder")
-        return Readouts.widen(filled)
+        return asked.finish(filled, self._library)
 
     def num_rows(self, packed: Packed) -> int:
         """Return how many rows a product computes for these texts."""

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from worker.model.backends.arithmetics import Arithmetic, Product
-    from worker.model.encoder import EncoderConfig
+    from worker.model.encoder_config import EncoderConfig
+    from worker.model.encoder_weights import EncoderWeights
 
     Floats = NDArray[np.float32]
 
@@ -31,21 +32,20 @@ _LINE, _LARGE_PAGE = 64, 2 << 20
 
 
 class Layers:
-    """The layers of an encoder, `weights` being named as the parameters of `encoder.Encoder`."""
+    """The layers of an encoder."""
 
     def __init__(
         self,
-        weights: Mapping[str, Floats],
-        config: EncoderConfig,
+        weights: EncoderWeights,
         arithmetic: Arithmetic,
         *,
         panel: int,
         ranges: Mapping[str, Floats] | None,
     ) -> None:
         """Use the `ranges` of a calibration where the arithmetic is calibrated."""
-        self._weights, self._config, self._arithmetic, self._panel = weights, config, arithmetic, panel
+        self._weights, self._config, self._arithmetic, self._panel = weights.arrays, weights.config, arithmetic, panel
         self._ranges = ranges if arithmetic.is_calibrated else None
-        self._order = _order_by_parts(config)
+        self._order = _order_by_parts(weights.config)
 
     def parameters(self) -> list[NDArray[Any] | None]:
         """Return the parameters of all layers, one layer behind the other."""

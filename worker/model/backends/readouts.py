@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from worker.model.backends.arithmetics import Arithmetic
-    from worker.model.heads import Head
+    from worker.model.head_config import HeadWeights
     from worker.model.packing import Packed
-    from worker.model.readout import Readout
+    from worker.model.readout import AnyHead, Readout
 
     Floats = NDArray[np.float32]
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _POOLINGS = (None, "mean", "cls")
 # Columns of a panel of tiles, and the logits that one gives: a logit has two columns.
 _TILE_PANEL, _TILE_LOGITS = 32, 16
+# Linear maps of a head that the kernels of tiles know.
+_TILE_LAYERS = 2
 
 
 class _HeadLayer(ctypes.Structure):
@@ -68,37 +70,50 @@ class Readouts:
             counting = np.flatnonzero(weights)
             struct.weights, struct.pooling = weights.ctypes.data, _POOLINGS.index(readout.pooling)
             struct.first, struct.last = int(counting[0]), int(counting[-1])
-            struct.head = None if head is None else ctypes.addressof(head.struct)
+            struct.head = None if head is None or self._is_read_later(head) else ctypes.addressof(head.struct)
 
-    def _lay_out(self, head: Head, panel: int) -> VectorHead | TileHead:
-        return TileHead(head) if self._is_tiled else VectorHead(head, panel)
+    def _lay_out(self, head: AnyHead, panel: int) -> VectorHead | TileHead:
+        is_deep = len(head.to_weights().layers) > _TILE_LAYERS
+        return TileHead(head) if self._is_tiled and not is_deep else VectorHead(head, panel)
+
+    def _is_read_later(self, head: VectorHead | TileHead) -> bool:
+        """Tell whether a head is computed after the pass, from the mix: on tiles, with more than one hidden layer."""
+        return self._is_tiled and isinstance(head, VectorHead)
 
     def allocate(self, packed: Packed) -> tuple[ctypes.Array[_Reading], list[NDArray[Any]]]:
         """Return what the kernels take for one pass, and the arrays that they fill."""
         structs = type(self._structs).from_buffer_copy(self._structs)
         found: list[NDArray[Any]] = []
-        for struct, readout in zip(structs, self._readouts, strict=True):
+        for struct, readout, head in zip(structs, self._readouts, self._heads, strict=True):
             num_rows = len(packed.ids) if readout.pooling is None else len(packed.cu_seqlens) - 1
-            width = self._hidden_size if readout.head is None else readout.head.config.num_logits
-            is_narrow = self._is_tiled and readout.pooling is None and readout.head is None
+            width = self._hidden_size if not struct.head else head.struct.num_logits if head else 0
+            is_narrow = self._is_tiled and readout.pooling is None and not struct.head
             found.append(np.empty((num_rows, width), dtype=np.uint16 if is_narrow else np.float32))
             struct.out = found[-1].ctypes.data
         return structs, found
 
-    @staticmethod
-    def widen(filled: Sequence[NDArray[Any]]) -> list[Floats]:
-        """Return what the kernels filled as fp32: states on tiles are bfloat16."""
-        return [from_bfloat16(it) if it.dtype == np.uint16 else it for it in filled]
+    def finish(self, filled: Sequence[NDArray[Any]], loaded: ctypes.CDLL) -> list[Floats]:
+        """Return the results of what the kernels filled, in fp32: states on tiles are bfloat16, and some heads are computed now."""
+        wide: list[Floats] = [from_bfloat16(it) if it.dtype == np.uint16 else it for it in filled]
+        for number, head in enumerate(self._heads):
+            if head is not None and self._is_read_later(head):
+                mixed, logits = wide[number], np.empty((len(wide[number]), head.struct.num_logits), dtype=np.float32)
+                pointers = (c_void_p(mixed.ctypes.data), c_void_p(logits.ctypes.data))
+                if loaded.gist_read_head(ctypes.byref(head.struct), len(mixed), self._hidden_size, *pointers):
+                    raise MemoryError("there is no memory left for a head")
+                wide[number] = logits
+        return wide
 
 
 class VectorHead:
     """The layers of a head in fp32; the norm's gain and bias are part of the first."""
 
-    def __init__(self, head: Head, panel: int) -> None:
+    def __init__(self, head: AnyHead, panel: int) -> None:
         """Lay out the weights."""
         # Kept as long as the kernels read them.
         self._arrays: list[Floats] = []
-        pairs = _fold_norm(head)
+        own = head.to_weights()
+        pairs = _fold_norm(own)
         self._structs = (_HeadLayer * len(pairs))()
         num_inputs = pairs[0][0].shape[1]
         for struct, (weight, bias) in zip(self._structs, pairs, strict=True):
@@ -110,15 +125,16 @@ class VectorHead:
             struct.inputs, struct.outputs = num_inputs, len(filled_bias)
             num_inputs = len(filled_bias)
         #: What the kernels take.
-        self.struct = _VectorHead(ctypes.addressof(self._structs), len(pairs), head.config.num_logits, head.norm.eps)
+        self.struct = _VectorHead(ctypes.addressof(self._structs), len(pairs), own.config.num_logits, own.norm_epsilon)
 
 
 class TileHead:
     """A head whose products are in bfloat16; the weights of the last, which is small, keep the digits of two numbers."""
 
-    def __init__(self, head: Head) -> None:
+    def __init__(self, head: AnyHead) -> None:
         """Lay out the weights; the hidden layer is the only one."""
-        *hidden, (output, output_bias) = _fold_norm(head)
+        own = head.to_weights()
+        *hidden, (output, output_bias) = _fold_norm(own)
         arrays: list[NDArray[Any] | None] = [None, None, None]
         if hidden:
             ((weight, bias),) = hidden
@@ -134,16 +150,13 @@ class TileHead:
         self._arrays = [*arrays, lay_out_tiles(in_two.reshape(-1, output.shape[1])), totals, output_bias]
         addresses = [None if it is None else it.ctypes.data for it in self._arrays]
         #: What the kernels take.
-        self.struct = _TileHead(*addresses, width, head.config.num_logits, head.norm.eps)
+        self.struct = _TileHead(*addresses, width, own.config.num_logits, own.norm_epsilon)
 
 
-def _fold_norm(head: Head) -> list[tuple[Floats, Floats]]:
+def _fold_norm(head: HeadWeights) -> list[tuple[Floats, Floats]]:
     """Return weights and bias of each layer of a head, the norm's gain and bias in those of the first."""
-    gain, shift = (it.detach().float().numpy() for it in (head.norm.weight, head.norm.bias))
-    layers = [it for it in (head.hidden, *head.deeper, head.output) if it is not None]
-    pairs = [(it.weight.detach().float().numpy(), it.bias.detach().float().numpy()) for it in layers]
-    weight, bias = pairs[0]
-    return [(weight * gain, bias + weight @ shift), *pairs[1:]]
+    (weight, bias), *others = head.layers
+    return [(weight * head.norm_gain, bias + weight @ head.norm_bias), *others]
 
 
 def _fill_up(weight: Floats, bias: Floats, step: int, num_inputs: int) -> tuple[Floats, Floats]:

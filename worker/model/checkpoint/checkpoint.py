@@ -14,19 +14,21 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import torch
+import numpy as np
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.numpy import load_file, save_file
 
 from worker.errors import BadModel
 from worker.model.checkpoint.atomic_files import atomic_write
 from worker.model.checkpoint.publication import WEIGHTS, find_weights
 from worker.model.checkpoint.references import Located, compute_sha256, locate
 from worker.model.checkpoint.tokenizer_files import TOKENIZER_FILES, read_max_tokens
-from worker.model.encoder import CALIBRATED, EncoderConfig, load_published, published
-from worker.model.heads import Head, HeadConfig
+from worker.model.encoder_config import CALIBRATED, EncoderConfig
+from worker.model.encoder_weights import EncoderWeights, read_published
+from worker.model.head_config import HeadConfig, HeadWeights
 from worker.model.multitask import MultiTaskHeads
 from worker.model.pooling import SENTENCE_FILES, PoolingConfig
 from worker.model.tokenizer import Tokenizer
@@ -35,10 +37,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from torch import Tensor
+    from numpy.typing import NDArray
 
     from worker.model.encoder import Encoder
+    from worker.model.heads import Head
+    from worker.model.readout import AnyHead
     from worker.model.windows import Windowing
+
+    Floats = NDArray[np.float32]
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -51,22 +57,35 @@ ENCODER_FILES = ("config.json", WEIGHTS, *TOKENIZER_FILES, *SENTENCE_FILES)
 _DIGITS_OF_REVISION = 12
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Checkpoint:
-    """A model as it was loaded and verified."""
+    """A model as it was loaded and verified: arrays in fp32. Training and the backends of PyTorch build modules from these."""
 
     #: `name@revision`.
     name: str
-    #: In fp32.
-    encoder: Encoder
+    weights: EncoderWeights
     heads: MultiTaskHeads
     tokenizer: Tokenizer
     #: The longest text, or window of one, in tokens, special tokens included.
     max_tokens: int
-    #: What `calibration.ranges_of` found, where it was calibrated.
-    ranges: dict[str, Tensor] | None
-    #: How far 8-bit products are from fp32, as `calibration.Difference` has it, where it was calibrated.
+    #: The result of `quantization.measure_ranges`, where the model was calibrated.
+    ranges: dict[str, Floats] | None
+    #: How far 8-bit products are from fp32, as `quantization.Difference` has it, where it was calibrated.
     difference: Mapping[str, float] | None
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The encoder as a module of PyTorch, with a copy of the weights."""
+        from worker.model.encoder import build_encoder  # noqa: PLC0415  heavy, and not needed to serve
+
+        return build_encoder(self.weights)
+
+    @cached_property
+    def modules(self) -> dict[str, Head]:
+        """The heads as modules of PyTorch, by name, with copies of the weights."""
+        from worker.model.heads import Head  # noqa: PLC0415  the same
+
+        return {name: Head.from_weights(head.to_weights()).eval() for name, head in self.heads.heads.items()}
 
 
 def load(reference: str, *, max_tokens: int | None = None, windowing: Windowing | None = None) -> Checkpoint:
@@ -98,8 +117,8 @@ def load(reference: str, *, max_tokens: int | None = None, windowing: Windowing 
     revision = manifest["heads_sha256"] if manifest else located.revision or compute_sha256(weights)
     return Checkpoint(
         name=f"{manifest['name'] if manifest else located.name}@{revision[:_DIGITS_OF_REVISION]}",
-        encoder=load_published(config, weights),
-        heads=MultiTaskHeads(config, sentence, heads).eval(),
+        weights=read_published(config, weights),
+        heads=MultiTaskHeads(config, sentence, heads),
         tokenizer=tokenizer,
         max_tokens=longest,
         ranges=_load_ranges(located.directory, manifest, config) if manifest and "int8" in manifest else None,
@@ -130,7 +149,7 @@ def save(
     *,
     name: str,
     encoder_reference: str,
-    heads: Sequence[Head],
+    heads: Sequence[AnyHead],
     training: Mapping[str, Any],
     card: str,
     encoder: Encoder | None = None,
@@ -162,11 +181,11 @@ def save(
     _write_manifest(directory, manifest)
 
 
-def _save_heads(path: Path, heads: Sequence[Head]) -> None:
-    tensors: dict[str, Tensor] = {
-        f"{head.config.name}.{parameter}": value.detach().float().clone()
+def _save_heads(path: Path, heads: Sequence[AnyHead]) -> None:
+    tensors = {
+        f"{head.config.name}.{parameter}": np.array(value)
         for head in heads
-        for parameter, value in head.state_dict().items()
+        for parameter, value in head.to_weights().arrays().items()
     }
     with atomic_write(path) as part:
         save_file(tensors, part)
@@ -174,15 +193,17 @@ def _save_heads(path: Path, heads: Sequence[Head]) -> None:
 
 def _save_encoder(directory: Path, source: Path, encoder: Encoder) -> None:
     """Write an encoder as it is published, with the files of the one that it came from."""
+    from worker.model.encoder import published  # noqa: PLC0415  heavy, and needed after training only
+
     for file in ENCODER_FILES:
         if (source / file).exists() and file != WEIGHTS:
             with atomic_write(directory / file) as part:
                 shutil.copy(source / file, part)
     with atomic_write(directory / WEIGHTS) as part:
-        save_file(published(encoder), part, {"format": "pt"})
+        save_file({name: it.numpy() for name, it in published(encoder).items()}, part, {"format": "pt"})
 
 
-def save_calibrated(directory: Path, reference: str, ranges: Mapping[str, Tensor], difference: Mapping[str, Any]) -> None:
+def save_calibrated(directory: Path, reference: str, ranges: Mapping[str, Floats], difference: Mapping[str, Any]) -> None:
     """Write a copy of the model at `reference` with its calibration; `difference` says how far that is from fp32."""
     located = locate(reference)
     if (located.directory / MANIFEST).exists():
@@ -190,7 +211,7 @@ def save_calibrated(directory: Path, reference: str, ranges: Mapping[str, Tensor
             shutil.copytree(located.directory, directory, dirs_exist_ok=True)
     else:
         save(directory, name=located.name, encoder_reference=reference, heads=[], training={}, card=f"{located.name}, calibrated\n")
-    save_file({name: it.contiguous() for name, it in ranges.items()}, directory / INT8)
+    save_file({name: np.ascontiguousarray(it) for name, it in ranges.items()}, directory / INT8)
     manifest = _read_manifest(directory / MANIFEST)
     _write_manifest(directory, manifest | {"int8": {"sha256": compute_sha256(directory / INT8), "difference": dict(difference)}})
 
@@ -225,19 +246,19 @@ def _verify(directory: Path, files: Mapping[str, str]) -> None:
             )
 
 
-def _load_ranges(directory: Path, manifest: Mapping[str, Any], encoder: EncoderConfig) -> dict[str, Tensor]:
+def _load_ranges(directory: Path, manifest: Mapping[str, Any], encoder: EncoderConfig) -> dict[str, Floats]:
     _verify(directory, {INT8: manifest["int8"]["sha256"]})
     try:
         ranges = load_file(directory / INT8)
     except SafetensorError as error:
         raise BadModel(f"{directory / INT8}: {error}") from error
     expected = {f"{number}.{kind}" for number in range(encoder.num_hidden_layers) for kind in CALIBRATED}
-    if ranges.keys() != expected or not all(len(it) == encoder.hidden_size and it.isfinite().all() for it in ranges.values()):
+    if ranges.keys() != expected or not all(len(it) == encoder.hidden_size and np.isfinite(it).all() for it in ranges.values()):
         raise BadModel(f"{directory / INT8}: not the calibration of this encoder")
     return ranges
 
 
-def _load_heads(directory: Path, manifest: Mapping[str, Any], encoder: EncoderConfig) -> list[Head]:
+def _load_heads(directory: Path, manifest: Mapping[str, Any], encoder: EncoderConfig) -> list[HeadWeights]:
     _verify(directory, {HEADS: manifest["heads_sha256"]})
     heads = []
     try:
@@ -245,12 +266,11 @@ def _load_heads(directory: Path, manifest: Mapping[str, Any], encoder: EncoderCo
         for written in manifest["heads"]:
             fields: dict[str, Any] = {name: tuple(it) if isinstance(it, list) else it for name, it in written.items()}
             config = HeadConfig(**fields)
-            head = Head(config, encoder.hidden_size)
             prefix = config.name + "."
-            head.load_state_dict({name.removeprefix(prefix): it for name, it in tensors.items() if name.startswith(prefix)})
-            heads.append(head)
-    except (SafetensorError, RuntimeError, TypeError, AttributeError) as error:
+            own = {name.removeprefix(prefix): it for name, it in tensors.items() if name.startswith(prefix)}
+            heads.append(HeadWeights.read(config, encoder.hidden_size, own))
+    except (SafetensorError, ValueError, TypeError, AttributeError) as error:
         raise BadModel(f"{directory / HEADS}: not the heads of the manifest: {error}") from error
-    if not all(torch.isfinite(it).all() for it in tensors.values()):
+    if not all(np.isfinite(it).all() for it in tensors.values()):
         raise BadModel(f"{directory / HEADS}: it holds numbers that are not finite")
     return heads

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from worker.model.heads import in_context
 from worker.model.outputs import bio
 from worker.model.outputs.combining_marks import pass_marks
+from worker.model.outputs.token_logits import sum_context
 from worker.records import Classification, Entity
 
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from worker.model.heads import HeadConfig
+    from worker.model.head_config import HeadConfig
     from worker.records import TokenizedItem
 
 
@@ -107,7 +106,7 @@ def _entities(
     is_first, is_last = _word_edges(np.concatenate([it.tokens.words for it in texts]), starts)
     first, last = np.flatnonzero(is_first), np.flatnonzero(is_last)
     of_words = np.searchsorted(first, starts)
-    scores = in_context(torch.from_numpy(logits[first]), torch.from_numpy(of_words), len(config.labels)).numpy().astype(np.float64)
+    scores = sum_context(logits[first], of_words, len(config.labels)).astype(np.float64)
     path = bio.best_paths(scores, of_words, bio.allowed_transitions(config.labels), transitions)
     begins, ends = bio.entity_spans(path, config.labels)
     if not len(begins):

@@ -12,10 +12,9 @@ from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import torch
 
-from worker.model.heads import attended
 from worker.model.outputs.labels_and_entities import classifications, entities
+from worker.model.outputs.token_logits import weigh_tokens
 from worker.records import Failure, Prediction, Stage, Task
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from worker.model.heads import HeadConfig
+    from worker.model.head_config import HeadConfig
     from worker.records import Classification, Entity, TokenizedItem
 
 Answer = TypeVar("Answer")
@@ -104,7 +103,7 @@ def _of_texts(numbers: RawOutputs, head: HeadConfig, chosen: Sequence[int]) -> N
     if not head.has_attention:
         return numbers.of_texts(logits, chosen)
     starts = np.concatenate([[0], np.cumsum(np.diff(numbers.starts)[chosen])])
-    return attended(torch.from_numpy(numbers.of_tokens(logits, chosen)), torch.from_numpy(starts)).numpy()
+    return weigh_tokens(numbers.of_tokens(logits, chosen), starts)
 
 
 def _found(

@@ -21,7 +21,7 @@ from worker.model.checkpoint.checkpoint import build_encoder
 from worker.model.checkpoint.tokenizer_files import TOKENIZER_FILES
 from worker.model.encoder import PackedTensors, published
 from worker.model.packing import pack
-from worker.model.pooling import pool, sentence_vectors
+from worker.model.torch_pooling import pool, sentence_vectors
 from worker.training.data.duplicates import build_key, split_words
 
 if TYPE_CHECKING:

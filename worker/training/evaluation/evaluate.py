@@ -10,7 +10,6 @@ import numpy as np
 from worker.errors import BadModel, BadSettings
 from worker.model.checkpoint import checkpoint
 from worker.model.engine import Engine
-from worker.model.heads import Head
 from worker.model.outputs import bio
 from worker.records import Item, Partition, Record, Task, TokenizedItem
 from worker.training.data.corpora import sample_texts
@@ -23,8 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from worker.model.backends.choice import BackendName
-    from worker.model.engine import Device, Dtype
-    from worker.model.heads import HeadConfig
+    from worker.model.devices import Device, Dtype
+    from worker.model.head_config import HeadConfig
     from worker.records import Prediction
     from worker.training.data.examples import LabelledData, TaggedData, TaggedText
 
@@ -54,7 +53,7 @@ def evaluate(
     """Measure a model on held-out texts; raises `BadModel` for the model, and `BadSettings` for unsuitable texts."""
     loaded = checkpoint.load(options.model)
     engine = Engine.of(loaded, device=options.device, dtype=options.dtype, backend=options.backend)
-    configs = [head.config for head in loaded.heads.heads.values() if isinstance(head, Head)]
+    configs = [head.config for head in loaded.heads.heads.values()]
     progress(f"{engine.name} on {engine.description}")
     label_reports = [found for data in labelled for found in _report_labels(engine, configs, data, options, progress)]
     entity_reports = [found for data in tagged for found in _report_entities(engine, configs, data, options, progress)]
@@ -118,8 +117,8 @@ def _report_vectors(
     if len(texts) < 3:  # noqa: PLR2004  two texts are one pair, which has no correlation
         raise BadSettings("vectors are compared over at least three different texts")
     # The untuned encoder is not calibrated for int8; it also shows the error of int8.
-    backend: BackendName = "auto" if options.backend == "int8" else options.backend
-    other = Engine.load(options.against or "", device=options.device, dtype=options.dtype, backend=backend)
+    dtype: Dtype = "auto" if options.dtype == "int8" else options.dtype
+    other = Engine.load(options.against or "", device=options.device, dtype=dtype, backend=options.backend)
     progress(f"vectors of {len(texts)} texts against {other.name}")
     return report.VectorReport(
         against=other.name,

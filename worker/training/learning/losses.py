@@ -18,7 +18,8 @@ from worker.model.outputs import bio
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from worker.model.heads import Head, HeadConfig
+    from worker.model.head_config import HeadConfig
+    from worker.model.heads import Head
 
 #: The target of a word without a known label, which has no loss.
 UNKNOWN = -100

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from worker.model.engine import number_format
 from worker.model.multitask import MultiTaskHeads
+from worker.model.number_format import number_format
 from worker.training.learning.learner import Learner
 from worker.training.learning.phase_loop import PhaseLoop
 from worker.training.learning.snapshot import Position

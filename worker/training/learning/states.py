@@ -6,7 +6,6 @@ tensor for each layer that the head reads.
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import time
 from contextlib import nullcontext
@@ -17,10 +16,11 @@ import torch
 from torch.nn import functional
 
 from worker.model.backends.choice import choose
-from worker.model.encoder import PackedTensors
-from worker.model.engine import number_format
+from worker.model.devices import choose_format
+from worker.model.encoder import PackedTensors, to_weights
 from worker.model.packing import pack
-from worker.model.pooling import pool
+from worker.model.readout import Readout
+from worker.model.torch_pooling import pool
 from worker.training.learning.tasks import concatenate_ranges
 from worker.training.learning.word_pieces import find_first_pieces
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from worker.model.encoder import Encoder
-    from worker.model.heads import HeadConfig
+    from worker.model.head_config import HeadConfig
     from worker.model.packing import Packed
     from worker.model.pooling import Pooling
     from worker.records import Tokens
@@ -185,8 +185,9 @@ class Frozen:
         self, tokens: Sequence[Tokens], layers: Collection[int]
     ) -> Iterator[tuple[Mapping[int, Tensor], Packed, Sequence[Tokens]]]:
         """Yield the states of a group of texts at a time, in order."""
-        # Backends may change the encoder, and a later phase may tune the encoder: encode with a copy.
-        backend, _ = choose(copy.deepcopy(self._encoder), "auto", device=_CPU, dtype=number_format("auto", _CPU))
+        # The backend keeps a copy of the weights: a later phase may tune the encoder.
+        backend, _ = choose(to_weights(self._encoder), "auto", device="cpu", dtype=choose_format("auto", "cpu"))
+        readouts = [Readout(((layer, 1.0),), None) for layer in layers]
         first = 0
         while first < len(tokens):
             end, total = first, 0
@@ -194,7 +195,8 @@ class Frozen:
                 total += len(tokens[end])
                 end += 1
             packed = pack([own_tokens.ids for own_tokens in tokens[first:end]])
-            yield backend.encode(packed, layers), packed, tokens[first:end]
+            states = map(torch.from_numpy, backend.begin(packed, readouts).wait())
+            yield dict(zip(layers, states, strict=True)), packed, tokens[first:end]
             first = end
 
 
@@ -249,7 +251,7 @@ def compute_digest(encoder: Encoder, num_layers: int) -> str:
 
 def _key(digest: str, kind: str, tokens: Sequence[Tokens]) -> str:
     """Return the cache key of an encoder's states for some texts."""
-    whole = hashlib.sha256(f"{digest} {kind} {number_format('auto', _CPU)}".encode())
+    whole = hashlib.sha256(f"{digest} {kind} {choose_format('auto', 'cpu')}".encode())
     for own_tokens in tokens:
         whole.update(len(own_tokens).to_bytes(4, "little"))
         whole.update(np.ascontiguousarray(own_tokens.ids).data)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from worker.bench.engine.measures import Sample
-from worker.model.backends.openvino_import import import_openvino
+from worker.bench.engine.openvino_import import import_openvino
 from worker.model.pooling import PoolingConfig
 
 if TYPE_CHECKING:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from worker.bench.engine.candidates.baselines import PooledModel, pad, split_batches
-from worker.bench.engine.candidates.gist_engine import load
-from worker.model.backends.choice import BackendName
+from worker.bench.engine.candidates.gist_engine import CHOICES, load
 from worker.model.checkpoint.references import locate
 from worker.model.engine import Engine
 from worker.model.quantization import difference, predictions
@@ -47,8 +46,8 @@ class OutputComparison:
         texts = self._corpora[corpus].texts[:num_texts]
         true = self._encode(self._exact.tokenize(texts))
         exact = predictions(self._exact, texts)
-        found = {}
-        for backend in get_args(BackendName):
+        found: dict[str, dict[str, float]] = {}
+        for backend in CHOICES:
             if backend in backends:
                 outputs = predictions(load(self._reference, backend, texts, device=self._device)[1], texts)
                 vectors = np.stack([output.embedding for output in outputs if output.embedding is not None])

@@ -6,14 +6,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from itertools import chain
-from typing import TYPE_CHECKING, Any, get_args
-
-import torch
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from worker.bench.engine.candidates import head_costs
 from worker.bench.engine.measures import Sample
 from worker.flow.batching import Batcher
-from worker.model.backends.choice import BackendName
 from worker.model.checkpoint import checkpoint
 from worker.model.engine import Engine
 from worker.model.packing import pack
@@ -26,13 +23,22 @@ if TYPE_CHECKING:
     from worker.batches import Batch
     from worker.bench.engine.job import Batching, Job
     from worker.bench.engine.workload import Corpus
+    from worker.model.backends.choice import Results
     from worker.model.checkpoint.checkpoint import Checkpoint
-    from worker.model.multitask import Transfer
     from worker.model.packing import Packed
     from worker.records import Tokens
 
 _RECORD = Record(Partition("bench", 0), 0, None, b"")
 _NUM_CALIBRATION_TEXTS = 256
+Choice = Literal["auto", "eager", "compiled", "int8"]
+#: Backends, and the native engine in 8 bits.
+CHOICES: tuple[Choice, ...] = get_args(Choice)
+_OPTIONS: Mapping[Choice, Any] = {
+    "auto": {},
+    "eager": {"backend": "eager"},
+    "compiled": {"backend": "compiled"},
+    "int8": {"dtype": "int8"},
+}
 
 
 def batches(arriving: Iterable[Sequence[TokenizedItem]], batching: Batching) -> Iterator[Batch]:
@@ -50,13 +56,15 @@ def batches(arriving: Iterable[Sequence[TokenizedItem]], batching: Batching) -> 
         yield batch
 
 
-def load(reference: str, backend: BackendName, texts: Sequence[str], *, device: str = "cpu") -> tuple[Checkpoint, Engine]:
+def load(
+    reference: str, backend: Choice, texts: Sequence[str], *, device: str = "cpu", threads: int = 0
+) -> tuple[Checkpoint, Engine]:
     """Load a model with a backend; `int8` calibrates it on `texts` if the checkpoint has no ranges. Raises `BadModel`."""
     loaded = checkpoint.load(reference)
     if backend == "int8" and loaded.ranges is None:
         tokens = loaded.tokenizer.encode(texts[:_NUM_CALIBRATION_TEXTS])
         loaded = replace(loaded, ranges=measure_ranges(loaded.encoder, passes(tokens)))
-    return loaded, Engine.of(loaded, device="cuda" if device == "cuda" else "cpu", backend=backend)
+    return loaded, Engine.of(loaded, device="cuda" if device == "cuda" else "cpu", threads=threads, **_OPTIONS[backend])
 
 
 class GistEngine:
@@ -64,14 +72,12 @@ class GistEngine:
 
     def __init__(self, job: Job, corpora: Mapping[str, Corpus]) -> None:
         """Load the model; raises `BadModel` if this machine lacks the backend."""
-        torch.set_num_threads(job.threads)
-        names: tuple[BackendName, ...] = get_args(BackendName)
         self._corpora = corpora
         self._batching = job.batching
-        backend = next(name for name in names if name == job.backend)
+        backend = next(name for name in CHOICES if name == job.backend)
         texts = list(chain.from_iterable(corpus.texts for corpus in corpora.values()))
-        loaded, self._engine = load(job.model, backend, texts, device=job.device)
-        # The fp32 encoder of `loaded` is freed, as in the worker.
+        loaded, self._engine = load(job.model, backend, texts, device=job.device, threads=job.threads)
+        self._chosen = backend if backend == "int8" else self._engine.backend.name
         self._heads = loaded.heads
         self._tokens = {name: self._engine.tokenize(corpus.texts) for name, corpus in corpora.items() if not corpus.is_tokenizing}
 
@@ -79,14 +85,14 @@ class GistEngine:
         """Run one text; return a description, the backend `chosen`, and all `backends`."""
         text = next(iter(self._corpora.values())).texts[0]
         self._run(self._build_items(self._engine.tokenize([text])))[1].wait()
-        backends = [name for name in get_args(BackendName) if name != "auto"]
-        return {"about": self._engine.description, "chosen": self._engine.backend.name, "backends": backends}
+        backends = [name for name in CHOICES if name != "auto"]
+        return {"about": self._engine.description, "chosen": self._chosen, "backends": backends}
 
     def measure(self, corpus: str, first: int, num_messages: int) -> dict[str, Any]:
         """Return a `Sample` over `num_messages` texts."""
         part = self._corpora[corpus].part(first, num_messages)
         num_tokens, packs = 0, []
-        previous: Transfer | None = None
+        previous: Results | None = None
         with ThreadPoolExecutor(1, thread_name_prefix="tokenize") as tokenizer:
             started_s = time.perf_counter()
             for batch in batches(self._arriving(corpus, part, tokenizer), self._batching):
@@ -110,12 +116,10 @@ class GistEngine:
         own = [batch.items for batch in batches([items], self._batching)]
         return head_costs.measure(self._engine, self._heads, own)
 
-    @torch.inference_mode()
-    def _run(self, items: Sequence[TokenizedItem]) -> tuple[Packed, Transfer]:
-        """Run a forward pass; return the packed batch and the transfer of its vectors to host memory."""
+    def _run(self, items: Sequence[TokenizedItem]) -> tuple[Packed, Results]:
+        """Begin a forward pass; return the packed batch and the vectors, which may be on their way to host memory."""
         packed = pack([item.tokens.ids for item in items])
-        read = self._engine.backend.read(packed, self._heads.readings(is_embedding=True, heads=()))
-        return packed, self._heads(read, is_embedding=True, heads=()).to_host()
+        return packed, self._engine.backend.begin(packed, self._heads.readings(is_embedding=True, heads=()))
 
     def _arriving(self, name: str, part: Sequence[int], tokenizer: ThreadPoolExecutor) -> Iterator[Sequence[TokenizedItem]]:
         """Yield the items of each poll; measured tokenizing runs in a thread, as in the worker."""

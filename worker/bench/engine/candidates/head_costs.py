@@ -6,8 +6,6 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import torch
-
 from worker.model.packing import pack
 from worker.records import Task
 
@@ -53,8 +51,7 @@ def measure(engine: Engine, heads: MultiTaskHeads, batches: Sequence[Sequence[To
     }
 
 
-@torch.inference_mode()
 def _run(engine: Engine, heads: MultiTaskHeads, names: Sequence[str], items: Sequence[TokenizedItem]) -> None:
     packed = pack([item.tokens.ids for item in items])
-    read = engine.backend.read(packed, heads.readings(is_embedding=True, heads=names))
-    heads(read, is_embedding=True, heads=names).to_host().wait()
+    results = engine.backend.begin(packed, heads.readings(is_embedding=True, heads=names))
+    heads.collect(results.wait(), is_embedding=True, heads=names)

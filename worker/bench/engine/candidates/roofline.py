@@ -12,7 +12,7 @@ from torch import nn
 
 from worker.bench.engine.measures import Sample
 from worker.errors import BadModel
-from worker.model.encoder import EncoderConfig
+from worker.model.encoder_config import EncoderConfig
 from worker.model.packing import padded
 from worker.model.tokenizer import Tokenizer
 

@@ -78,4 +78,15 @@ int gist_encode(const int64_t *const *texts, int64_t num_groups, const void *con
     }
     return 2;
 }
+
+// The logits `[num_rows, num_logits]` of a head for rows `[num_rows, hidden]`. Returns 0 when done, 1 out of memory.
+int gist_read_head(const void *head, int num_rows, int hidden, const float *rows, float *logits) {
+    const Head &own = *static_cast<const Head *>(head);
+    const int width = HeadReader::widest(own, hidden);
+    char *memory = kept_memory(HeadReader::bytes(hidden, num_rows, width));
+    if (!memory) return 1;
+    Carver carver(memory);
+    HeadReader(hidden, num_rows, width, carver).read(own, rows, num_rows, nullptr, logits);
+    return 0;
+}
 }

@@ -1,0 +1,173 @@
+"""What is learned on top of the encoder: text classification and named entities.
+
+A head reads a mix of the encoder's layers, because a sentence-tuned encoder's last layer is a poor place to read tokens from. It is
+linear (for two labels: logistic regression), or has hidden layers. A text has one label of a head or, where it says so, any number.
+
+An entity head may look at the words around each word: what it makes of a word is read for its neighbours too, so that its last
+layer is a convolution over words. And it may know what follows what: a conditional random field, whose transitions are learned.
+
+A head that classifies reads the text's states as they are pooled, or has attention: it reads every token, and learns with what it
+makes of each how much that counts ("attention pooling").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from worker.errors import BadModel
+from worker.records import Task
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float32]
+
+_MAX_CONTEXT_WORDS = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadConfig:
+    """What a head is, as a checkpoint's manifest says."""
+
+    #: The name that its results carry.
+    name: str
+    task: Literal["classify", "ner"]
+    #: For `classify` the labels; for `ner` the BIO labels, `O` among them.
+    labels: tuple[str, ...]
+    #: The encoder layers that it reads, 0 being the embeddings; several are mixed with learned weights.
+    layers: tuple[int, ...]
+    #: The width of its hidden layers; 0 for a linear head.
+    hidden_size: int = 0
+    #: How many hidden layers there are, where they have a width. The fastest kernels know one; more are computed by torch.
+    num_hidden_layers: int = 1
+    #: The share of inputs that training hides.
+    dropout: float = 0.0
+    #: What its logits were divided by after training, so that its scores are probabilities; its output layer has it in it.
+    temperature: float = 1.0
+    #: Whether a text has any number of labels (`classify`): each is a question of its own.
+    is_multi_label: bool = False
+    #: The probability from which a label of several is given.
+    threshold: float = 0.5
+    #: Whether it reads every token of a text and weighs what each says (`classify`), and not their mean.
+    has_attention: bool = False
+    #: How many words before and after each word count for it (`ner`).
+    context_words: int = 0
+    #: Whether it learns which label follows which (`ner`); what is not valid is never given, learned or not.
+    has_crf: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what could not be a head."""
+        if self.task not in (Task.CLASSIFY, Task.NER):
+            raise BadModel(f"the head {self.name!r} has the task {self.task!r}; classify and ner are known")
+        if len(set(self.labels)) < (1 if self.is_multi_label else 2) or len(set(self.labels)) < len(self.labels):
+            raise BadModel(f"the head {self.name!r} needs at least two labels, all different")
+        if not self.layers or min(self.layers) < 0:
+            raise BadModel(f"the head {self.name!r} reads no layer of the encoder")
+        if self.num_hidden_layers < 1 or not 0 <= self.context_words <= _MAX_CONTEXT_WORDS or not 0 < self.threshold < 1:
+            raise BadModel(
+                f"the head {self.name!r}: hidden layers are one or more, words of context {_MAX_CONTEXT_WORDS} at most, and a "
+                "threshold lies between 0 and 1"
+            )
+        of_texts, of_words = self.is_multi_label or self.has_attention, self.has_crf or self.context_words
+        if (of_texts and self.task != "classify") or (of_words and self.task != "ner"):
+            raise BadModel(
+                f"the head {self.name!r} has the task {self.task}: several labels and attention are for classify, transitions and "
+                "context for ner"
+            )
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether one number says which of two classes a text has (logistic regression)."""
+        return self.task == "classify" and len(self.labels) == 2 and not self.is_multi_label  # noqa: PLR2004
+
+    @property
+    def reads_tokens(self) -> bool:
+        """Whether its rows are tokens, and not texts."""
+        return self.task == "ner" or self.has_attention
+
+    @property
+    def num_logits(self) -> int:
+        """How many numbers the head gives of a row.
+
+        One for two classes, else one for each label; so many for each word of the context; with attention one more, its weight.
+        """
+        own = 1 if self.is_binary else len(self.labels) * (1 + 2 * self.context_words)
+        return own + self.has_attention
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class HeadWeights:
+    """The parameters of a head as arrays in fp32."""
+
+    config: HeadConfig
+    #: What its layers are mixed by, before a softmax.
+    mix: Floats
+    norm_gain: Floats
+    norm_bias: Floats
+    #: Weights `[outputs, inputs]` and biases of its linear maps, the logits last.
+    layers: tuple[tuple[Floats, Floats], ...]
+    #: What a label scores after another; None without a CRF.
+    transitions: Floats | None = None
+    norm_epsilon: float = 1e-5
+
+    @classmethod
+    def read(cls, config: HeadConfig, encoder_size: int, arrays: Mapping[str, Floats]) -> HeadWeights:
+        """Take the arrays of a checkpoint; raises `ValueError` where one is missing, of another shape or not known."""
+        expected = find_head_shapes(config, encoder_size)
+        if arrays.keys() != expected.keys():
+            raise ValueError(
+                f"the head {config.name!r} has the tensors {', '.join(sorted(arrays))}, not {', '.join(sorted(expected))}"
+            )
+        for name, shape in expected.items():
+            if arrays[name].shape != shape:
+                raise ValueError(f"{config.name}.{name} has the shape {arrays[name].shape}, not {shape}")
+        own = {name: np.asarray(it, dtype=np.float32) for name, it in arrays.items()}
+        linear = [name.removesuffix(".weight") for name in expected if name.endswith(".weight") and name != "norm.weight"]
+        return cls(
+            config=config,
+            mix=own["mix"],
+            norm_gain=own["norm.weight"],
+            norm_bias=own["norm.bias"],
+            layers=tuple((own[f"{name}.weight"], own[f"{name}.bias"]) for name in linear),
+            transitions=own.get("transitions"),
+        )
+
+    @property
+    def weights(self) -> tuple[tuple[int, float], ...]:
+        """The share of each of its layers."""
+        shares = np.exp(self.mix - self.mix.max())
+        return tuple(zip(self.config.layers, (shares / shares.sum()).tolist(), strict=True))
+
+    def arrays(self) -> dict[str, Floats]:
+        """Return the parameters by their names in a checkpoint."""
+        names = [
+            name.removesuffix(".weight") for name in find_head_shapes(self.config, len(self.norm_gain)) if name.endswith(".weight")
+        ]
+        found = {"mix": self.mix, "norm.weight": self.norm_gain, "norm.bias": self.norm_bias}
+        for name, (weight, bias) in zip([it for it in names if it != "norm"], self.layers, strict=True):
+            found |= {f"{name}.weight": weight, f"{name}.bias": bias}
+        return found if self.transitions is None else found | {"transitions": self.transitions}
+
+    def to_weights(self) -> HeadWeights:
+        """Return itself: a head that is trained has a method of this name."""
+        return self
+
+
+def find_head_shapes(config: HeadConfig, encoder_size: int) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each parameter of a head by its name in a checkpoint, linear maps in their order."""
+    width, num_labels = config.hidden_size or encoder_size, len(config.labels)
+    shapes: dict[str, tuple[int, ...]] = {
+        "mix": (len(config.layers),),
+        "norm.weight": (encoder_size,),
+        "norm.bias": (encoder_size,),
+    }
+    linear = [("hidden", (width, encoder_size))] if config.hidden_size else []
+    linear += [(f"deeper.{number}", (width, width)) for number in range(config.num_hidden_layers - 1 if config.hidden_size else 0)]
+    for name, shape in [*linear, ("output", (config.num_logits, width))]:
+        shapes |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
+    return shapes | ({"transitions": (num_labels + 1, num_labels)} if config.has_crf else {})
