@@ -65,7 +65,7 @@ async def concluded(lab: Lab, timeout_s: float = 180) -> None:
 
 @pytest.mark.faults
 async def test_brokers_restart_one_after_the_other(cluster: Cluster, mode: Mode, seed: int) -> None:
-    """Each of three stops in good order and comes back, under load: leaders and coordinators move, and work goes on."""
+    """Each of three brokers stops and restarts under load; leaders and coordinators move, and processing continues."""
     async with Lab(mode=mode, seed=seed, cluster=cluster) as lab:
         await serving(lab, "a", "b")
         async with loaded(lab):
@@ -81,7 +81,7 @@ async def test_brokers_restart_one_after_the_other(cluster: Cluster, mode: Mode,
 
 @pytest.mark.faults
 async def test_brokers_die_in_turn(cluster: Cluster, mode: Mode, seed: int) -> None:
-    """Kill -9 for each of three, the leader of what is published and the coordinators among them, and for a worker each time."""
+    """SIGKILL ends each of three brokers, among them the leaders of output topics and the coordinators, and a worker each time."""
     async with Lab(mode=mode, seed=seed, cluster=cluster) as lab:
         await serving(lab, "a", "b")
         victims = lab.random.sample(range(3), 3)
@@ -102,7 +102,7 @@ async def test_brokers_die_in_turn(cluster: Cluster, mode: Mode, seed: int) -> N
 
 @pytest.mark.faults
 async def test_the_whole_cluster_is_down(cluster: Cluster, mode: Mode, seed: int) -> None:
-    """All brokers die at once and stay away for longer than every limit; when they are back, so is everything."""
+    """All brokers die at once and stay down longer than every timeout; after their restart all records are processed."""
     async with Lab(mode=mode, seed=seed, cluster=cluster) as lab:
         await serving(lab, "a", "b")
         async with loaded(lab):
@@ -118,7 +118,7 @@ async def test_the_whole_cluster_is_down(cluster: Cluster, mode: Mode, seed: int
 
 @pytest.mark.faults
 async def test_the_only_broker_dies_again_and_again(broker: Cluster, mode: Mode, seed: int) -> None:
-    """Kill -9 while transactions end all the time: what it forgets of them when it is back is ended as it was meant."""
+    """SIGKILL during transactions: each transaction that the broker leaves open ends as the worker decided."""
     async with Lab(mode=mode, seed=seed, cluster=broker, num_partitions=8) as lab:
         await serving(lab, "a", "b", transaction_interval_ms=10, fault_pass_s=0.01)
         async for _ in lab.rounds(4):
@@ -135,7 +135,7 @@ async def test_the_only_broker_dies_again_and_again(broker: Cluster, mode: Mode,
 
 
 async def test_a_worker_drains_under_load(broker: Cluster, mode: Mode, seed: int) -> None:
-    """SIGTERM: it finishes and commits what it has and exits with 0; who comes next repeats nothing, in either mode."""
+    """After SIGTERM the worker commits finished records and exits with 0; its successor repeats nothing, in either mode."""
     async with Lab(mode=mode, seed=seed, cluster=broker) as lab:
         await serving(lab, "a")
         worker = lab.workers[0]
@@ -151,7 +151,7 @@ async def test_a_worker_drains_under_load(broker: Cluster, mode: Mode, seed: int
 
 @pytest.mark.faults
 async def test_a_worker_is_told_to_stop_while_the_broker_is_away(broker: Cluster, mode: Mode, seed: int) -> None:
-    """It gives up within its limits and says that it could not finish; a second signal ends it at once."""
+    """The worker stops within its timeouts and reports an incomplete drain; a second signal ends it at once."""
     async with Lab(mode=mode, seed=seed, cluster=broker) as lab:
         # Slow, so that there is something in flight at any moment.
         await serving(lab, "patient", "hurried", fault_pass_s=0.05)
@@ -176,7 +176,7 @@ async def test_a_worker_is_told_to_stop_while_the_broker_is_away(broker: Cluster
 @pytest.mark.faults
 @pytest.mark.parametrize("task", ["fetch:cancel", "fetch:raise", "coordination:cancel", "heartbeat:cancel"])
 async def test_a_task_of_the_client_dies_silently(broker: Cluster, mode: Mode, seed: int, task: str) -> None:
-    """Heartbeats and polls go on as if nothing were wrong; the worker notices, and joins anew within half a minute."""
+    """Heartbeats and polls continue; the worker detects the dead task and joins again within half a minute."""
     async with Lab(mode=mode, seed=seed, cluster=broker) as lab:
         await serving(lab, "a", "b", fault_task=task)
         async with loaded(lab):
@@ -191,9 +191,9 @@ async def test_a_task_of_the_client_dies_silently(broker: Cluster, mode: Mode, s
 @pytest.mark.faults
 @pytest.mark.parametrize("hours", [0.5, 12.0])
 async def test_the_clock_jumps(broker: Cluster, mode: Mode, seed: int, hours: float) -> None:
-    """Every second the time of day is another, by hours, forward or back: no limit of ours is measured by it.
+    """The time of day jumps by hours every second, forward or back; no timeout of the worker depends on it.
 
-    Brokers refuse what is stamped an hour ahead; the worker tries again until its clock is right.
+    Brokers refuse timestamps that are an hour ahead; the worker tries again until its clock is right.
     """
     async with Lab(mode=mode, seed=seed, cluster=broker) as lab:
         lab.fault("shake_clock", hours=hours)

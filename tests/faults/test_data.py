@@ -79,7 +79,7 @@ REFUSED = {
 
 
 async def test_hostile_texts_have_one_fate_each(broker: Cluster, mode: Mode, seed: int) -> None:
-    """Whatever the bytes say, a record has three outputs or one dead letter, and its neighbours never notice."""
+    """For any bytes a record has three outputs or one dead letter, and other records are unaffected."""
     async with Lab(mode=mode, seed=seed, cluster=broker, num_strange=1) as lab:
         strange = Strange(lab)
         worker = lab.worker("a")
@@ -103,7 +103,7 @@ async def test_hostile_texts_have_one_fate_each(broker: Cluster, mode: Mode, see
 
 
 async def test_hostile_headers_and_keys_have_one_fate_each(broker: Cluster, mode: Mode, seed: int) -> None:
-    """Too many headers, too large ones, names of ours, broken content types, keys of any size, tombstones with and without."""
+    """Headers may be too many, too large, reserved or malformed; keys may have any size; a record may be a tombstone."""
     many = tuple((f"h{number}", b"") for number in range(10_000))
     cases = [
         (b"k", good(0), (("gist-source-offset", b"7"), ("gist-model", b"\xff")), RESULTS),
@@ -143,7 +143,7 @@ async def test_hostile_headers_and_keys_have_one_fate_each(broker: Cluster, mode
 
 
 async def test_batches_that_cannot_be_read_are_parked(broker: Cluster, mode: Mode, seed: int) -> None:
-    """A header key that is not UTF-8, and bytes that rotted on the broker's disk: a letter names each range; the rest goes on."""
+    """A header key that is not UTF-8 and corrupt bytes on disk give a dead letter for each range; the rest is processed."""
     async with Lab(mode=mode, seed=seed, cluster=broker, num_strange=1) as lab:
         strange = Strange(lab)
         home = strange.partition
@@ -171,7 +171,7 @@ async def test_batches_that_cannot_be_read_are_parked(broker: Cluster, mode: Mod
 
 
 async def test_a_compression_bomb_goes_off_outside(broker: Cluster, mode: Mode, seed: int) -> None:
-    """16 KB that would be 512 MB: parked unread, within the memory that a worker may have, and nobody else notices."""
+    """A batch of 16 KB that expands to 512 MB is a dead letter, within the worker's memory limit."""
     async with Lab(mode=mode, seed=seed, cluster=broker, num_strange=1) as lab:
         strange = Strange(lab)
         worker = lab.worker("a")

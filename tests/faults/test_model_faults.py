@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.kafka, pytest.mark.timeout(600)]
 
 
 async def test_a_text_that_the_model_fails_on_fails_alone(broker: Cluster, mode: Mode, seed: int) -> None:
-    """It raises, runs out of memory or gives NaN: a dead letter for that id, and all that its batch had beside it comes out."""
+    """A text that raises, exhausts the memory or gives NaN is a dead letter; the rest of its batch has outputs."""
     async with Lab(mode=mode, seed=seed, cluster=broker, poison_every=20) as lab:
         worker = lab.worker("a")
         await worker.ready()
@@ -43,7 +43,7 @@ async def test_a_text_that_the_model_fails_on_fails_alone(broker: Cluster, mode:
 
 
 async def test_ten_times_more_than_the_model_can_do(broker: Cluster, mode: Mode, seed: int) -> None:
-    """What the worker holds stays within its bounds, as the laboratory samples them; at the end all is done, and nothing twice."""
+    """The worker's memory stays bounded under overload; at the end each record is processed once."""
     async with Lab(mode=mode, seed=seed, cluster=broker) as lab:
         # A pass of at most 64 records in 0.2 s: 320 a second.
         worker = lab.worker("a", fault_pass_s=0.2)
@@ -85,7 +85,7 @@ def swap(path: Path) -> None:
 async def test_a_checkpoint_changes_under_a_running_worker(
     broker: Cluster, mode: Mode, seed: int, tmp_path: Path, file: str, damage: Callable[[Path], None]
 ) -> None:
-    """The worker goes on with what it has loaded; the next start refuses the file, in words; nothing wrong is ever published."""
+    """The worker keeps its loaded checkpoint; the next start refuses the changed file, and no wrong output is published."""
     model = checkpoint(tmp_path)
     path = (tmp_path / "encoder" if file == "model.safetensors" else model) / file
     whole = path.read_bytes()

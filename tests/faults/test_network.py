@@ -45,7 +45,7 @@ async def coordinator_of(lab: Lab) -> int:
 
 @pytest.mark.faults
 async def test_a_black_hole_before_the_coordinator(cluster: Cluster, mode: Mode, seed: int) -> None:
-    """What one of two workers says to a broker is lost, then what it hears; the other takes over, and is left alone."""
+    """Requests of one of two workers are lost, then the answers to it; the other worker takes over undisturbed."""
     async with Lab(mode=mode, seed=seed, cluster=cluster) as lab:
         await serving(lab, "cut-off")
         await serving(lab, "well", is_direct=True)
@@ -64,7 +64,7 @@ async def test_a_black_hole_before_the_coordinator(cluster: Cluster, mode: Mode,
 
 @pytest.mark.faults
 async def test_a_request_arrives_late(proxied_broker: Cluster, mode: Mode, seed: int) -> None:
-    """Later than its sender waited: one sends it again, the other gives everything up; it must not touch what came after."""
+    """A request arrives after its sender's timeout, and after a retry or a new session; later outputs are unaffected."""
     limits = {"drain_timeout_ms": 3_000, "rebalance_timeout_ms": 6_000, "request_timeout_ms": 6_500}
     async with Lab(mode=mode, seed=seed, cluster=proxied_broker) as lab:
         await serving(lab, "insisting", **limits)
@@ -82,7 +82,7 @@ async def test_a_request_arrives_late(proxied_broker: Cluster, mode: Mode, seed:
 @pytest.mark.faults
 @pytest.mark.parametrize("is_taken_over", [False, True])
 async def test_a_transaction_is_held_beyond_its_time(broker: Cluster, mode: Mode, seed: int, is_taken_over: bool) -> None:  # noqa: FBT001  a parameter of the test
-    """A worker freezes between publishing and committing until the brokers have ended its transaction, and then goes on."""
+    """A worker is frozen between publishing and committing until the brokers abort its transaction, and then continues."""
     limits = {"transaction_timeout_ms": 3_000}
     async with Lab(mode=mode, seed=seed, cluster=broker) as lab:
         await serving(lab, "frozen", fault_freeze=BETWEEN[mode], **limits)

@@ -37,7 +37,7 @@ POINTS: dict[Mode, tuple[str, ...]] = {
 
 
 async def test_a_worker_is_killed_again_and_again(broker: Cluster, mode: Mode, seed: int) -> None:
-    """One of three dies ten times under load, each time at a random moment, and is started again."""
+    """Under load one of three workers is killed ten times, each time at a random moment, and restarted."""
     async with Lab(mode=mode, seed=seed, cluster=broker) as lab:
         workers = [lab.worker(name, fault_pass_s=0.05) for name in "abc"]
         for worker in workers:
@@ -56,7 +56,7 @@ async def test_a_worker_is_killed_again_and_again(broker: Cluster, mode: Mode, s
 
 @pytest.mark.faults
 async def test_a_worker_dies_at_every_named_point(broker: Cluster, mode: Mode, seed: int) -> None:
-    """Between publishing and committing, at each request's before and after, in turn; who comes next makes it good."""
+    """A worker is killed before and after each request between publishing and committing; its successor completes the work."""
     points = POINTS[mode]
     async with Lab(mode=mode, seed=seed, cluster=broker, poison_every=100) as lab:
         # With a name that a restart keeps, the successor has the partitions at once, and the survivor is not asked.
@@ -82,7 +82,7 @@ def _point(lab: Lab, point: str) -> str:
 
 
 async def test_a_zombie_wakes(broker: Cluster, mode: Mode, seed: int) -> None:
-    """A worker freezes beyond its session, another takes over, and it wakes believing that nothing has happened."""
+    """A worker is frozen beyond its session timeout, another worker takes over, and the first resumes with its old assignment."""
     async with Lab(mode=mode, seed=seed, cluster=broker) as lab:
         workers = [lab.worker(name) for name in "ab"]
         for worker in workers:
@@ -101,7 +101,7 @@ async def test_a_zombie_wakes(broker: Cluster, mode: Mode, seed: int) -> None:
 
 @pytest.mark.faults
 async def test_a_zombie_wakes_while_it_publishes(broker: Cluster, mode: Mode, seed: int) -> None:
-    """It freezes before a request leaves or while the answer is on its way, and sends what it had in hand when it wakes."""
+    """A worker is frozen before a request or before its answer, and sends the old records when it resumes."""
     kinds = ("Produce", "OffsetCommit") if mode == "at_least_once" else ("Produce", "TxnOffsetCommit", "EndTxn")
     points = [f"before:{kind}" for kind in kinds]
     async with Lab(mode=mode, seed=seed, cluster=broker) as lab:
@@ -121,7 +121,7 @@ async def test_a_zombie_wakes_while_it_publishes(broker: Cluster, mode: Mode, se
 
 @pytest.mark.faults
 async def test_workers_come_and_go(broker: Cluster, mode: Mode, seed: int) -> None:
-    """From one to four and back, ten times, under load."""
+    """Under load the number of workers changes from one to four and back, ten times."""
     async with Lab(mode=mode, seed=seed, cluster=broker, num_partitions=8) as lab:
         first = lab.worker("first")
         await first.ready()
@@ -144,7 +144,7 @@ async def test_workers_come_and_go(broker: Cluster, mode: Mode, seed: int) -> No
 
 @pytest.mark.faults
 async def test_inference_slower_than_the_session(broker: Cluster, mode: Mode, seed: int) -> None:
-    """Passes of eight seconds with a session of six: heartbeats leave meanwhile, nobody takes over, nothing comes twice."""
+    """Forward passes of eight seconds with a session timeout of six cause no rebalance and no duplicate."""
     async with Lab(mode=mode, seed=seed, cluster=broker) as lab:
         worker = lab.worker("slow", fault_pass_s=8)
         await worker.ready()
@@ -159,7 +159,7 @@ async def test_inference_slower_than_the_session(broker: Cluster, mode: Mode, se
 
 @pytest.mark.faults
 async def test_a_fetch_task_hangs(broker: Cluster, mode: Mode, seed: int) -> None:
-    """It looks like an idle topic; the worker finds out that there is more, and has recovered within half a minute."""
+    """The worker detects that the partition has more records, and recovers within half a minute."""
     async with Lab(mode=mode, seed=seed, cluster=broker) as lab:
         worker = lab.worker("hanging", fault_task="fetch:hang")
         await worker.ready()

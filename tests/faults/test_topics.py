@@ -25,7 +25,7 @@ REFUSED = frozenset({Output.EMBEDDINGS, Output.LABELS, Output.DEAD_LETTERS})
 
 
 async def test_an_output_topic_refuses_one_record(broker: Cluster, mode: Mode, seed: int) -> None:
-    """Its limit is lowered under a running worker: what is too large for it is a dead letter, and nothing else is lost by that."""
+    """The topic's size limit is lowered at run time; a larger output becomes a dead letter, and nothing else is lost."""
     async with Lab(mode=mode, seed=seed, cluster=broker, num_strange=1) as lab:
         strange = Strange(lab)
         worker = lab.worker("a")
@@ -55,7 +55,7 @@ async def test_an_output_topic_refuses_one_record(broker: Cluster, mode: Mode, s
 async def test_nothing_passes_a_dead_letter_that_cannot_be_written(
     proxied_broker: Cluster, mode: Mode, seed: int, how: str
 ) -> None:
-    """Its topic takes nothing so large, or does not answer, or is gone: offsets stop before bad records until it is mended."""
+    """The dead letter topic refuses, hangs or is missing: the committed offset stays below the bad record until it is repaired."""
     async with Lab(mode=mode, seed=seed, cluster=proxied_broker, poison_every=200) as lab:
         connection, letters = lab.connection, f"{lab.topic}.{Output.DEAD_LETTERS}"
         worker = lab.worker("a", delivery_timeout_ms=3_000, max_dead_letter_payload_bytes=0)
@@ -87,7 +87,7 @@ async def test_nothing_passes_a_dead_letter_that_cannot_be_written(
 
 
 async def test_the_log_begins_behind_the_committed_offset(broker: Cluster, mode: Mode, seed: int) -> None:
-    """Retention was faster: while the worker was away, and while it lagged. What is there comes out, once, and somebody is told."""
+    """Retention deletes records before they are read; the remaining records are processed once, and the loss is reported."""
     async with Lab(mode=mode, seed=seed, cluster=broker, num_strange=1) as lab:
         strange = Strange(lab)
         worker = lab.worker("a")
@@ -117,7 +117,7 @@ async def test_the_log_begins_behind_the_committed_offset(broker: Cluster, mode:
 
 
 async def test_the_groups_offsets_are_forgotten(broker: Cluster, mode: Mode, seed: int) -> None:
-    """Brokers forget a group that was away for long: it begins anew, or refuses to, as the settings say."""
+    """The brokers have removed the offsets of an idle group: the worker starts anew or refuses, as the settings say."""
     # To begin anew repeats everything: who asked for exactly once would rather be asked.
     auto_offset_reset, exit_code = ("earliest", 0) if mode == "at_least_once" else ("none", 2)
     async with Lab(mode=mode, seed=seed, cluster=broker) as lab:
@@ -144,7 +144,7 @@ async def test_the_groups_offsets_are_forgotten(broker: Cluster, mode: Mode, see
 
 
 async def test_partitions_are_added(broker: Cluster, mode: Mode, seed: int) -> None:
-    """The group takes over what is new from its first record on, and nobody else notices."""
+    """The group reads a new partition from its first record, and the other partitions are unaffected."""
     async with Lab(mode=mode, seed=seed, cluster=broker) as lab:
         strange = Strange(lab)
         worker = lab.worker("a")

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.faults]
 
 
 async def test_the_cluster_goes_on_without_the_leader(cluster: Cluster, topic: str) -> None:
-    """Records are acknowledged before, while and after the leader of their partition is away, killed or frozen."""
+    """Records are acknowledged while the leader of their partition is killed, frozen or stopped, and afterwards."""
     await create_missing(Connection(bootstrap_servers=cluster.bootstrap_servers), {topic: 1})
     async with AIOKafkaProducer(
         bootstrap_servers=cluster.bootstrap_servers, enable_idempotence=True, request_timeout_ms=5_000

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.kafka
 
 
 async def test_a_quiet_run_has_no_fault_and_no_violation(broker: Cluster, mode: Mode, seed: int) -> None:
-    """Everything comes out once, poison as dead letters, and the history says so."""
+    """Each record has its outputs once, a poisoned record has a dead letter, and the history has the totals."""
     async with Lab(mode=mode, seed=seed, cluster=broker, poison_every=50) as lab:
         await lab.worker("a").ready()
         lab.produce(3_000, rate=2_000)
@@ -35,7 +35,7 @@ async def test_a_quiet_run_has_no_fault_and_no_violation(broker: Cluster, mode: 
 async def test_what_is_never_processed_is_told(
     broker: Cluster, mode: Mode, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a worker every record is lost, and the error says where the history is."""
+    """Without a worker every record is lost, and the error names the history file."""
     # These losses are no finding: they must not be added up with those of a run.
     monkeypatch.setenv("FAULTS_SUMMARY", str(tmp_path / "summary.jsonl"))
     async with Lab(mode=mode, seed=seed, cluster=broker) as lab:
@@ -49,7 +49,7 @@ async def test_what_is_never_processed_is_told(
 
 
 async def test_the_workers_go_through_the_proxies(proxied_broker: Cluster, mode: Mode, seed: int) -> None:
-    """What they read, publish and commit is seen there, and a network that breaks is lived through."""
+    """The proxy counts fetches, publications and joins, and the workers survive two network faults."""
     async with Lab(mode=mode, seed=seed, cluster=proxied_broker) as lab:
         await lab.worker("a").ready()
         proxy = lab.proxies[0]
@@ -67,7 +67,7 @@ async def test_the_workers_go_through_the_proxies(proxied_broker: Cluster, mode:
 async def test_duplicates_are_found_where_a_worker_makes_them(
     broker: Cluster, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A worker that delivers at least once and dies before it commits does not pass for one that delivers exactly once."""
+    """An at-least-once worker that dies before its commit fails the exactly-once verdict."""
     monkeypatch.setenv("FAULTS_SUMMARY", str(tmp_path / "summary.jsonl"))
     async with Lab(mode="exactly_once", seed=seed, cluster=broker) as lab:
         worker = lab.worker("a", delivery="at_least_once", fault_kill="before:OffsetCommit:1")

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.kafka
 
 
 async def test_a_transaction_that_is_open_hangs_and_is_not_read(connection: Connection, topic: str) -> None:
-    """It is told by partition, until it ends; then its records are read."""
+    """The open transaction is reported by partition until the commit; then its records are read."""
     servers, oracle = connection.bootstrap_servers, Oracle(Workload(2), "exactly_once")
     await create(connection, topic, num_partitions=2)
     reader = Reader(servers, topic, 2, oracle)

@@ -39,7 +39,7 @@ def told(workload: Workload, count: int, mode: Mode = "exactly_once") -> Oracle:
 
 @pytest.mark.parametrize("workload", [GOOD, POISONED], ids=["good", "poisoned"])
 def test_what_must_come_out_is_right(workload: Workload) -> None:
-    """Every fate of every record passes."""
+    """A stream with exactly the expected outputs has no violation and no missing record."""
     oracle = told(workload, 100)
     assert oracle.missing(100) == []
     oracle.judge(100)
@@ -47,7 +47,7 @@ def test_what_must_come_out_is_right(workload: Workload) -> None:
 
 
 def test_a_record_without_any_output_is_lost() -> None:
-    """It is missing by its number, wherever it stood."""
+    """Each lost record is listed by its number."""
     oracle = told(GOOD, 9)
     assert oracle.missing(11) == [9, 10]
     oracle.judge(11)
@@ -56,7 +56,7 @@ def test_a_record_without_any_output_is_lost() -> None:
 
 @pytest.mark.parametrize("output", RESULTS)
 def test_a_record_that_misses_one_output_is_torn(output: Output) -> None:
-    """Two of three are not enough."""
+    """Two of the three outputs are not enough."""
     oracle = told(GOOD, 9)
     for other in RESULTS:
         if other is not output:
@@ -66,7 +66,7 @@ def test_a_record_that_misses_one_output_is_torn(output: Output) -> None:
 
 
 def test_what_comes_twice_is_a_violation_of_exactly_once_alone() -> None:
-    """At least once it is counted, and may come after what followed it."""
+    """At-least-once delivery counts the repetition without a violation, in any order."""
     for mode, num_violations in (("exactly_once", 1), ("at_least_once", 0)):
         oracle = told(GOOD, 10, mode)  # type: ignore[arg-type]  # both are modes
         note(oracle, Output.LABELS, 4, at=99)
@@ -76,7 +76,7 @@ def test_what_comes_twice_is_a_violation_of_exactly_once_alone() -> None:
 
 
 def test_what_comes_for_the_first_time_out_of_order_is_seen() -> None:
-    """In each mode."""
+    """A first output after a later record is a violation in at-least-once mode, too."""
     oracle = Oracle(GOOD, "at_least_once")
     for number in (0, 4, 2):
         note(oracle, Output.ENTITIES, number)
@@ -84,7 +84,7 @@ def test_what_comes_for_the_first_time_out_of_order_is_seen() -> None:
 
 
 def test_an_output_of_another_text_is_torn() -> None:
-    """One byte is enough."""
+    """One missing byte of the value is enough."""
     oracle = told(GOOD, 9)
     headers = (("gist-source-partition", b"1"), ("gist-source-offset", b"4"))
     oracle.note(Output.LABELS, 1, 4, b"9", GOOD.expected(Output.LABELS, 9)[:-1], headers)
@@ -92,7 +92,7 @@ def test_an_output_of_another_text_is_torn() -> None:
 
 
 def test_an_output_that_names_another_source_is_torn() -> None:
-    """Partition and offset of the input stand in the headers."""
+    """The headers contain the partition and the offset of the input record."""
     oracle = told(GOOD, 9)
     headers = (("gist-source-partition", b"1"), ("gist-source-offset", b"3"))
     oracle.note(Output.LABELS, 1, 4, b"9", GOOD.expected(Output.LABELS, 9), headers)
@@ -100,7 +100,7 @@ def test_an_output_that_names_another_source_is_torn() -> None:
 
 
 def test_a_dead_letter_for_a_good_record_is_undeserved() -> None:
-    """It is a fate, so nothing is missing, but not the right one."""
+    """The record is not missing, but its dead letter is a violation."""
     oracle = told(GOOD, 9)
     note(oracle, Output.DEAD_LETTERS, 9)
     assert oracle.missing(10) == []
@@ -109,7 +109,7 @@ def test_a_dead_letter_for_a_good_record_is_undeserved() -> None:
 
 
 def test_outputs_of_what_was_never_produced_are_invented() -> None:
-    """Whether by their number or by a record that should only have had a dead letter."""
+    """An output of an unknown record, or of a record that must have only a dead letter, is a violation."""
     oracle = told(GOOD, 10)
     oracle.judge(9)
     assert oracle.count("invented") == len(RESULTS)
@@ -120,7 +120,7 @@ def test_outputs_of_what_was_never_produced_are_invented() -> None:
 
 
 def test_two_readers_that_saw_different_streams_differ() -> None:
-    """By a record, by its place, or by its content."""
+    """A missing record, another offset and another content are differences."""
     live, final = told(GOOD, 10), told(GOOD, 10)
     assert differences(live, final) == []
     note(final, Output.LABELS, 10)
@@ -131,7 +131,7 @@ def test_two_readers_that_saw_different_streams_differ() -> None:
 
 
 def test_a_throughput_that_comes_back_is_recognised() -> None:
-    """The best five seconds after healing, over the mean before the first fault; without enough seconds there is no verdict."""
+    """Recovery is the best five seconds after healing over the mean before the fault; a run without them has none."""
     before = [(float(second), 100) for second in range(10)]
     fault = [(float(second), 0) for second in range(10, 20)]
     good, bad = [(float(second), 90) for second in range(20, 30)], [(float(second), 50) for second in range(20, 30)]
@@ -141,7 +141,7 @@ def test_a_throughput_that_comes_back_is_recognised() -> None:
 
 
 def test_random_losses_and_repetitions_are_counted_one_by_one() -> None:
-    """Over many streams the oracle finds as many as were planted."""
+    """In 50 random streams the oracle counts exactly the planted losses and repetitions."""
     chance = random.Random(7)  # noqa: S311  to be repeated, not to be secret
     for _ in range(50):
         count = chance.randrange(10, 200)
@@ -158,7 +158,7 @@ def test_random_losses_and_repetitions_are_counted_one_by_one() -> None:
 
 
 def test_it_costs_little() -> None:
-    """A million records would be judged within a minute and a half of processor time, in some bytes each."""
+    """The test prints the processor time for each output and has no bound."""
     began_s = time.thread_time()
     told(GOOD, 20_000)
     microseconds = (time.thread_time() - began_s) / 60_000 * 1e6

@@ -104,7 +104,7 @@ async def network() -> AsyncIterator[Network]:
 
 
 async def test_frames_pass_as_they_are(network: Network) -> None:
-    """Both ways, in order, of any size, and they are counted by kind."""
+    """Frames of any size pass in both directions and in order, and the proxy counts requests by kind."""
     reader, writer = await network.connect()
     bodies = [b"", b"x", b"y" * 300_000]
     for number, body in enumerate(bodies):
@@ -116,7 +116,7 @@ async def test_frames_pass_as_they_are(network: Network) -> None:
 
 
 async def test_a_held_request_arrives_after_its_client_is_gone(network: Network) -> None:
-    """The client gives up and sends on another connection; the broker gets the old request later."""
+    """The client sends its next request on another connection, and the broker receives the held request later."""
     network.proxy.arm(Kind.END_TXN, Action.HOLD, seconds=60)
     _, writer = await network.connect()
     writer.write(request(Kind.END_TXN, 1, b"old"))
@@ -133,7 +133,7 @@ async def test_a_held_request_arrives_after_its_client_is_gone(network: Network)
 
 
 async def test_a_rule_meets_the_kind_and_the_content_it_names(network: Network) -> None:
-    """Other requests pass, and it happens as often as it was asked for."""
+    """Other requests pass, and the rule applies at most `count` times."""
     rule = network.proxy.arm(Kind.PRODUCE, Action.SWALLOW, count=1, containing=b"mine")
     reader, writer = await network.connect()
     for number, (kind, body) in enumerate(
@@ -147,7 +147,7 @@ async def test_a_rule_meets_the_kind_and_the_content_it_names(network: Network) 
 
 @pytest.mark.parametrize(("action", "num_arrived", "rest"), [(Action.CUT, 1, 6), (Action.DROP, 0, 0), (Action.DROP_ANSWER, 1, 0)])
 async def test_a_connection_breaks_where_it_is_told_to(network: Network, action: Action, num_arrived: int, rest: int) -> None:
-    """Before the broker has the request, after it, or in the middle of its answer."""
+    """The connection breaks before the request, after the request, or within the answer."""
     network.proxy.arm(Kind.PRODUCE, action)
     reader, writer = await network.connect()
     writer.write(request(Kind.PRODUCE, 1, b"body"))
@@ -161,7 +161,7 @@ async def test_a_connection_breaks_where_it_is_told_to(network: Network, action:
 
 
 async def test_what_stalls_goes_on_when_it_heals(network: Network) -> None:
-    """Nothing is lost: the connection was only silent."""
+    """The stalled answer arrives after healing; nothing is lost."""
     network.proxy.stall(requests=False)
     reader, writer = await network.connect()
     writer.write(request(Kind.PRODUCE, 1))
@@ -171,7 +171,7 @@ async def test_what_stalls_goes_on_when_it_heals(network: Network) -> None:
 
 
 async def test_a_black_hole_takes_and_loses(network: Network) -> None:
-    """What was sent into it never arrives, and its connection breaks when it heals."""
+    """A request into the black hole never arrives, and healing breaks its connection."""
     reader, writer = await network.connect()
     network.proxy.black_hole()
     writer.write(request(Kind.PRODUCE, 1))
@@ -186,7 +186,7 @@ async def test_a_black_hole_takes_and_loses(network: Network) -> None:
 
 
 async def test_connections_are_refused_and_dropped(network: Network) -> None:
-    """Those that are open stay when new ones are refused, and go when they are dropped."""
+    """Open connections stay while new connections are refused; `drop_connections` closes the open ones."""
     reader, writer = await network.connect()
     writer.write(request(Kind.PRODUCE, 1))
     assert await read_frame(reader) == answer(1)
@@ -204,7 +204,7 @@ async def test_connections_are_refused_and_dropped(network: Network) -> None:
 
 
 async def test_a_delay_holds_every_frame_and_keeps_their_order(network: Network) -> None:
-    """Frames sent together arrive together, that much later."""
+    """Twenty frames arrive in order, and the last answer has both delays."""
     network.proxy.delay(requests_s=0.2, answers_s=0.1)
     loop = asyncio.get_running_loop()
     reader, writer = await network.connect()

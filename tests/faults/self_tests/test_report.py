@@ -21,7 +21,7 @@ LINES = [
 
 
 def test_runs_of_a_scenario_are_added_up_by_mode() -> None:
-    """And all of a mode in its last rows."""
+    """The last rows have the sums of each mode."""
     shown = table(LINES)
     assert "| a zombie | exactly once | 2 | 1,500 | 5 | 0 | 0 | 0 | 0 | 0 |" in shown
     assert "| **all** | at least once | 1 | 7 | 1 | 0 | 0 | 4 | 0 | 0 |" in shown
@@ -29,7 +29,7 @@ def test_runs_of_a_scenario_are_added_up_by_mode() -> None:
 
 
 def test_the_page_keeps_all_but_the_table(tmp_path: Path) -> None:
-    """A second time changes nothing."""
+    """A second run of the command changes nothing."""
     summary, page = tmp_path / "summary.jsonl", tmp_path / "page.md"
     summary.write_text("\n".join(LINES))
     page.write_text("before\n<!-- faults -->\nold\n<!-- /faults -->\nafter\n")

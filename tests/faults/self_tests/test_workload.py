@@ -15,7 +15,7 @@ WORKLOAD = Workload(num_partitions=3, poison_every=4)
 
 @pytest.mark.parametrize("number", [0, 1, 12, 4_712, 1_000_000])
 def test_the_expected_outputs_are_what_the_worker_writes(number: int) -> None:
-    """Byte for byte, from the record through the model to the messages."""
+    """The expected outputs equal the messages of the worker byte for byte."""
     partition, offset = WORKLOAD.place(number)
     record = Record(Partition("t", partition), offset, b"%d" % number, WORKLOAD.value(number))
     item = decode(record, limits=Limits(), tasks=frozenset(Task))
@@ -32,12 +32,12 @@ def test_the_expected_outputs_are_what_the_worker_writes(number: int) -> None:
 
 
 def test_every_fourth_text_is_poisoned_in_turn() -> None:
-    """And what must come out follows from it."""
+    """The expected outputs follow from the kind of poison."""
     assert [WORKLOAD.poison_of(number) for number in range(3, 16, 4)] == [Poison.RAISE, Poison.MEMORY, Poison.NAN, Poison.RAISE]
     assert WORKLOAD.poison_of(4) is None
     assert WORKLOAD.fates(12)[:, [0, 3, 11]].T.tolist() == [[1, 1, 1, 0], [0, 0, 0, 1], [0, 1, 1, 1]]
 
 
 def test_records_are_spread_over_the_partitions_in_order() -> None:
-    """Each partition takes every third."""
+    """Each of the three partitions has every third record."""
     assert [WORKLOAD.place(number) for number in range(5)] == [(0, 0), (1, 0), (2, 0), (0, 1), (1, 1)]
