@@ -47,7 +47,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 @pytest.mark.parametrize("num_partitions", [1, 3])
 async def test_a_topic_of_the_wrong_shape_stops_the_worker_with_nothing_published_or_committed(num_partitions: int) -> None:
-    """However the records are spread over partitions; the line names the reason and the fields."""
+    """The error names the reason and the fields, for any spread of the records over partitions."""
     world = World(num_partitions=num_partitions, max_consecutive_failures=20, dead_letter_hold_s=FOR_EVER_S)
     for partition in range(num_partitions):
         produce_wrong(world, 60 // num_partitions, partition=partition)
@@ -59,7 +59,7 @@ async def test_a_topic_of_the_wrong_shape_stops_the_worker_with_nothing_publishe
 
 @pytest.mark.parametrize("stage", ["tokenize", "infer"])
 async def test_failures_of_every_stage_count(stage: str) -> None:
-    """What cannot be decoded and what the model fails on, together: neither alone reaches the limit."""
+    """Decoding failures and model failures together reach the limit that neither reaches alone."""
     world = World(max_consecutive_failures=20, dead_letter_hold_s=FOR_EVER_S)
 
     def on_tokenize(texts: Sequence[str]) -> None:
@@ -74,7 +74,7 @@ async def test_failures_of_every_stage_count(stage: str) -> None:
 
 
 async def test_bad_records_before_the_first_result_are_published_in_order_once_it_is_there() -> None:
-    """They are held until then, in every partition, and all is committed."""
+    """The dead letters of all partitions are held until the first result; then every offset is committed."""
     world = World(num_partitions=2, max_consecutive_failures=20, dead_letter_hold_s=FOR_EVER_S)
     produce_wrong(world, 3)
     world.kafka.produce(None)
@@ -90,7 +90,7 @@ async def test_bad_records_before_the_first_result_are_published_in_order_once_i
 
 
 async def test_a_trusted_topic_may_have_any_number_of_bad_records() -> None:
-    """After the first result each bad record costs itself, read together with the result or later."""
+    """After the first result each bad record becomes a dead letter, whether read with the result or later."""
     world = World(max_consecutive_failures=5, dead_letter_hold_s=FOR_EVER_S)
     world.produce("hello")
     produce_wrong(world, 30)
@@ -102,7 +102,7 @@ async def test_a_trusted_topic_may_have_any_number_of_bad_records() -> None:
 
 
 async def test_a_topic_with_only_a_few_bad_records_gets_them_as_dead_letters() -> None:
-    """They are held for a bounded time; a failed publication repeats them, and they count once."""
+    """Dead letters are held for a bounded time; a failed publication repeats them, and each counts once."""
     world = World(max_consecutive_failures=5, dead_letter_hold_s=0.01)
     world.delivery.on_publish = fail_times(3)
     produce_wrong(world, 4)
@@ -112,7 +112,7 @@ async def test_a_topic_with_only_a_few_bad_records_gets_them_as_dead_letters() -
 
 
 async def test_a_slow_topic_of_the_wrong_shape_stops_the_worker_too() -> None:
-    """What was published after its time counts: one record at a time reaches the limit."""
+    """Dead letters that were published after the hold time still count towards the limit."""
     world = World(max_consecutive_failures=5, dead_letter_hold_s=0.001)
 
     async def run() -> None:
@@ -128,7 +128,7 @@ async def test_a_slow_topic_of_the_wrong_shape_stops_the_worker_too() -> None:
 
 
 async def test_a_worker_that_is_told_to_stop_leaves_what_it_holds_to_the_next() -> None:
-    """It does not wait for a result, publishes and commits nothing of it, and calls that drained."""
+    """The drain ends without a result, and the held records are neither published nor committed."""
     world = World(max_consecutive_failures=20, dead_letter_hold_s=FOR_EVER_S)
     produce_wrong(world, 3)
     async with world.running():
@@ -137,7 +137,7 @@ async def test_a_worker_that_is_told_to_stop_leaves_what_it_holds_to_the_next() 
 
 
 async def test_a_drain_waits_for_the_record_that_may_be_the_first_result() -> None:
-    """What is in flight in one partition releases what another one holds, also while the worker leaves."""
+    """A result in one partition releases the dead letters of another partition, also during a drain."""
     world = World(num_partitions=2, max_consecutive_failures=20, dead_letter_hold_s=FOR_EVER_S)
     may_infer = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -158,7 +158,7 @@ async def test_a_drain_waits_for_the_record_that_may_be_the_first_result() -> No
 
 
 async def test_what_is_held_is_published_where_the_log_no_longer_has_it() -> None:
-    """A position that is lost means that it could not be read again."""
+    """After a lost position the held records could not be read again."""
     world = World(max_consecutive_failures=20, dead_letter_hold_s=FOR_EVER_S)
     produce_wrong(world, 3)
     async with world.running():
@@ -170,14 +170,14 @@ async def test_what_is_held_is_published_where_the_log_no_longer_has_it() -> Non
 
 
 async def test_large_records_that_are_held_do_not_stop_the_reading() -> None:
-    """They weigh nothing any more: the limit is reached however large they are."""
+    """Held records have no weight, so large records reach the limit, too."""
     world = World(max_consecutive_failures=20, dead_letter_hold_s=FOR_EVER_S, max_poll_records=1)
     produce_wrong(world, 20, value=json.dumps({"body": "x" * 20_000}).encode())
     assert "fields seen: body" in await until_stopped(world)
 
 
 async def test_a_run_of_dead_letters_stops_a_trusted_worker_that_has_a_limit_for_it() -> None:
-    """What would complete the run is neither published nor committed."""
+    """The dead letter that would complete the run is neither published nor committed."""
     world = World(max_consecutive_failures=5, max_consecutive_dead_letters=10)
     world.produce("hello")
     produce_wrong(world, 9)
@@ -189,7 +189,7 @@ async def test_a_run_of_dead_letters_stops_a_trusted_worker_that_has_a_limit_for
 
 
 async def test_a_topic_of_which_the_brokers_refuse_every_result_stops_the_worker() -> None:
-    """A refusal is a failure too, though it shows only when the result is sent."""
+    """A refused result counts as a failure."""
     world = World(max_consecutive_failures=5, dead_letter_hold_s=FOR_EVER_S, tasks=frozenset({Task.EMBED}))
 
     def on_publish(partition: Partition, outcomes: Sequence[Outcome]) -> None:

@@ -85,7 +85,7 @@ class World:
 def test_no_dead_letter_passes_before_the_first_result_and_none_is_left_after_it(
     partitions: list[list[str]], max_failures: int, data: st.DataObject
 ) -> None:
-    """In any order of finishing: the worker stops only without a result and at the limit; else all is published in order."""
+    """In any order of finishing, the worker stops only without a result and at the limit."""
     world = World(partitions, trust(max_failures=max_failures))
     places = [(index, offset) for index, kinds in enumerate(partitions) for offset in range(len(kinds))]
     order = data.draw(st.permutations(places))
@@ -106,7 +106,7 @@ def test_no_dead_letter_passes_before_the_first_result_and_none_is_left_after_it
 
 @given(st.lists(KINDS, max_size=30), st.integers(1, 8))
 def test_in_one_partition_the_first_records_alone_decide(kinds: list[str], max_failures: int) -> None:
-    """Whatever finishes first, the records are judged in offset order: what comes after the limit does not count."""
+    """Records are judged in offset order, whatever finishes first; records after the limit do not count."""
     world = World([kinds], trust(max_failures=max_failures))
     shapes = [kind for kind in kinds if kind != "tombstone"]
     is_wrong = len(shapes) >= max_failures and set(shapes[:max_failures]) == {"bad"}
@@ -122,7 +122,7 @@ def test_in_one_partition_the_first_records_alone_decide(kinds: list[str], max_f
 
 
 def test_the_line_that_ends_the_worker_says_why_and_what_arrived() -> None:
-    """The topic, the number, the last record with stage and reason, the names of the fields, and what to do: in one line."""
+    """One line has the topic, the count, the last record with stage and reason, the field names and the remedy."""
     model_trust = trust(max_failures=2)
     values = [b'{"id": "1", "body": "secret"}', b'{"id": "2", "payload": {"text": "secret"}}']
     fates = [fate(record(offset, value), "bad") for offset, value in enumerate(values)]
@@ -138,7 +138,7 @@ def test_the_line_that_ends_the_worker_says_why_and_what_arrived() -> None:
 
 
 def test_a_dead_letter_is_held_for_a_bounded_time() -> None:
-    """A topic with fewer bad records than the limit, and nothing else: they are published, in order, and counted once."""
+    """With fewer bad records than the limit, each dead letter is published after its hold time, in order."""
     world = World([["bad", "bad"], ["bad"]], trust(max_failures=4))
     world.finish(0, 0, now_s=0.0)
     world.finish(0, 1, now_s=4.0)
@@ -154,7 +154,7 @@ def test_a_dead_letter_is_held_for_a_bounded_time() -> None:
 
 
 def test_what_was_published_counts_towards_the_limit_and_what_is_read_again_counts_once() -> None:
-    """A slow topic of bad records stops the worker too; a session that begins anew repeats records, not failures."""
+    """A slow topic of bad records reaches the limit; a record that a new session repeats is no new failure."""
     model_trust = trust(max_failures=3, hold_s=0.0)
     fates = [fate(record(offset), "bad") for offset in range(3)]
     for again in range(4):
@@ -180,7 +180,7 @@ def test_each_topic_earns_its_own_trust() -> None:
 
 
 def test_the_verdict_waits_for_a_record_that_may_be_the_first_result() -> None:
-    """Whether it is read before the failures or in another partition; not for what comes after the limit."""
+    """An unfinished record before the failures or in another partition delays the error; a later one does not."""
     model_trust = trust(max_failures=2)
     fates = [fate(record(offset), "bad") for offset in range(4)]
     for one in fates:
@@ -196,7 +196,7 @@ def test_the_verdict_waits_for_a_record_that_may_be_the_first_result() -> None:
 def test_a_run_of_dead_letters_ends_a_trusted_worker_only_at_the_limit_that_is_set(
     records: list[tuple[int, str]], limit: int, size: int
 ) -> None:
-    """In the order of publication; a tombstone neither prolongs nor ends a run. Without a limit no run does."""
+    """Runs follow the order of publication, and a tombstone does not change a run. Without a limit no run ends the worker."""
     offsets = [itertools.count() for _ in range(3)]
     fates = [fate(record(next(offsets[index]), partition=Partition("texts", index)), kind) for index, kind in records]
     longest = run = 0
@@ -221,7 +221,7 @@ def test_a_run_of_dead_letters_ends_a_trusted_worker_only_at_the_limit_that_is_s
 
 
 def test_results_that_the_brokers_refuse_count_until_one_is_accepted() -> None:
-    """Also within one publication: messages are sent in order, so a result before a refused one was accepted."""
+    """A result before a refused one in the same publication was accepted, because messages are sent in order."""
     model_trust = trust(max_failures=2)
     good, first, second = fate(record(0), "good"), fate(record(1), "bad"), fate(record(2), "bad")
     model_trust.finish(good, 0.0)
@@ -237,7 +237,7 @@ def test_results_that_the_brokers_refuse_count_until_one_is_accepted() -> None:
 
 
 def test_the_limits_are_those_of_the_flow() -> None:
-    """Each option goes where it belongs."""
+    """The limit of failures and the hold time come from the options."""
     options = replace(OPTIONS, max_consecutive_failures=1, max_consecutive_dead_letters=5, dead_letter_hold_s=2.0)
     model_trust, bad = Trust.from_options(options), fate(record(0), "bad")
     model_trust.finish(bad, 0.0)
