@@ -157,7 +157,7 @@ def test_another_run_in_the_same_place_is_refused_until_it_may_begin_anew(tmp_pa
         train(run_of(tmp_path), Silent())
     monkeypatch.undo()
     other = check_run(values(tmp_path) | {"seed": 5}, source="test")
-    with pytest.raises(BadSettings, match="had other settings or data; --fresh begins anew"):
+    with pytest.raises(BadSettings, match="had other settings or data; --fresh starts again"):
         train(other, Silent())
     train(other, Silent(), is_fresh=True)
 
