@@ -46,7 +46,7 @@ def describe_commands(entries: Mapping[str, Command | Group], path: str) -> Iter
 def describe_command(entry: Command, name: str, path: str) -> str:
     """Return the section of a command: its help, an example, its arguments, its own options and its settings."""
     command = entry.load(name)
-    own = [parameter for parameter in command.params if parameter.name not in Settings.model_fields and not parameter.hidden]
+    own = [parameter for parameter in command.params if parameter.name not in (entry.settings or ()) and not parameter.hidden]
     arguments = [parameter for parameter in own if parameter.param_type_name == "argument"]
     options = [parameter for parameter in own if parameter.param_type_name == "option" and parameter.name != "help"]
     parts = [f"### {path}", _clean(command.help), f"```\n{entry.example}\n```"]
