@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from worker.cli import COMMANDS
 from worker.commands.lazy_group import Command, Group
 from worker.commands.setting_flags import ALL, CONNECTION
-from worker.settings import PREFIX, Settings
+from worker.settings import PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

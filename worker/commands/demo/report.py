@@ -78,6 +78,7 @@ def _print_audit(console: Console, observer: Observer, *, num_bad: int, may_repe
         if may_repeat
         else ""
     )
+    console.print("\naudit", style="bold")
     for line in (
         f"records in     {audit.num_produced}",
         f"accounted for  {audit.num_accounted}, of them {audit.num_dead_letters} dead letters ({num_bad} bad records were sent)",
@@ -86,7 +87,7 @@ def _print_audit(console: Console, observer: Observer, *, num_bad: int, may_repe
         f"backlog        {messages_per_s:.0f} records/s, {tokens_per_s:.0f} tokens/s",
         f"single record  p50 {p50:.0f} ms, p99 {p99:.0f} ms from the timestamp of the input to that of the embedding",
     ):
-        console.print(f"  {line}" if line[:7] != "records" else f"\n[bold]audit[/bold]\n  {line}", soft_wrap=True)
+        console.print(f"  {line}", soft_wrap=True)
     words = "every record is accounted for" if is_good else "some records are lost, repeated or unexpected dead letters"
     console.print(words, style="green" if is_good else "red")
     return is_good
