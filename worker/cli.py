@@ -222,8 +222,8 @@ app = typer.Typer(
         "echo 'Ada Lovelace loved London.' | gist-stream produce\n"
         "gist-stream tail --from-beginning --count 1"
     )
-    + "\n\n\b\nExit codes: 0 done, 2 settings, 3 broker, 4 topics, 5 model, 6 every record fails,\n"
-    "7 not drained in time, 8 unreadable topic. docs/command-line.md explains them.",
+    + "\n\n\b\nExit codes: 0 done, 2 settings, 3 broker, 4 topics, 5 model, 6 the model fails,\n"
+    "7 not drained in time, 8 wrong record format, 1 any other failure. docs/command-line.md explains them.",
 )
 
 

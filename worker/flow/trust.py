@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from worker.records import Outcome, Partition
 
 
+# The causes that `TooManyDeadLetters` names.
+_WRONG_FORMAT = "so the topic has another format than this worker reads"
+_REFUSED = "and no result was accepted: check cleanup.policy and max.message.bytes of the output topics"
+
+
 def is_success(outcome: Outcome) -> bool:
     """Return whether an outcome has a result. A tombstone is no result, because a null value has no format."""
     return any(message.output is not Output.DEAD_LETTERS and message.value is not None for message in outcome.messages)
@@ -126,7 +131,7 @@ class Trust:
                 return
             failed += (outcome for outcome in leading if self._is_new(outcome))
         if topic.run + len(failed) >= self._max_failures:
-            self._stop(name, failed, topic.run + len(failed), "failed before the first result")
+            self._stop(name, failed, topic.run + len(failed), "failed before the first result", _WRONG_FORMAT)
 
     def refuse(self, outcome: Outcome) -> None:
         """Add the outcome of a record after a broker refused one of its messages."""
@@ -139,12 +144,14 @@ class Trust:
         name = outcomes[0].partition.topic
         topic = self._topics[name]
         if len(topic.refused) >= self._max_failures and not self._is_one_accepted(outcomes):
-            self._stop(name, outcomes, len(topic.refused), "were refused by the brokers and no result was accepted")
+            self._stop(name, outcomes, len(topic.refused), "were refused by the brokers", _REFUSED)
         run = topic.run
         for number, outcome in enumerate(outcomes, start=1):
             run = self._extend_run(run, outcome)
             if 0 < self._max_dead_letters <= run:
-                self._stop(name, outcomes[:number], run, "in a row had no result (GIST_MAX_CONSECUTIVE_DEAD_LETTERS)")
+                self._stop(
+                    name, outcomes[:number], run, "in a row had no result (GIST_MAX_CONSECUTIVE_DEAD_LETTERS)", _WRONG_FORMAT
+                )
 
     def publish(self, outcomes: Sequence[Outcome]) -> None:
         """Add acknowledged outcomes of a partition, in order."""
@@ -171,12 +178,12 @@ class Trust:
             return 0
         return run + (is_failure(outcome) and self._is_new(outcome))
 
-    def _stop(self, name: str, outcomes: Sequence[Outcome], num_failures: int, what: str) -> None:
+    def _stop(self, name: str, outcomes: Sequence[Outcome], num_failures: int, what: str, cause: str) -> None:
         seen = describe_fields(outcome.source for outcome in outcomes if is_failure(outcome))
         last = next(outcome for outcome in reversed(outcomes) if outcome.failures)
         failure = last.failures[-1]
         raise TooManyDeadLetters(
-            f"{name}: {num_failures} records {what}, so the topic has another format than this worker reads; the last, "
+            f"{name}: {num_failures} records {what}, {cause}; the last, "
             f"{last.partition}@{last.offset}, failed to {failure.stage}: {failure.error}: {' '.join(failure.message.split())}; "
             f"{seen}; unpublished records are not committed: correct the producer or the settings and start the worker again"
         )

@@ -80,9 +80,9 @@ class ModelSettings(TopicSettings):
         ge=0,
         le=64,
         description=(
-            "Maximum number of concurrent batches. They share the threads of a CPU; a further batch starts when 128 "
-            "tokens wait. 0: up to four on a CPU, depending on the number of threads; two on a GPU. Set 1 for the "
-            "smallest memory."
+            "Maximum number of concurrent batches. They share the threads of a CPU. While a batch runs, another"
+            " starts if at least 128 tokens are queued. 0: up to four on a CPU, depending on the number of threads;"
+            " two on a GPU. Set 1 for the smallest memory."
         ),
     )
     tokenizer_threads: int = Field(
@@ -161,9 +161,8 @@ class ModelSettings(TopicSettings):
         ge=0,
         le=60_000,
         description=(
-            "Maximum time that a record waits for its batch to fill while the model is idle, in milliseconds. The first"
-            " record after an idle period of this length is processed at once. Raise this for fuller batches; set 0 for"
-            " the lowest latency."
+            "Maximum time that a record waits for its batch to fill while the model is idle, in milliseconds. If no record"
+            " arrived for this time, the next record does not wait. Raise this for fuller batches at low load."
         ),
     )
     max_in_flight_tokens: int = Field(

@@ -30,8 +30,9 @@ class TopicSettings(ConnectionSettings):
         ge=8,
         le=1_048_576,
         description=(
-            "Maximum tokens of a batch of backfill records. A live record waits until the present layer of such a batch"
-            " ends, on a GPU until the batch ends. Raise this for more throughput of the backfill; lower this for less "
+            "Maximum tokens of a batch of backfill records. On a CPU such a batch pauses"
+            " for live records; on a GPU and with OpenVINO it does not."
+            " Raise this for more throughput of the backfill; lower this for less "
             "delay of live records."
         ),
     )
