@@ -1,4 +1,4 @@
-"""What a model serves is read from its manifest alone."""
+"""The tasks that a model serves are read from its manifest alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def test_the_heads_say_what_a_model_serves_besides_vectors(tmp_path: Path) -> None:
-    """A directory without a manifest is a bare encoder."""
+    """A directory without a manifest is an encoder without heads."""
     assert read_tasks(DEFAULT_MODEL) == frozenset(Task)
     assert read_tasks(str(tmp_path)) == frozenset({Task.EMBED})
     (tmp_path / "manifest.json").write_text(json.dumps({"heads": [{"task": "ner"}, {"task": "ner"}]}))
@@ -27,13 +27,13 @@ def test_the_heads_say_what_a_model_serves_besides_vectors(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"heads": [1]}', '{"heads": [{"task": "sing"}]}', '{"heads": null}'])
 def test_a_manifest_that_cannot_be_read_says_nothing(tmp_path: Path, content: str) -> None:
-    """To load the model tells what is wrong with it."""
+    """The tasks are unknown; loading the model reports the mistake in the manifest."""
     (tmp_path / "manifest.json").write_text(content)
     assert read_tasks(str(tmp_path)) is None
 
 
 def test_nothing_is_fetched_and_torch_is_not_loaded() -> None:
-    """For a model of the hub that is not here, or no model at all."""
+    """The tasks are unknown for a model of the hub that is not in the cache, and for a missing model."""
     program = (
         "import sys; from worker.model.served import read_tasks; "
         "assert read_tasks('nobody/none@abc') is None and read_tasks('./nowhere') is None; sys.exit('torch' in sys.modules)"

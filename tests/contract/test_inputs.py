@@ -1,4 +1,4 @@
-"""What a producer may send: the schema of a request and the reading of it agree, and CloudEvents are read as their binding says."""
+"""Input records: the decoder accepts what the request schema allows, and reads CloudEvents by their Kafka binding."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ VALIDATOR = jsonschema.Draft202012Validator(json.loads((Path(FOLDER) / "request.
 
 
 def read(value: bytes, *headers: tuple[str, bytes]) -> Item:
-    """Decode a record that is no tombstone."""
+    """Decode a record that is not a tombstone."""
     found: Headers = headers
     decoded = decode(Record(Partition("texts", 0), 7, b"k", value, found), limits=LIMITS, tasks=frozenset(Task))
     assert isinstance(decoded, Item)
@@ -33,7 +33,7 @@ def read(value: bytes, *headers: tuple[str, bytes]) -> Item:
 
 
 def refusal(value: bytes) -> str:
-    """Return why a value is refused; nothing where it is read."""
+    """Return the reason why a value is refused, or an empty string if it is decoded."""
     try:
         read(value)
     except InvalidRecord as error:
@@ -55,7 +55,7 @@ REQUESTS = st.fixed_dictionaries(
 
 @given(request=REQUESTS)
 def test_what_is_read_is_what_the_schema_allows(request: dict[str, Any]) -> None:
-    """A request that the worker takes is valid; a valid one is refused only for what a schema cannot say."""
+    """Each decoded request is valid, and a valid request is refused only for a rule that no schema can express."""
     try:
         schemas.Request.model_validate(request, strict=True)
         is_valid = True
@@ -71,7 +71,7 @@ def test_what_is_read_is_what_the_schema_allows(request: dict[str, Any]) -> None
 
 @pytest.mark.parametrize("text", ["\0", "\u3000\u2003", "\r\n", "\x1c\x01\x7f\x85", "\ufeff \u200b", "\u2800"])
 def test_a_text_of_nothing_but_space_is_blank(text: str) -> None:
-    """Whatever the space is called."""
+    """Every white-space character of Unicode counts."""
     assert refusal(json.dumps({"text": text}).encode()) == "the text is blank"
 
 
@@ -82,7 +82,7 @@ BINARY = (("ce_specversion", b"1.0"), ("ce_id", b"e-1"), ("ce_source", b"/s"), (
 
 @pytest.mark.parametrize("data", [{"text": "naïve"}, "naïve"], ids=["object", "string"])
 def test_an_event_means_the_same_in_every_mode(data: object) -> None:
-    """Structured, structured in base64, and binary: the same text, and the id of the event."""
+    """The structured, structured base64 and binary modes give the same text, and the id of the event."""
     encoded = json.dumps(data).encode()
     items = [
         read(json.dumps(EVENT | {"data": data}).encode(), STRUCTURED),
@@ -96,14 +96,13 @@ def test_an_event_means_the_same_in_every_mode(data: object) -> None:
 
 
 def test_plain_text_may_be_the_data_of_an_event() -> None:
-    """In binary mode as it is, in structured mode in base64."""
+    """The text is the value in binary mode, and base64 in structured mode."""
     structured = EVENT | {"datacontenttype": "text/plain", "data_base64": base64.b64encode("{naïve".encode()).decode()}
     assert read(json.dumps(structured).encode(), STRUCTURED).text == "{naïve"
     assert read("{naïve".encode(), *BINARY, ("content-type", b"text/plain;charset=utf-8")).text == "{naïve"
 
 
 def test_an_event_of_another_charset_is_refused() -> None:
-    """It is never read as something that it is not."""
     with pytest.raises(InvalidRecord, match="must be UTF-8, not 'utf-16'"):
         read("text".encode("utf-16"), *BINARY, ("content-type", b"text/plain; charset=utf-16"))
     structured = EVENT | {"datacontenttype": "text/plain; charset=latin-1", "data_base64": "6Q=="}
@@ -112,11 +111,11 @@ def test_an_event_of_another_charset_is_refused() -> None:
 
 
 def test_the_content_type_of_an_event_format_goes_before_the_headers() -> None:
-    """As the Kafka binding has it: structured mode is told by the content type, and then the `ce_` headers are copies."""
+    """In the Kafka binding the content type selects the structured mode, and the `ce_` headers are copies."""
     value = json.dumps(EVENT | {"id": "inside", "data": "text"}).encode()
     assert read(value, ("ce_specversion", b"1.0"), ("ce_id", b"outside"), STRUCTURED).id == "inside"
 
 
 def test_an_object_with_a_text_is_no_event() -> None:
-    """A field that is called `specversion` does not matter then."""
+    """A request with a text may have a field with the name `specversion`."""
     assert read(b'{"text": "plain", "specversion": "7"}').text == "plain"

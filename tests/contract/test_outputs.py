@@ -1,4 +1,4 @@
-"""Every message that the worker can write: its value follows the schema file, its headers are those that the contract names."""
+"""Outputs: each value follows its schema file, and each message has the headers of the contract."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ VALIDATORS = {
 
 
 def followed(message: Message) -> dict[str, Any]:
-    """Return the value of a message that follows the contract, in its value and in its headers."""
+    """Return the value of a message after a check of its value and headers against the contract."""
     value: dict[str, Any] = orjson.loads(message.value or b"null")
     VALIDATORS[message.output].validate(value)
     MODELS[message.output].model_validate(value, strict=True)
@@ -65,7 +65,7 @@ def followed(message: Message) -> dict[str, Any]:
 
 
 def encoded(record: Record, prediction: Prediction, encoding: EmbeddingEncoding = EmbeddingEncoding.FLOAT) -> Outcome:
-    """Encode what the model said of a record."""
+    """Encode a prediction for a record."""
     zeros = np.zeros(3, dtype=np.int32)
     tokens = Tokens(zeros, np.zeros((3, 2), dtype=np.int32), zeros, truncated=False)
     item = TokenizedItem(Item(record, "id-1", "text", frozenset(Task)), tokens)
@@ -109,7 +109,7 @@ PREDICTIONS = st.builds(
 
 @given(record=RECORDS, prediction=PREDICTIONS, encoding=st.sampled_from(EmbeddingEncoding))
 def test_whatever_the_model_says_follows_the_contract(record: Record, prediction: Prediction, encoding: EmbeddingEncoding) -> None:
-    """There is one message for each task with a result and one letter for each that failed, and each is valid."""
+    """There is one valid message per task with a result, and one valid dead letter per failed task."""
     outcome = encoded(record, prediction, encoding)
     for message in outcome.messages:
         followed(message)
@@ -120,7 +120,7 @@ def test_whatever_the_model_says_follows_the_contract(record: Record, prediction
 
 @pytest.mark.parametrize(("truncated", "flag"), [(False, b"false"), (True, b"true")])
 def test_a_long_text_in_windows_counts_each_token_once(truncated: bool, flag: bytes) -> None:  # noqa: FBT001  a parameter
-    """And says whether all of it was read."""
+    """The output has the number of tokens, and whether the text was truncated."""
     zeros = np.zeros(5, dtype=np.int32)
     windows = (Window(1, 3, 0, 2), Window(2, 4, 2, 5))
     tokens = Tokens(zeros, np.zeros((5, 2), dtype=np.int32), zeros, truncated=truncated, windows=windows)
@@ -132,7 +132,7 @@ def test_a_long_text_in_windows_counts_each_token_once(truncated: bool, flag: by
 
 @given(source=RECORDS | st.just(UnreadableRange(Partition("texts", 0), 5, 9, "Corrupt", "no")), failure=FAILURES)
 def test_every_dead_letter_follows_the_contract(source: Record | UnreadableRange, failure: Failure) -> None:
-    """Whatever the error message quotes, and whatever the record is."""
+    """The dead letter is valid for any record and any error message."""
     (message,) = encode_dead_letter(source, failure, model_name="m@1", limits=LIMITS).messages
     value = followed(message)
     assert (value["source"]["offset"], value["source"]["next_offset"]) == (source.offset, source.next_offset)
@@ -140,7 +140,7 @@ def test_every_dead_letter_follows_the_contract(source: Record | UnreadableRange
 
 @given(record=RECORDS)
 def test_a_small_record_can_be_replayed_exactly_from_its_dead_letter(record: Record) -> None:
-    """Key, value and headers come back byte for byte."""
+    """Key, value and headers are restored byte for byte."""
     failure = Failure(Stage.INFER, "RecordFailed", "no")
     (message,) = encode_dead_letter(record, failure, model_name="m@1", limits=LIMITS).messages
     letter = followed(message)
@@ -154,7 +154,7 @@ def test_a_small_record_can_be_replayed_exactly_from_its_dead_letter(record: Rec
 
 @pytest.mark.parametrize("name_bytes", [1, 500, 16_000])
 def test_the_largest_dead_letter_has_the_size_that_is_promised(name_bytes: int) -> None:
-    """At its worst a header's name is all control characters, each of which takes six in JSON."""
+    """The largest names of headers consist of control characters, which take six bytes each in JSON."""
     header = ("\1" * name_bytes, b"")
     record = Record(Partition("t" * 249, 0), 2**62, b"k" * 10**6, b"v" * 10**6, (header,) * 100)
     failure = Failure(Stage.DECODE, "InvalidRecord", "\1" * 10**6)
@@ -165,7 +165,7 @@ def test_the_largest_dead_letter_has_the_size_that_is_promised(name_bytes: int) 
 
 
 def test_a_dead_letter_keeps_the_headers_and_the_timestamp_of_its_record() -> None:
-    """A trace goes on through the dead-letter topic."""
+    """The headers include the trace context."""
     record = Record(Partition("texts", 3), 7, b"k", b"{", (("traceparent", b"00-1"), ("gist-model", b"forged")), timestamp_ms=99)
     failure = Failure(Stage.DECODE, "InvalidRecord", "no")
     (message,) = encode_dead_letter(record, failure, model_name="m@1", limits=LIMITS).messages
@@ -180,14 +180,14 @@ def test_a_dead_letter_keeps_the_headers_and_the_timestamp_of_its_record() -> No
 
 
 def test_the_content_type_is_that_of_the_output() -> None:
-    """A record of plain text has an output of JSON, and a consumer must not be told otherwise."""
+    """The output of a plain-text record has the content type of JSON."""
     record = Record(Partition("texts", 0), 7, b"k", b"text", (("content-type", b"text/plain"), ("other", b"text/plain")))
     (message,) = encoded(record, Prediction(entities=())).messages
     assert message.headers[:2] == (("content-type", b"application/json"), ("other", b"text/plain"))
 
 
 def test_a_tombstone_says_where_it_came_from() -> None:
-    """No model has seen it, so it names none."""
+    """A tombstone has the source headers and no model header."""
     record = Record(Partition("texts", 0), 7, b"k", None, (("trace", b"1"),))
     outcome = encode_tombstone(Tombstone(record), tasks=frozenset(Task))
     assert [message.output for message in outcome.messages] == [Output.EMBEDDINGS, Output.LABELS, Output.ENTITIES]
@@ -207,7 +207,7 @@ def test_a_tombstone_says_where_it_came_from() -> None:
     ],
 )
 def test_a_number_that_is_not_finite_is_never_written(number: float, broken: Any) -> None:
-    """JSON would say null in its place."""
+    """JSON would have null in its place."""
     with pytest.raises(InvariantBroken, match="not finite"):
         encoded(Record(Partition("texts", 0), 7, b"k", b"{}"), broken(number))
 
@@ -222,7 +222,7 @@ def test_a_number_that_is_not_finite_is_never_written(number: float, broken: Any
     ],
 )
 def test_the_bytes_of_a_vector_are_those_that_the_contract_defines(encoding: str, content: str) -> None:
-    """Little-endian numbers; numbers over the scale, here 1/127, rounded; bits from the highest, zero for zero."""
+    """Numbers are little-endian; int8 rounds numbers over the scale (here 1/127); binary starts at the highest bit (0 for zero)."""
     vector = np.array([0.5, -1, 0], dtype=np.float32)
     (message,) = encoded(
         Record(Partition("t", 0), 7, b"k", b""), Prediction(embedding=vector), EmbeddingEncoding(encoding)
@@ -235,7 +235,7 @@ def test_the_bytes_of_a_vector_are_those_that_the_contract_defines(encoding: str
 
 @given(vector=VECTORS)
 def test_8_bits_are_worth_their_scale(vector: np.ndarray[Any, np.dtype[np.float32]]) -> None:
-    """The largest number is the last step, and every other within half a step, however small they are."""
+    """The largest number is the last step, and every other number is within half a step, even for very small numbers."""
     (message,) = encoded(Record(Partition("t", 0), 7, b"k", b""), Prediction(embedding=vector), EmbeddingEncoding.INT8).messages
     value = followed(message)
     steps = np.frombuffer(base64.b64decode(value["embedding"]), dtype=np.int8)
@@ -245,14 +245,14 @@ def test_8_bits_are_worth_their_scale(vector: np.ndarray[Any, np.dtype[np.float3
 
 @pytest.mark.parametrize("missing", [{}, {"scale": None}])
 def test_8_bits_without_a_scale_are_steps_of_a_127th(missing: dict[str, Any]) -> None:
-    """As a producer may write them who knows that no number is above 1."""
+    """A producer may write such a vector if no number is above 1."""
     vector = decode_embedding({"embedding": "QIEA", "dim": 3, "encoding": "int8", **missing})
     np.testing.assert_allclose(vector, [64 / 127, -1, 0], rtol=1e-6)
 
 
 @given(vector=VECTORS)
 def test_floats_are_written_with_the_digits_of_float32_and_no_more(vector: np.ndarray[Any, np.dtype[np.float32]]) -> None:
-    """The shortest decimal that reads back as the same float32: half the bytes of float64's."""
+    """Each number is the shortest decimal of the same float32, which has half the bytes of a float64."""
     (message,) = encoded(Record(Partition("texts", 0), 7, b"k", b"{}"), Prediction(embedding=vector)).messages
     value = orjson.loads(message.value or b"")
     assert [np.float32(number) for number in value["embedding"]] == list(vector)
@@ -275,14 +275,13 @@ def test_floats_are_written_with_the_digits_of_float32_and_no_more(vector: np.nd
     ],
 )
 def test_a_vector_that_contradicts_itself_is_refused(value: dict[str, Any]) -> None:
-    """A consumer never gets a vector of another length than the message says."""
+    """The decoder refuses a vector whose length differs from the length in the message."""
     with pytest.raises(ValueError, match=r".+"):
         decode_embedding(value)
 
 
 @pytest.mark.parametrize("model", schemas.MODELS, ids=lambda model: model.__name__)
 def test_every_field_is_described(model: type[BaseModel]) -> None:
-    """Producers and consumers in other languages have nothing else to read."""
     schema = model.model_json_schema()
     for part in (schema, *schema.get("$defs", {}).values()):
         assert part["description"]

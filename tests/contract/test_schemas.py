@@ -1,4 +1,4 @@
-"""The wire contract: the schema files are those of the models, and accept what the models accept."""
+"""The wire contract: the schema files are generated from the models, and accept what the models accept."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def schema(name: str) -> dict[str, Any]:
-    """Return a schema file's content."""
+    """Return the content of a schema file."""
     loaded: dict[str, Any] = json.loads((FOLDER / f"{name}.schema.json").read_text())
     return loaded
 
@@ -81,7 +81,7 @@ def test_each_file_is_a_json_schema(path: Path) -> None:
     ],
 )
 def test_what_the_contract_says_is_accepted(name: str, value: dict[str, Any]) -> None:
-    """By the schema file and by the model alike."""
+    """The schema file and the model accept the value."""
     jsonschema.validate(value, schema(name))
     model = {model.__name__.lower(): model for model in schemas.MODELS}[name]
     model.model_validate(value)
@@ -101,6 +101,6 @@ def test_what_the_contract_says_is_accepted(name: str, value: dict[str, Any]) ->
     ],
 )
 def test_what_it_does_not_say_is_refused(name: str, value: dict[str, Any]) -> None:
-    """By the schema file."""
+    """The schema file refuses the value."""
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(value, schema(name))

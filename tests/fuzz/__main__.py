@@ -1,8 +1,8 @@
-"""Look for bytes that do harm: libFuzzer, by atheris, over `targets`.
+"""Fuzz the functions of `targets` with libFuzzer, through atheris.
 
-python -m tests.fuzz [--seconds N] [--directory D] [target]    each target in turn, or one, for so long; exits 1 where it found some
+python -m tests.fuzz [--seconds N] [--directory D] [target]    fuzz each target (or one) for N seconds; exit code 1: a finding
 
-What it learnt stays in the directory, by target, and what does harm beside it as `crash-…`, `timeout-…` or `oom-…`.
+The directory keeps the corpus of each target, and the inputs of findings as `crash-…`, `timeout-…` or `oom-…`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _MAX_INPUT_BYTES = 65_536
 
 
 def fuzz(name: str, *, seconds: int, directory: Path) -> None:
-    """Fuzz one target in this process, which ends with it."""
+    """Fuzz one target in this process, which exits at the end."""
     import atheris  # noqa: PLC0415  only this process needs it
 
     with atheris.instrument_imports(include=["worker", "schemas", "tests.fuzz.targets", "aiokafka.record"]):
@@ -42,7 +42,7 @@ def fuzz(name: str, *, seconds: int, directory: Path) -> None:
 
 
 def main() -> int:
-    """Parse and run; return the exit code."""
+    """Parse the arguments, run the fuzzer, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz")
     parser.add_argument("target", nargs="?")
     parser.add_argument("--seconds", type=int, default=60)

@@ -1,4 +1,4 @@
-"""What reads bytes that anybody may send, each as a function of bytes that raises only where something is wrong.
+"""Functions of bytes that call the decoders of untrusted input, and raise an exception only for a defect.
 
 Used by `make test`, with random bytes and these seeds, and by `make fuzz`, which looks for new ways through the code.
 """
@@ -37,7 +37,7 @@ _CRC_FROM, _NUM_HEADER_BYTES_UNCOUNTED = 21, 12
 
 
 def decoding(data: bytes) -> None:
-    """Read a record whose headers and value are these bytes: an item, a tombstone, or a dead letter that fits its topic."""
+    """Decode a record of these bytes: the result is an item, a tombstone, or a dead letter within the size limit."""
     record = _record(data)
     try:
         decoded = decode(record, limits=_LIMITS, tasks=frozenset(Task))
@@ -55,7 +55,7 @@ def decoding(data: bytes) -> None:
 
 
 def reading(data: bytes) -> None:
-    """Read a batch of records whose checksum is right, and nothing else need be: it ends, within bounds of memory."""
+    """Read a record batch with a valid checksum and arbitrary content within the bounds of memory."""
     patch_decompression_limit()
     records = MemoryRecords(_batch(data))
     # The fetcher takes any failure for a batch that cannot be read; what we look for is a crash, a flood or a standstill.
@@ -66,7 +66,7 @@ def reading(data: bytes) -> None:
 
 
 def _record(data: bytes) -> Record:
-    """Take headers from the front, each with its length, and the value from the rest."""
+    """Take headers from the front, each with its length, and the value from the remaining bytes."""
     num_headers, rest = (data[0] % 10 if data else 0), data[1:]
     headers: list[tuple[str, bytes | None]] = []
     for _ in range(num_headers):
@@ -80,7 +80,7 @@ def _record(data: bytes) -> Record:
 
 
 def _batch(data: bytes) -> bytes:
-    """Put a header before some bytes: the first says how they are compressed, the next how many records they are."""
+    """Put a batch header before the bytes: the first byte selects the compression, the next the number of records."""
     codec, count, payload = (data[0] % 8 if data else 0), (data[1] if len(data) > 1 else 1), data[2:]
     length = _HEADER.size - _NUM_HEADER_BYTES_UNCOUNTED + len(payload)
     fields = (0, length, 0, 2, 0, codec, max(0, count - 1), 1_700_000_000_000, 1_700_000_000_000, -1, -1, -1, count)
@@ -90,7 +90,7 @@ def _batch(data: bytes) -> bytes:
 
 
 def _records(value: bytes) -> bytes:
-    """Return one record with a header, as it stands in a batch."""
+    """Return one record with a header in the format of a record batch."""
     body = b"\x00\x00\x00" + b"\x02k" + bytes([2 * len(value)]) + value + b"\x02" + b"\x02h" + b"\x02v"
     return bytes([2 * len(body)]) + body
 

@@ -1,4 +1,4 @@
-"""The seeds of the fuzzing, and random bytes, against everything that reads what anybody may send."""
+"""The fuzz targets with their seeds, with damaged seeds and with random bytes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("name", targets.TARGETS)
 def test_the_seeds_do_no_harm(name: str) -> None:
-    """Each ends as it should."""
     for seed in targets.SEEDS[name]:
         targets.TARGETS[name](seed)
 
@@ -27,7 +26,6 @@ def test_the_seeds_do_no_harm(name: str) -> None:
 @given(data=st.binary(max_size=600))
 @pytest.mark.parametrize("name", targets.TARGETS)
 def test_random_bytes_do_no_harm(name: str, data: bytes) -> None:
-    """Whatever they are."""
     targets.TARGETS[name](data)
 
 
@@ -35,7 +33,7 @@ def test_random_bytes_do_no_harm(name: str, data: bytes) -> None:
 @given(data=st.data())
 @pytest.mark.parametrize("name", targets.TARGETS)
 def test_damaged_seeds_do_no_harm(name: str, data: st.DataObject) -> None:
-    """A few bytes of what is well-formed, changed, are further in than random ones."""
+    """Well-formed bytes with a few changes reach more code than random bytes."""
     seed = bytearray(data.draw(st.sampled_from([seed for seed in targets.SEEDS[name] if seed])))
     for _ in range(data.draw(st.integers(1, 4))):
         seed[data.draw(st.integers(0, len(seed) - 1))] = data.draw(st.integers(0, 255))
@@ -43,14 +41,14 @@ def test_damaged_seeds_do_no_harm(name: str, data: st.DataObject) -> None:
 
 
 def test_a_target_notices_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Were it silent, nothing would ever be found."""
+    """A target raises an exception for a planted defect, so that the fuzzer can find one."""
     monkeypatch.setattr(targets, "compute_max_dead_letter_bytes", lambda _limits: 10)
     with pytest.raises(AssertionError, match="a dead letter has"):
         targets.decoding(b"\x00{")
 
 
 def test_the_fuzzer_runs(tmp_path: Path) -> None:
-    """A moment of each target, where it is installed."""
+    """The fuzzer runs each target for a short time if atheris is installed."""
     pytest.importorskip("atheris")
     command = [sys.executable, "-m", "tests.fuzz", "--seconds", "1", "--directory", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=150)

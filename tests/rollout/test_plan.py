@@ -1,4 +1,4 @@
-"""Which model a record goes to depends on the record and the file alone."""
+"""The rollout plan selects the model of a record from the position of the record and from the file."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from = { 0 = 15 }
 
 
 def at(offset: int, partition: int = 0, *, timestamp_ms: int = -1) -> Record:
-    """Return a record at a place."""
+    """Return a record at a position."""
     return Record(Partition("texts", partition), offset, None, b"", (), timestamp_ms)
 
 
 def test_a_step_begins_at_its_offset_of_each_partition() -> None:
-    """Exactly there; the way back is a step of its own, and who is not named in it goes on as before."""
+    """The step begins exactly at the offset; partitions that a step does not name keep their model."""
     plan = RolloutPlan("a", "texts").with_steps(THERE_AND_BACK)
     assert [plan.candidates(at(offset))[0] for offset in (0, 9, 10, 14, 15, 99)] == ["a", "a", "b", "b", "a", "a"]
     assert [plan.candidates(at(offset, 1))[0] for offset in (0, 19, 20, 99)] == ["a", "a", "b", "b"]
@@ -36,7 +36,7 @@ def test_a_step_begins_at_its_offset_of_each_partition() -> None:
 
 
 def test_a_step_may_begin_at_a_moment() -> None:
-    """Of the record's own time; one that nobody stamped, or that could not be read, goes on as before."""
+    """The timestamp of the record counts; unreadable ranges and records without a timestamp keep the earlier model."""
     plan = RolloutPlan("a", "texts").with_steps('[[step]]\nmodel = "b"\nfrom = 2023-11-14T22:13:20Z\n')
     assert [plan.candidates(at(0, timestamp_ms=moment_ms))[0] for moment_ms in (-1, FIRST_MS - 1, FIRST_MS)] == ["a", "a", "b"]
     assert plan.candidates(UnreadableRange(Partition("texts", 0), 0, 9, "E", "m")) == ["a"]
@@ -49,7 +49,7 @@ def test_a_step_may_begin_at_a_moment() -> None:
 
 
 def test_offsets_are_those_of_one_topic() -> None:
-    """The input topic, where none is named; a moment is the same in every topic."""
+    """Offsets without a topic are those of the input topic; a moment applies to every topic."""
     elsewhere = Record(Partition("old", 0), 50, None, b"", (), FIRST_MS)
     plan = RolloutPlan("a", "texts").with_steps(THERE_AND_BACK)
     assert plan.candidates(elsewhere) == ["a"]
@@ -61,7 +61,7 @@ def test_offsets_are_those_of_one_topic() -> None:
 
 
 def test_if_a_model_cannot_be_loaded_the_one_before_it_is_next() -> None:
-    """And the first of all at last."""
+    """The model of the settings is the last candidate."""
     assert RolloutPlan("a", "texts").with_steps(THERE_AND_BACK.replace('"a"', '"c"')).candidates(at(15)) == ["c", "b", "a"]
 
 
@@ -72,7 +72,7 @@ steps = st.lists(st.tuples(st.sampled_from("abc"), st.dictionaries(st.integers(0
 def test_what_is_still_needed_is_what_a_later_record_goes_to(
     steps: list[tuple[str, dict[int, int]]], partition: int, offset: int
 ) -> None:
-    """No model is let go that a record may still need."""
+    """The needed models include the model of each later record."""
     text = "".join(f'[[step]]\nmodel = "{m}"\nfrom = {{ {", ".join(f"{p} = {o}" for p, o in at_.items())} }}\n' for m, at_ in steps)
     plan = RolloutPlan("first", "texts").with_steps(text)
     needed = {plan.candidates(at(later, partition))[0] for later in range(offset, 30)}
@@ -90,12 +90,12 @@ def test_what_is_still_needed_is_what_a_later_record_goes_to(
     ],
 )
 def test_a_file_that_cannot_be_a_plan_is_refused_in_one_line(text: str, words: str) -> None:
-    """Which says where."""
+    """The line contains the position in the file."""
     with pytest.raises(BadSettings, match=words) as caught:
         RolloutPlan("a", "texts").with_steps(text)
     assert "\n" not in str(caught.value).splitlines()[0]
 
 
 def test_no_file_is_no_plan() -> None:
-    """Everything goes to the model of the settings."""
+    """Every record goes to the model of the settings."""
     assert RolloutPlan("a", "texts").with_steps("") == RolloutPlan("a", "texts")

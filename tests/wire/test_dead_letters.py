@@ -1,4 +1,4 @@
-"""Dead letters read back: the record that comes out is the one that went in."""
+"""Dead letters that are read back hold the record that failed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HOME = Partition("texts.dlq", 1)
 
 
 def letter(source: Record | UnreadableRange, *, task: Task | None = None, stage: Stage = Stage.INFER) -> DeadLetterRecord:
-    """Return the letter that a worker would write, read back."""
+    """Build the dead letter of a worker, and return it as it is read back."""
     outcome = encode_dead_letter(source, Failure(stage, "OddError", "Too Odd", task), model_name="m@1", limits=LIMITS)
     message = outcome.messages[0]
     return DeadLetterRecord.read(Record(HOME, 17, message.key, message.value, message.headers, 1_000))
@@ -46,7 +46,7 @@ headers = st.lists(st.tuples(NAMES, st.none() | st.binary(max_size=5)), max_size
 def test_what_is_sent_again_is_what_failed_however_often_it_fails(
     key: bytes | None, value: bytes, own: Headers, task: Task | None, num_replays: int
 ) -> None:
-    """Key, value and headers; and the attempts count on, while what a task-wise replay was for is not forgotten."""
+    """A replay keeps key, value and headers, increments the attempt number and keeps the task of an earlier replay."""
     record = Record(PLACE, 5, key, value, own, 7)
     failed_task = task
     for attempt in range(1, num_replays + 2):
@@ -63,7 +63,7 @@ def test_what_is_sent_again_is_what_failed_however_often_it_fails(
 
 
 def test_what_was_cut_or_never_read_cannot_be_sent_again() -> None:
-    """The reason is said."""
+    """The replay obstacle names the reason."""
     good = Record(PLACE, 5, b"k", b"{}", (), 7)
     assert letter(good).replay_obstacle is None
     assert "cut" in str(letter(replace(good, value=b"x" * 51)).replay_obstacle)
@@ -77,7 +77,7 @@ def test_what_was_cut_or_never_read_cannot_be_sent_again() -> None:
 
 @pytest.mark.parametrize(("value", "expected"), [(b'{"id":"a","text":"x"}', "a"), (b"\xff", "texts-3-5"), (b"[1]", "texts-3-5")])
 def test_a_letter_has_the_id_of_its_record(value: bytes, expected: str) -> None:
-    """As the outputs would have had it, where it can be read."""
+    """The id is that of the record's outputs if the id can be decoded."""
     assert letter(Record(PLACE, 5, b"k", value)).id == expected
 
 
@@ -99,13 +99,13 @@ BINARY: Headers = (("ce_specversion", b"1.0"), ("ce_id", b"e/1"))
     ],
 )
 def test_a_letter_of_an_event_has_the_id_that_its_outputs_have(value: bytes, headers: Headers, expected: str) -> None:
-    """In every form in which a record may come; and that of the event where its data cannot be read."""
+    """The id of the event is found in each form of a CloudEvent, also if the data of the event cannot be decoded."""
     assert letter(Record(PLACE, 5, b"k", value, headers)).id == expected
 
 
 @pytest.mark.parametrize("task", [None, Task.NER])
 def test_a_record_with_as_many_header_bytes_as_it_may_can_be_replayed(task: Task | None) -> None:
-    """What a replay adds counts neither for the worker that reads the record nor for the next letter."""
+    """The headers that a replay adds count neither toward the limit of the worker nor toward that of the next dead letter."""
     full: Headers = (("h", b"x" * (LIMITS.max_headers_bytes - 1)),)
     record = Record(PLACE, 5, b"k", b'{"text":"x"}', full)
     for _ in range(3):
@@ -120,7 +120,7 @@ def test_a_record_with_as_many_header_bytes_as_it_may_can_be_replayed(task: Task
 
 @pytest.mark.parametrize("field", ["key", "payload", "headers"])
 def test_a_letter_whose_base64_is_broken_is_none(field: str) -> None:
-    """It is said to be none where it is read, not where its record is sent."""
+    """The dead letter is rejected when it is read, not when its record is sent."""
     message = encode_dead_letter(
         Record(PLACE, 5, b"k", b"{}", (("h", b"v"),)), Failure(Stage.INFER, "E", "m"), model_name="m@1", limits=LIMITS
     ).messages[0]
@@ -131,7 +131,7 @@ def test_a_letter_whose_base64_is_broken_is_none(field: str) -> None:
 
 
 def test_a_letter_is_chosen_where_all_that_is_said_holds() -> None:
-    """Each way to say it, alone."""
+    """A filter matches if all of its conditions hold; each condition alone can exclude the dead letter."""
     found = letter(Record(PLACE, 5, b"k", b'{"id":"a"}'), task=Task.NER)
     holds = [
         DeadLetterFilter(),
@@ -159,6 +159,6 @@ def test_a_letter_is_chosen_where_all_that_is_said_holds() -> None:
 
 @pytest.mark.parametrize("value", [None, b"", b"{}", b"no letter"])
 def test_what_is_no_letter_is_said_to_be_none(value: bytes | None) -> None:
-    """With the place where it stands."""
+    """The error contains the position of the message."""
     with pytest.raises(InvalidRecord, match=r"texts\.dlq-1@17 is no dead letter"):
         DeadLetterRecord.read(Record(HOME, 17, b"k", value))

@@ -1,4 +1,4 @@
-"""Decoding: whatever the bytes are, a valid result or `InvalidRecord` with a reason."""
+"""Decoding: any bytes give a valid result or `InvalidRecord` with a reason."""
 
 from __future__ import annotations
 
@@ -28,35 +28,34 @@ def record(value: bytes | None, *, key: bytes | None = b"k", headers: Headers = 
 
 
 def item(value: bytes, *, headers: Headers = (), tasks: frozenset[Task] = ALL) -> Item:
-    """Decode to an item."""
+    """Decode a record to an item."""
     decoded = decode(record(value, headers=headers), limits=LIMITS, tasks=tasks)
     assert isinstance(decoded, Item)
     return decoded
 
 
 def test_a_json_request_is_read() -> None:
-    """Text, id and tasks come through; fields that we do not know do not matter."""
+    """The item has the text, the id and the tasks; unknown fields are ignored."""
     found = item(b'{"text": "hello", "id": "a-1", "tasks": ["ner", "embed"], "score": 1}')
     assert (found.text, found.id, found.tasks) == ("hello", "a-1", frozenset({Task.NER, Task.EMBED}))
 
 
 def test_without_an_id_the_place_is_the_id() -> None:
-    """It is the topic, the partition and the offset."""
+    """The id consists of the topic, the partition and the offset."""
     assert item(b'{"text":"x"}').id == "texts-3-42"
 
 
 def test_of_duplicate_keys_the_last_counts() -> None:
-    """As in most parsers."""
     assert item(b'{"text":"first","text":"last"}').text == "last"
 
 
 def test_plain_text_is_read_when_its_header_says_so() -> None:
-    """The content type may carry a charset, in any case."""
+    """The content type may have a charset, in upper or lower case."""
     assert item("naïve".encode(), headers=(("content-type", b"Text/Plain; charset=UTF-8"),)).text == "naïve"
 
 
 def test_a_structured_cloudevent_is_read() -> None:
-    """Its data is the request, or the text itself; its id serves where the data has none."""
+    """The data of the event is the request or the text; the id of the event is used if the data has no id."""
     event = {"specversion": "1.0", "id": "e-1", "source": "/s", "type": "t"}
     headers = (("content-type", b"application/cloudevents+json; charset=utf-8"),)
     assert item(json.dumps(event | {"data": {"text": "a"}}).encode(), headers=headers).id == "e-1"
@@ -67,14 +66,14 @@ def test_a_structured_cloudevent_is_read() -> None:
 
 
 def test_a_binary_cloudevent_is_read() -> None:
-    """Its attributes are headers, its data the value, as its content type says."""
+    """The attributes are headers, and the value is data of the event's content type."""
     headers = (("ce_specversion", b"1.0"), ("ce_id", b"e-2"), ("content-type", b"text/plain"))
     assert (item(b"plain", headers=headers).text, item(b"plain", headers=headers).id) == ("plain", "e-2")
     assert item(b'{"text":"json"}', headers=(*headers[:2], ("content-type", b"application/json"))).text == "json"
 
 
 def test_tasks_may_come_in_a_header_and_the_field_wins() -> None:
-    """The header's names are separated by commas."""
+    """Commas separate the names of the tasks in the header."""
     headers = (("tasks", b"embed, ner"),)
     assert item(b'{"text":"x"}', headers=headers).tasks == {Task.EMBED, Task.NER}
     assert item(b'{"text":"x","tasks":["classify"]}', headers=headers).tasks == {Task.CLASSIFY}
@@ -115,14 +114,14 @@ INVISIBLE = st.sampled_from(IGNORABLE).flatmap(lambda bounds: st.integers(*bound
 
 @given(text=st.text(INVISIBLE, min_size=1))
 def test_a_text_of_invisible_characters_alone_is_blank(text: str) -> None:
-    """White space, controls and all that Unicode calls default-ignorable; as JSON and as plain text."""
+    """White space, control and default-ignorable characters make a blank text, in JSON and in plain text."""
     for value, headers in ((json.dumps({"text": text}).encode(), ()), (text.encode(), PLAIN)):
         with pytest.raises(InvalidRecord, match="the text is blank"):
             item(value, headers=headers)
 
 
 def test_every_ignorable_character_alone_is_blank() -> None:
-    """One by one, for the sake of the ends of the ranges; their neighbours are visible or unassigned."""
+    """Each code point of the ranges is blank; the code points next to a range are visible or unassigned."""
     for first, last in IGNORABLE:
         for code in range(first, last + 1):
             with pytest.raises(InvalidRecord, match="the text is blank"):
@@ -131,7 +130,7 @@ def test_every_ignorable_character_alone_is_blank() -> None:
 
 @given(before=st.text(INVISIBLE), visible=st.characters(categories=["L", "N", "P", "S", "M"]), after=st.text(INVISIBLE))
 def test_a_text_with_one_visible_character_is_none_of_them(before: str, visible: str, after: str) -> None:
-    """And comes through as it is."""
+    """The text is decoded without a change."""
     ignorable = any(first <= ord(visible) <= last for first, last in IGNORABLE) or visible == "\u2800"
     text = before + visible + after
     if not ignorable:
@@ -142,7 +141,7 @@ def test_a_text_with_one_visible_character_is_none_of_them(before: str, visible:
 @example(identity="क्\u200dष")
 @example(identity="a\u00a0b\u202f/\u2028\u200e:🏳\ufe0f\u200d🌈")
 def test_an_id_may_hold_any_character_but_controls(identity: str) -> None:
-    """Joiners, separators, spaces of any kind and marks of direction; as a field and as the id of an event."""
+    """An id may have joiners, separators, spaces and direction marks, as a field and as the id of an event."""
     assert item(json.dumps({"text": "x", "id": identity}).encode()).id == identity
     headers = (("ce_specversion", b"1.0"), ("ce_id", identity.encode()))
     assert item(b'{"text":"x"}', headers=headers).id == identity
@@ -150,13 +149,13 @@ def test_an_id_may_hold_any_character_but_controls(identity: str) -> None:
 
 @given(control=st.characters(categories=["Cc"]), rest=st.text(st.characters(exclude_categories=["Cs"]), max_size=20))
 def test_an_id_with_a_control_character_is_refused(control: str, rest: str) -> None:
-    """Of both sets, C0 and C1."""
+    """The control characters are those of the sets C0 and C1."""
     with pytest.raises(InvalidRecord, match="the control character U"):
         item(json.dumps({"text": "x", "id": rest + control}).encode())
 
 
 def test_an_event_may_come_in_both_forms_at_once() -> None:
-    """The headers of a binary event around a structured one: the inner id counts, the outer one where there is none."""
+    """A structured event may have the headers of a binary event: the outer id is used only if the inner event has none."""
     binary = (("ce_specversion", b"1.0"), ("ce_id", b"outer"), ("content-type", b"application/json"))
     event = {"specversion": "1.0", "id": "inner", "data": {"text": "x"}}
     assert item(json.dumps(event).encode(), headers=binary).id == "inner"
@@ -164,7 +163,7 @@ def test_an_event_may_come_in_both_forms_at_once() -> None:
 
 
 def test_a_task_that_another_worker_serves_is_left_to_it() -> None:
-    """What remains is done; nothing left is the record's failure."""
+    """The worker runs the other tasks of the record; a record without any served task is invalid."""
     served = frozenset({Task.EMBED})
     assert item(b'{"text":"x","tasks":["embed","ner"]}', tasks=served).tasks == {Task.EMBED}
     with pytest.raises(InvalidRecord, match="none of the tasks"):
@@ -172,7 +171,7 @@ def test_a_task_that_another_worker_serves_is_left_to_it() -> None:
 
 
 def test_a_null_value_is_a_tombstone() -> None:
-    """With a key; without one it would delete nothing."""
+    """A tombstone without a key is invalid, because it would delete nothing."""
     assert isinstance(decode(record(None), limits=LIMITS, tasks=ALL), Tombstone)
     with pytest.raises(InvalidRecord, match="needs a key"):
         decode(record(None, key=None), limits=LIMITS, tasks=ALL)
@@ -234,19 +233,17 @@ PLAIN = (("content-type", b"text/plain"),)
     ],
 )
 def test_what_does_not_follow_the_contract_is_refused_with_a_reason(value: bytes, headers: Headers, reason: str) -> None:
-    """The reason says what is wrong, for whoever reads the dead letter."""
+    """The reason names the mistake for the reader of the dead letter."""
     with pytest.raises(InvalidRecord) as caught:
         decode(record(value, headers=headers), limits=LIMITS, tasks=ALL)
     assert reason in str(caught.value)
 
 
 def test_a_megabyte_without_a_space_is_a_text() -> None:
-    """It is long, not wrong."""
     assert len(item(json.dumps({"text": "x" * 1_000_000}).encode()).text) == 1_000_000
 
 
 def test_nul_and_surrogate_pairs_come_through() -> None:
-    """They are characters like others."""
     assert item(b'{"text":"a\\u0000\\ud83d\\ude00"}').text == "a\0😀"
 
 
@@ -268,7 +265,7 @@ JSON = st.recursive(
     value=st.binary(max_size=200) | JSON.map(lambda value: json.dumps(value).encode()), headers=HEADERS, key=st.none() | st.binary()
 )
 def test_any_bytes_give_an_item_or_a_reason(value: bytes, headers: Headers, key: bytes | None) -> None:
-    """Nothing that a producer can send raises anything but `InvalidRecord`."""
+    """Decoding raises no exception other than `InvalidRecord`."""
     reason: str | None = None
     decoded = None
     try:
@@ -284,7 +281,7 @@ def test_any_bytes_give_an_item_or_a_reason(value: bytes, headers: Headers, key:
 
 
 def test_a_replay_says_how_often_and_which_task_is_still_due() -> None:
-    """It narrows what the record asks for, and never widens it."""
+    """The task of a replay narrows the tasks of the record, and never adds a task."""
     assert item(b'{"text":"x"}', headers=(("gist-replay-task", b"ner"), ("gist-attempt", b"2"))).tasks == frozenset({Task.NER})
     assert item(b'{"text":"x","tasks":["ner","embed"]}', headers=(("gist-replay-task", b"ner"),)).tasks == frozenset({Task.NER})
     with pytest.raises(InvalidRecord, match="none of the tasks to repeat"):
@@ -293,7 +290,7 @@ def test_a_replay_says_how_often_and_which_task_is_still_due() -> None:
 
 @pytest.mark.parametrize(("written", "expected"), [(b"3", 3), (b"", 1), (b"0", 1), (b"-2", 1), (b"x", 1), (b"9" * 99, 1)])
 def test_how_often_a_record_is_tried_stands_on_it(written: bytes, expected: int) -> None:
-    """Anything else than a number counts as the first time."""
+    """A value that is not a number counts as the first attempt."""
     assert read_attempts((("gist-attempt", written),)) == expected
     assert read_attempts(()) == 1
 
@@ -310,7 +307,7 @@ def test_how_often_a_record_is_tried_stands_on_it(written: bytes, expected: int)
     ),
 )
 def test_a_header_whose_value_is_null_is_as_good_as_none(value: bytes, names: list[str]) -> None:
-    """Of the names that the worker reads too: the record is read as without these headers."""
+    """A null header that the worker would read is ignored."""
 
     def fate(headers: Headers) -> object:
         try:
@@ -325,13 +322,13 @@ def test_a_header_whose_value_is_null_is_as_good_as_none(value: bytes, names: li
 
 
 def test_of_a_name_that_comes_twice_the_last_value_counts() -> None:
-    """A null that comes last hides the value before it."""
+    """A null value that comes last hides the value before it."""
     assert item(b'{"text":"x"}', headers=(("tasks", b"ner"), ("tasks", None))).tasks == ALL
     assert item(b'{"text":"x"}', headers=(("tasks", None), ("tasks", b"ner"))).tasks == {Task.NER}
 
 
 def test_what_a_replay_adds_does_not_count_among_the_headers() -> None:
-    """A record that had as many as it may does not fail of them."""
+    """A record with the maximum number of headers is still valid after a replay."""
     headers = tuple((f"h{number}", b"") for number in range(LIMITS.max_headers))
     assert item(b'{"text":"x"}', headers=(("gist-attempt", b"2"), ("gist-replay-task", b"ner"), *headers)).tasks == frozenset(
         {Task.NER}

@@ -1,4 +1,4 @@
-"""Encoding: every output says what the schemas say, and dead letters stay within their bounds."""
+"""Encoding: outputs follow the schemas, and dead letters stay within their size limit."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_every_output_follows_its_schema() -> None:
 
 
 def test_outputs_carry_the_key_the_headers_and_where_they_came_from() -> None:
-    """Our own headers replace whatever came in under their prefix."""
+    """The worker's `gist-` headers replace the input headers with that prefix."""
     record = Record(WHERE, 7, b"k", b"{}", (("trace", b"1"), ("null", None), ("gist-model", b"forged")), timestamp_ms=99)
     outcome = encode(
         tokenized(record, truncated=True), predicted(VECTOR), model_name="m@1", encoding=EmbeddingEncoding.FLOAT, limits=LIMITS
@@ -102,7 +102,7 @@ def test_outputs_carry_the_key_the_headers_and_where_they_came_from() -> None:
 
 
 def test_a_failed_task_is_a_dead_letter_beside_the_other_outputs() -> None:
-    """The outcome carries the failure too, for the metrics."""
+    """The outcome also has the failure, for the metrics."""
     failure = Failure(Stage.INFER, "HeadError", "no", Task.NER)
     prediction = Prediction(embedding=VECTOR, failures=(failure,))
     outcome = encode(
@@ -125,7 +125,7 @@ def test_a_failed_task_is_a_dead_letter_beside_the_other_outputs() -> None:
 )
 @given(numbers=st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=40))
 def test_a_vector_comes_back(encoding: EmbeddingEncoding, tolerance: float, numbers: list[float]) -> None:
-    """Exactly, or within what the encoding can hold."""
+    """The decoded vector is equal, or within the rounding error of the encoding."""
     vector = np.array(numbers, dtype=np.float32)
     value = encoded(Record(WHERE, 7, b"k", b"{}"), Prediction(embedding=vector), encoding)[Output.EMBEDDINGS]
     schemas.Embedding.model_validate(value)
@@ -134,20 +134,20 @@ def test_a_vector_comes_back(encoding: EmbeddingEncoding, tolerance: float, numb
 
 @given(numbers=st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=40))
 def test_binary_keeps_the_signs(numbers: list[float]) -> None:
-    """One bit a number: above zero or not."""
+    """The encoding has one bit per number, which is set for numbers above zero."""
     vector = np.array(numbers, dtype=np.float32)
     value = encoded(Record(WHERE, 7, b"k", b"{}"), Prediction(embedding=vector), EmbeddingEncoding.BINARY)[Output.EMBEDDINGS]
     np.testing.assert_array_equal(decode_embedding(value) > 0, vector > 0)
 
 
 def test_a_vector_that_is_not_finite_never_leaves() -> None:
-    """JSON would write it as null; it is a bug of ours and says so."""
+    """JSON would write null, so encoding raises an exception."""
     with pytest.raises(InvariantBroken, match="not finite"):
         encoded(Record(WHERE, 7, b"k", b"{}"), Prediction(embedding=np.array([np.nan], dtype=np.float32)))
 
 
 def test_a_number_that_float16_cannot_hold_is_a_dead_letter() -> None:
-    """It would leave as infinity; a vector of a model that does not normalise may have one."""
+    """The number would become infinity; the vector of a model without normalization may have such a number."""
     with pytest.raises(RecordFailed, match="float16"):
         encoded(Record(WHERE, 7, b"k", b"{}"), Prediction(embedding=np.array([1e5], dtype=np.float32)), EmbeddingEncoding.FLOAT16)
 
@@ -162,7 +162,7 @@ def test_a_tombstone_goes_to_the_outputs_of_the_tasks_served() -> None:
 
 
 def test_a_dead_letter_can_be_replayed() -> None:
-    """Key, headers and payload are whole; the digest proves it."""
+    """The dead letter has the complete key, headers and payload, and the digest of the payload."""
     record = Record(WHERE, 7, b"k\xff", b"\xff payload", (("h", b"\x00"), ("n", None)), timestamp_ms=5)
     outcome = encode_dead_letter(record, Failure(Stage.DECODE, "InvalidRecord", "no"), model_name="m@1", limits=LIMITS)
     letter = schemas.DeadLetter.model_validate_json(outcome.messages[0].value or b"")
@@ -184,7 +184,7 @@ def test_a_dead_letter_can_be_replayed() -> None:
 def test_a_dead_letter_is_bounded_whatever_the_record_is(
     value: bytes | None, key: bytes | None, headers: list[tuple[str, bytes | None]], message: str
 ) -> None:
-    """It is valid, smaller than a topic's default limit, and says when it was cut."""
+    """The dead letter is valid, smaller than the default limit of a topic, and marks a truncated payload."""
     record = Record(WHERE, 7, key, value, tuple(headers))
     outcome = encode_dead_letter(record, Failure(Stage.DECODE, "E", message), model_name="m@1", limits=LIMITS)
     letter = schemas.DeadLetter.model_validate_json(outcome.messages[0].value or b"")
@@ -196,7 +196,7 @@ def test_a_dead_letter_is_bounded_whatever_the_record_is(
 
 
 def test_an_unreadable_range_is_one_letter() -> None:
-    """It names the offsets that nobody could read."""
+    """The dead letter has the offsets that could not be read."""
     outcome = encode_dead_letter(
         UnreadableRange(WHERE, 5, 9, "UnicodeDecodeError", "a header key"),
         Failure(Stage.CONSUME, "UnicodeDecodeError", "a header key"),

@@ -1,4 +1,4 @@
-"""Headers of outputs: what describes the record's value is left out, and an output of an event is an event of its own."""
+"""Headers of outputs: headers about the input value are dropped, and an output of an event is an event of its own."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ EVENT: Headers = (
 
 
 def outputs(headers: Headers, *, offset: int = 7, model: str = "m@1") -> list[Message]:
-    """Return what is published for a record with these headers: a vector, labels, entities, and letters for two tasks."""
+    """Return the messages for a record with these headers: embedding, labels, entities, and dead letters of two tasks."""
     record = Record(Partition("texts", 3), offset, b"k", b"{}", headers, 99)
     zeros = np.zeros(3, dtype=np.int32)
     tokens = Tokens(zeros, np.zeros((3, 2), dtype=np.int32), zeros, truncated=False)
@@ -59,13 +59,13 @@ def outputs(headers: Headers, *, offset: int = 7, model: str = "m@1") -> list[Me
 
 
 def tombstones(headers: Headers) -> list[Message]:
-    """Return what is published for a tombstone with these headers."""
+    """Return the messages for a tombstone with these headers."""
     record = Record(Partition("texts", 3), 7, b"k", None, headers, 99)
     return list(encode_tombstone(Tombstone(record), tasks=frozenset(Task)).messages)
 
 
 def test_every_output_of_an_event_is_an_event_of_its_own() -> None:
-    """Its id and type differ from those of the input and of all other outputs; its schema is that of its value."""
+    """The id and type of each output are unique, and its schema is that of its value."""
     found = [read_headers(message.headers) for message in (*outputs(EVENT), *tombstones(EVENT))]
     ids = {header["ce_id"] for header in found}
     assert len(ids) == len(found) == 8
@@ -87,7 +87,7 @@ def test_every_output_of_an_event_is_an_event_of_its_own() -> None:
 
 
 def test_the_schema_of_an_event_is_the_one_of_its_file() -> None:
-    """The file's `$id`; a tombstone has no data, hence no schema."""
+    """The schema is the `$id` of the file; a tombstone has no data and therefore no schema."""
     names = ("embedding", "labels", "entities", "dead_letter", "dead_letter")
     for message, name in zip(outputs(EVENT), names, strict=True):
         headers = read_headers(message.headers)
@@ -107,7 +107,7 @@ ATTRIBUTES = st.lists(
 
 @given(headers=ATTRIBUTES, offset=st.integers(0, 9))
 def test_attributes_are_there_once_whatever_the_event_says(headers: Headers, offset: int) -> None:
-    """Null, empty, doubled, bytes that are no UTF-8: ids are distinct, valid and the same when they are published again."""
+    """For null, empty, repeated and non-UTF-8 attributes, ids are unique, valid, and equal when the record is published again."""
     event = (("ce_specversion", b"1.0"), *headers)
     published = [*outputs(event, offset=offset), *tombstones(event)]
     for message in published:
@@ -125,7 +125,7 @@ def test_attributes_are_there_once_whatever_the_event_says(headers: Headers, off
 
 @given(ids=st.lists(st.text(st.sampled_from("ab/-:.|\0"), min_size=1, max_size=6), min_size=2, max_size=4, unique=True))
 def test_ids_of_outputs_of_different_events_differ(ids: list[str]) -> None:
-    """Whatever separators the ids of the events hold; and the model's name tells outputs of one event apart."""
+    """The ids differ for any separators in the ids of the events, and for models with different names."""
     found = [
         read_headers(message.headers)["ce_id"]
         for event_id in ids
@@ -136,14 +136,14 @@ def test_ids_of_outputs_of_different_events_differ(ids: list[str]) -> None:
 
 
 def test_events_without_an_id_are_told_apart_by_their_place() -> None:
-    """An event should have an id; if it has none, or a null one, its outputs still differ from those of its neighbours."""
+    """The outputs of events without an id, or with a null id, still have different ids."""
     for headers in ((("ce_specversion", b"1.0"),), (("ce_specversion", b"1.0"), ("ce_id", None))):
         found = [read_headers(message.headers)["ce_id"] for offset in (1, 2) for message in outputs(headers, offset=offset)]
         assert len(set(found)) == len(found)
 
 
 def test_a_later_letter_of_an_event_is_another_event() -> None:
-    """A record that fails again after a replay is told of again."""
+    """The dead letter of a record that fails after a replay has another id than the first dead letter."""
     record = Record(Partition("texts", 3), 7, b"k", b"{}", EVENT)
     again = replace(record, offset=9, headers=(("gist-attempt", b"2"), *EVENT))
     letters = [encode_dead_letter(source, FAILURE, model_name="m@1", limits=LIMITS).messages[0] for source in (record, again)]
@@ -153,7 +153,7 @@ def test_a_later_letter_of_an_event_is_another_event() -> None:
 
 @pytest.mark.parametrize("headers", [(), (("ce_id", b"e-1"), ("ce_type", b"t")), (("ce_specversion", None), ("ce_id", b"e-1"))])
 def test_what_is_no_event_does_not_become_one(headers: Headers) -> None:
-    """Its headers come through as they are."""
+    """The headers of the record are copied without a change."""
     for message in (*outputs(headers), *tombstones(headers)):
         assert tuple(header for header in message.headers if not header[0].startswith("gist-")) == headers
 
@@ -183,13 +183,13 @@ COPIED = ["__Key_TypeId__", "__key_schema_id", "key.schema.version.id", "apicuri
 
 @given(names=st.lists(st.sampled_from(NOT_COPIED + COPIED), max_size=12), value=st.none() | st.binary(max_size=5))
 def test_headers_that_describe_the_old_value_are_not_copied(names: list[str], value: bytes | None) -> None:
-    """Its class, schema and encoding, by the names of common libraries; headers about the key and all others are kept, in order."""
+    """Type, schema and encoding of the input value are dropped; headers about the key and all others keep their order."""
     record = Record(Partition("texts", 0), 1, b"k", b"{}", tuple((name, value) for name in names))
     assert copy_headers(record) == tuple((name, value) for name in names if name in COPIED)
 
 
 def test_a_dead_letter_holds_the_headers_that_its_message_leaves_out() -> None:
-    """A replay sends them again: the record's value is what they describe."""
+    """A replay sends these headers again with the value that they describe."""
     headers = (("__TypeId__", b"com.example.Ticket"), ("spring_json_header_types", b"{}"), *EVENT)
     record = Record(Partition("texts", 3), 7, b"k", b"{}", headers)
     (message,) = encode_dead_letter(record, FAILURE, model_name="m@1", limits=LIMITS).messages
