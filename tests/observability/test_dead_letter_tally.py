@@ -1,4 +1,4 @@
-"""Dead letters in the log: counts by stage and reason, at once and then now and then."""
+"""Dead letters in the log: counts by stage and reason, at once and then after each interval."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NO_TEXT = Failure(Stage.DECODE, "InvalidRecord", "there is no `text`")
 
 
 def test_the_first_dead_letter_is_reported_at_once_and_the_next_after_the_interval() -> None:
-    """Nothing is reported where nothing came."""
+    """An interval without dead letters has no report."""
     tally = DeadLetterTally()
     assert tally.take(0.0) == {}
     tally.count(NO_TEXT)
@@ -27,7 +27,7 @@ def test_the_first_dead_letter_is_reported_at_once_and_the_next_after_the_interv
 
 
 def test_messages_that_differ_in_numbers_or_names_are_one_reason() -> None:
-    """What differs comes from the record, and is not for the log."""
+    """Numbers and names come from the record, so the log does not show them."""
     messages = [f"the value has {n} bytes; at most 1,048,576 are read" for n in (5, 60)]
     assert {reason_without_data(Failure(Stage.DECODE, "InvalidRecord", message)) for message in messages} == {
         "decode: InvalidRecord: the value has # bytes; at most # are read"
@@ -38,7 +38,7 @@ def test_messages_that_differ_in_numbers_or_names_are_one_reason() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from(Stage), st.text(max_size=300)), max_size=60), st.lists(st.floats(0, 1_000), max_size=5))
 def test_every_dead_letter_is_counted_once(letters: list[tuple[Stage, str]], moments: list[float]) -> None:
-    """However many reasons there are, a line names few of them, and the counts add up."""
+    """A line has at most 11 reasons, and the counts add up to the number of dead letters."""
     tally, counted = DeadLetterTally(), 0
     times = iter(sorted(moments))
     for number, (stage, message) in enumerate(letters):

@@ -1,4 +1,4 @@
-"""The HTTP endpoints: what orchestrators and Prometheus see."""
+"""The HTTP endpoints for orchestrators and Prometheus."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 class Health:
-    """What the checks say."""
+    """Health checks with planted results."""
 
     def __init__(self) -> None:
         self.live: str | None = None
         self.ready: str | None = "not yet"
 
     def server(self, *, host: str = "127.0.0.1", port: int = 0) -> HttpServer:
-        """Return a server that asks us."""
+        """Return a server that uses these health checks."""
         return HttpServer(
             address=(host, port),
             metrics=build_metrics_page(Telemetry().registry),
@@ -33,14 +33,14 @@ class Health:
 
 
 async def get(server: HttpServer, path: str) -> tuple[int, str, str]:
-    """Return status, content type and body."""
+    """Return the status, content type and body of a response."""
     url = f"http://127.0.0.1:{server.port}/{path}"
     async with aiohttp.ClientSession() as session, session.get(url) as answer:
         return answer.status, answer.content_type, await answer.text()
 
 
 async def test_the_checks_are_asked_each_time() -> None:
-    """Yes is 200, no is 503 with the reason."""
+    """A healthy check returns 200, and an unhealthy check 503 with the reason."""
     health = Health()
     async with health.server() as server:
         assert (await get(server, "livez"))[::2] == (200, "ok\n")
@@ -51,7 +51,7 @@ async def test_the_checks_are_asked_each_time() -> None:
 
 
 async def test_the_root_lists_the_endpoints() -> None:
-    """`/` names each endpoint, and each answers."""
+    """`/` names each endpoint, and each endpoint answers."""
     health = Health()
     health.ready = None
     async with health.server() as server:
@@ -62,7 +62,6 @@ async def test_the_root_lists_the_endpoints() -> None:
 
 
 async def test_the_metrics_are_prometheus_text() -> None:
-    """All of the registry."""
     async with Health().server() as server:
         status, content_type, body = await get(server, "metrics")
     assert (status, content_type) == (200, "text/plain")
@@ -70,7 +69,7 @@ async def test_the_metrics_are_prometheus_text() -> None:
 
 
 async def test_a_port_that_is_taken_is_a_bad_setting() -> None:
-    """One line that names it."""
+    """The error is one line with the port."""
     async with Health().server() as server:
         with pytest.raises(BadSettings, match=rf"GIST_HTTP_PORT: the worker cannot listen at 127\.0\.0\.1:{server.port}"):
             async with Health().server(port=server.port):
@@ -78,7 +77,7 @@ async def test_a_port_that_is_taken_is_a_bad_setting() -> None:
 
 
 async def test_a_socket_answers_as_a_port_does(tmp_path: Path) -> None:
-    """For whoever is on the same machine; one that cannot be made is a bad setting."""
+    """A socket that cannot be created raises `BadSettings`."""
     path = tmp_path / "replica.sock"
     async with (
         Health().server(host=f"unix:{path}") as server,
@@ -95,7 +94,7 @@ async def test_a_socket_answers_as_a_port_does(tmp_path: Path) -> None:
     "host", ["no-such-host.invalid", "a" * 70 + ".example", "a..b", "192.0.2.1", "localhost:8080", "unix:", "unix:/" + "d" * 200]
 )
 async def test_a_host_where_nothing_can_listen_is_a_bad_setting(host: str) -> None:
-    """The line names the host's setting, not the port's, and says why."""
+    """The line names the setting of the host and the reason."""
     with pytest.raises(BadSettings, match=r"^GIST_HTTP_HOST: ") as caught:
         async with Health().server(host=host):
             pass

@@ -1,4 +1,4 @@
-"""What waits, in tokens and in seconds."""
+"""The backlog in tokens, and the time to drain it in seconds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ A, B = Partition("texts", 0), Partition("texts", 1)
 
 
 def working(load: LoadEstimator, per_s: int, *, seconds: int, lag: int = 1_000, first_s: float = 0.0) -> LoadEstimate:
-    """Let one partition with a backlog be worked on for so long, at so many tokens a second."""
+    """Process one partition with a backlog for `seconds`, at `per_s` tokens per second."""
     found = load.look(first_s, lag_records={A: lag}, in_flight_tokens={A: 0})
     for second in range(1, seconds + 1):
         load.inferred({A: per_s}, began_s=first_s + second - 0.9, ended_s=first_s + second)
@@ -24,7 +24,7 @@ def working(load: LoadEstimator, per_s: int, *, seconds: int, lag: int = 1_000, 
 
 
 def test_a_backlog_is_its_records_times_their_mean_and_what_is_in_flight() -> None:
-    """Of the partition, or of all where nothing of it was read yet."""
+    """The mean is that of the partition, or that of all partitions if no record of the partition was read."""
     load = LoadEstimator()
     assert load.look(0, lag_records={A: 2}, in_flight_tokens={}).lag_tokens == {A: 64}
     for tokens in (10, 30):
@@ -34,7 +34,7 @@ def test_a_backlog_is_its_records_times_their_mean_and_what_is_in_flight() -> No
 
 
 def test_the_mean_follows_texts_that_become_longer() -> None:
-    """Within some thousands of records."""
+    """The mean adapts within some thousands of records."""
     load = LoadEstimator()
     for tokens in (10, 200):
         for _ in range(5_000):
@@ -43,7 +43,7 @@ def test_the_mean_follows_texts_that_become_longer() -> None:
 
 
 def test_a_steady_worker_says_how_long_it_takes() -> None:
-    """For its one partition and for itself."""
+    """The time of the worker equals that of its only partition."""
     found = working(LoadEstimator(), 320, seconds=20)
     assert found.capacity_per_s == pytest.approx(320)
     assert found.worker_seconds_to_drain == pytest.approx(32_000 / 320)
@@ -51,7 +51,7 @@ def test_a_steady_worker_says_how_long_it_takes() -> None:
 
 
 def test_an_idle_worker_has_nothing_to_drain_and_keeps_its_speed() -> None:
-    """However long it is idle: what it can do is not what it is asked for."""
+    """The capacity stays constant for any idle time, because it does not depend on the input rate."""
     load = LoadEstimator()
     working(load, 320, seconds=20)
     for second in range(21, 4_000):
@@ -63,7 +63,7 @@ def test_an_idle_worker_has_nothing_to_drain_and_keeps_its_speed() -> None:
 
 
 def test_a_worker_that_is_stuck_needs_for_ever_which_is_a_day() -> None:
-    """Whether it ever worked or not; one that has only just begun does not know yet."""
+    """A stuck worker needs the maximum, one day; a worker that has just started has no value yet."""
     load = LoadEstimator()
     working(load, 320, seconds=20)
     for second in range(21, 1_000):
@@ -75,7 +75,7 @@ def test_a_worker_that_is_stuck_needs_for_ever_which_is_a_day() -> None:
 
 
 def test_lag_that_never_arrives_leaves_the_capacity_as_it_was() -> None:
-    """An autoscaler divides by the capacity: without records to work on, the model has not become slower."""
+    """An autoscaler divides by the capacity, which must not fall while the worker has no records to process."""
     load = LoadEstimator()
     working(load, 320, seconds=20)
     for second in range(21, 1_000):
@@ -88,7 +88,7 @@ def test_lag_that_never_arrives_leaves_the_capacity_as_it_was() -> None:
 
 
 def test_a_partition_that_stands_still_shows_although_the_worker_is_well() -> None:
-    """A session that is opened again and again, say."""
+    """A partition makes no progress if its session is reopened again and again, for example."""
     load = LoadEstimator()
     for second in range(400):
         load.inferred({A: 320}, began_s=second - 0.9, ended_s=second)
@@ -98,7 +98,7 @@ def test_a_partition_that_stands_still_shows_although_the_worker_is_well() -> No
 
 
 def test_a_partition_that_was_idle_is_promised_a_fair_share() -> None:
-    """Until its own speed was measured."""
+    """The estimate holds until the speed of the partition is measured."""
     load = LoadEstimator()
     working(load, 320, seconds=20)
     found = load.look(21, lag_records={A: 1_000, B: 10}, in_flight_tokens={})
@@ -106,7 +106,7 @@ def test_a_partition_that_was_idle_is_promised_a_fair_share() -> None:
 
 
 def test_a_partition_that_left_is_forgotten() -> None:
-    """With what was known of its texts."""
+    """The mean of its texts is dropped as well."""
     load = LoadEstimator()
     load.tokenized(A, 1_000)
     assert load.look(0, lag_records={B: 1}, in_flight_tokens={}).lag_tokens.keys() == {B}
@@ -131,7 +131,7 @@ EVENTS = st.lists(
 def test_whatever_happens_every_figure_is_a_number_within_its_bounds(
     events: list[tuple[float, dict[Partition, int], dict[Partition, int], dict[Partition, int], float, int]],
 ) -> None:
-    """No division by zero, nothing negative, nothing beyond a day; idle is 0; clocks may stand still or step back."""
+    """Every value is between 0 and one day, 0 for an idle worker, also if the clock stops or goes back."""
     load, now_s = LoadEstimator(), 0.0
     for step_s, lag, in_flight, done, pass_s, tokens in events:
         now_s += step_s
@@ -150,7 +150,7 @@ def test_whatever_happens_every_figure_is_a_number_within_its_bounds(
 
 @given(st.integers(1, 10**6), st.integers(1, 10**6), st.integers(1, 10_000))
 def test_twice_the_backlog_takes_twice_as_long(lag: int, more: int, per_s: int) -> None:
-    """At the same speed, more never takes less."""
+    """At constant speed, a larger backlog never takes less time."""
     one, other = (working(LoadEstimator(), per_s, seconds=8, lag=backlog).worker_seconds_to_drain for backlog in (lag, lag + more))
     assert one is not None
     assert other is not None

@@ -1,4 +1,4 @@
-"""What an autoscaler reads."""
+"""The metrics for autoscalers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from worker.observability.metrics import Telemetry
 
 
 def test_a_speed_that_is_not_known_yet_is_not_shown() -> None:
-    """A zero would say that nothing waits, or that nothing can be done; once known, it stays."""
+    """A zero would mean an empty backlog or no capacity; a known value stays."""
     telemetry = Telemetry()
     telemetry.load_gauges.show(lag_tokens={("texts", 0): 5.0}, seconds={}, worker_seconds=None, capacity_per_s=None)
     exposition = generate_latest(telemetry.registry).decode()

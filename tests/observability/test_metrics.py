@@ -1,4 +1,4 @@
-"""Telemetry: every metric well named and explained, every log line a JSON object without secrets."""
+"""Telemetry: every metric has a conventional name and a help text, and every log line is a JSON object without secrets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from worker.records import Output, Stage, Task
 
 
 def filled() -> Telemetry:
-    """Return a telemetry to which everything has happened."""
+    """Return a telemetry after one call of each method."""
     telemetry = Telemetry()
     telemetry.consumed(["texts"])
     telemetry.stage("infer", 0.02)
@@ -45,7 +45,7 @@ def filled() -> Telemetry:
 
 
 def test_every_metric_is_ours_explained_and_in_base_units() -> None:
-    """As Prometheus asks: a prefix, a help text, seconds and bytes, no type in the name."""
+    """Names follow the Prometheus conventions: a prefix, a help text, seconds and bytes, no type in the name."""
     exposition = generate_latest(filled().registry).decode()
     names = re.findall(r"^# HELP (\S+) (.+)$", exposition, re.MULTILINE)
     assert len(names) > 20
@@ -58,7 +58,7 @@ def test_every_metric_is_ours_explained_and_in_base_units() -> None:
 
 
 def test_what_happened_can_be_read_off() -> None:
-    """Counts, sums, and the state of now; a latency is never negative."""
+    """The page has counts, sums and current values; a latency is never negative."""
     exposition = generate_latest(filled().registry).decode()
     for line in (
         'gist_records_consumed_total{topic="texts"} 1.0',
@@ -80,7 +80,7 @@ def test_what_happened_can_be_read_off() -> None:
 
 
 def test_the_lag_of_a_partition_that_left_is_forgotten() -> None:
-    """Else it would be counted twice over all workers."""
+    """Two workers would otherwise report the lag of the same partition."""
     telemetry = filled()
     telemetry.lag({("texts", 1): 9})
     exposition = generate_latest(telemetry.registry).decode()
@@ -90,7 +90,7 @@ def test_the_lag_of_a_partition_that_left_is_forgotten() -> None:
 
 @pytest.mark.usefixtures("_logging_as_before")
 def test_a_replica_names_itself_in_every_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """Several write to one place; foreign lines are told apart too."""
+    """Lines of other libraries also have the number of the replica, because replicas share one stream."""
     configure_logging(level="info", log_format="json", replica=3)
     Telemetry().info("started")
     logging.getLogger("aiokafka").warning("hm")
@@ -99,7 +99,7 @@ def test_a_replica_names_itself_in_every_line(capsys: pytest.CaptureFixture[str]
 
 @pytest.mark.usefixtures("_logging_as_before")
 def test_log_lines_are_json_objects(capsys: pytest.CaptureFixture[str]) -> None:
-    """Ours with their fields, foreign ones with their logger's name, each with a time and a level."""
+    """Each line has a time, a level and an event; events of the worker have their fields."""
     configure_logging(level="info", log_format="json")
     filled()
     logging.getLogger("aiokafka.consumer").warning("lost %s", "something")
@@ -112,7 +112,7 @@ def test_log_lines_are_json_objects(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.usefixtures("_logging_as_before")
 def test_a_terminal_gets_words(capsys: pytest.CaptureFixture[str]) -> None:
-    """The same events, for people."""
+    """A terminal shows the same events as text."""
     configure_logging(level="warning", log_format="pretty")
     filled()
     shown = capsys.readouterr().err
@@ -176,7 +176,7 @@ def test_no_metric_shows_the_time_of_its_creation() -> None:
 
 @pytest.mark.usefixtures("_logging_as_before")
 def test_kafkas_client_may_not_say_everything(capsys: pytest.CaptureFixture[str]) -> None:
-    """Not its payloads, even at debug; not a password; and not the same a hundred times a second."""
+    """The log of the client has no payload at debug level, no password, and few repetitions."""
     configure_logging(level="debug", log_format="json")
     logger = logging.getLogger("aiokafka.producer")
     logger.debug("Sending (key=b'k' value=b'the text')")
@@ -199,7 +199,7 @@ def test_kafkas_client_may_not_say_everything(capsys: pytest.CaptureFixture[str]
     ],
 )
 def test_the_value_of_what_is_named_like_a_secret_is_taken_out(message: str, expected: str) -> None:
-    """And the rest stays."""
+    """The rest of the message is unchanged."""
     assert redacted(message) == expected
 
 

@@ -1,4 +1,4 @@
-"""Tracing: a record's context is continued in its outputs, a forward pass is linked to its records, and nothing is done unasked."""
+"""Tracing: outputs continue the context of their record, and a forward pass has links to its records."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SAMPLED = f"00-{TRACE_ID}-{SPAN_ID}-01".encode()
 
 
 class Tracing:
-    """A provider whose spans are kept, and a traced model and delivery that are fakes."""
+    """A provider that keeps its spans, and a traced model and delivery that are fakes."""
 
     def __init__(self) -> None:
         self.exporter = InMemorySpanExporter()
@@ -40,20 +40,20 @@ class Tracing:
 
 
 def traced(offset: int, context: bytes | None = SAMPLED) -> Record:
-    """Return a record whose producer was traced."""
+    """Return a record with a trace context."""
     headers = (("other", b"kept"), *((("traceparent", context),) if context is not None else ()))
     return replace(record(offset), headers=headers)
 
 
 def outcome(source: Record) -> Outcome:
-    """Return an outcome with two messages that carry the record's headers, as every output does."""
+    """Return an outcome with two messages that have the headers of the record, as outputs do."""
     return Outcome(
         source, tuple(Message(output, source.key, b"v", source.headers) for output in (Output.EMBEDDINGS, Output.LABELS))
     )
 
 
 async def test_outputs_carry_the_context_of_a_child_of_the_record() -> None:
-    """Both outputs of a record name one span of ours, in the producer's trace, as long as the header that they replace."""
+    """Both outputs name one span of the worker in the trace of the producer, in a header of the same length."""
     spied = Tracing()
     await spied.delivery.publish(PARTITION, [outcome(traced(0))])
     (span,) = spied.exporter.get_finished_spans()
@@ -65,7 +65,7 @@ async def test_outputs_carry_the_context_of_a_child_of_the_record() -> None:
 
 @pytest.mark.parametrize("context", [None, b"", b"garbage", b"\xff\xfe", b"00-" + b"0" * 32 + b"-" + b"0" * 16 + b"-01"])
 async def test_a_record_without_a_context_is_published_as_it_is(context: bytes | None) -> None:
-    """No span, and no header that was not there: a malformed context is nobody's parent."""
+    """A missing or malformed context gives neither a span nor a new header."""
     spied = Tracing()
     given = outcome(traced(0, context))
     await spied.delivery.publish(PARTITION, [given])
@@ -74,7 +74,7 @@ async def test_a_record_without_a_context_is_published_as_it_is(context: bytes |
 
 
 async def test_what_the_producer_did_not_sample_is_handed_on_unsampled() -> None:
-    """The decision travels with the context, and costs no span here."""
+    """The outputs have the sampling decision of the producer, and the worker records no span."""
     spied = Tracing()
     await spied.delivery.publish(PARTITION, [outcome(traced(0, SAMPLED[:-2] + b"00"))])
     assert not spied.exporter.get_finished_spans()
@@ -82,7 +82,7 @@ async def test_what_the_producer_did_not_sample_is_handed_on_unsampled() -> None
 
 
 async def test_a_publication_in_doubt_and_a_dead_letter_are_seen() -> None:
-    """What failed to be acknowledged is an error, what became a dead letter an event, and the failure passes."""
+    """The span has the error of the publication and an event for the dead letter, and the exception propagates."""
     spied = Tracing()
 
     def fail(_partition: object, _outcomes: object) -> None:
@@ -98,7 +98,7 @@ async def test_a_publication_in_doubt_and_a_dead_letter_are_seen() -> None:
 
 
 def test_a_forward_pass_is_one_span_with_a_link_to_each_traced_record() -> None:
-    """Whatever the batch holds, it is one span; records without a context give no link."""
+    """A batch has one span; records without a context have no link."""
     spied = Tracing()
     items = [tokenized(n, 3) for n in range(3)]
     items[1] = TokenizedItem(replace(items[1].item, record=traced(1)), items[1].tokens)
@@ -110,7 +110,7 @@ def test_a_forward_pass_is_one_span_with_a_link_to_each_traced_record() -> None:
 
 
 def test_a_pass_that_fails_is_an_error_and_its_exception_passes() -> None:
-    """The search for the guilty record goes on as if nobody looked."""
+    """The exception reaches the search for the failing record."""
     spied = Tracing()
     bad = replace(tokenized(0, 1), item=replace(tokenized(0, 1).item, text="poison"))
     with pytest.raises(RuntimeError):
@@ -120,7 +120,7 @@ def test_a_pass_that_fails_is_an_error_and_its_exception_passes() -> None:
 
 
 async def test_everything_else_is_the_delivery_s_own() -> None:
-    """What is not publishing passes through."""
+    """Calls other than `publish` and `infer` reach the wrapped object."""
     spied = Tracing()
     await spied.delivery.start()
     assert await spied.delivery.open(PARTITION) == 0
@@ -134,7 +134,7 @@ async def test_everything_else_is_the_delivery_s_own() -> None:
 
 
 def test_nothing_is_wrapped_and_nothing_imported_unless_a_collector_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Off is free: the same objects, and no OpenTelemetry in a worker's process."""
+    """Without a collector the model is the same object, and the process does not import OpenTelemetry."""
     for name in ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_SDK_DISABLED"):
         monkeypatch.delenv(name, raising=False)
     model = FakeModel()
@@ -143,12 +143,12 @@ def test_nothing_is_wrapped_and_nothing_imported_unless_a_collector_is_named(mon
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
     assert traces.build_tracing() is None
-    program = "import sys, worker.commands.run.run; sys.exit(any(it.startswith('opentelemetry') for it in sys.modules))"
+    program = "import sys, worker.commands.run.run; sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
 def test_a_collector_without_the_extra_is_a_readable_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who asks for traces and has not installed them is told how."""
+    """The error names the extra to install."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
     monkeypatch.delenv("OTEL_SDK_DISABLED", raising=False)
     monkeypatch.setitem(sys.modules, "worker.observability.tracing", None)
@@ -158,7 +158,7 @@ def test_a_collector_without_the_extra_is_a_readable_mistake(monkeypatch: pytest
 
 
 def test_the_exporting_provider_names_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment's name for the service wins over ours."""
+    """The service name in the environment overrides the default."""
     monkeypatch.setenv("OTEL_SERVICE_NAME", "tickets")
     provider = exporting_provider("1.2.3")
     attributes = dict(provider.resource.attributes)
@@ -168,7 +168,7 @@ def test_the_exporting_provider_names_the_service(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_full_batch_is_linked_to_all_its_records(monkeypatch: pytest.MonkeyPatch) -> None:
-    """To each once, however often it is in the batch, and to more than the 128 that the library would keep."""
+    """Each record has one link, even beyond the 128 links that the library keeps by default."""
     exporter = InMemorySpanExporter()
     monkeypatch.setattr(tracing, "OTLPSpanExporter", lambda: exporter)
     provider = exporting_provider("1.2.3")
@@ -185,7 +185,7 @@ def test_a_full_batch_is_linked_to_all_its_records(monkeypatch: pytest.MonkeyPat
 
 
 def test_what_is_left_is_sent_at_the_end() -> None:
-    """A span that waits for company leaves with the worker."""
+    """A span in the queue of the exporter is sent before the worker exits."""
     exporter, provider = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=3_600_000))
     tracing.Tracing(provider).model(FakeModel()).infer([tokenized(0, 1)])
@@ -194,7 +194,7 @@ def test_what_is_left_is_sent_at_the_end() -> None:
 
 
 def test_a_collector_that_is_away_does_not_hold_up_the_exit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What cannot be sent within some seconds is given up."""
+    """Spans that cannot be sent within some seconds are dropped."""
     monkeypatch.setattr(tracing, "_LONGEST_STOP_S", 0.01)
     may_end, provider = threading.Event(), TracerProvider(shutdown_on_exit=False)
     monkeypatch.setattr(provider, "shutdown", lambda: may_end.wait(60))

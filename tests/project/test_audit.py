@@ -1,4 +1,4 @@
-"""The audit says what it found, and never takes for harmless what it could not look up."""
+"""The audit reports its findings, and never treats a package without an answer as safe."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ UNKNOWN = {"name": "unknown", "skip_reason": "not found"}
 
 @pytest.fixture(scope="module")
 def judge() -> Callable[[str], tuple[int, list[str]]]:
-    """Give what reads the report."""
+    """Return the function that reads the report."""
     spec = importlib.util.spec_from_file_location("audit", SCRIPT)
     assert spec is not None
     assert spec.loader is not None
@@ -43,7 +43,7 @@ def judge() -> Callable[[str], tuple[int, list[str]]]:
 def test_the_exit_code_follows_from_what_was_looked_up(
     judge: Callable[[str], tuple[int, list[str]]], audited: list[dict[str, Any]], code: int, said: str
 ) -> None:
-    """A flaw counts for more than a gap, and a gap for more than silence."""
+    """A vulnerability outranks a failed lookup, and a failed lookup outranks a clean report."""
     found, lines = judge(json.dumps({"dependencies": audited, "fixes": []}))
     assert found == code
     assert said in "\n".join(lines)
@@ -51,7 +51,7 @@ def test_the_exit_code_follows_from_what_was_looked_up(
 
 @pytest.mark.parametrize("report", ["", "Traceback", "[]", "{}"])
 def test_no_report_is_no_audit(judge: Callable[[str], tuple[int, list[str]]], report: str) -> None:
-    """Whatever was printed instead."""
+    """Output that is not a report is an error."""
     code, lines = judge(report)
     assert code == 75
     assert lines[0].startswith("NOT AUDITED")

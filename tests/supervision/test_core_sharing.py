@@ -1,4 +1,4 @@
-"""How cores are shared out."""
+"""The division of CPU cores among replicas."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from worker.supervision.core_sharing import Share, divide
 
 
 def test_neighbours_stay_together() -> None:
-    """In the order in which the cores are given."""
+    """Each replica gets consecutive cores in the given order."""
     assert divide(2, cores=[0, 4, 1, 5], num_usable=4) == [Share(2, (0, 4)), Share(2, (1, 5))]
     assert divide(2, cores=[0, 1, 2], num_usable=3) == [Share(2, (0, 1)), Share(1, (2,))]
 
 
 def test_a_limit_of_time_holds_nobody_to_cores() -> None:
-    """The time is that of any core."""
+    """A CPU quota applies to all cores, so the shares have threads and no cores."""
     assert divide(2, cores=range(64), num_usable=3) == [Share(2), Share(1)]
 
 
 def test_more_replicas_than_cores_have_a_thread_each() -> None:
-    """Where the scheduler puts it."""
+    """The shares have no cores: the scheduler places the threads."""
     assert divide(3, cores=[0, 1], num_usable=2) == [Share(1), Share(1), Share(1)]
 
 
 @given(st.integers(1, 40), st.integers(1, 80), st.integers(1, 80))
 def test_every_core_has_one_owner_and_shares_are_fair(num_replicas: int, num_cores: int, num_usable: int) -> None:
-    """No core is left over, none is given twice, and nobody gets two more than another."""
+    """Either all cores are assigned once or none is, and the numbers of threads differ by at most one."""
     shares = divide(num_replicas, cores=range(num_cores), num_usable=num_usable)
     assert len(shares) == num_replicas
     threads = [share.threads for share in shares]

@@ -1,4 +1,4 @@
-"""Many pages of metrics as one."""
+"""The merge of the metrics pages of all replicas."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from worker.supervision.telemetry import SupervisorTelemetry
 
 
 def samples(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-    """Return each sample's value by its name and labels."""
+    """Return the value of each sample by its name and labels."""
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
         for f in text_string_to_metric_families(text)
@@ -22,7 +22,7 @@ def samples(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
 
 
 def test_every_sample_is_there_with_the_number_of_its_replica() -> None:
-    """And nothing else, each family described once."""
+    """The merged page has no other samples, and describes each metric family once."""
     pages = {0: generate_latest(filled().registry).decode(), 1: generate_latest(Telemetry().registry).decode()}
     text = merged(pages).decode()
     expected = {(n, ls | {("replica", str(number))}): v for number, page in pages.items() for (n, ls), v in samples(page).items()}
@@ -33,7 +33,7 @@ def test_every_sample_is_there_with_the_number_of_its_replica() -> None:
 
 
 def test_what_the_supervisor_counts_stands_beside_it() -> None:
-    """Which replica runs, and how often it was started again."""
+    """The page has the state of each replica and its number of restarts."""
     telemetry = SupervisorTelemetry()
     telemetry.started(1, 77)
     telemetry.ended(0, -9, lived_s=3.0)
@@ -45,6 +45,6 @@ def test_what_the_supervisor_counts_stands_beside_it() -> None:
 
 
 def test_what_is_no_exposition_is_refused() -> None:
-    """A sample without a number."""
+    """A sample whose value is not a number raises `ValueError`."""
     with pytest.raises(ValueError, match="could not convert"):
         merged({0: "gist_tokens_total many\n"})

@@ -1,4 +1,4 @@
-"""What becomes of a replica that has ended."""
+"""The restart policy: the decision about a replica that has exited."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CODES = st.one_of(st.integers(-31, -1), st.sampled_from([0, 1, 3, 7, 130, 143]))
 
 @pytest.mark.parametrize("code", [2, 4, 5, 6])
 def test_what_repeating_cannot_mend_stops_all_with_its_code(code: int) -> None:
-    """Whoever leaves after that changes nothing."""
+    """The exit of another replica after that does not change the exit code."""
     policy = Policy()
     assert policy.ended(0, code, lived_s=100) == StopAll(code)
     assert policy.ended(1, -9, lived_s=100) == Leave()
@@ -24,13 +24,13 @@ def test_what_repeating_cannot_mend_stops_all_with_its_code(code: int) -> None:
 
 @pytest.mark.parametrize("code", [0, 1, 3, 7, 143, -9, -11])
 def test_everything_else_is_started_again(code: int) -> None:
-    """A signal, a broker that is away, and also an end in good order that nobody asked for."""
+    """A replica restarts after a signal, an unreachable broker, and a clean exit without a request."""
     assert isinstance(Policy().ended(0, code, lived_s=0), Restart)
     assert code not in FINAL_EXIT_CODES
 
 
 def test_pauses_double_for_each_replica_alone_and_begin_anew_after_a_healthy_life() -> None:
-    """Up to the longest."""
+    """The pause doubles up to the maximum."""
     policy = Policy(first_pause_s=1, max_pause_s=5, healthy_after_s=60)
     assert [policy.ended(0, -9, lived_s=1) for _ in range(4)] == [Restart(1), Restart(2), Restart(4), Restart(5)]
     assert policy.ended(1, -9, lived_s=1) == Restart(1)
@@ -39,7 +39,7 @@ def test_pauses_double_for_each_replica_alone_and_begin_anew_after_a_healthy_lif
 
 
 def test_a_death_while_draining_is_an_exit_code_and_an_end_before_the_start_is_none() -> None:
-    """SIGTERM ends a replica that has not taken over its handling yet: it had no work."""
+    """A replica that SIGTERM ends before its signal handler is set had no work, so the exit code is 0."""
     policy = Policy()
     policy.stop()
     assert policy.ended(0, -signal.SIGTERM, lived_s=1) == Leave()
@@ -51,7 +51,7 @@ def test_a_death_while_draining_is_an_exit_code_and_an_end_before_the_start_is_n
 
 @given(st.lists(st.tuples(st.integers(0, 3), CODES, st.floats(0, 1e6)), max_size=60))
 def test_no_pause_is_longer_than_the_longest_or_shorter_than_the_first(ends: list[tuple[int, int, float]]) -> None:
-    """However many fail, however often."""
+    """The bounds hold for any number of exits."""
     policy = Policy()
     for replica, code, lived_s in ends:
         decision = policy.ended(replica, code, lived_s=lived_s)

@@ -1,4 +1,4 @@
-"""What each replica is told."""
+"""The environment of each replica."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ SOCKET = Path("/run/1.sock")
 
 
 def told(settings: Mapping[str, object], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """Return what replica 1 reads."""
+    """Return the settings in the environment of replica 1."""
     monkeypatch.setenv("GIST_GROUP_ID", "of-the-environment")
     environment = build_environment(read(dict(settings)), 1, Share(3), socket=SOCKET)
     return {name: value for name, value in environment.items() if name.startswith("GIST_")}
 
 
 def test_a_replica_reads_what_we_were_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Flags and environment alike, secrets too; its name, its threads and its socket are its own."""
+    """Flags, environment and secrets reach the replica; client id, threads and socket are set for each replica."""
     secret = {"security_protocol": "SASL_SSL", "sasl_username": "u", "sasl_password": "hush"}
     environment = told({"tasks": "ner,embed", "create_topics": "true", "ssl_ca_file": "/ca.pem", **secret}, monkeypatch)
     for name, value in environment.items():
@@ -41,7 +41,7 @@ def test_a_replica_reads_what_we_were_told(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_static_member_keeps_a_name_of_its_own_and_given_threads_stand(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For each replica."""
+    """The number of the replica is appended to the instance id and the client id."""
     environment = told({"group_instance_id": "pod-0", "threads": 7, "client_id": "mine"}, monkeypatch)
     assert environment["GIST_GROUP_INSTANCE_ID"] == "pod-0-1"
     assert (environment["GIST_THREADS"], environment["GIST_CLIENT_ID"]) == ("7", "mine-1")
@@ -49,7 +49,7 @@ def test_a_static_member_keeps_a_name_of_its_own_and_given_threads_stand(monkeyp
 
 @pytest.mark.usefixtures("_logging_as_before")
 def test_a_place_for_sockets_that_is_too_deep_is_a_bad_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernel takes about a hundred bytes."""
+    """The kernel limits the path of a socket to about 100 bytes."""
     deep = tmp_path / ("d" * 90)
     deep.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(deep))

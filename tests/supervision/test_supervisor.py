@@ -1,4 +1,4 @@
-"""Real processes of a small program in place of the worker: kept alive, drained, killed, and none left behind."""
+"""The supervisor with real processes of a small program instead of the worker: restart, drain, kill and cleanup."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ asyncio.run(main())
 
 
 class World:
-    """A supervisor of two, its room, and what it ends with."""
+    """A supervisor of two replicas, the directory of its sockets, and its exit code."""
 
     def __init__(self, room: Path) -> None:
         self.room = room
@@ -72,7 +72,7 @@ class World:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[asyncio.Task[int]]:
-        """Run it, and let nothing run on."""
+        """Run the supervisor, and end all processes at the end of the block."""
         async with asyncio.timeout(60):
             self.task = asyncio.create_task(self.supervisor.run())
             try:
@@ -82,24 +82,24 @@ class World:
                 await asyncio.wait([self.task])
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Look again until something holds."""
+        """Poll until the condition holds."""
         while not condition():  # noqa: ASYNC110  a process tells nobody what it does
             await asyncio.sleep(0.01)
 
     async def ready(self) -> None:
-        """Return once all serve."""
+        """Wait until all replicas are ready."""
         while await self.supervisor.why_not_ready():  # noqa: ASYNC110  the same
             await asyncio.sleep(0.01)
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
-    """Give two replicas that do not run yet."""
+    """Return a supervisor of two replicas that do not run yet."""
     return World(tmp_path)
 
 
 async def test_a_replica_that_is_killed_is_started_again_and_the_other_is_left_alone(world: World) -> None:
-    """Meanwhile they are live, and not ready; the metrics of both are one page, with what the supervisor counts."""
+    """The supervisor stays live, and one page has the metrics of both replicas and of the supervisor."""
     async with world.running() as ending:
         await world.ready()
         pids = [replica.pid for replica in world.replicas]
@@ -119,7 +119,7 @@ async def test_a_replica_that_is_killed_is_started_again_and_the_other_is_left_a
 
 
 async def test_what_repeating_cannot_mend_ends_all(world: World) -> None:
-    """With the code of the one that failed, the others drained."""
+    """The supervisor drains the other replica and exits with the code of the failed replica."""
     async with world.running() as ending:
         await world.ready()
         (world.room / "1.code").write_text("5")
@@ -128,7 +128,7 @@ async def test_what_repeating_cannot_mend_ends_all(world: World) -> None:
 
 
 async def test_a_replica_that_never_comes_up_is_tried_again_until_we_leave(world: World) -> None:
-    """A broker that is away, say: a signal ends the pause too."""
+    """The supervisor restarts the replica, for example while the broker is down; a signal also ends the pause."""
     (world.room / "0.code").write_text("3")
     async with world.running() as ending:
         restarts = "gist_replica_restarts_total"
@@ -140,7 +140,7 @@ async def test_a_replica_that_never_comes_up_is_tried_again_until_we_leave(world
 
 
 async def test_the_second_signal_kills(world: World) -> None:
-    """Those that do not leave at the first."""
+    """Replicas that ignore the first signal are killed."""
     (world.room / "deaf").touch()
     async with world.running() as ending:
         await world.ready()
@@ -151,7 +151,7 @@ async def test_the_second_signal_kills(world: World) -> None:
 
 
 async def test_one_that_is_stuck_makes_all_of_it_not_live(world: World) -> None:
-    """By its own word, or by its silence once it has answered."""
+    """The replica reports that it is stuck, or does not answer although it answered before."""
     (world.room / "1.stuck").touch()
     async with world.running():
         await world.ready()
@@ -161,7 +161,7 @@ async def test_one_that_is_stuck_makes_all_of_it_not_live(world: World) -> None:
 
 
 def test_no_replica_outlives_a_supervisor_that_is_killed(tmp_path: Path) -> None:
-    """Not even by SIGKILL, which nobody can hear."""
+    """The replicas also exit after SIGKILL of the supervisor."""
     code = f"""
 import asyncio, sys
 sys.path.insert(0, {str(Path(__file__).parents[2])!r})
@@ -172,7 +172,7 @@ async def main():
     world = World(Path({str(tmp_path)!r}))
     async with world.running() as ending:
         await world.ready()
-        print("pids", *(it.pid for it in world.replicas), flush=True)
+        print("pids", *(replica.pid for replica in world.replicas), flush=True)
         await ending
 
 asyncio.run(main())
