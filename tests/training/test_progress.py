@@ -10,7 +10,7 @@ from worker.training.progress import Bars, Lines, build_reporter
 
 
 def test_lines_are_written_now_and_then() -> None:
-    """One for each step where no time need pass between them, none where much must."""
+    """With an interval of 0 each step has a line; with a long interval no step has one."""
     told: list[str] = []
     for interval in (0.0, 1e9):
         with Lines(told.append, interval_s=interval).track("texts", 2000) as advance:
@@ -21,7 +21,7 @@ def test_lines_are_written_now_and_then() -> None:
 
 
 def test_a_terminal_sees_a_bar_and_the_lines() -> None:
-    """The bar is gone in the end."""
+    """A line that is written during the bar is shown literally."""
     shown = io.StringIO()
     bars = Bars(Console(file=shown, force_terminal=True, width=80))
     with bars.track("texts", 4) as advance:
@@ -32,7 +32,7 @@ def test_a_terminal_sees_a_bar_and_the_lines() -> None:
 
 
 def test_what_is_no_terminal_sees_lines() -> None:
-    """Each with its end."""
+    """Each message is a line of its own."""
     stream = io.StringIO()
     build_reporter(stream).say("one")
     assert stream.getvalue() == "one\n"

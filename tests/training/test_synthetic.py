@@ -45,7 +45,7 @@ def written(folder: Path, text: str) -> Path:
 
 
 def test_entities_are_where_the_slots_were(tmp_path: Path) -> None:
-    """Slots in slots, doubled braces, and words that are no entities."""
+    """Slots may be nested, doubled braces are literal, and slots of words are no entities."""
     path = written(
         tmp_path,
         """templates = ["{{x}} {PER}, {when}: {PER}"]
@@ -62,7 +62,7 @@ def test_entities_are_where_the_slots_were(tmp_path: Path) -> None:
 
 @given(st.integers(0, 10_000))
 def test_what_comes_with_us_can_be_made(seed: int) -> None:
-    """In text order, none overlapping, without blanks around them."""
+    """The entities of the shipped templates are in order, without overlaps and without surrounding blanks."""
     made = templates.read(templates.BUILT_IN).draw(chance(seed))
     end = 0
     for (kind, text), span in zip(stretches(made), made.spans, strict=True):
@@ -87,14 +87,14 @@ def test_what_comes_with_us_can_be_made(seed: int) -> None:
     ],
 )
 def test_what_is_no_file_of_templates_is_one_line(tmp_path: Path, content: str, reason: str) -> None:
-    """With the file and the reason."""
+    """The error has the file and the reason."""
     with pytest.raises(BadSettings, match=reason):
         templates.read(written(tmp_path, content))
 
 
 @given(st.integers(0, 1000))
 def test_swapped_entities_are_others_of_their_type(seed: int) -> None:
-    """Everything around them stays as it was."""
+    """The words around the entities stay the same."""
     made = MentionReplacement(OWN).draw(chance(seed))
     if made.text.startswith("in"):
         assert made.text == "in Paris"
@@ -112,12 +112,12 @@ def test_swapped_entities_are_others_of_their_type(seed: int) -> None:
     st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=9).map(" ".join),
 )
 def test_what_is_like_a_held_out_text_is_seen(texts: list[str], text: str) -> None:
-    """As if each were compared."""
+    """The index finds the same near duplicates as a comparison with each text."""
     assert HeldOutTexts(texts).has_similar(text) == any(are_alike(split_words(own_text), split_words(text)) for own_text in texts)
 
 
 def test_the_same_seed_makes_the_same_texts_and_none_that_is_held_out() -> None:
-    """Each once; what was left out is counted; and there may be no more to say."""
+    """Each text is made once, near duplicates are counted, and the templates may yield fewer texts."""
     maker = templates.read(templates.BUILT_IN)
     free = generate([maker], 50, HeldOutTexts([]), seed=3)
     assert free == generate([maker], 50, HeldOutTexts([]), seed=3)
@@ -131,7 +131,7 @@ def test_the_same_seed_makes_the_same_texts_and_none_that_is_held_out() -> None:
 
 
 def test_what_is_written_is_read_as_it_was_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """By the readers of training data; and nothing is written over."""
+    """The readers of training data accept the file, and an existing file is not overwritten."""
     own = tmp_path / "own.conll"
     own.write_text("Ada\tB-PER\nmet\tO\nGrace\tB-PER\n\nin\tO\nRome\tB-LOC\n")
     first = tmp_path / "first.jsonl"

@@ -36,7 +36,7 @@ pytestmark = pytest.mark.model
 
 
 def test_from_texts_to_a_checkpoint_that_serves(tmp_path: Path) -> None:
-    """Heads on MiniLM learn what is easy; the scores are in the manifest and on the card, and no path of this machine is."""
+    """The heads learn simple texts; manifest and card have the scores and no local path."""
     shape = values(tmp_path, epochs=20) | {"encoder": MINILM, "name": "mine"}
     for head in shape["heads"]:
         head["layers"] = [3, 6]
@@ -63,7 +63,7 @@ def test_from_texts_to_a_checkpoint_that_serves(tmp_path: Path) -> None:
 
 
 def test_a_tuned_encoder_is_in_the_checkpoint_and_the_seed_decides(tmp_path: Path) -> None:
-    """Its files are there and verified; the same seed gives the same files, another one others."""
+    """The same seed gives the same files, and another seed gives others."""
     digests = []
     for place, seed in (("a", 0), ("b", 0), ("c", 1)):
         run = check_run(values(tmp_path, "end-to-end", threads=2) | {"output": tmp_path / place, "seed": seed}, source="test")
@@ -77,7 +77,7 @@ def test_a_tuned_encoder_is_in_the_checkpoint_and_the_seed_decides(tmp_path: Pat
 
 
 def test_separate_models_are_several_checkpoints(tmp_path: Path) -> None:
-    """One for each head, each with an encoder of its own."""
+    """Each head has a checkpoint with its own encoder."""
     made = train(run_of(tmp_path, "separate", max_steps=4), Silent())
     assert made == [tmp_path / "out" / "mood", tmp_path / "out" / "ner"]
     assert [list(checkpoint.load(str(text)).heads.heads) for text in made] == [["mood"], ["ner"]]
@@ -86,7 +86,7 @@ def test_separate_models_are_several_checkpoints(tmp_path: Path) -> None:
 
 
 def test_every_kind_of_head_learns_and_is_scored(tmp_path: Path) -> None:
-    """Several labels, more hidden layers, words of context, and a field; each is served as it was trained."""
+    """Multi-label heads, more hidden layers, context words and a CRF reach their floors as served."""
     several = tmp_path / "texts" / "several.jsonl"
     shape = values(tmp_path, "end-to-end", epochs=25)
     lines = [
@@ -111,7 +111,7 @@ def test_every_kind_of_head_learns_and_is_scored(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("strategy", ["frozen", "end-to-end"])
 def test_a_head_with_attention_is_served_as_it_was_trained(tmp_path: Path, strategy: str) -> None:
-    """Each text is called by the engine what the loop had found of it, and texts far apart in length do not mix."""
+    """The engine reaches the accuracy, and a text has the same scores alone and in a batch."""
     shape = values(tmp_path, strategy, epochs=20)
     shape["heads"] = [shape["heads"][0] | {"has_attention": True}]
     (directory,) = train(check_run(shape, source="test"), Silent())
@@ -131,7 +131,7 @@ def test_a_head_with_attention_is_served_as_it_was_trained(tmp_path: Path, strat
 
 
 def test_a_head_goes_on_a_tuned_checkpoint(tmp_path: Path) -> None:
-    """Whose encoder it names, in that checkpoint."""
+    """The manifest names the encoder in the tuned checkpoint."""
     train(run_of(tmp_path, "end-to-end", epochs=1), Silent())
     shape = values(tmp_path, epochs=1) | {"encoder": str(tmp_path / "out"), "output": tmp_path / "on-top"}
     train(check_run(shape, source="test"), Silent())
@@ -141,7 +141,7 @@ def test_a_head_goes_on_a_tuned_checkpoint(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_one_line_and_the_state_of_before_stays(tmp_path: Path) -> None:
-    """Going on afterwards, nothing is missing."""
+    """The next run trains all three epochs."""
     run = run_of(tmp_path, "end-to-end")
     with full_disk(20_000), pytest.raises(BadSettings, match=r"unfinished\.safetensors: cannot be written: .*File too large"):
         train(run, Silent())
@@ -151,7 +151,7 @@ def test_a_full_disk_is_one_line_and_the_state_of_before_stays(tmp_path: Path) -
 
 
 def test_another_run_in_the_same_place_is_refused_until_it_may_begin_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The state of a run that was cut off is nobody else's."""
+    """A run with another seed cannot use the unfinished state; `is_fresh` starts it."""
     monkeypatch.setattr("worker.training.train.calibrate", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         train(run_of(tmp_path), Silent())
@@ -163,7 +163,7 @@ def test_another_run_in_the_same_place_is_refused_until_it_may_begin_anew(tmp_pa
 
 
 def test_the_command_trains_what_a_file_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Flags replace what is in it; the card is printed, progress told beside it."""
+    """Flags replace values of the file; the card is on standard output and the progress on standard error."""
     values(tmp_path)
     path = tmp_path / "run.toml"
     path.write_text(
@@ -181,7 +181,7 @@ def test_the_command_trains_what_a_file_says(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_flags_name_the_columns_of_the_files(tmp_path: Path) -> None:
-    """Those of --labels; and the card of the checkpoint has no section without a score."""
+    """The flags apply to the files of `--labels`, and a card without scores has no section of scores."""
     encoder = values(tmp_path)["encoder"]
     moods = [json.loads(line) for line in (tmp_path / "texts" / "moods.jsonl").read_text().splitlines()]
     (tmp_path / "odd.txt").write_text("ticket;id;klass\n" + "".join(f"{mood['text']};7;{mood['label']}\n" for mood in moods))
@@ -204,13 +204,13 @@ def test_flags_name_the_columns_of_the_files(tmp_path: Path) -> None:
     ],
 )
 def test_columns_of_no_file_are_refused(arguments: list[str], reason: str) -> None:
-    """Where a TOML file says them, and where the texts are fetched."""
+    """The flags are refused with a TOML file and with the built-in texts."""
     result = CliRunner().invoke(app, ["train", *arguments])
     assert reason in str(result.exception)
 
 
 def test_flags_are_a_run_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """A sentiment head on fetched sentences, and with files of entities a second head, whose types are ours."""
+    """The sentiment head learns rated sentences; files of entities add a second head with the standard types."""
     rated = [RatedSentence("movies", f"{tiny.words_of(n)} {('love', 'hate')[n % 2]}", 2.0 - 4 * (n % 2)) for n in range(100)]
     monkeypatch.setattr(tasks, "rated_sentences", lambda _cache: rated)
     shape = values(tmp_path)
@@ -235,14 +235,14 @@ def test_flags_are_a_run_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
 
 
 def test_words_are_labelled_by_where_they_start() -> None:
-    """The first word of an entity begins it, those inside follow; a span may hold several words of the tokenizer."""
+    """The first word of an entity has `B-`, the words after it have `I-`; a span may have several words."""
     text = TaggedText("hey @ada b", (Span("PER", 4, 10),))
     assert word_pieces.align_word_labels(text, [0, 4, 5, 9]) == ["O", "B-PER", "I-PER", "I-PER"]
     assert word_pieces.mark_handles(text.text, [0, 4, 5, 9]).tolist() == [False, True, True, False]
 
 
 def test_the_shipped_card_says_what_its_manifest_says() -> None:
-    """Every figure on it is one that was measured, and the floors hold in every number format."""
+    """The card is generated from the manifest, and the floors hold in every number format."""
     directory = locate(DEFAULT_MODEL).directory
     manifest = json.loads((directory / "manifest.json").read_text())
     heads = [head.config for head in checkpoint.load(DEFAULT_MODEL).heads.heads.values()]

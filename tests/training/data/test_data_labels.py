@@ -27,7 +27,7 @@ POLARITY = LabelMap({"positive": "pos", "very positive": "pos", "neutral": None}
 
 
 def test_labels_are_renamed_merged_and_dropped() -> None:
-    """A text whose only label is dropped is dropped; what is not named stays."""
+    """A text is dropped with its only label, and other labels stay unchanged."""
     data = POLARITY.labelled(labelled(("positive",), ("neutral",), ("very positive",), ("negative",)))
     assert [(text.text, text.labels) for text in data.texts] == [
         ("text 2", ("pos",)),
@@ -38,27 +38,27 @@ def test_labels_are_renamed_merged_and_dropped() -> None:
 
 
 def test_of_several_labels_the_others_stay() -> None:
-    """Merged ones count once, and a text may be left with none."""
+    """Merged labels count once, and a multi-label text may lose all labels."""
     data = POLARITY.apply(labelled(("positive", "very positive", "x"), ("neutral",), is_multi_label=True))
     assert [text.labels for text in data.texts] == [("pos", "x"), ()]
     assert data.kind is Kind.MULTI_LABEL
 
 
 def test_types_of_entities_are_mapped_alike() -> None:
-    """Where others are dropped, they are no entities."""
+    """With `drops_others` the entities of other types are removed."""
     data = LabelMap({"person": "PER"}, drops_others=True).apply(tagged("person", "product", "person"))
     assert data.texts == (TaggedText("xxx", (Span("PER", 0, 1), Span("PER", 2, 3))),)
 
 
 def test_a_map_that_names_what_is_not_there_is_refused() -> None:
-    """It is a slip of the pen; a label may stand in one of several files."""
+    """Each label of the map must occur in one of the files; the error lists the labels."""
     check_map(LabelMap({"a": "x", "b": None}), [labelled(("a",)), labelled(("b",))])
     with pytest.raises(BadSettings, match="the label map names 'postive', which no text has; the labels are negative, positive"):
         check_map(LabelMap({"postive": "pos"}), [labelled(("positive",), ("negative",))])
 
 
 def test_the_labels_to_learn_are_those_of_the_training_data() -> None:
-    """Sorted, or in the order that is wanted."""
+    """Labels are sorted unless an order is given."""
     train, test = labelled(("b",), ("a",)), labelled(("a",), name="test.csv")
     assert check_labels(train, test) == ("a", "b")
     assert check_labels(train, test, wanted=["b", "a"]) == ("b", "a")
@@ -103,7 +103,7 @@ def test_the_labels_to_learn_are_those_of_the_training_data() -> None:
 def test_what_cannot_be_learned_is_one_line(
     train: LabelledData | TaggedData, held_out: list[LabelledData | TaggedData], wanted: list[str] | None, reason: str
 ) -> None:
-    """With the file, and the line where there is one."""
+    """The error names the file, and the line if there is one."""
     with pytest.raises(BadSettings) as caught:
         check_labels(train, *held_out, wanted=wanted)
     assert str(caught.value).startswith(reason)

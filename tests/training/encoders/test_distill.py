@@ -27,7 +27,7 @@ pytestmark = pytest.mark.model
 
 
 def test_a_student_begins_as_the_layers_that_it_takes(tmp_path: Path, minilm: Path) -> None:
-    """The first two of three give the states that the teacher has after them."""
+    """A student of the first two layers has the teacher's states after two layers."""
     teacher = checkpoint.load(str(small_teacher(tmp_path, minilm, num_layers=3))).encoder
     student = build_student(teacher, (1, 2)).eval()
     batch = PackedTensors.of(pack([np.arange(9, dtype=np.int32)]), device=torch.device("cpu"), dtype=torch.float32)
@@ -41,7 +41,7 @@ def test_a_student_begins_as_the_layers_that_it_takes(tmp_path: Path, minilm: Pa
 
 
 def test_the_loss_is_nothing_where_student_and_teacher_agree() -> None:
-    """The size of a vector does not count, that of a state does."""
+    """The length of a vector does not change the loss; the size of a token state does."""
     x, y = torch.eye(3), torch.eye(3).roll(1, 0)
     assert loss((x, 2 * x), (y, y), token_weight=1.0) == pytest.approx(0)
     assert loss((x, y), (y, y), token_weight=1.0) == pytest.approx(1)
@@ -49,7 +49,7 @@ def test_the_loss_is_nothing_where_student_and_teacher_agree() -> None:
 
 
 def test_a_student_comes_closer_and_is_served(tmp_path: Path, minilm: Path) -> None:
-    """By the same seed to the same bits; its directory is verified, loaded and embeds as the report says."""
+    """The same seed gives the same bytes, and the engine serves the student with the reported similarity."""
     teacher = small_teacher(tmp_path, minilm, num_layers=3)
     lines: list[str] = []
     reports = [

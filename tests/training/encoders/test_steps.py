@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def test_the_same_words_are_never_on_both_sides() -> None:
-    """Each text once, none blank, and which side it is on does not depend on the others."""
+    """Each text is kept once without blank texts, and its side does not depend on the other texts."""
     train, held_out = split_texts([*SENTENCES, *map(str.upper, SENTENCES), *SENTENCES, " "])
     assert sorted([*train, *held_out]) == sorted({*SENTENCES, *map(str.upper, SENTENCES)})
     assert {text.lower() for text in train}.isdisjoint(text.lower() for text in held_out)
@@ -32,7 +32,7 @@ def test_the_same_words_are_never_on_both_sides() -> None:
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=30), st.integers(0, 100))
 def test_each_epoch_reads_each_text_once(lengths: list[int], seed: int) -> None:
-    """In steps of at most so many tokens, unless a text is longer; and no more steps than are wanted."""
+    """A step has at most `max_batch_tokens` unless one text is longer, and `max_steps` limits the steps."""
     options = StepOptions(epochs=2, max_batch_tokens=40, seed=seed)
     steps = plan_steps(lengths, options)
     assert sorted(np.concatenate(steps).tolist()) == sorted([*range(len(lengths)), *range(len(lengths))])
@@ -42,7 +42,7 @@ def test_each_epoch_reads_each_text_once(lengths: list[int], seed: int) -> None:
 
 @given(st.integers(1, 500), st.floats(0, 1))
 def test_the_rate_rises_and_falls(num_steps: int, warm_up: float) -> None:
-    """Between nothing and all of it."""
+    """The learning rate stays between 0 and 1."""
     rates = [rate_at(number, num_steps=num_steps, warm_up=warm_up) for number in range(num_steps)]
     assert all(0 < rate <= 1 for rate in rates)
     top = rates.index(max(rates))
@@ -52,7 +52,7 @@ def test_the_rate_rises_and_falls(num_steps: int, warm_up: float) -> None:
 
 @pytest.mark.model
 def test_what_is_written_is_what_was_there(tmp_path: Path, minilm: Path) -> None:
-    """Weights, pooling and longest text; and nothing is written over what is there."""
+    """The loaded encoder has the written pooling and limits, and existing directories are not overwritten."""
     directory = small_teacher(tmp_path, minilm, num_layers=1)
     first = checkpoint.load(str(directory))
     assert first.max_tokens == 64
@@ -68,7 +68,7 @@ def test_what_is_written_is_what_was_there(tmp_path: Path, minilm: Path) -> None
 
 
 def test_vectors_are_alike_or_not() -> None:
-    """Those of the same texts; narrower ones are compared by their similarities alone."""
+    """Scaled vectors agree fully; narrower vectors are compared by their similarities only."""
     vectors = np.random.default_rng(0).normal(size=(30, 8)).astype(np.float32)
     same = measure_agreement(vectors, 2 * vectors)
     assert same.mean_cosine == pytest.approx(1)

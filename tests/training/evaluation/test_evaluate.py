@@ -56,7 +56,7 @@ def silent(_line: str) -> None:
 
 
 def test_every_head_is_measured_on_its_files_and_the_vectors_on_all() -> None:
-    """The shipped heads know these texts; their encoder is frozen, and keeps everything."""
+    """The shipped heads label these texts right, and their frozen encoder keeps all similarities."""
     told: list[str] = []
     found = evaluate(EvaluateOptions(**{**options(), "against": MINILM}), [MOODS], [NAMES], told.append)
     (labels,), (entities,) = found.labels, found.entities
@@ -72,7 +72,7 @@ def test_every_head_is_measured_on_its_files_and_the_vectors_on_all() -> None:
 
 
 def test_rejected_answers_are_told_of() -> None:
-    """With the number of texts that are measured."""
+    """The line has the number of measured texts and of rejected texts."""
     told: list[str] = []
     rejected = DataSource(Path("mine") / "texts", num_rejected=3)
     evaluate(OPTIONS, [replace(MOODS, source=rejected)], [replace(NAMES, source=rejected)], told.append)
@@ -82,7 +82,7 @@ def test_rejected_answers_are_told_of() -> None:
 
 @pytest.mark.int8
 def test_an_untouched_encoder_is_the_measure_of_8_bits() -> None:
-    """It needs no calibration of its own; what 8 bits turn a little stays near."""
+    """The reference needs no calibration, and the correlation is above 0.99 but below 1."""
     found = evaluate(
         EvaluateOptions(**options() | {"against": MINILM, "backend": "auto", "dtype": "int8"}), [MOODS], [NAMES], silent
     )
@@ -110,13 +110,13 @@ def options() -> dict[str, Any]:
 def test_what_cannot_be_measured_is_refused(
     changes: dict[str, Any], texts: Sequence[LabelledData], entities: Sequence[TaggedData], reason: str
 ) -> None:
-    """With the file's name and what would do."""
+    """The error names the file and the remedy."""
     with pytest.raises(BadSettings, match=reason):
         evaluate(EvaluateOptions(**options() | changes), texts, entities, silent)
 
 
 def test_a_text_on_which_the_model_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is not left out of the figures."""
+    """The failing text is not left out of the figures without notice."""
     engine = Engine.load(MINILM, device="cpu", backend="eager")
 
     def broken(items: Sequence[TokenizedItem]) -> list[Prediction]:
@@ -130,7 +130,7 @@ def test_a_text_on_which_the_model_fails_is_named(monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_trainers_scores_are_the_same_figures() -> None:
-    """Without intervals."""
+    """The trainer reports the figures of `evaluate` without intervals."""
     engine = Engine.load(DEFAULT_MODEL, device="cpu", backend="eager")
     found = evaluate(OPTIONS, [MOODS], [NAMES], silent)
     texts, true = [text.text for text in MOODS.texts], [text.labels[0] for text in MOODS.texts]

@@ -47,6 +47,6 @@ def test_markup_in_labels_and_texts_is_printed_literally() -> None:
 
 
 def test_a_temperature_of_1_is_not_printed() -> None:
-    """Other temperatures are."""
+    """Any other temperature is printed."""
     assert "temperature 1.500" in printed(small_report())
     assert "temperature" not in printed(small_report(temperature=1.0))

@@ -34,7 +34,7 @@ def test_rotated_and_scaled_vectors_are_the_same() -> None:
 
 
 def test_unrelated_vectors_have_the_figures_of_chance() -> None:
-    """The intervals contain them."""
+    """Each figure is close to chance and within its interval."""
     found = compare_vectors(draw_vectors(200, 0), draw_vectors(200, 1))
     for name, chance in (("Pearson", 0), ("Spearman", 0), ("top-1 overlap", 1 / 199), ("top-10 overlap", 10 / 199)):
         assert found[name].value == pytest.approx(chance, abs=0.03)
@@ -49,7 +49,7 @@ def test_five_texts_have_no_ten_neighbours() -> None:
 @settings(max_examples=50, deadline=None)
 @given(num_texts=st.integers(3, 12), seed=st.integers(0, 1000))
 def test_two_copies_of_a_text_are_no_pair(num_texts: int, seed: int) -> None:
-    """A draw's correlation is over all pairs of different texts, as often as each is drawn."""
+    """The correlation of a draw is over all pairs of different texts, weighted by how often each is drawn."""
     first, second = cosines(draw_vectors(num_texts, seed)), cosines(draw_vectors(num_texts, seed + 1))
     drawn = np.concatenate([np.arange(3), np.random.default_rng(seed).integers(num_texts, size=num_texts)])
     pairs = [(one, other) for number, one in enumerate(drawn) for other in drawn[:number] if one != other]

@@ -41,7 +41,7 @@ def brute_force(scores: torch.Tensor, targets: list[int], transitions: torch.Ten
 @settings(max_examples=40, deadline=None)
 @given(lengths=st.lists(st.integers(0, 4), min_size=1, max_size=4), seed=st.integers(0, 1000))
 def test_a_path_is_as_likely_as_among_all_paths(lengths: list[int], seed: int) -> None:
-    """Texts of any lengths at once, words of which nobody knows the label among them."""
+    """The loss equals a brute-force sum over all paths, for any text lengths and with unknown labels."""
     generator = torch.Generator().manual_seed(seed)
     starts = torch.tensor([0, *itertools.accumulate(lengths)])
     scores = torch.randn(sum(lengths), 3, generator=generator, dtype=torch.float64)
@@ -55,7 +55,7 @@ def test_a_path_is_as_likely_as_among_all_paths(lengths: list[int], seed: int) -
 
 @given(seed=st.integers(0, 1000))
 def test_the_gradient_is_what_is_expected_less_what_is_true(seed: int) -> None:
-    """By the scores: the probabilities that serving computes, so that training and serving are of one model."""
+    """The gradient is the marginal probabilities of the serving code minus the true labels."""
     generator = torch.Generator().manual_seed(seed)
     starts, targets = torch.tensor([0, 3, 3, 5]), torch.tensor([0, 1, 2, 1, 2])
     head = Head(HeadConfig(name="ner", task="ner", labels=LABELS, layers=(1,), has_crf=True), 4)
@@ -70,7 +70,7 @@ def test_the_gradient_is_what_is_expected_less_what_is_true(seed: int) -> None:
 
 @SMOOTHINGS
 def test_each_kind_has_its_cross_entropy(smoothing: float) -> None:
-    """Smoothed labels are a mix of the true ones and all of them."""
+    """Label smoothing mixes the true labels with the uniform distribution."""
     logits = torch.tensor([[1.0, -2.0, 0.5], [0.0, 3.0, -1.0]])
     several = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 0.0]])
     soft = several * (1 - smoothing) + smoothing / 2
@@ -90,7 +90,7 @@ def test_each_kind_has_its_cross_entropy(smoothing: float) -> None:
 
 
 def test_nothing_is_learned_from_a_word_that_nobody_knows() -> None:
-    """And what is said in context is judged, not what a word says alone."""
+    """A word with an unknown label has no loss; the others are judged with their context words."""
     head = Head(HeadConfig(name="ner", task="ner", labels=LABELS, layers=(1,), context_words=1), 4)
     logits = torch.randn(2, 9)
     found = losses.compute_word_loss(head, logits, torch.tensor([losses.UNKNOWN, 1]), torch.tensor([0, 2]))

@@ -31,7 +31,7 @@ def value(of: Head, logits: Any, targets: Any, *, smoothing: float = 0.0) -> flo
 
 
 def test_the_loss_of_two_classes_takes_certainty() -> None:
-    """A probability as a target is learned as one; smoothing takes from it on both sides."""
+    """A target may be a probability; smoothing changes both classes."""
     assert value(head(), [[0.0]], [0.9]) == pytest.approx(math.log(2))
     sure, soft = (value(head(), [[2.0]], [1], smoothing=own_value) for own_value in (0.0, 0.2))
     assert sure == pytest.approx(math.log1p(math.exp(-2)))
@@ -40,7 +40,7 @@ def test_the_loss_of_two_classes_takes_certainty() -> None:
 
 @pytest.mark.parametrize("has_crf", [False, True])
 def test_nothing_is_learned_from_what_is_unknown(has_crf: bool) -> None:  # noqa: FBT001
-    """Nor does it become NaN where nothing is known at all."""
+    """Without any known label the loss is 0 and not NaN."""
     ner = head(LABELS, task="ner", has_crf=has_crf)
     logits = torch.randn(3, 5, requires_grad=True)
     nothing = loss(ner, logits, torch.full((3,), UNKNOWN), torch.tensor([0, 3]))
@@ -53,7 +53,7 @@ def test_nothing_is_learned_from_what_is_unknown(has_crf: bool) -> None:  # noqa
 
 
 def test_the_score_of_labels_is_their_accuracy() -> None:
-    """Of two classes by the sign, of more by the largest; of several by F1 over all labels."""
+    """Two classes are decided by the sign, more by the largest logit; multi-label heads have micro F1."""
     said = HeadOutputs(
         np.array([[1.0], [-1.0], [3.0]], dtype=np.float32), np.array([0.9, 0.4, 0.2], dtype=np.float32), np.arange(4)
     )
@@ -75,7 +75,7 @@ def said_of_words(path: list[str], gold: list[str], starts: list[int]) -> HeadOu
 
 
 def test_the_score_of_entities_is_f1_of_whole_ones() -> None:
-    """Span and type both count; an entity does not reach into the next text; what is unknown is nobody's."""
+    """Span and type count, entities end with their text, and unknown labels are ignored."""
     ner, right = head(LABELS, task="ner"), ["B-PER", "I-PER", "O", "B-LOC"]
     assert score(ner, said_of_words(right, right, [0, 4])) == 1
     assert score(ner, said_of_words(["B-PER", "O", "O", "B-LOC"], right, [0, 4])) == pytest.approx(0.5)
@@ -84,7 +84,7 @@ def test_the_score_of_entities_is_f1_of_whole_ones() -> None:
 
 
 def test_what_follows_what_decides_where_it_was_learned() -> None:
-    """A field's transitions choose the path by which a head is scored."""
+    """The transitions of a CRF head determine the scored path."""
     field = head(LABELS, task="ner", has_crf=True)
     assert field.transitions is not None
     said = said_of_words(["B-PER", "O"], ["B-PER", "I-PER"], [0, 2])
@@ -95,6 +95,5 @@ def test_what_follows_what_decides_where_it_was_learned() -> None:
 
 
 def test_the_loss_on_dev_is_the_same_loss() -> None:
-    """Of what was said."""
     said = said_of_words(["O"], ["O"], [0, 1])
     assert compute_mean_loss(head(LABELS, task="ner"), said) == pytest.approx(math.log1p(4 * math.exp(-10)), rel=1e-3)

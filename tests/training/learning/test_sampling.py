@@ -15,7 +15,7 @@ SIZES = st.lists(st.integers(1, 200), min_size=1, max_size=4)
 
 @given(SIZES, st.integers(1, 33), st.sampled_from([1.0, 0.5, 0.2]))
 def test_every_task_gets_its_quota_and_at_least_one(sizes: list[int], batch_texts: int, exponent: float) -> None:
-    """All of them together are an epoch, but for tasks too small for one of their own."""
+    """The shares add up to an epoch, plus at most one batch for each small task."""
     total = count_batches(sizes, batch_texts)
     shares = share_batches(sizes, total, exponent)
     assert min(shares) >= 1
@@ -24,7 +24,7 @@ def test_every_task_gets_its_quota_and_at_least_one(sizes: list[int], batch_text
 
 @given(SIZES, st.integers(1, 33), st.sampled_from([1.0, 0.5]), st.integers(0, 9))
 def test_no_text_is_there_twice_before_all_are_there_once(sizes: list[int], batch_texts: int, exponent: float, seed: int) -> None:
-    """Within an epoch, for each task; no batch is empty or too large."""
+    """Within an epoch this holds for each task, and no batch is empty or too large."""
     sides = [np.arange(size) * 3 for size in sizes]
     found = draw_batches(
         sides, count_batches(sizes, batch_texts), batch_texts=batch_texts, exponent=exponent, generator=np.random.default_rng(seed)
@@ -37,7 +37,7 @@ def test_no_text_is_there_twice_before_all_are_there_once(sizes: list[int], batc
 
 
 def test_an_epoch_of_one_task_has_each_text_once() -> None:
-    """In an order that the generator decides."""
+    """The generator determines the order."""
     side = np.arange(10)
     first, other = (draw_batches([side], 3, batch_texts=4, exponent=1, generator=np.random.default_rng(seed)) for seed in (0, 1))
     assert sorted(np.concatenate([texts for _, texts in first]).tolist()) == side.tolist()
@@ -54,6 +54,6 @@ def test_an_epoch_of_one_task_has_each_text_once() -> None:
     ],
 )
 def test_the_scarce_task_is_seen_as_often_as_was_asked(training: Training, share: float) -> None:
-    """In proportion to its size, to the root of it, or nearly as often as the other."""
+    """The share is proportional to the size, to its square root, or nearly equal for both tasks."""
     many, few = share_batches([900, 100], 100, compute_exponent(training))
     assert few / (many + few) == pytest.approx(share, abs=0.011)

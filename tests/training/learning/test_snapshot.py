@@ -48,7 +48,7 @@ learned(run_of(directory, strategy, retention_weight=2.0), snapshots=Waiting(dir
 
 @pytest.mark.parametrize(("strategy", "where"), [("end-to-end", "before epoch 2"), ("then-freeze", "after 1.1")])
 def test_a_killed_run_ends_with_the_weights_that_it_would_have_had(tmp_path: Path, strategy: str, where: str) -> None:
-    """Before an epoch was written, and between two epochs of a later phase."""
+    """The run is killed before a snapshot, or between two epochs of a later phase."""
     expected = learned(run_of(tmp_path, strategy, retention_weight=2.0)).learner.state_dict()
     command = [sys.executable, "-c", _PROGRAM, str(tmp_path), strategy, where]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
@@ -64,7 +64,7 @@ def test_a_killed_run_ends_with_the_weights_that_it_would_have_had(tmp_path: Pat
 
 
 def test_the_state_of_another_run_is_refused(tmp_path: Path) -> None:
-    """Its settings or its data were others."""
+    """A run with other settings or data cannot continue from the snapshot."""
     Snapshots(tmp_path, "one").write(Position(epoch=1), {"learner": {"a": torch.ones(2)}})
     state = Snapshots(tmp_path, "one").read()
     assert state is not None
@@ -74,7 +74,7 @@ def test_the_state_of_another_run_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_damaged_state_is_one_line(tmp_path: Path) -> None:
-    """With the way out."""
+    """The error names the flag that starts the run again."""
     snapshots = Snapshots(tmp_path, "one")
     assert snapshots.read() is None
     snapshots.write(Position(), {})

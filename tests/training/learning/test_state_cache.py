@@ -35,7 +35,7 @@ def store_of(directory: Path, layers: float) -> StateCache:
 
 
 def test_what_was_added_is_read_through_a_map(tmp_path: Path) -> None:
-    """Layer by layer; those that are missing are known."""
+    """States are memory-mapped by layer, and missing layers are reported."""
     store = store_of(tmp_path / "new", 3)
     assert store.find_missing("a", [1, 2]) == [1, 2]
     fill(store, "a", (2, 5))
@@ -46,7 +46,7 @@ def test_what_was_added_is_read_through_a_map(tmp_path: Path) -> None:
 
 
 def test_what_was_read_the_longest_ago_makes_room(tmp_path: Path) -> None:
-    """Not what was written first."""
+    """The least recently read entry is evicted, not the oldest written one."""
     fill(store_of(tmp_path, 2.1), "old")
     fill(store_of(tmp_path, 2.1), "older")
     for age, key in enumerate(("older", "old")):
@@ -57,7 +57,7 @@ def test_what_was_read_the_longest_ago_makes_room(tmp_path: Path) -> None:
 
 
 def test_what_is_in_use_stays(tmp_path: Path) -> None:
-    """And where no room can be made, it is said how much is needed."""
+    """If no entry can be evicted, the error has the needed size and the limit."""
     store = store_of(tmp_path, 1.5)
     fill(store, "a")
     store.read("a", [3])
@@ -67,7 +67,7 @@ def test_what_is_in_use_stays(tmp_path: Path) -> None:
 
 
 def test_a_damaged_entry_is_one_line(tmp_path: Path) -> None:
-    """With the file."""
+    """The error names the file and the remedy."""
     store = store_of(tmp_path, 2)
     fill(store, "a")
     (tmp_path / "a.3.npy").write_bytes(b"x")
@@ -76,7 +76,7 @@ def test_a_damaged_entry_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_leaves_no_half_of_an_entry(tmp_path: Path) -> None:
-    """The process goes on to say so: it writes through no map."""
+    """A full disk raises an error in the process; a write through a memory map would kill the process."""
     with full_disk(), pytest.raises(BadSettings, match=r"a\.3\.npy: cannot be written: File too large"):
         fill(store_of(tmp_path, 2), "a")
     assert list(tmp_path.iterdir()) == []

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.model
 
 
 def test_live_states_and_those_on_the_disk_are_the_same(tmp_path: Path) -> None:
-    """Of texts, of words and of tokens, up to the half precision of the disk; gradients flow into the encoder that learns."""
+    """States of texts, words and tokens agree up to half precision, and live states have gradients."""
     shape = values(tmp_path)
     shape["heads"].append(shape["heads"][0] | {"name": "tone", "has_attention": True})
     run = check_run(shape, source="test")
@@ -42,7 +42,7 @@ def test_live_states_and_those_on_the_disk_are_the_same(tmp_path: Path) -> None:
 
 
 def test_a_second_run_with_other_heads_does_not_touch_the_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wider ones, on fewer layers; only what is missing is ever computed."""
+    """All states come from the cache, also for wider heads on fewer layers."""
     first, second = Silent(), Silent()
     shape = values(tmp_path)
     shape["heads"][1]["layers"] = [1, 2]
@@ -62,7 +62,7 @@ def test_a_second_run_with_other_heads_does_not_touch_the_encoder(tmp_path: Path
 
 
 def test_another_encoder_or_other_texts_are_other_states(tmp_path: Path) -> None:
-    """Nothing stale is ever read."""
+    """A changed encoder has another digest, so its states are computed again."""
     run = run_of(tmp_path)
     loaded = checkpoint.load(run.encoder)
     mood, _ = tasks_of(run, loaded)
@@ -78,7 +78,7 @@ def test_another_encoder_or_other_texts_are_other_states(tmp_path: Path) -> None
 
 
 def test_what_lies_below_the_layers_that_learn_is_computed_once(tmp_path: Path) -> None:
-    """The states are those of the whole encoder up to the number format, and the upper layer gets the same gradients."""
+    """States and gradients agree with those of the whole encoder up to half precision."""
     shape = values(tmp_path)
     for head in shape["heads"]:
         head["layers"] = [0, 1, 2]
@@ -105,7 +105,7 @@ def test_what_lies_below_the_layers_that_learn_is_computed_once(tmp_path: Path) 
 
 
 def test_vectors_are_held_against_those_of_the_encoder_before_it_learned(tmp_path: Path) -> None:
-    """Nowhere else at first, further away once it has changed, and with gradients that lead back; rows are read as ever."""
+    """The drift is 0 at first, grows with changes to the encoder, and has gradients."""
     run = run_of(tmp_path)
     loaded = checkpoint.load(run.encoder)
     pooling, texts = loaded.heads.sentence.pooling, np.array([5, 2, 60])

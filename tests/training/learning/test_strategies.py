@@ -33,7 +33,7 @@ def changed(found: Learned, encoder: str) -> set[str]:
 
 @pytest.mark.parametrize("strategy", ["frozen", "transfer", "trunk"])
 def test_a_frozen_encoder_stays_as_it_is(tmp_path: Path, strategy: str) -> None:
-    """To the last bit; the heads learn all the same."""
+    """No weight of the encoder changes, and both heads learn."""
     run = run_of(tmp_path, strategy)
     found = learned(run)
     assert not found.is_encoder_tuned
@@ -42,7 +42,7 @@ def test_a_frozen_encoder_stays_as_it_is(tmp_path: Path, strategy: str) -> None:
 
 
 def test_end_to_end_everything_learns(tmp_path: Path) -> None:
-    """The embeddings too, both heads together."""
+    """The embeddings and all layers change, and both heads learn together."""
     run = run_of(tmp_path, "end-to-end", epochs=1)
     found = learned(run)
     assert found.is_encoder_tuned
@@ -51,13 +51,13 @@ def test_end_to_end_everything_learns(tmp_path: Path) -> None:
 
 
 def test_the_upper_layers_alone_may_learn(tmp_path: Path) -> None:
-    """What is below them stays as it is."""
+    """The layers below stay unchanged."""
     run = run_of(tmp_path, "end-to-end", upper_layers=1, epochs=1)
     assert changed(learned(run), run.encoder) == {"layers.1"}
 
 
 def test_then_freeze_leaves_the_first_head_and_the_encoder_alone(tmp_path: Path) -> None:
-    """While the second head learns."""
+    """In the second phase only the second head learns."""
     run = run_of(tmp_path, "then-freeze")
     found = learned(run)
     assert changed(found, run.encoder) >= {"words.weight", "layers.0", "layers.1"}
@@ -69,7 +69,7 @@ def test_then_freeze_leaves_the_first_head_and_the_encoder_alone(tmp_path: Path)
 
 
 def test_a_head_starts_from_another(tmp_path: Path) -> None:
-    """With what has the same shape; what has not is its own."""
+    """Weights of the same shape are copied; the others are initialized."""
     run = run_of(tmp_path, "transfer")
     learner = learned(run).learner
     learner.start_phase(run, build_phases(run)[1])
@@ -78,7 +78,7 @@ def test_a_head_starts_from_another(tmp_path: Path) -> None:
 
 
 def test_heads_of_a_trunk_end_with_the_same_lower_layers(tmp_path: Path) -> None:
-    """Each has a copy when it is served."""
+    """Both heads share the hidden layer and the norm during training."""
     found = learned(run_of(tmp_path, "trunk")).learner
     mood, ner = found.head("mood"), found.head("ner")
     assert mood.hidden is not None
@@ -88,7 +88,7 @@ def test_heads_of_a_trunk_end_with_the_same_lower_layers(tmp_path: Path) -> None
 
 
 def test_a_head_may_start_from_another_checkpoint(tmp_path: Path) -> None:
-    """Where there is such a head, and it reads such an encoder."""
+    """The named head must exist and read an encoder of the same width."""
     train(run_of(tmp_path, epochs=1), Silent())
     shape = values(tmp_path)
     place = str(tmp_path / "out")
@@ -105,7 +105,7 @@ def test_a_head_may_start_from_another_checkpoint(tmp_path: Path) -> None:
 
 
 def test_a_layer_that_is_not_there_stops_before_anything_learns(tmp_path: Path) -> None:
-    """With the head and what the encoder has."""
+    """The error names the head, the layer and the number of layers."""
     shape = values(tmp_path)
     shape["heads"][0]["layers"] = [1, 7]
     with pytest.raises(BadModel, match=r"'mood' reads layer 7 of an encoder of 2 layers"):
@@ -117,13 +117,13 @@ def test_a_layer_that_is_not_there_stops_before_anything_learns(tmp_path: Path) 
     [{"loss_weights": "uncertainty"}, {"loss_weights": "inverse-size"}, {"sampling": "temperature"}, {"upper_layers": 1}],
 )
 def test_the_ways_against_imbalance_learn(tmp_path: Path, training: dict[str, Any]) -> None:
-    """Each comes to other weights than none of them."""
+    """Each way gives other weights than training without one."""
     plain, other = (learned(run_of(tmp_path, "end-to-end", epochs=1, batch_texts=4, **entry)) for entry in ({}, training))
     assert not torch.equal(plain.learner.head("ner").output.weight, other.learner.head("ner").output.weight)
 
 
 def test_what_retention_weighs_keeps_vectors_near(tmp_path: Path) -> None:
-    """The more it counts, the less they leave what they were."""
+    """A larger weight gives a smaller drift of the vectors."""
     texts = np.arange(40)
     drifts = []
     for weight in (0.01, 100.0):
@@ -135,7 +135,7 @@ def test_what_retention_weighs_keeps_vectors_near(tmp_path: Path) -> None:
 
 
 def test_rates_fall_with_depth_and_heads_have_their_own(tmp_path: Path) -> None:
-    """Vectors are not decayed; a head may be decayed more than another."""
+    """One-dimensional weights have no decay, and a head may have its own rate and decay."""
     shape = values(tmp_path, "end-to-end")
     shape["heads"][0] |= {"learning_rate": 0.5, "weight_decay": 0.3}
     shape["optimizer"] = {"encoder_rate": 1.0, "layer_decay": 0.5, "head_rate": 0.25, "weight_decay": 0.1}

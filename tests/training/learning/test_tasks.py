@@ -37,7 +37,7 @@ def tasks_with(directory: Path, number: int, **changes: Any) -> list[TrainingTas
 
 
 def test_a_text_is_a_row_of_one_head_and_a_word_of_the_other(tmp_path: Path) -> None:
-    """Labels are those of the data, sides as large as was asked, and each text is on one."""
+    """Labels are those of the data, sides have the wanted sizes, and each text is on one side."""
     mood, ner = tasks_with(tmp_path, 0)
     assert (mood.head.labels, ner.head.labels) == (("bad", "good"), ("O", "B-LOC", "I-LOC", "B-PER", "I-PER"))
     assert mood.starts[-1] == len(mood.targets) == 96
@@ -51,7 +51,7 @@ def test_a_text_is_a_row_of_one_head_and_a_word_of_the_other(tmp_path: Path) -> 
 
 
 def test_a_token_is_a_row_of_a_head_with_attention(tmp_path: Path) -> None:
-    """And the text is still what is called something."""
+    """The targets are still those of the texts."""
     shape = values(tmp_path)
     shape["heads"][0]["has_attention"] = True
     run = check_run(shape, source="test")
@@ -64,7 +64,7 @@ def test_a_token_is_a_row_of_a_head_with_attention(tmp_path: Path) -> None:
 
 
 def test_rejected_answers_are_counted_over_all_files(tmp_path: Path) -> None:
-    """They are on no side."""
+    """Rejected texts are on no side."""
     for name in ("one", "two"):
         answers = [("accept", "reject")[n % 5 == 0] for n in range(20)]
         lines = [{"text": f"{name} {chr(97 + n)}", "label": ("x", "y")[n % 2], "answer": answers[n]} for n in range(20)]
@@ -74,7 +74,7 @@ def test_rejected_answers_are_counted_over_all_files(tmp_path: Path) -> None:
 
 
 def test_texts_may_have_several_labels(tmp_path: Path) -> None:
-    """Each label of each text is a question of its own."""
+    """Each text has one binary target for each label."""
     lines = [
         {"text": f"{word} {tiny.words_of(n)}", "labels": labels} for n in range(20) for word, labels in ((" a", ["x"]), ("b", []))
     ]
@@ -91,14 +91,14 @@ def test_ranges_may_be_empty() -> None:
 
 
 def test_a_smaller_share_is_part_of_a_larger_one() -> None:
-    """So that more data is more, not other; one text at least."""
+    """A larger share adds texts and replaces none; the smallest share has one text."""
     few, more = split_share(1000, 0.01, 3), split_share(1000, 0.2, 3)
     assert (len(few), len(more), len(split_share(10, 0.001, 0))) == (10, 200, 1)
     assert set(few) < set(more)
 
 
 def test_files_of_their_own_are_the_sides(tmp_path: Path) -> None:
-    """Held-out figures carry the file's name; what dev or test has is left out of train."""
+    """Held-out figures have the file's name, and texts of dev or test are removed from train."""
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "held.conll").write_text("ada\tB-PER\nlives\tO\nin\tO\nparis\tB-LOC\n\nlise\tB-PER\nin\tO\nrome\tB-LOC\n")
     _, ner = tasks_with(tmp_path, 1, test=[tmp_path / "mine" / "held.conll"], test_share=0.5)
@@ -108,7 +108,7 @@ def test_files_of_their_own_are_the_sides(tmp_path: Path) -> None:
 
 
 def test_handles_that_are_not_tagged_teach_nothing(tmp_path: Path) -> None:
-    """Where it was asked: corpora disagree about them."""
+    """With `skips_untagged_handles` the words of untagged handles have unknown labels."""
     path = tmp_path / "handles.conll"
     path.write_text("\n\n".join(f"@ada\tO\nlives\tO\nin\tO\n{place}\tB-LOC\n@{place}\tB-PER" for place in ("rome", "bern", "oslo")))
     changes = {"train": [path], "dev_share": 0.4, "test_share": 0.0}
@@ -120,7 +120,7 @@ def test_handles_that_are_not_tagged_teach_nothing(tmp_path: Path) -> None:
 
 
 def test_more_texts_are_learned_from_and_nothing_else(tmp_path: Path) -> None:
-    """Types that the head does not learn are refused."""
+    """Added texts are on the training side only; an entity type that the head does not learn is refused."""
     shape = values(tmp_path)
     run = check_run(shape, source="test")
     loaded = checkpoint.load(run.encoder)
@@ -135,7 +135,7 @@ def test_more_texts_are_learned_from_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_rated_sentences_say_how_sure_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neutral ones are left out, sections may be chosen, and held-out figures carry the section's name."""
+    """Targets are probabilities without neutral ratings; sections can be chosen and name the held-out figures."""
     rated = [RatedSentence(("movies", "tweets")[n % 2], tiny.words_of(n), (n % 7) - 3.0) for n in range(400)]
     monkeypatch.setattr(module, "rated_sentences", lambda _cache: rated)
     shape = values(tmp_path)
@@ -162,7 +162,7 @@ def test_rated_sentences_say_how_sure_to_be(tmp_path: Path, monkeypatch: pytest.
     ],
 )
 def test_data_that_cannot_be_learned_are_one_line(tmp_path: Path, number: int, changes: dict[str, Any], reason: str) -> None:
-    """With the file, or the head."""
+    """The error names the file or the head."""
     with pytest.raises(BadSettings, match=reason):
         tasks_with(tmp_path, number, **changes)
 
@@ -175,14 +175,14 @@ def test_data_that_cannot_be_learned_are_one_line(tmp_path: Path, number: int, c
     ],
 )
 def test_a_broken_file_is_named_with_its_line(tmp_path: Path, content: str, reason: str) -> None:
-    """As the readers say it."""
+    """The error is that of the reader."""
     (tmp_path / "broken.jsonl").write_text(content)
     with pytest.raises(BadSettings, match=reason):
         tasks_with(tmp_path, 0, train=[tmp_path / "broken.jsonl"])
 
 
 def test_unknown_and_empty_labels_are_named(tmp_path: Path) -> None:
-    """A label that is not wanted, and one that no training text has; and files of another kind."""
+    """An unwanted label, a label without training text and a file of another kind are refused."""
     for labels, reason in (
         (["good"], r"the label 'bad' is none of the labels to learn"),
         (["good", "bad", "meh"], r"has the label 'meh'"),

@@ -38,7 +38,7 @@ def drawn(num_rows: int, num_labels: int, seed: int = 0) -> tuple[Any, Any]:
 @pytest.mark.parametrize("factor", [0.4, 1.0, 3.0])
 @pytest.mark.parametrize("num_labels", [2, 5])
 def test_what_was_multiplied_is_divided(factor: float, num_labels: int) -> None:
-    """Logits that are too large by a factor have it as their temperature."""
+    """Logits that are too large by a factor have this factor as their temperature."""
     logits, labels = drawn(20_000, num_labels)
     assert fit_temperature(factor * logits, labels) == pytest.approx(factor, rel=0.05)
     if num_labels == 2:
@@ -47,7 +47,7 @@ def test_what_was_multiplied_is_divided(factor: float, num_labels: int) -> None:
 
 @given(num_rows=st.integers(1, 30), num_labels=st.integers(1, 4), scale=st.floats(0, 100), seed=st.integers(0, 100))
 def test_no_other_temperature_is_better(num_rows: int, num_labels: int, scale: float, seed: int) -> None:
-    """Whatever the numbers, and however few of them."""
+    """The temperature is a minimum of the loss for any logits and any number of rows."""
     random = np.random.default_rng(seed)
     logits = (scale * random.normal(size=(num_rows, num_labels))).astype(np.float32)
     labels = random.integers(max(2, num_labels), size=num_rows)
@@ -69,19 +69,19 @@ def test_no_other_temperature_is_better(num_rows: int, num_labels: int, scale: f
 
 
 def test_a_probability_stands_for_the_likelier_label() -> None:
-    """As a text's mean rating stands for its sign."""
+    """A target above 0.5 counts as the label 1, any other target as 0."""
     logits, labels = drawn(200, 1)[0], np.random.default_rng(1).integers(2, size=200)
     assert fit_temperature(logits, (0.2 + 0.6 * labels).astype(np.float32)) == fit_temperature(logits, labels)
 
 
 def test_a_few_rows_that_are_all_right_leave_a_doubt() -> None:
-    """Nobody is infinitely sure."""
+    """Two right rows give a temperature above 1, not infinite certainty."""
     assert fit_temperature(np.array([[9.0], [-9.0]], dtype=np.float32), np.array([1, 0])) > 1
 
 
 @pytest.mark.parametrize("labels", [("a", "b"), ("a", "b", "c")])
 def test_a_calibrated_head_says_the_same_and_can_be_believed(tmp_path: Path, labels: tuple[str, ...]) -> None:
-    """Saved and loaded, too; its calibration error falls, and the checkpoint says by what it was divided."""
+    """After saving and loading, predictions are the same and the calibration error is at most half."""
     logits, true = drawn(4000, len(labels))
     config = HeadConfig(name="h", task="classify", labels=labels, layers=(6,))
     head = Head(config, 384)
@@ -120,7 +120,7 @@ def said(head: Head, states: torch.Tensor, true: Any) -> Any:
 
 
 def test_what_is_untold_does_not_count() -> None:
-    """A temperature is fit_temperature on what is known."""
+    """Rows with unknown labels do not change the temperature."""
     logits, labels = drawn(200, 3)
     heads = [Head(HeadConfig(name="h", task="classify", labels=("a", "b", "c"), layers=(6,)), 384) for _ in range(2)]
     found = calibrate(heads[0], HeadOutputs(logits, labels, np.arange(201)))

@@ -44,7 +44,7 @@ def saved(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_numbers_of_classes_become_names(saved: Callable[..., Path]) -> None:
-    """Each text knows its row."""
+    """Each text has the name of its class and the number of its row."""
     data: Data = read(saved(SENTIMENT, [{"text": "good", "label": 1}, {"text": "bad", "label": 0}]))
     assert data.texts == (LabelledText("good", ("pos",)), LabelledText("bad", ("neg",)))
     assert [text.line for text in data.texts] == [1, 2]
@@ -53,20 +53,20 @@ def test_numbers_of_classes_become_names(saved: Callable[..., Path]) -> None:
 
 @pytest.mark.parametrize("feature", [[TAGS], {"feature": TAGS, "_type": "Sequence"}, {"feature": TAGS, "_type": "List"}])
 def test_lists_of_classes_become_names(saved: Callable[..., Path], feature: Any) -> None:
-    """However the library's versions say that it is a list."""
+    """The names are found in each form that versions of the library use for a list of classes."""
     data = read(saved({"tokens": {}, "ner_tags": feature}, [{"tokens": ["Ada", "L", "ok"], "ner_tags": [1, 2, 0]}]))
     assert data.texts == (TaggedText("Ada L ok", (Span("PER", 0, 5),)),)
 
 
 def test_spans_and_lists_of_names_stay_as_they_are(saved: Callable[..., Path]) -> None:
-    """There is nothing to make names of."""
+    """Spans and names are read without a list of classes."""
     data = read(saved({}, [{"text": "Ada", "spans": [{"start": 0, "end": 3, "label": "PER"}]}]))
     assert data.texts == (TaggedText("Ada", (Span("PER", 0, 3),)),)
     assert read(saved({}, [{"text": "Ada", "labels": ["a", "b"]}])).texts == (LabelledText("Ada", ("a", "b")),)
 
 
 def test_a_text_without_a_class_is_broken(saved: Callable[..., Path]) -> None:
-    """The library writes -1 where a test set hides its labels."""
+    """The library writes -1 for a hidden label; the error names the row, or the row is left out."""
     path = saved(SENTIMENT, [{"text": "good", "label": 1}, {"text": "hidden", "label": -1}])
     with pytest.raises(BadSettings, match="saved:2: no value for 'label'"):
         read(path)
@@ -74,7 +74,7 @@ def test_a_text_without_a_class_is_broken(saved: Callable[..., Path]) -> None:
 
 
 def test_splits_are_parts(tmp_path: Path) -> None:
-    """One of them is read at a time."""
+    """Each split can be read; the directory of all splits is refused with their names."""
     (tmp_path / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
     assert arrow.list_splits(tmp_path) == [tmp_path / "train", tmp_path / "test"]
     assert arrow.list_splits(tmp_path / "train") == [tmp_path / "train"]
@@ -83,14 +83,13 @@ def test_splits_are_parts(tmp_path: Path) -> None:
 
 
 def test_another_directory_is_refused(tmp_path: Path) -> None:
-    """It is named."""
     with pytest.raises(BadSettings, match="not a directory of `save_to_disk`"):
         read(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["{", "[]"])
 def test_a_damaged_directory_is_one_line(tmp_path: Path, content: str) -> None:
-    """The file is named."""
+    """The error names the damaged file."""
     (tmp_path / "state.json").write_text("{}")
     (tmp_path / "dataset_info.json").write_text(content)
     with pytest.raises(BadSettings, match=r"dataset_info\.json: (cannot be read|not a JSON object)"):
@@ -98,7 +97,7 @@ def test_a_damaged_directory_is_one_line(tmp_path: Path, content: str) -> None:
 
 
 def test_without_pyarrow_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In one line."""
+    """The error contains the `pip install` command."""
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     (tmp_path / "state.json").write_text('{"_data_files": []}')
     (tmp_path / "dataset_info.json").write_text("{}")
@@ -107,7 +106,7 @@ def test_without_pyarrow_it_says_what_to_install(tmp_path: Path, monkeypatch: py
 
 
 def test_an_arrow_file_that_is_none_is_one_line(tmp_path: Path) -> None:
-    """It is named, and so is one that is not there."""
+    """The error names the Arrow file, also if the file is missing."""
     pytest.importorskip("pyarrow")
     (tmp_path / "state.json").write_text('{"_data_files": [{"filename": "data.arrow"}]}')
     (tmp_path / "dataset_info.json").write_text("{}")

@@ -30,7 +30,7 @@ def shown(text: TaggedText) -> list[tuple[str, str]]:
 
 
 def test_sentences_are_joined_and_their_entities_placed(tmp_path: Path) -> None:
-    """Words by spaces; what follows inside belongs to its beginning; each text knows its line."""
+    """Words are joined by spaces, an inside tag extends its entity, and each text has its line number."""
     first, second = tagged(tmp_path, "Ada\tB-PER\nLovelace\tI-PER\nin\tO\nParis\tB-LOC\n\n\nok\tO\n").texts
     assert (first.text, second.text) == ("Ada Lovelace in Paris", "ok")
     assert first.spans == (Span("PER", 0, 12), Span("LOC", 16, 21))
@@ -67,7 +67,7 @@ EXPECTED = [("PER", "Ada Lovelace"), ("LOC", "Paris"), ("LOC", "Rome")]
     ],
 )
 def test_all_layouts_are_found_out(tmp_path: Path, content: str, read_as: str) -> None:
-    """Columns, schemes, comments, documents, line ends and the byte order mark."""
+    """The reader detects columns, schemes, comments, documents, line ends and the byte order mark."""
     data = tagged(tmp_path, content)
     assert [(text.text, shown(text)) for text in data.texts] == [("Ada Lovelace in Paris Rome", EXPECTED)]
     assert read_as in data.source.read_as
@@ -75,7 +75,7 @@ def test_all_layouts_are_found_out(tmp_path: Path, content: str, read_as: str) -
 
 
 def test_columns_and_scheme_may_be_given(tmp_path: Path) -> None:
-    """Then nothing is found out."""
+    """Given columns and a given scheme replace the detected ones."""
     content = "Ada B-NP I-PER\nPavlova I-NP I-PER\n"
     chunks = tagged(tmp_path, content, Layout(label_column="2"))
     assert shown(chunks.texts[0]) == [("NP", "Ada Pavlova")]
@@ -87,7 +87,7 @@ def test_columns_and_scheme_may_be_given(tmp_path: Path) -> None:
 
 
 def test_words_that_begin_with_a_hash_are_words(tmp_path: Path) -> None:
-    """Comments are what is no row."""
+    """Only a line that is no row is a comment."""
     (tabbed,) = tagged(tmp_path, "# a tweet\n#MH17\tB-ORG\n#\tO\n").texts
     assert (tabbed.text, shown(tabbed)) == ("#MH17 #", [("ORG", "#MH17")])
     (blank,) = tagged(tmp_path, "# a tweet about it\n# id 5\n#MH17 B-ORG\n# O\n").texts
@@ -97,7 +97,7 @@ def test_words_that_begin_with_a_hash_are_words(tmp_path: Path) -> None:
 
 
 def test_odd_characters_part_no_lines_and_no_words(tmp_path: Path) -> None:
-    """A word may hold a blank of another kind, and may have been lost."""
+    """A word may contain another kind of blank, and a missing word becomes a replacement character."""
     (only,) = tagged(tmp_path, "a\u2028b\tO\nc\u00a0d\tB-PER\n\tO\n").texts
     assert only.text == "a\u2028b c\u00a0d \N{REPLACEMENT CHARACTER}"
     (blanks,) = tagged(tmp_path, "a\u2028b O\nc\u00a0d  B-PER\n").texts
@@ -106,7 +106,7 @@ def test_odd_characters_part_no_lines_and_no_words(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("at", ["O", "B-PER"])
 def test_an_at_is_one_entity_with_its_name(tmp_path: Path, at: str) -> None:
-    """However the corpus counts it, where that is wanted."""
+    """With `joins_handles` the handle is one entity, whatever the tag of its `@`."""
     content = f"hey\tO\n@\t{at}\nada\tB-PER\nB\tI-PER\n"
     (only,) = tagged(tmp_path, content, Layout(joins_handles=True)).texts
     assert only.text == "hey @ada B"
@@ -115,7 +115,7 @@ def test_an_at_is_one_entity_with_its_name(tmp_path: Path, at: str) -> None:
 
 
 def test_an_at_without_a_name_is_a_word(tmp_path: Path) -> None:
-    """It begins nothing, and what is of another type stays so."""
+    """An `@` before a word outside of entities is no entity, and an entity of another type stays separate."""
     joined = Layout(joins_handles=True)
     (only,) = tagged(tmp_path, "@\tO\nnoon\tO\nAda\tB-PER\n", joined).texts
     assert (only.text, shown(only)) == ("@noon Ada", [("PER", "Ada")])
@@ -133,7 +133,7 @@ def test_an_at_without_a_name_is_a_word(tmp_path: Path) -> None:
     ],
 )
 def test_a_line_that_is_not_conll_is_named(tmp_path: Path, line: str, reason: str) -> None:
-    """With file, number and reason; its sentence may be left out, and is counted."""
+    """The error has file, line and reason; with `skips_broken` the sentence is left out and counted."""
     content = f"ok\tO\nok\tO\n\nfine\tO\n{line}\n\nAda\tB-PER\n"
     with pytest.raises(BadSettings, match=rf"corpus\.conll:5: {reason}"):
         tagged(tmp_path, content)
@@ -153,13 +153,13 @@ def test_a_line_that_is_not_conll_is_named(tmp_path: Path, line: str, reason: st
     ],
 )
 def test_a_file_that_is_something_else_is_one_line(tmp_path: Path, content: bytes, reason: str) -> None:
-    """It says why."""
+    """The error has the file and the reason."""
     with pytest.raises(BadSettings, match=rf"corpus\.conll:( )?{reason}"):
         tagged(tmp_path, content)
 
 
 def test_a_column_that_is_not_there_is_named(tmp_path: Path) -> None:
-    """And so is a file."""
+    """A missing column and a missing file are named."""
     with pytest.raises(BadSettings, match="no column '3': its columns are 1 to 2"):
         tagged(tmp_path, "Ada O\n", Layout(label_column="3"))
     with pytest.raises(BadSettings, match="cannot be read: No such file"):
@@ -167,14 +167,14 @@ def test_a_column_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_a_tag_of_another_scheme_is_broken(tmp_path: Path) -> None:
-    """Where the scheme was given."""
+    """A tag outside of the given scheme is an error with its line."""
     with pytest.raises(BadSettings, match=r":1: not a tag of iob2: 'S-PER'"):
         tagged(tmp_path, "Ada S-PER\n", Layout(scheme=Scheme.IOB2))
 
 
 @pytest.mark.parametrize("name", ["corpus.txt", "train.tsv", "corpus"])
 def test_the_content_tells_it_where_the_name_does_not(tmp_path: Path, name: str) -> None:
-    """Whatever the extension."""
+    """The reader detects CoNLL by the content, for any extension."""
     (tmp_path / name).write_text("Ada\tB-PER\nin\tO\n")
     data = read(tmp_path / name)
     assert data.labels == ("PER",)
@@ -204,7 +204,7 @@ NUMBERED = [
 @pytest.mark.parametrize("start", ["", "\ufeff"])
 @pytest.mark.parametrize("separator", ["\t", " ", "  "])
 def test_ranges_and_empty_nodes_are_no_words(tmp_path: Path, separator: str, start: str, end: str) -> None:
-    """The words of a text are those with a whole number, also where a range begins the file and ranges have no tag."""
+    """Only rows with a whole number are words, also if a range begins the file and ranges have no tag."""
     data = tagged(tmp_path, start + end.join(NUMBERED).replace("\t", separator))
     assert [(text.text, shown(text), text.line) for text in data.texts] == [
         ("à le Maroc", [("LOC", "Maroc")], 3),
@@ -252,7 +252,7 @@ def test_words_that_look_like_ranges_are_words(tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_a_new_document_ends_a_text(tmp_path: Path, between: str, end: str) -> None:
-    """Whether or not a blank line precedes the line that begins the document."""
+    """The text ends with or without a blank line before the line that begins the document."""
     lines = ["-DOCSTART- O", "A O", "London B-LOC", *between.split("\n"), "B O", "Paris B-LOC", ""]
     assert [text.text for text in tagged(tmp_path, end.join(lines)).texts] == ["A London", "B Paris"]
 
@@ -265,7 +265,7 @@ def test_lines_end_as_any_system_ends_them(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
 def test_utf_16_is_read_or_named(tmp_path: Path, encoding: str) -> None:
-    """With its byte order mark the file is read; without, the reader says how to save it."""
+    """A file with a byte order mark is read; without the mark the error says how to save the file."""
     content = "Zoé O\r\nMünchen B-LOC\r\n".encode(encoding)
     if encoding == "utf-16":
         assert tagged(tmp_path, content).texts[0].text == "Zoé München"
@@ -275,23 +275,23 @@ def test_utf_16_is_read_or_named(tmp_path: Path, encoding: str) -> None:
 
 
 def test_broken_utf_16_is_one_line(tmp_path: Path) -> None:
-    """The byte is named."""
+    """The error names the byte."""
     with pytest.raises(BadSettings, match=r"corpus\.conll: broken UTF-16 at byte"):
         tagged(tmp_path, "Ada O\n".encode("utf-16") + b"\x00\xd8")
 
 
 def test_a_byte_order_mark_where_files_were_joined_is_no_word(tmp_path: Path) -> None:
-    """It stands at the start of a line in the middle."""
+    """The mark is removed at the start of a later line, too."""
     assert [text.text for text in tagged(tmp_path, "\ufeffAda O\n\n\ufeffBob B-PER\n").texts] == ["Ada", "Bob"]
 
 
 def test_many_comments_do_not_hide_the_tabs(tmp_path: Path) -> None:
-    """A word with a blank stays whole where most lines are comments."""
+    """A word with a blank stays whole although most lines are comments."""
     content = "# id = 1\n# text = New York\n# x = y\nNew York\tB-LOC\n\n# id = 2\n# text = ok\n# x = y\nok\tO\n"
     assert [text.text for text in tagged(tmp_path, content).texts] == ["New York", "ok"]
 
 
 def test_where_every_sentence_is_broken_the_first_reason_is_raised(tmp_path: Path) -> None:
-    """Although what is broken is to be left out."""
+    """The error is raised although `skips_broken` is set."""
     with pytest.raises(BadSettings, match=r"corpus\.conll:1: not a tag of bilou: 'S-PER' \(and 1 more\); nothing of the file"):
         tagged(tmp_path, "Ada S-PER\n\nBob S-PER\n", Layout(scheme=Scheme.BILOU, skips_broken=True))

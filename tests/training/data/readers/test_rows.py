@@ -34,7 +34,7 @@ def labelled(tmp_path: Path, name: str, content: str, layout: Layout | None = No
 
 
 def test_labels_of_json_lines_are_names(tmp_path: Path) -> None:
-    """A whole number and a truth value are what CSV would hold of them; blank lines are none."""
+    """Whole numbers and truth values become the names that CSV has for them; blank lines are skipped."""
     content = '{"text":"a","label":"pos"}\n\n{"label":1,"text":"b","id":7}\r\n{"text":"c","label":true}\n'
     data = data_in(tmp_path, "x.jsonl", content)
     assert isinstance(data, LabelledData)
@@ -45,7 +45,7 @@ def test_labels_of_json_lines_are_names(tmp_path: Path) -> None:
 
 
 def test_lists_of_labels_are_multi_label(tmp_path: Path) -> None:
-    """Each label counts once; there may be none."""
+    """Each label counts once, and a list may be empty."""
     data = data_in(tmp_path, "x.jsonl", '{"text":"a","labels":[]}\n{"text":"b","labels":["x","y","x"]}\n')
     assert isinstance(data, LabelledData)
     assert [text.labels for text in data.texts] == [(), ("x", "y")]
@@ -62,13 +62,13 @@ def test_a_word_that_is_no_text_is_refused(tmp_path: Path, word: str) -> None:
 
 
 def test_a_separator_makes_several_labels_of_a_field(tmp_path: Path) -> None:
-    """In tables too."""
+    """The separator applies to tables, too."""
     found = labelled(tmp_path, "x.csv", "text,label\na,x|y\nb,\nc, y \n", Layout(label_separator="|"))
     assert found == [("a", ("x", "y")), ("b", ()), ("c", ("y",))]
 
 
 def test_spans_are_entities(tmp_path: Path) -> None:
-    """In the order of the text; `type` may stand for `label`; a text may have none."""
+    """Entities are in the order of the text; `type` may replace `label`; the list of spans may be empty."""
     content = (
         '{"text":"Ada in Paris","spans":[{"start":7,"end":12,"label":"LOC"},{"start":0,"end":3,"type":"PER"}]}\n'
         '{"text":"😀 Ada","spans":[{"start":2,"end":5,"label":"PER"}]}\n'
@@ -86,7 +86,7 @@ def test_spans_are_entities(tmp_path: Path) -> None:
 
 
 def test_lists_of_words_and_tags_are_entities(tmp_path: Path) -> None:
-    """As in CoNLL."""
+    """Words are joined and tags are decoded as in CoNLL."""
     content = '{"tokens":["Ada","Lovelace"],"ner_tags":["I-PER","I-PER"]}\n{"tokens":["ok"],"ner_tags":["O"]}\n'
     data = data_in(tmp_path, "x.jsonl", content)
     assert data.texts == (TaggedText("Ada Lovelace", (Span("PER", 0, 12),)), TaggedText("ok", ()))
@@ -107,7 +107,7 @@ def test_lists_of_words_and_tags_are_entities(tmp_path: Path) -> None:
     ],
 )
 def test_a_broken_json_line_is_named(tmp_path: Path, line: str, reason: str) -> None:
-    """With file, line and reason; it may be left out, and is counted."""
+    """The error has file, line and reason; with `skips_broken` the line is left out and counted."""
     content = f'{{"text":"a","label":"x"}}\n{line}\n{{"text":"b","label":"y"}}\n'
     with pytest.raises(BadSettings, match=rf"x\.jsonl:2: {reason}"):
         data_in(tmp_path, "x.jsonl", content)
@@ -129,7 +129,7 @@ def test_a_broken_json_line_is_named(tmp_path: Path, line: str, reason: str) -> 
     ],
 )
 def test_a_span_that_cannot_be_is_named(tmp_path: Path, spans: str, reason: str) -> None:
-    """With file, line and reason."""
+    """The error has file, line and reason."""
     content = f'{{"text":"Ada","spans":[{{"start":0,"end":3,"label":"PER"}}]}}\n{{"text":"Bob","spans":{spans}}}\n'
     with pytest.raises(BadSettings, match=rf"x\.jsonl:2: {reason}"):
         data_in(tmp_path, "x.jsonl", content)
@@ -150,7 +150,7 @@ def test_a_span_that_cannot_be_is_named(tmp_path: Path, spans: str, reason: str)
     ],
 )
 def test_tags_that_do_not_fit_their_words_are_named(tmp_path: Path, tags: str, reason: str) -> None:
-    """With file, line and reason."""
+    """The error has file, line and reason."""
     content = f'{{"tokens":["a"],"tags":["B-X"]}}\n{{"tokens":["a","b"],"tags":{tags}}}\n'
     with pytest.raises(BadSettings, match=rf"x\.jsonl:2: {reason}"):
         data_in(tmp_path, "x.jsonl", content, Layout(scheme=Scheme.IOB2))
@@ -166,12 +166,12 @@ def test_tags_that_do_not_fit_their_words_are_named(tmp_path: Path, tags: str, r
     ],
 )
 def test_tables_are_read_as_they_are_written(tmp_path: Path, name: str, content: str) -> None:
-    """Quoted, over several lines, in any order of columns, with any usual delimiter and line end."""
+    """Fields may be quoted or span lines, with any order of columns, usual delimiter and line end."""
     assert labelled(tmp_path, name, content) == [('a, "b"', ("pos",)), ("two\nlines", ("neg",))]
 
 
 def test_quotes_of_a_table_with_tabs_may_be_none(tmp_path: Path) -> None:
-    """They are characters like others, where reading them as quotes breaks more."""
+    """Quotation marks are ordinary characters if reading them as quotes breaks more rows."""
     content = 'text\tlabel\n"Good" he said\tpos\n5" too small\tneg\n"never closed\tneg\n'
     assert labelled(tmp_path, "x.tsv", content) == [
         ('"Good" he said', ("pos",)),
@@ -181,7 +181,7 @@ def test_quotes_of_a_table_with_tabs_may_be_none(tmp_path: Path) -> None:
 
 
 def test_columns_may_be_named_or_numbered(tmp_path: Path) -> None:
-    """Numbers count from 1; of two columns the other is the label."""
+    """Column numbers start at 1; of two columns the other one is the label."""
     content = "one,two,text\na,b,c\n"
     assert labelled(tmp_path, "x.csv", content, Layout(text_column="one", label_column="3")) == [("a", ("c",))]
     assert labelled(tmp_path, "x.csv", content, Layout(text_column="2", label_column="one")) == [("b", ("a",))]
@@ -204,7 +204,7 @@ def test_columns_may_be_named_or_numbered(tmp_path: Path) -> None:
     ],
 )
 def test_a_table_that_cannot_be_read_is_one_line(tmp_path: Path, content: str, layout: Layout, reason: str) -> None:
-    """It says what to do, or where it is broken."""
+    """The error says what to do or where the table is broken."""
     with pytest.raises(BadSettings, match=rf"x\.csv:( )?{reason}"):
         data_in(tmp_path, "x.csv", content, layout)
 
@@ -222,7 +222,7 @@ def test_a_table_that_cannot_be_read_is_one_line(tmp_path: Path, content: str, l
 )
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_line_ends_and_encodings_change_nothing(tmp_path: Path, name: str, lines: list[str], end: str, encoding: str) -> None:
-    """A file reads the same, however a system ends its lines, and with or without a byte order mark."""
+    """A file has the same rows with any line end, with or without a byte order mark."""
     (tmp_path / name).write_bytes(end.join([*lines, ""]).encode(encoding))
     data = read(tmp_path / name)
     assert [(text.text, text.labels, text.line) for text in data.texts] == [
@@ -232,7 +232,7 @@ def test_line_ends_and_encodings_change_nothing(tmp_path: Path, name: str, lines
 
 
 def test_mixed_line_ends_part_rows(tmp_path: Path) -> None:
-    """In tables and in JSON lines."""
+    """CR, LF and CR LF end rows in tables and in JSON lines."""
     assert labelled(tmp_path, "x.csv", "text,label\ra,x\r\nb,y\nc,x\r") == [("a", ("x",)), ("b", ("y",)), ("c", ("x",))]
     content = '{"text":"a","label":"x"}\r{"text":"b","label":"y"}\r\n{"text":"c","label":"x"}\n'
     assert labelled(tmp_path, "x.jsonl", content) == [("a", ("x",)), ("b", ("y",)), ("c", ("x",))]
@@ -261,7 +261,7 @@ def test_mixed_line_ends_part_rows(tmp_path: Path) -> None:
 def test_where_every_row_is_broken_the_first_reason_is_raised(
     tmp_path: Path, name: str, content: str, reason: str, *, skips_broken: bool
 ) -> None:
-    """With its line number, also where what is broken is to be left out, as `gist-stream data` reads a file first."""
+    """The error has the line number, also with `skips_broken`, which `gist-stream data` sets."""
     with pytest.raises(BadSettings, match=rf"{name}:{reason}") as caught:
         data_in(tmp_path, name, content, Layout(skips_broken=skips_broken))
     assert ("nothing of the file can be read" in str(caught.value)) is skips_broken
@@ -277,7 +277,7 @@ def test_where_every_row_is_broken_the_first_reason_is_raised(
     ],
 )
 def test_an_array_of_objects_is_rows(tmp_path: Path, name: str, content: str) -> None:
-    """As many exports of annotation tools are; each text knows the line where its object begins."""
+    """Annotation tools export such arrays; each text has the line where its object begins."""
     data = data_in(tmp_path, name, content)
     assert [(text.text, text.labels) for text in data.texts] == [("a", ("x",)), ("b", ("y",))]
     line = 1 + content.replace("\r", "").count("\n", 0, content.replace("\r", "").rindex("{"))
@@ -297,7 +297,7 @@ def test_an_array_of_objects_is_rows(tmp_path: Path, name: str, content: str) ->
     ],
 )
 def test_a_broken_array_is_named(tmp_path: Path, content: str, reason: str) -> None:
-    """With file, line and reason; no object is lost without a word."""
+    """The error has file, line and reason, so no object is lost without notice."""
     with pytest.raises(BadSettings, match=rf"x\.json:{reason}"):
         data_in(tmp_path, "x.json", content)
 
@@ -322,7 +322,7 @@ def test_a_broken_array_is_named(tmp_path: Path, content: str, reason: str) -> N
     ],
 )
 def test_what_an_annotator_rejected_is_left_out_and_counted(tmp_path: Path, name: str, content: str, num_rejected: int) -> None:
-    """Whatever the rejected row holds besides."""
+    """A rejected row may have any other content."""
     data = data_in(tmp_path, name, content)
     kept = [text.text for text in data.texts]
     assert kept[0] == "a"
@@ -333,14 +333,14 @@ def test_what_an_annotator_rejected_is_left_out_and_counted(tmp_path: Path, name
 
 
 def test_a_column_of_the_data_is_no_answer(tmp_path: Path) -> None:
-    """Where it is the label or the text, or holds what no tool writes."""
+    """The column is ordinary if it is the label, or has a value that no annotation tool writes."""
     assert len(labelled(tmp_path, "x.csv", "text,answer\na,accept\nb,reject\n")) == 2
     assert len(labelled(tmp_path, "x.csv", "text,label,answer\na,x,accept\nb,y,reject\nc,x,maybe\n")) == 3
     assert len(labelled(tmp_path, "x.csv", "text,label,status\na,x,open\nb,y,discarded\n")) == 2
 
 
 def test_a_file_of_nothing_but_rejected_texts_is_one_line(tmp_path: Path) -> None:
-    """It says how many there are."""
+    """The error has the number of texts."""
     with pytest.raises(BadSettings, match=r"x\.jsonl: annotators rejected or skipped every text \(2\)"):
         data_in(tmp_path, "x.jsonl", '{"text":"a","label":"x","answer":"reject"}\n' * 2)
 
@@ -374,14 +374,14 @@ def test_what_was_written_is_read(tmp_path_factory: pytest.TempPathFactory, rows
     ],
 )
 def test_the_format_is_found_out(tmp_path: Path, name: str, content: str, expected: Format) -> None:
-    """By the extension, or the first lines."""
+    """The extension or the first lines determine the format."""
     (tmp_path / name).write_text(content)
     assert detect_format(tmp_path / name) is expected
 
 
 @pytest.mark.parametrize("content", ["", "some prose\nand more of it\n"])
 def test_a_file_of_no_known_format_is_one_line(tmp_path: Path, content: str) -> None:
-    """It says which there are."""
+    """The error lists the known formats."""
     with pytest.raises(
         BadSettings,
         match=r"x\.txt: unknown format: set --format, or `format` in a run's TOML file, to one of conll, jsonl, csv, tsv, arrow",
