@@ -46,7 +46,7 @@ def written(shape: Shape, scheme: Scheme) -> list[str]:
 
 @given(shapes, st.sampled_from(Scheme))
 def test_what_was_written_is_read(shape: Shape, scheme: Scheme) -> None:
-    """In any scheme, without a slip."""
+    """Each scheme decodes its own tags without a violation."""
     tags = written(shape, scheme)
     assert decode_tags(tags, scheme) == (runs_of(shape), [])
     assert all(is_scheme_tag(tag, scheme) for tag in tags)

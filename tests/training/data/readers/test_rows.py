@@ -350,7 +350,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\
 
 @given(st.lists(st.tuples(texts, st.sampled_from(["pos", "neg"])), min_size=1), st.booleans())
 def test_what_was_written_is_read(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]], is_tabbed: bool) -> None:  # noqa: FBT001  hypothesis gives it
-    """Whatever characters a text holds, in tables and in JSON lines."""
+    """Tables and JSON lines preserve any characters of a text."""
     folder = tmp_path_factory.mktemp("rows")
     written = io.StringIO(newline="")
     writer = csv.writer(written, delimiter="\t" if is_tabbed else ",", quoting=csv.QUOTE_ALL)
