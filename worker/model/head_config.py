@@ -43,7 +43,7 @@ class HeadConfig:
     layers: tuple[int, ...]
     #: The width of its hidden layers; 0 for a linear head.
     hidden_size: int = 0
-    #: How many hidden layers there are, where they have a width. The fastest kernels know one; more are computed by torch.
+    #: How many hidden layers there are, where they have a width. On tiles, more than one are computed in fp32.
     num_hidden_layers: int = 1
     #: The share of inputs that training hides.
     dropout: float = 0.0
