@@ -77,8 +77,8 @@ def test_files_go_in_and_tables_json_and_a_picture_come_out(
     ("changes", "reason"),
     [
         ({}, "give texts to evaluate on"),
-        ({"labels": ["x"], "dtype": "half"}, "--dtype: 'half' is none of auto, float32"),
-        ({"labels": ["x"], "backend": "fast"}, "--backend: 'fast' is none of"),
+        ({"labels": ["x"], "dtype": "half"}, "--dtype: 'half' is not one of auto, float32"),
+        ({"labels": ["x"], "backend": "fast"}, "--backend: 'fast' is not one of"),
     ],
 )
 def test_what_makes_no_sense_is_refused_first(changes: dict[str, Any], reason: str, calls: list[Call]) -> None:
@@ -111,9 +111,9 @@ def test_a_file_of_the_other_kind_is_refused(tmp_path: Path, calls: list[Call]) 
     """Labels are not entities."""
     (tmp_path / "a.jsonl").write_text('{"text": "good", "label": "yes"}\n')
     (tmp_path / "b.conll").write_text("Ada\tB-PER\n")
-    with pytest.raises(BadSettings, match=r"b\.conll: entities, where labels are needed"):
+    with pytest.raises(BadSettings, match=r"b\.conll: the kind of the file is entities; --labels needs texts with labels"):
         evaluate(**DEFAULTS | {"labels": [tmp_path / "b.conll"]})
-    with pytest.raises(BadSettings, match=r"a\.jsonl: binary, where entities are needed"):
+    with pytest.raises(BadSettings, match=r"a\.jsonl: the kind of the file is binary; --entities needs texts with entities"):
         evaluate(**DEFAULTS | {"entities": [tmp_path / "a.jsonl"]})
     assert not calls
 

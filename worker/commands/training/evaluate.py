@@ -1,4 +1,4 @@
-"""Measure a checkpoint on held-out texts: tables, JSON, a picture."""
+"""Evaluate a model on held-out texts: tables, JSON and a plot."""
 
 from __future__ import annotations
 
@@ -42,24 +42,24 @@ def evaluate(
     seed: int,
     layout: Layout | None = None,
 ) -> None:
-    """Evaluate; what it is doing goes to standard error, the tables to standard output."""
+    """Print the tables to standard output and the progress to standard error; raises `BadSettings`."""
     if not labels and not entities:
         raise BadSettings("give texts to evaluate on: --labels FILE, --entities FILE, or both")
     _check_outputs(json_path, plot_path)
-    of_labels, of_entities = split_by_kind(layout or Layout(), has_labels=bool(labels))
+    label_layout, entity_layout = split_by_kind(layout or Layout(), has_labels=bool(labels))
     options = EvaluateOptions(
         model=model,
         against=against,
-        dtype=_one_of(Dtype, "--dtype", dtype),
-        backend=_one_of(BackendName, "--backend", backend),
+        dtype=_check_choice(Dtype, "--dtype", dtype),
+        backend=_check_choice(BackendName, "--backend", backend),
         types=TYPES.names,
         report=report.EvaluationOptions(num_examples=num_examples, seed=seed),
     )
     progress = Terminal(stderr=True)
     found = measure(
         options,
-        [_labelled(path, of_labels) for path in labels],
-        [_tagged(path, of_entities) for path in entities],
+        [_read_labelled(path, label_layout) for path in labels],
+        [_read_tagged(path, entity_layout) for path in entities],
         lambda line: progress.print(Text(line, style="dim")),
     )
     console = Terminal(width=None if sys.stdout.isatty() else 170)
@@ -69,7 +69,7 @@ def evaluate(
 
 
 def _check_outputs(json_path: Path | None, plot_path: Path | None) -> None:
-    """Refuse now what could not be written in the end."""
+    """Raise `BadSettings` before the evaluation if its results cannot be written."""
     for path in (json_path, plot_path):
         if path and not path.absolute().parent.is_dir():
             raise BadSettings(f"{path}: there is no such directory")
@@ -84,22 +84,22 @@ def _write(found: report.EvaluationReport, json_path: Path | None, plot_path: Pa
         plot.draw(found, plot_path)
 
 
-def _labelled(path: Path, layout: Layout) -> LabelledData:
+def _read_labelled(path: Path, layout: Layout) -> LabelledData:
     data = read(path, layout)
     if not isinstance(data, LabelledData):
-        raise BadSettings(f"{path}: {data.kind}, where labels are needed")
+        raise BadSettings(f"{path}: the kind of the file is {data.kind}; --labels needs texts with labels")
     return data
 
 
-def _tagged(path: Path, layout: Layout) -> TaggedData:
+def _read_tagged(path: Path, layout: Layout) -> TaggedData:
     data = read(path, replace(layout, joins_handles=True))
     if not isinstance(data, TaggedData):
-        raise BadSettings(f"{path}: {data.kind}, where entities are needed")
+        raise BadSettings(f"{path}: the kind of the file is {data.kind}; --entities needs texts with entities")
     return data
 
 
-def _one_of(kind: Any, flag: str, value: str) -> Any:
-    """Return a value that is one of a literal type's."""
+def _check_choice(kind: Any, flag: str, value: str) -> Any:
+    """Return the value; raises `BadSettings` if the literal type does not have it."""
     if value not in get_args(kind):
-        raise BadSettings(f"{flag}: {value!r} is none of {', '.join(get_args(kind))}")
+        raise BadSettings(f"{flag}: {value!r} is not one of {', '.join(get_args(kind))}")
     return value

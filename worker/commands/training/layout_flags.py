@@ -1,4 +1,4 @@
-"""The flags that say how labelled files are laid out, for each command that reads such files."""
+"""Define the flags for the layout of labelled files."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ FileFormat = Annotated[
 ]
 
 
-def layout_of(text_column: str | None, label_column: str | None, format_: Format | None) -> Layout:
+def build_layout(text_column: str | None, label_column: str | None, format_: Format | None) -> Layout:
     """Return the layout that the flags describe."""
     return Layout(text_column=text_column, label_column=label_column, format=format_)
 
 
 def split_by_kind(layout: Layout, *, has_labels: bool) -> tuple[Layout, Layout]:
-    """Return the layout of files with labels, and of files with entities: the flags describe one kind."""
+    """Return the layouts of files with labels and of files with entities. The flags describe only the first kind that is given."""
     return (layout, Layout()) if has_labels else (Layout(), layout)

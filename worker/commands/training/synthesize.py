@@ -1,4 +1,4 @@
-"""Make labelled texts for a task that has too few."""
+"""Define the `synthesize` command."""
 
 from __future__ import annotations
 
@@ -22,38 +22,57 @@ if TYPE_CHECKING:
 
 Files = list[Path] | None
 _HeldOutFiles = Annotated[
-    Files, typer.Option(help="Development and test texts, which nothing made may be like; may be repeated.", show_default=False)
+    Files,
+    typer.Option(
+        help="A file of development or test texts. Near-duplicates of these texts are not written. Repeat the flag for more files. "
+        "Unset: no check. Example: test.conll.",
+        show_default=False,
+    ),
+]
+_TemplateFiles = Annotated[
+    Files,
+    typer.Option(
+        help="A TOML file of sentences with slots. Repeat the flag for more files. Unset: the built-in templates, or none with "
+        "--swap. Example: templates.toml.",
+        show_default=False,
+    ),
+]
+_SwapFiles = Annotated[
+    Files,
+    typer.Option(
+        help="A file of texts with entities. New texts are copies in which other entities of the same type replace the entities. "
+        "Repeat the flag for more files. Unset: only templates. Example: train.conll.",
+        show_default=False,
+    ),
 ]
 
 
 def synthesize(
-    output: Annotated[Path, typer.Argument(help="The file of JSON lines to write.")],
+    output: Annotated[Path, typer.Argument(help="The JSON Lines file to write.")],
     *,
-    templates: Annotated[
-        Files, typer.Option(help="A file of sentences with slots (TOML); may be repeated.", show_default="a set that comes with us")
-    ] = None,
-    swap: Annotated[
-        Files, typer.Option(help="Texts with entities, which change places; may be repeated.", show_default=False)
-    ] = None,
+    templates: _TemplateFiles = None,
+    swap: _SwapFiles = None,
     held_out: _HeldOutFiles = None,
     text_column: layout_flags.TextColumn = None,
     label_column: layout_flags.LabelColumn = None,
     format_: layout_flags.FileFormat = None,
-    count: Annotated[int, typer.Option(min=1, help="How many texts to make, as many in each way.")] = 2000,
-    joins_handles: Annotated[bool, typer.Option("--join-handles", help="An `@` and the name after it are one word.")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same texts.")] = 0,
-    force: Annotated[bool, typer.Option("--force", help="Write over what is there.")] = False,
+    count: Annotated[int, typer.Option(min=1, help="Number of texts, from each template and swap file in turn.")] = 2000,
+    joins_handles: Annotated[
+        bool, typer.Option("--join-handles", help="Join a lone `@` with the next word, for corpora that split handles.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="The seed of the generator. The same seed gives the same texts.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file. Without this flag it is an error.")] = False,
 ) -> None:
-    """Make texts with entities, labelled by construction: from sentences with slots, or from your own, entities swapped."""
+    """Write synthetic texts with entity labels: from templates, or from your texts with replaced entities."""
     if output.exists() and not force:
         raise BadSettings(f"{output}: there is something already; --force writes over it")
-    layout = replace(layout_flags.layout_of(text_column, label_column, format_), joins_handles=joins_handles)
-    makers: list[Generator] = [sentences.read(path) for path in templates or ([] if swap else [sentences.BUILT_IN])]
+    layout = replace(layout_flags.build_layout(text_column, label_column, format_), joins_handles=joins_handles)
+    generators: list[Generator] = [sentences.read(path) for path in templates or ([] if swap else [sentences.BUILT_IN])]
     if swap:
-        tagged = [_tagged(path, layout) for path in swap]
-        makers.append(MentionReplacement([text for data in tagged for text in data.texts]))
+        tagged = [_read_tagged(path, layout) for path in swap]
+        generators.append(MentionReplacement([text for data in tagged for text in data.texts]))
     forbidden = HeldOutTexts(text.text for path in held_out or () for text in read(path, layout).texts)
-    made = generate(makers, count, forbidden, seed=seed)
+    made = generate(generators, count, forbidden, seed=seed)
     lines = [
         {"text": text.text, "spans": [{"start": span.start, "end": span.end, "label": span.type} for span in text.spans]}
         for text in made.texts
@@ -62,14 +81,14 @@ def synthesize(
         output.write_bytes(b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines))
     except OSError as error:
         raise BadSettings(f"{output}: {error.strerror}") from error
-    typer.echo(f"{len(lines)} texts, {sum(len(it.spans) for it in made.texts)} entities: {output}")
-    typer.echo(f"left out: {made.num_similar} like a held-out text, {made.num_repeated} made already")
+    typer.echo(f"{len(lines)} texts, {sum(len(text.spans) for text in made.texts)} entities: {output}")
+    typer.echo(f"left out: {made.num_similar} near-duplicates of held-out texts, {made.num_repeated} repetitions")
     if len(lines) < count:
-        typer.echo("there are no more: give more templates, more entities, or more texts")
+        typer.echo(f"fewer than {count} different texts are possible: give more templates, entities or texts")
 
 
-def _tagged(path: Path, layout: Layout) -> TaggedData:
+def _read_tagged(path: Path, layout: Layout) -> TaggedData:
     data = read(path, layout)
     if isinstance(data, LabelledData):
-        raise BadSettings(f"{path}: {data.kind}, where entities are needed")
+        raise BadSettings(f"{path}: the kind of the file is {data.kind}; --swap needs texts with entities")
     return data

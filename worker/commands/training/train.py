@@ -1,4 +1,4 @@
-"""Train what a file, or flags, say, and print the model card."""
+"""Train the run that a file or flags define, and print the model card."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def train(
-    what: Path | None,
+    target: Path | None,
     *,
     overrides: Mapping[str, Any],
     strategy: str | None,
@@ -31,38 +31,38 @@ def train(
     is_fresh: bool,
     layout: Layout | None = None,
 ) -> None:
-    """Train, and say what is happening."""
+    """Train with progress on standard error; print the model card of each new checkpoint. Raises `BadSettings` and `BadModel`."""
     layout = layout or Layout()
-    if what is not None and what.suffix == ".toml":
+    if target is not None and target.suffix == ".toml":
         if labels or ner_train or ner_test:
-            raise BadSettings(f"{what} says what is learned: leave --labels, --ner-train and --ner-test out")
+            raise BadSettings(f"{target} defines the data: leave --labels, --ner-train and --ner-test out")
         if layout != Layout():
-            raise BadSettings(f"{what} says how files are laid out: set text_column, label_column and format in its [heads.data]")
-        run = read(what, {**overrides, **({"data_directory": data_directory} if data_directory else {})})
+            raise BadSettings(f"{target} defines the layout of files: set text_column, label_column and format in its [heads.data]")
+        run = read(target, {**overrides, **({"data_directory": data_directory} if data_directory else {})})
     else:
-        place = {"output": what} if what is not None else {}
-        run = check_run(_from_flags(labels, ner_train, ner_test, layout) | place | dict(overrides), source="flags")
+        place = {"output": target} if target is not None else {}
+        run = check_run(_build_values(labels, ner_train, ner_test, layout) | place | dict(overrides), source="flags")
     if strategy is not None:
         run = check_run(run.model_dump() | {"training": run.training.model_dump() | {"strategy": strategy}}, source="flags")
     run = run.model_copy(update={"encoder": pinned(run.encoder)})
-    told = build_reporter(sys.stderr)
-    for directory in train_run(run, told, is_fresh=is_fresh):
+    reporter = build_reporter(sys.stderr)
+    for directory in train_run(run, reporter, is_fresh=is_fresh):
         sys.stdout.write((directory / "README.md").read_text())
 
 
-def _from_flags(labels: Sequence[Path], ner_train: Sequence[Path], ner_test: Sequence[Path], layout: Layout) -> dict[str, Any]:
-    """Return a run of one head that classifies and, where there are texts for it, one that finds persons, organisations, places."""
+def _build_values(labels: Sequence[Path], ner_train: Sequence[Path], ner_test: Sequence[Path], layout: Layout) -> dict[str, Any]:
+    """Return the values of a run with a label head and, if `ner_train` has files, a head for persons, organisations and places."""
     if ner_test and not ner_train:
-        raise BadSettings("--ner-test needs --ner-train: entities are scored where they are learned")
+        raise BadSettings("--ner-test needs --ner-train: only a trained entity head has a score")
     if layout != Layout() and not labels and not ner_train:
         raise BadSettings("--text-column, --label-column and --format need --labels or --ner-train: they describe files")
-    of_labels, of_entities = (
-        {"format": of_kind.format, "text_column": of_kind.text_column, "label_column": of_kind.label_column}
-        for of_kind in split_by_kind(layout, has_labels=bool(labels))
+    label_data, entity_data = (
+        {"format": own.format, "text_column": own.text_column, "label_column": own.label_column}
+        for own in split_by_kind(layout, has_labels=bool(labels))
     )
-    rated = {"name": "sentiment", "data": {"builtin": "ratings"}}
-    first = {"name": "labels", "data": {"train": labels} | of_labels} if labels else rated
-    heads: list[dict[str, Any]] = [{"task": "classify", **first}]
+    ratings = {"name": "sentiment", "data": {"builtin": "ratings"}}
+    label_head = {"name": "labels", "data": {"train": labels} | label_data} if labels else ratings
+    heads: list[dict[str, Any]] = [{"task": "classify", **label_head}]
     if ner_train:
         data = {
             "train": ner_train,
@@ -71,6 +71,6 @@ def _from_flags(labels: Sequence[Path], ner_train: Sequence[Path], ner_test: Seq
             "drops_other_labels": TYPES.drops_others,
             "joins_handles": True,
             "skips_untagged_handles": True,
-        } | of_entities
+        } | entity_data
         heads.append({"name": "ner", "task": "ner", "data": data})
     return {"heads": heads, "encoder": DEFAULT_ENCODER}
