@@ -1,4 +1,4 @@
-"""A Kafka and a model in memory, behind the same ports as the real ones, with faults that a test can plant."""
+"""A fake Kafka and a fake model with the ports of the real ones, and with faults that a test can plant."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class FakeKafka:
-    """One input topic, its group's committed offsets, and everything that was published."""
+    """One input topic, the committed offsets of its group, and all published messages."""
 
     def __init__(self, num_partitions: int = 1, topic: str = "texts") -> None:
         self.partitions = [Partition(topic, index) for index in range(num_partitions)]
@@ -41,19 +41,19 @@ class FakeKafka:
         return record
 
     def offsets(self, output: Output, partition: int = 0) -> list[int]:
-        """Return the input offsets of what was published to an output for a partition, in order of publication."""
+        """Return the input offsets of the messages that an output has for a partition, in the order of publication."""
         home = self.partitions[partition]
         return [offset for where, offset, message in self.published if where == home and message.output is output]
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait for a condition on what is published or committed; the test's own time limit bounds it."""
+        """Wait for a condition on published messages or committed offsets; the time limit of the test bounds the wait."""
         while not condition():
             self.changed.clear()
             await self.changed.wait()
 
 
 class FakeSource:
-    """One member of the group, which is given partitions by the test."""
+    """A member of the group whose partitions the test assigns."""
 
     def __init__(self, kafka: FakeKafka, *, assign_at_start: bool = True) -> None:
         self.kafka = kafka
@@ -73,7 +73,7 @@ class FakeSource:
         self.asked: list[list[Partition]] = []
 
     async def start(self, listener: AssignmentListener) -> None:
-        """Join, and be given everything."""
+        """Join the group, and get all partitions."""
         self.num_starts += 1
         if self.start_errors:
             raise self.start_errors.pop(0)
@@ -83,7 +83,7 @@ class FakeSource:
             listener.assigned(self.kafka.partitions)
 
     async def poll(self, partitions: Collection[Partition], *, max_records: int) -> Sequence[Record | UnreadableRange]:
-        """Hand out what the positions point to."""
+        """Return the records at the positions."""
         self.asked.append(sorted(partitions))
         if not self.is_started:
             raise ConsumerBroken("not started")
@@ -112,17 +112,17 @@ class FakeSource:
         """Ignore the call: the pipeline polls open partitions only."""
 
     def lag(self) -> Mapping[Partition, int]:
-        """Count what was not handed out."""
+        """Return the number of records after each position."""
         return {partition: len(log) - self.positions.get(partition, 0) for partition, log in self.kafka.log.items()}
 
     async def stop(self) -> None:
-        """Leave."""
+        """Count the call."""
         self.num_stops += 1
         self.is_started = False
 
 
 class FakeDelivery:
-    """At least once, in memory."""
+    """An at-least-once delivery in memory."""
 
     def __init__(self, kafka: FakeKafka) -> None:
         self.kafka = kafka
@@ -142,7 +142,7 @@ class FakeDelivery:
         self.opened: list[tuple[Partition, int]] = []
 
     async def start(self) -> None:
-        """Connect to nothing."""
+        """Do nothing."""
 
     async def open(self, partition: Partition) -> int:
         """Return the committed offset."""
@@ -161,7 +161,7 @@ class FakeDelivery:
         self.kafka.changed.set()
 
     async def commit(self, partitions: Collection[Partition]) -> None:
-        """Commit what was published."""
+        """Commit the offsets of published outcomes."""
         if self.commit_error is not None:
             raise self.commit_error
         for partition in partitions:
@@ -170,7 +170,7 @@ class FakeDelivery:
         self.kafka.changed.set()
 
     async def forget(self, partition: Partition) -> None:
-        """Forget what was not committed."""
+        """Drop the offset that is not committed."""
         self.next_offsets.pop(partition, None)
 
     async def refresh_limits(self) -> None:
@@ -186,13 +186,13 @@ class FakeDelivery:
         return output in self.compacted
 
     async def stop(self) -> None:
-        """Disconnect from nothing."""
+        """Do nothing."""
 
 
 class FakeModel:
-    """Answers without weights: the embedding says how long the text is, the label what its first letter is.
+    """A model without weights: the embedding is the length of the text, and the label is its first letter.
 
-    A text that holds `poison` makes the whole pass fail; one that holds `headless` fails in its NER head alone.
+    A text with `poison` fails the whole pass; a text with `headless` fails in its NER head only.
     """
 
     def __init__(self, *, max_tokens: int = 64, max_passes: int = 1) -> None:
@@ -208,10 +208,10 @@ class FakeModel:
         self.on_tokenize: Callable[[Sequence[str]], None] = lambda _texts: None
 
     def warm_up(self) -> None:
-        """Be warm already."""
+        """Do nothing."""
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
-        """Take each word for a token."""
+        """Return a token for each word."""
         self.on_tokenize(texts)
         return [self._tokens(text) for text in texts]
 
@@ -222,7 +222,7 @@ class FakeModel:
         return Tokens(ids, np.zeros((length, 2), dtype=np.int32), ids, truncated=num_words > self.max_tokens, model=self.name)
 
     def infer(self, items: Sequence[TokenizedItem], context: PassContext = LIVE_PASS) -> list[Prediction]:
-        """Answer for each text, unless a fault is planted; give way once."""
+        """Yield to live records once, and return a prediction for each item, unless a fault is planted."""
         context.yield_to_live()
         self.passes.append(len(items))
         self.on_infer(items)
@@ -243,7 +243,7 @@ class FakeModel:
 
 
 def refuse(output: Output, offset: int) -> Callable[[Partition, Sequence[Outcome]], None]:
-    """Return an `on_publish` under which a topic refuses the message of one record, for good."""
+    """Return an `on_publish` function with which a topic always refuses the message of one record."""
 
     def on_publish(partition: Partition, outcomes: Sequence[Outcome]) -> None:
         for outcome in outcomes:
@@ -254,7 +254,7 @@ def refuse(output: Output, offset: int) -> Callable[[Partition, Sequence[Outcome
 
 
 def fail_times(num_failures: int) -> Callable[[Partition, Sequence[Outcome]], None]:
-    """Return an `on_publish` that fails so many times and then no more."""
+    """Return an `on_publish` function that fails `num_failures` times and succeeds afterwards."""
     left = [num_failures]
 
     def on_publish(partition: Partition, _outcomes: Sequence[Outcome]) -> None:

@@ -1,4 +1,4 @@
-"""Small makers of the nouns, for tests that care about one property of them."""
+"""Functions that build records, outcomes and items for tests."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def record(offset: int, value: bytes | None = b'{"text":"hello"}', *, partition:
 
 
 def outcome(source: Record) -> Outcome:
-    """Return an outcome with one message that names its offset."""
+    """Return an outcome with one message that has the offset as its value."""
     return Outcome(source, (Message(Output.EMBEDDINGS, source.key, b"%d" % source.offset),))
 
 
 def tokenized(offset: int, weight: int, *, partition: Partition = PARTITION) -> TokenizedItem:
-    """Return an item of so many tokens."""
+    """Return an item with `weight` tokens."""
     item = Item(record(offset, partition=partition), f"id-{offset}", "hello", frozenset(Task))
     zeros = np.zeros(weight, dtype=np.int32)
     return TokenizedItem(

@@ -1,4 +1,4 @@
-"""The failures: each has its place in the tree, and groups give up their cause."""
+"""The exceptions: each is in the documented tree, and `find_cause` returns the cause of a group."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cores that the process may use, and how they are shared out."""
+"""The CPU cores of the process, and the threads that use them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def tree(root: Path, groups: str, **files: str) -> Path:
-    """Write what the kernel shows: our control groups, and files by path below the mount."""
+    """Write a tree of kernel files: the control groups of the process, and files by their path below the mount."""
     for path, content in {"proc/self/cgroup": groups, **{f"sys/fs/cgroup/{name}": text for name, text in files.items()}}.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(content)
@@ -34,35 +34,35 @@ QUOTAS = [("max 100000", 8), ("200000 100000", 2), ("150000 100000", 2), ("20000
 
 @pytest.mark.parametrize(("quota", "expected"), QUOTAS)
 def test_a_limit_is_rounded_up_and_never_raises(tmp_path: Path, quota: str, expected: int) -> None:
-    """Part of a core is a thread, and no limit gives more than the affinity."""
+    """A part of a core counts as a core, and no quota exceeds the affinity."""
     assert count_cores(tree(tmp_path, "0::/\n", **{"cpu.max": quota + "\n"})) == expected
 
 
 def test_the_tightest_of_nested_groups_counts(tmp_path: Path) -> None:
-    """Whichever level it stands on; a sibling's does not."""
+    """The quotas of all parent groups count, and those of sibling groups do not."""
     limits = {"a/cpu.max": "300000 100000\n", "a/b/cpu.max": "max 100000\n", "a/c/cpu.max": "100000 100000\n"}
     assert count_cores(tree(tmp_path, "0::/a/b\n", **limits)) == 3
 
 
 def test_a_path_of_the_host_leads_to_the_mounts_root(tmp_path: Path) -> None:
-    """A container without a namespace for its control groups sees its own at the top."""
+    """A container without a cgroup namespace has its own group at the root of the mount."""
     limits = {"cpu,cpuacct/cpu.cfs_quota_us": "250000\n", "cpu,cpuacct/cpu.cfs_period_us": "100000\n"}
     assert count_cores(tree(tmp_path, "5:memory:/docker/x\n4:cpu,cpuacct:/docker/x\n", **limits)) == 3
 
 
 def test_version_one_without_a_limit(tmp_path: Path) -> None:
-    """Says -1."""
+    """In version 1, a quota of -1 is no limit."""
     limits = {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}
     assert count_cores(tree(tmp_path, "4:cpu:/\n0::/\n", **limits)) == 8
 
 
 def test_a_machine_without_control_groups(tmp_path: Path) -> None:
-    """The affinity is all there is."""
+    """The affinity is the only limit."""
     assert count_cores(tmp_path) == 8
 
 
 def test_threads_of_one_core_stand_beside_each_other(tmp_path: Path) -> None:
-    """And the cores of one package; a kernel that does not say leaves the order of the numbers."""
+    """Cores are sorted by package and core, or by number if the kernel has no topology."""
     assert list_cores(tmp_path) == list(range(8))
     for core in range(8):
         topology = tmp_path / f"sys/devices/system/cpu/cpu{core}/topology"
@@ -74,18 +74,18 @@ def test_threads_of_one_core_stand_beside_each_other(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("num_cores", "expected"), [(1, ThreadPlan(1, 1)), (2, ThreadPlan(2, 1)), (16, ThreadPlan(16, 4))])
 def test_the_products_take_every_core_and_the_tokenizer_a_quarter(num_cores: int, expected: ThreadPlan) -> None:
-    """At least one each."""
+    """Each has at least one thread."""
     assert ThreadPlan.build(num_cores) == expected
 
 
 def test_what_is_given_stands() -> None:
-    """Each number for itself."""
+    """A given number of threads does not change the other number."""
     assert ThreadPlan.build(2, matmul=1) == ThreadPlan(1, 1)
     assert ThreadPlan.build(2, tokenizer=2) == ThreadPlan(2, 2)
 
 
 def test_the_libraries_are_told_and_a_users_policy_stands(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the environment, which they read when they are loaded."""
+    """The libraries read the environment when they are loaded."""
     # Set first, so that it is put back.
     monkeypatch.setenv("OMP_WAIT_POLICY", "")
     monkeypatch.delenv("OMP_WAIT_POLICY")
@@ -99,7 +99,7 @@ def test_the_libraries_are_told_and_a_users_policy_stands(monkeypatch: pytest.Mo
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
 def test_glibc_takes_every_wish() -> None:
-    """In a process of its own, whose memory it changes."""
+    """The test needs its own process, because the setting changes the memory of the process."""
     code = "from worker.host import keep_malloc_arenas; print(keep_malloc_arenas())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "True\n"
@@ -107,7 +107,7 @@ def test_glibc_takes_every_wish() -> None:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
 def test_what_is_kept_can_be_handed_back() -> None:
-    """Memory that was freed stays with the process until it is released."""
+    """Freed memory stays with the process until `trim_malloc` returns it to the system."""
     code = """
 from ctypes import CDLL, c_size_t, c_void_p, memset
 from pathlib import Path
@@ -134,7 +134,7 @@ print(used - kept < 1000, kept - resident_pages() > 10_000)
 
 
 def test_what_is_there_is_never_looked_at_again_by_the_collector() -> None:
-    """In a process of its own: what is made later is collected as ever."""
+    """Objects that are created after `freeze_gc` are still collected."""
     code = """
 import gc, weakref
 from worker.host import freeze_gc

@@ -1,4 +1,4 @@
-"""The pipeline over a Kafka and a model in memory: order, dead letters, backpressure, retries, drain."""
+"""The pipeline with a fake Kafka and a fake model: order, dead letters, backpressure, retries, drain."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ RESULTS = (Output.EMBEDDINGS, Output.LABELS, Output.ENTITIES)
 
 
 class World:
-    """A pipeline and everything around it."""
+    """A pipeline and its fakes."""
 
     def __init__(self, *, num_partitions: int = 1, **options: Any) -> None:
         self.kafka = FakeKafka(num_partitions)
@@ -59,26 +59,26 @@ class World:
             self.kafka.produce(json.dumps({"text": text}).encode(), partition=partition)
 
     async def committed(self, partition: int = 0) -> None:
-        """Wait until everything that was produced to a partition is committed."""
+        """Wait until all records of a partition are committed."""
         home = self.kafka.partitions[partition]
         await self.kafka.until(lambda: self.kafka.committed.get(home) == len(self.kafka.log[home]))
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Run the pipeline, drain it at the end, and pass on what ends it; a death meanwhile interrupts the test."""
+        """Run the pipeline, drain it at the end, and raise its exception; an early end interrupts the test."""
         async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
             tasks.create_task(self.pipeline.run())
             yield
             self.pipeline.drain()
 
     def dead_letters(self) -> list[tuple[int, str, str]]:
-        """Return offset, stage and error of each dead letter."""
+        """Return the offset, stage and error of each dead letter."""
         letters = [(offset, message) for _, offset, message in self.kafka.published if message.output is Output.DEAD_LETTERS]
         return [(offset, letter["stage"], letter["error"]) for offset, m in letters for letter in [json.loads(m.value or b"null")]]
 
 
 async def test_every_record_comes_out_in_order_in_every_output() -> None:
-    """All outputs of a partition hold its records, each once, in offset order, and everything is committed."""
+    """Each output has each record once, in the order of the offsets, and every offset is committed."""
     world = World(num_partitions=3)
     for partition in range(3):
         world.produce(*(f"{'word ' * (n % 7)}text {n}" for n in range(100)), partition=partition)
@@ -91,7 +91,7 @@ async def test_every_record_comes_out_in_order_in_every_output() -> None:
 
 
 async def test_a_record_gets_only_the_tasks_that_it_asks_for() -> None:
-    """The other outputs stay silent for it, and the offset moves all the same."""
+    """The other outputs have no message for the record, and its offset is committed."""
     world = World()
     world.kafka.produce(b'{"text": "only labels", "tasks": ["classify"]}')
     async with world.running():
@@ -100,7 +100,7 @@ async def test_a_record_gets_only_the_tasks_that_it_asks_for() -> None:
 
 
 async def test_a_tombstone_passes_through_in_its_place() -> None:
-    """Every output gets a null value with the record's key, between its neighbours, without a forward pass."""
+    """Each output has a null value with the key of the record, in order, without a forward pass."""
     world = World()
     world.produce("before")
     world.kafka.produce(None, key=b"gone")
@@ -115,7 +115,7 @@ async def test_a_tombstone_passes_through_in_its_place() -> None:
 
 
 async def test_an_invalid_record_becomes_a_dead_letter_and_the_line_goes_on() -> None:
-    """It costs nothing but itself."""
+    """All other records are published."""
     world = World()
     world.produce("good")
     world.kafka.produce(b"not json")
@@ -128,7 +128,7 @@ async def test_an_invalid_record_becomes_a_dead_letter_and_the_line_goes_on() ->
 
 
 async def test_the_guilty_record_of_a_batch_is_found() -> None:
-    """A batch that fails is halved until the record stands alone; its neighbours are published, in order."""
+    """A failed batch is halved until one record is left; all other records are published in order."""
     world = World()
     world.produce(*(f"poison {n}" if n in (3, 11) else f"text {n}" for n in range(16)))
     async with world.running():
@@ -138,7 +138,7 @@ async def test_the_guilty_record_of_a_batch_is_found() -> None:
 
 
 async def test_a_head_that_fails_costs_only_its_task() -> None:
-    """The record's other outputs are published, and the dead letter names the task."""
+    """The other outputs of the record are published, and the dead letter names the task."""
     world = World()
     world.produce("fine", "headless", "fine too")
     async with world.running():
@@ -150,7 +150,7 @@ async def test_a_head_that_fails_costs_only_its_task() -> None:
 
 
 async def test_a_text_that_cannot_be_tokenized_is_found_too() -> None:
-    """The search works for the tokenizer as for the model."""
+    """The batch is halved for the tokenizer as it is for the model."""
     world = World()
 
     def on_tokenize(texts: Sequence[str]) -> None:
@@ -166,7 +166,7 @@ async def test_a_text_that_cannot_be_tokenized_is_found_too() -> None:
 
 
 async def test_a_broken_model_stops_the_worker_instead_of_emptying_the_topic() -> None:
-    """So many failures with no success between end it; nothing of the last batch is committed."""
+    """Many failures without a success stop the worker, and the last batch is not committed."""
     world = World(max_consecutive_failures=5)
     world.produce(*(f"poison {n}" for n in range(50)))
     with pytest.raises(ExceptionGroup) as caught:
@@ -178,7 +178,7 @@ async def test_a_broken_model_stops_the_worker_instead_of_emptying_the_topic() -
 
 
 async def test_a_failed_publication_is_tried_again_from_the_committed_offset() -> None:
-    """Nothing is lost and the order holds, whatever was sent before."""
+    """No record is lost, and the order is kept."""
     world = World()
     world.delivery.on_publish = fail_times(3)
     world.produce(*(f"text {n}" for n in range(40)))
@@ -189,7 +189,7 @@ async def test_a_failed_publication_is_tried_again_from_the_committed_offset() -
 
 
 async def test_a_message_that_the_topic_refuses_becomes_a_dead_letter() -> None:
-    """A refusal that only the broker knows of costs that output of that record; everything else is published."""
+    """A refusal by the broker affects one output of one record; all other messages are published."""
     world = World(max_publish_records=1)
     world.delivery.on_publish = refuse(Output.EMBEDDINGS, 2)
     world.produce(*(f"text {n}" for n in range(5)))
@@ -201,7 +201,7 @@ async def test_a_message_that_the_topic_refuses_becomes_a_dead_letter() -> None:
 
 
 async def test_a_message_over_the_limit_is_never_sent() -> None:
-    """What the topic would not take is replaced before anything is sent."""
+    """A dead letter replaces the message before it is sent."""
     world = World()
     world.delivery.limits[Output.EMBEDDINGS] = 10
     world.produce("text")
@@ -212,7 +212,7 @@ async def test_a_message_over_the_limit_is_never_sent() -> None:
 
 
 async def test_a_dead_letter_topic_that_is_too_small_stops_the_start() -> None:
-    """Its largest dead letter would hold up the partition for ever; the message says what to change."""
+    """A dead letter of maximum size would block its partition; the error names the setting to change."""
     world = World()
     world.delivery.limits[Output.DEAD_LETTERS] = 100_000
     with pytest.raises(BadSettings, match="GIST_MAX_DEAD_LETTER_PAYLOAD_BYTES"):
@@ -221,7 +221,7 @@ async def test_a_dead_letter_topic_that_is_too_small_stops_the_start() -> None:
 
 
 async def test_nothing_passes_a_dead_letter_that_cannot_be_written() -> None:
-    """The offset waits for it, and goes on once it can be written."""
+    """The offset is committed only after the dead letter is written."""
     world = World()
     world.delivery.on_publish = refuse(Output.DEAD_LETTERS, 1)
     world.produce("good")
@@ -236,7 +236,7 @@ async def test_nothing_passes_a_dead_letter_that_cannot_be_written() -> None:
 
 
 async def test_raised_limits_of_topics_apply_before_a_result_becomes_a_dead_letter() -> None:
-    """An operator may raise `max.message.bytes` for a record that is too large, while the worker runs."""
+    """An operator may raise `max.message.bytes` for a large record while the worker runs."""
     world = World()
     world.delivery.limits[Output.LABELS] = 10
     world.delivery.on_refresh = lambda: world.delivery.limits.update({Output.LABELS: 1_000_000})
@@ -248,7 +248,7 @@ async def test_raised_limits_of_topics_apply_before_a_result_becomes_a_dead_lett
 
 
 async def test_an_unreadable_range_becomes_one_dead_letter() -> None:
-    """It names the range, and the offset moves past its end."""
+    """The dead letter names the range, and the offset after the range is committed."""
     world = World()
     home = world.kafka.partitions[0]
     world.source.unreadable = [UnreadableRange(home, 0, 7, "UnicodeDecodeError", "a header key")]
@@ -259,7 +259,7 @@ async def test_an_unreadable_range_becomes_one_dead_letter() -> None:
 
 
 async def test_a_broken_consumer_is_built_anew() -> None:
-    """The work in flight is dropped and read again; nothing is lost."""
+    """Records in flight are dropped and read again, and none is lost."""
     world = World()
     world.source.poll_error = ConsumerBroken("planted")
     world.produce(*(f"text {n}" for n in range(10)))
@@ -270,7 +270,7 @@ async def test_a_broken_consumer_is_built_anew() -> None:
 
 
 async def test_what_was_read_before_the_log_lost_our_position_is_published() -> None:
-    """It may have been deleted too: to read it again would be too late."""
+    """The broker may have deleted these records, so the worker cannot read them again."""
     world, may_infer = World(), threading.Event()
     world.model.on_infer = lambda _items: _blocked_by(may_infer)
     world.produce(*(f"text {n}" for n in range(10)))
@@ -286,7 +286,7 @@ async def test_what_was_read_before_the_log_lost_our_position_is_published() -> 
 
 
 async def test_a_broken_consumer_is_built_anew_however_long_no_broker_answers() -> None:
-    """A worker that once ran does not end because the brokers are away; it is not ready meanwhile."""
+    """A running worker does not exit while the brokers are down, but it is not ready."""
     world = World()
     async with world.running():
         await _until(lambda: world.pipeline.is_ready)
@@ -303,7 +303,7 @@ async def test_a_broken_consumer_is_built_anew_however_long_no_broker_answers() 
 
 
 async def test_what_the_group_gives_to_a_worker_that_leaves_does_not_hold_it() -> None:
-    """A rebalance may end while we drain or after it; the worker goes all the same."""
+    """The worker exits although a rebalance assigns partitions during the drain."""
     world = World(num_partitions=2)
     world.source.assign_at_start = False
     async with world.running():
@@ -318,7 +318,7 @@ async def test_what_the_group_gives_to_a_worker_that_leaves_does_not_hold_it() -
 
 
 async def test_backpressure_holds_the_reading_and_lets_it_go_on() -> None:
-    """While nothing is acknowledged, no more is read than the upper bound and one poll; then everything goes on."""
+    """Without acknowledgements, the worker reads at most its upper bound plus one poll; afterwards it continues."""
     world = World(max_in_flight_tokens=40, resume_in_flight_tokens=20, max_batch_tokens=8, max_poll_records=4)
     world.delivery.acknowledges.clear()
     world.produce(*(f"text {n}" for n in range(200)))
@@ -331,7 +331,7 @@ async def test_backpressure_holds_the_reading_and_lets_it_go_on() -> None:
 
 
 async def test_a_long_text_weighs_what_its_windows_cost_and_goes_alone() -> None:
-    """Over the budget of a batch, and in flight, too."""
+    """The tokens of all windows count toward the batch and toward the records in flight."""
     world = World(max_batch_tokens=64)
     tokens = world.model.tokenize
 
@@ -351,7 +351,7 @@ async def test_a_long_text_weighs_what_its_windows_cost_and_goes_alone() -> None
 
 
 async def test_one_batch_runs_and_one_is_ready() -> None:
-    """The model is never asked from two threads at once, and no third batch waits behind it."""
+    """The model runs in one thread at a time, and no third batch is prepared."""
     world = World(max_batch_records=2)
     on_device, overlaps = threading.Lock(), []
 
@@ -372,7 +372,7 @@ async def test_one_batch_runs_and_one_is_ready() -> None:
 
 
 async def test_revocation_drains_and_commits() -> None:
-    """When it returns, what was in flight is published and committed, and a new owner starts behind it."""
+    """On return, all records in flight are published and committed, and the new owner starts after them."""
     world = World()
     home = world.kafka.partitions[0]
     world.produce(*(f"text {n}" for n in range(30)))
@@ -388,7 +388,7 @@ async def test_revocation_drains_and_commits() -> None:
 
 
 async def test_revocation_does_not_wait_for_ever() -> None:
-    """What is not ready within the bound is dropped, and its offset is not committed."""
+    """Records that are not done within the timeout are dropped, and not committed."""
     world = World(drain_timeout_s=0.05)
     home = world.kafka.partitions[0]
     world.delivery.acknowledges.clear()
@@ -402,7 +402,7 @@ async def test_revocation_does_not_wait_for_ever() -> None:
 
 
 async def test_a_drain_that_cannot_finish_says_so() -> None:
-    """The worker leaves with `DrainIncomplete` when the brokers do not answer."""
+    """The pipeline raises `DrainIncomplete` if the brokers do not answer."""
     world = World(drain_timeout_s=0.05)
     world.delivery.commit_error = PublishFailed("planted")
     world.produce("text")
@@ -413,7 +413,7 @@ async def test_a_drain_that_cannot_finish_says_so() -> None:
 
 
 async def test_a_failed_commit_is_tried_again() -> None:
-    """Nothing is dropped for it: the next interval commits."""
+    """The next interval commits, and no record is dropped."""
     world = World()
     world.delivery.commit_error = PublishFailed("planted")
     world.produce("text")
@@ -426,7 +426,7 @@ async def test_a_failed_commit_is_tried_again() -> None:
 
 
 async def test_the_telemetry_counts_what_happened() -> None:
-    """Records, messages, dead letters and latencies are all there after a run."""
+    """The metrics count records, messages, dead letters and latencies."""
     world = World()
     world.produce("one", "two")
     world.kafka.produce(b"bad")
@@ -442,7 +442,7 @@ async def test_the_telemetry_counts_what_happened() -> None:
 
 
 async def test_a_worker_without_partitions_is_ready_once_it_knows() -> None:
-    """A replica that the group gave nothing to is ready; one that does not know yet is not."""
+    """A worker without partitions is ready after its first assignment, and not before."""
     world = World(num_partitions=0)
     assert not world.pipeline.is_ready
     async with world.running():
@@ -455,13 +455,13 @@ def _exposition(telemetry: Telemetry) -> bytes:
 
 
 async def _until(condition: Any) -> None:
-    """Let the event loop turn until a condition holds; the test's time limit bounds it."""
+    """Run the event loop until a condition holds; the time limit of the test bounds the wait."""
     while not condition():  # noqa: ASYNC110  what is waited for has no event of its own
         await asyncio.sleep(0)
 
 
 def test_partition_names_read_like_kafkas_own() -> None:
-    """Logs and ids name a partition as Kafka's tools do."""
+    """Logs and ids name a partition as the tools of Kafka do."""
     assert str(Partition("texts", 3)) == "texts-3"
 
 

@@ -1,4 +1,4 @@
-"""The nouns: what travels knows where it came from."""
+"""The types of records, messages and outcomes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line: it reads well, starts fast, and a user's mistake is one line."""
+"""The command line: help pages, start-up time, and one-line errors for mistakes of a user."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_help_has_a_short_name(flag: str) -> None:
     ],
 )
 def test_a_shell_completes_commands_flags_and_values(line: str, words: list[str]) -> None:
-    """As bash asks for completions."""
+    """The test sends the variables that bash sends for a completion."""
     number = len(line.split()) - (not line.endswith(" "))
     variables = {"_GIST_STREAM_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(number)}
     result = CliRunner().invoke(app, [], prog_name="gist-stream", env=variables)
@@ -140,7 +140,7 @@ def test_a_shell_completes_commands_flags_and_values(line: str, words: list[str]
     ("name", "content"), [("odd.csv", "a,b,c\n1,2,3\n"), ("odd.jsonl", '{"text":"a","b":1,"c":2}\n'), ("odd.txt", "some prose\n")]
 )
 def test_a_reader_names_flags_that_the_command_has(tmp_path: Path, command: str, name: str, content: str) -> None:
-    """Whichever command reads a file whose columns or format are not found."""
+    """The error for missing columns or an unknown format names only flags of the command."""
     (tmp_path / name).write_text(content)
     name_of_command, *arguments = command.split()
     arguments = [str(tmp_path / argument) if argument == "out" else argument for argument in arguments]
@@ -154,7 +154,7 @@ def test_a_reader_names_flags_that_the_command_has(tmp_path: Path, command: str,
 
 
 def test_nothing_heavy_is_imported_for_the_help() -> None:
-    """The list of commands needs neither torch nor Kafka's client nor a console."""
+    """The list of commands imports neither torch nor aiokafka nor rich."""
     program = (
         "import sys; from worker.cli import main; sys.argv = ['gist-stream', '--help']\n"
         "try: main()\n"
@@ -194,7 +194,7 @@ def test_the_version_is_the_packages(words: str) -> None:
 def test_a_users_mistake_is_one_line(
     arguments: list[str], code: int, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And an exit code; never a traceback."""
+    """The command prints one line, has an exit code and prints no traceback."""
     monkeypatch.setattr(sys, "argv", ["gist-stream", *arguments])
     with pytest.raises(SystemExit) as caught:
         main()
@@ -205,14 +205,14 @@ def test_a_users_mistake_is_one_line(
 
 
 async def _records(file: Path, *, is_json: bool, key: str | None, count: int) -> tuple[list[tuple[bytes | None, bytes]], str]:
-    """Return what would be sent, and what is said of the rest."""
+    """Return the records that `produce` would send, and the summary of the other lines."""
     tally = produce.Tally()
     records = produce._records(Source.find(file), tally, is_json=is_json, key=key, count=count)
     return [record async for record in records], str(tally)
 
 
 async def test_texts_become_requests(tmp_path: Path) -> None:
-    """One a line; blank ones are left out and counted, a short file starts over, and `count` counts records."""
+    """Each line is a text; blank lines are dropped and counted, a short file repeats, and `count` limits the records."""
     file = tmp_path / "texts.txt"
     file.write_bytes("\ufeffone\n\n\u3000\n\u200b\u2060\ntwo\r\n".encode())
     one, two = (b"k", b'{"text":"one"}'), (b"k", b'{"text":"two"}')
@@ -223,13 +223,13 @@ async def test_texts_become_requests(tmp_path: Path) -> None:
 
 
 def test_what_no_broker_acknowledged_is_counted() -> None:
-    """Such as what was on its way when the command was ended."""
+    """An interrupted command may leave records without an acknowledgement."""
     producer = Producer(object(), num_sent=3, num_acknowledged=1)
     assert str(produce.Tally(producer, num_blank=1)) == "; 2 more without an acknowledgement; 1 blank lines left out"
 
 
 async def test_json_lines_pass_and_their_key_is_a_field(tmp_path: Path) -> None:
-    """Whatever they are: judging them is the worker's part. What has no such field is counted."""
+    """Lines are sent unchanged, even if they are invalid; lines without the key field are counted."""
     file = tmp_path / "texts.jsonl"
     file.write_text('{"text":"a","user":"7"}\nnot json\n')
     first, second = (b"7", b'{"text":"a","user":"7"}'), (None, b"not json")
@@ -256,7 +256,7 @@ async def test_json_lines_pass_and_their_key_is_a_field(tmp_path: Path) -> None:
     ],
 )
 def test_a_key_is_a_string_as_it_is_or_any_other_value_as_json(value: str, key: bytes | None) -> None:
-    """As the programs of other languages write them, not as Python does."""
+    """A key that is not a string is compact JSON, as other languages write it."""
     assert produce.key_of(f'{{"user": {value}}}', "user") == key
     assert produce.key_of(value, "user") is None
     assert produce.key_of("[" * 100_000, "user") is None
@@ -264,7 +264,7 @@ def test_a_key_is_a_string_as_it_is_or_any_other_value_as_json(value: str, key: 
 
 @pytest.mark.parametrize("code", [0, 5])
 def test_several_replicas_end_with_the_supervisors_code(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their number reaches it with the settings."""
+    """The supervisor gets the number of replicas and the settings."""
     asked: list[tuple[str, int]] = []
 
     def supervised(settings: Settings, num_replicas: int) -> int:

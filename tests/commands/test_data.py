@@ -1,4 +1,4 @@
-"""`gist-stream data`: what is in files is shown, for people and as JSON; a broken file is one line."""
+"""The command `data`: it shows the content of files as text and as JSON, and reports a broken file in one line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def people(tmp_path: Path) -> Path:
-    """Give a corpus with entities, and a tag that does not follow its scheme."""
+    """Return a file with entities, one of whose tags violates its scheme."""
     path = tmp_path / "people.conll"
     path.write_text("Ada B-PER\nin O\nParis B-LOC\n\nADA B-PER\nin O\nParis B-LOC\n\nhey O\nBob I-PER\n")
     return path
@@ -28,21 +28,21 @@ def people(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def reviews(tmp_path: Path) -> Path:
-    """Give a table with a broken line."""
+    """Return a table with broken lines."""
     path = tmp_path / "reviews.csv"
     path.write_text("review,mood\ngood,pos\nbad\nbad,neg\nawful\n")
     return path
 
 
 def shown(*arguments: object) -> str:
-    """Return what the command prints."""
+    """Return the output of the command."""
     result = CliRunner().invoke(app, ["data", *map(str, arguments)], env={"COLUMNS": "120"}, catch_exceptions=False)
     assert result.exit_code == 0
     return result.output
 
 
 def test_kind_classes_lengths_duplicates_and_texts_are_shown(people: Path) -> None:
-    """With the entities marked, and what is odd told of."""
+    """The report marks the entities, and names tags that violate the scheme."""
     output = shown(people)
     for expected in (
         "entities (CoNLL, iob2, words in column 1, tags in column 2 of 2)",
@@ -58,7 +58,7 @@ def test_kind_classes_lengths_duplicates_and_texts_are_shown(people: Path) -> No
 
 
 def test_files_are_compared(people: Path, tmp_path: Path) -> None:
-    """Where they have something in common."""
+    """The report names pairs of files that share texts."""
     (tmp_path / "other.conll").write_text("Ada B-PER\nin O\nParis B-LOC\n")
     (tmp_path / "third.conll").write_text("nothing O\nof O\nit O\n")
     lines = shown(people, tmp_path / "other.conll", tmp_path / "third.conll").splitlines()
@@ -68,7 +68,7 @@ def test_files_are_compared(people: Path, tmp_path: Path) -> None:
 
 
 def test_flags_say_what_cannot_be_found_out(reviews: Path) -> None:
-    """Columns, the format and the scheme; what is broken may be left out."""
+    """Flags select the columns, the format and the scheme, and `--skip-broken` drops broken lines."""
     output = shown(reviews, "--format", "csv", "--text-column", "mood", "--label-column", "1", "--skip-broken", "--examples", "1")
     assert "binary (CSV, text in 'mood', label in 'review')" in output
     assert f"broken and left out: 2, the first: {reviews}:3: 1 columns; the header has 2" in output
@@ -77,7 +77,7 @@ def test_flags_say_what_cannot_be_found_out(reviews: Path) -> None:
 
 
 def test_all_of_it_is_json(people: Path) -> None:
-    """With the first texts of each file."""
+    """The JSON has the first texts of each file."""
     found = orjson.loads(shown(people, "--json", "--examples", "1"))
     assert found["files"][0]["classes"]["PER"] == {"num": 3, "share": 0.6}
     assert found["examples"][str(people)] == [
@@ -92,7 +92,7 @@ def test_all_of_it_is_json(people: Path) -> None:
 def test_a_broken_file_is_one_line_and_an_exit_code(
     reviews: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It names the first that is broken, and how much more there is."""
+    """The line names the first broken row and the number of other broken rows."""
     monkeypatch.setattr(sys, "argv", ["gist-stream", "data", str(reviews)])
     with pytest.raises(SystemExit) as caught:
         main()
@@ -103,7 +103,7 @@ def test_a_broken_file_is_one_line_and_an_exit_code(
 
 
 def test_where_every_line_is_broken_the_first_reason_is_shown(tmp_path: Path) -> None:
-    """With its line; leaving out what is broken would leave nothing, so the flag is not named."""
+    """The error has the line number, and does not suggest `--skip-broken`, which would leave no text."""
     path = tmp_path / "commas.jsonl"
     path.write_text('{"text":"a","label":"x"},\n{"text":"b","label":"y"},\n')
     result = CliRunner().invoke(app, ["data", str(path)])
@@ -112,7 +112,7 @@ def test_where_every_line_is_broken_the_first_reason_is_shown(tmp_path: Path) ->
 
 
 def test_rejected_answers_are_counted(tmp_path: Path) -> None:
-    """In the report and in the JSON."""
+    """The report and the JSON have the number of rejected texts."""
     path = tmp_path / "answers.jsonl"
     path.write_text("".join(f'{{"text":"{name}","label":"x","answer":"{name}"}}\n' for name in ("accept", "reject", "ignore")))
     assert "rejected or skipped by annotators and left out: 2" in shown(path)
@@ -121,7 +121,7 @@ def test_rejected_answers_are_counted(tmp_path: Path) -> None:
 
 
 def test_the_splits_of_a_saved_data_set_are_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each is shown, and they are compared."""
+    """The report shows each split like a file."""
     (tmp_path / "train").mkdir()
     (tmp_path / "dataset_dict.json").write_text('{"splits": ["train"]}')
     (tmp_path / "train" / "state.json").write_text('{"_data_files": []}')
@@ -131,7 +131,7 @@ def test_the_splits_of_a_saved_data_set_are_files(tmp_path: Path, monkeypatch: p
 
 
 def test_many_classes_are_cut_short(tmp_path: Path) -> None:
-    """They are all in the JSON."""
+    """The JSON has all classes."""
     path = tmp_path / "many.csv"
     path.write_text("text,label\n" + "".join(f"text {n},class {n}\n" for n in range(40)))
     assert "and 10 more" in shown(path)
@@ -139,13 +139,12 @@ def test_many_classes_are_cut_short(tmp_path: Path) -> None:
 
 
 def test_a_text_is_marked_on_one_line() -> None:
-    """Whatever it holds; brackets of its own stay."""
+    """Line breaks are replaced, and brackets of the text stay."""
     assert format_example(TaggedText("[x] Ada\nL.", (Span("PER", 4, 10),))).plain == "[x] [Ada⏎L. PER]"
     assert format_example(LabelledText("a\r\n[b]", ("x", "y"))).plain == "x, y  a⏎[b]"
 
 
 def test_looking_at_data_needs_neither_torch_nor_numpy() -> None:
-    """So that it is quick."""
     program = (
         "import sys, worker.commands.training.data, worker.training.data.labels, worker.training.data.splits;"
         "sys.exit(bool({'torch', 'numpy', 'aiokafka', 'pyarrow'} & set(sys.modules)))"

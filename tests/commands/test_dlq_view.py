@@ -1,4 +1,4 @@
-"""Dead letters as a table: what the other commands ask for is whole, however narrow the terminal is."""
+"""Tables of dead letters and lag: a narrow terminal does not truncate the values that other commands need."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _shown(letters: list[DeadLetterRecord], width: int) -> str:
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 120, 140, 200])
 def test_the_number_of_a_letter_and_its_reason_are_whole_at_any_width(width: int) -> None:
-    """The number is what `show`, `replay --letter` and `drop --letter` take."""
+    """`show`, `replay --letter` and `drop --letter` take the number."""
     shown = _shown([_letter(1_234_567), _letter(7)], width)
     assert {"2@1234567", "2@7"} <= set(shown.split())
     reason = "".join(REASON.replace("\x1b", "\\x1b").split())
@@ -53,7 +53,7 @@ def test_the_number_of_a_letter_and_its_reason_are_whole_at_any_width(width: int
 
 
 def test_a_narrow_list_leaves_out_what_says_least() -> None:
-    """The topic of the source stays where there are several."""
+    """A narrow table drops columns, but shows the source topic if there are several topics."""
     assert all(name in _shown([_letter(1)], 160) for name in ("attempts", "replay", "2023-11-14 22:13:20", "support-tickets-11@"))
     narrow = _shown([_letter(1)], 100)
     assert not any(name in narrow for name in ("attempts", "replay", ":20", "support-tickets"))
@@ -63,7 +63,7 @@ def test_a_narrow_list_leaves_out_what_says_least() -> None:
 
 @pytest.mark.parametrize("width", [40, 80])
 def test_the_numbers_of_the_lag_are_whole_where_names_are_long(width: int) -> None:
-    """Names go on in the next line; the numbers are what is read."""
+    """Names wrap to the next line, and numbers do not."""
     partition = Partition("a-topic-with-quite-a-long-name-in-some-company", 3)
     member = GroupMember("gist-stream-of-some-department", "/192.168.100.200", frozenset({partition}))
     found = [GroupOffset(partition, LogBounds(0, 1_234_567, 1_234_567), 1_000_000, member)]

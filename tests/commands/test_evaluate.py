@@ -1,4 +1,4 @@
-"""The command that evaluates: what it reads, what it prints and writes, and what it refuses."""
+"""The command `evaluate`: input files, output and errors."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Call = tuple["EvaluateOptions", "list[LabelledData]", "list[TaggedData]"]
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
-    """Give what reaches the evaluation, which does nothing."""
+    """Replace the evaluation, and return the list of its calls."""
     found: list[Call] = []
 
     def stand_in(
@@ -56,7 +56,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
 def test_files_go_in_and_tables_json_and_a_picture_come_out(
     tmp_path: Path, calls: list[Call], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What it is doing is not among them."""
+    """Progress goes to standard error."""
     pytest.importorskip("matplotlib")
     (tmp_path / "a.jsonl").write_text('{"text": "good", "label": "yes"}\n{"text": "bad", "label": "no"}\n')
     (tmp_path / "b.conll").write_text("@\tO\nAda\tB-person\n")
@@ -82,14 +82,14 @@ def test_files_go_in_and_tables_json_and_a_picture_come_out(
     ],
 )
 def test_what_makes_no_sense_is_refused_first(changes: dict[str, Any], reason: str, calls: list[Call]) -> None:
-    """Before anything is read."""
+    """The error comes before any file is read."""
     with pytest.raises(BadSettings, match=reason):
         evaluate(**DEFAULTS | changes)
     assert not calls
 
 
 def test_the_layout_is_that_of_the_files_with_labels_where_there_are_some(tmp_path: Path, calls: list[Call]) -> None:
-    """Entity files have other columns: they are read as they are, unless they are alone."""
+    """The layout applies to entity files only if there are no label files."""
     (tmp_path / "a.txt").write_text("ticket,klass\ngood,yes\n")
     (tmp_path / "b.conll").write_text("Ada\tx\tB-PER\n")
     columns = Layout(text_column="ticket", label_column="klass", format=Format.CSV)
@@ -101,14 +101,14 @@ def test_the_layout_is_that_of_the_files_with_labels_where_there_are_some(tmp_pa
 
 @pytest.mark.parametrize("flag", ["json_path", "plot_path"])
 def test_where_nothing_can_be_written_nothing_is_measured(tmp_path: Path, calls: list[Call], flag: str) -> None:
-    """The directory is named."""
+    """The error names the missing directory."""
     with pytest.raises(BadSettings, match="no such directory"):
         evaluate(**DEFAULTS | {"labels": [tmp_path / "x"], flag: tmp_path / "nowhere" / "it"})
     assert not calls
 
 
 def test_a_file_of_the_other_kind_is_refused(tmp_path: Path, calls: list[Call]) -> None:
-    """Labels are not entities."""
+    """A file of entities is no file of labels, and vice versa."""
     (tmp_path / "a.jsonl").write_text('{"text": "good", "label": "yes"}\n')
     (tmp_path / "b.conll").write_text("Ada\tB-PER\n")
     with pytest.raises(BadSettings, match=r"b\.conll: the kind of the file is entities; --labels needs texts with labels"):

@@ -1,4 +1,4 @@
-"""Lines come one by one as they arrive, from files, pipes and terminals, and only text passes."""
+"""Input lines from files, pipes and terminals: each line is available at once, and must be valid UTF-8."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def _split(pieces: Sequence[bytes]) -> list[bytes]:
     st.lists(st.integers(0, 40), max_size=8),
 )
 def test_lines_do_not_depend_on_where_the_pieces_end(content: bytes, cuts: list[int]) -> None:
-    """LF, CR LF and CR end a line, as they do for a file that is read at once."""
+    """LF, CR LF and CR end a line, as in a file that is read at once."""
     places = [0, *sorted(cuts), len(content)]
     pieces = [piece for start, end in itertools.pairwise(places) if (piece := content[start:end])]
     assert _split(pieces) == content.splitlines()
 
 
 def test_a_line_without_an_end_is_not_collected_for_ever() -> None:
-    """A line that no record could hold ends with a message that names the line."""
+    """A line that is too long for a record ends with an error that names the line."""
     with pytest.raises(BadSettings, match="input, line 2: it is longer"):
         _split((b"first\n", *[b"x" * 65_536] * (MAX_LINE_BYTES // 65_536 + 1)))
 
@@ -59,7 +59,7 @@ def test_a_line_without_an_end_is_not_collected_for_ever() -> None:
     ],
 )
 async def test_a_byte_order_mark_and_line_ends_are_no_part_of_a_text(tmp_path: Path, content: bytes, expected: list[str]) -> None:
-    """Also where files with marks were joined."""
+    """Byte order marks are also removed between concatenated files."""
     file = tmp_path / "texts.txt"
     file.write_bytes(content)
     Source.find(file).check()
@@ -78,7 +78,7 @@ async def test_a_byte_order_mark_and_line_ends_are_no_part_of_a_text(tmp_path: P
     ],
 )
 async def test_what_is_not_utf_8_is_named_with_its_line(tmp_path: Path, content: bytes, reason: str) -> None:
-    """Nothing is replaced by question marks."""
+    """Invalid bytes are an error, and are never replaced."""
     file = tmp_path / "texts.txt"
     file.write_bytes(content)
     with pytest.raises(BadSettings, match=re.escape(str(file)) + ", " + reason):
@@ -88,7 +88,7 @@ async def test_what_is_not_utf_8_is_named_with_its_line(tmp_path: Path, content:
 
 
 async def test_a_line_is_there_before_the_next_is_written(tmp_path: Path) -> None:
-    """From a named pipe that stays open, whose writer comes after the reader."""
+    """The source is a named pipe that stays open, and its writer starts after the reader."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     source = Source.find(pipe)
@@ -105,7 +105,7 @@ async def test_a_line_is_there_before_the_next_is_written(tmp_path: Path) -> Non
 
 
 def test_sources_that_cannot_be_read_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before anything is sent."""
+    """The error comes before any record is sent."""
     with pytest.raises(BadSettings, match=r"none\.txt: No such file"):
         Source.find(tmp_path / "none.txt")
     with pytest.raises(BadSettings, match="it is a directory"):

@@ -1,4 +1,4 @@
-"""A terminal that takes ASCII alone: everything is still shown, and JSON stays JSON."""
+"""A terminal with ASCII output: other characters are escaped, and JSON stays valid."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NARROW = [
 
 @given(st.characters(min_codepoint=128))
 def test_an_escape_is_the_character_in_json(char: str) -> None:
-    """Beyond the first plane in two units."""
+    """A character beyond the basic plane is a pair of escapes."""
     assert json.loads(f'"{_escape(char)}"') == char
     assert _escape(char).isascii()
 
@@ -42,7 +42,7 @@ def test_an_escape_is_the_character_in_json(char: str) -> None:
     ],
 )
 def test_no_command_ends_with_a_traceback(arguments: list[str], code: int, surroundings: dict[str, str]) -> None:
-    """The exit code is as in any terminal."""
+    """The exit code is the same as in a UTF-8 terminal."""
     command = [sys.executable, "-P", "-m", "worker", *arguments]
     ended = subprocess.run(command, check=False, env=os.environ | surroundings, capture_output=True)
     # Where Python reads ASCII alone, a setting with other characters is a bad setting.

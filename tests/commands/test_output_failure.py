@@ -1,4 +1,4 @@
-"""Standard output that takes no more: a full disk, a reader that has gone, a closed descriptor."""
+"""Standard output that cannot be written: a full disk, a closed pipe, a closed descriptor."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FULL = Path("/dev/full")
 
 @pytest.fixture(autouse=True)
 def labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stand in a folder with a file of labels."""
+    """Change to a directory with a file of labels."""
     (tmp_path / "labels.jsonl").write_text('{"text": "good", "label": "positive"}\n')
     monkeypatch.chdir(tmp_path)
 
@@ -36,7 +36,7 @@ def run(arguments: list[str], redirection: str, *, unbuffered: str = "") -> subp
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("arguments", WRITERS)
 def test_a_full_disk_is_one_line(arguments: list[str], unbuffered: str) -> None:
-    """The line says what could not be written, and the exit code is 1, whenever Python writes."""
+    """The line names standard output and the reason, and the exit code is 1, with and without buffering."""
     ended = run(arguments, "> /dev/full", unbuffered=unbuffered)
     assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
     assert ended.stderr.startswith("gist-stream: standard output")
@@ -45,7 +45,7 @@ def test_a_full_disk_is_one_line(arguments: list[str], unbuffered: str) -> None:
 
 @pytest.mark.parametrize("arguments", WRITERS)
 def test_a_reader_that_has_gone_ends_a_command_in_silence(arguments: list[str]) -> None:
-    """As with `head`, which closes the pipe."""
+    """The exit code is 1 after the reader, such as `head`, closes the pipe."""
     command = [sys.executable, "-P", "-m", "worker", *arguments]
     environment = os.environ | {"PYTHONUNBUFFERED": ""}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -57,7 +57,7 @@ def test_a_reader_that_has_gone_ends_a_command_in_silence(arguments: list[str]) 
 
 @pytest.mark.parametrize("arguments", WRITERS)
 def test_a_closed_standard_output_takes_everything(arguments: list[str]) -> None:
-    """The command does its work."""
+    """The exit code is 0."""
     ended = run(arguments, ">&-")
     assert (ended.returncode, ended.stderr) == (0, "")
 
@@ -65,11 +65,10 @@ def test_a_closed_standard_output_takes_everything(arguments: list[str]) -> None
 @pytest.mark.skipif(not FULL.exists(), reason="this system has no device that is always full")
 @pytest.mark.parametrize("redirection", ["2> /dev/full", "2>&-", "> /dev/full 2>&1", ">&- 2>&-"])
 def test_a_standard_error_that_takes_nothing_leaves_the_exit_code(redirection: str) -> None:
-    """The code of the mistake, though nobody can read what the mistake is."""
+    """The exit code is that of the user's mistake."""
     assert run(["data", "nowhere.csv"], redirection).returncode == 2
 
 
 def test_an_error_of_another_file_is_raised() -> None:
-    """It is no failure of output."""
     with pytest.raises(FileNotFoundError), describe_output_failures():
         Path("nowhere.csv").read_text()

@@ -1,4 +1,4 @@
-"""The command that calibrates: what it prints, and what it leaves alone."""
+"""The command `quantize`: its output, and the models that it does not overwrite."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FOUND = Difference(
 
 @pytest.fixture
 def calibrated(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str], str, bool]]:
-    """Give what reaches the calibration, which does nothing."""
+    """Replace the calibration, and return the list of its calls."""
     calls = []
 
     def stand_in(reference: str, texts: Sequence[str], output: Path, *, is_forced: bool) -> Difference:
@@ -40,7 +40,7 @@ def calibrated(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str], st
 def test_a_file_of_texts_is_calibrated_on_and_the_report_is_printed(
     tmp_path: Path, calibrated: list[tuple[str, list[str], str, bool]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One text a line; the way to serve it is the last line."""
+    """Each line is a text; the last line of the output shows how to serve the model."""
     (tmp_path / "texts.txt").write_bytes("Café\n\nok\r\nok\n".encode())
     (tmp_path / "new").mkdir()
     quantize(output=tmp_path / "new", model="m", texts=tmp_path / "texts.txt", count=9, cache=tmp_path, is_forced=False)
@@ -53,7 +53,7 @@ def test_a_file_of_texts_is_calibrated_on_and_the_report_is_printed(
 def test_what_is_there_already_stays_unless_forced(
     tmp_path: Path, calibrated: list[tuple[str, list[str], str, bool]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A typing mistake must not cost a model its heads."""
+    """A wrong path must not overwrite the heads of a model."""
     monkeypatch.setattr("worker.training.data.corpora.rated_sentences", lambda _cache: [])
     (tmp_path / "manifest.json").write_text("{}")
     with pytest.raises(BadModel, match="something already; --force"):
@@ -64,7 +64,7 @@ def test_what_is_there_already_stays_unless_forced(
 
 
 def test_the_report_is_small() -> None:
-    """Six lines, each with its number."""
+    """The report has each figure of the comparison."""
     console = Console(width=100)
     with console.capture() as capture:
         console.print(build_table(FOUND))
@@ -75,7 +75,7 @@ def test_the_report_is_small() -> None:
 
 @pytest.mark.parametrize(("arithmetic", "is_said"), [("int8", True), ("float32", False)])
 def test_the_check_of_a_model_says_what_8_bits_cost(arithmetic: str, is_said: bool) -> None:  # noqa: FBT001  a parameter
-    """Only where the model runs with 8 bits; the reason for the choice is always there."""
+    """`check` shows the difference for the int8 backend only."""
     described = f"cpu {arithmetic} compiled (amx)"
     engine: Any = SimpleNamespace(name="m@1", description=described, tasks={"embed"}, because="as asked", difference=asdict(FOUND))
     assert check._describe_engine(engine).startswith(f"m@1 on {described}: embed; as asked")

@@ -1,4 +1,4 @@
-"""What is done with, in any order, is remembered beside one offset."""
+"""The progress of a replay: an offset, and the ranges above it that are done."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RANGES = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 6)).map(lambda pa
 
 @given(next_offset=st.integers(0, 30), pieces=st.lists(RANGES, max_size=4))
 def test_it_holds_exactly_what_was_handled_in_whatever_order(next_offset: int, pieces: list[list[tuple[int, int]]]) -> None:
-    """And comes back from what is committed."""
+    """The progress is equal after it is written and read back."""
     handled = ReplayProgress(next_offset)
     for ranges in pieces:
         handled = handled.with_ranges(ranges)
@@ -28,12 +28,12 @@ def test_it_holds_exactly_what_was_handled_in_whatever_order(next_offset: int, p
 
 @pytest.mark.parametrize("words", ["", "somebody else's", "1:", "1:x+1", "1:1", "2:1+1"])
 def test_words_of_somebody_else_count_for_nothing(words: str) -> None:
-    """The offset does."""
+    """Metadata of another program is ignored, and the offset is used."""
     assert ReplayProgress.read(7, words) == ReplayProgress(7)
 
 
 def test_what_is_too_scattered_is_refused_in_one_line() -> None:
-    """Brokers keep only so much beside an offset."""
+    """A broker limits the size of the metadata of an offset."""
     handled = ReplayProgress().with_ranges([(offset, offset + 1) for offset in range(1, 3_000, 2)])
     with pytest.raises(BadSettings, match="replay or drop the oldest dead letters first"):
         _ = handled.words

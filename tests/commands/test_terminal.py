@@ -1,4 +1,4 @@
-"""Foreign text is shown, and controls neither the terminal nor the markup of what is printed."""
+"""Untrusted text in a terminal: it is shown, and changes neither the terminal nor the markup."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _printed(*objects: object) -> str:
 
 @given(st.text())
 def test_no_control_character_reaches_the_terminal(text: str) -> None:
-    """Whether in a line, in a text with a style or in a cell of a table, and markup is text like any other."""
+    """Lines, styled texts and table cells escape control characters and show markup as text."""
     table = Table(text)
     table.add_row(text)
     for printed in (_printed(text), _printed(Text(text, style="red")), _printed(table)):
@@ -35,7 +35,7 @@ def test_no_control_character_reaches_the_terminal(text: str) -> None:
 
 
 def test_markup_and_controls_are_shown_as_they_are() -> None:
-    """An identifier such as `order[/]` neither ends the command nor loses its brackets."""
+    """An identifier such as `order[/]` keeps its brackets, and raises no error."""
     assert _printed("order[/] [red]x[/red] :smile:") == "order[/] [red]x[/red] :smile:\n"
     assert _printed("a\x1b[2Jb\x9b1m") == "a\\x1b[2Jb\\x9b1m\n"
     assert escape_controls("a\r\nb\tc\u202e") == "a\\r\\nb\\tc\\u202e"
@@ -45,7 +45,7 @@ def test_markup_and_controls_are_shown_as_they_are() -> None:
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_a_json_line_means_the_same_and_holds_no_controls(text: str) -> None:
-    """JSON itself would leave DEL and the controls above it as they are."""
+    """The line also escapes DEL and the C1 controls, which JSON allows."""
     line = json_line({"id": text})
     assert json.loads(line) == {"id": text}
     assert not _CONTROLS.search(line)

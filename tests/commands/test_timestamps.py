@@ -1,4 +1,4 @@
-"""Moments and durations as people write them."""
+"""Moments and durations in arguments and output."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ NOW_MS = 1_700_000_000_000
     ],
 )
 def test_a_moment_is_iso_8601_or_how_long_ago_it_was(text: str, expected: int) -> None:
-    """In UTC where it names no zone."""
+    """A moment without a time zone is in UTC."""
     assert moment_ms(text, now_ms=NOW_MS) == expected
 
 
 @pytest.mark.parametrize("text", ["", "soon", "2h30m", "-1h"])
 def test_what_is_neither_is_a_users_mistake(text: str) -> None:
-    """In one line that says how to write it."""
+    """The error is one line that shows the accepted formats."""
     with pytest.raises(BadSettings, match=r"write 2026-01-31T12:00:00Z"):
         moment_ms(text, now_ms=NOW_MS)
     with pytest.raises(BadSettings, match="write 90s"):
@@ -43,13 +43,13 @@ def test_what_is_neither_is_a_users_mistake(text: str) -> None:
 
 @pytest.mark.parametrize("read", [duration_ms, lambda text: moment_ms(text, now_ms=NOW_MS)])
 def test_a_duration_without_bounds_is_a_users_mistake(read: Callable[[str], int]) -> None:
-    """A number that no float holds is refused in one line."""
+    """A number beyond the range of a float is refused in one line."""
     with pytest.raises(BadSettings, match="write 90s"):
         read("9" * 400 + "d")
 
 
 def test_a_moment_is_shown_to_the_second() -> None:
-    """Or as a dash."""
+    """A missing timestamp is shown as a dash."""
     assert [shown_moment(moment) for moment in (NOW_MS, -1)] == ["2023-11-14 22:13:20", "-"]
 
 

@@ -51,7 +51,7 @@ def test_the_exit_code_follows_from_what_was_looked_up(
 
 @pytest.mark.parametrize("report", ["", "Traceback", "[]", "{}"])
 def test_no_report_is_no_audit(judge: Callable[[str], tuple[int, list[str]]], report: str) -> None:
-    """Output that is not a report is an error."""
+    """The exit code is 75 for output that is not a report."""
     code, lines = judge(report)
     assert code == 75
     assert lines[0].startswith("NOT AUDITED")
