@@ -25,7 +25,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if _HERE not in item.path.parents:
             continue
         callspec = getattr(item, "callspec", None)
-        asked = {str(it) for it in callspec.params.values()} if callspec else set()
+        asked = {str(parameter) for parameter in callspec.params.values()} if callspec else set()
         if ("int8" in asked or item.get_closest_marker("int8")) and not _multiplies_bytes():
             item.add_marker(pytest.mark.skip("this processor has no exact 8-bit products"))
 
@@ -36,7 +36,7 @@ def _multiplies_bytes() -> bool:
         _, loaded = load_fastest()
     except BackendUnavailable:
         return False
-    return any(loaded.gist_has(it.number) for it in (INT8, INT8_TILES))
+    return any(loaded.gist_has(arithmetic.number) for arithmetic in (INT8, INT8_TILES))
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ from worker.training.synthetic.generate import HeldOutTexts, generate
 if TYPE_CHECKING:
     from pathlib import Path
 
-SENTENCES = [it.text for it in generate([templates.read(templates.BUILT_IN)], 300, HeldOutTexts([]), seed=0).texts]
+SENTENCES = [text.text for text in generate([templates.read(templates.BUILT_IN)], 300, HeldOutTexts([]), seed=0).texts]
 
 
 def small_teacher(folder: Path, minilm: Path, *, num_layers: int) -> Path:

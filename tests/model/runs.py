@@ -63,7 +63,7 @@ def run_of(directory: Path, strategy: str = "frozen", **training: Any) -> Traini
 
 def tasks_of(run: TrainingRun, loaded: checkpoint.Checkpoint) -> list[TrainingTask]:
     """Return the tasks of a run."""
-    return [build_task(it, loaded, directory=run.data_directory, cache=run.cache, seed=run.seed) for it in run.heads]
+    return [build_task(head, loaded, directory=run.data_directory, cache=run.cache, seed=run.seed) for head in run.heads]
 
 
 def learned(run: TrainingRun, *, snapshots: Snapshots | None = None, reporter: Silent | None = None) -> Learned:

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 def read(backend: Backend, packed: Packed, readouts: Sequence[Readout], context: PassContext = LIVE_PASS) -> list[torch.Tensor]:
     """Return the result of each readout."""
-    return [torch.from_numpy(it) for it in backend.begin(packed, readouts, context).wait()]
+    return [torch.from_numpy(result) for result in backend.begin(packed, readouts, context).wait()]
 
 
 def encode(backend: Backend, packed: Packed, layers: Collection[int]) -> dict[int, torch.Tensor]:
     """Return the states after each of `layers`."""
-    return dict(zip(layers, read(backend, packed, [Readout(((it, 1.0),), None) for it in layers]), strict=True))
+    return dict(zip(layers, read(backend, packed, [Readout(((layer, 1.0),), None) for layer in layers]), strict=True))

@@ -43,9 +43,9 @@ def encoder(directory: Path) -> Encoder:
 @torch.inference_mode()
 def ours(directory: Path, sequences: list[list[int]], dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
     """Return the states after every layer, `[layers + 1, tokens, H]` for each text, all texts packed together."""
-    packed = pack([np.array(it, dtype=np.int32) for it in sequences])
+    packed = pack([np.array(sequence, dtype=np.int32) for sequence in sequences])
     model = encoder(directory)
-    states = model(PackedTensors.of(packed, device=CPU, dtype=dtype), range(model.config.num_hidden_layers + 1))
+    states = model(PackedTensors.from_packed(packed, device=CPU, dtype=dtype), range(model.config.num_hidden_layers + 1))
     stacked = torch.stack(list(states.values()))
     return list(torch.split(stacked, packed.lengths.tolist(), dim=1))
 
@@ -85,7 +85,7 @@ def test_only_what_is_asked_for_is_computed(minilm: Path) -> None:
     model = encoder(minilm)
     calls: list[int] = []
     hooks = [layer.register_forward_hook(lambda *_, n=n: calls.append(n)) for n, layer in enumerate(model.layers, start=1)]
-    packed = PackedTensors.of(pack([np.array([101, 102], dtype=np.int32)]), device=CPU, dtype=torch.float32)
+    packed = PackedTensors.from_packed(pack([np.array([101, 102], dtype=np.int32)]), device=CPU, dtype=torch.float32)
     with torch.inference_mode():
         assert set(model(packed, {3})) == {3}
     for hook in hooks:
@@ -110,7 +110,9 @@ print(not {{"torch._dynamo", "sympy", "triton"}} & set(sys.modules))
 
 def test_weights_with_a_prefix_load_too(minilm: Path, tmp_path: Path) -> None:
     """Some publishers keep the name of the model before each tensor."""
-    save_file({f"bert.{name}": it for name, it in load_file(minilm / "model.safetensors").items()}, tmp_path / "model.safetensors")
+    save_file(
+        {f"bert.{name}": tensor for name, tensor in load_file(minilm / "model.safetensors").items()}, tmp_path / "model.safetensors"
+    )
     loaded = load_published(EncoderConfig.read(minilm / "config.json"), tmp_path / "model.safetensors")
     torch.testing.assert_close(loaded.words.weight, encoder(minilm).words.weight)
 

@@ -77,7 +77,7 @@ def vector(prediction: Prediction) -> np.ndarray[Any, np.dtype[np.float32]]:
 
 def spans(prediction: Prediction) -> list[tuple[str, int, int]]:
     """Return type and place of the entities."""
-    return [(it.type, it.start, it.end) for it in prediction.entities or ()]
+    return [(entity.type, entity.start, entity.end) for entity in prediction.entities or ()]
 
 
 def test_sentence_vectors_are_those_of_the_published_configuration(minilm: Path) -> None:
@@ -129,7 +129,7 @@ def test_the_shipped_heads_see_the_obvious() -> None:
     assert bad.labels is not None
     assert (good.labels["sentiment"].label, bad.labels["sentiment"].label) == ("positive", "negative")
     names = infer(ENGINE, ["Angela Merkel met Emmanuel Macron in Berlin."])[0].entities or ()
-    assert {(it.type, it.text) for it in names} >= {("PER", "Angela Merkel"), ("LOC", "Berlin")}
+    assert {(entity.type, entity.text) for entity in names} >= {("PER", "Angela Merkel"), ("LOC", "Berlin")}
 
 
 def test_only_what_was_asked_for_is_answered() -> None:
@@ -165,9 +165,9 @@ def test_numbers_that_are_not_finite_fail_their_own_text_and_task_only(monkeypat
     monkeypatch.setattr(engine._model, "collect", poisoned)
     first, second, third = infer(engine, ["a", "b", "c"])
     assert first.failures == ()
-    assert (second.embedding, [it.task for it in second.failures]) == (None, [Task.EMBED])
+    assert (second.embedding, [failure.task for failure in second.failures]) == (None, [Task.EMBED])
     assert second.labels is not None
-    assert (third.labels, [it.task for it in third.failures]) == (None, [Task.CLASSIFY])
+    assert (third.labels, [failure.task for failure in third.failures]) == (None, [Task.CLASSIFY])
     assert np.isfinite(vector(third)).all()
     assert "not finite" in second.failures[0].message
 
@@ -180,11 +180,15 @@ def test_numbers_of_a_word_that_are_not_finite_fail_its_texts_only(backend: Back
     loaded = checkpoint.load(DEFAULT_MODEL)
     word = int(loaded.tokenizer.encode(["zebra"])[0].ids[1])
     loaded.weights.arrays["words.weight"][word, 5] = value
-    engine = Engine.of(loaded, device="cpu", dtype="float32" if backend == "eager" else dtype, backend=backend)
+    engine = Engine.from_checkpoint(loaded, device="cpu", dtype="float32" if backend == "eager" else dtype, backend=backend)
     texts = ["a good film", "a zebra", "two bad films", "zebra", "the end of the film", "some more words than the others have"]
     found = infer(engine, texts)
-    assert [bool(it.failures) for it in found] == ["zebra" in it for it in texts]
-    assert all(it.embedding is None and it.labels is None and it.entities is None for it in found if it.failures)
+    assert [bool(prediction.failures) for prediction in found] == ["zebra" in text for text in texts]
+    assert all(
+        prediction.embedding is None and prediction.labels is None and prediction.entities is None
+        for prediction in found
+        if prediction.failures
+    )
 
 
 def test_a_head_that_raises_costs_its_task(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,13 +273,13 @@ def story(num_words: int, *names: tuple[int, str]) -> str:
 
 def parts(tokens: Tokens) -> list[Tokens]:
     """Return the windows of a text as texts of their own."""
-    places = [[0, *range(it.start, it.end), len(tokens) - 1] for it in tokens.windows]
-    return [Tokens(tokens.ids[it], tokens.spans[it], tokens.words[it], truncated=False) for it in places]
+    places = [[0, *range(window.start, window.end), len(tokens) - 1] for window in tokens.windows]
+    return [Tokens(tokens.ids[place], tokens.spans[place], tokens.words[place], truncated=False) for place in places]
 
 
 def infer_tokens(engine: Engine, text: str, tokens: Sequence[Tokens]) -> list[Prediction]:
     """Infer in one batch what was tokenized from one text."""
-    return engine.infer([TokenizedItem(Item(record(n), "", text, ALL), it) for n, it in enumerate(tokens)])
+    return engine.infer([TokenizedItem(Item(record(n), "", text, ALL), text_tokens) for n, text_tokens in enumerate(tokens)])
 
 
 @torch.inference_mode()
@@ -287,17 +291,17 @@ def test_a_long_text_is_the_mean_of_its_windows() -> None:
     alone, *windows = infer_tokens(ENGINE, "Ada Lovelace moved to London.", [short, *parts(long)])
     assert vector(beside).tobytes() == vector(alone).tobytes()
     assert (beside.labels, beside.entities) == (alone.labels, alone.entities)
-    weights = [len(it) for it in parts(long)]
-    mean = np.average([vector(it) for it in windows], axis=0, weights=weights)
+    weights = [len(part) for part in parts(long)]
+    mean = np.average([vector(prediction) for prediction in windows], axis=0, weights=weights)
     np.testing.assert_allclose(vector(whole), mean / np.linalg.norm(mean), atol=1e-6)
-    packed = pack([it.ids for it in parts(long)])
+    packed = pack([part.ids for part in parts(long)])
     (logits,) = tensors.read(ENGINE.backend, packed, ENGINE._readings(is_embedding=False, heads=("sentiment",)))
     # Each token is read from one window, in which the opening special token stands before the first.
     rows = [
-        slice(*(first + it - window.start + 1 for it in (window.read_start, window.read_end)))
+        slice(*(first + place - window.start + 1 for place in (window.read_start, window.read_end)))
         for window, first in zip(long.windows, packed.cu_seqlens.tolist(), strict=False)
     ]
-    said = attended(torch.cat([logits[it] for it in rows]), torch.tensor([0, len(long)]))
+    said = attended(torch.cat([logits[row] for row in rows]), torch.tensor([0, len(long)]))
     assert (whole.labels or {})["sentiment"].scores["positive"] == pytest.approx(float(said.sigmoid()), abs=1e-5)
 
 
@@ -309,12 +313,12 @@ def test_labels_from_pooled_states_are_the_mean_of_windows() -> None:
     for windowing in (None, Windowing(overlap_tokens=32, max_windows=4)):
         loaded = checkpoint.load(DEFAULT_MODEL, windowing=windowing)
         loaded.heads.heads["pooled"] = head.to_weights()
-        engines.append(Engine.of(loaded, device="cpu", dtype="float32", backend="eager"))
+        engines.append(Engine.from_checkpoint(loaded, device="cpu", dtype="float32", backend="eager"))
     plain, windowed = engines
     (long,) = windowed.tokenize([story(600)])
     (whole,), windows = infer_tokens(windowed, "story", [long]), infer_tokens(plain, "story", parts(long))
-    scores = [(it.labels or {})["pooled"].scores["yes"] for it in windows]
-    logit = np.average([np.log(it / (1 - it)) for it in scores], weights=[len(it) for it in parts(long)])
+    scores = [(prediction.labels or {})["pooled"].scores["yes"] for prediction in windows]
+    logit = np.average([np.log(score / (1 - score)) for score in scores], weights=[len(part) for part in parts(long)])
     assert (whole.labels or {})["pooled"].scores["yes"] == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-5)
 
 
@@ -333,14 +337,14 @@ def test_a_name_across_a_seam_is_one() -> None:
     first, second = tokens.windows
     words = [text[start:end] for start, end in tokens.spans[[first.read_end - 1, second.read_start]]]
     assert words == ["Barack", "Obama"]
-    assert [it.text for it in infer(WINDOWED, [text])[0].entities or ()] == ["Barack Obama", "Berlin"]
+    assert [entity.text for entity in infer(WINDOWED, [text])[0].entities or ()] == ["Barack Obama", "Berlin"]
 
 
 def test_a_text_that_just_fits_is_not_cut() -> None:
     """It says the same with windows and without; one token more makes two."""
     fits, longer = story(254), story(255)
     tokens = WINDOWED.tokenize([fits, longer])
-    assert [(len(it), len(it.windows)) for it in tokens] == [(256, 0), (257, 2)]
+    assert [(len(text_tokens), len(text_tokens.windows)) for text_tokens in tokens] == [(256, 0), (257, 2)]
     one, other = infer(WINDOWED, [fits])[0], infer(ENGINE, [fits])[0]
     assert vector(one).tobytes() == vector(other).tobytes()
     assert (one.labels, one.entities) == (other.labels, other.entities)
@@ -359,7 +363,7 @@ def test_a_long_text_is_asked_one_thing(tasks: frozenset[Task]) -> None:
     """Only that is computed."""
     prediction = infer(WINDOWED, [story(600), "ok"], tasks)[0]
     answers = (prediction.embedding, prediction.labels, prediction.entities)
-    assert [it is not None for it in answers] == [task in tasks for task in (Task.EMBED, Task.CLASSIFY, Task.NER)]
+    assert [answer is not None for answer in answers] == [task in tasks for task in (Task.EMBED, Task.CLASSIFY, Task.NER)]
 
 
 def test_the_settings_decide_what_becomes_of_long_texts() -> None:

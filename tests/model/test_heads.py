@@ -59,7 +59,7 @@ def test_tokens_count_as_much_as_they_say(lengths: list[int], num_labels: int, s
     logits[:, -1] *= 1000
     starts = np.cumsum([0, *lengths])
     texts = [logits[start:end] for start, end in pairwise(starts.tolist())]
-    expected = torch.stack([it[:, -1].softmax(0) @ it[:, :-1] for it in texts])
+    expected = torch.stack([text[:, -1].softmax(0) @ text[:, :-1] for text in texts])
     torch.testing.assert_close(attended(logits, torch.from_numpy(starts)), expected)
 
 

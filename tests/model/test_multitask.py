@@ -45,7 +45,7 @@ CONFIGS = [
     HeadConfig(name="wide", task="ner", labels=("O", "B-X", "I-X"), layers=(1, 2), hidden_size=32, context_words=3, has_crf=True),
     HeadConfig(name="deep words", task="ner", labels=("O", "B-X", "I-X"), layers=(0, 2), hidden_size=64, num_hidden_layers=2),
 ]
-NAMES = [it.name for it in CONFIGS]
+NAMES = [config.name for config in CONFIGS]
 
 
 def encoder() -> Encoder:
@@ -60,9 +60,9 @@ def outputs(backend: Backend) -> Outputs:
     heads = MultiTaskHeads(
         CONFIG,
         PoolingConfig(pooling="mean", is_normalized=True, max_tokens=None),
-        [Head(it, CONFIG.hidden_size).to_weights() for it in CONFIGS],
+        [Head(config, CONFIG.hidden_size).to_weights() for config in CONFIGS],
     )
-    packed = pack([np.arange(it, dtype=np.int32) for it in (3, 40, 1)])
+    packed = pack([np.arange(length, dtype=np.int32) for length in (3, 40, 1)])
     results = backend.begin(packed, heads.readings(is_embedding=True, heads=NAMES))
     return heads.collect(results.wait(), is_embedding=True, heads=NAMES)
 
@@ -70,13 +70,13 @@ def outputs(backend: Backend) -> Outputs:
 def test_each_kind_of_head_is_asked_by_its_name() -> None:
     """A row for each text or each token, as many numbers as the kind needs."""
     found = outputs(Eager(encoder(), device=torch.device("cpu"), dtype=torch.float32))
-    shapes = {name: tuple(it.shape) for name, it in found.logits.items()}
+    shapes = {name: tuple(logits.shape) for name, logits in found.logits.items()}
     assert shapes == {"several": (3, 4), "deep": (3, 1), "wide": (44, 21), "deep words": (44, 3)}
     assert found.vectors is not None
     assert found.vectors.shape == (3, 128)
 
 
-@pytest.mark.parametrize(("variant", "arithmetic"), [it for it in ways.WAYS if not it[1].is_calibrated])
+@pytest.mark.parametrize(("variant", "arithmetic"), [way for way in ways.WAYS if not way[1].is_calibrated])
 def test_the_kernels_and_torch_agree_on_each_kind(variant: Variant, arithmetic: Arithmetic) -> None:
     """A head with several hidden layers, too."""
     exact = outputs(Eager(encoder(), device=torch.device("cpu"), dtype=torch.float32))
@@ -91,7 +91,7 @@ def test_a_checkpoint_of_every_kind_is_served(tmp_path: Path, minilm: Path) -> N
     """As it was saved: several labels or none, and words that hear their neighbours across the seams of windows."""
     teacher = small_teacher(tmp_path, minilm, num_layers=2)
     torch.manual_seed(1)
-    heads = [Head(it, 64) for it in CONFIGS]
+    heads = [Head(config, 64) for config in CONFIGS]
     words = heads[NAMES.index("wide")]
     assert words.transitions is not None
     torch.nn.init.normal_(words.transitions)
@@ -104,11 +104,11 @@ def test_a_checkpoint_of_every_kind_is_served(tmp_path: Path, minilm: Path) -> N
     windowing = Windowing(overlap_tokens=16, max_windows=4)
     engine = Engine.load(str(tmp_path / "all"), device="cpu", dtype="float32", backend="eager", windowing=windowing)
     found = predictions(engine, [*SENTENCES[:3], " ".join(SENTENCES[3:12])])
-    assert not any(it.failures for it in found)
-    for it in found:
-        assert it.labels is not None
-        scores = it.labels["several"].scores
-        assert it.labels["several"].labels == tuple(label for label, score in scores.items() if score >= 0.5)
-        assert it.labels["deep"].labels is None
-    assert {it.task for its in found for it in its.entities or ()} <= {"wide", "deep words"}
-    assert any(it.task == "wide" for its in found for it in its.entities or ())
+    assert not any(prediction.failures for prediction in found)
+    for prediction in found:
+        assert prediction.labels is not None
+        scores = prediction.labels["several"].scores
+        assert prediction.labels["several"].labels == tuple(label for label, score in scores.items() if score >= 0.5)
+        assert prediction.labels["deep"].labels is None
+    assert {entity.task for prediction in found for entity in prediction.entities or ()} <= {"wide", "deep words"}
+    assert any(entity.task == "wide" for prediction in found for entity in prediction.entities or ())

@@ -16,7 +16,7 @@ SEQUENCES = st.lists(st.lists(st.integers(0, 30_000), min_size=1, max_size=70), 
 @given(SEQUENCES)
 def test_texts_lie_end_to_end(sequences: list[list[int]]) -> None:
     """Each text is found again between its starts, and its positions begin at zero."""
-    packed = pack([np.array(it, dtype=np.int32) for it in sequences])
+    packed = pack([np.array(sequence, dtype=np.int32) for sequence in sequences])
     for sequence, start, end in zip(sequences, packed.cu_seqlens[:-1], packed.cu_seqlens[1:], strict=True):
         assert packed.ids[start:end].tolist() == sequence
         assert packed.positions[start:end].tolist() == list(range(len(sequence)))
@@ -26,7 +26,7 @@ def test_texts_lie_end_to_end(sequences: list[list[int]]) -> None:
 @given(SEQUENCES, st.integers(1, 32))
 def test_slots_hold_each_text_whole_and_nothing_else(sequences: list[list[int]], step: int) -> None:
     """Going to the slots and back is the identity, a slot never mixes texts, and padding stays below one step."""
-    packed = pack([np.array(it, dtype=np.int32) for it in sequences])
+    packed = pack([np.array(sequence, dtype=np.int32) for sequence in sequences])
     groups, place_of_token = slots_by_length(packed, step=step)
     places = np.concatenate([group.tokens.ravel() for group in groups])
     assert places[place_of_token].tolist() == list(range(len(packed.ids)))
@@ -56,13 +56,13 @@ def test_groups_are_full() -> None:
     sizes = [int(lengths[order[first:end]].sum()) for first, end in itertools.pairwise(bounds)]
     assert len(sizes) % 2 == 0
     assert max(sizes) <= 384
-    assert sum(sizes) >= 0.97 * sum(-(-it // 32) * 32 for it in sizes)
+    assert sum(sizes) >= 0.97 * sum(-(-size // 32) * 32 for size in sizes)
 
 
 @given(SEQUENCES, st.integers(1, 64))
 def test_rows_hold_each_text_whole_and_in_order(sequences: list[list[int]], shortest: int) -> None:
     """Going to the rows and back is the identity, and the tokens of a text stand side by side in one row."""
-    packed = pack([np.array(it, dtype=np.int32) for it in sequences])
+    packed = pack([np.array(sequence, dtype=np.int32) for sequence in sequences])
     groups, place_of_token = rows_by_length(packed, shortest=shortest)
     places = np.concatenate([group.tokens.ravel() for group in groups])
     assert places[place_of_token].tolist() == list(range(len(packed.ids)))
@@ -78,7 +78,7 @@ def test_rows_hold_each_text_whole_and_in_order(sequences: list[list[int]], shor
 @given(SEQUENCES, st.integers(1, 64))
 def test_a_row_is_the_shortest_that_holds_its_longest_text(sequences: list[list[int]], shortest: int) -> None:
     """So that rows have few lengths, and at most one of all is half empty for no need."""
-    packed = pack([np.array(it, dtype=np.int32) for it in sequences])
+    packed = pack([np.array(sequence, dtype=np.int32) for sequence in sequences])
     groups, _ = rows_by_length(packed, shortest=shortest)
     assert len({group.tokens.shape[1] for group in groups}) == len(groups)
     for group in groups:
@@ -87,4 +87,4 @@ def test_a_row_is_the_shortest_that_holds_its_longest_text(sequences: list[list[
             longest = int(packed.lengths[np.unique(texts[texts >= 0])].max())
             assert width // 2 < longest <= width or width == shortest
     free = [int((texts < 0).sum()) / len(texts) for group in groups for texts in group.sequences]
-    assert sum(it >= 0.5 for it in free) <= 1
+    assert sum(row >= 0.5 for row in free) <= 1

@@ -44,9 +44,11 @@ def test_passes_hold_every_text_once_in_order_within_the_budget(texts: list[list
     """Whatever their lengths."""
     found = list(passes([tokens_of(ids) for ids in texts]))
     assert [
-        it.ids[start:end].tolist() for it in found for start, end in zip(it.cu_seqlens, it.cu_seqlens[1:], strict=False)
+        packed.ids[start:end].tolist()
+        for packed in found
+        for start, end in zip(packed.cu_seqlens, packed.cu_seqlens[1:], strict=False)
     ] == texts
-    assert all(len(it.ids) <= 4096 for it in found)
+    assert all(len(packed.ids) <= 4096 for packed in found)
 
 
 def test_ranges_are_the_largest_inputs_of_each_product() -> None:
@@ -55,10 +57,10 @@ def test_ranges_are_the_largest_inputs_of_each_product() -> None:
     tokens = loaded.tokenizer.encode(TEXTS)
     ranges = measure_ranges(loaded.encoder, passes(tokens))
     assert len(ranges) == 6 * 3
-    assert all(it.shape == (384,) and (it >= 0).all() for it in ranges.values())
+    assert all(sizes.shape == (384,) and (sizes >= 0).all() for sizes in ranges.values())
     with torch.inference_mode():
         eager = Eager(loaded.encoder, device=torch.device("cpu"), dtype=torch.float32)
-        states = eager.encode(pack([it.ids for it in tokens]), {0, 3})
+        states = eager.encode(pack([text_tokens.ids for text_tokens in tokens]), {0, 3})
     for layer, state in states.items():
         np.testing.assert_allclose(ranges[f"{layer}.query_key_value"], state.abs().amax(0), rtol=1e-5)
 

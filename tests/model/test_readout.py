@@ -48,7 +48,7 @@ HEADS: list[tuple[dict[str, Any], Pooling | None]] = [
 
 every_way = pytest.mark.parametrize(
     ("name", "dtype"),
-    [("eager", "float32"), ("eager", "bfloat16"), *(("compiled", it) for it in ("float32", "int16", "bfloat16", "int8"))],
+    [("eager", "float32"), ("eager", "bfloat16"), *(("compiled", dtype) for dtype in ("float32", "int16", "bfloat16", "int8"))],
 )
 
 
@@ -65,7 +65,7 @@ def backend(name: BackendName, dtype: Format) -> Backend:
 def test_readings_are_mixes_of_the_states(name: BackendName, dtype: Format) -> None:
     """For each token or each text, whatever else is read of the same pass."""
     found = backend(name, dtype)
-    packed = pack([np.arange(1000, 1000 + it, dtype=np.int32) for it in (1, 7, 30, 300, 64)])
+    packed = pack([np.arange(1000, 1000 + length, dtype=np.int32) for length in (1, 7, 30, 300, 64)])
     states = encode(found, packed, range(7))
     for reading, result in zip(READINGS, read(found, packed, READINGS), strict=True):
         expected = read_states(reading, states, torch.from_numpy(packed.cu_seqlens))
@@ -79,7 +79,7 @@ def test_readings_are_mixes_of_the_states(name: BackendName, dtype: Format) -> N
 def test_heads_speak_on_the_way(name: BackendName, dtype: Format) -> None:
     """Their logits are those of the mix that they read."""
     found = backend(name, dtype)
-    packed = pack([np.arange(1000, 1000 + it, dtype=np.int32) for it in (1, 7, 30, 300, 64)])
+    packed = pack([np.arange(1000, 1000 + length, dtype=np.int32) for length in (1, 7, 30, 300, 64)])
     torch.manual_seed(0)
     for config, pooling in HEADS:
         head = Head(HeadConfig(name="any", layers=(2, 4, 6), **config), 384).eval()
@@ -98,7 +98,7 @@ def test_heads_speak_on_the_way(name: BackendName, dtype: Format) -> None:
 def test_rows_for_nothing_are_few(name: BackendName, dtype: Format) -> None:
     """A full batch of short texts computes at most a twentieth for nothing."""
     lengths = np.clip(np.random.default_rng(0).lognormal(3.2, 0.6, 140).astype(int), 5, 256)
-    packed = pack([np.arange(1000, 1000 + it, dtype=np.int32) for it in lengths])
+    packed = pack([np.arange(1000, 1000 + length, dtype=np.int32) for length in lengths])
     assert len(packed.ids) <= backend(name, dtype).num_rows(packed) <= len(packed.ids) / 0.95
 
 

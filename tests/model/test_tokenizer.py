@@ -79,7 +79,7 @@ def test_a_long_text_in_windows_is_whole() -> None:
     windowed = Tokenizer.read(directory, max_tokens=64, windowing=Windowing(overlap_tokens=16, max_windows=5))
     fits, just_fits, long, too_long = (" ".join(["word"] * number) for number in (10, 62, 246, 247))
     tokens = windowed.encode([fits, just_fits, long, too_long])
-    assert [(len(it), it.truncated, len(it.windows)) for it in tokens] == [
+    assert [(len(text_tokens), text_tokens.truncated, len(text_tokens.windows)) for text_tokens in tokens] == [
         (12, False, 0),
         (64, False, 0),
         (248, False, 5),

@@ -48,12 +48,12 @@ def test_every_token_is_read_from_exactly_one_window_that_holds_it(
 ) -> None:
     """The special tokens from the first and the last."""
     words, _, _, windows = text
-    assert [it.read_start for it in windows] == [0, *(it.read_end for it in windows[:-1])]
+    assert [window.read_start for window in windows] == [0, *(window.read_end for window in windows[:-1])]
     assert windows[-1].read_end == len(words)
-    for number, it in enumerate(windows):
-        assert it.read_start < it.read_end
-        assert it.start <= it.read_start + (number == 0)
-        assert it.read_end - (number == len(windows) - 1) <= it.end
+    for number, window in enumerate(windows):
+        assert window.read_start < window.read_end
+        assert window.start <= window.read_start + (number == 0)
+        assert window.read_end - (number == len(windows) - 1) <= window.end
 
 
 @given(long_texts())
@@ -63,7 +63,7 @@ def test_windows_are_bounded_and_go_forward_and_overlap(
     """By what was asked at most, by one token at least; and there are as few of them as can be."""
     words, size, overlap, windows = text
     assert (windows[0].start, windows[-1].end) == (1, len(words) - 1)
-    assert all(0 < it.end - it.start <= size for it in windows)
+    assert all(0 < window.end - window.start <= size for window in windows)
     for one, other in pairwise(windows):
         assert one.start < other.start
         assert one.end < other.end
@@ -90,23 +90,23 @@ def test_a_word_is_not_cut_where_one_begins_nearby(
     """A window begins where a word does, unless a word is longer than half an overlap."""
     words, _, overlap, windows = text
     begins = set(np.flatnonzero(np.diff(words, prepend=-1)).tolist())
-    for it in windows[1:]:
-        assert it.start in begins or not begins & set(range(it.start, it.start + (overlap - 1) // 2 + 1))
-    for it in windows[:-1]:
-        assert it.end in begins or not begins & set(range(it.end - (overlap - 1) // 2, it.end + 1))
+    for window in windows[1:]:
+        assert window.start in begins or not begins & set(range(window.start, window.start + (overlap - 1) // 2 + 1))
+    for window in windows[:-1]:
+        assert window.end in begins or not begins & set(range(window.end - (overlap - 1) // 2, window.end + 1))
 
 
 def test_short_words_are_never_cut() -> None:
     """With the overlap that is the default."""
     words = words_of([1, 3, 2, 5] * 200)
-    for it in Windowing(overlap_tokens=32, max_windows=100).plan(words, 256)[1:]:
-        assert words[it.start] != words[it.start - 1]
+    for window in Windowing(overlap_tokens=32, max_windows=100).plan(words, 256)[1:]:
+        assert words[window.start] != words[window.start - 1]
 
 
 def test_one_token_more_than_fits_makes_two_even_windows() -> None:
     """None of them nearly empty, and little is read twice."""
     windows = Windowing(overlap_tokens=32, max_windows=16).plan(words_of([1] * 255), 256)
-    assert [it.end - it.start for it in windows] == [143, 144]
+    assert [window.end - window.start for window in windows] == [143, 144]
 
 
 @given(st.integers(3, 600), st.integers(1, 300), st.integers(1, 300))
@@ -128,14 +128,18 @@ def test_the_longest_text_fills_the_windows(max_tokens: int, overlap: int, max_w
 def test_what_is_said_of_windows_becomes_what_is_said_of_texts(drawn: list[Any]) -> None:
     """Each token has its own numbers, a text in windows their mean by tokens, and a text that fits exactly its own."""
     texts = [
-        tokens_of(words_of([1] * it), first_id=1000 * n) if isinstance(it, int) else tokens_of(it[0], it[3], first_id=1000 * n)
-        for n, it in enumerate(drawn)
+        tokens_of(words_of([1] * drawn_text), first_id=1000 * n)
+        if isinstance(drawn_text, int)
+        else tokens_of(drawn_text[0], drawn_text[3], first_id=1000 * n)
+        for n, drawn_text in enumerate(drawn)
     ]
     packed = pack(window_token_ids(texts))
-    assert len(packed.ids) == sum(it.weight for it in texts)
+    assert len(packed.ids) == sum(text.weight for text in texts)
     merging = WindowMerger(texts, packed.cu_seqlens)
-    assert merging.tokens(packed.ids[:, None].astype(np.float32))[:, 0].tolist() == [int(it) for text in texts for it in text.ids]
-    assert merging.starts.tolist() == [0, *np.cumsum([len(it) for it in texts])]
+    assert merging.tokens(packed.ids[:, None].astype(np.float32))[:, 0].tolist() == [
+        int(token_id) for text in texts for token_id in text.ids
+    ]
+    assert merging.starts.tolist() == [0, *np.cumsum([len(text) for text in texts])]
     values = np.random.default_rng(0).normal(size=(len(packed.lengths), 3)).astype(np.float32)
     means, vectors = merging.mean(values), merging.vectors(values, is_normalized=True)
     first = 0

@@ -21,7 +21,7 @@ def read_processor() -> str:
     """Return the model of the processor and its features as Linux gives them; nothing where it says nothing."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
-    return "\n".join(sorted({it for it in lines if it.startswith(("model name", "flags", "Features", "CPU part"))}))
+    return "\n".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part"))}))
 
 
 def multiplies_bf16_faster() -> bool:

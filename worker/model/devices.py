@@ -20,7 +20,7 @@ _DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
 
 def find_device(device: Device) -> FoundDevice:
     """Return the device; `auto` is a GPU if there is one. Raises `BadModel` where there is no GPU as asked."""
-    if device == "cpu" or (device == "auto" and not any(it.exists() for it in _DRIVERS)):
+    if device == "cpu" or (device == "auto" and not any(driver.exists() for driver in _DRIVERS)):
         return "cpu"
     if _has_cuda():
         return "cuda"

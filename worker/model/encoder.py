@@ -52,7 +52,7 @@ class PackedTensors:
     place_of_token: Tensor
 
     @classmethod
-    def of(cls, packed: Packed, *, device: torch.device, dtype: torch.dtype) -> PackedTensors:
+    def from_packed(cls, packed: Packed, *, device: torch.device, dtype: torch.dtype) -> PackedTensors:
         """Copy a packed batch to a device; masks are of the encoder's dtype."""
         groups, place_of_token = slots_by_length(packed)
 
@@ -166,7 +166,7 @@ def build_encoder(weights: EncoderWeights) -> Encoder:
     # Without storage at first: the weights are copied once, straight into their place.
     with torch.device("meta"), _Uninitialized():
         encoder = Encoder(weights.config)
-    encoder.load_state_dict({name: torch.tensor(it) for name, it in weights.arrays.items()}, strict=True, assign=True)
+    encoder.load_state_dict({name: torch.tensor(array) for name, array in weights.arrays.items()}, strict=True, assign=True)
     return encoder.eval()
 
 
@@ -177,7 +177,9 @@ def load_published(config: EncoderConfig, path: Path) -> Encoder:
 
 def to_weights(encoder: Encoder) -> EncoderWeights:
     """Return the weights of an encoder as arrays, which share its memory where it is in fp32 on a CPU."""
-    return EncoderWeights(encoder.config, {name: it.detach().float().cpu().numpy() for name, it in encoder.state_dict().items()})
+    return EncoderWeights(
+        encoder.config, {name: tensor.detach().float().cpu().numpy() for name, tensor in encoder.state_dict().items()}
+    )
 
 
 def published(encoder: Encoder) -> dict[str, Tensor]:

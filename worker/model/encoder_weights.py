@@ -39,7 +39,7 @@ def read_published(config: EncoderConfig, path: Path) -> EncoderWeights:
         with safe_open(path, framework="numpy") as published:
             names = set(published.keys())
             prefix = "bert." if any(name.startswith("bert.") for name in names) else ""
-            sources = {name: [_spelt(prefix + it, names) for it in own] for name, own in name_sources(config).items()}
+            sources = {name: [_spelt(prefix + part, names) for part in own] for name, own in name_sources(config).items()}
             used = set().union(*sources.values())
             if missing := sorted(used - names):
                 raise BadModel(f"{path}: not the weights of this encoder: the tensor {missing[0]} is missing")
@@ -55,7 +55,7 @@ def read_published(config: EncoderConfig, path: Path) -> EncoderWeights:
         raise BadModel(f"{path}: not the weights of this encoder: {error}") from error
     arrays = {
         name: np.ascontiguousarray(
-            tensors[own[0]] if len(own) == 1 else np.concatenate([tensors[it] for it in own]), dtype=np.float32
+            tensors[own[0]] if len(own) == 1 else np.concatenate([tensors[source] for source in own]), dtype=np.float32
         )
         for name, own in sources.items()
     }
@@ -120,13 +120,15 @@ def name_sources(config: EncoderConfig) -> dict[str, list[str]]:
     for number in range(config.num_hidden_layers):
         ours, theirs = f"layers.{number}", f"encoder.layer.{number}"
         with_bias |= {
-            f"{ours}.attention.query_key_value": [f"{theirs}.attention.self.{it}" for it in ("query", "key", "value")],
+            f"{ours}.attention.query_key_value": [
+                f"{theirs}.attention.self.{projection}" for projection in ("query", "key", "value")
+            ],
             f"{ours}.attention.output": [f"{theirs}.attention.output.dense"],
             f"{ours}.attention_norm": [f"{theirs}.attention.output.LayerNorm"],
             f"{ours}.expand": [f"{theirs}.intermediate.dense"],
             f"{ours}.contract": [f"{theirs}.output.dense"],
             f"{ours}.feed_forward_norm": [f"{theirs}.output.LayerNorm"],
         }
-    weights = {f"{ours}.weight": [f"{it}.weight" for it in theirs] for ours, theirs in (names | with_bias).items()}
-    biases = {f"{ours}.bias": [f"{it}.bias" for it in theirs] for ours, theirs in with_bias.items()}
+    weights = {f"{ours}.weight": [f"{source}.weight" for source in theirs] for ours, theirs in (names | with_bias).items()}
+    biases = {f"{ours}.bias": [f"{source}.bias" for source in theirs] for ours, theirs in with_bias.items()}
     return weights | biases

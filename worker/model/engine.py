@@ -98,10 +98,10 @@ class Engine:
         shortens the longest text. Longer ones are truncated, or read in windows as `windowing` says.
         """
         loaded = checkpoint.load(reference, max_tokens=max_tokens, windowing=windowing)
-        return cls.of(loaded, device=device, dtype=dtype, backend=backend, passes=passes, threads=threads)
+        return cls.from_checkpoint(loaded, device=device, dtype=dtype, backend=backend, passes=passes, threads=threads)
 
     @classmethod
-    def of(
+    def from_checkpoint(
         cls,
         loaded: checkpoint.Checkpoint,
         *,
@@ -141,16 +141,16 @@ class Engine:
                 raise BadModel(f"{self.name}: it fails on its first text: {prediction.failures[0].message}")
         # What is captured is captured now, and not while somebody waits.
         for lengths in self.backend.warm_lengths:
-            self.infer([TokenizedItem(items[1], tokenized[1].tokens.truncate(it)) for it in lengths])
+            self.infer([TokenizedItem(items[1], tokenized[1].tokens.truncate(length)) for length in lengths])
 
     def infer(self, items: Sequence[TokenizedItem], context: PassContext = LIVE_PASS) -> list[Prediction]:
         """Run one forward pass and return a prediction for each item, in order.
 
         A background pass may run at the same time as `max_passes` live ones, and yields to them.
         """
-        asked = frozenset[Task]().union(*(it.item.tasks for it in items))
-        heads = [it.name for task, configs in self._heads.items() if task in asked for it in configs]
-        texts = [it.tokens for it in items]
+        asked = frozenset[Task]().union(*(item.item.tasks for item in items))
+        heads = [config.name for task, configs in self._heads.items() if task in asked for config in configs]
+        texts = [item.tokens for item in items]
         packed = pack(window_token_ids(texts))
         is_embedding = Task.EMBED in asked
         readings = self._readings(is_embedding, tuple(heads))
@@ -173,10 +173,10 @@ class Engine:
     def _merged(self, merging: WindowMerger, windows: RawOutputs) -> RawOutputs:
         """Return what is said of the texts for what is said of their windows."""
         is_normalized = self._model.sentence.is_normalized
-        of_texts = {it.name for it in self._heads[Task.CLASSIFY] if not it.reads_tokens}
+        of_texts = {head.name for head in self._heads[Task.CLASSIFY] if not head.reads_tokens}
         return RawOutputs(
             None if windows.vectors is None else merging.vectors(windows.vectors, is_normalized=is_normalized),
-            {name: merging.mean(it) if name in of_texts else merging.tokens(it) for name, it in windows.logits.items()},
+            {name: merging.mean(logits) if name in of_texts else merging.tokens(logits) for name, logits in windows.logits.items()},
             merging.starts,
         )
 

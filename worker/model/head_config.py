@@ -126,7 +126,7 @@ class HeadWeights:
         for name, shape in expected.items():
             if arrays[name].shape != shape:
                 raise ValueError(f"{config.name}.{name} has the shape {arrays[name].shape}, not {shape}")
-        own = {name: np.asarray(it, dtype=np.float32) for name, it in arrays.items()}
+        own = {name: np.asarray(array, dtype=np.float32) for name, array in arrays.items()}
         linear = [name.removesuffix(".weight") for name in expected if name.endswith(".weight") and name != "norm.weight"]
         return cls(
             config=config,
@@ -149,7 +149,7 @@ class HeadWeights:
             name.removesuffix(".weight") for name in find_head_shapes(self.config, len(self.norm_gain)) if name.endswith(".weight")
         ]
         found = {"mix": self.mix, "norm.weight": self.norm_gain, "norm.bias": self.norm_bias}
-        for name, (weight, bias) in zip([it for it in names if it != "norm"], self.layers, strict=True):
+        for name, (weight, bias) in zip([name for name in names if name != "norm"], self.layers, strict=True):
             found |= {f"{name}.weight": weight, f"{name}.bias": bias}
         return found if self.transitions is None else found | {"transitions": self.transitions}
 

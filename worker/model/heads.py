@@ -61,12 +61,12 @@ class Head(nn.Module):
     def from_weights(cls, weights: HeadWeights) -> Head:
         """Build a head with a copy of these weights."""
         head = cls(weights.config, len(weights.norm_gain))
-        head.load_state_dict({name: torch.tensor(it) for name, it in weights.arrays().items()})
+        head.load_state_dict({name: torch.tensor(array) for name, array in weights.arrays().items()})
         return head
 
     def to_weights(self) -> HeadWeights:
         """Return the parameters as arrays."""
-        arrays = {name: it.detach().float().cpu().numpy() for name, it in self.state_dict().items()}
+        arrays = {name: tensor.detach().float().cpu().numpy() for name, tensor in self.state_dict().items()}
         return HeadWeights.read(self.config, len(arrays["norm.bias"]), arrays)
 
     @torch.no_grad()

@@ -104,12 +104,12 @@ def groups(lengths: NDArray[np.int64], *, max_tokens: int, num_threads: int) -> 
     members: list[list[int]] = [[] for _ in room]
     for text in np.argsort(-lengths, kind="stable").tolist():
         length = int(lengths[text])
-        group = next((it for it, left in enumerate(room) if left >= length), -1)
+        group = next((number for number, left in enumerate(room) if left >= length), -1)
         if group < 0:
             group = room.index(max(room))
         members[group].append(text)
         room[group] -= length
-    kept = [it for it in members if it]
+    kept = [group for group in members if group]
     bounds = np.cumsum([0, *map(len, kept)])
     return np.array([text for group in kept for text in group], dtype=np.int64), bounds.astype(np.int64)
 
@@ -132,7 +132,10 @@ def rows_by_length(packed: Packed, *, shortest: int = 64) -> tuple[list[Rows], N
     `[T]`) its place among all places of all rows, one after the other.
     """
     filled = _fill(packed.lengths, shortest)
-    groups = [_rows(packed, [its for of, its in filled if of == width], width) for width in sorted({of for of, _ in filled})]
+    groups = [
+        _rows(packed, [members for row_width, members in filled if row_width == width], width)
+        for width in sorted({width for width, _ in filled})
+    ]
     place_of_token = np.empty(len(packed.ids), dtype=np.int64)
     is_token = np.concatenate([group.sequences.ravel() for group in groups]) >= 0
     place_of_token[np.concatenate([group.tokens.ravel() for group in groups])[is_token]] = np.flatnonzero(is_token)
@@ -145,7 +148,7 @@ def _fill(lengths: NDArray[np.int64], shortest: int) -> list[tuple[int, list[int
     left: list[int] = []
     for number in np.argsort(-lengths, kind="stable").tolist():
         length = int(lengths[number])
-        row = next((it for it, space in enumerate(left) if space >= length), len(rows))
+        row = next((row for row, space in enumerate(left) if space >= length), len(rows))
         if row == len(rows):
             rows.append((shortest << (-(-length // shortest) - 1).bit_length(), []))
             left.append(rows[row][0])
@@ -157,7 +160,7 @@ def _fill(lengths: NDArray[np.int64], shortest: int) -> list[tuple[int, list[int
 def _rows(packed: Packed, members: Sequence[Sequence[int]], width: int) -> Rows:
     tokens, sequences = np.zeros((len(members), width), dtype=np.int64), np.full((len(members), width), -1, dtype=np.int64)
     for row, numbers in enumerate(members):
-        own = np.concatenate([np.arange(packed.cu_seqlens[it], packed.cu_seqlens[it + 1]) for it in numbers])
+        own = np.concatenate([np.arange(packed.cu_seqlens[number], packed.cu_seqlens[number + 1]) for number in numbers])
         tokens[row, : len(own)] = own
         sequences[row, : len(own)] = np.repeat(numbers, packed.lengths[list(numbers)])
     return Rows(tokens, sequences)

@@ -60,8 +60,10 @@ def quantize(reference: str, texts: Sequence[str], output: Path, *, is_forced: b
         raise BadModel(f"{len(texts)} texts are too few to calibrate on: give {_FEWEST_TEXTS} or more, best some thousand")
     loaded = checkpoint.load(reference)
     ranges = measure_ranges(loaded.encoder, passes(loaded.tokenizer.encode(texts[::2])))
-    exact = predictions(Engine.of(loaded, device="cpu", dtype="float32"), texts[1::2])
-    found = difference(exact, predictions(Engine.of(replace(loaded, ranges=ranges), dtype="int8", device="cpu"), texts[1::2]))
+    exact = predictions(Engine.from_checkpoint(loaded, device="cpu", dtype="float32"), texts[1::2])
+    found = difference(
+        exact, predictions(Engine.from_checkpoint(replace(loaded, ranges=ranges), dtype="int8", device="cpu"), texts[1::2])
+    )
     if found.min_cosine < LEAST_COSINE and not is_forced:
         raise BadModel(
             f"a text's vector turns too far for 8-bit products: its cosine is {found.min_cosine:.4f}, below {LEAST_COSINE}; "
@@ -87,29 +89,33 @@ def measure_ranges(encoder: Encoder, batches: Iterator[Packed]) -> dict[str, NDA
     products = [(layer.attention.query_key_value, layer.attention.output, layer.expand) for layer in layers]
     hooks = [
         product.register_forward_pre_hook(watch(f"{number}.{kind}"))
-        for number, its in enumerate(products)
-        for kind, product in zip(CALIBRATED, its, strict=True)
+        for number, layer_products in enumerate(products)
+        for kind, product in zip(CALIBRATED, layer_products, strict=True)
     ]
     exact = Eager(encoder, device=torch.device("cpu"), dtype=torch.float32)
     for packed in batches:
         exact.encode(packed, {len(layers)})
     for hook in hooks:
         hook.remove()
-    return {name: it.numpy() for name, it in ranges.items()}
+    return {name: sizes.numpy() for name, sizes in ranges.items()}
 
 
 def passes(tokens: Sequence[Tokens]) -> Iterator[Packed]:
     """Yield texts packed, some at a time, in order."""
-    for first, end in _cuts([len(it) for it in tokens]):
-        yield pack([it.ids for it in tokens[first:end]])
+    for first, end in _cuts([len(text_tokens) for text_tokens in tokens]):
+        yield pack([text_tokens.ids for text_tokens in tokens[first:end]])
 
 
 def predictions(engine: Engine, texts: Sequence[str]) -> list[Prediction]:
     """Return what a model says of each text, for all of its tasks."""
     record = Record(Partition("texts", 0), 0, None, b"")
     tokens = engine.tokenize(texts)
-    items = [TokenizedItem(Item(record, "", text, engine.tasks), its) for text, its in zip(texts, tokens, strict=True)]
-    return list(chain.from_iterable(engine.infer(items[first:end]) for first, end in _cuts([len(it) for it in tokens])))
+    items = [
+        TokenizedItem(Item(record, "", text, engine.tasks), text_tokens) for text, text_tokens in zip(texts, tokens, strict=True)
+    ]
+    return list(
+        chain.from_iterable(engine.infer(items[first:end]) for first, end in _cuts([len(text_tokens) for text_tokens in tokens]))
+    )
 
 
 def difference(exact: Sequence[Prediction], others: Sequence[Prediction]) -> Difference:
@@ -141,7 +147,7 @@ def _cosine(one: Prediction, other: Prediction) -> float:
 
 
 def _places(prediction: Prediction) -> set[tuple[str, int, int]]:
-    return {(it.type, it.start, it.end) for it in prediction.entities or ()}
+    return {(entity.type, entity.start, entity.end) for entity in prediction.entities or ()}
 
 
 def _cuts(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:

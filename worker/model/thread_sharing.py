@@ -28,7 +28,7 @@ class ThreadBudget:
         `is_divided` the threads are not torch's, and the backend divides them.
         """
         #: How many passes may be under way at a time.
-        self.max_passes = (passes or 1) if is_alone else min(passes or _passes_of(num_threads), num_threads)
+        self.max_passes = (passes or 1) if is_alone else min(passes or _choose_passes(num_threads), num_threads)
         self.num_threads = num_threads
         self._lock = threading.Lock()
         self._num_running = 0
@@ -63,7 +63,7 @@ class ThreadBudget:
             torch.set_num_threads(own)
 
 
-def _passes_of(num_threads: int) -> int:
+def _choose_passes(num_threads: int) -> int:
     """Return how many passes use the most threads, each having as many as the others; the more passes, the better."""
     counts = range(min(2, num_threads), min(_MOST_PASSES, num_threads) + 1)
-    return max(counts, key=lambda it: (num_threads // it * it, it))
+    return max(counts, key=lambda count: (num_threads // count * count, count))

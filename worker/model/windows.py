@@ -61,9 +61,9 @@ class Windowing:
 
 def window_token_ids(texts: Sequence[Tokens]) -> list[NDArray[np.int32]]:
     """Return what the encoder reads for some texts, in order: each text's ids, or those of its windows."""
-    if not any(it.windows for it in texts):
-        return [it.ids for it in texts]
-    return [sequence for it in texts for sequence in (_cut(it) if it.windows else (it.ids,))]
+    if not any(text.windows for text in texts):
+        return [text.ids for text in texts]
+    return [sequence for text in texts for sequence in (_cut(text) if text.windows else (text.ids,))]
 
 
 class WindowMerger:
@@ -71,16 +71,18 @@ class WindowMerger:
 
     def __init__(self, texts: Sequence[Tokens], cu_seqlens: NDArray[np.int64]) -> None:
         """Note which of the packed sequences, that start at `cu_seqlens`, belong to which text."""
-        num_each = np.array([len(it.windows) or 1 for it in texts])
+        num_each = np.array([len(text.windows) or 1 for text in texts])
         self._first = np.cumsum(num_each) - num_each
         self._is_cut = num_each > 1
         lengths = np.diff(cu_seqlens)
         # The share of each sequence in its text, by tokens; exactly 1 where it is the whole text.
         self._shares = (lengths / np.repeat(np.add.reduceat(lengths, self._first), num_each)).astype(np.float32)[:, None]
         #: For each token of the texts, end to end, the packed token that it is read from.
-        self._rows = np.concatenate([_rows(it, cu_seqlens[first:]) for it, first in zip(texts, self._first.tolist(), strict=True)])
+        self._rows = np.concatenate(
+            [_rows(text, cu_seqlens[first:]) for text, first in zip(texts, self._first.tolist(), strict=True)]
+        )
         #: Where each text's tokens start, and the end of the last, int64, shape `[n + 1]`.
-        self.starts = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum([len(it) for it in texts])])
+        self.starts = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum([len(text) for text in texts])])
 
     def mean(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Average the values of sequences, `[sequences, width]`, by tokens; return `[n, width]`."""
@@ -115,7 +117,7 @@ def _last_or_same(begins: list[int], place: int, slack: int) -> int:
 
 def _cut(tokens: Tokens) -> list[NDArray[np.int32]]:
     opening, closing = tokens.ids[:1], tokens.ids[-1:]
-    return [np.concatenate([opening, tokens.ids[it.start : it.end], closing]) for it in tokens.windows]
+    return [np.concatenate([opening, tokens.ids[window.start : window.end], closing]) for window in tokens.windows]
 
 
 def _rows(tokens: Tokens, starts: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -123,5 +125,8 @@ def _rows(tokens: Tokens, starts: NDArray[np.int64]) -> NDArray[np.int64]:
     if not tokens.windows:
         return np.arange(starts[0], starts[1])
     # The opening special token stands before a window's first token.
-    rows = [np.arange(it.read_start, it.read_end) - it.start + 1 + first for it, first in zip(tokens.windows, starts, strict=False)]
+    rows = [
+        np.arange(window.read_start, window.read_end) - window.start + 1 + first
+        for window, first in zip(tokens.windows, starts, strict=False)
+    ]
     return np.concatenate(rows)

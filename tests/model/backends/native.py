@@ -23,9 +23,15 @@ SHAPE: dict[str, Any] = {
     "max_position_embeddings": 600,
 }
 #: Every set of instructions and arithmetic that this machine can run.
-WAYS = [(variant, it) for variant in VARIANTS if variant.runs_here for it in ARITHMETICS if load(variant).gist_has(it.number)]
-IDS = [f"{variant.name}-{it.number}-{it.name}" for variant, it in WAYS]
-EXACT = [it for it in WAYS if it[1].name == "float32"]
+WAYS = [
+    (variant, arithmetic)
+    for variant in VARIANTS
+    if variant.runs_here
+    for arithmetic in ARITHMETICS
+    if load(variant).gist_has(arithmetic.number)
+]
+IDS = [f"{variant.name}-{arithmetic.number}-{arithmetic.name}" for variant, arithmetic in WAYS]
+EXACT = [way for way in WAYS if way[1].name == "float32"]
 
 
 def build_small_encoder(**changed: Any) -> Encoder:

@@ -40,7 +40,7 @@ def compiler(directory: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> N
 def test_a_second_start_finds_what_the_first_compiled(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even where the compiler is gone by then, as in an image without one."""
     assert isinstance(load(PORTABLE), ctypes.CDLL)
-    assert [it.suffix for it in cache.iterdir()] == [".so"]
+    assert [path.suffix for path in cache.iterdir()] == [".so"]
     compiler(tmp_path, monkeypatch, "exit 1")
     assert isinstance(load(PORTABLE), ctypes.CDLL)
 
@@ -81,7 +81,7 @@ def test_a_variant_whose_instructions_are_missing_is_refused(monkeypatch: pytest
     monkeypatch.setattr(build, "flags", lambda: frozenset({"avx2"}))
     with pytest.raises(BackendUnavailable, match=r"avx2: .*fma"):
         load(build.find_variant("avx2"))
-    assert [it.name for it in VARIANTS if it.runs_here] == ["portable"]
+    assert [variant.name for variant in VARIANTS if variant.runs_here] == ["portable"]
 
 
 def test_processes_that_start_together_compile_once(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,9 +96,9 @@ def test_processes_that_start_together_compile_once(cache: Path, tmp_path: Path,
     )
     others = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)]
     (tmp_path / "gate").write_text("go\n")
-    assert [it.communicate()[0] for it in others] == ["loaded\n"] * 3
+    assert [other.communicate()[0] for other in others] == ["loaded\n"] * 3
     assert (tmp_path / "runs").read_text() == "x\n"
-    assert [it.suffix for it in cache.iterdir()] == [".so"]
+    assert [path.suffix for path in cache.iterdir()] == [".so"]
 
 
 def test_without_a_compiler_the_reason_says_what_is_missing(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,7 +67,7 @@ def reference(directory: Path) -> Any:
 @torch.inference_mode()
 def check(found: Backend, published: Path, sequences: list[list[int]], *, tolerance: float | None, cosine: float) -> None:
     """Compare the states of every layer, and the mean of the last."""
-    packed = pack([np.array(it, dtype=np.int32) for it in sequences])
+    packed = pack([np.array(sequence, dtype=np.int32) for sequence in sequences])
     last = reference(published).config.num_hidden_layers
     states = encode(found, packed, range(last + 1))
     assert list(states) == list(range(last + 1))
@@ -90,10 +90,16 @@ def test_every_backend_gives_what_the_reference_gives(
 ) -> None:
     """Whatever stands beside a text."""
     tokens = checkpoint.load(DEFAULT_MODEL).tokenizer.encode([" ".join([text] * times) for text in texts])
-    check(backend(DEFAULT_MODEL, name, dtype), minilm, [it.ids.tolist() for it in tokens], tolerance=tolerance, cosine=cosine)
+    check(
+        backend(DEFAULT_MODEL, name, dtype),
+        minilm,
+        [text_tokens.ids.tolist() for text_tokens in tokens],
+        tolerance=tolerance,
+        cosine=cosine,
+    )
 
 
-@pytest.mark.parametrize(("name", "dtype", "tolerance", "cosine"), [it for it in WAYS if it[1] != "int8"])
+@pytest.mark.parametrize(("name", "dtype", "tolerance", "cosine"), [way for way in WAYS if way[1] != "int8"])
 @settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.lists(st.integers(1000, 29_000), min_size=1, max_size=60), min_size=1, max_size=12))
 def test_gists_shape_too(
@@ -110,7 +116,13 @@ def test_the_longest_text_has_its_positions(
     """512 tokens beside one of two; 8 bits are calibrated on real texts, so it is one."""
     tokens = checkpoint.load(DEFAULT_MODEL, max_tokens=512).tokenizer.encode([" ".join(SENTENCES) * 9, "ok"])
     assert len(tokens[0].ids) == 512
-    check(backend(DEFAULT_MODEL, name, dtype), minilm, [it.ids.tolist() for it in tokens], tolerance=tolerance, cosine=cosine)
+    check(
+        backend(DEFAULT_MODEL, name, dtype),
+        minilm,
+        [text_tokens.ids.tolist() for text_tokens in tokens],
+        tolerance=tolerance,
+        cosine=cosine,
+    )
 
 
 def test_the_fastest_of_those_that_are_as_exact_is_chosen(minilm: Path) -> None:

@@ -35,7 +35,7 @@ CPU = torch.device("cpu")
 
 def batch(*lengths: int) -> Packed:
     """Return texts of these lengths."""
-    return pack([np.arange(2000, 2000 + it, dtype=np.int32) for it in lengths])
+    return pack([np.arange(2000, 2000 + length, dtype=np.int32) for length in lengths])
 
 
 def attend_one_by_one(query: Tensor, key: Tensor, value: Tensor, cu_seqlens: Tensor, _longest: int) -> Tensor:
@@ -43,8 +43,8 @@ def attend_one_by_one(query: Tensor, key: Tensor, value: Tensor, cu_seqlens: Ten
     out = torch.zeros_like(query)
     for start, end in zip(cu_seqlens[:-1].tolist(), cu_seqlens[1:].tolist(), strict=True):
         own = slice(start, end)
-        its = [it[own].transpose(0, 1) for it in (query, key, value)]
-        mixed = functional.scaled_dot_product_attention(its[0], its[1], its[2])
+        queries, keys, values = (projected[own].transpose(0, 1) for projected in (query, key, value))
+        mixed = functional.scaled_dot_product_attention(queries, keys, values)
         out[own] = mixed.transpose(0, 1)
     return out
 
@@ -58,17 +58,17 @@ def test_the_pass_is_that_of_the_encoder(minilm: Path, lengths: tuple[int, ...],
     readings = [Readout(((0, 1.0),), None), Readout(((3, 0.25), (6, 0.75)), "mean"), Readout(((6, 1.0),), "cls")]
     shape = CudaGraphShape(64, num_texts, 128)
     found = forward(encoder, torch.from_numpy(shape.inputs(packed)), shape, readings, attend_one_by_one)
-    states = encoder(PackedTensors.of(packed, device=CPU, dtype=torch.float32), {0, 3, 6})
-    for its, reading, num_rows in zip(found, readings, (sum(lengths), 3, 3), strict=True):
+    states = encoder(PackedTensors.from_packed(packed, device=CPU, dtype=torch.float32), {0, 3, 6})
+    for result, reading, num_rows in zip(found, readings, (sum(lengths), 3, 3), strict=True):
         expected = read_states(reading, states, torch.from_numpy(packed.cu_seqlens))
-        torch.testing.assert_close(its[:num_rows], expected, atol=1e-4, rtol=0)
+        torch.testing.assert_close(result[:num_rows], expected, atol=1e-4, rtol=0)
 
 
 @given(st.lists(st.integers(1, 512), min_size=1, max_size=80), st.sampled_from([128, 256, 512]))
 def test_a_shape_has_room_for_its_texts(lengths: list[int], longest: int) -> None:
     """For tokens, texts and the longest of them, at the smallest of the sizes; or there are too many of them."""
-    packed = batch(*(min(it, longest) for it in lengths))
-    shape = CudaGraphShape.of(packed, longest)
+    packed = batch(*(min(length, longest) for length in lengths))
+    shape = CudaGraphShape.find(packed, longest)
     if shape is None:
         assert len(lengths) > padded_for_capture(len(packed.ids)) // 4
         return
@@ -86,8 +86,8 @@ def test_a_shape_has_room_for_its_texts(lengths: list[int], longest: int) -> Non
 def test_the_batches_of_a_warm_up_have_every_shape_that_comes(lengths: list[int]) -> None:
     """So that none is captured while somebody waits, up to the largest of them."""
     packed = batch(*lengths[: max(1, int(np.searchsorted(np.cumsum(lengths), 16_384)))])
-    warm = {CudaGraphShape.of(batch(*it), 512) for it in warm_lengths(512)}
-    assert CudaGraphShape.of(packed, 512) in warm
+    warm = {CudaGraphShape.find(batch(*lengths), 512) for lengths in warm_lengths(512)}
+    assert CudaGraphShape.find(packed, 512) in warm
 
 
 def test_a_format_that_the_attention_does_not_know_is_a_reason(minilm: Path) -> None:
@@ -110,7 +110,7 @@ def test_a_captured_pass_gives_what_the_encoder_gives(minilm: Path, dtype: torch
     encoder = checkpoint.load(str(minilm)).encoder
     captured = CudaGraphs(checkpoint.load(str(minilm)).encoder, device=torch.device("cuda"), dtype=dtype)
     for packed in (batch(5, 1, 40), batch(12, 30), batch(*[1] * 60), batch(512, 3, 3)):
-        expected = encoder(PackedTensors.of(packed, device=CPU, dtype=torch.float32), {3, 6})
+        expected = encoder(PackedTensors.from_packed(packed, device=CPU, dtype=torch.float32), {3, 6})
         for layer, states in captured.encode(packed, {3, 6}).items():
             cosines = torch.cosine_similarity(states.float().cpu(), expected[layer], dim=1)
             assert cosines.min() >= 0.999
@@ -128,7 +128,7 @@ def test_a_captured_pass_reads_what_heads_say(minilm: Path) -> None:
     captured = CudaGraphs(checkpoint.load(str(minilm)).encoder, device=torch.device("cuda"), dtype=torch.bfloat16)
     captured_readings = [Readout(head.weights, None, on_gpu.to("cuda")), readings[1]]
     for packed in (batch(7, 20), batch(*[11] * 4), batch(*[4] * 16), batch(*[30] * 40), batch(200, 5), batch(*[1] * 60)):
-        states = encoder(PackedTensors.of(packed, device=CPU, dtype=torch.float32), {2, 6})
+        states = encoder(PackedTensors.from_packed(packed, device=CPU, dtype=torch.float32), {2, 6})
         for found, reading in zip(captured.read(packed, captured_readings), readings, strict=True):
             expected = read_states(reading, states, torch.from_numpy(packed.cu_seqlens))
             assert found.shape == expected.shape

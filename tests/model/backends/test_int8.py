@@ -47,7 +47,7 @@ def backend() -> Backend:
 @torch.inference_mode()
 def last_states(found: Backend, texts: list[str]) -> list[torch.Tensor]:
     """Return the last states of each text, packed into one batch."""
-    packed = pack([it.ids for it in model().tokenizer.encode(texts)])
+    packed = pack([tokens.ids for tokens in model().tokenizer.encode(texts)])
     states = encode(found, packed, {model().encoder.config.num_hidden_layers})
     return list(torch.split(next(iter(states.values())).float(), packed.lengths.tolist()))
 
@@ -74,13 +74,13 @@ def test_company_does_not_matter(texts: list[str]) -> None:
 @pytest.mark.int8
 def test_only_the_layers_that_were_asked_for_are_given() -> None:
     """Their states are finite."""
-    packed = pack([it.ids for it in model().tokenizer.encode(TEXTS)])
+    packed = pack([tokens.ids for tokens in model().tokenizer.encode(TEXTS)])
     with torch.inference_mode():
         states = encode(backend(), packed, {1, 4})
     assert set(states) == {1, 4}
-    for it in states.values():
-        assert it.shape == (len(packed.ids), 384)
-        assert it.isfinite().all()
+    for state in states.values():
+        assert state.shape == (len(packed.ids), 384)
+        assert state.isfinite().all()
 
 
 @pytest.mark.int8

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from worker.model.encoder_config import EncoderConfig
 
-PACKED = pack([np.arange(it, dtype=np.int32) % 50 for it in (3, 33, 64)])
+PACKED = pack([np.arange(length, dtype=np.int32) % 50 for length in (3, 33, 64)])
 READOUTS = [Readout(((2, 1.0),), "mean")]
 TRIAL = Trial("any@1", PACKED, READOUTS)
 
@@ -50,10 +50,10 @@ def test_every_arithmetic_of_the_library_is_timed() -> None:
     """Each that may stand for fp32; the portable library has fp32 alone."""
     config = ways.build_small_encoder().config
     _, fastest = load_fastest()
-    expected = {it.name for it in measurement.CANDIDATES if fastest.gist_has(it.number)}
+    expected = {candidate.name for candidate in measurement.CANDIDATES if fastest.gist_has(candidate.number)}
     found = measure_speed(config, fastest, num_threads=2)
     assert set(found) == expected
-    assert all(it > 0 for it in found.values())
+    assert all(measured > 0 for measured in found.values())
     assert set(measure_speed(config, load(VARIANTS[-1]), num_threads=1)) == {"float32"}
 
 
@@ -65,7 +65,7 @@ def test_a_less_exact_arithmetic_must_be_much_faster(monkeypatch: pytest.MonkeyP
     assert (close.chosen, close.cosines) == ("float32", {})
 
 
-@pytest.mark.skipif("int16" not in {it.name for _, it in ways.WAYS}, reason="needs AVX2")
+@pytest.mark.skipif("int16" not in {arithmetic.name for _, arithmetic in ways.WAYS}, reason="needs AVX2")
 def test_the_result_is_kept_beside_the_kernels(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second start measures nothing; another model, or a damaged file, is measured."""
     first = measure({"float32": 100.0, "int16": 200.0}, monkeypatch)
@@ -79,7 +79,7 @@ def test_the_result_is_kept_beside_the_kernels(cache: Path, monkeypatch: pytest.
     assert measure({"float32": 100.0}, monkeypatch).chosen == "float32"
 
 
-@pytest.mark.skipif("int16" not in {it.name for _, it in ways.WAYS}, reason="needs AVX2")
+@pytest.mark.skipif("int16" not in {arithmetic.name for _, arithmetic in ways.WAYS}, reason="needs AVX2")
 @pytest.mark.usefixtures("cache")
 def test_an_arithmetic_that_is_not_exact_enough_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """However fast it is; the cosine is kept to show why."""

@@ -37,7 +37,7 @@ LEAST_COSINE = {"float32": 0.9999999, "int16": 0.99999, "bfloat16": 0.9995, "int
 
 def texts_of(*lengths: int) -> Packed:
     """Return texts of some lengths."""
-    return pack([np.arange(it, dtype=np.int32) % 50 for it in lengths])
+    return pack([np.arange(length, dtype=np.int32) % 50 for length in lengths])
 
 
 @torch.inference_mode()
@@ -65,7 +65,7 @@ def test_states_are_those_of_pytorch(variant: Variant, arithmetic: Arithmetic, n
         assert min(map(smallest_cosine, found, exact)) >= LEAST_COSINE[arithmetic.name]
 
 
-@pytest.mark.parametrize(("variant", "arithmetic"), ways.EXACT, ids=lambda it: it.name)
+@pytest.mark.parametrize(("variant", "arithmetic"), ways.EXACT, ids=lambda variant: variant.name)
 @pytest.mark.parametrize("hidden_act", ["gelu", "gelu_new", "gelu_pytorch_tanh", "relu"])
 def test_float32_is_exact_with_every_activation(variant: Variant, arithmetic: Arithmetic, hidden_act: str) -> None:
     """Every number of a state is that of PyTorch to five digits."""
@@ -84,7 +84,7 @@ def test_texts_do_not_see_each_other(
 ) -> None:
     """A text alone, and beside any others, in any group, gives the same states to the last bit."""
     backend = ways.compile_small(variant, arithmetic, num_heads)
-    texts = [np.arange(it, dtype=np.int32) % 50 for it in [*lengths, max(1, longest)]]
+    texts = [np.arange(length, dtype=np.int32) % 50 for length in [*lengths, max(1, longest)]]
     packed = pack(texts)
     states = encode(backend, packed, {0, 1, 2})
     for number in (0, len(texts) - 1):
@@ -114,7 +114,7 @@ def test_heads_read_what_pytorch_reads(
     readouts = [Readout(((1, 0.25), (2, 0.75)), pooling, head), Readout(((0, 0.5), (2, 0.5)), pooling)]
     exact = read_eagerly(packed, readouts)
     found = read(ways.compile_small(variant, arithmetic), packed, readouts)
-    assert [it.shape for it in found] == [it.shape for it in exact]
+    assert [result.shape for result in found] == [result.shape for result in exact]
     assert min(map(smallest_cosine, found, exact)) >= min(0.999, LEAST_COSINE[arithmetic.name])
 
 
@@ -136,10 +136,10 @@ def test_passes_beside_each_other_give_what_each_gives_alone() -> None:
     backend = ways.compile_small(variant, FLOAT32)
     packs = [texts_of(*range(first, 200, 7)) for first in range(1, 5)]
     readout = [Readout(((2, 1.0),), "mean")]
-    alone = [read(backend, it, readout)[0] for it in packs]
+    alone = [read(backend, packed, readout)[0] for packed in packs]
     with ThreadPoolExecutor(4) as callers:
         for _ in range(5):
-            for one, other in zip(callers.map(lambda it: read(backend, it, readout)[0], packs), alone, strict=True):
+            for one, other in zip(callers.map(lambda packed: read(backend, packed, readout)[0], packs), alone, strict=True):
                 assert torch.equal(one, other)
 
 

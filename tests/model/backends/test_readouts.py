@@ -13,7 +13,7 @@ from worker.model.heads import Head
 from worker.model.packing import pack
 from worker.model.readout import Readout
 
-PACKED = pack([np.arange(it, dtype=np.int32) for it in (2, 5)])
+PACKED = pack([np.arange(size, dtype=np.int32) for size in (2, 5)])
 
 
 def head(hidden_size: int) -> Head:
@@ -28,16 +28,16 @@ def test_there_is_room_for_what_is_read(arithmetic: Arithmetic, of_states: type)
     readouts = [Readout(((2, 1.0),), None), Readout(((2, 1.0),), "mean"), Readout(((1, 0.5), (3, 0.5)), None, head(0))]
     asked = Readouts(readouts, 64, arithmetic, 32)
     structs, found = asked.allocate(PACKED)
-    assert [it.shape for it in found] == [(7, 64), (2, 64), (7, 17)]
-    assert [it.dtype for it in found] == [np.dtype(of_states), np.dtype(np.float32), np.dtype(np.float32)]
-    assert [it.out for it in structs] == [it.ctypes.data for it in found]
-    assert [(it.first, it.last, it.pooling, bool(it.head)) for it in structs] == [
+    assert [array.shape for array in found] == [(7, 64), (2, 64), (7, 17)]
+    assert [array.dtype for array in found] == [np.dtype(of_states), np.dtype(np.float32), np.dtype(np.float32)]
+    assert [struct.out for struct in structs] == [array.ctypes.data for array in found]
+    assert [(struct.first, struct.last, struct.pooling, bool(struct.head)) for struct in structs] == [
         (2, 2, 0, False),
         (2, 2, 1, False),
         (1, 3, 0, True),
     ]
     assert asked.num_layers == 3
-    assert all(it.dtype == np.float32 for it in asked.finish(found, load(VARIANTS[-1])))
+    assert all(logits.dtype == np.float32 for logits in asked.finish(found, load(VARIANTS[-1])))
 
 
 def test_passes_beside_each_other_are_read_into_places_of_their_own() -> None:

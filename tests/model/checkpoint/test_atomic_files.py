@@ -59,7 +59,7 @@ def test_what_fails_leaves_what_was_there(tmp_path: Path) -> None:
 
     with pytest.raises(KeyError):
         fail()
-    assert [it.name for it in tmp_path.iterdir()] == ["a.txt"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
     assert path.read_text() == "one"
 
 

@@ -108,7 +108,7 @@ def test_a_tuned_encoder_is_the_checkpoints_own(tmp_path: Path) -> None:
 
 def test_an_encoder_of_its_own_is_nowhere_else(saved: Path) -> None:
     """A manifest leads out of its directory by its reference alone."""
-    _rewrite(lambda it: it["encoder"].update(folder="../elsewhere"))(saved)
+    _rewrite(lambda manifest: manifest["encoder"].update(folder="../elsewhere"))(saved)
     with pytest.raises(BadModel, match=r"is in the folder 'encoder', not '\.\./elsewhere'"):
         checkpoint.load(str(saved))
 
@@ -158,25 +158,25 @@ def _with_nan(directory: Path) -> None:
     tensors["s.output.bias"][0] = float("nan")
     save_file(tensors, directory / "heads.safetensors")
     digest = compute_sha256(directory / "heads.safetensors")
-    _rewrite(lambda it: it.update(heads_sha256=digest))(directory)
+    _rewrite(lambda manifest: manifest.update(heads_sha256=digest))(directory)
 
 
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (lambda it: (it / "heads.safetensors").write_bytes(b"x"), "heads.safetensors: its sha256 is"),
-        (lambda it: (it / "heads.safetensors").unlink(), "heads.safetensors: No such file"),
-        (lambda it: (it / "manifest.json").write_text("{"), "not a manifest"),
-        (lambda it: (it / "manifest.json").write_text("[]"), "not a manifest"),
-        (_rewrite(lambda it: it.pop("name")), "'name' is missing"),
-        (_rewrite(lambda it: it["encoder"].pop("files")), "'files' is missing"),
-        (_rewrite(lambda it: it.update(format=99)), "format 99 is not known"),
-        (_rewrite(lambda it: it["encoder"]["files"].update({"config.json": "0" * 64})), "config.json: its sha256 is"),
-        (_rewrite(lambda it: it["heads"][0].update(layers=[3, 7])), "reads layer 7 of an encoder of 6 layers"),
-        (_rewrite(lambda it: it["heads"][0].update(hidden_size=5)), "not the heads of the manifest"),
-        (_rewrite(lambda it: it["heads"][0].update(colour="red")), "not the heads of the manifest"),
-        (_rewrite(lambda it: it["heads"].append(it["heads"][0])), "same name"),
-        (_rewrite(lambda it: it["encoder"].update(reference="package:nothing_like_it/model")), "is not installed"),
+        (lambda directory: (directory / "heads.safetensors").write_bytes(b"x"), "heads.safetensors: its sha256 is"),
+        (lambda directory: (directory / "heads.safetensors").unlink(), "heads.safetensors: No such file"),
+        (lambda directory: (directory / "manifest.json").write_text("{"), "not a manifest"),
+        (lambda directory: (directory / "manifest.json").write_text("[]"), "not a manifest"),
+        (_rewrite(lambda manifest: manifest.pop("name")), "'name' is missing"),
+        (_rewrite(lambda manifest: manifest["encoder"].pop("files")), "'files' is missing"),
+        (_rewrite(lambda manifest: manifest.update(format=99)), "format 99 is not known"),
+        (_rewrite(lambda manifest: manifest["encoder"]["files"].update({"config.json": "0" * 64})), "config.json: its sha256 is"),
+        (_rewrite(lambda manifest: manifest["heads"][0].update(layers=[3, 7])), "reads layer 7 of an encoder of 6 layers"),
+        (_rewrite(lambda manifest: manifest["heads"][0].update(hidden_size=5)), "not the heads of the manifest"),
+        (_rewrite(lambda manifest: manifest["heads"][0].update(colour="red")), "not the heads of the manifest"),
+        (_rewrite(lambda manifest: manifest["heads"].append(manifest["heads"][0])), "same name"),
+        (_rewrite(lambda manifest: manifest["encoder"].update(reference="package:nothing_like_it/model")), "is not installed"),
         (_with_nan, "not finite"),
     ],
 )
@@ -193,7 +193,7 @@ def test_an_encoder_that_was_swapped_is_noticed(saved: Path, minilm: Path, tmp_p
     """A file of the same name with other content is another model."""
     encoder = tmp_path / "encoder"
     shutil.copytree(minilm, encoder)
-    _rewrite(lambda it: it["encoder"].update(reference=str(encoder)))(saved)
+    _rewrite(lambda manifest: manifest["encoder"].update(reference=str(encoder)))(saved)
     checkpoint.load(str(saved))
     with (encoder / "tokenizer.json").open("a") as file:
         file.write("\n")

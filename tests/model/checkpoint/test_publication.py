@@ -39,8 +39,8 @@ TEXTS = ["Ada Lovelace moved to London.", "CAFÉ Müller", "word " * 200]
 def vectors(directory: Path, texts: Sequence[str]) -> NDArray[np.float32]:
     """Return what the engine says of some texts."""
     engine = Engine.load(str(directory), device="cpu", backend="eager", dtype="float32")
-    found = [it.embedding for it in predictions(engine, texts, Task.EMBED)]
-    return np.stack([np.asarray(it) for it in found])
+    found = [prediction.embedding for prediction in predictions(engine, texts, Task.EMBED)]
+    return np.stack([np.asarray(vector) for vector in found])
 
 
 def reference(directory: Path, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -177,8 +177,8 @@ def test_weights_in_the_spelling_of_tensorflow_are_read(tmp_path: Path) -> None:
     expected = vectors(tmp_path, TEXTS)
     tensors = load_file(tmp_path / "model.safetensors")
     old = {
-        name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): it
-        for name, it in tensors.items()
+        name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): tensor
+        for name, tensor in tensors.items()
     }
     assert old.keys() != tensors.keys()
     save_file(old, tmp_path / "model.safetensors")
@@ -199,7 +199,7 @@ def test_weights_of_another_model_are_not_called_a_head(tmp_path: Path) -> None:
     """The first tensor that the encoder lacks is named."""
     publish(tmp_path, "BertModel")
     tensors = load_file(tmp_path / "model.safetensors")
-    save_file({f"0.auto_model.{name}": it for name, it in tensors.items()}, tmp_path / "model.safetensors")
+    save_file({f"0.auto_model.{name}": tensor for name, tensor in tensors.items()}, tmp_path / "model.safetensors")
     with pytest.raises(BadModel, match=r"the tensor embeddings\.LayerNorm\.bias is missing"):
         checkpoint.load(str(tmp_path))
 
@@ -232,10 +232,12 @@ def _renamed(name: str) -> Callable[[Path], None]:
         (_renamed("adapter_model.safetensors"), "there is adapter_model.safetensors"),
         (_renamed("model.txt"), "there are no weights"),
         (
-            lambda it: (it / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n"),
+            lambda directory: (directory / "model.safetensors").write_text(
+                "version https://git-lfs.github.com/spec/v1\noid sha256:0\n"
+            ),
             "git lfs pull",
         ),
-        (lambda it: (it / "config.json").unlink(), "config.json: no such file"),
+        (lambda directory: (directory / "config.json").unlink(), "config.json: no such file"),
     ],
 )
 def test_weights_in_another_form_are_named(tmp_path: Path, change: Callable[[Path], object], reason: str) -> None:

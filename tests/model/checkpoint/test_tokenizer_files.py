@@ -71,7 +71,9 @@ def test_tokens_are_those_of_transformers(tmp_path: Path, settings: dict[str, An
     assert_same(written(tmp_path, settings, normalizer))
 
 
-@pytest.mark.parametrize("settings", [it for it in SETTINGS if "PreTrained" not in str(it.get("tokenizer_class"))], ids=json.dumps)
+@pytest.mark.parametrize(
+    "settings", [settings for settings in SETTINGS if "PreTrained" not in str(settings.get("tokenizer_class"))], ids=json.dumps
+)
 def test_an_old_directory_is_read_as_transformers_does(tmp_path: Path, settings: dict[str, Any]) -> None:
     """One with a vocabulary alone."""
     assert_same(written(tmp_path, settings, has_json=False))

@@ -75,19 +75,23 @@ def test_paths_of_many_texts_are_those_of_each(lengths: list[int], seed: int) ->
     scores = np.random.default_rng(seed).normal(size=(starts[-1], len(LABELS)))
     path = best_paths(scores, starts, ALLOWED)
     alone = [best_path(scores[start:end], ALLOWED) for start, end in itertools.pairwise(starts)]
-    assert path.tolist() == [label for it in alone for label in it.tolist()]
+    assert path.tolist() == [label for own_path in alone for label in own_path.tolist()]
     expected = [
         (start + first, start + end)
-        for start, it in zip(starts.tolist(), alone, strict=False)
-        for _, first, end in entities([LABELS[label] for label in it])
+        for start, own_path in zip(starts.tolist(), alone, strict=False)
+        for _, first, end in entities([LABELS[label] for label in own_path])
     ]
-    assert list(zip(*(it.tolist() for it in entity_spans(path, LABELS)), strict=True)) == expected
+    assert list(zip(*(spans.tolist() for spans in entity_spans(path, LABELS)), strict=True)) == expected
 
 
 def valid_paths(num_words: int) -> list[tuple[int, ...]]:
     """Return every valid path."""
     every = itertools.product(range(len(LABELS)), repeat=num_words)
-    return [it for it in every if all(ALLOWED[before, label] for before, label in zip((-1, *it), it, strict=False))]
+    return [
+        candidate
+        for candidate in every
+        if all(ALLOWED[before, label] for before, label in zip((-1, *candidate), candidate, strict=False))
+    ]
 
 
 def random_field(num_words: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -106,7 +110,9 @@ def test_a_random_field_is_decoded_and_weighed_over_all_valid_paths(lengths: lis
     found, shares = best_paths(scores, starts, ALLOWED, transitions), marginals(scores, starts, ALLOWED, transitions)
     for start, end in itertools.pairwise(starts.tolist()):
         own, words, paths = scores[start:end], np.arange(end - start), valid_paths(end - start)
-        totals = np.array([own[words, it].sum() + transitions[[-1, *it[:-1]], it].sum() if it else 0.0 for it in map(list, paths)])
+        totals = np.array(
+            [own[words, path].sum() + transitions[[-1, *path[:-1]], path].sum() if path else 0.0 for path in map(list, paths)]
+        )
         assert found[start:end].tolist() == list(paths[int(totals.argmax())])
         weights = np.exp(totals - totals.max()) / np.exp(totals - totals.max()).sum()
         expected = np.zeros_like(own)

@@ -34,5 +34,7 @@ def test_marks_are_passed(text: str, end: int, expected: int) -> None:
 def test_a_decomposed_text_ends_where_the_composed_one_does(first: str, rest: str) -> None:
     """The end of a decomposed word is found from the end of its last base character."""
     decomposed = unicodedata.normalize("NFD", first)
-    base = len(decomposed) - next(n for n, it in enumerate(reversed(decomposed)) if not unicodedata.category(it).startswith("M"))
+    base = len(decomposed) - next(
+        n for n, character in enumerate(reversed(decomposed)) if not unicodedata.category(character).startswith("M")
+    )
     assert pass_marks(decomposed + rest, base) == len(decomposed)

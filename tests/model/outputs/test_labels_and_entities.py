@@ -55,8 +55,8 @@ def found(text: str, *words: tuple[str, str]) -> list[tuple[str, str]]:
     """Return type and characters of the entities."""
     item = tokenized(text)
     (result,) = entities(NER, marked(item, *words), [item])
-    assert all(text[it.start : it.end] == it.text for it in result)
-    return [(it.type, it.text) for it in result]
+    assert all(text[entity.start : entity.end] == entity.text for entity in result)
+    return [(entity.type, entity.text) for entity in result]
 
 
 @pytest.mark.parametrize(
@@ -107,11 +107,11 @@ def test_entities_never_overlap_whatever_the_numbers(text: str, seed: int) -> No
     item = tokenized(text)
     logits = np.random.default_rng(seed).normal(size=(len(item.tokens), len(NER.labels))).astype(np.float32) * 4
     end = 0
-    for it in entities(NER, logits, [item])[0]:
-        assert end <= it.start <= it.end <= len(text)
-        assert it.text == text[it.start : it.end]
-        assert 0 <= it.score <= 1
-        end = it.end
+    for entity in entities(NER, logits, [item])[0]:
+        assert end <= entity.start <= entity.end <= len(text)
+        assert entity.text == text[entity.start : entity.end]
+        assert 0 <= entity.score <= 1
+        end = entity.end
 
 
 def test_two_labels_are_logistic_regression() -> None:
@@ -168,7 +168,7 @@ def test_many_texts_are_classified_like_each(num_texts: int, num_labels: int, se
     """To the last bit."""
     head = config(labels=tuple("abcdefghijkl"[:num_labels]))
     logits = (np.random.default_rng(seed).normal(size=(num_texts, head.num_logits)) * 9).astype(np.float32)
-    assert classifications(head, logits) == [classified_alone(head, it) for it in logits]
+    assert classifications(head, logits) == [classified_alone(head, row) for row in logits]
 
 
 # The number of pieces of each word of a text, and whether special tokens stand around them.
@@ -206,13 +206,15 @@ def test_many_texts_have_the_entities_of_each(
     labels.insert(outside % (len(labels) + 1), "O")
     head = HeadConfig(name="ner", task="ner", labels=tuple(labels), layers=(1,))
     texts = [laid_out(pieces, is_special=is_special) for pieces, is_special in layouts]
-    ends = np.cumsum([len(it.tokens) for it in texts])
+    ends = np.cumsum([len(text.tokens) for text in texts])
     logits = (np.random.default_rng(seed).normal(size=(ends[-1], len(labels))) * 2).astype(np.float32)
     logits[:, labels.index("O")] += np.float32(bias)
-    expected = [found_alone(head, own, it) for own, it in zip(np.split(logits, ends[:-1]), texts, strict=True)]
+    expected = [found_alone(head, own, text) for own, text in zip(np.split(logits, ends[:-1]), texts, strict=True)]
     found = entities(head, logits, texts)
-    assert [[replace(it, score=0.0) for it in own] for own in found] == [[replace(it, score=0.0) for it in own] for own in expected]
-    scores = [[it.score for own in its for it in own] for its in (found, expected)]
+    assert [[replace(entity, score=0.0) for entity in own] for own in found] == [
+        [replace(entity, score=0.0) for entity in own] for own in expected
+    ]
+    scores = [[entity.score for own in answers for entity in own] for answers in (found, expected)]
     assert scores[0] == pytest.approx(scores[1], rel=1e-12)
 
 
@@ -244,16 +246,16 @@ def test_many_texts_have_the_entities_of_each_in_context(
     head = replace(NER, context_words=context, has_crf=has_crf)
     texts = [laid_out(pieces, is_special=is_special) for pieces, is_special in layouts]
     generator = np.random.default_rng(seed)
-    logits = generator.normal(size=(sum(len(it.tokens) for it in texts), head.num_logits)).astype(np.float32)
+    logits = generator.normal(size=(sum(len(text.tokens) for text in texts), head.num_logits)).astype(np.float32)
     logits[:, context * len(head.labels)] += np.float32(outside)
     transitions = generator.normal(size=(6, 5)) if has_crf else None
     found = entities(head, logits, texts, transitions)
-    for own, item, result in zip(np.split(logits, np.cumsum([len(it.tokens) for it in texts])[:-1]), texts, found, strict=True):
+    for own, item, result in zip(np.split(logits, np.cumsum([len(text.tokens) for text in texts])[:-1]), texts, found, strict=True):
         is_first = np.flatnonzero((item.tokens.words >= 0) & (np.diff(item.tokens.words, prepend=-1) != 0))
         ends = torch.tensor([0, len(is_first)])
         scores = in_context(torch.from_numpy(own[is_first]), ends, 5).double().numpy()
         path = bio.best_path(scores, bio.allowed_transitions(head.labels), transitions)
-        expected = list(bio.entities([head.labels[it] for it in path]))
+        expected = list(bio.entities([head.labels[label] for label in path]))
         spans = item.tokens.spans[is_first]
-        assert [(it.type, it.start) for it in result] == [(kind, spans[first][0]) for kind, first, _ in expected]
-        assert all(0 < it.score <= 1 for it in result)
+        assert [(entity.type, entity.start) for entity in result] == [(kind, spans[first][0]) for kind, first, _ in expected]
+        assert all(0 < entity.score <= 1 for entity in result)

@@ -40,29 +40,29 @@ BATCHES = st.lists(st.tuples(st.frozensets(st.sampled_from(Task)), st.integers(0
 def text_of(num_words: int, tasks: frozenset[Task] = ALL) -> TokenizedItem:
     """Return a text of words of one character between special tokens."""
     words = [-1, *range(num_words), -1]
-    spans = [(max(it, 0), it + 1) for it in words]
+    spans = [(max(word, 0), word + 1) for word in words]
     tokens = Tokens(np.zeros(len(words), dtype=np.int32), np.array(spans), np.array(words), truncated=False)
     return TokenizedItem(Item(record(0), "", "abcde"[:num_words], tasks), tokens)
 
 
 def numbers_of(texts: Sequence[TokenizedItem], seed: int = 0) -> RawOutputs:
     """Return random numbers for some texts."""
-    starts = np.cumsum([0, *(len(it.tokens) for it in texts)])
+    starts = np.cumsum([0, *(len(text.tokens) for text in texts)])
     random = np.random.default_rng(seed)
 
     def draw(num_rows: int, width: int) -> np.ndarray[Any, np.dtype[np.float32]]:
         return random.normal(size=(num_rows, width)).astype(np.float32)
 
     heads = HEADS[Task.CLASSIFY] + HEADS[Task.NER]
-    logits = {it.name: draw(starts[-1] if it.reads_tokens else len(texts), it.num_logits) for it in heads}
+    logits = {head.name: draw(starts[-1] if head.reads_tokens else len(texts), head.num_logits) for head in heads}
     return RawOutputs(draw(len(texts), 4), logits, starts)
 
 
 def alone(numbers: RawOutputs, number: int) -> RawOutputs:
     """Return the numbers of one text."""
     (start, end), one = list(pairwise(numbers.starts))[number], slice(number, number + 1)
-    of_texts = {it.name for it in HEADS[Task.CLASSIFY] if not it.reads_tokens}
-    logits = {name: it[one] if name in of_texts else it[start:end] for name, it in numbers.logits.items()}
+    of_texts = {head.name for head in HEADS[Task.CLASSIFY] if not head.reads_tokens}
+    logits = {name: values[one] if name in of_texts else values[start:end] for name, values in numbers.logits.items()}
     assert numbers.vectors is not None
     return RawOutputs(numbers.vectors[one], logits, np.array([0, end - start]))
 
@@ -79,10 +79,12 @@ def test_a_batch_says_what_each_text_alone_does(batch: list[tuple[frozenset[Task
     texts = [text_of(num_words, tasks) for tasks, num_words in batch]
     numbers = numbers_of(texts, seed)
     found = predictions(texts, numbers, HEADS)
-    assert [said(it) for it in found] == [said(predictions([it], alone(numbers, n), HEADS)[0]) for n, it in enumerate(texts)]
-    for it, prediction in zip(texts, found, strict=True):
+    assert [said(prediction) for prediction in found] == [
+        said(predictions([text], alone(numbers, n), HEADS)[0]) for n, text in enumerate(texts)
+    ]
+    for text, prediction in zip(texts, found, strict=True):
         answers = {Task.EMBED: prediction.embedding, Task.CLASSIFY: prediction.labels, Task.NER: prediction.entities}
-        assert {task for task, answer in answers.items() if answer is not None} == it.item.tasks
+        assert {task for task, answer in answers.items() if answer is not None} == text.item.tasks
 
 
 def test_every_head_speaks() -> None:
@@ -93,7 +95,10 @@ def test_every_head_speaks() -> None:
         numbers.logits[name][1:3] = [[0, 9, 0], [9, 0, 0]]
     (prediction,) = predictions(texts, numbers, HEADS)
     assert list(prediction.labels or ()) == ["sentiment", "topic", "tone"]
-    assert [(it.task, it.type, it.text) for it in prediction.entities or ()] == [("who", "WHO", "a"), ("where", "WHERE", "a")]
+    assert [(entity.task, entity.type, entity.text) for entity in prediction.entities or ()] == [
+        ("who", "WHO", "a"),
+        ("where", "WHERE", "a"),
+    ]
 
 
 @given(guilty=st.dictionaries(st.integers(0, 4), st.frozensets(st.sampled_from(Task), min_size=1)))
@@ -106,14 +111,14 @@ def test_numbers_that_are_not_finite_cost_their_text_and_task(guilty: dict[int, 
         for task in tasks:
             name, row = ("topic", number) if task is Task.CLASSIFY else ("where", numbers.starts[number])
             (numbers.vectors[number] if task is Task.EMBED else numbers.logits[name][row])[0] = np.nan
-    for number, (it, whole) in enumerate(zip(predictions(texts, numbers, HEADS), healthy, strict=True)):
+    for number, (prediction, whole) in enumerate(zip(predictions(texts, numbers, HEADS), healthy, strict=True)):
         failed = guilty.get(number, frozenset())
-        assert [failure.task for failure in it.failures] == sorted(failed)
-        assert all("not finite" in failure.message for failure in it.failures)
+        assert [failure.task for failure in prediction.failures] == sorted(failed)
+        assert all("not finite" in failure.message for failure in prediction.failures)
         expected = [
             None if task in failed else answer for task, answer in zip(("embed", "classify", "ner"), said(whole), strict=False)
         ]
-        assert list(said(it)[:3]) == expected
+        assert list(said(prediction)[:3]) == expected
 
 
 def test_what_nobody_asked_for_may_be_anything() -> None:
@@ -122,14 +127,14 @@ def test_what_nobody_asked_for_may_be_anything() -> None:
     numbers = numbers_of(texts)
     assert numbers.vectors is not None
     numbers.vectors[1] = np.inf
-    assert [it.failures for it in predictions(texts, numbers, HEADS)] == [(), ()]
+    assert [prediction.failures for prediction in predictions(texts, numbers, HEADS)] == [(), ()]
 
 
 def test_an_exception_over_one_text_costs_only_that(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its own task; the others are answered."""
 
     def picky(config: HeadConfig, logits: Any, texts: Sequence[TokenizedItem], transitions: Any) -> Any:
-        if any(it.item.text == "ab" for it in texts):
+        if any(text.item.text == "ab" for text in texts):
             raise KeyError("ab")
         return entities(config, logits, texts, transitions)
 
@@ -139,5 +144,5 @@ def test_an_exception_over_one_text_costs_only_that(monkeypatch: pytest.MonkeyPa
     )
     assert (first.failures, third.failures) == ((), ())
     assert first.entities is not None
-    assert (second.entities, [(it.error, it.task) for it in second.failures]) == (None, [("KeyError", Task.NER)])
+    assert (second.entities, [(failure.error, failure.task) for failure in second.failures]) == (None, [("KeyError", Task.NER)])
     assert second.labels is not None

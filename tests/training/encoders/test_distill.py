@@ -30,7 +30,7 @@ def test_a_student_begins_as_the_layers_that_it_takes(tmp_path: Path, minilm: Pa
     """A student of the first two layers has the teacher's states after two layers."""
     teacher = checkpoint.load(str(small_teacher(tmp_path, minilm, num_layers=3))).encoder
     student = build_student(teacher, (1, 2)).eval()
-    batch = PackedTensors.of(pack([np.arange(9, dtype=np.int32)]), device=torch.device("cpu"), dtype=torch.float32)
+    batch = PackedTensors.from_packed(pack([np.arange(9, dtype=np.int32)]), device=torch.device("cpu"), dtype=torch.float32)
     with torch.inference_mode():
         torch.testing.assert_close(student(batch, [2])[2], teacher(batch, [2])[2])
     for layers in ((), (0, 1), (2, 1), (1, 1), (1, 4), (1, 2, 3)):

@@ -91,7 +91,7 @@ class Compiled:
 
     def encode(self, packed: Packed, layers: Collection[int]) -> dict[int, Floats]:
         """Return the states after each of `layers`."""
-        return dict(zip(layers, self.read(packed, [Readout(((it, 1.0),), None) for it in layers]), strict=True))
+        return dict(zip(layers, self.read(packed, [Readout(((layer, 1.0),), None) for layer in layers]), strict=True))
 
     def read(self, packed: Packed, readouts: Sequence[Readout], context: PassContext = LIVE_PASS) -> list[Floats]:
         """Return the result of each of `readouts`."""

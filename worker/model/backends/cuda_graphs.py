@@ -47,11 +47,11 @@ class CudaGraphShape:
     longest: int
 
     @classmethod
-    def of(cls, packed: Packed, longest: int) -> CudaGraphShape | None:
+    def find(cls, packed: Packed, longest: int) -> CudaGraphShape | None:
         """Return the smallest shape for these texts of at most `longest` tokens; None where there are too many of them."""
         num_tokens = padded_for_capture(len(packed.ids))
-        rooms = [num_tokens // it for it in _TOKENS_PER_TEXT]
-        num_texts = next((it for it in rooms if len(packed.cu_seqlens) - 1 <= it), None)
+        rooms = [num_tokens // tokens_per_text for tokens_per_text in _TOKENS_PER_TEXT]
+        num_texts = next((room for room in rooms if len(packed.cu_seqlens) - 1 <= room), None)
         own_longest = min(longest, _SHORT) if packed.lengths.max() <= _SHORT else longest
         return None if num_texts is None else cls(num_tokens, num_texts + 1, own_longest)
 
@@ -81,7 +81,7 @@ def forward(
     """Return what each of `readings` says of the inputs of a shape, rows for tokens and texts that are not there included."""
     config = encoder.config
     ids, positions, cu_seqlens = torch.split(inputs, [shape.num_tokens, shape.num_tokens, shape.num_texts + 1])
-    layers = set().union(*(it.layers for it in readings))
+    layers = set().union(*(reading.layers for reading in readings))
     x = encoder.norm(encoder.words(ids) + encoder.positions(positions) + encoder.types.weight[0])
     states = {0: x}
     for number, layer in enumerate(encoder.layers[: max(layers)], start=1):
@@ -94,14 +94,14 @@ def forward(
         x = layer.feed_forward_norm(x + layer.contract(layer.activation(layer.expand(x))))
         if number in layers:
             states[number] = x
-    return [read_states(it, states, cu_seqlens.long()) for it in readings]
+    return [read_states(reading, states, cu_seqlens.long()) for reading in readings]
 
 
 def warm_lengths(longest: int) -> Sequence[Sequence[int]]:
     """Return the lengths of texts of batches that fill each usual shape up to 16,384 tokens, for texts of at most `longest`."""
     found = []
-    for size in sorted({padded_for_capture(it) for it in range(1, _LARGEST_WARM + 1)}):
-        for per_text in (it for it in _TOKENS_PER_TEXT if size // it <= _MOST_WARM_TEXTS):
+    for size in sorted({padded_for_capture(num_tokens) for num_tokens in range(1, _LARGEST_WARM + 1)}):
+        for per_text in (tokens_per_text for tokens_per_text in _TOKENS_PER_TEXT if size // tokens_per_text <= _MOST_WARM_TEXTS):
             many = [per_text] * (size // per_text)
             found.append(many)
             if size > _SHORT:
@@ -159,11 +159,11 @@ class CudaGraphs(ReadsLayers):
 
     def encode(self, packed: Packed, layers: Collection[int], _context: PassContext = LIVE_PASS) -> dict[int, Tensor]:
         """Return the states after each of `layers`."""
-        return dict(zip(layers, self.read(packed, [Readout(((it, 1.0),), None) for it in layers]), strict=True))
+        return dict(zip(layers, self.read(packed, [Readout(((layer, 1.0),), None) for layer in layers]), strict=True))
 
     def read(self, packed: Packed, readings: Sequence[Readout], _context: PassContext = LIVE_PASS) -> list[Tensor]:
         """Return what each of `readings` says, on the device, for the caller to take before the next pass."""
-        shape = CudaGraphShape.of(packed, self._encoder.config.max_position_embeddings)
+        shape = CudaGraphShape.find(packed, self._encoder.config.max_position_embeddings)
         if shape is None:
             shape = CudaGraphShape(len(packed.ids), len(packed.cu_seqlens) - 1, self._encoder.config.max_position_embeddings)
             return forward(self._encoder, torch.from_numpy(shape.inputs(packed)).to(self.device), shape, readings)
@@ -174,4 +174,7 @@ class CudaGraphs(ReadsLayers):
             self._graphs[key] = _Graph(self._encoder, shape, readings, self.device, self._pool)
         found = self._graphs[key].run(inputs)
         num_texts = len(packed.cu_seqlens) - 1
-        return [it[: len(packed.ids) if of.pooling is None else num_texts] for it, of in zip(found, readings, strict=True)]
+        return [
+            result[: len(packed.ids) if reading.pooling is None else num_texts]
+            for result, reading in zip(found, readings, strict=True)
+        ]

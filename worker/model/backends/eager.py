@@ -33,6 +33,6 @@ class Eager(ReadsLayers):
     def encode(self, packed: Packed, layers: Collection[int], context: PassContext = LIVE_PASS) -> dict[int, Tensor]:
         """Return the states after each of `layers`."""
         states: dict[int, Tensor] = self._encoder(
-            PackedTensors.of(packed, device=self.device, dtype=self.dtype), layers, context=context
+            PackedTensors.from_packed(packed, device=self.device, dtype=self.dtype), layers, context=context
         )
         return states

@@ -68,7 +68,7 @@ class Measured:
 
     def __str__(self) -> str:
         """Return one line for people, the fastest first."""
-        rates = sorted(self.texts_per_s.items(), key=lambda it: -it[1])
+        rates = sorted(self.texts_per_s.items(), key=lambda item: -item[1])
         shown = ", ".join(f"{name} {rate:,.0f}{self._shown_cosine(name)}" for name, rate in rates)
         return f"measured here, in texts/s: {shown}"
 
@@ -157,25 +157,25 @@ def compare(exact: Sequence[Floats], found: Sequence[Floats], readouts: Sequence
             products = (one * other).sum(axis=1) / np.maximum(np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1), 1e-30)
             cosine = min(cosine, float(products.min()))
         else:
-            labels = [it[:, 0] > 0 if it.shape[1] == 1 else it.argmax(axis=1) for it in (one, other)]
+            labels = [logits[:, 0] > 0 if logits.shape[1] == 1 else logits.argmax(axis=1) for logits in (one, other)]
             agreement = min(agreement, float((labels[0] == labels[1]).mean()))
     return cosine, agreement
 
 
 def find_arithmetic(name: str) -> Arithmetic:
     """Return the candidate of a name."""
-    return next(it for it in CANDIDATES if it.name == name)
+    return next(candidate for candidate in CANDIDATES if candidate.name == name)
 
 
 def _random_texts(config: EncoderConfig) -> Packed:
     rng = np.random.default_rng(0)
     lengths = np.clip(rng.poisson(_MEAN_TOKENS, _NUM_TEXTS), 1, config.max_position_embeddings)
-    return pack([rng.integers(0, config.vocab_size, it).astype(np.int32) for it in lengths])
+    return pack([rng.integers(0, config.vocab_size, length).astype(np.int32) for length in lengths])
 
 
 def _random_weights(config: EncoderConfig) -> EncoderWeights:
     rng = np.random.default_rng(0)
-    arrays = {name: rng.standard_normal(it, dtype=np.float32) * np.float32(0.05) for name, it in find_shapes(config).items()}
+    arrays = {name: rng.standard_normal(shape, dtype=np.float32) * np.float32(0.05) for name, shape in find_shapes(config).items()}
     return EncoderWeights(config, arrays)
 
 

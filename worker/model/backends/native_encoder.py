@@ -78,7 +78,7 @@ class NativeEncoder:
         step = self._library.gist_count_threads() if context.is_background else num_groups
         for first in range(0, num_groups, step):
             context.yield_to_live()
-            texts = to_pointers([it.ctypes.data for it in (packed.ids, packed.cu_seqlens, order, bounds[first:])])
+            texts = to_pointers([array.ctypes.data for array in (packed.ids, packed.cu_seqlens, order, bounds[first:])])
             code = self._library.gist_encode(
                 *(texts, ctypes.c_int64(min(step, num_groups - first)), self._tables, self._parameters, structs, len(structs)),
                 *(shape, ctypes.c_float(config.layer_norm_eps), self.arithmetic.number),

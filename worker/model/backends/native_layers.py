@@ -49,7 +49,7 @@ class Layers:
 
     def parameters(self) -> list[NDArray[Any] | None]:
         """Return the parameters of all layers, one layer behind the other."""
-        return [it for number in range(self._config.num_hidden_layers) for it in self._of_layer(number)]
+        return [array for number in range(self._config.num_hidden_layers) for array in self._list_layer(number)]
 
     def tables(self) -> list[NDArray[Any]]:
         """Return the embeddings of words and places, and the gain and bias of their norm."""
@@ -57,9 +57,9 @@ class Layers:
         places = weights["positions.weight"] + weights["types.weight"][0]
         return [lay_out(weights["words.weight"]), lay_out(places), weights["norm.weight"], weights["norm.bias"]]
 
-    def _of_layer(self, number: int) -> list[NDArray[Any] | None]:
+    def _list_layer(self, number: int) -> list[NDArray[Any] | None]:
         prefix = f"layers.{number}."
-        own = {name.removeprefix(prefix): it for name, it in self._weights.items() if name.startswith(prefix)}
+        own = {name.removeprefix(prefix): weight for name, weight in self._weights.items() if name.startswith(prefix)}
         mix, mix_in = self._product(own["attention.query_key_value.weight"][self._order], number, "query_key_value")
         output, output_in = self._product(own["attention.output.weight"], number, "output")
         expand, expand_in = self._product(own["expand.weight"], number, "expand")
@@ -70,7 +70,7 @@ class Layers:
             bias = bias + contract.totals * contract.scale * _LEAST_ACTIVATION
         norms = [[own[f"{name}.weight"], own[f"{name}.bias"]] for name in ("attention_norm", "feed_forward_norm")]
         mix_bias = own["attention.query_key_value.bias"][self._order]
-        limits = np.array([it.limit for it in (mix, output, expand, contract)], dtype=np.float32)
+        limits = np.array([product.limit for product in (mix, output, expand, contract)], dtype=np.float32)
         return [
             *(mix.weights, mix_bias, output.weights, own["attention.output.bias"], *norms[0]),
             *(expand.weights, own["expand.bias"], contract.weights, bias, *norms[1]),
@@ -96,7 +96,7 @@ class Memory:
 
     def __init__(self, arrays: Sequence[NDArray[Any] | None], loaded: ctypes.CDLL) -> None:
         """Copy the arrays."""
-        sizes = [0 if it is None else -(-it.nbytes // _LINE) * _LINE for it in arrays]
+        sizes = [0 if array is None else -(-array.nbytes // _LINE) * _LINE for array in arrays]
         self._memory = np.empty(sum(sizes) + _LARGE_PAGE, dtype=np.uint8)
         first = -self._memory.ctypes.data % _LARGE_PAGE
         loaded.gist_prefer_large_pages(ctypes.c_void_p(self._memory.ctypes.data + first), ctypes.c_size_t(sum(sizes)))
@@ -117,5 +117,5 @@ def _order_by_parts(config: EncoderConfig) -> NDArray[np.int64]:
     """Return the order of the outputs of query, key and value, those of some heads together: `[parts, 3, heads of a part]`."""
     num_heads, hidden = config.num_attention_heads, config.hidden_size
     width = hidden // num_heads
-    heads = next(it for it in range(max(1, PART // width), 0, -1) if num_heads % it == 0)
+    heads = next(count for count in range(max(1, PART // width), 0, -1) if num_heads % count == 0)
     return np.arange(3 * hidden).reshape(3, num_heads // heads, heads * width).transpose(1, 0, 2).reshape(-1)

@@ -59,10 +59,10 @@ class Readouts:
     def __init__(self, readouts: Sequence[Readout], hidden_size: int, arithmetic: Arithmetic, panel: int) -> None:
         """Lay them out."""
         #: The last layer that counts.
-        self.num_layers = max(max(it.layers) for it in readouts)
+        self.num_layers = max(max(readout.layers) for readout in readouts)
         self._readouts, self._hidden_size, self._is_tiled = readouts, hidden_size, arithmetic.is_tiled
         self._weights = np.zeros((len(readouts), self.num_layers + 1), dtype=np.float32)
-        self._heads = [None if it.head is None else self._lay_out(it.head, panel) for it in readouts]
+        self._heads = [None if readout.head is None else self._lay_out(readout.head, panel) for readout in readouts]
         # What the kernels take, but for where the results go.
         self._structs = (_Reading * len(readouts))()
         for struct, readout, weights, head in zip(self._structs, readouts, self._weights, self._heads, strict=True):
@@ -94,7 +94,7 @@ class Readouts:
 
     def finish(self, filled: Sequence[NDArray[Any]], loaded: ctypes.CDLL) -> list[Floats]:
         """Return the results of what the kernels filled, in fp32: states on tiles are bfloat16, and some heads are computed now."""
-        wide: list[Floats] = [from_bfloat16(it) if it.dtype == np.uint16 else it for it in filled]
+        wide: list[Floats] = [from_bfloat16(array) if array.dtype == np.uint16 else array for array in filled]
         for number, head in enumerate(self._heads):
             if head is not None and self._is_read_later(head):
                 mixed, logits = wide[number], np.empty((len(wide[number]), head.struct.num_logits), dtype=np.float32)
@@ -148,7 +148,7 @@ class TileHead:
         in_two = np.concatenate([first, to_bfloat16(by_panels - from_bfloat16(first))], axis=1)
         totals = from_bfloat16(in_two).sum(axis=(1, 3)).reshape(-1)
         self._arrays = [*arrays, lay_out_tiles(in_two.reshape(-1, output.shape[1])), totals, output_bias]
-        addresses = [None if it is None else it.ctypes.data for it in self._arrays]
+        addresses = [None if array is None else array.ctypes.data for array in self._arrays]
         #: What the kernels take.
         self.struct = _TileHead(*addresses, width, own.config.num_logits, own.norm_epsilon)
 

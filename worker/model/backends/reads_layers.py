@@ -41,9 +41,9 @@ class Pending:
     def __init__(self, results: Sequence[Tensor]) -> None:
         """Begin to copy; the memory on the device may be overwritten at once, in the order of the stream."""
         # Into pinned memory, without waiting; results that are here already stay.
-        self._results = [it.float().to("cpu", non_blocking=True) for it in results]
+        self._results = [result.float().to("cpu", non_blocking=True) for result in results]
         self._last: torch.cuda.Event | None = None
-        if any(it.is_cuda for it in results):
+        if any(result.is_cuda for result in results):
             self._last = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]  # torch's own
             self._last.record()
 
@@ -51,7 +51,7 @@ class Pending:
         """Wait until all have arrived, and return them."""
         if self._last is not None:
             self._last.synchronize()
-        return [it.numpy() for it in self._results]
+        return [result.numpy() for result in self._results]
 
 
 class ReadsLayers:
@@ -73,7 +73,7 @@ class ReadsLayers:
     @torch.inference_mode()
     def begin(self, packed: Packed, readouts: Sequence[Readout], context: PassContext = LIVE_PASS) -> Pending:
         """Begin a pass; the results are on their way to memory as they are done."""
-        return Pending(self.read(packed, [self._on_device(it) for it in readouts], context))
+        return Pending(self.read(packed, [self._on_device(readout) for readout in readouts], context))
 
     def _on_device(self, readout: Readout) -> Readout:
         """Return a readout whose head is a module on the device; the same for the same readout."""
@@ -104,6 +104,6 @@ class ReadsLayers:
 
     def read(self, packed: Packed, readings: Sequence[Readout], context: PassContext = LIVE_PASS) -> list[Tensor]:
         """Return what each of `readings` says, as `Readout.of` does."""
-        states = self.encode(packed, set().union(*(it.layers for it in readings)), context)
+        states = self.encode(packed, set().union(*(reading.layers for reading in readings)), context)
         cu_seqlens = torch.from_numpy(packed.cu_seqlens).to(self.device)
-        return [read_states(it, states, cu_seqlens) for it in readings]
+        return [read_states(reading, states, cu_seqlens) for reading in readings]

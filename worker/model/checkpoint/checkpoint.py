@@ -200,7 +200,7 @@ def _save_encoder(directory: Path, source: Path, encoder: Encoder) -> None:
             with atomic_write(directory / file) as part:
                 shutil.copy(source / file, part)
     with atomic_write(directory / WEIGHTS) as part:
-        save_file({name: it.numpy() for name, it in published(encoder).items()}, part, {"format": "pt"})
+        save_file({name: tensor.numpy() for name, tensor in published(encoder).items()}, part, {"format": "pt"})
 
 
 def save_calibrated(directory: Path, reference: str, ranges: Mapping[str, Floats], difference: Mapping[str, Any]) -> None:
@@ -211,7 +211,7 @@ def save_calibrated(directory: Path, reference: str, ranges: Mapping[str, Floats
             shutil.copytree(located.directory, directory, dirs_exist_ok=True)
     else:
         save(directory, name=located.name, encoder_reference=reference, heads=[], training={}, card=f"{located.name}, calibrated\n")
-    save_file({name: np.ascontiguousarray(it) for name, it in ranges.items()}, directory / INT8)
+    save_file({name: np.ascontiguousarray(sizes) for name, sizes in ranges.items()}, directory / INT8)
     manifest = _read_manifest(directory / MANIFEST)
     _write_manifest(directory, manifest | {"int8": {"sha256": compute_sha256(directory / INT8), "difference": dict(difference)}})
 
@@ -253,7 +253,9 @@ def _load_ranges(directory: Path, manifest: Mapping[str, Any], encoder: EncoderC
     except SafetensorError as error:
         raise BadModel(f"{directory / INT8}: {error}") from error
     expected = {f"{number}.{kind}" for number in range(encoder.num_hidden_layers) for kind in CALIBRATED}
-    if ranges.keys() != expected or not all(len(it) == encoder.hidden_size and np.isfinite(it).all() for it in ranges.values()):
+    if ranges.keys() != expected or not all(
+        len(sizes) == encoder.hidden_size and np.isfinite(sizes).all() for sizes in ranges.values()
+    ):
         raise BadModel(f"{directory / INT8}: not the calibration of this encoder")
     return ranges
 
@@ -264,13 +266,13 @@ def _load_heads(directory: Path, manifest: Mapping[str, Any], encoder: EncoderCo
     try:
         tensors = load_file(directory / HEADS)
         for written in manifest["heads"]:
-            fields: dict[str, Any] = {name: tuple(it) if isinstance(it, list) else it for name, it in written.items()}
+            fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in written.items()}
             config = HeadConfig(**fields)
             prefix = config.name + "."
-            own = {name.removeprefix(prefix): it for name, it in tensors.items() if name.startswith(prefix)}
+            own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
             heads.append(HeadWeights.read(config, encoder.hidden_size, own))
     except (SafetensorError, ValueError, TypeError, AttributeError) as error:
         raise BadModel(f"{directory / HEADS}: not the heads of the manifest: {error}") from error
-    if not all(np.isfinite(it).all() for it in tensors.values()):
+    if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
         raise BadModel(f"{directory / HEADS}: it holds numbers that are not finite")
     return heads

@@ -31,7 +31,7 @@ def bio_labels(types: Sequence[str]) -> tuple[str, ...]:
 def allowed_transitions(labels: tuple[str, ...]) -> NDArray[np.bool_]:
     """Return which label may follow which, bool, shape `[labels + 1, labels]`; the last row is the start of a text."""
     before = [*labels, OUTSIDE]
-    return np.array([[not it.startswith("I-") or previous[1:] == it[1:] for it in labels] for previous in before])
+    return np.array([[not label.startswith("I-") or previous[1:] == label[1:] for label in labels] for previous in before])
 
 
 def best_path(
@@ -109,7 +109,7 @@ def _surely_outside(scores: NDArray[np.float64], allowed: NDArray[np.bool_], lin
     # What is lost where the next word is inside an entity, and begins one then.
     going_on = np.full(len(scores) + 1, max(0.0, float(after)))
     for inside in np.flatnonzero(~allowed[-1]):
-        begin = next((it for it in np.flatnonzero(allowed[:-1, inside]) if allowed[-1, it]), None)
+        begin = next((begin for begin in np.flatnonzero(allowed[:-1, inside]) if allowed[-1, begin]), None)
         if begin is not None:
             beyond = (inner[inside, allowed[inside]] - inner[begin, allowed[inside]]).max()
             lost = inner[:, inside].max() - inner[outside, begin] + max(0.0, float(beyond))
@@ -196,7 +196,7 @@ def certain_margin(allowed: NDArray[np.bool_], transitions: NDArray[np.float64],
 
 def entity_spans(path: NDArray[np.intp], labels: tuple[str, ...]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return the first word and the word after the last of each entity of valid paths, end to end: none of them begins inside."""
-    is_begin, is_inside = (np.array([it.startswith(prefix) for it in labels])[path] for prefix in ("B-", "I-"))
+    is_begin, is_inside = (np.array([label.startswith(prefix) for label in labels])[path] for prefix in ("B-", "I-"))
     begins, closes = np.flatnonzero(is_begin), np.flatnonzero(np.append(~is_inside, True))
     return begins, closes[np.searchsorted(closes, begins, side="right")]
 

@@ -68,7 +68,7 @@ def entities(
     the combining marks that follow, in code points of the original text. Its score is the mean probability of its words' labels.
     `transitions` are those of a CRF.
     """
-    lengths = np.array([len(it.tokens) for it in texts])
+    lengths = np.array([len(text.tokens) for text in texts])
     # Most texts name nobody, and cost no more than this.
     is_named = np.ones(len(texts), dtype=bool) if config.context_words else _is_named(config, logits, lengths, transitions)
     numbers = np.flatnonzero(is_named).tolist()
@@ -102,8 +102,8 @@ def _entities(
     config: HeadConfig, logits: NDArray[np.float32], texts: Sequence[TokenizedItem], transitions: NDArray[np.float64] | None
 ) -> Iterator[tuple[int, Entity]]:
     """Yield each entity of some texts, in order, with the place of its text among them."""
-    starts = np.cumsum([0, *(len(it.tokens) for it in texts)])
-    is_first, is_last = _word_edges(np.concatenate([it.tokens.words for it in texts]), starts)
+    starts = np.cumsum([0, *(len(text.tokens) for text in texts)])
+    is_first, is_last = _word_edges(np.concatenate([text.tokens.words for text in texts]), starts)
     first, last = np.flatnonzero(is_first), np.flatnonzero(is_last)
     of_words = np.searchsorted(first, starts)
     scores = sum_context(logits[first], of_words, len(config.labels)).astype(np.float64)
@@ -112,7 +112,7 @@ def _entities(
     if not len(begins):
         return
     probabilities = _path_probabilities(config, scores, path, of_words, transitions)
-    spans = np.concatenate([it.tokens.spans for it in texts])
+    spans = np.concatenate([text.tokens.spans for text in texts])
     places = np.searchsorted(starts, first[begins], side="right") - 1
     # Of each run of words from `begins` to `ends` the sum, and between two of them another.
     sums = np.add.reduceat(np.append(probabilities, 0.0), np.stack([begins, ends], axis=1).ravel())[::2]

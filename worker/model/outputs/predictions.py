@@ -39,15 +39,15 @@ class RawOutputs:
     #: Where each text's tokens start, and the end of the last, int64, shape `[n + 1]`.
     starts: NDArray[np.int64]
 
-    def of_texts(self, values: NDArray[np.float32], chosen: Sequence[int]) -> NDArray[np.float32]:
+    def select_texts(self, values: NDArray[np.float32], chosen: Sequence[int]) -> NDArray[np.float32]:
         """Return of values `[n, width]` those of some texts; raises `FloatingPointError` where one is not finite."""
         return _finite(values if len(chosen) == len(self.starts) - 1 else values[chosen])
 
-    def of_tokens(self, values: NDArray[np.float32], chosen: Sequence[int]) -> NDArray[np.float32]:
+    def select_tokens(self, values: NDArray[np.float32], chosen: Sequence[int]) -> NDArray[np.float32]:
         """Return of values `[T, width]` those of some texts' tokens; raises `FloatingPointError` where one is not finite."""
         if len(chosen) == len(self.starts) - 1:
             return _finite(values)
-        return _finite(np.concatenate([values[self.starts[it] : self.starts[it + 1]] for it in chosen]))
+        return _finite(np.concatenate([values[self.starts[number] : self.starts[number + 1]] for number in chosen]))
 
 
 def predictions(
@@ -74,7 +74,7 @@ def _answers(
     failures: dict[int, list[Failure]],
 ) -> dict[int, Answer]:
     """Return what `read` says of the texts that ask for the task, by their number; note the failures of those that fail."""
-    asked = [number for number, it in enumerate(texts) if task in it.item.tasks]
+    asked = [number for number, text in enumerate(texts) if task in text.item.tasks]
     try:
         return dict(zip(asked, read(asked), strict=True)) if asked else {}
     except Exception:  # noqa: BLE001  whoever it is that fails, it fails again alone, and is noted then
@@ -88,22 +88,22 @@ def _answers(
 
 
 def _embeddings(numbers: RawOutputs, chosen: Sequence[int]) -> list[NDArray[np.float32]]:
-    return [] if numbers.vectors is None else list(numbers.of_texts(numbers.vectors, chosen))
+    return [] if numbers.vectors is None else list(numbers.select_texts(numbers.vectors, chosen))
 
 
 def _labels(numbers: RawOutputs, heads: Sequence[HeadConfig], chosen: Sequence[int]) -> list[dict[str, Classification]]:
     """Return the labels of some texts, by head."""
-    by_head = {it.name: classifications(it, _of_texts(numbers, it, chosen)) for it in heads}
+    by_head = {head.name: classifications(head, _read_texts(numbers, head, chosen)) for head in heads}
     return [{name: column[place] for name, column in by_head.items()} for place in range(len(chosen))]
 
 
-def _of_texts(numbers: RawOutputs, head: HeadConfig, chosen: Sequence[int]) -> NDArray[np.float32]:
+def _read_texts(numbers: RawOutputs, head: HeadConfig, chosen: Sequence[int]) -> NDArray[np.float32]:
     """Return what a head says of some texts, one row for each; raises `FloatingPointError` where a number is not finite."""
     logits = numbers.logits[head.name]
     if not head.has_attention:
-        return numbers.of_texts(logits, chosen)
+        return numbers.select_texts(logits, chosen)
     starts = np.concatenate([[0], np.cumsum(np.diff(numbers.starts)[chosen])])
-    return weigh_tokens(numbers.of_tokens(logits, chosen), starts)
+    return weigh_tokens(numbers.select_tokens(logits, chosen), starts)
 
 
 def _found(
@@ -114,8 +114,10 @@ def _found(
     chosen: Sequence[int],
 ) -> list[tuple[Entity, ...]]:
     """Return the entities of some texts: those of one head after those of the other."""
-    own = [texts[it] for it in chosen]
-    by_head = [entities(it, numbers.of_tokens(numbers.logits[it.name], chosen), own, transitions.get(it.name)) for it in heads]
+    own = [texts[number] for number in chosen]
+    by_head = [
+        entities(head, numbers.select_tokens(numbers.logits[head.name], chosen), own, transitions.get(head.name)) for head in heads
+    ]
     return [tuple(chain.from_iterable(column[place] for column in by_head)) for place in range(len(chosen))]
 
 

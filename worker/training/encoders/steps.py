@@ -123,7 +123,7 @@ def rate_at(step: int, *, num_steps: int, warm_up: float) -> float:
 
 def compute_states(encoder: Encoder, packed: Packed, layers: Iterable[int]) -> dict[int, Tensor]:
     """Return the states after some layers, `[T, H]` each, fp32, with gradients."""
-    batch = PackedTensors.of(packed, device=torch.device("cpu"), dtype=torch.float32)
+    batch = PackedTensors.from_packed(packed, device=torch.device("cpu"), dtype=torch.float32)
     found: dict[int, Tensor] = encoder(batch, set(layers))
     return found
 

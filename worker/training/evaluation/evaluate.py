@@ -52,7 +52,7 @@ def evaluate(
 ) -> report.EvaluationReport:
     """Measure a model on held-out texts; raises `BadModel` for the model, and `BadSettings` for unsuitable texts."""
     loaded = checkpoint.load(options.model)
-    engine = Engine.of(loaded, device=options.device, dtype=options.dtype, backend=options.backend)
+    engine = Engine.from_checkpoint(loaded, device=options.device, dtype=options.dtype, backend=options.backend)
     configs = [head.config for head in loaded.heads.heads.values()]
     progress(f"{engine.name} on {engine.description}")
     label_reports = [found for data in labelled for found in _report_labels(engine, configs, data, options, progress)]

@@ -110,7 +110,7 @@ class Live:
         is_mixed = self._dtype != torch.float32
         precision: AbstractContextManager[object] = torch.autocast("cpu", self._dtype) if is_mixed else nullcontext()
         with precision:
-            batch = PackedTensors.of(packed, device=_CPU, dtype=self._dtype)
+            batch = PackedTensors.from_packed(packed, device=_CPU, dtype=self._dtype)
             states = self._encoder(batch, set(layers), known)
         rows = list(select_rows(classify_states(task.head), states, task.head.layers, packed, tokens, self._pooling))
         return rows, states, torch.from_numpy(packed.cu_seqlens)

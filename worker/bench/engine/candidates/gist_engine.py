@@ -64,7 +64,9 @@ def load(
     if backend == "int8" and loaded.ranges is None:
         tokens = loaded.tokenizer.encode(texts[:_NUM_CALIBRATION_TEXTS])
         loaded = replace(loaded, ranges=measure_ranges(loaded.encoder, passes(tokens)))
-    return loaded, Engine.of(loaded, device="cuda" if device == "cuda" else "cpu", threads=threads, **_OPTIONS[backend])
+    return loaded, Engine.from_checkpoint(
+        loaded, device="cuda" if device == "cuda" else "cpu", threads=threads, **_OPTIONS[backend]
+    )
 
 
 class GistEngine:

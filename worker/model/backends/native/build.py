@@ -79,7 +79,7 @@ def cache_directory() -> Path:
 
 def find_variant(name: str) -> Variant:
     """Return the variant of a name."""
-    return next(it for it in VARIANTS if it.name == name)
+    return next(variant for variant in VARIANTS if variant.name == name)
 
 
 def load_fastest() -> tuple[Variant, ctypes.CDLL]:
@@ -128,7 +128,7 @@ def library_name(variant: Variant, *, is_profiled: bool = False) -> str:
 def read_source() -> str:
     """Return the source of the engine, all files in order of their names."""
     files = sorted([*_FOLDER.glob("*/*.h"), *_FOLDER.glob("*/*.cpp")])
-    return "\0".join(f"{it.relative_to(_FOLDER)}\0{it.read_text()}" for it in files)
+    return "\0".join(f"{file.relative_to(_FOLDER)}\0{file.read_text()}" for file in files)
 
 
 def _compile_once(path: Path, own: Sequence[str]) -> None:
