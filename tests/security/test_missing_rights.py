@@ -57,7 +57,7 @@ def _only_line(errors: str, rights: Sequence[str]) -> str:
 
 
 async def test_a_worker_names_all_missing_rights_at_once(secured: SecuredKafka) -> None:
-    """Of the input, the group, the outputs and the transactions."""
+    """The line has the rights for the input, the group, the outputs and the transactions."""
     topic = await create_topics(secured.administration)
     for delivery in ("at_least_once", "exactly_once"):
         wanted = read_documented_acls(delivery, topic=topic, group=topic)

@@ -1,4 +1,4 @@
-"""The commands that speak to a Kafka: produce, tail, topics, check, and the whole demo."""
+"""The commands `produce`, `tail`, `topics`, `check` and `demo` on a real Kafka."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 @pytest.fixture
 def settings(kafka: str, topic: str) -> Settings:
-    """Give the settings of a worker on a topic of its own."""
+    """Return the settings of a worker with a new topic."""
     return read({"bootstrap_servers": kafka, "input_topic": topic, "group_id": f"group-{topic}", "topic_partitions": 2})
 
 
 def test_topics_are_listed_created_and_checked(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
-    """What is missing is named; what was created is there; then everything is well."""
+    """Missing topics are named, then created, and then every check succeeds."""
     with pytest.raises(TopicsMissing, match=r"missing: .*\.dlq"):
         check.topics(settings, create=False)
     with pytest.raises(TopicsMissing):
@@ -61,7 +61,7 @@ def test_topics_are_listed_created_and_checked(settings: Settings, capsys: pytes
 def test_a_task_that_is_not_served_needs_no_topic(
     settings: Settings, capsys: pytest.CaptureFixture[str], tasks: str, model: str, used: tuple[str, ...]
 ) -> None:
-    """Whether it was not chosen, or the model has no head for it: `topics` and `check` are content, as a worker is."""
+    """`topics` and `check` need no topic for a task that is not selected or has no head."""
     chosen = read(settings.model_dump(include={"bootstrap_servers", "input_topic", "group_id"}) | {"tasks": tasks, "model": model})
     check.topics(chosen, create=True)
     named = [chosen.input_topic, *(f"{chosen.input_topic}{ending}" for ending in used)]
@@ -73,7 +73,7 @@ def test_a_task_that_is_not_served_needs_no_topic(
 def test_what_is_produced_can_be_followed(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Texts in by one command, results out by another, joined by record; JSON lines where it is not a terminal."""
+    """`tail` joins the outputs of each record, and prints JSON lines to a pipe."""
     check.topics(settings, create=True)
     file = tmp_path / "texts.jsonl"
     requests = [
@@ -99,7 +99,7 @@ def test_what_is_produced_can_be_followed(
 
 
 def test_a_terminal_sees_entities_labels_and_reasons() -> None:
-    """In words and colours."""
+    """A terminal shows the values as text."""
     entity = {"type": "LOC", "text": "Paris", "start": 3, "end": 8, "score": 1.0}
     values: dict[Output, dict[str, Any]] = {
         Output.EMBEDDINGS: {"id": "a", "embedding": [0.6, 0.8], "dim": 2, "encoding": "float"},
@@ -117,7 +117,7 @@ def test_a_terminal_sees_entities_labels_and_reasons() -> None:
 
 
 def test_outputs_are_joined_by_record_and_not_awaited_for_ever() -> None:
-    """With the last of three it is whole; what asked for less comes after a while; a tombstone has nothing to show."""
+    """A record is shown with its last output or after a timeout; a tombstone is not shown."""
     joiner = tail.Joiner()
 
     def output(offset: int, value: bytes | None = b"{}") -> Record:
@@ -137,7 +137,7 @@ def test_outputs_are_joined_by_record_and_not_awaited_for_ever() -> None:
 def test_the_demo_accounts_for_everything(
     kafka: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Also when the worker is killed in the middle: none lost, the bad ones in the dead letters, and 0 to say so."""
+    """The worker is killed once: no record is lost, invalid records become dead letters, and the exit code is 0."""
     sentences = [
         f"{name} moved to {place}, number {n}." for n in range(20) for name in ("Ada", "Alan") for place in ("Paris", "Oslo")
     ]

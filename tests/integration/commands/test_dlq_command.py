@@ -1,4 +1,4 @@
-"""`gist-stream dlq` on a real Kafka: what is replayed comes once, in order and as it was, whatever kills the replay."""
+"""`gist-stream dlq` on a real Kafka: records are replayed once, in order and unchanged, even if the replay is killed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LIMITS = Limits(max_dead_letter_payload_bytes=100)
 
 
 def letter(source: Record | UnreadableRange, stage: Stage = Stage.INFER, task: Task | None = None, message: str = "no") -> Any:
-    """Return the message that a worker would write."""
+    """Return the dead letter that a worker would write."""
     failure = Failure(stage, "PlantedError", message, task)
     return encode_dead_letter(source, failure, model_name="m@1", limits=LIMITS).messages[0]
 
@@ -47,7 +47,7 @@ def original(topic: str, number: int, *, num_partitions: int = 2, text: str = "h
 
 
 async def write(connection: Connection, topic: str, letters: Sequence[tuple[int, Any]]) -> None:
-    """Write letters, each to its partition, in transactions of three, whose ends stand between the letters."""
+    """Write dead letters to their partitions, in transactions of three."""
     for start in range(0, len(letters), 3):
         async with open_transaction(connection, name=f"writer-{topic}") as producer:
             for partition, letter in letters[start : start + 3]:
@@ -78,7 +78,7 @@ def replayed(connection: Connection, topic: str, num_partitions: int = 2) -> lis
 
 
 def test_records_come_back_as_they_were_and_say_how_often_they_are_tried(connection: Connection, topic: str) -> None:
-    """Key, headers, value, partition and order; once, however often a replay is run."""
+    """Key, headers, value, partition and order are kept, and a second replay sends nothing."""
 
     async def prepare() -> None:
         await create(connection, topic, num_partitions=2)
@@ -103,7 +103,7 @@ def test_records_come_back_as_they_were_and_say_how_often_they_are_tried(connect
 
 
 def test_what_is_chosen_is_replayed_or_dropped_and_the_rest_stays(connection: Connection, topic: str) -> None:
-    """In any order; what cannot be replayed is counted with the reason, and stays."""
+    """Dead letters that cannot be replayed are counted with the reason, and stay."""
 
     async def prepare() -> None:
         await create(connection, topic, num_partitions=2)
@@ -141,7 +141,7 @@ def test_what_is_chosen_is_replayed_or_dropped_and_the_rest_stays(connection: Co
 
 
 def test_a_letter_is_shown_whole(connection: Connection, topic: str) -> None:
-    """With its payload decoded; one that is not there is named."""
+    """The payload is decoded, and an unknown dead letter is named in the error."""
 
     async def prepare() -> None:
         await create(connection, topic, num_partitions=2)
@@ -191,7 +191,7 @@ def test_a_letter_is_shown_whatever_the_timestamp_of_its_record(
 
 
 def test_a_replay_that_is_killed_repeats_nothing(connection: Connection, topic: str) -> None:
-    """By SIGKILL, within a transaction and between two; the next run goes on where it came to."""
+    """The next run continues after SIGKILL within a transaction or between two transactions."""
     count = 60
 
     async def prepare() -> None:
@@ -218,7 +218,7 @@ def test_a_replay_that_is_killed_repeats_nothing(connection: Connection, topic: 
 
 
 async def test_a_record_that_fails_again_has_been_tried_twice(connection: Connection, topic: str) -> None:
-    """A worker, a replay, and the same worker again; the next replay would be the third attempt."""
+    """Each replay increments the attempt number."""
     await create(connection, topic, num_partitions=1)
     async with open_producer(connection) as producer:
         await producer.send(topic, b'{"text": "this is poison"}', key=b"k", headers=(("trace", b"t"), ("null", None)))

@@ -49,7 +49,7 @@ def _committed(connection: Connection, topic: str) -> list[int | None]:
 
 
 def test_the_group_is_shown_and_set_anew_only_when_told_to(connection: Connection, topic: str) -> None:
-    """To each kind of place, of the partitions that were chosen; what goes back is said to come twice."""
+    """Each kind of target resets the selected partitions, and the output names offsets that are processed again."""
     asyncio.run(_prepared(connection, topic))
     assert re.search(rf"{topic}-0 +3 +0 +3 +0 +-", _run(connection, topic, "show"))
     shown = _run(connection, topic, "reset", "--to-earliest", "--delivery", "exactly_once")
@@ -73,7 +73,7 @@ def test_the_group_is_shown_and_set_anew_only_when_told_to(connection: Connectio
 
 
 def test_a_partition_that_is_not_there_is_named(connection: Connection, topic: str) -> None:
-    """And nothing is done to the others."""
+    """The offsets of all other partitions stay."""
     asyncio.run(_prepared(connection, topic))
     with pytest.raises(BadSettings, match="has no partition 7: its partitions are 0 to 1"):
         _run(connection, topic, "reset", "--to-earliest", "--partition", "0", "--partition", "7", "--execute")
@@ -81,7 +81,7 @@ def test_a_partition_that_is_not_there_is_named(connection: Connection, topic: s
 
 
 def test_where_to_must_be_said_once() -> None:
-    """Neither not at all nor twice."""
+    """A reset without a target, or with two targets, is refused."""
     with pytest.raises(BadSettings, match="give exactly one of"):
         Target()
     with pytest.raises(BadSettings, match="give exactly one of"):

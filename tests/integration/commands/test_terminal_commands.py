@@ -1,4 +1,4 @@
-"""`produce` and `tail` as people use them: at a terminal, behind a pipe that lives, before a reader that goes."""
+"""`produce` and `tail` at a terminal, with an open pipe, and with a reader that closes its pipe."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def _next_text(arriving: Any) -> str:
 
 
 async def test_a_line_of_a_pipe_is_sent_before_the_next_is_written(connection: Connection, topic: str) -> None:
-    """As with `tail -f app.log | gist-stream produce`."""
+    """This is the case of `tail -f app.log | gist-stream produce`."""
     await create(connection, topic, num_partitions=1)
     arriving = follow(connection, [topic], from_beginning=True)
     producer = _start(connection, topic, "produce", stdin=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -56,7 +56,7 @@ async def test_a_line_of_a_pipe_is_sent_before_the_next_is_written(connection: C
 
 @pytest.mark.parametrize("ending", ["ctrl-d", "ctrl-c"])
 async def test_a_typed_line_is_sent_and_one_key_ends(connection: Connection, topic: str, ending: str) -> None:
-    """Without a bar over what is typed; nothing of a whole line is lost."""
+    """Each complete line is sent, and the exit code is that of the key."""
     await create(connection, topic, num_partitions=1)
     arriving = follow(connection, [topic], from_beginning=True)
     with terminal() as (typing, theirs):
@@ -78,7 +78,7 @@ async def test_a_typed_line_is_sent_and_one_key_ends(connection: Connection, top
 
 
 async def test_ctrl_c_once_ends_a_producer_whose_pipe_is_silent(connection: Connection, topic: str) -> None:
-    """What has come by then is sent."""
+    """The lines before the signal are sent."""
     await create(connection, topic, num_partitions=1)
     arriving = follow(connection, [topic], from_beginning=True)
     producer = _start(connection, topic, "produce", stdin=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -110,7 +110,7 @@ async def test_ctrl_c_once_ends_a_producer_whose_pipe_is_silent(connection: Conn
 def test_only_text_is_sent(
     connection: Connection, topic: str, tmp_path: Path, content: bytes, code: int, words: str, sent: list[str], *, is_file: bool
 ) -> None:
-    """A file that is not UTF-8 is refused whole, a pipe at the line that is not; nothing at all is no failure."""
+    """A file with invalid UTF-8 is refused, a pipe ends at the invalid line, and empty input is no error."""
     asyncio.run(create(connection, topic, num_partitions=1))
     file = tmp_path / "texts.txt"
     file.write_bytes(content)
@@ -171,7 +171,7 @@ async def _publish(connection: Connection, topic: str, identities: list[str]) ->
 
 
 async def test_foreign_characters_neither_end_nor_control_what_follows(connection: Connection, topic: str) -> None:
-    """An identifier may look like markup or hold an escape sequence; a strange message in an output topic is named."""
+    """Markup and escape sequences in an id are shown as text, and a foreign message is named."""
     await create(connection, topic, num_partitions=1)
     await _publish(connection, topic, ["order[/]", "\x1b[2J\x1b]0;owned\x07\x9b31m"])
     with terminal(columns=200) as (screen, theirs):
@@ -190,7 +190,7 @@ async def test_foreign_characters_neither_end_nor_control_what_follows(connectio
 
 
 async def test_a_reader_that_goes_ends_the_command(connection: Connection, topic: str) -> None:
-    """As `head` does, although no further result comes; and Ctrl-C once ends a `tail` that waits."""
+    """`tail` ends after its reader closes the pipe, and after one Ctrl-C while it waits."""
     await create(connection, topic, num_partitions=1)
     await _publish(connection, topic, ["a", "b", "c"])
     tail = _start(connection, topic, "tail", "--from-beginning", stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -36,7 +36,7 @@ HEADERS: Headers = (
 
 
 async def test_an_event_gives_events_and_comes_back_as_it_was(connection: Connection, topic: str) -> None:
-    """Outputs and letters are events of their own without the old value's class; null stays null; a replay has all headers."""
+    """Outputs and dead letters are events without headers about the input value; a replay has all headers."""
     await create(connection, topic, num_partitions=1)
     async with open_producer(connection) as producer:
         await producer.send(topic, b"good", key=b"k", headers=HEADERS)

@@ -1,4 +1,4 @@
-"""Offsets without records on a real Kafka: markers and aborted records are committed too, and are no lag."""
+"""Offsets without records on a real Kafka: the worker commits markers and aborted records, and they are no lag."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def lag_of(connection: Connection, topic: str, group_id: str) -> list[int]
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
 async def test_transactions_leave_no_lag(connection: Connection, topic: str, delivery: str) -> None:
-    """Committed, aborted and empty transactions, an open transaction and deleted records; after a restart nothing is repeated."""
+    """The lag is 0 after committed, aborted, empty and open transactions, and a restart repeats nothing."""
     names = [f"{topic}-{partition}" for partition in range(4)]
     places = [Partition(topic, index) for index in range(4)]
     await create(connection, topic, num_partitions=4)
@@ -92,7 +92,7 @@ async def test_transactions_leave_no_lag(connection: Connection, topic: str, del
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
 async def test_a_backfill_and_a_replay_leave_no_lag(connection: Connection, topic: str, delivery: str) -> None:
-    """A transactional backfill topic, and `dlq replay`, which writes a transaction to each input topic."""
+    """The lag is 0 after a backfill topic with transactions, and after `dlq replay`."""
     backfill = f"{topic}.old"
     await create(connection, topic, num_partitions=1)
     await topics.create_missing(connection, {backfill: 1})

@@ -157,7 +157,7 @@ async def test_a_group_that_is_full_stops_the_start(strict_kafka: EmbeddedKafka,
 
 
 async def test_the_check_leaves_no_member_behind(connection: Connection, topic: str) -> None:
-    """Neither in an empty group nor beside a worker, which goes on."""
+    """The check adds no member to an empty group, and does not disturb a worker of the group."""
     await create_topics(connection, topic)
     await check_group(connection, membership(topic))
     assert (await group_of(connection, topic)).members == ()

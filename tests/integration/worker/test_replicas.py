@@ -26,7 +26,7 @@ PROGRAM = ("-P", "-m", "worker", "run", "--replicas", "2")
 async def test_replicas_share_the_work_survive_a_kill_and_drain_together(
     connection: Connection, topic: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nothing is lost, in order; then the group has no lag, for people and for programs."""
+    """No record is lost, the order is kept, and the lag of the group is 0 at the end."""
     await create(connection, topic, num_partitions=4)
     texts = [f"Ada moved to Paris {number} times." for number in range(300)]
     with WorkerProcess(connection.bootstrap_servers, topic, program=PROGRAM, group_instance_id="here") as workers:

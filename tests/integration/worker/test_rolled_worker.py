@@ -43,7 +43,7 @@ async def logged(worker: WorkerProcess, event: str, count: int) -> None:
 
 
 async def test_a_model_takes_over_at_its_offset_and_hands_back(connection: Connection, topic: str, tmp_path: Path) -> None:
-    """Under load, with a crash, and a step whose model does not load: none lost, in order, each by the model of its place."""
+    """Under load, with a crash and a model that does not load, no record is lost and each has the model of its offset."""
     file, count = tmp_path / "rollout.toml", 700
     await create(connection, topic, num_partitions=2)
 

@@ -85,7 +85,7 @@ async def send(connection: Connection, topic: str, *, partition: int, count: int
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
 async def test_the_latest_offset_is_chosen_once(connection: Connection, topic: str, delivery: str) -> None:
-    """What comes after a session that read nothing is not left out: in the same process, in the next, after a failure."""
+    """Records after a session without a read are processed in the same process, the next process and after a failure."""
     await create(connection, topic, num_partitions=2)
     one, two = Partition(topic, 0), Partition(topic, 1)
     await send(connection, topic, partition=0, count=5)
@@ -106,7 +106,7 @@ async def test_the_latest_offset_is_chosen_once(connection: Connection, topic: s
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
 async def test_a_partition_that_was_added_begins_at_its_first_record(connection: Connection, topic: str, delivery: str) -> None:
-    """Also where the other partitions have been idle, and with an earlier version's offsets; a new group begins at the end."""
+    """This holds with idle partitions and offsets of an earlier version; a new group starts at the end."""
     await create(connection, topic, num_partitions=2)
     await send(connection, topic, partition=1, count=4)
     one, two, three, four = (Partition(topic, index) for index in range(4))
@@ -149,7 +149,7 @@ async def test_the_start_is_committed_where_retention_takes_records(
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
 async def test_a_worker_that_begins_at_the_end_loses_nothing_afterwards(connection: Connection, topic: str, delivery: str) -> None:
-    """Not over a restart while idle, nor of a partition that is added; the history is left out."""
+    """A restart and a new partition lose no record; only earlier records are skipped."""
     await create(connection, topic, num_partitions=3)
     for index in range(2):
         await send(connection, topic, partition=index, count=4)
