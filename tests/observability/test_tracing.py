@@ -18,7 +18,7 @@ from tests.makers import PARTITION, record, tokenized
 from worker.composition import tracing as traces
 from worker.errors import BadSettings, PublishFailed
 from worker.observability import tracing
-from worker.observability.tracing import TracedDelivery, TracedModel, exporting_provider
+from worker.observability.tracing import TracedDelivery, TracedModel, build_provider
 from worker.records import Failure, Message, Outcome, Output, Record, Stage, TokenizedItem
 from worker.wire.headers import read_headers
 
@@ -160,7 +160,7 @@ def test_a_collector_without_the_extra_is_a_readable_mistake(monkeypatch: pytest
 def test_the_exporting_provider_names_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
     """The service name in the environment overrides the default."""
     monkeypatch.setenv("OTEL_SERVICE_NAME", "tickets")
-    provider = exporting_provider("1.2.3")
+    provider = build_provider("1.2.3")
     attributes = dict(provider.resource.attributes)
     provider.shutdown()
     assert (attributes["service.name"], attributes["service.version"]) == ("tickets", "1.2.3")
@@ -171,7 +171,7 @@ def test_a_full_batch_is_linked_to_all_its_records(monkeypatch: pytest.MonkeyPat
     """Each record has one link, even beyond the 128 links that the library keeps by default."""
     exporter = InMemorySpanExporter()
     monkeypatch.setattr(tracing, "OTLPSpanExporter", lambda: exporter)
-    provider = exporting_provider("1.2.3")
+    provider = build_provider("1.2.3")
     contexts = [f"00-{TRACE_ID}-{number:016x}-01".encode() for number in range(1, 301)]
     items = [
         TokenizedItem(replace(item.item, record=traced(n, contexts[n])), item.tokens)
@@ -195,7 +195,7 @@ def test_what_is_left_is_sent_at_the_end() -> None:
 
 def test_a_collector_that_is_away_does_not_hold_up_the_exit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spans that cannot be sent within some seconds are dropped."""
-    monkeypatch.setattr(tracing, "_LONGEST_STOP_S", 0.01)
+    monkeypatch.setattr(tracing, "_MAX_STOP_S", 0.01)
     may_end, provider = threading.Event(), TracerProvider(shutdown_on_exit=False)
     monkeypatch.setattr(provider, "shutdown", lambda: may_end.wait(60))
     tracing.Tracing(provider).stop()

@@ -22,13 +22,13 @@ def build_tracing() -> Tracing | None:
     if os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or not any(map(os.environ.get, _COLLECTOR_VARIABLES)):
         return None
     try:
-        from worker.observability.tracing import Tracing, exporting_provider  # noqa: PLC0415  an optional dependency
+        from worker.observability.tracing import Tracing, build_provider  # noqa: PLC0415  an optional dependency
     except ImportError as error:
         raise BadSettings(
             f"{' or '.join(_COLLECTOR_VARIABLES)} is set, but OpenTelemetry is not installed: "
             "pip install 'gist-stream[tracing]', or set OTEL_SDK_DISABLED=true"
         ) from error
-    return Tracing(exporting_provider(worker.__version__))
+    return Tracing(build_provider(worker.__version__))
 
 
 def trace_model(model: ServedModel, tracing: Tracing | None) -> ServedModel:

@@ -1,10 +1,11 @@
-"""How much work waits, in tokens and in seconds: what an autoscaler should see. Pure: the time is an argument.
+"""Estimate the backlog in tokens and in seconds, for an autoscaler. Pure: the time is an argument.
 
-Lag in records says little where texts differ in length. What was not read yet is estimated: its records times the mean tokens of
-what was read of the partition lately. What is in flight is known. The speed is that of the time in which there was work: a worker
-that is idle for nine of ten seconds is not ten times slower than it can be, but one that has work and does none comes to
-nothing. The capacity counts only time in which records were handed over: lag that never arrives says nothing of the model, and an
-autoscaler that divides by a capacity of nearly nothing would ask for more and more replicas.
+The lag in records is a poor measure if texts differ in length. The tokens of unread records are estimated: the lag in records times
+the mean tokens of recent records of the partition. The tokens of records in flight are known.
+
+The speed counts only time with a backlog: idle time does not lower the speed, and a backlog without progress lowers the speed to 0.
+The capacity counts only time in which the worker had records. Lag that the consumer does not fetch is no measure of the model, and
+an autoscaler that divides by a capacity close to 0 would start ever more replicas.
 """
 
 from __future__ import annotations
@@ -17,29 +18,29 @@ if TYPE_CHECKING:
 
     from worker.records import Partition
 
-#: What is said where the work would take longer or for ever, a day: autoscalers refuse infinity, or take it for nothing.
+#: The maximum of each estimated time: one day. Autoscalers reject infinity, or treat infinity as 0.
 MAX_SECONDS = 86_400.0
-# What a record is taken to have before the first was read.
+# The assumed tokens of a record before the first record is tokenized.
 _TOKENS_GUESSED = 32.0
-# The number of records that the mean covers, about.
+# The approximate number of records that the mean covers.
 _MEAN_RECORDS = 1_000
-# After this time with work, half of the weight of the speed is new, in seconds.
+# The half-life of measurements in the speed, in seconds with a backlog.
 _HALF_LIFE_S = 30.0
-# With work and without progress for so long, we are stuck and not only starting, in seconds.
+# A backlog without progress for this time has the speed 0, in seconds; before, the speed is unknown: the worker may be starting.
 _STUCK_AFTER_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class LoadEstimate:
-    """What waits now. A speed that is not known yet is None, and so is a time that would need it."""
+    """The present backlog. An unknown speed is None, and a time that needs this speed is None or absent."""
 
-    #: Not read yet, and in flight, by partition.
+    #: Tokens of unread records and of records in flight, by partition.
     lag_tokens: Mapping[Partition, float]
-    #: Until a partition is drained at its present speed, if nothing more came; 0 where nothing waits, `MAX_SECONDS` at most.
+    #: Time until the backlog of a partition is processed, without new records: 0 without a backlog, at most `MAX_SECONDS`.
     seconds_to_drain: Mapping[Partition, float]
-    #: The same of all our partitions together.
+    #: The same time for all assigned partitions together.
     worker_seconds_to_drain: float | None
-    #: Tokens for each second in which the worker had records to work on.
+    #: Tokens per second, over the time in which the worker had records.
     capacity_per_s: float | None
 
 
@@ -57,7 +58,7 @@ class _Mean:
 
 @dataclass(slots=True)
 class _Speed:
-    """Tokens over the seconds in which there was work; the older, the less they count."""
+    """Tokens per second with a backlog; the weight of a measurement decays with its age."""
 
     tokens: float = 0.0
     seconds: float = 0.0
@@ -68,7 +69,7 @@ class _Speed:
 
     @property
     def per_s(self) -> float | None:
-        """None while there was no time to measure, or too little to say that we are stuck."""
+        """Tokens per second; None without measured time, and with too little time to report a speed of 0."""
         if self.seconds <= 0 or (self.tokens <= 0 and self.seconds < _STUCK_AFTER_S):
             return None
         return self.tokens / self.seconds
@@ -76,48 +77,47 @@ class _Speed:
 
 @dataclass(slots=True)
 class _Share:
-    """What is known of one of our partitions."""
+    """The measurements of an assigned partition."""
 
     mean: _Mean = field(default_factory=_Mean)
     speed: _Speed = field(default_factory=_Speed)
-    #: Since the last look.
+    #: Tokens of forward passes since the last estimate.
     num_tokens_done: int = 0
-    #: Whether something waited at the last look.
+    #: Whether the partition had a backlog at the last estimate.
     had_work: bool = False
-    #: Whether records were handed over since the last look, or were in flight at the last look.
+    #: Whether records arrived since the last estimate, or were in flight at the last estimate.
     was_handed_over: bool = False
 
 
 class LoadEstimator:
-    """Told of each record and each pass, and looked at about once a second."""
+    """Estimates the backlog about once a second, from each tokenized record and each forward pass."""
 
     def __init__(self) -> None:
-        """Know nothing yet."""
-        # By assigned partition; a revoked partition is removed.
-        self._shares: dict[Partition, _Share] = {}
-        # Over all partitions.
+        # The measurements by assigned partition; a revoked partition is removed.
+        self._by_partition: dict[Partition, _Share] = {}
+        # The mean and the speed over all partitions.
         self._mean = _Mean()
         self._speed = _Speed()
-        # The speed while the worker had records to work on, over all partitions.
+        # The speed while the worker had records, over all partitions.
         self._capacity = _Speed()
-        # When we were last looked at; None before.
-        self._looked_s: float | None = None
-        # The model's time since the last look, in seconds; passes that overlap count once.
+        # The time of the last estimate; None before the first.
+        self._estimated_s: float | None = None
+        # Time with a forward pass since the last estimate, in seconds; overlapping passes count once.
         self._busy_s = 0.0
-        # When the last pass ended.
+        # The end of the last forward pass.
         self._free_s = 0.0
 
     def tokenized(self, partition: Partition, num_tokens: int) -> None:
-        """Note what a record that was read weighs."""
+        """Add the tokens of a record to the means."""
         self._mean.add(num_tokens)
-        share = self._share(partition)
+        share = self._find_share(partition)
         share.mean.add(num_tokens)
         share.was_handed_over = True
 
     def inferred(self, num_tokens: Mapping[Partition, int], *, began_s: float, ended_s: float) -> None:
-        """Note a pass: its tokens by partition, and its time."""
+        """Add a forward pass: its tokens by partition, and its time."""
         for partition, number in num_tokens.items():
-            share = self._share(partition)
+            share = self._find_share(partition)
             share.num_tokens_done += number
             share.was_handed_over |= number > 0
         self._busy_s += max(0.0, ended_s - max(began_s, self._free_s))
@@ -126,60 +126,66 @@ class LoadEstimator:
     def look(
         self, now_s: float, *, lag_records: Mapping[Partition, int], in_flight_tokens: Mapping[Partition, int]
     ) -> LoadEstimate:
-        """Estimate what waits, from the records of our partitions that were not read yet, and the tokens that are in flight."""
-        ours = lag_records.keys() | in_flight_tokens.keys()
-        self._shares = {it: self._share(it) for it in ours}
-        waiting = {it: lag_records.get(it, 0) * self._mean_of(it) + in_flight_tokens.get(it, 0) for it in sorted(ours)}
-        elapsed_s = 0.0 if self._looked_s is None else max(0.0, now_s - self._looked_s)
+        """Return the estimated backlog from the lag in records and the tokens in flight, each by assigned partition."""
+        assigned = lag_records.keys() | in_flight_tokens.keys()
+        self._by_partition = {partition: self._find_share(partition) for partition in assigned}
+        waiting = {
+            partition: lag_records.get(partition, 0) * self._find_mean(partition) + in_flight_tokens.get(partition, 0)
+            for partition in sorted(assigned)
+        }
+        elapsed_s = 0.0 if self._estimated_s is None else max(0.0, now_s - self._estimated_s)
         self._measure(waiting, in_flight_tokens, elapsed_s)
-        self._looked_s = now_s
+        self._estimated_s = now_s
         speed = self._speed.per_s
-        num_waiting = sum(it > 0 for it in waiting.values())
-        speeds = {it: self._speed_of(it, None if speed is None else speed / max(1, num_waiting)) for it in waiting}
-        drains = {it: _seconds(tokens, speeds[it]) for it, tokens in waiting.items()}
+        num_waiting = sum(num_tokens > 0 for num_tokens in waiting.values())
+        fair_speed = None if speed is None else speed / max(1, num_waiting)
+        drains = {
+            partition: _compute_seconds(num_tokens, self._find_speed(partition, fair_speed))
+            for partition, num_tokens in waiting.items()
+        }
         return LoadEstimate(
             lag_tokens=waiting,
-            seconds_to_drain={it: seconds for it, seconds in drains.items() if seconds is not None},
-            worker_seconds_to_drain=_seconds(sum(waiting.values()), speed),
+            seconds_to_drain={partition: seconds for partition, seconds in drains.items() if seconds is not None},
+            worker_seconds_to_drain=_compute_seconds(sum(waiting.values()), speed),
             capacity_per_s=self._capacity.per_s,
         )
 
     def _measure(self, waiting: Mapping[Partition, float], in_flight: Mapping[Partition, int], elapsed_s: float) -> None:
-        """Take over what was done since the last look, and begin the next interval."""
-        had_work, has_work = any(it.had_work for it in self._shares.values()), any(waiting.values())
-        # Where something waited all the time, all the time counts; where not, only that of the model.
+        """Add the work since the last estimate to the speeds, and begin the next interval."""
+        had_work, has_work = any(share.had_work for share in self._by_partition.values()), any(waiting.values())
+        # With a backlog at both ends of the interval the whole interval counts, else only the time of forward passes.
         worked_s = elapsed_s if had_work and has_work else min(elapsed_s, self._busy_s)
-        num_tokens_done = sum(it.num_tokens_done for it in self._shares.values())
+        num_tokens_done = sum(share.num_tokens_done for share in self._by_partition.values())
         self._speed.add(num_tokens_done, worked_s)
-        was_handed_over = any(it.was_handed_over for it in self._shares.values()) or any(in_flight.values())
+        was_handed_over = any(share.was_handed_over for share in self._by_partition.values()) or any(in_flight.values())
         self._capacity.add(num_tokens_done, worked_s if was_handed_over else min(elapsed_s, self._busy_s))
         self._busy_s = 0.0
-        for partition, share in self._shares.items():
+        for partition, share in self._by_partition.items():
             if share.had_work and waiting[partition]:
                 share.speed.add(share.num_tokens_done, elapsed_s)
             elif not waiting[partition]:
-                # Its speed was that of a share among others, which may be gone when it has work again.
+                # The speed depends on the backlogs of other partitions, which may differ at the next backlog of this partition.
                 share.speed = _Speed()
             share.num_tokens_done, share.had_work = 0, waiting[partition] > 0
             share.was_handed_over = in_flight.get(partition, 0) > 0
 
-    def _share(self, partition: Partition) -> _Share:
-        share = self._shares.get(partition)
+    def _find_share(self, partition: Partition) -> _Share:
+        share = self._by_partition.get(partition)
         if share is None:
-            share = self._shares[partition] = _Share()
+            share = self._by_partition[partition] = _Share()
         return share
 
-    def _mean_of(self, partition: Partition) -> float:
-        mean = self._share(partition).mean
+    def _find_mean(self, partition: Partition) -> float:
+        mean = self._find_share(partition).mean
         return mean.value if mean.num_records else self._mean.value
 
-    def _speed_of(self, partition: Partition, fair_per_s: float | None) -> float | None:
-        """Return its own speed once it was measured for long enough, before that a fair share of ours."""
-        speed = self._share(partition).speed
+    def _find_speed(self, partition: Partition, fair_per_s: float | None) -> float | None:
+        """Return the speed of the partition if its measurement is long enough, else its fair share of the worker's speed."""
+        speed = self._find_share(partition).speed
         return speed.per_s if speed.seconds >= _STUCK_AFTER_S else fair_per_s
 
 
-def _seconds(num_tokens: float, per_s: float | None) -> float | None:
+def _compute_seconds(num_tokens: float, per_s: float | None) -> float | None:
     if num_tokens <= 0:
         return 0.0
     if per_s is None:

@@ -1,11 +1,12 @@
-"""Traces, where they are asked for: the context that a record's headers carry is taken up and handed on.
+"""Trace records with OpenTelemetry: the spans continue the context in the headers of a record, and outputs carry the new context.
 
-    producer's span ──▶ `publish` of its outputs ──▶ (header `traceparent` of each output) ──▶ the reader's span
+    producer's span ──▶ `publish` of its outputs ──▶ (header `traceparent` of each output) ──▶ the consumer's span
           ▲
           └── link ── `infer`, one span for each forward pass
 
-The flow knows nothing of it: a model and a delivery are wrapped. Only who asks for traces imports this module; OpenTelemetry's own
-variables (`OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_SERVICE_NAME`, `OTEL_TRACES_SAMPLER`, …) say where they go and how many.
+The tracing wraps the model and the delivery; the rest of the pipeline has no tracing code. The worker imports this module only if
+tracing is on. OpenTelemetry's variables (`OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_SERVICE_NAME`, `OTEL_TRACES_SAMPLER`, …) configure
+the collector, the service name and the sampling.
 """
 
 from __future__ import annotations
@@ -39,36 +40,36 @@ if TYPE_CHECKING:
     from worker.ports import Delivery, ServedModel
     from worker.records import Headers, Message, Outcome, Output, Partition, Prediction, Task, TokenizedItem, Tokens
 
-# How long the exit waits for the last spans.
-_LONGEST_STOP_S = 5.0
+# The maximum time that the exit waits for the last spans.
+_MAX_STOP_S = 5.0
 _PARENT, _STATE = "traceparent", "tracestate"
 _W3C = TraceContextTextMapPropagator()
 
 
-def exporting_provider(version: str) -> TracerProvider:
-    """Return a provider that sends spans to the collector that the environment names, each process as an instance of its own.
+def build_provider(version: str) -> TracerProvider:
+    """Return a provider that sends spans to the collector of the environment. Each process is a separate service instance.
 
-    A forward pass may have a link for each record of a full batch, more than the library's usual 128.
+    A forward pass may have a link for each record of a full batch, more than the default limit of 128.
     """
-    ours = Resource.create({SERVICE_NAME: "gist-stream", "service.version": version})
+    own = Resource.create({SERVICE_NAME: "gist-stream", "service.version": version})
     limits = SpanLimits(max_links=None if OTEL_SPAN_LINK_COUNT_LIMIT in os.environ else SpanLimits.UNSET)
-    provider = TracerProvider(resource=ours.merge(OTELResourceDetector().detect()), span_limits=limits, shutdown_on_exit=False)
+    provider = TracerProvider(resource=own.merge(OTELResourceDetector().detect()), span_limits=limits, shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     return provider
 
 
 class Tracing:
-    """Puts spans around what models and deliveries do."""
+    """Wraps models and deliveries in spans."""
 
     def __init__(self, provider: TracerProvider) -> None:
         """Send the spans to `provider`."""
         self._provider = provider
 
     def stop(self) -> None:
-        """Send the remaining spans, for a few seconds at most: an unreachable collector does not delay the exit."""
+        """Send the remaining spans within a few seconds, so that an unreachable collector does not delay the exit."""
         ending = threading.Thread(target=self._provider.shutdown, name="spans", daemon=True)
         ending.start()
-        ending.join(_LONGEST_STOP_S)
+        ending.join(_MAX_STOP_S)
 
     def model(self, model: ServedModel) -> ServedModel:
         """Return the model with a span around each forward pass."""
@@ -83,60 +84,60 @@ class TracedModel:
     """A model, with a span around each forward pass, linked to the contexts of its records."""
 
     def __init__(self, model: ServedModel, provider: trace.TracerProvider) -> None:
-        """Do what `model` does."""
+        """Wrap `model`."""
         self._model = model
-        self._tracer = _tracer_of(provider)
+        self._tracer = _get_tracer(provider)
         self.name: str = model.name
         self.tasks: frozenset[Task] = model.tasks
         self.max_tokens: int = model.max_tokens
         self.max_passes: int = model.max_passes
 
     def warm_up(self) -> None:
-        """Warm the model up, outside of any trace."""
+        """Warm the model up without spans."""
         self._model.warm_up()
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
-        """Tokenize; too short to be worth a span."""
+        """Tokenize without a span: the call is too short."""
         return self._model.tokenize(texts)
 
     def infer(self, items: Sequence[TokenizedItem], context: PassContext = LIVE_PASS) -> list[Prediction]:
-        """Run one forward pass within a span; an exception is noted in it and passes."""
-        contexts = [trace.get_current_span(_context_of(it.item.record.headers)).get_span_context() for it in items]
+        """Run one forward pass in a span; the span records an exception, which is raised again."""
+        contexts = [trace.get_current_span(_read_context(tokenized.item.record.headers)).get_span_context() for tokenized in items]
         attributes: Attributes = {
             "messaging.system": "kafka",
             "messaging.batch.message_count": len(items),
             "gist.model": self.name,
-            "gist.tokens": sum(len(it.tokens) for it in items),
+            "gist.tokens": sum(len(tokenized.tokens) for tokenized in items),
         }
-        # Records may have one context, where a span of their producer sent several.
-        links = list({(it.trace_id, it.span_id): Link(it) for it in contexts if it.is_valid}.values())
+        # Several records have the same context if one span of their producer sent them.
+        links = list({(parent.trace_id, parent.span_id): Link(parent) for parent in contexts if parent.is_valid}.values())
         with self._tracer.start_as_current_span("infer", links=links, attributes=attributes):
             return self._model.infer(items, context)
 
 
 class TracedDelivery:
-    """A delivery that continues the trace of each record: its outputs carry the context of a span that is the record's child.
+    """A delivery with a span for each record: a child of the record's context, whose context the outputs carry.
 
-    A record without a context gets none: its outputs are published as they are.
+    A record without a context gets no span, and its outputs are unchanged.
     """
 
     def __init__(self, delivery: Delivery, provider: trace.TracerProvider) -> None:
-        """Do what `delivery` does."""
+        """Wrap `delivery`."""
         self._delivery = delivery
-        self._tracer = _tracer_of(provider)
+        self._tracer = _get_tracer(provider)
 
     async def start(self) -> None:
-        """Connect."""
+        """Start the delivery."""
         await self._delivery.start()
 
     async def open(self, partition: Partition) -> int:
-        """Make ready to publish for `partition`."""
+        """Open the partition for publication."""
         return await self._delivery.open(partition)
 
     async def publish(self, partition: Partition, outcomes: Sequence[Outcome]) -> None:
-        """Publish within a span for each record; one that is not acknowledged is noted as an error, and is published again."""
+        """Publish with a span for each record. If the publication fails, these spans have the status `ERROR`."""
         spans: list[Span] = []
-        continued = [self._continued(it, spans) for it in outcomes]
+        continued = [self._continue_trace(outcome, spans) for outcome in outcomes]
         try:
             await self._delivery.publish(partition, continued)
         except BaseException as error:
@@ -149,7 +150,7 @@ class TracedDelivery:
                 span.end(now_ns)
 
     async def commit(self, partitions: Collection[Partition]) -> None:
-        """Commit what was published."""
+        """Commit the published outcomes of the partitions."""
         await self._delivery.commit(partitions)
 
     async def forget(self, partition: Partition) -> None:
@@ -165,17 +166,17 @@ class TracedDelivery:
         return self._delivery.max_message_bytes(output)
 
     def needs_key(self, output: Output) -> bool:
-        """Tell whether this output refuses a message without a key."""
+        """Return whether this output rejects a message without a key."""
         return self._delivery.needs_key(output)
 
     async def stop(self) -> None:
-        """Disconnect."""
+        """Stop the delivery."""
         await self._delivery.stop()
 
-    def _continued(self, outcome: Outcome, spans: list[Span]) -> Outcome:
-        """Return the outcome with our context in its messages' headers, and add the span that it is the context of."""
+    def _continue_trace(self, outcome: Outcome, spans: list[Span]) -> Outcome:
+        """Start a span, add the span to `spans`, and return the outcome with the context of the span in its message headers."""
         source = outcome.source
-        context = _context_of(source.headers) if isinstance(source, Record) else None
+        context = _read_context(source.headers) if isinstance(source, Record) else None
         if context is None or not trace.get_current_span(context).get_span_context().is_valid:
             return outcome
         attributes: Attributes = {
@@ -191,20 +192,21 @@ class TracedDelivery:
         spans.append(span)
         carrier: dict[str, str] = {}
         _W3C.inject(carrier, trace.set_span_in_context(span))
-        return replace(outcome, messages=tuple(_handed_on(it, carrier[_PARENT].encode()) for it in outcome.messages))
+        parent = carrier[_PARENT].encode()
+        return replace(outcome, messages=tuple(_replace_parent(message, parent) for message in outcome.messages))
 
 
-def _tracer_of(provider: trace.TracerProvider) -> Tracer:
+def _get_tracer(provider: trace.TracerProvider) -> Tracer:
     return provider.get_tracer("gist-stream")
 
 
-def _context_of(headers: Headers) -> Context:
+def _read_context(headers: Headers) -> Context:
     """Return the context in `traceparent`; an empty context if the header is missing or malformed."""
     carrier = {name: value.decode("ascii", "replace") for name, value in read_headers(headers).items() if name in (_PARENT, _STATE)}
     # Without an invalid span as its base, the context would continue the span of this thread.
     return _W3C.extract(carrier, trace.set_span_in_context(trace.INVALID_SPAN))
 
 
-def _handed_on(message: Message, parent: bytes) -> Message:
-    """Return the message with our `traceparent`: as long as the one that it replaces, so that no limit is touched."""
+def _replace_parent(message: Message, parent: bytes) -> Message:
+    """Return the message with a new `traceparent` of the same length, so that the message stays within its size limit."""
     return replace(message, headers=tuple((name, parent if name == _PARENT else value) for name, value in message.headers))
