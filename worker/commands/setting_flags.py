@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 _NAMES = [*Settings.model_fields]
-#: All settings: a worker reads these.
+#: All settings, for the worker.
 ALL = tuple(_NAMES)
-#: How to reach the brokers.
+#: The connection to the brokers.
 CONNECTION = (*_NAMES[: _NAMES.index("client_id") + 1], "request_timeout_ms")
 #: The topics of a worker.
 TOPICS = ("input_topic", "backfill_topic", "embeddings_topic", "labels_topic", "entities_topic", "dead_letter_topic")
-#: The outputs that a worker publishes depend on these.
+#: The settings that decide which outputs the worker publishes.
 TASKS = ("tasks", "model")
-#: How a transaction of a command is limited.
+#: The limits of a command's transactions.
 TRANSACTIONS = ("max_transaction_records", "transaction_timeout_ms", "allow_old_brokers")
-# These show warnings on their own: as log lines, and among the results of the check.
+# These commands print warnings themselves: as log lines, and among the results of the check.
 _WARNING_COMMANDS = {"run", "check"}
 _SILENT = logging.NullHandler()
 
@@ -38,7 +38,7 @@ def add_setting_flags(function: Callable[..., int | None], names: Collection[str
     """Return a command with a flag for each named setting; the function gets all settings as its parameter `settings`."""
 
     def build(**flags: Any) -> Settings:
-        # A command reports an error itself, in one line. A worker sets up its log later.
+        # A command prints its error in one line, so aiokafka's log is silent. The worker configures its log later.
         logging.getLogger("aiokafka").addHandler(_SILENT)
         settings = read({name: value for name, value in flags.items() if value is not None})
         if function.__name__ not in _WARNING_COMMANDS:
@@ -67,10 +67,10 @@ def replace_by_flags(
     types = {"Settings": Settings, "Path": Path, function.__annotations__[parameter]: Any}
     signature = inspect.signature(function, eval_str=True, locals=types)
     keyword = inspect.Parameter.KEYWORD_ONLY
-    own = [it.replace(kind=keyword) for it in signature.parameters.values() if it.name != parameter]
+    own = [old.replace(kind=keyword) for old in signature.parameters.values() if old.name != parameter]
     added = [inspect.Parameter(name, keyword, default=None, annotation=annotation) for name, annotation in flags.items()]
     command.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]
-    command.__annotations__ = {it.name: it.annotation for it in [*own, *added]}
+    command.__annotations__ = {new.name: new.annotation for new in [*own, *added]}
     command.__name__, command.__doc__ = function.__name__, function.__doc__
     return command
 

@@ -1,7 +1,6 @@
-"""Shares of a pass: matrix products, attention, norms, heads, and the rest; of the native engine on a CPU.
+"""Measure the shares of a forward pass of the native engine on a CPU: matrix products, attention, norms, heads and the rest.
 
-The kernels count their own time, in a library that is compiled for that; `outside` is the time that threads wait, and that Python
-needs around the kernels.
+A separately compiled library measures the time in each kernel. `outside` is the remaining time: waiting threads, and Python.
 """
 
 from __future__ import annotations
@@ -29,9 +28,9 @@ STAGES = ("products", "attention", "norms", "heads", "rest", "outside")
 
 @torch.inference_mode()
 def measure(loaded: Checkpoint, packs: Sequence[Packed], *, threads: int) -> dict[str, dict[str, float]]:
-    """Return by arithmetic the share of each of `STAGES`, all heads being read.
+    """Return the share of each of `STAGES` by arithmetic, with the readouts of all heads.
 
-    Raises `BadModel` where the native engine cannot run.
+    Raises `BadModel` if the native engine cannot run.
     """
     torch.set_num_threads(threads)
     readings = loaded.heads.readings(is_embedding=True, heads=tuple(loaded.heads.heads))
@@ -42,23 +41,23 @@ def measure(loaded: Checkpoint, packs: Sequence[Packed], *, threads: int) -> dic
         except BackendUnavailable as error:
             reason = str(error)
             continue
-        found[f"{backend.description}, {threads} threads"] = _shares(backend, packs, readings, threads)
+        found[f"{backend.description}, {threads} threads"] = _measure_shares(backend, packs, readings, threads)
     if not found:
         raise BadModel(f"only the native engine can be profiled: {reason}")
     return found
 
 
-def _shares(backend: Compiled, packs: Sequence[Packed], readings: Sequence[Readout], threads: int) -> dict[str, float]:
-    _seconds(backend, packs[:2], readings)
+def _measure_shares(backend: Compiled, packs: Sequence[Packed], readings: Sequence[Readout], threads: int) -> dict[str, float]:
+    _run_passes(backend, packs[:2], readings)
     backend.native.spent()
-    whole_s = _seconds(backend, packs, readings) * threads
+    whole_s = _run_passes(backend, packs, readings) * threads
     shares = {stage: seconds / whole_s for stage, seconds in backend.native.spent().items()}
     return shares | {"outside": 1 - sum(shares.values())}
 
 
-def _seconds(backend: Compiled, packs: Sequence[Packed], readings: Sequence[Readout]) -> float:
-    """Run some passes, and return how long they took."""
+def _run_passes(backend: Compiled, packs: Sequence[Packed], readings: Sequence[Readout]) -> float:
+    """Run a forward pass for each batch, and return the duration in seconds."""
     began_s = time.perf_counter()
-    for it in packs:
-        backend.read(it, readings)
+    for packed in packs:
+        backend.read(packed, readings)
     return time.perf_counter() - began_s

@@ -1,4 +1,4 @@
-"""The topics of the worker: their description and their creation."""
+"""Describe and create the topics of the worker."""
 
 from __future__ import annotations
 
@@ -100,7 +100,9 @@ async def create_missing(
         response = await admin.create_topics(new)
         denied = [name for name, code, *_ in response.topic_errors if code == TopicAuthorizationFailedError.errno]
         # Kafka's right to create a topic does not include the right to see the topic.
-        hidden = await find_missing_rights(get_network_client(admin), build_topic_rights(["Describe"], [it.name for it in new]))
+        hidden = await find_missing_rights(
+            get_network_client(admin), build_topic_rights(["Describe"], [topic.name for topic in new])
+        )
         if missing := [*build_topic_rights(["Create"], denied), *hidden]:
             raise build_refusal(connection, *missing)
         for name, code, *message in response.topic_errors:

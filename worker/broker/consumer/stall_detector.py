@@ -1,8 +1,8 @@
-"""Detects a consumer that does not fetch: a partition does not move although its log has more records. Pure: time is an argument.
+"""Detect a consumer that does not fetch: its position does not advance, but the log has more records. Pure: time is an argument.
 
-A background task of aiokafka that waits without end looks like an idle topic. The end of the log shows the difference:
-the worker asks for it in a separate request. A partition is stalled if its end is ahead, it could accept records all
-the time, and it does not move.
+A background task of aiokafka that waits without end looks like an idle topic. The log end offset shows the difference; the worker
+fetches the log end offset in a separate request. A partition is stalled if its log end offset is larger than its position, the
+partition accepts records all the time, and the position does not advance.
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ if TYPE_CHECKING:
 
 
 class StallDetector:
-    """Compares the positions of partitions with the ends of their logs."""
+    """Compares the positions of partitions with their log end offsets."""
 
     def __init__(self, *, limit_s: float) -> None:
-        """Report a partition that has not moved for `limit_s`. Each further report at the same position needs twice the time."""
+        """Report a partition whose position stays unchanged for `limit_s`. Each next report there takes twice as long."""
         self._limit_s = limit_s
-        # The position of the last report of each partition, and the time until the next one: a slow batch must arrive at last.
+        # The position of the last report of each partition, and the time until the next report.
+        # The time doubles, so that a slow batch can complete.
         self._alarms: dict[Partition, tuple[int, float]] = {}
-        # The position of each partition that is behind, and since when, in seconds of a monotonic clock.
+        # The position of each partition with consumer lag, and the start of its time, in seconds of a monotonic clock.
         self._behind: dict[Partition, tuple[int, float]] = {}
 
     def retain(self, partitions: Collection[Partition]) -> None:
-        """Start the time of all other partitions again, because they do not accept records now."""
+        """Restart the time of all other partitions, because these partitions do not accept records now."""
         self._behind = {partition: since for partition, since in self._behind.items() if partition in partitions}
 
     def find_stalled(
@@ -57,5 +58,5 @@ class StallDetector:
         return limit_s if position <= last_position else self._limit_s
 
     def reset(self) -> None:
-        """Start the time of all partitions again, because the ends are unknown."""
+        """Restart the time of all partitions, because the log end offsets are unknown."""
         self._behind.clear()

@@ -1,6 +1,6 @@
-"""One worker of several, as the supervisor starts it: `python -P -m worker.commands.run.replica NUMBER PARENT CORES`.
+"""Run one of several workers, as the supervisor starts them: `python -P -m worker.commands.run.replica NUMBER PARENT CORES`.
 
-It is the same worker as that of `gist-stream run`, held to its cores, and ends with its supervisor, however that ends.
+The worker is the same as that of `gist-stream run`. The worker is pinned to its cores, and ends when its supervisor ends or dies.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from worker.host import die_with_parent
 
 
 def main(number: int, parent: int, cores: tuple[int, ...]) -> None:
-    """Run a worker by the settings of the environment; a `FatalError` is one line on standard error and an exit code."""
+    """Run a worker with the settings of the environment. A `FatalError` becomes one line on standard error and an exit code."""
     die_with_parent(parent)
     escape_unencodable()
-    # Before the libraries count what there is.
+    # The libraries count the available cores at import.
     if cores:
         os.sched_setaffinity(0, cores)
     from worker.commands.run.run import run  # noqa: PLC0415  after the cores are chosen
-    from worker.settings import read  # noqa: PLC0415  the same
+    from worker.settings import read  # noqa: PLC0415  after the cores are chosen
 
     try:
         run(read(), replica=number)
@@ -31,4 +31,4 @@ def main(number: int, parent: int, cores: tuple[int, ...]) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), tuple(int(it) for it in sys.argv[3].split(",") if it))
+    main(int(sys.argv[1]), int(sys.argv[2]), tuple(int(core) for core in sys.argv[3].split(",") if core))

@@ -1,8 +1,7 @@
-"""Which texts a head learns from, which choose the best epoch, and which it is judged by. Pure.
+"""Split texts into three sides: for training, for the choice of the best epoch, and for the score of a head. Pure.
 
-No text stands on one side while a near-duplicate of it (`duplicates`) stands on another: whole groups go to one side. The same
-texts, shares and seed give the same sides, in whatever order the texts come. Labels have the same shares on all sides, as far as
-groups allow.
+Near-duplicates (`duplicates`) are on the same side: a whole group goes to one side. The same texts, shares and seed give the same
+sides in any order of the texts. Labels have the same shares on all sides, as far as groups allow.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 
-# What sums of shares may be off by.
+# The tolerance of the sum of shares.
 _TINY = 1e-6
 
 
@@ -36,7 +35,7 @@ class Side(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shares:
-    """How much of the texts goes to each side; together 1."""
+    """The share of the texts on each side; the sum is 1."""
 
     train: float = 0.8
     dev: float = 0.1

@@ -71,7 +71,7 @@ def evaluate(
 def _report_labels(
     engine: Engine, configs: Sequence[HeadConfig], data: LabelledData, options: EvaluateOptions, progress: Callable[[str], None]
 ) -> Iterator[report.LabelReport]:
-    """Yield a report for each head that knows all labels of a file."""
+    """Yield a report for each head that has all labels of a file."""
     title, texts = _build_title(data), [example.text for example in data.texts]
     if data.is_multi_label:
         raise BadSettings(f"{title}: texts with several labels cannot be evaluated")
@@ -91,7 +91,7 @@ def _report_labels(
 def _report_entities(
     engine: Engine, configs: Sequence[HeadConfig], data: TaggedData, options: EvaluateOptions, progress: Callable[[str], None]
 ) -> Iterator[report.EntityReport]:
-    """Yield a report for each entity head, about the entity types that the head knows."""
+    """Yield a report for each entity head, about the entity types that the head has."""
     title = _build_title(data)
     heads = [head for head in configs if head.task == "ner"]
     if not heads or not data.texts:
