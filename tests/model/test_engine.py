@@ -207,7 +207,7 @@ def test_warming_up_notices_a_model_that_fails(monkeypatch: pytest.MonkeyPatch) 
     """Before the first record comes."""
     ENGINE.warm_up()
     monkeypatch.setattr(module, "entities", lambda *_args: 1 / 0)
-    with pytest.raises(BadModel, match="fails on its first text"):
+    with pytest.raises(BadModel, match="fails on the warm-up text"):
         ENGINE.warm_up()
 
 

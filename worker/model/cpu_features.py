@@ -1,4 +1,4 @@
-"""What the processor can multiply: without it some number formats are slow beyond use, or inexact."""
+"""The features of the processor that decide which number formats are fast and exact."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _FAST_BF16 = frozenset({"amx_bf16"})
 
 @cache
 def flags() -> frozenset[str]:
-    """Return what Linux says that the processor can do; nothing where it says nothing."""
+    """Return the words of `/proc/cpuinfo`, the processor's flags among them; empty where the file is missing."""
     info = Path("/proc/cpuinfo")
     return frozenset(info.read_text().split()) if info.exists() else frozenset()
 
 
 @cache
 def read_processor() -> str:
-    """Return the model of the processor and its features as Linux gives them; nothing where it says nothing."""
+    """Return the model of the processor and its features from `/proc/cpuinfo`; empty where the file is missing."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     return "\n".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part"))}))

@@ -119,7 +119,7 @@ class Encoder(nn.Module):
     """Token ids in, hidden states out."""
 
     def __init__(self, config: EncoderConfig) -> None:
-        """Build it with random weights; `load_published` replaces them."""
+        """Build the encoder with random weights; `load_published` replaces them."""
         super().__init__()
         self.config = config
         self.words = nn.Embedding(config.vocab_size, config.hidden_size)

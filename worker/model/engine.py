@@ -1,6 +1,6 @@
 """Tokenize → forward → plain values: the model as the pipeline sees it.
 
-Nothing that leaves this room is a tensor, and nothing that leaves it is NaN: a text whose numbers are not finite fails alone.
+No tensor and no NaN leaves this module: a text whose numbers are not finite fails alone.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from worker.model.windows import Windowing
     from worker.records import Prediction, Tokens
 
-# One that computes, and one that is prepared, or whose results become plain values.
+# While a pass computes, another pass prepares inputs or converts results.
 _PASSES_ON_GPU = 2
 
 
@@ -45,8 +45,8 @@ class Engine:
     def __init__(self, loaded: checkpoint.Checkpoint, backend: Backend, *, because: str, passes: int = 0, threads: int = 0) -> None:
         """Use a loaded model, whose encoder runs in `backend`, chosen `because`.
 
-        `passes` are those that may run at a time, where the backend can: on a CPU; 0 for as many as are good. `threads` are those
-        of a CPU; 0 for one for each core.
+        `passes` is the maximum number of concurrent passes; 0 selects the number by device and threads. `threads` is the number of
+        CPU threads; 0 for one for each core.
         """
         self.name = loaded.name
         self.max_tokens = loaded.max_tokens
@@ -62,20 +62,20 @@ class Engine:
         self._sharing = ThreadBudget(
             threads or count_cores(), passes=passes, is_alone=not backend.is_reentrant, is_divided=not backend.has_own_threads
         )
-        #: How many passes may be under way at a time.
+        #: The maximum number of concurrent passes.
         self.max_passes = self._sharing.max_passes
         self._tokenizer = loaded.tokenizer
         self._model = loaded.heads
         # The heads by the task that they serve.
         self._heads: dict[Task, list[HeadConfig]] = {task: [] for task in (Task.CLASSIFY, Task.NER)}
-        # What follows what, for the heads that learned it.
+        # The learned transitions between labels, by head.
         self._transitions: dict[str, NDArray[np.float64]] = {}
         for head in loaded.heads.heads.values():
             transitions = head.to_weights().transitions
             if transitions is not None:
                 self._transitions[head.config.name] = transitions.astype(np.float64)
             self._heads[Task(head.config.task)].append(head.config)
-        # What is read of a pass, by whether vectors are asked for and by which heads.
+        # The readouts of a pass, by whether vectors are requested, and by the requested heads.
         self._known_readings: dict[tuple[bool, tuple[str, ...]], list[Readout]] = {}
         self.tasks = frozenset({Task.EMBED} | {task for task, heads in self._heads.items() if heads})
 
@@ -131,15 +131,15 @@ class Engine:
         return self._tokenizer.encode(texts, model=self.name)
 
     def warm_up(self) -> None:
-        """Run short and long texts through every head, so that the first record does not pay for what is done once."""
+        """Run short and long texts through every head, so that the first record does not wait for one-time work."""
         record = Record(Partition("warm-up", 0), 0, None, b"")
         texts = ["Warm up.", "warm up " * self.max_tokens]
         items = [Item(record, "", text, self.tasks) for text in texts]
         tokenized = [TokenizedItem(item, tokens) for item, tokens in zip(items, self.tokenize(texts), strict=True)]
         for prediction in self.infer(tokenized):
             if prediction.failures:
-                raise BadModel(f"{self.name}: it fails on its first text: {prediction.failures[0].message}")
-        # What is captured is captured now, and not while somebody waits.
+                raise BadModel(f"{self.name}: the model fails on the warm-up text: {prediction.failures[0].message}")
+        # CUDA graphs are captured now, and not while a record waits.
         for lengths in self.backend.warm_lengths:
             self.infer([TokenizedItem(items[1], tokenized[1].tokens.truncate(length)) for length in lengths])
 
@@ -164,14 +164,14 @@ class Engine:
         return predictions(items, numbers, self._heads, self._transitions)
 
     def _readings(self, is_embedding: bool, heads: tuple[str, ...]) -> list[Readout]:  # noqa: FBT001  a key
-        """Return what is read of a pass; worked out once, because a head on a GPU answers late."""
+        """Return the readouts of a pass, cached because reading a head's weights from a GPU is slow."""
         key = (is_embedding, heads)
         if key not in self._known_readings:
             self._known_readings[key] = self._model.readings(is_embedding=is_embedding, heads=heads)
         return self._known_readings[key]
 
     def _merged(self, merging: WindowMerger, windows: RawOutputs) -> RawOutputs:
-        """Return what is said of the texts for what is said of their windows."""
+        """Merge the outputs of windows into the outputs of texts."""
         is_normalized = self._model.sentence.is_normalized
         of_texts = {head.name for head in self._heads[Task.CLASSIFY] if not head.reads_tokens}
         return RawOutputs(

@@ -1,13 +1,13 @@
-"""What is learned on top of the encoder: text classification and named entities.
+"""The heads on top of the encoder: text classification and named entities.
 
 A head reads a mix of the encoder's layers, because a sentence-tuned encoder's last layer is a poor place to read tokens from. It is
-linear (for two labels: logistic regression), or has hidden layers. A text has one label of a head or, where it says so, any number.
+linear (for two labels: logistic regression), or has hidden layers. A text has one label of a head, or several (`is_multi_label`).
 
-An entity head may look at the words around each word: what it makes of a word is read for its neighbours too, so that its last
-layer is a convolution over words. And it may know what follows what: a conditional random field, whose transitions are learned.
+An entity head may look at the words around each word: its last layer is a convolution over words. With a conditional
+random field, the head also has learned transitions from label to label.
 
-A head that classifies reads the text's states as they are pooled, or has attention: it reads every token, and learns with what it
-makes of each how much that counts ("attention pooling").
+A head that classifies reads the pooled states of a text, or has attention: such a head reads every token and learns a logit and a
+weight for each ("attention pooling").
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _MAX_CONTEXT_WORDS = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadConfig:
-    """What a head is, as a checkpoint's manifest says."""
+    """The configuration of a head, as in a checkpoint's manifest."""
 
     #: The name that its results carry.
     name: str
@@ -47,17 +47,17 @@ class HeadConfig:
     num_hidden_layers: int = 1
     #: The share of inputs that training hides.
     dropout: float = 0.0
-    #: What its logits were divided by after training, so that its scores are probabilities; its output layer has it in it.
+    #: The divisor of the logits, fitted after training so that scores are probabilities; the output layer's weights include it.
     temperature: float = 1.0
     #: Whether a text has any number of labels (`classify`): each is a question of its own.
     is_multi_label: bool = False
     #: The probability from which a label of several is given.
     threshold: float = 0.5
-    #: Whether it reads every token of a text and weighs what each says (`classify`), and not their mean.
+    #: Whether the head reads every token of a text and weighs their logits (`classify`), instead of the pooled states.
     has_attention: bool = False
     #: How many words before and after each word count for it (`ner`).
     context_words: int = 0
-    #: Whether it learns which label follows which (`ner`); what is not valid is never given, learned or not.
+    #: Whether the head learns transitions between labels (`ner`); invalid paths are never returned, with or without.
     has_crf: bool = False
 
     def __post_init__(self) -> None:
@@ -82,7 +82,7 @@ class HeadConfig:
 
     @property
     def is_binary(self) -> bool:
-        """Whether one number says which of two classes a text has (logistic regression)."""
+        """Whether one logit decides between two classes (logistic regression)."""
         return self.task == "classify" and len(self.labels) == 2 and not self.is_multi_label  # noqa: PLR2004
 
     @property
@@ -92,9 +92,9 @@ class HeadConfig:
 
     @property
     def num_logits(self) -> int:
-        """How many numbers the head gives of a row.
+        """The number of logits for each row.
 
-        One for two classes, else one for each label; so many for each word of the context; with attention one more, its weight.
+        One for two classes, else one for each label; again one for each label and word of the context; with attention, one weight.
         """
         own = 1 if self.is_binary else len(self.labels) * (1 + 2 * self.context_words)
         return own + self.has_attention
@@ -105,13 +105,13 @@ class HeadWeights:
     """The parameters of a head as arrays in fp32."""
 
     config: HeadConfig
-    #: What its layers are mixed by, before a softmax.
+    #: The weights of the mixed layers, before the softmax.
     mix: Floats
     norm_gain: Floats
     norm_bias: Floats
     #: Weights `[outputs, inputs]` and biases of its linear maps, the logits last.
     layers: tuple[tuple[Floats, Floats], ...]
-    #: What a label scores after another; None without a CRF.
+    #: The score of each transition between labels; None without a CRF.
     transitions: Floats | None = None
     norm_epsilon: float = 1e-5
 

@@ -1,4 +1,4 @@
-"""Heads that learn: a learned mix of layers, then a linear map or hidden layers (see `head_config`)."""
+"""Heads for training: a learned mix of layers, then a linear map or hidden layers (see `head_config`)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Head(nn.Module):
     """A learned mix of layers, then a linear map or hidden layers."""
 
     def __init__(self, config: HeadConfig, encoder_size: int) -> None:
-        """Build it with random weights for an encoder of `encoder_size` dimensions."""
+        """Build the head with random weights for an encoder of `encoder_size` dimensions."""
         super().__init__()
         self.config = config
         self.mix = nn.Parameter(torch.zeros(len(config.layers)))
@@ -71,9 +71,9 @@ class Head(nn.Module):
 
     @torch.no_grad()
     def divide_logits(self, temperature: float) -> None:
-        """Divide what it says by a temperature, for good; the best label, or path of labels, stays the best."""
+        """Divide the logits by a temperature, permanently; the best label, or path of labels, does not change."""
         for parameter in (self.output.weight, self.output.bias):
-            # How much a token counts is no part of what it says.
+            # The last output with attention is the token's weight, not a logit.
             parameter[: len(parameter) - self.config.has_attention].div_(temperature)
         if self.transitions is not None:
             self.transitions.div_(temperature)
@@ -81,9 +81,9 @@ class Head(nn.Module):
 
 
 def in_context(logits: Tensor, starts: Tensor, num_labels: int) -> Tensor:
-    """Add up what words say of themselves and of their neighbours: `[words, (1 + 2 * context) * labels]` to `[words, labels]`.
+    """Add up the logits of words and of their neighbours: `[words, (1 + 2 * context) * labels]` to `[words, labels]`.
 
-    Words lie end to end, those of each text from one of `starts` (`[n + 1]`) on; no word counts for another text's. Of a row the
+    Words lie end to end, those of each text from one of `starts` (`[n + 1]`) on; no word counts for another text. Of a row the
     first labels are those of the word `context` places after it, the last those of the word as many before it.
     """
     context = (logits.shape[1] // num_labels - 1) // 2
@@ -95,15 +95,15 @@ def in_context(logits: Tensor, starts: Tensor, num_labels: int) -> Tensor:
         offset = number - context
         first, end = max(0, -offset), len(part) - max(0, offset)
         if first < end:
-            hears, said = slice(first, end), slice(first + offset, end + offset)
-            total[hears] += part[said] * (texts[hears] == texts[said])[:, None]
+            own, other = slice(first, end), slice(first + offset, end + offset)
+            total[own] += part[other] * (texts[own] == texts[other])[:, None]
     return total
 
 
 def attended(logits: Tensor, starts: Tensor) -> Tensor:
-    """Return what texts say, `[n, width - 1]`, of what their tokens say, `[T, width]`, of which the last is how much it counts.
+    """Return the logits of texts, `[n, width - 1]`, from those of their tokens, `[T, width]`, of which the last is a weight.
 
-    Tokens lie end to end, those of each text from one of `starts` (`[n + 1]`) on. How much they count is a softmax over the text.
+    Tokens lie end to end, those of each text from one of `starts` (`[n + 1]`) on. Weights become a softmax over the text.
     """
     num_texts = len(starts) - 1
     texts = torch.repeat_interleave(torch.arange(num_texts, device=starts.device), starts.diff())

@@ -63,7 +63,7 @@ def padded_for_capture(num_tokens: int) -> int:
 class Slots:
     """Sequences of about the same length, side by side for the attention: `n` of them in slots of `L` tokens."""
 
-    #: For each place the flat token that stands in it, int64, shape `[n, L]`; places past a sequence's end repeat its last token.
+    #: The flat token in each place, int64, shape `[n, L]`; places past a sequence's end repeat its last token.
     tokens: NDArray[np.int64]
     #: Whether a place holds a token of its own, bool, shape `[n, L]`; None where every place does.
     is_token: NDArray[np.bool_] | None
@@ -92,7 +92,7 @@ def slots_by_length(packed: Packed, *, step: int = 16) -> tuple[list[Slots], NDA
 
 
 def groups(lengths: NDArray[np.int64], *, max_tokens: int, num_threads: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Divide texts (`lengths`, `[n]`) into groups of about equal size, as many for each thread; a longer text stands alone.
+    """Divide texts (`lengths`, `[n]`) into groups of about equal size, as many for each thread; a longer text has its own group.
 
     The largest go first, each to the first group with room for it; what fits nowhere goes where most room is left. Groups are
     filled up to a multiple of 32 tokens, because that is what a product costs. Returns the texts in order of groups, int64 `[n]`,
@@ -116,9 +116,9 @@ def groups(lengths: NDArray[np.int64], *, max_tokens: int, num_threads: int) -> 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Sequences end to end in `R` rows of `L` places each; what one row holds is kept apart by the attention's mask."""
+    """Sequences end to end in `R` rows of `L` places each; the attention's mask separates the sequences of a row."""
 
-    #: For each place the flat token that stands in it, int64, shape `[R, L]`; 0 in the places that are left over.
+    #: The flat token in each place, int64, shape `[R, L]`; 0 in the places that are left over.
     tokens: NDArray[np.int64]
     #: For each place the number of its sequence, int64, shape `[R, L]`; -1 in the places that are left over.
     sequences: NDArray[np.int64]
@@ -127,8 +127,8 @@ class Rows:
 def rows_by_length(packed: Packed, *, shortest: int = 64) -> tuple[list[Rows], NDArray[np.int64]]:
     """Lay sequences into rows of a few lengths, `shortest` times a power of two, each sequence whole in one row.
 
-    The longest come first (first-fit decreasing): one that fits nowhere opens the shortest row that holds it, so that few tokens
-    stand beside strangers, and shorter ones fill what is left. Returns the rows of each length, and for each flat token (shape
+    The longest come first (first-fit decreasing): a sequence that fits into no row opens the shortest row that holds
+    the sequence, and shorter sequences fill the free places. Returns the rows of each length, and for each flat token (shape
     `[T]`) its place among all places of all rows, one after the other.
     """
     filled = _fill(packed.lengths, shortest)
@@ -143,7 +143,7 @@ def rows_by_length(packed: Packed, *, shortest: int = 64) -> tuple[list[Rows], N
 
 
 def _fill(lengths: NDArray[np.int64], shortest: int) -> list[tuple[int, list[int]]]:
-    """Return of each row its places and the sequences in it."""
+    """Return the number of places and the sequences of each row."""
     rows: list[tuple[int, list[int]]] = []
     left: list[int] = []
     for number in np.argsort(-lengths, kind="stable").tolist():

@@ -1,7 +1,7 @@
-"""What is read of the encoder's states: a mix of layers, for each token or for each text, and the logits of a head. Without torch.
+"""Readouts of the encoder's states: a mix of layers, for each token or for each text, and the logits of a head. Without torch.
 
-Heads and the sentence vector need no more than that of a pass. A backend that knows its readouts gathers them on the way, and need
-not hand out the states of every layer.
+Heads and the sentence vector need only their readouts. A backend computes the readouts during the forward pass and does not return
+the states of every layer.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class AnyHead(Protocol):
-    """A head that is served (`HeadWeights`), or one that learns (`heads.Head`)."""
+    """A head for inference (`HeadWeights`), or a head for training (`heads.Head`)."""
 
     @property
     def config(self) -> HeadConfig:
@@ -33,14 +33,14 @@ class AnyHead(Protocol):
 class Readout:
     """A mix of the states after some layers."""
 
-    #: The weight of each layer that counts; 0 are the embeddings.
+    #: The weight of each layer in the mix; layer 0 is the embeddings.
     weights: tuple[tuple[int, float], ...]
-    #: How the tokens of a text become one; None for each token's own.
+    #: The pooling of the tokens of a text; None for one row for each token.
     pooling: Pooling | None
-    #: What turns the mix into logits; None for the mix itself.
+    #: The head that computes logits from the mix; None for the mix itself.
     head: AnyHead | None = None
 
     @property
     def layers(self) -> set[int]:
-        """The layers that count."""
+        """The layers in the mix."""
         return {layer for layer, _ in self.weights}

@@ -1,6 +1,6 @@
 """Texts to tokens, with the place of each token in the original text.
 
-The published tokenizer file decides how; what it says of padding and truncation is switched off, because texts are packed without
+The published tokenizer file decides how; its padding and truncation are switched off, because texts are packed without
 padding and truncation must be seen. The library works outside the interpreter lock, on a whole list of texts at once.
 """
 
@@ -45,7 +45,7 @@ class Tokenizer:
         # What the model reads at once.
         self._max_tokens = max_tokens
         self._windowing = windowing
-        # What it reads of a text.
+        # The tokens of a text that the model reads, in all windows.
         self._max_text_tokens = windowing.max_seq_length(max_tokens) if windowing else max_tokens
 
     @classmethod

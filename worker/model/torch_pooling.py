@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 def pool(states: Tensor, cu_seqlens: Tensor, pooling: Pooling) -> Tensor:
     """Pool the states `[T, H]` of packed texts (starts `cu_seqlens`, `[n + 1]`) to `[n, H]`, in fp32."""
     if pooling == "cls":
-        # A text without tokens may stand past the end, where nothing is; what it gets is nobody's.
+        # An empty text may start after the last row; its value is discarded later.
         return states[cu_seqlens[:-1].clamp(max=len(states) - 1)].float()
-    everybody = torch.arange(len(states), device=states.device)
+    rows = torch.arange(len(states), device=states.device)
     # The library's fastest mean over runs of rows.
-    return functional.embedding_bag(everybody, states.float(), cu_seqlens[:-1], mode="mean")
+    return functional.embedding_bag(rows, states.float(), cu_seqlens[:-1], mode="mean")
 
 
 def sentence_vectors(pooled: Tensor, config: PoolingConfig) -> Tensor:

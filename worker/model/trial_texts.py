@@ -18,7 +18,7 @@ TEXTS = (
     "Barack Obama met Angela Merkel at the White House before he flew to Berlin with John Kerry.",
     "rt if u agree lol 😂😂",
     "The service was slow, the food was cold and the waiter was rude; we will not come back.",
-    "Scientists at the University of Oxford and the company Novartis publish a trial of a vaccine against malaria in The Lancet.",
+    "Scientists at the University of Oxford and the firm Novartis publish a trial of a vaccine against malaria in The Lancet.",
     "GET /index.html HTTP/1.1 200 512",
     "Manchester United beat Real Madrid 3-1 at Old Trafford, and Rashford scored twice.",
     "A quiet film about two sisters who inherit a vineyard. The pictures are beautiful, but the story loses its way.",

@@ -1,10 +1,9 @@
-"""Long texts in overlapping windows: where the windows lie, and how what is said of them becomes what is said of the text. Pure.
+"""Cut long texts into overlapping windows, and merge the outputs of the windows into the outputs of the text. Pure.
 
-A text that the model cannot read at once is read in as few windows as hold it, all of about the same length, so that none is
-nearly empty and nothing is computed twice but the overlaps. Each window is a sequence of its own, between special tokens. The
-vector of the text is the mean of the windows' vectors. Its tokens are read from one window each: in the middle of an overlap one
-window hands over to the next, so that no token is read at an edge where it lacks its neighbours, and entities are sought once, in
-the whole text.
+A text longer than the model's limit is cut into the fewest windows that hold the text. All windows have about the same length, so
+that only the overlaps are computed twice. Each window is a sequence between special tokens. The vector of the text is the mean of
+the windows' vectors. The output of each token is taken from one window: the seam lies in the middle of an overlap, so that no token
+is read at an edge without its neighbours. Entities are decoded once, in the whole text.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
     from worker.records import Tokens
 
-# One opens a sequence, one closes it.
+# The opening and the closing special token of a sequence.
 _NUM_SPECIAL = 2
 
 
@@ -33,9 +32,9 @@ _NUM_SPECIAL = 2
 class Windowing:
     """How a long text is cut into windows."""
 
-    #: How many tokens two consecutive windows share, or a little less, so that a word begins where a window does.
+    #: The number of tokens that two consecutive windows share; a little less where a window is moved to the start of a word.
     overlap_tokens: int
-    #: The most windows of one text; what lies beyond is not read.
+    #: The maximum number of windows of a text; tokens after the last window are truncated.
     max_windows: int
 
     def fits(self, max_tokens: int) -> bool:
@@ -47,7 +46,7 @@ class Windowing:
         return self.max_windows * (max_tokens - _NUM_SPECIAL - self.overlap_tokens) + self.overlap_tokens + _NUM_SPECIAL
 
     def plan(self, words: NDArray[np.int32], max_tokens: int) -> tuple[Window, ...]:
-        """Cut a text of more than `max_tokens` tokens into windows of at most so many; `words` are those of `Tokens`."""
+        """Cut a text of more than `max_tokens` tokens into windows of at most `max_tokens`; `words` are those of `Tokens`."""
         overlap, num_shared = self.overlap_tokens, len(words) - _NUM_SPECIAL - self.overlap_tokens
         num_windows = -(-num_shared // (max_tokens - _NUM_SPECIAL - overlap))
         cuts = [1 + number * num_shared // num_windows for number in range(num_windows + 1)]
@@ -60,17 +59,17 @@ class Windowing:
 
 
 def window_token_ids(texts: Sequence[Tokens]) -> list[NDArray[np.int32]]:
-    """Return what the encoder reads for some texts, in order: each text's ids, or those of its windows."""
+    """Return the sequences that the encoder reads, in order: the ids of each text, or of its windows."""
     if not any(text.windows for text in texts):
         return [text.ids for text in texts]
     return [sequence for text in texts for sequence in (_cut(text) if text.windows else (text.ids,))]
 
 
 class WindowMerger:
-    """Brings what a model says of sequences together to what it says of `n` texts."""
+    """Merges the outputs of sequences into the outputs of `n` texts."""
 
     def __init__(self, texts: Sequence[Tokens], cu_seqlens: NDArray[np.int64]) -> None:
-        """Note which of the packed sequences, that start at `cu_seqlens`, belong to which text."""
+        """Assign the packed sequences, which start at `cu_seqlens`, to their texts."""
         num_each = np.array([len(text.windows) or 1 for text in texts])
         self._first = np.cumsum(num_each) - num_each
         self._is_cut = num_each > 1
@@ -98,7 +97,7 @@ class WindowMerger:
         return averages
 
     def tokens(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Take of the values of packed tokens, `[T, width]`, one for each token of the texts, end to end."""
+        """Select from the values of packed tokens, `[T, width]`, one row for each token of the texts, end to end."""
         own: NDArray[np.float32] = values[self._rows]
         return own
 
@@ -124,7 +123,7 @@ def _rows(tokens: Tokens, starts: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the packed tokens that a text's tokens are read from; `starts` are those of its sequences."""
     if not tokens.windows:
         return np.arange(starts[0], starts[1])
-    # The opening special token stands before a window's first token.
+    # The opening special token is the row before a window's first token.
     rows = [
         np.arange(window.read_start, window.read_end) - window.start + 1 + first
         for window, first in zip(tokens.windows, starts, strict=False)

@@ -140,7 +140,7 @@ def test_a_cache_that_cannot_be_written_is_a_reason(tmp_path: Path, monkeypatch:
     """A file stands where the directory should be."""
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("GIST_CACHE_DIR", str(tmp_path / "file"))
-    with pytest.raises(BackendUnavailable, match="cannot be kept"):
+    with pytest.raises(BackendUnavailable, match="cannot be written to"):
         load(PORTABLE)
 
 

@@ -132,7 +132,7 @@ def test_a_hub_is_asked_for_its_newest_revision(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr("huggingface_hub.model_info", refuse)
     with pytest.raises(
-        BadModel, match=r"org/name: the hub does not name its newest revision \(no route\); name it: org/name@<commit>"
+        BadModel, match=r"org/name: the hub did not return the newest revision \(no route\); name a revision: org/name@<commit>"
     ):
         pinned("org/name")
 

@@ -52,7 +52,7 @@ class Arithmetic:
     """How numbers are multiplied."""
 
     name: str
-    #: As the kernels number it.
+    #: The number of the arithmetic in the kernels.
     number: int
     #: Return the weights of a product; the second argument is the panel of the library's vectors.
     lay_out: Callable[[Floats, int], Product]

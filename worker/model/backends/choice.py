@@ -1,4 +1,4 @@
-"""The ways to run the encoder, behind one small interface, and the choice of the fastest that this machine offers.
+"""The backends of the encoder, behind one small interface, and the choice of the fastest on this machine.
 
 compiled    on a CPU: the native engine, the whole encoder in kernels for this processor's instructions; without torch
             on a GPU: variable-length attention, and the whole pass captured as a CUDA graph for each of a few sizes
@@ -41,16 +41,16 @@ class Results(Protocol):
 
 
 class Backend(Protocol):
-    """One way to run an encoder."""
+    """A backend runs the encoder."""
 
     name: str
     #: Whether it may be called from several threads at a time, each with a number of threads of its own.
     is_reentrant: bool
     #: Whether its threads are its own, and not torch's.
     has_own_threads: bool
-    #: Why it computes as it does, where that was measured; else empty.
+    #: The reason for the arithmetic, where speed was measured; else empty.
     reason: str
-    #: The lengths of texts of batches to run before readiness, beside a short and a long text.
+    #: The lengths of texts of batches to run before readiness, in addition to a short and a long text.
     warm_lengths: Sequence[Sequence[int]]
 
     @property
@@ -78,12 +78,12 @@ def choose(
     trial: Trial | None = None,
     threads: int = 0,
 ) -> tuple[Backend, str]:
-    """Return a way to run an encoder and the reason.
+    """Return a backend and the reason for the choice.
 
-    `auto` takes the fastest that is there and falls back without failing; a way that was asked for by name and is not there is
-    a `BadModel`. `ranges` are those of `quantization.measure_ranges`. With a `trial` the native engine takes the fastest arithmetic
-    that is exact enough on it, as measured on this machine; without, the arithmetic of `dtype`. `threads` are those of the native
-    engine; 0 for one for each core.
+    `auto` takes the fastest backend that this machine can run. Raises `BadModel` for a backend requested by name that cannot run.
+    `ranges` are those of `quantization.measure_ranges`. With a `trial` the native engine takes the fastest arithmetic that is exact
+    enough on it, as measured on this machine; without, the arithmetic of `dtype`. `threads` are those of the native engine; 0 for
+    one for each core.
     """
     passed_over: list[str] = []
     for name in ["compiled", "eager"] if wanted == "auto" else [wanted]:

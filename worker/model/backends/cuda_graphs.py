@@ -1,8 +1,9 @@
 """The encoder on a GPU: variable-length attention over packed texts, and the whole pass captured once for each of a few shapes.
 
-A small encoder's operations are shorter than their launches; a CUDA graph launches all of them at once, with what is read of the
-pass among them. It wants everything of one size, so a batch is padded to the next of a few: its tokens, its texts, and its longest
-text, by which attention is divided. Inputs travel from pinned memory, and nobody waits: results are in the order of the stream.
+A small encoder's operations are shorter than their launches; a CUDA graph launches all of them at once, including the readouts. A
+graph has inputs of one size, so a batch is padded to the next of a few: its tokens, its texts, and its longest
+text, by which attention is divided. Inputs are copied from pinned memory without waiting: the stream
+keeps the order of the results.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ if TYPE_CHECKING:
 
 # Attention over flat tokens: query, key, value `[T, A, D]`, starts `[n + 1]` int32, the longest text → `[T, A, D]`.
 Attend: TypeAlias = "Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]"
-# A text has so many tokens at least, in most batches and in all; what has more texts than that runs without a graph.
+# The mean tokens of a text for which graphs have room, in most batches and at least; a batch with more texts runs without a graph.
 _TOKENS_PER_TEXT = (16, 4)
-# Attention takes so many tokens of a text at a time.
+# The number of tokens of a text that attention processes at a time.
 _SHORT = 128
 # The largest batches that are captured before they are needed.
 _LARGEST_WARM, _MOST_WARM_TEXTS = 16_384, 1024
@@ -40,7 +41,7 @@ _NUM_WARM_UPS = 2
 
 @dataclass(frozen=True, slots=True)
 class CudaGraphShape:
-    """What a captured pass has room for; the last text is nobody's, and has the tokens past the end."""
+    """The size of a captured pass; the last text is padding and holds the tokens past the end."""
 
     num_tokens: int
     num_texts: int
@@ -58,7 +59,7 @@ class CudaGraphShape:
     def inputs(self, packed: Packed) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
         """Return ids `[T]`, positions `[T]` and starts `[n + 1]` in one, int32.
 
-        Texts that are not there have no tokens and lie at the end, and tokens past the end belong to nobody.
+        Padding texts have no tokens and lie at the end; padding tokens belong to no text of the batch.
         """
         given, starts = len(packed.ids), 2 * self.num_tokens
         filled = np.zeros(starts + self.num_texts + 1, dtype=np.int32)
@@ -78,7 +79,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, cu_seqlens: Tensor, longes
 def forward(
     encoder: Encoder, inputs: Tensor, shape: CudaGraphShape, readings: Sequence[Readout], attend: Attend = attend
 ) -> list[Tensor]:
-    """Return what each of `readings` says of the inputs of a shape, rows for tokens and texts that are not there included."""
+    """Return the result of each of `readings`, with the rows of padding tokens and texts."""
     config = encoder.config
     ids, positions, cu_seqlens = torch.split(inputs, [shape.num_tokens, shape.num_tokens, shape.num_texts + 1])
     layers = set().union(*(reading.layers for reading in readings))
@@ -136,7 +137,7 @@ class _Graph:
 
 
 class CudaGraphs(ReadsLayers):
-    """An encoder in bf16 or fp16 on a GPU. What is read of a pass is overwritten by the next one, in the order of the stream."""
+    """An encoder in bf16 or fp16 on a GPU. The next pass overwrites the results, in the order of the stream."""
 
     name = "compiled"
     is_reentrant = False
@@ -144,11 +145,11 @@ class CudaGraphs(ReadsLayers):
     def __init__(self, encoder: Encoder, *, device: torch.device, dtype: torch.dtype) -> None:
         """Move `encoder` to the GPU; raises `BackendUnavailable` where it cannot run this way."""
         if dtype not in (torch.bfloat16, torch.float16):
-            raise BackendUnavailable(f"variable-length attention wants bfloat16 or float16, not {dtype}")
+            raise BackendUnavailable(f"variable-length attention needs bfloat16 or float16, not {dtype}")
         self.device = device
         self.dtype = dtype
         self._encoder = encoder.to(device, dtype)
-        # The captured passes; one runs at a time, so that they share the memory for what stands between.
+        # The captured passes; one runs at a time, so that they share the memory for intermediate results.
         self._graphs: dict[tuple[CudaGraphShape, tuple[Readout, ...]], _Graph] = {}
         self._pool = torch.cuda.graph_pool_handle()
         self.warm_lengths = warm_lengths(encoder.config.max_position_embeddings)
@@ -162,7 +163,7 @@ class CudaGraphs(ReadsLayers):
         return dict(zip(layers, self.read(packed, [Readout(((layer, 1.0),), None) for layer in layers]), strict=True))
 
     def read(self, packed: Packed, readings: Sequence[Readout], _context: PassContext = LIVE_PASS) -> list[Tensor]:
-        """Return what each of `readings` says, on the device, for the caller to take before the next pass."""
+        """Return the result of each of `readings`, on the device, for the caller to take before the next pass."""
         shape = CudaGraphShape.find(packed, self._encoder.config.max_position_embeddings)
         if shape is None:
             shape = CudaGraphShape(len(packed.ids), len(packed.cu_seqlens) - 1, self._encoder.config.max_position_embeddings)

@@ -1,4 +1,4 @@
-"""How fast each arithmetic is on this machine, measured once and kept beside the compiled kernels. Without torch."""
+"""Measure the speed of each arithmetic on this machine once, and cache the result next to the compiled kernels. Without torch."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
-#: The arithmetics that may stand for fp32, the most exact first.
+#: The arithmetics that may replace fp32, the most exact first.
 CANDIDATES = (FLOAT32, INT16, BFLOAT16_TILES)
-# An arithmetic that is less exact must be so much faster.
+# The least speed-up for which a less exact arithmetic is chosen.
 _LEAST_GAIN = 1.1
 # The smallest cosine to fp32, and the smallest share of rows with the same label.
 _LEAST_COSINE, _LEAST_AGREEMENT = 0.999, 0.99

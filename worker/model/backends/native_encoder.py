@@ -62,7 +62,7 @@ class NativeEncoder:
         layers = Layers(weights, arithmetic, panel=self._panel, ranges=ranges)
         self._memory = Memory([*layers.tables(), *layers.parameters()], loaded)
         self._tables, self._parameters = to_pointers(self._memory.addresses[:4]), to_pointers(self._memory.addresses[4:])
-        # What was ever read, as the kernels take it.
+        # The readouts that were used so far, laid out for the kernels.
         self._readouts: dict[tuple[Readout, ...], Readouts] = {}
 
     def read(self, packed: Packed, readouts: Sequence[Readout], context: PassContext = LIVE_PASS) -> list[Floats]:

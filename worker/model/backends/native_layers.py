@@ -48,7 +48,7 @@ class Layers:
         self._order = _order_by_parts(weights.config)
 
     def parameters(self) -> list[NDArray[Any] | None]:
-        """Return the parameters of all layers, one layer behind the other."""
+        """Return the parameters of all layers, layer by layer."""
         return [array for number in range(self._config.num_hidden_layers) for array in self._list_layer(number)]
 
     def tables(self) -> list[NDArray[Any]]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
-# As the kernels number them.
+# The index is the number of the pooling in the kernels.
 _POOLINGS = (None, "mean", "cls")
 # Columns of a panel of tiles, and the logits that one gives: a logit has two columns.
 _TILE_PANEL, _TILE_LOGITS = 32, 16
@@ -160,6 +160,6 @@ def _fold_norm(head: HeadWeights) -> list[tuple[Floats, Floats]]:
 
 
 def _fill_up(weight: Floats, bias: Floats, step: int, num_inputs: int) -> tuple[Floats, Floats]:
-    """Return weights and biases with zeros up to a multiple of `step` outputs, and up to so many inputs."""
+    """Return weights and biases with zeros up to a multiple of `step` outputs, and up to `num_inputs` inputs."""
     missing = -len(bias) % step
     return np.pad(weight, ((0, missing), (0, num_inputs - weight.shape[1]))).astype(np.float32), np.pad(bias, (0, missing))

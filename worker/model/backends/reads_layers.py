@@ -62,7 +62,7 @@ class ReadsLayers:
     dtype: torch.dtype
     has_own_threads = False
     reason = ""
-    #: The lengths of texts of batches to run before readiness, beside a short and a long text.
+    #: The lengths of texts of batches to run before readiness, in addition to a short and a long text.
     warm_lengths: Sequence[Sequence[int]] = ()
 
     @property
@@ -72,7 +72,7 @@ class ReadsLayers:
 
     @torch.inference_mode()
     def begin(self, packed: Packed, readouts: Sequence[Readout], context: PassContext = LIVE_PASS) -> Pending:
-        """Begin a pass; the results are on their way to memory as they are done."""
+        """Begin a pass; the results are copied to memory as they become ready."""
         return Pending(self.read(packed, [self._on_device(readout) for readout in readouts], context))
 
     def _on_device(self, readout: Readout) -> Readout:
@@ -103,7 +103,7 @@ class ReadsLayers:
         return len(packed.ids)
 
     def read(self, packed: Packed, readings: Sequence[Readout], context: PassContext = LIVE_PASS) -> list[Tensor]:
-        """Return what each of `readings` says, as `Readout.of` does."""
+        """Return the result of each of `readings`, as `read_states` does."""
         states = self.encode(packed, set().union(*(reading.layers for reading in readings)), context)
         cu_seqlens = torch.from_numpy(packed.cu_seqlens).to(self.device)
         return [read_states(reading, states, cu_seqlens) for reading in readings]

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-# What a file may be read by: all.
+# All users may read the file.
 _MODE = 0o644
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Give a name to write under; what is there in the end has the name `path`, and is on the disk.
+    """Yield a temporary name to write to; at the end the file is flushed and renamed to `path`.
 
     Nothing is left where writing fails. Raises `BadSettings` where the disk is full, say.
     """
@@ -40,7 +40,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def translate_write_errors(path: Path) -> Iterator[None]:
-    """Make one line of whatever keeps `path` from being written; raises `BadSettings`."""
+    """Translate the errors of writing `path` into `BadSettings` with one line."""
     try:
         yield
     except OSError as error:

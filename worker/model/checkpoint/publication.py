@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = "model.safetensors"
 _ENCODERS = frozenset({"BertModel", "BertForMaskedLM", "BertForPreTraining"})
-# Weights beside the encoder's that change no vector: the heads of pretraining, and buffers that older versions wrote.
+# Weights outside of the encoder that change no vector: the heads of pretraining, and buffers that older versions wrote.
 _IGNORED = ("pooler.", "cls.predictions.", "cls.seq_relationship.", "embeddings.position_ids", "embeddings.token_type_ids")
 # Keys of the configuration that change what the encoder computes, where they are set.
 _CHANGES = {
@@ -59,7 +59,7 @@ def check_configuration(path: Path, published: Mapping[str, Any]) -> None:
 
 
 def _check_files(directory: Path) -> None:
-    """Raise `BadModel` where a file beside the weights says that they are only a part of the published model."""
+    """Raise `BadModel` where another file shows that the weights are only a part of the published model."""
     for pattern, part in _OTHER_PARTS.items():
         if found := next(iter(sorted(directory.glob(pattern))), None):
             raise BadModel(f"{found}: the directory holds {part}. {_ALONE}")
@@ -81,7 +81,7 @@ def check_tensors(path: Path, names: Collection[str], used: Collection[str]) -> 
     if unknown:
         more = f" and {len(unknown) - _MOST_NAMED} more" if len(unknown) > _MOST_NAMED else ""
         raise BadModel(
-            f"{path}: beside the encoder that config.json describes there are weights that would be dropped: "
+            f"{path}: these weights are not part of the encoder that config.json describes, and would be dropped: "
             f"{', '.join(unknown[:_MOST_NAMED])}{more}. {_ALONE}"
         )
 

@@ -65,9 +65,9 @@ def find_local(reference: str) -> Path | None:
 
 
 def pinned(reference: str) -> str:
-    """Return a reference that stays what it is: to a hub's repository without a revision, its newest commit is added.
+    """Return the reference with a pinned revision: the newest commit, if a hub's repository has none in the reference.
 
-    Raises `BadModel` where the hub does not say which that is.
+    Raises `BadModel` where the hub does not return the commit.
     """
     if reference.startswith("package:") or Path(reference).expanduser().is_dir() or not _UNPINNED.fullmatch(reference):
         return reference
@@ -79,7 +79,7 @@ def pinned(reference: str) -> str:
     except Exception as error:  # every kind of network and hub failure means the same to the user
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BadModel(
-            f"{reference}: the hub does not name its newest revision ({reason}); name it: {reference}@<commit>"
+            f"{reference}: the hub did not return the newest revision ({reason}); name a revision: {reference}@<commit>"
         ) from error
 
 
@@ -106,7 +106,9 @@ def _from_hub(reference: str) -> Path:
         return Path(snapshot_download(repository, revision=revision, allow_patterns=_HUB_FILES))
     except Exception as error:  # every kind of network, file and hub failure means the same to the user
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BadModel(f"{reference}: the hub does not give it ({reason}); download it elsewhere and name its directory") from error
+        raise BadModel(
+            f"{reference}: the download from the hub failed ({reason}); download the model elsewhere and name its directory"
+        ) from error
 
 
 def compute_sha256(path: Path) -> str:

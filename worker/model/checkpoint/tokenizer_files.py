@@ -1,7 +1,7 @@
 """Build a tokenizer as its publisher configured it: `tokenizer.json`, what `tokenizer_config.json` changes of it, or `vocab.txt`.
 
-`transformers` builds a `BertTokenizer` from the vocabulary and from the settings in `tokenizer_config.json`, whatever the
-normaliser in `tokenizer.json` says; other tokenizers are as `tokenizer.json` has them. This module does the same, without
+`transformers` builds a `BertTokenizer` from the vocabulary and from the settings in `tokenizer_config.json`, without the
+normaliser in `tokenizer.json`; other tokenizers are as `tokenizer.json` has them. This module does the same, without
 `transformers`.
 """
 
@@ -49,7 +49,7 @@ def build_tokenizer(directory: Path, *, is_lowercased: bool = False) -> tokenize
         _check(directory, config or {}, backend)
     except BadModel:
         raise
-    except Exception as error:  # the library raises bare Exception for whatever is wrong in the file
+    except Exception as error:  # the library raises bare Exception for every fault of the file
         raise BadModel(f"{directory}: its tokenizer cannot be read: {error}") from error
     if is_lowercased:
         first = [normalizers.Lowercase()]
@@ -125,7 +125,7 @@ def _check(directory: Path, config: Mapping[str, Any], backend: tokenizers.Token
 
 
 def _added(directory: Path, config: Mapping[str, Any]) -> Iterator[tuple[str, int | None]]:
-    """Yield the tokens that are added beside the vocabulary, with their ids where these are given."""
+    """Yield the tokens that are added to the vocabulary, with their ids where these are given."""
     for number, token in (config.get("added_tokens_decoder") or {}).items():
         yield str(_content(token)), int(number)
     for token, number in (_read(directory / _ADDED) or {}).items():

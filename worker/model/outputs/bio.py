@@ -3,8 +3,8 @@
 A path of labels is valid where `I-X` follows only `B-X` or `I-X`. The best valid path is found exactly (Viterbi with no scores but
 the words' own and a ban on what is not valid); most paths are valid as they come, and cost nothing more.
 
-A conditional random field (Lafferty, McCallum and Pereira, 2001) has learned scores for what follows what, too; they have the shape
-of what is allowed, the last row being the start of a text. Its words' probabilities are those of all valid paths together.
+A conditional random field (Lafferty, McCallum and Pereira, 2001) has learned scores of transitions, too; they have the shape
+of the allowed transitions, the last row being the start of a text. Its words' probabilities are those of all valid paths together.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ def best_paths(
 ) -> NDArray[np.intp]:
     """Return the best valid paths of some texts, end to end, from the scores of their words; texts start at `starts`, `[n + 1]`.
 
-    With `transitions`, `[labels + 1, labels]`, what follows what counts too. Without, what begins an entity or stands outside may
-    follow anything: there a text can be cut, and only pieces that are not valid as they come are decoded, all at once. A piece that
-    would rather begin inside, as the one before it might allow, is joined to that.
+    With `transitions`, `[labels + 1, labels]`, the transitions count too. Without, the labels `B-X` and `O` may
+    follow any label: a text can be cut there, and only pieces that are not valid as they come are decoded, all at once. A piece
+    whose best path begins inside an entity is joined to the piece before it.
     """
     path: NDArray[np.intp] = scores.argmax(axis=1)
     if transitions is not None:
@@ -97,10 +97,10 @@ def _best_in_field(
 
 
 def _surely_outside(scores: NDArray[np.float64], allowed: NDArray[np.bool_], links: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Tell of which words every best path says that they are outside, bool, `[words]`.
+    """Tell which words are outside in every best path, bool, `[words]`.
 
-    A path that says otherwise of a word is made better by saying that it is outside, and that an entity which went on after it
-    begins there: the word's lead is more than what up to three transitions, and the next word's label, could lose by that.
+    A path with another label for such a word scores less than the path with `O` there, in which an entity that went on after the
+    word begins after it: the word's lead is more than what up to three transitions, and the next word's label, could lose by that.
     """
     outside, inner = _outside(allowed), links[:-1]
     others = np.delete(np.arange(scores.shape[1]), outside)
@@ -146,7 +146,7 @@ def _decode(
     total = begins[order] + scores[firsts]
     came_from = []
     for place in range(1, int(lengths[0])):
-        num = int(np.searchsorted(-lengths, -place))  # so many are longer than that
+        num = int(np.searchsorted(-lengths, -place))  # the number of longer runs
         routes = total[:num, :, None] + links  # [runs, from, to]
         came_from.append(routes.argmax(axis=1))
         total[:num] = routes.max(axis=1) + scores[firsts[:num] + place]
@@ -185,7 +185,7 @@ def marginals(
 
 
 def certain_margin(allowed: NDArray[np.bool_], transitions: NDArray[np.float64], outside: int) -> float:
-    """Return how far `O` must lead at every word of a text to be the best path whatever the transitions.
+    """Return how far `O` must lead at every word of a text to be the best path under all transitions.
 
     A run of `k` words that are not outside changes `k + 1` transitions, at most twice as many as words, each by no more than the
     best transition is above that between two words outside.

@@ -1,4 +1,4 @@
-"""What the logits of heads say: the labels of texts, and entities as characters of the original text. Pure."""
+"""Decode the logits of heads into the labels of texts, and into entities with their places in the original text. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def classifications(config: HeadConfig, logits: NDArray[np.float32]) -> list[Classification]:
-    """Return what the logits of `n` texts, a row for each, say of it."""
+    """Return the classification of each of `n` texts from its row of logits."""
     if config.is_multi_label:
         return _several(config, _sigmoid(logits))
     if config.is_binary:
@@ -69,7 +69,7 @@ def entities(
     `transitions` are those of a CRF.
     """
     lengths = np.array([len(text.tokens) for text in texts])
-    # Most texts name nobody, and cost no more than this.
+    # Most texts have no entity and are done after this check.
     is_named = np.ones(len(texts), dtype=bool) if config.context_words else _is_named(config, logits, lengths, transitions)
     numbers = np.flatnonzero(is_named).tolist()
     found: list[list[Entity]] = [[] for _ in numbers]
@@ -138,7 +138,7 @@ def _path_probabilities(
     if transitions is None:
         found[named] = np.exp(_log_softmax(scores[named])[np.arange(len(named)), path[named]])
         return found
-    # Only texts with an entity are asked how sure it is.
+    # Probabilities are computed only for texts with an entity.
     lengths = np.diff(starts)
     of_word, is_asked = np.repeat(np.arange(len(lengths)), lengths), np.zeros(len(lengths), dtype=bool)
     is_asked[of_word[named]] = True

@@ -1,7 +1,7 @@
-"""Numbers → plain values: what leaves this room, for a whole batch at once.
+"""Numbers → plain values: the predictions of a whole batch.
 
-What can be done once for all texts is; where that fails, each text is read alone, so that only the guilty one pays, with the one
-task that failed. No number that is not finite leaves.
+A batch is decoded at once. If that fails, each text is decoded alone, so that only the task that failed is lost, and only for its
+text. All numbers in a prediction are finite.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True, slots=True)
 class RawOutputs:
-    """What one pass says of `n` texts of `T` tokens, end to end."""
+    """The outputs of one pass for `n` texts of `T` tokens, end to end."""
 
-    #: Sentence vectors, shape `[n, H]`; None where nobody asked.
+    #: Sentence vectors, shape `[n, H]`; None where no text asked for a vector.
     vectors: NDArray[np.float32] | None
-    #: Logits of the heads that somebody asked for, by name: `[n, num_logits]`, `[T, num_logits]` of heads that read tokens.
+    #: Logits of the requested heads, by name: `[n, num_logits]`, `[T, num_logits]` of heads that read tokens.
     logits: Mapping[str, NDArray[np.float32]]
     #: Where each text's tokens start, and the end of the last, int64, shape `[n + 1]`.
     starts: NDArray[np.int64]
 
     def select_texts(self, values: NDArray[np.float32], chosen: Sequence[int]) -> NDArray[np.float32]:
-        """Return of values `[n, width]` those of some texts; raises `FloatingPointError` where one is not finite."""
+        """Select the rows of some texts from `[n, width]`; raises `FloatingPointError` where one is not finite."""
         return _finite(values if len(chosen) == len(self.starts) - 1 else values[chosen])
 
     def select_tokens(self, values: NDArray[np.float32], chosen: Sequence[int]) -> NDArray[np.float32]:
-        """Return of values `[T, width]` those of some texts' tokens; raises `FloatingPointError` where one is not finite."""
+        """Select the rows of some texts' tokens from `[T, width]`; raises `FloatingPointError` where one is not finite."""
         if len(chosen) == len(self.starts) - 1:
             return _finite(values)
         return _finite(np.concatenate([values[self.starts[number] : self.starts[number + 1]] for number in chosen]))
@@ -56,7 +56,7 @@ def predictions(
     heads: Mapping[Task, Sequence[HeadConfig]],
     transitions: Mapping[str, NDArray[np.float64]] | None = None,
 ) -> list[Prediction]:
-    """Return the plain values of each text, of the tasks that it asks for; each task that fails on a text, fails alone.
+    """Return the plain values of each text, for its requested tasks; a task that fails on a text does not affect others.
 
     `transitions` are those of the heads with a CRF, by name.
     """
@@ -73,11 +73,11 @@ def _answers(
     read: Callable[[Sequence[int]], Sequence[Answer]],
     failures: dict[int, list[Failure]],
 ) -> dict[int, Answer]:
-    """Return what `read` says of the texts that ask for the task, by their number; note the failures of those that fail."""
+    """Return the answers of `read` for the texts that request the task, by number; add errors to `failures`."""
     asked = [number for number, text in enumerate(texts) if task in text.item.tasks]
     try:
         return dict(zip(asked, read(asked), strict=True)) if asked else {}
-    except Exception:  # noqa: BLE001  whoever it is that fails, it fails again alone, and is noted then
+    except Exception:  # noqa: BLE001  the text that fails is found below, and its error is recorded
         answers = {}
     for number in asked:
         try:
@@ -98,7 +98,7 @@ def _labels(numbers: RawOutputs, heads: Sequence[HeadConfig], chosen: Sequence[i
 
 
 def _read_texts(numbers: RawOutputs, head: HeadConfig, chosen: Sequence[int]) -> NDArray[np.float32]:
-    """Return what a head says of some texts, one row for each; raises `FloatingPointError` where a number is not finite."""
+    """Return a head's logits of some texts, one row for each; raises `FloatingPointError` where a number is not finite."""
     logits = numbers.logits[head.name]
     if not head.has_attention:
         return numbers.select_texts(logits, chosen)

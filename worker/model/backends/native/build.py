@@ -1,7 +1,7 @@
 """The engine's libraries: one for each set of instructions, found compiled or compiled once.
 
-A library is looked for beside this module, where an installation puts it, and then in a cache directory, where the first start on a
-machine compiles it. The key of its name is everything that the result depends on: the source and the flags.
+The loader looks for a library in the folder `built` of this package, where an installation puts the library, and then in a cache
+directory, where the first start on a machine compiles the library. The name has a key of the source and of the compiler's flags.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _PROFILED = "-DGIST_PROFILE"
 
 
 class BackendUnavailable(Exception):
-    """A way to run the model that this machine does not offer, and why: the next one is taken."""
+    """A backend that this machine cannot run, and the reason; the next backend is tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Variant:
     name: str
     #: The compiler's flags.
     flags: tuple[str, ...]
-    #: What Linux must say of the processor.
+    #: The processor's flags in `/proc/cpuinfo` that the variant needs.
     needs: frozenset[str]
     #: The architectures of the machine; empty for all.
     machines: frozenset[str] = frozenset({"x86_64", "AMD64"})
@@ -95,13 +95,13 @@ def load_fastest() -> tuple[Variant, ctypes.CDLL]:
 
 
 def load(variant: Variant, *, is_profiled: bool = False) -> ctypes.CDLL:
-    """Load the library of a variant, compiled now if it never was; `is_profiled`: the one that counts its time.
+    """Load the library of a variant, compiled first if there is none; `is_profiled` selects the library that measures its stages.
 
     Raises `BackendUnavailable`.
     """
     if not variant.runs_here:
         missing = ", ".join(sorted(variant.needs - flags())) or "the architecture"
-        raise BackendUnavailable(f"the processor has not the instructions of {variant.name}: {missing}")
+        raise BackendUnavailable(f"the CPU does not support {variant.name}: missing {missing}")
     own = compiler_flags(variant, is_profiled=is_profiled)
     name = library_name(variant, is_profiled=is_profiled)
     path = BUILT / name if (BUILT / name).exists() else cache_directory() / name
@@ -110,7 +110,9 @@ def load(variant: Variant, *, is_profiled: bool = False) -> ctypes.CDLL:
             _compile_once(path, own)
         return ctypes.CDLL(str(path))
     except OSError as error:
-        raise BackendUnavailable(f"the compiled kernels cannot be kept in {path.parent} or loaded from there: {error}") from error
+        raise BackendUnavailable(
+            f"the compiled kernels cannot be written to {path.parent} or loaded from there: {error}"
+        ) from error
 
 
 def compiler_flags(variant: Variant, *, is_profiled: bool = False) -> tuple[str, ...]:
@@ -132,7 +134,7 @@ def read_source() -> str:
 
 
 def _compile_once(path: Path, own: Sequence[str]) -> None:
-    """Let one of several processes that start together compile, while the others wait for it."""
+    """Compile in one of several processes that start together; the others wait for the library."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # The directory itself is locked: a lock file would stay for ever, and the kernel frees the lock of a process that dies.
     lock = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
