@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.makers import record
-from tests.model import tensors
+from tests.model.backends import tensors
 from tests.model.conftest import MINILM
 from worker.batches import LIVE_PASS, PassContext
 from worker.composition.model import load_engine

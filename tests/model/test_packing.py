@@ -30,13 +30,13 @@ def test_slots_hold_each_text_whole_and_nothing_else(sequences: list[list[int]],
     groups, place_of_token = slots_by_length(packed, step=step)
     places = np.concatenate([group.tokens.ravel() for group in groups])
     assert places[place_of_token].tolist() == list(range(len(packed.ids)))
-    text_of = np.repeat(np.arange(len(sequences)), packed.lengths)
+    text_numbers = np.repeat(np.arange(len(sequences)), packed.lengths)
     for group in groups:
         for row, inside in zip(
             group.tokens, group.is_token if group.is_token is not None else np.ones_like(group.tokens, bool), strict=True
         ):
-            assert len(set(text_of[row])) == 1
-            assert inside.sum() == packed.lengths[text_of[row[0]]]
+            assert len(set(text_numbers[row])) == 1
+            assert inside.sum() == packed.lengths[text_numbers[row[0]]]
             assert len(row) - inside.sum() < step
 
 

@@ -33,7 +33,7 @@ TEXTS = [f"{who} {what} in {where}." for who in ("Ada Lovelace", "My old aunt", 
          ("London", "a small red car", "Paris on Tuesday", "the rain", "2015")]  # fmt: skip
 
 
-def tokens_of(ids: Sequence[int]) -> Tokens:
+def build_tokens(ids: Sequence[int]) -> Tokens:
     """Return tokens with some ids."""
     places = np.zeros(len(ids), dtype=np.int32)
     return Tokens(np.array(ids, dtype=np.int32), np.zeros((len(ids), 2), dtype=np.int32), places, truncated=False)
@@ -42,7 +42,7 @@ def tokens_of(ids: Sequence[int]) -> Tokens:
 @given(st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=900), max_size=40))
 def test_passes_hold_every_text_once_in_order_within_the_budget(texts: list[list[int]]) -> None:
     """Whatever their lengths."""
-    found = list(passes([tokens_of(ids) for ids in texts]))
+    found = list(passes([build_tokens(ids) for ids in texts]))
     assert [
         packed.ids[start:end].tolist()
         for packed in found

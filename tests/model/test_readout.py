@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.model.tensors import encode, read
+from tests.model.backends.tensors import encode, read
 from worker.model.backends.choice import Backend, BackendName, Format, choose
 from worker.model.backends.reads_layers import ReadsLayers, read_states
 from worker.model.checkpoint import checkpoint

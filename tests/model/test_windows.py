@@ -19,13 +19,13 @@ SIZES = st.integers(2, 40)
 SHARES = st.integers(0, 100)
 
 
-def words_of(lengths: list[int]) -> np.ndarray[Any, np.dtype[np.int32]]:
+def build_words(lengths: list[int]) -> np.ndarray[Any, np.dtype[np.int32]]:
     """Return the word of each token for words of some numbers of pieces, between special tokens."""
     inner = np.repeat(np.arange(len(lengths)), lengths)
     return np.concatenate([[-1], inner, [-1]]).astype(np.int32)
 
 
-def tokens_of(words: np.ndarray[Any, np.dtype[np.int32]], windows: tuple[Window, ...] = (), first_id: int = 1000) -> Tokens:
+def build_tokens(words: np.ndarray[Any, np.dtype[np.int32]], windows: tuple[Window, ...] = (), first_id: int = 1000) -> Tokens:
     """Return tokens with an id each."""
     ids = np.arange(first_id, first_id + len(words), dtype=np.int32)
     return Tokens(ids, np.zeros((len(words), 2), dtype=np.int32), words, truncated=False, windows=windows)
@@ -37,7 +37,7 @@ def long_texts(draw: st.DrawFn) -> tuple[np.ndarray[Any, np.dtype[np.int32]], in
     size = draw(SIZES)
     overlap = 1 + draw(SHARES) * (size // 2 - 1) // 100
     lengths = draw(st.lists(st.integers(1, 12), min_size=size + 1, max_size=160))
-    words = words_of(lengths)
+    words = build_words(lengths)
     windows = Windowing(overlap_tokens=overlap, max_windows=1000).plan(words, size + 2)
     return words, size, overlap, windows
 
@@ -98,14 +98,14 @@ def test_a_word_is_not_cut_where_one_begins_nearby(
 
 def test_short_words_are_never_cut() -> None:
     """With the overlap that is the default."""
-    words = words_of([1, 3, 2, 5] * 200)
+    words = build_words([1, 3, 2, 5] * 200)
     for window in Windowing(overlap_tokens=32, max_windows=100).plan(words, 256)[1:]:
         assert words[window.start] != words[window.start - 1]
 
 
 def test_one_token_more_than_fits_makes_two_even_windows() -> None:
     """None of them nearly empty, and little is read twice."""
-    windows = Windowing(overlap_tokens=32, max_windows=16).plan(words_of([1] * 255), 256)
+    windows = Windowing(overlap_tokens=32, max_windows=16).plan(build_words([1] * 255), 256)
     assert [window.end - window.start for window in windows] == [143, 144]
 
 
@@ -118,8 +118,8 @@ def test_the_longest_text_fills_the_windows(max_tokens: int, overlap: int, max_w
         return
     longest = windowing.max_seq_length(max_tokens)
     if max_windows > 1:
-        assert len(windowing.plan(words_of([1] * (longest - 2)), max_tokens)) == max_windows
-        assert len(windowing.plan(words_of([1] * (longest - 1)), max_tokens)) == max_windows + 1
+        assert len(windowing.plan(build_words([1] * (longest - 2)), max_tokens)) == max_windows
+        assert len(windowing.plan(build_words([1] * (longest - 1)), max_tokens)) == max_windows + 1
     else:
         assert longest == max_tokens
 
@@ -128,9 +128,9 @@ def test_the_longest_text_fills_the_windows(max_tokens: int, overlap: int, max_w
 def test_what_is_said_of_windows_becomes_what_is_said_of_texts(drawn: list[Any]) -> None:
     """Each token has its own numbers, a text in windows their mean by tokens, and a text that fits exactly its own."""
     texts = [
-        tokens_of(words_of([1] * drawn_text), first_id=1000 * n)
+        build_tokens(build_words([1] * drawn_text), first_id=1000 * n)
         if isinstance(drawn_text, int)
-        else tokens_of(drawn_text[0], drawn_text[3], first_id=1000 * n)
+        else build_tokens(drawn_text[0], drawn_text[3], first_id=1000 * n)
         for n, drawn_text in enumerate(drawn)
     ]
     packed = pack(window_token_ids(texts))
@@ -156,8 +156,8 @@ def test_what_is_said_of_windows_becomes_what_is_said_of_texts(drawn: list[Any])
 
 def test_what_is_not_normalised_stays_so() -> None:
     """And a vector of zeros is no division by zero."""
-    windows = Windowing(overlap_tokens=1, max_windows=2).plan(words_of([1] * 3), 4)
-    texts = [tokens_of(words_of([1] * 3), windows)]
+    windows = Windowing(overlap_tokens=1, max_windows=2).plan(build_words([1] * 3), 4)
+    texts = [build_tokens(build_words([1] * 3), windows)]
     merging = WindowMerger(texts, pack(window_token_ids(texts)).cu_seqlens)
     values = np.array([[2.0, 0.0], [4.0, 0.0]], dtype=np.float32)
     assert merging.vectors(values, is_normalized=False).tolist() == [[3.0, 0.0]]
@@ -167,8 +167,8 @@ def test_what_is_not_normalised_stays_so() -> None:
 
 def test_what_is_not_a_number_stays_in_its_own_text() -> None:
     """The neighbours' means do not see it."""
-    windows = Windowing(overlap_tokens=1, max_windows=2).plan(words_of([1] * 3), 4)
-    texts = [tokens_of(words_of([1])), tokens_of(words_of([1] * 3), windows), tokens_of(words_of([1]))]
+    windows = Windowing(overlap_tokens=1, max_windows=2).plan(build_words([1] * 3), 4)
+    texts = [build_tokens(build_words([1])), build_tokens(build_words([1] * 3), windows), build_tokens(build_words([1]))]
     merging = WindowMerger(texts, pack(window_token_ids(texts)).cu_seqlens)
     means = merging.mean(np.array([[1.0], [np.nan], [1.0], [1.0]], dtype=np.float32))
     assert np.isnan(means[:, 0]).tolist() == [False, True, False]
@@ -178,4 +178,4 @@ def test_what_is_not_a_number_stays_in_its_own_text() -> None:
 def test_a_text_weighs_what_the_pass_pays(num_windows: int, weight: int) -> None:
     """Overlaps and special tokens count each time that they are read."""
     windows = (Window(1, 3, 0, 2), Window(2, 4, 2, 5))[:num_windows]
-    assert tokens_of(words_of([1, 1, 1]), windows).weight == weight
+    assert build_tokens(build_words([1, 1, 1]), windows).weight == weight

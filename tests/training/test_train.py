@@ -9,10 +9,10 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from tests.model import tiny
+from tests.model.checkpoint import tiny
 from tests.model.checkpoint.test_atomic_files import full_disk
 from tests.model.conftest import MINILM
-from tests.model.runs import Silent, run_of, values
+from tests.training.runs import Silent, build_run, values
 from worker.cli import app
 from worker.commands.training import train as train_run
 from worker.errors import BadSettings
@@ -78,7 +78,7 @@ def test_a_tuned_encoder_is_in_the_checkpoint_and_the_seed_decides(tmp_path: Pat
 
 def test_separate_models_are_several_checkpoints(tmp_path: Path) -> None:
     """Each head has a checkpoint with its own encoder."""
-    made = train(run_of(tmp_path, "separate", max_steps=4), Silent())
+    made = train(build_run(tmp_path, "separate", max_steps=4), Silent())
     assert made == [tmp_path / "out" / "mood", tmp_path / "out" / "ner"]
     assert [list(checkpoint.load(str(text)).heads.heads) for text in made] == [["mood"], ["ner"]]
     encoders = [checkpoint.load(str(text)).encoder.words.weight for text in made]
@@ -132,7 +132,7 @@ def test_a_head_with_attention_is_served_as_it_was_trained(tmp_path: Path, strat
 
 def test_a_head_goes_on_a_tuned_checkpoint(tmp_path: Path) -> None:
     """The manifest names the encoder in the tuned checkpoint."""
-    train(run_of(tmp_path, "end-to-end", epochs=1), Silent())
+    train(build_run(tmp_path, "end-to-end", epochs=1), Silent())
     shape = values(tmp_path, epochs=1) | {"encoder": str(tmp_path / "out"), "output": tmp_path / "on-top"}
     train(check_run(shape, source="test"), Silent())
     assert json.loads((tmp_path / "on-top" / "manifest.json").read_text())["encoder"]["reference"] == str(
@@ -142,7 +142,7 @@ def test_a_head_goes_on_a_tuned_checkpoint(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_one_line_and_the_state_of_before_stays(tmp_path: Path) -> None:
     """The next run trains all three epochs."""
-    run = run_of(tmp_path, "end-to-end")
+    run = build_run(tmp_path, "end-to-end")
     with full_disk(20_000), pytest.raises(BadSettings, match=r"unfinished\.safetensors: cannot be written: .*File too large"):
         train(run, Silent())
     told = Silent()
@@ -154,7 +154,7 @@ def test_another_run_in_the_same_place_is_refused_until_it_may_begin_anew(tmp_pa
     """A run with another seed cannot use the unfinished state; `is_fresh` starts it."""
     monkeypatch.setattr("worker.training.train.calibrate", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        train(run_of(tmp_path), Silent())
+        train(build_run(tmp_path), Silent())
     monkeypatch.undo()
     other = check_run(values(tmp_path) | {"seed": 5}, source="test")
     with pytest.raises(BadSettings, match="had other settings or data; --fresh starts again"):
@@ -211,7 +211,7 @@ def test_columns_of_no_file_are_refused(arguments: list[str], reason: str) -> No
 
 def test_flags_are_a_run_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """The sentiment head learns rated sentences; files of entities add a second head with the standard types."""
-    rated = [RatedSentence("movies", f"{tiny.words_of(n)} {('love', 'hate')[n % 2]}", 2.0 - 4 * (n % 2)) for n in range(100)]
+    rated = [RatedSentence("movies", f"{tiny.build_words(n)} {('love', 'hate')[n % 2]}", 2.0 - 4 * (n % 2)) for n in range(100)]
     monkeypatch.setattr(tasks, "rated_sentences", lambda _cache: rated)
     shape = values(tmp_path)
     corpus = tmp_path / "texts" / "people.conll"

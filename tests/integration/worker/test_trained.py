@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.support.workers import WorkerProcess
-from tests.model.runs import Silent, run_of
+from tests.training.runs import Silent, build_run
 from worker.commands import check, produce, tail
 from worker.model.engine import Engine
 from worker.records import Task
@@ -25,7 +25,7 @@ TEXTS = ["ada lives in paris", "the film was awful"]
 
 def test_a_tuned_checkpoint_is_served(kafka: str, topic: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its own encoder and both its heads answer through Kafka what they answer here."""
-    (directory,) = train(run_of(tmp_path, "end-to-end", epochs=6), Silent())
+    (directory,) = train(build_run(tmp_path, "end-to-end", epochs=6), Silent())
     (tmp_path / "encoder").rename(tmp_path / "gone")
     settings = read({"bootstrap_servers": kafka, "input_topic": topic, "group_id": f"group-{topic}", "topic_partitions": 1})
     check.topics(settings, create=True)

@@ -12,7 +12,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.model.tensors import encode, read
+from tests.model.backends.tensors import encode, read
 from worker.batches import PassContext, Priority
 from worker.errors import BadModel
 from worker.model.backends.choice import Backend, BackendName, Format, choose

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.model.tensors import encode
+from tests.model.backends.tensors import encode
 from worker.errors import BadModel
 from worker.model.backends.choice import Backend, choose
 from worker.model.checkpoint import checkpoint

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.model.backends import native as ways
-from tests.model.tensors import encode, read
+from tests.model.backends.tensors import encode, read
 from worker.batches import PassContext, Priority
 from worker.model.backends.arithmetics import BFLOAT16_TILES, FLOAT32, INT8, Arithmetic
 from worker.model.backends.compiled import Compiled
@@ -35,7 +35,7 @@ every_way = pytest.mark.parametrize(("variant", "arithmetic"), ways.WAYS, ids=wa
 LEAST_COSINE = {"float32": 0.9999999, "int16": 0.99999, "bfloat16": 0.9995, "int8": 0.99}
 
 
-def texts_of(*lengths: int) -> Packed:
+def build_texts(*lengths: int) -> Packed:
     """Return texts of some lengths."""
     return pack([np.arange(length, dtype=np.int32) % 50 for length in lengths])
 
@@ -56,10 +56,10 @@ def smallest_cosine(found: torch.Tensor, exact: torch.Tensor) -> float:
 @pytest.mark.parametrize("num_heads", [4, 2])
 def test_states_are_those_of_pytorch(variant: Variant, arithmetic: Arithmetic, num_heads: int) -> None:
     """With heads of 32 and 64 numbers, and a feed-forward that is not a whole number of pieces, alone and packed."""
-    packed, encoder = texts_of(3, 33, 1, 64, 200, 599), ways.build_small_encoder(num_attention_heads=num_heads)
+    packed, encoder = build_texts(3, 33, 1, 64, 200, 599), ways.build_small_encoder(num_attention_heads=num_heads)
     ranges = measure_ranges(encoder, iter([packed])) if arithmetic.is_calibrated else None
     backend = Compiled(to_weights(encoder), arithmetic, variant=variant, ranges=ranges)
-    for some in (packed, texts_of(33), texts_of(1)):
+    for some in (packed, build_texts(33), build_texts(1)):
         exact = read_eagerly(some, [Readout(((2, 1.0),), None), Readout(((2, 1.0),), "mean")], num_attention_heads=num_heads)
         found = [encode(backend, some, {2})[2], *read(backend, some, [Readout(((2, 1.0),), "mean")])]
         assert min(map(smallest_cosine, found, exact)) >= LEAST_COSINE[arithmetic.name]
@@ -69,7 +69,7 @@ def test_states_are_those_of_pytorch(variant: Variant, arithmetic: Arithmetic, n
 @pytest.mark.parametrize("hidden_act", ["gelu", "gelu_new", "gelu_pytorch_tanh", "relu"])
 def test_float32_is_exact_with_every_activation(variant: Variant, arithmetic: Arithmetic, hidden_act: str) -> None:
     """Every number of a state is that of PyTorch to five digits."""
-    packed = texts_of(7, 130, 250)
+    packed = build_texts(7, 130, 250)
     backend = Compiled(to_weights(ways.build_small_encoder(hidden_act=hidden_act)), arithmetic, variant=variant)
     (exact,) = read_eagerly(packed, [Readout(((2, 1.0),), None)], hidden_act=hidden_act)
     torch.testing.assert_close(encode(backend, packed, {2})[2], exact, atol=2e-5, rtol=0)
@@ -110,7 +110,7 @@ def test_heads_read_what_pytorch_reads(
         hidden_size=hidden_size,
         num_hidden_layers=num_hidden_layers,
     )
-    head, packed = Head(config, 128).eval(), texts_of(5, 60, 1, 300)
+    head, packed = Head(config, 128).eval(), build_texts(5, 60, 1, 300)
     readouts = [Readout(((1, 0.25), (2, 0.75)), pooling, head), Readout(((0, 0.5), (2, 0.5)), pooling)]
     exact = read_eagerly(packed, readouts)
     found = read(ways.compile_small(variant, arithmetic), packed, readouts)
@@ -121,7 +121,7 @@ def test_heads_read_what_pytorch_reads(
 @every_way
 def test_a_pass_that_gives_way_stops_between_groups(variant: Variant, arithmetic: Arithmetic) -> None:
     """The results are those of a pass that does not."""
-    backend, packed = ways.compile_small(variant, arithmetic), texts_of(300, 7, 350, 290, 310, 12, 280)
+    backend, packed = ways.compile_small(variant, arithmetic), build_texts(300, 7, 350, 290, 310, 12, 280)
     readouts = [Readout(((1, 0.5), (2, 0.5)), "mean"), Readout(((2, 1.0),), None)]
     stops: list[None] = []
     given_way = read(backend, packed, readouts, PassContext(Priority.BACKFILL, lambda: stops.append(None)))
@@ -134,7 +134,7 @@ def test_passes_beside_each_other_give_what_each_gives_alone() -> None:
     """Four callers share the threads of the engine."""
     variant, _ = load_fastest()
     backend = ways.compile_small(variant, FLOAT32)
-    packs = [texts_of(*range(first, 200, 7)) for first in range(1, 5)]
+    packs = [build_texts(*range(first, 200, 7)) for first in range(1, 5)]
     readout = [Readout(((2, 1.0),), "mean")]
     alone = [read(backend, packed, readout)[0] for packed in packs]
     with ThreadPoolExecutor(4) as callers:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.model import tiny
+from tests.model.checkpoint import tiny
 from tests.model.checkpoint.test_atomic_files import full_disk
 from tests.model.conftest import MINILM
 from worker.errors import BadModel, BadSettings

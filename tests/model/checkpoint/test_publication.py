@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.model.published import add_modules, publish, rewrite
+from tests.model.checkpoint.published import add_modules, publish, rewrite
 from worker.errors import BadModel
 from worker.model.checkpoint import checkpoint
 from worker.model.engine import Engine

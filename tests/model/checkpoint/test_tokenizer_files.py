@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.model.published import MINILM, rewrite
+from tests.model.checkpoint.published import MINILM, rewrite
 from worker.errors import BadModel
 from worker.model.checkpoint.tokenizer_files import build_tokenizer, read_max_tokens
 

@@ -37,7 +37,7 @@ ALL = frozenset(Task)
 BATCHES = st.lists(st.tuples(st.frozensets(st.sampled_from(Task)), st.integers(0, 5)), min_size=1, max_size=8)
 
 
-def text_of(num_words: int, tasks: frozenset[Task] = ALL) -> TokenizedItem:
+def build_text(num_words: int, tasks: frozenset[Task] = ALL) -> TokenizedItem:
     """Return a text of words of one character between special tokens."""
     words = [-1, *range(num_words), -1]
     spans = [(max(word, 0), word + 1) for word in words]
@@ -45,7 +45,7 @@ def text_of(num_words: int, tasks: frozenset[Task] = ALL) -> TokenizedItem:
     return TokenizedItem(Item(record(0), "", "abcde"[:num_words], tasks), tokens)
 
 
-def numbers_of(texts: Sequence[TokenizedItem], seed: int = 0) -> RawOutputs:
+def build_outputs(texts: Sequence[TokenizedItem], seed: int = 0) -> RawOutputs:
     """Return random numbers for some texts."""
     starts = np.cumsum([0, *(len(text.tokens) for text in texts)])
     random = np.random.default_rng(seed)
@@ -76,8 +76,8 @@ def said(prediction: Prediction) -> tuple[object, ...]:
 @given(batch=BATCHES, seed=st.integers(0, 1000))
 def test_a_batch_says_what_each_text_alone_does(batch: list[tuple[frozenset[Task], int]], seed: int) -> None:
     """Of the tasks that it asks for, and of no other."""
-    texts = [text_of(num_words, tasks) for tasks, num_words in batch]
-    numbers = numbers_of(texts, seed)
+    texts = [build_text(num_words, tasks) for tasks, num_words in batch]
+    numbers = build_outputs(texts, seed)
     found = predictions(texts, numbers, HEADS)
     assert [said(prediction) for prediction in found] == [
         said(predictions([text], alone(numbers, n), HEADS)[0]) for n, text in enumerate(texts)
@@ -89,8 +89,8 @@ def test_a_batch_says_what_each_text_alone_does(batch: list[tuple[frozenset[Task
 
 def test_every_head_speaks() -> None:
     """Labels by head; entities of one head after those of the other."""
-    texts = [text_of(2)]
-    numbers = numbers_of(texts)
+    texts = [build_text(2)]
+    numbers = build_outputs(texts)
     for name in ("who", "where"):
         numbers.logits[name][1:3] = [[0, 9, 0], [9, 0, 0]]
     (prediction,) = predictions(texts, numbers, HEADS)
@@ -104,8 +104,8 @@ def test_every_head_speaks() -> None:
 @given(guilty=st.dictionaries(st.integers(0, 4), st.frozensets(st.sampled_from(Task), min_size=1)))
 def test_numbers_that_are_not_finite_cost_their_text_and_task(guilty: dict[int, frozenset[Task]]) -> None:
     """All others say what they would have said."""
-    texts = [text_of(num_words) for num_words in (3, 0, 5, 1, 2)]
-    numbers, healthy = numbers_of(texts), predictions(texts, numbers_of(texts), HEADS)
+    texts = [build_text(num_words) for num_words in (3, 0, 5, 1, 2)]
+    numbers, healthy = build_outputs(texts), predictions(texts, build_outputs(texts), HEADS)
     assert numbers.vectors is not None
     for number, tasks in guilty.items():
         for task in tasks:
@@ -123,8 +123,8 @@ def test_numbers_that_are_not_finite_cost_their_text_and_task(guilty: dict[int, 
 
 def test_what_nobody_asked_for_may_be_anything() -> None:
     """A text that does not ask for its vector does not fail for it."""
-    texts = [text_of(1), text_of(2, frozenset({Task.NER}))]
-    numbers = numbers_of(texts)
+    texts = [build_text(1), build_text(2, frozenset({Task.NER}))]
+    numbers = build_outputs(texts)
     assert numbers.vectors is not None
     numbers.vectors[1] = np.inf
     assert [prediction.failures for prediction in predictions(texts, numbers, HEADS)] == [(), ()]
@@ -140,7 +140,7 @@ def test_an_exception_over_one_text_costs_only_that(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(module, "entities", picky)
     first, second, third = predictions(
-        [text_of(1), text_of(2), text_of(3)], numbers_of([text_of(1), text_of(2), text_of(3)]), HEADS
+        [build_text(1), build_text(2), build_text(3)], build_outputs([build_text(1), build_text(2), build_text(3)]), HEADS
     )
     assert (first.failures, third.failures) == ((), ())
     assert first.entities is not None

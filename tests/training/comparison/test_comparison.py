@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.model import tiny
-from tests.model.runs import Silent
+from tests.model.checkpoint import tiny
+from tests.training.runs import Silent
 from worker.commands.training import compare as command
 from worker.errors import BadSettings
 from worker.training.comparison import run as module

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from tests.model.runs import Silent, learned, run_of
+from tests.training.runs import Silent, build_run, learned
 from worker.errors import BadSettings
 from worker.training.learning.snapshot import Position, Snapshots
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.model
 _PROGRAM = """
 import sys
 from pathlib import Path
-from tests.model.runs import Silent, learned, run_of
+from tests.training.runs import Silent, learned, build_run
 from worker.training.learning.snapshot import Snapshots
 
 directory, strategy, where = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
@@ -42,14 +42,14 @@ class Teller(Silent):
         if where == f"before {line[:7]}":
             wait()
 
-learned(run_of(directory, strategy, retention_weight=2.0), snapshots=Waiting(directory, "same"), reporter=Teller())
+learned(build_run(directory, strategy, retention_weight=2.0), snapshots=Waiting(directory, "same"), reporter=Teller())
 """
 
 
 @pytest.mark.parametrize(("strategy", "where"), [("end-to-end", "before epoch 2"), ("then-freeze", "after 1.1")])
 def test_a_killed_run_ends_with_the_weights_that_it_would_have_had(tmp_path: Path, strategy: str, where: str) -> None:
     """The run is killed before a snapshot, or between two epochs of a later phase."""
-    expected = learned(run_of(tmp_path, strategy, retention_weight=2.0)).learner.state_dict()
+    expected = learned(build_run(tmp_path, strategy, retention_weight=2.0)).learner.state_dict()
     command = [sys.executable, "-c", _PROGRAM, str(tmp_path), strategy, where]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
@@ -57,7 +57,7 @@ def test_a_killed_run_ends_with_the_weights_that_it_would_have_had(tmp_path: Pat
         child.send_signal(signal.SIGKILL)
         assert child.wait() == -signal.SIGKILL
     told = Silent()
-    found = learned(run_of(tmp_path, strategy, retention_weight=2.0), snapshots=Snapshots(tmp_path, "same"), reporter=told)
+    found = learned(build_run(tmp_path, strategy, retention_weight=2.0), snapshots=Snapshots(tmp_path, "same"), reporter=told)
     assert told.lines[0].startswith("going on after epoch")
     assert sum(line.startswith("epoch") for line in told.lines) < len(found.position.history)
     assert {name for name, entry in found.learner.state_dict().items() if not torch.equal(entry, expected[name])} == set()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.model.runs import Silent, learned, run_of, tasks_of, values
+from tests.training.runs import Silent, build_run, build_tasks, learned, values
 from worker.model.checkpoint import checkpoint
 from worker.training.config import check_run
 from worker.training.learning import states as module
@@ -31,7 +31,7 @@ def test_live_states_and_those_on_the_disk_are_the_same(tmp_path: Path) -> None:
     pooling = loaded.heads.sentence.pooling
     live = Live(loaded.encoder, pooling, dtype=torch.float32)
     frozen = Frozen(loaded.encoder, pooling, StateCache(tmp_path / "states", max_gigabytes=1), Silent())
-    for task in tasks_of(run, loaded):
+    for task in build_tasks(run, loaded):
         texts = np.array([5, 2, 60])
         num_rows = {"mood": 3, "ner": 12, "tone": sum(len(task.tokens[text]) for text in texts)}
         for one, other in zip(live.of(task, texts), frozen.of(task, texts), strict=True):
@@ -63,9 +63,9 @@ def test_a_second_run_with_other_heads_does_not_touch_the_encoder(tmp_path: Path
 
 def test_another_encoder_or_other_texts_are_other_states(tmp_path: Path) -> None:
     """A changed encoder has another digest, so its states are computed again."""
-    run = run_of(tmp_path)
+    run = build_run(tmp_path)
     loaded = checkpoint.load(run.encoder)
-    mood, _ = tasks_of(run, loaded)
+    mood, _ = build_tasks(run, loaded)
     store = StateCache(tmp_path / "states", max_gigabytes=1)
     before = Frozen(loaded.encoder, "mean", store, Silent())
     old = before.of(mood, np.array([0]))
@@ -93,7 +93,7 @@ def test_what_lies_below_the_layers_that_learn_is_computed_once(tmp_path: Path) 
         learning.add_(0.1)
     assert compute_digest(encoder, 1) == lower._digest
     whole, upper = (Live(encoder, pooling, dtype=torch.float32, lower=entry) for entry in (None, lower))
-    for task in tasks_of(run, loaded):
+    for task in build_tasks(run, loaded):
         gradients = []
         for live in (whole, upper):
             states = live.of(task, texts)
@@ -106,21 +106,21 @@ def test_what_lies_below_the_layers_that_learn_is_computed_once(tmp_path: Path) 
 
 def test_vectors_are_held_against_those_of_the_encoder_before_it_learned(tmp_path: Path) -> None:
     """The drift is 0 at first, grows with changes to the encoder, and has gradients."""
-    run = run_of(tmp_path)
+    run = build_run(tmp_path)
     loaded = checkpoint.load(run.encoder)
     pooling, texts = loaded.heads.sentence.pooling, np.array([5, 2, 60])
     before = Frozen(copy.deepcopy(loaded.encoder), pooling, StateCache(tmp_path / "states", max_gigabytes=1), Silent())
     live = Live(loaded.encoder, pooling, dtype=torch.float32, before=before)
-    for task in tasks_of(run, loaded):
+    for task in build_tasks(run, loaded):
         rows, drift = live.with_drift(task, texts)
         assert float(drift.detach()) == pytest.approx(0, abs=1e-4)
         for one, other in zip(rows, live.of(task, texts), strict=True):
             torch.testing.assert_close(one, other)
     with torch.no_grad():
         loaded.encoder.words.weight.neg_()
-    drift = live.with_drift(tasks_of(run, loaded)[0], texts)[1]
+    drift = live.with_drift(build_tasks(run, loaded)[0], texts)[1]
     assert float(drift.detach()) > 0.01
     (gradient,) = torch.autograd.grad(drift, loaded.encoder.words.weight)
     assert gradient.abs().sum() > 0
     free = Live(loaded.encoder, pooling, dtype=torch.float32)
-    assert float(free.with_drift(tasks_of(run, loaded)[0], texts)[1]) == 0
+    assert float(free.with_drift(build_tasks(run, loaded)[0], texts)[1]) == 0

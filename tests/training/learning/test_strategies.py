@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.model.runs import Silent, learned, run_of, tasks_of, values
+from tests.training.runs import Silent, build_run, build_tasks, learned, values
 from worker.errors import BadModel, BadSettings
 from worker.model.checkpoint import checkpoint
 from worker.training.config import check_run
@@ -34,7 +34,7 @@ def changed(found: Learned, encoder: str) -> set[str]:
 @pytest.mark.parametrize("strategy", ["frozen", "transfer", "trunk"])
 def test_a_frozen_encoder_stays_as_it_is(tmp_path: Path, strategy: str) -> None:
     """No weight of the encoder changes, and both heads learn."""
-    run = run_of(tmp_path, strategy)
+    run = build_run(tmp_path, strategy)
     found = learned(run)
     assert not found.is_encoder_tuned
     assert changed(found, run.encoder) == set()
@@ -43,7 +43,7 @@ def test_a_frozen_encoder_stays_as_it_is(tmp_path: Path, strategy: str) -> None:
 
 def test_end_to_end_everything_learns(tmp_path: Path) -> None:
     """The embeddings and all layers change, and both heads learn together."""
-    run = run_of(tmp_path, "end-to-end", epochs=1)
+    run = build_run(tmp_path, "end-to-end", epochs=1)
     found = learned(run)
     assert found.is_encoder_tuned
     assert {"words.weight", "layers.0", "layers.1"} <= changed(found, run.encoder)
@@ -52,13 +52,13 @@ def test_end_to_end_everything_learns(tmp_path: Path) -> None:
 
 def test_the_upper_layers_alone_may_learn(tmp_path: Path) -> None:
     """The layers below stay unchanged."""
-    run = run_of(tmp_path, "end-to-end", upper_layers=1, epochs=1)
+    run = build_run(tmp_path, "end-to-end", upper_layers=1, epochs=1)
     assert changed(learned(run), run.encoder) == {"layers.1"}
 
 
 def test_then_freeze_leaves_the_first_head_and_the_encoder_alone(tmp_path: Path) -> None:
     """In the second phase only the second head learns."""
-    run = run_of(tmp_path, "then-freeze")
+    run = build_run(tmp_path, "then-freeze")
     found = learned(run)
     assert changed(found, run.encoder) >= {"words.weight", "layers.0", "layers.1"}
     assert [(epoch["phase"], set(epoch["dev"])) for epoch in found.position.history] == [(0, {"mood"})] * 3 + [(1, {"ner"})] * 3
@@ -70,7 +70,7 @@ def test_then_freeze_leaves_the_first_head_and_the_encoder_alone(tmp_path: Path)
 
 def test_a_head_starts_from_another(tmp_path: Path) -> None:
     """Weights of the same shape are copied; the others are initialized."""
-    run = run_of(tmp_path, "transfer")
+    run = build_run(tmp_path, "transfer")
     learner = learned(run).learner
     learner.start_phase(run, build_phases(run)[1])
     mood, ner = learner.head("mood").state_dict(), learner.head("ner").state_dict()
@@ -79,7 +79,7 @@ def test_a_head_starts_from_another(tmp_path: Path) -> None:
 
 def test_heads_of_a_trunk_end_with_the_same_lower_layers(tmp_path: Path) -> None:
     """Both heads share the hidden layer and the norm during training."""
-    found = learned(run_of(tmp_path, "trunk")).learner
+    found = learned(build_run(tmp_path, "trunk")).learner
     mood, ner = found.head("mood"), found.head("ner")
     assert mood.hidden is not None
     assert mood.hidden is ner.hidden
@@ -89,7 +89,7 @@ def test_heads_of_a_trunk_end_with_the_same_lower_layers(tmp_path: Path) -> None
 
 def test_a_head_may_start_from_another_checkpoint(tmp_path: Path) -> None:
     """The named head must exist and read an encoder of the same width."""
-    train(run_of(tmp_path, epochs=1), Silent())
+    train(build_run(tmp_path, epochs=1), Silent())
     shape = values(tmp_path)
     place = str(tmp_path / "out")
 
@@ -118,7 +118,7 @@ def test_a_layer_that_is_not_there_stops_before_anything_learns(tmp_path: Path) 
 )
 def test_the_ways_against_imbalance_learn(tmp_path: Path, training: dict[str, Any]) -> None:
     """Each way gives other weights than training without one."""
-    plain, other = (learned(run_of(tmp_path, "end-to-end", epochs=1, batch_texts=4, **entry)) for entry in ({}, training))
+    plain, other = (learned(build_run(tmp_path, "end-to-end", epochs=1, batch_texts=4, **entry)) for entry in ({}, training))
     assert not torch.equal(plain.learner.head("ner").output.weight, other.learner.head("ner").output.weight)
 
 
@@ -127,8 +127,8 @@ def test_what_retention_weighs_keeps_vectors_near(tmp_path: Path) -> None:
     texts = np.arange(40)
     drifts = []
     for weight in (0.01, 100.0):
-        found = learned(run_of(tmp_path, "end-to-end", epochs=2, retention_weight=weight))
-        task = tasks_of(run_of(tmp_path), checkpoint.load(run_of(tmp_path).encoder))[0]
+        found = learned(build_run(tmp_path, "end-to-end", epochs=2, retention_weight=weight))
+        task = build_tasks(build_run(tmp_path), checkpoint.load(build_run(tmp_path).encoder))[0]
         with torch.no_grad():
             drifts.append(float(found.states.with_drift(task, texts)[1]))
     assert drifts[1] < drifts[0] / 4
@@ -141,7 +141,7 @@ def test_rates_fall_with_depth_and_heads_have_their_own(tmp_path: Path) -> None:
     shape["optimizer"] = {"encoder_rate": 1.0, "layer_decay": 0.5, "head_rate": 0.25, "weight_decay": 0.1}
     run = check_run(shape, source="test")
     loaded = checkpoint.load(run.encoder)
-    learner = Learner(loaded.encoder, tasks_of(run, loaded))
+    learner = Learner(loaded.encoder, build_tasks(run, loaded))
     (phase,) = build_phases(run)
     learner.start_phase(run, phase)
     groups = learner.build_parameter_groups(run, phase)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from tests.model import tiny
-from tests.model.runs import tasks_of, values
+from tests.model.checkpoint import tiny
+from tests.training.runs import build_tasks, values
 from worker.errors import BadSettings
 from worker.model.checkpoint import checkpoint
 from worker.training.config import check_run
@@ -33,7 +33,7 @@ def tasks_with(directory: Path, number: int, **changes: Any) -> list[TrainingTas
     shape = values(directory)
     shape["heads"][number]["data"] |= changes
     run = check_run(shape, source="test")
-    return tasks_of(run, checkpoint.load(run.encoder))
+    return build_tasks(run, checkpoint.load(run.encoder))
 
 
 def test_a_text_is_a_row_of_one_head_and_a_word_of_the_other(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_a_token_is_a_row_of_a_head_with_attention(tmp_path: Path) -> None:
     shape = values(tmp_path)
     shape["heads"][0]["has_attention"] = True
     run = check_run(shape, source="test")
-    mood, _ = tasks_of(run, checkpoint.load(run.encoder))
+    mood, _ = build_tasks(run, checkpoint.load(run.encoder))
     texts = np.array([3, 1])
     rows, starts = mood.rows(texts)
     assert np.diff(starts).tolist() == [len(mood.tokens[text]) for text in texts]
@@ -76,7 +76,9 @@ def test_rejected_answers_are_counted_over_all_files(tmp_path: Path) -> None:
 def test_texts_may_have_several_labels(tmp_path: Path) -> None:
     """Each text has one binary target for each label."""
     lines = [
-        {"text": f"{word} {tiny.words_of(n)}", "labels": labels} for n in range(20) for word, labels in ((" a", ["x"]), ("b", []))
+        {"text": f"{word} {tiny.build_words(n)}", "labels": labels}
+        for n in range(20)
+        for word, labels in ((" a", ["x"]), ("b", []))
     ]
     (tmp_path / "several.jsonl").write_text("\n".join(json.dumps(line | {"labels": [*line["labels"], "y"]}) for line in lines))
     mood, _ = tasks_with(tmp_path, 0, train=[tmp_path / "several.jsonl"])
@@ -124,7 +126,7 @@ def test_more_texts_are_learned_from_and_nothing_else(tmp_path: Path) -> None:
     shape = values(tmp_path)
     run = check_run(shape, source="test")
     loaded = checkpoint.load(run.encoder)
-    _, ner = tasks_of(run, loaded)
+    _, ner = build_tasks(run, loaded)
     more = add_texts(ner, loaded, [TaggedText("ada in oslo", (Span("PER", 0, 3), Span("LOC", 7, 11)))])
     rows, _ = more.rows(np.array([64]))
     assert [more.head.labels[target] for target in more.targets[rows]] == ["B-PER", "O", "B-LOC"]
@@ -136,19 +138,19 @@ def test_more_texts_are_learned_from_and_nothing_else(tmp_path: Path) -> None:
 
 def test_rated_sentences_say_how_sure_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Targets are probabilities without neutral ratings; sections can be chosen and name the held-out figures."""
-    rated = [RatedSentence(("movies", "tweets")[n % 2], tiny.words_of(n), (n % 7) - 3.0) for n in range(400)]
+    rated = [RatedSentence(("movies", "tweets")[n % 2], tiny.build_words(n), (n % 7) - 3.0) for n in range(400)]
     monkeypatch.setattr(module, "rated_sentences", lambda _cache: rated)
     shape = values(tmp_path)
     shape["heads"][0]["data"] = {"builtin": "ratings", "sections": ["tweets"]}
     run = check_run(shape, source="test")
-    mood, _ = tasks_of(run, checkpoint.load(run.encoder))
+    mood, _ = build_tasks(run, checkpoint.load(run.encoder))
     assert mood.head.labels == ("negative", "positive")
     assert list(mood.held_out) == ["tweets"]
     assert mood.targets.dtype == np.float32
     assert {round(float(target), 3) for target in mood.targets} == {0.011, 0.047, 0.182, 0.818, 0.953, 0.989}
     shape["heads"][1]["data"] = {"builtin": "ratings"}
     with pytest.raises(BadSettings, match="'ner': rated sentences hold no entities"):
-        tasks_of(check_run(shape, source="test"), checkpoint.load(run.encoder))
+        build_tasks(check_run(shape, source="test"), checkpoint.load(run.encoder))
 
 
 @pytest.mark.parametrize(
@@ -191,8 +193,8 @@ def test_unknown_and_empty_labels_are_named(tmp_path: Path) -> None:
         shape["heads"][0]["labels"] = labels
         run = check_run(shape, source="test")
         with pytest.raises(BadSettings, match=reason):
-            tasks_of(run, checkpoint.load(run.encoder))
+            build_tasks(run, checkpoint.load(run.encoder))
     shape = values(tmp_path)
     shape["heads"][0]["data"] = shape["heads"][1]["data"]
     with pytest.raises(BadSettings, match=r"people\.conll: entities, where labels of texts are needed by the head 'mood'"):
-        tasks_of(check_run(shape, source="test"), checkpoint.load(shape["encoder"]))
+        build_tasks(check_run(shape, source="test"), checkpoint.load(shape["encoder"]))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from tests.model import tiny
+from tests.model.checkpoint import tiny
 from worker.model.checkpoint import checkpoint
 from worker.training.config import TrainingRun, check_run
 from worker.training.learning.phases import Learned, learn
@@ -56,12 +56,12 @@ def values(directory: Path, strategy: str = "frozen", **training: Any) -> dict[s
     }
 
 
-def run_of(directory: Path, strategy: str = "frozen", **training: Any) -> TrainingRun:
+def build_run(directory: Path, strategy: str = "frozen", **training: Any) -> TrainingRun:
     """Return such a run."""
     return check_run(values(directory, strategy, **training), source="test")
 
 
-def tasks_of(run: TrainingRun, loaded: checkpoint.Checkpoint) -> list[TrainingTask]:
+def build_tasks(run: TrainingRun, loaded: checkpoint.Checkpoint) -> list[TrainingTask]:
     """Return the tasks of a run."""
     return [build_task(head, loaded, directory=run.data_directory, cache=run.cache, seed=run.seed) for head in run.heads]
 
@@ -71,4 +71,4 @@ def learned(run: TrainingRun, *, snapshots: Snapshots | None = None, reporter: S
     torch.set_num_threads(run.training.threads or 1)
     loaded = checkpoint.load(run.encoder)
     store = StateCache(run.cache / "states", max_gigabytes=run.cache_gigabytes)
-    return learn(run, loaded, tasks_of(run, loaded), store=store, reporter=reporter or Silent(), snapshots=snapshots)
+    return learn(run, loaded, build_tasks(run, loaded), store=store, reporter=reporter or Silent(), snapshots=snapshots)

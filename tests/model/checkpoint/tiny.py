@@ -36,7 +36,7 @@ CONFIG = EncoderConfig(
 )
 
 
-def words_of(number: int) -> str:
+def build_words(number: int) -> str:
     """Return words that no other number has: digits count for nothing where near-duplicates are looked for."""
     word = "".join(chr(ord("a") + int(digit)) for digit in f"{number:03d}")
     return f"{word} {word}s {word}ly"
