@@ -89,7 +89,9 @@ def choose(
     for name in ["compiled", "eager"] if wanted == "auto" else [wanted]:
         try:
             if name == "eager" or device == "cuda":
-                backend: Backend = _torch_backend(weights, name, device=device, dtype=dtype)
+                # Only the kernels make a narrow format fast on a CPU: without them, an automatic choice is the exact format.
+                is_fallback = device == "cpu" and trial is not None
+                backend: Backend = _torch_backend(weights, name, device=device, dtype="float32" if is_fallback else dtype)
             else:
                 backend = compile_encoder(weights, dtype, ranges=ranges, trial=trial, threads=threads)
         except BackendUnavailable as error:

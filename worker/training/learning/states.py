@@ -186,7 +186,11 @@ class Frozen:
     ) -> Iterator[tuple[Mapping[int, Tensor], Packed, Sequence[Tokens]]]:
         """Yield the states of a group of texts at a time, in order."""
         # The backend keeps a copy of the weights: a later phase may tune the encoder.
-        backend, _ = choose(to_weights(self._encoder), "auto", device="cpu", dtype=choose_format("auto", "cpu"))
+        weights = to_weights(self._encoder)
+        backend, _ = choose(weights, "auto", device="cpu", dtype=choose_format("auto", "cpu"))
+        if backend.name == "eager":
+            # Only the kernels make a narrow format fast: without them, the states are exact.
+            backend, _ = choose(weights, "eager", device="cpu", dtype="float32")
         readouts = [Readout(((layer, 1.0),), None) for layer in layers]
         first = 0
         while first < len(tokens):
