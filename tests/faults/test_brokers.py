@@ -150,7 +150,7 @@ async def test_a_worker_drains_under_load(broker: Cluster, mode: Mode, seed: int
 
 
 @pytest.mark.faults
-async def test_a_worker_is_told_to_stop_while_the_broker_is_away(broker: Cluster, mode: Mode, seed: int) -> None:
+async def test_a_worker_receives_sigterm_while_the_broker_is_away(broker: Cluster, mode: Mode, seed: int) -> None:
     """The worker stops within its timeouts and reports an incomplete drain; a second signal ends it at once."""
     async with Lab(mode=mode, seed=seed, cluster=broker) as lab:
         # Slow, so that there is something in flight at any moment.

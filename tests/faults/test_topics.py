@@ -116,7 +116,7 @@ async def test_the_log_begins_behind_the_committed_offset(broker: Cluster, mode:
         assert not fates.keys() & set(range(50, 70))
 
 
-async def test_the_groups_offsets_are_forgotten(broker: Cluster, mode: Mode, seed: int) -> None:
+async def test_the_offsets_of_the_group_are_deleted(broker: Cluster, mode: Mode, seed: int) -> None:
     """The brokers have removed the offsets of an idle group: the worker starts anew or refuses, as the settings say."""
     # To begin anew repeats everything: who asked for exactly once would rather be asked.
     auto_offset_reset, exit_code = ("earliest", 0) if mode == "at_least_once" else ("none", 2)
@@ -129,7 +129,7 @@ async def test_the_groups_offsets_are_forgotten(broker: Cluster, mode: Mode, see
         await lab.settled(60)
         await first.stop()
         offsets = await committed(connection, group_id, partitions)
-        lab.fault("offsets_forgotten")
+        lab.fault("offsets_deleted")
         await delete_group(connection, group_id)
         await lab.produce(1_000)
         second = lab.worker("second", auto_offset_reset=auto_offset_reset)
