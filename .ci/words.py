@@ -63,12 +63,14 @@ def list_sources() -> list[Path]:
 
 
 def read_page(text: str) -> Iterator[tuple[int, str]]:
-    """Yield the numbered lines of a page without code, targets of links and tags."""
-    is_code = False
+    """Yield the numbered lines of a page without code, results of runs, targets of links and tags."""
+    is_code = is_result = False
     for number, line in enumerate(text.splitlines(), 1):
+        # The results name the tests of an earlier commit.
+        is_result = (is_result or line == "<!-- faults -->") and line != "<!-- /faults -->"
         if line.lstrip().startswith("```"):
             is_code = not is_code
-        elif not is_code:
+        elif not is_code and not is_result:
             yield number, re.sub(r"`[^`]*`|\]\([^)]*\)|<[^>]*>", "", line)
 
 

@@ -52,6 +52,7 @@ def test_vague_sentence_is_found(words: ModuleType, sentence: str) -> None:
     [
         "The worker sends standard records and drops the rest by design.",
         "```\nwhat one writes\n```",
+        "<!-- faults -->\n| a worker is told to stop |\n<!-- /faults -->",
         "The file `nobody.py` and [a page](somebody.md).",
         "The cosine is 0.98, in version 1.2.3.",
     ],
