@@ -75,7 +75,6 @@ check: .venv/made ## lint, types, the rules of imports, and that generated files
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python .ci/words.py
-	@$(BIN)/python .ci/words.py
 	@$(BIN)/python -m schemas --check
 	@$(BIN)/python .ci/command_line.py --check
 	@$(BIN)/python .ci/pictures.py --check
