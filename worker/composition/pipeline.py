@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from worker.composition import model as engines
 from worker.composition.broker import build_consumer, build_delivery
-from worker.composition.model import load_engine, select_tasks
 from worker.composition.tracing import trace_model
 from worker.errors import BadModel
 from worker.flow.options import Options
@@ -67,10 +67,10 @@ async def build_rollout_router(
     """Return a router with the models of the plan loaded; None without a rollout file."""
     if not settings.rollout_file:
         return None
-    tasks = select_tasks(settings, engine)
+    tasks = engines.select_tasks(settings, engine)
 
     def load(reference: str) -> ServedModel:
-        other = load_engine(settings.model_copy(update={"model": reference}))
+        other = engines.load_engine(settings.model_copy(update={"model": reference}))
         if missing := tasks - other.tasks:
             raise BadModel(f"{reference}: the model has no head for {', '.join(sorted(missing))}, which this worker serves")
         return trace_model(other, tracing)
