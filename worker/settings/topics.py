@@ -31,7 +31,7 @@ class TopicSettings(ConnectionSettings):
         le=1_048_576,
         description=(
             "Maximum tokens of a batch of backfill records. On a CPU such a batch pauses"
-            " for live records; on a GPU and with OpenVINO it does not."
+            " for live records; on a GPU it does not."
             " Raise this for more throughput of the backfill; lower this for less "
             "delay of live records."
         ),
