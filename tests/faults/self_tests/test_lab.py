@@ -70,7 +70,9 @@ async def test_duplicates_are_found_where_a_worker_makes_them(
     """An at-least-once worker that dies before its commit fails the exactly-once verdict."""
     monkeypatch.setenv("FAULTS_SUMMARY", str(tmp_path / "summary.jsonl"))
     async with Lab(mode="exactly_once", seed=seed, cluster=broker) as lab:
-        worker = lab.worker("a", delivery="at_least_once", fault_kill="before:OffsetCommit:1")
+        # Each session commits the offset at which its partition begins; the next commit is the first of processed records.
+        first = lab.workload.num_partitions + 1
+        worker = lab.worker("a", delivery="at_least_once", fault_kill=f"before:OffsetCommit:{first}")
         lab.produce(500)
         await lab.until(lambda: not worker.is_running)
         worker.launch()
