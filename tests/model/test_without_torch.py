@@ -23,7 +23,7 @@ engine.warm_up()
 record = Record(Partition("texts", 0), 0, None, b"")
 texts = ["Ada Lovelace moved to London.", "ok"]
 items = [TokenizedItem(Item(record, "", text, engine.tasks), its) for text, its in zip(texts, engine.tokenize(texts))]
-assert all(it.embedding is not None and not it.failures for it in engine.infer(items))
+assert all(found.embedding is not None and not found.failures for found in engine.infer(items))
 print(sorted({"torch", "transformers"} & set(sys.modules)), "torch" in Path("/proc/self/maps").read_text())
 """
 
