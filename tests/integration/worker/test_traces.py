@@ -35,7 +35,7 @@ async def test_a_trace_goes_from_the_producer_s_header_to_each_output(
     """Every output is in the producer's trace, below a span of ours, to which the forward pass is linked by their common parent."""
     exporter, provider = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    monkeypatch.setattr(tracing, "exporting_provider", lambda _version: provider)
+    monkeypatch.setattr(tracing, "build_provider", lambda _version: provider)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
     await create(connection, topic, num_partitions=1)
     settings = read({"bootstrap_servers": connection.bootstrap_servers, "input_topic": topic, "group_id": f"group-{topic}"})
