@@ -17,6 +17,7 @@ OPTIONS = Options(
     limits=Limits(),
     embedding_encoding=EmbeddingEncoding.FLOAT,
     max_batch_tokens=64,
+    max_batch_s=0.05,
     max_batch_records=8,
     backfill_topic=None,
     max_backfill_batch_tokens=64,

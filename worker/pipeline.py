@@ -60,9 +60,9 @@ class Pipeline:
         # The tasks of all steps. An exception of one task ends all.
         self._tasks = asyncio.TaskGroup()
         self._spawn = self._tasks.create_task
-        self._lanes = build_lanes(options, max_passes=models.max_passes)
+        self._lanes = lanes = build_lanes(options, max_passes=models.max_passes)
         self._executor = ModelExecutor(
-            models, yield_to_live=self._lanes.yield_to_live, max_consecutive_failures=options.max_consecutive_failures
+            models, yield_to_live=lanes.yield_to_live, note_pass=lanes.note_pass, max_failures=options.max_consecutive_failures
         )
         self._outcomes = OutcomeBuilder.from_flow(models, delivery, options)
         self._trust = Trust.from_options(options)
@@ -186,14 +186,8 @@ class Pipeline:
             self._spawn(self._process(lane, await lane.next_batch()))
 
     async def _process(self, lane: Lane, batch: Batch) -> None:
-        self._telemetry.batch(
-            num_records=len(batch.items),
-            num_tokens=batch.num_tokens,
-            max_tokens=lane.max_tokens,
-            num_truncated=sum(item.tokens.truncated for item in batch.items),
-        )
         began_s = time.monotonic()
-        self._telemetry.stage("wait", began_s - batch.since_s)
+        self._monitor.started(batch, began_s, max_tokens=lane.max_tokens)
         try:
             predictions = await self._executor.run_batch(batch)
             self._monitor.inferred(batch, began_s)

@@ -5,19 +5,15 @@ from __future__ import annotations
 import asyncio
 import threading
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.makers import OPTIONS, PARTITION, tokenized
-from worker.batches import Priority
+from worker.batches import Batch, Priority
 from worker.flow.lanes import Lanes, build_lanes
 from worker.records import Partition
-
-if TYPE_CHECKING:
-    from worker.batches import Batch
 
 BACKFILL = Partition("old", 0)
 
@@ -29,11 +25,23 @@ def _yield_without_bound(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def lanes_with(
-    *, max_passes: int = 1, max_batch_tokens: int = 100, max_backfill_batch_tokens: int = 20, max_batch_delay_s: float = 0.0
+    *,
+    max_passes: int = 1,
+    max_batch_tokens: int = 100,
+    max_backfill_batch_tokens: int = 20,
+    max_batch_delay_s: float = 0.0,
+    max_in_flight_tokens: int = 2_000,
 ) -> Lanes:
     """Return lanes over the topics `texts` and `old`."""
-    options = replace(OPTIONS, max_batch_tokens=max_batch_tokens, max_backfill_batch_tokens=max_backfill_batch_tokens)
-    return build_lanes(replace(options, backfill_topic="old", max_batch_delay_s=max_batch_delay_s), max_passes=max_passes)
+    options = replace(
+        OPTIONS,
+        max_batch_tokens=max_batch_tokens,
+        max_backfill_batch_tokens=max_backfill_batch_tokens,
+        backfill_topic="old",
+        max_batch_delay_s=max_batch_delay_s,
+        max_in_flight_tokens=max_in_flight_tokens,
+    )
+    return build_lanes(options, max_passes=max_passes)
 
 
 def offsets(batch: Batch) -> list[int]:
@@ -231,3 +239,16 @@ def test_every_item_leaves_once_within_the_budget_of_its_lane(arrivals: list[tup
         assert sorted(left) == list(range(len(arrivals)))
 
     asyncio.run(run())
+
+
+async def test_live_passes_set_the_budgets_of_both_lanes() -> None:
+    """With a budget by duration, slow live passes make both lanes smaller. The pauses of a backfill pass teach no speed."""
+    both = lanes_with(max_batch_tokens=0, max_backfill_batch_tokens=400, max_in_flight_tokens=65_536)
+    live, backfill = both
+    assert (live.max_tokens, backfill.max_tokens) == (1_024, 400)
+    both.note_pass(Batch((tokenized(0, 1_000),), priority=Priority.BACKFILL), 60.0)
+    assert live.max_tokens == 1_024
+    both.note_pass(Batch((tokenized(0, 1_000),)), 0.2)
+    assert (live.max_tokens, backfill.max_tokens) == (256, 256)
+    both.add([tokenized(number, 100) for number in range(4)], 0.0)
+    assert offsets(await live.next_batch()) == [0, 1]

@@ -27,10 +27,19 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def executor_for(
-    model: FakeModel, *, yield_to_live: Callable[[], None] = lambda: None, max_consecutive_failures: int = 1_000
+    model: FakeModel,
+    *,
+    yield_to_live: Callable[[], None] = lambda: None,
+    note_pass: Callable[[Batch, float], None] = lambda _batch, _seconds: None,
+    max_consecutive_failures: int = 1_000,
 ) -> Iterator[ModelExecutor]:
     """Yield an executor whose threads end with the block."""
-    executor = ModelExecutor(SingleModel(model), yield_to_live=yield_to_live, max_consecutive_failures=max_consecutive_failures)
+    executor = ModelExecutor(
+        SingleModel(model),
+        yield_to_live=yield_to_live,
+        note_pass=note_pass,
+        max_failures=max_consecutive_failures,
+    )
     try:
         yield executor
     finally:
@@ -162,3 +171,12 @@ async def test_a_paused_backfill_pass_blocks_no_live_pass() -> None:
 def _require(is_so: Any) -> None:
     if not is_so:
         raise TimeoutError
+
+
+async def test_the_duration_of_each_pass_that_succeeds_is_reported() -> None:
+    """The passes of a bisection are reported apart; a pass that fails is not."""
+    noted: list[tuple[int, bool]] = []
+    model = FakeModel()
+    with executor_for(model, note_pass=lambda own, seconds: noted.append((len(own.items), seconds >= 0))) as executor:
+        await executor.run_batch(batch(model, ["fine", "fine", "fine", "poison"]))
+    assert noted == [(2, True), (1, True)]

@@ -22,7 +22,7 @@ def filled() -> Telemetry:
     telemetry = Telemetry()
     telemetry.consumed(["texts"])
     telemetry.stage("infer", 0.02)
-    telemetry.batch(num_records=3, num_tokens=50, max_tokens=100, num_truncated=1)
+    telemetry.batch(num_records=3, num_tokens=50, max_tokens=100, num_truncated=1, lane="live")
     telemetry.published(["embeddings", "labels"])
     telemetry.dead_letter("decode")
     telemetry.end_to_end("texts", [-5])
@@ -66,6 +66,7 @@ def test_what_happened_can_be_read_off() -> None:
         "gist_tokens_total 50.0",
         "gist_texts_truncated_total 1.0",
         "gist_batch_fill_ratio_sum 0.5",
+        'gist_batch_budget_tokens{lane="live"} 100.0',
         'gist_end_to_end_latency_seconds_sum{topic="texts"} 0.0',
         "gist_in_flight_tokens 7.0",
         'gist_fetch_lag_records{partition="1",topic="texts"} 6.0',

@@ -38,7 +38,7 @@ def test_page_shows_default_and_allowed_values() -> None:
     """The page has the default, the choices and the bounds of a setting."""
     page = documents.build_page("<!-- all -->\n<!-- /all -->\n")
     assert "### `GIST_DELIVERY`\n\nDefault: `at_least_once`. Values: `at_least_once`, `exactly_once`.\n\n" in page
-    assert "### `GIST_MAX_BATCH_TOKENS`\n\nDefault: `4096`. Values: 8 to 1,048,576.\n\n" in page
+    assert "### `GIST_MAX_BATCH_TOKENS`\n\nDefault: `0`. Values: 0 to 1,048,576.\n\n" in page
     assert "### `GIST_SASL_PASSWORD`\n\nUnset by default.\n\n" in page
 
 

@@ -58,12 +58,16 @@ CREDENTIALS = OAUTH | {"sasl_oauthbearer_client_id": "c", "sasl_oauthbearer_clie
     ("flags", "complaint"),
     [
         ({"max_batch_tokens": "many"}, "GIST_MAX_BATCH_TOKENS: Input should be a valid integer"),
-        ({"max_batch_tokens": "1"}, "GIST_MAX_BATCH_TOKENS"),
+        ({"max_batch_tokens": "-1"}, "GIST_MAX_BATCH_TOKENS"),
+        ({"max_batch_ms": "0"}, "GIST_MAX_BATCH_MS"),
         ({"delivery": "twice"}, "GIST_DELIVERY"),
         ({"tasks": "embed,translate"}, "GIST_TASKS"),
         ({"input_topic": ""}, "GIST_INPUT_TOPIC"),
         ({"resume_in_flight_tokens": "70000"}, "GIST_RESUME_IN_FLIGHT_TOKENS is above"),
-        ({"max_in_flight_tokens": "100", "resume_in_flight_tokens": "50"}, "GIST_MAX_IN_FLIGHT_TOKENS is below"),
+        (
+            {"max_in_flight_tokens": "100", "resume_in_flight_tokens": "50", "max_batch_tokens": "200"},
+            "GIST_MAX_IN_FLIGHT_TOKENS is below",
+        ),
         ({"max_batch_tokens": "256", "max_seq_length": "512"}, "GIST_MAX_BATCH_TOKENS is below GIST_MAX_SEQ_LENGTH"),
         ({"long_text": "forget"}, "GIST_LONG_TEXT"),
         ({"max_windows": "1"}, "GIST_MAX_WINDOWS"),

@@ -38,7 +38,7 @@ def load_engine(settings: Settings) -> Engine:
     )
     if missing := settings.tasks - engine.tasks:
         raise BadSettings(f"GIST_TASKS: the model {engine.name} has no head for {', '.join(sorted(missing))}")
-    if settings.max_batch_tokens < engine.max_tokens:
+    if 0 < settings.max_batch_tokens < engine.max_tokens:
         raise BadSettings(f"GIST_MAX_BATCH_TOKENS is below the longest text of the model {engine.name}: {engine.max_tokens} tokens")
     return engine
 

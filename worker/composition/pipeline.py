@@ -43,6 +43,7 @@ def build_options(settings: Settings, tasks: frozenset[Task]) -> Options:
         ),
         embedding_encoding=EmbeddingEncoding(settings.embedding_encoding),
         max_batch_tokens=settings.max_batch_tokens,
+        max_batch_s=settings.max_batch_ms / 1000,
         max_batch_records=settings.max_batch_records,
         backfill_topic=settings.backfill_topic or None,
         max_backfill_batch_tokens=settings.max_backfill_batch_tokens,

@@ -44,7 +44,8 @@ class Batcher:
 
     def __init__(self, *, max_tokens: int, max_records: int, max_batch_delay_s: float, priority: Priority = Priority.LIVE) -> None:
         """Build batches of `priority` within these bounds."""
-        self._max_tokens = max_tokens
+        #: The token budget of the next batches. It may change at any time.
+        self.max_tokens = max_tokens
         self._max_records = max_records
         self._max_batch_delay_s = max_batch_delay_s
         self._priority = priority
@@ -91,13 +92,13 @@ class Batcher:
         self._num_tokens = sum(queued.weight for queued in self._queue)
 
     def _is_full(self) -> bool:
-        return self._num_tokens >= self._max_tokens or len(self._queue) >= self._max_records
+        return self._num_tokens >= self.max_tokens or len(self._queue) >= self._max_records
 
     def _select(self) -> list[TokenizedItem]:
         """Remove the oldest item, and each of the next `max_records - 1` items that still fits; return these items."""
         selected: list[TokenizedItem] = []
         skipped: list[_QueuedItem] = []
-        free_tokens = self._max_tokens
+        free_tokens = self.max_tokens
         for _ in range(min(self._max_records, len(self._queue))):
             if free_tokens <= 0:
                 break
@@ -108,5 +109,5 @@ class Batcher:
             else:
                 skipped.append(queued)
         self._queue.extendleft(reversed(skipped))
-        self._num_tokens -= self._max_tokens - free_tokens
+        self._num_tokens -= self.max_tokens - free_tokens
         return selected

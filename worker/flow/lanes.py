@@ -14,6 +14,7 @@ import time
 from typing import TYPE_CHECKING
 
 from worker.batches import Priority
+from worker.flow.batch_budget import BatchBudget
 from worker.flow.batching import Batcher
 
 if TYPE_CHECKING:
@@ -38,13 +39,11 @@ _MAX_GATHER_S = 0.1
 class Lane:
     """A queue of items, and slots for the batches that are ready or running."""
 
-    def __init__(self, batcher: Batcher, *, max_tokens: int, num_passes: int) -> None:
-        """Let `num_passes` batches of at most `max_tokens` tokens run at a time, and two more be ready.
+    def __init__(self, batcher: Batcher, *, num_passes: int) -> None:
+        """Let `num_passes` batches run at a time, and two more be ready.
 
         More batches in the queue of the device would add latency and no throughput.
         """
-        #: The token budget of a batch.
-        self.max_tokens = max_tokens
         self._batcher = batcher
         self._num_passes = num_passes
         self._slots = asyncio.Semaphore(num_passes + _NUM_READY)
@@ -64,6 +63,15 @@ class Lane:
     def __len__(self) -> int:
         """Return the number of items in the queue."""
         return len(self._batcher)
+
+    @property
+    def max_tokens(self) -> int:
+        """The token budget of a batch."""
+        return self._batcher.max_tokens
+
+    def set_max_tokens(self, max_tokens: int) -> None:
+        """Replace the token budget of the next batches."""
+        self._batcher.max_tokens = max_tokens
 
     def add(self, items: Iterable[TokenizedItem], now_s: float) -> None:
         """Append items to the queue."""
@@ -133,11 +141,16 @@ class Lane:
 class Lanes:
     """The live lane and the backfill lane of a worker, in this order."""
 
-    def __init__(self, live: Lane, backfill: Lane, *, is_backfill: Callable[[TokenizedItem], bool]) -> None:
-        """Use the backfill lane for the items for which `is_backfill` is true."""
-        self._live = live
+    def __init__(
+        self, live: Lane, backfill: Lane, budget: BatchBudget, *, backfill_topic: str | None, max_backfill_tokens: int
+    ) -> None:
+        """Use the backfill lane for the items of `backfill_topic`, and `budget` for both lanes, up to `max_backfill_tokens`."""
+        self._live, self._backfill = live, backfill
         self._lanes = (live, backfill)
-        self._is_backfill = is_backfill
+        self._budget = budget
+        self._backfill_topic = backfill_topic
+        self._max_backfill_tokens = max_backfill_tokens
+        self._apply_budget()
 
     def __iter__(self) -> Iterator[Lane]:
         """Iterate over the lanes."""
@@ -151,13 +164,23 @@ class Lanes:
         """Append each item to the queue of its lane."""
         items_by_lane: tuple[list[TokenizedItem], list[TokenizedItem]] = [], []
         for item in items:
-            items_by_lane[self._is_backfill(item)].append(item)
+            items_by_lane[item.item.record.partition.topic == self._backfill_topic].append(item)
         for lane, lane_items in zip(self._lanes, items_by_lane, strict=True):
             lane.add(lane_items, now_s)
 
     async def wait_for_more(self) -> None:
         """Wait until the next poll is worthwhile for the live lane."""
         await self._live.wait_for_more()
+
+    def note_pass(self, batch: Batch, seconds: float) -> None:
+        """Adapt the token budgets to a finished pass. A backfill pass pauses, so that its duration has no meaning."""
+        if batch.priority is Priority.LIVE:
+            self._budget.note_pass(batch.num_tokens, seconds)
+            self._apply_budget()
+
+    def _apply_budget(self) -> None:
+        self._live.set_max_tokens(self._budget.max_tokens)
+        self._backfill.set_max_tokens(min(self._budget.max_tokens, self._max_backfill_tokens))
 
     def yield_to_live(self) -> None:
         """Block the thread of a backfill pass until the live lane is idle, but at most for one second."""
@@ -178,16 +201,25 @@ def build_lanes(options: Options, *, max_passes: int) -> Lanes:
 
     At most `max_passes` live batches and one backfill batch run at a time.
     """
+    budget = BatchBudget(
+        fixed_tokens=options.max_batch_tokens,
+        max_pass_s=options.max_batch_s,
+        max_in_flight_tokens=options.max_in_flight_tokens,
+    )
 
-    def build_lane(priority: Priority, max_tokens: int, num_passes: int) -> Lane:
+    def build_lane(priority: Priority, num_passes: int) -> Lane:
         batcher = Batcher(
-            max_tokens=max_tokens,
+            max_tokens=budget.max_tokens,
             max_records=options.max_batch_records,
             max_batch_delay_s=options.max_batch_delay_s,
             priority=priority,
         )
-        return Lane(batcher, max_tokens=max_tokens, num_passes=num_passes)
+        return Lane(batcher, num_passes=num_passes)
 
-    live = build_lane(Priority.LIVE, options.max_batch_tokens, max_passes)
-    backfill = build_lane(Priority.BACKFILL, options.max_backfill_batch_tokens, 1)
-    return Lanes(live, backfill, is_backfill=lambda item: item.item.record.partition.topic == options.backfill_topic)
+    return Lanes(
+        build_lane(Priority.LIVE, max_passes),
+        build_lane(Priority.BACKFILL, 1),
+        budget,
+        backfill_topic=options.backfill_topic,
+        max_backfill_tokens=options.max_backfill_batch_tokens,
+    )

@@ -7,6 +7,7 @@ failing record is alone. Its neighbours cost a second forward pass and keep thei
 from __future__ import annotations
 
 import asyncio
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
@@ -31,14 +32,25 @@ _MAX_CHARS_IN_EVENT_LOOP = 500
 class ModelExecutor:
     """Tokenizes and predicts in threads. An exception of the model becomes the failure of as few records as possible.
 
-    After `max_consecutive_failures` failed records without a success, the model is at fault and not the data.
+    After `max_failures` consecutive failed records without a success, the model is at fault and not the data.
     `TooManyFailures` then ends the worker, so that the worker does not write the whole topic to the dead letters.
     """
 
-    def __init__(self, models: ModelRouter, *, yield_to_live: Callable[[], None], max_consecutive_failures: int) -> None:
-        """Call `models` from threads. `yield_to_live` blocks a backfill pass while live batches need the model."""
+    def __init__(
+        self,
+        models: ModelRouter,
+        *,
+        yield_to_live: Callable[[], None],
+        note_pass: Callable[[Batch, float], None],
+        max_failures: int,
+    ) -> None:
+        """Call `models` from threads. `yield_to_live` blocks a backfill pass while live batches need the model.
+
+        `note_pass` gets each batch that succeeded, with the seconds in its thread.
+        """
         self._models = models
-        self._max_consecutive_failures = max_consecutive_failures
+        self._note_pass = note_pass
+        self._max_failures = max_failures
         # Records that failed since the last success.
         self._num_consecutive_failures = 0
         self._contexts = {Priority.LIVE: LIVE_PASS, Priority.BACKFILL: PassContext(Priority.BACKFILL, yield_to_live)}
@@ -70,12 +82,13 @@ class ModelExecutor:
         """Run one forward pass, or several smaller ones if the pass fails; return a prediction for each item, in order."""
         threads = self._device[batch.priority]
         try:
-            predictions = await asyncio.get_running_loop().run_in_executor(threads, self._infer_now, batch)
+            predictions, seconds = await asyncio.get_running_loop().run_in_executor(threads, self._infer_now, batch)
         except Exception as error:  # noqa: BLE001  any exception of the model is the failure of one record
             if len(batch.items) == 1:
                 return [Prediction(failures=(self._note_failure(build_failure(error, Stage.INFER)),))]
             left, right = batch.halves()
             return [*await self.run_batch(left), *await self.run_batch(right)]
+        self._note_pass(batch, seconds)
         for prediction in predictions:
             self._note_prediction(prediction)
         return predictions
@@ -88,10 +101,13 @@ class ModelExecutor:
     def _tokenize_now(self, items: Sequence[Item]) -> list[Tokens]:
         return _check_one_per_item(self._models.tokenize(items), items)
 
-    def _infer_now(self, batch: Batch) -> list[Prediction]:
+    def _infer_now(self, batch: Batch) -> tuple[list[Prediction], float]:
+        """Return the predictions of a batch, and the duration of the pass in seconds."""
         context = self._contexts[batch.priority]
         context.yield_to_live()
-        return _check_one_per_item(self._models.infer(batch.items, context), batch.items)
+        began_s = time.monotonic()
+        predictions = _check_one_per_item(self._models.infer(batch.items, context), batch.items)
+        return predictions, time.monotonic() - began_s
 
     def _note_prediction(self, prediction: Prediction) -> None:
         if prediction.failures:
@@ -101,7 +117,7 @@ class ModelExecutor:
 
     def _note_failure(self, failure: Failure) -> Failure:
         self._num_consecutive_failures += 1
-        if self._num_consecutive_failures >= self._max_consecutive_failures:
+        if self._num_consecutive_failures >= self._max_failures:
             raise TooManyFailures(
                 f"{self._num_consecutive_failures} records failed in a row, so the model is at fault and not the data; "
                 f"the last record failed to {failure.stage}: {failure.error}: {failure.message}",

@@ -67,6 +67,17 @@ class Monitor:
         """Add the weight of a tokenized record to the load estimate."""
         self._load.tokenized(partition, num_tokens)
 
+    def started(self, batch: Batch, began_s: float, *, max_tokens: int) -> None:
+        """Report a batch that leaves the queue; `max_tokens` is the budget of its lane."""
+        self._telemetry.batch(
+            num_records=len(batch.items),
+            num_tokens=batch.num_tokens,
+            max_tokens=max_tokens,
+            num_truncated=sum(item.tokens.truncated for item in batch.items),
+            lane=batch.priority,
+        )
+        self._telemetry.stage("wait", began_s - batch.since_s)
+
     def inferred(self, batch: Batch, began_s: float) -> None:
         """Report a forward pass that has just ended."""
         ended_s = time.monotonic()

@@ -19,11 +19,13 @@ class Options:
     tasks: frozenset[Task]
     limits: Limits
     embedding_encoding: EmbeddingEncoding
+    #: The token budget of a batch; 0 for the tokens of a pass of `max_batch_s`.
     max_batch_tokens: int
+    max_batch_s: float
     max_batch_records: int
     #: The topic whose records run at low priority; None for no such topic.
     backfill_topic: str | None
-    #: The token budget of a backfill batch.
+    #: The largest token budget of a backfill batch.
     max_backfill_batch_tokens: int
     max_batch_delay_s: float
     max_in_flight_tokens: int

@@ -68,6 +68,8 @@ class Telemetry:
         buckets = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 1, 1.5)
         self._fill = Histogram("gist_batch_fill_ratio", "Tokens of a batch over its budget.", registry=registry, buckets=buckets)
         sizes = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+        # On a CPU near the least of 256 tokens: the machine is slower than GIST_MAX_BATCH_MS allows.
+        self._budget = Gauge("gist_batch_budget_tokens", "Maximum tokens of the last batch.", ["lane"], registry=registry)
         self._batch_records = Histogram("gist_batch_records", "Records of a batch.", registry=registry, buckets=sizes)
         # The time of each step.
         self._stages = Histogram(
@@ -137,8 +139,9 @@ class Telemetry:
         """Record the duration of one call of a step, in seconds."""
         self._stages.labels(stage).observe(seconds)
 
-    def batch(self, *, num_records: int, num_tokens: int, max_tokens: int, num_truncated: int) -> None:
-        """Record a batch for the model."""
+    def batch(self, *, num_records: int, num_tokens: int, max_tokens: int, num_truncated: int, lane: str) -> None:
+        """Record a batch for the model, from the lane `live` or `backfill`."""
+        self._budget.labels(lane).set(max_tokens)
         self._batches.inc()
         self._tokens.inc(num_tokens)
         self._truncated.inc(num_truncated)

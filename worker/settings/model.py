@@ -140,12 +140,23 @@ class ModelSettings(TopicSettings):
 
     # ── batching ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
     max_batch_tokens: int = Field(
-        4096,
-        ge=8,
+        0,
+        ge=0,
         le=1_048_576,
         description=(
-            "Maximum tokens of a batch. Raise this for throughput, until the data of a batch exceed the caches of the "
-            "processor; lower this for latency. On a GPU, try 16384."
+            "Maximum tokens of a batch. 0: as many as `GIST_MAX_BATCH_MS` allows at the measured speed. Set a number, at"
+            " least the longest text of the model, if the batches must not depend on the machine. Example: `4096`."
+        ),
+    )
+    max_batch_ms: float = Field(
+        50.0,
+        ge=1,
+        le=10_000,
+        description=(
+            "Target duration of a forward pass, in milliseconds. The tokens of a batch follow from it and from the speed of the "
+            "last full batches: 256 to 16,384 tokens, and at most a quarter of `GIST_MAX_IN_FLIGHT_TOKENS`. A longer text"
+            " is a batch of its own. The default loses little throughput. Lower this for less latency under load; raise this"
+            " for throughput on slow machines. Not read if `GIST_MAX_BATCH_TOKENS` is set."
         ),
     )
     max_batch_records: int = Field(
@@ -169,7 +180,7 @@ class ModelSettings(TopicSettings):
         65_536,
         ge=16,
         description=(
-            "Maximum tokens in the worker: above this limit, no more records are read. The default is sixteen batches, "
+            "Maximum tokens in the worker: above this limit, no more records are read. The default is at least four batches, "
             "which hides the latency of the brokers. Raise this for slow brokers; lower this for less memory and a "
             "shorter drain."
         ),

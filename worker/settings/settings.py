@@ -111,7 +111,7 @@ class Settings(DeliverySettings):
                 "RESUME_IN_FLIGHT_TOKENS is above GIST_MAX_IN_FLIGHT_TOKENS",
             ),
             (self.max_in_flight_tokens < self.max_batch_tokens, "MAX_IN_FLIGHT_TOKENS is below GIST_MAX_BATCH_TOKENS"),
-            (self.max_batch_tokens < self.max_seq_length, "MAX_BATCH_TOKENS is below GIST_MAX_SEQ_LENGTH"),
+            (0 < self.max_batch_tokens < self.max_seq_length, "MAX_BATCH_TOKENS is below GIST_MAX_SEQ_LENGTH"),
             (
                 self.long_text == "window" and 0 < self.max_seq_length < 2 * self.window_overlap_tokens + 2,
                 "WINDOW_OVERLAP_TOKENS is over half of a window of GIST_MAX_SEQ_LENGTH",
@@ -124,7 +124,7 @@ class Settings(DeliverySettings):
             ),
             (self.has_equal_topics, "INPUT_TOPIC, GIST_BACKFILL_TOPIC and the output topics must have different names"),
             (
-                bool(self.backfill_topic) and self.max_backfill_batch_tokens > self.max_batch_tokens,
+                bool(self.backfill_topic) and 0 < self.max_batch_tokens < self.max_backfill_batch_tokens,
                 "MAX_BACKFILL_BATCH_TOKENS is above GIST_MAX_BATCH_TOKENS",
             ),
         ]

@@ -30,8 +30,8 @@ class TopicSettings(ConnectionSettings):
         ge=8,
         le=1_048_576,
         description=(
-            "Maximum tokens of a batch of backfill records. On a CPU such a batch pauses"
-            " for live records; on a GPU it does not."
+            "Maximum tokens of a batch of backfill records; a batch of live records bounds it, too. On a CPU such a batch"
+            " pauses for live records; on a GPU it does not."
             " Raise this for more throughput of the backfill; lower this for less "
             "delay of live records."
         ),

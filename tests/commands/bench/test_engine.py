@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 from tests.bench.engine_results import build_results
 from worker.bench.engine import run as engine_run
 from worker.bench.frame import report
+from worker.bench.frame.context import ENGINE_BATCH_TOKENS
 from worker.cli import app
 from worker.commands.bench import engine
 from worker.errors import BadSettings
-from worker.settings import Settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +40,7 @@ def test_figures_go_to_the_terminal_and_to_a_file(tmp_path: Path, monkeypatch: p
     assert "without the real corpus: no network" in shown.stderr
     assert json.loads(path.read_bytes())["summary"]["vs_best_baseline"] == 2.0
     assert (arguments["plan"].is_quick, arguments["threads"], arguments["texts"]) == (True, 3, [])
-    assert arguments["batching"].max_batch_tokens == Settings.model_fields["max_batch_tokens"].default
+    assert arguments["batching"].max_batch_tokens == ENGINE_BATCH_TOKENS
 
 
 @pytest.mark.parametrize("flag", ["--output", "--plot"])

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
     from worker.broker.connection.connection import Connection
 
+#: Tokens of a batch of an engine without a broker: enough for the full speed of a processor.
+ENGINE_BATCH_TOKENS = 4_096
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchContext:
@@ -26,6 +29,7 @@ class BenchContext:
     engine: Mapping[str, Any]
     #: The same as settings of a worker.
     worker: Mapping[str, Any]
+    #: 0 for the workers' default, which is a duration.
     max_batch_tokens: int
     max_batch_records: int
     max_batch_delay_ms: float

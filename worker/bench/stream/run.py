@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from worker.bench.frame.context import ENGINE_BATCH_TOKENS
 from worker.bench.frame.machine import describe_machine
 from worker.bench.stream import child_process, phases
 from worker.bench.stream.results import Baseline, EngineRate, Stream, StreamResults
@@ -141,7 +142,7 @@ async def _run_engine(plan: StreamPlan, context: BenchContext) -> EngineRate:
             "texts": str(context.directory / "texts.json"),
             "limit_s": plan.limit_s,
             "num_single": plan.num_single,
-            "max_batch_tokens": context.max_batch_tokens,
+            "max_batch_tokens": context.max_batch_tokens or ENGINE_BATCH_TOKENS,
             "max_batch_records": context.max_batch_records,
         },
     )

@@ -12,6 +12,7 @@ from rich.console import Console
 from worker.bench.engine import plan, run
 from worker.bench.engine.job import Batching
 from worker.bench.engine.report import build_report
+from worker.bench.frame.context import ENGINE_BATCH_TOKENS
 from worker.commands.bench import flags
 from worker.errors import BadSettings
 from worker.settings import DEFAULT_MODEL, Settings
@@ -39,12 +40,17 @@ def engine(
         plan.build_plan(is_quick=quick, is_gpu=device_name == "cuda"),
         threads=threads or len(os.sched_getaffinity(0)),
         device=device_name,
-        batching=Batching(**{name: Settings.model_fields[name].default for name in Batching.__dataclass_fields__}),
+        batching=Batching(**_read_defaults() | {"max_batch_tokens": ENGINE_BATCH_TOKENS}),
         checkpoint=DEFAULT_MODEL,
         texts=_read_texts(cache, progress),
         say=progress.print,
     )
     outputs.write(build_report(results), flags.build_console())
+
+
+def _read_defaults() -> dict[str, int]:
+    """Return the defaults of the settings that bound a batch."""
+    return {name: Settings.model_fields[name].default for name in Batching.__dataclass_fields__}
 
 
 def _read_texts(cache: Path, progress: Console) -> list[str]:
