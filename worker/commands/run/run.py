@@ -82,6 +82,7 @@ async def _run(settings: Settings, tracing: Tracing | None, replica: int | None)
         health.pipeline = pipeline
         _drain_on_signal(pipeline, telemetry)
         freeze_gc()
+        log_choice(engine, telemetry)
         _log_start(settings, engine, tasks, server.address, telemetry)
         # A rollout unloads models: no variable here may keep one.
         del engine
@@ -90,6 +91,15 @@ async def _run(settings: Settings, tracing: Tracing | None, replica: int | None)
             watching.append(rollout.watch(lambda: consumer.lag().keys()))
         await _run_until_first_ends(watching, pipeline.run())
     telemetry.info("stopped")
+
+
+def log_choice(engine: Engine, telemetry: Telemetry) -> None:
+    """Log what computes and, where the arithmetic was chosen by speed, the texts per second of every candidate."""
+    measured = engine.backend.measured
+    speeds = {name: round(rate, 1) for name, rate in measured.texts_per_s.items()} if measured else {}
+    cosines = {name: round(cosine, 6) for name, cosine in measured.cosines.items()} if measured else {}
+    chosen = {"texts_per_s": speeds, "min_cosine_to_float32": cosines} if measured else {"because": engine.because}
+    telemetry.info("engine_chosen", engine=engine.backend.description, **chosen)
 
 
 def _log_start(settings: Settings, engine: Engine, tasks: Collection[Task], address: str, telemetry: Telemetry) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from worker.model.backends.measurement import Trial
+    from worker.model.backends.measurement import Measured, Trial
     from worker.model.encoder_weights import EncoderWeights
     from worker.model.packing import Packed
     from worker.model.readout import Readout
@@ -48,8 +48,8 @@ class Backend(Protocol):
     is_reentrant: bool
     #: Whether its threads are its own, and not torch's.
     has_own_threads: bool
-    #: The reason for the arithmetic, where speed was measured; else empty.
-    reason: str
+    #: The speed of each arithmetic, where the arithmetic was chosen by speed; else None.
+    measured: Measured | None
     #: The lengths of texts of batches to run before readiness, in addition to a short and a long text.
     warm_lengths: Sequence[Sequence[int]]
 
@@ -98,7 +98,9 @@ def choose(
             passed_over.append(f"{name} cannot run here: {error}")
         else:
             fastest = "; ".join(passed_over) or "the fastest here that is as exact as PyTorch"
-            return backend, backend.reason or ("as asked" if wanted != "auto" else fastest)
+            if backend.measured is not None:
+                return backend, str(backend.measured)
+            return backend, "as asked" if wanted != "auto" else fastest
     raise BadModel(f"the backend {'; '.join(passed_over)}")
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from worker.model.backends.measurement import Trial
+    from worker.model.backends.measurement import Measured, Trial
     from worker.model.backends.native.build import Variant
     from worker.model.encoder_weights import EncoderWeights
     from worker.model.packing import Packed
@@ -53,7 +53,7 @@ class Compiled:
     device_type = "cpu"
     is_reentrant = True
     has_own_threads = True
-    reason = ""
+    measured: Measured | None = None
     warm_lengths: Sequence[Sequence[int]] = ()
 
     def __init__(
@@ -130,5 +130,5 @@ def _compile_measured(weights: EncoderWeights, trial: Trial, threads: int) -> Co
     variant, loaded = build.load_fastest()
     measured = measure_once(weights, loaded, trial, num_threads=threads or count_cores(), library=build.library_name(variant))
     found = Compiled(weights, find_arithmetic(measured.chosen), variant=variant, threads=threads)
-    found.reason = str(measured)
+    found.measured = measured
     return found

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from worker.model.backends.measurement import Measured
     from worker.model.packing import Packed
     from worker.model.readout import Readout
 
@@ -61,7 +62,7 @@ class ReadsLayers:
     device: torch.device
     dtype: torch.dtype
     has_own_threads = False
-    reason = ""
+    measured: Measured | None = None
     #: The lengths of texts of batches to run before readiness, in addition to a short and a long text.
     warm_lengths: Sequence[Sequence[int]] = ()
 
