@@ -1,6 +1,22 @@
 """The wire contract; the current version, re-exported."""
 
-from schemas.v1 import HEADERS, MODELS, SOURCE_HEADERS, DeadLetter, Embedding, Entities, Entity, Label, Labels, Request
+from schemas.v1 import (
+    HEADERS,
+    MODELS,
+    SOURCE_HEADERS,
+    DeadLetter,
+    Embedding,
+    Enriched,
+    Entities,
+    Entity,
+    Flat,
+    Label,
+    Labels,
+    QdrantPoint,
+    Request,
+    Results,
+    Source,
+)
 
 VERSION = 1
 
@@ -11,9 +27,14 @@ __all__ = [
     "VERSION",
     "DeadLetter",
     "Embedding",
+    "Enriched",
     "Entities",
     "Entity",
+    "Flat",
     "Label",
     "Labels",
+    "QdrantPoint",
     "Request",
+    "Results",
+    "Source",
 ]

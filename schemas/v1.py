@@ -10,7 +10,7 @@ docs/wire-contract.md says which headers of a record its outputs keep.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -23,7 +23,7 @@ SOURCE_HEADERS = {
 }
 # The model. Every output but a tombstone has this header.
 MODEL_HEADERS = {"gist-model": "The model, as `name@revision`."}
-# The length of the text. Embeddings, labels and entities have these headers.
+# The length of the text. Every output but a tombstone and a dead letter has these headers.
 TEXT_HEADERS = {
     "gist-tokens": "The number of tokens that the model read, special tokens included, decimal. Tokens in the overlap of two "
     "windows count once.",
@@ -78,7 +78,23 @@ class Request(_Input):
     )
 
 
-class Embedding(_Result):
+class Source(_Result):
+    """The origin of an output."""
+
+    topic: str = Field(description="The input topic.")
+    partition: int = Field(ge=0, description="The input partition.")
+    offset: int = Field(ge=0, description="The offset of the input record.")
+    timestamp: int | None = Field(description="The timestamp of the record in milliseconds since the epoch; null for none.")
+
+
+class _Output(_Result):
+    """A value with a model and a source, if `GIST_ORIGIN_IN_VALUES` is set."""
+
+    model: str | None = Field(default=None, description="The model, as `name@revision`, if `GIST_ORIGIN_IN_VALUES` is set.")
+    source: Source | None = Field(default=None, description="The origin, if `GIST_ORIGIN_IN_VALUES` is set.")
+
+
+class Embedding(_Output):
     """The sentence vector of a text."""
 
     id: str = Field(description="The id of the input record.")
@@ -113,7 +129,7 @@ class Label(_Result):
     )
 
 
-class Labels(_Result):
+class Labels(_Output):
     """The labels of a text."""
 
     id: str = Field(description="The id of the input record.")
@@ -131,11 +147,71 @@ class Entity(_Result):
     task: str = Field(description="The name of the head that found it.")
 
 
-class Entities(_Result):
+class Entities(_Output):
     """The named entities of a text, in text order."""
 
     id: str = Field(description="The id of the input record.")
     entities: list[Entity] = Field(description="The entities, in text order. Entities of one head do not overlap.")
+
+
+class Results(_Result):
+    """All results of a text. A task that the record does not request has no field."""
+
+    embedding: list[float] | Base64 | None = Field(default=None, description="The vector, as in the topic of embeddings.")
+    dim: int | None = Field(default=None, gt=0, description="The number of dimensions.")
+    encoding: Literal["float", "float32", "float16", "int8", "binary"] | None = Field(
+        default=None, description="The encoding of the vector, as in the topic of embeddings."
+    )
+    scale: float | None = Field(default=None, gt=0, description="The scale of the encoding `int8`.")
+    labels: dict[str, Label] | None = Field(default=None, description="The output of each head, by the name of the head.")
+    entities: list[Entity] | None = Field(default=None, description="The entities, in text order.")
+    model: str = Field(description="The model, as `name@revision`.")
+    tokens: int = Field(ge=0, description="The number of tokens that the model read, special tokens included.")
+    truncated: bool = Field(description="Whether the model did not read the end of the text.")
+    source: Source | None = Field(default=None, description="The origin, if `GIST_ORIGIN_IN_VALUES` is set.")
+
+
+class Enriched(BaseModel):
+    """The object of the input record with its results, in the layout `enriched`.
+
+    `GIST_RESULT_FIELD` names the field of the results; `gist` is the default. The other fields are those of the input. A number of
+    more than 64 bits may lose digits. An input of plain text is an object with the field `text`.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    gist: Results = Field(description="The results.")
+
+
+class Flat(_Result):
+    """All results of a text without nested objects, in the layout `flat`."""
+
+    id: str = Field(description="The id of the input record.")
+    text: str = Field(description="The text.")
+    embedding: list[float] | Base64 | None = Field(default=None, description="The vector, as in the topic of embeddings.")
+    dim: int | None = Field(default=None, gt=0, description="The number of dimensions.")
+    encoding: Literal["float", "float32", "float16", "int8", "binary"] | None = Field(
+        default=None, description="The encoding of the vector, as in the topic of embeddings."
+    )
+    scale: float | None = Field(default=None, gt=0, description="The scale of the encoding `int8`.")
+    labels: str | None = Field(default=None, description="The output of each head by its name, as a string of JSON.")
+    entities: str | None = Field(default=None, description="The entities, as a string of JSON.")
+    model: str = Field(description="The model, as `name@revision`.")
+    tokens: int = Field(ge=0, description="The number of tokens that the model read, special tokens included.")
+    truncated: bool = Field(description="Whether the model did not read the end of the text.")
+
+
+class QdrantPoint(_Result):
+    """A point for Qdrant's Kafka connector, in the layout `qdrant`."""
+
+    collection_name: str = Field(description="The collection: `GIST_QDRANT_COLLECTION`, or the input topic.")
+    id: int | str = Field(
+        description="The id of the point: the number or the UUID that is the record's id, or a UUID that is derived from the id."
+    )
+    vector: list[float] = Field(description="The vector of unit length.")
+    payload: dict[str, Any] = Field(
+        description="The fields of the input, the `id` of the record, and labels, entities and model in `GIST_RESULT_FIELD`."
+    )
 
 
 class DeadLetterSource(_Result):
@@ -173,11 +249,14 @@ class DeadLetter(_Result):
     truncated: bool = Field(description="Whether key, headers or payload were cut. Such a record cannot be replayed.")
 
 
-MODELS: tuple[type[BaseModel], ...] = (Request, Embedding, Labels, Entities, DeadLetter)
+MODELS: tuple[type[BaseModel], ...] = (Request, Embedding, Labels, Entities, DeadLetter, Enriched, Flat, QdrantPoint)
 # The headers of the messages of each model.
 HEADERS: dict[type[BaseModel], dict[str, str]] = {
     Embedding: SOURCE_HEADERS | MODEL_HEADERS | TEXT_HEADERS,
     Labels: SOURCE_HEADERS | MODEL_HEADERS | TEXT_HEADERS,
     Entities: SOURCE_HEADERS | MODEL_HEADERS | TEXT_HEADERS,
     DeadLetter: SOURCE_HEADERS | MODEL_HEADERS,
+    Enriched: SOURCE_HEADERS | MODEL_HEADERS | TEXT_HEADERS,
+    Flat: SOURCE_HEADERS | MODEL_HEADERS | TEXT_HEADERS,
+    QdrantPoint: SOURCE_HEADERS | MODEL_HEADERS | TEXT_HEADERS,
 }

@@ -65,7 +65,7 @@ COMMANDS: dict[str, Command | Group] = {
         path="worker.commands.tail:tail",
         summary="Follow the results.",
         panel=_LOOK,
-        settings=(*_DLQ_SETTINGS, *TASKS),
+        settings=(*_DLQ_SETTINGS, "result_field", *TASKS),
         example="gist-stream tail --input-topic tickets --from-beginning --count 10",
     ),
     "lag": Command(

@@ -39,6 +39,10 @@ class Output(StrEnum):
     LABELS = "labels"
     ENTITIES = "entities"
     DEAD_LETTERS = "dlq"
+    # The outputs of the layouts that publish one message with all results of a record.
+    ENRICHED = "enriched"
+    FLAT = "flat"
+    QDRANT = "qdrant"
 
 
 class Stage(StrEnum):
@@ -57,6 +61,8 @@ OUTPUT_OF_TASK: Mapping[Task, Output] = {
     Task.CLASSIFY: Output.LABELS,
     Task.NER: Output.ENTITIES,
 }
+#: The outputs of the layout `split`: one for each task, and the dead letters.
+SPLIT_OUTPUTS = (*OUTPUT_OF_TASK.values(), Output.DEAD_LETTERS)
 TASK_OF_OUTPUT: Mapping[Output, Task] = {output: task for task, output in OUTPUT_OF_TASK.items()}
 
 

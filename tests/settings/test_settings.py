@@ -25,8 +25,21 @@ def _no_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_the_defaults_are_valid() -> None:
     """Settings without any value are valid, and the output topics have the name of the input topic with suffixes."""
     settings = read()
-    assert settings.output_topics == ("texts.embeddings", "texts.labels", "texts.entities", "texts.dlq")
+    assert settings.output_topics == {name: f"texts.{name}" for name in ("embeddings", "labels", "entities", "dlq")}
     assert settings.http_host == "127.0.0.1"
+
+
+def test_a_layout_has_one_topic_for_all_results() -> None:
+    """The suffix of the default topic is the layout, and `GIST_RESULTS_TOPIC` names another topic."""
+    assert read({"output_layout": "enriched"}).output_topics == {"enriched": "texts.enriched", "dlq": "texts.dlq"}
+    assert read({"output_layout": "flat", "results_topic": "rows"}).output_topics == {"flat": "rows", "dlq": "texts.dlq"}
+
+
+@pytest.mark.parametrize("flags", [{"embedding_encoding": "int8"}, {"tasks": "ner"}])
+def test_points_of_qdrant_need_vectors_of_numbers(flags: dict[str, str]) -> None:
+    """The layout `qdrant` with another encoding, or without the task embed, stops the start."""
+    with pytest.raises(BadSettings, match="GIST_OUTPUT_LAYOUT=qdrant needs GIST_EMBEDDING_ENCODING=float"):
+        read({"output_layout": "qdrant", **flags})
 
 
 def test_flags_precede_the_environment_and_the_environment_precedes_the_file(

@@ -71,6 +71,17 @@ def encoded(record: Record, prediction: Prediction, encoding: EmbeddingEncoding 
 VECTOR = np.array([0.6, -0.8, 0.0], dtype=np.float32)
 
 
+def test_values_have_model_and_source_on_request() -> None:
+    """Each value has the two fields of the contract, and no value has them by default."""
+    source, encoding = tokenized(Record(WHERE, 7, b"k", b"{}", timestamp_ms=9)), EmbeddingEncoding.FLOAT
+    outcome = encode(source, predicted(VECTOR), model_name="m@1", encoding=encoding, limits=LIMITS, has_origin=True)
+    for message in outcome.messages:
+        value = orjson.loads(message.value or b"null")
+        assert value["model"] == "m@1"
+        assert value["source"] == {"topic": "texts", "partition": 3, "offset": 7, "timestamp": 9}
+        MODELS[message.output].model_validate(value)
+
+
 def test_every_output_follows_its_schema() -> None:
     """The models of the contract accept what the worker writes."""
     values = encoded(Record(WHERE, 7, b"k", b"{}"), predicted(VECTOR))

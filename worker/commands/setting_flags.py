@@ -24,7 +24,16 @@ ALL = tuple(_NAMES)
 #: The connection to the brokers.
 CONNECTION = (*_NAMES[: _NAMES.index("client_id") + 1], "request_timeout_ms")
 #: The topics of a worker.
-TOPICS = ("input_topic", "backfill_topic", "embeddings_topic", "labels_topic", "entities_topic", "dead_letter_topic")
+TOPICS = (
+    "input_topic",
+    "backfill_topic",
+    "output_layout",
+    "results_topic",
+    "embeddings_topic",
+    "labels_topic",
+    "entities_topic",
+    "dead_letter_topic",
+)
 #: The settings that decide which outputs the worker publishes.
 TASKS = ("tasks", "model")
 #: The limits of a command's transactions.

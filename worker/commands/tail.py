@@ -14,21 +14,25 @@ import orjson
 import typer
 from rich.text import Text
 
-from worker.broker.tools.clients import follow
+from worker.broker.admin.offsets import fetch_log_bounds
+from worker.broker.admin.permissions import build_topic_rights
+from worker.broker.admin.topics import check_usable
+from worker.broker.tools.clients import follow, read_to_end
 from worker.commands import result_view as show
 from worker.commands.output_encoding import escape_controls
+from worker.commands.result_values import drop_vectors, read_results
 from worker.commands.terminal import Terminal, client_warnings, json_line
 from worker.composition.broker import build_connection, find_served_tasks, map_used_topics
-from worker.records import Output
+from worker.records import SPLIT_OUTPUTS, Output, Partition
 from worker.testbed.delivery_audit import read_source
-from worker.wire.encode import decode_embedding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncGenerator, Iterator
     from typing import TextIO
 
     from rich.console import Console
 
+    from worker.broker.connection.connection import Connection
     from worker.records import Record
     from worker.settings import Settings
     from worker.testbed.delivery_audit import Source
@@ -48,7 +52,9 @@ class _Parts:
 class Joiner:
     """Joins the outputs of each record; the time is an argument."""
 
-    def __init__(self) -> None:
+    def __init__(self, num_outputs: int = len(SPLIT_OUTPUTS) - 1) -> None:
+        """Expect `num_outputs` outputs of each record, or a dead letter."""
+        self._num_outputs = num_outputs
         # Records whose outputs are incomplete.
         self._waiting: dict[Source, _Parts] = {}
 
@@ -62,7 +68,7 @@ class Joiner:
             raise ValueError("an output is an object")  # noqa: TRY004  the same error as for other messages that are no output
         parts = self._waiting.setdefault(place, _Parts(now_s))
         parts.values[output] = value
-        if output is Output.DEAD_LETTERS or len(parts.values) == len(Output) - 1:
+        if output is Output.DEAD_LETTERS or len(parts.values) == self._num_outputs:
             yield place, self._waiting.pop(place).values
 
     def overdue(self, now_s: float) -> Iterator[tuple[Source, dict[Output, dict[str, Any]]]]:
@@ -76,37 +82,71 @@ def tail(
     *,
     from_beginning: Annotated[bool, typer.Option("--from-beginning", help="Show the existing results first.")] = False,
     count: Annotated[int, typer.Option(min=0, help="End after this number of records. 0: follow until Ctrl-C.")] = 0,
+    until_end: Annotated[
+        bool, typer.Option("--until-end", help="Show the existing results, then end. Includes --from-beginning.")
+    ] = False,
+    no_vectors: Annotated[bool, typer.Option("--no-vectors", help="Leave the vectors out.")] = False,
     is_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON line for each record. This is the default if the output is no terminal.")
     ] = False,
 ) -> None:
     """Follow the results: labels, entities and vectors of each record, and dead letters.
 
-    The outputs of a record are joined by the partition and the offset of the record in the input topic.
+    The outputs of a record are joined by the partition and the offset of the record in the input topic. Layouts other than `split`
+    contain the text, which is shown with its entities.
     """
-    asyncio.run(_tail(settings, from_beginning=from_beginning, count=count, is_json=is_json))
+    view = _View(settings.result_field, has_vectors=not no_vectors, is_json=is_json or not Terminal().is_terminal)
+    asyncio.run(_tail(settings, view, from_beginning=from_beginning, until_end=until_end, count=count))
 
 
-async def _tail(settings: Settings, *, from_beginning: bool, count: int, is_json: bool) -> None:
-    console, joiner, num_shown, is_waiting = Terminal(), Joiner(), 0, False
-    is_json |= not console.is_terminal
+@dataclass(frozen=True, slots=True)
+class _View:
+    """What to show of each record."""
+
+    result_field: str
+    has_vectors: bool
+    is_json: bool
+
+
+async def _tail(settings: Settings, view: _View, *, from_beginning: bool, until_end: bool, count: int) -> None:
+    console, num_shown, is_waiting = Terminal(), 0, False
     outputs = {topic: output for output, topic in map_used_topics(settings, find_served_tasks(settings)).items()}
-    arriving = follow(build_connection(settings), list(outputs), from_beginning=from_beginning)
+    joiner = Joiner(len(outputs) - 1)
+    arriving = _read(build_connection(settings), list(outputs), from_beginning=from_beginning, until_end=until_end)
     async with contextlib.aclosing(arriving), contextlib.AsyncExitStack() as waiting:
         async for records in arriving:
             if not is_waiting:
                 is_waiting = True
                 waiting.enter_context(client_warnings(Terminal(stderr=True)))
-                _say(f"waiting for results in {', '.join(outputs)} (Ctrl-C ends)")
+                if not until_end:
+                    _say(f"waiting for results in {', '.join(outputs)} (Ctrl-C ends)")
             now_s = time.monotonic()
             joined = [found for record in records for found in _joined(joiner, outputs[record.partition.topic], record, now_s)]
             for place, values in [*joined, *joiner.overdue(now_s)]:
-                _show(console, place, values, is_json=is_json)
+                _show(console, place, values, view)
                 num_shown += 1
                 if num_shown == count:
                     return
             if _is_closed(sys.stdout):
                 return
+    for place, values in joiner.overdue(float("inf")):
+        _show(console, place, values, view)
+
+
+async def _read(
+    connection: Connection, topics: list[str], *, from_beginning: bool, until_end: bool
+) -> AsyncGenerator[list[Record], None]:
+    """Yield the records of topics: new ones as they arrive, or the existing ones up to the present end."""
+    if not until_end:
+        arriving = follow(connection, topics, from_beginning=from_beginning)
+    else:
+        found = await check_usable(connection, build_topic_rights(["Read"], topics))
+        partitions = [Partition(topic, index) for topic, number in found.items() for index in range(number)]
+        bounds = await fetch_log_bounds(connection, partitions)
+        arriving = read_to_end(connection, {partition: bounds[partition].first for partition in partitions})
+    async with contextlib.aclosing(arriving):
+        async for records in arriving:
+            yield records
 
 
 def _joined(joiner: Joiner, output: Output, record: Record, now_s: float) -> list[tuple[Source, dict[Output, dict[str, Any]]]]:
@@ -133,32 +173,35 @@ def _is_closed(stream: TextIO) -> bool:
     return any(events & select.POLLERR for _, events in polling.poll(0))
 
 
-def _show(console: Console, place: Source, values: dict[Output, dict[str, Any]], *, is_json: bool) -> None:
-    if is_json:
-        merged = {"partition": place[0], "offset": place[1]}
+def _show(console: Console, place: Source, values: dict[Output, dict[str, Any]], view: _View) -> None:
+    if view.is_json:
+        merged: dict[str, Any] = {}
         for value in values.values():
-            merged |= value
-        sys.stdout.write(json_line(merged) + "\n")
+            merged |= value if view.has_vectors else drop_vectors(value, view.result_field)
+        sys.stdout.write(json_line({"partition": place[0], "offset": place[1]} | merged) + "\n")
         sys.stdout.flush()
         return
     try:
-        parts = _parts(values)
+        parts = _parts(values, view)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         parts = [Text(f"an output cannot be shown: {type(error).__name__}: {error}", style="red")]
     console.print(Text(f"{place[0]}@{place[1]}", style="dim"), *parts)
 
 
-def _parts(values: dict[Output, dict[str, Any]]) -> list[Text]:
+def _parts(values: dict[Output, dict[str, Any]], view: _View) -> list[Text]:
     """Return the parts of a line for people, in order."""
     if Output.DEAD_LETTERS in values:
         return [show.dead_letter(values[Output.DEAD_LETTERS])]
-    parts: list[Text] = [Text(escape_controls(str(next(iter(values.values()))["id"])))]
-    if Output.LABELS in values:
-        parts.append(show.labelled(values[Output.LABELS]["labels"]))
-    if Output.ENTITIES in values:
-        entities = values[Output.ENTITIES]["entities"]
-        parts += [show.highlighted(entity["text"], [{**entity, "start": 0, "end": len(entity["text"])}]) for entity in entities]
-    if Output.EMBEDDINGS in values:
-        vector = decode_embedding(values[Output.EMBEDDINGS])
+    results = read_results(values, view.result_field)
+    parts: list[Text] = [] if results.id is None else [Text(escape_controls(results.id))]
+    if results.labels is not None:
+        parts.append(show.labelled(results.labels))
+    if results.text is not None:
+        parts.append(show.highlighted(results.text, results.entities or []))
+    else:
+        named = [{**entity, "start": 0, "end": len(entity["text"])} for entity in results.entities or []]
+        parts += [show.highlighted(entity["text"], [entity]) for entity in named]
+    if results.vector is not None and view.has_vectors:
+        vector = results.vector
         parts.append(Text(f"{len(vector)} numbers: {', '.join(f'{number:.3f}' for number in vector[:2])}, …", style="dim"))
     return parts

@@ -69,9 +69,8 @@ def _path(path: Path | None) -> str | None:
 
 
 def map_output_topics(settings: Settings) -> dict[Output, str]:
-    """Return the topic of each output."""
-    embeddings, labels, entities, dead_letters = settings.output_topics
-    return {Output.EMBEDDINGS: embeddings, Output.LABELS: labels, Output.ENTITIES: entities, Output.DEAD_LETTERS: dead_letters}
+    """Return the topic of each output of the layout."""
+    return {Output(output): topic for output, topic in settings.output_topics.items()}
 
 
 def find_served_tasks(settings: Settings) -> frozenset[Task]:
@@ -82,9 +81,9 @@ def find_served_tasks(settings: Settings) -> frozenset[Task]:
 
 
 def map_used_topics(settings: Settings, tasks: Collection[Task]) -> dict[Output, str]:
-    """Return the output topics of these tasks, and the dead-letter topic."""
-    used = {OUTPUT_OF_TASK[task] for task in tasks} | {Output.DEAD_LETTERS}
-    return {output: topic for output, topic in map_output_topics(settings).items() if output in used}
+    """Return the output topics of these tasks, and the dead-letter topic. A topic for all results serves every task."""
+    unused = {OUTPUT_OF_TASK[task] for task in Task if task not in tasks}
+    return {output: topic for output, topic in map_output_topics(settings).items() if output not in unused}
 
 
 async def create_topics(settings: Settings, tasks: Collection[Task] = tuple(Task)) -> list[str]:

@@ -12,10 +12,12 @@ from worker.errors import BadModel
 from worker.flow.options import Options
 from worker.flow.session import Backoff
 from worker.pipeline import Pipeline
+from worker.records import Output
 from worker.rollout.plan import RolloutPlan
 from worker.rollout.router import RolloutRouter
 from worker.wire.decode import Limits
 from worker.wire.encode import EmbeddingEncoding
+from worker.wire.layouts import build_layout
 
 if TYPE_CHECKING:
     from worker.broker.connection.connection import Connection
@@ -26,11 +28,13 @@ if TYPE_CHECKING:
     from worker.ports import ModelRouter, ServedModel
     from worker.records import Task
     from worker.settings import Settings
+    from worker.wire.layouts import Layout
 
 
 def build_options(settings: Settings, tasks: frozenset[Task]) -> Options:
     """Return the options of the flow."""
     is_exactly_once = settings.delivery == "exactly_once"
+    encoding = EmbeddingEncoding(settings.embedding_encoding)
     return Options(
         tasks=tasks,
         limits=Limits(
@@ -41,7 +45,9 @@ def build_options(settings: Settings, tasks: frozenset[Task]) -> Options:
             max_text_chars=settings.max_text_chars,
             max_dead_letter_payload_bytes=settings.max_dead_letter_payload_bytes,
         ),
-        embedding_encoding=EmbeddingEncoding(settings.embedding_encoding),
+        embedding_encoding=encoding,
+        layout=_build_layout(settings, encoding),
+        has_origin=settings.origin_in_values,
         max_batch_tokens=settings.max_batch_tokens,
         max_batch_s=settings.max_batch_ms / 1000,
         max_batch_records=settings.max_batch_records,
@@ -59,6 +65,19 @@ def build_options(settings: Settings, tasks: frozenset[Task]) -> Options:
         max_consecutive_dead_letters=settings.max_consecutive_dead_letters,
         dead_letter_hold_s=settings.dead_letter_hold_ms / 1000,
         backoff=Backoff(max_s=settings.retry_backoff_max_ms / 1000),
+    )
+
+
+def _build_layout(settings: Settings, encoding: EmbeddingEncoding) -> Layout | None:
+    """Return the layout of `GIST_OUTPUT_LAYOUT`; None for `split`."""
+    if settings.output_layout == "split":
+        return None
+    return build_layout(
+        Output(settings.output_layout),
+        encoding=encoding,
+        result_field=settings.result_field,
+        collection=settings.qdrant_collection or settings.input_topic,
+        has_origin=settings.origin_in_values,
     )
 
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from worker.records import Task
     from worker.wire.decode import Limits
     from worker.wire.encode import EmbeddingEncoding
+    from worker.wire.layouts import Layout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +20,10 @@ class Options:
     tasks: frozenset[Task]
     limits: Limits
     embedding_encoding: EmbeddingEncoding
+    #: The layout with one message for each record; None for a message for each task.
+    layout: Layout | None = None
+    #: Whether the values contain the model and the source.
+    has_origin: bool = False
     #: The token budget of a batch; 0 for the tokens of a pass of `max_batch_s`.
     max_batch_tokens: int
     max_batch_s: float

@@ -6,7 +6,8 @@ message, costs one output only.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from functools import partial
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 from worker.errors import BadSettings, InvariantBroken, RecordError, RecordRefused, describe_error
 from worker.records import TASK_OF_OUTPUT, EmptyRange, Failure, Outcome, Output, Stage
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
     from worker.records import Message, Prediction, Record, Task, TokenizedItem, Tombstone, UnreadableRange
     from worker.wire.decode import Limits
     from worker.wire.encode import EmbeddingEncoding
+    from worker.wire.layouts import Layout
+
+    # The types of functions with keyword parameters, which `Callable` cannot express.
+    _Encode: TypeAlias = Callable[..., Outcome]
+    _EncodeTombstone: TypeAlias = Callable[..., Outcome]
 
 
 def build_failure(error: Exception, stage: Stage) -> Failure:
@@ -38,11 +44,18 @@ class OutcomeBuilder:
         encoding: EmbeddingEncoding,
         max_message_bytes: Callable[[Output], int],
         needs_key: Callable[[Output], bool] = lambda _output: False,
+        layout: Layout | None = None,
+        has_origin: bool = False,
     ) -> None:
         """Set the functions that return the name of a record's model and the limits of a topic, which may change."""
         self._name_for = name_for
         self._limits = limits
-        self._encoding = encoding
+        # The encoder of results is chosen once, so that no record pays for the choice.
+        self._encode: _Encode = partial(encode, encoding=encoding, limits=limits, has_origin=has_origin)
+        self._encode_tombstone: _EncodeTombstone = encode_tombstone
+        if layout is not None:
+            self._encode = partial(layout.encode, limits=limits)
+            self._encode_tombstone = lambda tombstone, **_tasks: layout.encode_tombstone(tombstone)
         self._max_message_bytes = max_message_bytes
         self._needs_key = needs_key
 
@@ -55,6 +68,8 @@ class OutcomeBuilder:
             encoding=options.embedding_encoding,
             max_message_bytes=delivery.max_message_bytes,
             needs_key=delivery.needs_key,
+            layout=options.layout,
+            has_origin=options.has_origin,
         )
 
     def check_dead_letters_fit(self) -> None:
@@ -72,13 +87,13 @@ class OutcomeBuilder:
         try:
             # The model that tokenized the record: during a rollout the model of later records may be another one.
             name = tokenized.tokens.model
-            return encode(tokenized, prediction, model_name=name, encoding=self._encoding, limits=self._limits)
+            return self._encode(tokenized, prediction, model_name=name)
         except RecordError as error:
             return self.build_dead_letter(tokenized.item.record, build_failure(error, Stage.ENCODE))
 
     def from_tombstone(self, tombstone: Tombstone, tasks: frozenset[Task]) -> Outcome:
-        """Return a tombstone for the output of each task."""
-        return encode_tombstone(tombstone, tasks=tasks)
+        """Return a tombstone for the output of each task, or for the topic of all results."""
+        return self._encode_tombstone(tombstone, tasks=tasks)
 
     def build_dead_letter(self, source: Record | UnreadableRange, failure: Failure) -> Outcome:
         """Return a dead letter as the only message of a record."""

@@ -124,6 +124,10 @@ class Settings(DeliverySettings):
             ),
             (self.has_equal_topics, "INPUT_TOPIC, GIST_BACKFILL_TOPIC and the output topics must have different names"),
             (
+                self.output_layout == "qdrant" and (self.embedding_encoding != "float" or "embed" not in (self.tasks or {"embed"})),
+                "OUTPUT_LAYOUT=qdrant needs GIST_EMBEDDING_ENCODING=float and the task embed in GIST_TASKS",
+            ),
+            (
                 bool(self.backfill_topic) and 0 < self.max_batch_tokens < self.max_backfill_batch_tokens,
                 "MAX_BACKFILL_BATCH_TOKENS is above GIST_MAX_BATCH_TOKENS",
             ),

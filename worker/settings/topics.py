@@ -36,6 +36,44 @@ class TopicSettings(ConnectionSettings):
             "delay of live records."
         ),
     )
+    output_layout: Literal["split", "enriched", "flat", "qdrant"] = Field(
+        "split",
+        description=(
+            "Layout of the results. `split`: a topic for each task. The others publish one message with all results of a record:"
+            " `enriched` is the input object with the results in `GIST_RESULT_FIELD`; `flat` has only strings, numbers and the"
+            " vector, for JDBC sinks; `qdrant` is what Qdrant's Kafka connector reads. A record of which one task fails is"
+            " a dead letter as a whole in these layouts. docs/wire-contract.md has examples."
+        ),
+    )
+    result_field: str = Field(
+        "gist",
+        min_length=1,
+        max_length=128,
+        description=(
+            "Field of the results in the layouts `enriched` and `qdrant`. A field of the input with this name is replaced."
+            " Change this if your records have another meaning for the default. Example: `nlp`."
+        ),
+    )
+    origin_in_values: bool = Field(
+        default=False,
+        description=(
+            "Add the fields `model` and `source` (topic, partition, offset, timestamp) to the values of the layouts `split` and"
+            " `enriched`. Off by default, because the headers have the same data. Set `true` for a sink that reads no headers."
+        ),
+    )
+    qdrant_collection: str = Field(
+        "",
+        description=(
+            "Collection that the layout `qdrant` names in each message. Unset: the name of the input topic. Example: `tickets`."
+        ),
+    )
+    results_topic: str = Field(
+        "",
+        description=(
+            "Topic for the results of the layouts `enriched`, `flat` and `qdrant`. Unset: the input topic with the name of the"
+            " layout as its suffix. Example: `tickets.enriched`."
+        ),
+    )
     embeddings_topic: str = Field("", description="Topic for vectors. Unset: the input topic with the suffix `.embeddings`.")
     labels_topic: str = Field("", description="Topic for labels. Unset: the input topic with the suffix `.labels`.")
     entities_topic: str = Field("", description="Topic for entities. Unset: the input topic with the suffix `.entities`.")
@@ -81,17 +119,17 @@ class TopicSettings(ConnectionSettings):
         return (self.input_topic, self.backfill_topic) if self.backfill_topic else (self.input_topic,)
 
     @property
-    def output_topics(self) -> tuple[str, str, str, str]:
-        """The topics for embeddings, labels, entities and dead letters."""
-        return (
-            self.embeddings_topic or f"{self.input_topic}.embeddings",
-            self.labels_topic or f"{self.input_topic}.labels",
-            self.entities_topic or f"{self.input_topic}.entities",
-            self.dead_letter_topic or f"{self.input_topic}.dlq",
-        )
+    def output_topics(self) -> dict[str, str]:
+        """The topics of the layout and the topic for dead letters, by output; an output is the suffix of its default topic."""
+        if self.output_layout == "split":
+            named = {"embeddings": self.embeddings_topic, "labels": self.labels_topic, "entities": self.entities_topic}
+        else:
+            named = {self.output_layout: self.results_topic}
+        named["dlq"] = self.dead_letter_topic
+        return {output: topic or f"{self.input_topic}.{output}" for output, topic in named.items()}
 
     @property
     def has_equal_topics(self) -> bool:
         """Whether two of the topics are equal: a worker would read its own outputs, or mix two outputs in a topic."""
-        named = [*self.input_topics, *self.output_topics]
+        named = [*self.input_topics, *self.output_topics.values()]
         return len(set(named)) < len(named)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 #: Partition and offset of an input record.
 Source = tuple[int, int]
 _ALL = frozenset({Output.EMBEDDINGS, Output.LABELS, Output.ENTITIES})
+# The outputs that are the only result of a record.
+_WHOLE = frozenset({Output.ENRICHED, Output.FLAT, Output.QDRANT})
 
 
 def read_source(record: Record) -> Source:
@@ -60,4 +62,4 @@ class DeliveryAudit:
 
 
 def _is_accounted(outputs: Counter[Output]) -> bool:
-    return outputs[Output.DEAD_LETTERS] > 0 or outputs.keys() >= _ALL
+    return outputs[Output.DEAD_LETTERS] > 0 or outputs.keys() >= _ALL or bool(outputs.keys() & _WHOLE)

@@ -71,7 +71,7 @@ def decode(record: Record, *, limits: Limits, tasks: frozenset[Task]) -> Item | 
         return Tombstone(record)
     if len(record.value) > limits.max_message_bytes:
         raise InvalidRecord(f"the value has {len(record.value)} bytes; at most {limits.max_message_bytes} are read")
-    request = _read_request(record.value, headers)
+    request = read_request(record.value, headers)
     selected = request.get("tasks")
     if selected is None and "tasks" in headers:
         selected = _read_names(headers, "tasks")
@@ -93,7 +93,7 @@ def read_id(record: Record) -> str:
     """Return the id of a record, which may be invalid or cut; the default id if the record's own id is not readable."""
     headers = read_headers(record.headers)
     try:
-        identity = _read_request(record.value or b"", headers).get("id")
+        identity = read_request(record.value or b"", headers).get("id")
     except InvalidRecord:
         identity = headers["ce_id"].decode(errors="replace") if {"ce_specversion", "ce_id"} <= headers.keys() else None
     return identity if isinstance(identity, str) else f"{record.partition}-{record.offset}"
@@ -143,8 +143,8 @@ def _read_names(headers: Mapping[str, bytes], name: str) -> list[str]:
     return [stripped for part in _read_text(headers, name).split(",") if (stripped := part.strip())]
 
 
-def _read_request(value: bytes, headers: Mapping[str, bytes]) -> Mapping[str, Any]:
-    """Return the fields of the request from any of the accepted forms."""
+def read_request(value: bytes, headers: Mapping[str, bytes]) -> Mapping[str, Any]:
+    """Return the fields of a record: its object, or text and id of a plain text or an event. Raises `InvalidRecord`."""
     content_type, charset = _parse_content_type(_read_text(headers, "content-type")) if "content-type" in headers else ("", "utf-8")
     if content_type.startswith("application/cloudevents"):
         if content_type != "application/cloudevents+json":

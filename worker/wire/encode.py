@@ -45,31 +45,41 @@ class EmbeddingEncoding(StrEnum):
 
 
 def encode(
-    tokenized: TokenizedItem, prediction: Prediction, *, model_name: str, encoding: EmbeddingEncoding, limits: Limits
+    tokenized: TokenizedItem,
+    prediction: Prediction,
+    *,
+    model_name: str,
+    encoding: EmbeddingEncoding,
+    limits: Limits,
+    has_origin: bool = False,
 ) -> Outcome:
     """Return a message for each task with a result, and a dead letter for each failed task.
 
-    Raises `InvariantBroken` for a number that is not finite, because JSON cannot represent it. Raises `RecordFailed` if
-    the encoding cannot represent a number.
+    With `has_origin` each value contains the model and the source, as the headers do. Raises `InvariantBroken` for a
+    number that is not finite, because JSON cannot represent it. Raises `RecordFailed` if the encoding cannot represent a
+    number.
     """
     item, tokens = tokenized.item, tokenized.tokens
     truncated = b"true" if tokens.truncated else b"false"
     copied = copy_headers(item.record)
     origin = (*build_source_headers(item.record, model_name), ("gist-tokens", b"%d" % len(tokens)), ("gist-truncated", truncated))
+    added = build_origin_fields(item.record, model_name) if has_origin else None
 
-    def message(output: Output, value: Mapping[str, Any]) -> Message:
+    def message(output: Output, value: dict[str, Any]) -> Message:
+        if added is not None:
+            value |= added
         headers = copied + build_event_headers(item.record, output, marks=(model_name,)) + origin
         return Message(output, item.record.key, orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY), headers)
 
     messages = []
     if prediction.embedding is not None:
-        messages.append(message(Output.EMBEDDINGS, {"id": item.id, **_encode_embedding(prediction.embedding, encoding)}))
+        messages.append(message(Output.EMBEDDINGS, {"id": item.id, **build_embedding_fields(prediction.embedding, encoding)}))
     if prediction.labels is not None:
-        messages.append(message(Output.LABELS, {"id": item.id, "labels": _labels(prediction.labels)}))
+        messages.append(message(Output.LABELS, {"id": item.id, "labels": build_label_fields(prediction.labels)}))
     if prediction.entities is not None:
-        messages.append(message(Output.ENTITIES, {"id": item.id, "entities": _entities(prediction.entities)}))
+        messages.append(message(Output.ENTITIES, {"id": item.id, "entities": build_entity_list(prediction.entities)}))
     dead_letters = [
-        _build_dead_letter(item.record, failure, model_name=model_name, limits=limits) for failure in prediction.failures
+        build_dead_letter(item.record, failure, model_name=model_name, limits=limits) for failure in prediction.failures
     ]
     return Outcome(item.record, (*messages, *dead_letters), prediction.failures)
 
@@ -87,7 +97,7 @@ def encode_tombstone(tombstone: Tombstone, *, tasks: frozenset[Task]) -> Outcome
 
 def encode_dead_letter(source: Record | UnreadableRange, failure: Failure, *, model_name: str, limits: Limits) -> Outcome:
     """Return a dead letter as the only message of a record."""
-    return Outcome(source, (_build_dead_letter(source, failure, model_name=model_name, limits=limits),), (failure,))
+    return Outcome(source, (build_dead_letter(source, failure, model_name=model_name, limits=limits),), (failure,))
 
 
 def compute_max_dead_letter_bytes(limits: Limits) -> int:
@@ -127,7 +137,14 @@ def _decode_numbers(embedding: Any, encoding: EmbeddingEncoding, *, scale: float
     return np.frombuffer(content, dtype="<f4" if encoding is EmbeddingEncoding.FLOAT32 else "<f2").astype(np.float32)
 
 
-def _labels(labels: Mapping[str, Classification]) -> dict[str, Any]:
+def build_origin_fields(record: Record, model_name: str) -> dict[str, Any]:
+    """Return the model and the source of a record as fields of a value."""
+    source = {"topic": record.partition.topic, "partition": record.partition.index, "offset": record.offset}
+    return {"model": model_name, "source": source | {"timestamp": record.timestamp_ms if record.timestamp_ms >= 0 else None}}
+
+
+def build_label_fields(labels: Mapping[str, Classification]) -> dict[str, Any]:
+    """Return the value of each head by its name. Raises `InvariantBroken` for a score that is not finite."""
     _check_finite(score for label in labels.values() for score in (label.score, *label.scores.values()))
     return {name: _encode_label(label) for name, label in labels.items()}
 
@@ -137,7 +154,8 @@ def _encode_label(label: Classification) -> dict[str, Any]:
     return value if label.labels is None else value | {"labels": list(label.labels)}
 
 
-def _entities(entities: tuple[Entity, ...]) -> list[dict[str, Any]]:
+def build_entity_list(entities: tuple[Entity, ...]) -> list[dict[str, Any]]:
+    """Return the values of entities in order. Raises `InvariantBroken` for a score that is not finite."""
     _check_finite(entity.score for entity in entities)
     return [{name: getattr(entity, name) for name in ("type", "text", "start", "end", "score", "task")} for entity in entities]
 
@@ -147,7 +165,8 @@ def _check_finite(scores: Iterable[float]) -> None:
         raise InvariantBroken("the model returned a score that is not finite")
 
 
-def _encode_embedding(vector: NDArray[np.float32], encoding: EmbeddingEncoding) -> dict[str, Any]:
+def build_embedding_fields(vector: NDArray[np.float32], encoding: EmbeddingEncoding) -> dict[str, Any]:
+    """Return the fields of a vector. Raises `InvariantBroken`, or `RecordFailed` if the encoding cannot represent a number."""
     if not np.isfinite(vector).all():
         raise InvariantBroken("the model returned a vector with a number that is not finite")
     value = {"dim": len(vector), "encoding": encoding.value}
@@ -173,7 +192,7 @@ def _encode_numbers(vector: NDArray[np.float32], encoding: EmbeddingEncoding) ->
     return _base64(halves.tobytes())
 
 
-def _build_dead_letter(source: Record | UnreadableRange, failure: Failure, *, model_name: str, limits: Limits) -> Message:
+def build_dead_letter(source: Record | UnreadableRange, failure: Failure, *, model_name: str, limits: Limits) -> Message:
     """Return the dead letter of a record, of at most `compute_max_dead_letter_bytes`."""
     # Only the offsets of an unreadable range are known.
     record = source if isinstance(source, Record) else Record(source.partition, source.offset, None, None)

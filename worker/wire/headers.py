@@ -66,6 +66,9 @@ _SCHEMAS = {
     Output.LABELS: "labels",
     Output.ENTITIES: "entities",
     Output.DEAD_LETTERS: "dead_letter",
+    Output.ENRICHED: "enriched",
+    Output.FLAT: "flat",
+    Output.QDRANT: "qdrant_point",
 }
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_OID, "gist-stream")
 

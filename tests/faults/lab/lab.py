@@ -22,17 +22,17 @@ from collections import Counter
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from tests.faults.lab.cluster import Cluster
 from tests.faults.lab.history import History
-from tests.faults.lab.observer import Ends, Observer, Reader, ends_of
+from tests.faults.lab.observer import Ends, Observer, Reader, ends_of, topics_of
 from tests.faults.lab.oracle import Oracle, Totals, differences, recovery
 from tests.faults.lab.proxy import Proxies
 from tests.faults.lab.workers import PROGRAM, LabWorker, hold_to_limits
 from tests.faults.lab.workload import Producing, Workload
 from tests.faults.report import add
-from tests.integration.support.workers import create
+from worker.broker.admin import topics as admin
 from worker.broker.connection.connection import Connection
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ class Lab:
         poison_every: int = 0,
         num_strange: int = 0,
         is_content_known: bool = True,
+        layout: Literal["split", "enriched"] = "split",
     ) -> None:
         """Prepare; everything starts when it is entered. Without a `cluster` it has one of its own.
 
@@ -79,6 +80,7 @@ class Lab:
         self.topic = f"faults-{uuid.uuid4().hex[:8]}"
         self.workload = Workload(num_partitions, poison_every=poison_every, is_content_known=is_content_known)
         self._num_strange = num_strange
+        self.layout, self.outputs = layout, topics_of(self.topic, layout)
         self.history = History(_DIRECTORY / f"{self.scenario}-{mode}-{seed}-{self.topic[-8:]}.jsonl")
         self.history.note("began", scenario=self.scenario, mode=mode, seed=seed, topic=self.topic, workload=asdict(self.workload))
         self.oracle = Oracle(self.workload, mode)
@@ -91,10 +93,8 @@ class Lab:
         self._began_s = time.monotonic()
         self._healed_s: float | None = None
         self._producing: list[asyncio.Task[None]] = []
-        # What the scenario itself or the limits found wrong.
         self._problems: list[str] = []
         self._ends: Ends | None = None
-        # The throughput after healing over that before the first fault, where enough was seen of both.
         self._recovery: float | None = None
 
     async def __aenter__(self) -> Self:
@@ -104,7 +104,8 @@ class Lab:
                 self._stack.callback(self.cluster.close)
                 await asyncio.to_thread(self.cluster.start)
             self._stack.enter_context(self.proxies)
-            await create(self.connection, self.topic, num_partitions=self.workload.num_partitions + self._num_strange)
+            num_partitions = self.workload.num_partitions + self._num_strange
+            await admin.create_missing(self.connection, dict.fromkeys([self.topic, *self.outputs.values()], num_partitions))
             self.producer = Producing(self.cluster.bootstrap_servers, self.topic, self.workload)
             await self.producer.start()
             self._stack.push_async_callback(self.producer.stop)
@@ -143,7 +144,8 @@ class Lab:
         """
         is_proxied = self.cluster.is_proxied and not is_direct
         servers = self.cluster.proxied_servers if is_proxied else self.cluster.bootstrap_servers
-        worker = LabWorker(name, self.history, servers, self.topic, program, **{"delivery": self.mode, **settings})
+        own: dict[str, object] = {"delivery": self.mode, "output_layout": self.layout}
+        worker = LabWorker(name, self.history, servers, self.topic, program, **own | settings)
         self.workers.append(worker)
         worker.launch()
         return worker
@@ -151,9 +153,8 @@ class Lab:
     def produce(self, count: int, rate: float | None = None) -> asyncio.Task[None]:
         """Send the next `count` records in the background, so many a second or at once."""
         self.history.note("produce", count=count, rate=rate)
-        task = asyncio.create_task(self.producer.produce(count, rate))
-        self._producing.append(task)
-        return task
+        self._producing.append(asyncio.create_task(self.producer.produce(count, rate)))
+        return self._producing[-1]
 
     def fault(self, name: str, **fields: object) -> None:
         """Note a fault that the scenario itself injects."""
@@ -244,8 +245,7 @@ class Lab:
         """Wait until the group has committed everything and no transaction is open, as long as the brokers' limits allow."""
         deadline_s = time.monotonic() + MAX_HANGING_S
         while True:
-            servers, num_partitions = self.cluster.bootstrap_servers, self.workload.num_partitions
-            self._ends = await ends_of(servers, self.topic, num_partitions, f"group-{self.topic}")
+            self._ends = await ends_of(self.cluster.bootstrap_servers, self.topic, self.outputs, self.workload.num_partitions)
             if not self._ends.hanging and self._ends.inputs == self._ends.committed:
                 self.history.note("settled", records=self.producer.num_produced)
                 return True
@@ -296,4 +296,4 @@ class Lab:
             self.problem(f"slow: {self._recovery:.0%} of the throughput came back")
 
     def _reader(self, oracle: Oracle) -> Reader:
-        return Reader(self.cluster.bootstrap_servers, self.topic, self.workload.num_partitions, oracle)
+        return Reader(self.cluster.bootstrap_servers, self.outputs, self.workload.num_partitions, oracle)

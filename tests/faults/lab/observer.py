@@ -9,37 +9,47 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from tests.faults.lab.oracle import OUTPUTS
+from worker.records import Output
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tests.faults.lab.oracle import Oracle
-    from worker.records import Output
 
 # Records taken at a time.
 _MAX_RECORDS = 5_000
 _PAUSE_S = 0.2
 
 
-def topics_of(topic: str) -> dict[Output, str]:
-    """Return the default output topics of an input topic."""
-    return {output: f"{topic}.{output}" for output in OUTPUTS}
+def topics_of(topic: str, layout: str = "split") -> dict[Output, str]:
+    """Return the default output topics of an input topic, for the layout `split` or `enriched`."""
+    return {output: f"{topic}.{output}" for output in (OUTPUTS if layout == "split" else (Output.ENRICHED, Output.DEAD_LETTERS))}
+
+
+def split_value(output: Output, value: bytes | None) -> list[tuple[Output, bytes | None]]:
+    """Return a value as the layout `split` has it: an enriched value is three outputs, if it is whole."""
+    if output is not Output.ENRICHED:
+        return [(output, value)]
+    fields = orjson.loads(value or b"{}")
+    identity, results = {"id": fields.get("id")}, fields.get("gist", {})
+    vector = {name: results.get(name) for name in ("embedding", "dim", "encoding")}
+    parts = (vector, {"labels": results.get("labels")}, {"entities": results.get("entities")})
+    return [(kind, orjson.dumps(identity | part)) for kind, part in zip(OUTPUTS[:3], parts, strict=True)]
 
 
 class Reader:
     """Hands the outputs of a topic to an oracle, from the beginning on; knows itself where it stands."""
 
-    def __init__(self, bootstrap_servers: str, topic: str, num_partitions: int, oracle: Oracle) -> None:
+    def __init__(self, bootstrap_servers: str, topics: Mapping[Output, str], num_partitions: int, oracle: Oracle) -> None:
         """Read nothing yet."""
         self._bootstrap_servers = bootstrap_servers
         self._oracle = oracle
-        self._places = {
-            TopicPartition(name, i): (output, i) for output, name in topics_of(topic).items() for i in range(num_partitions)
-        }
+        self._places = {TopicPartition(name, i): (output, i) for output, name in topics.items() for i in range(num_partitions)}
         # The next offset to read, by place.
         self._positions = dict.fromkeys(self._places, 0)
         # Outputs read in each second of `time.monotonic`.
@@ -98,7 +108,8 @@ class Reader:
         for place, records in fetched.items():
             output, partition = self._places[place]
             for record in records:
-                self._oracle.note(output, partition, record.offset, record.key, record.value, record.headers)
+                for kind, value in split_value(output, record.value):
+                    self._oracle.note(kind, partition, record.offset, record.key, value, record.headers)
             self._positions[place] = records[-1].offset + 1
             num_taken += len(records)
         if num_taken:
@@ -144,15 +155,16 @@ class Ends:
     committed: list[int]
 
 
-async def ends_of(bootstrap_servers: str, topic: str, num_partitions: int, group_id: str) -> Ends:
+async def ends_of(bootstrap_servers: str, topic: str, topics: Mapping[Output, str], num_partitions: int) -> Ends:
     """Ask the brokers where everything ends."""
+    group_id = f"group-{topic}"
     clients = {
         level: AIOKafkaConsumer(
             bootstrap_servers=bootstrap_servers, group_id=group_id, enable_auto_commit=False, isolation_level=level
         )
         for level in ("read_committed", "read_uncommitted")
     }
-    outputs = [TopicPartition(name, i) for name in topics_of(topic).values() for i in range(num_partitions)]
+    outputs = [TopicPartition(name, i) for name in topics.values() for i in range(num_partitions)]
     inputs = [TopicPartition(topic, i) for i in range(num_partitions)]
     stable, latest = clients.values()
     try:

@@ -107,9 +107,10 @@ def test_a_terminal_sees_entities_labels_and_reasons() -> None:
         Output.ENTITIES: {"id": "a", "entities": [entity]},
     }
     console = Console(file=io.StringIO(), force_terminal=True, width=200, highlight=False)
-    tail._show(console, (1, 2), values, is_json=False)
+    view = tail._View("gist", has_vectors=True, is_json=False)
+    tail._show(console, (1, 2), values, view)
     letter = {"stage": "decode", "message": "the text is blank", "payload": "eA=="}
-    tail._show(console, (1, 3), {Output.DEAD_LETTERS: letter}, is_json=False)
+    tail._show(console, (1, 3), {Output.DEAD_LETTERS: letter}, view)
     console.print(show.highlighted("in Paris!", [entity]))
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     for part in ("1@2", "positive 0.90", "Paris\u00a0LOC", "2 numbers", "decode: the text is blank", "b'x'"):

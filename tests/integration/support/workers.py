@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self
 from tests.integration.support.ports import free_port
 from worker.broker.admin import topics as admin
 from worker.broker.tools.clients import follow, open_producer
-from worker.records import Output
+from worker.records import SPLIT_OUTPUTS, Output
 from worker.testbed.delivery_audit import DeliveryAudit
 from worker.wire.headers import read_headers
 
@@ -123,7 +123,7 @@ class WorkerProcess:
 
 def outputs_of(topic: str) -> dict[str, Output]:
     """Return the default output topics of an input topic."""
-    return {f"{topic}.{output}": output for output in Output}
+    return {f"{topic}.{output}": output for output in SPLIT_OUTPUTS}
 
 
 async def create(connection: Connection, topic: str, *, num_partitions: int) -> None:

@@ -19,7 +19,7 @@ from worker.bench.stream.results import LoadResult, SingleRecords
 from worker.bench.stream.tally import StreamTally
 from worker.broker.admin import topics
 from worker.broker.tools import clients
-from worker.records import OUTPUT_OF_TASK, Output, Partition
+from worker.records import OUTPUT_OF_TASK, SPLIT_OUTPUTS, Output, Partition
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -51,7 +51,7 @@ class Topics:
         self.input = name
         self.num_partitions = num_partitions
         self.tally = StreamTally()
-        self._outputs = {f"{name}.{output}": output for output in Output}
+        self._outputs = {f"{name}.{output}": output for output in SPLIT_OUTPUTS}
         # The next offset to read of each output partition.
         self._positions = {Partition(topic, index): 0 for topic in self._outputs for index in range(num_partitions)}
 
@@ -60,7 +60,7 @@ class Topics:
         """The settings of a worker on these topics."""
         names = {Output.DEAD_LETTERS: "dead_letter_topic"}
         outputs = {names.get(output, f"{output}_topic"): topic for topic, output in self._outputs.items()}
-        return {"input_topic": self.input} | outputs
+        return {"input_topic": self.input, "output_layout": "split"} | outputs
 
     async def create(self) -> None:
         """Create the topics: records of the input keep their due time, outputs get the broker's append time."""

@@ -68,7 +68,13 @@ def demo(
             (_HOME / "kafka.pid").write_text(str(pid))
         run_id = f"{int(time.time())}"
         settings = read(
-            {"bootstrap_servers": bootstrap_servers, "input_topic": f"texts-{run_id}", "group_id": f"demo-{run_id}", "tasks": ""}
+            {
+                "bootstrap_servers": bootstrap_servers,
+                "input_topic": f"texts-{run_id}",
+                "group_id": f"demo-{run_id}",
+                "tasks": "",
+                "output_layout": "split",
+            }
         )
         code = asyncio.run(_run(console, settings, is_kept=is_kept, count=count, kill_after=kill_after))
         console.print(_describe_next_steps(settings, is_kept=is_kept), soft_wrap=True, markup=False)
@@ -97,7 +103,7 @@ async def _run(console: Terminal, settings: Settings, *, is_kept: bool, count: i
     sentences = [sentence.text for sentence in await asyncio.to_thread(rated_sentences, _DATA)]
     console.print(f"texts       {len(sentences)} sentences of reviews, posts and newspapers")
     await create_topics(settings)
-    chosen = {name: getattr(settings, name) for name in ("bootstrap_servers", "input_topic", "group_id")}
+    chosen = {name: getattr(settings, name) for name in ("bootstrap_servers", "input_topic", "group_id", "output_layout")}
     worker = WorkerProcess(chosen, _HOME / "worker.log", is_kept=is_kept)
     try:
         started_s = time.monotonic()

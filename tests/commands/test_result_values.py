@@ -1,0 +1,71 @@
+"""Results for people, from the values of any layout."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from rich.console import Console
+
+from tests.makers import tokenized
+from worker.commands import tail
+from worker.commands.result_values import drop_vectors, read_results
+from worker.records import Classification, Entity, Output, Prediction
+from worker.wire.decode import Limits
+from worker.wire.encode import EmbeddingEncoding, encode
+from worker.wire.layouts import build_layout
+
+PREDICTION = Prediction(
+    embedding=np.array([0.6, -0.8], dtype=np.float32),
+    labels={"sentiment": Classification("positive", 0.75, {"positive": 0.75})},
+    entities=(Entity("PER", "hell", 0, 4, 0.9, "ner"),),
+)
+
+
+def values(output: Output | None) -> dict[Output, dict[str, Any]]:
+    """Return the values of one record in a layout; None is the layout `split`."""
+    item, encoding = tokenized(1, 3), EmbeddingEncoding.FLOAT
+    item = replace(item, item=replace(item.item, record=replace(item.item.record, value=b'{"id":"id-1","text":"hello"}')))
+    if output is None:
+        outcome = encode(item, PREDICTION, model_name="m@1", encoding=encoding, limits=Limits())
+    else:
+        layout = build_layout(output, encoding=encoding, result_field="nlp", collection="c")
+        outcome = layout.encode(item, PREDICTION, model_name="m@1", limits=Limits())
+    return {message.output: orjson.loads(message.value or b"null") for message in outcome.messages}
+
+
+@pytest.mark.parametrize("output", [None, Output.ENRICHED, Output.FLAT, Output.QDRANT])
+def test_every_layout_has_the_same_results(output: Output | None) -> None:
+    """Id, labels, entities and vector are those of the prediction; the text is there unless the layout is `split`."""
+    found = read_results(values(output), "nlp")
+    assert (found.id, found.text) == ("id-1", None if output is None else "hello")
+    assert found.labels is not None
+    assert found.labels["sentiment"]["label"] == "positive"
+    assert [entity["text"] for entity in found.entities or ()] == ["hell"]
+    assert found.vector is not None
+    assert found.vector.tolist() == pytest.approx([0.6, -0.8])
+
+
+@pytest.mark.parametrize("output", [Output.ENRICHED, Output.FLAT, Output.QDRANT])
+def test_a_terminal_shows_the_text_with_its_entities(output: Output) -> None:
+    """The entity has its type inside of the text, and a vector is shown unless it is left out."""
+    console = Console(file=io.StringIO(), force_terminal=True, width=200, highlight=False, color_system=None)
+    for has_vectors in (True, False):
+        tail._show(console, (0, 1), values(output), tail._View("nlp", has_vectors=has_vectors, is_json=False))
+    with_vector, without = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert "hell\u00a0PERo" in with_vector
+    assert "2 numbers" in with_vector
+    assert "numbers" not in without
+
+
+@pytest.mark.parametrize("output", [None, Output.ENRICHED, Output.FLAT, Output.QDRANT])
+def test_vectors_are_left_out_of_every_layout(output: Output | None) -> None:
+    """The other fields stay."""
+    for value in values(output).values():
+        kept = drop_vectors(value, "nlp")
+        assert "0.6" not in str(kept)
+        assert len(str(kept)) > 2

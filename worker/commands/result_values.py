@@ -1,0 +1,67 @@
+"""Reads the results of a record from the values of any layout, for people. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from worker.records import Output
+from worker.wire.encode import decode_embedding
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+# The fields of a vector in the layouts.
+_VECTOR_FIELDS = frozenset({"embedding", "scale", "vector"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Results:
+    """The results of one record; None for a result that is not there."""
+
+    id: str | None
+    #: The text, in layouts that contain it.
+    text: str | None = None
+    labels: Mapping[str, Mapping[str, Any]] | None = None
+    entities: list[dict[str, Any]] | None = None
+    vector: NDArray[np.float32] | None = None
+
+
+def read_results(values: Mapping[Output, Mapping[str, Any]], result_field: str) -> Results:
+    """Return the results in the values of a record. Raises `LookupError`, `TypeError` or `ValueError` for other values."""
+    fields: dict[str, Any] = {}
+    for output, value in values.items():
+        fields |= _flatten(output, value, result_field)
+    identity, text = fields.get("id"), fields.get("text")
+    return Results(
+        id=None if identity is None else str(identity),
+        text=text if isinstance(text, str) else None,
+        labels=fields.get("labels"),
+        entities=fields.get("entities"),
+        vector=decode_embedding(fields) if fields.get("embedding") is not None else None,
+    )
+
+
+def drop_vectors(value: Mapping[str, Any], result_field: str) -> dict[str, Any]:
+    """Return a value of any layout without its vector."""
+    kept = {name: field for name, field in value.items() if name not in _VECTOR_FIELDS}
+    if isinstance(results := kept.get(result_field), dict):
+        kept[result_field] = {name: field for name, field in results.items() if name not in _VECTOR_FIELDS}
+    return kept
+
+
+def _flatten(output: Output, value: Mapping[str, Any], result_field: str) -> dict[str, Any]:
+    """Return id, text and results of a value as fields of one level."""
+    if output is Output.ENRICHED:
+        return {**value, **value[result_field]}
+    if output is Output.FLAT:
+        return {**value, **{name: orjson.loads(value[name]) for name in ("labels", "entities") if name in value}}
+    if output is Output.QDRANT:
+        vector = {"embedding": value["vector"], "dim": len(value["vector"]), "encoding": "float"}
+        return {**value["payload"], **value["payload"][result_field], **vector}
+    return dict(value)
