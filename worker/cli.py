@@ -16,7 +16,7 @@ from worker.commands.setting_flags import ALL, CONNECTION, TASKS, TOPICS, TRANSA
 from worker.errors import FatalError
 
 _SERVE, _LOOK, _REPAIR, _TRAIN, _MEASURE = "Serve", "Look", "Repair", "Train", "Measure"
-_BENCH, _TRAINING, _DLQ = "worker.commands.bench", "worker.commands.training.cli", "worker.commands.repair.cli"
+_BENCH, _TRAINING, _DLQ = "worker.commands.bench", "worker.commands.training", "worker.commands.repair.cli"
 _GROUP_SETTINGS = (*CONNECTION, "group_id", *TOPICS)
 _DLQ_SETTINGS = (*CONNECTION, *TOPICS)
 
@@ -135,13 +135,13 @@ COMMANDS: dict[str, Command | Group] = {
         },
     ),
     "data": Command(
-        path=f"{_TRAINING}:data",
+        path=f"{_TRAINING}.data:data",
         summary="Show the contents of files of labelled texts.",
         panel=_TRAIN,
         example="gist-stream data tickets.csv --label-column mood",
     ),
     "synthesize": Command(
-        path="worker.commands.training.synthesize:synthesize",
+        path=f"{_TRAINING}.synthesize:synthesize",
         summary="Write labelled texts from templates or swapped entities.",
         panel=_TRAIN,
         example="gist-stream synthesize made.jsonl --count 500",
@@ -154,31 +154,31 @@ COMMANDS: dict[str, Command | Group] = {
         example="gist-stream train models/mine --labels tickets.csv",
         commands={
             "run": Command(
-                path=f"{_TRAINING}:run",
+                path=f"{_TRAINING}.train:run",
                 summary="Train heads, by a TOML file or by flags.",
                 example="gist-stream train models/mine --labels tickets.csv",
             ),
             "compare": Command(
-                path=f"{_TRAINING}:compare",
+                path=f"{_TRAINING}.compare:compare",
                 summary="Compare the strategies of training.",
                 example="gist-stream train compare results --seeds 1",
             ),
         },
     ),
     "evaluate": Command(
-        path=f"{_TRAINING}:evaluate",
+        path=f"{_TRAINING}.evaluate:evaluate",
         summary="Measure a model on held-out texts.",
         panel=_TRAIN,
         example="gist-stream evaluate models/mine --labels held-out.csv",
     ),
     "distill": Command(
-        path="worker.commands.training.encoders:distill",
+        path=f"{_TRAINING}.distill:distill",
         summary="Distill an encoder into a smaller one.",
         panel=_TRAIN,
         example="gist-stream distill models/small --texts tickets.txt",
     ),
     "quantize": Command(
-        path=f"{_TRAINING}:quantize",
+        path=f"{_TRAINING}.quantize:quantize",
         summary="Calibrate a model for 8-bit matrix products on a CPU.",
         panel=_TRAIN,
         example="gist-stream quantize models/int8 --texts tickets.txt",

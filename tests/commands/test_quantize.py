@@ -43,7 +43,7 @@ def test_a_file_of_texts_is_calibrated_on_and_the_report_is_printed(
     """Each line is a text; the last line of the output shows how to serve the model."""
     (tmp_path / "texts.txt").write_bytes("Café\n\nok\r\nok\n".encode())
     (tmp_path / "new").mkdir()
-    quantize(output=tmp_path / "new", model="m", texts=tmp_path / "texts.txt", count=9, cache=tmp_path, is_forced=False)
+    quantize(tmp_path / "new", model="m", texts=tmp_path / "texts.txt", count=9, cache=tmp_path)
     assert calibrated == [("m", ["Café", "ok"], "new", False)]
     shown = capsys.readouterr().out
     assert "0.9912" in shown
@@ -57,9 +57,9 @@ def test_what_is_there_already_stays_unless_forced(
     monkeypatch.setattr("worker.training.data.corpora.rated_sentences", lambda _cache: [])
     (tmp_path / "manifest.json").write_text("{}")
     with pytest.raises(BadModel, match="something already; --force"):
-        quantize(output=tmp_path, model="m", texts=None, count=9, cache=tmp_path, is_forced=False)
+        quantize(tmp_path, model="m", count=9, cache=tmp_path)
     assert not calibrated
-    quantize(output=tmp_path, model="m", texts=None, count=9, cache=tmp_path, is_forced=True)
+    quantize(tmp_path, model="m", count=9, cache=tmp_path, force=True)
     assert calibrated == [("m", [], tmp_path.name, True)]
 
 

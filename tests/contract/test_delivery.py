@@ -226,6 +226,6 @@ async def test_refresh_limits_reads_a_raised_limit_of_a_topic(
         await configure(connection, f"{topic}.embeddings", {"max.message.bytes": str(2 * before_bytes)})
         await world.delivery.refresh_limits()
         assert world.delivery.max_message_bytes(Output.EMBEDDINGS) == before_bytes
-        monkeypatch.setattr(f"worker.broker.delivery.{kind}._MAX_AGE_S", 0.0)
+        monkeypatch.setattr("worker.broker.delivery.output_topics.RECENT_S", 0.0)
         while world.delivery.max_message_bytes(Output.EMBEDDINGS) == before_bytes:
             await world.delivery.refresh_limits()

@@ -45,7 +45,7 @@ def test_layout_and_label_map_are_those_of_the_readers(tmp_path: Path) -> None:
     """An empty name drops a label."""
     text = HEAD + DATA + 'text_column = "body"\njoins_handles = true\n[heads.data.labels]\ngood = "positive"\nmeh = ""\n'
     data = read(written(tmp_path, text)).heads[0].data
-    assert (data.layout.text_column, data.layout.joins_handles) == ("body", True)
+    assert (data.text_column, data.joins_handles) == ("body", True)
     assert (data.label_map["good"], data.label_map["meh"], data.label_map["other"]) == ("positive", None, "other")
 
 
@@ -66,6 +66,7 @@ def test_layout_and_label_map_are_those_of_the_readers(tmp_path: Path) -> None:
         ('[training]\nstrategy = "magic"\n' + HEAD + DATA, "training.strategy: Input should be 'frozen', "),
         (HEAD + 'initial = "other"\n' + DATA, "the head 'mood' starts from 'other', which is no head before it"),
         ("seed = -1\nname = 'a b'\n" + HEAD + DATA, "(and 1 more)"),
+        ('encodr = "x"\nname = "mine"\n', "encodr: there is no such key (and 1 more)"),
         (
             '[training]\nstrategy = "trunk"\n' + HEAD + DATA + HEAD.replace("mood", "b") + "hidden_size = 7\n" + DATA,
             "heads of a trunk share their hidden layers",

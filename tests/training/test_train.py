@@ -14,7 +14,7 @@ from tests.model.checkpoint.test_atomic_files import full_disk
 from tests.model.conftest import MINILM
 from tests.training.runs import Silent, build_run, values
 from worker.cli import app
-from worker.commands.training import train as train_run
+from worker.commands.training.train import run as run_command
 from worker.errors import BadSettings
 from worker.model.checkpoint import checkpoint
 from worker.model.checkpoint.references import locate
@@ -171,13 +171,12 @@ def test_the_command_trains_what_a_file_says(tmp_path: Path, capsys: pytest.Capt
         '[training]\nepochs = 1\n[[heads]]\nname = "mood"\ntask = "classify"\n'
         '[heads.data]\ntrain = ["texts/moods.jsonl"]\ntest_share = 0.2\n'
     )
-    flags = {"strategy": None, "data_directory": None, "labels": (), "ner_train": (), "ner_test": (), "is_fresh": False}
-    train_run.train(path, overrides={"output": tmp_path / "made", "name": "other"}, **flags)  # type: ignore[arg-type]
+    run_command(path, output=tmp_path / "made", name="other")
     shown = capsys.readouterr()
     assert shown.out.startswith("# other\n")
     assert "epoch 1: loss" in shown.err
     with pytest.raises(BadSettings, match=r"run\.toml defines the data: leave --labels"):
-        train_run.train(path, overrides={}, **flags | {"labels": [path]})  # type: ignore[arg-type]
+        run_command(path, labels=[path])
 
 
 def test_flags_name_the_columns_of_the_files(tmp_path: Path) -> None:
@@ -190,17 +189,33 @@ def test_flags_name_the_columns_of_the_files(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, [*command, "--format", "csv"])
     assert "odd.txt: which column is the text? Name one of ticket, id, klass (--text-column" in str(result.exception)
     named = [*command, "--text-column", "ticket", "--label-column", "3", "--format", "csv"]
-    result = CliRunner().invoke(app, named, catch_exceptions=False)
-    assert "| labels | classify | bad, good |" in result.stdout
+    result = CliRunner().invoke(app, [*named, "--head", "topic", "--test-share", "0"], catch_exceptions=False)
+    assert "| topic | classify | bad, good |" in result.stdout
     assert "###" not in result.stdout
-    assert "Without a score, because no text was held out: labels, ner." in result.stdout
+    assert "Without a score, because no text was held out: topic, ner." in result.stdout
+
+
+def test_flags_hold_texts_out_and_the_last_line_serves_the_model(tmp_path: Path) -> None:
+    """The card has the score of a tenth of the texts, and the head has the name of the label column."""
+    encoder = values(tmp_path)["encoder"]
+    moods = [json.loads(line) for line in (tmp_path / "texts" / "moods.jsonl").read_text().splitlines()]
+    rows = [f"{mood['text']},{mood['label']}\n" for mood in moods]
+    (tmp_path / "moods.csv").write_text("text,klass\n" + "".join(rows))
+    command = ["train", str(tmp_path / "made"), "--encoder", encoder, "--cache", str(tmp_path / "cache")]
+    command += ["--labels", str(tmp_path / "moods.csv"), "--label-column", "klass"]
+    result = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert "| klass | accuracy | majority class | texts |\n| --- | --- | --- | --- |\n| held out | " in result.stdout
+    assert result.stdout.endswith(f"written to {tmp_path}/made; serve it with: GIST_MODEL={tmp_path}/made gist-stream run\n")
 
 
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
         (["run.toml", "--text-column", "body"], "run.toml defines the layout of files: set text_column, label_column"),
-        (["made", "--label-column", "mood"], "--text-column, --label-column and --format need --labels or --ner-train"),
+        (
+            ["made", "--label-column", "mood"],
+            "--text-column, --label-column, --format and --test-share need --labels or --ner-train",
+        ),
     ],
 )
 def test_columns_of_no_file_are_refused(arguments: list[str], reason: str) -> None:
@@ -216,15 +231,13 @@ def test_flags_are_a_run_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
     shape = values(tmp_path)
     corpus = tmp_path / "texts" / "people.conll"
     corpus.write_text(corpus.read_text().replace("B-PER", "B-person"))
-    train_run.train(
+    run_command(
         tmp_path / "made",
-        overrides={"encoder": shape["encoder"], "cache": tmp_path / "cache"},
+        encoder=shape["encoder"],
+        cache=tmp_path / "cache",
         strategy="transfer",
-        data_directory=None,
-        labels=(),
         ner_train=[corpus],
-        ner_test=[],
-        is_fresh=False,
+        test_share=0,
     )
     assert "strategy `transfer`" in capsys.readouterr().out
     heads = checkpoint.load(str(tmp_path / "made")).modules

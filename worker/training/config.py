@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from worker.errors import BadSettings
 from worker.training.data.labels import LabelMap
-from worker.training.data.layout import Format, Layout, Scheme
+from worker.training.data.layout import Layout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,8 +30,8 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Data(_Strict):
-    """The texts of a head: for training, for early stopping, and for its score."""
+class Data(Layout):
+    """The texts of a head, for training, for early stopping and for its score, with the layout of the files."""
 
     #: `ratings`: rated sentences, which are downloaded at first use (`corpora`), instead of files.
     builtin: Literal["ratings"] | None = None
@@ -46,18 +46,11 @@ class Data(_Strict):
     #: The share of the training texts that is used; it shows whether more texts would help.
     train_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     #: The new name of a label or entity type; an empty name drops it.
-    labels: dict[str, str] = {}
+    labels: dict[str, str] = Field(default_factory=dict)
     #: Whether other labels are dropped; else they stay.
     drops_other_labels: bool = False
     #: Whether untagged @handles have no target: corpora disagree on whether a handle is a name.
     skips_untagged_handles: bool = False
-    format: Format | None = None
-    text_column: str | None = None
-    label_column: str | None = None
-    scheme: Scheme | None = None
-    label_separator: str | None = None
-    joins_handles: bool = False
-    skips_broken: bool = False
 
     @model_validator(mode="after")
     def _has_texts(self) -> Self:
@@ -66,12 +59,6 @@ class Data(_Strict):
         if self.builtin and (self.dev or self.test):
             raise ValueError("builtin sentences have sides of their own: leave dev and test out")
         return self
-
-    @property
-    def layout(self) -> Layout:
-        """The layout of the files."""
-        names = Layout.__dataclass_fields__
-        return Layout(**{name: getattr(self, name) for name in names})
 
     @property
     def label_map(self) -> LabelMap:
@@ -227,7 +214,8 @@ def check_run(values: Mapping[str, Any], *, source: str) -> TrainingRun:
     try:
         return TrainingRun.model_validate(dict(values))
     except ValidationError as error:
-        first = error.errors()[0]
+        # An unknown key is named first: it may be a typo of a missing key.
+        first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
         key = ".".join(str(part + 1) if isinstance(part, int) else part for part in first["loc"])
         reason = first["msg"].removeprefix("Value error, ")
         given = first["input"]

@@ -10,7 +10,7 @@ import pytest
 
 from tests.model.checkpoint import tiny
 from tests.training.runs import Silent
-from worker.commands.training import compare as command
+from worker.commands.training.compare import compare as run_command
 from worker.errors import BadSettings
 from worker.training.comparison import run as module
 from worker.training.comparison.cells import build_tasks, train_cell
@@ -145,20 +145,11 @@ def test_a_contender_may_add_texts_to_the_small_task(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"only": ("magic",)}, "--only: no strategy 'magic'; the strategies are: frozen; "),
+        ({"only": "magic"}, "--only: no strategy 'magic'; the strategies are: frozen; "),
         ({"shares": "2"}, "--shares: '2' is not"),
     ],
 )
 def test_the_command_refuses_unknown_strategies_and_shares(tmp_path: Path, change: dict[str, Any], reason: str) -> None:
     """Nothing is trained before."""
-    options = {
-        "data": tmp_path,
-        "encoder": str(tmp_path),
-        "shares": "0.5",
-        "num_seeds": 1,
-        "steps": 2,
-        "upper_layers": 0,
-        "only": (),
-    }
     with pytest.raises(BadSettings, match=reason):
-        command.compare(tmp_path / "out", **options | {"cache": tmp_path} | change)  # type: ignore[arg-type]
+        run_command(tmp_path / "out", data=tmp_path, encoder=str(tmp_path), cache=tmp_path, **change)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import orjson
@@ -58,7 +59,7 @@ def test_lengths_may_be_counted_by_a_tokenizer() -> None:
 
 
 def test_it_becomes_json() -> None:
-    assert orjson.loads(orjson.dumps(build_report([FIRST, SECOND]).as_json()))["overlaps"][0]["num_near_duplicates"] == 1
+    assert orjson.loads(orjson.dumps(asdict(build_report([FIRST, SECOND]))))["overlaps"][0]["num_near_duplicates"] == 1
 
 
 @pytest.mark.parametrize(

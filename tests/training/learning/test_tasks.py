@@ -196,5 +196,7 @@ def test_unknown_and_empty_labels_are_named(tmp_path: Path) -> None:
             build_tasks(run, checkpoint.load(run.encoder))
     shape = values(tmp_path)
     shape["heads"][0]["data"] = shape["heads"][1]["data"]
-    with pytest.raises(BadSettings, match=r"people\.conll: entities, where labels of texts are needed by the head 'mood'"):
+    with pytest.raises(
+        BadSettings, match=r"people\.conll: the kind of the file is entities; the head 'mood' needs texts with labels"
+    ):
         build_tasks(check_run(shape, source="test"), checkpoint.load(shape["encoder"]))

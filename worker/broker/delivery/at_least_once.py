@@ -14,8 +14,7 @@ from aiokafka.errors import KafkaError
 
 from worker.broker.admin.topics import check_rights
 from worker.broker.delivery.batch_producer import REFUSALS, BatchProducer
-from worker.broker.delivery.output_topics import OutputTopics
-from worker.broker.events import BrokerEvent
+from worker.broker.delivery.output_topics import RECENT_S, LimitedByTopics, OutputTopics
 from worker.errors import PublishFailed, RecordRefused, describe_error
 
 if TYPE_CHECKING:
@@ -25,11 +24,8 @@ if TYPE_CHECKING:
     from worker.broker.consumer.consumer import Consumer
     from worker.records import Message, Outcome, Output, Partition
 
-# After a refused message a description of the output topics of this age is recent enough: many refusals may follow each other.
-_MAX_AGE_S = 5.0
 
-
-class AtLeastOnce:
+class AtLeastOnce(LimitedByTopics):
     """Implements `worker.ports.Delivery`. Only `commit` commits the offsets of published records."""
 
     def __init__(
@@ -46,9 +42,8 @@ class AtLeastOnce:
 
         The topics are described every `describe_interval_s`, and before a session opens after a failure.
         """
+        super().__init__(connection, OutputTopics(topics, interval_s=describe_interval_s), consumer.on_event)
         self._consumer = consumer
-        self._connection = connection
-        self._outputs = OutputTopics(topics, interval_s=describe_interval_s)
         self._compression = compression
         self._step_timeout_s = step_timeout_s
         # None until the next publication needs a producer.
@@ -65,22 +60,6 @@ class AtLeastOnce:
         await check_rights(self._connection, [*self._outputs.rights(), *self._consumer.rights])
         await self._outputs.describe(self._connection)
         self._outputs.start(self._connection, on_failure=self._report_not_described)
-
-    async def refresh_limits(self) -> None:
-        """Describe the output topics again if the description is older than a few seconds; a failure is reported."""
-        self._outputs.is_doubtful = True
-        try:
-            await self._outputs.refresh(self._connection, max_age_s=_MAX_AGE_S)
-        except PublishFailed as error:
-            self._report_not_described(error)
-
-    def max_message_bytes(self, output: Output) -> int:
-        """Return the largest message that an output accepts, without the overhead of a batch."""
-        return self._outputs.max_message_bytes(output)
-
-    def needs_key(self, output: Output) -> bool:
-        """Tell whether the topic of an output refuses a message without a key."""
-        return self._outputs.needs_key(output)
 
     async def open(self, partition: Partition) -> int:
         """Return the committed offset of a partition. If there is none, commit the start offset and return it."""
@@ -155,7 +134,7 @@ class AtLeastOnce:
             except REFUSALS as error:
                 # The next messages are compared with the present limits of the topics.
                 self._outputs.is_doubtful = True
-                await self._outputs.refresh(self._connection, max_age_s=_MAX_AGE_S)
+                await self._outputs.refresh(self._connection, max_age_s=RECENT_S)
                 raise RecordRefused(partition, outcome.offset, message.output, describe_error(error)) from error
 
     async def _start_producer(self) -> BatchProducer:
@@ -165,9 +144,6 @@ class AtLeastOnce:
                 await producer.start(self._step_timeout_s)
                 self._producer = producer
             return self._producer
-
-    def _report_not_described(self, error: Exception) -> None:
-        self._consumer.on_event(BrokerEvent.OUTPUTS_NOT_DESCRIBED, error=describe_error(error))
 
     async def _discard(self, producer: BatchProducer) -> None:
         if self._producer is producer:

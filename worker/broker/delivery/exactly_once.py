@@ -20,7 +20,7 @@ from worker.broker.admin.permissions import Right, build_refusal
 from worker.broker.admin.topics import check_rights
 from worker.broker.delivery.batch_producer import REFUSALS
 from worker.broker.delivery.hanging_transactions import HangingTransactions
-from worker.broker.delivery.output_topics import OutputTopics
+from worker.broker.delivery.output_topics import RECENT_S, LimitedByTopics, OutputTopics
 from worker.broker.delivery.transactional_producer import TransactionalProducer
 from worker.broker.events import BrokerEvent
 from worker.errors import BrokerUnavailable, PublishFailed, RecordRefused, describe_error
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 # The prefix of all transactional ids, so that one ACL with a prefix allows them.
 _PREFIX = "gist-stream"
 _CHECK_TIMEOUT_S = 20.0
-# After a refused message a description of the output topics of this age is recent enough: many refusals may follow each other.
-_MAX_AGE_S = 5.0
 
 
 def build_transactional_right(group_id: str) -> Right:
@@ -67,7 +65,7 @@ async def check_transactions(
     await producer.discard()
 
 
-class ExactlyOnce:
+class ExactlyOnce(LimitedByTopics):
     """Implements `worker.ports.Delivery`. The transaction that publishes also commits the offset."""
 
     def __init__(
@@ -90,9 +88,8 @@ class ExactlyOnce:
         interval, so that a worker that lost the partition learns of the loss first. `allow_old_brokers` skips the check of the
         brokers' version. The topics are described every `describe_interval_s`, and before a session opens after a failure.
         """
+        super().__init__(connection, OutputTopics(topics, interval_s=describe_interval_s), consumer.on_event)
         self._consumer = consumer
-        self._connection = connection
-        self._outputs = OutputTopics(topics, interval_s=describe_interval_s)
         # None before `start`.
         self._hanging: HangingTransactions | None = None
         self._group_id = group_id
@@ -125,22 +122,6 @@ class ExactlyOnce:
         self._hanging = HangingTransactions(self._connection)
         await self._hanging.start()
         self._outputs.start(self._connection, on_failure=self._report_not_described)
-
-    async def refresh_limits(self) -> None:
-        """Describe the output topics again if the description is older than a few seconds; a failure is reported."""
-        self._outputs.is_doubtful = True
-        try:
-            await self._outputs.refresh(self._connection, max_age_s=_MAX_AGE_S)
-        except PublishFailed as error:
-            self._report_not_described(error)
-
-    def max_message_bytes(self, output: Output) -> int:
-        """Return the largest message that an output accepts, without the overhead of a batch."""
-        return self._outputs.max_message_bytes(output)
-
-    def needs_key(self, output: Output) -> bool:
-        """Tell whether the topic of an output refuses a message without a key."""
-        return self._outputs.needs_key(output)
 
     async def open(self, partition: Partition) -> int:
         """Fence all earlier producers of a partition, then return its committed offset or its start offset."""
@@ -175,7 +156,7 @@ class ExactlyOnce:
                 await self._transact(partition, [[message] for message in routed], next_offset)
             except _PartRefused as refusal:
                 # The next messages are compared with the present limits of the topics.
-                await self._outputs.refresh(self._connection, max_age_s=_MAX_AGE_S)
+                await self._outputs.refresh(self._connection, max_age_s=RECENT_S)
                 outcome, message = messages[refusal.number]
                 raise RecordRefused(partition, outcome.offset, message.output, str(refusal)) from refusal
 
@@ -257,9 +238,7 @@ class ExactlyOnce:
 
         async def find_end(committed: int | None) -> int | None:
             end = await self._get_hanging().find_visible_end(partition, targets, committed or 0, self._step_timeout_s)
-            self._consumer.on_event(
-                BrokerEvent.OFFSET_HANGS, partition=str(partition), committed=committed, is_commit=end is not None
-            )
+            self._on_event(BrokerEvent.OFFSET_HANGS, partition=str(partition), committed=committed, is_commit=end is not None)
             return end
 
         return await producer.read_committed_after_fence(
@@ -278,11 +257,8 @@ class ExactlyOnce:
         for is_commit in (True, False):
             if found := [target for target, offset in last.items() if (offset < committed) is is_commit]:
                 names = [str(target) for target in found]
-                self._consumer.on_event(BrokerEvent.OUTPUTS_HANG, partition=str(partition), outputs=names, is_commit=is_commit)
+                self._on_event(BrokerEvent.OUTPUTS_HANG, partition=str(partition), outputs=names, is_commit=is_commit)
                 await producer.end_hanging(found, is_commit=is_commit, timeout_s=self._step_timeout_s)
-
-    def _report_not_described(self, error: Exception) -> None:
-        self._consumer.on_event(BrokerEvent.OUTPUTS_NOT_DESCRIBED, error=describe_error(error))
 
     async def _drop(self, partition: Partition) -> None:
         producer = self._producers.pop(partition, None)

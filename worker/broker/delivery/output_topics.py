@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from worker.broker.admin.permissions import build_topic_rights
 from worker.broker.admin.topics import describe_topics
-from worker.errors import FatalError, PublishFailed, TopicsMissing
+from worker.broker.events import BrokerEvent
+from worker.errors import FatalError, PublishFailed, TopicsMissing, describe_error
 from worker.records import Output, Partition
 
 if TYPE_CHECKING:
@@ -18,10 +19,13 @@ if TYPE_CHECKING:
     from worker.broker.admin.topics import TopicInfo
     from worker.broker.connection.connection import Connection
     from worker.broker.delivery.batch_producer import RoutedMessage
+    from worker.broker.events import OnEvent
     from worker.records import Message
 
 # The most that a batch adds to the size of a message: its header and the lengths of its fields.
 _OVERHEAD_BYTES = 1_024
+#: After a refused message, a description of the topics of this age in seconds is recent enough: many refusals may follow.
+RECENT_S = 5.0
 # Clocks of machines differ, and a message may wait for its broker. An output topic must allow this difference, in milliseconds.
 _MIN_CLOCK_DIFFERENCE_MS = 60_000
 
@@ -121,6 +125,35 @@ class OutputTopics:
     def route(self, partition: Partition, message: Message) -> RoutedMessage:
         """Return a message with its topic and partition. The partition has the index of the input, so that the order is kept."""
         return self._topics[message.output], partition.index % self._infos[message.output].num_partitions, message
+
+
+class LimitedByTopics:
+    """The part of a delivery that reads the limits of its output topics."""
+
+    def __init__(self, connection: Connection, outputs: OutputTopics, on_event: OnEvent) -> None:
+        """Describe the topics through `connection`; a failure is an event."""
+        self._connection = connection
+        self._outputs = outputs
+        self._on_event = on_event
+
+    async def refresh_limits(self) -> None:
+        """Describe the output topics again if the description is older than a few seconds; a failure is reported."""
+        self._outputs.is_doubtful = True
+        try:
+            await self._outputs.refresh(self._connection, max_age_s=RECENT_S)
+        except PublishFailed as error:
+            self._report_not_described(error)
+
+    def max_message_bytes(self, output: Output) -> int:
+        """Return the largest message that an output accepts, without the overhead of a batch."""
+        return self._outputs.max_message_bytes(output)
+
+    def needs_key(self, output: Output) -> bool:
+        """Tell whether the topic of an output refuses a message without a key."""
+        return self._outputs.needs_key(output)
+
+    def _report_not_described(self, error: Exception) -> None:
+        self._on_event(BrokerEvent.OUTPUTS_NOT_DESCRIBED, error=describe_error(error))
 
 
 def _find_obstacle(output: Output, topic: str, info: TopicInfo) -> str | None:

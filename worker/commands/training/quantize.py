@@ -2,29 +2,51 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from rich.console import Console
+import typer
 from rich.table import Table
 
+from worker.commands.terminal import Terminal
+from worker.commands.training import flags  # noqa: TC001  typer reads annotations at run time
 from worker.errors import BadModel
 from worker.model import quantization as calibration
+from worker.settings import DEFAULT_MODEL
 from worker.training.data.corpora import read_texts, sample_texts
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from worker.model.quantization import Difference
 
+Count = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="Maximum number of texts: one half calibrates, the other half measures the difference from fp32. A few thousand "
+        "texts are enough.",
+    ),
+]
+Force = Annotated[
+    bool,
+    typer.Option("--force", help="Write the checkpoint even if it differs too much from fp32, and overwrite an existing one."),
+]
 
-def quantize(*, output: Path, model: str, texts: Path | None, count: int, cache: Path, is_forced: bool) -> None:
-    """Write a calibrated copy of `model` to `output`; raises `BadModel` if it differs too much from fp32, unless `is_forced`."""
-    if not is_forced and output.exists() and (not output.is_dir() or any(output.iterdir())):
+
+def quantize(
+    output: Annotated[Path, typer.Argument(help="The directory of the calibrated checkpoint.")],
+    *,
+    model: Annotated[str, typer.Option(help="The model or encoder to calibrate. Example: models/mine.")] = DEFAULT_MODEL,
+    texts: flags.Texts = None,
+    count: Count = 4000,
+    cache: flags.Cache = Path(".data"),
+    force: Force = False,
+) -> None:
+    """Calibrate a model for int8 matrix products on a CPU, and measure the difference from fp32."""
+    if not force and output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise BadModel(f"{output}: there is something already; --force writes over it")
-    found = calibration.quantize(model, sample_texts(read_texts(texts, cache), count), output, is_forced=is_forced)
-    console = Console(highlight=False)
-    console.print(build_table(found))
-    console.print(f"written to {output}; serve it with GIST_MODEL={output} GIST_DTYPE=int8", soft_wrap=True)
+    found = calibration.quantize(model, sample_texts(read_texts(texts, cache), count), output, is_forced=force)
+    Terminal().print(build_table(found))
+    typer.echo(f"written to {output}; serve it with GIST_MODEL={output} GIST_DTYPE=int8")
 
 
 def build_table(found: Difference) -> Table:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
 
 
 class Format(StrEnum):
@@ -30,9 +31,10 @@ class Scheme(StrEnum):
     BILOU = "bilou"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
+class Layout(BaseModel):
     """The known parts of a file's layout; None is detected."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Format | None = None
     #: The name of the column with the text (or the words), or its number from 1; in CoNLL always a number.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from worker.errors import BadSettings
+from worker.training.data.examples import LabelledData, TaggedData
 from worker.training.data.layout import Format, Layout
 from worker.training.data.readers import arrow, conll, json_array, tables
 from worker.training.data.readers.lines import read_lines
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from worker.training.data.examples import Data
 
+DataT = TypeVar("DataT", bound="LabelledData | TaggedData")
 _READERS: Mapping[Format, Callable[[Path, Layout], Data]] = {
     Format.CONLL: conll.read,
     Format.JSONL: tables.read_json_lines,
@@ -46,7 +47,16 @@ def read(path: Path, layout: Layout | None = None) -> Data:
     """
     layout = layout or Layout()
     found = layout.format or detect_format(path)
-    return _READERS[found](path, replace(layout, format=found))
+    return _READERS[found](path, layout.model_copy(update={"format": found}))
+
+
+def read_kind(path: Path, layout: Layout, kind: type[DataT], user: str) -> DataT:
+    """Read a file with labels or with entities for `user`, a flag or a head; raises `BadSettings` for a file of the other kind."""
+    data = read(path, layout)
+    if not isinstance(data, kind):
+        needed = "entities" if kind is TaggedData else "labels"
+        raise BadSettings(f"{path}: the kind of the file is {data.kind}; {user} needs texts with {needed}")
+    return data
 
 
 def detect_format(path: Path) -> Format:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from worker.training.data.duplicates import find_groups
 
@@ -74,10 +74,6 @@ class DataReport:
     overlaps: tuple[Overlap, ...]
     #: The unit of the lengths.
     unit: str
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the report as plain values."""
-        return asdict(self)
 
 
 def build_report(data: Sequence[Data], measure: Callable[[str], int] | None = None, unit: str = "words") -> DataReport:

@@ -18,7 +18,7 @@ from worker.model.outputs import bio
 from worker.training.data.corpora import rated_sentences
 from worker.training.data.examples import DataSource, LabelledData, LabelledText, TaggedData, TaggedText
 from worker.training.data.labels import check_labels, check_map
-from worker.training.data.read import read
+from worker.training.data.read import read_kind
 from worker.training.data.splits import Shares, Side, given, split
 from worker.training.learning.losses import UNKNOWN
 from worker.training.learning.word_pieces import align_word_labels, find_first_pieces, mark_handles
@@ -213,11 +213,8 @@ def _split(data: Data, train: Sequence[Example], dev: Sequence[Example], test: S
 
 
 def _read_file(path: Path, options: HeadOptions) -> AnyData:
-    found = read(path, options.data.layout)
-    if isinstance(found, TaggedData) != (options.task == "ner"):
-        needed = "entities are" if options.task == "ner" else "labels of texts are"
-        raise BadSettings(f"{path}: {found.kind}, where {needed} needed by the head {options.name!r}")
-    return found
+    kind: type[AnyData] = TaggedData if options.task == "ner" else LabelledData
+    return read_kind(path, options.data, kind, f"the head {options.name!r}")
 
 
 def _join_files(files: Sequence[AnyData]) -> AnyData | None:
