@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from worker.cli import COMMANDS
-from worker.commands.lazy_group import Command, Group
+from worker.commands.lazy_group import Command, CommandGroup
 from worker.commands.setting_flags import ALL, CONNECTION
 from worker.settings import PREFIX
 
@@ -34,10 +34,10 @@ def build_page(page: str) -> str:
     return _BLOCK.sub(lambda _: "\n".join(sections) + "\n", page)
 
 
-def describe_commands(entries: Mapping[str, Command | Group], path: str) -> Iterator[str]:
+def describe_commands(entries: Mapping[str, Command | CommandGroup], path: str) -> Iterator[str]:
     """Yield a section for each command, and for the commands of each group."""
     for name, entry in entries.items():
-        if isinstance(entry, Group):
+        if isinstance(entry, CommandGroup):
             yield from describe_commands(entry.commands, f"{path} {name}")
         else:
             yield describe_command(entry, name, f"{path} {name}")

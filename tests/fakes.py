@@ -10,7 +10,7 @@ import numpy as np
 
 from worker.batches import LIVE_PASS, PassContext
 from worker.errors import ConsumerBroken, PublishFailed, RecordRefused
-from worker.records import Classification, Entity, Failure, Output, Partition, Prediction, Record, Stage, Task, Tokens
+from worker.records import Classification, Failure, Output, Partition, PredictedEntity, Prediction, Record, Stage, Task, Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -233,7 +233,7 @@ class FakeModel:
     def _predict(self, tokenized: TokenizedItem) -> Prediction:
         text, tasks = tokenized.item.text, tokenized.item.tasks
         is_headless = "headless" in text and Task.NER in tasks
-        entities = (Entity("WORD", text[:1], 0, 1, 1.0, "ner"),)
+        entities = (PredictedEntity("WORD", text[:1], 0, 1, 1.0, "ner"),)
         return Prediction(
             embedding=np.array([len(text), 1], dtype=np.float32) if Task.EMBED in tasks else None,
             labels={"first": Classification(text[:1], 1.0, {text[:1]: 1.0})} if Task.CLASSIFY in tasks else None,

@@ -78,7 +78,7 @@ def test_the_products_take_every_core_and_the_tokenizer_a_quarter(num_cores: int
     assert ThreadPlan.build(num_cores) == expected
 
 
-def test_what_is_given_stands() -> None:
+def test_given_numbers_of_threads_are_kept() -> None:
     """A given number of threads does not change the other number."""
     assert ThreadPlan.build(2, matmul=1) == ThreadPlan(1, 1)
     assert ThreadPlan.build(2, tokenizer=2) == ThreadPlan(2, 2)
@@ -106,7 +106,7 @@ def test_glibc_takes_every_wish() -> None:
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
-def test_what_is_kept_can_be_handed_back() -> None:
+def test_kept_memory_can_be_returned_to_the_system() -> None:
     """Freed memory stays with the process until `trim_malloc` returns it to the system."""
     code = """
 from ctypes import CDLL, c_size_t, c_void_p, memset
@@ -133,7 +133,7 @@ print(used - kept < 1000, kept - resident_pages() > 10_000)
     assert done.stdout == "True True\n"
 
 
-def test_what_is_there_is_never_looked_at_again_by_the_collector() -> None:
+def test_frozen_objects_are_never_collected() -> None:
     """Objects that are created after `freeze_gc` are still collected."""
     code = """
 import gc, weakref

@@ -23,7 +23,7 @@ from worker.errors import (
     PublishFailed,
     TooManyFailures,
 )
-from worker.observability.metrics import Telemetry
+from worker.observability.metrics import WorkerTelemetry
 from worker.pipeline import Pipeline
 from worker.records import Output, Partition, UnreadableRange, Window
 from worker.rollout.router import SingleModel
@@ -44,7 +44,7 @@ class World:
         self.source = FakeSource(self.kafka)
         self.delivery = FakeDelivery(self.kafka)
         self.model = FakeModel()
-        self.telemetry = Telemetry()
+        self.telemetry = WorkerTelemetry()
         self.pipeline = Pipeline(
             source=self.source,
             delivery=self.delivery,
@@ -269,7 +269,7 @@ async def test_a_broken_consumer_is_built_anew() -> None:
     assert sorted(set(world.kafka.offsets(Output.EMBEDDINGS))) == list(range(10))
 
 
-async def test_what_was_read_before_the_log_lost_our_position_is_published() -> None:
+async def test_records_read_before_the_offset_was_lost_are_published() -> None:
     """The broker may have deleted these records, so the worker cannot read them again."""
     world, may_infer = World(), threading.Event()
     world.model.on_infer = lambda _items: _blocked_by(may_infer)
@@ -302,7 +302,7 @@ async def test_a_broken_consumer_is_built_anew_however_long_no_broker_answers() 
     assert world.source.num_starts == 5
 
 
-async def test_what_the_group_gives_to_a_worker_that_leaves_does_not_hold_it() -> None:
+async def test_a_partition_assigned_while_the_worker_leaves_does_not_hold_it() -> None:
     """The worker exits although a rebalance assigns partitions during the drain."""
     world = World(num_partitions=2)
     world.source.assign_at_start = False
@@ -450,7 +450,7 @@ async def test_a_worker_without_partitions_is_ready_once_it_knows() -> None:
     assert world.source.num_stops == 1
 
 
-def _exposition(telemetry: Telemetry) -> bytes:
+def _exposition(telemetry: WorkerTelemetry) -> bytes:
     return generate_latest(telemetry.registry)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import worker
-from worker.commands.lazy_group import Command, Group, LazyGroup, format_example
+from worker.commands.lazy_group import Command, CommandGroup, LazyGroup, format_example
 from worker.commands.output_encoding import escape_controls, escape_unencodable
 from worker.commands.output_failure import describe_output_failures, write_error
 from worker.commands.run.signals import leave_at_once
@@ -20,7 +20,7 @@ _BENCH, _TRAINING, _DLQ = "worker.commands.bench", "worker.commands.training", "
 _GROUP_SETTINGS = (*CONNECTION, "group_id", *TOPICS)
 _DLQ_SETTINGS = (*CONNECTION, *TOPICS)
 
-COMMANDS: dict[str, Command | Group] = {
+COMMANDS: dict[str, Command | CommandGroup] = {
     "run": Command(
         path="worker.commands.run.cli:run",
         summary="Serve a model on a Kafka topic.",
@@ -81,7 +81,7 @@ COMMANDS: dict[str, Command | Group] = {
         panel=_LOOK,
         example="gist-stream version",
     ),
-    "dlq": Group(
+    "dlq": CommandGroup(
         summary="List, show, replay or drop dead letters.",
         help="List, show, replay or drop dead letters.\n\nNo command deletes a record. The progress of replays is the committed "
         "offset of the group gist-stream-dlq:TOPIC; the retention of the topic deletes old dead letters.",
@@ -114,7 +114,7 @@ COMMANDS: dict[str, Command | Group] = {
             ),
         },
     ),
-    "offsets": Group(
+    "offsets": CommandGroup(
         summary="Show or reset the committed offsets of the group.",
         help="Show or reset the committed offsets of the group.",
         panel=_REPAIR,
@@ -146,7 +146,7 @@ COMMANDS: dict[str, Command | Group] = {
         panel=_TRAIN,
         example="gist-stream synthesize made.jsonl --count 500",
     ),
-    "train": Group(
+    "train": CommandGroup(
         summary="Train heads and fine-tune encoders.",
         help="Train heads and fine-tune encoders.\n\nWithout a command, `train` is `train run`.",
         panel=_TRAIN,
@@ -183,7 +183,7 @@ COMMANDS: dict[str, Command | Group] = {
         panel=_TRAIN,
         example="gist-stream quantize models/int8 --texts tickets.txt",
     ),
-    "bench": Group(
+    "bench": CommandGroup(
         summary="Measure the engine, the stream, the delivery and the scaling.",
         help="Measure the engine, the stream, the delivery and the scaling, each against a baseline.",
         panel=_MEASURE,

@@ -20,7 +20,7 @@ from worker.flow.model_executor import ModelExecutor
 from worker.flow.monitor import Monitor
 from worker.flow.outcomes import OutcomeBuilder, build_failure
 from worker.flow.session import Restarts, SessionEvents
-from worker.flow.trust import Trust
+from worker.flow.trust import TopicTrust
 from worker.records import EmptyRange, Failure, Record, Stage, TokenizedItem, Tombstone, UnreadableRange
 from worker.wire.decode import decode
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from worker.errors import RecordRefused
     from worker.flow.lanes import Lane
     from worker.flow.options import Options
-    from worker.observability.metrics import Telemetry
+    from worker.observability.metrics import WorkerTelemetry
     from worker.ports import Delivery, ModelRouter, Source
     from worker.records import Item, Outcome, Partition, Prediction, Tokens
 
@@ -50,7 +50,9 @@ class Pipeline:
     `FatalError` that ended the pipeline. An exception of one step ends all steps.
     """
 
-    def __init__(self, *, source: Source, delivery: Delivery, models: ModelRouter, telemetry: Telemetry, options: Options) -> None:
+    def __init__(
+        self, *, source: Source, delivery: Delivery, models: ModelRouter, telemetry: WorkerTelemetry, options: Options
+    ) -> None:
         """Connect the parts; the pipeline starts with `run`."""
         self._source = source
         self._delivery = delivery
@@ -65,7 +67,7 @@ class Pipeline:
             models, yield_to_live=lanes.yield_to_live, note_pass=lanes.note_pass, max_failures=options.max_consecutive_failures
         )
         self._outcomes = OutcomeBuilder.from_flow(models, delivery, options)
-        self._trust = Trust.from_options(options)
+        self._trust = TopicTrust.from_options(options)
         self._assignment = Assignment(
             spawn=self._spawn,
             source=source,

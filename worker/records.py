@@ -212,7 +212,7 @@ class Classification:
 
 
 @dataclass(frozen=True, slots=True)
-class Entity:
+class PredictedEntity:
     """A named entity; `start` and `end` are code points of the original text, `text == original[start:end]`."""
 
     type: str
@@ -244,7 +244,7 @@ class Prediction:
     #: By head name.
     labels: Mapping[str, Classification] | None = None
     #: In text order. Entities of one head do not overlap.
-    entities: tuple[Entity, ...] | None = None
+    entities: tuple[PredictedEntity, ...] | None = None
     #: Tasks that failed for this item alone; the others are published.
     failures: tuple[Failure, ...] = ()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker.bench.engine.measures import EngineResults, Entry, Panel, Sample
+from worker.bench.engine.measures import CorpusResults, EngineResults, Entry, Sample
 from worker.bench.engine.plan import BASELINE, GIST_MODEL
 from worker.bench.engine.workload import MIXTURE
 
@@ -17,7 +17,7 @@ def build_sample(tokens_per_s: float, *, fill: float = 1.0) -> Sample:
     return Sample(num_messages=10, num_tokens=int(tokens_per_s), num_rows=int(tokens_per_s / fill), seconds=1.0)
 
 
-def build_panel() -> Panel:
+def build_panel() -> CorpusResults:
     """Return a panel with every kind of entry; a text has 10 tokens on average."""
     entries = [
         Entry(name="GIST Stream, eager", kind="gist", samples=[build_sample(400)], peak_bytes=1 << 20, warm_start_s=2.0),
@@ -31,7 +31,7 @@ def build_panel() -> Panel:
         Entry(name="bare", kind="roofline", samples=[build_sample(2000)]),
         Entry(name="absent", kind="baseline", missing="unavailable: openvino is not installed"),
     ]  # fmt: skip
-    return Panel(model=GIST_MODEL, corpus=MIXTURE, num_messages=10, mean_tokens=10.0, caption="how", entries=entries)
+    return CorpusResults(model=GIST_MODEL, corpus=MIXTURE, num_messages=10, mean_tokens=10.0, caption="how", entries=entries)
 
 
 def build_results() -> EngineResults:

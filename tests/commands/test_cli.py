@@ -15,8 +15,8 @@ import worker
 from worker.broker.tools.clients import Producer
 from worker.cli import COMMANDS, app, main
 from worker.commands import produce
-from worker.commands.input_lines import Source
-from worker.commands.lazy_group import Command, Group
+from worker.commands.input_lines import LineSource
+from worker.commands.lazy_group import Command, CommandGroup
 from worker.commands.run import replicas as run_replicas
 from worker.errors import BadSettings
 from worker.settings import Settings
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def list_commands(entries: Mapping[str, Command | Group] = COMMANDS, words: str = "") -> Iterator[str]:
+def list_commands(entries: Mapping[str, Command | CommandGroup] = COMMANDS, words: str = "") -> Iterator[str]:
     """Yield the words of each command, and of each group."""
     for name, entry in entries.items():
         yield f"{words} {name}".strip()
-        if isinstance(entry, Group):
+        if isinstance(entry, CommandGroup):
             yield from list_commands(entry.commands, f"{words} {name}".strip())
 
 
@@ -147,8 +147,8 @@ def test_a_reader_names_flags_that_the_command_has(tmp_path: Path, command: str,
     result = CliRunner().invoke(app, [name_of_command, *arguments, str(tmp_path / name)])
     assert isinstance(result.exception, BadSettings)
     flags = re.findall(r"--[a-z-]+", str(result.exception))
-    help_of = [name_of_command, "run"] if name_of_command == "train" else [name_of_command]
-    shown = CliRunner().invoke(app, [*help_of, "--help"], env={"COLUMNS": "200"}).output
+    help_words = [name_of_command, "run"] if name_of_command == "train" else [name_of_command]
+    shown = CliRunner().invoke(app, [*help_words, "--help"], env={"COLUMNS": "200"}).output
     assert flags
     assert all(f"{flag} " in shown for flag in flags)
 
@@ -206,8 +206,8 @@ def test_a_users_mistake_is_one_line(
 
 async def _records(file: Path, *, is_json: bool, key: str | None, count: int) -> tuple[list[tuple[bytes | None, bytes]], str]:
     """Return the records that `produce` would send, and the summary of the other lines."""
-    tally = produce.Tally()
-    records = produce._records(Source.find(file), tally, is_json=is_json, key=key, count=count)
+    tally = produce.ProducedCounts()
+    records = produce._records(LineSource.find(file), tally, is_json=is_json, key=key, count=count)
     return [record async for record in records], str(tally)
 
 
@@ -222,10 +222,10 @@ async def test_texts_become_requests(tmp_path: Path) -> None:
     assert (await _records(file, is_json=False, key=None, count=7))[0] == []
 
 
-def test_what_no_broker_acknowledged_is_counted() -> None:
+def test_records_without_an_acknowledgement_are_counted() -> None:
     """An interrupted command may leave records without an acknowledgement."""
     producer = Producer(object(), num_sent=3, num_acknowledged=1)
-    assert str(produce.Tally(producer, num_blank=1)) == "; 2 more without an acknowledgement; 1 blank lines left out"
+    assert str(produce.ProducedCounts(producer, num_blank=1)) == "; 2 more without an acknowledgement; 1 blank lines left out"
 
 
 async def test_json_lines_pass_and_their_key_is_a_field(tmp_path: Path) -> None:
@@ -257,9 +257,9 @@ async def test_json_lines_pass_and_their_key_is_a_field(tmp_path: Path) -> None:
 )
 def test_a_key_is_a_string_as_it_is_or_any_other_value_as_json(value: str, key: bytes | None) -> None:
     """A key that is not a string is compact JSON, as other languages write it."""
-    assert produce.key_of(f'{{"user": {value}}}', "user") == key
-    assert produce.key_of(value, "user") is None
-    assert produce.key_of("[" * 100_000, "user") is None
+    assert produce.read_key(f'{{"user": {value}}}', "user") == key
+    assert produce.read_key(value, "user") is None
+    assert produce.read_key("[" * 100_000, "user") is None
 
 
 @pytest.mark.parametrize("code", [0, 5])

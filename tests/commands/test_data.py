@@ -102,7 +102,7 @@ def test_a_broken_file_is_one_line_and_an_exit_code(
     )
 
 
-def test_where_every_line_is_broken_the_first_reason_is_shown(tmp_path: Path) -> None:
+def test_a_file_of_broken_lines_shows_the_first_reason(tmp_path: Path) -> None:
     """The error has the line number, and does not suggest `--skip-broken`, which would leave no text."""
     path = tmp_path / "commas.jsonl"
     path.write_text('{"text":"a","label":"x"},\n{"text":"b","label":"y"},\n')

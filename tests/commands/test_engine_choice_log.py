@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from worker.commands.run.run import log_choice
 from worker.model.backends.measurement import Measured
-from worker.observability.metrics import Telemetry
+from worker.observability.metrics import WorkerTelemetry
 
 SPEEDS = Measured("int16", {"float32": 100.04, "int16": 210.0}, {"int16": 0.99998})
 
@@ -26,5 +26,5 @@ def test_the_log_has_the_speed_of_every_candidate(measured: Measured | None, exp
     """An engine that was not chosen by speed has a reason instead."""
     backend = SimpleNamespace(description="int16 compiled (avx2)", measured=measured)
     with capture_logs() as events:
-        log_choice(SimpleNamespace(backend=backend, because="as asked"), Telemetry())  # type: ignore[arg-type]  # an engine
+        log_choice(SimpleNamespace(backend=backend, because="as asked"), WorkerTelemetry())  # type: ignore[arg-type]  # an engine
     assert events == [{"event": "engine_chosen", "log_level": "info", "engine": "int16 compiled (avx2)", **expected}]

@@ -95,7 +95,7 @@ def test_the_layout_is_that_of_the_files_with_labels_where_there_are_some(tmp_pa
 
 
 @pytest.mark.parametrize("flag", ["json_path", "plot_path"])
-def test_where_nothing_can_be_written_nothing_is_measured(tmp_path: Path, calls: list[Call], flag: str) -> None:
+def test_a_missing_directory_is_refused_before_the_evaluation(tmp_path: Path, calls: list[Call], flag: str) -> None:
     """The error names the missing directory."""
     with pytest.raises(BadSettings, match="no such directory"):
         evaluate(**DEFAULTS | {"labels": [tmp_path / "x"], flag: tmp_path / "nowhere" / "it"})

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.commands.input_lines import MAX_LINE_BYTES, Source, Splitter
+from worker.commands.input_lines import MAX_LINE_BYTES, LineSource, Splitter
 from worker.errors import BadSettings
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 async def _lines(path: Path | None) -> list[str]:
-    return [line async for line in Source.find(path).lines()]
+    return [line async for line in LineSource.find(path).lines()]
 
 
 def _split(pieces: Sequence[bytes]) -> list[bytes]:
@@ -62,7 +62,7 @@ async def test_a_byte_order_mark_and_line_ends_are_no_part_of_a_text(tmp_path: P
     """Byte order marks are also removed between concatenated files."""
     file = tmp_path / "texts.txt"
     file.write_bytes(content)
-    Source.find(file).check()
+    LineSource.find(file).check()
     assert await _lines(file) == expected
 
 
@@ -77,12 +77,12 @@ async def test_a_byte_order_mark_and_line_ends_are_no_part_of_a_text(tmp_path: P
         (b"truncated \xc3", r"line 1: byte 0xc3 at 11"),
     ],
 )
-async def test_what_is_not_utf_8_is_named_with_its_line(tmp_path: Path, content: bytes, reason: str) -> None:
+async def test_a_line_that_is_not_utf_8_is_named(tmp_path: Path, content: bytes, reason: str) -> None:
     """Invalid bytes are an error, and are never replaced."""
     file = tmp_path / "texts.txt"
     file.write_bytes(content)
     with pytest.raises(BadSettings, match=re.escape(str(file)) + ", " + reason):
-        Source.find(file).check()
+        LineSource.find(file).check()
     with pytest.raises(BadSettings, match=reason):
         await _lines(file)
 
@@ -91,7 +91,7 @@ async def test_a_line_is_there_before_the_next_is_written(tmp_path: Path) -> Non
     """The source is a named pipe that stays open, and its writer starts after the reader."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    source = Source.find(pipe)
+    source = LineSource.find(pipe)
     assert not source.is_repeatable
     lines = source.lines()
     first = asyncio.ensure_future(anext(lines))
@@ -107,9 +107,9 @@ async def test_a_line_is_there_before_the_next_is_written(tmp_path: Path) -> Non
 def test_sources_that_cannot_be_read_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error comes before any record is sent."""
     with pytest.raises(BadSettings, match=r"none\.txt: No such file"):
-        Source.find(tmp_path / "none.txt")
+        LineSource.find(tmp_path / "none.txt")
     with pytest.raises(BadSettings, match="it is a directory"):
-        Source.find(tmp_path)
+        LineSource.find(tmp_path)
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(BadSettings, match="standard input is closed"):
-        Source.find(Path("-"))
+        LineSource.find(Path("-"))

@@ -50,7 +50,7 @@ def test_a_file_of_texts_is_calibrated_on_and_the_report_is_printed(
     assert shown.splitlines()[-1].endswith("GIST_DTYPE=int8")
 
 
-def test_what_is_there_already_stays_unless_forced(
+def test_an_existing_checkpoint_stays_unless_forced(
     tmp_path: Path, calibrated: list[tuple[str, list[str], str, bool]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A wrong path must not overwrite the heads of a model."""

@@ -13,7 +13,7 @@ RANGES = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 6)).map(lambda pa
 
 
 @given(next_offset=st.integers(0, 30), pieces=st.lists(RANGES, max_size=4))
-def test_it_holds_exactly_what_was_handled_in_whatever_order(next_offset: int, pieces: list[list[tuple[int, int]]]) -> None:
+def test_progress_holds_exactly_the_handled_offsets_in_any_order(next_offset: int, pieces: list[list[tuple[int, int]]]) -> None:
     """The progress is equal after it is written and read back."""
     handled = ReplayProgress(next_offset)
     for ranges in pieces:
@@ -32,7 +32,7 @@ def test_words_of_somebody_else_count_for_nothing(words: str) -> None:
     assert ReplayProgress.read(7, words) == ReplayProgress(7)
 
 
-def test_what_is_too_scattered_is_refused_in_one_line() -> None:
+def test_too_many_ranges_of_offsets_are_refused_in_one_line() -> None:
     """A broker limits the size of the metadata of an offset."""
     handled = ReplayProgress().with_ranges([(offset, offset + 1) for offset in range(1, 3_000, 2)])
     with pytest.raises(BadSettings, match="replay or drop the oldest dead letters first"):

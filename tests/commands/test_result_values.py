@@ -14,7 +14,7 @@ from rich.console import Console
 from tests.makers import tokenized
 from worker.commands import tail
 from worker.commands.result_values import drop_vectors, read_results
-from worker.records import Classification, Entity, Output, Prediction
+from worker.records import Classification, Output, PredictedEntity, Prediction
 from worker.wire.decode import Limits
 from worker.wire.encode import EmbeddingEncoding, encode
 from worker.wire.layouts import build_layout
@@ -22,7 +22,7 @@ from worker.wire.layouts import build_layout
 PREDICTION = Prediction(
     embedding=np.array([0.6, -0.8], dtype=np.float32),
     labels={"sentiment": Classification("positive", 0.75, {"positive": 0.75})},
-    entities=(Entity("PER", "hell", 0, 4, 0.9, "ner"),),
+    entities=(PredictedEntity("PER", "hell", 0, 4, 0.9, "ner"),),
 )
 
 

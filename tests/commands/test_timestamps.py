@@ -33,7 +33,7 @@ def test_a_moment_is_iso_8601_or_how_long_ago_it_was(text: str, expected: int) -
 
 
 @pytest.mark.parametrize("text", ["", "soon", "2h30m", "-1h"])
-def test_what_is_neither_is_a_users_mistake(text: str) -> None:
+def test_a_text_that_is_no_time_and_no_duration_is_refused(text: str) -> None:
     """The error is one line that shows the accepted formats."""
     with pytest.raises(BadSettings, match=r"write 2026-01-31T12:00:00Z"):
         moment_ms(text, now_ms=NOW_MS)

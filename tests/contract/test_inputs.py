@@ -54,7 +54,7 @@ REQUESTS = st.fixed_dictionaries(
 
 
 @given(request=REQUESTS)
-def test_what_is_read_is_what_the_schema_allows(request: dict[str, Any]) -> None:
+def test_the_decoder_accepts_what_the_schema_allows(request: dict[str, Any]) -> None:
     """Each decoded request is valid, and a valid request is refused only for a rule that no schema can express."""
     try:
         schemas.Request.model_validate(request, strict=True)

@@ -18,11 +18,11 @@ from schemas.__main__ import FOLDER
 from worker.errors import InvariantBroken
 from worker.records import (
     Classification,
-    Entity,
     Failure,
     Item,
     Output,
     Partition,
+    PredictedEntity,
     Prediction,
     Record,
     Stage,
@@ -96,7 +96,7 @@ CLASSIFICATIONS = st.builds(
     st.dictionaries(NAMES, SCORES, max_size=4),
     st.none() | st.lists(NAMES, max_size=3).map(tuple),
 )
-ENTITIES = st.builds(Entity, NAMES, st.text(max_size=8), st.integers(0, 9), st.integers(10, 99), SCORES, NAMES)
+ENTITIES = st.builds(PredictedEntity, NAMES, st.text(max_size=8), st.integers(0, 9), st.integers(10, 99), SCORES, NAMES)
 VECTORS = st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=20).map(lambda numbers: np.array(numbers, dtype=np.float32))
 PREDICTIONS = st.builds(
     Prediction,
@@ -203,7 +203,7 @@ def test_a_tombstone_says_where_it_came_from() -> None:
         lambda number: Prediction(embedding=np.array([0.5, number], dtype=np.float32)),
         lambda number: Prediction(labels={"s": Classification("a", number, {"a": 1.0})}),
         lambda number: Prediction(labels={"s": Classification("a", 1.0, {"a": 1.0, "b": number})}),
-        lambda number: Prediction(entities=(Entity("PER", "Ada", 0, 3, number, "ner"),)),
+        lambda number: Prediction(entities=(PredictedEntity("PER", "Ada", 0, 3, number, "ner"),)),
     ],
 )
 def test_a_number_that_is_not_finite_is_never_written(number: float, broken: Any) -> None:

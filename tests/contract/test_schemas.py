@@ -80,7 +80,7 @@ def test_each_file_is_a_json_schema(path: Path) -> None:
         ("entities", {"id": "1", "entities": []}),
     ],
 )
-def test_what_the_contract_says_is_accepted(name: str, value: dict[str, Any]) -> None:
+def test_a_value_of_the_contract_is_accepted(name: str, value: dict[str, Any]) -> None:
     """The schema file and the model accept the value."""
     jsonschema.validate(value, schema(name))
     model = {model.__name__.lower(): model for model in schemas.MODELS}[name]
@@ -100,7 +100,7 @@ def test_what_the_contract_says_is_accepted(name: str, value: dict[str, Any]) ->
         ("entities", {"id": "1", "entities": [{"type": "PER"}]}),
     ],
 )
-def test_what_it_does_not_say_is_refused(name: str, value: dict[str, Any]) -> None:
+def test_a_value_outside_the_contract_is_refused(name: str, value: dict[str, Any]) -> None:
     """The schema file refuses the value."""
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(value, schema(name))

@@ -88,7 +88,7 @@ async def test_brokers_die_in_turn(cluster: Cluster, mode: Mode, seed: int) -> N
         async with loaded(lab):
             async for number in lab.rounds(3):
                 victim = victims[number % 3]
-                lab.fault("kill_broker", broker=victim, leader=await cluster.leader_of(f"{lab.topic}.embeddings", 0))
+                lab.fault("kill_broker", broker=victim, leader=await cluster.find_leader(f"{lab.topic}.embeddings", 0))
                 await asyncio.to_thread(cluster.kill, victim)
                 # Its successor asks where the group stands while the coordinator is only just taking over.
                 await lab.workers[number % 2].kill()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.faults.lab.lab import SCALE, Lab
-from tests.faults.lab.observer import topics_of
+from tests.faults.lab.observer import map_topics
 from worker.broker.tools.clients import read_to_end
 from worker.model.checkpoint.checkpoint import HEADS, MANIFEST
 from worker.model.checkpoint.references import locate
@@ -125,7 +125,7 @@ def checkpoint(directory: Path) -> Path:
 async def check_outputs(lab: Lab) -> None:
     """Hold vectors and labels of all records against what the shipped model says, in fp32."""
     vectors, labels = {}, {}
-    topics = topics_of(lab.topic)
+    topics = map_topics(lab.topic)
     places = {
         Partition(topics[output], i): 0 for output in (Output.EMBEDDINGS, Output.LABELS) for i in range(lab.workload.num_partitions)
     }

@@ -33,7 +33,7 @@ LATE: dict[Mode, tuple[Kind, ...]] = {
 BETWEEN: dict[Mode, str] = {"at_least_once": "before:OffsetCommit:8", "exactly_once": "before:EndTxn:8"}
 
 
-async def coordinator_of(lab: Lab) -> int:
+async def find_coordinator(lab: Lab) -> int:
     """Return the index of the broker that coordinates the group."""
     admin = AIOKafkaAdminClient(bootstrap_servers=lab.cluster.bootstrap_servers, request_timeout_ms=5_000)
     await admin.start()
@@ -51,7 +51,7 @@ async def test_a_black_hole_before_the_coordinator(cluster: Cluster, mode: Mode,
         await serving(lab, "well", is_direct=True)
         async with loaded(lab):
             async for number in lab.rounds(3):
-                proxy = lab.proxies[await coordinator_of(lab)]
+                proxy = lab.proxies[await find_coordinator(lab)]
                 proxy.black_hole(requests=number % 3 != 1, answers=number % 3 != 0)
                 # Longer than the session of the one that is cut off, and than it waits for an answer.
                 await asyncio.sleep(15)

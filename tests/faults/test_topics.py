@@ -9,7 +9,7 @@ import pytest
 
 from tests.faults.lab.frames import Action, Kind
 from tests.faults.lab.lab import Lab
-from tests.faults.lab.observer import topics_of
+from tests.faults.lab.observer import map_topics
 from tests.faults.lab.strange import RESULTS, Strange, commit, good, until
 from tests.integration.support.raw import add_partitions, configure, delete_before, delete_group, delete_topic
 from tests.integration.support.reading import committed
@@ -152,7 +152,7 @@ async def test_partitions_are_added(broker: Cluster, mode: Mode, seed: int) -> N
         produced = lab.produce(6_000, rate=300)
         num_partitions = lab.workload.num_partitions + 1
         lab.fault("partition_added")
-        for topic in topics_of(lab.topic).values():
+        for topic in map_topics(lab.topic).values():
             await add_partitions(strange.connection, topic, num_partitions=num_partitions)
         # It reads at its start how many partitions the outputs have.
         await worker.stop()

@@ -11,7 +11,7 @@ from tests.fakes import FakeDelivery, FakeKafka, FakeSource
 from tests.makers import OPTIONS, outcome
 from worker.flow.assignment import Assignment
 from worker.flow.session import SessionEvents
-from worker.observability.metrics import Telemetry
+from worker.observability.metrics import WorkerTelemetry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -28,7 +28,7 @@ class World:
             spawn=self.tasks.create_task,
             source=self.source,
             delivery=self.delivery,
-            telemetry=Telemetry(),
+            telemetry=WorkerTelemetry(),
             events=SessionEvents(lambda *_: None, lambda *_: None, lambda *_: None, lambda outcome, _: outcome),
             options=replace(OPTIONS, drain_timeout_s=0.2, publish_interval_s=publish_interval_s),
         )

@@ -157,7 +157,7 @@ async def test_a_drain_waits_for_the_record_that_may_be_the_first_result() -> No
     assert world.kafka.committed == dict(zip(world.kafka.partitions, [3, 1], strict=True))
 
 
-async def test_what_is_held_is_published_where_the_log_no_longer_has_it() -> None:
+async def test_a_held_dead_letter_is_published_if_the_log_no_longer_has_its_record() -> None:
     """After a lost position the held records could not be read again."""
     world = World(max_consecutive_failures=20, dead_letter_hold_s=FOR_EVER_S)
     produce_wrong(world, 3)

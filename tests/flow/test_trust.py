@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 from tests.makers import OPTIONS, outcome, record
 from worker.errors import TooManyDeadLetters
 from worker.flow.ledger import Ledger
-from worker.flow.trust import Trust, is_failure, is_success
+from worker.flow.trust import TopicTrust, is_failure, is_success
 from worker.records import Failure, Message, Outcome, Output, Partition, Record, Stage
 
 HOLD_S = 10.0
 KINDS = st.sampled_from(["good", "bad", "tombstone", "partial"])
 
 
-def trust(*, max_failures: int = 3, max_dead_letters: int = 0, hold_s: float = HOLD_S) -> Trust:
+def trust(*, max_failures: int = 3, max_dead_letters: int = 0, hold_s: float = HOLD_S) -> TopicTrust:
     """Return a trust with small limits."""
-    return Trust(max_failures=max_failures, max_dead_letters=max_dead_letters, hold_s=hold_s)
+    return TopicTrust(max_failures=max_failures, max_dead_letters=max_dead_letters, hold_s=hold_s)
 
 
 def fate(source: Record, kind: str) -> Outcome:
@@ -40,7 +40,7 @@ def fate(source: Record, kind: str) -> Outcome:
 class World:
     """Some partitions of a topic: their lines, what is published of them, and the trust in the topic."""
 
-    def __init__(self, partitions: list[list[str]], trust: Trust) -> None:
+    def __init__(self, partitions: list[list[str]], trust: TopicTrust) -> None:
         self.trust = trust
         self.lines = [Ledger(0) for _ in partitions]
         self.published: list[list[int]] = [[] for _ in partitions]
@@ -153,7 +153,7 @@ def test_a_dead_letter_is_held_for_a_bounded_time() -> None:
     assert world.published == [[0, 1], []]
 
 
-def test_what_was_published_counts_towards_the_limit_and_what_is_read_again_counts_once() -> None:
+def test_published_dead_letters_count_towards_the_limit_once() -> None:
     """A slow topic of bad records reaches the limit; a record that a new session repeats is no new failure."""
     model_trust = trust(max_failures=3, hold_s=0.0)
     fates = [fate(record(offset), "bad") for offset in range(3)]
@@ -239,7 +239,7 @@ def test_results_that_the_brokers_refuse_count_until_one_is_accepted() -> None:
 def test_the_limits_are_those_of_the_flow() -> None:
     """The limit of failures and the hold time come from the options."""
     options = replace(OPTIONS, max_consecutive_failures=1, max_consecutive_dead_letters=5, dead_letter_hold_s=2.0)
-    model_trust, bad = Trust.from_options(options), fate(record(0), "bad")
+    model_trust, bad = TopicTrust.from_options(options), fate(record(0), "bad")
     model_trust.finish(bad, 0.0)
     assert model_trust.holds(bad)
     assert model_trust.release(2.0)

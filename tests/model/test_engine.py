@@ -351,7 +351,7 @@ def test_a_text_that_just_fits_is_not_cut() -> None:
     assert np.linalg.norm(vector(infer(WINDOWED, [longer])[0])) == pytest.approx(1)
 
 
-def test_what_the_windows_do_not_hold_is_truncated() -> None:
+def test_tokens_after_the_last_window_are_truncated() -> None:
     """And flagged; a name that stands there is not found."""
     (tokens,) = WINDOWED.tokenize([story(5000, (4900, "Barack Obama"))])
     assert (tokens.truncated, len(tokens.windows), len(tokens)) == (True, 4, 4 * (254 - 32) + 32 + 2)

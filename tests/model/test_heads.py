@@ -101,7 +101,7 @@ def test_a_temperature_changes_no_attention() -> None:
         ({"context_words": 1}, "transitions and context"),
     ],
 )
-def test_what_could_not_be_a_head_is_refused(changes: dict[str, Any], reason: str) -> None:
+def test_an_impossible_head_is_refused(changes: dict[str, Any], reason: str) -> None:
     """With its name."""
     with pytest.raises(BadModel, match=reason):
         config(**changes)

@@ -18,7 +18,7 @@ from worker.model.encoder_config import EncoderConfig
 from worker.model.engine import Engine
 from worker.model.head_config import HeadConfig
 from worker.model.heads import Head
-from worker.model.multitask import MultiTaskHeads, Outputs
+from worker.model.multitask import MultiTaskHeads, MultiTaskOutputs
 from worker.model.packing import pack
 from worker.model.pooling import PoolingConfig
 from worker.model.quantization import predictions
@@ -54,7 +54,7 @@ def encoder() -> Encoder:
     return Encoder(CONFIG).eval()
 
 
-def outputs(backend: Backend) -> Outputs:
+def outputs(backend: Backend) -> MultiTaskOutputs:
     """Return what the heads say of a few texts."""
     torch.manual_seed(1)
     heads = MultiTaskHeads(

@@ -20,7 +20,7 @@ from worker.model.checkpoint import checkpoint
 from worker.model.engine import Engine
 from worker.model.packing import pack
 from worker.model.quantization import difference, measure_ranges, passes, predictions, quantize
-from worker.records import Classification, Entity, Prediction, Tokens
+from worker.records import Classification, PredictedEntity, Prediction, Tokens
 from worker.settings import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def test_watching_leaves_the_encoder_as_it_was() -> None:
 
 def said(vector: Sequence[float], label: str = "a", *entities: tuple[str, int, int]) -> Prediction:
     """Return what a model said of a text."""
-    found = tuple(Entity(kind, "", start, end, 1.0, "ner") for kind, start, end in entities)
+    found = tuple(PredictedEntity(kind, "", start, end, 1.0, "ner") for kind, start, end in entities)
     return Prediction(np.array(vector, dtype=np.float32), {"s": Classification(label, 1.0, {label: 1.0})}, found)
 
 
@@ -90,7 +90,7 @@ def test_the_difference_is_that_of_vectors_labels_and_entities() -> None:
     assert found.entity_f1 == pytest.approx(2 * 1 / (3 + 2))
 
 
-def test_what_nobody_says_agrees() -> None:
+def test_texts_without_entities_agree() -> None:
     """A bare encoder has neither labels nor entities; one without a vector cannot be compared."""
     bare = Prediction(np.array([1.0], dtype=np.float32))
     found = difference([bare], [bare])

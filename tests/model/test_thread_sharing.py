@@ -55,7 +55,7 @@ def test_a_pass_that_gives_way_has_all_threads_and_takes_none() -> None:
     torch.set_num_threads(2)
 
 
-def test_where_a_pass_must_be_alone_the_next_waits_for_it() -> None:
+def test_a_pass_waits_for_a_pass_that_must_run_alone() -> None:
     """Whether it gives way or not: what one pass reads, another would overwrite."""
     sharing, seen = ThreadBudget(2, is_alone=True), []
     assert sharing.max_passes == 1
@@ -89,7 +89,7 @@ def test_a_pass_that_fails_gives_its_threads_back() -> None:
     torch.set_num_threads(2)
 
 
-def test_where_there_is_one_pass_at_a_time_nothing_is_changed() -> None:
+def test_one_pass_at_a_time_keeps_all_threads() -> None:
     """Torch has the threads that it had."""
     before = torch.get_num_threads()
     with ThreadBudget(before + 1, passes=1).taken():

@@ -125,7 +125,7 @@ def test_the_longest_text_fills_the_windows(max_tokens: int, overlap: int, max_w
 
 
 @given(st.lists(st.one_of(long_texts(), st.integers(1, 9)), min_size=1, max_size=5))
-def test_what_is_said_of_windows_becomes_what_is_said_of_texts(drawn: list[Any]) -> None:
+def test_outputs_of_windows_become_outputs_of_texts(drawn: list[Any]) -> None:
     """Each token has its own numbers, a text in windows their mean by tokens, and a text that fits exactly its own."""
     texts = [
         build_tokens(build_words([1] * drawn_text), first_id=1000 * n)
@@ -154,7 +154,7 @@ def test_what_is_said_of_windows_becomes_what_is_said_of_texts(drawn: list[Any])
         first = end
 
 
-def test_what_is_not_normalised_stays_so() -> None:
+def test_vectors_stay_unnormalised_if_the_model_does_not_normalise() -> None:
     """And a vector of zeros is no division by zero."""
     windows = Windowing(overlap_tokens=1, max_windows=2).plan(build_words([1] * 3), 4)
     texts = [build_tokens(build_words([1] * 3), windows)]
@@ -165,7 +165,7 @@ def test_what_is_not_normalised_stays_so() -> None:
     assert merging.vectors(0 * values, is_normalized=True).tolist() == [[0.0, 0.0]]
 
 
-def test_what_is_not_a_number_stays_in_its_own_text() -> None:
+def test_a_value_that_is_not_finite_affects_its_own_text_only() -> None:
     """The neighbours' means do not see it."""
     windows = Windowing(overlap_tokens=1, max_windows=2).plan(build_words([1] * 3), 4)
     texts = [build_tokens(build_words([1])), build_tokens(build_words([1] * 3), windows), build_tokens(build_words([1]))]

@@ -9,7 +9,7 @@ import pytest
 
 from worker.errors import BadSettings
 from worker.observability.http import HttpServer, build_metrics_page, build_probe
-from worker.observability.metrics import Telemetry
+from worker.observability.metrics import WorkerTelemetry
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +26,7 @@ class Health:
         """Return a server that uses these health checks."""
         return HttpServer(
             address=(host, port),
-            metrics=build_metrics_page(Telemetry().registry),
+            metrics=build_metrics_page(WorkerTelemetry().registry),
             is_live=build_probe(lambda: self.live),
             is_ready=build_probe(lambda: self.ready),
         )

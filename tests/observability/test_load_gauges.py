@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from prometheus_client import generate_latest
 
-from worker.observability.metrics import Telemetry
+from worker.observability.metrics import WorkerTelemetry
 
 
 def test_a_speed_that_is_not_known_yet_is_not_shown() -> None:
     """A zero would mean an empty backlog or no capacity; a known value stays."""
-    telemetry = Telemetry()
+    telemetry = WorkerTelemetry()
     telemetry.load_gauges.show(lag_tokens={("texts", 0): 5.0}, seconds={}, worker_seconds=None, capacity_per_s=None)
     exposition = generate_latest(telemetry.registry).decode()
     assert "gist_backlog_tokens{" in exposition

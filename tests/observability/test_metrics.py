@@ -12,14 +12,14 @@ from prometheus_client import generate_latest
 from worker.errors import ConsumerBroken, OffsetOutOfRange, PublishFailed
 from worker.observability import known_labels
 from worker.observability.log_setup import configure_logging
-from worker.observability.metrics import Telemetry
+from worker.observability.metrics import WorkerTelemetry
 from worker.observability.redaction import redacted
 from worker.records import Output, Stage, Task
 
 
-def filled() -> Telemetry:
+def filled() -> WorkerTelemetry:
     """Return a telemetry after one call of each method."""
-    telemetry = Telemetry()
+    telemetry = WorkerTelemetry()
     telemetry.consumed(["texts"])
     telemetry.stage("infer", 0.02)
     telemetry.batch(num_records=3, num_tokens=50, max_tokens=100, num_truncated=1, lane="live")
@@ -57,7 +57,7 @@ def test_every_metric_is_ours_explained_and_in_base_units() -> None:
             assert "_seconds" in name
 
 
-def test_what_happened_can_be_read_off() -> None:
+def test_the_metrics_show_what_happened() -> None:
     """The page has counts, sums and current values; a latency is never negative."""
     exposition = generate_latest(filled().registry).decode()
     for line in (
@@ -93,7 +93,7 @@ def test_the_lag_of_a_partition_that_left_is_forgotten() -> None:
 def test_a_replica_names_itself_in_every_line(capsys: pytest.CaptureFixture[str]) -> None:
     """Lines of other libraries also have the number of the replica, because replicas share one stream."""
     configure_logging(level="info", log_format="json", replica=3)
-    Telemetry().info("started")
+    WorkerTelemetry().info("started")
     logging.getLogger("aiokafka").warning("hm")
     assert [json.loads(line)["replica"] for line in capsys.readouterr().err.splitlines()] == [3, 3]
 
@@ -125,7 +125,7 @@ def test_a_terminal_gets_words(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_terminal_shows_values_without_brackets_and_quotes(capsys: pytest.CaptureFixture[str]) -> None:
     """Enums, tuples, sets and dictionaries are printed as words."""
     configure_logging(level="info", log_format="pretty")
-    Telemetry().started(
+    WorkerTelemetry().started(
         version="1",
         model="m",
         device="cpu",
@@ -158,7 +158,7 @@ def test_steps_of_a_rebalance_in_the_client_are_shown_only_at_debug(
 def test_a_summary_is_logged_every_half_minute_in_which_a_record_was_read(capsys: pytest.CaptureFixture[str]) -> None:
     """The summary has records, their rate, the lag and the dead letters; an idle worker logs none."""
     configure_logging(level="info", log_format="json")
-    telemetry = Telemetry()
+    telemetry = WorkerTelemetry()
     telemetry.progress(100.0)
     telemetry.consumed(["texts"] * 60)
     telemetry.dead_letter("decode")
@@ -209,7 +209,7 @@ def test_known_labels_have_a_sample_at_zero_before_anything_happens() -> None:
     assert set(known_labels.STAGES) == set(Stage)
     assert set(known_labels.OUTPUTS) == set(Output)
     assert set(known_labels.RETRIES) == {error.__name__ for error in (PublishFailed, ConsumerBroken, OffsetOutOfRange)}
-    telemetry = Telemetry()
+    telemetry = WorkerTelemetry()
     telemetry.reads(["texts"])
     value = telemetry.registry.get_sample_value
     assert value("gist_dead_letters_total", {"stage": "decode"}) == 0

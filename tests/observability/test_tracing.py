@@ -73,7 +73,7 @@ async def test_a_record_without_a_context_is_published_as_it_is(context: bytes |
     assert [message for _, _, message in spied.kafka.published] == list(given.messages)
 
 
-async def test_what_the_producer_did_not_sample_is_handed_on_unsampled() -> None:
+async def test_an_unsampled_trace_stays_unsampled() -> None:
     """The outputs have the sampling decision of the producer, and the worker records no span."""
     spied = Tracing()
     await spied.delivery.publish(PARTITION, [outcome(traced(0, SAMPLED[:-2] + b"00"))])
@@ -184,7 +184,7 @@ def test_a_full_batch_is_linked_to_all_its_records(monkeypatch: pytest.MonkeyPat
     assert [link.context.span_id for link in span.links] == list(range(1, 301))
 
 
-def test_what_is_left_is_sent_at_the_end() -> None:
+def test_remaining_spans_are_sent_at_the_end() -> None:
     """A span in the queue of the exporter is sent before the worker exits."""
     exporter, provider = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=3_600_000))

@@ -19,7 +19,7 @@ from deploy import check
 from deploy.docker.requirements import find_dependencies, read_entries
 from deploy.grafana import dashboard
 from worker.observability.known_labels import BROKER_EVENTS
-from worker.observability.metrics import Telemetry
+from worker.observability.metrics import WorkerTelemetry
 from worker.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -88,7 +88,7 @@ def test_check_finds_metrics_that_a_page_names_wrongly_or_lacks(tmp_path: Path, 
 
 def test_check_knows_every_metric_that_a_worker_shows() -> None:
     """The names that the check reads from the source include all that a worker declares."""
-    declared = {sample.name for family in Telemetry().registry.collect() for sample in family.samples}
+    declared = {sample.name for family in WorkerTelemetry().registry.collect() for sample in family.samples}
     assert {name for name in declared if name.startswith("gist_") and not name.endswith("_created")} <= check.metric_names()
 
 

@@ -69,7 +69,7 @@ steps = st.lists(st.tuples(st.sampled_from("abc"), st.dictionaries(st.integers(0
 
 
 @given(steps=steps, partition=st.integers(0, 2), offset=st.integers(0, 25))
-def test_what_is_still_needed_is_what_a_later_record_goes_to(
+def test_a_model_stays_loaded_while_a_later_record_needs_it(
     steps: list[tuple[str, dict[int, int]]], partition: int, offset: int
 ) -> None:
     """The needed models include the model of each later record."""

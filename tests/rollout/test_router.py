@@ -10,7 +10,7 @@ import pytest
 
 from tests.fakes import FakeModel
 from worker.errors import BadModel, BadSettings
-from worker.observability.metrics import Telemetry
+from worker.observability.metrics import WorkerTelemetry
 from worker.records import Item, Partition, Record, Task, TokenizedItem
 from worker.rollout.plan import RolloutPlan
 from worker.rollout.router import RolloutRouter, SingleModel
@@ -43,7 +43,7 @@ class Shelf:
         self.models: dict[str, FakeModel] = {}
         self.may_load = threading.Event()
         self.may_load.set()
-        self.telemetry = Telemetry()
+        self.telemetry = WorkerTelemetry()
         self.first = named("a")
         self.rollout = RolloutRouter(
             file,

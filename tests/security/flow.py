@@ -8,12 +8,12 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from tests.fakes import FakeModel
-from tests.integration.support.workers import outputs_of
+from tests.integration.support.workers import map_topic_outputs
 from worker.broker.admin import topics
 from worker.broker.tools.clients import follow, open_producer
 from worker.composition import broker
 from worker.composition import pipeline as pipelines
-from worker.observability.metrics import Telemetry
+from worker.observability.metrics import WorkerTelemetry
 from worker.records import Output
 from worker.rollout.router import SingleModel
 from worker.settings import read
@@ -31,20 +31,20 @@ QUICK = {"session_timeout_ms": 6_000, "heartbeat_interval_ms": 200, "commit_inte
 async def create_topics(connection: Connection, topic: str | None = None) -> str:
     """Create an input topic of one partition and its output topics, and return the name of the input topic."""
     name = topic or f"texts-{uuid.uuid4().hex[:8]}"
-    await topics.create_missing(connection, dict.fromkeys([name, *outputs_of(name)], 1))
+    await topics.create_missing(connection, dict.fromkeys([name, *map_topic_outputs(name)], 1))
     return name
 
 
-def build_pipeline(settings: dict[str, Any], telemetry: Telemetry | None = None) -> Pipeline:
+def build_pipeline(settings: dict[str, Any], telemetry: WorkerTelemetry | None = None) -> Pipeline:
     """Return the pipeline of a worker, not yet running."""
     chosen, model = read(QUICK | settings), FakeModel()
     connection = broker.build_connection(chosen)
-    flow, _ = pipelines.build_pipeline(chosen, model.tasks, SingleModel(model), connection, telemetry or Telemetry(), None)
+    flow, _ = pipelines.build_pipeline(chosen, model.tasks, SingleModel(model), connection, telemetry or WorkerTelemetry(), None)
     return flow
 
 
 @contextlib.asynccontextmanager
-async def serving(settings: dict[str, Any], telemetry: Telemetry | None = None) -> AsyncIterator[Pipeline]:
+async def serving(settings: dict[str, Any], telemetry: WorkerTelemetry | None = None) -> AsyncIterator[Pipeline]:
     """Run a worker until the end of the block, drain it, and raise its exception."""
     flow = build_pipeline(settings, telemetry)
     life = asyncio.create_task(flow.run())
@@ -67,7 +67,7 @@ async def send(connection: Connection, topic: str, text: str) -> None:
 
 async def read_outputs(connection: Connection, topic: str, text: str) -> set[Output]:
     """Return the outputs of a text once all of them have arrived, or the dead letter."""
-    outputs, found = outputs_of(topic), set[Output]()
+    outputs, found = map_topic_outputs(topic), set[Output]()
     async with contextlib.aclosing(follow(connection, list(outputs), from_beginning=True)) as arriving:
         async for records in arriving:
             found |= {outputs[record.partition.topic] for record in records if record.key == text.encode()}

@@ -12,7 +12,7 @@ from tests.security.flow import build_pipeline, create_topics, read_outputs, sen
 from worker.broker.tools.clients import read_to_end
 from worker.commands import check
 from worker.errors import BrokerUnavailable
-from worker.observability.metrics import Telemetry
+from worker.observability.metrics import WorkerTelemetry
 from worker.records import Output, Partition
 from worker.settings import read
 
@@ -115,7 +115,7 @@ async def _remove_and_restore(secured: SecuredKafka, delivery: str, is_taken: Ca
     taken = [acl for acl in acls if is_taken(acl)]
     assert len(taken) == 1
     await secured.allow(acls)
-    telemetry = Telemetry()
+    telemetry = WorkerTelemetry()
     async with serving(_settings(secured, delivery, topic), telemetry):
         await send(secured.administration, topic, "before")
         assert await read_outputs(secured.administration, topic, "before") == RESULTS
@@ -131,7 +131,7 @@ async def _remove_and_restore(secured: SecuredKafka, delivery: str, is_taken: Ca
     assert len(await _dead_letters(secured, topic)) == (not text.strip())
 
 
-def _failures(telemetry: Telemetry) -> float:
+def _failures(telemetry: WorkerTelemetry) -> float:
     names = ("gist_partition_session_failures_total", "gist_step_retries_total")
     return sum(sample.value for metric in telemetry.registry.collect() for sample in metric.samples if sample.name in names)
 

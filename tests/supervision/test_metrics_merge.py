@@ -7,7 +7,7 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.observability.test_metrics import filled
-from worker.observability.metrics import Telemetry
+from worker.observability.metrics import WorkerTelemetry
 from worker.supervision.metrics_merge import merged
 from worker.supervision.telemetry import SupervisorTelemetry
 
@@ -23,7 +23,7 @@ def samples(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
 
 def test_every_sample_is_there_with_the_number_of_its_replica() -> None:
     """The merged page has no other samples, and describes each metric family once."""
-    pages = {0: generate_latest(filled().registry).decode(), 1: generate_latest(Telemetry().registry).decode()}
+    pages = {0: generate_latest(filled().registry).decode(), 1: generate_latest(WorkerTelemetry().registry).decode()}
     text = merged(pages).decode()
     expected = {(n, ls | {("replica", str(number))}): v for number, page in pages.items() for (n, ls), v in samples(page).items()}
     assert samples(text) == expected
@@ -32,7 +32,7 @@ def test_every_sample_is_there_with_the_number_of_its_replica() -> None:
     assert 'gist_batch_fill_ratio_bucket{le="+Inf",replica="0"} 1.0' in text
 
 
-def test_what_the_supervisor_counts_stands_beside_it() -> None:
+def test_the_page_has_the_metrics_of_the_supervisor_too() -> None:
     """The page has the state of each replica and its number of restarts."""
     telemetry = SupervisorTelemetry()
     telemetry.started(1, 77)
@@ -44,7 +44,7 @@ def test_what_the_supervisor_counts_stands_beside_it() -> None:
     assert 'gist_replica_restarts_total{how="SIGKILL",replica="0"} 1.0' in text
 
 
-def test_what_is_no_exposition_is_refused() -> None:
+def test_a_page_that_is_no_exposition_is_refused() -> None:
     """A sample whose value is not a number raises `ValueError`."""
     with pytest.raises(ValueError, match="could not convert"):
         merged({0: "gist_tokens_total many\n"})

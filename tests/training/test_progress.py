@@ -31,7 +31,7 @@ def test_a_terminal_sees_a_bar_and_the_lines() -> None:
     assert "a [line]" in shown.getvalue()
 
 
-def test_what_is_no_terminal_sees_lines() -> None:
+def test_a_pipe_gets_lines() -> None:
     """Each message is a line of its own."""
     stream = io.StringIO()
     build_reporter(stream).say("one")

@@ -61,7 +61,7 @@ def test_entities_are_where_the_slots_were(tmp_path: Path) -> None:
 
 
 @given(st.integers(0, 10_000))
-def test_what_comes_with_us_can_be_made(seed: int) -> None:
+def test_the_shipped_templates_generate_valid_texts(seed: int) -> None:
     """The entities of the shipped templates are in order, without overlaps and without surrounding blanks."""
     made = templates.read(templates.BUILT_IN).draw(chance(seed))
     end = 0
@@ -86,7 +86,7 @@ def test_what_comes_with_us_can_be_made(seed: int) -> None:
         ('templates = ["{PER}"]\n[entities]\nPER = ["b"]\n[words]\nPER = ["c"]', "both an entity and a word"),
     ],
 )
-def test_what_is_no_file_of_templates_is_one_line(tmp_path: Path, content: str, reason: str) -> None:
+def test_an_invalid_file_of_templates_is_one_line(tmp_path: Path, content: str, reason: str) -> None:
     """The error has the file and the reason."""
     with pytest.raises(BadSettings, match=reason):
         templates.read(written(tmp_path, content))
@@ -111,7 +111,7 @@ def test_swapped_entities_are_others_of_their_type(seed: int) -> None:
     st.lists(st.lists(st.sampled_from("abcdefgh"), max_size=9).map(" ".join), max_size=5),
     st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=9).map(" ".join),
 )
-def test_what_is_like_a_held_out_text_is_seen(texts: list[str], text: str) -> None:
+def test_near_duplicates_of_held_out_texts_are_found(texts: list[str], text: str) -> None:
     """The index finds the same near duplicates as a comparison with each text."""
     assert HeldOutTexts(texts).has_similar(text) == any(are_alike(split_words(own_text), split_words(text)) for own_text in texts)
 
@@ -130,7 +130,7 @@ def test_the_same_seed_makes_the_same_texts_and_none_that_is_held_out() -> None:
     assert len(generate([MentionReplacement(OWN)], 50, HeldOutTexts([]), seed=0).texts) == 2
 
 
-def test_what_is_written_is_read_as_it_was_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_written_texts_are_read_with_the_same_entities(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The readers of training data accept the file, and an existing file is not overwritten."""
     own = tmp_path / "own.conll"
     own.write_text("Ada\tB-PER\nmet\tO\nGrace\tB-PER\n\nin\tO\nRome\tB-LOC\n")

@@ -43,7 +43,7 @@ headers = st.lists(st.tuples(NAMES, st.none() | st.binary(max_size=5)), max_size
     task=st.none() | st.sampled_from(Task),
     num_replays=st.integers(0, 3),
 )
-def test_what_is_sent_again_is_what_failed_however_often_it_fails(
+def test_a_replayed_record_equals_the_failed_record_after_any_number_of_failures(
     key: bytes | None, value: bytes, own: Headers, task: Task | None, num_replays: int
 ) -> None:
     """A replay keeps key, value and headers, increments the attempt number and keeps the task of an earlier replay."""
@@ -62,7 +62,7 @@ def test_what_is_sent_again_is_what_failed_however_often_it_fails(
         failed_task = None
 
 
-def test_what_was_cut_or_never_read_cannot_be_sent_again() -> None:
+def test_a_cut_or_unread_payload_cannot_be_replayed() -> None:
     """The replay obstacle names the reason."""
     good = Record(PLACE, 5, b"k", b"{}", (), 7)
     assert letter(good).replay_obstacle is None
@@ -158,7 +158,7 @@ def test_a_letter_is_chosen_where_all_that_is_said_holds() -> None:
 
 
 @pytest.mark.parametrize("value", [None, b"", b"{}", b"no letter"])
-def test_what_is_no_letter_is_said_to_be_none(value: bytes | None) -> None:
+def test_a_record_that_is_no_dead_letter_is_refused(value: bytes | None) -> None:
     """The error contains the position of the message."""
     with pytest.raises(InvalidRecord, match=r"texts\.dlq-1@17 is no dead letter"):
         DeadLetterRecord.read(Record(HOME, 17, b"k", value))

@@ -232,7 +232,7 @@ PLAIN = (("content-type", b"text/plain"),)
         (b'{"text": "x"}', (("h", b"x" * 16_384),), "the headers have"),
     ],
 )
-def test_what_does_not_follow_the_contract_is_refused_with_a_reason(value: bytes, headers: Headers, reason: str) -> None:
+def test_a_request_outside_the_contract_is_refused_with_a_reason(value: bytes, headers: Headers, reason: str) -> None:
     """The reason names the mistake for the reader of the dead letter."""
     with pytest.raises(InvalidRecord) as caught:
         decode(record(value, headers=headers), limits=LIMITS, tasks=ALL)
@@ -327,7 +327,7 @@ def test_of_a_name_that_comes_twice_the_last_value_counts() -> None:
     assert item(b'{"text":"x"}', headers=(("tasks", None), ("tasks", b"ner"))).tasks == {Task.NER}
 
 
-def test_what_a_replay_adds_does_not_count_among_the_headers() -> None:
+def test_headers_of_a_replay_do_not_count_towards_the_limit() -> None:
     """A record with the maximum number of headers is still valid after a replay."""
     headers = tuple((f"h{number}", b"") for number in range(LIMITS.max_headers))
     assert item(b'{"text":"x"}', headers=(("gist-attempt", b"2"), ("gist-replay-task", b"ner"), *headers)).tasks == frozenset(

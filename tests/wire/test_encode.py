@@ -16,11 +16,11 @@ import schemas
 from worker.errors import InvariantBroken, RecordFailed
 from worker.records import (
     Classification,
-    Entity,
     Failure,
     Item,
     Output,
     Partition,
+    PredictedEntity,
     Prediction,
     Record,
     Stage,
@@ -58,7 +58,7 @@ def predicted(vector: np.ndarray[Any, np.dtype[np.float32]]) -> Prediction:
     return Prediction(
         embedding=vector,
         labels={"sentiment": Classification("positive", 0.75, {"negative": 0.25, "positive": 0.75})},
-        entities=(Entity("PER", "Ada", 0, 3, 0.9, "ner"),),
+        entities=(PredictedEntity("PER", "Ada", 0, 3, 0.9, "ner"),),
     )
 
 

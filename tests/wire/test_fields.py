@@ -21,7 +21,7 @@ def test_the_most_frequent_names_come_first_with_those_one_level_below() -> None
     )
 
 
-def test_what_is_no_json_object_has_no_fields() -> None:
+def test_a_value_that_is_no_json_object_has_no_fields() -> None:
     """Other JSON, bytes, tombstones, unreadable ranges and huge values give no names."""
     huge = json.dumps({"name": "x" * 100_000}).encode()
     sources = [record(0, value) for value in (b"[1]", b"\xff", b"", b'"text"', None, huge)]

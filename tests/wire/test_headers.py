@@ -152,7 +152,7 @@ def test_a_later_letter_of_an_event_is_another_event() -> None:
 
 
 @pytest.mark.parametrize("headers", [(), (("ce_id", b"e-1"), ("ce_type", b"t")), (("ce_specversion", None), ("ce_id", b"e-1"))])
-def test_what_is_no_event_does_not_become_one(headers: Headers) -> None:
+def test_a_request_without_cloudevents_headers_gets_no_cloudevents_headers(headers: Headers) -> None:
     """The headers of the record are copied without a change."""
     for message in (*outputs(headers), *tombstones(headers)):
         assert tuple(header for header in message.headers if not header[0].startswith("gist-")) == headers

@@ -16,7 +16,18 @@ from hypothesis import strategies as st
 import schemas
 from tests.makers import PARTITION, tokenized
 from worker.errors import RecordFailed
-from worker.records import Classification, Entity, Failure, Output, Prediction, Record, Stage, Task, TokenizedItem, Tombstone
+from worker.records import (
+    Classification,
+    Failure,
+    Output,
+    PredictedEntity,
+    Prediction,
+    Record,
+    Stage,
+    Task,
+    TokenizedItem,
+    Tombstone,
+)
 from worker.wire.decode import Limits
 from worker.wire.encode import EmbeddingEncoding
 from worker.wire.layouts import Layout, build_layout, build_point_id
@@ -28,7 +39,7 @@ VECTOR = np.array([0.6, -0.8], dtype=np.float32)
 PREDICTION = Prediction(
     embedding=VECTOR,
     labels={"sentiment": Classification("positive", 0.75, {"negative": 0.25, "positive": 0.75})},
-    entities=(Entity("PER", "Ada", 0, 3, 0.9, "ner"),),
+    entities=(PredictedEntity("PER", "Ada", 0, 3, 0.9, "ner"),),
 )
 MODELS: dict[Output, type[BaseModel]] = {
     Output.ENRICHED: schemas.Enriched,

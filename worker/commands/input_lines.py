@@ -30,14 +30,14 @@ _WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class LineSource:
     """A file by its name, or standard input."""
 
     #: None for standard input.
     path: Path | None
 
     @classmethod
-    def find(cls, path: Path | None) -> Source:
+    def find(cls, path: Path | None) -> LineSource:
         """Return the source of a path, where `-` is standard input; raises `BadSettings` if it cannot be read."""
         if path is None or path == Path("-"):
             if sys.stdin is None:

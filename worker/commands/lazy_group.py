@@ -43,7 +43,7 @@ class Command:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
+class CommandGroup:
     """Commands that share their first word."""
 
     summary: str
@@ -79,7 +79,7 @@ class _Completion:
 class LazyCommands(MutableMapping[str, Any]):
     """The commands of a group by name, each imported at its first use."""
 
-    def __init__(self, declared: Mapping[str, Command | Group]) -> None:
+    def __init__(self, declared: Mapping[str, Command | CommandGroup]) -> None:
         self._declared = declared
         # Imported commands, by name.
         self._loaded: dict[str, Any] = {}
@@ -108,10 +108,10 @@ class LazyCommands(MutableMapping[str, Any]):
 class LazyGroup(TyperGroup):
     """A group that lists its commands under headings and imports none of them for that."""
 
-    declared: ClassVar[Mapping[str, Command | Group]] = {}
+    declared: ClassVar[Mapping[str, Command | CommandGroup]] = {}
 
     def __init__(
-        self, *, declared: Mapping[str, Command | Group] | None = None, default: str | None = None, **options: Any
+        self, *, declared: Mapping[str, Command | CommandGroup] | None = None, default: str | None = None, **options: Any
     ) -> None:
         super().__init__(**options)
         self._declared = self.declared if declared is None else declared

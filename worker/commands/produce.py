@@ -18,7 +18,7 @@ from rich.progress import Progress
 from worker.broker.admin.permissions import build_topic_rights
 from worker.broker.admin.topics import check_usable
 from worker.broker.tools.clients import open_producer
-from worker.commands.input_lines import Source
+from worker.commands.input_lines import LineSource
 from worker.commands.terminal import Terminal, client_warnings
 from worker.composition.broker import build_connection
 from worker.wire.decode import VISIBLE
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Tally:
+class ProducedCounts:
     """Counts of the lines that were read."""
 
     #: Sends the records; None until it is connected.
@@ -74,14 +74,14 @@ def produce(
     A line is sent as soon as it is complete. A file is checked first: if a line is not UTF-8, nothing is sent. Blank lines are left
     out and counted.
     """
-    found, tally = Source.find(source), Tally()
+    found, tally = LineSource.find(source), ProducedCounts()
     if found.is_repeatable:
         found.check()
     asyncio.run(_produce(settings, found, tally, is_json=is_json, key=key, rate=rate, count=count))
 
 
 async def _produce(
-    settings: Settings, source: Source, tally: Tally, *, is_json: bool, key: str | None, rate: float, count: int
+    settings: Settings, source: LineSource, tally: ProducedCounts, *, is_json: bool, key: str | None, rate: float, count: int
 ) -> None:
     console = Terminal(stderr=True)
     await check_usable(build_connection(settings), build_topic_rights(["Write"], [settings.input_topic]))
@@ -110,7 +110,7 @@ async def _produce(
 
 
 async def _records(
-    source: Source, tally: Tally, *, is_json: bool, key: str | None, count: int
+    source: LineSource, tally: ProducedCounts, *, is_json: bool, key: str | None, count: int
 ) -> AsyncGenerator[tuple[bytes | None, bytes], None]:
     """Yield key and value of each record: `count` records, or a record for each line that is not blank if `count` is 0."""
     num_read, is_again = 0, True
@@ -128,15 +128,15 @@ async def _records(
         is_again = count > 0 and source.is_repeatable and num_read > num_before
 
 
-def _record(line: str, tally: Tally, *, is_json: bool, key: str | None) -> tuple[bytes | None, bytes]:
+def _record(line: str, tally: ProducedCounts, *, is_json: bool, key: str | None) -> tuple[bytes | None, bytes]:
     if not is_json:
         return os.fsencode(key) if key else None, orjson.dumps({"text": line})
-    name = None if key is None else key_of(line, key)
+    name = None if key is None else read_key(line, key)
     tally.num_without_key += key is not None and name is None
     return name, line.encode()
 
 
-def key_of(line: str, field: str) -> bytes | None:
+def read_key(line: str, field: str) -> bytes | None:
     """Return the key in a field of a request: a string itself, any other value as JSON; None for null or a missing field."""
     try:
         value: Any = json.loads(line).get(field)

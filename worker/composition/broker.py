@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from worker.broker.connection.connection import Connection
     from worker.broker.connection.oauth import TokenProvider
     from worker.broker.consumer.consumer import Consumer
-    from worker.observability.metrics import Telemetry
+    from worker.observability.metrics import WorkerTelemetry
     from worker.ports import Delivery
     from worker.settings import Settings
 
@@ -97,7 +97,7 @@ async def create_topics(settings: Settings, tasks: Collection[Task] = tuple(Task
     return await topics.create_missing(connection, wanted, replication_factor=settings.replication_factor)
 
 
-def build_consumer(settings: Settings, connection: Connection, telemetry: Telemetry) -> Consumer:
+def build_consumer(settings: Settings, connection: Connection, telemetry: WorkerTelemetry) -> Consumer:
     """Return the member of the consumer group, not started."""
     from worker.broker.consumer.consumer import Consumer  # noqa: PLC0415
 

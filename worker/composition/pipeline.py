@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from worker.broker.connection.connection import Connection
     from worker.broker.consumer.consumer import Consumer
     from worker.model.engine import Engine
-    from worker.observability.metrics import Telemetry
+    from worker.observability.metrics import WorkerTelemetry
     from worker.observability.tracing import Tracing
     from worker.ports import ModelRouter, ServedModel
     from worker.records import Task
@@ -82,7 +82,7 @@ def _build_layout(settings: Settings, encoding: EmbeddingEncoding) -> Layout | N
 
 
 async def build_rollout_router(
-    settings: Settings, engine: Engine, telemetry: Telemetry, tracing: Tracing | None
+    settings: Settings, engine: Engine, telemetry: WorkerTelemetry, tracing: Tracing | None
 ) -> RolloutRouter | None:
     """Return a router with the models of the plan loaded; None without a rollout file."""
     if not settings.rollout_file:
@@ -106,7 +106,7 @@ def build_pipeline(
     tasks: frozenset[Task],
     models: ModelRouter,
     connection: Connection,
-    telemetry: Telemetry,
+    telemetry: WorkerTelemetry,
     tracing: Tracing | None,
 ) -> tuple[Pipeline, Consumer]:
     """Return the pipeline and its consumer, not started. Both use `connection` and its token."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from worker.flow.options import Options
     from worker.flow.session import SessionEvents
-    from worker.observability.metrics import Telemetry
+    from worker.observability.metrics import WorkerTelemetry
     from worker.ports import Delivery, Source
     from worker.records import Outcome, Partition
 
@@ -42,7 +42,7 @@ class Assignment:
         spawn: Spawn,
         source: Source,
         delivery: Delivery,
-        telemetry: Telemetry,
+        telemetry: WorkerTelemetry,
         events: SessionEvents,
         options: Options,
     ) -> None:

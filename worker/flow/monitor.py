@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from worker.batches import Batch
     from worker.flow.assignment import Assignment
-    from worker.observability.metrics import Telemetry
+    from worker.observability.metrics import WorkerTelemetry
     from worker.ports import Source
     from worker.records import Outcome, Partition
 
@@ -28,7 +28,7 @@ Number = TypeVar("Number", int, float)
 class Monitor:
     """Forwards events of the flow to the telemetry and reads the gauges."""
 
-    def __init__(self, telemetry: Telemetry) -> None:
+    def __init__(self, telemetry: WorkerTelemetry) -> None:
         """Report to `telemetry`."""
         self._telemetry = telemetry
         self._load = LoadEstimator()

@@ -57,7 +57,7 @@ class _Topic:
     refused: set[tuple[Partition, int]] = field(default_factory=set)
 
 
-class Trust:
+class TopicTrust:
     """The state of each input topic. The pipeline reports each outcome and asks before each publication."""
 
     @classmethod

@@ -25,7 +25,7 @@ _SMALLEST_NORM = np.float32(1e-12)
 
 
 @dataclass(frozen=True, slots=True)
-class Outputs:
+class MultiTaskOutputs:
     """The results of one pass for `n` packed texts of `T` tokens."""
 
     #: Sentence vectors, fp32, shape `[n, H]`; None where they were not asked for.
@@ -61,10 +61,10 @@ class MultiTaskHeads:
         ]
         return [*own, Readout(((self.last_layer, 1.0),), pooling)] if is_embedding else own
 
-    def collect(self, read: Sequence[Floats], *, is_embedding: bool, heads: Collection[str]) -> Outputs:
+    def collect(self, read: Sequence[Floats], *, is_embedding: bool, heads: Collection[str]) -> MultiTaskOutputs:
         """Put together the results of a pass, in the order of `readings`."""
         logits = dict(zip([name for name in self.heads if name in heads], read, strict=False))
-        return Outputs(self._vectors(read[-1]) if is_embedding else None, logits)
+        return MultiTaskOutputs(self._vectors(read[-1]) if is_embedding else None, logits)
 
     def _vectors(self, pooled: Floats) -> Floats:
         if not self.sentence.is_normalized:

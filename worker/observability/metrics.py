@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
 
-class Telemetry:
+class WorkerTelemetry:
     """The metrics and log events of one worker. No method waits, and none takes a text or a key."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:

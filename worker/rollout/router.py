@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
-    from worker.observability.metrics import Telemetry
+    from worker.observability.metrics import WorkerTelemetry
     from worker.ports import ServedModel
     from worker.records import Item, Partition, Prediction, Record, TokenizedItem, Tokens, UnreadableRange
     from worker.rollout.plan import RolloutPlan
@@ -68,7 +68,7 @@ class RolloutRouter:
         model: ServedModel,
         *,
         load: Callable[[str], ServedModel],
-        telemetry: Telemetry,
+        telemetry: WorkerTelemetry,
         read_interval_s: float = _READ_INTERVAL_S,
         unload_after_s: float = _UNLOAD_AFTER_S,
     ) -> None:

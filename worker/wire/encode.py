@@ -26,7 +26,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from worker.records import Classification, Entity, Failure, Headers, Prediction, TokenizedItem, Tombstone, UnreadableRange
+    from worker.records import (
+        Classification,
+        Failure,
+        Headers,
+        PredictedEntity,
+        Prediction,
+        TokenizedItem,
+        Tombstone,
+        UnreadableRange,
+    )
 
 # The longest message and key of a dead letter.
 _MAX_MESSAGE_CHARS = 2_000
@@ -154,7 +163,7 @@ def _encode_label(label: Classification) -> dict[str, Any]:
     return value if label.labels is None else value | {"labels": list(label.labels)}
 
 
-def build_entity_list(entities: tuple[Entity, ...]) -> list[dict[str, Any]]:
+def build_entity_list(entities: tuple[PredictedEntity, ...]) -> list[dict[str, Any]]:
     """Return the values of entities in order. Raises `InvariantBroken` for a score that is not finite."""
     _check_finite(entity.score for entity in entities)
     return [{name: getattr(entity, name) for name in ("type", "text", "start", "end", "score", "task")} for entity in entities]

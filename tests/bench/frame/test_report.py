@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.console import Console
 
-from worker.bench.frame.report import Outputs, Report, Table, find_commit, format_number
+from worker.bench.frame.report import Report, ReportOutputs, Table, find_commit, format_number
 from worker.errors import BadSettings
 
 if TYPE_CHECKING:
@@ -54,9 +54,9 @@ def test_a_terminal_gets_tables_notes_and_the_claim() -> None:
 def test_a_file_holds_what_is_chosen(tmp_path: Path) -> None:
     """A file gets JSON unless Markdown is chosen; standard output stays empty for a chosen format with a file."""
     for outputs, start in (
-        (Outputs(file=tmp_path / "a"), b"{"),
-        (Outputs(as_json=True, file=tmp_path / "b"), b"{"),
-        (Outputs(as_markdown=True, file=tmp_path / "c"), b"###"),
+        (ReportOutputs(file=tmp_path / "a"), b"{"),
+        (ReportOutputs(as_json=True, file=tmp_path / "b"), b"{"),
+        (ReportOutputs(as_markdown=True, file=tmp_path / "c"), b"###"),
     ):
         outputs.check()
         console = Console(file=io.StringIO())
@@ -65,9 +65,9 @@ def test_a_file_holds_what_is_chosen(tmp_path: Path) -> None:
         assert outputs.file.read_bytes().startswith(start)
         assert bool(console.file.getvalue()) == (not outputs.as_json and not outputs.as_markdown)  # type: ignore[attr-defined]
     with pytest.raises(BadSettings, match="nowhere"):
-        Outputs(file=tmp_path / "nowhere" / "file").check()
+        ReportOutputs(file=tmp_path / "nowhere" / "file").check()
     with pytest.raises(BadSettings, match="Is a directory"):
-        Outputs(file=tmp_path).write(REPORT, Console(file=io.StringIO()))
+        ReportOutputs(file=tmp_path).write(REPORT, Console(file=io.StringIO()))
 
 
 def test_numbers_have_a_leading_zero_and_a_blank_for_nothing() -> None:

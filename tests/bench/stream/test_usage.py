@@ -9,7 +9,7 @@ import sys
 from worker.bench.stream.usage import Watch
 
 
-async def test_this_process_uses_memory_and_time() -> None:
+async def test_the_memory_and_time_of_this_process_are_positive() -> None:
     """Memory, cores and processor seconds are positive."""
     async with Watch([os.getpid()]) as watch:
         sum(range(2_000_000))

@@ -104,10 +104,10 @@ def offset(home: Partition, *, is_commit: bool) -> LeaveHanging:
 
 
 def _sent(home: Partition) -> list[tuple[str, int, Message]]:
-    return [(f"{home.topic}.embeddings", 0, output_of(home, offset, b"first")) for offset in range(5)]
+    return [(f"{home.topic}.embeddings", 0, build_output(home, offset, b"first")) for offset in range(5)]
 
 
-def output_of(home: Partition, offset: int, value: bytes) -> Message:
+def build_output(home: Partition, offset: int, value: bytes) -> Message:
     """Return an output with the headers of its source."""
     headers = {"topic": home.topic, "partition": str(home.index), "offset": str(offset)}
     return Message(

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.broker.delivery.batch_producer import REFUSALS
-from worker.broker.patches.error_codes import FencedInstanceId, GroupMaxSizeReached, InvalidRecord, patch_error_codes
+from worker.broker.patches.error_codes import FencedInstanceId, GroupMaxSizeReached, InvalidRecordError, patch_error_codes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +40,7 @@ def test_every_code_keeps_its_number_and_its_class(code: int) -> None:
 
 
 def test_the_codes_that_the_worker_acts_on_have_a_class() -> None:
-    assert [for_code(code) for code in (81, 82, 87)] == [GroupMaxSizeReached, FencedInstanceId, InvalidRecord]
+    assert [for_code(code) for code in (81, 82, 87)] == [GroupMaxSizeReached, FencedInstanceId, InvalidRecordError]
     assert for_code(-1) is UnknownError
     assert for_code(88).retriable
 

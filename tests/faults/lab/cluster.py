@@ -176,7 +176,7 @@ class Cluster:
         for index in range(len(self.nodes)):
             self.await_answer(index)
 
-    async def leader_of(self, topic: str, partition: int) -> int:
+    async def find_leader(self, topic: str, partition: int) -> int:
         """Return the index of the broker that leads a partition; -1 while none does."""
         return next(max(-1, leader - 1) for index, leader, _ in await self._partitions([topic]) if index == partition)
 

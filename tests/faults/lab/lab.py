@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from tests.faults.lab.cluster import Cluster
 from tests.faults.lab.history import History
-from tests.faults.lab.observer import Ends, Observer, Reader, ends_of, topics_of
+from tests.faults.lab.observer import Ends, Observer, Reader, fetch_ends, map_topics
 from tests.faults.lab.oracle import Oracle, Totals, differences, recovery
 from tests.faults.lab.proxy import Proxies
 from tests.faults.lab.workers import PROGRAM, LabWorker, hold_to_limits
@@ -80,7 +80,7 @@ class Lab:
         self.topic = f"faults-{uuid.uuid4().hex[:8]}"
         self.workload = Workload(num_partitions, poison_every=poison_every, is_content_known=is_content_known)
         self._num_strange = num_strange
-        self.layout, self.outputs = layout, topics_of(self.topic, layout)
+        self.layout, self.outputs = layout, map_topics(self.topic, layout)
         self.history = History(_DIRECTORY / f"{self.scenario}-{mode}-{seed}-{self.topic[-8:]}.jsonl")
         self.history.note("began", scenario=self.scenario, mode=mode, seed=seed, topic=self.topic, workload=asdict(self.workload))
         self.oracle = Oracle(self.workload, mode)
@@ -245,7 +245,7 @@ class Lab:
         """Wait until the group has committed everything and no transaction is open, as long as the brokers' limits allow."""
         deadline_s = time.monotonic() + MAX_HANGING_S
         while True:
-            self._ends = await ends_of(self.cluster.bootstrap_servers, self.topic, self.outputs, self.workload.num_partitions)
+            self._ends = await fetch_ends(self.cluster.bootstrap_servers, self.topic, self.outputs, self.workload.num_partitions)
             if not self._ends.hanging and self._ends.inputs == self._ends.committed:
                 self.history.note("settled", records=self.producer.num_produced)
                 return True

@@ -26,7 +26,7 @@ _MAX_RECORDS = 5_000
 _PAUSE_S = 0.2
 
 
-def topics_of(topic: str, layout: str = "split") -> dict[Output, str]:
+def map_topics(topic: str, layout: str = "split") -> dict[Output, str]:
     """Return the default output topics of an input topic, for the layout `split` or `enriched`."""
     return {output: f"{topic}.{output}" for output in (OUTPUTS if layout == "split" else (Output.ENRICHED, Output.DEAD_LETTERS))}
 
@@ -155,7 +155,7 @@ class Ends:
     committed: list[int]
 
 
-async def ends_of(bootstrap_servers: str, topic: str, topics: Mapping[Output, str], num_partitions: int) -> Ends:
+async def fetch_ends(bootstrap_servers: str, topic: str, topics: Mapping[Output, str], num_partitions: int) -> Ends:
     """Ask the brokers where everything ends."""
     group_id = f"group-{topic}"
     clients = {

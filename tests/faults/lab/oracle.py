@@ -135,13 +135,13 @@ class Oracle:
 
         A dead letter is a fate; whether the record deserved it is for `judge` to say.
         """
-        seen, expected = self._seen_of(num_produced), self._workload.fates(num_produced)
+        seen, expected = self._find_seen(num_produced), self._workload.fates(num_produced)
         is_parked = (seen[3] > 0) & ~seen[:3].any(axis=0)
         return np.flatnonzero((seen < expected).any(axis=0) & ~is_parked).tolist()
 
     def judge(self, num_produced: int) -> None:
         """Look at every record's fate: nothing lost, nothing invented, nothing half."""
-        seen, expected = self._seen_of(num_produced), self._workload.fates(num_produced)
+        seen, expected = self._find_seen(num_produced), self._workload.fates(num_produced)
         for number in self.missing(num_produced):
             kind = "torn" if seen[:, number].any() else "lost"
             self._report(kind, f"record {number} has {_told(seen[:, number])} of {_told(expected[:, number])}")
@@ -152,7 +152,7 @@ class Oracle:
             if any(counts[num_produced:]):
                 self._report("invented", f"there are {output} of records that were never produced")
 
-    def _seen_of(self, num_produced: int) -> NDArray[np.uint8]:
+    def _find_seen(self, num_produced: int) -> NDArray[np.uint8]:
         """Return how often each output was seen, shape `[4, num_produced]`; a copy, since a reader may go on meanwhile."""
         columns = [bytes(column[:num_produced]).ljust(num_produced, b"\0") for column in self._seen.values()]
         return np.stack([np.frombuffer(column, dtype=np.uint8) for column in columns])

@@ -31,12 +31,12 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from tests.fakes import FakeModel
-from tests.faults.lab.workload import Poison, label_of, span_of, vector_of
+from tests.faults.lab.workload import Poison, build_vector, choose_label, find_span
 from worker.batches import LIVE_PASS, PassContext
 from worker.commands.run import run
 from worker.composition import model as engines
 from worker.errors import FatalError
-from worker.records import Classification, Entity, Failure, Prediction, Stage, Task
+from worker.records import Classification, Failure, PredictedEntity, Prediction, Stage, Task
 from worker.settings import read
 
 if TYPE_CHECKING:
@@ -70,14 +70,14 @@ class LabModel(FakeModel):
 
 
 def _prediction(text: str) -> Prediction:
-    label, (start, end) = label_of(text), span_of(text)
+    label, (start, end) = choose_label(text), find_span(text)
     labels = {"kind": Classification(label, 1.0, {label: 1.0})}
-    entities = (Entity("NUMBER", text[start:end], start, end, 1.0, "ner"),)
+    entities = (PredictedEntity("NUMBER", text[start:end], start, end, 1.0, "ner"),)
     if Poison.NAN in text:
         # As the model room tells of a vector that is not finite: the task fails, and the number does not leave the room.
         failure = Failure(Stage.INFER, "FloatingPointError", "the vector is not finite", Task.EMBED)
         return Prediction(None, labels, entities, (failure,))
-    return Prediction(vector_of(text).astype(np.float32), labels, entities)
+    return Prediction(build_vector(text).astype(np.float32), labels, entities)
 
 
 def signal_at(point: str, number: signal.Signals) -> None:

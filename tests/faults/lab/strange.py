@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from tests.faults.lab.observer import topics_of
+from tests.faults.lab.observer import map_topics
 from tests.integration.support.reading import committed
 from worker.broker.tools.clients import open_producer, read_to_end
 from worker.records import Output, Partition
@@ -80,7 +80,7 @@ class Strange:
 
     async def came(self) -> list[Came]:
         """Return everything that came out for the partition until now, in the order of each output."""
-        topics = {topic: output for output, topic in topics_of(self.partition.topic).items()}
+        topics = {topic: output for output, topic in map_topics(self.partition.topic).items()}
         positions = {Partition(topic, self.partition.index): 0 for topic in topics}
         found = []
         async for records in read_to_end(self.connection, positions):

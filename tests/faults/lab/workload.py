@@ -62,10 +62,10 @@ class Workload:
 
     def text(self, number: int) -> str:
         """Return the text of a record: of different lengths, and different from every other."""
-        poison = self.poison_of(number)
+        poison = self.find_poison(number)
         return f"record {number} of many" + " and so on" * (number % 7) + (f" {poison}" if poison else "")
 
-    def poison_of(self, number: int) -> Poison | None:
+    def find_poison(self, number: int) -> Poison | None:
         """Return what the text is poisoned with."""
         if not self.poison_every or number % self.poison_every != self.poison_every - 1:
             return None
@@ -73,7 +73,7 @@ class Workload:
 
     def fate(self, number: int) -> Fate:
         """Return what must come out for a record."""
-        return _FATES[self.poison_of(number)]
+        return _FATES[self.find_poison(number)]
 
     def fates(self, count: int) -> NDArray[np.uint8]:
         """Return the fates of the first `count` records, shape `[4, count]`."""
@@ -98,15 +98,15 @@ class Workload:
             numbers = ",".join([_SIXTEENTHS[nibble] for nibble in _nibbles(text)]).encode()
             return b'{"id":"r-%d","embedding":[%s],"dim":%d,"encoding":"float"}' % (number, numbers, DIM)
         if output is Output.LABELS:
-            label = label_of(text).encode()
+            label = choose_label(text).encode()
             head = b'{"kind":{"label":"%s","score":1.0,"scores":{"%s":1.0}}}' % (label, label)
             return b'{"id":"r-%d","labels":%s}' % (number, head)
-        start, end = span_of(text)
+        start, end = find_span(text)
         entity = b'{"type":"NUMBER","text":"%d","start":%d,"end":%d,"score":1.0,"task":"ner"}' % (number, start, end)
         return b'{"id":"r-%d","entities":[%s]}' % (number, entity)
 
 
-def vector_of(text: str) -> NDArray[np.float32]:
+def build_vector(text: str) -> NDArray[np.float32]:
     """Return what the deterministic model embeds a text as; every number is a sixteenth, which JSON writes exactly."""
     return np.array(_nibbles(text), dtype=np.float32) / np.float32(16)
 
@@ -116,12 +116,12 @@ def _nibbles(text: str) -> list[int]:
     return [checksum >> shift & 15 for shift in range(0, 4 * DIM, 4)]
 
 
-def label_of(text: str) -> str:
+def choose_label(text: str) -> str:
     """Return the label of a text."""
     return f"kind-{zlib.crc32(text.encode()) % NUM_LABELS}"
 
 
-def span_of(text: str) -> tuple[int, int]:
+def find_span(text: str) -> tuple[int, int]:
     """Return where the only entity of a text stands: its number."""
     start = text.index(" ") + 1
     return start, text.index(" ", start)

@@ -23,10 +23,10 @@ async def test_the_cluster_goes_on_without_the_leader(cluster: Cluster, topic: s
         bootstrap_servers=cluster.bootstrap_servers, enable_idempotence=True, request_timeout_ms=5_000
     ) as producer:
         for away, back in ((cluster.kill, cluster.restart), (cluster.suspend, cluster.resume), (cluster.stop, cluster.restart)):
-            leader = await cluster.leader_of(topic, 0)
+            leader = await cluster.find_leader(topic, 0)
             away(leader)
             await producer.send_and_wait(topic, b"without")
-            assert await cluster.leader_of(topic, 0) != leader
+            assert await cluster.find_leader(topic, 0) != leader
             back(leader)
             assert cluster.is_running(leader)
             await cluster.in_sync()

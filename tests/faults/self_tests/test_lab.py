@@ -32,7 +32,7 @@ async def test_a_quiet_run_has_no_fault_and_no_violation(broker: Cluster, mode: 
     assert told["found"] == []
 
 
-async def test_what_is_never_processed_is_told(
+async def test_an_unprocessed_record_is_reported(
     broker: Cluster, mode: Mode, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a worker every record is lost, and the error names the history file."""

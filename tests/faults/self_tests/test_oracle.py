@@ -38,7 +38,7 @@ def told(workload: Workload, count: int, mode: Mode = "exactly_once") -> Oracle:
 
 
 @pytest.mark.parametrize("workload", [GOOD, POISONED], ids=["good", "poisoned"])
-def test_what_must_come_out_is_right(workload: Workload) -> None:
+def test_the_expected_outputs_are_right(workload: Workload) -> None:
     """A stream with exactly the expected outputs has no violation and no missing record."""
     oracle = told(workload, 100)
     assert oracle.missing(100) == []
@@ -65,7 +65,7 @@ def test_a_record_that_misses_one_output_is_torn(output: Output) -> None:
     assert (oracle.count("torn"), oracle.count("lost")) == (1, 0)
 
 
-def test_what_comes_twice_is_a_violation_of_exactly_once_alone() -> None:
+def test_a_repeated_output_violates_exactly_once_only() -> None:
     """At-least-once delivery counts the repetition without a violation, in any order."""
     for mode, num_violations in (("exactly_once", 1), ("at_least_once", 0)):
         oracle = told(GOOD, 10, mode)  # type: ignore[arg-type]  # both are modes
@@ -75,7 +75,7 @@ def test_what_comes_twice_is_a_violation_of_exactly_once_alone() -> None:
         assert len(oracle.violations()) == num_violations
 
 
-def test_what_comes_for_the_first_time_out_of_order_is_seen() -> None:
+def test_a_first_output_out_of_order_is_a_violation() -> None:
     """A first output after a later record is a violation in at-least-once mode, too."""
     oracle = Oracle(GOOD, "at_least_once")
     for number in (0, 4, 2):
@@ -108,7 +108,7 @@ def test_a_dead_letter_for_a_good_record_is_undeserved() -> None:
     assert oracle.count("undeserved") == 1
 
 
-def test_outputs_of_what_was_never_produced_are_invented() -> None:
+def test_outputs_of_records_that_were_not_produced_are_invented() -> None:
     """An output of an unknown record, or of a record that must have only a dead letter, is a violation."""
     oracle = told(GOOD, 10)
     oracle.judge(9)
@@ -157,7 +157,7 @@ def test_random_losses_and_repetitions_are_counted_one_by_one() -> None:
         assert oracle.count("duplicated") == oracle.num_duplicates == len(RESULTS) * len(doubled)
 
 
-def test_it_costs_little() -> None:
+def test_the_oracle_costs_little() -> None:
     """The test prints the processor time for each output and has no bound."""
     began_s = time.thread_time()
     told(GOOD, 20_000)

@@ -160,7 +160,7 @@ async def test_a_connection_breaks_where_it_is_told_to(network: Network, action:
     assert [name for name, _ in network.faults] == [action]
 
 
-async def test_what_stalls_goes_on_when_it_heals(network: Network) -> None:
+async def test_a_stalled_connection_continues_when_the_network_heals(network: Network) -> None:
     """The stalled answer arrives after healing; nothing is lost."""
     network.proxy.stall(requests=False)
     reader, writer = await network.connect()

@@ -33,8 +33,8 @@ def test_the_expected_outputs_are_what_the_worker_writes(number: int) -> None:
 
 def test_every_fourth_text_is_poisoned_in_turn() -> None:
     """The expected outputs follow from the kind of poison."""
-    assert [WORKLOAD.poison_of(number) for number in range(3, 16, 4)] == [Poison.RAISE, Poison.MEMORY, Poison.NAN, Poison.RAISE]
-    assert WORKLOAD.poison_of(4) is None
+    assert [WORKLOAD.find_poison(number) for number in range(3, 16, 4)] == [Poison.RAISE, Poison.MEMORY, Poison.NAN, Poison.RAISE]
+    assert WORKLOAD.find_poison(4) is None
     assert WORKLOAD.fates(12)[:, [0, 3, 11]].T.tolist() == [[1, 1, 1, 0], [0, 0, 0, 1], [0, 1, 1, 1]]
 
 

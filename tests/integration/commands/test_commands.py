@@ -70,7 +70,7 @@ def test_a_task_that_is_not_served_needs_no_topic(
     assert capsys.readouterr().out.count("ok ") == 6
 
 
-def test_what_is_produced_can_be_followed(
+def test_produced_records_can_be_followed(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`tail` joins the outputs of each record, and prints JSON lines to a pipe."""

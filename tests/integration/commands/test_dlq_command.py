@@ -102,7 +102,7 @@ def test_records_come_back_as_they_were_and_say_how_often_they_are_tried(connect
     assert len(listed(connection, topic, "--done")) == 9
 
 
-def test_what_is_chosen_is_replayed_or_dropped_and_the_rest_stays(connection: Connection, topic: str) -> None:
+def test_selected_dead_letters_are_replayed_or_dropped_and_others_stay(connection: Connection, topic: str) -> None:
     """Dead letters that cannot be replayed are counted with the reason, and stay."""
 
     async def prepare() -> None:

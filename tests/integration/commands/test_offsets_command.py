@@ -80,7 +80,7 @@ def test_a_partition_that_is_not_there_is_named(connection: Connection, topic: s
     assert _committed(connection, topic) == [3, 3]
 
 
-def test_where_to_must_be_said_once() -> None:
+def test_exactly_one_target_is_required() -> None:
     """A reset without a target, or with two targets, is refused."""
     with pytest.raises(BadSettings, match="give exactly one of"):
         Target()

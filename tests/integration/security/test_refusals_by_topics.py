@@ -84,8 +84,20 @@ async def test_a_record_without_a_key_costs_its_output_in_a_compacted_topic_only
 @pytest.mark.parametrize(
     ("delivery", "configuration", "keys", "refused", "reason"),
     [
-        ("at_least_once", {"cleanup.policy": "compact,delete"}, [b"a", None, b"b", None, b"c"], [1, 3], "[Error 87] InvalidRecord"),
-        ("exactly_once", {"cleanup.policy": "compact,delete"}, [b"a", None, b"b", None, b"c"], [1, 3], "[Error 87] InvalidRecord"),
+        (
+            "at_least_once",
+            {"cleanup.policy": "compact,delete"},
+            [b"a", None, b"b", None, b"c"],
+            [1, 3],
+            "[Error 87] InvalidRecordError",
+        ),
+        (
+            "exactly_once",
+            {"cleanup.policy": "compact,delete"},
+            [b"a", None, b"b", None, b"c"],
+            [1, 3],
+            "[Error 87] InvalidRecordError",
+        ),
         ("at_least_once", {"message.timestamp.before.max.ms": "0"}, [b"a", b"b"], [0, 1], "[Error 32] InvalidTimestampError"),
     ],
 )

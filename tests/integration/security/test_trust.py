@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.integration.support.reading import committed, read_all, until_committed
-from tests.integration.support.workers import RESULTS, Watcher, WorkerProcess, create, outputs_of, produce
+from tests.integration.support.workers import RESULTS, Watcher, WorkerProcess, create, map_topic_outputs, produce
 from worker.broker.tools.clients import open_producer
 from worker.errors import TooManyDeadLetters
 from worker.records import Output, Partition
@@ -35,7 +35,7 @@ async def produce_wrong(connection: Connection, topic: str, count: int, *, num_p
 
 async def num_published(connection: Connection, topic: str, num_partitions: int) -> int:
     """Return how many messages the outputs of a topic hold."""
-    places = [(output, index) for output in outputs_of(topic) for index in range(num_partitions)]
+    places = [(output, index) for output in map_topic_outputs(topic) for index in range(num_partitions)]
     return sum([len(await read_all(connection, output, partition=index)) for output, index in places])
 
 

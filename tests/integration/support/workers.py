@@ -121,14 +121,14 @@ class WorkerProcess:
             self.log.unlink()
 
 
-def outputs_of(topic: str) -> dict[str, Output]:
+def map_topic_outputs(topic: str) -> dict[str, Output]:
     """Return the default output topics of an input topic."""
     return {f"{topic}.{output}": output for output in SPLIT_OUTPUTS}
 
 
 async def create(connection: Connection, topic: str, *, num_partitions: int) -> None:
     """Create an input topic and its outputs."""
-    await admin.create_missing(connection, dict.fromkeys([topic, *outputs_of(topic)], num_partitions))
+    await admin.create_missing(connection, dict.fromkeys([topic, *map_topic_outputs(topic)], num_partitions))
 
 
 async def produce(connection: Connection, topic: str, texts: Sequence[str], *, num_partitions: int, first: int = 0) -> None:
@@ -147,7 +147,7 @@ class Watcher:
         # Input offsets by output and partition, in order of arrival.
         self.order: dict[tuple[Output, int], list[int]] = {}
         self.records: list[tuple[Output, Record]] = []
-        self._outputs = outputs_of(topic)
+        self._outputs = map_topic_outputs(topic)
         self._connection = connection
         self._stop = asyncio.Event()
         self._changed = asyncio.Event()

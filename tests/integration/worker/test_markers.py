@@ -45,7 +45,7 @@ async def caught_up(connection: Connection, worker: WorkerProcess, partitions: S
             await asyncio.sleep(0.1)
 
 
-async def lag_of(connection: Connection, topic: str, group_id: str) -> list[int]:
+async def fetch_lag(connection: Connection, topic: str, group_id: str) -> list[int]:
     """Return the lag of each partition as `gist-stream lag` shows it."""
     _, found = await fetch_group_offsets(connection, topic, group_id)
     return [partition.lag for partition in found]
@@ -69,7 +69,7 @@ async def test_transactions_leave_no_lag(connection: Connection, topic: str, del
             await transactions.write_marker(connection, names[3], places[3])
             await watcher.until(lambda: watcher.account.num_accounted >= 30)
             await caught_up(connection, worker, places)
-            assert await lag_of(connection, topic, f"group-{topic}") == [0] * 4
+            assert await fetch_lag(connection, topic, f"group-{topic}") == [0] * 4
             # While a transaction is open, its records are no lag either.
             async with transactions.transaction(connection, names[3], is_commit=False) as producer:
                 await producer.send_and_wait(topic, values(1)[0], key=b"k", partition=3)
@@ -115,4 +115,4 @@ async def test_a_backfill_and_a_replay_leave_no_lag(connection: Connection, topi
             await watcher.until(lambda: len(letters) == 4)
             await caught_up(connection, worker, [Partition(topic, 0), Partition(backfill, 0)])
             for name in (topic, backfill):
-                assert await lag_of(connection, name, f"group-{topic}") == [0]
+                assert await fetch_lag(connection, name, f"group-{topic}") == [0]

@@ -21,7 +21,7 @@ from worker.broker.consumer.consumer import Consumer
 from worker.broker.consumer.membership import Membership
 from worker.errors import BrokerUnavailable, ConsumerBroken
 from worker.flow.session import Restarts
-from worker.observability.metrics import Telemetry
+from worker.observability.metrics import WorkerTelemetry
 from worker.records import Partition
 from worker.testbed.embedded_kafka import EmbeddedKafka
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
 
 
-class Events(Telemetry):
+class Events(WorkerTelemetry):
     """Notes the reasons of retries and the events of the broker's modules."""
 
     def __init__(self) -> None:
@@ -101,7 +101,7 @@ async def another_program(connection: Connection, topic: str) -> AsyncIterator[A
         yield client
 
 
-async def group_of(connection: Connection, topic: str) -> GroupDescription:
+async def find_group(connection: Connection, topic: str) -> GroupDescription:
     """Return the group as its coordinator knows it."""
     return await describe_group(connection, f"group-{topic}")
 
@@ -119,7 +119,7 @@ async def test_another_assignor_under_the_same_group_stops_the_start(connection:
         with pytest.raises(BrokerUnavailable, match="GIST_GROUP_ID"):
             await check_group(connection, membership(topic))
         assert other.assignment() == before
-        assert len((await group_of(connection, topic)).members) == 1
+        assert len((await find_group(connection, topic)).members) == 1
 
 
 async def test_a_session_timeout_out_of_the_brokers_bounds_stops_the_start(connection: Connection, topic: str) -> None:
@@ -160,12 +160,12 @@ async def test_the_check_leaves_no_member_behind(connection: Connection, topic: 
     """The check adds no member to an empty group, and does not disturb a worker of the group."""
     await create_topics(connection, topic)
     await check_group(connection, membership(topic))
-    assert (await group_of(connection, topic)).members == ()
+    assert (await find_group(connection, topic)).members == ()
     async with serving(settings(connection, topic)):
         await check_group(connection, membership(topic))
         await send(connection, topic, "words")
         await until_committed(connection, f"group-{topic}", Partition(topic, 0), 1)
-        assert len((await group_of(connection, topic)).members) == 1
+        assert len((await find_group(connection, topic)).members) == 1
 
 
 async def test_a_group_that_refuses_a_running_worker_is_asked_ever_less_often(
@@ -203,7 +203,7 @@ async def _poll_for_ever(consumer: Consumer) -> None:
         await consumer.poll([], max_records=1)
 
 
-async def test_two_processes_with_one_instance_id_are_told_of(connection: Connection, topic: str) -> None:
+async def test_two_processes_with_one_instance_id_are_an_error(connection: Connection, topic: str) -> None:
     """The process whose place was taken stops with a line that names the setting, instead of taking the place back at once."""
     await create_missing(connection, {topic: 1})
     first, second = (

@@ -12,7 +12,7 @@ import pytest
 from tests.integration.support import transactions
 from tests.integration.support.raw import add_partitions, delete_before
 from tests.integration.support.reading import committed, until_committed
-from tests.integration.support.workers import Watcher, WorkerProcess, create, outputs_of
+from tests.integration.support.workers import Watcher, WorkerProcess, create, map_topic_outputs
 from tests.integration.worker.test_markers import DELIVERIES, FAST_MODEL, caught_up, values
 from worker.broker.admin.offsets import commit_offsets, fetch_log_bounds
 from worker.broker.consumer.consumer import Consumer
@@ -157,7 +157,7 @@ async def test_a_worker_that_begins_at_the_end_loses_nothing_afterwards(connecti
     with WorkerProcess(connection.bootstrap_servers, topic, **settings) as worker:
         await worker.ready()
         assert await worker.end(signal.SIGTERM) == 0
-    for name in (topic, *outputs_of(topic)):
+    for name in (topic, *map_topic_outputs(topic)):
         await add_partitions(connection, name, num_partitions=4)
     for index in range(4):
         await send(connection, topic, partition=index, count=2)

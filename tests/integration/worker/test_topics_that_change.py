@@ -11,7 +11,7 @@ import pytest
 
 from tests.integration.support.raw import configure, delete_topic
 from tests.integration.support.reading import read_all, until_committed
-from tests.integration.support.workers import outputs_of
+from tests.integration.support.workers import map_topic_outputs
 from tests.security.flow import serving
 from worker.broker.admin.topics import count_partitions, create_missing
 from worker.broker.consumer.consumer import Consumer
@@ -50,7 +50,7 @@ async def test_a_topic_that_comes_back_with_fewer_partitions_is_written_to(
     connection: Connection, topic: str, delivery: str
 ) -> None:
     """The session that fails describes the topics anew: its outputs go to a partition that exists."""
-    await create_missing(connection, dict.fromkeys([topic, *outputs_of(topic)], 2))
+    await create_missing(connection, dict.fromkeys([topic, *map_topic_outputs(topic)], 2))
     settings = {
         "bootstrap_servers": connection.bootstrap_servers,
         "input_topic": topic,

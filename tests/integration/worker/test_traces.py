@@ -17,7 +17,7 @@ from worker.composition import broker
 from worker.composition import pipeline as pipelines
 from worker.composition import tracing as traces
 from worker.observability import tracing
-from worker.observability.metrics import Telemetry
+from worker.observability.metrics import WorkerTelemetry
 from worker.rollout.router import SingleModel
 from worker.settings import read
 
@@ -39,7 +39,7 @@ async def test_a_trace_goes_from_the_producer_s_header_to_each_output(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
     await create(connection, topic, num_partitions=1)
     settings = read({"bootstrap_servers": connection.bootstrap_servers, "input_topic": topic, "group_id": f"group-{topic}"})
-    traced, telemetry = traces.build_tracing(), Telemetry()
+    traced, telemetry = traces.build_tracing(), WorkerTelemetry()
     assert traced is not None
     model = FakeModel()
     models = SingleModel(traced.model(model))

@@ -115,8 +115,8 @@ async def test_a_backfill_is_done_beside_the_live_topic_and_after_it(connection:
             order.setdefault(place, []).append(int(headers["gist-source-offset"]))
     assert {name: offsets == list(range(len(offsets))) for name, offsets in order.items()} == dict.fromkeys(order, True)
     assert sorted(map(len, order.values())) == [num_live // 2] * 2 + [num_old // 2] * 2
-    last_of = {read_headers(record.headers)["gist-source-topic"]: number for number, (_, record) in enumerate(watcher.records)}
-    assert last_of[topic.encode()] < last_of[backfill.encode()]
+    last_number = {read_headers(record.headers)["gist-source-topic"]: number for number, (_, record) in enumerate(watcher.records)}
+    assert last_number[topic.encode()] < last_number[backfill.encode()]
 
 
 async def test_sigterm_under_load_loses_nothing_and_repeats_nothing(connection: Connection, topic: str) -> None:

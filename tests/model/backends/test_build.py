@@ -109,7 +109,7 @@ def test_without_a_compiler_the_reason_says_what_is_missing(cache: Path, monkeyp
     assert str(cache) in str(caught.value)
 
 
-def test_what_the_compiler_says_is_passed_on(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_message_of_the_compiler_is_in_the_error(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And nothing half-done stays behind."""
     compiler(tmp_path, monkeypatch, "echo 'unknown flag' >&2; exit 1")
     with pytest.raises(BackendUnavailable, match="unknown flag"):

@@ -84,13 +84,13 @@ def test_only_the_layers_that_were_asked_for_are_given() -> None:
 
 
 @pytest.mark.int8
-def test_it_is_as_close_as_its_calibration() -> None:
+def test_int8_is_as_close_to_fp32_as_its_calibration_found() -> None:
     """Calibrated on the texts themselves, 8-bit products are close to fp32."""
     assert cosines(measure_ranges(model().encoder, passes(model().tokenizer.encode(TEXTS)))).min() >= 0.99
 
 
 @pytest.mark.parametrize("changed", [{"ranges": None}, {"device": "cuda"}])
-def test_where_it_cannot_run_the_reason_is_one_line(changed: dict[str, Any]) -> None:
+def test_an_unusable_backend_has_a_reason_in_one_line(changed: dict[str, Any]) -> None:
     """Without a calibration, and on a GPU."""
     options: dict[str, Any] = {"device": "cpu", "dtype": "int8", "ranges": model().ranges} | changed
     with pytest.raises(BadModel, match=r"the backend compiled cannot run here: .*(calibrated|no products in int8)"):

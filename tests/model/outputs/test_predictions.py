@@ -121,7 +121,7 @@ def test_numbers_that_are_not_finite_cost_their_text_and_task(guilty: dict[int, 
         assert list(said(prediction)[:3]) == expected
 
 
-def test_what_nobody_asked_for_may_be_anything() -> None:
+def test_outputs_of_tasks_that_were_not_requested_are_ignored() -> None:
     """A text that does not ask for its vector does not fail for it."""
     texts = [build_text(1), build_text(2, frozenset({Task.NER}))]
     numbers = build_outputs(texts)

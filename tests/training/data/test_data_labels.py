@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from worker.errors import BadSettings
-from worker.training.data.examples import DataSource, Kind, LabelledData, LabelledText, Span, TaggedData, TaggedText
+from worker.training.data.examples import DataKind, DataSource, LabelledData, LabelledText, Span, TaggedData, TaggedText
 from worker.training.data.labels import LabelMap, check_labels, check_map
 
 
@@ -41,7 +41,7 @@ def test_of_several_labels_the_others_stay() -> None:
     """Merged labels count once, and a multi-label text may lose all labels."""
     data = POLARITY.apply(labelled(("positive", "very positive", "x"), ("neutral",), is_multi_label=True))
     assert [text.labels for text in data.texts] == [("pos", "x"), ()]
-    assert data.kind is Kind.MULTI_LABEL
+    assert data.kind is DataKind.MULTI_LABEL
 
 
 def test_types_of_entities_are_mapped_alike() -> None:
@@ -100,7 +100,7 @@ def test_the_labels_to_learn_are_those_of_the_training_data() -> None:
         ),
     ],
 )
-def test_what_cannot_be_learned_is_one_line(
+def test_labels_that_cannot_be_learned_are_one_line(
     train: LabelledData | TaggedData, held_out: list[LabelledData | TaggedData], wanted: list[str] | None, reason: str
 ) -> None:
     """The error names the file, and the line if there is one."""

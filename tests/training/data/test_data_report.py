@@ -31,7 +31,7 @@ def test_classes_lengths_and_duplicates_of_a_file() -> None:
     assert found.characters == {"p50": 8, "p90": 9, "p99": 9, "max": 9}
 
 
-def test_what_files_have_in_common() -> None:
+def test_common_texts_of_two_files_are_counted() -> None:
     """The overlap counts exact and near duplicates of the first file in the second."""
     assert build_report([FIRST, SECOND]).overlaps == (Overlap("a.csv", "b.csv", 1, 1),)
     assert build_report([SECOND]).overlaps == ()
@@ -58,7 +58,7 @@ def test_lengths_may_be_counted_by_a_tokenizer() -> None:
     assert found.files[0].lengths == found.files[0].characters
 
 
-def test_it_becomes_json() -> None:
+def test_a_report_becomes_json() -> None:
     assert orjson.loads(orjson.dumps(asdict(build_report([FIRST, SECOND]))))["overlaps"][0]["num_near_duplicates"] == 1
 
 

@@ -40,7 +40,7 @@ def together(texts: list[str]) -> set[frozenset[int]]:
         ("", " \n"),
     ],
 )
-def test_these_are_near_duplicates(one: str, other: str) -> None:
+def test_texts_that_differ_in_form_are_near_duplicates(one: str, other: str) -> None:
     assert are_alike(split_words(one), split_words(other))
     assert find_groups([one, other]) == [0, 0]
 
@@ -56,7 +56,7 @@ def test_these_are_near_duplicates(one: str, other: str) -> None:
         ("mail a@b.org", "mail c@d.org"),
     ],
 )
-def test_these_are_not(one: str, other: str) -> None:
+def test_texts_that_differ_in_words_are_no_near_duplicates(one: str, other: str) -> None:
     """Texts with too many different words are not near duplicates."""
     assert find_groups([one, other]) == [0, 1]
 

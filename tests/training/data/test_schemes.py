@@ -17,7 +17,7 @@ shapes = st.lists(st.tuples(st.sampled_from([None, "PER", "LOC"]), st.integers(1
 _FIRST_AND_LAST = {Scheme.IOBES: ("E", "S"), Scheme.BILOU: ("L", "U")}
 
 
-def runs_of(shape: Shape) -> list[TagRun]:
+def draw_runs(shape: Shape) -> list[TagRun]:
     """Return the entities of a shape."""
     runs, word = [], 0
     for kind, length in shape:
@@ -48,7 +48,7 @@ def written(shape: Shape, scheme: Scheme) -> list[str]:
 def test_what_was_written_is_read(shape: Shape, scheme: Scheme) -> None:
     """Each scheme decodes its own tags without a violation."""
     tags = written(shape, scheme)
-    assert decode_tags(tags, scheme) == (runs_of(shape), [])
+    assert decode_tags(tags, scheme) == (draw_runs(shape), [])
     assert all(is_scheme_tag(tag, scheme) for tag in tags)
 
 
@@ -57,7 +57,7 @@ def test_the_scheme_is_found_out(corpus: list[Shape], scheme: Scheme) -> None:
     """The detected scheme decodes the tags without a problem, even if another scheme also fits."""
     sentences = [written(shape, scheme) for shape in corpus]
     found = detect_scheme(sentences)
-    assert [decode_tags(tags, found) for tags in sentences] == [(runs_of(shape), []) for shape in corpus]
+    assert [decode_tags(tags, found) for tags in sentences] == [(draw_runs(shape), []) for shape in corpus]
 
 
 @given(st.lists(st.sampled_from(["O", *(f"{mark}-{kind}" for mark in "BIES" for kind in ("PER", "LOC"))]), max_size=9))

@@ -30,7 +30,7 @@ def different(num: int, label: str = "x") -> list[LabelledText]:
     return [LabelledText(f"{chr(0x4E00 + n)}{label}", (label,)) for n in range(num)]
 
 
-def sides_of(text: Split[LabelledText]) -> list[tuple[LabelledText, ...]]:
+def list_sides(text: Split[LabelledText]) -> list[tuple[LabelledText, ...]]:
     """Return the three sides."""
     return [text.train, text.dev, text.test]
 
@@ -47,12 +47,12 @@ def test_sides_are_apart_whole_and_the_same_in_any_order(texts: list[LabelledTex
     """Each text is on one side with all its near duplicates, for any order of the texts."""
     texts = [*texts, *different(20)]
     found = split(texts, HALVES, seed)
-    assert Counter(entry for side in sides_of(found) for entry in side) == Counter(texts)
-    assert are_apart(sides_of(found))
+    assert Counter(entry for side in list_sides(found) for entry in side) == Counter(texts)
+    assert are_apart(list_sides(found))
     assert split(texts, HALVES, seed) == found
     shuffled = list(texts)
     random.shuffle(shuffled)
-    assert [Counter(side) for side in sides_of(split(shuffled, HALVES, seed))] == [Counter(side) for side in sides_of(found)]
+    assert [Counter(side) for side in list_sides(split(shuffled, HALVES, seed))] == [Counter(side) for side in list_sides(found)]
 
 
 @given(
@@ -64,7 +64,7 @@ def test_sides_are_apart_whole_and_the_same_in_any_order(texts: list[LabelledTex
 def test_labels_are_spread_by_the_shares(num: int, num_rare: int, shares: Shares, seed: int) -> None:
     """Without near duplicates each side has its share of each label, rounded up or down."""
     found = split([*different(num), *different(num_rare, "rare")], shares, seed)
-    for share, side in zip((shares.train, shares.dev, shares.test), sides_of(found), strict=True):
+    for share, side in zip((shares.train, shares.dev, shares.test), list_sides(found), strict=True):
         for label, count in (("x", num), ("rare", num_rare)):
             exact = round(share * count, 6)
             assert math.floor(exact) <= sum(entry.labels == (label,) for entry in side) <= math.ceil(exact)
@@ -118,8 +118,8 @@ def test_given_sides_lose_what_a_later_side_has(
     """The test side is unchanged; dev loses texts of test, train loses texts of both; removed texts are counted."""
     found = given_sides(train, dev, test)
     assert found.test == tuple(test)
-    assert are_apart(sides_of(found))
-    assert found.num_removed == len(train) + len(dev) + len(test) - sum(map(len, sides_of(found)))
+    assert are_apart(list_sides(found))
+    assert found.num_removed == len(train) + len(dev) + len(test) - sum(map(len, list_sides(found)))
     assert set(found.train) <= set(train)
     assert set(found.dev) <= set(dev)
 

@@ -51,7 +51,7 @@ def test_the_rate_rises_and_falls(num_steps: int, warm_up: float) -> None:
 
 
 @pytest.mark.model
-def test_what_is_written_is_what_was_there(tmp_path: Path, minilm: Path) -> None:
+def test_the_written_encoder_equals_the_original(tmp_path: Path, minilm: Path) -> None:
     """The loaded encoder has the written pooling and limits, and existing directories are not overwritten."""
     directory = small_teacher(tmp_path, minilm, num_layers=1)
     first = checkpoint.load(str(directory))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker.records import Entity
+from worker.records import PredictedEntity
 from worker.training.data.examples import Span, TaggedText
 from worker.training.evaluation import report
 from worker.training.evaluation.bootstrap import BootstrapEstimate
@@ -17,7 +17,7 @@ def small_report(*, temperature: float = 1.5) -> EvaluationReport:
     scores = [{"no": 1 - p, "$yes$": p} for p in (0.625, 0.875, 0.25, 0.75)]
     labels = build_predictions(("no", "$yes$"), ["no", "no", "no", "$yes$"], scores)
     tagged = [TaggedText("Ada in [bold]Rome", (Span("PER", 0, 3), Span("LOC", 13, 17)))]
-    found = [[Entity("PER", "Ada", 0, 3, 0.75, "ner"), Entity("LOC", "in", 4, 6, 0.5, "ner")]]
+    found = [[PredictedEntity("PER", "Ada", 0, 3, 0.75, "ner"), PredictedEntity("LOC", "in", 4, 6, 0.5, "ner")]]
     texts = ["a", "[red]b", "c", "d"]
     return EvaluationReport(
         model="m@1",

@@ -71,7 +71,7 @@ def test_every_head_is_measured_on_its_files_and_the_vectors_on_all() -> None:
     assert "vectors of 4 texts" in told[-1]
 
 
-def test_rejected_answers_are_told_of() -> None:
+def test_rejected_answers_are_reported() -> None:
     """The line has the number of measured texts and of rejected texts."""
     told: list[str] = []
     rejected = DataSource(Path("mine") / "texts", num_rejected=3)
@@ -107,7 +107,7 @@ def options() -> dict[str, Any]:
         ({"against": MINILM}, [labelled("f", *[("same", "positive")] * 5)], [], "at least three different texts"),
     ],
 )
-def test_what_cannot_be_measured_is_refused(
+def test_texts_that_cannot_be_evaluated_are_refused(
     changes: dict[str, Any], texts: Sequence[LabelledData], entities: Sequence[TaggedData], reason: str
 ) -> None:
     """The error names the file and the remedy."""

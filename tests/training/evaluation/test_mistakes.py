@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.records import Entity
+from worker.records import PredictedEntity
 from worker.training.data.examples import Span, TaggedText
 from worker.training.evaluation.labels import build_predictions
 from worker.training.evaluation.mistakes import Mistake, find_entity_mistakes, find_label_mistakes, one_line
@@ -22,8 +22,8 @@ def test_an_entity_with_a_wrong_end_is_wrong_and_missed() -> None:
     """A right entity is in neither list."""
     tagged = [TaggedText("Ada Byron in Rome", (Span("PER", 0, 9), Span("LOC", 13, 17))), TaggedText("so May it be", ())]
     found = [
-        [Entity("PER", "Ada", 0, 3, 0.5, "ner"), Entity("LOC", "Rome", 13, 17, 0.9, "ner")],
-        [Entity("PER", "May", 3, 6, 0.75, "ner")],
+        [PredictedEntity("PER", "Ada", 0, 3, 0.5, "ner"), PredictedEntity("LOC", "Rome", 13, 17, 0.9, "ner")],
+        [PredictedEntity("PER", "May", 3, 6, 0.75, "ner")],
     ]
     assert find_entity_mistakes(tagged, found, 5) == [
         Mistake(None, "PER", 0.75, "so [May] it be"),

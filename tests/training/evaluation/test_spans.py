@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.model.outputs import bio
-from worker.records import Entity
+from worker.records import PredictedEntity
 from worker.training.data.examples import Span, TaggedText
 from worker.training.evaluation import mistakes, report
 from worker.training.evaluation.bootstrap import wilson
@@ -22,12 +22,12 @@ LABELS = bio.bio_labels(["LOC", "PER"])
 PATHS = st.lists(st.lists(st.tuples(st.sampled_from(LABELS), st.sampled_from(LABELS)), max_size=6), max_size=6)
 
 
-def entity(kind: str, start: int, end: int) -> Entity:
+def entity(kind: str, start: int, end: int) -> PredictedEntity:
     """Return an entity."""
-    return Entity(kind, "", start, end, 0.9, "ner")
+    return PredictedEntity(kind, "", start, end, 0.9, "ner")
 
 
-def scores(tagged: list[TaggedText], found: list[list[Entity]]) -> dict[str, Score]:
+def scores(tagged: list[TaggedText], found: list[list[PredictedEntity]]) -> dict[str, Score]:
     """Return the score of each group."""
     return {group.name: group.score() for group in group_spans(tagged, found)}
 
@@ -44,7 +44,9 @@ def scores(tagged: list[TaggedText], found: list[list[Entity]]) -> dict[str, Sco
         ([], [entity("PER", 0, 3)], Score(0, 0, 0, 0)),
     ],
 )
-def test_an_entity_is_right_only_with_its_type_and_both_ends(gold: list[Span], found: list[Entity], expected: Score) -> None:
+def test_an_entity_is_right_only_with_its_type_and_both_ends(
+    gold: list[Span], found: list[PredictedEntity], expected: Score
+) -> None:
     """The score is 0 if nothing is found or nothing is true."""
     assert scores([TaggedText("some text", tuple(gold))], [found])["all"] == expected
 

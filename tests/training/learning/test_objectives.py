@@ -83,7 +83,7 @@ def test_the_score_of_entities_is_f1_of_whole_ones() -> None:
     assert score(ner, said_of_words(["O", "O"], ["O", "O"], [0, 2])) == 0
 
 
-def test_what_follows_what_decides_where_it_was_learned() -> None:
+def test_learned_transitions_decide_the_score() -> None:
     """The transitions of a CRF head determine the scored path."""
     field = head(LABELS, task="ner", has_crf=True)
     assert field.transitions is not None

@@ -77,7 +77,7 @@ def test_another_encoder_or_other_texts_are_other_states(tmp_path: Path) -> None
     assert after.num_encoded == len(mood.examples)
 
 
-def test_what_lies_below_the_layers_that_learn_is_computed_once(tmp_path: Path) -> None:
+def test_states_below_the_tuned_layers_are_computed_once(tmp_path: Path) -> None:
     """States and gradients agree with those of the whole encoder up to half precision."""
     shape = values(tmp_path)
     for head in shape["heads"]:

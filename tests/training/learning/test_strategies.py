@@ -122,7 +122,7 @@ def test_the_ways_against_imbalance_learn(tmp_path: Path, training: dict[str, An
     assert not torch.equal(plain.learner.head("ner").output.weight, other.learner.head("ner").output.weight)
 
 
-def test_what_retention_weighs_keeps_vectors_near(tmp_path: Path) -> None:
+def test_retention_keeps_vectors_near(tmp_path: Path) -> None:
     """A larger weight gives a smaller drift of the vectors."""
     texts = np.arange(40)
     drifts = []

@@ -37,7 +37,7 @@ def drawn(num_rows: int, num_labels: int, seed: int = 0) -> tuple[Any, Any]:
 
 @pytest.mark.parametrize("factor", [0.4, 1.0, 3.0])
 @pytest.mark.parametrize("num_labels", [2, 5])
-def test_what_was_multiplied_is_divided(factor: float, num_labels: int) -> None:
+def test_the_temperature_divides_the_logits(factor: float, num_labels: int) -> None:
     """Logits that are too large by a factor have this factor as their temperature."""
     logits, labels = drawn(20_000, num_labels)
     assert fit_temperature(factor * logits, labels) == pytest.approx(factor, rel=0.05)
@@ -95,7 +95,7 @@ def test_a_calibrated_head_says_the_same_and_can_be_believed(tmp_path: Path, lab
         head.output.bias.zero_()
     states, true = states[:300], true[:300]
     before = said(head, states, true)
-    found = calibrate(head, HeadOutputs(logits_of(head, states), true, np.arange(301)))
+    found = calibrate(head, HeadOutputs(compute_logits(head, states), true, np.arange(301)))
     assert found > 2
     checkpoint.save(tmp_path, name="m", encoder_reference=MINILM, heads=[head], training={}, card="")
     loaded = checkpoint.load(str(tmp_path)).modules["h"]
@@ -106,7 +106,7 @@ def test_a_calibrated_head_says_the_same_and_can_be_believed(tmp_path: Path, lab
     assert error(after) < error(before) / 2
 
 
-def logits_of(head: Head, states: torch.Tensor) -> Any:
+def compute_logits(head: Head, states: torch.Tensor) -> Any:
     """Return the logits of some rows."""
     with torch.inference_mode():
         return head.eval()([states]).numpy()
@@ -115,11 +115,11 @@ def logits_of(head: Head, states: torch.Tensor) -> Any:
 def said(head: Head, states: torch.Tensor, true: Any) -> Any:
     """Return what a head says of some rows, beside what is true."""
     labels = head.config.labels
-    found = [classification.scores for classification in classifications(head.config, logits_of(head, states))]
+    found = [classification.scores for classification in classifications(head.config, compute_logits(head, states))]
     return build_predictions(labels, [labels[int(entry)] for entry in true], found)
 
 
-def test_what_is_untold_does_not_count() -> None:
+def test_unknown_targets_do_not_count() -> None:
     """Rows with unknown labels do not change the temperature."""
     logits, labels = drawn(200, 3)
     heads = [Head(HeadConfig(name="h", task="classify", labels=("a", "b", "c"), layers=(6,)), 384) for _ in range(2)]

@@ -68,7 +68,7 @@ class Entry:
 
 
 @dataclass(slots=True, kw_only=True)
-class Panel:
+class CorpusResults:
     """All candidates on one model and one corpus."""
 
     model: str
@@ -142,7 +142,7 @@ class EngineResults:
     machine: Mapping[str, Any]
     is_quick: bool
     left_out: Sequence[str]
-    panels: list[Panel]
+    panels: list[CorpusResults]
     #: Differences from fp32 by backend (`compare_outputs`); empty if not measured.
     exactness: Mapping[str, Mapping[str, float]]
     #: The cost of the heads (`head_costs`); empty if not measured.

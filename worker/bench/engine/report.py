@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from worker.bench.engine.measures import EngineResults, Entry, Panel
+    from worker.bench.engine.measures import CorpusResults, EngineResults, Entry
 
 _MIB = 1 << 20
 _COLUMNS = (
@@ -91,7 +91,7 @@ def summarize(results: EngineResults) -> dict[str, Any]:
     }
 
 
-def _build_table(panel: Panel) -> Table:
+def _build_table(panel: CorpusResults) -> Table:
     title = (
         f"{panel.model}; {panel.corpus}: {panel.num_messages} texts, mean {panel.mean_tokens:.1f} tokens; {panel.num_rounds} rounds"
     )
@@ -102,7 +102,7 @@ def _build_table(panel: Panel) -> Table:
     return Table(title=title, columns=_COLUMNS, rows=rows, caption=panel.caption, highlighted=chosen)
 
 
-def _format_figures(panel: Panel, entry: Entry) -> list[str]:
+def _format_figures(panel: CorpusResults, entry: Entry) -> list[str]:
     rate = panel.messages_per_s(entry)
     fraction = panel.roofline_fraction(entry)
     return [

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from worker.bench.engine import plan as plans
 from worker.bench.engine.job import Job
-from worker.bench.engine.measures import Entry, Panel, Sample
+from worker.bench.engine.measures import CorpusResults, Entry, Sample
 from worker.bench.engine.process import Candidate, CandidateFailed, CandidateUnavailable
 from worker.bench.engine.workload import REAL
 
@@ -104,7 +104,7 @@ class _Running:
     failure: str = ""
 
 
-def run_model(setup: Setup, model: str) -> tuple[list[Panel], dict[str, float]]:
+def run_model(setup: Setup, model: str) -> tuple[list[CorpusResults], dict[str, float]]:
     """Run all candidates on one model; return a panel for each corpus, and the cost of the heads (empty if not measured)."""
     corpora = [corpus for corpus in setup.plan.corpora[model] if corpus in setup.corpora]
     with ExitStack() as stack:
@@ -182,7 +182,7 @@ def _start_backends(setup: Setup, chosen: _Running, running: list[_Running], sta
             started.is_chosen, started.cold_start_s = True, chosen.warm_start_s
 
 
-def _run_corpus(setup: Setup, model: str, corpus: str, running: Sequence[_Running], missing: Sequence[Entry]) -> Panel:
+def _run_corpus(setup: Setup, model: str, corpus: str, running: Sequence[_Running], missing: Sequence[Entry]) -> CorpusResults:
     """Ask all candidates in turn; two warm-up rounds find the number of texts of each, and do not count."""
     file, plan = setup.corpora[corpus], setup.plan
     samples: dict[str, list[Sample]] = {candidate.spec.name: [] for candidate in running}
@@ -206,7 +206,7 @@ def _run_corpus(setup: Setup, model: str, corpus: str, running: Sequence[_Runnin
                 continue
             each_s, most = sample.seconds / sample.num_messages, file.num_texts * plan.max_turns
             sizes[name] = plans.fit_texts(each_s, plan.box_s, num_texts=most, batch_size=batch_size)
-    return Panel(
+    return CorpusResults(
         model=model,
         corpus=corpus,
         num_messages=file.num_texts,

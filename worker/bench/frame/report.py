@@ -95,7 +95,7 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outputs:
+class ReportOutputs:
     """Where a report goes: tables on the terminal unless JSON or Markdown is chosen, a file, and a plot."""
 
     as_json: bool = False

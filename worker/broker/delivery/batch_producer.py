@@ -21,7 +21,7 @@ from aiokafka.errors import (
 )
 
 from worker.broker.client_internals import discard_producer
-from worker.broker.patches.error_codes import InvalidRecord, UnknownCode
+from worker.broker.patches.error_codes import InvalidRecordError, UnknownCode
 from worker.broker.timeouts import with_timeout
 from worker.errors import PublishFailed, describe_error
 
@@ -39,7 +39,7 @@ REFUSALS = (
     MessageSizeTooLargeError,
     RecordListTooLargeError,
     InvalidMessageError,
-    InvalidRecord,
+    InvalidRecordError,
     InvalidTimestampError,
     PolicyViolationError,
     UnsupportedForMessageFormatError,

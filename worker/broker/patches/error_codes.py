@@ -29,7 +29,7 @@ class FencedInstanceId(BrokerResponseError):  # type: ignore[misc]  # aiokafka h
     message = "FENCED_INSTANCE_ID"
 
 
-class InvalidRecord(BrokerResponseError):  # type: ignore[misc]  # aiokafka has no types
+class InvalidRecordError(BrokerResponseError):  # type: ignore[misc]  # aiokafka has no types
     """The topic refuses the record: for example, a compacted topic refuses a record without a key."""
 
     errno = 87
@@ -80,7 +80,7 @@ def patch_error_codes() -> None:
     if isinstance(aiokafka.errors.kafka_errors, _Codes):
         return
     codes = _Codes(aiokafka.errors.kafka_errors)
-    codes |= {error.errno: error for error in (GroupMaxSizeReached, FencedInstanceId, InvalidRecord)}
+    codes |= {error.errno: error for error in (GroupMaxSizeReached, FencedInstanceId, InvalidRecordError)}
     codes |= {
         code: type(name, (BrokerResponseError,), {"errno": code, "message": name, "retriable": is_retriable})
         for code, (name, is_retriable) in _NAMES.items()

@@ -10,7 +10,7 @@ from typing import Annotated, TypeAlias, get_args
 import typer
 from rich.console import Console
 
-from worker.bench.frame.report import Outputs
+from worker.bench.frame.report import ReportOutputs
 from worker.errors import BadSettings
 from worker.settings import Settings
 
@@ -34,10 +34,10 @@ OutputFile: TypeAlias = Annotated[
 PlotFile: TypeAlias = Annotated[Path | None, typer.Option("--plot", help="Write a plot to this PNG file. Example: stream.png.")]
 
 
-def build_outputs(*, as_json: bool, as_markdown: bool, file: Path | None, plot: Path | None = None) -> Outputs:
+def build_outputs(*, as_json: bool, as_markdown: bool, file: Path | None, plot: Path | None = None) -> ReportOutputs:
     """Return the chosen outputs; raises `BadSettings` if a file cannot be written, before anything is measured."""
     command = shlex.join(["gist-stream", *sys.argv[1:]])
-    outputs = Outputs(as_json=as_json, as_markdown=as_markdown, file=file, plot=plot, command=command)
+    outputs = ReportOutputs(as_json=as_json, as_markdown=as_markdown, file=file, plot=plot, command=command)
     outputs.check()
     return outputs
 

@@ -23,7 +23,7 @@ from worker.training.data.corpora import rated_sentences
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from worker.bench.frame.report import Outputs, Report
+    from worker.bench.frame.report import Report, ReportOutputs
     from worker.settings import Settings
 
 _Results = TypeVar("_Results")
@@ -40,7 +40,7 @@ def check_packages() -> None:
 
 
 def benchmark(
-    measure: Callable[[BenchContext], Awaitable[_Results]], build_report: Callable[[_Results], Report], outputs: Outputs
+    measure: Callable[[BenchContext], Awaitable[_Results]], build_report: Callable[[_Results], Report], outputs: ReportOutputs
 ) -> int:
     """Measure and write the report; return 0 if it is good, 1 if records were lost or repeated, 143 after SIGTERM."""
     progress, started_s = Console(highlight=False, stderr=True), time.monotonic()

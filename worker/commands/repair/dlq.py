@@ -50,7 +50,7 @@ def replay_group(settings: Settings) -> str:
 
 
 @dataclass(slots=True)
-class Tally:
+class DeadLetterCounts:
     """Counts of the dead letters that were read."""
 
     #: Replayed or dropped.
@@ -146,8 +146,10 @@ def _read_letter(record: Record) -> DeadLetterRecord:
         raise BadSettings(str(error)) from error
 
 
-async def _listed(settings: Settings, selection: DeadLetterFilter, *, includes_done: bool) -> tuple[list[DeadLetterRecord], Tally]:
-    letters, tally = list[DeadLetterRecord](), Tally()
+async def _listed(
+    settings: Settings, selection: DeadLetterFilter, *, includes_done: bool
+) -> tuple[list[DeadLetterRecord], DeadLetterCounts]:
+    letters, tally = list[DeadLetterRecord](), DeadLetterCounts()
     lines = await _lines(settings)
     if includes_done:
         ends = await fetch_log_bounds(build_connection(settings), list(lines))
@@ -160,12 +162,12 @@ async def _listed(settings: Settings, selection: DeadLetterFilter, *, includes_d
     return letters, tally
 
 
-async def _work(settings: Settings, selection: DeadLetterFilter, *, topics: Sequence[str], is_dry: bool) -> Tally:
+async def _work(settings: Settings, selection: DeadLetterFilter, *, topics: Sequence[str], is_dry: bool) -> DeadLetterCounts:
     """Send the record of each selected dead letter to its own topic, else to the first of `topics`; commit the progress.
 
     Without `topics` nothing is sent: the dead letters are dropped.
     """
-    connection, tally = build_connection(settings), Tally()
+    connection, tally = build_connection(settings), DeadLetterCounts()
     if not is_dry:
         await check_usable(connection, _rights(settings, topics))
     lines = await _lines(settings)
@@ -220,7 +222,7 @@ async def _walk(
     connection: Connection,
     lines: dict[Partition, _Line],
     selection: DeadLetterFilter,
-    tally: Tally,
+    tally: DeadLetterCounts,
     *,
     sends: bool,
     max_letters: int,
@@ -248,7 +250,7 @@ async def _walk(
 
 
 async def _read(
-    connection: Connection, lines: dict[Partition, _Line], tally: Tally
+    connection: Connection, lines: dict[Partition, _Line], tally: DeadLetterCounts
 ) -> AsyncIterator[tuple[_Line, int, DeadLetterRecord]]:
     """Yield the dead letters that are not handled, up to the present end: records that fail again are after it."""
     positions = {partition: line.cursor for partition, line in lines.items()}

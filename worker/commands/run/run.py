@@ -23,7 +23,7 @@ from worker.composition import tracing as traces
 from worker.host import freeze_gc, keep_malloc_arenas, trim_malloc
 from worker.observability.http import HttpServer, build_metrics_page, build_probe
 from worker.observability.log_setup import configure_logging
-from worker.observability.metrics import Telemetry
+from worker.observability.metrics import WorkerTelemetry
 from worker.rollout.router import SingleModel
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def run(settings: Settings, *, replica: int | None = None) -> None:
 
 
 async def _run(settings: Settings, tracing: Tracing | None, replica: int | None) -> None:
-    telemetry, health = Telemetry(), _Health()
+    telemetry, health = WorkerTelemetry(), _Health()
     for warning in () if replica else find_warnings():
         telemetry.ineffective_setting(warning)
     async with _build_server(settings, health, telemetry) as server:
@@ -93,7 +93,7 @@ async def _run(settings: Settings, tracing: Tracing | None, replica: int | None)
     telemetry.info("stopped")
 
 
-def log_choice(engine: Engine, telemetry: Telemetry) -> None:
+def log_choice(engine: Engine, telemetry: WorkerTelemetry) -> None:
     """Log what computes and, where the arithmetic was chosen by speed, the texts per second of every candidate."""
     measured = engine.backend.measured
     speeds = {name: round(rate, 1) for name, rate in measured.texts_per_s.items()} if measured else {}
@@ -102,7 +102,7 @@ def log_choice(engine: Engine, telemetry: Telemetry) -> None:
     telemetry.info("engine_chosen", engine=engine.backend.description, **chosen)
 
 
-def _log_start(settings: Settings, engine: Engine, tasks: Collection[Task], address: str, telemetry: Telemetry) -> None:
+def _log_start(settings: Settings, engine: Engine, tasks: Collection[Task], address: str, telemetry: WorkerTelemetry) -> None:
     telemetry.started(
         version=worker.__version__,
         model=engine.name,
@@ -118,7 +118,7 @@ def _log_start(settings: Settings, engine: Engine, tasks: Collection[Task], addr
     )
 
 
-async def _log_progress(pipeline: Pipeline, consumer: Consumer, telemetry: Telemetry) -> None:
+async def _log_progress(pipeline: Pipeline, consumer: Consumer, telemetry: WorkerTelemetry) -> None:
     """Log once that the worker is ready, and a summary from time to time."""
     is_logged = False
     while True:
@@ -148,7 +148,7 @@ class _Health:
         return None if self.pipeline.is_ready else "not every assigned partition is read yet"
 
 
-def _build_server(settings: Settings, health: _Health, telemetry: Telemetry) -> HttpServer:
+def _build_server(settings: Settings, health: _Health, telemetry: WorkerTelemetry) -> HttpServer:
     """Return the HTTP server of probes and metrics, not yet listening."""
     return HttpServer(
         address=(settings.http_host, settings.http_port),
@@ -174,7 +174,7 @@ async def _run_until_first_ends(watching: Sequence[Coroutine[None, None, None]],
         await asyncio.wait(tasks)
 
 
-def _drain_on_signal(pipeline: Pipeline, telemetry: Telemetry) -> None:
+def _drain_on_signal(pipeline: Pipeline, telemetry: WorkerTelemetry) -> None:
     num_signals = 0
 
     def on_signal(number: signal.Signals) -> None:

@@ -15,21 +15,20 @@ from worker.training.config import DEFAULT_ENCODER
 from worker.training.progress import build_reporter
 
 _CORPUS = "broad-twitter-corpus"
+Encoder = Annotated[str, typer.Option(help="The encoder: a directory, a package: reference or a Hugging Face name.")]
+Shares = Annotated[str, typer.Option(help="Shares of the small task's texts, separated by commas. One small task per share.")]
+Seeds = Annotated[
+    int, typer.Option(min=1, help="Number of seeds. More seeds give narrower intervals and take proportionally longer.")
+]
 
 
 def compare(
     output: Annotated[Path, typer.Argument(help="The directory of the results. Existing results are not computed again.")],
     *,
     data: Annotated[Path, typer.Option(help=f"The directory with `{_CORPUS}`, CoNLL files a to h.")] = Path("ner"),
-    encoder: Annotated[
-        str, typer.Option(help="The encoder: a directory, a package: reference or a Hugging Face name.")
-    ] = DEFAULT_ENCODER,
-    shares: Annotated[
-        str, typer.Option(help="Shares of the small task's texts, separated by commas. One small task per share.")
-    ] = "0.01,0.05,0.2",
-    seeds: Annotated[
-        int, typer.Option(min=1, help="Number of seeds. More seeds give narrower intervals and take proportionally longer.")
-    ] = 3,
+    encoder: Encoder = DEFAULT_ENCODER,
+    shares: Shares = "0.01,0.05,0.2",
+    seeds: Seeds = 3,
     steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of each strategy.")] = 250,
     upper_layers: Annotated[
         int, typer.Option(min=0, help="How many layers of the encoder learn, from the top, if the encoder learns. 0: all.")

@@ -71,12 +71,7 @@ def evaluate(
         raise BadSettings("give texts to evaluate on: --labels FILE, --entities FILE, or both")
     _check_outputs(json_path, plot_path)
     layout = Layout(text_column=text_column, label_column=label_column, format=format_)
-    label_layout, entity_layout = flags.split_by_kind(layout, has_labels=bool(labels))
-    labelled = [read_kind(path, label_layout, LabelledData, "--labels") for path in labels or ()]
-    tagged = [
-        read_kind(path, entity_layout.model_copy(update={"joins_handles": True}), TaggedData, "--entities")
-        for path in entities or ()
-    ]
+    labelled, tagged = _read_files(labels or [], entities or [], layout)
     measured = report.EvaluationOptions(num_examples=examples, seed=seed)
     options = evaluation.EvaluateOptions(
         model=checkpoint, against=against, dtype=dtype, backend=backend, types=TYPES.names, report=measured
@@ -90,6 +85,13 @@ def evaluate(
         json_path.write_text(json.dumps(found.as_json(), indent=2, allow_nan=False) + "\n")
     if plot_path:
         plot.draw(found, plot_path)
+
+
+def _read_files(labels: list[Path], entities: list[Path], layout: Layout) -> tuple[list[LabelledData], list[TaggedData]]:
+    label_layout, entity_layout = flags.split_by_kind(layout, has_labels=bool(labels))
+    entity_layout = entity_layout.model_copy(update={"joins_handles": True})
+    labelled = [read_kind(path, label_layout, LabelledData, "--labels") for path in labels]
+    return labelled, [read_kind(path, entity_layout, TaggedData, "--entities") for path in entities]
 
 
 def _check_outputs(json_path: Path | None, plot_path: Path | None) -> None:

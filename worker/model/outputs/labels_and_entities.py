@@ -9,7 +9,7 @@ import numpy as np
 from worker.model.outputs import bio
 from worker.model.outputs.combining_marks import pass_marks
 from worker.model.outputs.token_logits import sum_context
-from worker.records import Classification, Entity
+from worker.records import Classification, PredictedEntity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -61,7 +61,7 @@ def entities(
     logits: NDArray[np.float32],
     texts: Sequence[TokenizedItem],
     transitions: NDArray[np.float64] | None = None,
-) -> list[tuple[Entity, ...]]:
+) -> list[tuple[PredictedEntity, ...]]:
     """Return the entities of each text from the logits of the texts' tokens, end to end, shape `[T, num_logits]`.
 
     A word is labelled by its first piece. An entity reaches from the first character of its first word to the last of its last with
@@ -72,12 +72,12 @@ def entities(
     # Most texts have no entity and are done after this check.
     is_named = np.ones(len(texts), dtype=bool) if config.context_words else _is_named(config, logits, lengths, transitions)
     numbers = np.flatnonzero(is_named).tolist()
-    found: list[list[Entity]] = [[] for _ in numbers]
+    found: list[list[PredictedEntity]] = [[] for _ in numbers]
     if numbers:
         named = [texts[number] for number in numbers]
         for place, entity in _entities(config, logits[np.repeat(is_named, lengths)], named, transitions):
             found[place].append(entity)
-    of_texts: list[tuple[Entity, ...]] = [()] * len(texts)
+    of_texts: list[tuple[PredictedEntity, ...]] = [()] * len(texts)
     for number, own in zip(numbers, found, strict=True):
         of_texts[number] = tuple(own)
     return of_texts
@@ -100,7 +100,7 @@ def _is_named(
 
 def _entities(
     config: HeadConfig, logits: NDArray[np.float32], texts: Sequence[TokenizedItem], transitions: NDArray[np.float64] | None
-) -> Iterator[tuple[int, Entity]]:
+) -> Iterator[tuple[int, PredictedEntity]]:
     """Yield each entity of some texts, in order, with the place of its text among them."""
     starts = np.cumsum([0, *(len(text.tokens) for text in texts)])
     is_first, is_last = _word_edges(np.concatenate([text.tokens.words for text in texts]), starts)
@@ -123,7 +123,7 @@ def _entities(
     for (place, label, score, start_char, last_char), (next_place, next_start) in zip(rows, followers, strict=True):
         text = texts[place].item.text
         end_char = pass_marks(text, last_char, next_start if next_place == place else None)
-        yield place, Entity(config.labels[label][2:], text[start_char:end_char], start_char, end_char, score, config.name)
+        yield place, PredictedEntity(config.labels[label][2:], text[start_char:end_char], start_char, end_char, score, config.name)
 
 
 def _path_probabilities(

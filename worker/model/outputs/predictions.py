@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from worker.model.head_config import HeadConfig
-    from worker.records import Classification, Entity, TokenizedItem
+    from worker.records import Classification, PredictedEntity, TokenizedItem
 
 Answer = TypeVar("Answer")
 
@@ -112,7 +112,7 @@ def _found(
     transitions: Mapping[str, NDArray[np.float64]],
     texts: Sequence[TokenizedItem],
     chosen: Sequence[int],
-) -> list[tuple[Entity, ...]]:
+) -> list[tuple[PredictedEntity, ...]]:
     """Return the entities of some texts: those of one head after those of the other."""
     own = [texts[number] for number in chosen]
     by_head = [

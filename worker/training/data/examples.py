@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 _BINARY = 2
 
 
-class Kind(StrEnum):
+class DataKind(StrEnum):
     """The task of a data set; the value is shown to users."""
 
     BINARY = "binary"
@@ -101,11 +101,11 @@ class LabelledData:
         return _collect_labels(self.texts)
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> DataKind:
         """The task of the texts."""
         if self.is_multi_label:
-            return Kind.MULTI_LABEL
-        return Kind.BINARY if len(self.labels) <= _BINARY else Kind.MULTI_CLASS
+            return DataKind.MULTI_LABEL
+        return DataKind.BINARY if len(self.labels) <= _BINARY else DataKind.MULTI_CLASS
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +121,9 @@ class TaggedData:
         return _collect_labels(self.texts)
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> DataKind:
         """The task of the texts."""
-        return Kind.ENTITIES
+        return DataKind.ENTITIES
 
 
 Data: TypeAlias = LabelledData | TaggedData

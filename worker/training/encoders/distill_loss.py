@@ -44,6 +44,6 @@ def loss(vectors: tuple[Tensor, Tensor], states: tuple[Tensor, Tensor], *, token
     The loss of vectors, `[n, H]`, is one minus their cosine (Reimers and Gurevych, 2020). The loss of states, `[T, H]`, is their
     mean squared difference divided by the teacher's mean square (Jiao et al., "TinyBERT", 2020).
     """
-    of_vectors = 1 - functional.cosine_similarity(*vectors, dim=1).mean()
-    of_states = (states[0] - states[1]).square().mean() / states[1].square().mean()
-    return of_vectors + token_weight * of_states
+    vector_loss = 1 - functional.cosine_similarity(*vectors, dim=1).mean()
+    state_loss = (states[0] - states[1]).square().mean() / states[1].square().mean()
+    return vector_loss + token_weight * state_loss

@@ -13,7 +13,7 @@ from worker.training.evaluation.spans import found_spans, gold_spans
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from worker.records import Entity
+    from worker.records import PredictedEntity
     from worker.training.data.examples import TaggedText
     from worker.training.evaluation.labels import LabelPredictions
 
@@ -45,7 +45,7 @@ def find_label_mistakes(predictions: LabelPredictions, texts: Sequence[str], cou
     ]
 
 
-def find_entity_mistakes(tagged: Sequence[TaggedText], found: Sequence[Sequence[Entity]], count: int) -> list[Mistake]:
+def find_entity_mistakes(tagged: Sequence[TaggedText], found: Sequence[Sequence[PredictedEntity]], count: int) -> list[Mistake]:
     """Return at most `count` wrong entities, the most confident first, then at most `count` missed entities, spread over the texts.
 
     An entity with a wrong type or a wrong end is wrong, and the true entity is missed.

@@ -14,7 +14,7 @@ from worker.training.evaluation.bootstrap import DEFAULT_DRAWS, Draws
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from worker.records import Entity
+    from worker.records import PredictedEntity
     from worker.training.data.examples import TaggedText
     from worker.training.evaluation.bootstrap import BootstrapEstimate
     from worker.training.evaluation.labels import Bin, LabelPredictions
@@ -139,7 +139,7 @@ def build_entity_report(
     head: str,
     title: str,
     tagged: Sequence[TaggedText],
-    found: Sequence[Sequence[Entity]],
+    found: Sequence[Sequence[PredictedEntity]],
     *,
     temperature: float,
     options: EvaluationOptions,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from worker.records import Entity
+    from worker.records import PredictedEntity
     from worker.training.data.examples import TaggedText
     from worker.training.evaluation.bootstrap import BootstrapEstimate, Draws, Statistic
 
@@ -87,7 +87,7 @@ class SpanGroup:
         return compute
 
 
-def group_spans(tagged: Sequence[TaggedText], found: Sequence[Sequence[Entity]]) -> list[SpanGroup]:
+def group_spans(tagged: Sequence[TaggedText], found: Sequence[Sequence[PredictedEntity]]) -> list[SpanGroup]:
     """Count the entities of texts: `all`, those of each true type, those that are no @handle, and @handles as two entities.
 
     Some corpora count `@name` as two entities, `@` and `name`: compare their figures with `handles as two`.
@@ -116,7 +116,7 @@ def gold_spans(tagged: TaggedText) -> list[Span]:
     return [Span(span.type, span.start, pass_marks(tagged.text, span.end)) for span in tagged.spans]
 
 
-def found_spans(text: str, found: Sequence[Entity]) -> list[Span]:
+def found_spans(text: str, found: Sequence[PredictedEntity]) -> list[Span]:
     """Return the found entities of a text in the form of `gold_spans`, in order."""
     return [Span(entity.type, entity.start, pass_marks(text, entity.end)) for entity in found]
 

@@ -291,7 +291,7 @@ def test_many_comments_do_not_hide_the_tabs(tmp_path: Path) -> None:
     assert [text.text for text in tagged(tmp_path, content).texts] == ["New York", "ok"]
 
 
-def test_where_every_sentence_is_broken_the_first_reason_is_raised(tmp_path: Path) -> None:
+def test_a_file_of_broken_sentences_raises_the_first_reason(tmp_path: Path) -> None:
     """The error is raised although `skips_broken` is set."""
     with pytest.raises(BadSettings, match=r"corpus\.conll:1: not a tag of bilou: 'S-PER' \(and 1 more\); nothing of the file"):
         tagged(tmp_path, "Ada S-PER\n\nBob S-PER\n", Layout(scheme=Scheme.BILOU, skips_broken=True))

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.errors import BadSettings
-from worker.training.data.examples import Data, Kind, LabelledData, LabelledText, Span, TaggedData, TaggedText
+from worker.training.data.examples import Data, DataKind, LabelledData, LabelledText, Span, TaggedData, TaggedText
 from worker.training.data.layout import Format, Layout, Scheme
 from worker.training.data.read import detect_format, read
 
@@ -40,7 +40,7 @@ def test_labels_of_json_lines_are_names(tmp_path: Path) -> None:
     assert isinstance(data, LabelledData)
     assert data.texts == (LabelledText("a", ("pos",)), LabelledText("b", ("1",)), LabelledText("c", ("true",)))
     assert [text.line for text in data.texts] == [1, 3, 4]
-    assert data.kind is Kind.MULTI_CLASS
+    assert data.kind is DataKind.MULTI_CLASS
     assert data.source.read_as == "JSON lines, text in 'text', label in 'label'"
 
 
@@ -49,7 +49,7 @@ def test_lists_of_labels_are_multi_label(tmp_path: Path) -> None:
     data = data_in(tmp_path, "x.jsonl", '{"text":"a","labels":[]}\n{"text":"b","labels":["x","y","x"]}\n')
     assert isinstance(data, LabelledData)
     assert [text.labels for text in data.texts] == [(), ("x", "y")]
-    assert data.kind is Kind.MULTI_LABEL
+    assert data.kind is DataKind.MULTI_LABEL
     assert labelled(tmp_path, "y.jsonl", '{"text":"a","labels":[]}\n') == [("a", ())]
 
 
@@ -81,7 +81,7 @@ def test_spans_are_entities(tmp_path: Path) -> None:
         TaggedText("😀 Ada", (Span("PER", 2, 5),)),
         TaggedText("ok", ()),
     )
-    assert data.kind is Kind.ENTITIES
+    assert data.kind is DataKind.ENTITIES
     assert isinstance(data_in(tmp_path, "y.jsonl", '{"text":"ok","spans":[]}\n'), TaggedData)
 
 
@@ -258,7 +258,7 @@ def test_mixed_line_ends_part_rows(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("skips_broken", [False, True])
-def test_where_every_row_is_broken_the_first_reason_is_raised(
+def test_a_file_of_broken_rows_raises_the_first_reason(
     tmp_path: Path, name: str, content: str, reason: str, *, skips_broken: bool
 ) -> None:
     """The error has the line number, also with `skips_broken`, which `gist-stream data` sets."""
@@ -321,7 +321,7 @@ def test_a_broken_array_is_named(tmp_path: Path, content: str, reason: str) -> N
         ("x.jsonl", '{"text":"a","spans":[],"answer":"accept"}\n{"text":"b","spans":[{"start":9}],"answer":"reject"}\n', 1),
     ],
 )
-def test_what_an_annotator_rejected_is_left_out_and_counted(tmp_path: Path, name: str, content: str, num_rejected: int) -> None:
+def test_rejected_texts_are_left_out_and_counted(tmp_path: Path, name: str, content: str, num_rejected: int) -> None:
     """A rejected row may have any other content."""
     data = data_in(tmp_path, name, content)
     kept = [text.text for text in data.texts]
