@@ -134,6 +134,11 @@ class Labels(_Output):
 
     id: str = Field(description="The id of the input record.")
     labels: dict[str, Label] = Field(description="The output of each head, by the name of the head.")
+    values: dict[str, dict[str, float]] | None = Field(
+        default=None,
+        description="The numbers of the heads for regression, by the name of the head and by label. `labels` does not contain "
+        "these heads. Only a model with such a head has this field.",
+    )
 
 
 class Entity(_Result):
@@ -164,6 +169,7 @@ class Results(_Result):
     )
     scale: float | None = Field(default=None, gt=0, description="The scale of the encoding `int8`.")
     labels: dict[str, Label] | None = Field(default=None, description="The output of each head, by the name of the head.")
+    values: dict[str, dict[str, float]] | None = Field(default=None, description="The numbers of the heads for regression.")
     entities: list[Entity] | None = Field(default=None, description="The entities, in text order.")
     model: str = Field(description="The model, as `name@revision`.")
     tokens: int = Field(ge=0, description="The number of tokens that the model read, special tokens included.")
@@ -195,6 +201,7 @@ class Flat(_Result):
     )
     scale: float | None = Field(default=None, gt=0, description="The scale of the encoding `int8`.")
     labels: str | None = Field(default=None, description="The output of each head by its name, as a string of JSON.")
+    values: str | None = Field(default=None, description="The numbers of the heads for regression, as a string of JSON.")
     entities: str | None = Field(default=None, description="The entities, as a string of JSON.")
     model: str = Field(description="The model, as `name@revision`.")
     tokens: int = Field(ge=0, description="The number of tokens that the model read, special tokens included.")

@@ -247,6 +247,8 @@ class Prediction:
     entities: tuple[PredictedEntity, ...] | None = None
     #: Tasks that failed for this item alone; the others are published.
     failures: tuple[Failure, ...] = ()
+    #: The numbers of heads for regression, by head name and label; None without such a head.
+    values: Mapping[str, Mapping[str, float]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

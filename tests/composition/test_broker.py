@@ -18,9 +18,12 @@ if TYPE_CHECKING:
 
 
 def test_the_heads_say_what_a_model_serves_besides_vectors(tmp_path: Path) -> None:
-    """A directory without a manifest is an encoder without heads."""
+    """A directory without a manifest is an encoder, or has the head that its configuration names."""
     assert read_tasks(DEFAULT_MODEL) == frozenset(Task)
+    (tmp_path / "config.json").write_text('{"architectures": ["BertModel"]}')
     assert read_tasks(str(tmp_path)) == frozenset({Task.EMBED})
+    (tmp_path / "config.json").write_text('{"architectures": ["BertForTokenClassification"]}')
+    assert read_tasks(str(tmp_path)) == frozenset({Task.NER})
     (tmp_path / "manifest.json").write_text(json.dumps({"heads": [{"task": "ner"}, {"task": "ner"}]}))
     assert read_tasks(str(tmp_path)) == frozenset({Task.EMBED, Task.NER})
 

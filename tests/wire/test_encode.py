@@ -90,6 +90,14 @@ def test_every_output_follows_its_schema() -> None:
         MODELS[output].model_validate(value)
 
 
+def test_numbers_of_a_regression_are_apart_from_labels() -> None:
+    """A consumer that reads `labels` alone meets no value without a probability."""
+    prediction = Prediction(labels={}, values={"quality": {"grade": 3.25}})
+    value = encoded(Record(WHERE, 7, b"k", b"{}"), prediction)[Output.LABELS]
+    assert value == {"id": "id-1", "labels": {}, "values": {"quality": {"grade": 3.25}}}
+    MODELS[Output.LABELS].model_validate(value)
+
+
 def test_outputs_carry_the_key_the_headers_and_where_they_came_from() -> None:
     """The worker's `gist-` headers replace the input headers with that prefix."""
     record = Record(WHERE, 7, b"k", b"{}", (("trace", b"1"), ("null", None), ("gist-model", b"forged")), timestamp_ms=99)

@@ -28,6 +28,7 @@ class Results:
     #: The text, in layouts that contain it.
     text: str | None = None
     labels: Mapping[str, Mapping[str, Any]] | None = None
+    values: Mapping[str, Mapping[str, float]] | None = None
     entities: list[dict[str, Any]] | None = None
     vector: NDArray[np.float32] | None = None
 
@@ -42,6 +43,7 @@ def read_results(values: Mapping[Output, Mapping[str, Any]], result_field: str) 
         id=None if identity is None else str(identity),
         text=text if isinstance(text, str) else None,
         labels=fields.get("labels"),
+        values=fields.get("values"),
         entities=fields.get("entities"),
         vector=decode_embedding(fields) if fields.get("embedding") is not None else None,
     )
@@ -58,10 +60,10 @@ def drop_vectors(value: Mapping[str, Any], result_field: str) -> dict[str, Any]:
 def _flatten(output: Output, value: Mapping[str, Any], result_field: str) -> dict[str, Any]:
     """Return id, text and results of a value as fields of one level."""
     if output is Output.ENRICHED:
-        return {**value, **value[result_field]}
+        return {**value, "values": None, **value[result_field]}
     if output is Output.FLAT:
-        return {**value, **{name: orjson.loads(value[name]) for name in ("labels", "entities") if name in value}}
+        return {**value, **{name: orjson.loads(value[name]) for name in ("labels", "values", "entities") if name in value}}
     if output is Output.QDRANT:
         vector = {"embedding": value["vector"], "dim": len(value["vector"]), "encoding": "float"}
-        return {**value["payload"], **value["payload"][result_field], **vector}
+        return {**value["payload"], "values": None, **value["payload"][result_field], **vector}
     return dict(value)

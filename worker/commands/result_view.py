@@ -29,11 +29,15 @@ def highlighted(text: str, entities: Sequence[Mapping[str, Any]]) -> Text:
     return shown
 
 
-def labelled(labels: Mapping[str, Mapping[str, Any]]) -> Text:
-    """Return labels with their scores."""
+def labelled(labels: Mapping[str, Mapping[str, Any]], values: Mapping[str, Mapping[str, float]] | None = None) -> Text:
+    """Return labels with their scores, and the numbers of heads for regression."""
     parts = [
         Text(f"{escape_controls(label['label'])} {label['score']:.2f}", style=_LABEL_COLOURS.get(label["label"], "cyan"))
         for label in labels.values()
+    ] + [
+        Text(f"{escape_controls(label)} {number:.2f}", style="cyan")
+        for own in (values or {}).values()
+        for label, number in own.items()
     ]
     return Text("  ").join(parts)
 

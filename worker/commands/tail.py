@@ -195,7 +195,7 @@ def _parts(values: dict[Output, dict[str, Any]], view: _View) -> list[Text]:
     results = read_results(values, view.result_field)
     parts: list[Text] = [] if results.id is None else [Text(escape_controls(results.id))]
     if results.labels is not None:
-        parts.append(show.labelled(results.labels))
+        parts.append(show.labelled(results.labels, results.values))
     if results.text is not None:
         parts.append(show.highlighted(results.text, results.entities or []))
     else:

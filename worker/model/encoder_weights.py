@@ -33,8 +33,11 @@ class EncoderWeights:
     arrays: Mapping[str, Floats]
 
 
-def read_published(config: EncoderConfig, path: Path) -> EncoderWeights:
-    """Read a published `model.safetensors`; raises `BadModel` where a tensor is missing or of another shape."""
+def read_published(config: EncoderConfig, path: Path, *, others: Collection[str] = ()) -> EncoderWeights:
+    """Read a published `model.safetensors`; raises `BadModel` where a tensor is missing, of another shape or not known.
+
+    `others` are the names of known tensors that are not the encoder's, such as those of a head.
+    """
     try:
         with safe_open(path, framework="numpy") as published:
             names = set(published.keys())
@@ -43,7 +46,7 @@ def read_published(config: EncoderConfig, path: Path) -> EncoderWeights:
             used = set().union(*sources.values())
             if missing := sorted(used - names):
                 raise BadModel(f"{path}: not the weights of this encoder: the tensor {missing[0]} is missing")
-            check_tensors(path, names, used)
+            check_tensors(path, names, used.union(others))
             formats = {name: published.get_slice(name).get_dtype() for name in used}
             for name, form in sorted(formats.items()):
                 if form not in _FLOATS:

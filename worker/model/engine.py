@@ -19,6 +19,7 @@ from worker.model.checkpoint import checkpoint
 from worker.model.devices import choose_format, find_device
 from worker.model.outputs.predictions import RawOutputs, predictions
 from worker.model.packing import pack
+from worker.model.published_heads.head import PublishedHead
 from worker.model.thread_sharing import ThreadBudget
 from worker.model.windows import WindowMerger, window_token_ids
 from worker.records import Item, Partition, Record, Task, TokenizedItem
@@ -71,13 +72,15 @@ class Engine:
         # The learned transitions between labels, by head.
         self._transitions: dict[str, NDArray[np.float64]] = {}
         for head in loaded.heads.heads.values():
-            transitions = head.to_weights().transitions
+            transitions = None if isinstance(head, PublishedHead) else head.to_weights().transitions
             if transitions is not None:
                 self._transitions[head.config.name] = transitions.astype(np.float64)
             self._heads[Task(head.config.task)].append(head.config)
         # The readouts of a pass, by whether vectors are requested, and by the requested heads.
         self._known_readings: dict[tuple[bool, tuple[str, ...]], list[Readout]] = {}
-        self.tasks = frozenset({Task.EMBED} | {task for task, heads in self._heads.items() if heads})
+        self.tasks = frozenset({Task.EMBED} if loaded.is_embedder else ()) | frozenset(
+            {task for task, heads in self._heads.items() if heads}
+        )
 
     @classmethod
     def load(

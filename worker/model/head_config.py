@@ -53,6 +53,8 @@ class HeadConfig:
     is_multi_label: bool = False
     #: The probability from which a label of several is given.
     threshold: float = 0.5
+    #: Whether the logits are the results (`classify`): a number for each label, and no probabilities.
+    is_regression: bool = False
     #: Whether the head reads every token of a text and weighs their logits (`classify`), instead of the pooled states.
     has_attention: bool = False
     #: How many words before and after each word count for it (`ner`).
@@ -64,7 +66,9 @@ class HeadConfig:
         """Refuse what could not be a head."""
         if self.task not in (Task.CLASSIFY, Task.NER):
             raise BadModel(f"the head {self.name!r} has the task {self.task!r}; classify and ner are known")
-        if len(set(self.labels)) < (1 if self.is_multi_label else 2) or len(set(self.labels)) < len(self.labels):
+        if len(set(self.labels)) < (1 if self.is_multi_label or self.is_regression else 2) or len(set(self.labels)) < len(
+            self.labels
+        ):
             raise BadModel(f"the head {self.name!r} needs at least two labels, all different")
         if not self.layers or min(self.layers) < 0:
             raise BadModel(f"the head {self.name!r} reads no layer of the encoder")
@@ -73,12 +77,17 @@ class HeadConfig:
                 f"the head {self.name!r}: hidden layers are one or more, words of context {_MAX_CONTEXT_WORDS} at most, and a "
                 "threshold lies between 0 and 1"
             )
-        of_texts, of_words = self.is_multi_label or self.has_attention, self.has_crf or self.context_words
+        of_texts, of_words = self.is_multi_label or self.has_attention or self.is_regression, self.has_crf or self.context_words
         if (of_texts and self.task != "classify") or (of_words and self.task != "ner"):
             raise BadModel(
-                f"the head {self.name!r} has the task {self.task}: several labels and attention are for classify, transitions and "
-                "context for ner"
+                f"the head {self.name!r} has the task {self.task}: several labels, numbers and attention are for classify, "
+                "transitions and context for ner"
             )
+
+    @property
+    def is_published(self) -> bool:
+        """Whether another project trained the head, with layers of its own."""
+        return False
 
     @property
     def is_binary(self) -> bool:

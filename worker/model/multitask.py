@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from worker.errors import BadModel
+from worker.model.published_heads.head import PublishedHead
 from worker.model.readout import Readout
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from worker.model.encoder_config import EncoderConfig
-    from worker.model.pooling import PoolingConfig
+    from worker.model.pooling import Pooling, PoolingConfig
     from worker.model.readout import AnyHead
 
     Floats = NDArray[np.float32]
@@ -37,12 +38,13 @@ class MultiTaskOutputs:
 class MultiTaskHeads:
     """All heads of one encoder; a pass computes only the heads, and only the layers, that were asked for."""
 
-    def __init__(self, encoder: EncoderConfig, sentence: PoolingConfig, heads: Sequence[AnyHead]) -> None:
+    def __init__(self, encoder: EncoderConfig, sentence: PoolingConfig, heads: Sequence[AnyHead | PublishedHead]) -> None:
         """Put the heads together; raises `BadModel` where two share a name or one reads a layer that is not there."""
         self.sentence = sentence
         self.last_layer = encoder.num_hidden_layers
         #: The heads by name.
         self.heads = {head.config.name: head for head in heads}
+        self._published = {name: head for name, head in self.heads.items() if isinstance(head, PublishedHead)}
         if len(self.heads) != len(heads):
             raise BadModel("two heads have the same name")
         for head in heads:
@@ -54,16 +56,14 @@ class MultiTaskHeads:
     def readings(self, *, is_embedding: bool, heads: Collection[str]) -> list[Readout]:
         """Return the readouts of a pass: for each of these heads, and last for the sentence vectors."""
         pooling = self.sentence.pooling
-        own = [
-            Readout(head.weights, None if head.config.reads_tokens else pooling, head)
-            for name, head in self.heads.items()
-            if name in heads
-        ]
+        own = [_build_readout(head, pooling) for name, head in self.heads.items() if name in heads]
         return [*own, Readout(((self.last_layer, 1.0),), pooling)] if is_embedding else own
 
     def collect(self, read: Sequence[Floats], *, is_embedding: bool, heads: Collection[str]) -> MultiTaskOutputs:
         """Put together the results of a pass, in the order of `readings`."""
         logits = dict(zip([name for name in self.heads if name in heads], read, strict=False))
+        for name in self._published.keys() & logits.keys():
+            logits[name] = self._published[name].compute_logits(logits[name])
         return MultiTaskOutputs(self._vectors(read[-1]) if is_embedding else None, logits)
 
     def _vectors(self, pooled: Floats) -> Floats:
@@ -71,3 +71,10 @@ class MultiTaskHeads:
             return pooled
         vectors: Floats = pooled / np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), _SMALLEST_NORM)
         return vectors
+
+
+def _build_readout(head: AnyHead | PublishedHead, pooling: Pooling) -> Readout:
+    """Return the readout of a head: of a published head the states that it reads, from which `collect` computes the logits."""
+    if isinstance(head, PublishedHead):
+        return Readout(head.weights, head.config.pooling)
+    return Readout(head.weights, None if head.config.reads_tokens else pooling, head)

@@ -19,14 +19,15 @@ if TYPE_CHECKING:
 
 Pooling = Literal["mean", "cls"]
 
-_MODULES = "modules.json"
+#: The file with the steps from a text to its vector.
+MODULES = "modules.json"
 _PROMPTS = "config_sentence_transformers.json"
 # The names that sentence-transformers has had for the configuration of its first module; the first that is there counts.
 _TRANSFORMER = tuple(
     f"sentence_{kind}_config.json" for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 )
 #: The files that say how a vector is made.
-SENTENCE_FILES = (_MODULES, "1_Pooling/config.json", *_TRANSFORMER, _PROMPTS)
+SENTENCE_FILES = (MODULES, "1_Pooling/config.json", *_TRANSFORMER, _PROMPTS)
 _ORDERS = (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"])
 # Settings of the first module that change no vector, or that are obeyed, by their values; None for any.
 _KNOWN: Mapping[str, tuple[object, ...] | None] = {
@@ -51,12 +52,14 @@ class PoolingConfig:
     max_tokens: int | None
     #: Whether texts are lower-cased before the tokenizer sees them.
     do_lower_case: bool = False
+    #: Whether the publisher says how vectors are made; else they are those of a plain BERT.
+    is_configured: bool = True
 
     @classmethod
     def read(cls, directory: Path) -> PoolingConfig:
         """Read a published directory; one without `modules.json` is a plain BERT: mean pooling, normalised."""
-        if not (directory / _MODULES).exists():
-            return cls(pooling="mean", is_normalized=True, max_tokens=None)
+        if not (directory / MODULES).exists():
+            return cls(pooling="mean", is_normalized=True, max_tokens=None, is_configured=False)
         paths = _modules(directory)
         _check_prompts(directory / _PROMPTS)
         transformer = next((directory / name for name in _TRANSFORMER if (directory / name).exists()), None)
@@ -71,7 +74,7 @@ class PoolingConfig:
 
 def _modules(directory: Path) -> dict[str, str]:
     """Return the folder of each module by its kind; raises `BadModel` for modules that are not done here."""
-    path = directory / _MODULES
+    path = directory / MODULES
     modules = _read(path, list)
     types = [str(module.get("type")) if isinstance(module, dict) else str(module) for module in modules]
     kinds = [name.rsplit(".", 1)[-1] for name in types]

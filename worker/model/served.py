@@ -1,4 +1,4 @@
-"""What a model can do, read from its manifest alone: neither torch nor the weights are loaded, and nothing is fetched."""
+"""What a model can do, read from its manifest or its `config.json` alone: no torch, no weights, and nothing is fetched."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 
 from worker.errors import BadModel
 from worker.model.checkpoint.references import find_local
+from worker.model.pooling import MODULES
+from worker.model.published_heads.forms import find_form
 from worker.records import Task
 
 _MANIFEST = "manifest.json"
@@ -17,7 +19,12 @@ def read_tasks(reference: str) -> frozenset[Task] | None:
         directory = find_local(reference)
         if directory is None:
             return None
-        heads = json.loads((directory / _MANIFEST).read_bytes())["heads"] if (directory / _MANIFEST).exists() else []
-        return frozenset({Task.EMBED, *(Task(head["task"]) for head in heads)})
+        if (directory / _MANIFEST).exists():
+            manifest = json.loads((directory / _MANIFEST).read_bytes())
+            tasks, is_embedder = {Task(head["task"]) for head in manifest["heads"]}, manifest.get("embeds", True)
+        else:
+            form = find_form(json.loads((directory / "config.json").read_bytes()))
+            tasks, is_embedder = {Task(form.task)} if form else set(), form is None or (directory / MODULES).exists()
+        return frozenset(tasks | {Task.EMBED} if is_embedder else tasks)
     except (BadModel, OSError, ValueError, TypeError, KeyError):
         return None

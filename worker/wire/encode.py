@@ -84,7 +84,8 @@ def encode(
     if prediction.embedding is not None:
         messages.append(message(Output.EMBEDDINGS, {"id": item.id, **build_embedding_fields(prediction.embedding, encoding)}))
     if prediction.labels is not None:
-        messages.append(message(Output.LABELS, {"id": item.id, "labels": build_label_fields(prediction.labels)}))
+        values = {} if prediction.values is None else {"values": prediction.values}
+        messages.append(message(Output.LABELS, {"id": item.id, "labels": build_label_fields(prediction.labels), **values}))
     if prediction.entities is not None:
         messages.append(message(Output.ENTITIES, {"id": item.id, "entities": build_entity_list(prediction.entities)}))
     dead_letters = [

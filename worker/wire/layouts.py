@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_OID, "gist-stream.qdrant")
 # The largest id of a point that the connector reads as a number.
 _MAX_POINT_ID = 2**63 - 1
+# The results that the layout `flat` writes as strings of JSON.
+_DOCUMENTS = ("labels", "values", "entities")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +99,7 @@ def build_layout(
             value |= build_embedding_fields(prediction.embedding, encoding)
         results = _build_results(tokenized, prediction, model_name)
         # A JDBC sink has no type for a list of objects. It writes a string of JSON to a column of type `jsonb`.
-        documents = {name: orjson.dumps(results[name]).decode() for name in ("labels", "entities") if name in results}
+        documents = {name: orjson.dumps(results[name]).decode() for name in _DOCUMENTS if name in results}
         return value | results | documents
 
     def build_point(tokenized: TokenizedItem, prediction: Prediction, model_name: str) -> dict[str, Any]:
@@ -133,6 +135,8 @@ def _build_results(tokenized: TokenizedItem, prediction: Prediction, model_name:
     results: dict[str, Any] = {}
     if prediction.labels is not None:
         results["labels"] = build_label_fields(prediction.labels)
+    if prediction.values is not None:
+        results["values"] = prediction.values
     if prediction.entities is not None:
         results["entities"] = build_entity_list(prediction.entities)
     return results | {"model": model_name, "tokens": len(tokenized.tokens), "truncated": tokenized.tokens.truncated}

@@ -31,6 +31,8 @@ from worker.model.encoder_weights import EncoderWeights, read_published
 from worker.model.head_config import HeadConfig, HeadWeights
 from worker.model.multitask import MultiTaskHeads
 from worker.model.pooling import SENTENCE_FILES, PoolingConfig
+from worker.model.published_heads.head import PublishedHead, PublishedHeadConfig
+from worker.model.published_heads.reading import name_head_tensors, read_head
 from worker.model.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -52,6 +54,8 @@ HEADS = "heads.safetensors"
 INT8 = "int8.safetensors"
 # The folder of an encoder of its own, and the manifest's key for it.
 OWN_ENCODER, _FOLDER = "encoder", "folder"
+# The manifest's key for a head that was published with its encoder.
+_PUBLISHED = "is_published"
 # What an encoder is made of; those that are there are pinned by their sha256.
 ENCODER_FILES = ("config.json", WEIGHTS, *TOKENIZER_FILES, *SENTENCE_FILES)
 _DIGITS_OF_REVISION = 12
@@ -70,6 +74,8 @@ class Checkpoint:
     max_tokens: int
     #: The result of `quantization.measure_ranges`, where the model was calibrated.
     ranges: dict[str, Floats] | None
+    #: Whether the vectors are a result: those of a published classifier or tagger, without a configuration of its vectors, are not.
+    is_embedder: bool
     #: How far 8-bit products are from fp32, as `quantization.Difference` has it, where it was calibrated.
     difference: Mapping[str, float] | None
 
@@ -82,10 +88,11 @@ class Checkpoint:
 
     @cached_property
     def modules(self) -> dict[str, Head]:
-        """The heads as modules of PyTorch, by name, with copies of the weights."""
+        """The heads as modules of PyTorch, by name, with copies of the weights; published heads are not trained on."""
         from worker.model.heads import Head  # noqa: PLC0415  the same
 
-        return {name: Head.from_weights(head.to_weights()).eval() for name, head in self.heads.heads.items()}
+        own = {name: head for name, head in self.heads.heads.items() if not isinstance(head, PublishedHead)}
+        return {name: Head.from_weights(head.to_weights()).eval() for name, head in own.items()}
 
 
 def load(reference: str, *, max_tokens: int | None = None, windowing: Windowing | None = None) -> Checkpoint:
@@ -113,14 +120,16 @@ def load(reference: str, *, max_tokens: int | None = None, windowing: Windowing 
         raise BadModel(f"{reference}: windows of {longest} tokens overlap by at most half of what they hold, {longest // 2 - 1}")
     tokenizer = Tokenizer.read(directory, max_tokens=longest, windowing=windowing, is_lowercased=sentence.do_lower_case)
     tokenizer.check_ids(directory, config.vocab_size)
-    heads = _load_heads(located.directory, manifest, config) if manifest else []
+    published = None if manifest else read_head(directory, weights, config, name=located.name)
+    heads = _load_heads(located.directory, manifest, config) if manifest else [published] if published else []
     revision = manifest["heads_sha256"] if manifest else located.revision or compute_sha256(weights)
     return Checkpoint(
         name=f"{manifest['name'] if manifest else located.name}@{revision[:_DIGITS_OF_REVISION]}",
-        weights=read_published(config, weights),
+        weights=read_published(config, weights, others=name_head_tensors(directory)),
         heads=MultiTaskHeads(config, sentence, heads),
         tokenizer=tokenizer,
         max_tokens=longest,
+        is_embedder=manifest.get("embeds", True) if manifest else sentence.is_configured or published is None,
         ranges=_load_ranges(located.directory, manifest, config) if manifest and "int8" in manifest else None,
         difference=manifest.get("int8", {}).get("difference") if manifest else None,
     )
@@ -149,10 +158,11 @@ def save(
     *,
     name: str,
     encoder_reference: str,
-    heads: Sequence[AnyHead],
+    heads: Sequence[AnyHead | PublishedHead],
     training: Mapping[str, Any],
     card: str,
     encoder: Encoder | None = None,
+    is_embedder: bool = True,
 ) -> None:
     """Write a checkpoint that `load` accepts; `training` says how the heads came to be, `card` is the model card.
 
@@ -172,20 +182,21 @@ def save(
             **({} if encoder is None else {_FOLDER: OWN_ENCODER}),
             "files": {file: compute_sha256(files / file) for file in ENCODER_FILES if (files / file).exists()},
         },
-        "heads": [asdict(head.config) for head in heads],
+        "heads": [asdict(head.config) | ({_PUBLISHED: True} if head.config.is_published else {}) for head in heads],
         "heads_sha256": compute_sha256(directory / HEADS),
         "training": dict(training),
+        **({} if is_embedder else {"embeds": False}),
     }
     with atomic_write(directory / "README.md") as part:
         part.write_text(card)
     _write_manifest(directory, manifest)
 
 
-def _save_heads(path: Path, heads: Sequence[AnyHead]) -> None:
+def _save_heads(path: Path, heads: Sequence[AnyHead | PublishedHead]) -> None:
     tensors = {
         f"{head.config.name}.{parameter}": np.array(value)
         for head in heads
-        for parameter, value in head.to_weights().arrays().items()
+        for parameter, value in (head if isinstance(head, PublishedHead) else head.to_weights()).arrays().items()
     }
     with atomic_write(path) as part:
         save_file(tensors, part)
@@ -210,7 +221,11 @@ def save_calibrated(directory: Path, reference: str, ranges: Mapping[str, Floats
         if located.directory != directory.resolve():
             shutil.copytree(located.directory, directory, dirs_exist_ok=True)
     else:
-        save(directory, name=located.name, encoder_reference=reference, heads=[], training={}, card=f"{located.name}, calibrated\n")
+        card, loaded = f"{located.name}, calibrated\n", load(reference)
+        heads, is_embedder = list(loaded.heads.heads.values()), loaded.is_embedder
+        save(
+            directory, name=located.name, encoder_reference=reference, heads=heads, training={}, card=card, is_embedder=is_embedder
+        )
     save_file({name: np.ascontiguousarray(sizes) for name, sizes in ranges.items()}, directory / INT8)
     manifest = _read_manifest(directory / MANIFEST)
     _write_manifest(directory, manifest | {"int8": {"sha256": compute_sha256(directory / INT8), "difference": dict(difference)}})
@@ -260,17 +275,19 @@ def _load_ranges(directory: Path, manifest: Mapping[str, Any], encoder: EncoderC
     return ranges
 
 
-def _load_heads(directory: Path, manifest: Mapping[str, Any], encoder: EncoderConfig) -> list[HeadWeights]:
+def _load_heads(directory: Path, manifest: Mapping[str, Any], encoder: EncoderConfig) -> list[HeadWeights | PublishedHead]:
     _verify(directory, {HEADS: manifest["heads_sha256"]})
-    heads = []
+    heads: list[HeadWeights | PublishedHead] = []
     try:
         tensors = load_file(directory / HEADS)
         for written in manifest["heads"]:
             fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in written.items()}
-            config = HeadConfig(**fields)
-            prefix = config.name + "."
+            prefix = f"{fields['name']}."
             own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-            heads.append(HeadWeights.read(config, encoder.hidden_size, own))
+            if fields.pop(_PUBLISHED, False):
+                heads.append(PublishedHead.read(PublishedHeadConfig(**fields), encoder.hidden_size, own))
+            else:
+                heads.append(HeadWeights.read(HeadConfig(**fields), encoder.hidden_size, own))
     except (SafetensorError, ValueError, TypeError, AttributeError) as error:
         raise BadModel(f"{directory / HEADS}: not the heads of the manifest: {error}") from error
     if not all(np.isfinite(tensor).all() for tensor in tensors.values()):

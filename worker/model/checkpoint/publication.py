@@ -1,4 +1,4 @@
-"""Refuse by name what a published directory holds and this encoder would leave out: heads, decoders, other forms of weights.
+"""Refuse by name what a published directory holds and this worker would leave out: other heads, decoders, other forms of weights.
 
 What is ignored changes no vector: the pooler, and the heads of BERT's pretraining (masked words, next sentence), which say how an
 encoder was made and not what it is for.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from worker.errors import BadModel
+from worker.model.published_heads.forms import FORMS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -49,8 +50,11 @@ def check_configuration(path: Path, published: Mapping[str, Any]) -> None:
         raise BadModel(f"{path}: position_embedding_type is {positions!r}, and only absolute positions are supported")
     _check_files(path.parent)
     for architecture in published.get("architectures") or ():
-        if architecture not in _ENCODERS:
-            raise BadModel(f"{path}: a {architecture}{_labels(published)} cannot be served: its head would be dropped. {_ALONE}")
+        if architecture not in _ENCODERS and architecture not in FORMS:
+            raise BadModel(
+                f"{path}: a {architecture}{_labels(published)} cannot be served: its head would be dropped. Served are encoders "
+                f"and their heads for sequence and token classification. {_ALONE}"
+            )
     for key, reason in _CHANGES.items():
         if published.get(key):
             raise BadModel(f"{path}: the model {reason}: only plain BERT encoders are supported")

@@ -36,6 +36,11 @@ def classifications(config: HeadConfig, logits: NDArray[np.float32]) -> list[Cla
     ]
 
 
+def regressions(config: HeadConfig, logits: NDArray[np.float32]) -> list[dict[str, float]]:
+    """Return the numbers of each of `n` texts, by label, from its row of logits."""
+    return [dict(zip(config.labels, row, strict=True)) for row in logits.tolist()]
+
+
 def _several(config: HeadConfig, probabilities: NDArray[np.float64]) -> list[Classification]:
     """Return the labels that reach the threshold, in the order of the head, and the likeliest, which may not."""
     chosen = probabilities >= config.threshold

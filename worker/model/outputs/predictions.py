@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from worker.model.outputs.labels_and_entities import classifications, entities
+from worker.model.outputs.labels_and_entities import classifications, entities, regressions
+from worker.model.outputs.tagged_words import tagged_entities
 from worker.model.outputs.token_logits import weigh_tokens
 from worker.records import Failure, Prediction, Stage, Task
 
@@ -64,7 +65,11 @@ def predictions(
     labels = _answers(Task.CLASSIFY, texts, partial(_labels, numbers, heads[Task.CLASSIFY]), failures)
     embeddings = _answers(Task.EMBED, texts, partial(_embeddings, numbers), failures)
     found = _answers(Task.NER, texts, partial(_found, numbers, heads[Task.NER], transitions or {}, texts), failures)
-    return [Prediction(embeddings.get(n), labels.get(n), found.get(n), tuple(failures.get(n, ()))) for n in range(len(texts))]
+    none = (None, None)
+    return [
+        Prediction(embeddings.get(n), labels.get(n, none)[0], found.get(n), tuple(failures.get(n, ())), labels.get(n, none)[1])
+        for n in range(len(texts))
+    ]
 
 
 def _answers(
@@ -91,10 +96,19 @@ def _embeddings(numbers: RawOutputs, chosen: Sequence[int]) -> list[NDArray[np.f
     return [] if numbers.vectors is None else list(numbers.select_texts(numbers.vectors, chosen))
 
 
-def _labels(numbers: RawOutputs, heads: Sequence[HeadConfig], chosen: Sequence[int]) -> list[dict[str, Classification]]:
-    """Return the labels of some texts, by head."""
-    by_head = {head.name: classifications(head, _read_texts(numbers, head, chosen)) for head in heads}
-    return [{name: column[place] for name, column in by_head.items()} for place in range(len(chosen))]
+def _labels(
+    numbers: RawOutputs, heads: Sequence[HeadConfig], chosen: Sequence[int]
+) -> list[tuple[dict[str, Classification], dict[str, dict[str, float]] | None]]:
+    """Return the labels of some texts, by head, and the numbers of the heads for regression, if there are any."""
+    by_head = {head.name: classifications(head, _read_texts(numbers, head, chosen)) for head in heads if not head.is_regression}
+    values = {head.name: regressions(head, _read_texts(numbers, head, chosen)) for head in heads if head.is_regression}
+    return [
+        (
+            {name: column[place] for name, column in by_head.items()},
+            {name: column[place] for name, column in values.items()} or None,
+        )
+        for place in range(len(chosen))
+    ]
 
 
 def _read_texts(numbers: RawOutputs, head: HeadConfig, chosen: Sequence[int]) -> NDArray[np.float32]:
@@ -115,9 +129,13 @@ def _found(
 ) -> list[tuple[PredictedEntity, ...]]:
     """Return the entities of some texts: those of one head after those of the other."""
     own = [texts[number] for number in chosen]
-    by_head = [
-        entities(head, numbers.select_tokens(numbers.logits[head.name], chosen), own, transitions.get(head.name)) for head in heads
-    ]
+    by_head = []
+    for head in heads:
+        logits = numbers.select_tokens(numbers.logits[head.name], chosen)
+        if head.is_published:
+            by_head.append(tagged_entities(head, logits, own))
+        else:
+            by_head.append(entities(head, logits, own, transitions.get(head.name)))
     return [tuple(chain.from_iterable(column[place] for column in by_head)) for place in range(len(chosen))]
 
 

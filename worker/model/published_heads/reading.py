@@ -1,0 +1,93 @@
+"""Read the head of a published classifier or tagger from `config.json` and the weights. Without torch."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from safetensors import SafetensorError, deserialize, safe_open
+
+from worker.errors import BadModel
+from worker.model.published_heads.forms import HeadForm, find_form, find_labels, find_problem
+from worker.model.published_heads.head import PublishedHead, PublishedHeadConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from worker.model.encoder_config import EncoderConfig
+
+    Floats = NDArray[np.float32]
+
+_FLOATS = ("F16", "BF16", "F32", "F64")
+
+
+def name_head_tensors(directory: Path) -> list[str]:
+    """Return the names of the tensors of the head that `config.json` names; none for an encoder without a head."""
+    form = find_form(json.loads((directory / "config.json").read_bytes()))
+    return [] if form is None else [f"{name}.{kind}" for name in form.name_layers() for kind in ("weight", "bias")]
+
+
+def read_head(directory: Path, weights: Path, encoder: EncoderConfig, *, name: str) -> PublishedHead | None:
+    """Read the head of a published directory, to be called `name`; None for an encoder without a head.
+
+    Raises `BadModel` where the labels and the weights do not agree, or the labels are not a tagging scheme.
+    """
+    path = directory / "config.json"
+    published: dict[str, Any] = json.loads(path.read_bytes())
+    form = find_form(published)
+    if form is None:
+        return None
+    arrays = _read_arrays(weights, form)
+    num_labels = len(arrays["output.weight"])
+    labels = find_labels(path, published, num_labels)
+    problem = find_problem(path, published, num_labels) if form.task == "classify" else None
+    try:
+        config = PublishedHeadConfig(
+            name=name,
+            task=form.task,
+            labels=labels,
+            layers=(encoder.num_hidden_layers,),
+            is_multi_label=problem == "multi_label_classification",
+            is_regression=problem == "regression",
+            activation=form.activation,
+            pooling="mean" if form.pooling == "mean" else None if form.pooling is None else "cls",
+            norm_epsilon=float(published.get("norm_eps", 1e-5)),
+        )
+        return PublishedHead.read(config, encoder.hidden_size, arrays)
+    except (BadModel, ValueError) as error:
+        raise BadModel(f"{directory}: {error}") from error
+
+
+def _read_arrays(path: Path, form: HeadForm) -> dict[str, Floats]:
+    """Return the arrays of a head by our names for its layers."""
+    ours = {source: own for own, source in (("hidden", form.hidden), ("norm", form.norm), ("output", form.output)) if source}
+    sources = {f"{source}.{kind}": f"{own}.{kind}" for source, own in ours.items() for kind in ("weight", "bias")}
+    try:
+        with safe_open(path, framework="numpy") as published:
+            names = sources.keys() & set(published.keys())
+            if missing := sorted(f"{source}.weight" for source in ours if f"{source}.weight" not in names):
+                raise BadModel(f"{path}: the head that config.json names is not there: the tensor {missing[0]} is missing")
+            formats = {name: published.get_slice(name).get_dtype() for name in names}
+            if wrong := sorted(name for name, form in formats.items() if form not in _FLOATS):
+                raise BadModel(
+                    f"{path}: the tensor {wrong[0]} holds {formats[wrong[0]]}, and weights of {', '.join(_FLOATS)} are read"
+                )
+            # The library returns bfloat16 as bytes, and of whole files only.
+            narrow = dict(deserialize(path.read_bytes())) if "BF16" in formats.values() else {}  # type: ignore[no-untyped-call]  # the library has no types
+            tensors = {name: _widen(narrow[name]) if formats[name] == "BF16" else published.get_tensor(name) for name in names}
+    except (OSError, SafetensorError) as error:
+        raise BadModel(f"{path}: not the weights of this head: {error}") from error
+    arrays = {sources[name]: np.ascontiguousarray(tensor, dtype=np.float32) for name, tensor in tensors.items()}
+    if not all(np.isfinite(array).all() for array in arrays.values()):
+        raise BadModel(f"{path}: the head holds numbers that are not finite")
+    return arrays
+
+
+def _widen(tensor: Mapping[str, Any]) -> Floats:
+    """Return a tensor in bfloat16, as bytes, in fp32."""
+    bits = np.frombuffer(tensor["data"], dtype=np.uint16).astype(np.uint32) << 16
+    return bits.view(np.float32).reshape(tensor["shape"])
