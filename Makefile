@@ -22,12 +22,13 @@ PIP = $(BIN)/python -m pip install --disable-pip-version-check --progress-bar on
 	@echo "making .venv from requirements.lock: $(if $(CPU),about 1.5 GB; 2 to 4 minutes,about 6 GB with CUDA, of which 3 GB are downloaded; 3 to 6 minutes (CPU=1: without CUDA))"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "gist-stream needs Python 3.11 or newer")'
 	@rm -rf .venv && $(PYTHON) -m venv .venv
-	@if [ -n "$(CPU)" ]; then \
+	@$(PYTHON) -m worker.model.backends.native.build || echo "the first start tries again" & \
+	if [ -n "$(CPU)" ]; then \
 	  $(PYTHON) .ci/lock.py --without-cuda >.venv/cpu.txt && \
 	  { $(PIP) --no-deps --index-url "$(TORCH_INDEX)" "$$(sed -n 's/^\(torch==[^ ]*\).*/\1/p' requirements.lock)" || \
 	    { echo "no CPU build of torch at $(TORCH_INDEX): name another index, TORCH_INDEX=..., or run make setup without CPU=1" >&2; exit 1; }; } && \
 	  $(PIP) --no-deps --require-hashes -r .venv/cpu.txt; \
-	else $(PIP) --require-hashes -r requirements.lock; fi
+	else $(PIP) --require-hashes -r requirements.lock; fi && wait
 	@$(PIP) --quiet --no-deps --no-build-isolation --no-index -e .
 	@touch $@
 

@@ -28,9 +28,9 @@ class ModelSettings(TopicSettings):
     cache_dir: str = Field(
         "",
         description=(
-            "Directory for kernels that are compiled at the first start. Unset: `gist-stream` in the cache directory of"
-            " the user. Set this if that directory is read-only or lost at a restart, as in a container. Example: "
-            "`/var/cache/gist-stream`."
+            "Directory for what the first start measures: the speed of each arithmetic; and for kernels, if the installation"
+            " has no compiled ones. Unset: `gist-stream` in the cache directory of the user. Set this if that directory is"
+            " read-only or lost at a restart, as in a container. Example: `/var/cache/gist-stream`."
         ),
     )
     rollout_file: str = Field(

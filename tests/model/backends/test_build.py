@@ -37,12 +37,18 @@ def compiler(directory: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> N
     monkeypatch.setenv("CXX", str(path))
 
 
-def test_a_second_start_finds_what_the_first_compiled(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Even where the compiler is gone by then, as in an image without one."""
+def test_a_second_start_finds_what_the_first_compiled(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Even where the compiler is gone by then, as in an image without one. The compilation is logged once, with its time."""
+    caplog.set_level("INFO")
     assert isinstance(load(PORTABLE), ctypes.CDLL)
     assert [path.suffix for path in cache.iterdir()] == [".so"]
     compiler(tmp_path, monkeypatch, "exit 1")
     assert isinstance(load(PORTABLE), ctypes.CDLL)
+    (line,) = caplog.records
+    assert (line.getMessage(), vars(line)["variant"]) == ("kernels_compiled", "portable")
+    assert vars(line)["seconds"] >= 0
 
 
 def test_an_installation_brings_compiled_libraries(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

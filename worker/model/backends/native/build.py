@@ -1,7 +1,10 @@
 """The engine's libraries: one for each set of instructions, found compiled or compiled once.
 
-The loader looks for a library in the folder `built` of this package, where an installation puts the library, and then in a cache
-directory, where the first start on a machine compiles the library. The name has a key of the source and of the compiler's flags.
+The loader looks for a library in the folder `built` of this package, where a wheel has the library, and then in a cache directory,
+where `make setup` or the first start on a machine compiles the library. The name has a key of the source and of the flags of the
+compiler. The build of a wheel imports this module, which therefore needs the standard library only.
+
+python -m worker.model.backends.native.build      compile the library for this processor into the cache
 """
 
 from __future__ import annotations
@@ -9,11 +12,15 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import hashlib
+import logging
 import os
 import platform
 import shutil
 import subprocess
+import sys
 import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -32,6 +39,7 @@ _FLAGS = ("-O3", "-std=c++20", "-fno-math-errno", "-w", "-shared", "-fPIC", "-pt
 _COMPILERS = ("c++", "g++", "clang++")
 _TIMEOUT_S = 300
 _PROFILED = "-DGIST_PROFILE"
+_LOG = logging.getLogger("gist-stream")
 
 
 class BackendUnavailable(Exception):
@@ -51,9 +59,14 @@ class Variant:
     machines: frozenset[str] = frozenset({"x86_64", "AMD64"})
 
     @property
+    def fits_architecture(self) -> bool:
+        """Whether processors of this machine's architecture may have the instructions."""
+        return not self.machines or platform.machine() in self.machines
+
+    @property
     def runs_here(self) -> bool:
         """Whether this machine has the instructions."""
-        return (not self.machines or platform.machine() in self.machines) and self.needs <= flags()
+        return self.fits_architecture and self.needs <= flags()
 
 
 _AVX2 = frozenset({"avx2", "fma", "bmi1", "bmi2", "f16c", "movbe", "abm"})
@@ -107,7 +120,10 @@ def load(variant: Variant, *, is_profiled: bool = False) -> ctypes.CDLL:
     path = BUILT / name if (BUILT / name).exists() else cache_directory() / name
     try:
         if not path.exists():
+            began = time.monotonic()
             _compile_once(path, own)
+            seconds = round(time.monotonic() - began, 1)
+            _LOG.info("kernels_compiled", extra={"variant": variant.name, "seconds": seconds, "file": str(path)})
         return ctypes.CDLL(str(path))
     except OSError as error:
         raise BackendUnavailable(
@@ -131,6 +147,25 @@ def read_source() -> str:
     """Return the source of the engine, all files in order of their names."""
     files = sorted([*_FOLDER.glob("*/*.h"), *_FOLDER.glob("*/*.cpp")])
     return "\0".join(f"{file.relative_to(_FOLDER)}\0{file.read_text()}" for file in files)
+
+
+def compile_variants(directory: str) -> tuple[list[Path], list[str]]:
+    """Compile all variants for this machine's architecture into a directory, as many at a time as there are cores.
+
+    Returns the files, and the reasons for missing ones.
+    """
+
+    def compile_variant(variant: Variant) -> Path | str:
+        path = Path(directory) / library_name(variant)
+        try:
+            compile_library(path, compiler_flags(variant))
+        except BackendUnavailable as error:
+            return f"{variant.name}: {error}"
+        return path
+
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        found = list(threads.map(compile_variant, [variant for variant in VARIANTS if variant.fits_architecture]))
+    return [path for path in found if isinstance(path, Path)], [reason for reason in found if isinstance(reason, str)]
 
 
 def _compile_once(path: Path, own: Sequence[str]) -> None:
@@ -167,3 +202,10 @@ def _compiler() -> str:
         if found := shutil.which(name):
             return found
     raise BackendUnavailable(f"there is no C++ compiler ({', '.join(wanted)}) and no compiled kernels in {cache_directory()}")
+
+
+if __name__ == "__main__":
+    try:
+        load_fastest()
+    except BackendUnavailable as unavailable:
+        sys.exit(f"the kernels are not compiled: {unavailable}")
