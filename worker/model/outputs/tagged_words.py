@@ -13,7 +13,7 @@ import numpy as np
 from worker.model.outputs.combining_marks import pass_marks
 from worker.model.outputs.tag_schemes import read_scheme
 from worker.model.outputs.text_words import find_words
-from worker.records import Entity
+from worker.records import PredictedEntity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from worker.records import TokenizedItem
 
 
-def tagged_entities(config: HeadConfig, logits: NDArray[np.float32], texts: Sequence[TokenizedItem]) -> list[tuple[Entity, ...]]:
+def tagged_entities(
+    config: HeadConfig, logits: NDArray[np.float32], texts: Sequence[TokenizedItem]
+) -> list[tuple[PredictedEntity, ...]]:
     """Return the entities of each text from the logits of the texts' tokens, end to end, shape `[T, labels]`."""
     scheme = read_scheme(config.labels)
     best = logits.argmax(axis=1)
@@ -41,14 +43,14 @@ def tagged_entities(config: HeadConfig, logits: NDArray[np.float32], texts: Sequ
 
 def _read_text(
     config: HeadConfig, scheme: TagScheme, logits: NDArray[np.float32], best: Sequence[int], text: TokenizedItem
-) -> Iterator[Entity]:
+) -> Iterator[PredictedEntity]:
     words = find_words(text.item.text, text.tokens.spans.tolist(), text.tokens.words.tolist())
     for first, end in _find_runs(scheme, [best[word.token] for word in words]):
         own = words[first:end]
         label = best[own[0].token]
         limit = words[end].start if end < len(words) else None
         end_char = pass_marks(text.item.text, own[-1].end, limit)
-        yield Entity(
+        yield PredictedEntity(
             scheme.types[label] or "",
             text.item.text[own[0].start : end_char],
             own[0].start,
