@@ -193,14 +193,14 @@ class Pipeline:
         try:
             predictions = await self._executor.run_batch(batch)
             self._monitor.inferred(batch, began_s)
-            self._encode(batch, predictions)
+            await self._encode(batch, predictions)
         finally:
             lane.release_slot(time.monotonic() - began_s)
 
-    def _encode(self, batch: Batch, predictions: Sequence[Prediction]) -> None:
+    async def _encode(self, batch: Batch, predictions: Sequence[Prediction]) -> None:
         began_s = time.monotonic()
-        for tokenized, prediction in zip(batch.items, predictions, strict=True):
-            self._complete(self._outcomes.from_prediction(tokenized, prediction))
+        for outcome in await self._executor.encode(batch, predictions, self._outcomes.from_prediction):
+            self._complete(outcome)
         self._telemetry.stage("encode", time.monotonic() - began_s)
 
     async def _commit(self) -> None:

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from tests.fakes import FakeModel
 from tests.makers import record
 from worker.batches import Batch, Priority
-from worker.errors import TooManyFailures
+from worker.errors import InvariantBroken, TooManyFailures
 from worker.flow.model_executor import ModelExecutor
-from worker.records import Failure, Item, Stage, Task, TokenizedItem
+from worker.records import Failure, Item, Outcome, Stage, Task, TokenizedItem
 from worker.rollout.router import SingleModel
 
 if TYPE_CHECKING:
@@ -180,3 +180,34 @@ async def test_the_duration_of_each_pass_that_succeeds_is_reported() -> None:
     with executor_for(model, note_pass=lambda own, seconds: noted.append((len(own.items), seconds >= 0))) as executor:
         await executor.run_batch(batch(model, ["fine", "fine", "fine", "poison"]))
     assert noted == [(2, True), (1, True)]
+
+
+@pytest.mark.parametrize("num_items", [1, 2, 9])
+async def test_outputs_are_encoded_in_order(num_items: int) -> None:
+    """Each item has the result of the given function; several items are encoded outside of the event loop."""
+    model, threads = FakeModel(), set[int]()
+
+    def build(tokenized: TokenizedItem, prediction: Prediction) -> Outcome:
+        threads.add(threading.get_ident())
+        assert prediction.embedding is not None
+        return Outcome(tokenized.item.record)
+
+    with executor_for(model) as executor:
+        own = batch(model, ["fine"] * num_items)
+        outcomes = await executor.encode(own, await executor.run_batch(own), build)
+    assert [outcome.source for outcome in outcomes] == [tokenized.item.record for tokenized in own.items]
+    assert (threading.get_ident() in threads) is (num_items <= 2)
+
+
+async def test_an_exception_of_the_encoder_is_raised() -> None:
+    """The encoder has no failures of single records: those are dead letters already."""
+    model = FakeModel()
+
+    def build(tokenized: TokenizedItem, _prediction: Prediction) -> Outcome:
+        raise InvariantBroken(tokenized.item.id)
+
+    with executor_for(model) as executor:
+        own = batch(model, ["fine"] * 5)
+        predictions = await executor.run_batch(own)
+        with pytest.raises(InvariantBroken, match="id-0"):
+            await executor.encode(own, predictions, build)

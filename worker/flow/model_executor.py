@@ -1,4 +1,4 @@
-"""Runs the tokenizer and forward passes in threads, and bisects batches that fail.
+"""Runs the tokenizer, forward passes and the encoder of outputs in threads, and bisects batches that fail.
 
 The event loop stays free while a batch runs, so heartbeats are still sent. A batch that fails is split in two until the
 failing record is alone. Its neighbours cost a second forward pass and keep their results.
@@ -21,16 +21,18 @@ if TYPE_CHECKING:
 
     from worker.batches import Batch
     from worker.ports import ModelRouter
-    from worker.records import Item, TokenizedItem, Tokens
+    from worker.records import Item, Outcome, TokenizedItem, Tokens
 
 
 Result = TypeVar("Result")
 # Up to this many characters are tokenized in the event loop (0.17 ms): the switch to a thread and back takes longer.
 _MAX_CHARS_IN_EVENT_LOOP = 500
+# Up to this number of items is encoded in the event loop, for the same reason.
+_MAX_ITEMS_IN_EVENT_LOOP = 2
 
 
 class ModelExecutor:
-    """Tokenizes and predicts in threads. An exception of the model becomes the failure of as few records as possible.
+    """Tokenizes, predicts and encodes in threads. An exception of the model becomes the failure of as few records as possible.
 
     After `max_failures` consecutive failed records without a success, the model is at fault and not the data.
     `TooManyFailures` then ends the worker, so that the worker does not write the whole topic to the dead letters.
@@ -56,6 +58,8 @@ class ModelExecutor:
         self._contexts = {Priority.LIVE: LIVE_PASS, Priority.BACKFILL: PassContext(Priority.BACKFILL, yield_to_live)}
         # One thread, because the tokenizer has threads of its own.
         self._tokenizer = ThreadPoolExecutor(1, thread_name_prefix="tokenize")
+        # A thread of its own, so that the next pass runs while the outputs of the last one are encoded.
+        self._encoder = ThreadPoolExecutor(1, thread_name_prefix="encode")
         # Live passes start in order of submission. Backfill has a thread of its own, so that a paused pass blocks no live pass.
         self._device = {
             Priority.LIVE: ThreadPoolExecutor(models.max_passes, thread_name_prefix="infer"),
@@ -93,9 +97,17 @@ class ModelExecutor:
             self._note_prediction(prediction)
         return predictions
 
+    async def encode(
+        self, batch: Batch, predictions: Sequence[Prediction], build: Callable[[TokenizedItem, Prediction], Outcome]
+    ) -> list[Outcome]:
+        """Return what `build` returns for each item of a batch, in order. A batch of several items is encoded in a thread."""
+        if len(batch.items) <= _MAX_ITEMS_IN_EVENT_LOOP:
+            return list(map(build, batch.items, predictions))
+        return await asyncio.get_running_loop().run_in_executor(self._encoder, list, map(build, batch.items, predictions))
+
     def stop(self) -> None:
         """Shut the threads down without waiting for running passes."""
-        for threads in (self._tokenizer, *self._device.values()):
+        for threads in (self._tokenizer, self._encoder, *self._device.values()):
             threads.shutdown(wait=False, cancel_futures=True)
 
     def _tokenize_now(self, items: Sequence[Item]) -> list[Tokens]:

@@ -7,6 +7,7 @@ After a failed send aiokafka does not know whether the broker has the messages, 
 from __future__ import annotations
 
 import asyncio
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from aiokafka import AIOKafkaProducer
@@ -21,6 +22,7 @@ from aiokafka.errors import (
 )
 
 from worker.broker.client_internals import discard_producer
+from worker.broker.patches.early_compression import compress_early
 from worker.broker.patches.error_codes import InvalidRecordError, UnknownCode
 from worker.broker.timeouts import with_timeout
 from worker.errors import PublishFailed, describe_error
@@ -46,6 +48,8 @@ REFUSALS = (
     UnknownCode,
 )
 _MAX_BATCH_BYTES = 524_288
+# Up to this size batches are built in the event loop: the switch to a thread and back takes longer.
+_MAX_BYTES_IN_EVENT_LOOP = 16_384
 # What a batch adds at most to a message and to each of its headers: lengths, a timestamp and an offset.
 _RECORD_BYTES, _HEADER_BYTES = 32, 10
 # A message with its topic and partition.
@@ -86,7 +90,7 @@ class BatchProducer:
         for topic, partition, message in messages:
             by_partition.setdefault((topic, partition), []).append(message)
         # A message that is too large raises here, before any message is sent.
-        batches = {target: self._build_batches(found, self._max_bytes[target[0]]) for target, found in by_partition.items()}
+        batches = await self._build_all(by_partition)
         sending = [asyncio.create_task(self._send_batches(*target, found)) for target, found in batches.items()]
         acknowledged = asyncio.gather(*sending)
         try:
@@ -117,6 +121,22 @@ class BatchProducer:
         finally:
             for future in waiting:
                 future.cancel()
+
+    async def _build_all(self, messages: Mapping[tuple[str, int], Sequence[Message]]) -> dict[tuple[str, int], list[BatchBuilder]]:
+        """Return batches by topic and partition. Many messages are appended and compressed in a thread."""
+        limits = {target: self._max_bytes[target[0]] for target in messages}
+
+        def build() -> dict[tuple[str, int], list[BatchBuilder]]:
+            return {target: self._build_batches(own, limits[target]) for target, own in messages.items()}
+
+        def build_and_compress() -> dict[tuple[str, int], list[BatchBuilder]]:
+            batches = build()
+            for batch in chain.from_iterable(batches.values()):
+                compress_early(batch)
+            return batches
+
+        num_bytes = sum([message.size_bytes for message in chain.from_iterable(messages.values())])
+        return build() if num_bytes <= _MAX_BYTES_IN_EVENT_LOOP else await asyncio.to_thread(build_and_compress)
 
     def _build_batches(self, messages: Sequence[Message], max_bytes: int) -> list[BatchBuilder]:
         """Return batches of messages. One acknowledgement for each batch costs less CPU time than one for each message."""

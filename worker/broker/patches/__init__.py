@@ -11,9 +11,10 @@ Patches of functions and classes of the process, which `apply_patches` applies:
 * `oauth_refusal`: a refused token is reported
 * `offset_fetch_errors`: an error of a whole OffsetFetch response is raised
 
-Patches of single clients, which their owners apply:
+Patches of single clients and batches, which their owners apply:
 
 * `admin_failover`: an admin client asks the next broker if one is unavailable
+* `early_compression`: a batch is compressed in a thread, before its sequence number is known
 * `unanswered_requests`: a producer notes requests that may still arrive
 """
 
