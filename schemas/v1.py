@@ -59,15 +59,16 @@ class Request(_Input):
 
     An input record may also be plain UTF-8 text with the header `content-type: text/plain`, or a CloudEvent 1.0 (structured, or
     binary with `ce_` headers) whose data is this object or a string. The id of the event is the id of the record if the data has
-    none. A null value is a tombstone and needs a key. The JSON is strict UTF-8 without a byte order mark, at most 1,024 levels
+    none. The worker reads other objects, too, also those of Kafka Connect and Debezium: docs/input.md describes the settings.
+    A null value is a tombstone and needs a key. The JSON is strict UTF-8 without a byte order mark, at most 1,024 levels
     deep. The last of several fields with one name counts. Settings of the worker bound the sizes of value, headers, text and id.
     """
 
     text: str = Field(min_length=1, description="The text, with at least one visible character.")
-    id: str | None = Field(
+    id: Annotated[str, Field(min_length=1)] | int | None = Field(
         default=None,
-        min_length=1,
-        description="The id that every output has, without control characters. The default is `topic-partition-offset`.",
+        description="The id that every output has, without control characters. The digits of an integer are the id. The default is "
+        "`topic-partition-offset`.",
     )
     tasks: list[TaskName] | None = Field(
         default=None,

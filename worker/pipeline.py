@@ -12,17 +12,16 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from worker.errors import BrokerUnavailable, ConsumerBroken, DrainIncomplete, InvalidRecord, OffsetOutOfRange, find_cause
+from worker.errors import BrokerUnavailable, ConsumerBroken, DrainIncomplete, OffsetOutOfRange, find_cause
 from worker.flow.assignment import Assignment
 from worker.flow.backpressure import Backpressure
 from worker.flow.lanes import build_lanes
 from worker.flow.model_executor import ModelExecutor
 from worker.flow.monitor import Monitor
-from worker.flow.outcomes import OutcomeBuilder, build_failure
+from worker.flow.outcomes import OutcomeBuilder
 from worker.flow.session import Restarts, SessionEvents
 from worker.flow.trust import TopicTrust
-from worker.records import EmptyRange, Failure, Record, Stage, TokenizedItem, Tombstone, UnreadableRange
-from worker.wire.decode import decode
+from worker.records import EmptyRange, Failure, Item, Record, Stage, TokenizedItem, UnreadableRange
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from worker.flow.options import Options
     from worker.observability.metrics import WorkerTelemetry
     from worker.ports import Delivery, ModelRouter, Source
-    from worker.records import Item, Outcome, Partition, Prediction, Tokens
+    from worker.records import Outcome, Partition, Prediction, Tokens
 
 # The weight of a record is its tokens, or its bytes divided by this number if that is more. This bounds the memory of long texts.
 BYTES_PER_WEIGHT_UNIT = 64
@@ -66,7 +65,7 @@ class Pipeline:
         self._executor = ModelExecutor(
             models, yield_to_live=lanes.yield_to_live, note_pass=lanes.note_pass, max_failures=options.max_consecutive_failures
         )
-        self._outcomes = OutcomeBuilder.from_flow(models, delivery, options)
+        self._outcomes = OutcomeBuilder.from_flow(models, delivery, options, warn=telemetry.ineffective_setting)
         self._trust = TopicTrust.from_options(options)
         self._assignment = Assignment(
             spawn=self._spawn,
@@ -160,16 +159,14 @@ class Pipeline:
         return source if session.track(source, size_bytes // ESTIMATED_BYTES_PER_TOKEN) else None
 
     def _decode(self, record: Record) -> None:
-        try:
-            decoded = decode(record, limits=self._options.limits, tasks=self._options.tasks)
-            if isinstance(decoded, Tombstone):
-                self._complete(self._outcomes.from_tombstone(decoded, self._options.tasks))
-                return
-        except InvalidRecord as error:
-            self._reject(record, build_failure(error, Stage.DECODE))
-            return
-        self._decoded.append(decoded)
-        self._has_decoded.set()
+        decoded = self._outcomes.decode(record)
+        if isinstance(decoded, Item):
+            self._decoded.append(decoded)
+            self._has_decoded.set()
+        elif decoded.failures:
+            self._finish(decoded)
+        else:
+            self._complete(decoded)
 
     async def _tokenize(self) -> None:
         while True:

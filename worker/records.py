@@ -276,12 +276,13 @@ def _count_bytes(headers: Headers) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The messages to publish for a record, and the offset to commit after them."""
+    """The messages to publish for a record, and the offset to commit after them. A skipped record has a reason and no messages."""
 
     source: Record | UnreadableRange | EmptyRange
     messages: tuple[Message, ...] = ()
     #: The failures of the dead letters among the messages.
     failures: tuple[Failure, ...] = ()
+    skip_reason: str | None = None
 
     @property
     def partition(self) -> Partition:

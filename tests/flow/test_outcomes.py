@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tests.makers import record, tokenized
 from worker.errors import RecordRefused
 from worker.flow.outcomes import OutcomeBuilder, build_failure
-from worker.records import Classification, Output, Prediction, Stage, Task, Tombstone
+from worker.records import Classification, Outcome, Output, Prediction, Stage, Task
 from worker.wire.decode import Limits
 from worker.wire.encode import EmbeddingEncoding
+from worker.wire.mapping import EmptyText, InputMapping, build_decoder
+
+if TYPE_CHECKING:
+    from worker.wire.mapping import Decoder
 
 PREDICTION = Prediction(
     embedding=np.zeros(50, dtype=np.float32), labels={"s": Classification("a", 1.0, {"a": 1.0, "b": 0.0})}, entities=()
 )
 
 
-def builder(**limits: int) -> OutcomeBuilder:
+def builder(*, tasks: frozenset[Task] = frozenset(Task), decoder: Decoder | None = None, **limits: int) -> OutcomeBuilder:
     """Return a builder with limits in bytes for the named outputs."""
     return OutcomeBuilder(
+        tasks=tasks,
+        decoder=decoder,
         name_for=lambda _source: "m@1",
         limits=Limits(),
         encoding=EmbeddingEncoding.FLOAT,
@@ -97,5 +104,15 @@ def test_a_failed_record_has_one_dead_letter_and_no_result() -> None:
 
 
 def test_a_tombstone_is_a_tombstone_in_each_output_of_the_served_tasks() -> None:
-    outcome = builder().from_tombstone(Tombstone(record(1, None)), frozenset({Task.NER}))
+    outcome = builder(tasks=frozenset({Task.NER})).decode(record(1, None))
+    assert isinstance(outcome, Outcome)
     assert [(message.output, message.value) for message in outcome.messages] == [(Output.ENTITIES, None)]
+
+
+def test_a_record_that_is_no_item_is_finished_at_once() -> None:
+    """A skipped record has no messages and a reason; an invalid record is a dead letter of the stage `decode`."""
+    decoder = build_decoder(InputMapping(empty_text=EmptyText.SKIP), limits=Limits(), tasks=frozenset(Task))
+    skipped, failed = (builder(decoder=decoder).decode(record(1, value)) for value in (b"{}", b"["))
+    assert skipped == Outcome(record(1, b"{}"), skip_reason="empty")
+    assert isinstance(failed, Outcome)
+    assert [(failure.stage, failure.error) for failure in failed.failures] == [(Stage.DECODE, "InvalidRecord")]

@@ -70,6 +70,13 @@ CREDENTIALS = OAUTH | {"sasl_oauthbearer_client_id": "c", "sasl_oauthbearer_clie
 @pytest.mark.parametrize(
     ("flags", "complaint"),
     [
+        ({"text_field": "a..b"}, "GIST_TEXT_FIELD: a name is empty"),
+        ({"id_field": "a\\b"}, "GIST_ID_FIELD: a backslash precedes a dot or a backslash, not 'b'"),
+        ({"text_template": "no field"}, "GIST_TEXT_TEMPLATE: no field is named"),
+        ({"text_template": "{a"}, "GIST_TEXT_TEMPLATE: a brace is not closed"),
+        ({"text_template": "{a}", "text_field": "b"}, "GIST_TEXT_TEMPLATE and GIST_TEXT_FIELD both name the text"),
+        ({"id_from": "key", "id_field": "a"}, "GIST_ID_FIELD has no effect with GIST_ID_FROM=key"),
+        ({"unchanged_text": "skip", "envelope": "connect"}, "GIST_UNCHANGED_TEXT=skip compares the rows of Debezium"),
         ({"max_batch_tokens": "many"}, "GIST_MAX_BATCH_TOKENS: Input should be a valid integer"),
         ({"max_batch_tokens": "-1"}, "GIST_MAX_BATCH_TOKENS"),
         ({"max_batch_ms": "0"}, "GIST_MAX_BATCH_MS"),

@@ -95,7 +95,8 @@ BINARY: Headers = (("ce_specversion", b"1.0"), ("ce_id", b"e/1"))
         (b'{"specversion":"1.0","id":"e/1","data":"x"}', (), "e/1"),
         (b'{"specversion":"1.0","id":"e","data":{"id":"own"}}', (), "own"),
         (b'{"id":"text"}', (("content-type", b"text/plain"),), "texts-3-5"),
-        (b'{"id":7}', (), "texts-3-5"),
+        (b'{"id":7}', (), "7"),
+        (b'{"id":true}', (), "texts-3-5"),
     ],
 )
 def test_a_letter_of_an_event_has_the_id_that_its_outputs_have(value: bytes, headers: Headers, expected: str) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from worker.composition import model as engines
 from worker.composition.broker import build_consumer, build_delivery
+from worker.composition.input import build_limits, build_mapping
 from worker.composition.tracing import trace_model
 from worker.errors import BadModel
 from worker.flow.options import Options
@@ -15,9 +16,9 @@ from worker.pipeline import Pipeline
 from worker.records import Output
 from worker.rollout.plan import RolloutPlan
 from worker.rollout.router import RolloutRouter
-from worker.wire.decode import Limits
 from worker.wire.encode import EmbeddingEncoding
 from worker.wire.layouts import build_layout
+from worker.wire.mapping import build_field_reader
 
 if TYPE_CHECKING:
     from worker.broker.connection.connection import Connection
@@ -37,14 +38,8 @@ def build_options(settings: Settings, tasks: frozenset[Task]) -> Options:
     encoding = EmbeddingEncoding(settings.embedding_encoding)
     return Options(
         tasks=tasks,
-        limits=Limits(
-            max_message_bytes=settings.max_message_bytes,
-            max_headers=settings.max_headers,
-            max_headers_bytes=settings.max_headers_bytes,
-            max_id_chars=settings.max_id_chars,
-            max_text_chars=settings.max_text_chars,
-            max_dead_letter_payload_bytes=settings.max_dead_letter_payload_bytes,
-        ),
+        limits=build_limits(settings),
+        mapping=build_mapping(settings),
         embedding_encoding=encoding,
         layout=_build_layout(settings, encoding),
         has_origin=settings.origin_in_values,
@@ -78,6 +73,7 @@ def _build_layout(settings: Settings, encoding: EmbeddingEncoding) -> Layout | N
         result_field=settings.result_field,
         collection=settings.qdrant_collection or settings.input_topic,
         has_origin=settings.origin_in_values,
+        read_fields=build_field_reader(build_mapping(settings)),
     )
 
 

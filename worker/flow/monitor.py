@@ -100,6 +100,8 @@ class Monitor:
         self._telemetry.stage("publish", seconds)
         self._telemetry.published(message.output for outcome in outcomes for message in outcome.messages)
         for outcome in outcomes:
+            if outcome.skip_reason:
+                self._telemetry.skipped(outcome.skip_reason)
             for failure in outcome.failures:
                 self._telemetry.dead_letter(failure.stage)
                 self._tally.count(failure)

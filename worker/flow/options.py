@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from worker.wire.mapping import InputMapping
 
 if TYPE_CHECKING:
     from worker.flow.session import Backoff
@@ -46,3 +48,5 @@ class Options:
     #: The longest wait of a dead letter for the first result of its topic.
     dead_letter_hold_s: float
     backoff: Backoff
+    #: The form of the input records. The default is the wire contract.
+    mapping: InputMapping = field(default_factory=InputMapping)

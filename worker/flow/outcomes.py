@@ -9,19 +9,21 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Self, TypeAlias
 
-from worker.errors import BadSettings, InvariantBroken, RecordError, RecordRefused, describe_error
-from worker.records import TASK_OF_OUTPUT, EmptyRange, Failure, Outcome, Output, Stage
+from worker.errors import BadSettings, InvalidRecord, InvariantBroken, RecordError, RecordRefused, describe_error
+from worker.records import TASK_OF_OUTPUT, EmptyRange, Failure, Item, Outcome, Output, Stage, Task
 from worker.wire.encode import compute_max_dead_letter_bytes, encode, encode_dead_letter, encode_tombstone
+from worker.wire.mapping import InputMapping, Skipped, build_decoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from worker.flow.options import Options
     from worker.ports import Delivery, ModelRouter
-    from worker.records import Message, Prediction, Record, Task, TokenizedItem, Tombstone, UnreadableRange
+    from worker.records import Message, Prediction, Record, TokenizedItem, UnreadableRange
     from worker.wire.decode import Limits
     from worker.wire.encode import EmbeddingEncoding
     from worker.wire.layouts import Layout
+    from worker.wire.mapping import Decoder
 
     # The types of functions with keyword parameters, which `Callable` cannot express.
     _Encode: TypeAlias = Callable[..., Outcome]
@@ -46,8 +48,15 @@ class OutcomeBuilder:
         needs_key: Callable[[Output], bool] = lambda _output: False,
         layout: Layout | None = None,
         has_origin: bool = False,
+        tasks: frozenset[Task] = frozenset(Task),
+        decoder: Decoder | None = None,
     ) -> None:
-        """Set the functions that return the name of a record's model and the limits of a topic, which may change."""
+        """Set the functions that return the name of a record's model and the limits of a topic, which may change.
+
+        `tasks` are the tasks of the worker. Without a `decoder`, records follow the wire contract.
+        """
+        self._tasks = tasks
+        self._decoder = decoder or build_decoder(InputMapping(), limits=limits, tasks=tasks)
         self._name_for = name_for
         self._limits = limits
         # The encoder of results is chosen once, so that no record pays for the choice.
@@ -60,8 +69,8 @@ class OutcomeBuilder:
         self._needs_key = needs_key
 
     @classmethod
-    def from_flow(cls, models: ModelRouter, delivery: Delivery, options: Options) -> Self:
-        """Return a builder with the model names of `models` and the topic limits of `delivery`."""
+    def from_flow(cls, models: ModelRouter, delivery: Delivery, options: Options, *, warn: Callable[[str], None]) -> Self:
+        """Return a builder with the model names of `models` and the topic limits of `delivery`; `warn` is that of the decoder."""
         return cls(
             name_for=models.name_for,
             limits=options.limits,
@@ -70,6 +79,8 @@ class OutcomeBuilder:
             needs_key=delivery.needs_key,
             layout=options.layout,
             has_origin=options.has_origin,
+            tasks=options.tasks,
+            decoder=build_decoder(options.mapping, limits=options.limits, tasks=options.tasks, warn=warn),
         )
 
     def check_dead_letters_fit(self) -> None:
@@ -82,6 +93,18 @@ class OutcomeBuilder:
                 "lower GIST_MAX_DEAD_LETTER_PAYLOAD_BYTES, or raise the topic's max.message.bytes"
             )
 
+    def decode(self, record: Record) -> Item | Outcome:
+        """Return the item of a record, or the outcome of a record without a forward pass."""
+        try:
+            decoded = self._decoder(record)
+        except InvalidRecord as error:
+            return self.build_dead_letter(record, build_failure(error, Stage.DECODE))
+        if isinstance(decoded, Item):
+            return decoded
+        if isinstance(decoded, Skipped):
+            return Outcome(record, skip_reason=decoded.reason)
+        return self._encode_tombstone(decoded, tasks=self._tasks)
+
     def from_prediction(self, tokenized: TokenizedItem, prediction: Prediction) -> Outcome:
         """Return the results of a record; a dead letter if a result cannot be encoded."""
         try:
@@ -90,10 +113,6 @@ class OutcomeBuilder:
             return self._encode(tokenized, prediction, model_name=name)
         except RecordError as error:
             return self.build_dead_letter(tokenized.item.record, build_failure(error, Stage.ENCODE))
-
-    def from_tombstone(self, tombstone: Tombstone, tasks: frozenset[Task]) -> Outcome:
-        """Return a tombstone for the output of each task, or for the topic of all results."""
-        return self._encode_tombstone(tombstone, tasks=tasks)
 
     def build_dead_letter(self, source: Record | UnreadableRange, failure: Failure) -> Outcome:
         """Return a dead letter as the only message of a record."""

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from prometheus_client import Counter
 
 STAGES = ("consume", "decode", "tokenize", "infer", "encode", "publish")
+#: The reasons for a record without outputs.
+SKIPS = ("empty", "unchanged", "truncate", "message")
 OUTPUTS = ("embeddings", "labels", "entities", "dlq")
 REBALANCES = ("assigned", "revoked")
 #: The exceptions that end the session of a partition.
@@ -31,11 +33,19 @@ BROKER_EVENTS = (
 
 
 def show_zeros(
-    *, dead_letters: Counter, published: Counter, rebalances: Counter, sessions_ended: Counter, retries: Counter, events: Counter
+    *,
+    dead_letters: Counter,
+    skipped: Counter,
+    published: Counter,
+    rebalances: Counter,
+    sessions_ended: Counter,
+    retries: Counter,
+    events: Counter,
 ) -> None:
     """Create the samples of each counter."""
     known = (
         (dead_letters, STAGES),
+        (skipped, SKIPS),
         (published, OUTPUTS),
         (rebalances, REBALANCES),
         (sessions_ended, RETRIES),

@@ -19,6 +19,8 @@ from worker.observability.progress import Progress
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+_FILL = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 1, 1.5)
+_BATCH_RECORDS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
 
@@ -39,6 +41,7 @@ class WorkerTelemetry:
         self._declare_health()
         show_zeros(
             dead_letters=self._dead_letters,
+            skipped=self._skipped,
             published=self._published,
             rebalances=self._rebalances,
             sessions_ended=self._sessions_ended,
@@ -57,20 +60,18 @@ class WorkerTelemetry:
             "gist_messages_published", "Messages acknowledged by the output topics.", ["output"], registry=registry
         )
         # Above zero: look at the dead-letter topic.
-        self._dead_letters = Counter(
-            "gist_dead_letters", "Dead letters acknowledged, by the step that failed.", ["stage"], registry=registry
-        )
+        self._dead_letters = Counter("gist_dead_letters", "Dead letters acknowledged, by step.", ["stage"], registry=registry)
+        # Records that the settings of the input leave out, such as updates that did not change the text.
+        self._skipped = Counter("gist_records_skipped", "Records committed without an output.", ["reason"], registry=registry)
         # The throughput of the model.
         self._tokens = Counter("gist_tokens", "Tokens that went through the model.", registry=registry)
         self._batches = Counter("gist_batches", "Forward passes.", registry=registry)
         self._truncated = Counter("gist_texts_truncated", "Texts longer than the limit of the model.", registry=registry)
         # Low under a backlog: the limit of records or the delay ends the batches, not the limit of tokens.
-        buckets = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 1, 1.5)
-        self._fill = Histogram("gist_batch_fill_ratio", "Tokens of a batch over its budget.", registry=registry, buckets=buckets)
-        sizes = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+        self._fill = Histogram("gist_batch_fill_ratio", "Tokens of a batch over its budget.", registry=registry, buckets=_FILL)
         # On a CPU near the least of 256 tokens: the machine is slower than GIST_MAX_BATCH_MS allows.
         self._budget = Gauge("gist_batch_budget_tokens", "Maximum tokens of the last batch.", ["lane"], registry=registry)
-        self._batch_records = Histogram("gist_batch_records", "Records of a batch.", registry=registry, buckets=sizes)
+        self._batch_records = Histogram("gist_batch_records", "Records of a batch.", registry=registry, buckets=_BATCH_RECORDS)
         # The time of each step.
         self._stages = Histogram(
             "gist_stage_duration_seconds",
@@ -157,6 +158,10 @@ class WorkerTelemetry:
         """Count a dead letter."""
         self._dead_letters.labels(stage).inc()
         self._progress.num_dead_letters += 1
+
+    def skipped(self, reason: str) -> None:
+        """Count a record without outputs, by reason."""
+        self._skipped.labels(reason).inc()
 
     def end_to_end(self, topic: str, ages_s: Iterable[float]) -> None:
         """Record the ages of records whose outputs are acknowledged, in seconds; at least zero, because clocks differ."""
@@ -245,7 +250,7 @@ class WorkerTelemetry:
         self._log.warning(event, **fields)
 
     def ineffective_setting(self, warning: str) -> None:
-        """Log that a variable with the prefix is not a setting, or that `.env` is not a file."""
+        """Log that a setting has no effect: an unknown variable, a `.env` that is no file, or a field that no record has."""
         self._log.warning("ineffective_setting", warning=warning)
 
     def info(self, event: str, **fields: object) -> None:

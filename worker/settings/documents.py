@@ -25,6 +25,7 @@ GROUPS = {
     "bootstrap_servers": "Connection",
     "client_id": "Consumer group",
     "input_topic": "Topics",
+    "text_field": "Input records",
     "model": "Model",
     "max_batch_tokens": "Batches and backpressure",
     "delivery": "Delivery",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from worker.records import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from worker.records import EmptyRange, UnreadableRange
 
@@ -22,9 +22,14 @@ _MAX_VALUE_BYTES = 65_536
 
 def describe_fields(sources: Iterable[Record | UnreadableRange | EmptyRange]) -> str:
     """Return a phrase with the fields of JSON objects, the most frequent first. `payload.text` is a field of a nested object."""
+    return describe_names(map(_read_object, sources))
+
+
+def describe_names(objects: Iterable[Mapping[str, Any]]) -> str:
+    """Return a phrase with the fields of objects, the most frequent first. `payload.text` is a field of a nested object."""
     counts: Counter[str] = Counter()
-    for source in sources:
-        counts.update(_read_names(source))
+    for fields in objects:
+        counts.update(_list_names(fields))
     if not counts:
         return "no value was a JSON object"
     names = [_shorten(name) for name, _ in counts.most_common(_MAX_NAMES)]
@@ -32,18 +37,22 @@ def describe_fields(sources: Iterable[Record | UnreadableRange | EmptyRange]) ->
     return "fields seen: " + ", ".join(names) + (f" and {rest} more" if rest else "")
 
 
-def _read_names(source: Record | UnreadableRange | EmptyRange) -> Iterator[str]:
+def _read_object(source: Record | UnreadableRange | EmptyRange) -> Mapping[str, Any]:
+    """Return the JSON object in a record; an empty one if there is none."""
     if not isinstance(source, Record) or source.value is None or len(source.value) > _MAX_VALUE_BYTES:
-        return
+        return {}
     try:
         fields = orjson.loads(source.value)
     except orjson.JSONDecodeError:
-        return
-    if isinstance(fields, dict):
-        for name, value in fields.items():
-            yield name
-            if isinstance(value, dict):
-                yield from (f"{name}.{inner}" for inner in value)
+        return {}
+    return fields if isinstance(fields, dict) else {}
+
+
+def _list_names(fields: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in fields.items():
+        yield name
+        if isinstance(value, dict):
+            yield from (f"{name}.{inner}" for inner in value)
 
 
 def _shorten(name: str) -> str:

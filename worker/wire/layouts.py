@@ -14,7 +14,6 @@ import orjson
 
 from worker.errors import RecordFailed
 from worker.records import Message, Outcome, Output
-from worker.wire.decode import read_request
 from worker.wire.encode import (
     EmbeddingEncoding,
     build_embedding_fields,
@@ -23,12 +22,13 @@ from worker.wire.encode import (
     build_origin_fields,
     encode_dead_letter,
 )
-from worker.wire.headers import build_event_headers, build_source_headers, copy_headers, read_headers
+from worker.wire.headers import build_event_headers, build_source_headers, copy_headers
+from worker.wire.mapping import InputMapping, build_field_reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from worker.records import Prediction, TokenizedItem, Tombstone
+    from worker.records import Prediction, Record, TokenizedItem, Tombstone
     from worker.wire.decode import Limits
 
     BuildValue: TypeAlias = Callable[[TokenizedItem, Prediction, str], dict[str, Any]]
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_OID, "gist-stream.qdrant")
 # The largest id of a point that the connector reads as a number.
 _MAX_POINT_ID = 2**63 - 1
+# Reads the fields of records of the wire contract.
+_READ_CONTRACT = build_field_reader(InputMapping())
 # The results that the layout `flat` writes as strings of JSON.
 _DOCUMENTS = ("labels", "values", "entities")
 
@@ -80,9 +82,15 @@ class Layout:
 
 
 def build_layout(
-    output: Output, *, encoding: EmbeddingEncoding, result_field: str, collection: str, has_origin: bool = False
+    output: Output,
+    *,
+    encoding: EmbeddingEncoding,
+    result_field: str,
+    collection: str,
+    has_origin: bool = False,
+    read_fields: Callable[[Record], Mapping[str, Any]] = _READ_CONTRACT,
 ) -> Layout:
-    """Return the layout of one of the outputs `ENRICHED`, `FLAT` and `QDRANT`."""
+    """Return the layout of one of the outputs `ENRICHED`, `FLAT` and `QDRANT`; `read_fields` reads the input."""
 
     def build_enriched(tokenized: TokenizedItem, prediction: Prediction, model_name: str) -> dict[str, Any]:
         fields: dict[str, Any] = {}
@@ -91,7 +99,7 @@ def build_layout(
         fields |= _build_results(tokenized, prediction, model_name)
         if has_origin:
             fields |= build_origin_fields(tokenized.item.record, model_name)
-        return {**_read_fields(tokenized), result_field: fields}
+        return {**read_fields(tokenized.item.record), result_field: fields}
 
     def build_flat(tokenized: TokenizedItem, prediction: Prediction, model_name: str) -> dict[str, Any]:
         value: dict[str, Any] = {"id": tokenized.item.id, "text": tokenized.item.text}
@@ -106,7 +114,7 @@ def build_layout(
         if prediction.embedding is None:
             raise RecordFailed("a point of Qdrant needs a vector, and the record does not request the task embed")
         item = tokenized.item
-        payload = {**_read_fields(tokenized), "id": item.id, result_field: _build_results(tokenized, prediction, model_name)}
+        payload = {**read_fields(item.record), "id": item.id, result_field: _build_results(tokenized, prediction, model_name)}
         vector = build_embedding_fields(prediction.embedding, EmbeddingEncoding.FLOAT)["embedding"]
         return {"collection_name": collection, "id": build_point_id(item.id), "vector": vector, "payload": payload}
 
@@ -122,12 +130,6 @@ def build_point_id(identity: str) -> int | str:
         return str(uuid.UUID(identity))
     except ValueError:
         return str(uuid.uuid5(_NAMESPACE, identity))
-
-
-def _read_fields(tokenized: TokenizedItem) -> Mapping[str, Any]:
-    """Return the fields of the input. The decoder has read them before, so this does not fail."""
-    record = tokenized.item.record
-    return read_request(record.value or b"", read_headers(record.headers))
 
 
 def _build_results(tokenized: TokenizedItem, prediction: Prediction, model_name: str) -> dict[str, Any]:
