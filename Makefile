@@ -5,7 +5,7 @@ BIN := .venv/bin
 TEST_ENV := OMP_NUM_THREADS=2 TOKENIZERS_PARALLELISM=true HF_HUB_OFFLINE=1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo stop bench-engine bench-stream bench-delivery bench-backfill bench-scale test test-faults test-docker fuzz audit check docs format
+.PHONY: help setup demo demo-search stop bench-engine bench-stream bench-delivery bench-backfill bench-scale test test-faults test-docker fuzz audit check docs format
 .PHONY: generate pictures lock clean
 
 help: ## list the targets
@@ -35,6 +35,9 @@ PIP = $(BIN)/python -m pip install --disable-pip-version-check --progress-bar on
 demo: .venv/made ## run Kafka, a worker and messages on this machine (KEEP=1: leave them running)
 	@$(if $(KEEP),$(MAKE) --no-print-directory stop && rm -rf .demo/kafka)
 	@$(BIN)/gist-stream demo $(if $(KEEP),--keep) $(ARGS)
+
+demo-search: .venv/made ## run texts, a worker, Kafka Connect and PostgreSQL on this machine, and search in SQL
+	@$(BIN)/gist-stream demo-search $(ARGS)
 
 stop: ## end what `make demo KEEP=1` left running
 	@for name in worker kafka; do if [ -f .demo/$$name.pid ]; then kill $$(cat .demo/$$name.pid) 2>/dev/null || true; rm .demo/$$name.pid; fi; done

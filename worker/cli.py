@@ -54,6 +54,12 @@ COMMANDS: dict[str, Command | CommandGroup] = {
         panel=_SERVE,
         example="gist-stream demo --count 500",
     ),
+    "demo-search": Command(
+        path="worker.commands.demo.search:demo_search",
+        summary="Run a worker, Kafka Connect and PostgreSQL, and search in SQL.",
+        panel=_SERVE,
+        example="gist-stream demo-search --count 1000",
+    ),
     "check": Command(
         path="worker.commands.check:check",
         summary="Check settings, broker, group, topics and model.",

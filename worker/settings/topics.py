@@ -42,7 +42,7 @@ class TopicSettings(ConnectionSettings):
             "Layout of the results. `split`: a topic for each task. The others publish one message with all results of a record:"
             " `enriched` is the input object with the results in `GIST_RESULT_FIELD`; `flat` has only strings, numbers and the"
             " vector, for JDBC sinks; `qdrant` is what Qdrant's Kafka connector reads. A record of which one task fails is"
-            " a dead letter as a whole in these layouts. docs/wire-contract.md has examples."
+            " a dead letter as a whole in these layouts. docs/sinks.md has examples."
         ),
     )
     result_field: str = Field(
