@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -27,11 +27,12 @@ class Batch:
     #: When the oldest item was added to the queue, in seconds of `time.monotonic`.
     since_s: float = 0.0
     priority: Priority = Priority.LIVE
+    #: Tokens of all items.
+    num_tokens: int = field(init=False, repr=False, compare=False)
 
-    @property
-    def num_tokens(self) -> int:
-        """Tokens of all items."""
-        return sum(item.weight for item in self.items)
+    def __post_init__(self) -> None:
+        """Compute the sum once, because it is read several times."""
+        object.__setattr__(self, "num_tokens", sum([item.weight for item in self.items]))
 
     def halves(self) -> tuple[Batch, Batch]:
         """Split the batch in two of the same priority; it must have at least two items."""

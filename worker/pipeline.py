@@ -218,14 +218,16 @@ class Pipeline:
         """Reject the items that failed, set the weight of the others, and drop the items of sessions that have ended."""
         accepted = []
         for item, result in zip(items, results, strict=True):
-            session = self._assignment.find_owner(item.record.partition)
-            if session is None or not session.is_waiting_for(item.record):
+            record = item.record
+            session = self._assignment.find_owner(record.partition)
+            if session is None or not session.is_waiting_for(record):
                 continue
             if isinstance(result, Failure):
-                self._reject(item.record, result)
+                self._reject(record, result)
                 continue
-            self._monitor.tokenized(item.record.partition, result.weight)
-            session.weigh(item.record, max(result.weight, item.record.size_bytes // BYTES_PER_WEIGHT_UNIT))
+            weight = result.weight
+            self._monitor.tokenized(record.partition, weight)
+            session.weigh(record, max(weight, record.size_bytes // BYTES_PER_WEIGHT_UNIT))
             accepted.append(TokenizedItem(item, result))
         return accepted
 
@@ -246,7 +248,8 @@ class Pipeline:
 
     def _finish(self, outcome: Outcome) -> None:
         session = self._assignment.find_owner(outcome.partition)
-        if session is None or not session.finish(outcome):
+        topic = outcome.partition.topic
+        if session is None or not session.finish(outcome) or self._trust.is_proven(topic):
             return
         if self._trust.finish(outcome, time.monotonic()):
             self._assignment.wake()
@@ -254,7 +257,6 @@ class Pipeline:
             # A held record needs no further work, so its tokens must not stop the reading of others.
             session.weigh(outcome.source, 1)
             self._monitor.held(outcome)
-        topic = outcome.partition.topic
         self._trust.judge(topic, self._assignment.list_outcomes(topic))
 
     async def _rejoin(self, error: ConsumerBroken) -> None:

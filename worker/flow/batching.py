@@ -69,8 +69,9 @@ class Batcher:
         """Append items to the queue."""
         delay_s = 0.0 if now_s - self._last_s > self._max_batch_delay_s else self._max_batch_delay_s
         for item in items:
-            self._queue.append(_QueuedItem(item, item.weight, now_s, now_s + delay_s))
-            self._num_tokens += item.weight
+            weight = item.weight
+            self._queue.append(_QueuedItem(item, weight, now_s, now_s + delay_s))
+            self._num_tokens += weight
             self._last_s = now_s
 
     def take(self, now_s: float, *, device_is_idle: bool) -> Batch | None:

@@ -129,7 +129,10 @@ class OutcomeBuilder:
 
     def fits(self, outcome: Outcome) -> bool:
         """Return whether the known limits of the topics accept every message."""
-        return not any(map(self._find_obstacle, outcome.messages))
+        for message in outcome.messages:
+            if message.size_bytes > self._max_message_bytes(message.output) or message.key is None:
+                return not any(map(self._find_obstacle, outcome.messages))
+        return True
 
     def replace_oversized(self, outcome: Outcome) -> Outcome:
         """Replace every message that its topic would refuse with a dead letter."""

@@ -83,6 +83,10 @@ class TopicTrust:
         # The offset after the last acknowledged record of each partition. Records that are read again count once.
         self._next_offset: dict[Partition, int] = {}
 
+    def is_proven(self, name: str) -> bool:
+        """Return whether a record of a topic has a result. Then `finish` and `judge` have no effect, and nothing is held."""
+        return self._topics[name].is_proven
+
     def finish(self, outcome: Outcome, now_s: float) -> bool:
         """Add an outcome; return whether the outcome is the first result of its topic and has released dead letters."""
         topic = self._topics[outcome.partition.topic]
@@ -100,8 +104,8 @@ class TopicTrust:
 
     def holds(self, outcome: Outcome) -> bool:
         """Return whether an outcome, and all later ones of its partition, must wait."""
-        topic = self._topics[outcome.partition.topic]
-        return (outcome.partition, outcome.offset) in topic.held_since_s
+        held = self._topics[outcome.partition.topic].held_since_s
+        return bool(held) and (outcome.partition, outcome.offset) in held
 
     def release(self, now_s: float) -> bool:
         """Release dead letters that have been held for `hold_s`; return whether there were any."""
@@ -145,6 +149,8 @@ class TopicTrust:
         topic = self._topics[name]
         if len(topic.refused) >= self._max_failures and not self._is_one_accepted(outcomes):
             self._stop(name, outcomes, len(topic.refused), "were refused by the brokers", _REFUSED)
+        if not any(outcome.failures for outcome in outcomes):
+            return
         run = topic.run
         for number, outcome in enumerate(outcomes, start=1):
             run = self._extend_run(run, outcome)
@@ -155,10 +161,11 @@ class TopicTrust:
 
     def publish(self, outcomes: Sequence[Outcome]) -> None:
         """Add acknowledged outcomes of a partition, in order."""
-        topic = self._topics[outcomes[0].partition.topic]
+        partition = outcomes[0].partition
+        topic = self._topics[partition.topic]
         for outcome in outcomes:
             topic.run = self._extend_run(topic.run, outcome)
-            self._next_offset[outcome.partition] = max(outcome.next_offset, self._next_offset.get(outcome.partition, 0))
+        self._next_offset[partition] = max(outcomes[-1].next_offset, self._next_offset.get(partition, 0))
         if any(map(is_success, outcomes)):
             topic.is_acknowledged = True
             topic.refused.clear()

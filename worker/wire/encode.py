@@ -69,15 +69,17 @@ def encode(
     number.
     """
     item, tokens = tokenized.item, tokenized.tokens
-    truncated = b"true" if tokens.truncated else b"false"
-    copied = copy_headers(item.record)
+    copied, truncated = copy_headers(item.record), b"true" if tokens.truncated else b"false"
     origin = (*build_source_headers(item.record, model_name), ("gist-tokens", b"%d" % len(tokens)), ("gist-truncated", truncated))
+    # The outputs of a record share their headers, unless each is an event of its own.
+    shared = copied + origin
     added = build_origin_fields(item.record, model_name) if has_origin else None
 
     def message(output: Output, value: dict[str, Any]) -> Message:
         if added is not None:
             value |= added
-        headers = copied + build_event_headers(item.record, output, marks=(model_name,)) + origin
+        event = build_event_headers(item.record, output, marks=(model_name,))
+        headers = copied + event + origin if event else shared
         return Message(output, item.record.key, orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY), headers)
 
     messages = []
@@ -88,10 +90,8 @@ def encode(
         messages.append(message(Output.LABELS, {"id": item.id, "labels": build_label_fields(prediction.labels), **values}))
     if prediction.entities is not None:
         messages.append(message(Output.ENTITIES, {"id": item.id, "entities": build_entity_list(prediction.entities)}))
-    dead_letters = [
-        build_dead_letter(item.record, failure, model_name=model_name, limits=limits) for failure in prediction.failures
-    ]
-    return Outcome(item.record, (*messages, *dead_letters), prediction.failures)
+    messages += [build_dead_letter(item.record, failure, model_name=model_name, limits=limits) for failure in prediction.failures]
+    return Outcome(item.record, tuple(messages), prediction.failures)
 
 
 def encode_tombstone(tombstone: Tombstone, *, tasks: frozenset[Task]) -> Outcome:

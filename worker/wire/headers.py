@@ -80,6 +80,8 @@ def read_headers(headers: Headers) -> dict[str, bytes]:
 
 def copy_headers(record: Record) -> Headers:
     """Return the headers of a record that its outputs keep, with the content type of the outputs."""
+    if not record.headers:
+        return ()
     is_event = _is_event(record)
     kept: list[tuple[str, bytes | None]] = []
     for name, value in record.headers:
@@ -133,4 +135,4 @@ def build_source_headers(record: Record, model_name: str | None) -> Headers:
 
 
 def _is_event(record: Record) -> bool:
-    return _SPEC_VERSION in read_headers(record.headers)
+    return dict(record.headers).get(_SPEC_VERSION) is not None
