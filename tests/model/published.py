@@ -82,7 +82,7 @@ def publish_family(directory: Path, family: str, head: Head = "", *, labels: Seq
     with torch.no_grad():
         for parameter in model.parameters():
             # Larger than at birth, so that positions and labels count.
-            parameter.add_(torch.randn_like(parameter), alpha=0.05)
+            parameter.add_(torch.randn_like(parameter), alpha=0.15)
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     return directory

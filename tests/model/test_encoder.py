@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from worker.errors import BadModel
-from worker.model.encoder import Encoder, PackedTensors, load_published
-from worker.model.encoder_config import EncoderConfig
+from worker.model.checkpoint.publication import read_config
+from worker.model.encoder import Encoder, load_published
+from worker.model.packed_tensors import PackedTensors
 from worker.model.packing import pack
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def reference(directory: Path) -> Any:
 @lru_cache
 def encoder(directory: Path) -> Encoder:
     """Return ours."""
-    return load_published(EncoderConfig.read(directory / "config.json"), directory / "model.safetensors")
+    return load_published(read_config(directory / "config.json"), directory / "model.safetensors")
 
 
 @torch.inference_mode()
@@ -99,9 +100,9 @@ def test_loading_weights_leaves_torchs_compilers_alone(minilm: Path) -> None:
 import sys
 from pathlib import Path
 from worker.model.encoder import load_published
-from worker.model.encoder_config import EncoderConfig
+from worker.model.checkpoint.publication import read_config
 directory = Path({str(minilm)!r})
-load_published(EncoderConfig.read(directory / "config.json"), directory / "model.safetensors")
+load_published(read_config(directory / "config.json"), directory / "model.safetensors")
 print(not {{"torch._dynamo", "sympy", "triton"}} & set(sys.modules))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -113,7 +114,7 @@ def test_weights_with_a_prefix_load_too(minilm: Path, tmp_path: Path) -> None:
     save_file(
         {f"bert.{name}": tensor for name, tensor in load_file(minilm / "model.safetensors").items()}, tmp_path / "model.safetensors"
     )
-    loaded = load_published(EncoderConfig.read(minilm / "config.json"), tmp_path / "model.safetensors")
+    loaded = load_published(read_config(minilm / "config.json"), tmp_path / "model.safetensors")
     torch.testing.assert_close(loaded.words.weight, encoder(minilm).words.weight)
 
 
@@ -129,7 +130,7 @@ def test_weights_that_do_not_fit_are_refused(minilm: Path, tmp_path: Path, name:
         tensors[name] = tensor
     save_file(tensors, tmp_path / "model.safetensors")
     with pytest.raises(BadModel, match="not the weights of this encoder") as caught:
-        load_published(EncoderConfig.read(minilm / "config.json"), tmp_path / "model.safetensors")
+        load_published(read_config(minilm / "config.json"), tmp_path / "model.safetensors")
     assert name in str(caught.value) or "norm.bias" in str(caught.value)
 
 
@@ -137,7 +138,7 @@ def test_weights_that_do_not_fit_are_refused(minilm: Path, tmp_path: Path, name:
     ("content", "reason"),
     [
         ("{", "not the configuration"),
-        ('{"model_type": "roberta"}', "only BERT"),
+        ('{"model_type": "gpt2"}', "of type 'gpt2', and supported are bert, camembert"),
         ('{"model_type": "bert", "position_embedding_type": "relative_key"}', "absolute positions"),
         ('{"model_type": "bert"}', "not the configuration"),
         ("[]", "not an object"),
@@ -147,4 +148,4 @@ def test_another_architecture_is_refused(tmp_path: Path, content: str, reason: s
     """With the file and the reason."""
     (tmp_path / "config.json").write_text(content)
     with pytest.raises(BadModel, match=reason):
-        EncoderConfig.read(tmp_path / "config.json")
+        read_config(tmp_path / "config.json")

@@ -9,6 +9,7 @@ import numpy as np
 from safetensors import SafetensorError, deserialize, safe_open
 
 from worker.errors import BadModel
+from worker.model.architectures.registry import find_family
 from worker.model.checkpoint.publication import check_tensors
 
 if TYPE_CHECKING:
@@ -41,12 +42,12 @@ def read_published(config: EncoderConfig, path: Path, *, others: Collection[str]
     try:
         with safe_open(path, framework="numpy") as published:
             names = set(published.keys())
-            prefix = "bert." if any(name.startswith("bert.") for name in names) else ""
+            prefix = find_prefix(config, names)
             sources = {name: [_spelt(prefix + part, names) for part in own] for name, own in name_sources(config).items()}
             used = set().union(*sources.values())
             if missing := sorted(used - names):
                 raise BadModel(f"{path}: not the weights of this encoder: the tensor {missing[0]} is missing")
-            check_tensors(path, names, used.union(others))
+            check_tensors(path, names, used.union(others), find_family(config.family), prefix)
             formats = {name: published.get_slice(name).get_dtype() for name in used}
             for name, form in sorted(formats.items()):
                 if form not in _FLOATS:
@@ -66,6 +67,11 @@ def read_published(config: EncoderConfig, path: Path, *, others: Collection[str]
     return EncoderWeights(config, arrays)
 
 
+def find_prefix(config: EncoderConfig, names: Collection[str]) -> str:
+    """Return what a file of weights has before the names of the encoder's tensors."""
+    return next((prefix for prefix in find_family(config.family).prefixes if any(name.startswith(prefix) for name in names)), "")
+
+
 def check_shapes(path: Path, arrays: Mapping[str, Floats], config: EncoderConfig) -> None:
     """Raise `BadModel` for an array whose shape is not that of the configuration."""
     for name, expected in find_shapes(config).items():
@@ -76,23 +82,53 @@ def check_shapes(path: Path, arrays: Mapping[str, Floats], config: EncoderConfig
 
 
 def find_shapes(config: EncoderConfig) -> dict[str, tuple[int, ...]]:
-    """Return the shape of each parameter."""
-    hidden, inner = config.hidden_size, config.intermediate_size
-    shapes: dict[str, tuple[int, ...]] = {
-        "words.weight": (config.vocab_size, hidden),
-        "positions.weight": (config.max_position_embeddings, hidden),
-        "types.weight": (config.type_vocab_size, hidden),
-        "norm.weight": (hidden,),
-        "norm.bias": (hidden,),
-    }
-    linear = {"attention.query_key_value": (3 * hidden, hidden), "attention.output": (hidden, hidden)}
-    linear |= {"expand": (inner, hidden), "contract": (hidden, inner)}
-    for number in range(config.num_hidden_layers):
-        for name, shape in linear.items():
-            shapes |= {f"layers.{number}.{name}.weight": shape, f"layers.{number}.{name}.bias": shape[:1]}
-        for name in ("attention_norm", "feed_forward_norm"):
-            shapes |= {f"layers.{number}.{name}.weight": (hidden,), f"layers.{number}.{name}.bias": (hidden,)}
+    """Return the shape of each parameter of `encoder.Encoder`."""
+    hidden, narrow = config.hidden_size, config.embedding_size or config.hidden_size
+    shapes = _table_shapes(config, narrow)
+    widths = {} if config.is_static else {"norm": narrow}
+    if config.attention.has_distance_norm:
+        widths["distance_norm"] = hidden
+    if config.is_norm_first:
+        widths["final_norm"] = hidden
+    layers = range(config.num_hidden_layers)
+    widths |= {f"layers.{number}.attention_norm": hidden for number in layers if number or not config.is_norm_first}
+    widths |= {f"layers.{number}.feed_forward_norm": hidden for number in layers}
+    for name, width in widths.items():
+        shapes |= _with_bias(name, (width,), has_bias="norm" not in config.without_bias)
+    if config.embedding_size:
+        shapes |= _with_bias("project", (hidden, narrow), has_bias=True)
+    for number in layers:
+        for name, shape in _layer_shapes(config).items():
+            shapes |= _with_bias(f"layers.{number}.{name}", shape, has_bias=name not in config.without_bias)
     return shapes
+
+
+def _table_shapes(config: EncoderConfig, narrow: int) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each table of embeddings, which are `narrow` numbers wide."""
+    attention = config.attention
+    shapes = {
+        "words": (config.vocab_size, narrow),
+        "positions": (config.max_position_embeddings * config.has_positions, narrow),
+        "types": (config.type_vocab_size, narrow),
+        "distance_bias": (attention.num_bias_buckets, config.num_attention_heads),
+        "distances": (2 * attention.span, config.hidden_size),
+    }
+    return {f"{name}.weight": shape for name, shape in shapes.items() if shape[0]}
+
+
+def _layer_shapes(config: EncoderConfig) -> dict[str, tuple[int, int]]:
+    """Return the shape of each linear map of a layer."""
+    hidden, inner = config.hidden_size, config.intermediate_size
+    return {
+        "attention.query_key_value": (3 * hidden, hidden),
+        "attention.output": (hidden, hidden),
+        "expand": (2 * inner if config.is_gated else inner, hidden),
+        "contract": (hidden, inner),
+    }
+
+
+def _with_bias(name: str, shape: tuple[int, ...], *, has_bias: bool) -> dict[str, tuple[int, ...]]:
+    return {f"{name}.weight": shape} | ({f"{name}.bias": shape[:1]} if has_bias else {})
 
 
 def _read_bytes(path: Path) -> dict[str, Any]:
@@ -114,24 +150,11 @@ def _spelt(name: str, names: Collection[str]) -> str:
 
 def name_sources(config: EncoderConfig) -> dict[str, list[str]]:
     """Return for each parameter of ours the published tensors that it is made of, one below the other."""
-    names = {
-        "words": ["embeddings.word_embeddings"],
-        "positions": ["embeddings.position_embeddings"],
-        "types": ["embeddings.token_type_embeddings"],
-    }
-    with_bias = {"norm": ["embeddings.LayerNorm"]}
-    for number in range(config.num_hidden_layers):
-        ours, theirs = f"layers.{number}", f"encoder.layer.{number}"
-        with_bias |= {
-            f"{ours}.attention.query_key_value": [
-                f"{theirs}.attention.self.{projection}" for projection in ("query", "key", "value")
-            ],
-            f"{ours}.attention.output": [f"{theirs}.attention.output.dense"],
-            f"{ours}.attention_norm": [f"{theirs}.attention.output.LayerNorm"],
-            f"{ours}.expand": [f"{theirs}.intermediate.dense"],
-            f"{ours}.contract": [f"{theirs}.output.dense"],
-            f"{ours}.feed_forward_norm": [f"{theirs}.output.LayerNorm"],
-        }
-    weights = {f"{ours}.weight": [f"{source}.weight" for source in theirs] for ours, theirs in (names | with_bias).items()}
-    biases = {f"{ours}.bias": [f"{source}.bias" for source in theirs] for ours, theirs in with_bias.items()}
-    return weights | biases
+    names = find_family(config.family).names
+    sources: dict[str, list[str]] = {}
+    for name in find_shapes(config):
+        module, _, kind = name.rpartition(".")
+        number, _, inside = module.removeprefix("layers.").partition(".")
+        theirs = names[inside if module.startswith("layers.") else module]
+        sources[name] = [f"{source.format(n=number)}.{kind}" for source in theirs]
+    return sources

@@ -18,9 +18,9 @@ from worker.model.backends.cuda_graphs import CudaGraphs, CudaGraphShape, forwar
 from worker.model.backends.native.build import BackendUnavailable
 from worker.model.backends.reads_layers import read_states
 from worker.model.checkpoint import checkpoint
-from worker.model.encoder import PackedTensors
 from worker.model.head_config import HeadConfig
 from worker.model.heads import Head
+from worker.model.packed_tensors import PackedTensors
 from worker.model.packing import pack, padded_for_capture
 from worker.model.readout import Readout
 

@@ -134,7 +134,7 @@ def test_a_part_in_a_file_of_its_own_is_refused(tmp_path: Path, file: str, reaso
         ({"hidden_size": 16}, "the shape"),
         ({"max_position_embeddings": 7}, "the shape"),
         ({"position_embedding_type": "relative_key"}, "position_embedding_type is 'relative_key'"),
-        ({"model_type": "roberta"}, "of type 'roberta'"),
+        ({"model_type": "llama"}, "of type 'llama'"),
     ],
 )
 def test_a_configuration_that_does_not_fit_is_one_line(tmp_path: Path, changes: dict[str, Any], reason: str) -> None:

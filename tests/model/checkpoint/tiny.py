@@ -13,6 +13,7 @@ from tokenizers.normalizers import Lowercase
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.processors import BertProcessing
 
+from worker.model.architectures import bert
 from worker.model.encoder import Encoder, published
 from worker.model.encoder_config import EncoderConfig
 
@@ -47,8 +48,7 @@ def encoder_in(directory: Path, *, config: EncoderConfig = CONFIG, seed: int = 0
     directory.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
     save_file(published(Encoder(config)), directory / "model.safetensors")
-    shape = {name: getattr(config, name) for name in config.__dataclass_fields__}
-    (directory / "config.json").write_text(json.dumps({"model_type": "bert", **shape}))
+    (directory / "config.json").write_text(json.dumps(bert.publish(config)))
     words = [*_SPECIAL, *NAMES, *PLACES, *GOOD, *BAD, *THINGS, *_OTHERS]
     tokenizer = tokenizers.Tokenizer(WordLevel({word: number for number, word in enumerate(words)}, unk_token="[UNK]"))  # noqa: S106
     tokenizer.normalizer = Lowercase()

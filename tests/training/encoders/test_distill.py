@@ -12,8 +12,8 @@ import torch
 from tests.model.encoders import SENTENCES, small_teacher
 from worker.errors import BadSettings
 from worker.model.checkpoint import checkpoint
-from worker.model.encoder import PackedTensors
 from worker.model.engine import Engine
+from worker.model.packed_tensors import PackedTensors
 from worker.model.packing import pack
 from worker.model.quantization import predictions
 from worker.training.encoders.distill import DistillOptions, distill

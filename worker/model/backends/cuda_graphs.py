@@ -83,7 +83,7 @@ def forward(
     config = encoder.config
     ids, positions, cu_seqlens = torch.split(inputs, [shape.num_tokens, shape.num_tokens, shape.num_texts + 1])
     layers = set().union(*(reading.layers for reading in readings))
-    x = encoder.norm(encoder.words(ids) + encoder.positions(positions) + encoder.types.weight[0])
+    x = encoder.embed(ids, positions)
     states = {0: x}
     for number, layer in enumerate(encoder.layers[: max(layers)], start=1):
         if not isinstance(layer, Layer):
@@ -146,13 +146,15 @@ class CudaGraphs(ReadsLayers):
         """Move `encoder` to the GPU; raises `BackendUnavailable` where it cannot run this way."""
         if dtype not in (torch.bfloat16, torch.float16):
             raise BackendUnavailable(f"variable-length attention needs bfloat16 or float16, not {dtype}")
+        if not encoder.config.is_plain:
+            raise BackendUnavailable(f"the layers of {encoder.config.family} are not captured as CUDA graphs")
         self.device = device
         self.dtype = dtype
         self._encoder = encoder.to(device, dtype)
         # The captured passes; one runs at a time, so that they share the memory for intermediate results.
         self._graphs: dict[tuple[CudaGraphShape, tuple[Readout, ...]], _Graph] = {}
         self._pool = torch.cuda.graph_pool_handle()
-        self.warm_lengths = warm_lengths(encoder.config.max_position_embeddings)
+        self.warm_lengths = warm_lengths(encoder.config.max_tokens)
 
     def num_rows(self, packed: Packed) -> int:
         """Return how many rows a product computes for these texts."""
@@ -164,9 +166,9 @@ class CudaGraphs(ReadsLayers):
 
     def read(self, packed: Packed, readings: Sequence[Readout], _context: PassContext = LIVE_PASS) -> list[Tensor]:
         """Return the result of each of `readings`, on the device, for the caller to take before the next pass."""
-        shape = CudaGraphShape.find(packed, self._encoder.config.max_position_embeddings)
+        shape = CudaGraphShape.find(packed, self._encoder.config.max_tokens)
         if shape is None:
-            shape = CudaGraphShape(len(packed.ids), len(packed.cu_seqlens) - 1, self._encoder.config.max_position_embeddings)
+            shape = CudaGraphShape(len(packed.ids), len(packed.cu_seqlens) - 1, self._encoder.config.max_tokens)
             return forward(self._encoder, torch.from_numpy(shape.inputs(packed)).to(self.device), shape, readings)
         # Not used again before it has travelled: the library keeps account of memory that is pinned.
         inputs = torch.from_numpy(shape.inputs(packed)).pin_memory()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from worker.batches import LIVE_PASS, PassContext
 from worker.model.backends.reads_layers import ReadsLayers
-from worker.model.encoder import PackedTensors
+from worker.model.packed_tensors import PackedTensors
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -169,7 +169,7 @@ def find_arithmetic(name: str) -> Arithmetic:
 
 def _random_texts(config: EncoderConfig) -> Packed:
     rng = np.random.default_rng(0)
-    lengths = np.clip(rng.poisson(_MEAN_TOKENS, _NUM_TEXTS), 1, config.max_position_embeddings)
+    lengths = np.clip(rng.poisson(_MEAN_TOKENS, _NUM_TEXTS), 1, config.max_tokens)
     return pack([rng.integers(0, config.vocab_size, length).astype(np.int32) for length in lengths])
 
 

@@ -118,14 +118,14 @@ class NativeEncoder:
         """Raise `IndexError` for what the tables do not hold: the kernels would read past their ends."""
         if not 0 <= packed.ids.min() <= packed.ids.max() < self._config.vocab_size:
             raise IndexError(f"a token is none of the {self._config.vocab_size} that the encoder knows")
-        if packed.lengths.max() > self._config.max_position_embeddings:
-            raise IndexError(
-                f"a text has {packed.lengths.max()} tokens, and the encoder {self._config.max_position_embeddings} places"
-            )
+        if packed.lengths.max() > self._config.max_tokens:
+            raise IndexError(f"a text has {packed.lengths.max()} tokens, and the encoder {self._config.max_tokens} places")
 
 
 def check_shape(config: EncoderConfig, arithmetic: Arithmetic, panel: int) -> None:
-    """Raise `BackendUnavailable` for an encoder whose shape or activation the kernels do not fit."""
+    """Raise `BackendUnavailable` for an encoder whose layers, shape or activation the kernels do not fit."""
+    if not config.is_plain or config.embedding_size or not config.has_positions:
+        raise BackendUnavailable(f"the kernels do not have the layers of {config.family}")
     width, step = config.hidden_size // config.num_attention_heads, _TILED_STEP if arithmetic.is_tiled else _STEP
     if arithmetic.is_tiled and config.hidden_act != "gelu":
         raise BackendUnavailable(f"the activation on tiles is GELU, not {config.hidden_act}")

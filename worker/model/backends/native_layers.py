@@ -54,7 +54,9 @@ class Layers:
     def tables(self) -> list[NDArray[Any]]:
         """Return the embeddings of words and places, and the gain and bias of their norm."""
         weights, lay_out = self._weights, self._arithmetic.in_tables
-        places = weights["positions.weight"] + weights["types.weight"][0]
+        places = weights["positions.weight"][self._config.first_position :]
+        if self._config.type_vocab_size:
+            places = places + weights["types.weight"][0]
         return [lay_out(weights["words.weight"]), lay_out(places), weights["norm.weight"], weights["norm.bias"]]
 
     def _list_layer(self, number: int) -> list[NDArray[Any] | None]:

@@ -23,10 +23,10 @@ from safetensors.numpy import load_file, save_file
 
 from worker.errors import BadModel
 from worker.model.checkpoint.atomic_files import atomic_write
-from worker.model.checkpoint.publication import WEIGHTS, find_weights
+from worker.model.checkpoint.publication import WEIGHTS, find_weights, read_config
 from worker.model.checkpoint.references import Located, compute_sha256, locate
 from worker.model.checkpoint.tokenizer_files import TOKENIZER_FILES, read_max_tokens
-from worker.model.encoder_config import CALIBRATED, EncoderConfig
+from worker.model.encoder_config import CALIBRATED
 from worker.model.encoder_weights import EncoderWeights, read_published
 from worker.model.head_config import HeadConfig, HeadWeights
 from worker.model.multitask import MultiTaskHeads
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from worker.model.encoder import Encoder
+    from worker.model.encoder_config import EncoderConfig
     from worker.model.heads import Head
     from worker.model.readout import AnyHead
     from worker.model.windows import Windowing
@@ -106,16 +107,12 @@ def load(reference: str, *, max_tokens: int | None = None, windowing: Windowing 
     directory = _encoder_located(located, manifest).directory
     if manifest:
         _verify(directory, manifest["encoder"]["files"])
-    config = EncoderConfig.read(directory / "config.json")
+    config = read_config(directory / "config.json")
     weights = find_weights(directory)
     sentence = PoolingConfig.read(directory)
-    longest = max_tokens or min(
-        config.max_position_embeddings, sentence.max_tokens or read_max_tokens(directory) or config.max_position_embeddings
-    )
-    if max_tokens is not None and max_tokens > config.max_position_embeddings:
-        raise BadModel(
-            f"{reference}: it has {config.max_position_embeddings} positions, so texts of {max_tokens} tokens are too long"
-        )
+    longest = max_tokens or min(config.max_tokens, sentence.max_tokens or read_max_tokens(directory) or config.max_tokens)
+    if max_tokens is not None and max_tokens > config.max_tokens:
+        raise BadModel(f"{reference}: it has {config.max_tokens} positions, so texts of {max_tokens} tokens are too long")
     if windowing and not windowing.fits(longest):
         raise BadModel(f"{reference}: windows of {longest} tokens overlap by at most half of what they hold, {longest // 2 - 1}")
     tokenizer = Tokenizer.read(directory, max_tokens=longest, windowing=windowing, is_lowercased=sentence.do_lower_case)

@@ -1,7 +1,7 @@
 """Refuse by name what a published directory holds and this worker would leave out: other heads, decoders, other forms of weights.
 
-What is ignored changes no vector: the pooler, and the heads of BERT's pretraining (masked words, next sentence), which say how an
-encoder was made and not what it is for.
+What is ignored changes no vector: the pooler, and the heads of pretraining (masked words, next sentence), which say how an encoder
+was made and not what it is for.
 """
 
 from __future__ import annotations
@@ -9,16 +9,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from worker.errors import BadModel
+from worker.model.architectures.registry import describe, find_family, read_json
 from worker.model.published_heads.forms import FORMS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from pathlib import Path
 
+    from worker.model.architectures.family import Family
+    from worker.model.encoder_config import EncoderConfig
+
 WEIGHTS = "model.safetensors"
-_ENCODERS = frozenset({"BertModel", "BertForMaskedLM", "BertForPreTraining"})
-# Weights outside of the encoder that change no vector: the heads of pretraining, and buffers that older versions wrote.
-_IGNORED = ("pooler.", "cls.predictions.", "cls.seq_relationship.", "embeddings.position_ids", "embeddings.token_type_ids")
 # Keys of the configuration that change what the encoder computes, where they are set.
 _CHANGES = {
     "is_decoder": "is a decoder, which reads no token after the present one",
@@ -41,25 +42,24 @@ _ALONE = (
 )
 
 
-def check_configuration(path: Path, published: Mapping[str, Any]) -> None:
-    """Raise `BadModel` for a published `config.json` of anything but a plain BERT encoder; `path` is the file."""
-    if published.get("model_type") != "bert":
-        raise BadModel(f"{path}: only BERT encoders are supported, and the model is of type {published.get('model_type')!r}")
-    positions = published.get("position_embedding_type", "absolute")
-    if positions != "absolute":
-        raise BadModel(f"{path}: position_embedding_type is {positions!r}, and only absolute positions are supported")
+def read_config(path: Path) -> EncoderConfig:
+    """Read a published `config.json`; raises `BadModel` for anything but an encoder of a family that is known."""
+    published = read_json(path)
+    config = describe(path, published)
+    family = find_family(config.family)
     _check_files(path.parent)
     for architecture in published.get("architectures") or ():
-        if architecture not in _ENCODERS and architecture not in FORMS:
+        if architecture not in family.encoders and architecture not in FORMS:
             raise BadModel(
                 f"{path}: a {architecture}{_labels(published)} cannot be served: its head would be dropped. Served are encoders "
                 f"and their heads for sequence and token classification. {_ALONE}"
             )
     for key, reason in _CHANGES.items():
         if published.get(key):
-            raise BadModel(f"{path}: the model {reason}: only plain BERT encoders are supported")
-    if "AutoModel" in (published.get("auto_map") or {}):
+            raise BadModel(f"{path}: the model {reason}: only plain encoders are supported")
+    if "AutoModel" in (published.get("auto_map") or {}) and not family.is_published_with_code:
         raise BadModel(f"{path}: the model asks for code of its own (auto_map), and no code of a model is run")
+    return config
 
 
 def _check_files(directory: Path) -> None:
@@ -79,9 +79,9 @@ def _labels(published: Mapping[str, Any]) -> str:
     return f" ({', '.join(names[:_MOST_NAMED])}{more})"
 
 
-def check_tensors(path: Path, names: Collection[str], used: Collection[str]) -> None:
+def check_tensors(path: Path, names: Collection[str], used: Collection[str], family: Family, prefix: str) -> None:
     """Raise `BadModel` where a file of weights holds more than the encoder and what may be ignored."""
-    unknown = sorted(name for name in set(names) - set(used) if not name.removeprefix("bert.").startswith(_IGNORED))
+    unknown = sorted(name for name in set(names) - set(used) if not name.removeprefix(prefix).startswith(family.ignored))
     if unknown:
         more = f" and {len(unknown) - _MOST_NAMED} more" if len(unknown) > _MOST_NAMED else ""
         raise BadModel(

@@ -63,6 +63,7 @@ def distill(options: DistillOptions, texts: Sequence[str], progress: Callable[[s
     directory = checkpoint.build_encoder(options.teacher).directory
     loaded = checkpoint.load(str(directory))
     teacher, sentence = loaded.encoder.requires_grad_(requires_grad=False), loaded.heads.sentence
+    encoders.check_family(teacher, options.teacher)
     num_layers = teacher.config.num_hidden_layers
     layers = options.layers or spread_layers(num_layers, max(1, num_layers // 2))
     student = build_student(teacher, layers)
@@ -105,7 +106,8 @@ def _train(
     lasts = (student.config.num_hidden_layers, teacher.config.num_hidden_layers)
     # The embeddings are the teacher's, and most of the parameters.
     for table in (student.words, student.positions, student.types):
-        table.requires_grad_(requires_grad=False)
+        if table is not None:
+            table.requires_grad_(requires_grad=False)
 
     def compute_loss(chosen: NDArray[np.intp]) -> Tensor:
         packed = pack([ids[number] for number in chosen])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +16,12 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from worker.errors import BadSettings
+from worker.errors import BadModel, BadSettings
+from worker.model.architectures import bert
 from worker.model.checkpoint.checkpoint import build_encoder
 from worker.model.checkpoint.tokenizer_files import TOKENIZER_FILES
-from worker.model.encoder import PackedTensors, published
+from worker.model.encoder import published
+from worker.model.packed_tensors import PackedTensors
 from worker.model.packing import pack
 from worker.model.torch_pooling import pool, sentence_vectors
 from worker.training.data.duplicates import build_key, split_words
@@ -162,6 +164,14 @@ def check_output(output: Path, *, source: str, is_forced: bool) -> None:
         raise BadSettings(f"{output}: {error.strerror}") from error
 
 
+def check_family(encoder: Encoder, reference: str) -> None:
+    """Raise `BadModel` for an encoder whose configuration `write` does not write."""
+    if encoder.config.family != "bert":
+        raise BadModel(
+            f"{reference}: a {encoder.config.family} encoder cannot be distilled, only a bert: train heads on it instead"
+        )
+
+
 def write(
     directory: Path,
     encoder: Encoder,
@@ -172,11 +182,11 @@ def write(
     report: Mapping[str, Any],
     card: str,
 ) -> None:
-    """Write an encoder with the tokenizer of `base`, the pooling `sentence`, and the figures `report` (`report.json`)."""
+    """Write a BERT with the tokenizer of `base`, the pooling `sentence`, and the figures `report` (`report.json`)."""
     modules = ["Transformer", "Pooling", *(["Normalize"] if sentence.is_normalized else [])]
     paths = ["", "1_Pooling", "2_Normalize"]
     files: dict[str, Any] = {
-        "config.json": {"architectures": ["BertModel"], "model_type": "bert", **asdict(encoder.config)},
+        "config.json": bert.publish(encoder.config),
         "modules.json": [
             {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{kind}"}
             for number, (kind, path) in enumerate(zip(modules, paths, strict=False))

@@ -17,7 +17,8 @@ from torch.nn import functional
 
 from worker.model.backends.choice import choose
 from worker.model.devices import choose_format
-from worker.model.encoder import PackedTensors, to_weights
+from worker.model.encoder import to_weights
+from worker.model.packed_tensors import PackedTensors
 from worker.model.packing import pack
 from worker.model.readout import Readout
 from worker.model.torch_pooling import pool

@@ -12,7 +12,7 @@ from torch import nn
 
 from worker.bench.engine.measures import Sample
 from worker.errors import BadModel
-from worker.model.encoder_config import EncoderConfig
+from worker.model.checkpoint.publication import read_config
 from worker.model.packing import padded
 from worker.model.tokenizer import Tokenizer
 
@@ -35,8 +35,8 @@ class Roofline:
         if self._device.type == "cpu" and not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]  # torch's own
             raise BadModel("this build of torch has no oneDNN")
         self._dtype = getattr(torch, job.dtype)
-        config = EncoderConfig.read(Path(job.model) / "config.json")
-        tokenizer = Tokenizer.read(Path(job.model), max_tokens=config.max_position_embeddings)
+        config = read_config(Path(job.model) / "config.json")
+        tokenizer = Tokenizer.read(Path(job.model), max_tokens=config.max_tokens)
         self._corpora = corpora
         self._lengths = {name: [len(text) for text in tokenizer.encode(corpus.texts)] for name, corpus in corpora.items()}
         self._batch_tokens = job.batching.max_batch_tokens

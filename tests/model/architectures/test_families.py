@@ -1,0 +1,108 @@
+"""Every family gives the states of transformers, packed with any neighbours; what computes something else is refused."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModel
+
+from tests.model.checkpoint.published import rewrite
+from tests.model.published import FAMILIES, publish_family
+from worker.errors import BadModel
+from worker.model.checkpoint.publication import read_config
+from worker.model.encoder import load_published
+from worker.model.packed_tensors import PackedTensors
+from worker.model.packing import pack
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+pytestmark = pytest.mark.model
+CPU = torch.device("cpu")
+# Shorter and longer than a local window, a bucket and a slot; the longest text of all families.
+LENGTHS = (1, 2, 7, 17, 40, 100, 160, 33)
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Return the directory of a tiny model of a family."""
+    return lru_cache(lambda family: publish_family(tmp_path_factory.mktemp("families") / family, family))
+
+
+def random_texts(num_words: int) -> list[NDArray[np.int32]]:
+    """Return texts of random tokens that are not special."""
+    rng = np.random.default_rng(0)
+    return [rng.integers(5, num_words, length).astype(np.int32) for length in LENGTHS]
+
+
+@torch.inference_mode()
+def compute_reference(directory: Path, texts: list[NDArray[np.int32]]) -> list[torch.Tensor]:
+    """Return the states after every layer by transformers, `[layers + 1, tokens, H]` for each text alone."""
+    model = AutoModel.from_pretrained(directory).eval()
+    return [torch.cat(model(torch.tensor(text[None].astype(np.int64)), output_hidden_states=True).hidden_states) for text in texts]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_states_are_those_of_transformers(published: Any, family: str) -> None:
+    """After every layer, within 1e-4, for texts packed together."""
+    directory = published(family)
+    config = read_config(directory / "config.json")
+    encoder, texts = load_published(config, directory / "model.safetensors"), random_texts(config.vocab_size)
+    packed = pack(texts)
+    with torch.inference_mode():
+        states = encoder(PackedTensors.from_packed(packed, device=CPU, dtype=torch.float32), range(config.num_hidden_layers + 1))
+    found = torch.split(torch.stack(list(states.values())), packed.lengths.tolist(), dim=1)
+    for ours, theirs in zip(found, compute_reference(directory, texts), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "reason"),
+    [
+        ("bert", {"position_embedding_type": "relative_key"}, "position_embedding_type is 'relative_key'"),
+        ("bert", {"model_type": "llama"}, "of type 'llama', and supported are bert, camembert"),
+        ("roberta", {"hidden_act": "tanh"}, "the activation 'tanh' is not one of"),
+        ("deberta-v2", {"conv_kernel_size": 3}, "conv_kernel_size = 3"),
+        ("deberta-v2", {"share_att_key": False}, "share_att_key = False"),
+        ("modernbert", {"rope_scaling": {"type": "yarn"}}, "scaled rotary positions"),
+        ("nomic_bert", {"qkv_proj_bias": True}, "qkv_proj_bias = True"),
+        ("gte", {"rope_scaling": {"type": "dynamic", "factor": 2}}, "of the type 'dynamic'"),
+        ("distilbert", {"dim": None}, "'dim' is missing"),
+        ("electra", {"auto_map": {"AutoModel": "modeling.Own"}}, "code of its own"),
+    ],
+)
+def test_what_is_computed_otherwise_is_refused(
+    published: Any, tmp_path: Path, family: str, changes: dict[str, Any], reason: str
+) -> None:
+    """The error is one line, which names the setting."""
+    (tmp_path / "config.json").write_bytes((published(family) / "config.json").read_bytes())
+    rewrite(tmp_path / "config.json", **changes)
+    with pytest.raises(BadModel, match=reason) as raised:
+        read_config(tmp_path / "config.json")
+    assert "\n" not in str(raised.value)
+
+
+def test_configurations_of_published_code_are_read(tmp_path: Path) -> None:
+    """Nomic BERT is published in the words of GPT-2, GTE as `new` with slower rotary positions; their code is never run."""
+    rewrite(
+        tmp_path / "nomic.json",
+        model_type="nomic_bert", auto_map={"AutoModel": "modeling.NomicBertModel"}, vocab_size=30_528, n_embd=768, n_layer=12,
+        n_head=12, n_inner=3072, n_positions=8192, layer_norm_epsilon=1e-12, activation_function="swiglu", rotary_emb_base=1000,
+        rotary_emb_fraction=1.0, qkv_proj_bias=False, prenorm=False,
+    )  # fmt: skip
+    config = read_config(tmp_path / "nomic.json")
+    assert (config.family, config.max_tokens, config.hidden_act, config.attention.rotary_base) == ("nomic_bert", 8192, "silu", 1000)
+    rewrite(
+        tmp_path / "gte.json",
+        model_type="new", architectures=["NewModel"], auto_map={"AutoModel": "modeling.NewModel"}, vocab_size=250_048,
+        hidden_size=768, num_hidden_layers=12, num_attention_heads=12, intermediate_size=3072, max_position_embeddings=8192,
+        type_vocab_size=1, rope_theta=20_000, rope_scaling={"factor": 8.0, "type": "ntk"},
+    )  # fmt: skip
+    attention = read_config(tmp_path / "gte.json").attention
+    assert (attention.rotary_base, attention.rotary_divisor) == (160_000, 8 ** (2 / 64))
