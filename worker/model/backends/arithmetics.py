@@ -28,6 +28,8 @@ _LARGEST_SUM = 2**31 - 1
 _LARGEST_SHORT, _LARGEST_BYTE = 16_383, 127
 # The bytes of a state count from this number.
 _SHIFT = 128
+# As `engine/attention.h` has it: numbers of the feed-forward that are computed together.
+_PIECE = 384
 # Columns of a panel on tile registers, and columns of a tile.
 _TILE_PANEL, _TILE = 32, 16
 
@@ -130,6 +132,13 @@ def _in_bytes(weight: Floats, panel: int) -> Product:
     start = -_SHIFT * np.add.reduceat(rounded.astype(np.int32), firsts, axis=1).T
     totals = rounded.sum(axis=1, dtype=np.int64).astype(np.float32)
     return Product(lay_out_panels(rounded, panel), scale, np.ascontiguousarray(start, dtype=np.int32), _LARGEST_BYTE, totals)
+
+
+def start_of_pieces(weight: Floats) -> NDArray[np.int32]:
+    """Return what sums of bytes begin with, int32, `[pieces, outputs]`, for pieces of as many inputs as the kernels take at once."""
+    rounded, _ = quantize_by_output(weight, _LARGEST_BYTE, np.int8)
+    firsts = np.arange(0, weight.shape[1], _PIECE)
+    return np.ascontiguousarray(-_SHIFT * np.add.reduceat(rounded.astype(np.int32), firsts, axis=1).T, dtype=np.int32)
 
 
 def _in_bfloat16_tiles(weight: Floats, _panel: int) -> Product:

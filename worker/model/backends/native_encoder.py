@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
-_ACTIVATIONS = {"gelu": 0, "gelu_new": 1, "gelu_pytorch_tanh": 1, "relu": 2}
+_ACTIVATIONS = {"gelu": 0, "gelu_new": 1, "gelu_pytorch_tanh": 1, "relu": 2, "silu": 3}
+# The arrays of `Layers.tables`, and the widest embeddings that the kernels make states of.
+_NUM_TABLES, _WIDEST_EMBEDDING = 6, 384
 _TILED_WIDTHS, _TILED_STEP, _STEP = (32, 64), 64, 32
 _LARGEST_HIDDEN = 4096
 # What `engine/profile.h` counts.
@@ -61,7 +63,9 @@ class NativeEncoder:
         check_shape(config, arithmetic, self._panel)
         layers = Layers(weights, arithmetic, panel=self._panel, ranges=ranges)
         self._memory = Memory([*layers.tables(), *layers.parameters()], loaded)
-        self._tables, self._parameters = to_pointers(self._memory.addresses[:4]), to_pointers(self._memory.addresses[4:])
+        addresses = self._memory.addresses
+        self._tables, self._parameters = to_pointers(addresses[:_NUM_TABLES]), to_pointers(addresses[_NUM_TABLES:])
+        self._shape, self._numbers = layers.shape()
         # The readouts that were used so far, laid out for the kernels.
         self._readouts: dict[tuple[Readout, ...], Readouts] = {}
 
@@ -73,7 +77,8 @@ class NativeEncoder:
         order, bounds = self._groups(packed)
         num_groups = len(bounds) - 1
         sizes = (config.hidden_size, config.intermediate_size, config.num_attention_heads, asked.num_layers)
-        shape = (ctypes.c_int * 5)(*sizes, _ACTIVATIONS[config.hidden_act])
+        shape = (ctypes.c_int * (len(sizes) + 1 + len(self._shape)))(*sizes, _ACTIVATIONS[config.hidden_act], *self._shape)
+        numbers = (ctypes.c_float * len(self._numbers))(*self._numbers)
         # A backfill pass yields after each thread has processed a group of texts.
         step = self._library.gist_count_threads() if context.is_background else num_groups
         for first in range(0, num_groups, step):
@@ -81,7 +86,7 @@ class NativeEncoder:
             texts = to_pointers([array.ctypes.data for array in (packed.ids, packed.cu_seqlens, order, bounds[first:])])
             code = self._library.gist_encode(
                 *(texts, ctypes.c_int64(min(step, num_groups - first)), self._tables, self._parameters, structs, len(structs)),
-                *(shape, ctypes.c_float(config.layer_norm_eps), self.arithmetic.number),
+                *(shape, numbers, self.arithmetic.number),
             )
             if code:
                 raise MemoryError("there is no memory left for the encoder")
@@ -124,11 +129,13 @@ class NativeEncoder:
 
 def check_shape(config: EncoderConfig, arithmetic: Arithmetic, panel: int) -> None:
     """Raise `BackendUnavailable` for an encoder whose layers, shape or activation the kernels do not fit."""
-    if not config.is_plain or config.embedding_size or not config.has_positions:
-        raise BackendUnavailable(f"the kernels do not have the layers of {config.family}")
     width, step = config.hidden_size // config.num_attention_heads, _TILED_STEP if arithmetic.is_tiled else _STEP
+    if arithmetic.is_tiled and (not config.is_plain or config.embedding_size or not config.has_positions):
+        raise BackendUnavailable(f"the layers of {config.family} do not run on tiles")
     if arithmetic.is_tiled and config.hidden_act != "gelu":
         raise BackendUnavailable(f"the activation on tiles is GELU, not {config.hidden_act}")
+    if config.embedding_size % _STEP or config.embedding_size > _WIDEST_EMBEDDING:
+        raise BackendUnavailable(f"embeddings of {config.embedding_size} numbers do not fit the kernels")
     fits = width in _TILED_WIDTHS if arithmetic.is_tiled else width % panel == 0 and width <= PART
     if not fits or config.hidden_size > _LARGEST_HIDDEN or config.hidden_size % step:
         raise BackendUnavailable(f"{config.num_attention_heads} heads of {width} numbers do not fit the kernels")

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from worker.model.backends.arithmetics import lay_out_panels, start_of_pieces
+from worker.model.backends.native_distances import NativeDistances
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -46,38 +49,72 @@ class Layers:
         self._weights, self._config, self._arithmetic, self._panel = weights.arrays, weights.config, arithmetic, panel
         self._ranges = ranges if arithmetic.is_calibrated else None
         self._order = _order_by_parts(weights.config)
+        self._distances = NativeDistances(weights, panel)
 
     def parameters(self) -> list[NDArray[Any] | None]:
         """Return the parameters of all layers, layer by layer."""
         return [array for number in range(self._config.num_hidden_layers) for array in self._list_layer(number)]
 
-    def tables(self) -> list[NDArray[Any]]:
-        """Return the embeddings of words and places, and the gain and bias of their norm."""
-        weights, lay_out = self._weights, self._arithmetic.in_tables
-        places = weights["positions.weight"][self._config.first_position :]
-        if self._config.type_vocab_size:
-            places = places + weights["types.weight"][0]
-        return [lay_out(weights["words.weight"]), lay_out(places), weights["norm.weight"], weights["norm.bias"]]
+    def shape(self) -> tuple[list[int], list[float]]:
+        """Return the fields of `Shape` beyond sizes, layers and activation."""
+        config = self._config
+        gate = (1 + config.is_second_half_activated) if config.is_gated else 0
+        own = [config.embedding_size, gate, config.is_norm_first, config.max_tokens, self._distances.num_rows]
+        return [int(number) for number in own], [config.layer_norm_eps, self._distances.scale]
+
+    def tables(self) -> list[NDArray[Any] | None]:
+        """Return the embeddings of words and places, gain and bias of their norm, and the map from embeddings to states."""
+        weights, lay_out, config = self._weights, self._arithmetic.in_tables, self._config
+        words, places = weights["words.weight"], weights.get("positions.weight")
+        kind = weights["types.weight"][0] if config.type_vocab_size else np.float32(0)
+        if places is not None:
+            places = lay_out(places[config.first_position :] + kind)
+        else:
+            words = words + kind
+        gain, project = weights.get("norm.weight"), weights.get("project.weight")
+        return [
+            *(lay_out(words), places, gain, None if gain is None else self._bias("norm", len(gain))),
+            *((None, None) if project is None else (lay_out_panels(project, self._panel), weights["project.bias"])),
+        ]
+
+    def _bias(self, name: str, width: int) -> Floats:
+        """Return a bias, which is 0 where the encoder has none."""
+        found = self._weights.get(f"{name}.bias")
+        return np.zeros(width, dtype=np.float32) if found is None else found
+
+    def _list_norms(self, number: int) -> list[Floats]:
+        """Return gain and bias of the norms after attention and after the feed-forward of a layer.
+
+        Norms that come first are those of what comes next; after the last layer that is the final norm.
+        """
+        names = [f"layers.{number}.attention_norm", f"layers.{number}.feed_forward_norm"]
+        if self._config.is_norm_first:
+            is_last = number == self._config.num_hidden_layers - 1
+            names = [names[1], "final_norm" if is_last else f"layers.{number + 1}.attention_norm"]
+        return [array for name in names for array in (self._weights[f"{name}.weight"], self._bias(name, self._config.hidden_size))]
 
     def _list_layer(self, number: int) -> list[NDArray[Any] | None]:
-        prefix = f"layers.{number}."
+        prefix, hidden = f"layers.{number}.", self._config.hidden_size
         own = {name.removeprefix(prefix): weight for name, weight in self._weights.items() if name.startswith(prefix)}
+        kinds = {"attention.query_key_value": 3 * hidden, "attention.output": hidden, "contract": hidden}
+        mix_bias, output_bias, bias = (self._bias(f"{prefix}{kind}", width) for kind, width in kinds.items())
         mix, mix_in = self._product(own["attention.query_key_value.weight"][self._order], number, "query_key_value")
         output, output_in = self._product(own["attention.output.weight"], number, "output")
         expand, expand_in = self._product(own["expand.weight"], number, "expand")
-        contract = self._arithmetic.lay_out(own["contract.weight"], self._panel)
-        bias = own["contract.bias"]
-        if contract.totals is not None and contract.scale is not None:
+        contract, contract_start = self._arithmetic.lay_out(own["contract.weight"], self._panel), None
+        if self._config.is_gated and self._arithmetic.is_calibrated:
+            contract_start = start_of_pieces(own["contract.weight"])
+        elif contract.totals is not None and contract.scale is not None:
             # The bytes of an activation count from its minimum, and what that adds to every sum is the same.
             bias = bias + contract.totals * contract.scale * _LEAST_ACTIVATION
-        norms = [[own[f"{name}.weight"], own[f"{name}.bias"]] for name in ("attention_norm", "feed_forward_norm")]
-        mix_bias = own["attention.query_key_value.bias"][self._order]
+        norms = self._list_norms(number)
         limits = np.array([product.limit for product in (mix, output, expand, contract)], dtype=np.float32)
         return [
-            *(mix.weights, mix_bias, output.weights, own["attention.output.bias"], *norms[0]),
-            *(expand.weights, own["expand.bias"], contract.weights, bias, *norms[1]),
+            *(mix.weights, mix_bias[self._order], output.weights, output_bias, *norms[:2]),
+            *(expand.weights, self._bias(f"{prefix}expand", len(own["expand.weight"])), contract.weights, bias, *norms[2:]),
             *(mix_in, output_in, expand_in, mix.scale, output.scale, expand.scale, contract.scale),
-            *(mix.start, output.start, expand.start, limits),
+            *(mix.start, output.start, expand.start, contract_start, limits),
+            *self._distances.list_layer(number, own["attention.query_key_value.weight"], mix_bias),
         ]
 
     def _product(self, weight: Floats, number: int, kind: str) -> tuple[Product, Floats | None]:
@@ -97,17 +134,22 @@ class Memory:
     """Arrays in one piece of memory of large pages, where an address is found faster."""
 
     def __init__(self, arrays: Sequence[NDArray[Any] | None], loaded: ctypes.CDLL) -> None:
-        """Copy the arrays."""
-        sizes = [0 if array is None else -(-array.nbytes // _LINE) * _LINE for array in arrays]
+        """Copy the arrays; an array that comes more than once is copied once."""
+        firsts: dict[int, int] = {}
+        for number, array in enumerate(arrays):
+            firsts.setdefault(id(array), number)
+        is_first = [array is not None and firsts[id(array)] == number for number, array in enumerate(arrays)]
+        sizes = [-(-array.nbytes // _LINE) * _LINE if array is not None and own else 0 for array, own in zip(arrays, is_first, strict=True)]
         self._memory = np.empty(sum(sizes) + _LARGE_PAGE, dtype=np.uint8)
         first = -self._memory.ctypes.data % _LARGE_PAGE
         loaded.gist_prefer_large_pages(ctypes.c_void_p(self._memory.ctypes.data + first), ctypes.c_size_t(sum(sizes)))
         #: The address of each array; None for one that is None.
         self.addresses: list[int | None] = []
-        for array, offset in zip(arrays, np.cumsum([first, *sizes]).tolist(), strict=False):
-            if array is not None:
+        offsets = np.cumsum([first, *sizes]).tolist()
+        for array, own, offset in zip(arrays, is_first, offsets, strict=False):
+            if array is not None and own:
                 self._memory[offset : offset + array.nbytes] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-            self.addresses.append(None if array is None else self._memory.ctypes.data + offset)
+            self.addresses.append(None if array is None else self._memory.ctypes.data + offsets[firsts[id(array)]])
 
 
 def to_pointers(addresses: Sequence[int | None]) -> ctypes.Array[ctypes.c_void_p]:

@@ -67,8 +67,12 @@ template <class G, class R> struct Work {
         for (int i = 0; i < own.num; i++)
             for (int row = own.starts[i]; row < own.starts[i + 1]; row++) {
                 rows.embed(row, texts.ids[own.places[row]], row - own.starts[i], tables, parameters);
-                gathering.row(0, row);
+                if (!shape.embedding) gathering.row(0, row);
             }
+        if (shape.embedding) {
+            rows.project(tables, parameters);
+            for (int row = 0; row < own.num_rows(); row++) gathering.row(0, row);
+        }
         end_of(REST);
         gathering.layer(0);
         end_of(HEADS);

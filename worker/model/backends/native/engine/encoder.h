@@ -84,7 +84,7 @@ template <class A> class Group {
     static size_t bytes(const Shape &s, int num_tokens, int longest) {
         Carver memory(nullptr);
         const Group group(s, num_tokens, memory);
-        return memory.bytes() + AttentionSpace::bytes(longest, s.hidden / s.num_heads);
+        return memory.bytes() + AttentionSpace::bytes(longest, s.hidden / s.num_heads, s.num_distances);
     }
     Group(const Shape &shape, int num_tokens, Carver &&memory) : Group(shape, num_tokens, memory) {}
     Group(const Shape &shape, int num_tokens, Carver &memory)
@@ -96,11 +96,30 @@ template <class A> class Group {
     const float *row(int i) const { return x + i * outer_row; }
 
     void embed(int row, int64_t word, int64_t place, const EmbeddingTables &tables, const float *const *p) {
-        const int H = shape.hidden;
-        const float *words = static_cast<const float *>(tables.words) + word * H, *places = static_cast<const float *>(tables.places) + place * H;
+        const int width = shape.embedding ? shape.embedding : shape.hidden;
+        const float *words = static_cast<const float *>(tables.words) + word * width;
         float *numbers = sums + row * outer_row;
-        for (int c = 0; c < H; c += LANES) store(numbers + c, load(words + c) + load(places + c));
-        become_norm(row, tables.gain, tables.bias, p[MIX_IN], limit(p, MIX));
+        if (tables.places) {
+            const float *places = static_cast<const float *>(tables.places) + place * width;
+            for (int c = 0; c < width; c += LANES) store(numbers + c, load(words + c) + load(places + c));
+        } else
+            std::memcpy(numbers, words, size_t(width) * 4);
+        if (!tables.gain)
+            std::memcpy(x + row * outer_row, numbers, size_t(width) * 4);
+        else if (shape.embedding)
+            normalize(row, width, tables.gain, tables.bias, [&](int c, Floats number) { store(inner + size_t(row) * INNER_ROW + c, number); });
+        else
+            become_norm(row, tables.gain, tables.bias, p[MIX_IN], limit(p, MIX), true);
+    }
+
+    // Narrow embeddings become states.
+    void project(const EmbeddingTables &tables, const float *const *p) {
+        const Weights w{reinterpret_cast<const char *>(tables.projection), size_t(shape.embedding) * PANEL_STEP_BYTES, shape.hidden, shape.embedding, nullptr, 0};
+        multiply<Fp32, INNER_BYTES>({reinterpret_cast<const char *>(inner), BLOCK_BYTES}, w, num_rows, strip, [&](int row, int end, int c, const float *s) {
+            for (; row < end; row++, s += PANEL)
+                for (int k = 0; k < PANEL; k += LANES) store(x + row * outer_row + c + k, load(s + k) + load(tables.projection_bias + c + k));
+        });
+        for (int row = 0; row < num_rows; row++) enter_state(row, x + row * outer_row, p[MIX_IN], limit(p, MIX));
     }
 
     // `starts` are those of the texts in this group; `next` are the parameters of the next layer; `read(row)` reads a finished row.
@@ -115,11 +134,11 @@ template <class A> class Group {
         }
         add_product<ROW_BYTES>(rows, weights(p[OUTPUT_W], H, H, p[OUTPUT_START]), p[OUTPUT_OUT], x_steps, false);
         end_of(PRODUCTS);
-        add_and_normalize(p[OUTPUT_B], p[NORM_1_GAIN], p[NORM_1_BIAS], p[EXPAND_IN], limit(p, EXPAND), [](int) {});
+        add_and_normalize(p[OUTPUT_B], p[NORM_1_GAIN], p[NORM_1_BIAS], p[EXPAND_IN], limit(p, EXPAND), !shape.is_norm_first, [](int) {});
         end_of(NORMS);
         for (int first = 0; first < shape.intermediate; first += INNER_NUMBERS)
             feed_forward(p, first, std::min(INNER_NUMBERS, shape.intermediate - first));
-        add_and_normalize(p[CONTRACT_B], p[NORM_2_GAIN], p[NORM_2_BIAS], next[MIX_IN], limit(next, MIX), read);
+        add_and_normalize(p[CONTRACT_B], p[NORM_2_GAIN], p[NORM_2_BIAS], next[MIX_IN], limit(next, MIX), p[SETTINGS][IS_NORMALIZED], read);
         end_of(NORMS);
     }
 
@@ -156,26 +175,31 @@ template <class A> class Group {
     // Some heads of all texts.
     void attend_part(const float *const *p, int first_head, const int *starts, int num_texts) {
         const int H = shape.hidden, width = H / shape.num_heads, own = num_heads * width, first = first_head * width;
-        multiply_state(weights(p[MIX_W], H, 3 * H, p[MIX_START], 3 * first, 3 * own), p[MIX_OUT] + 3 * first, p[MIX_B] + 3 * first, [](Floats x) { return x; });
+        multiply_state(weights(p[MIX_W], H, 3 * H, p[MIX_START], 3 * first, 3 * own), p[MIX_OUT] + 3 * first, p[MIX_B] + 3 * first, [](float *to, Floats x) { store(to, x); });
         end_of(PRODUCTS);
+        const Distances distances = distances_of_layer(shape, p);
         for (int i = 0; i < num_texts; i++)
-            for (int head = 0; head < num_heads; head++)
-                attend(inner + size_t(starts[i]) * INNER_ROW + head * width, own, width, starts[i + 1] - starts[i], space, [&](int token, int c, Floats numbers) {
+            for (int head = 0; head < num_heads; head++) {
+                float *q = inner + size_t(starts[i]) * INNER_ROW + head * width;
+                const int length = starts[i + 1] - starts[i];
+                if (distances.rotary) rotate(q, own, width, length, distances.rotary);
+                attend(q, own, width, length, space, distances_of_head(distances, first_head + head, width), [&](int token, int c, Floats numbers) {
                     const int row = starts[i] + token, column = first + head * width + c;
                     if constexpr (IS_FP32)
                         store(Entering<A>{attended, size_t(num_rows) * ROW_BYTES}.at(row, column), numbers);
                     else
                         store(attended + row * outer_row + column, numbers);
                 });
+            }
         end_of(ATTENTION);
     }
 
-    // Multiply the state; what `activate` makes of the numbers goes to the inner rows.
-    template <class Activate> void multiply_state(const Weights &w, const float *scale, const float *bias, const Activate &activate) {
+    // Multiply the state; `take(to, numbers)` puts the numbers to the inner rows.
+    template <class Take> void multiply_state(const Weights &w, const float *scale, const float *bias, const Take &take) {
         multiply<A, ROW_BYTES>(x_in.rows(), w, num_rows, strip, [&](int row, int end, int c, const float *s) {
             for (; row < end; row++, s += PANEL)
                 for (int k = 0; k < PANEL; k += LANES)
-                    store(inner + size_t(row) * INNER_ROW + c + k, activate(number(load(s + k), scale + c + k, x_steps[row]) + load(bias + c + k)));
+                    take(inner + size_t(row) * INNER_ROW + c + k, number(load(s + k), scale + c + k, x_steps[row]) + load(bias + c + k));
         });
     }
     static Floats number(Floats sums, const float *scale, float step) {
@@ -183,16 +207,21 @@ template <class A> class Group {
         return sums * (load(scale) * step);
     }
 
+    // Multiply the state with some outputs of the first product of the feed-forward.
+    template <class Take> void expand(const float *const *p, int first, int width, const Take &take) {
+        multiply_state(weights(p[EXPAND_W], shape.hidden, shape.expanded(), p[EXPAND_START], first, width), p[EXPAND_OUT] + first, p[EXPAND_B] + first, take);
+    }
+
     // Some numbers of the inner row, and what they add to the outer one.
     void feed_forward(const float *const *p, int first, int width) {
-        const int H = shape.hidden;
-        const Weights expand = weights(p[EXPAND_W], H, shape.intermediate, p[EXPAND_START], first, width);
-        const float *scale = p[EXPAND_OUT] + first, *bias = p[EXPAND_B] + first;
+        const int H = shape.hidden, activated = first + (shape.gate == 2 ? shape.intermediate : 0);
         switch (shape.activation) {
-        case GELU: multiply_state(expand, scale, bias, [](Floats x) { return gelu(x); }); break;
-        case GELU_TANH: multiply_state(expand, scale, bias, [](Floats x) { return gelu_tanh(x); }); break;
-        case RELU: multiply_state(expand, scale, bias, [](Floats x) { return larger(Floats{}, x); }); break;
+        case GELU: expand(p, activated, width, [](float *to, Floats x) { store(to, gelu(x)); }); break;
+        case GELU_TANH: expand(p, activated, width, [](float *to, Floats x) { store(to, gelu_tanh(x)); }); break;
+        case RELU: expand(p, activated, width, [](float *to, Floats x) { store(to, larger(Floats{}, x)); }); break;
+        case SILU: expand(p, activated, width, [](float *to, Floats x) { store(to, silu(x)); }); break;
         }
+        if (shape.gate) expand(p, first + (shape.gate == 1 ? shape.intermediate : 0), width, [](float *to, Floats x) { store(to, load(to) * x); });
         end_of(PRODUCTS);
         if constexpr (!IS_FP32) {
             for (int row = 0; row < num_rows; row++) piece_steps[row] = enter_piece(row, width, limit(p, CONTRACT));
@@ -201,14 +230,16 @@ template <class A> class Group {
         Weights w = weights(p[CONTRACT_W], shape.intermediate, H);
         w.first += size_t(first) / A::NUMBERS_OF_A_STEP * PANEL_STEP_BYTES;
         w.num_steps = width / A::NUMBERS_OF_A_STEP;
+        // A piece is one block.
+        if (p[CONTRACT_START]) w.start = reinterpret_cast<const int32_t *>(p[CONTRACT_START]) + size_t(first / INNER_NUMBERS) * H;
         add_product<IS_FP32 ? INNER_BYTES : ROW_BYTES>(piece_in.rows(), w, p[CONTRACT_OUT], piece_steps, first > 0);
         end_of(PRODUCTS);
     }
 
-    // Bytes of an activation count from its minimum, which uses all of them.
+    // Bytes of an activation count from its minimum, which uses all of them; those of a gated one are shifted like a state's.
     float enter_piece(int row, int width, float limit) {
         const float *numbers = inner + size_t(row) * INNER_ROW;
-        if constexpr (!IS_BYTES) return enter(piece_in, row, numbers, width, nullptr, limit);
+        if (!IS_BYTES || shape.gate) return enter(piece_in, row, numbers, width, nullptr, limit);
         Floats most = fill(0.0f);
         for (int c = 0; c < width; c += LANES) most = larger(load(numbers + c), most);
         const float step = (largest(most) - LEAST_ACTIVATION) / 255;
@@ -229,34 +260,47 @@ template <class A> class Group {
         });
     }
 
-    // A row of the state becomes the norm of the numbers in `sums`.
-    void become_norm(int row, const float *gain, const float *bias, const float *in_scale, float limit) {
-        const int H = shape.hidden;
+    // The norm of a row of `sums`; `take(column, numbers)` takes LANES numbers.
+    template <class Take> void normalize(int row, int width, const float *gain, const float *bias, const Take &take) const {
         const float *numbers = sums + row * outer_row;
-        float *out = x + row * outer_row;
         Floats total{}, squares{};
-        for (int c = 0; c < H; c += LANES) total += load(numbers + c);
-        const float mean = sum(total) / H;
-        for (int c = 0; c < H; c += LANES) {
+        for (int c = 0; c < width; c += LANES) total += load(numbers + c);
+        const float mean = sum(total) / width;
+        for (int c = 0; c < width; c += LANES) {
             const Floats centred = load(numbers + c) - mean;
             squares += centred * centred;
         }
-        const float factor = 1 / std::sqrt(sum(squares) / H + shape.epsilon);
-        for (int c = 0; c < H; c += LANES) {
-            const Floats number = (load(numbers + c) - mean) * factor * load(gain + c) + load(bias + c);
-            store(out + c, number);
-            if constexpr (IS_FP32) put(x_in.at(row, c), number);
-        }
-        if constexpr (!IS_FP32) x_steps[row] = enter(x_in, row, out, H, in_scale, limit);
+        const float factor = 1 / std::sqrt(sum(squares) / width + shape.epsilon);
+        for (int c = 0; c < width; c += LANES) take(c, (load(numbers + c) - mean) * factor * load(gain + c) + load(bias + c));
     }
 
-    // The state becomes the norm of itself, the sums and a shift.
-    template <class Read> void add_and_normalize(const float *shift, const float *gain, const float *bias, const float *in_scale, float limit, const Read &read) {
+    // The products read the norm of a row of `sums`; the state becomes the norm too, or the row itself.
+    void become_norm(int row, const float *gain, const float *bias, const float *in_scale, float limit, bool is_state) {
+        float *numbers = sums + row * outer_row, *state = x + row * outer_row, *out = is_state ? state : numbers;
+        if (!is_state) std::memcpy(state, numbers, size_t(shape.hidden) * 4);
+        normalize(row, shape.hidden, gain, bias, [&](int c, Floats number) {
+            store(out + c, number);
+            if constexpr (IS_FP32) put(x_in.at(row, c), number);
+        });
+        if constexpr (!IS_FP32) x_steps[row] = enter(x_in, row, out, shape.hidden, in_scale, limit);
+    }
+
+    // The products read a row of numbers.
+    void enter_state(int row, const float *numbers, const float *in_scale, float limit) {
+        if constexpr (IS_FP32)
+            for (int c = 0; c < shape.hidden; c += LANES) put(x_in.at(row, c), load(numbers + c));
+        else
+            x_steps[row] = enter(x_in, row, numbers, shape.hidden, in_scale, limit);
+    }
+
+    // To the state the sums and a shift are added, and it becomes the norm of that, where it `is_state`.
+    template <class Read>
+    void add_and_normalize(const float *shift, const float *gain, const float *bias, const float *in_scale, float limit, bool is_state, const Read &read) {
         const int H = shape.hidden;
         for (int row = 0; row < num_rows; row++) {
             float *numbers = sums + row * outer_row;
             for (int c = 0; c < H; c += LANES) store(numbers + c, load(numbers + c) + (load(x + row * outer_row + c) + load(shift + c)));
-            become_norm(row, gain, bias, in_scale, limit);
+            become_norm(row, gain, bias, in_scale, limit, is_state);
             read(row);
         }
     }

@@ -18,7 +18,8 @@ struct Call {
 };
 
 template <class G, class R> bool encode(const Call &call) {
-    const EmbeddingTables tables{call.tables[0], call.tables[1], (const float *)call.tables[2], (const float *)call.tables[3]};
+    const auto table = [&](int i) { return static_cast<const float *>(call.tables[i]); };
+    const EmbeddingTables tables{call.tables[0], call.tables[1], table(2), table(3), table(4), table(5)};
     const Texts texts{call.texts[0], call.texts[1], call.texts[2], call.texts[3], call.num_groups};
     const Work<G, R> work{call.shape, tables, call.parameters, texts, call.readings, call.num_readings};
     return pool().run(call.num_groups, std::cref(work));
@@ -57,11 +58,11 @@ void gist_profile(double *seconds) {
 }
 #endif
 
-// The whole encoder. `texts`: ids, starts, order and bounds; `tables`: words, places, gain and bias; `shape`: hidden, intermediate, heads,
-// layers and activation. Returns 0 when done, 1 out of memory, 2 for an arithmetic that is not here.
+// The whole encoder. `texts`: ids, starts, order and bounds; `tables`: words, places, gain and bias, projection and its bias; `sizes` and
+// `numbers`: the fields of `Shape` in their order. Returns 0 when done, 1 out of memory, 2 for an arithmetic that is not here.
 int gist_encode(const int64_t *const *texts, int64_t num_groups, const void *const *tables, const float *const *parameters, const void *readings,
-                int num_readings, const int *sizes, float epsilon, int arithmetic) {
-    const Shape shape{sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], epsilon};
+                int num_readings, const int *sizes, const float *numbers, int arithmetic) {
+    const Shape shape{sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5], sizes[6], sizes[7], sizes[8], sizes[9], numbers[0], numbers[1]};
     const Call call{texts, num_groups, tables, parameters, static_cast<const Reading *>(readings), num_readings, shape};
     switch (arithmetic) {
     case FP32: return encode<Group<Fp32>, Gathering<Group<Fp32>>>(call) ? 0 : 1;

@@ -78,5 +78,10 @@ inline Floats gelu_tanh(Floats x) {
     const Floats y = x * (x * x * 0.0713548163f + 1.5957691216f), tail = exp_below_0(-absolute(y));
     return x * (y < 0.0f ? tail : fill(1.0f)) / (1.0f + tail);
 }
+// x / (1 + exp(-x)).
+inline Floats silu(Floats x) {
+    const Floats tail = exp_below_0(-absolute(x));
+    return x * (x < 0.0f ? tail : fill(1.0f)) / (1.0f + tail);
+}
 
 } // namespace

@@ -81,6 +81,9 @@ template <bool IS_8_BIT> class Group {
         become_norm(row, numbers, tables.gain, tables.bias, p[MIX_IN], [&](int c) { return _mm512_add_ps(widen_16(words + c), widen_16(places + c)); });
     }
 
+    // The embeddings of encoders on tiles are states.
+    void project(const EmbeddingTables &, const float *const *) {}
+
     // `starts` are those of the texts in this group; `next` are the parameters of the next layer; `read(row)` reads a finished row.
     template <class Read> void pass(const float *const *p, const int *starts, int num_texts, const float *const *next, const Read &read) {
         const int H = shape.hidden;
