@@ -31,7 +31,7 @@ SHAPE = {
     "hidden_size": 128,
     "num_hidden_layers": _LAYERS,
     "num_attention_heads": _HEADS,
-    "intermediate_size": 224,
+    "intermediate_size": 448,
     "max_position_embeddings": 162,
 }
 _LAST = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
@@ -42,7 +42,7 @@ _FAMILIES: Mapping[str, tuple[str, str, dict[str, Any]]] = {
     "roberta": ("Roberta", "bytes", _ROBERTA),
     "xlm-roberta": ("XLMRoberta", "unigram", _ROBERTA),
     "camembert": ("Camembert", "unigram", _ROBERTA),
-    "distilbert": ("DistilBert", "wordpiece", {"dim": 128, "n_layers": _LAYERS, "n_heads": _HEADS, "hidden_dim": 224}),
+    "distilbert": ("DistilBert", "wordpiece", {"dim": 128, "n_layers": _LAYERS, "n_heads": _HEADS, "hidden_dim": 448}),
     "electra": ("Electra", "wordpiece", {"embedding_size": 64}),
     "mpnet": ("MPNet", "wordpiece", _LAST | {"pad_token_id": 1}),
     "modernbert": (
@@ -82,7 +82,7 @@ def publish_family(directory: Path, family: str, head: Head = "", *, labels: Seq
     with torch.no_grad():
         for parameter in model.parameters():
             # Larger than at birth, so that positions and labels count.
-            parameter.add_(torch.randn_like(parameter), alpha=0.15)
+            parameter.add_(torch.randn_like(parameter), alpha=0.1)
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     return directory

@@ -13,7 +13,7 @@ CALIBRATED = ("query_key_value", "output", "expand")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionConfig:
-    """How attention uses the distance of two tokens, and how far a token sees. The default is that of BERT: no distances, no limit."""
+    """How attention uses the distance of two tokens, and how far a token sees. The default is BERT's: no distances, no limit."""
 
     #: The base of the rotary positions of queries and keys; 0 for none. Local layers may have another.
     rotary_base: float = 0.0

@@ -10,18 +10,28 @@ import pytest
 import torch
 from transformers import AutoModel
 
+from tests.model.backends import native
 from tests.model.checkpoint.published import rewrite
 from tests.model.published import FAMILIES, publish_family
 from worker.errors import BadModel
+from worker.model.backends.arithmetics import FLOAT32
+from worker.model.backends.compiled import Compiled
+from worker.model.backends.native.build import BackendUnavailable
 from worker.model.checkpoint.publication import read_config
-from worker.model.encoder import load_published
+from worker.model.encoder import build_encoder, load_published
+from worker.model.encoder_weights import read_published
 from worker.model.packed_tensors import PackedTensors
 from worker.model.packing import pack
+from worker.model.quantization import LEAST_COSINE, measure_ranges
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from worker.model.backends.arithmetics import Arithmetic
+    from worker.model.backends.native.build import Variant
+    from worker.model.encoder_weights import EncoderWeights
 
 pytestmark = pytest.mark.model
 CPU = torch.device("cpu")
@@ -41,9 +51,11 @@ def random_texts(num_words: int) -> list[NDArray[np.int32]]:
     return [rng.integers(5, num_words, length).astype(np.int32) for length in LENGTHS]
 
 
+@lru_cache
 @torch.inference_mode()
-def compute_reference(directory: Path, texts: list[NDArray[np.int32]]) -> list[torch.Tensor]:
-    """Return the states after every layer by transformers, `[layers + 1, tokens, H]` for each text alone."""
+def compute_reference(directory: Path, num_words: int) -> list[torch.Tensor]:
+    """Return the states after every layer by transformers, `[layers + 1, tokens, H]` for each random text alone."""
+    texts = random_texts(num_words)
     model = AutoModel.from_pretrained(directory).eval()
     return [torch.cat(model(torch.tensor(text[None].astype(np.int64)), output_hidden_states=True).hidden_states) for text in texts]
 
@@ -58,8 +70,55 @@ def test_states_are_those_of_transformers(published: Any, family: str) -> None:
     with torch.inference_mode():
         states = encoder(PackedTensors.from_packed(packed, device=CPU, dtype=torch.float32), range(config.num_hidden_layers + 1))
     found = torch.split(torch.stack(list(states.values())), packed.lengths.tolist(), dim=1)
-    for ours, theirs in zip(found, compute_reference(directory, texts), strict=True):
+    for ours, theirs in zip(found, compute_reference(directory, config.vocab_size), strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
+
+
+@lru_cache
+def read_weights(directory: Path) -> tuple[EncoderWeights, dict[str, NDArray[np.float32]]]:
+    """Return the weights of a published directory, and the ranges of a calibration on the random texts."""
+    weights = read_published(read_config(directory / "config.json"), directory / "model.safetensors")
+    packed = pack(random_texts(weights.config.vocab_size))
+    return weights, measure_ranges(build_encoder(weights), iter([packed]))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("variant", "arithmetic"), native.WAYS, ids=native.IDS)
+def test_kernels_give_the_states_of_transformers(published: Any, variant: Variant, arithmetic: Arithmetic, family: str) -> None:
+    """After every layer within 1e-4 in float32; in others a cosine of 0.999, or that of 8-bit products."""
+    weights, ranges = read_weights(published(family))
+    if arithmetic.is_tiled and not weights.config.is_plain:
+        with pytest.raises(BackendUnavailable, match=f"the layers of {family} do not run on tiles"):
+            Compiled(weights, arithmetic, variant=variant, ranges=ranges)
+        return
+    config = weights.config
+    if arithmetic.is_tiled and config.embedding_size:
+        pytest.skip("embeddings on tiles are as wide as states")
+    encoder = Compiled(weights, arithmetic, variant=variant, ranges=ranges)
+    packed = pack(random_texts(config.vocab_size))
+    states = np.stack(list(encoder.encode(packed, range(config.num_hidden_layers + 1)).values()))
+    expected = torch.cat(compute_reference(published(family), config.vocab_size), dim=1).numpy()
+    if arithmetic.name == "float32":
+        np.testing.assert_allclose(states, expected, atol=1e-4, rtol=0)
+    norms = np.linalg.norm(states, axis=2) * np.linalg.norm(expected, axis=2)
+    assert ((states * expected).sum(axis=2) / norms).min() > (LEAST_COSINE if arithmetic.is_calibrated else 0.999)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("hidden_size", "num_heads"), [(128, 2), (64, 2)])
+def test_kernels_fit_other_shapes(tmp_path: Path, family: str, hidden_size: int, num_heads: int) -> None:
+    """Heads of 64 numbers, and a narrower state; a text has the same state alone and among others."""
+    known: dict[str, Any] = {"hidden_size": hidden_size, "num_attention_heads": num_heads}
+    if family == "distilbert":
+        known |= {"dim": hidden_size, "n_heads": num_heads}
+    directory = publish_family(tmp_path, family, **known)
+    weights = read_published(read_config(directory / "config.json"), directory / "model.safetensors")
+    encoder, last, texts = Compiled(weights, FLOAT32), weights.config.num_hidden_layers, random_texts(weights.config.vocab_size)
+    packed = pack(texts)
+    together = np.split(encoder.encode(packed, [last])[last], packed.cu_seqlens[1:-1])
+    for text, found, states in zip(texts, together, compute_reference(directory, weights.config.vocab_size), strict=True):
+        np.testing.assert_allclose(found, states[-1].numpy(), atol=1e-4, rtol=0)
+        np.testing.assert_allclose(encoder.encode(pack([text]), [last])[last], found, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,7 @@ def _in_bytes(weight: Floats, panel: int) -> Product:
 
 
 def start_of_pieces(weight: Floats) -> NDArray[np.int32]:
-    """Return what sums of bytes begin with, int32, `[pieces, outputs]`, for pieces of as many inputs as the kernels take at once."""
+    """Return what sums of bytes begin with, int32, `[pieces, outputs]`; the kernels take as many inputs at once as a piece has."""
     rounded, _ = quantize_by_output(weight, _LARGEST_BYTE, np.int8)
     firsts = np.arange(0, weight.shape[1], _PIECE)
     return np.ascontiguousarray(-_SHIFT * np.add.reduceat(rounded.astype(np.int32), firsts, axis=1).T, dtype=np.int32)

@@ -139,7 +139,10 @@ class Memory:
         for number, array in enumerate(arrays):
             firsts.setdefault(id(array), number)
         is_first = [array is not None and firsts[id(array)] == number for number, array in enumerate(arrays)]
-        sizes = [-(-array.nbytes // _LINE) * _LINE if array is not None and own else 0 for array, own in zip(arrays, is_first, strict=True)]
+        sizes = [
+            -(-array.nbytes // _LINE) * _LINE if array is not None and own else 0
+            for array, own in zip(arrays, is_first, strict=True)
+        ]
         self._memory = np.empty(sum(sizes) + _LARGE_PAGE, dtype=np.uint8)
         first = -self._memory.ctypes.data % _LARGE_PAGE
         loaded.gist_prefer_large_pages(ctypes.c_void_p(self._memory.ctypes.data + first), ctypes.c_size_t(sum(sizes)))
