@@ -67,6 +67,13 @@ COMMANDS: dict[str, Command | CommandGroup] = {
         settings=ALL,
         example="gist-stream check --bootstrap-servers broker:9092 --json",
     ),
+    "try": Command(
+        path="worker.commands.try_records:try_records",
+        summary="Show what a worker reads from a few records, and what it would publish.",
+        panel=_LOOK,
+        settings=ALL,
+        example="gist-stream try 'Ada Lovelace loved London.'",
+    ),
     "tail": Command(
         path="worker.commands.tail:tail",
         summary="Follow the results.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from worker.composition.input import build_limits, build_mapping
 from worker.composition.tracing import trace_model
 from worker.errors import BadModel
 from worker.flow.options import Options
+from worker.flow.outcomes import OutcomeBuilder
 from worker.flow.session import Backoff
 from worker.pipeline import Pipeline
 from worker.records import Output
@@ -18,9 +20,11 @@ from worker.rollout.plan import RolloutPlan
 from worker.rollout.router import RolloutRouter
 from worker.wire.encode import EmbeddingEncoding
 from worker.wire.layouts import build_layout
-from worker.wire.mapping import build_field_reader
+from worker.wire.mapping import build_decoder, build_field_reader
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from worker.broker.connection.connection import Connection
     from worker.broker.consumer.consumer import Consumer
     from worker.model.engine import Engine
@@ -60,6 +64,23 @@ def build_options(settings: Settings, tasks: frozenset[Task]) -> Options:
         max_consecutive_dead_letters=settings.max_consecutive_dead_letters,
         dead_letter_hold_s=settings.dead_letter_hold_ms / 1000,
         backoff=Backoff(max_s=settings.retry_backoff_max_ms / 1000),
+    )
+
+
+def build_outcome_builder(
+    settings: Settings, tasks: frozenset[Task], *, model_name: str, warn: Callable[[str], None]
+) -> OutcomeBuilder:
+    """Return the decoder and encoder of a worker with these settings, for topics without limits."""
+    options = build_options(settings, tasks)
+    return OutcomeBuilder(
+        name_for=lambda _source: model_name,
+        limits=options.limits,
+        encoding=options.embedding_encoding,
+        max_message_bytes=lambda _output: sys.maxsize,
+        layout=options.layout,
+        has_origin=options.has_origin,
+        tasks=tasks,
+        decoder=build_decoder(options.mapping, limits=options.limits, tasks=tasks, warn=warn),
     )
 
 
