@@ -49,7 +49,7 @@ spec:
 # Metrics of Prometheus itself and of every process.
 _FOREIGN_METRICS = re.compile(r"up|process_\w+")
 _SETTING = re.compile(rf"\b{PREFIX}[A-Z0-9_]+")
-_DECLARATION = re.compile(r'\b(Counter|Gauge|Histogram)\(\s*"(gist_\w+)"')
+_DECLARATION = re.compile(r'\b(Counter|Gauge|Histogram)(?:MetricFamily)?\(\s*"(gist_\w+)"')
 _METRIC_OF_PAGE = re.compile(r"`(gist_\w+)(?:\{[\w,]*\})?`")
 _SUFFIXES = {"Counter": ("_total",), "Gauge": ("",), "Histogram": ("_bucket", "_sum", "_count")}
 

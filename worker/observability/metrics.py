@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 
+from worker.observability.event_loop_time import EventLoopTime
 from worker.observability.known_labels import show_zeros
 from worker.observability.load_gauges import LoadGauges
 from worker.observability.progress import Progress
@@ -48,6 +49,7 @@ class WorkerTelemetry:
             retries=self._retries,
             events=self._broker_events,
         )
+        EventLoopTime(self.registry)
         # Memory, processor time and open files of the process.
         ProcessCollector(registry=self.registry)
 
