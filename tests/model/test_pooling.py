@@ -49,7 +49,7 @@ def test_normalisation() -> None:
 
 def test_a_plain_bert_is_the_normalised_mean(tmp_path: Path) -> None:
     """A directory that says nothing of sentences."""
-    assert PoolingConfig.read(tmp_path) == PoolingConfig(pooling="mean", is_normalized=True, max_tokens=None)
+    assert PoolingConfig.read(tmp_path) == PoolingConfig(pooling="mean", is_normalized=True, max_tokens=None, is_configured=False)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,9 @@ def test_settings_that_change_nothing_are_accepted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "reason"),
     [
-        ({"default_prompt_name": "q", "prompts": {"q": "query: "}}, "default prompt 'q' is not supported"),
+        ({"prompts": ["query: "]}, "prompts are not texts by their names"),
+        ({"prompts": {"q": 1}}, "prompts are not texts by their names"),
+        ({"default_prompt_name": "q", "prompts": {"q": "query: "}}, None),
         ({"model_type": "SparseEncoder"}, "a SparseEncoder is not supported"),
         ({"model_type": "CrossEncoder"}, "a CrossEncoder is not supported"),
         ({"default_prompt_name": None, "prompts": {"q": "query: "}}, None),
@@ -156,8 +158,8 @@ def test_settings_that_change_nothing_are_accepted(tmp_path: Path) -> None:
         ({"model_type": "SentenceTransformer", "similarity_fn_name": "dot"}, None),
     ],
 )
-def test_a_default_prompt_is_refused(tmp_path: Path, config: dict[str, object], reason: str | None) -> None:
-    """A prompt that the publisher puts before each text would change every vector; prompts that are only on offer do not."""
+def test_a_configuration_of_another_model_is_refused(tmp_path: Path, config: dict[str, object], reason: str | None) -> None:
+    """The file is that of an embedder, and its prompts are texts."""
     modules_in(tmp_path, "Transformer", "Pooling")
     (tmp_path / "config_sentence_transformers.json").write_text(json.dumps(config))
     if reason is None:

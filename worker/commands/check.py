@@ -74,13 +74,14 @@ def check(
     """
     connection = build_connection(settings)
     used = map_used_topics(settings, find_served_tasks(settings))
+    warnings: list[str] = []
     steps: dict[str, Callable[[], str]] = {
         "settings": lambda: _describe_settings(settings, used),
         "broker": lambda: _check_broker(settings, connection, used),
         "group": lambda: _check_group(settings),
         "delivery": lambda: _check_delivery(settings),
         "topics": lambda: _describe_partitions(asyncio.run(_count_partitions(settings, connection, used))),
-        "model": lambda: _describe_engine(load_engine(settings)),
+        "model": lambda: _check_model(settings, warnings),
     }
     report = _print_json if is_json else _print_line
     for warning in find_warnings():
@@ -92,6 +93,9 @@ def check(
             continue
         try:
             report("ok", name, step())
+            for warning in warnings:
+                report("warn", name, warning)
+            warnings.clear()
         except FatalError as error:
             report("wrong", name, str(error))
             failures[name] = error
@@ -143,6 +147,13 @@ def _check_delivery(settings: Settings) -> str:
             check_transactions(connection, group_id=settings.group_id, transaction_timeout_s=timeout_s, allow_old_brokers=allows)
         )
     return settings.delivery.replace("_", " ")
+
+
+def _check_model(settings: Settings, warnings: list[str]) -> str:
+    """Return a line about the model, and add its warnings."""
+    engine = load_engine(settings)
+    warnings.extend(engine.warnings)
+    return _describe_engine(engine)
 
 
 def _describe_engine(engine: Engine) -> str:

@@ -34,6 +34,8 @@ def load_engine(settings: Settings) -> Engine:
         threads=plan.matmul,
         passes=settings.max_concurrent_batches,
         max_tokens=settings.max_seq_length or None,
+        prompt=settings.prompt,
+        dimensions=settings.embedding_dimensions,
         windowing=windowing if settings.long_text == "window" else None,
     )
     if missing := settings.tasks - engine.tasks:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from worker.batches import LIVE_PASS, PassContext
 from worker.errors import BadModel
 from worker.host import count_cores
@@ -19,15 +17,12 @@ from worker.model.checkpoint import checkpoint
 from worker.model.devices import choose_format, find_device
 from worker.model.outputs.predictions import RawOutputs, predictions
 from worker.model.packing import pack
-from worker.model.published_heads.head import PublishedHead
 from worker.model.thread_sharing import ThreadBudget
 from worker.model.windows import WindowMerger, window_token_ids
 from worker.records import Item, Partition, Record, Task, TokenizedItem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from numpy.typing import NDArray
 
     from worker.model.backends.choice import Backend, BackendName
     from worker.model.devices import Device, Dtype
@@ -55,6 +50,10 @@ class Engine:
         self.because = because
         #: How far 8-bit products are from fp32, as it was measured; None for a model that is not calibrated.
         self.difference = loaded.difference
+        #: The characters before each text; empty for none.
+        self.prompt = loaded.prompt
+        #: What is unusual about the model and its options, a line for each.
+        self.warnings = loaded.warnings
         if backend.device_type == "cuda":
             passes = passes or _PASSES_ON_GPU
         elif not backend.is_reentrant:
@@ -69,13 +68,9 @@ class Engine:
         self._model = loaded.heads
         # The heads by the task that they serve.
         self._heads: dict[Task, list[HeadConfig]] = {task: [] for task in (Task.CLASSIFY, Task.NER)}
-        # The learned transitions between labels, by head.
-        self._transitions: dict[str, NDArray[np.float64]] = {}
         for head in loaded.heads.heads.values():
-            transitions = None if isinstance(head, PublishedHead) else head.to_weights().transitions
-            if transitions is not None:
-                self._transitions[head.config.name] = transitions.astype(np.float64)
             self._heads[Task(head.config.task)].append(head.config)
+        self._transitions = loaded.heads.collect_transitions()
         # The readouts of a pass, by whether vectors are requested, and by the requested heads.
         self._known_readings: dict[tuple[bool, tuple[str, ...]], list[Readout]] = {}
         self.tasks = frozenset({Task.EMBED} if loaded.is_embedder else ()) | frozenset(
@@ -94,13 +89,16 @@ class Engine:
         passes: int = 0,
         max_tokens: int | None = None,
         windowing: Windowing | None = None,
+        prompt: str = "",
+        dimensions: int = 0,
     ) -> Engine:
         """Load and verify the model at `reference`; raises `BadModel`.
 
         `threads` are those of the matrix products, which `passes` at a time share; 0 for one for each core. `max_tokens`
         shortens the longest text. Longer ones are truncated, or read in windows as `windowing` says.
+        `prompt` and `dimensions` are those of `checkpoint.load`.
         """
-        loaded = checkpoint.load(reference, max_tokens=max_tokens, windowing=windowing)
+        loaded = checkpoint.load(reference, max_tokens=max_tokens, windowing=windowing, prompt=prompt, dimensions=dimensions)
         return cls.from_checkpoint(loaded, device=device, dtype=dtype, backend=backend, passes=passes, threads=threads)
 
     @classmethod

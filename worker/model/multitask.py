@@ -66,7 +66,13 @@ class MultiTaskHeads:
             logits[name] = self._published[name].compute_logits(logits[name])
         return MultiTaskOutputs(self._vectors(read[-1]) if is_embedding else None, logits)
 
+    def collect_transitions(self) -> dict[str, NDArray[np.float64]]:
+        """Return the learned transitions between labels, by head."""
+        own = {name: head.to_weights().transitions for name, head in self.heads.items() if not isinstance(head, PublishedHead)}
+        return {name: transitions.astype(np.float64) for name, transitions in own.items() if transitions is not None}
+
     def _vectors(self, pooled: Floats) -> Floats:
+        pooled = pooled[:, : self.sentence.dimensions]
         if not self.sentence.is_normalized:
             return pooled
         vectors: Floats = pooled / np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), _SMALLEST_NORM)

@@ -8,10 +8,10 @@ model separates paraphrases half as well, and nothing else looks wrong.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from worker.errors import BadModel
+from worker.errors import BadModel, BadSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,6 +54,19 @@ class PoolingConfig:
     do_lower_case: bool = False
     #: Whether the publisher says how vectors are made; else they are those of a plain BERT.
     is_configured: bool = True
+    #: The published prompts by name, and the name of the one that texts have by default.
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    default_prompt: str | None = None
+    #: Whether the tokens of a prompt count for the mean.
+    includes_prompt: bool = True
+    #: The first dimensions that are kept of a vector; None for all.
+    dimensions: int | None = None
+
+    def cut(self, dimensions: int, size: int) -> PoolingConfig:
+        """Return the configuration of vectors of `size` dimensions of which the first are kept; 0 for all. Raises `BadSettings`."""
+        if dimensions > size:
+            raise BadSettings(f"GIST_EMBEDDING_DIMENSIONS is {dimensions}, and the vectors of the model have {size} dimensions")
+        return replace(self, dimensions=dimensions or None)
 
     @classmethod
     def read(cls, directory: Path) -> PoolingConfig:
@@ -61,14 +74,18 @@ class PoolingConfig:
         if not (directory / MODULES).exists():
             return cls(pooling="mean", is_normalized=True, max_tokens=None, is_configured=False)
         paths = _modules(directory)
-        _check_prompts(directory / _PROMPTS)
+        prompts, default_prompt = _prompts(directory / _PROMPTS)
+        pooling, includes_prompt = _pooling(directory / paths["Pooling"] / "config.json")
         transformer = next((directory / name for name in _TRANSFORMER if (directory / name).exists()), None)
         settings = _transformer(transformer) if transformer else {}
         return cls(
-            pooling=_pooling(directory / paths["Pooling"] / "config.json"),
+            pooling=pooling,
             is_normalized="Normalize" in paths,
             max_tokens=settings.get("max_seq_length"),
             do_lower_case=bool(settings.get("do_lower_case")),
+            prompts=prompts,
+            default_prompt=default_prompt,
+            includes_prompt=includes_prompt,
         )
 
 
@@ -104,25 +121,27 @@ def _transformer(path: Path) -> dict[str, Any]:
     return settings
 
 
-def _check_prompts(path: Path) -> None:
-    """Raise `BadModel` where the publisher puts a prompt before each text, or the directory is not of an embedder."""
+def _prompts(path: Path) -> tuple[dict[str, str], str | None]:
+    """Return the published prompts, and the name of the default; raises `BadModel` where the directory is not of an embedder."""
     if not path.exists():
-        return
+        return {}, None
     config = _read(path, dict)
     kind = config.get("model_type")
     if kind not in (None, "SentenceTransformer"):
         raise BadModel(f"{path}: a {kind} is not supported, only a SentenceTransformer")
-    if config.get("truncate_dim") is not None:
-        raise BadModel(f"{path}: truncate_dim = {config['truncate_dim']!r} is not supported: the vectors here have all dimensions")
-    name, prompts = config.get("default_prompt_name"), config.get("prompts") or {}
-    if name is not None and (prompt := prompts.get(name)):
+    if (size := config.get("truncate_dim")) is not None:
         raise BadModel(
-            f"{path}: the default prompt {name!r} is not supported. Write {prompt!r} before each text that you send, and set "
-            "default_prompt_name to null in a copy of the directory"
+            f"{path}: truncate_dim = {size!r} is not supported: set GIST_EMBEDDING_DIMENSIONS={size}, and truncate_dim to null "
+            "in a copy of the directory"
         )
+    prompts = config.get("prompts") or {}
+    if not isinstance(prompts, dict) or not all(isinstance(text, str) for text in prompts.values()):
+        raise BadModel(f"{path}: prompts are not texts by their names")
+    return prompts, config.get("default_prompt_name")
 
 
-def _pooling(path: Path) -> Pooling:
+def _pooling(path: Path) -> tuple[Pooling, bool]:
+    """Return the pooling, and whether the tokens of a prompt count."""
     config = _read(path, dict)
     # Newer directories name one mode or several; older ones have a switch for each.
     if "pooling_mode" in config:
@@ -133,7 +152,7 @@ def _pooling(path: Path) -> Pooling:
     names: dict[str, Pooling] = {"cls": "cls", "cls_token": "cls", "mean": "mean", "mean_tokens": "mean"}
     if len(modes) != 1 or modes[0] not in names:
         raise BadModel(f"{path}: only mean and CLS pooling are supported, not {' and '.join(map(str, modes)) or 'none'}")
-    return names[modes[0]]
+    return names[modes[0]], bool(config.get("include_prompt", True))
 
 
 def _read(path: Path, kind: type) -> Any:

