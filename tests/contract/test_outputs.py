@@ -287,3 +287,25 @@ def test_every_field_is_described(model: type[BaseModel]) -> None:
         assert part["description"]
         for name, field in part["properties"].items():
             assert field.get("description"), name
+
+
+@given(vector=VECTORS, encoding=st.sampled_from(EmbeddingEncoding))
+def test_the_model_of_the_contract_decodes_every_encoding(
+    vector: np.ndarray[Any, np.dtype[np.float32]], encoding: EmbeddingEncoding
+) -> None:
+    """`Embedding.numbers` returns the numbers that the worker's own decoder returns."""
+    outcome = encoded(Record(Partition("texts", 0), 1, b"k", b"{}"), Prediction(embedding=vector), encoding)
+    value = orjson.loads(outcome.messages[0].value or b"")
+    numbers = schemas.Embedding.model_validate(value).numbers()
+    np.testing.assert_allclose(numbers, decode_embedding(value), rtol=1e-6, atol=1e-37)
+
+
+@pytest.mark.parametrize(
+    ("embedding", "encoding"),
+    [([0.5], "float"), ("AAAA", "float32"), ("AAAA", "float16"), ("AAAA", "int8"), ("AAAA", "binary"), ("AA==", "binary")],
+)
+def test_a_vector_of_another_length_is_refused(embedding: object, encoding: str) -> None:
+    """The error names both lengths."""
+    value = schemas.Embedding.model_validate({"id": "1", "embedding": embedding, "dim": 9, "encoding": encoding})
+    with pytest.raises(ValueError, match="but its dim is 9"):
+        value.numbers()
