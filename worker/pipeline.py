@@ -62,9 +62,7 @@ class Pipeline:
         self._tasks = asyncio.TaskGroup()
         self._spawn = self._tasks.create_task
         self._lanes = lanes = build_lanes(options, max_passes=models.max_passes)
-        self._executor = ModelExecutor(
-            models, yield_to_live=lanes.yield_to_live, note_pass=lanes.note_pass, max_failures=options.max_consecutive_failures
-        )
+        self._executor = ModelExecutor.from_flow(models, lanes, options, note_cached=telemetry.cached)
         self._outcomes = OutcomeBuilder.from_flow(models, delivery, options, warn=telemetry.ineffective_setting)
         self._trust = TopicTrust.from_options(options)
         self._assignment = Assignment(

@@ -63,6 +63,7 @@ def build_options(settings: Settings, tasks: frozenset[Task]) -> Options:
         max_consecutive_failures=settings.max_consecutive_failures,
         max_consecutive_dead_letters=settings.max_consecutive_dead_letters,
         dead_letter_hold_s=settings.dead_letter_hold_ms / 1000,
+        result_cache_bytes=settings.result_cache_mib * 2**20,
         backoff=Backoff(max_s=settings.retry_backoff_max_ms / 1000),
     )
 

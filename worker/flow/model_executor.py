@@ -9,17 +9,21 @@ from __future__ import annotations
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from worker.batches import LIVE_PASS, PassContext, Priority
 from worker.errors import RecordFailed, TooManyFailures
 from worker.flow.outcomes import build_failure
+from worker.flow.result_cache import ResultCache
 from worker.records import Failure, Prediction, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from worker.batches import Batch
+    from worker.flow.lanes import Lanes
+    from worker.flow.options import Options
     from worker.ports import ModelRouter
     from worker.records import Item, Outcome, TokenizedItem, Tokens
 
@@ -45,13 +49,15 @@ class ModelExecutor:
         yield_to_live: Callable[[], None],
         note_pass: Callable[[Batch, float], None],
         max_failures: int,
+        cache: ResultCache | None = None,
     ) -> None:
         """Call `models` from threads. `yield_to_live` blocks a backfill pass while live batches need the model.
 
-        `note_pass` gets each batch that succeeded, with the seconds in its thread.
+        `note_pass` gets each batch that succeeded, with the seconds in its thread. With a `cache` only new texts are computed.
         """
         self._models = models
         self._note_pass = note_pass
+        self._cache = cache
         self._max_failures = max_failures
         # Records that failed since the last success.
         self._num_consecutive_failures = 0
@@ -65,6 +71,17 @@ class ModelExecutor:
             Priority.LIVE: ThreadPoolExecutor(models.max_passes, thread_name_prefix="infer"),
             Priority.BACKFILL: ThreadPoolExecutor(1, thread_name_prefix="background"),
         }
+
+    @classmethod
+    def from_flow(cls, models: ModelRouter, lanes: Lanes, options: Options, *, note_cached: Callable[[str, int], None]) -> Self:
+        """Return an executor that yields and reports to the lanes; `note_cached` counts the origins of cached results."""
+        return cls(
+            models,
+            yield_to_live=lanes.yield_to_live,
+            note_pass=lanes.note_pass,
+            max_failures=options.max_consecutive_failures,
+            cache=ResultCache(options.result_cache_bytes, note_cached) if options.result_cache_bytes else None,
+        )
 
     async def tokenize(self, items: Sequence[Item]) -> list[Tokens | Failure]:
         """Tokenize the texts of some items; return tokens or a failure for each item, in order."""
@@ -83,7 +100,14 @@ class ModelExecutor:
         return list(tokens)
 
     async def run_batch(self, batch: Batch) -> list[Prediction]:
-        """Run one forward pass, or several smaller ones if the pass fails; return a prediction for each item, in order."""
+        """Return a prediction for each item, in order: from the cache, or from one forward pass, or several if the pass fails."""
+        if self._cache is None:
+            return await self._compute(batch)
+        plan = self._cache.find(batch.items)
+        missing = replace(batch, items=tuple(plan.missing.values()))
+        return self._cache.complete(plan, await self._compute(missing) if missing.items else [])
+
+    async def _compute(self, batch: Batch) -> list[Prediction]:
         threads = self._device[batch.priority]
         try:
             predictions, seconds = await asyncio.get_running_loop().run_in_executor(threads, self._infer_now, batch)
@@ -91,7 +115,7 @@ class ModelExecutor:
             if len(batch.items) == 1:
                 return [Prediction(failures=(self._note_failure(build_failure(error, Stage.INFER)),))]
             left, right = batch.halves()
-            return [*await self.run_batch(left), *await self.run_batch(right)]
+            return [*await self._compute(left), *await self._compute(right)]
         self._note_pass(batch, seconds)
         for prediction in predictions:
             self._note_prediction(prediction)

@@ -48,5 +48,7 @@ class Options:
     #: The longest wait of a dead letter for the first result of its topic.
     dead_letter_hold_s: float
     backoff: Backoff
+    #: The size of the cache of results; 0 for no cache.
+    result_cache_bytes: int = 0
     #: The form of the input records. The default is the wire contract.
     mapping: InputMapping = field(default_factory=InputMapping)

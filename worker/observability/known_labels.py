@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 STAGES = ("consume", "decode", "tokenize", "infer", "encode", "publish")
 #: The reasons for a record without outputs.
 SKIPS = ("empty", "unchanged", "truncate", "message")
-OUTPUTS = ("embeddings", "labels", "entities", "dlq")
+OUTPUTS = ("embeddings", "labels", "entities", "dlq", "enriched", "flat", "qdrant")
+#: The origins of a result, with a cache of results.
+ORIGINS = ("hit", "duplicate", "miss")
 REBALANCES = ("assigned", "revoked")
 #: The exceptions that end the session of a partition.
 RETRIES = ("PublishFailed", "ConsumerBroken", "OffsetOutOfRange")
@@ -36,6 +38,7 @@ def show_zeros(
     *,
     dead_letters: Counter,
     skipped: Counter,
+    cached: Counter,
     published: Counter,
     rebalances: Counter,
     sessions_ended: Counter,
@@ -46,6 +49,7 @@ def show_zeros(
     known = (
         (dead_letters, STAGES),
         (skipped, SKIPS),
+        (cached, ORIGINS),
         (published, OUTPUTS),
         (rebalances, REBALANCES),
         (sessions_ended, RETRIES),

@@ -43,6 +43,7 @@ class WorkerTelemetry:
         show_zeros(
             dead_letters=self._dead_letters,
             skipped=self._skipped,
+            cached=self._cached,
             published=self._published,
             rebalances=self._rebalances,
             sessions_ended=self._sessions_ended,
@@ -65,6 +66,8 @@ class WorkerTelemetry:
         self._dead_letters = Counter("gist_dead_letters", "Dead letters acknowledged, by step.", ["stage"], registry=registry)
         # Records that the settings of the input leave out, such as updates that did not change the text.
         self._skipped = Counter("gist_records_skipped", "Records committed without an output.", ["reason"], registry=registry)
+        # The hit rate of the cache of results: hits and duplicates over all. Zero without GIST_RESULT_CACHE_MIB.
+        self._cached = Counter("gist_result_cache_texts", "Texts by the origin of their result.", ["origin"], registry=registry)
         # The throughput of the model.
         self._tokens = Counter("gist_tokens", "Tokens that went through the model.", registry=registry)
         self._batches = Counter("gist_batches", "Forward passes.", registry=registry)
@@ -160,6 +163,10 @@ class WorkerTelemetry:
         """Count a dead letter."""
         self._dead_letters.labels(stage).inc()
         self._progress.num_dead_letters += 1
+
+    def cached(self, origin: str, num_texts: int) -> None:
+        """Count texts of a batch by the origin of their result: `hit`, `duplicate` or `miss`."""
+        self._cached.labels(origin).inc(num_texts)
 
     def skipped(self, reason: str) -> None:
         """Count a record without outputs, by reason."""

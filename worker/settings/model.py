@@ -196,6 +196,16 @@ class ModelSettings(InputSettings):
             " arrived for this time, the next record does not wait. Raise this for fuller batches at low load."
         ),
     )
+    result_cache_mib: int = Field(
+        0,
+        ge=0,
+        le=65_536,
+        description=(
+            "Size of the cache of results, in MiB. A text that was computed with the same model and tasks needs no forward pass,"
+            " and a batch computes equal texts once. The cache is in memory only. 0: no cache, because most topics repeat no text."
+            " Set this if texts repeat, and watch `gist_result_cache_texts_total`. Example: `256`, about 100,000 short texts."
+        ),
+    )
     max_in_flight_tokens: int = Field(
         65_536,
         ge=16,
