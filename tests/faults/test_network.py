@@ -30,7 +30,7 @@ LATE: dict[Mode, tuple[Kind, ...]] = {
     ),
 }
 # Where a worker freezes with something published that is not committed.
-BETWEEN: dict[Mode, str] = {"at_least_once": "before:OffsetCommit:8", "exactly_once": "before:EndTxn:8"}
+BETWEEN: dict[Mode, str] = {"at_least_once": "before:OffsetCommit:8", "exactly_once": "before:EndTxn:40"}
 
 
 async def find_coordinator(lab: Lab) -> int:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.integration.support.raw import configure
 from tests.integration.support.reading import read_all, until_committed
@@ -98,7 +100,6 @@ async def test_a_record_without_a_key_costs_its_output_in_a_compacted_topic_only
             [1, 3],
             "[Error 87] InvalidRecordError",
         ),
-        ("at_least_once", {"message.timestamp.before.max.ms": "0"}, [b"a", b"b"], [0, 1], "[Error 32] InvalidTimestampError"),
     ],
 )
 async def test_a_refusal_that_only_the_broker_knows_is_a_dead_letter_with_its_code(
@@ -124,6 +125,21 @@ async def test_a_refusal_that_only_the_broker_knows_is_a_dead_letter_with_its_co
     letters = await read_all(connection, f"{topic}.dlq")
     assert sorted({source(letter) for letter in letters}) == refused
     assert reason in json.loads(letters[0].value)["message"]
+
+
+async def test_a_refused_timestamp_is_no_dead_letter_because_clocks_become_right(connection: Connection, topic: str) -> None:
+    """The broker refuses what the worker's clock says: the worker tries again until the timestamps are accepted."""
+    await create_topics(connection, topic)
+    with capture_logs() as logs:
+        async with serving(settings(connection, topic, "at_least_once")):
+            await configure(connection, f"{topic}.labels", {"message.timestamp.before.max.ms": "0"})
+            await send(connection, topic, [b"a", b"b"])
+            while not any("InvalidTimestampError" in str(entry.get("error")) for entry in logs):  # noqa: ASYNC110  a log has no event
+                await asyncio.sleep(0.05)
+            await configure(connection, f"{topic}.labels", {"message.timestamp.before.max.ms": "9223372036854775807"})
+            await done(connection, topic, 2)
+    assert list(dict.fromkeys(await ids(connection, topic, Output.LABELS))) == ["0", "1"]
+    assert await read_all(connection, f"{topic}.dlq") == []
 
 
 @BOTH

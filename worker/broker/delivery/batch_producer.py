@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
     InvalidMessageError,
-    InvalidTimestampError,
     KafkaError,
     MessageSizeTooLargeError,
     PolicyViolationError,
@@ -42,7 +41,6 @@ REFUSALS = (
     RecordListTooLargeError,
     InvalidMessageError,
     InvalidRecordError,
-    InvalidTimestampError,
     PolicyViolationError,
     UnsupportedForMessageFormatError,
     UnknownCode,
