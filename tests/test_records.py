@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.makers import outcome, record, tokenized
 from worker.batches import Batch
-from worker.records import OUTPUT_OF_TASK, TASK_OF_OUTPUT, Message, Output, Task
+from worker.records import OUTPUT_OF_TASK, SPLIT_OUTPUTS, TASK_OF_OUTPUT, Message, Output, Task
 
 
 def test_the_offset_to_commit_is_the_next_one() -> None:
@@ -19,7 +19,7 @@ def test_tasks_and_outputs_map_to_each_other() -> None:
     """Only the dead letters are the output of no task."""
     assert set(OUTPUT_OF_TASK) == set(Task)
     assert {output: TASK_OF_OUTPUT[output] for output in OUTPUT_OF_TASK.values()} == TASK_OF_OUTPUT
-    assert set(Output) - set(TASK_OF_OUTPUT) == {Output.DEAD_LETTERS}
+    assert set(SPLIT_OUTPUTS) - set(TASK_OF_OUTPUT) == {Output.DEAD_LETTERS}
 
 
 @given(st.lists(st.integers(1, 50), min_size=2, max_size=40))

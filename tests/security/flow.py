@@ -14,7 +14,7 @@ from worker.broker.tools.clients import follow, open_producer
 from worker.composition import broker
 from worker.composition import pipeline as pipelines
 from worker.observability.metrics import WorkerTelemetry
-from worker.records import Output
+from worker.records import SPLIT_OUTPUTS, Output
 from worker.rollout.router import SingleModel
 from worker.settings import read
 
@@ -71,6 +71,6 @@ async def read_outputs(connection: Connection, topic: str, text: str) -> set[Out
     async with contextlib.aclosing(follow(connection, list(outputs), from_beginning=True)) as arriving:
         async for records in arriving:
             found |= {outputs[record.partition.topic] for record in records if record.key == text.encode()}
-            if len(found) == len(Output) - 1 or Output.DEAD_LETTERS in found:
+            if len(found) == len(SPLIT_OUTPUTS) - 1 or Output.DEAD_LETTERS in found:
                 break
     return found
