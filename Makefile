@@ -42,7 +42,7 @@ demo-search: .venv/made ## run texts, a worker, Kafka Connect and PostgreSQL on 
 stop: ## end what `make demo KEEP=1` left running
 	@for name in worker kafka; do if [ -f .demo/$$name.pid ]; then kill $$(cat .demo/$$name.pid) 2>/dev/null || true; rm .demo/$$name.pid; fi; done
 
-bench-engine: .venv/made ## compare the engine with other libraries (ARGS="--quick": within a minute)
+bench-engine: .venv/made ## compare the engine with other libraries (ARGS="--quick": two minutes)
 	@$(BIN)/gist-stream bench engine $(ARGS)
 
 bench-stream: .venv/made ## measure the worker with the broker in the loop (ARGS="--quick": two minutes)

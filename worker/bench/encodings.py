@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from worker.bench.frame.machine import describe_machine
-from worker.bench.frame.report import Report, Table
+from worker.bench.frame.report import Report
+from worker.bench.frame.runs import Column, Runs, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
 #: Neighbours to find, and candidates for a search that compares exact vectors afterwards.
@@ -20,63 +18,42 @@ NUM_NEIGHBOURS = 10
 NUM_CANDIDATES = 100
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Loss:
-    """The loss of one encoding over some vectors."""
-
-    encoding: str
-    num_vectors: int
-    #: Mean size of a record's value.
-    value_bytes: float
-    #: Mean share of the `NUM_NEIGHBOURS` exact nearest neighbours among as many nearest neighbours of the decoded vectors.
-    recall: float
-    #: The same among the `NUM_CANDIDATES` nearest neighbours of the decoded vectors.
-    recall_of_candidates: float
-    #: Error of the cosine of two different vectors: mean and maximum.
-    mean_cosine_error: float
-    max_cosine_error: float
+_COLUMNS = (
+    Column("bytes per record", "value_bytes", drawn_as="bytes per record"),
+    Column(f"recall@{NUM_NEIGHBOURS}", "recall", 4, drawn_as=f"recall@{NUM_NEIGHBOURS}"),
+    Column(f"in the nearest {NUM_CANDIDATES}", "recall_of_candidates", 4),
+    Column("cosine error", "mean_cosine_error", 5),
+    Column("maximum", "max_cosine_error", 5),
+)
 
 
-def measure_loss(encoding: str, value_bytes: float, exact: NDArray[np.float32], decoded: NDArray[np.float32]) -> Loss:
-    """Compare the cosines of `decoded` vectors with those of the `exact` ones, both `[n, H]`, with n > 1."""
+def measure_loss(exact: NDArray[np.float32], decoded: NDArray[np.float32]) -> dict[str, float]:
+    """Compare the cosines of `decoded` vectors with those of the `exact` ones, both `[n, H]`, with n > 1.
+
+    `recall` is the mean share of the `NUM_NEIGHBOURS` exact nearest neighbours among as many nearest neighbours of the decoded
+    vectors, `recall_of_candidates` among the `NUM_CANDIDATES` nearest; the errors are those of the cosine of two different vectors.
+    """
     true, found = _cosines(exact), _cosines(decoded)
     errors = np.abs(true - found)[~np.eye(len(exact), dtype=bool)]
     wanted = _find_nearest(true, NUM_NEIGHBOURS)
-    return Loss(
-        encoding=encoding,
-        num_vectors=len(exact),
-        value_bytes=value_bytes,
-        recall=_share(wanted, _find_nearest(found, NUM_NEIGHBOURS)),
-        recall_of_candidates=_share(wanted, _find_nearest(found, NUM_CANDIDATES)),
-        mean_cosine_error=float(errors.mean()),
-        max_cosine_error=float(errors.max()),
-    )
+    return {
+        "recall": _share(wanted, _find_nearest(found, NUM_NEIGHBOURS)),
+        "recall_of_candidates": _share(wanted, _find_nearest(found, NUM_CANDIDATES)),
+        "mean_cosine_error": float(errors.mean()),
+        "max_cosine_error": float(errors.max()),
+    }
 
 
-def build_report(losses: Sequence[Loss]) -> Report:
-    """Return a table with a row for each encoding."""
-    rows = []
-    for loss in losses:
-        recalls = (f"{loss.recall:.4f}", f"{loss.recall_of_candidates:.4f}")
-        rows.append(
-            [loss.encoding, f"{loss.value_bytes:.0f}", *recalls, f"{loss.mean_cosine_error:.5f}", f"{loss.max_cosine_error:.5f}"]
-        )
-    columns = (
-        "encoding",
-        "bytes per record",
-        f"recall@{NUM_NEIGHBOURS}",
-        f"in the nearest {NUM_CANDIDATES}",
-        "cosine error",
-        "maximum",
-    )
-    smallest = min(losses, key=lambda loss: loss.value_bytes)
+def build_report(losses: Runs, num_vectors: int) -> Report:
+    """Return a table with a row for each encoding: mean size of a record's value in bytes, and `measure_loss`."""
+    smallest = min(losses.names, key=lambda name: losses.median(name, "value_bytes"))
+    size, recall = losses.median(smallest, "value_bytes"), losses.median(smallest, "recall")
     return Report(
         title="Encodings of vectors",
-        claim=f"{smallest.encoding}: {smallest.value_bytes:.0f} bytes per record, recall@{NUM_NEIGHBOURS} {smallest.recall:.2f}",
+        claim=f"{smallest}: {size:.0f} bytes per record, recall@{NUM_NEIGHBOURS} {recall:.2f}",
         machine=describe_machine(),
-        tables=[Table(title=f"{losses[0].num_vectors} sentences, nearest neighbours by cosine", columns=columns, rows=rows)],
-        summary={loss.encoding: loss.recall for loss in losses},
-        details={"losses": [asdict(loss) for loss in losses]},
+        tables=[Table(title=f"{num_vectors} sentences, nearest neighbours by cosine", runs=losses, columns=_COLUMNS)],
+        summary={name: losses.median(name, "recall") for name in losses.names},
     )
 
 

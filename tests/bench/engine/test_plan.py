@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.bench.engine import plan
-from worker.bench.engine.candidates import serve
-from worker.bench.engine.workload import MIXTURE, REAL
 
 
 @given(st.floats(1e-5, 100), st.floats(0.1, 10), st.integers(1, 5000), st.integers(1, 256))
@@ -20,34 +17,25 @@ def test_a_question_has_whole_batches_or_the_whole_corpus(each_s: float, box_s: 
     assert num <= max(batch_size, box_s / each_s)
 
 
-@given(st.floats(0, 1e6), st.floats(0, 1e6), st.integers(1, 8))
-def test_time_is_divided_equally(now_s: float, until_s: float, num_parts: int) -> None:
-    """Equal parts fill the remaining time; after the end a part is empty."""
-    first = plan.divide_time(now_s, until_s, num_parts)
-    assert now_s <= first <= max(now_s, until_s) * (1 + 1e-9)
-    assert plan.divide_time(now_s, until_s, 1) == pytest.approx(max(now_s, until_s))
-
-
-def test_the_whole_plan_has_every_model_corpus_and_candidate() -> None:
-    """The whole plan leaves nothing out."""
+def test_the_whole_plan_has_every_kind_of_candidate() -> None:
+    """Each arithmetic runs, and there are baselines in floating point and in 8 bits."""
     full = plan.build_plan(is_quick=False, is_gpu=False)
-    assert full.corpora == dict.fromkeys((plan.GIST_MODEL, plan.MINILM), (MIXTURE, REAL))
-    assert {spec.role for spec in full.baselines} | {"gist_engine", "roofline", "compare_outputs"} == set(serve.ROLES)
+    assert {spec.kind for spec in full.candidates} == {"gist", "first", "padded", "int8", "products"}
+    assert [spec.options["dtype"] for spec in full.candidates if spec.kind == "gist"] == ["auto", *plan.ARITHMETICS]
     assert not full.left_out
 
 
 def test_the_quick_plan_names_what_it_leaves_out() -> None:
-    """Each baseline of the whole plan runs or is named."""
+    """Each candidate of the whole plan runs or is named."""
     full, quick = (plan.build_plan(is_quick=is_quick, is_gpu=False) for is_quick in (False, True))
-    running = {spec.name for spec in quick.baselines}
-    assert plan.BASELINE in running
-    assert {spec.name for spec in full.baselines} - running <= set(quick.left_out)
-    assert quick.limit_s < 60
+    assert len(quick.left_out) == len(full.candidates) - len(quick.candidates)
+    assert quick.candidates[0] == plan.AUTO
 
 
 def test_a_gpu_has_baselines_with_larger_batches() -> None:
-    """The first baseline is the same, no baseline needs a CPU, and a question goes through the corpus several times."""
+    """No baseline needs a CPU, and a question goes through the corpus several times."""
     found = plan.build_plan(is_quick=False, is_gpu=True)
-    assert found.baselines[0].name == plan.BASELINE
-    assert {spec.role for spec in found.baselines} == {"transformers", "sentence_transformers"}
+    assert {spec.role.rpartition(":")[2] for spec in found.candidates if spec.kind in ("first", "padded", "int8")} == {
+        "Transformers", "SentenceTransformers"
+    }  # fmt: skip
     assert found.max_turns > plan.build_plan(is_quick=False, is_gpu=False).max_turns == 1

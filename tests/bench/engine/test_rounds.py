@@ -9,15 +9,12 @@ import pytest
 
 from worker.bench.engine import plan as plans
 from worker.bench.engine import rounds
-from worker.bench.engine.job import Batching
-from worker.bench.engine.measures import Sample
-from worker.bench.engine.process import CandidateFailed, CandidateUnavailable
-from worker.bench.engine.workload import MIXTURE, REAL
+from worker.bench.engine.job import Sample
+from worker.bench.engine.workload import MIXTURE
+from worker.bench.frame.process import CandidateFailed, CandidateUnavailable
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from worker.bench.engine.job import Job
 
 
 class Fake:
@@ -26,12 +23,10 @@ class Fake:
     log: list[tuple[str, str]]
     dying = ""
 
-    def __init__(self, job: Job, *, environment: dict[str, str], timeout_s: float) -> None:
+    def __init__(self, role: str, options: dict[str, Any], **_: Any) -> None:
         """Log the start."""
-        self.name = job.backend if job.role == "gist_engine" else job.role
-        self.timeout_s = timeout_s
-        self.peak_bytes = 7
-        self.environment = environment
+        self.name = options.get("dtype", role.rpartition(":")[2])
+        self.peak_bytes = 7 << 20
         self.log.append(("start", self.name))
 
     def __enter__(self) -> Self:
@@ -42,17 +37,17 @@ class Fake:
 
     def ready(self) -> tuple[dict[str, Any], float]:
         """Return a description; OpenVINO is unavailable."""
-        if self.name == "openvino":
+        if self.name == "OpenVino":
             raise CandidateUnavailable("openvino is not installed")
-        return {"about": "cpu bfloat16", "chosen": "compiled", "backends": ["eager", "compiled"]}, 1.5
+        return {"dtype": "bf16"} | ({"ways": ["one", "two"]} if self.name == "Products" else {}), 1.5
 
     def ask(self, name: str, **question: Any) -> dict[str, Any]:
         """Return a sample of 0.01 s for each text."""
-        self.log.append((name, self.name))
+        self.log.append((name, self.name + question.get("way", "")))
         if self.name == self.dying:
             raise CandidateFailed("exit code -9: no output")
-        if name == "heads":
-            return {"heads_share": 0.1}
+        if name == "processor_ms":
+            return {str(size): 1.0 for size in question["sizes"]}
         num = question["num_messages"]
         return asdict(Sample(num_messages=num, num_tokens=10 * num, num_rows=20 * num, seconds=0.01 * num))
 
@@ -67,62 +62,50 @@ def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> rounds.Setup:
     monkeypatch.setattr(rounds, "Candidate", Fake)
     monkeypatch.setattr(Fake, "log", [], raising=False)
     monkeypatch.setattr(rounds, "_SETTLE_S", 0)
-    corpus = rounds.CorpusFile(tmp_path, 300, is_tokenizing=False, mean_tokens=10.0)
     return rounds.Setup(
         plan=plans.build_plan(is_quick=False, is_gpu=False),
         threads=2,
         device="cpu",
-        batching=Batching(1, 2, 3, 4),
-        models=dict.fromkeys((plans.GIST_MODEL, plans.MINILM), ("reference", "published")),
-        corpora={MIXTURE: corpus, REAL: corpus},
-        cache=tmp_path,
-        started_s=float("inf"),
+        batching={},
+        models={plans.MINILM: ("reference", "published")},
+        corpora={MIXTURE: rounds.CorpusFile(tmp_path, 300, is_tokenizing=False, mean_tokens=10.0)},
+        environment={},
+        until_s=float("inf"),
         say=lambda _: None,
     )
 
 
 def test_candidates_answer_in_turn(setup: rounds.Setup) -> None:
-    """Each round asks each candidate once; no process remains."""
-    panels, heads = rounds.run_model(setup, plans.MINILM)
+    """Each round asks each candidate once; a process with several ways is several candidates, and no process remains."""
+    panel = rounds.run_panel(setup, plans.MINILM, MIXTURE, num_after=0)
     asked = [name for what, name in Fake.log if what == "measure"]
-    num_running = len(panels[0].measured())
+    num_running = len(panel.entries)
     assert asked[:num_running] * (len(asked) // num_running) == asked
-    assert [panel.corpus for panel in panels] == [MIXTURE, REAL]
-    assert all(len(entry.samples) == setup.plan.num_rounds for entry in panels[0].measured())
-    assert heads == {"heads_share": 0.1}
-    closed = [name for what, name in Fake.log if what == "close"]
-    assert sorted(set(closed)) == sorted({name for what, name in Fake.log if what == "start"})
+    assert {"Productsone", "Productstwo"} <= set(asked)
+    rates = [panel.runs.values(name, "texts_per_s") for name in panel.runs.names]
+    assert rates == [[pytest.approx(100)] * setup.plan.num_rounds] * num_running
+    assert {name for what, name in Fake.log if what == "close"} == {name for what, name in Fake.log if what == "start"}
+    assert panel.processor_ms == {"5": 1.0, "160": 1.0}
+    assert panel.runs.median("GIST Stream, auto (bf16)", "peak_mib") == 7
+    assert "transformers bf16, batches of 32, unsorted" in panel.runs.names
 
 
-def test_the_chosen_backend_has_the_cold_start_of_the_first_process(setup: rounds.Setup) -> None:
-    """An unavailable candidate is listed with its reason."""
-    panels, _ = rounds.run_model(setup, plans.GIST_MODEL)
-    chosen = panels[0].chosen
-    assert chosen is not None
-    assert (chosen.name, chosen.cold_start_s, chosen.peak_bytes) == ("GIST Stream, compiled", 1.5, 7)
-    absent = next(entry for entry in panels[0].entries if entry.missing)
-    assert absent.missing == "unavailable: openvino is not installed"
-    assert Fake.log[:2] == [("start", "auto"), ("close", "auto")]
-
-
-def test_the_quick_run_keeps_the_chosen_backend(setup: rounds.Setup) -> None:
-    """The first process is the only one of that backend, and int8 runs, too."""
-    panels, _ = rounds.run_model(replace(setup, plan=plans.build_plan(is_quick=True, is_gpu=False)), plans.GIST_MODEL)
-    assert [entry.name for entry in panels[0].measured("gist")] == ["GIST Stream, compiled", "GIST Stream, int8"]
-    assert ("start", "eager") not in Fake.log
+def test_a_missing_candidate_has_a_reason(setup: rounds.Setup) -> None:
+    """The other candidates run."""
+    panel = rounds.run_panel(setup, plans.MINILM, MIXTURE, num_after=0)
+    assert panel.missing == ["OpenVINO, batches of 32, sorted: openvino is not installed"]
 
 
 def test_a_failed_candidate_is_not_asked_again(setup: rounds.Setup, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The entry has the reason, and the others continue."""
-    monkeypatch.setattr(Fake, "dying", "eager")
-    panels, _ = rounds.run_model(setup, plans.GIST_MODEL)
-    failed = next(entry for entry in panels[0].entries if entry.name == "GIST Stream, eager")
-    assert failed.missing == "failed: exit code -9: no output"
-    assert Fake.log.count(("measure", "eager")) == 1
-    assert panels[0].chosen is not None
+    """The panel has the reason, and the others continue."""
+    monkeypatch.setattr(Fake, "dying", "int16")
+    panel = rounds.run_panel(setup, plans.MINILM, MIXTURE, num_after=0)
+    assert "GIST Stream, int16: exit code -9: no output" in panel.missing
+    assert Fake.log.count(("measure", "int16")) == 1
+    assert [entry.spec.options["dtype"] for entry in panel.find("gist")] == ["auto", "float32", "bfloat16", "int8"]
 
 
 def test_rounds_end_in_time(setup: rounds.Setup) -> None:
     """After the time limit one round counts."""
-    panels, _ = rounds.run_model(replace(setup, started_s=0.0), plans.GIST_MODEL)
-    assert {len(entry.samples) for entry in panels[0].measured()} == {1}
+    panel = rounds.run_panel(replace(setup, until_s=0.0), plans.MINILM, MIXTURE, num_after=0)
+    assert {len(panel.runs.values(name, "texts_per_s")) for name in panel.runs.names} == {1}

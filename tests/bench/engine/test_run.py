@@ -8,43 +8,37 @@ import pytest
 
 from tests.bench.conftest import SENTENCES
 from worker.bench.engine import plan as plans
-from worker.bench.engine.job import Batching
+from worker.bench.engine.report import build_report
 from worker.bench.engine.run import run
-from worker.bench.engine.workload import MIXTURE, REAL
+from worker.bench.engine.workload import REAL
 from worker.settings import DEFAULT_MODEL
 
+BATCHING = {"max_batch_tokens": 256, "max_batch_records": 64, "resume_in_flight_tokens": 512, "max_poll_records": 64}
 TINY = replace(
-    plans.build_plan(is_quick=True, is_gpu=False), corpora={plans.MINILM: (MIXTURE, REAL)}, baselines=(), num_rounds=1,
-    box_s=0.01, num_mixture=16, num_compared=4,
-    limit_s=150, rounds_s=150, timeout_s=100, left_out=(),
+    plans.build_plan(is_quick=True, is_gpu=False), panels=((plans.MINILM, REAL),), num_rounds=1, box_s=0.01, num_mixture=16,
+    num_compared=4, candidates=(plans.AUTO, plans.build_plan(is_quick=True, is_gpu=False).candidates[-1]), timeout_s=150,
 )  # fmt: skip
 
 
 @pytest.mark.model
+@pytest.mark.timeout(400)
 def test_a_small_run_has_every_figure() -> None:
-    """The chosen backend, the bare matrix products and the comparison with fp32 have figures."""
+    """The engine, the bare matrix products and the comparison with fp32 have figures."""
     said: list[str] = []
-    batching = Batching(max_batch_tokens=256, max_batch_records=64, resume_in_flight_tokens=512, max_poll_records=64)
-    result = run(TINY, threads=2, device="cpu", batching=batching, checkpoint=DEFAULT_MODEL, texts=SENTENCES, say=said.append)
-    assert [(panel.model, panel.corpus) for panel in result.panels] == [(plans.MINILM, MIXTURE), (plans.MINILM, REAL)]
-    for panel in result.panels:
-        assert panel.chosen is not None, [entry.missing for entry in panel.entries]
-        assert (panel.roofline_fraction(panel.chosen) or 0) > 0
-        assert 0.5 < panel.chosen.fill <= 1
-        assert (panel.chosen.peak_bytes or 0) > 1 << 26
-    chosen = result.panels[0].chosen
-    assert chosen is not None
-    assert result.exactness[chosen.name.removeprefix(plans.name_backend(""))]["min_cosine_to_fp32"] > 0.99
-    assert result.heads["heads_share"] < 1
+    results = run(TINY, threads=2, gpu="", batching=BATCHING, checkpoint=DEFAULT_MODEL, texts=SENTENCES, say=said.append)
+    summary = build_report(results).summary
+    assert not results.panels[0].missing
+    assert summary["texts_per_s"] > 0
+    assert summary["processor_time_ratio"] > 0
+    assert all(share > 0 for share in summary["of_products"].values())
+    assert summary["min_cosine"]["auto"] > 0.99
+    assert "float32" in summary["measured_by_auto"]
     assert said
 
 
 @pytest.mark.model
 def test_without_the_real_corpus_the_rest_runs() -> None:
     """The results name the missing corpus."""
-    plan = replace(TINY, corpora={})
-    result = run(
-        plan, threads=2, device="cpu", batching=Batching(8, 1, 8, 1), checkpoint=DEFAULT_MODEL, texts=[], say=lambda _: None
-    )
-    assert result.left_out == ["the real corpus, which could not be fetched"]
-    assert (result.panels, result.exactness) == ([], {})
+    results = run(TINY, threads=2, gpu="", batching=BATCHING, checkpoint=DEFAULT_MODEL, texts=[], say=lambda _: None)
+    assert "the real corpus, which could not be fetched" in results.left_out
+    assert (results.panels, results.exactness) == ([], {})

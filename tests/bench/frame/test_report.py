@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.console import Console
 
-from worker.bench.frame.report import Report, ReportOutputs, Table, find_commit, format_number
+from worker.bench.frame.report import Report, ReportOutputs, find_commit
+from worker.bench.frame.runs import Column, Run, Runs, Table
 from worker.errors import BadSettings
 
 if TYPE_CHECKING:
@@ -20,27 +21,26 @@ REPORT = Report(
     title="Stream",
     claim="two records/s",
     machine={"processor": "a CPU", "instructions": "avx2", "cores": 2},
-    tables=[Table(title="Throughput", columns=("", "records/s"), rows=[["one worker", "2"]])],
+    tables=[Table(title="Throughput", columns=(Column("records/s", "rate"),), runs=Runs([Run("one worker", {"rate": 2.0})]))],
     notes=["one note [1]"],
     summary={"messages_per_s": 2.0, "vs_baseline": math.nan},
-    details={"streams": []},
 )
 
 
 def test_markdown_is_a_section_of_the_page_of_benchmarks() -> None:
     """The header names command, commit, date and processor."""
-    section = REPORT.to_markdown("gist-stream bench stream").decode()
+    section = REPORT.to_markdown("gist-stream bench stream")
     assert section.startswith("### Stream\n\n`gist-stream bench stream`. Commit `")
-    assert "a CPU, avx2, 2 cores." in section
+    assert "AVX2, a CPU, avx2, 2 cores." in section
     assert "|  | records/s |\n| --- | --: |\n| one worker | 2 |" in section
     assert section.endswith("* one note [1]\n")
 
 
 def test_json_has_null_for_a_figure_that_was_not_measured() -> None:
-    """The summary stands beside machine and details."""
+    """The values of each row are those of all runs."""
     plain = json.loads(REPORT.to_json())
     assert plain["summary"] == {"messages_per_s": 2.0, "vs_baseline": None}
-    assert plain.keys() == {"summary", "machine", "streams"}
+    assert plain["tables"] == {"Throughput": {"one worker": {"rate": [2.0]}}}
 
 
 def test_a_terminal_gets_tables_notes_and_the_claim() -> None:
@@ -70,7 +70,6 @@ def test_a_file_holds_what_is_chosen(tmp_path: Path) -> None:
         ReportOutputs(file=tmp_path).write(REPORT, Console(file=io.StringIO()))
 
 
-def test_numbers_have_a_leading_zero_and_a_blank_for_nothing() -> None:
-    """Thousands are separated."""
-    assert [format_number(value, 2) for value in (0.5, 1234.5, None, math.nan)] == ["0.50", "1,234.50", "", ""]
+def test_the_commit_is_known_in_a_checkout() -> None:
+    """Outside of a checkout the commit is unknown, which is a word, too."""
     assert find_commit()

@@ -34,6 +34,7 @@ def test_the_settings_name_all_topics() -> None:
     topic = phases.Topics(Connection(bootstrap_servers="nowhere:1"), "bench-1", num_partitions=2)
     assert topic.settings == {
         "input_topic": "bench-1",
+        "output_layout": "split",
         "embeddings_topic": "bench-1.embeddings",
         "labels_topic": "bench-1.labels",
         "entities_topic": "bench-1.entities",

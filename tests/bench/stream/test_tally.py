@@ -1,4 +1,4 @@
-"""The tally: times of completion, throughput, repetitions."""
+"""The tally: times of completion, rates, repetitions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.bench.stream.tally import StreamTally, steady_per_s, throughput
+from worker.bench.stream.tally import StreamTally, steady_per_s
 from worker.records import Output, Partition, Record
 
 RESULTS = (Output.EMBEDDINGS, Output.LABELS, Output.ENTITIES)
@@ -55,32 +55,6 @@ def test_a_dead_letter_is_an_answer_without_tokens() -> None:
     letter = output(0, due_ms=0, done_ms=3)
     tally.note(Output.DEAD_LETTERS, Record(letter.partition, 0, None, b"{}", letter.headers[:-1], 3))
     assert [(answer.wait_ms, answer.num_tokens) for answer in tally.end_phase()] == [(3, 0)]
-
-
-@given(st.integers(1, 50), st.integers(20, 400), st.integers(1, 9))
-def test_throughput_of_steady_work_is_its_rate(per_step: int, num_steps: int, num_tokens: int) -> None:
-    """Whole batches may complete in one millisecond, and the warm-up may end in the middle of a batch."""
-    done_ms = [1e6 + 10 * step for step in range(num_steps) for _ in range(per_step)]
-    found = throughput(done_ms, [num_tokens] * len(done_ms))
-    assert found.messages_per_s == pytest.approx(per_step * 100)
-    assert found.tokens_per_s == pytest.approx(per_step * 100 * num_tokens)
-
-
-def test_the_warm_up_does_not_count() -> None:
-    """The first tenth is warm-up; too few records have no throughput."""
-    slow_start = [0.0, *(1_000.0 + number for number in range(99))]
-    assert throughput(slow_start, [1] * 100).messages_per_s == pytest.approx(1_000)
-    assert throughput([0.0, 500.0, 1_000.0, 1_001.0, 1_002.0], [1] * 5, skipped=0.6).messages_per_s == pytest.approx(1_000)
-    assert throughput([1.0], [1]).messages_per_s == 0
-    assert throughput([1.0, 1.0, 1.0], [1, 1, 1]).messages_per_s == 0
-    assert throughput([], []).messages_per_s == 0
-
-
-def test_throughput_spans_whole_batches() -> None:
-    """Two batches of four, one second apart, are four records per second."""
-    done_ms = [0.0, 1.0, 2.0, 3.0, 1_000.0, 1_001.0, 1_002.0, 1_003.0]
-    assert throughput(done_ms, [2] * 8, skipped=0.5).messages_per_s == pytest.approx(4)
-    assert throughput(done_ms, [2] * 8, skipped=0.5).tokens_per_s == pytest.approx(8)
 
 
 @given(st.integers(1, 300), st.integers(8, 40), st.integers(0, 299))

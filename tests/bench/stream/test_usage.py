@@ -12,10 +12,11 @@ from worker.bench.stream.usage import Watch
 async def test_the_memory_and_time_of_this_process_are_positive() -> None:
     """Memory, cores and processor seconds are positive."""
     async with Watch([os.getpid()]) as watch:
-        sum(range(2_000_000))
+        sum(range(4_000_000))
     assert watch.usage.peak_rss_mib >= watch.usage.rss_mib > 1
     assert watch.usage.cores > 0
     assert watch.usage.cpu_s > 0
+    assert watch.usage.loop_s > 0
 
 
 async def test_a_process_that_has_ended_uses_nothing() -> None:

@@ -30,11 +30,11 @@ def test_every_encoding_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     path = tmp_path / "losses.json"
     shown = CliRunner().invoke(app, ["bench", "encodings", "--count", "300", "--output", str(path)])
     assert shown.exit_code == 0, shown.output
-    losses = json.loads(path.read_bytes())["losses"]
-    assert [loss["encoding"] for loss in losses] == [encoding.value for encoding in EmbeddingEncoding]
-    sizes, recalls = ([loss[name] for loss in losses] for name in ("value_bytes", "recall"))
+    (losses,) = json.loads(path.read_bytes())["tables"].values()
+    assert list(losses) == [encoding.value for encoding in EmbeddingEncoding]
+    sizes, recalls = ([loss[name][0] for loss in losses.values()] for name in ("value_bytes", "recall"))
     assert sizes == sorted(sizes, reverse=True)
     assert recalls[:2] == [1, 1]
     assert recalls[2] > recalls[3] > 0.9 > recalls[4]
-    assert {loss["num_vectors"] for loss in losses} == {300}
-    assert all(loss["encoding"] in shown.stdout for loss in losses)
+    assert "300 sentences" in shown.stdout
+    assert all(name in shown.stdout for name in losses)

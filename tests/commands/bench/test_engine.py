@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from typer.testing import CliRunner
 
-from tests.bench.engine_results import build_results
+from tests.bench.results import build_engine_results
 from worker.bench.engine import run as engine_run
 from worker.bench.frame import report
 from worker.bench.frame.context import ENGINE_BATCH_TOKENS
@@ -26,7 +26,7 @@ def test_figures_go_to_the_terminal_and_to_a_file(tmp_path: Path, monkeypatch: p
 
     def run(plan: Any, **options: Any) -> Any:
         arguments.update(options, plan=plan)
-        return build_results()
+        return build_engine_results()
 
     def refuse(_: Path) -> None:
         raise BadSettings("no network")
@@ -36,11 +36,11 @@ def test_figures_go_to_the_terminal_and_to_a_file(tmp_path: Path, monkeypatch: p
     path = tmp_path / "run.json"
     shown = CliRunner().invoke(app, ["bench", "engine", "--quick", "--threads", "3", "--output", str(path)])
     assert shown.exit_code == 0, shown.output
-    assert "GIST Stream, compiled" in shown.stdout
+    assert "GIST Stream, auto (int16)" in shown.stdout
     assert "without the real corpus: no network" in shown.stderr
-    assert json.loads(path.read_bytes())["summary"]["vs_best_baseline"] == 2.0
+    assert json.loads(path.read_bytes())["summary"]["vs_best_padded"] == 2.0
     assert (arguments["plan"].is_quick, arguments["threads"], arguments["texts"]) == (True, 3, [])
-    assert arguments["batching"].max_batch_tokens == ENGINE_BATCH_TOKENS
+    assert arguments["batching"]["max_batch_tokens"] == ENGINE_BATCH_TOKENS
 
 
 @pytest.mark.parametrize("flag", ["--output", "--plot"])

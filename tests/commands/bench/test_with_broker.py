@@ -6,17 +6,12 @@ import asyncio
 import importlib
 import importlib.util
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from typer.testing import CliRunner
 
-from tests.bench.backfill.test_backfill_results import build_results as build_backfill
-from tests.bench.delivery.test_delivery_results import build_results as build_delivery
-from tests.bench.scale.test_scale_results import build_results as build_scale
-from tests.bench.stream.test_stream_results import build_results as build_stream
-from worker.bench.delivery.results import DeliveryMode
+from tests.bench.results import BENCHMARKS, read_png_start
 from worker.cli import app
 from worker.commands.bench import with_broker
 from worker.commands.bench.with_broker import check_packages
@@ -26,12 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-RESULTS: dict[str, Callable[[], Any]] = {
-    "stream": build_stream,
-    "delivery": build_delivery,
-    "backfill": build_backfill,
-    "scale": build_scale,
-}
+NAMES = [name for name in BENCHMARKS if name != "engine"]
 
 
 @pytest.fixture
@@ -44,7 +34,7 @@ def invoke(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Any, list[Any
 
         async def run(plan: Any, _context: object) -> Any:
             plans.append(plan)
-            return results or RESULTS[name]()
+            return results or BENCHMARKS[name][0]()
 
         monkeypatch.setattr(importlib.import_module(f"worker.bench.{name}.run"), "run", run)
         return CliRunner().invoke(app, ["bench", name, *arguments]), plans
@@ -52,7 +42,7 @@ def invoke(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Any, list[Any
     return invoke_with
 
 
-@pytest.mark.parametrize("name", RESULTS)
+@pytest.mark.parametrize("name", NAMES)
 def test_tables_json_and_plot_are_written(name: str, invoke: Callable[..., tuple[Any, list[Any]]], tmp_path: Path) -> None:
     """Tables go to standard output, `--output` writes JSON, and `--plot` writes a PNG."""
     files = tmp_path / "results.json", tmp_path / "plot.png"
@@ -60,61 +50,30 @@ def test_tables_json_and_plot_are_written(name: str, invoke: Callable[..., tuple
     assert outcome.exit_code == 0, outcome.output
     assert "lost 0" in outcome.stdout
     assert "summary" in json.loads(files[0].read_bytes())
-    assert files[1].read_bytes().startswith(b"\x89PNG")
+    assert read_png_start(files[1]) == b"\x89PNG"
 
 
-@pytest.mark.parametrize("name", RESULTS)
+@pytest.mark.parametrize("name", NAMES)
 def test_markdown_names_commit_and_processor(name: str, invoke: Callable[..., tuple[Any, list[Any]]]) -> None:
-    """`--markdown` prints a section with the conditions of the measurement and the tables."""
+    """`--markdown` prints a section with the conditions of the measurement and the tables, `--json` all figures."""
     shown = invoke(name, "--markdown")[0].stdout
     assert shown.startswith("### ")
     assert "Commit `" in shown
+    assert "Xeon with AMX" in shown
     assert "| --: |" in shown
     json.loads(invoke(name, "--json")[0].stdout)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        ((), {"num_backlog": 12_000, "num_rounds": 3, "limit_s": 0.0}),
-        (("--quick",), {"num_backlog": 4_000, "num_rounds": 1, "limit_s": 95.0}),
-    ],
-)
-def test_a_quick_delivery_benchmark_has_a_time_limit(
-    arguments: tuple[str, ...], expected: dict[str, float], invoke: Callable[..., tuple[Any, list[Any]]]
-) -> None:
-    """The quick plan measures less."""
-    plan = invoke("delivery", *arguments)[1][0]
-    assert plan.main == DeliveryMode(8, 100)
-    assert {name: getattr(plan, name) for name in expected} == expected
+@pytest.mark.parametrize("name", ["stream", "delivery", "scale"])
+def test_a_quick_benchmark_measures_less(name: str, invoke: Callable[..., tuple[Any, list[Any]]]) -> None:
+    """A whole benchmark has the plan of its flags."""
+    whole, quick = (invoke(name, *arguments)[1][0] for arguments in ((), ("--quick",)))
+    assert quick == whole.shorten() != whole
 
 
-def test_a_quick_scale_benchmark_measures_one_delivery(invoke: Callable[..., tuple[Any, list[Any]]]) -> None:
-    """The quick plan has one delivery, one number of partitions and one change of the group."""
-    plan = invoke("scale", "--quick")[1][0]
-    assert (len(plan.deliveries), plan.partition_counts, plan.kinds) == (1, (8,), ("kill",))
-    plan = invoke("scale")[1][0]
-    assert (len(plan.deliveries), plan.partition_counts, len(plan.kinds)) == (2, (8, 2, 32), 4)
-
-
-def test_a_quick_stream_benchmark_says_so(invoke: Callable[..., tuple[Any, list[Any]]]) -> None:
-    """The note of the quick plan names what is left out."""
-    plan = invoke("stream", "--quick")[1][0]
-    assert plan.note.startswith("quick: a backlog of at most 4000 records")
-
-
-@pytest.mark.parametrize(
-    ("lost", "mode", "duplicated", "code"),
-    [(1, DeliveryMode(8), 0, 1), (0, DeliveryMode(8, 100), 1, 1), (0, DeliveryMode(8), 1, 0), (0, DeliveryMode(8, 100), 0, 0)],
-)
-def test_losses_and_repetitions_of_exactly_once_are_an_exit_code(
-    lost: int, mode: DeliveryMode, duplicated: int, code: int, invoke: Callable[..., tuple[Any, list[Any]]]
-) -> None:
-    """At-least-once delivery may repeat outputs."""
-    found = build_delivery()
-    found.runs[:] = [replace(run, lost=lost if number == 0 else 0, duplicated=0) for number, run in enumerate(found.runs)]
-    found.runs.append(replace(found.runs[0], mode=mode, lost=0, duplicated=duplicated))
-    assert invoke("delivery", results=found)[0].exit_code == code
+def test_losses_are_an_exit_code(invoke: Callable[..., tuple[Any, list[Any]]]) -> None:
+    """The exit code is 1."""
+    assert invoke("stream", results=BENCHMARKS["stream"][0](lost=1))[0].exit_code == 1
 
 
 @pytest.mark.parametrize(
@@ -126,10 +85,14 @@ def test_losses_and_repetitions_of_exactly_once_are_an_exit_code(
         (("stream", "--workers", "two"), "--workers two: write whole numbers"),
         (("sweep", "threads"), "threads: write SETTING=VALUE"),
         (("stream", "--output", "/nowhere/results.json"), "there is no directory /nowhere"),
+        (("stream", "--publish"), "run the command in a checkout"),
     ],
 )
-def test_a_wrong_argument_is_refused_before_anything_runs(arguments: tuple[str, ...], message: str) -> None:
+def test_a_wrong_argument_is_refused_before_anything_runs(
+    arguments: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The error names the argument and the choice."""
+    monkeypatch.chdir(tmp_path)
     outcome = CliRunner().invoke(app, ["bench", *arguments])
     assert isinstance(outcome.exception, BadSettings)
     assert message in str(outcome.exception)

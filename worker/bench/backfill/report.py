@@ -2,64 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from worker.bench.frame import plot
-from worker.bench.frame.report import Report, Table, format_number
+from worker.bench.backfill.run import name_turn
+from worker.bench.frame.report import Report
+from worker.bench.frame.runs import Column, Table, format_number
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from worker.bench.backfill.run import BackfillResults
 
-    from worker.bench.backfill.results import BackfillResults
-
-_PERCENTS = (50, 99)
+_COLUMNS = (
+    Column("p50 ms", "p50_ms"),
+    Column("p99 ms", "p99_ms", drawn_as="p99 of live records, ms from due time to last output"),
+    Column("p99 ratio", "p99_ratio", 2),
+    Column("backfill records/s", "backfill_per_s", drawn_as="backfilled records/s"),
+)
 
 
 def build_report(results: BackfillResults) -> Report:
-    """Return a table by live load, and plots of latency and throughput."""
-    ratios = ", ".join(f"{format_number(results.ratio(share), 2)} times at {share:.0%} load" for share in results.shares)
+    """Return a table by live load, with and without a backfill; the ratio compares p99 with that without."""
+    turns = results.turns
+    ratios = {}
+    for share in results.shares:
+        alone, name = (name_turn(share, has_backfill=has_backfill) for has_backfill in (False, True))
+        ratios[f"{share:.0%}"] = turns.ratio(name, alone, "p99_ms")
+        turns.add(name, p99_ratio=ratios[f"{share:.0%}"])
+    words = ", ".join(f"{format_number(value, 2) or 'unknown'} times at {share} load" for share, value in ratios.items())
+    title = f"Live records and backfill, of {results.capacity_per_s:,.0f} records/s"
     return Report(
         title="Backfill",
-        claim=f"p99 of live records with a backfill is {ratios or 'unknown'} of p99 without one; lost {results.lost}",
+        claim=f"p99 of live records with a backfill is {words} of p99 without one; lost {results.lost}",
         machine=results.machine,
-        tables=[_build_table(results)],
+        tables=[Table(title=title, runs=turns, columns=_COLUMNS)],
         notes=results.notes,
         is_good=not results.lost,
-        summary=results.summary(),
-        details=asdict(results),
-        draw=lambda report, path: _draw(report, results, path),
+        summary={"capacity_per_s": results.capacity_per_s, "p99_ratio": ratios, "lost": results.lost},
     )
-
-
-def _build_table(results: BackfillResults) -> Table:
-    rows = []
-    for share in results.shares:
-        alone, with_backfill = (
-            ", ".join(format_number(results.live_ms(share, has_backfill=has_backfill, percent=percent)) for percent in _PERCENTS)
-            for has_backfill in (False, True)
-        )
-        ratio, rate = format_number(results.ratio(share), 2), format_number(results.backfill_per_s(share))
-        rows.append([f"{share:.0%}", alone, with_backfill, ratio, rate])
-    columns = ("live load", "p50, p99 ms without", "p50, p99 ms with", "p99 ratio", "backfill records/s")
-    return Table(title=f"Live records and backfill, of {results.capacity_per_s:,.0f} records/s", columns=columns, rows=rows)
-
-
-def _draw(report: Report, results: BackfillResults, path: Path) -> None:
-    figure, axes = plot.new_figure(report, height_inches=4, num_columns=2)
-    loads = [share * 100 for share in results.shares]
-    lines = []
-    for percent, mark in zip(_PERCENTS, ("o", "^"), strict=True):
-        for words, has_backfill, colour in (("with", True, plot.COLOURS[0]), ("without", False, plot.MUTED)):
-            times = [results.live_ms(share, has_backfill=has_backfill, percent=percent) for share in results.shares]
-            lines.append(plot.Line(label=f"p{percent} {words} backfill", x=loads, y=times, colour=colour, style=f"{mark}-"))
-    x_label = "live load, % of the capacity"
-    plot.draw_lines(
-        axes[0, 0], lines, title="Live latency", x_label=x_label, y_label="ms from due time to last output", is_log=True
-    )
-    rates = [
-        plot.Line(label="backfill", x=loads, y=[results.backfill_per_s(share) for share in results.shares]),
-        plot.Line(label="live", x=loads, y=[share * results.capacity_per_s for share in results.shares], colour=plot.MUTED),
-    ]
-    plot.draw_lines(axes[0, 1], rates, title="Throughput", x_label=x_label, y_label="records/s")
-    plot.save(figure, path)

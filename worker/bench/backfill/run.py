@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import math
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from worker.bench.backfill.results import BackfillResults, Turn
 from worker.bench.frame.machine import describe_machine
+from worker.bench.frame.runs import Runs
 from worker.bench.stream import phases
-from worker.bench.stream.tally import throughput
+from worker.bench.stream.tally import steady_per_s
 from worker.bench.stream.workers import run_workers
 from worker.broker.admin import topics
 from worker.broker.tools import clients
@@ -57,9 +59,28 @@ class _Setup:
         return (await phases.read_metrics(self.workers)).get(name, 0.0)
 
 
+@dataclass(slots=True)
+class BackfillResults:
+    """All results of one run; the rows are those of `name_turn`."""
+
+    machine: dict[str, Any]
+    shares: Sequence[float]
+    #: Throughput of live records alone; loads are shares of it.
+    capacity_per_s: float = math.nan
+    turns: Runs = field(default_factory=Runs)
+    #: Live records without all their outputs.
+    lost: int = 0
+    notes: list[str] = field(default_factory=list)
+
+
+def name_turn(share: float, *, has_backfill: bool) -> str:
+    """Return the row of a live load, with or without a backfill."""
+    return f"{share:.0%} live{', with backfill' * has_backfill}"
+
+
 async def run(plan: BackfillPlan, context: BenchContext) -> BackfillResults:
     """Measure the capacity, then all turns; however this ends, no process remains."""
-    results = BackfillResults(describe_machine() | {"corpus_texts": len(context.texts)})
+    results = BackfillResults(describe_machine() | {"corpus_texts": len(context.texts)}, plan.shares)
     live = phases.Topics(context.connection, f"bench-backfill-{int(time.time())}", num_partitions=plan.num_partitions)
     backfill = f"{live.input}.backfill"
     await live.create()
@@ -70,11 +91,16 @@ async def run(plan: BackfillPlan, context: BenchContext) -> BackfillResults:
         async with phases.backlog(live, values):
             workers, _ = await stack.enter_async_context(run_workers(context, live, settings, num_workers=1))
         await phases.wait_until_published(live, workers)
-        answers = await live.read_all()
-        done_ms, num_tokens = [answer.done_ms for answer in answers], [answer.num_tokens for answer in answers]
-        results.capacity_per_s = throughput(done_ms, num_tokens).messages_per_s
+        results.capacity_per_s = steady_per_s([answer.done_ms for answer in await live.read_all()])
         context.say(f"live alone  {results.capacity_per_s:.0f} records/s")
-        await _run_turns(plan, context, _Setup(live, backfill, workers, values), results)
+        setup = _Setup(live, backfill, workers, values)
+        for number, share, has_backfill in itertools.product(range(plan.num_rounds), plan.shares, (False, True)):
+            name = name_turn(share, has_backfill=has_backfill)
+            turn = await _run_turn(
+                plan, context, setup, results.capacity_per_s, share=share, seed=number, has_backfill=has_backfill
+            )
+            results.turns.add(name, **turn)
+            context.say(f"            {name}: p50 {turn['p50_ms']:.0f} ms, p99 {turn['p99_ms']:.0f} ms")
     results.lost = live.tally.audit.num_missing
     results.notes.append(
         f"{plan.num_rounds} rounds of {plan.phase_s:g} s per load, with the same arrivals with and without backfill; backfill "
@@ -83,25 +109,10 @@ async def run(plan: BackfillPlan, context: BenchContext) -> BackfillResults:
     return results
 
 
-async def _run_turns(plan: BackfillPlan, context: BenchContext, setup: _Setup, results: BackfillResults) -> None:
-    for number in range(plan.num_rounds):
-        for share in plan.shares:
-            for has_backfill in (False, True):
-                turn = await _run_turn(
-                    plan, context, setup, results.capacity_per_s, share=share, seed=number, has_backfill=has_backfill
-                )
-                results.turns.append(turn)
-                latency = turn.load.latency
-                context.say(
-                    f"            {share:.0%} live, {turn.backfill_per_s:.0f} backfilled records/s: "
-                    f"p50 {latency.p50_ms:.0f} ms, p99 {latency.p99_ms:.0f} ms"
-                )
-
-
 async def _run_turn(
     plan: BackfillPlan, context: BenchContext, setup: _Setup, capacity_per_s: float, *, share: float, seed: int, has_backfill: bool
-) -> Turn:
-    """Offer one live load, and return when the backfill has ended, too."""
+) -> dict[str, float]:
+    """Offer one live load; return its latency and the throughput of the backfill when the backfill has ended, too."""
     before, started_s = await setup.count_backfilled(), time.monotonic()
     num_sent = round(capacity_per_s * (1 - share) * plan.phase_s * _SPARE) if has_backfill else 0
     if has_backfill:
@@ -114,11 +125,10 @@ async def _run_turn(
         setup.workers,
         setup.values,
         rate_per_s=capacity_per_s * share,
-        share=share,
         phase_s=plan.phase_s,
         seed=plan.seed + seed,
     )
     backfill_per_s = (await setup.count_backfilled() - before) / (time.monotonic() - started_s)
     while await setup.count_backfilled() < before + num_sent:  # noqa: ASYNC110  another process counts
         await asyncio.sleep(_POLL_S)
-    return Turn(load, has_backfill, backfill_per_s)
+    return load | ({"backfill_per_s": backfill_per_s} if has_backfill else {})

@@ -1,100 +1,85 @@
-"""The report of the delivery benchmark."""
+"""The report of the delivery benchmark: exactly-once is compared with adjacent at-least-once runs."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from operator import attrgetter
+import math
+import statistics
 from typing import TYPE_CHECKING, Any
 
-from worker.bench.delivery.results import DeliveryMode
-from worker.bench.frame import plot
-from worker.bench.frame.report import Report, Table, format_number
+from worker.bench.delivery.run import MAIN_INTERVAL_MS, MAIN_PARTITIONS, build_mode
+from worker.bench.frame.report import Report
+from worker.bench.frame.runs import Column, Runs, Table, format_number, ratio
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
+    from worker.bench.stream.modes import ModeResults
 
-    from numpy.typing import NDArray
-
-    from worker.bench.delivery.results import DeliveryResults
-
-# Column, figure of a run, digits.
-_FIGURES = (
-    ("records/s", "messages_per_s", 0),
-    ("p50 ms", "latency.p50_ms", 0),
-    ("p99 ms", "latency.p99_ms", 0),
-    ("records/publication", "backlog.per_publication", 0),
-    ("publication ms", "load.publish_ms", 1),
-    ("worker CPU ms", "load.worker_ms", 2),
-    ("broker CPU ms", "load.broker_ms", 2),
+_RATE = "records_per_s"
+_COLUMNS = (
+    Column("ratio", "ratio", 2, drawn_as="throughput over that of adjacent at-least-once runs"),
+    Column("records/s", _RATE),
+    Column("p50 ms", "p50_ms"),
+    Column("p99 ms", "p99_ms", drawn_as="p99, ms from due time to committed read"),
+    Column("records/publication", "backlog_per_publication"),
+    Column("publication ms", "publish_ms", 1),
+    Column("worker CPU ms", "worker_ms", 2),
+    Column("broker CPU ms", "broker_ms", 2),
+    Column("lost", "lost"),
+    Column("repeated", "repeated"),
 )
+# Compared with the adjacent runs: throughput, and processor time under the backlog and at the offered load.
+_COMPARED = {"ratio": _RATE} | {
+    f"{name}_ratio": name for name in ("backlog_worker_ms", "backlog_broker_ms", "worker_ms", "broker_ms")
+}
 _CAPTION = (
     "Medians. ratio: throughput over that of the adjacent at-least-once runs. p50, p99: from the due time until a reader of "
-    "committed records receives the label, at the offered load. records/publication: under the backlog. publication, CPU per "
-    "record: at the offered load."
+    "committed records receives the label, at half of the throughput of the first run. records/publication: under the backlog. "
+    "publication, CPU per record: at the offered load."
 )
 
 
-def build_report(results: DeliveryResults) -> Report:
-    """Return a table of all modes, and plots of throughput and latency by interval and by partitions."""
-    num_rounds = sum(run.mode == results.main for run in results.runs)
-    repeated = results.duplicated("exactly_once")
-    ratio = format_number(results.ratio(results.main), 2) or "an unknown share"
+def build_report(results: ModeResults) -> Report:
+    """Return a table of all modes by partitions and name, at-least-once first."""
+    runs = compare_with_adjacent(results)
+    main, reference = build_mode(MAIN_PARTITIONS, MAIN_INTERVAL_MS).full_name, build_mode(MAIN_PARTITIONS).full_name
+    repeated = sum(
+        int(run.figures["repeated"]) for mode, run in zip(results.modes, runs.runs, strict=True) if mode.delivery == "exactly_once"
+    )
+    lost, ratio_of_main = runs.total("lost"), runs.median(main, "ratio")
+    order = {mode.full_name: (mode.num_partitions, mode.settings.get("transaction_interval_ms", 0)) for mode in results.modes}
+    ordered = Runs(sorted(runs.runs, key=lambda run: order[run.name]))
+    summary: dict[str, Any] = {
+        **{figure: runs.median(main, figure) for figure in (_RATE, *_COMPARED, "p50_ms", "p99_ms")},
+        **{f"at_least_once_{name}": runs.median(reference, name) for name in (_RATE, "p50_ms", "p99_ms")},
+        "ratios": {name: runs.median(name, "ratio") for name in runs.names if runs.values(name, "ratio")},
+        "lost": lost,
+        "repeated": repeated,
+    }
     return Report(
         title="Exactly-once delivery",
-        claim=f"Exactly-once has {ratio} of the throughput of at-least-once "
-        f"({results.main.name}, {num_rounds} rounds); lost {results.lost}, repeated {repeated}",
+        claim=f"Exactly-once has {format_number(ratio_of_main, 2) or 'an unknown share'} of the throughput of at-least-once "
+        f"({main}, {len(runs.values(main, _RATE))} rounds); lost {lost}, repeated {repeated}",
         machine=results.machine,
-        tables=[_build_table(results)],
-        notes=[*results.notes, f"at-least-once repeated {results.duplicated('at_least_once')} outputs"],
-        is_good=not results.lost and not repeated,
-        summary=results.summary(),
-        details=asdict(results),
-        draw=lambda report, path: _draw(report, results, path),
+        tables=[Table(title="Exactly-once against at-least-once", runs=ordered, columns=_COLUMNS, caption=_CAPTION)],
+        notes=[*results.notes, f"at-least-once repeated {runs.total('repeated') - repeated} outputs"],
+        is_good=not lost and not repeated,
+        summary=summary,
     )
 
 
-def _build_table(results: DeliveryResults) -> Table:
-    columns = ("mode", "runs", "ratio", *(column for column, _, _ in _FIGURES), "lost", "repeated")
-    rows = []
-    for mode in results.modes:
-        runs = [run for run in results.runs if run.mode == mode]
-        ratio = "" if mode.interval_ms is None else format_number(results.ratio(mode), 2)
-        figures = [format_number(results.median(mode, attrgetter(name)), digits) for _, name, digits in _FIGURES]
-        counts = (str(sum(run.lost for run in runs)), str(sum(run.duplicated for run in runs)))
-        rows.append([mode.name, str(len(runs)), ratio, *figures, *counts])
-    return Table(title="Exactly-once against at-least-once", columns=columns, rows=rows, caption=_CAPTION)
+def compare_with_adjacent(results: ModeResults) -> Runs:
+    """Return the runs, each exactly-once run with the ratios of its figures to those of the at-least-once runs before and after it.
 
-
-def _draw(report: Report, results: DeliveryResults, path: Path) -> None:
-    figure, axes = plot.new_figure(report, height_inches=6.5, num_rows=2, num_columns=2, sharex="col")
-    by_interval = (results.by_interval(), "transaction interval, ms", lambda mode: mode.interval_ms)
-    by_partitions = (results.by_partitions(), "partitions", lambda mode: mode.num_partitions)
-    for column, (modes, x_label, position) in enumerate((by_interval, by_partitions)):
-        _draw_column(axes[:, column], results, modes, x_label, position)
-    plot.save(figure, path)
-
-
-def _draw_column(
-    axes: NDArray[Any],
-    results: DeliveryResults,
-    modes: Sequence[DeliveryMode],
-    x_label: str,
-    position: Callable[[DeliveryMode], int],
-) -> None:
-    x = [position(mode) for mode in modes]
-    ratios = [plot.Line(label="exactly once", x=x, y=[results.ratio(mode) for mode in modes])]
-    y_label = "share of at-least-once"
-    plot.draw_lines(axes[0], ratios, title="Throughput", x_label="", y_label=y_label, reference=1.0)
-    lines = []
-    for percent, style in ((50, "o-"), (99, "^:")):
-        figure = attrgetter(f"latency.p{percent}_ms")
-        exact = [results.median(mode, figure) for mode in modes]
-        least = [results.median(DeliveryMode(mode.num_partitions), figure) for mode in modes]
-        lines.append(plot.Line(label=f"p{percent}, exactly once", x=x, y=exact, style=style))
-        lines.append(plot.Line(label=f"p{percent}, at least once", x=x, y=least, style=style, colour=plot.MUTED))
-    plot.draw_lines(axes[1], lines, title="Latency", x_label=x_label, y_label="ms from due time to committed read", is_log=True)
-    if x:
-        axes[1].set_xscale("log")
-        axes[1].set_xticks(x, [str(number) for number in x])
-        axes[1].minorticks_off()
+    Only runs with the same number of partitions are compared.
+    """
+    found, runs = Runs(), results.runs.runs
+    for number, (mode, run) in enumerate(zip(results.modes, runs, strict=True)):
+        places = [place for place in (number - 1, number + 1) if 0 <= place < len(runs)]
+        reference = build_mode(mode.num_partitions).full_name
+        adjacent = [runs[place].figures for place in places if runs[place].name == reference != run.name]
+        ratios = {
+            title: ratio(run.figures.get(name, math.nan), statistics.fmean(figures.get(name, math.nan) for figures in adjacent))
+            for title, name in _COMPARED.items()
+            if adjacent
+        }
+        found.add(run.name, **run.figures, **ratios)
+    return found

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 from worker.bench.engine.workload import MIXTURE, REAL
 
@@ -12,22 +12,78 @@ if TYPE_CHECKING:
 
 GIST_MODEL = "GIST-small's architecture, random weights"
 MINILM = "MiniLM-L6, real weights"
-#: The baseline of the first ratio in the summary.
-BASELINE = "transformers fp32, batches of 32, unsorted"
+#: What the native engine multiplies in; `auto` is the arithmetic that a worker chooses.
+ARITHMETICS = ("float32", "int16", "bfloat16", "int8")
+_CANDIDATES = "worker.bench.engine.candidates"
+Kind = Literal["gist", "first", "padded", "int8", "products"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
     """One candidate, for all models."""
 
+    #: The row in the tables; `{dtype}` is the number format that the candidate found faster.
     name: str
-    #: A key of `serve.ROLES`.
+    #: `gist` for the engine; `first` for the baseline as first written, `padded` for tuned ones, `int8` for those in 8 bits;
+    #: `products` for the bare matrix products.
+    kind: Kind
     role: str
-    kind: str = "baseline"
-    backend: str = "auto"
-    dtype: str = "float32"
+    #: Arguments of the role.
+    options: Mapping[str, Any] = field(default_factory=dict)
+    #: Texts per batch.
     batch_size: int = 32
-    is_sorted: bool = False
+
+    @property
+    def title(self) -> str:
+        """The name without the number format, which is not known before the candidate runs."""
+        return self.name.replace(" {dtype}", "")
+
+
+def _build_baseline(words: str, role: str, *, batch_size: int = 32, kind: Kind = "padded", **options: Any) -> Spec:
+    return Spec(
+        name=words.format(dtype="{dtype}", size=batch_size),
+        kind=kind,
+        role=f"{_CANDIDATES}.{role}",
+        options={"batch_size": batch_size, **options},
+        batch_size=batch_size,
+    )
+
+
+def _build_transformers(batch_size: int) -> Spec:
+    words = "transformers {dtype}, batches of {size}, sorted"
+    return _build_baseline(words, "baselines:Transformers", batch_size=batch_size, is_sorted=True)
+
+
+def _build_sentence_transformers(batch_size: int) -> Spec:
+    words = "SentenceTransformers {dtype}, batches of {size}"
+    return _build_baseline(words, "baselines:SentenceTransformers", batch_size=batch_size)
+
+
+_FIRST = _build_baseline("transformers {dtype}, batches of {size}, unsorted", "baselines:Transformers", kind="first")
+_OPENVINO = _build_baseline("OpenVINO {dtype}, batches of {size}, sorted", "baselines:OpenVino", is_sorted=True)
+_ONNX = _build_baseline("ONNX Runtime {dtype}, batches of {size}, sorted", "baselines:OnnxRuntime", is_sorted=True)
+_ONNX_INT8 = _build_baseline(
+    "ONNX Runtime int8 (dynamic), batches of {size}, sorted",
+    "baselines:OnnxRuntime",
+    kind="int8",
+    is_sorted=True,
+    is_quantized=True,
+)
+_PRODUCTS = Spec(name="bare products", kind="products", role=f"{_CANDIDATES}.products:Products", batch_size=256)
+_BASELINES = (_FIRST, _build_transformers(64), _build_sentence_transformers(32), _OPENVINO, _ONNX, _ONNX_INT8)
+_QUICK_BASELINES = (_FIRST, _build_sentence_transformers(32), _OPENVINO, _ONNX, _ONNX_INT8)
+# A GPU needs larger batches.
+_GPU_BASELINES = (_FIRST, _build_transformers(256), _build_sentence_transformers(256))
+
+
+def build_engine(arithmetic: str) -> Spec:
+    """Return the engine in an arithmetic, or `auto`, as a candidate; 256 texts are at least two full batches."""
+    name = f"GIST Stream, {arithmetic}"
+    return Spec(name=name, kind="gist", role=f"{_CANDIDATES}.gist_engine:GistEngine", options={"dtype": arithmetic}, batch_size=256)
+
+
+AUTO = build_engine("auto")
+INT8 = build_engine("int8")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,9 +91,10 @@ class EnginePlan:
     """The amount of work."""
 
     is_quick: bool
-    #: The corpora of each model, in the order of the run.
-    corpora: Mapping[str, Sequence[str]]
-    baselines: Sequence[Spec]
+    #: Pairs of a model and a corpus, in the order of the run.
+    panels: Sequence[tuple[str, str]]
+    #: The first is `auto`.
+    candidates: Sequence[Spec]
     #: Rounds that count, after the warm-up.
     num_rounds: int
     #: Time of one question; a slower candidate gets fewer texts.
@@ -50,101 +107,45 @@ class EnginePlan:
     num_compared: int
     #: Time limit of an answer.
     timeout_s: float
-    #: After this time no round begins, except the first of each corpus.
+    #: After this time no round begins, except the first of each panel.
     rounds_s: float
-    #: Time limit of the run; a candidate without an answer is listed without figures.
-    limit_s: float
-    left_out: Sequence[str]
 
-
-def _sentence_transformers(dtype: str, batch_size: int) -> Spec:
-    name = f"SentenceTransformers {dtype.replace('float', 'fp').replace('bfp', 'bf')}, batches of {batch_size}"
-    return Spec(name=name, role="sentence_transformers", dtype=dtype, batch_size=batch_size)
-
-
-def _transformers(batch_size: int) -> Spec:
-    name = f"transformers bf16, batches of {batch_size}, sorted"
-    return Spec(name=name, role="transformers", dtype="bfloat16", batch_size=batch_size, is_sorted=True)
-
-
-_FIRST = Spec(name=BASELINE, role="transformers")
-_OPENVINO = Spec(name="OpenVINO bf16, batches of 32, sorted", role="openvino", dtype="bfloat16", is_sorted=True)
-_BASELINES = (
-    _FIRST,
-    _transformers(64),
-    _sentence_transformers("float32", 32),
-    _sentence_transformers("bfloat16", 32),
-    _sentence_transformers("bfloat16", 64),
-    _OPENVINO,
-)
-# A GPU needs larger batches.
-_GPU_BASELINES = (_FIRST, _transformers(256), _sentence_transformers("float32", 32), _sentence_transformers("bfloat16", 256))
-_GPU_TURNS = 32
-_QUICK_BASELINES = (_FIRST, _sentence_transformers("bfloat16", 32), _OPENVINO)
-# At least two full batches in texts of the mixture's length.
-_NUM_GIST_TEXTS = 256
-
-
-def name_backend(backend: str) -> str:
-    """Return the name of a backend as a candidate."""
-    return f"GIST Stream, {backend}"
-
-
-def build_backend(backend: str) -> Spec:
-    """Return a backend of GIST Stream as a candidate."""
-    return Spec(name=name_backend(backend), role="gist_engine", kind="gist", backend=backend, batch_size=_NUM_GIST_TEXTS)
-
-
-def build_roofline(dtype: str) -> Spec:
-    """Return the bare matrix products in a data type as a candidate."""
-    return Spec(name=f"bare matrix products, {dtype}", role="roofline", kind="roofline", dtype=dtype, batch_size=_NUM_GIST_TEXTS)
+    @property
+    def left_out(self) -> list[str]:
+        """What the whole benchmark measures, and this plan does not."""
+        return [spec.title for spec in _FULL.candidates if self.is_quick and spec not in self.candidates]
 
 
 def build_plan(*, is_quick: bool, is_gpu: bool) -> EnginePlan:
-    """Return the whole plan, about six minutes on two cores, or the quick one, at most a minute."""
+    """Return the whole plan, about six minutes on two cores, or the quick one, one to two minutes."""
     plan = _QUICK if is_quick else _FULL
-    return replace(plan, baselines=_GPU_BASELINES, max_turns=_GPU_TURNS) if is_gpu else plan
+    return replace(plan, candidates=(AUTO, *_GPU_BASELINES, _PRODUCTS), max_turns=32) if is_gpu else plan
 
 
 _FULL = EnginePlan(
     is_quick=False,
-    corpora={GIST_MODEL: (MIXTURE, REAL), MINILM: (MIXTURE, REAL)},
-    baselines=_BASELINES,
+    panels=((GIST_MODEL, MIXTURE), (MINILM, REAL)),
+    candidates=(AUTO, *map(build_engine, ARITHMETICS), *_BASELINES, _PRODUCTS),
     num_rounds=3,
     box_s=1.0,
     num_mixture=1024,
     num_real=2000,
     num_compared=2000,
-    timeout_s=180,
+    timeout_s=240,
     rounds_s=330,
-    limit_s=3600,
-    left_out=(),
 )
 _QUICK = EnginePlan(
     is_quick=True,
-    corpora={GIST_MODEL: (MIXTURE,)},
-    baselines=_QUICK_BASELINES,
+    panels=((GIST_MODEL, MIXTURE),),
+    candidates=(AUTO, INT8, *_QUICK_BASELINES, _PRODUCTS),
     num_rounds=2,
-    box_s=0.8,
+    box_s=0.5,
     num_mixture=256,
     num_real=256,
     num_compared=128,
-    timeout_s=40,
-    rounds_s=42,
-    limit_s=57,
-    left_out=(
-        "MiniLM, and the real corpus except for the comparison with fp32",
-        "backends other than the chosen one and int8",
-        *(spec.name for spec in _BASELINES if spec not in _QUICK_BASELINES),
-        "the cold start",
-        "the cost of the heads",
-    ),
+    timeout_s=120,
+    rounds_s=80,
 )
-
-
-def divide_time(now_s: float, until_s: float, num_parts: int) -> float:
-    """Return the end of the first of `num_parts` equal parts of the time until `until_s`; never before now."""
-    return now_s + max(0.0, until_s - now_s) / num_parts
 
 
 def fit_texts(seconds_each: float, box_s: float, *, num_texts: int, batch_size: int) -> int:

@@ -8,56 +8,61 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-import torch
-
-from worker.errors import BadModel
-from worker.model.backends.arithmetics import ARITHMETICS
+from worker.model.backends.arithmetics import BFLOAT16_TILES, FLOAT32, INT8, INT8_TILES, INT16
 from worker.model.backends.compiled import Compiled
 from worker.model.backends.native.build import BackendUnavailable
-from worker.model.quantization import measure_ranges
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
+    from worker.bench.frame.runs import Runs
     from worker.model.checkpoint.checkpoint import Checkpoint
     from worker.model.packing import Packed
     from worker.model.readout import Readout
 
 STAGES = ("products", "attention", "norms", "heads", "rest", "outside")
+# The fastest of each name first.
+_ARITHMETICS = (FLOAT32, INT16, BFLOAT16_TILES, INT8_TILES, INT8)
 
 
-@torch.inference_mode()
-def measure(loaded: Checkpoint, packs: Sequence[Packed], *, threads: int) -> dict[str, dict[str, float]]:
-    """Return the share of each of `STAGES` by arithmetic, with the readouts of all heads.
+def load_profiled(loaded: Checkpoint, *, threads: int) -> dict[str, Compiled]:
+    """Return the native engine in each arithmetic of this machine, by name, with kernels that count their time.
 
-    Raises `BadModel` if the native engine cannot run.
+    `loaded` is calibrated. Raises `BackendUnavailable` if no arithmetic can run.
     """
-    torch.set_num_threads(threads)
-    readings = loaded.heads.readings(is_embedding=True, heads=tuple(loaded.heads.heads))
-    ranges, found = measure_ranges(loaded.encoder, iter(packs[:2])), {}
-    for arithmetic in ARITHMETICS:
+    found: dict[str, Compiled] = {}
+    reason = ""
+    for arithmetic in _ARITHMETICS:
         try:
-            backend = Compiled(loaded.weights, arithmetic, ranges=ranges, threads=threads, is_profiled=True)
+            if arithmetic.name not in found:
+                found[arithmetic.name] = Compiled(
+                    loaded.weights, arithmetic, ranges=loaded.ranges, threads=threads, is_profiled=True
+                )
         except BackendUnavailable as error:
             reason = str(error)
-            continue
-        found[f"{backend.description}, {threads} threads"] = _measure_shares(backend, packs, readings, threads)
     if not found:
-        raise BadModel(f"only the native engine can be profiled: {reason}")
+        raise BackendUnavailable(reason)
     return found
 
 
-def _measure_shares(backend: Compiled, packs: Sequence[Packed], readings: Sequence[Readout], threads: int) -> dict[str, float]:
-    _run_passes(backend, packs[:2], readings)
+def measure_stages(
+    backend: Compiled, packs: Iterable[Packed], readings: Sequence[Readout], *, threads: int
+) -> tuple[float, dict[str, float]]:
+    """Run the batches; return the seconds in all, and of each of `STAGES`, per thread."""
     backend.native.spent()
-    whole_s = _run_passes(backend, packs, readings) * threads
-    shares = {stage: seconds / whole_s for stage, seconds in backend.native.spent().items()}
-    return shares | {"outside": 1 - sum(shares.values())}
-
-
-def _run_passes(backend: Compiled, packs: Sequence[Packed], readings: Sequence[Readout]) -> float:
-    """Run a forward pass for each batch, and return the duration in seconds."""
     began_s = time.perf_counter()
     for packed in packs:
         backend.read(packed, readings)
-    return time.perf_counter() - began_s
+    whole_s = time.perf_counter() - began_s
+    stages = {stage: seconds / threads for stage, seconds in backend.native.spent().items()}
+    return whole_s, stages | {"outside": whole_s - sum(stages.values())}
+
+
+def profile_model(name: str, loaded: Checkpoint, packs: Sequence[Packed], runs: Runs, *, threads: int) -> None:
+    """Add the share of each of `STAGES` in percent, by arithmetic, with the readouts of all heads."""
+    readings = loaded.heads.readings(is_embedding=True, heads=tuple(loaded.heads.heads))
+    for backend in load_profiled(loaded, threads=threads).values():
+        measure_stages(backend, packs[:2], readings, threads=threads)
+        whole_s, stages = measure_stages(backend, packs, readings, threads=threads)
+        shares = {stage: 100 * seconds / whole_s for stage, seconds in stages.items()}
+        runs.add(f"{name}, {backend.description}, {threads} threads", **shares)

@@ -2,153 +2,158 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
-from worker.bench.engine.plan import BASELINE, GIST_MODEL, name_backend
-from worker.bench.engine.workload import MIXTURE
-from worker.bench.frame import plot
-from worker.bench.frame.report import Report, Table, format_number
+from worker.bench.engine.rounds import BATCH_SIZES
+from worker.bench.frame.machine import classify_processor
+from worker.bench.frame.report import Report
+from worker.bench.frame.runs import Column, Runs, Table, format_number, ratio
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
-    from worker.bench.engine.measures import CorpusResults, EngineResults, Entry
+    from worker.bench.engine.rounds import Entry, Panel
+    from worker.bench.engine.run import EngineResults
 
-_MIB = 1 << 20
+_RATE = "texts_per_s"
 _COLUMNS = (
-    "candidate",
-    "texts/s",
-    "min to max",
-    "vs auto",
-    "tokens/s",
-    "fill",
-    "of roofline",
-    "peak MiB",
-    "cold start s",
-    "warm start s",
+    Column("texts/s", _RATE, drawn_as="texts/s: median, slowest and fastest round"),
+    Column("min to max", _RATE, kind="range"),
+    Column("vs auto", _RATE, 2, kind="ratio"),
+    Column("tokens/s", "tokens_per_s"),
+    Column("of bare products", "of_products", 2),
+    Column("fill", "fill", 2),
+    Column("peak MiB", "peak_mib"),
+    Column("start s", "start_s", 1),
 )
-_COLOURS = {"gist": plot.COLOURS[0], "baseline": plot.MUTED, "roofline": "#c3cad2"}
+_EXACTNESS = (
+    Column("smallest cosine", "min_cosine", 5),
+    Column("mean cosine", "mean_cosine", 5),
+    Column("label agreement", "label_agreement", 4),
+    Column("entity F1", "entity_f1", 3),
+)
+_CAPTION = (
+    "Each baseline computes in the faster of fp32 and bf16. Of bare products: throughput over that of the faster bare products in "
+    "the same arithmetic. Fill: tokens per computed row. "
+)
+_CAPTIONS = {
+    True: "Tokenizing is included; GIST Stream tokenizes in a thread of its own, as the worker does.",
+    False: "Tokenizing is excluded, except for SentenceTransformers, whose `encode` always tokenizes.",
+}
 
 
 def build_report(results: EngineResults) -> Report:
-    """Return a table for each model and corpus, and a plot of the first."""
+    """Return a table for each model, one of the exactness, and the rows of the front page."""
+    tables = [_build_table(panel) for panel in results.panels]
+    if results.exactness:
+        exactness = Runs()
+        for dtype, figures in results.exactness.items():
+            exactness.add(dtype, **figures)
+        num_texts = int(next(iter(results.exactness.values()))["num_texts"])
+        tables.append(Table(title=f"Exactness against fp32, {num_texts} real texts, MiniLM", runs=exactness, columns=_EXACTNESS))
     figures = summarize(results)
-    ratio, name = figures["vs_best_baseline"], figures["best_baseline"]
-    claim = (
-        f"{figures['backend']}: {format_number(figures['messages_per_s'])} texts/s"
-        if figures["backend"]
-        else "no backend was measured"
-    )
+    claim = f"{figures['engine']}: {format_number(figures[_RATE])} texts/s" if figures["engine"] else "no engine was measured"
+    if figures["best_padded"]:
+        claim += f", {figures['vs_best_padded']:.1f} times the fastest baseline ({figures['best_padded']})"
     return Report(
         title="Engine",
-        claim=claim + (f", {ratio:.1f} times the fastest baseline ({name})" if ratio else ""),
+        claim=claim,
         machine=results.machine,
-        tables=[_build_table(panel) for panel in results.panels],
+        tables=tables,
         notes=list(_describe(results)),
         summary=figures,
-        details={
-            "is_quick": results.is_quick,
-            "left_out": results.left_out,
-            "panels": [panel.as_json() for panel in results.panels],
-            "exactness": results.exactness,
-            "heads": results.heads,
-            "seconds": results.seconds,
-        },
-        draw=lambda report, path: _draw(report, results, path),
+        front_page=_build_front_page(results),
     )
 
 
 def summarize(results: EngineResults) -> dict[str, Any]:
-    """Return the figures of the backend that `auto` chooses, on GIST's architecture and the mixture; None if not measured.
+    """Return the figures of the first model; NaN if not measured.
 
-    `vs_baseline`, `vs_best_baseline`  throughput over that of unsorted transformers in fp32, and of the fastest baseline
-    `roofline_fraction`                throughput over that of the bare matrix products of the same tokens
-    `min_cosine_to_fp32`               the smallest cosine of a vector to that of transformers in fp32: MiniLM, real texts
-    `fill`                             tokens per computed row
-    `int8_vs_chosen`, `int8_…`         the same figures of 8-bit products
-    `heads_share`                      share of the heads in a forward pass with all tasks: MiniLM, real texts
+    `vs_first`, `vs_best_padded`     `auto` over the baseline as first written, and over the fastest tuned one in floating point
+    `int8_vs_best`                   `int8` over the fastest baseline, 8-bit baselines included
+    `of_products`                    by engine: throughput over the bare products in the same arithmetic
+    `processor_time_ratio`           processor time per text, a batch of 5 over a batch of 160
+    `min_cosine`                     by number format: the smallest cosine of a vector to that of fp32
     """
-    panel = next((panel for panel in results.panels if (panel.model, panel.corpus) == (GIST_MODEL, MIXTURE)), None)
-    chosen = panel.chosen if panel else None
-    backend = chosen.name.removeprefix(name_backend("")) if chosen else None
-    best = panel.best_baseline if panel else None
-    exact, int8 = results.exactness.get(backend or "", {}), results.exactness.get("int8", {})
+    panel = results.panels[0] if results.panels else None
+    auto, first, padded, any_padded, int8 = (_find_first(panel, *kinds) for kinds in _KINDS)
+
+    def compare(one: Entry | None, other: Entry | None) -> float:
+        return panel.runs.ratio(one.name, other.name, _RATE) if panel and one and other else math.nan
+
+    few, many = (panel.processor_ms.get(str(size), math.nan) if panel else math.nan for size in BATCH_SIZES)
+    ours = panel.find("gist") if panel else []
     return {
-        "backend": backend,
-        "messages_per_s": panel.messages_per_s(chosen).median if panel and chosen else None,
-        "tokens_per_s": chosen.tokens_per_s.median if chosen else None,
-        "fill": chosen.fill if chosen else None,
-        "vs_baseline": panel.ratio(chosen, panel.find(BASELINE)) if panel else None,
-        "vs_best_baseline": panel.ratio(chosen, best) if panel else None,
-        "best_baseline": best.name if best else None,
-        "roofline_fraction": panel.roofline_fraction(chosen) if panel else None,
-        "int8_vs_chosen": panel.ratio(panel.find(name_backend("int8")), chosen) if panel else None,
-        **{name: exact.get(name) for name in ("min_cosine_to_fp32", "label_agreement", "entity_f1")},
-        **{f"int8_{name}": int8.get(name) for name in ("min_cosine_to_fp32", "label_agreement", "entity_f1")},
-        **{name: results.heads.get(name) for name in ("heads_share", "heads_and_values_share")},
-        **{name: getattr(chosen, name, None) for name in ("cold_start_s", "warm_start_s", "peak_bytes")},
+        "engine": auto.name if auto else None,
+        _RATE: panel.runs.median(auto.name, _RATE) if panel and auto else math.nan,
+        "vs_first": compare(auto, first),
+        "vs_best_padded": compare(auto, padded),
+        "best_padded": padded.name if padded else None,
+        "int8_vs_best": compare(int8, any_padded),
+        "of_products": {entry.name: panel.runs.median(entry.name, "of_products") for entry in ours} if panel else {},
+        "processor_time_ratio": ratio(few, many),
+        "min_cosine": {dtype: figures["min_cosine"] for dtype, figures in results.exactness.items()},
+        "measured_by_auto": auto.about["texts_per_s"] if auto else {},
     }
 
 
-def _build_table(panel: CorpusResults) -> Table:
-    title = (
-        f"{panel.model}; {panel.corpus}: {panel.num_messages} texts, mean {panel.mean_tokens:.1f} tokens; {panel.num_rounds} rounds"
+# Candidates of the summary: `auto`, first written, tuned, tuned or in 8 bits, and our own in 8 bits.
+_KINDS = (("gist", "auto"), ("first",), ("padded", "first"), ("padded", "first", "int8"), ("gist", "int8"))
+
+
+def _find_first(panel: Panel | None, *kinds: str) -> Entry | None:
+    """Return the fastest candidate of these kinds; the engine by its number format."""
+    if panel is None:
+        return None
+    if kinds[0] == "gist":
+        return next((entry for entry in panel.find("gist") if entry.spec.options["dtype"] == kinds[1]), None)
+    return next(iter(panel.find(*kinds)), None)
+
+
+def _build_table(panel: Panel) -> Table:
+    auto = _find_first(panel, "gist", "auto")
+    for entry in panel.find("gist"):
+        own = [other for other in panel.find("products") if other.arguments["way"].startswith(f"{entry.about['dtype']},")]
+        if own:
+            panel.runs.add(entry.name, of_products=panel.runs.ratio(entry.name, own[0].name, _RATE))
+    corpus = panel.corpus
+    return Table(
+        title=f"{panel.model}; {corpus.num_texts} texts, mean {corpus.mean_tokens:.1f} tokens",
+        runs=panel.runs,
+        columns=_COLUMNS,
+        caption=_CAPTION + _CAPTIONS[corpus.is_tokenizing],
+        reference=auto.name if auto else "",
+        highlighted=auto.name if auto else "",
     )
-    rows = [
-        [entry.name, *(_format_figures(panel, entry) if entry.samples else [""] * (len(_COLUMNS) - 1))] for entry in panel.entries
-    ]
-    chosen = next((number for number, entry in enumerate(panel.entries) if entry.is_chosen), None)
-    return Table(title=title, columns=_COLUMNS, rows=rows, caption=panel.caption, highlighted=chosen)
-
-
-def _format_figures(panel: CorpusResults, entry: Entry) -> list[str]:
-    rate = panel.messages_per_s(entry)
-    fraction = panel.roofline_fraction(entry)
-    return [
-        format_number(rate.median),
-        f"{rate.min:,.0f} to {rate.max:,.0f}",
-        format_number(panel.ratio(entry, panel.chosen), 2),
-        format_number(entry.tokens_per_s.median),
-        format_number(entry.fill, 2),
-        format_number(fraction and 100 * fraction, unit=" %"),
-        format_number(entry.peak_bytes and entry.peak_bytes / _MIB),
-        format_number(entry.cold_start_s, 1),
-        format_number(entry.warm_start_s, 1),
-    ]
 
 
 def _describe(results: EngineResults) -> Iterator[str]:
-    """Yield missing candidates with the reason, exactness, the cost of the heads, and what the plan leaves out."""
-    missing = {f"{entry.name}: {entry.missing}" for panel in results.panels for entry in panel.entries if entry.missing}
-    yield from sorted(missing)
-    for backend, figures in results.exactness.items():
-        yield (
-            f"{backend} against fp32, {figures['num_texts']:.0f} real texts, MiniLM: cosine at least "
-            f"{figures['min_cosine_to_fp32']:.5f}, mean {figures['mean_cosine']:.5f}; label agreement "
-            f"{figures['label_agreement']:.2%}; entity F1 {figures['entity_f1']:.3f}"
-        )
-    if results.heads:
-        yield (
-            f"all heads take {results.heads['heads_share']:.1%} of a forward pass with all tasks (MiniLM, real texts); decoding "
-            f"their outputs takes {results.heads['plain_values_share']:.1%}"
-        )
-    for name in results.left_out:
-        yield f"left out: {name}"
-    yield f"took {results.seconds:.0f} s"
+    """Yield the choice of `auto`, the processor time, missing candidates with the reason, and what the plan leaves out."""
+    for panel in results.panels:
+        if auto := _find_first(panel, "gist", "auto"):
+            yield f"{panel.model}: auto chose {auto.about['dtype']}; {auto.about['reason']}"
+        if panel.processor_ms:
+            few, many = (panel.processor_ms[str(size)] for size in BATCH_SIZES)
+            yield (
+                f"{panel.model}: processor time per text {few:.2f} ms in batches of {BATCH_SIZES[0]}, {many:.2f} ms in batches of "
+                f"{BATCH_SIZES[1]}, ratio {few / many:.2f}"
+            )
+        yield from (f"not measured: {line}" for line in panel.missing)
+    yield from (f"left out: {name}" for name in results.left_out)
+    yield f"measured in {results.seconds:.0f} s"
 
 
-def _draw(report: Report, results: EngineResults, path: Path) -> None:
-    """Draw a bar for each candidate of each panel, the fastest on top."""
-    panels = [panel for panel in results.panels if panel.measured()]
-    heights = [0.9 + 0.3 * len(panel.measured()) for panel in panels] or [0.9]
-    figure, axes = plot.new_figure(report, height_inches=0.8 + sum(heights), num_rows=len(heights), height_ratios=heights)
-    for panel, axis in zip(panels, axes[:, 0], strict=False):
-        bars = []
-        for entry in sorted(panel.measured(), key=lambda entry: -entry.tokens_per_s.median):
-            rate = panel.messages_per_s(entry)
-            name = f"{entry.name} (auto)" if entry.is_chosen else entry.name
-            bars.append(plot.Bar(name=name, value=rate.median, low=rate.min, high=rate.max, colour=_COLOURS[entry.kind]))
-        title = f"{panel.model}; {panel.corpus}, mean {panel.mean_tokens:.0f} tokens"
-        plot.draw_bars(axis, bars, title=title, unit="texts/s: median, slowest and fastest round")
-    plot.save(figure, path)
+def _build_front_page(results: EngineResults) -> tuple[str, list[tuple[str, float]]]:
+    """Return the conditions and the rows of README's table: the first baseline, the best two tuned ones, and `auto`."""
+    panel = results.panels[0] if results.panels else None
+    auto, first = (_find_first(panel, *kinds) for kinds in _KINDS[:2])
+    if panel is None or auto is None or first is None:
+        return "", []
+    rows = [(f"baseline: {first.name}", first.name), *((entry.name, entry.name) for entry in reversed(panel.find("padded")[:2]))]
+    corpus = panel.corpus
+    conditions = (
+        f"Engine only, {panel.model}, {corpus.num_texts} texts with a mean of {corpus.mean_tokens:.0f} tokens, "
+        f"{results.machine.get('cores', '?')} cores of {classify_processor(results.machine)}"
+    )
+    return conditions, [(name, panel.runs.median(row, _RATE)) for name, row in [*rows, (auto.name, auto.name)]]

@@ -1,4 +1,4 @@
-"""Models and texts for all candidates: a directory with GIST's architecture, and texts with the lengths of a stream. No torch."""
+"""Models and texts for all candidates: a directory with GIST's architecture, and texts with the lengths of a stream."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors.numpy import save_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,19 +86,17 @@ def write_gist_shaped(directory: Path, tokenizer: Path) -> None:
 
     Copies the tokenizer from the directory `tokenizer`, which has the same vocabulary.
     """
-    config = {
-        "architectures": ["BertModel"], "model_type": "bert", "vocab_size": 30_522, "hidden_size": 384, "num_hidden_layers": 12,
-        "num_attention_heads": 12, "intermediate_size": 1536, "max_position_embeddings": 512, "type_vocab_size": 2,
-        "hidden_act": "gelu", "layer_norm_eps": 1e-12, "pad_token_id": 0,
-    }  # fmt: skip
-    (directory / "1_Pooling").mkdir(parents=True)
-    save_file(_random_weights(config), directory / "model.safetensors", metadata={"format": "pt"})
+    import torch  # noqa: PLC0415  slow to import, and the candidates read texts without it
+    from transformers import BertConfig, BertModel  # noqa: PLC0415
+
+    torch.manual_seed(0)
+    config = BertConfig(hidden_size=384, num_hidden_layers=12, num_attention_heads=12, intermediate_size=1536)
+    BertModel(config, add_pooling_layer=False).save_pretrained(directory)
     for file in _TOKENIZER_FILES:
         if (tokenizer / file).exists():
             shutil.copy(tokenizer / file, directory)
     modules = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")]
     contents: dict[str, Any] = {
-        "config.json": config,
         "modules.json": [
             {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{kind}"}
             for number, (path, kind) in enumerate(modules)
@@ -109,32 +106,6 @@ def write_gist_shaped(directory: Path, tokenizer: Path) -> None:
         },
         "sentence_bert_config.json": {"max_seq_length": 512, "do_lower_case": False},
     }  # fmt: skip
+    (directory / "1_Pooling").mkdir()
     for file, content in contents.items():
         (directory / file).write_text(json.dumps(content))
-
-
-def _random_weights(config: dict[str, Any]) -> dict[str, NDArray[np.float32]]:
-    """Return the weights of an untrained BERT: normal with deviation 0.02; biases 0, norms 1."""
-    random = np.random.default_rng(0)
-    hidden, wide = config["hidden_size"], config["intermediate_size"]
-
-    def linear(name: str, outputs: int, inputs: int) -> dict[str, NDArray[np.float32]]:
-        weight = random.standard_normal((outputs, inputs), dtype=np.float32) * np.float32(0.02)
-        return {f"{name}.weight": weight, f"{name}.bias": np.zeros(outputs, np.float32)}
-
-    def norm(name: str) -> dict[str, NDArray[np.float32]]:
-        return {f"{name}.weight": np.ones(hidden, np.float32), f"{name}.bias": np.zeros(hidden, np.float32)}
-
-    weights = norm("embeddings.LayerNorm")
-    tables = {"word": "vocab_size", "position": "max_position_embeddings", "token_type": "type_vocab_size"}
-    for table, size in tables.items():
-        name = f"embeddings.{table}_embeddings"
-        weights[f"{name}.weight"] = linear(name, config[size], hidden)[f"{name}.weight"]
-    for number in range(config["num_hidden_layers"]):
-        layer = f"encoder.layer.{number}"
-        for part in ("query", "key", "value"):
-            weights |= linear(f"{layer}.attention.self.{part}", hidden, hidden)
-        weights |= linear(f"{layer}.attention.output.dense", hidden, hidden) | norm(f"{layer}.attention.output.LayerNorm")
-        weights |= linear(f"{layer}.intermediate.dense", wide, hidden)
-        weights |= linear(f"{layer}.output.dense", hidden, wide) | norm(f"{layer}.output.LayerNorm")
-    return weights

@@ -1,1 +1,1 @@
-"""What all benchmarks share: the context of a run, the machine, the report and the style of plots."""
+"""What all benchmarks share: runs and their tables, reports, processes of candidates, the context and the machine."""

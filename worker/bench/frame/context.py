@@ -25,14 +25,8 @@ class BenchContext:
     #: For logs and for files that child processes read.
     directory: Path
     texts: Sequence[str]
-    #: Arguments of `Engine.load`, without the threads.
-    engine: Mapping[str, Any]
-    #: The same as settings of a worker.
-    worker: Mapping[str, Any]
-    #: 0 for the workers' default, which is a duration.
-    max_batch_tokens: int
-    max_batch_records: int
-    max_batch_delay_ms: float
+    #: The settings of model and batches, by name.
+    settings: Mapping[str, Any]
     #: Prints the progress.
     say: Callable[[str], None]
 

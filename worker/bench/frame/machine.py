@@ -15,8 +15,11 @@ from worker.host import count_cores
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_PACKAGES = ("torch", "transformers", "sentence-transformers", "openvino")
-_INSTRUCTIONS = {"avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8"}
+_PACKAGES = ("torch", "transformers", "sentence-transformers", "onnxruntime", "openvino")
+_INSTRUCTIONS = {"avx2", "avx_vnni", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8"}
+# The classes of processors by their best instruction.
+_CLASSES = {"amx_int8": "AMX", "avx512_vnni": "AVX-512 VNNI", "avx512f": "AVX-512", "avx_vnni": "AVX-VNNI", "avx2": "AVX2"}
+_MAKERS = ("Xeon", "EPYC", "Core", "Ryzen")
 #: The key of the share of the machine that other programs used.
 OTHERS = "busy with other programs"
 
@@ -42,9 +45,20 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
+def classify_processor(machine: Mapping[str, Any]) -> str:
+    """Return the class of the processor, for example `Xeon with AMX`, or the GPU: figures of one class compare best."""
+    if machine.get("gpu"):
+        return str(machine["gpu"])
+    name, instructions = str(machine.get("processor", "")), str(machine.get("instructions", "")).split()
+    best = next((title for flag, title in _CLASSES.items() if flag in instructions), "")
+    maker = next((maker for maker in _MAKERS if maker in name), "")
+    return " with ".join(filter(None, (maker, best))) or name or "unknown processor"
+
+
 def describe_in_one_line(machine: Mapping[str, Any]) -> str:
-    """Return what a reader compares first: processor or GPU, instructions, cores, and the share of other programs."""
-    words = [str(machine[name]) for name in ("gpu", "processor", "instructions") if machine.get(name)]
+    """Return what a reader compares first: class, processor or GPU, instructions, cores, and the share of other programs."""
+    words = [classify_processor(machine)]
+    words += [str(machine[name]) for name in ("processor", "instructions") if machine.get(name)]
     words += [f"{machine['cores']} cores"] if "cores" in machine else []
     if (others := machine.get(OTHERS)) is not None:
         words.append(f"other programs used {others:.0%} of the machine")

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-import math
 import shutil
 import subprocess
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -14,25 +13,16 @@ import orjson
 from rich.table import Table as RichTable
 
 from worker.bench.frame.machine import describe_in_one_line
+from worker.bench.frame.publish import check_pages, publish
 from worker.errors import BadSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from rich.console import Console
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
-    """A table whose first column names the row; all other columns hold figures."""
-
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    caption: str = ""
-    #: The row to highlight in a terminal.
-    highlighted: int | None = None
+    from worker.bench.frame.runs import Table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,19 +40,17 @@ class Report:
     is_good: bool = True
     #: The figures to compare with other runs.
     summary: Mapping[str, Any]
-    #: All results.
-    details: Mapping[str, Any]
-    #: Draws the plot into a file.
-    draw: Callable[[Report, Path], None] | None = None
+    #: The conditions and rows of the README's table, name and texts per second, the slowest first; empty for other benchmarks.
+    front_page: tuple[str, Sequence[tuple[str, float]]] = ("", ())
 
     def show(self, console: Console) -> None:
-        """Print claim, tables, notes and machine."""
+        """Print tables, notes, machine and claim."""
         for table in self.tables:
             shown = RichTable(title=table.title, caption=table.caption, title_justify="left", caption_justify="left")
-            for number, column in enumerate(table.columns):
-                shown.add_column(column, justify="right" if number else "left", no_wrap=True)
-            for number, row in enumerate(table.rows):
-                shown.add_row(*row, style="bold green" if number == table.highlighted else "")
+            for number, title in enumerate(("", *(column.title for column in table.columns))):
+                shown.add_column(title, justify="right" if number else "left", no_wrap=True)
+            for row in table.cells():
+                shown.add_row(*row, style="bold green" if row[0] == table.highlighted else "")
             console.print(shown)
         for note in self.notes:
             console.print(note, markup=False, soft_wrap=True)
@@ -71,38 +59,35 @@ class Report:
 
     def to_json(self) -> bytes:
         """Return everything as JSON; a figure that was not measured is null."""
-        return orjson.dumps(
-            {"summary": self.summary, "machine": self.machine, **self.details},
-            option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS,
-        )
+        tables = {table.title: table.runs.as_json() for table in self.tables}
+        content = {"summary": self.summary, "machine": self.machine, "notes": self.notes, "tables": tables}
+        return orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY)
 
-    def to_markdown(self, command: str) -> bytes:
-        """Return a section for `docs/benchmarks.md`; its header names command, commit, date and processor."""
+    def to_markdown(self, command: str) -> str:
+        """Return a section for `docs/benchmarks.md`; its header names command, commit, date and processor class."""
         date = dt.datetime.now(dt.UTC).date()
-        lines = [
-            f"### {self.title}",
-            "",
-            f"`{command}`. Commit `{find_commit()}`, {date}. {describe_in_one_line(self.machine)}.",
-            "",
-            f"{self.claim}.",
-        ]
+        lines = [f"### {self.title}", "", f"`{command}`. Commit `{find_commit()}`, {date}. {describe_in_one_line(self.machine)}."]
+        lines += ["", f"{self.claim}."]
         for table in self.tables:
-            rule = ["---", *["--:"] * (len(table.columns) - 1)]
+            titles = ["", *(column.title for column in table.columns)]
+            rule = ["---", *["--:"] * len(table.columns)]
             lines += ["", f"{table.title}:", ""]
-            lines += [f"| {' | '.join(cells)} |" for cells in (table.columns, rule, *table.rows)]
+            lines += [f"| {' | '.join(cells)} |" for cells in (titles, rule, *table.cells())]
             lines += ["", table.caption] if table.caption else []
-        return "\n".join([*lines, "", *(f"* {note}" for note in self.notes), ""]).encode()
+        return "\n".join([*lines, "", *(f"* {note}" for note in self.notes), ""])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportOutputs:
-    """Where a report goes: tables on the terminal unless JSON or Markdown is chosen, a file, and a plot."""
+    """Where a report goes: tables on the terminal unless JSON or Markdown is chosen, a file, a plot, and the pages."""
 
     as_json: bool = False
     as_markdown: bool = False
     file: Path | None = None
     plot: Path | None = None
-    command: str = field(default="gist-stream bench")
+    #: The root of a checkout whose pages get the report; None for no page.
+    checkout: Path | None = None
+    command: str = "gist-stream bench"
 
     def check(self) -> None:
         """Raise `BadSettings` where the report could not be written, before anything is measured."""
@@ -111,21 +96,27 @@ class ReportOutputs:
                 raise BadSettings(f"{path}: there is no directory {path.absolute().parent}")
         if self.plot and not find_spec("matplotlib"):
             raise BadSettings("--plot needs matplotlib: pip install 'gist-stream[bench]'")
+        if self.checkout:
+            check_pages(self.checkout)
 
     def write(self, report: Report, console: Console) -> None:
         """Write the report as chosen; raises `BadSettings` with the name of a file that cannot be written."""
-        text = report.to_json() if self.as_json else report.to_markdown(self.command) if self.as_markdown else None
+        text = report.to_json().decode() if self.as_json else report.to_markdown(self.command) if self.as_markdown else None
         try:
             if self.file:
-                self.file.write_bytes(report.to_json() if text is None else text)
-            if self.plot and report.draw:
-                report.draw(report, self.plot)
+                self.file.write_text(report.to_json().decode() if text is None else text)
+            if self.plot:
+                from worker.bench.frame.plot import draw  # noqa: PLC0415  tables need no matplotlib
+
+                draw(report, self.plot)
+            if self.checkout:
+                publish(report, self.command, find_commit(), self.checkout)
         except OSError as error:
             raise BadSettings(f"{error.filename}: {error.strerror}") from error
         if text is None:
             report.show(console)
         elif not self.file:
-            console.out(text.decode(), end="")
+            console.out(text, end="")
 
 
 def find_commit() -> str:
@@ -135,8 +126,3 @@ def find_commit() -> str:
         return "unknown"
     found = subprocess.run([git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)  # noqa: S603
     return found.stdout.strip() or "unknown"
-
-
-def format_number(value: float | None, digits: int = 0, *, unit: str = "", signs: str = ",") -> str:
-    """Return a figure for a table; an empty cell where nothing was measured."""
-    return "" if value is None or math.isnan(value) else f"{value:{signs}.{digits}f}{unit}"

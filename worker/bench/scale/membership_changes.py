@@ -15,7 +15,6 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from worker.bench.scale.results import MembershipChange
 from worker.bench.stream import phases
 from worker.bench.stream.load_generator import summarize_latency
 from worker.bench.stream.workers import run_workers
@@ -57,8 +56,12 @@ def build_changes(kinds: Iterable[str]) -> list[tuple[str, bool]]:
 
 async def measure_change(
     context: BenchContext, topic: Topics, kind: str, load: SteadyLoad, *, delivery: str, is_static: bool
-) -> MembershipChange:
-    """Offer a load, change the group meanwhile, and read the outputs afterwards."""
+) -> dict[str, float]:
+    """Offer a load, change the group meanwhile, and read the outputs afterwards.
+
+    Returns the longest time without an answer of a partition, the time from a kill until every partition is served again, the
+    records whose outputs were published again, the percentiles of latency, and the lost records.
+    """
     await topic.create()
     values = phases.build_requests(context, round(load.rate_per_s * load.seconds))
     settings = {"delivery": delivery, "threads": 1, "tokenizer_threads": 1, "session_timeout_ms": SESSION_TIMEOUT_MS}
@@ -83,16 +86,13 @@ async def measure_change(
         sending = phases.send_load(topic, values, rate_per_s=load.rate_per_s, phase_s=load.seconds, seed=load.seed)
         _, changed_ms = await asyncio.gather(sending, change())
         answers = await topic.read_all()
-    return MembershipChange(
-        kind=kind,
-        delivery=delivery,
-        is_static=is_static,
-        pause_s=longest_pause_s(answers),
-        takeover_s=takeover_s(answers, changed_ms) if kind == "kill" else math.nan,
-        redone=topic.tally.audit.num_duplicates // phases.NUM_OUTPUTS,
-        latency=summarize_latency([answer.wait_ms for answer in answers]),
-        lost=topic.tally.audit.num_missing,
-    )
+    return {
+        "pause_s": longest_pause_s(answers),
+        "takeover_s": takeover_s(answers, changed_ms) if kind == "kill" else math.nan,
+        "redone": topic.tally.audit.num_duplicates // phases.NUM_OUTPUTS,
+        **summarize_latency([answer.wait_ms for answer in answers]),
+        "lost": topic.tally.audit.num_missing,
+    }
 
 
 def longest_pause_s(answers: Sequence[Answer]) -> float:

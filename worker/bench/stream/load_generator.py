@@ -6,7 +6,6 @@ Tene 2015). Here the latency of a record counts from its due time, however late 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,18 +26,8 @@ def due_times_s(rate_per_s: float, seconds: float, *, seed: int) -> NDArray[np.f
     return np.sort(np.random.default_rng(seed).uniform(0.0, seconds, num_records))
 
 
-@dataclass(frozen=True, slots=True)
-class Latency:
-    """Percentiles in milliseconds."""
-
-    p50_ms: float
-    p95_ms: float
-    p99_ms: float
-
-
-def summarize_latency(waits_ms: Sequence[float]) -> Latency:
-    """Return the percentiles of times in milliseconds; NaN for an empty sequence."""
-    if not waits_ms:
-        return Latency(float("nan"), float("nan"), float("nan"))
-    p50, p95, p99 = np.percentile(np.asarray(waits_ms, dtype=np.float64), [50, 95, 99])
-    return Latency(float(p50), float(p95), float(p99))
+def summarize_latency(waits_ms: Sequence[float]) -> dict[str, float]:
+    """Return `p50_ms`, `p95_ms` and `p99_ms` of times in milliseconds; NaN for an empty sequence."""
+    percentiles = (50, 95, 99)
+    found = np.percentile(np.asarray(waits_ms, dtype=np.float64), percentiles) if waits_ms else np.full(len(percentiles), np.nan)
+    return {f"p{percentile}_ms": float(value) for percentile, value in zip(percentiles, found, strict=True)}

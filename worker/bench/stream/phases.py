@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import statistics
 import time
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,6 @@ import numpy as np
 import orjson
 
 from worker.bench.stream.load_generator import due_times_s, summarize_latency
-from worker.bench.stream.results import LoadResult, SingleRecords
 from worker.bench.stream.tally import StreamTally
 from worker.broker.admin import topics
 from worker.broker.tools import clients
@@ -163,23 +163,24 @@ async def offer_load(
     values: Sequence[bytes],
     *,
     rate_per_s: float,
-    share: float,
     phase_s: float,
     seed: int,
-) -> LoadResult:
-    """Offer an open-loop load for `phase_s` seconds and return the latency of its records."""
+) -> dict[str, float]:
+    """Offer an open-loop load for `phase_s` seconds; return percentiles of the latency of its records, and rates.
+
+    `answered_per_s` counts to the last answer; `sender_late_ms` is the 99th percentile of the sender's own delay.
+    """
     start_s, late_ms = await send_load(topic, values, rate_per_s=rate_per_s, phase_s=phase_s, seed=seed)
     await wait_until_published(topic, workers)
     answers = await topic.read_all()
     settled = [answer.wait_ms for answer in answers if answer.due_ms >= (start_s + SETTLING_S) * 1000]
     seconds = (answers[-1].done_ms / 1000 - start_s) if answers else float("nan")
-    return LoadResult(
-        share=share,
-        offered_per_s=len(late_ms) / phase_s,
-        achieved_per_s=len(answers) / max(phase_s, seconds),
-        latency=summarize_latency(settled),
-        sender_late_p99_ms=float(np.percentile(late_ms, 99)) if late_ms else float("nan"),
-    )
+    return {
+        "offered_per_s": len(late_ms) / phase_s,
+        "answered_per_s": len(answers) / max(phase_s, seconds),
+        "sender_late_ms": float(np.percentile(late_ms, 99)) if late_ms else float("nan"),
+        **summarize_latency(settled),
+    }
 
 
 async def send_load(
@@ -197,8 +198,12 @@ async def send_load(
     return start_s, late_ms
 
 
-async def send_single_records(topic: Topics, workers: Sequence[WorkerProcess], values: Sequence[bytes]) -> SingleRecords:
-    """Send records one at a time to idle workers, and read the time of each stage from the metrics after each record."""
+async def send_single_records(topic: Topics, workers: Sequence[WorkerProcess], values: Sequence[bytes]) -> dict[str, float]:
+    """Send records one at a time to idle workers, and read the time of each stage from the metrics after each record.
+
+    Returns percentiles from the input's timestamp to that of the last output, the median of each stage in milliseconds, and the
+    median `inside_ms` of tokenize, wait, infer and encode together.
+    """
     stages: list[dict[str, float]] = []
     before = await read_metrics(workers)
     async with clients.open_producer(topic.connection, linger_ms=0) as producer:
@@ -210,8 +215,8 @@ async def send_single_records(topic: Topics, workers: Sequence[WorkerProcess], v
             before = after
     waits_ms = [float(answer.wait_ms) for answer in await topic.read_all()]
     inside_ms = [stage["tokenize"] + stage["wait"] + stage["infer"] + stage["encode"] for stage in stages]
-    stages_ms = {name: summarize_latency([stage[name] for stage in stages]).p50_ms for name in _STAGES}
-    return SingleRecords(summarize_latency(waits_ms), stages_ms, summarize_latency(inside_ms).p50_ms)
+    stages_ms = {f"{name}_ms": statistics.median(stage[name] for stage in stages) for name in _STAGES}
+    return {**summarize_latency(waits_ms), **stages_ms, "inside_ms": statistics.median(inside_ms)}
 
 
 def _read_stage_s(counters: Mapping[str, float], stage: str) -> float:

@@ -2,105 +2,95 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from worker.bench.frame import plot
-from worker.bench.frame.report import Report, Table, format_number
+from worker.bench.frame.report import Report
+from worker.bench.frame.runs import Column, Table, format_number
+from worker.bench.stream.run import ENGINE, SUSTAINED_P50_MS
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from worker.bench.stream.run import StreamResults
 
-    from worker.bench.stream.results import StreamResults
-
-_PERCENTS = ((50, "o-"), (95, "s--"), (99, "^:"))
+_RATE = "records_per_s"
+_THROUGHPUT = (
+    Column("records/s", _RATE, drawn_as="records/s"),
+    Column("tokens/s", "tokens_per_s"),
+    Column("of engine", "of_engine", 2),
+    Column("fill", "fill", 2),
+    Column("cores", "cores", 2),
+    Column("broker's cores", "broker_cores", 2),
+    Column("lost", "lost"),
+    Column("repeated", "repeated"),
+)
+_LATENCY = (
+    Column("offered/s", "offered_per_s"),
+    Column("answered/s", "answered_per_s"),
+    Column("p50 ms", "p50_ms", drawn_as="p50, ms from due time to last output"),
+    Column("p95 ms", "p95_ms"),
+    Column("p99 ms", "p99_ms", drawn_as="p99, ms from due time to last output"),
+    Column("sender late ms", "sender_late_ms"),
+)
+_WORKERS = (
+    Column("sustained load", "sustained", 3),
+    Column("p50 ms at 75 %", "p50_at_75_ms"),
+    Column("single record p50 ms", "single_p50_ms"),
+    Column("inside ms", "single_inside_ms", 1),
+    Column("bare pass ms", "bare_pass_ms", 1),
+    Column("inside vs bare", "vs_bare_pass", 2),
+    Column("peak MiB", "peak_mib"),
+    Column("start s", "start_s", 1),
+    Column("loop µs/record", "loop_us"),
+)
+_WORKERS_CAPTION = (
+    f"Sustained load: the largest offered load whose p50 is below {SUSTAINED_P50_MS:.0f} ms, as a share of the throughput under "
+    "the backlog; at 75 %: of the same throughput. Single records: to the last output, and inside the worker. Loop: processor time "
+    "of the event loop for a record with all outputs, under the backlog."
+)
+_STAGES = ("tokenize", "wait", "infer", "encode", "publish")
 
 
 def build_report(results: StreamResults) -> Report:
-    """Return tables of throughput and latency, and a plot of both."""
-    details = asdict(results)
-    for plain, stream in zip(details["streams"], results.streams, strict=True):
-        plain |= {"capacity": asdict(stream.capacity), "vs_engine": stream.vs_engine}
-    baseline = f", {format_number(results.vs_baseline, 1)} times the tuned baseline" if results.baseline else ""
-    first = results.streams[0]
+    """Return tables of throughput, of single workers and of latency."""
+    throughput, workers = results.throughput, results.workers
+    for name in workers.names:
+        workers.add(name, **{figure: throughput.median(name, figure) for figure in ("peak_mib", "loop_us")})
+    summary = summarize(results)
+    baseline = f", {format_number(summary['vs_baseline'], 1)} times the tuned baseline" if summary["baseline"] else ""
+    stages = [
+        f"{name}, single records: " + ", ".join(f"{stage} {workers.median(name, f'single_{stage}_ms'):.1f} ms" for stage in _STAGES)
+        for name in workers.names
+    ]
     return Report(
         title="Stream",
-        claim=f"{first.name}: {first.capacity.messages_per_s:,.0f} records/s, "
-        f"{format_number(first.vs_engine, 2)} of the engine without a broker{baseline}; lost {results.lost}",
+        claim=f"{workers.names[0]}: {summary[_RATE]:,.0f} records/s, {format_number(summary['of_engine'], 2)} of the engine "
+        f"without a broker{baseline}; lost {summary['lost']}",
         machine=results.machine,
-        tables=[_build_throughput(results), _build_latency(results)],
-        notes=[*_describe_single_records(results), *results.notes, f"duplicated {results.duplicated}"],
-        is_good=not results.lost,
-        summary=results.summary(),
-        details=details,
-        draw=lambda report, path: _draw(report, results, path),
+        tables=[
+            Table(title="Throughput", runs=throughput, columns=_THROUGHPUT, highlighted=workers.names[0]),
+            Table(title="Load, single records and resources", runs=workers, columns=_WORKERS, caption=_WORKERS_CAPTION),
+            Table(
+                title="Latency at offered loads, from the due time of a record to its last output",
+                runs=results.latency,
+                columns=_LATENCY,
+            ),
+        ],
+        notes=[*stages, *results.notes],
+        is_good=not summary["lost"],
+        summary=summary,
     )
 
 
-def _build_throughput(results: StreamResults) -> Table:
-    columns = ("", "records/s", "tokens/s", "of engine", "fill", "cores", "broker's cores", "MiB", "start s", "lost", "repeated")
-    blank = [""] * (len(columns) - 3)
-    rows = [
-        ["engine, no broker", f"{engine.messages_per_s:,.0f}", f"{engine.tokens_per_s:,.0f}", *blank] for engine in results.engines
-    ]
-    for stream in results.streams:
-        figures = (
-            format_number(stream.capacity.messages_per_s),
-            format_number(stream.capacity.tokens_per_s),
-            format_number(stream.vs_engine, 2),
-            format_number(stream.fill, 2),
-            format_number(stream.worker.cores, 2),
-            format_number(stream.broker.cores if stream.broker else None, 2),
-            format_number(stream.worker.peak_rss_mib),
-            format_number(stream.start_s, 1),
-        )
-        rows.append([stream.name, *figures, str(stream.lost), str(stream.duplicated)])
-    if results.baseline:
-        rows.append([f"baseline, {results.baseline.dtype}", f"{results.baseline.messages_per_s:,.0f}", "", *blank])
-    return Table(title="Throughput", columns=columns, rows=rows)
-
-
-def _build_latency(results: StreamResults) -> Table:
-    columns = ("", "load", "offered/s", "answered/s", "p50 ms", "p95 ms", "p99 ms", "sender late p99 ms")
-    rows = []
-    for stream in results.streams:
-        for load in stream.loads:
-            times = (load.latency.p50_ms, load.latency.p95_ms, load.latency.p99_ms, load.sender_late_p99_ms)
-            figures = map(format_number, (load.offered_per_s, load.achieved_per_s, *times))
-            rows.append([stream.name, f"{load.share:.0%}", *figures])
-    return Table(title="Latency at offered loads, from the due time of a record to its last output", columns=columns, rows=rows)
-
-
-def _describe_single_records(results: StreamResults) -> list[str]:
-    lines = []
-    for stream in results.streams:
-        if stream.single:
-            stages = ", ".join(f"{name} {value:.1f}" for name, value in stream.single.stages_ms.items())
-            lines.append(
-                f"{stream.name}, single records: p50 {stream.single.end_to_end.p50_ms:.0f} ms from the record's timestamp to that "
-                f"of its last output; {stream.single.inside_p50_ms:.1f} ms inside the worker ({stages} ms); "
-                f"{results.bare_pass_ms:.1f} ms in the engine alone"
-            )
-    return lines
-
-
-def _draw(report: Report, results: StreamResults, path: Path) -> None:
-    figure, axes = plot.new_figure(report, height_inches=6.5, num_rows=2, height_ratios=[1, 2])
-    bars = [plot.Bar(name="engine, no broker", value=results.engine_per_s, colour=plot.MUTED)]
-    for stream in results.streams:
-        rates = [part.messages_per_s for part in stream.rounds]
-        bars.append(plot.Bar(name=stream.name, value=stream.capacity.messages_per_s, low=min(rates), high=max(rates)))
-    if results.baseline:
-        bars.append(plot.Bar(name="baseline, embeddings only", value=results.baseline.messages_per_s, colour=plot.MUTED))
-    plot.draw_bars(axes[0, 0], bars, title="Throughput", unit="records/s")
-    lines = []
-    for colour, stream in zip(
-        plot.COLOURS * len(results.streams), [stream for stream in results.streams if stream.loads], strict=False
-    ):
-        offered = [load.offered_per_s for load in stream.loads]
-        for percent, style in _PERCENTS:
-            times = [getattr(load.latency, f"p{percent}_ms") for load in stream.loads]
-            lines.append(plot.Line(label=f"p{percent}, {stream.name}", x=offered, y=times, colour=colour, style=style))
-    x_label, y_label = "offered records/s", "ms from due time to last output"
-    plot.draw_lines(axes[1, 0], lines, title="Latency", x_label=x_label, y_label=y_label, is_log=True)
-    plot.save(figure, path)
+def summarize(results: StreamResults) -> dict[str, Any]:
+    """Return the figures of the first stream, and the losses of all; NaN for a figure that was not measured."""
+    throughput, name = results.throughput, results.workers.names[0]
+    baseline = next((row for row in throughput.names if row.startswith("baseline")), "")
+    figures = (_RATE, "tokens_per_s", "of_engine", "fill", "peak_mib", "loop_us")
+    return {
+        **{figure: throughput.median(name, figure) for figure in figures},
+        "vs_baseline": throughput.ratio(name, baseline, _RATE),
+        "baseline": baseline,
+        "engine_per_s": throughput.median(ENGINE, _RATE),
+        **{column.figure: results.workers.median(name, column.figure) for column in _WORKERS if column.figure not in figures},
+        "lost": throughput.total("lost"),
+        "repeated": throughput.total("repeated"),
+    }

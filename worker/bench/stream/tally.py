@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -63,31 +62,6 @@ class StreamTally:
         return sorted(answers.values(), key=lambda answer: answer.done_ms)
 
 
-@dataclass(frozen=True, slots=True)
-class Throughput:
-    """Records and tokens per second."""
-
-    messages_per_s: float
-    tokens_per_s: float
-
-
-def throughput(done_ms: Sequence[float], num_tokens: Sequence[int], *, skipped: float = 0.1) -> Throughput:
-    """Return the throughput from ascending times of completion, without the first share `skipped` as warm-up.
-
-    Batches complete in bursts: with few batches, skip whole ones. Zero if nothing remains.
-    """
-    num_skipped = max(1, int(len(done_ms) * skipped))
-    if len(done_ms) < num_skipped + 1:
-        return Throughput(0.0, 0.0)
-    # The clock starts with the last skipped record; records of the same millisecond are not after it.
-    start_ms = done_ms[num_skipped - 1]
-    first = bisect.bisect_right(done_ms, start_ms)
-    seconds = (done_ms[-1] - start_ms) / 1000
-    if seconds <= 0:
-        return Throughput(0.0, 0.0)
-    return Throughput((len(done_ms) - first) / seconds, sum(num_tokens[first:]) / seconds)
-
-
 def steady_per_s(done_ms: Sequence[float], *, skipped: float = 0.1) -> float:
     """Return the records per second in the middle of a run, from ascending times of completion.
 
@@ -98,6 +72,5 @@ def steady_per_s(done_ms: Sequence[float], *, skipped: float = 0.1) -> float:
     middle = np.asarray(done_ms[num_skipped : len(done_ms) - num_skipped], dtype=np.float64)
     if len(middle) == 0 or middle[0] == middle[-1]:
         return 0.0
-    numbers = np.arange(len(middle)) - (len(middle) - 1) / 2
-    ms_per_record = float(numbers @ (middle - middle.mean()) / (numbers @ numbers))
-    return 1000 / ms_per_record
+    ms_per_record, _ = np.polyfit(np.arange(len(middle)), middle - middle[0], 1)
+    return 1000 / float(ms_per_record)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 import psutil
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from types import TracebackType
 
 _INTERVAL_S = 1.0
@@ -27,8 +27,9 @@ class Usage:
     #: Resident memory in MiB: at the last sample, and the maximum.
     rss_mib: float = 0.0
     peak_rss_mib: float = 0.0
-    #: Total processor seconds.
+    #: Processor seconds in all, and of the main threads, which run the event loops.
     cpu_s: float = 0.0
+    loop_s: float = 0.0
 
 
 class Watch:
@@ -41,7 +42,7 @@ class Watch:
             with contextlib.suppress(psutil.NoSuchProcess):
                 self._processes.append(psutil.Process(pid))
         self._started_s = time.monotonic()
-        self._started_cpu_s = self._read_cpu_s()
+        self._started_cpu_s, self._started_loop_s = self._sum(_read_cpu_s), self._sum(_read_loop_s)
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -59,19 +60,25 @@ class Watch:
             await asyncio.sleep(_INTERVAL_S)
 
     def _sample(self) -> None:
-        resident = 0.0
-        for process in self._processes:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                resident += process.memory_info().rss / _MIB
-        self.usage.rss_mib = resident
-        self.usage.peak_rss_mib = max(self.usage.peak_rss_mib, resident)
-        self.usage.cpu_s = self._read_cpu_s() - self._started_cpu_s
+        self.usage.rss_mib = self._sum(lambda process: process.memory_info().rss / _MIB)
+        self.usage.peak_rss_mib = max(self.usage.peak_rss_mib, self.usage.rss_mib)
+        self.usage.cpu_s = self._sum(_read_cpu_s) - self._started_cpu_s
+        self.usage.loop_s = self._sum(_read_loop_s) - self._started_loop_s
         self.usage.cores = self.usage.cpu_s / max(1e-3, time.monotonic() - self._started_s)
 
-    def _read_cpu_s(self) -> float:
-        seconds = 0.0
+    def _sum(self, read: Callable[[psutil.Process], float]) -> float:
+        total = 0.0
         for process in self._processes:
             with contextlib.suppress(psutil.NoSuchProcess):
-                times = process.cpu_times()
-                seconds += float(times.user + times.system)
-        return seconds
+                total += read(process)
+        return total
+
+
+def _read_cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def _read_loop_s(process: psutil.Process) -> float:
+    """Return the processor seconds of the main thread, whose id is that of the process."""
+    return sum(float(thread.user_time + thread.system_time) for thread in process.threads() if thread.id == process.pid)

@@ -58,10 +58,7 @@ def _build_settings(context: BenchContext, topic: Topics, num_workers: int) -> d
         "group_id": topic.input,
         "tasks": "",
         "threads": count_threads(num_workers),
-        "max_batch_tokens": context.max_batch_tokens,
-        "max_batch_records": context.max_batch_records,
-        "max_batch_delay_ms": context.max_batch_delay_ms,
-        **context.worker,
+        **context.settings,
     }
 
 

@@ -10,6 +10,7 @@ import orjson
 import typer
 
 from worker.bench.encodings import build_report, measure_loss
+from worker.bench.frame.runs import Runs
 from worker.commands.bench import flags
 from worker.model.engine import Engine
 from worker.records import Item, Partition, Prediction, Record, Task, TokenizedItem, Tokens
@@ -22,22 +23,24 @@ from worker.wire.encode import EmbeddingEncoding, decode_embedding, encode
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from worker.bench.encodings import Loss
+    from worker.bench.frame.report import ReportOutputs
 
 
+@flags.write_report
 def encodings(
     *,
     model: Annotated[str, typer.Option(help="Reference of the model whose vectors are encoded.")] = DEFAULT_MODEL,
     count: Annotated[int, typer.Option(min=200, help="Number of sentences.")] = 4000,
     cache: flags.Cache = Path(".data"),
-    as_json: flags.AsJson = False,
-    as_markdown: flags.AsMarkdown = False,
-    output: flags.OutputFile = None,
+    outputs: ReportOutputs,
 ) -> None:
     """Measure the size of each encoding of vectors and its loss in a nearest-neighbour search."""
-    outputs = flags.build_outputs(as_json=as_json, as_markdown=as_markdown, file=output)
-    exact = embed(model, read_texts(cache, count))
-    outputs.write(build_report([_measure(encoding, exact) for encoding in EmbeddingEncoding]), flags.build_console())
+    exact, losses = embed(model, read_texts(cache, count)), Runs()
+    for encoding in EmbeddingEncoding:
+        values = [_encode(number, vector, encoding) for number, vector in enumerate(exact)]
+        decoded = np.stack([decode_embedding(orjson.loads(value)) for value in values])
+        losses.add(encoding.value, value_bytes=float(np.mean([len(value) for value in values])), **measure_loss(exact, decoded))
+    outputs.write(build_report(losses, len(exact)), flags.build_console())
 
 
 def read_texts(cache: Path, count: int) -> list[str]:
@@ -50,12 +53,6 @@ def embed(model: str, texts: list[str]) -> NDArray[np.float32]:
     engine = Engine.load(model, device="cpu", dtype="float32")
     found = predictions(engine, texts, Task.EMBED)
     return np.stack([prediction.embedding for prediction in found if prediction.embedding is not None])
-
-
-def _measure(encoding: EmbeddingEncoding, exact: NDArray[np.float32]) -> Loss:
-    values = [_encode(number, vector, encoding) for number, vector in enumerate(exact)]
-    decoded = np.stack([decode_embedding(orjson.loads(value)) for value in values])
-    return measure_loss(encoding.value, float(np.mean([len(value) for value in values])), exact, decoded)
 
 
 def _encode(number: int, vector: NDArray[np.float32], encoding: EmbeddingEncoding) -> bytes:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, TypeAlias, get_args
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, get_args
 
 import typer
 from rich.console import Console
 
 from worker.bench.frame.report import ReportOutputs
+from worker.commands.setting_flags import replace_by_flags
 from worker.errors import BadSettings
 from worker.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _WIDTH = 190
 #: The deliveries of the worker.
@@ -24,22 +28,53 @@ Seconds: TypeAlias = Annotated[float, typer.Option(min=2, help="Duration of each
 Quick: TypeAlias = Annotated[bool, typer.Option("--quick", help="Measure less: at most about two minutes.")]
 Count: TypeAlias = Annotated[int, typer.Option(min=100, help="Records of each backlog.")]
 Cache: TypeAlias = Annotated[Path, typer.Option(help="Directory of downloaded texts.")]
-AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print all results as JSON instead of tables.")]
-AsMarkdown: TypeAlias = Annotated[
-    bool, typer.Option("--markdown", help="Print a section for docs/benchmarks.md: command, commit, date, processor, tables.")
-]
-OutputFile: TypeAlias = Annotated[
-    Path | None, typer.Option("--output", help="Write JSON to this file, or Markdown with --markdown. Example: stream.json.")
-]
-PlotFile: TypeAlias = Annotated[Path | None, typer.Option("--plot", help="Write a plot to this PNG file. Example: stream.png.")]
+_OUTPUTS: dict[str, Any] = {
+    "is_json": Annotated[bool, typer.Option("--json", help="Print all results as JSON instead of tables.", show_default=False)],
+    "is_markdown": Annotated[
+        bool,
+        typer.Option(
+            "--markdown",
+            help="Print a section for docs/benchmarks.md: command, commit, date, processor, tables.",
+            show_default=False,
+        ),
+    ],
+    "output": Annotated[
+        Path | None, typer.Option(help="Write JSON to this file, or Markdown with --markdown. Example: stream.json.")
+    ],
+    "plot": Annotated[Path | None, typer.Option(help="Write a plot to this PNG file. Example: stream.png.")],
+    "is_published": Annotated[
+        bool,
+        typer.Option(
+            "--publish",
+            help="In a checkout, replace the section of this processor class in docs/benchmarks.md and, for the engine, the table "
+            "and the picture of README.md.",
+            show_default=False,
+        ),
+    ],
+}
 
 
-def build_outputs(*, as_json: bool, as_markdown: bool, file: Path | None, plot: Path | None = None) -> ReportOutputs:
-    """Return the chosen outputs; raises `BadSettings` if a file cannot be written, before anything is measured."""
-    command = shlex.join(["gist-stream", *sys.argv[1:]])
-    outputs = ReportOutputs(as_json=as_json, as_markdown=as_markdown, file=file, plot=plot, command=command)
-    outputs.check()
-    return outputs
+def write_report(function: Callable[..., int | None]) -> Callable[..., int | None]:
+    """Return a command with the flags of a report; the function gets `outputs`, checked before anything is measured.
+
+    The command raises `BadSettings` if a file cannot be written.
+    """
+
+    def build(
+        *, is_json: bool | None, is_markdown: bool | None, output: Path | None, plot: Path | None, is_published: bool | None
+    ) -> ReportOutputs:
+        outputs = ReportOutputs(
+            as_json=bool(is_json),
+            as_markdown=bool(is_markdown),
+            file=output,
+            plot=plot,
+            checkout=Path.cwd() if is_published else None,
+            command=shlex.join(["gist-stream", *sys.argv[1:]]),
+        )
+        outputs.check()
+        return outputs
+
+    return replace_by_flags(function, "outputs", _OUTPUTS, build)
 
 
 def build_console() -> Console:

@@ -30,6 +30,11 @@ _Results = TypeVar("_Results")
 #: The exit code after SIGTERM, as a shell reports it.
 EXIT_CODE_OF_SIGTERM = 128 + signal.SIGTERM
 _DATA = Path(".data")
+# What the workers and the engine without a broker have in common.
+_SETTINGS = (
+    "model", "device", "dtype", "backend", "max_seq_length", "max_batch_tokens", "max_batch_records", "max_batch_delay_ms",
+    "resume_in_flight_tokens", "max_poll_records",
+)  # fmt: skip
 _PACKAGES = ("psutil", "matplotlib", "sentence_transformers")
 
 
@@ -39,7 +44,7 @@ def check_packages() -> None:
         raise BadSettings(f"the benchmark needs {', '.join(missing)}: pip install 'gist-stream[bench]'")
 
 
-def benchmark(
+def run_benchmark(
     measure: Callable[[BenchContext], Awaitable[_Results]], build_report: Callable[[_Results], Report], outputs: ReportOutputs
 ) -> int:
     """Measure and write the report; return 0 if it is good, 1 if records were lost or repeated, 143 after SIGTERM."""
@@ -73,17 +78,7 @@ def _build_context(console: Console, settings: Settings, broker_pid: int | None,
         directory=directory,
         # The stride visits each sentence once and alternates between the sections of the corpus.
         texts=[sentences[number * 7919 % len(sentences)] for number in range(len(sentences))],
-        engine={
-            "reference": settings.model,
-            "device": settings.device,
-            "dtype": settings.dtype,
-            "backend": settings.backend,
-            "max_tokens": settings.max_seq_length or None,
-        },
-        worker={name: getattr(settings, name) for name in ("model", "device", "dtype", "backend", "max_seq_length")},
-        max_batch_tokens=settings.max_batch_tokens,
-        max_batch_records=settings.max_batch_records,
-        max_batch_delay_ms=settings.max_batch_delay_ms,
+        settings={name: getattr(settings, name) for name in _SETTINGS},
         say=console.print,
     )
 

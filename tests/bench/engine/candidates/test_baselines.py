@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -10,16 +12,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.bench.engine.candidates.baselines import (
-    OpenVinoBaseline,
-    PooledModel,
-    SentenceTransformers,
-    Transformers,
-    pad,
-    split_batches,
-)
-from worker.bench.engine.candidates.serve import build
-from worker.bench.engine.measures import Sample
+from tests.integration.support.watching import addresses, whole_environment
+from worker.bench.engine.candidates.baselines import PooledModel, export_onnx, pad, split_batches
+from worker.bench.engine.job import Sample
 from worker.bench.engine.workload import MIXTURE, REAL
 from worker.model.engine import Engine
 from worker.model.quantization import predictions
@@ -28,11 +23,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from worker.bench.engine.job import Job
     from worker.bench.engine.workload import Corpus
 
 TEXTS = ["a short text", "another one, which is somewhat longer than the first"]
-BASELINES = {"transformers": Transformers, "openvino": OpenVinoBaseline, "sentence_transformers": SentenceTransformers}
+# The baselines, the packages that they need, the formats of which the faster counts, and a corpus.
+BASELINES = [
+    ("Transformers", "transformers", {}, {"fp32", "bf16"}, REAL),
+    ("OpenVino", "openvino", {"is_sorted": True}, {"fp32", "bf16"}, MIXTURE),
+    ("OnnxRuntime", "onnxruntime", {"is_sorted": True}, {"fp32"}, REAL),
+    ("OnnxRuntime", "onnxruntime", {"is_quantized": True}, {"int8"}, MIXTURE),
+    ("SentenceTransformers", "sentence_transformers", {}, {"fp32", "bf16"}, MIXTURE),
+]
+OPENVINO = """
+import torch
+from worker.bench.engine.candidates import baselines
+baselines.import_openvino().convert_model(torch.nn.Linear(2, 2), example_input=torch.ones(1, 2))
+"""
 
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=40), st.integers(1, 10), st.booleans())
@@ -67,17 +73,48 @@ def test_the_vectors_equal_those_of_the_engine(published: Path) -> None:
 
 
 @pytest.mark.model
-@pytest.mark.parametrize("role", BASELINES)
-@pytest.mark.parametrize("corpus", [MIXTURE, REAL])
-def test_a_sample_counts_tokens_and_padding(role: str, corpus: str, job: Callable[..., Job], corpora: dict[str, Corpus]) -> None:
+@pytest.mark.parametrize(("name", "package", "options", "formats", "corpus"), BASELINES)
+def test_a_sample_counts_tokens_and_padding(
+    name: str,
+    package: str,
+    options: dict[str, bool],
+    formats: set[str],
+    corpus: str,
+    build_role: Callable[..., Any],
+    corpora: dict[str, Corpus],
+) -> None:
     """All baselines count the same tokens, and rows include padding."""
-    if role != "transformers":
-        pytest.importorskip(role)
-    candidate = build(job(role, batch_size=3, is_sorted=role == "openvino"))
-    candidate.about()
+    pytest.importorskip(package)
+    candidate = build_role(f"baselines:{name}", corpus, batch_size=3, **options)
+    assert candidate.about()["dtype"] in formats
     num = len(corpora[corpus].texts)
-    sample = Sample(**candidate.measure(corpus, 0, num))  # type: ignore[attr-defined]  # of all three
+    sample = Sample(**candidate.measure(0, num))
     assert sample.num_messages == num
     assert sample.num_rows > sample.num_tokens
     if corpus == MIXTURE:
         assert sample.num_tokens == sum(len(text.split()) + 2 for text in corpora[MIXTURE].texts)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize(("is_quantized", "least_cosine"), [(False, 0.99999), (True, 0.7)])
+def test_an_exported_graph_computes_the_same_vectors(
+    published: Path, tmp_path: Path, least_cosine: float, *, is_quantized: bool
+) -> None:
+    """The mask of the graph depends on its input; 8-bit weights change the vectors."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    path = export_onnx(published, tmp_path, is_quantized=is_quantized)
+    ids, mask = pad([np.array([101, 2023, 102]), np.array([101, 2023, 2003, 1037, 2936, 3793, 102])])
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    vectors = session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
+    with torch.inference_mode():
+        expected = PooledModel(published, torch.float32)(torch.from_numpy(ids), torch.from_numpy(mask)).numpy()
+    assert ((vectors * expected).sum(1) > least_cosine).all()
+
+
+@pytest.mark.model
+def test_importing_openvino_opens_no_connection(tmp_path: Path) -> None:
+    """The baseline asks for no address, and writes no identifier."""
+    pytest.importorskip("openvino")
+    subprocess.run([sys.executable, "-c", OPENVINO], env=whole_environment(tmp_path), check=True, timeout=120)
+    assert addresses(tmp_path) == set()
+    assert list(tmp_path.glob("**/openvino_ga_cid")) == []

@@ -1,29 +1,39 @@
-"""The baselines: transformers, SentenceTransformers and OpenVINO, with default and with tuned batches."""
+"""The baselines: transformers, OpenVINO, ONNX Runtime and SentenceTransformers, each in the faster of fp32 and bf16."""
 
 from __future__ import annotations
 
+import importlib
+import sys
 import time
 import warnings
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from worker.bench.engine.measures import Sample
-from worker.bench.engine.openvino_import import import_openvino
+from worker.bench.engine.job import Job, Sample
+from worker.bench.frame.fastest import choose_fastest
+from worker.host import trim_malloc
 from worker.model.pooling import PoolingConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from worker.bench.engine.job import Job
-    from worker.bench.engine.workload import Corpus
+    Ids = NDArray[np.int64]
+    #: Encodes padded batches, ids and mask `[n, L]`, to vectors in host memory.
+    Encode = Callable[[Iterator[tuple[Ids, Ids]]], None]
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+_NUM_TRIAL_TEXTS = 64
+_INPUTS = ("input_ids", "attention_mask")
 
 
 class PooledModel(nn.Module):
@@ -34,8 +44,9 @@ class PooledModel(nn.Module):
         from transformers import AutoModel  # noqa: PLC0415  slow to import, and SentenceTransformers does not need it
 
         super().__init__()
-        self._model = AutoModel.from_pretrained(directory, add_pooling_layer=False, dtype=dtype).eval()
+        self._model = AutoModel.from_pretrained(directory, add_pooling_layer=False, dtype=dtype)
         self._is_cls = PoolingConfig.read(directory).pooling == "cls"
+        self.eval()
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Encode, pool and normalise."""
@@ -46,7 +57,7 @@ class PooledModel(nn.Module):
         return vectors
 
 
-def pad(sequences: Sequence[NDArray[np.int64]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def pad(sequences: Sequence[Ids]) -> tuple[Ids, Ids]:
     """Return ids and mask `[n, L]`, padded to the longest sequence."""
     longest = max(map(len, sequences))
     ids, mask = np.zeros((2, len(sequences), longest), dtype=np.int64)
@@ -55,139 +66,225 @@ def pad(sequences: Sequence[NDArray[np.int64]]) -> tuple[NDArray[np.int64], NDAr
     return ids, mask
 
 
-def split_batches(sequences: Sequence[NDArray[np.int64]], size: int, *, is_sorted: bool) -> Iterator[Sequence[int]]:
+def split_batches(sequences: Sequence[Ids], size: int, *, is_sorted: bool) -> Iterator[Sequence[int]]:
     """Yield the indices of each batch, in order of arrival or of length."""
     order = sorted(range(len(sequences)), key=lambda index: len(sequences[index])) if is_sorted else list(range(len(sequences)))
     for start in range(0, len(order), size):
         yield order[start : start + size]
 
 
-class Padded(ABC):
+class Baseline:
+    """A baseline in the number format that is faster here."""
+
+    def __init__(self, **options: Any) -> None:
+        """Load the model of a `Job` in each format."""
+        self._job = Job(**options)
+        torch.set_num_threads(self._job.threads)
+        self._corpus = self._job.read_corpus()
+
+    def keep_fastest(self, choices: dict[str, Any], run: Callable[[Any], object]) -> dict[str, Any]:
+        """Remove all formats but the fastest, and return a description with its name as `dtype`."""
+        dtype = choose_fastest(choices, run)
+        for name in set(choices) - {dtype}:
+            del choices[name]
+        # The kernel counts the peak of memory again.
+        trim_malloc()
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
+        return {"about": f"{dtype}, batches of {self._job.batch_size}", "dtype": dtype}
+
+    def select(self, first: int, num_messages: int) -> list[int]:
+        """Return the indices of the texts of a measurement."""
+        if self._job.is_sorted:
+            return self._corpus.sorted_part(first, num_messages, self._job.batch_size)
+        return self._corpus.part(first, num_messages)
+
+
+class Padded(Baseline, ABC):
     """A baseline with the published tokenizer that pads each batch to its longest text."""
 
-    def __init__(self, job: Job, corpora: Mapping[str, Corpus]) -> None:
-        """Tokenize the corpora whose tokenizing is not measured."""
+    def __init__(self, **options: Any) -> None:
+        """Tokenize, unless tokenizing is measured, and load the model."""
         from transformers import AutoTokenizer  # noqa: PLC0415  slow to import, and SentenceTransformers does not need it
 
-        torch.set_num_threads(job.threads)
-        self._job = job
-        self._corpora = corpora
-        self._tokenizer = AutoTokenizer.from_pretrained(job.model)
-        self._tokens = {name: self._tokenize(corpus.texts) for name, corpus in corpora.items() if not corpus.is_tokenizing}
+        super().__init__(**options)
+        self._tokenizer = AutoTokenizer.from_pretrained(self._job.model)
+        self._tokens = None if self._corpus.is_tokenizing else self._tokenize(self._corpus.texts)
+        self._encoders = self._load()
 
-    def _tokenize(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
+    @abstractmethod
+    def _load(self) -> dict[str, Encode]:
+        """Return a function for each number format."""
+
+    def about(self) -> dict[str, Any]:
+        """Run some texts in each format, keep the faster one, and return a description."""
+        tokens = self._tokenize(self._corpus.texts[:_NUM_TRIAL_TEXTS])
+        return self.keep_fastest(self._encoders, lambda encode: self._run(encode, tokens))
+
+    def measure(self, first: int, num_messages: int) -> dict[str, Any]:
+        """Return a `Sample` over `num_messages` texts."""
+        part, (encode,) = self.select(first, num_messages), self._encoders.values()
+        started_s = time.perf_counter()
+        known = self._tokens
+        tokens = (
+            self._tokenize([self._corpus.texts[index] for index in part]) if known is None else [known[index] for index in part]
+        )
+        num_rows = self._run(encode, tokens)
+        return asdict(Sample(len(part), sum(map(len, tokens)), num_rows, time.perf_counter() - started_s))
+
+    def _tokenize(self, texts: Sequence[str]) -> list[Ids]:
         longest = PoolingConfig.read(Path(self._job.model)).max_tokens
         return [np.array(ids) for ids in self._tokenizer(list(texts), truncation=True, max_length=longest)["input_ids"]]
 
-    def about(self) -> dict[str, Any]:
-        """Run one text, and return a description."""
-        self._run(self._tokenize(next(iter(self._corpora.values())).texts[:1]), is_sorted=False)
-        return {"about": f"{self._job.dtype}, batches of {self._job.batch_size}"}
+    def _run(self, encode: Encode, tokens: Sequence[Ids]) -> int:
+        """Encode all texts, and return the number of computed rows."""
+        num_rows = 0
 
-    def measure(self, corpus: str, first: int, num_messages: int) -> dict[str, Any]:
-        """Return a `Sample` over `num_messages` texts."""
-        part = self._part(corpus, first, num_messages)
-        started_s = time.perf_counter()
-        if self._corpora[corpus].is_tokenizing:
-            sequences = self._tokenize([self._corpora[corpus].texts[index] for index in part])
-        else:
-            sequences = [self._tokens[corpus][index] for index in part]
-        num_rows = self._run(sequences, is_sorted=self._job.is_sorted)
-        seconds = time.perf_counter() - started_s
-        num_tokens = sum(map(len, sequences))
-        return asdict(Sample(num_messages=len(part), num_tokens=num_tokens, num_rows=num_rows, seconds=seconds))
+        def padded() -> Iterator[tuple[Ids, Ids]]:
+            nonlocal num_rows
+            for indices in split_batches(tokens, self._job.batch_size, is_sorted=self._job.is_sorted):
+                ids, mask = pad([tokens[index] for index in indices])
+                num_rows += ids.size
+                yield ids, mask
 
-    def _part(self, corpus: str, first: int, num_messages: int) -> list[int]:
-        if self._job.is_sorted:
-            return self._corpora[corpus].sorted_part(first, num_messages, self._job.batch_size)
-        return self._corpora[corpus].part(first, num_messages)
-
-    @abstractmethod
-    def _run(self, sequences: Sequence[NDArray[np.int64]], *, is_sorted: bool) -> int:
-        """Encode all texts to vectors in host memory, and return the number of computed rows."""
+        encode(padded())
+        return num_rows
 
 
 class Transformers(Padded):
     """transformers, one batch at a time."""
 
-    def __init__(self, job: Job, corpora: Mapping[str, Corpus]) -> None:
-        """Load the model."""
-        super().__init__(job, corpora)
-        self._model = PooledModel(Path(job.model), getattr(torch, job.dtype)).to(job.device)
+    def _load(self) -> dict[str, Encode]:
+        return {name: self._build(dtype) for name, dtype in _DTYPES.items()}
 
-    @torch.inference_mode()
-    def _run(self, sequences: Sequence[NDArray[np.int64]], *, is_sorted: bool) -> int:
-        num_rows = 0
-        for indices in split_batches(sequences, self._job.batch_size, is_sorted=is_sorted):
-            ids, mask = pad([sequences[index] for index in indices])
-            inputs = (torch.from_numpy(array).to(self._job.device) for array in (ids, mask))
-            self._model(*inputs).cpu().numpy()
-            num_rows += ids.size
-        return num_rows
+    def _build(self, dtype: torch.dtype) -> Encode:
+        model = PooledModel(Path(self._job.model), dtype).to(self._job.device)
+
+        @torch.inference_mode()
+        def encode(batches: Iterator[tuple[Ids, Ids]]) -> None:
+            for batch in batches:
+                model(*(torch.from_numpy(array).to(self._job.device) for array in batch)).cpu().numpy()
+
+        return encode
 
 
-class OpenVinoBaseline(Padded):
+class OpenVino(Padded):
     """OpenVINO with its throughput hint: the same model, converted, several padded batches at a time."""
 
-    def __init__(self, job: Job, corpora: Mapping[str, Corpus]) -> None:
-        """Convert and compile the model."""
+    def _load(self) -> dict[str, Encode]:
         openvino = import_openvino()
-        super().__init__(job, corpora)
-        example = {name: torch.ones(2, 8, dtype=torch.int64) for name in ("input_ids", "attention_mask")}
+        example = dict(zip(_INPUTS, _build_example(), strict=True))
         with torch.inference_mode(), warnings.catch_warnings():
             # OpenVINO traces the model, for which torch warns of a deprecation.
             warnings.simplefilter("ignore")
-            converted = openvino.convert_model(PooledModel(Path(job.model), torch.float32), example_input=example)
+            model = openvino.convert_model(PooledModel(Path(self._job.model), torch.float32), example_input=example)
+        return {name: self._build(openvino, model, hint) for name, hint in (("fp32", "f32"), ("bf16", "bf16"))}
+
+    def _build(self, openvino: Any, model: Any, hint: str) -> Encode:
         properties = {
-            "PERFORMANCE_HINT": "THROUGHPUT",
-            "INFERENCE_PRECISION_HINT": {"bfloat16": "bf16", "float32": "f32"}[job.dtype],
-            "INFERENCE_NUM_THREADS": job.threads,
-        }
-        self._requests = openvino.AsyncInferQueue(openvino.Core().compile_model(converted, "CPU", properties))
-        self._requests.set_callback(lambda request, _: request.get_output_tensor(0).data.copy())
+            "PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": self._job.threads
+        }  # fmt: skip
+        requests = openvino.AsyncInferQueue(openvino.Core().compile_model(model, "CPU", properties))
+        requests.set_callback(lambda request, _: request.get_output_tensor(0).data.copy())
 
-    def _run(self, sequences: Sequence[NDArray[np.int64]], *, is_sorted: bool) -> int:
-        num_rows = 0
-        for indices in split_batches(sequences, self._job.batch_size, is_sorted=is_sorted):
-            ids, mask = pad([sequences[index] for index in indices])
-            self._requests.start_async({"input_ids": ids, "attention_mask": mask})
-            num_rows += ids.size
-        self._requests.wait_all()
-        return num_rows
+        def encode(batches: Iterator[tuple[Ids, Ids]]) -> None:
+            for batch in batches:
+                requests.start_async(dict(zip(_INPUTS, batch, strict=True)))
+            requests.wait_all()
+
+        return encode
 
 
-class SentenceTransformers:
+class OnnxRuntime(Padded):
+    """ONNX Runtime: the exported graph in fp32, or with weights in 8 bits and dynamic quantization, as fastembed runs it."""
+
+    def _load(self) -> dict[str, Encode]:
+        onnxruntime = importlib.import_module("onnxruntime")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self._job.threads
+        with TemporaryDirectory(prefix="gist-onnx-") as name:
+            path = export_onnx(Path(self._job.model), Path(name), is_quantized=self._job.is_quantized)
+            session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+        def encode(batches: Iterator[tuple[Ids, Ids]]) -> None:
+            for batch in batches:
+                session.run(None, dict(zip(_INPUTS, batch, strict=True)))
+
+        return {"int8" if self._job.is_quantized else "fp32": encode}
+
+
+def export_onnx(model: Path, directory: Path, *, is_quantized: bool) -> Path:
+    """Write the published model with its pooling as an ONNX graph, and return the file."""
+    path, axes = directory / "model.onnx", {0: "texts", 1: "tokens"}
+    # The exporter asks for the package onnx and warns that another exporter is recommended, which needs a further package.
+    importlib.import_module("onnx")
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            PooledModel(model, torch.float32),
+            _build_example(),
+            str(path),
+            input_names=list(_INPUTS),
+            output_names=["vectors"],
+            dynamic_axes={**dict.fromkeys(_INPUTS, axes), "vectors": {0: "texts"}},
+            dynamo=False,
+        )
+    if not is_quantized:
+        return path
+    quantization = importlib.import_module("onnxruntime.quantization")
+    quantization.quantize_dynamic(path, directory / "int8.onnx", weight_type=quantization.QuantType.QInt8, per_channel=True)
+    return directory / "int8.onnx"
+
+
+def _build_example() -> tuple[Tensor, Tensor]:
+    """Return ids and a mask with padding: a tracer would leave out a mask without."""
+    ids, mask = torch.ones(2, 2, 8, dtype=torch.int64)
+    mask[1, 5:] = 0
+    return ids, mask
+
+
+def import_openvino() -> Any:
+    """Import OpenVINO without its reports to the vendor; raises `ModuleNotFoundError` where OpenVINO is not installed.
+
+    OpenVINO sends an event to an analytics service each time that it is imported or converts a model. With None in the place of the
+    package that sends, its import fails, and OpenVINO uses a substitute that sends nothing.
+    """
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # Python's own way to forbid an import
+    return importlib.import_module("openvino")
+
+
+class SentenceTransformers(Baseline):
     """`SentenceTransformer.encode`, which sorts by length and always tokenizes."""
 
-    def __init__(self, job: Job, corpora: Mapping[str, Corpus]) -> None:
-        """Load the model."""
+    def __init__(self, **options: Any) -> None:
+        """Load the model in each format."""
         from sentence_transformers import SentenceTransformer  # noqa: PLC0415  not always installed
 
-        torch.set_num_threads(job.threads)
-        self._job = job
-        self._corpora = corpora
-        self._model = SentenceTransformer(job.model, device=job.device, model_kwargs={"dtype": getattr(torch, job.dtype)})
+        super().__init__(**options | {"is_sorted": True})
+        self._models = {
+            name: SentenceTransformer(self._job.model, device=self._job.device, model_kwargs={"dtype": dtype})
+            for name, dtype in _DTYPES.items()
+        }
         # Tokens and rows since the last measurement began.
         self._num_tokens = self._num_rows = 0
-        self._model[0].register_forward_pre_hook(self._count)
 
     def about(self) -> dict[str, Any]:
-        """Run one text, and return a description."""
-        self._encode(next(iter(self._corpora.values())).texts[:1])
-        return {"about": f"{self._job.dtype}, batches of {self._job.batch_size}"}
+        """Run some texts in each format, keep the faster one, and return a description."""
+        texts = self._corpus.texts[:_NUM_TRIAL_TEXTS]
+        found = self.keep_fastest(self._models, lambda model: self._encode(model, texts))
+        self._models[found["dtype"]][0].register_forward_pre_hook(self._count)
+        return found
 
-    def measure(self, corpus: str, first: int, num_messages: int) -> dict[str, Any]:
+    def measure(self, first: int, num_messages: int) -> dict[str, Any]:
         """Return a `Sample` over `num_messages` texts."""
-        part = self._corpora[corpus].sorted_part(first, num_messages, self._job.batch_size)
-        texts = [self._corpora[corpus].texts[index] for index in part]
+        texts, (model,) = [self._corpus.texts[index] for index in self.select(first, num_messages)], self._models.values()
         self._num_tokens = self._num_rows = 0
         started_s = time.perf_counter()
-        self._encode(texts)
-        seconds = time.perf_counter() - started_s
-        return asdict(Sample(num_messages=len(texts), num_tokens=self._num_tokens, num_rows=self._num_rows, seconds=seconds))
+        self._encode(model, texts)
+        return asdict(Sample(len(texts), self._num_tokens, self._num_rows, time.perf_counter() - started_s))
 
-    def _encode(self, texts: Sequence[str]) -> None:
-        self._model.encode(list(texts), batch_size=self._job.batch_size, show_progress_bar=False)
+    def _encode(self, model: Any, texts: Sequence[str]) -> None:
+        model.encode(list(texts), batch_size=self._job.batch_size, show_progress_bar=False)
 
     def _count(self, _module: nn.Module, inputs: tuple[dict[str, Tensor]]) -> None:
         self._num_tokens += int(inputs[0]["attention_mask"].sum())

@@ -1,138 +1,168 @@
-"""The engine of GIST Stream: the batches of a worker under a backlog, through one backend."""
+"""The engine of GIST Stream without a broker: the batches, threads and passes of a worker under a backlog."""
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
-from itertools import chain
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from statistics import median
+from typing import TYPE_CHECKING, Any
 
-from worker.bench.engine.candidates import head_costs
-from worker.bench.engine.measures import Sample
+from worker.bench.engine.job import Job, Sample
+from worker.errors import BadModel
 from worker.flow.batching import Batcher
 from worker.model.checkpoint import checkpoint
 from worker.model.engine import Engine
 from worker.model.packing import pack
-from worker.model.quantization import measure_ranges, passes
 from worker.records import Item, Partition, Record, Task, TokenizedItem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from worker.batches import Batch
-    from worker.bench.engine.job import Batching, Job
-    from worker.bench.engine.workload import Corpus
-    from worker.model.backends.choice import Results
     from worker.model.checkpoint.checkpoint import Checkpoint
-    from worker.model.packing import Packed
     from worker.records import Tokens
 
 _RECORD = Record(Partition("bench", 0), 0, None, b"")
 _NUM_CALIBRATION_TEXTS = 256
-Choice = Literal["auto", "eager", "compiled", "int8"]
-#: Backends, and the native engine in 8 bits.
-CHOICES: tuple[Choice, ...] = get_args(Choice)
-_OPTIONS: Mapping[Choice, Any] = {
-    "auto": {},
-    "eager": {"backend": "eager"},
-    "compiled": {"backend": "compiled"},
-    "int8": {"dtype": "int8"},
-}
+_NUM_TURNS = 5
 
 
-def batches(arriving: Iterable[Sequence[TokenizedItem]], batching: Batching) -> Iterator[Batch]:
+def batches(arriving: Iterable[Sequence[TokenizedItem]], batching: Mapping[str, int]) -> Iterator[Batch]:
     """Yield the batches of a backlog: add a poll, then take batches until the worker would poll again."""
-    batcher = Batcher(
-        max_tokens=batching.max_batch_tokens,
-        max_records=batching.max_batch_records,
-        max_batch_delay_s=0,
-    )
+    max_tokens, max_records = batching["max_batch_tokens"], batching["max_batch_records"]
+    batcher = Batcher(max_tokens=max_tokens, max_records=max_records, max_batch_delay_s=0)
     for items in arriving:
         batcher.add(items, 0)
-        while batcher.num_tokens > batching.resume_in_flight_tokens and (batch := batcher.take(0, device_is_idle=True)):
+        while batcher.num_tokens > batching["resume_in_flight_tokens"] and (batch := batcher.take(0, device_is_idle=True)):
             yield batch
     while batch := batcher.take(0, device_is_idle=True):
         yield batch
 
 
-def load(
-    reference: str, backend: Choice, texts: Sequence[str], *, device: str = "cpu", threads: int = 0
-) -> tuple[Checkpoint, Engine]:
-    """Load a model with a backend; `int8` calibrates it on `texts` if the checkpoint has no ranges. Raises `BadModel`."""
-    loaded = checkpoint.load(reference)
-    if backend == "int8" and loaded.ranges is None:
-        tokens = loaded.tokenizer.encode(texts[:_NUM_CALIBRATION_TEXTS])
-        loaded = replace(loaded, ranges=measure_ranges(loaded.encoder, passes(tokens)))
-    return loaded, Engine.from_checkpoint(
-        loaded, device="cuda" if device == "cuda" else "cpu", threads=threads, **_OPTIONS[backend]
-    )
+def calibrate(loaded: Checkpoint, texts: Sequence[str]) -> Checkpoint:
+    """Return a checkpoint with ranges for 8-bit products, measured on `texts` if the checkpoint has none."""
+    if loaded.ranges is not None:
+        return loaded
+    from worker.model.quantization import measure_ranges, passes  # noqa: PLC0415  imports torch, which counts as memory
+
+    tokens = loaded.tokenizer.encode(texts[:_NUM_CALIBRATION_TEXTS])
+    return replace(loaded, ranges=measure_ranges(loaded.encoder, passes(tokens)))
 
 
 class GistEngine:
-    """One backend."""
+    """One model on one device, in one number format."""
 
-    def __init__(self, job: Job, corpora: Mapping[str, Corpus]) -> None:
-        """Load the model; raises `BadModel` if this machine lacks the backend."""
-        self._corpora = corpora
-        self._batching = job.batching
-        backend = next(name for name in CHOICES if name == job.backend)
-        texts = list(chain.from_iterable(corpus.texts for corpus in corpora.values()))
-        loaded, self._engine = load(job.model, backend, texts, device=job.device, threads=job.threads)
-        self._chosen = backend if backend == "int8" else self._engine.backend.name
-        self._heads = loaded.heads
-        self._tokens = {name: self._engine.tokenize(corpus.texts) for name, corpus in corpora.items() if not corpus.is_tokenizing}
+    def __init__(self, **options: Any) -> None:
+        """Load the model of a `Job`; raises `BadModel` if this machine lacks the arithmetic."""
+        self._job = job = Job(**options)
+        self._corpus = job.read_corpus()
+        self._loaded = checkpoint.load(job.model, max_tokens=job.max_tokens)
+        self._engine = self._load(job.dtype)
+        self._tasks = self._engine.tasks if job.is_whole else frozenset({Task.EMBED})
+        self._tokens = None if self._corpus.is_tokenizing else self._engine.tokenize(self._corpus.texts)
+
+    def _load(self, dtype: Any) -> Engine:
+        if dtype == "int8":
+            self._loaded = calibrate(self._loaded, self._corpus.texts)
+        options: dict[str, Any] = {"device": self._job.device, "backend": self._job.backend, "threads": self._job.threads}
+        engine = Engine.from_checkpoint(self._loaded, dtype=dtype, **options)
+        # A worker computes in a more exact format instead.
+        if not self._job.is_whole and self._job.device == "cpu" and dtype not in ("auto", engine.description.split()[1]):
+            raise BadModel(f"the processor has no instructions for {dtype}")
+        return engine
 
     def about(self) -> dict[str, Any]:
-        """Run one text; return a description, the backend `chosen`, and all `backends`."""
-        text = next(iter(self._corpora.values())).texts[0]
-        self._run(self._build_items(self._engine.tokenize([text])))[1].wait()
-        backends = [name for name in CHOICES if name != "auto"]
-        return {"about": self._engine.description, "chosen": self._chosen, "backends": backends}
+        """Run one text; return descriptions, the arithmetic, the measured rates of `auto`, and the tasks."""
+        self._infer(self._corpus.texts[:1])
+        description, backend = self._engine.description, self._engine.backend
+        return {
+            "about": description,
+            "dtype": description.split()[1],
+            "reason": self._engine.because,
+            "texts_per_s": dict(backend.measured.texts_per_s) if backend.measured else {},
+            "tasks": sorted(self._engine.tasks),
+        }
 
-    def measure(self, corpus: str, first: int, num_messages: int) -> dict[str, Any]:
-        """Return a `Sample` over `num_messages` texts."""
-        part = self._corpora[corpus].part(first, num_messages)
-        num_tokens, packs = 0, []
-        previous: Results | None = None
-        with ThreadPoolExecutor(1, thread_name_prefix="tokenize") as tokenizer:
+    def measure(self, first: int, num_messages: int, limit_s: float = float("inf")) -> dict[str, Any]:
+        """Return a `Sample` over `num_messages` texts, or over those that fit the time limit."""
+        part, done = self._corpus.part(first, num_messages), []
+        pending: deque[Callable[[], object]] = deque()
+        passes = self._engine.max_passes
+        with ThreadPoolExecutor(1, "tokenize") as tokenizer, ThreadPoolExecutor(passes, "device") as device:
             started_s = time.perf_counter()
-            for batch in batches(self._arriving(corpus, part, tokenizer), self._batching):
-                packed, transfer = self._run(batch.items)
-                packs.append(packed)
-                num_tokens += batch.num_tokens
-                if previous:
-                    # A GPU already has the next batch.
-                    previous.wait()
-                previous = transfer
-            if previous:
-                previous.wait()
+            for batch in batches(self._arriving(part, tokenizer), self._job.batching):
+                pending.append(self._start(batch.items, device))
+                done.append(batch)
+                # As in the worker, the next batch is ready before a pass ends.
+                if len(pending) > passes:
+                    pending.popleft()()
+                if time.perf_counter() - started_s > limit_s:
+                    break
+            while pending:
+                pending.popleft()()
             seconds = time.perf_counter() - started_s
-        num_rows = sum(map(self._engine.backend.num_rows, packs))
-        return asdict(Sample(num_messages=len(part), num_tokens=num_tokens, num_rows=num_rows, seconds=seconds))
+            tokenizer.shutdown(cancel_futures=True)
+        num_rows = sum(self._engine.backend.num_rows(pack([item.tokens.ids for item in batch.items])) for batch in done)
+        num_tokens, num_done = sum(batch.num_tokens for batch in done), sum(len(batch.items) for batch in done)
+        return asdict(Sample(num_done, num_tokens, num_rows, seconds))
 
-    def heads(self, corpus: str, num_texts: int) -> dict[str, float]:
-        """Return `head_costs.measure` over `num_texts` texts."""
-        tokens = self._engine.tokenize(self._corpora[corpus].texts[:num_texts])
-        items = self._build_items(tokens, self._engine.tasks)
-        own = [batch.items for batch in batches([items], self._batching)]
-        return head_costs.measure(self._engine, self._heads, own)
+    def single_ms(self, num_texts: int) -> dict[str, float]:
+        """Return the median time of one text from characters to results, in milliseconds."""
+        waits_s = []
+        for text in self._corpus.texts[-num_texts:]:
+            started_s = time.perf_counter()
+            self._infer([text])
+            waits_s.append(time.perf_counter() - started_s)
+        return {"p50_ms": median(waits_s) * 1000}
 
-    def _run(self, items: Sequence[TokenizedItem]) -> tuple[Packed, Results]:
-        """Begin a forward pass; return the packed batch and the vectors, which may be on their way to host memory."""
-        packed = pack([item.tokens.ids for item in items])
-        return packed, self._engine.backend.begin(packed, self._heads.readings(is_embedding=True, heads=()))
+    def processor_ms(self, sizes: Sequence[int]) -> dict[str, float]:
+        """Return by batch size the processor time per text, in milliseconds: the median over turns."""
+        texts = list(self._corpus.texts[: max(sizes)])
+        found: dict[int, list[float]] = {size: [] for size in sizes}
+        for _ in range(_NUM_TURNS):
+            for size in sizes:
+                started_s = time.process_time()
+                for first in range(0, len(texts), size):
+                    self._infer(texts[first : first + size])
+                found[size].append((time.process_time() - started_s) / len(texts) * 1000)
+        return {str(size): median(values) for size, values in found.items()}
 
-    def _arriving(self, name: str, part: Sequence[int], tokenizer: ThreadPoolExecutor) -> Iterator[Sequence[TokenizedItem]]:
+    def exactness(self, num_texts: int, dtypes: Sequence[str]) -> dict[str, dict[str, float]]:
+        """Return by number format a `quantization.Difference` from PyTorch in fp32; a format that cannot run is left out."""
+        from worker.model.quantization import difference, predictions  # noqa: PLC0415  imports torch, which counts as memory
+
+        texts, found = self._corpus.texts[:num_texts], {}
+        exact = predictions(Engine.load(self._job.model, device="cpu", dtype="float32", backend="eager"), texts)
+        for dtype in dtypes:
+            try:
+                engine = self._load(dtype)
+            except BadModel:
+                continue
+            found[dtype] = asdict(difference(exact, predictions(engine, texts)))
+        return found
+
+    def _infer(self, texts: Sequence[str]) -> None:
+        self._engine.infer(self._build_items(self._engine.tokenize(texts)))
+
+    def _start(self, items: Sequence[TokenizedItem], device: ThreadPoolExecutor) -> Callable[[], object]:
+        """Start a forward pass; return a function that waits for its results."""
+        if self._job.is_whole or self._engine.backend.is_reentrant:
+            return device.submit(self._engine.infer, items).result
+        # Vectors alone on a GPU: they are on their way to host memory while the next pass runs.
+        readings = self._loaded.heads.readings(is_embedding=True, heads=())
+        return self._engine.backend.begin(pack([item.tokens.ids for item in items]), readings).wait
+
+    def _arriving(self, part: Sequence[int], tokenizer: ThreadPoolExecutor) -> Iterator[Sequence[TokenizedItem]]:
         """Yield the items of each poll; measured tokenizing runs in a thread, as in the worker."""
-        corpus, size = self._corpora[name], self._batching.max_poll_records
+        size = self._job.batching["max_poll_records"]
         polls = [part[start : start + size] for start in range(0, len(part), size)]
-        if not corpus.is_tokenizing:
-            yield from (self._build_items([self._tokens[name][index] for index in poll]) for poll in polls)
+        if (tokens := self._tokens) is not None:
+            yield from (self._build_items([tokens[index] for index in poll]) for poll in polls)
             return
-        futures = [tokenizer.submit(self._engine.tokenize, [corpus.texts[index] for index in poll]) for poll in polls]
+        futures = [tokenizer.submit(self._engine.tokenize, [self._corpus.texts[index] for index in poll]) for poll in polls]
         yield from (self._build_items(future.result()) for future in futures)
 
-    @staticmethod
-    def _build_items(tokens: Sequence[Tokens], tasks: frozenset[Task] = frozenset({Task.EMBED})) -> list[TokenizedItem]:
-        return [TokenizedItem(Item(_RECORD, "", "", tasks), text) for text in tokens]
+    def _build_items(self, tokens: Sequence[Tokens]) -> list[TokenizedItem]:
+        return [TokenizedItem(Item(_RECORD, "", "", self._tasks), text) for text in tokens]

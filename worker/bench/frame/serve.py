@@ -1,7 +1,7 @@
-"""The process of a candidate: load the model, report ready, then answer questions until the input ends, one JSON object per line.
+"""The process of a candidate: build an object, report ready, then answer questions until the input ends, one JSON object per line.
 
-    in   the job                                         out  {"ready": {...}} or {"absent": "reason"}
-    in   {"ask": "measure", "corpus", "first", "num"}    out  {"answer": {...}}
+    in   {"role": "module:Class", "options": {...}}      out  {"ready": {...}} or {"absent": "reason"}
+    in   {"ask": "measure", "first": 0, ...}             out  {"answer": {...}, "peak_bytes": 1}
 
 Output of libraries goes to standard error; the parent keeps its end.
 """
@@ -16,29 +16,17 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from worker.bench.engine.job import Job
-from worker.bench.engine.workload import Corpus
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
-#: Module and class of each role. A module imports only what it measures.
-ROLES: Mapping[str, tuple[str, str]] = {
-    "gist_engine": ("worker.bench.engine.candidates.gist_engine", "GistEngine"),
-    "transformers": ("worker.bench.engine.candidates.baselines", "Transformers"),
-    "sentence_transformers": ("worker.bench.engine.candidates.baselines", "SentenceTransformers"),
-    "openvino": ("worker.bench.engine.candidates.baselines", "OpenVinoBaseline"),
-    "roofline": ("worker.bench.engine.candidates.roofline", "Roofline"),
-    "compare_outputs": ("worker.bench.engine.candidates.compare_outputs", "OutputComparison"),
-}
 _KIB = 1024
 
 
 class Role(Protocol):
-    """A candidate, built from job and corpora; questions call its public methods, which return plain values."""
+    """A candidate, built from plain options; questions call its public methods, which return plain values."""
 
     def about(self) -> dict[str, Any]:
-        """Run one text, and return a description."""
+        """Run once, and return a description."""
 
 
 def read_peak_bytes() -> int:
@@ -55,21 +43,19 @@ def read_peak_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * _KIB
 
 
-def build(job: Job) -> Role:
-    """Load the candidate of a job."""
-    module, name = ROLES[job.role]
-    corpora = {name: Corpus.read(Path(path)) for name, path in job.corpora.items()}
-    role: Role = getattr(importlib.import_module(module), name)(job, corpora)
-    return role
+def build(role: str, options: dict[str, Any]) -> Role:
+    """Import the class of a role, `module:Class`, and build the candidate; a module imports only what it measures."""
+    module, _, name = role.partition(":")
+    built: Role = getattr(importlib.import_module(module), name)(**options)
+    return built
 
 
 def serve(read: Callable[[], str], write: Callable[[dict[str, Any]], None]) -> None:
     """Answer until the input ends."""
-    # The parent imports this module, too, and needs no torch.
-    from worker.errors import BadModel  # noqa: PLC0415
+    from worker.errors import BadModel  # noqa: PLC0415  the start of a process is measured
 
     try:
-        role = build(Job.from_json(json.loads(read())))
+        role = build(**json.loads(read()))
         about = role.about()
     except ModuleNotFoundError as error:
         write({"absent": f"{error.name} is not installed: pip install 'gist-stream[bench]'"})

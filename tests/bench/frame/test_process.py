@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 
 import pytest
 
-from worker.bench.engine.job import Batching, Job
-from worker.bench.engine.process import Candidate, CandidateFailed, CandidateUnavailable, build_thread_environment
+from worker.bench.frame.process import Candidate, CandidateFailed, CandidateUnavailable, build_thread_environment
 
-JOB = Job(role="gist_engine", model="m", corpora={}, threads=3, batching=Batching(1, 2, 3, 4))
 ANSWERING = """
 import json, os, sys
 job = json.loads(sys.stdin.readline())
@@ -25,14 +24,14 @@ for line in sys.stdin:
 
 def start(program: str, *, timeout_s: float = 60) -> Candidate:
     """Start a program as a candidate."""
-    return Candidate(JOB, environment={}, timeout_s=timeout_s, command=[sys.executable, "-c", program])
+    return Candidate("module:Class", {"model": "m"}, threads=3, timeout_s=timeout_s, command=[sys.executable, "-c", program])
 
 
 def test_a_candidate_answers_questions() -> None:
     """The candidate receives job, threads and questions, and reports its peak memory."""
     with start(ANSWERING) as process:
         about, seconds = process.ready()
-        assert (about["role"], about["threads"]) == ("gist_engine", "3")
+        assert (about["role"], about["threads"]) == ("module:Class", "3")
         assert seconds > 0
         assert process.ask("measure", corpus="c", num=3) == {"ask": "measure", "corpus": "c", "num": 3}
         assert process.peak_bytes == 7
@@ -74,6 +73,17 @@ def test_no_process_remains_after_ctrl_c() -> None:
         raise KeyboardInterrupt
     with pytest.raises(ProcessLookupError):
         os.kill(about["pid"], 0)
+
+
+async def test_cancelling_ends_the_process() -> None:
+    """A question that has no answer yet does not keep the process."""
+    with start("import sys; sys.stdin.read()") as process:
+        asking = asyncio.create_task(process.ask_async("measure"))
+        await asyncio.wait([asking], timeout=0.1)
+        asking.cancel()
+        await asyncio.wait([asking])
+        assert asking.cancelled()
+        assert process._process.wait(10) != 0
 
 
 def test_threads_are_fixed_for_every_library() -> None:

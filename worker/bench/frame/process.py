@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import select
@@ -11,37 +12,46 @@ import tempfile
 import time
 from typing import TYPE_CHECKING, Any, Self
 
-from worker.errors import GistStreamError
+from worker.errors import BadModel
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from worker.bench.engine.job import Job
-
-COMMAND = (sys.executable, "-P", "-m", "worker.bench.engine.candidates.serve")
+COMMAND = (sys.executable, "-P", "-m", "worker.bench.frame.serve")
 _NUM_LAST_BYTES = 4000
 _EXIT_TIMEOUT_S = 5
 _CHUNK_BYTES = 65_536
 
 
-class CandidateUnavailable(GistStreamError):
+class CandidateUnavailable(BadModel):
     """The candidate cannot run on this machine; the message is the reason."""
 
 
-class CandidateFailed(GistStreamError):
+class CandidateFailed(BadModel):
     """The candidate ended, or did not answer in time; the message has the end of its stderr."""
 
 
 class Candidate:
     """One process, which ends with the `with` block."""
 
-    def __init__(self, job: Job, *, environment: dict[str, str], timeout_s: float, command: Sequence[str] = COMMAND) -> None:
-        """Start the process; `timeout_s` bounds each answer."""
+    def __init__(
+        self,
+        role: str,
+        options: Mapping[str, Any],
+        *,
+        threads: int,
+        timeout_s: float,
+        environment: Mapping[str, str] | None = None,
+        command: Sequence[str] = COMMAND,
+    ) -> None:
+        """Start the process of a role, `module:Class`, built from `options`; `timeout_s` bounds each answer."""
         self.timeout_s = timeout_s
         # The stderr of the process.
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  closed with the process
         # The received part of the next answer.
         self._line = b""
+        # What the candidate said when it was ready, and how many seconds after its start.
+        self._ready: tuple[dict[str, Any], float] | None = None
         # Peak memory at the last answer.
         self.peak_bytes: int | None = None
         self._started = time.perf_counter()
@@ -51,10 +61,10 @@ class Candidate:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env=os.environ | build_thread_environment(job.threads) | environment,
+            env={**os.environ, **build_thread_environment(threads), **(environment or {})},
             start_new_session=True,
         )
-        self._job = job
+        self._job = {"role": role, "options": dict(options)}
 
     def __enter__(self) -> Self:
         return self
@@ -67,20 +77,31 @@ class Candidate:
 
         Raises `CandidateUnavailable` and `CandidateFailed`.
         """
-        self._send(self._job.as_json())
-        answer = self._receive()
-        if "absent" in answer:
-            raise CandidateUnavailable(answer["absent"])
-        about: dict[str, Any] = answer["ready"]
-        return about, time.perf_counter() - self._started
+        if self._ready is None:
+            self._send(self._job)
+            answer = self._receive()
+            if "absent" in answer:
+                raise CandidateUnavailable(answer["absent"])
+            self._ready = answer["ready"], time.perf_counter() - self._started
+        return self._ready
 
     def ask(self, name: str, **arguments: Any) -> dict[str, Any]:
-        """Return the result of a method of the candidate; raises `CandidateFailed`."""
+        """Return the result of a method of the candidate, when it is ready; raises `CandidateUnavailable` and `CandidateFailed`."""
+        self.ready()
         self._send({"ask": name, **arguments})
         received = self._receive()
         self.peak_bytes = received["peak_bytes"]
         answer: dict[str, Any] = received["answer"]
         return answer
+
+    async def ask_async(self, name: str, **arguments: Any) -> dict[str, Any]:
+        """Return an answer as `ask` does, without blocking the event loop; cancelling kills the process."""
+        try:
+            return await asyncio.to_thread(self.ask, name, **arguments)
+        except asyncio.CancelledError:
+            # The end of its output ends the thread that reads.
+            self._process.kill()
+            raise
 
     def close(self) -> None:
         """Kill the process."""
