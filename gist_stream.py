@@ -32,10 +32,12 @@ def drop_current_folder() -> None:
 
 drop_current_folder()
 
+import gc  # noqa: E402  after the current folder is out of the path
 from importlib.machinery import PathFinder  # noqa: E402  after the current folder is out of the path
 from pathlib import Path  # noqa: E402  the same
 
 _HOME = Path(__file__).resolve().parent
+_NEW_OBJECTS_PER_COLLECTION = 100_000
 
 
 def main() -> None:
@@ -50,6 +52,8 @@ def main() -> None:
     from worker.commands.run.signals import leave_at_once  # noqa: PLC0415  after the check
 
     leave_at_once()
+    # The modules of a worker make a tenth of a second of collections, which find nothing.
+    gc.set_threshold(_NEW_OBJECTS_PER_COLLECTION)
     from worker.cli import main as run  # noqa: PLC0415  the same
 
     run()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from safetensors import SafetensorError, deserialize, safe_open
+from safetensors import SafetensorError, safe_open
 
 from worker.errors import BadModel
 from worker.model.architectures.registry import find_family
+from worker.model.checkpoint.mapped_tensors import map_tensors
 from worker.model.checkpoint.publication import check_tensors
 
 if TYPE_CHECKING:
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from worker.model.encoder_config import EncoderConfig
 
     Floats = NDArray[np.float32]
-
-# Formats of published weights.
-_FLOATS = frozenset({"F16", "BF16", "F32", "F64"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +46,8 @@ def read_published(config: EncoderConfig, path: Path, *, others: Collection[str]
             if missing := sorted(used - names):
                 raise BadModel(f"{path}: not the weights of this encoder: the tensor {missing[0]} is missing")
             check_tensors(path, names, used.union(others), find_family(config.family), prefix)
-            formats = {name: published.get_slice(name).get_dtype() for name in used}
-            for name, form in sorted(formats.items()):
-                if form not in _FLOATS:
-                    raise BadModel(f"{path}: the tensor {name} holds {form}, and weights of {', '.join(sorted(_FLOATS))} are read")
-            # The library hands bfloat16 over as bytes alone, and only of whole files.
-            narrow = _read_bytes(path) if "BF16" in formats.values() else {}
-            tensors = {name: _widen(narrow[name]) if formats.get(name) == "BF16" else published.get_tensor(name) for name in used}
-    except (OSError, SafetensorError) as error:
+        tensors = map_tensors(path, used)
+    except (OSError, SafetensorError, ValueError) as error:
         raise BadModel(f"{path}: not the weights of this encoder: {error}") from error
     arrays = {
         name: np.ascontiguousarray(
@@ -129,17 +121,6 @@ def _layer_shapes(config: EncoderConfig) -> dict[str, tuple[int, int]]:
 
 def _with_bias(name: str, shape: tuple[int, ...], *, has_bias: bool) -> dict[str, tuple[int, ...]]:
     return {f"{name}.weight": shape} | ({f"{name}.bias": shape[:1]} if has_bias else {})
-
-
-def _read_bytes(path: Path) -> dict[str, Any]:
-    """Return each tensor of a file as its format, shape and bytes."""
-    return dict(deserialize(path.read_bytes()))  # type: ignore[no-untyped-call]  # the library has no types
-
-
-def _widen(tensor: Mapping[str, Any]) -> Floats:
-    """Return a tensor in bfloat16, as bytes, in fp32."""
-    bits = np.frombuffer(tensor["data"], dtype=np.uint16).astype(np.uint32) << 16
-    return bits.view(np.float32).reshape(tensor["shape"])
 
 
 def _spelt(name: str, names: Collection[str]) -> str:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 _STUCK_AFTER_S = 120.0
 # The time after which a thread may take the interpreter from the event loop: the thread of the model needs it between operations.
 _SWITCH_INTERVAL_S = 0.0001
-_PROGRESS_INTERVAL_S = 0.5
+_PROGRESS_INTERVAL_S, _READY_INTERVAL_S = 0.5, 0.02
 
 
 def run(settings: Settings, *, replica: int | None = None) -> None:
@@ -128,7 +128,7 @@ async def _log_progress(pipeline: Pipeline, consumer: Consumer, telemetry: Worke
             is_logged = True
             telemetry.info("ready", partitions=len(consumer.lag()))
         telemetry.progress(time.monotonic())
-        await asyncio.sleep(_PROGRESS_INTERVAL_S)
+        await asyncio.sleep(_PROGRESS_INTERVAL_S if is_logged else _READY_INTERVAL_S)
 
 
 @dataclass(slots=True)

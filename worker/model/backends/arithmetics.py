@@ -30,6 +30,8 @@ _LARGEST_SHORT, _LARGEST_BYTE = 16_383, 127
 _SHIFT = 128
 # As `engine/attention.h` has it: numbers of the feed-forward that are computed together.
 _PIECE = 384
+# Numbers that are rounded in one step.
+_NUMBERS_AT_ONCE = 1 << 15
 # Columns of a panel on tile registers, and columns of a tile.
 _TILE_PANEL, _TILE = 32, 16
 
@@ -89,9 +91,15 @@ def lay_out_tiles(weight: NDArray[Any]) -> NDArray[Any]:
 
 def to_bfloat16(numbers: Floats) -> NDArray[np.uint16]:
     """Round to bfloat16, to the nearest, ties to even; numbers that are not finite stay so."""
-    bits = np.ascontiguousarray(numbers, dtype=np.float32).view(np.uint32)
-    rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
-    return np.where(np.isnan(numbers), np.uint16(0x7FC0), rounded)
+    flat = np.ascontiguousarray(numbers, dtype=np.float32).reshape(-1)
+    rounded = np.empty(flat.shape, dtype=np.uint16)
+    # Parts that stay in the cache: a table of words is larger than the cache several times over.
+    for first in range(0, len(flat), _NUMBERS_AT_ONCE):
+        part = flat[first : first + _NUMBERS_AT_ONCE]
+        bits = part.view(np.uint32)
+        rounded[first : first + _NUMBERS_AT_ONCE] = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
+        rounded[first : first + _NUMBERS_AT_ONCE][np.isnan(part)] = 0x7FC0
+    return rounded.reshape(numbers.shape)
 
 
 def from_bfloat16(bits: NDArray[np.uint16]) -> Floats:

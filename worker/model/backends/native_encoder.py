@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
 
 _ACTIVATIONS = {"gelu": 0, "gelu_new": 1, "gelu_pytorch_tanh": 1, "relu": 2, "silu": 3}
-# The arrays of `Layers.tables`, and the widest embeddings that the kernels make states of.
-_NUM_TABLES, _WIDEST_EMBEDDING = 6, 384
+# The widest embeddings that the kernels make states of.
+_WIDEST_EMBEDDING = 384
 _TILED_WIDTHS, _TILED_STEP, _STEP = (32, 64), 64, 32
 _LARGEST_HIDDEN = 4096
 # What `engine/profile.h` counts.
@@ -62,9 +62,10 @@ class NativeEncoder:
         self._panel = 2 * int(loaded.gist_lanes())
         check_shape(config, arithmetic, self._panel)
         layers = Layers(weights, arithmetic, panel=self._panel, ranges=ranges)
-        self._memory = Memory([*layers.tables(), *layers.parameters()], loaded)
-        addresses = self._memory.addresses
-        self._tables, self._parameters = to_pointers(addresses[:_NUM_TABLES]), to_pointers(addresses[_NUM_TABLES:])
+        # Layer by layer, so that the arrays of one layer at a time are there twice.
+        self._memory = Memory(loaded)
+        self._tables = to_pointers(self._memory.place(layers.tables()))
+        self._parameters = to_pointers([address for arrays in layers.parameters() for address in self._memory.place(arrays)])
         self._shape, self._numbers = layers.shape()
         # The readouts that were used so far, laid out for the kernels.
         self._readouts: dict[tuple[Readout, ...], Readouts] = {}

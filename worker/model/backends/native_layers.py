@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from worker.model.backends.arithmetics import lay_out_panels, start_of_pieces
 from worker.model.backends.native_distances import NativeDistances
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -51,9 +52,9 @@ class Layers:
         self._order = _order_by_parts(weights.config)
         self._distances = NativeDistances(weights, panel)
 
-    def parameters(self) -> list[NDArray[Any] | None]:
-        """Return the parameters of all layers, layer by layer."""
-        return [array for number in range(self._config.num_hidden_layers) for array in self._list_layer(number)]
+    def parameters(self) -> Iterator[list[NDArray[Any] | None]]:
+        """Yield the parameters of each layer."""
+        return map(self._list_layer, range(self._config.num_hidden_layers))
 
     def shape(self) -> tuple[list[int], list[float]]:
         """Return the fields of `Shape` beyond sizes, layers and activation."""
@@ -131,28 +132,40 @@ class Layers:
 
 
 class Memory:
-    """Arrays in one piece of memory of large pages, where an address is found faster."""
+    """Arrays in pieces of memory of large pages, where an address is found faster."""
 
-    def __init__(self, arrays: Sequence[NDArray[Any] | None], loaded: ctypes.CDLL) -> None:
-        """Copy the arrays; an array that comes more than once is copied once."""
-        firsts: dict[int, int] = {}
-        for number, array in enumerate(arrays):
-            firsts.setdefault(id(array), number)
-        is_first = [array is not None and firsts[id(array)] == number for number, array in enumerate(arrays)]
-        sizes = [
-            -(-array.nbytes // _LINE) * _LINE if array is not None and own else 0
-            for array, own in zip(arrays, is_first, strict=True)
-        ]
-        self._memory = np.empty(sum(sizes) + _LARGE_PAGE, dtype=np.uint8)
-        first = -self._memory.ctypes.data % _LARGE_PAGE
-        loaded.gist_prefer_large_pages(ctypes.c_void_p(self._memory.ctypes.data + first), ctypes.c_size_t(sum(sizes)))
-        #: The address of each array; None for one that is None.
-        self.addresses: list[int | None] = []
-        offsets = np.cumsum([first, *sizes]).tolist()
-        for array, own, offset in zip(arrays, is_first, offsets, strict=False):
-            if array is not None and own:
-                self._memory[offset : offset + array.nbytes] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-            self.addresses.append(None if array is None else self._memory.ctypes.data + offsets[firsts[id(array)]])
+    def __init__(self, loaded: ctypes.CDLL) -> None:
+        """Hold no array yet."""
+        self._library = loaded
+        # What the addresses belong to.
+        self._pieces: list[NDArray[Any]] = []
+        # The addresses of the arrays that were placed and that are still in use.
+        self._placed: WeakValueDictionary[int, NDArray[Any]] = WeakValueDictionary()
+        self._addresses: dict[int, int] = {}
+
+    def place(self, arrays: Sequence[NDArray[Any] | None]) -> list[int | None]:
+        """Copy arrays into a piece of their own and return their addresses; an array that comes more than once is copied once.
+
+        A large read-only array is a view of the checkpoint's file, such as a table of words in fp32. It is not copied, and only the
+        words that occur are in memory.
+        """
+        new = {id(array): array for array in arrays if array is not None and id(array) not in self._placed}
+        copied = {key: array for key, array in new.items() if not _is_mapped(array)}
+        offsets = np.cumsum([0, *(-(-array.nbytes // _LINE) * _LINE for array in copied.values())]).tolist()
+        piece = np.empty(offsets[-1] + _LARGE_PAGE, dtype=np.uint8)
+        first = -piece.ctypes.data % _LARGE_PAGE
+        self._library.gist_prefer_large_pages(ctypes.c_void_p(piece.ctypes.data + first), ctypes.c_size_t(offsets[-1]))
+        for array, offset in zip(copied.values(), offsets, strict=False):
+            piece[first + offset : first + offset + array.nbytes] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        self._pieces += [piece, *(array for array in new.values() if _is_mapped(array))]
+        self._addresses |= {key: array.ctypes.data for key, array in new.items() if _is_mapped(array)}
+        self._addresses |= {key: piece.ctypes.data + first + offset for key, offset in zip(copied, offsets, strict=False)}
+        self._placed.update(new)
+        return [None if array is None else self._addresses[id(array)] for array in arrays]
+
+
+def _is_mapped(array: NDArray[Any]) -> bool:
+    return not array.flags.writeable and array.flags.c_contiguous and array.nbytes > _LARGE_PAGE
 
 
 def to_pointers(addresses: Sequence[int | None]) -> ctypes.Array[ctypes.c_void_p]:

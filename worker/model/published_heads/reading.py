@@ -6,14 +6,14 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors import SafetensorError, deserialize, safe_open
+from safetensors import SafetensorError, safe_open
 
 from worker.errors import BadModel
+from worker.model.checkpoint.mapped_tensors import map_tensors
 from worker.model.published_heads.forms import HeadForm, find_form, find_labels, find_problem
 from worker.model.published_heads.head import PublishedHead, PublishedHeadConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from worker.model.encoder_config import EncoderConfig
 
     Floats = NDArray[np.float32]
-
-_FLOATS = ("F16", "BF16", "F32", "F64")
 
 
 def name_head_tensors(directory: Path) -> list[str]:
@@ -71,23 +69,10 @@ def _read_arrays(path: Path, form: HeadForm) -> dict[str, Floats]:
             names = sources.keys() & set(published.keys())
             if missing := sorted(f"{source}.weight" for source in ours if f"{source}.weight" not in names):
                 raise BadModel(f"{path}: the head that config.json names is not there: the tensor {missing[0]} is missing")
-            formats = {name: published.get_slice(name).get_dtype() for name in names}
-            if wrong := sorted(name for name, form in formats.items() if form not in _FLOATS):
-                raise BadModel(
-                    f"{path}: the tensor {wrong[0]} holds {formats[wrong[0]]}, and weights of {', '.join(_FLOATS)} are read"
-                )
-            # The library returns bfloat16 as bytes, and of whole files only.
-            narrow = dict(deserialize(path.read_bytes())) if "BF16" in formats.values() else {}  # type: ignore[no-untyped-call]  # the library has no types
-            tensors = {name: _widen(narrow[name]) if formats[name] == "BF16" else published.get_tensor(name) for name in names}
-    except (OSError, SafetensorError) as error:
+        tensors = map_tensors(path, names)
+    except (OSError, SafetensorError, ValueError) as error:
         raise BadModel(f"{path}: not the weights of this head: {error}") from error
-    arrays = {sources[name]: np.ascontiguousarray(tensor, dtype=np.float32) for name, tensor in tensors.items()}
+    arrays = {sources[name]: np.array(tensor) for name, tensor in tensors.items()}
     if not all(np.isfinite(array).all() for array in arrays.values()):
         raise BadModel(f"{path}: the head holds numbers that are not finite")
     return arrays
-
-
-def _widen(tensor: Mapping[str, Any]) -> Floats:
-    """Return a tensor in bfloat16, as bytes, in fp32."""
-    bits = np.frombuffer(tensor["data"], dtype=np.uint16).astype(np.uint32) << 16
-    return bits.view(np.float32).reshape(tensor["shape"])
