@@ -24,7 +24,8 @@ class BatchBudget:
     """The maximum number of tokens of a batch.
 
     With `fixed_tokens` the budget never changes. Else the budget is the number of tokens that one pass computes in `max_pass_s`, a
-    power of two or half-way to the next power of two, which are the shapes that a GPU captures.
+    power of two or half-way to the next power of two, which are the shapes that a GPU captures. The pass then has the processor for
+    itself: two passes at a time take up to twice as long.
     """
 
     def __init__(self, *, fixed_tokens: int, max_pass_s: float, max_in_flight_tokens: int) -> None:
@@ -38,7 +39,10 @@ class BatchBudget:
         self.max_tokens = fixed_tokens or min(_FIRST_TOKENS, self._ceiling)
 
     def note_pass(self, num_tokens: int, seconds: float) -> None:
-        """Learn from a finished pass. Passes below half of the budget are ignored: they cost more for each token."""
+        """Learn from a finished pass, which takes `seconds` alone.
+
+        Passes below half of the budget are ignored, because they cost more for each token.
+        """
         if self._is_fixed or 2 * num_tokens < self.max_tokens:
             return
         speed = num_tokens / max(seconds, _MIN_PASS_S)

@@ -173,7 +173,7 @@ class Lanes:
         await self._live.wait_for_more()
 
     def note_pass(self, batch: Batch, seconds: float) -> None:
-        """Adapt the token budgets to a finished pass. A backfill pass pauses, so that its duration has no meaning."""
+        """Adapt the token budgets to a finished pass, which takes `seconds` alone. Backfill passes pause and are ignored."""
         if batch.priority is Priority.LIVE:
             self._budget.note_pass(batch.num_tokens, seconds)
             self._apply_budget()

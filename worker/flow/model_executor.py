@@ -7,6 +7,7 @@ failing record is alone. Its neighbours cost a second forward pass and keep thei
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -53,12 +54,16 @@ class ModelExecutor:
     ) -> None:
         """Call `models` from threads. `yield_to_live` blocks a backfill pass while live batches need the model.
 
-        `note_pass` gets each batch that succeeded, with the seconds in its thread. With a `cache` only new texts are computed.
+        `note_pass` gets each batch that succeeded, with the seconds that the pass would have taken alone. With a `cache` only new
+        texts are computed.
         """
         self._models = models
         self._note_pass = note_pass
         self._cache = cache
         self._max_failures = max_failures
+        # The live passes that run now, in all threads.
+        self._num_running = 0
+        self._counting = threading.Lock()
         # Records that failed since the last success.
         self._num_consecutive_failures = 0
         self._contexts = {Priority.LIVE: LIVE_PASS, Priority.BACKFILL: PassContext(Priority.BACKFILL, yield_to_live)}
@@ -138,12 +143,23 @@ class ModelExecutor:
         return _check_one_per_item(self._models.tokenize(items), items)
 
     def _infer_now(self, batch: Batch) -> tuple[list[Prediction], float]:
-        """Return the predictions of a batch, and the duration of the pass in seconds."""
+        """Return the predictions of a batch, and the seconds that the pass would have taken alone."""
         context = self._contexts[batch.priority]
         context.yield_to_live()
-        began_s = time.monotonic()
-        predictions = _check_one_per_item(self._models.infer(batch.items, context), batch.items)
-        return predictions, time.monotonic() - began_s
+        # A backfill pass pauses while live passes run, and takes no processor from them.
+        own = 0 if context.is_background else 1
+        began_s, num_at_start = time.monotonic(), self._count_running(own)
+        try:
+            predictions = _check_one_per_item(self._models.infer(batch.items, context), batch.items)
+        finally:
+            num_at_end = self._count_running(-own) + own
+        # Passes that run at the same time share the processor.
+        return predictions, (time.monotonic() - began_s) * 2 / max(1, num_at_start + num_at_end)
+
+    def _count_running(self, change: int) -> int:
+        with self._counting:
+            self._num_running += change
+            return self._num_running
 
     def _note_prediction(self, prediction: Prediction) -> None:
         if prediction.failures:

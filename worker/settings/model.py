@@ -173,10 +173,11 @@ class ModelSettings(InputSettings):
         ge=1,
         le=10_000,
         description=(
-            "Target duration of a forward pass, in milliseconds. The tokens of a batch follow from it and from the speed of the "
-            "last full batches: 256 to 16,384 tokens, and at most a quarter of `GIST_MAX_IN_FLIGHT_TOKENS`. A longer text"
-            " is a batch of its own. The default loses little throughput. Lower this for less latency under load; raise this"
-            " for throughput on slow machines. Not read if `GIST_MAX_BATCH_TOKENS` is set."
+            "Target duration of a forward pass, in milliseconds; concurrent passes share the processor and take longer. The"
+            " tokens of a batch follow from this time and from the speed of the last full batches: 256 to 16,384 tokens, and at"
+            " most a quarter of `GIST_MAX_IN_FLIGHT_TOKENS`. A longer text is a batch of its own. The default loses little"
+            " throughput. Lower this for less latency under load; raise this for throughput on slow machines. Not read if"
+            " `GIST_MAX_BATCH_TOKENS` is set."
         ),
     )
     max_batch_records: int = Field(
