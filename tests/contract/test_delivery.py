@@ -92,7 +92,7 @@ class _Listener:
 async def _real(connection: Connection, topic: str, kind: str) -> AsyncIterator[RealWorld]:
     await create_missing(connection, {topic: 1} | {f"{topic}.{output}": 1 for output in OUTPUTS})
     consumer = Consumer(connection, topics=[topic], group_id=f"group-{topic}", on_event=lambda event, **fields: None)  # noqa: ARG005
-    topics = {output: f"{topic}.{output}" for output in OUTPUTS}
+    topics = {topic: {output: f"{topic}.{output}" for output in OUTPUTS}}
     delivery = (
         AtLeastOnce(consumer, connection, topics=topics)
         if kind == "at_least_once"

@@ -99,3 +99,8 @@ def test_a_file_that_cannot_be_a_plan_is_refused_in_one_line(text: str, words: s
 def test_no_file_is_no_plan() -> None:
     """Every record goes to the model of the settings."""
     assert RolloutPlan("a", "texts").with_steps("") == RolloutPlan("a", "texts")
+
+
+def test_a_step_with_offsets_names_one_of_several_topics() -> None:
+    with pytest.raises(BadSettings, match="names no topic, and the worker reads several topics"):
+        RolloutPlan("a", None).with_steps(THERE_AND_BACK)

@@ -42,6 +42,21 @@ def test_points_of_qdrant_need_vectors_of_numbers(flags: dict[str, str]) -> None
         read({"output_layout": "qdrant", **flags})
 
 
+def test_each_of_several_topics_has_outputs_of_its_own() -> None:
+    """`{topic}` stands for the input topic; a name without it is shared. A backfill has the outputs of the input topic."""
+    settings = read({"input_topic": "a, b", "labels_topic": "all.labels", "dead_letter_topic": "dead.{topic}"})
+    assert settings.input_topics == ("a", "b")
+    assert settings.name_output_topics("b") == {
+        "embeddings": "b.embeddings",
+        "labels": "all.labels",
+        "entities": "b.entities",
+        "dlq": "dead.b",
+    }
+    settings = read({"input_topic": "a", "backfill_topic": "old", "labels_topic": "labels.{topic}"})
+    assert settings.name_output_topics("old") == settings.name_output_topics("a") == settings.output_topics
+    assert settings.output_topics["labels"] == "labels.a"
+
+
 def test_flags_precede_the_environment_and_the_environment_precedes_the_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -70,6 +85,12 @@ CREDENTIALS = OAUTH | {"sasl_oauthbearer_client_id": "c", "sasl_oauthbearer_clie
 @pytest.mark.parametrize(
     ("flags", "complaint"),
     [
+        ({"input_topic": "a,,b"}, "GIST_INPUT_TOPIC: a name of a topic is empty"),
+        ({"input_topic": "a,a"}, "must have different names"),
+        ({"input_topic": "a,b", "labels_topic": "b"}, "must have different names"),
+        ({"labels_topic": "{name}.x"}, "GIST_LABELS_TOPIC: a brace is no part of the name of a topic"),
+        ({"input_topic": "a,b", "backfill_topic": "old"}, "GIST_BACKFILL_TOPIC needs one input topic"),
+        ({"input_topic": "a,b", "output_layout": "qdrant"}, "GIST_QDRANT_COLLECTION is unset"),
         ({"text_field": "a..b"}, "GIST_TEXT_FIELD: a name is empty"),
         ({"id_field": "a\\b"}, "GIST_ID_FIELD: a backslash precedes a dot or a backslash, not 'b'"),
         ({"text_template": "no field"}, "GIST_TEXT_TEMPLATE: no field is named"),

@@ -16,7 +16,7 @@ from worker.broker.delivery.exactly_once import build_transactional_right, check
 from worker.broker.delivery.output_topics import OutputTopics
 from worker.commands.terminal import Terminal, json_line
 from worker.commands.variables import find_warnings
-from worker.composition.broker import build_connection, create_topics, find_served_tasks, map_used_topics
+from worker.composition.broker import build_connection, create_topics, find_served_tasks, list_used_topics, map_routes
 from worker.composition.model import load_engine
 from worker.errors import FatalError, TopicsMissing
 
@@ -46,7 +46,7 @@ def topics(
     """
     console, tasks = Terminal(), find_served_tasks(settings)
     created = asyncio.run(create_topics(settings, tasks)) if create else []
-    wanted = [*settings.input_topics, *map_used_topics(settings, tasks).values()]
+    wanted = [*settings.input_topics, *list_used_topics(settings, tasks)]
     existing = asyncio.run(_count_visible(build_connection(settings), wanted))
     if is_json:
         print(json_line({"topics": [{"name": name, "partitions": existing.get(name)} for name in wanted], "created": created}))  # noqa: T201
@@ -73,7 +73,7 @@ def check(
     The exit code is that of the first check that fails. Nothing is changed, and no record is read.
     """
     connection = build_connection(settings)
-    used = map_used_topics(settings, find_served_tasks(settings))
+    used = map_routes(settings, find_served_tasks(settings))
     warnings: list[str] = []
     steps: dict[str, Callable[[], str]] = {
         "settings": lambda: _describe_settings(settings, used),
@@ -111,12 +111,16 @@ def _print_json(status: str, name: str, message: str) -> None:
     print(json_line({"check": name, "status": status, "message": message}))  # noqa: T201
 
 
-def _describe_settings(settings: Settings, used: Mapping[Output, str]) -> str:
-    topics = f"{', '.join(settings.input_topics)} → {', '.join(used.values())}"
+def _describe_settings(settings: Settings, used: Mapping[str, Mapping[Output, str]]) -> str:
+    # The backfill topic has the outputs of the input topic.
+    inputs_by_outputs: dict[tuple[str, ...], list[str]] = {}
+    for topic, route in used.items():
+        inputs_by_outputs.setdefault(tuple(route.values()), []).append(topic)
+    topics = "; ".join(f"{', '.join(inputs)} → {', '.join(outputs)}" for outputs, inputs in inputs_by_outputs.items())
     return f"brokers {settings.bootstrap_servers}, group {settings.group_id}, {topics}"
 
 
-def _check_broker(settings: Settings, connection: Connection, used: Mapping[Output, str]) -> str:
+def _check_broker(settings: Settings, connection: Connection, used: Mapping[str, Mapping[Output, str]]) -> str:
     """Check the rights of a worker and no others: the user of the command may be that of the worker."""
     is_exact = settings.delivery == "exactly_once"
     rights = OutputTopics(used).rights(check_read=is_exact)
@@ -164,11 +168,16 @@ def _describe_engine(engine: Engine) -> str:
     return f"{described}; cosine to fp32 at the calibration: {cosines}"
 
 
-async def _count_partitions(settings: Settings, connection: Connection, used: Mapping[Output, str]) -> dict[str, int]:
+async def _count_partitions(settings: Settings, connection: Connection, used: Mapping[str, Mapping[Output, str]]) -> dict[str, int]:
     """Return the partitions of each topic."""
-    partitions = await admin.count_all_partitions(connection, [*settings.input_topics, *used.values()])
+    partitions = await admin.count_all_partitions(connection, [*settings.input_topics, *_list_names(used)])
     await OutputTopics(used).describe(connection, check_read=settings.delivery == "exactly_once")
     return partitions
+
+
+def _list_names(used: Mapping[str, Mapping[Output, str]]) -> dict[str, None]:
+    """Return the names of the output topics, each once, in order."""
+    return dict.fromkeys(name for route in used.values() for name in route.values())
 
 
 def _describe_partitions(partitions: dict[str, int]) -> str:

@@ -20,7 +20,7 @@ from worker.broker.admin.topics import check_usable
 from worker.broker.tools.clients import open_producer
 from worker.commands.input_lines import LineSource
 from worker.commands.terminal import Terminal, client_warnings
-from worker.composition.broker import build_connection
+from worker.composition.broker import build_connection, require_one_topic
 from worker.wire.decode import VISIBLE
 
 if TYPE_CHECKING:
@@ -83,15 +83,15 @@ def produce(
 async def _produce(
     settings: Settings, source: LineSource, tally: ProducedCounts, *, is_json: bool, key: str | None, rate: float, count: int
 ) -> None:
-    console = Terminal(stderr=True)
-    await check_usable(build_connection(settings), build_topic_rights(["Write"], [settings.input_topic]))
+    console, topic = Terminal(stderr=True), require_one_topic(settings)
+    await check_usable(build_connection(settings), build_topic_rights(["Write"], [topic]))
     if source.is_terminal:
         console.print("one text on each line; Ctrl-D ends the input")
     began_s = time.monotonic()
     try:
         is_shown = console.is_terminal and not source.is_terminal
         with client_warnings(console), Progress(console=console, disable=not is_shown) as progress:
-            bar = progress.add_task(escape(settings.input_topic), total=count or None)
+            bar = progress.add_task(escape(topic), total=count or None)
             async with (
                 open_producer(build_connection(settings)) as producer,
                 contextlib.aclosing(_records(source, tally, is_json=is_json, key=key, count=count)) as records,
@@ -100,13 +100,13 @@ async def _produce(
                 async for name, value in records:
                     if rate:
                         await asyncio.sleep(max(0.0, began_s + producer.num_sent / rate - time.monotonic()))
-                    await producer.send(settings.input_topic, value, key=name)
+                    await producer.send(topic, value, key=name)
                     progress.update(bar, completed=producer.num_sent)
     finally:
         if tally.producer is not None:
             seconds = time.monotonic() - began_s
             num_sent = tally.producer.num_acknowledged
-            console.print(f"{num_sent} records sent to {settings.input_topic} in {seconds:.1f} s{tally}", soft_wrap=True)
+            console.print(f"{num_sent} records sent to {topic} in {seconds:.1f} s{tally}", soft_wrap=True)
 
 
 async def _records(

@@ -22,9 +22,10 @@ from worker.commands import result_view as show
 from worker.commands.output_encoding import escape_controls
 from worker.commands.result_values import drop_vectors, read_results
 from worker.commands.terminal import Terminal, client_warnings, json_line
-from worker.composition.broker import build_connection, find_served_tasks, map_used_topics
+from worker.composition.broker import build_connection, find_served_tasks, list_used_topics, map_routes
 from worker.records import SPLIT_OUTPUTS, Output, Partition
 from worker.testbed.delivery_audit import read_source
+from worker.wire.headers import read_headers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
@@ -56,25 +57,27 @@ class Joiner:
         """Expect `num_outputs` outputs of each record, or a dead letter."""
         self._num_outputs = num_outputs
         # Records whose outputs are incomplete.
-        self._waiting: dict[Source, _Parts] = {}
+        self._waiting: dict[tuple[bytes, Source], _Parts] = {}
 
     def add(self, output: Output, record: Record, now_s: float) -> Iterator[tuple[Source, dict[Output, dict[str, Any]]]]:
         """Add an output; yield its record if it is complete. Raises `KeyError` or `ValueError` if the message is no output."""
         place = read_source(record)
+        # Records of several input topics may have the same partition and offset.
+        key = read_headers(record.headers).get("gist-source-topic", b""), place
         if record.value is None:
             return
         value = orjson.loads(record.value)
         if not isinstance(value, dict):
             raise ValueError("an output is an object")  # noqa: TRY004  the same error as for other messages that are no output
-        parts = self._waiting.setdefault(place, _Parts(now_s))
+        parts = self._waiting.setdefault(key, _Parts(now_s))
         parts.values[output] = value
         if output is Output.DEAD_LETTERS or len(parts.values) == self._num_outputs:
-            yield place, self._waiting.pop(place).values
+            yield place, self._waiting.pop(key).values
 
     def overdue(self, now_s: float) -> Iterator[tuple[Source, dict[Output, dict[str, Any]]]]:
         """Yield the records whose join timeout has passed."""
-        for place in [place for place, parts in self._waiting.items() if now_s - parts.since_s > _JOIN_TIMEOUT_S]:
-            yield place, self._waiting.pop(place).values
+        for key in [key for key, parts in self._waiting.items() if now_s - parts.since_s > _JOIN_TIMEOUT_S]:
+            yield key[1], self._waiting.pop(key).values
 
 
 def tail(
@@ -110,8 +113,9 @@ class _View:
 
 async def _tail(settings: Settings, view: _View, *, from_beginning: bool, until_end: bool, count: int) -> None:
     console, num_shown, is_waiting = Terminal(), 0, False
-    outputs = {topic: output for output, topic in map_used_topics(settings, find_served_tasks(settings)).items()}
-    joiner = Joiner(len(outputs) - 1)
+    tasks = find_served_tasks(settings)
+    outputs = list_used_topics(settings, tasks)
+    joiner = Joiner(len(map_routes(settings, tasks)[settings.live_topics[0]]) - 1)
     arriving = _read(build_connection(settings), list(outputs), from_beginning=from_beginning, until_end=until_end)
     async with contextlib.aclosing(arriving), contextlib.AsyncExitStack() as waiting:
         async for records in arriving:

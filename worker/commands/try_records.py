@@ -78,7 +78,7 @@ def try_records(
 
 def read_records(settings: Settings, texts: Iterable[str], *, file: Path | None, key: bytes | None, count: int) -> list[Record]:
     """Return the records to try. Raises `BadSettings` if there are none, and `BrokerUnavailable`."""
-    partition = Partition(settings.input_topic, 0)
+    partition = Partition(settings.live_topics[0], 0)
     if file is not None:
         values = [line.encode() for line in asyncio.run(_read_lines(LineSource.find(file), count))]
         found = [Record(partition, number, key, value) for number, value in enumerate(values)]
@@ -112,7 +112,7 @@ def describe_outcome(settings: Settings, item: Item | None, outcome: Outcome) ->
         described["skipped"] = outcome.skip_reason
     if outcome.failures:
         described["dead_letter"] = "; ".join(f"{failure.stage}: {failure.message}" for failure in outcome.failures)
-    topics = map_output_topics(settings)
+    topics = map_output_topics(settings, outcome.partition.topic)
     return described | {"outputs": {topics[output]: value for output, value in _read_values(outcome)}}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from worker.errors import BadSettings
 from worker.records import OUTPUT_OF_TASK, Output, Task
 
 if TYPE_CHECKING:
@@ -68,9 +69,17 @@ def _path(path: Path | None) -> str | None:
     return str(path) if path else None
 
 
-def map_output_topics(settings: Settings) -> dict[Output, str]:
-    """Return the topic of each output of the layout."""
-    return {Output(output): topic for output, topic in settings.output_topics.items()}
+def require_one_topic(settings: Settings) -> str:
+    """Return the input topic. Raises `BadSettings` if there are several."""
+    if len(settings.live_topics) > 1:
+        raise BadSettings(f"GIST_INPUT_TOPIC names {len(settings.live_topics)} topics: select one of them with --input-topic")
+    return settings.input_topic
+
+
+def map_output_topics(settings: Settings, input_topic: str | None = None) -> dict[Output, str]:
+    """Return the topic of each output of the layout for an input topic; by default for the first one."""
+    topics = settings.name_output_topics(input_topic or settings.live_topics[0])
+    return {Output(output): topic for output, topic in topics.items()}
 
 
 def find_served_tasks(settings: Settings) -> frozenset[Task]:
@@ -80,20 +89,35 @@ def find_served_tasks(settings: Settings) -> frozenset[Task]:
     return frozenset(Task(name) for name in settings.tasks) or read_tasks(settings.model) or frozenset(Task)
 
 
-def map_used_topics(settings: Settings, tasks: Collection[Task]) -> dict[Output, str]:
-    """Return the output topics of these tasks, and the dead-letter topic. A topic for all results serves every task."""
+def map_routes(settings: Settings, tasks: Collection[Task]) -> dict[str, dict[Output, str]]:
+    """Return the output topics of these tasks, and the dead-letter topic, by input topic.
+
+    A topic for all results serves every task.
+    """
     unused = {OUTPUT_OF_TASK[task] for task in Task if task not in tasks}
-    return {output: topic for output, topic in map_output_topics(settings).items() if output not in unused}
+    return {
+        topic: {output: name for output, name in map_output_topics(settings, topic).items() if output not in unused}
+        for topic in settings.input_topics
+    }
+
+
+def list_used_topics(settings: Settings, tasks: Collection[Task]) -> dict[str, Output]:
+    """Return the output of each topic that a worker with these tasks writes, in the order of the input topics."""
+    return {name: output for route in map_routes(settings, tasks).values() for output, name in route.items()}
 
 
 async def create_topics(settings: Settings, tasks: Collection[Task] = tuple(Task)) -> list[str]:
-    """Create the missing topics and return their names. Output topics have as many partitions as the input topic."""
+    """Create the missing topics and return their names. Output topics have as many partitions as their input topics."""
     from worker.broker.admin import topics  # noqa: PLC0415
 
     connection = build_connection(settings)
     existing = await topics.count_partitions(connection, settings.input_topics)
-    num_partitions = max(existing.values(), default=settings.topic_partitions)
-    wanted = dict.fromkeys([*settings.input_topics, *map_used_topics(settings, tasks).values()], num_partitions)
+    wanted: dict[str, int] = {}
+    for topic, route in map_routes(settings, tasks).items():
+        # A missing backfill topic is like the input topic.
+        num_partitions = existing.get(topic) or max(existing.values(), default=settings.topic_partitions)
+        for name in (topic, *route.values()):
+            wanted[name] = max(num_partitions, wanted.get(name, 0))
     return await topics.create_missing(connection, wanted, replication_factor=settings.replication_factor)
 
 
@@ -119,7 +143,7 @@ def build_delivery(settings: Settings, connection: Connection, consumer: Consume
     from worker.broker.delivery.at_least_once import AtLeastOnce  # noqa: PLC0415
     from worker.broker.delivery.exactly_once import ExactlyOnce  # noqa: PLC0415
 
-    topics = map_used_topics(settings, tasks)
+    topics = map_routes(settings, tasks)
     compression = None if settings.compression == "none" else settings.compression
     step_timeout_s = settings.delivery_timeout_ms / 1000
     if settings.delivery == "at_least_once":

@@ -113,7 +113,7 @@ async def build_rollout_router(
             raise BadModel(f"{reference}: the model has no head for {', '.join(sorted(missing))}, which this worker serves")
         return trace_model(other, tracing)
 
-    plan = RolloutPlan(settings.model, settings.input_topic)
+    plan = RolloutPlan(settings.model, settings.input_topic if len(settings.live_topics) == 1 else None)
     router = RolloutRouter(Path(settings.rollout_file), plan, trace_model(engine, tracing), load=load, telemetry=telemetry)
     await router.start()
     return router

@@ -68,8 +68,8 @@ class RolloutPlan:
     """The first model and the steps in order. The last step that a record has reached decides."""
 
     first: str
-    #: The input topic.
-    topic: str
+    #: The input topic; None for several topics, of which each step with offsets must name one.
+    topic: str | None
     steps: tuple[Step, ...] = ()
 
     def with_steps(self, text: str) -> RolloutPlan:
@@ -85,6 +85,10 @@ class RolloutPlan:
 
     def _add_topic(self, step: Step) -> Step:
         needs_topic = step.topic is None and isinstance(step.since, dict)
+        if needs_topic and self.topic is None:
+            raise BadSettings(
+                f"the step of {step.model} has offsets and names no topic, and the worker reads several topics: add `topic`"
+            )
         return step.model_copy(update={"topic": self.topic}) if needs_topic else step
 
     def candidates(self, source: Record | UnreadableRange) -> list[str]:

@@ -122,6 +122,14 @@ class Settings(DeliverySettings):
                 self.session_timeout_ms < 3 * self.heartbeat_interval_ms,
                 "HEARTBEAT_INTERVAL_MS is over a third of GIST_SESSION_TIMEOUT_MS",
             ),
+            (
+                self.has_ambiguous_backfill,
+                "BACKFILL_TOPIC needs one input topic, or output topics without {topic} in GIST_EMBEDDINGS_TOPIC and the others",
+            ),
+            (
+                self.output_layout == "qdrant" and not self.qdrant_collection and len(self.live_topics) > 1,
+                "QDRANT_COLLECTION is unset, and GIST_INPUT_TOPIC names several topics",
+            ),
             (self.has_equal_topics, "INPUT_TOPIC, GIST_BACKFILL_TOPIC and the output topics must have different names"),
             (
                 self.output_layout == "qdrant" and (self.embedding_encoding != "float" or "embed" not in (self.tasks or {"embed"})),

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from worker.settings.connection import ConnectionSettings
+
+#: Stands for the input topic in the name of an output topic.
+PLACEHOLDER = "{topic}"
 
 
 class TopicSettings(ConnectionSettings):
@@ -15,7 +18,11 @@ class TopicSettings(ConnectionSettings):
     input_topic: str = Field(
         "texts",
         min_length=1,
-        description="Topic to read. Each record has a text; docs/wire-contract.md describes its format. Example: `tickets`.",
+        description=(
+            "Topics to read, comma-separated. Each record has a text; docs/input.md describes the formats. With several topics, "
+            "each has output topics of its own, unless the settings of the output topics say otherwise. Examples: `tickets`; "
+            "`tickets,mails`."
+        ),
     )
     backfill_topic: str = Field(
         "",
@@ -74,7 +81,13 @@ class TopicSettings(ConnectionSettings):
             " layout as its suffix. Example: `tickets.enriched`."
         ),
     )
-    embeddings_topic: str = Field("", description="Topic for vectors. Unset: the input topic with the suffix `.embeddings`.")
+    embeddings_topic: str = Field(
+        "",
+        description=(
+            "Topic for vectors. Unset: the input topic with the suffix `.embeddings`. In this name and in those of the other "
+            "output topics, `{topic}` stands for the input topic. Example: `results.{topic}`."
+        ),
+    )
     labels_topic: str = Field("", description="Topic for labels. Unset: the input topic with the suffix `.labels`.")
     entities_topic: str = Field("", description="Topic for entities. Unset: the input topic with the suffix `.entities`.")
     dead_letter_topic: str = Field(
@@ -113,23 +126,57 @@ class TopicSettings(ConnectionSettings):
         ),
     )
 
+    @field_validator("embeddings_topic", "labels_topic", "entities_topic", "results_topic", "dead_letter_topic")
+    @classmethod
+    def _check_placeholder(cls, value: str) -> str:
+        if set("{}") & set(value.replace(PLACEHOLDER, "")):
+            raise ValueError(f"a brace is no part of the name of a topic: only {PLACEHOLDER} stands for the input topic")
+        return value
+
+    @field_validator("input_topic")
+    @classmethod
+    def _check_input_topics(cls, value: str) -> str:
+        if not all(name.strip() for name in value.split(",")):
+            raise ValueError("a name of a topic is empty: write the names with one comma between them")
+        return ",".join(name.strip() for name in value.split(","))
+
+    @property
+    def live_topics(self) -> tuple[str, ...]:
+        """The topics of `GIST_INPUT_TOPIC`."""
+        return tuple(self.input_topic.split(","))
+
     @property
     def input_topics(self) -> tuple[str, ...]:
-        """The topics to read: the input topic, then the backfill topic if there is one."""
-        return (self.input_topic, self.backfill_topic) if self.backfill_topic else (self.input_topic,)
+        """The topics to read: the input topics, then the backfill topic if there is one."""
+        return (*self.live_topics, self.backfill_topic) if self.backfill_topic else self.live_topics
 
     @property
     def output_topics(self) -> dict[str, str]:
-        """The topics of the layout and the topic for dead letters, by output; an output is the suffix of its default topic."""
+        """The output topics of the first input topic."""
+        return self.name_output_topics(self.live_topics[0])
+
+    def name_output_topics(self, input_topic: str) -> dict[str, str]:
+        """Return the topics of the layout and the topic for dead letters, by output; an output is the suffix of its default topic.
+
+        The outputs of the backfill topic go to the topics of the input topic.
+        """
+        topic = self.live_topics[0] if input_topic == self.backfill_topic else input_topic
         if self.output_layout == "split":
             named = {"embeddings": self.embeddings_topic, "labels": self.labels_topic, "entities": self.entities_topic}
         else:
             named = {self.output_layout: self.results_topic}
         named["dlq"] = self.dead_letter_topic
-        return {output: topic or f"{self.input_topic}.{output}" for output, topic in named.items()}
+        return {output: (name or f"{PLACEHOLDER}.{output}").replace(PLACEHOLDER, topic) for output, name in named.items()}
 
     @property
     def has_equal_topics(self) -> bool:
         """Whether two of the topics are equal: a worker would read its own outputs, or mix two outputs in a topic."""
-        named = [*self.input_topics, *self.output_topics.values()]
-        return len(set(named)) < len(named)
+        # Several input topics may share the topic of one output.
+        outputs = {named for topic in self.live_topics for named in self.name_output_topics(topic).items()}
+        names = [*self.input_topics, *(name for _, name in outputs)]
+        return len(set(names)) < len(names)
+
+    @property
+    def has_ambiguous_backfill(self) -> bool:
+        """Whether several input topics have different output topics, so that a backfill record belongs to none of them."""
+        return bool(self.backfill_topic) and len({tuple(self.name_output_topics(topic).values()) for topic in self.live_topics}) > 1

@@ -28,8 +28,8 @@ pytestmark = pytest.mark.kafka
 @contextlib.asynccontextmanager
 async def delivering(connection: Connection, topic: str, *, num_partitions: int = 2, **options: Any) -> AsyncIterator[AtLeastOnce]:
     """Yield a delivery to one output topic and the dead-letter topic. Its consumer joins no group."""
-    topics = {Output.EMBEDDINGS: f"{topic}.embeddings", Output.DEAD_LETTERS: f"{topic}.dlq"}
-    await create_missing(connection, dict.fromkeys(topics.values(), num_partitions))
+    topics = {topic: {Output.EMBEDDINGS: f"{topic}.embeddings", Output.DEAD_LETTERS: f"{topic}.dlq"}}
+    await create_missing(connection, dict.fromkeys(topics[topic].values(), num_partitions))
     consumer = Consumer(connection, topics=[topic], group_id="unused", on_event=lambda event, **fields: None)  # noqa: ARG005
     delivery = AtLeastOnce(consumer, connection, topics=topics, **options)
     await delivery.start()
@@ -124,7 +124,7 @@ async def test_after_a_cancelled_publication_the_next_one_succeeds(connection: C
 
 async def test_a_missing_output_topic_fails_the_start_with_its_name(connection: Connection, topic: str) -> None:
     consumer = Consumer(connection, topics=[topic], group_id="unused", on_event=lambda event, **fields: None)  # noqa: ARG005
-    delivery = AtLeastOnce(consumer, connection, topics={Output.LABELS: f"{topic}.labels"})
+    delivery = AtLeastOnce(consumer, connection, topics={topic: {Output.LABELS: f"{topic}.labels"}})
     with pytest.raises(TopicsMissing, match=f"{topic}.labels"):
         await delivery.start()
     await delivery.stop()

@@ -59,7 +59,7 @@ async def home(connection: Connection, topic: str) -> Partition:
 @contextlib.asynccontextmanager
 async def owning(connection: Connection, home: Partition, **options: Any) -> AsyncIterator[ExactlyOnce]:
     """Yield the delivery of a worker that owns the partition."""
-    topics = {Output.EMBEDDINGS: f"{home.topic}.embeddings", Output.DEAD_LETTERS: f"{home.topic}.dlq"}
+    topics = {home.topic: {Output.EMBEDDINGS: f"{home.topic}.embeddings", Output.DEAD_LETTERS: f"{home.topic}.dlq"}}
     group_id = f"group-{home.topic}"
     consumer = Consumer(connection, topics=[home.topic], group_id=group_id, on_event=lambda event, **fields: None)  # noqa: ARG005
     delivery = ExactlyOnce(

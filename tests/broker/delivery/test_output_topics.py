@@ -21,7 +21,7 @@ async def test_a_message_keeps_the_index_of_its_input_partition(connection: Conn
     """The index is taken modulo the number of partitions of the output topic."""
     await create_missing(connection, {f"{topic}.a": 2})
     await create_missing(connection, {f"{topic}.b": 1}, configuration={"max.message.bytes": "5000"})
-    outputs = OutputTopics({Output.LABELS: f"{topic}.a", Output.ENTITIES: f"{topic}.b"})
+    outputs = OutputTopics({topic: {Output.LABELS: f"{topic}.a", Output.ENTITIES: f"{topic}.b"}})
     await outputs.describe(connection)
     label, entity = Message(Output.LABELS, b"k", b"v"), Message(Output.ENTITIES, b"k", b"v")
     assert [outputs.route(Partition(topic, index), label)[:2] for index in range(3)] == [
@@ -32,6 +32,21 @@ async def test_a_message_keeps_the_index_of_its_input_partition(connection: Conn
     assert outputs.max_message_bytes(Output.ENTITIES) < 5_000 < outputs.max_message_bytes(Output.LABELS)
 
 
+async def test_each_input_topic_has_outputs_of_its_own_or_shares_them(connection: Connection, topic: str) -> None:
+    """The smallest limit of an output's topics holds for the output, and one compacted topic needs keys."""
+    names = [f"{topic}.{name}" for name in ("a", "b", "all")]
+    await create_missing(connection, {names[0]: 1, names[2]: 1})
+    await create_missing(connection, {names[1]: 2}, configuration={"max.message.bytes": "5000", "cleanup.policy": "compact"})
+    routes = {name: {Output.LABELS: f"{topic}.{name}", Output.ENTITIES: names[2]} for name in ("a", "b")}
+    outputs = OutputTopics(routes)
+    await outputs.describe(connection)
+    message = Message(Output.LABELS, b"k", b"v")
+    assert [outputs.route(Partition(name, 3), message)[:2] for name in ("a", "b")] == [(names[0], 0), (names[1], 1)]
+    assert outputs.map_partitions(Partition("b", 3)) == [Partition(names[1], 1), Partition(names[2], 0)]
+    assert outputs.max_message_bytes(Output.LABELS) < 5_000 < outputs.max_message_bytes(Output.ENTITIES)
+    assert (outputs.needs_key(Output.LABELS), outputs.needs_key(Output.ENTITIES)) == (True, False)
+
+
 async def test_the_description_fails_with_the_name_of_a_missing_topic(connection: Connection, topic: str) -> None:
     with pytest.raises(TopicsMissing, match=f"{topic}.a"):
-        await OutputTopics({Output.LABELS: f"{topic}.a"}).describe(connection)
+        await OutputTopics({topic: {Output.LABELS: f"{topic}.a"}}).describe(connection)

@@ -36,7 +36,7 @@ class Owner:
         self.partitions: set[Partition] = set()
         self.events: list[str] = []
         group_id = f"group-{topic}"
-        topics = {Output.DEAD_LETTERS: f"{topic}.dlq"}
+        topics = {topic: {Output.DEAD_LETTERS: f"{topic}.dlq"}}
         self.consumer = Consumer(
             connection,
             topics=[topic],

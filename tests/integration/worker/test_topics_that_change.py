@@ -75,8 +75,8 @@ async def test_a_topic_that_comes_back_with_fewer_partitions_is_written_to(
 @contextlib.asynccontextmanager
 async def delivering(connection: Connection, topic: str, delivery: str) -> AsyncIterator[AtLeastOnce | ExactlyOnce]:
     """Give a started delivery to two topics, which it describes twenty times a second."""
-    topics = {Output.LABELS: f"{topic}.labels", Output.DEAD_LETTERS: f"{topic}.dlq"}
-    await create_missing(connection, dict.fromkeys(topics.values(), 1))
+    topics = {topic: {Output.LABELS: f"{topic}.labels", Output.DEAD_LETTERS: f"{topic}.dlq"}}
+    await create_missing(connection, dict.fromkeys(topics[topic].values(), 1))
     consumer = Consumer(connection, topics=[topic], group_id="nobody", on_event=lambda event, **fields: None)  # noqa: ARG005
     started = (
         AtLeastOnce(consumer, connection, topics=topics, describe_interval_s=0.05)
@@ -109,7 +109,7 @@ async def test_sessions_that_fail_together_share_a_description(
 ) -> None:
     """One hundred sessions that open anew at once ask the broker twice at most; without a doubt they do not ask."""
     await create_missing(connection, {f"{topic}.labels": 1})
-    outputs, num_descriptions = OutputTopics({Output.LABELS: f"{topic}.labels"}), 0
+    outputs, num_descriptions = OutputTopics({topic: {Output.LABELS: f"{topic}.labels"}}), 0
     describe = outputs.describe
 
     async def counted(connection: Connection) -> None:
@@ -130,7 +130,7 @@ async def test_sessions_that_fail_together_share_a_description(
 async def test_a_session_does_not_open_while_a_topic_cannot_be_used(connection: Connection, topic: str) -> None:
     """It says why, and opens once the topic is right again."""
     await create_missing(connection, {f"{topic}.dlq": 1})
-    outputs = OutputTopics({Output.DEAD_LETTERS: f"{topic}.dlq"})
+    outputs = OutputTopics({topic: {Output.DEAD_LETTERS: f"{topic}.dlq"}})
     await outputs.describe(connection)
     await configure(connection, f"{topic}.dlq", {"cleanup.policy": "compact"})
     outputs.is_doubtful = True

@@ -33,12 +33,12 @@ class AtLeastOnce(LimitedByTopics):
         consumer: Consumer,
         connection: Connection,
         *,
-        topics: Mapping[Output, str],
+        topics: Mapping[str, Mapping[Output, str]],
         compression: str | None = "zstd",
         step_timeout_s: float = 30.0,
         describe_interval_s: float = 180.0,
     ) -> None:
-        """Publish to `topics` and commit through `consumer`. Each step takes at most `step_timeout_s`.
+        """Publish to `topics`, by input topic and output, and commit through `consumer`. Each step takes at most `step_timeout_s`.
 
         The topics are described every `describe_interval_s`, and before a session opens after a failure.
         """

@@ -73,7 +73,7 @@ class ExactlyOnce(LimitedByTopics):
         consumer: Consumer,
         connection: Connection,
         *,
-        topics: Mapping[Output, str],
+        topics: Mapping[str, Mapping[Output, str]],
         group_id: str,
         compression: str | None = "zstd",
         step_timeout_s: float = 30.0,
@@ -82,7 +82,9 @@ class ExactlyOnce(LimitedByTopics):
         allow_old_brokers: bool = False,
         describe_interval_s: float = 180.0,
     ) -> None:
-        """Publish to `topics` and commit for `group_id`. Each step of a transaction takes at most `step_timeout_s`.
+        """Publish to `topics`, by input topic and output, and commit for `group_id`.
+
+        Each step of a transaction takes at most `step_timeout_s`.
 
         A partition whose producer was fenced waits `fenced_pause_s` before it fences in turn. The pause is longer than a heartbeat
         interval, so that a worker that lost the partition learns of the loss first. `allow_old_brokers` skips the check of the

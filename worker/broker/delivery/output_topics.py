@@ -31,17 +31,20 @@ _MIN_CLOCK_DIFFERENCE_MS = 60_000
 
 
 class OutputTopics:
-    """The topics by output. `describe` reads their limits.
+    """The topics by input topic and output. `describe` reads their limits.
 
     An operator may change a limit or create a topic again. The topics are therefore described again by `refresh` after
     a failure, and every `interval_s` between `start` and `stop`.
     """
 
-    def __init__(self, topics: Mapping[Output, str], *, interval_s: float = 180.0) -> None:
+    def __init__(self, topics: Mapping[str, Mapping[Output, str]], *, interval_s: float = 180.0) -> None:
         """Set the names of the topics; the limits are unknown before `describe`."""
         self._topics = topics
+        # The output of each topic. Several input topics may share a topic of one output.
+        self._output_by_name = {name: output for route in topics.values() for output, name in route.items()}
         self._interval_s = interval_s
-        self._infos: dict[Output, TopicInfo] = {}
+        # By name of the topic.
+        self._infos: dict[str, TopicInfo] = {}
         # The largest batch by name of the topic. Producers read it for each message.
         self.max_bytes: dict[str, int] = {}
         # Whether the topics may have changed, because a publication failed.
@@ -57,7 +60,7 @@ class OutputTopics:
         """Return the rights to publish to the topics, and with `check_read` the right to read them."""
         operations: list[Operation] = ["Write", "DescribeConfigs"]
         operations += ["Read"] * check_read
-        return build_topic_rights(operations, self._topics.values())
+        return build_topic_rights(operations, self._output_by_name)
 
     async def describe(self, connection: Connection, *, check_read: bool = False) -> None:
         """Read the limits of the topics.
@@ -66,11 +69,11 @@ class OutputTopics:
         allow writing, or with `check_read` reading.
         """
         began_s = time.monotonic()
-        infos = await describe_topics(connection, list(self._topics.values()), check_write=True, check_read=check_read)
-        obstacles = [_find_obstacle(output, topic, infos[topic]) for output, topic in self._topics.items()]
+        infos = await describe_topics(connection, list(self._output_by_name), check_write=True, check_read=check_read)
+        obstacles = [_find_obstacle(output, topic, infos[topic]) for topic, output in self._output_by_name.items()]
         if found := [obstacle for obstacle in obstacles if obstacle]:
             raise TopicsMissing("; ".join(found))
-        self._infos = {output: infos[topic] for output, topic in self._topics.items()}
+        self._infos = infos
         self.max_bytes.update({topic: info.max_message_bytes for topic, info in infos.items()})
         self._described_s, self.is_doubtful = began_s, False
 
@@ -111,20 +114,25 @@ class OutputTopics:
                 on_failure(error)
 
     def max_message_bytes(self, output: Output) -> int:
-        """Return the largest message that an output accepts, without the overhead of a batch."""
-        return max(0, self._infos[output].max_message_bytes - _OVERHEAD_BYTES)
+        """Return the largest message that every topic of an output accepts, without the overhead of a batch."""
+        return max(0, min(info.max_message_bytes for info in self._list_infos(output)) - _OVERHEAD_BYTES)
 
     def needs_key(self, output: Output) -> bool:
-        """Tell whether the topic of an output refuses a message without a key."""
-        return self._infos[output].is_compacted
+        """Tell whether a topic of an output refuses a message without a key."""
+        return any(info.is_compacted for info in self._list_infos(output))
+
+    def _list_infos(self, output: Output) -> list[TopicInfo]:
+        return [info for name, info in self._infos.items() if self._output_by_name[name] is output]
 
     def map_partitions(self, partition: Partition) -> list[Partition]:
         """Return the output partitions of an input partition, one for each output."""
-        return [Partition(self._topics[output], partition.index % info.num_partitions) for output, info in self._infos.items()]
+        names = self._topics[partition.topic].values()
+        return [Partition(name, partition.index % self._infos[name].num_partitions) for name in names]
 
     def route(self, partition: Partition, message: Message) -> RoutedMessage:
         """Return a message with its topic and partition. The partition has the index of the input, so that the order is kept."""
-        return self._topics[message.output], partition.index % self._infos[message.output].num_partitions, message
+        name = self._topics[partition.topic][message.output]
+        return name, partition.index % self._infos[name].num_partitions, message
 
 
 class LimitedByTopics:

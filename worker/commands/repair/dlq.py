@@ -289,4 +289,7 @@ def _handled(committed: CommittedOffset | None, first: int) -> ReplayProgress:
 
 
 def _topic(settings: Settings) -> str:
-    return map_output_topics(settings)[Output.DEAD_LETTERS]
+    names = {map_output_topics(settings, topic)[Output.DEAD_LETTERS] for topic in settings.live_topics}
+    if len(names) > 1:
+        raise BadSettings(f"GIST_INPUT_TOPIC names topics with {len(names)} dead-letter topics: select one with --input-topic")
+    return names.pop()

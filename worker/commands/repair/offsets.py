@@ -13,7 +13,7 @@ from worker.broker.admin.offsets import GroupOffset, commit_offsets, fetch_group
 from worker.commands.repair.lag import Json, print_offsets
 from worker.commands.repair.timestamps import duration_ms, moment_ms
 from worker.commands.terminal import Terminal
-from worker.composition.broker import build_connection
+from worker.composition.broker import build_connection, require_one_topic
 from worker.errors import BadSettings
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def reset(
     is also true with GIST_DELIVERY=exactly_once.
     """
     target = Target(earliest=to_earliest, latest=to_latest, offset=to_offset, timestamp=to_timestamp, duration=by_duration)
-    asyncio.run(_reset(settings, target, topic=topic or settings.input_topic, partitions=partition or (), executes=execute))
+    asyncio.run(_reset(settings, target, topic=topic or require_one_topic(settings), partitions=partition or (), executes=execute))
 
 
 async def _reset(settings: Settings, target: Target, *, topic: str, partitions: Sequence[int], executes: bool) -> None:
