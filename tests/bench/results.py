@@ -28,7 +28,7 @@ MACHINE = {"processor": "A Xeon", "instructions": "avx2 avx512f amx_int8", "core
 
 def build_engine_results() -> EngineResults:
     """Return the results of a small engine benchmark with every kind of candidate, and one that is missing."""
-    first, padded, *_, int8, products = build_plan(is_quick=False, is_gpu=False).candidates[5:]
+    padded, first, *_, int8, products = build_plan(is_quick=False, is_gpu=False).candidates[5:]
     panel = Panel(GIST_MODEL, CorpusFile(None, 10, is_tokenizing=False, mean_tokens=10.0))  # type: ignore[arg-type]  # no file
     panel.missing.append("OpenVINO: openvino is not installed")
     panel.processor_ms = {"5": 1.2, "160": 1.0}
@@ -60,7 +60,7 @@ def build_stream_results(*, lost: int = 0) -> StreamResults:
         results.throughput.add(one, records_per_s=rate, of_engine=rate / 1_000, peak_mib=200.0, loop_us=80.0, lost=0, repeated=1)
     results.throughput.add(two, records_per_s=950.0, lost=lost)
     results.throughput.add("baseline, SentenceTransformers fp32", records_per_s=300.0)
-    results.latency.add(f"{one}, 75.0% of the backlog rate", p50_ms=60.0, p99_ms=120.0)
+    results.latency.add(f"{one}, 75.0% of the backlog rate", share=0.75, p50_ms=60.0, p99_ms=120.0)
     results.workers.add(one, start_s=0.9, sustained=0.875, p50_at_75_ms=60.0, single_inside_ms=8.6, vs_bare_pass=1.43)
     results.workers.add(two, start_s=1.0)
     return results

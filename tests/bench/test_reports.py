@@ -32,7 +32,7 @@ def test_json_has_summary_machine_notes_and_tables(name: str) -> None:
     """A figure that was not measured is null, and an empty cell in the tables."""
     results, report = BENCHMARKS[name]
     built = report(results())
-    assert json.loads(built.to_json()).keys() == {"summary", "machine", "notes", "tables"}
+    assert json.loads(built.to_json("a")).keys() == {"command", "commit", "date", "summary", "machine", "notes", "tables"}
     assert not [cell for table in built.tables for row in table.cells() for cell in row if "nan" in cell]
 
 

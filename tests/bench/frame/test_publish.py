@@ -32,7 +32,7 @@ so
 def test_a_section_replaces_the_old_one_of_its_class() -> None:
     """A new class gets a heading before the last one, and a second benchmark is below the same heading."""
     page = insert_section(PAGE, "Engine", "Xeon with AMX", "new\n")
-    assert page == PAGE.replace("old", "new")
+    assert page == PAGE.replace("old", "\nnew\n")
     page = insert_section(page, "Stream", "Xeon with AMX", "stream")
     page = insert_section(page, "Stream", "EPYC with AVX2", "other")
     assert page.count("## Xeon with AMX") == page.count("## EPYC with AVX2") == 1

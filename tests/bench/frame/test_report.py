@@ -38,7 +38,7 @@ def test_markdown_is_a_section_of_the_page_of_benchmarks() -> None:
 
 def test_json_has_null_for_a_figure_that_was_not_measured() -> None:
     """The values of each row are those of all runs."""
-    plain = json.loads(REPORT.to_json())
+    plain = json.loads(REPORT.to_json("gist-stream bench stream"))
     assert plain["summary"] == {"messages_per_s": 2.0, "vs_baseline": None}
     assert plain["tables"] == {"Throughput": {"one worker": {"rate": [2.0]}}}
 
@@ -46,9 +46,19 @@ def test_json_has_null_for_a_figure_that_was_not_measured() -> None:
 def test_a_terminal_gets_tables_notes_and_the_claim() -> None:
     """Brackets in notes are text."""
     console = Console(file=io.StringIO(), width=100)
-    REPORT.show(console)
+    REPORT.show(console, "gist-stream bench stream")
     shown = console.file.getvalue()  # type: ignore[attr-defined]
-    assert all(part in shown for part in ("Throughput", "one worker", "one note [1]", "a CPU", "two records/s"))
+    assert all(
+        part in shown
+        for part in (
+            "Throughput",
+            "one worker",
+            "one note [1]",
+            "`gist-stream bench stream`. Commit",
+            "AVX2, a CPU",
+            "two records/s",
+        )
+    )
 
 
 def test_a_file_holds_what_is_chosen(tmp_path: Path) -> None:

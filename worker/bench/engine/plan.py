@@ -39,41 +39,30 @@ class Spec:
         return self.name.replace(" {dtype}", "")
 
 
-def _build_baseline(words: str, role: str, *, batch_size: int = 32, kind: Kind = "padded", **options: Any) -> Spec:
-    return Spec(
-        name=words.format(dtype="{dtype}", size=batch_size),
-        kind=kind,
-        role=f"{_CANDIDATES}.{role}",
-        options={"batch_size": batch_size, **options},
-        batch_size=batch_size,
-    )
+def _build_baseline(name: str, role: str, *, batch_size: int = 32, kind: Kind = "padded", **options: Any) -> Spec:
+    """Return a baseline; the name is completed by the size of its batches."""
+    options = {"batch_size": batch_size, **options}
+    words = name.format(dtype="{dtype}", batches=f"batches of {batch_size}")
+    return Spec(name=words, kind=kind, role=f"{_CANDIDATES}.baselines:{role}", options=options, batch_size=batch_size)
 
 
-def _build_transformers(batch_size: int) -> Spec:
-    words = "transformers {dtype}, batches of {size}, sorted"
-    return _build_baseline(words, "baselines:Transformers", batch_size=batch_size, is_sorted=True)
-
-
-def _build_sentence_transformers(batch_size: int) -> Spec:
-    words = "SentenceTransformers {dtype}, batches of {size}"
-    return _build_baseline(words, "baselines:SentenceTransformers", batch_size=batch_size)
-
-
-_FIRST = _build_baseline("transformers {dtype}, batches of {size}, unsorted", "baselines:Transformers", kind="first")
-_OPENVINO = _build_baseline("OpenVINO {dtype}, batches of {size}, sorted", "baselines:OpenVino", is_sorted=True)
-_ONNX = _build_baseline("ONNX Runtime {dtype}, batches of {size}, sorted", "baselines:OnnxRuntime", is_sorted=True)
+_FIRST = _build_baseline("transformers {dtype}, {batches}, unsorted", "Transformers", kind="first")
+_SORTED, _LARGE_SORTED = (
+    _build_baseline("transformers {dtype}, {batches}, sorted", "Transformers", batch_size=size, is_sorted=True)
+    for size in (64, 256)
+)
+_SENTENCES, _LARGE_SENTENCES = (
+    _build_baseline("SentenceTransformers {dtype}, {batches}", "SentenceTransformers", batch_size=size) for size in (32, 256)
+)
+_OPENVINO = _build_baseline("OpenVINO {dtype}, {batches}, sorted", "OpenVino", is_sorted=True)
+_ONNX = _build_baseline("ONNX Runtime {dtype}, {batches}, sorted", "OnnxRuntime", is_sorted=True)
 _ONNX_INT8 = _build_baseline(
-    "ONNX Runtime int8 (dynamic), batches of {size}, sorted",
-    "baselines:OnnxRuntime",
-    kind="int8",
-    is_sorted=True,
-    is_quantized=True,
+    "ONNX Runtime int8 (dynamic), {batches}, sorted", "OnnxRuntime", kind="int8", is_sorted=True, is_quantized=True
 )
 _PRODUCTS = Spec(name="bare products", kind="products", role=f"{_CANDIDATES}.products:Products", batch_size=256)
-_BASELINES = (_FIRST, _build_transformers(64), _build_sentence_transformers(32), _OPENVINO, _ONNX, _ONNX_INT8)
-_QUICK_BASELINES = (_FIRST, _build_sentence_transformers(32), _OPENVINO, _ONNX, _ONNX_INT8)
+_QUICK_BASELINES = (_FIRST, _SENTENCES, _OPENVINO, _ONNX, _ONNX_INT8)
 # A GPU needs larger batches.
-_GPU_BASELINES = (_FIRST, _build_transformers(256), _build_sentence_transformers(256))
+_GPU_BASELINES = (_FIRST, _LARGE_SORTED, _LARGE_SENTENCES)
 
 
 def build_engine(arithmetic: str) -> Spec:
@@ -125,7 +114,7 @@ def build_plan(*, is_quick: bool, is_gpu: bool) -> EnginePlan:
 _FULL = EnginePlan(
     is_quick=False,
     panels=((GIST_MODEL, MIXTURE), (MINILM, REAL)),
-    candidates=(AUTO, *map(build_engine, ARITHMETICS), *_BASELINES, _PRODUCTS),
+    candidates=(AUTO, *map(build_engine, ARITHMETICS), _SORTED, *_QUICK_BASELINES, _PRODUCTS),
     num_rounds=3,
     box_s=1.0,
     num_mixture=1024,

@@ -53,7 +53,7 @@ def insert_section(page: str, title: str, processor: str, section: str) -> str:
         if heading not in page:
             page = page.replace(_LAST_HEADING, f"{heading}{_LAST_HEADING}", 1)
         page = page.replace(heading, f"{heading}{place}", 1)
-    return replace_between(page, name, section.rstrip("\n"))
+    return replace_between(page, name, f"\n{section}")
 
 
 def replace_between(page: str, name: str, text: str) -> str:

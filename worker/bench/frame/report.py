@@ -43,8 +43,14 @@ class Report:
     #: The conditions and rows of the README's table, name and texts per second, the slowest first; empty for other benchmarks.
     front_page: tuple[str, Sequence[tuple[str, float]]] = ("", ())
 
-    def show(self, console: Console) -> None:
-        """Print tables, notes, machine and claim."""
+    def describe_origin(self, command: str) -> str:
+        """Return command, commit, date and processor class: where the figures come from."""
+        date = dt.datetime.now(dt.UTC).date()
+        return f"`{command}`. Commit `{find_commit()}`, {date}. {describe_in_one_line(self.machine)}."
+
+    def show(self, console: Console, command: str) -> None:
+        """Print where the figures come from, tables, notes and the claim."""
+        console.print(self.describe_origin(command), style="dim", markup=False, soft_wrap=True)
         for table in self.tables:
             shown = RichTable(title=table.title, caption=table.caption, title_justify="left", caption_justify="left")
             for number, title in enumerate(("", *(column.title for column in table.columns))):
@@ -54,20 +60,18 @@ class Report:
             console.print(shown)
         for note in self.notes:
             console.print(note, markup=False, soft_wrap=True)
-        console.print(describe_in_one_line(self.machine), style="dim", markup=False, soft_wrap=True)
         console.print(self.claim, style="green" if self.is_good else "red", markup=False, soft_wrap=True)
 
-    def to_json(self) -> bytes:
+    def to_json(self, command: str) -> bytes:
         """Return everything as JSON; a figure that was not measured is null."""
         tables = {table.title: table.runs.as_json() for table in self.tables}
-        content = {"summary": self.summary, "machine": self.machine, "notes": self.notes, "tables": tables}
+        origin = {"command": command, "commit": find_commit(), "date": dt.datetime.now(dt.UTC).date()}
+        content = {**origin, "summary": self.summary, "machine": self.machine, "notes": self.notes, "tables": tables}
         return orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY)
 
     def to_markdown(self, command: str) -> str:
         """Return a section for `docs/benchmarks.md`; its header names command, commit, date and processor class."""
-        date = dt.datetime.now(dt.UTC).date()
-        lines = [f"### {self.title}", "", f"`{command}`. Commit `{find_commit()}`, {date}. {describe_in_one_line(self.machine)}."]
-        lines += ["", f"{self.claim}."]
+        lines = [f"### {self.title}", "", self.describe_origin(command), "", f"{self.claim}."]
         for table in self.tables:
             titles = ["", *(column.title for column in table.columns)]
             rule = ["---", *["--:"] * len(table.columns)]
@@ -101,10 +105,16 @@ class ReportOutputs:
 
     def write(self, report: Report, console: Console) -> None:
         """Write the report as chosen; raises `BadSettings` with the name of a file that cannot be written."""
-        text = report.to_json().decode() if self.as_json else report.to_markdown(self.command) if self.as_markdown else None
+        text = (
+            report.to_json(self.command).decode()
+            if self.as_json
+            else report.to_markdown(self.command)
+            if self.as_markdown
+            else None
+        )
         try:
             if self.file:
-                self.file.write_text(report.to_json().decode() if text is None else text)
+                self.file.write_text(report.to_json(self.command).decode() if text is None else text)
             if self.plot:
                 from worker.bench.frame.plot import draw  # noqa: PLC0415  tables need no matplotlib
 
@@ -114,7 +124,7 @@ class ReportOutputs:
         except OSError as error:
             raise BadSettings(f"{error.filename}: {error.strerror}") from error
         if text is None:
-            report.show(console)
+            report.show(console, self.command)
         elif not self.file:
             console.out(text, end="")
 

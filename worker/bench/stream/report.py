@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from worker.bench.frame.report import Report
-from worker.bench.frame.runs import Column, Table, format_number
+from worker.bench.frame.runs import Column, Runs, Table, format_number
 from worker.bench.stream.run import ENGINE, SUSTAINED_P50_MS
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def build_report(results: StreamResults) -> Report:
             Table(title="Load, single records and resources", runs=workers, columns=_WORKERS, caption=_WORKERS_CAPTION),
             Table(
                 title="Latency at offered loads, from the due time of a record to its last output",
-                runs=results.latency,
+                runs=Runs(sorted(results.latency.runs, key=lambda load: (load.name.split(",")[:2], load.figures["share"]))),
                 columns=_LATENCY,
             ),
         ],

@@ -225,7 +225,7 @@ class _StreamRun:
             load = await phases.offer_load(
                 self.topic, workers, values, rate_per_s=max(1.0, per_s * share), phase_s=plan.phase_s, seed=plan.seed + number
             )
-            self.results.latency.add(f"{self.name}, {share:.1%} of the backlog rate", **load)
+            self.results.latency.add(f"{self.name}, {share:.1%} of the backlog rate", share=share, **load)
             self.context.say(f"            at {share:.1%} of it: p50 {load['p50_ms']:.0f} ms, p99 {load['p99_ms']:.0f} ms")
             found |= {"p50_at_75_ms": load["p50_ms"]} if share == 0.75 else {}  # noqa: PLR2004  one of the shares
             if load["p50_ms"] < SUSTAINED_P50_MS:
