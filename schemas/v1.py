@@ -10,12 +10,11 @@ docs/wire-contract.md says which headers of a record its outputs keep.
 
 from __future__ import annotations
 
-import base64
-import struct
-from array import array
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from schemas.vectors import decode_numbers
 
 # The origin of an output. Every output has these headers, as UTF-8.
 SOURCE_HEADERS = {
@@ -43,11 +42,6 @@ TaskName = Literal["embed", "classify", "ner"]
 StageName = Literal["consume", "decode", "tokenize", "infer", "encode", "publish"]
 Score = Annotated[float, Field(ge=0, le=1)]
 Base64 = Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]*={0,2}$", json_schema_extra={"contentEncoding": "base64"})]
-
-
-_BITS_OF_BYTE = 8
-# The codes of `struct` and the sizes in bytes of little-endian numbers.
-_FORMATS = {"float": ("f", 4), "float32": ("f", 4), "float16": ("e", 2)}
 
 
 class _Input(BaseModel):
@@ -104,9 +98,9 @@ class _Output(_Result):
 
 
 class Embedding(_Output):
-    """The sentence vector of a text."""
+    """The sentence vector of a text, or of a chunk of a text with `GIST_LONG_TEXT=chunks`."""
 
-    id: str = Field(description="The id of the input record.")
+    id: str = Field(description="The id of the input record; `<id>#<number>` for a chunk.")
     embedding: list[float] | Base64 = Field(
         description="The vector of unit length: an array of numbers, or the base64 of its bytes, according to `encoding`.",
     )
@@ -123,27 +117,18 @@ class Embedding(_Output):
         "does not depend on the scale, a dot product does. The default is 1/127.",
     )
 
+    parent: str | None = Field(default=None, description="The id of the input record, if the vector is that of a chunk.")
+    number: int | None = Field(default=None, ge=0, description="The number of the chunk, from 0.")
+    count: int | None = Field(default=None, ge=1, description="The number of chunks of the text.")
+    start: int | None = Field(default=None, ge=0, description="The index of the first character of the chunk, in code points.")
+    end: int | None = Field(default=None, ge=0, description="The index after the last character of the chunk, in code points.")
+
     def numbers(self) -> list[float]:
         """Return the vector from any encoding; the numbers of `binary` are -1 and 1.
 
         Raises `ValueError` if the content does not have `dim` numbers. Needs only the standard library.
         """
-        if isinstance(self.embedding, list):
-            found = self.embedding
-        else:
-            content = base64.b64decode(self.embedding, validate=True)
-            if self.encoding == "binary":
-                # The first number is in the highest bit; the last byte may be padded.
-                bits = [byte >> shift & 1 for byte in content for shift in range(7, -1, -1)]
-                found = [2.0 * bit - 1 for bit in (bits[: self.dim] if len(bits) - self.dim < _BITS_OF_BYTE else bits)]
-            elif self.encoding == "int8":
-                found = [step * (self.scale or 1 / 127) for step in array("b", content)]
-            else:
-                code, size = _FORMATS[self.encoding]
-                found = list(struct.unpack(f"<{len(content) // size}{code}", content)) if len(content) % size == 0 else []
-        if len(found) != self.dim:
-            raise ValueError(f"an embedding has {len(found)} numbers, but its dim is {self.dim}")
-        return found
+        return decode_numbers(self.embedding, self.encoding, dim=self.dim, scale=self.scale or 1 / 127)
 
 
 class Label(_Result):

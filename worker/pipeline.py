@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from worker.errors import BrokerUnavailable, ConsumerBroken, DrainIncomplete, OffsetOutOfRange, find_cause
 from worker.flow.assignment import Assignment
 from worker.flow.backpressure import Backpressure
+from worker.flow.chunk_counts import ChunkCounts
 from worker.flow.lanes import build_lanes
 from worker.flow.model_executor import ModelExecutor
 from worker.flow.monitor import Monitor
@@ -64,15 +65,13 @@ class Pipeline:
         self._lanes = lanes = build_lanes(options, max_passes=models.max_passes)
         self._executor = ModelExecutor.from_flow(models, lanes, options, note_cached=telemetry.cached)
         self._outcomes = OutcomeBuilder.from_flow(models, delivery, options, warn=telemetry.ineffective_setting)
-        self._trust = TopicTrust.from_options(options)
+        self._trust, self._chunks = TopicTrust.from_options(options), ChunkCounts() if options.is_chunked else None
         self._assignment = Assignment(
             spawn=self._spawn,
             source=source,
             delivery=delivery,
             telemetry=telemetry,
-            events=SessionEvents(
-                telemetry.session_opened, self._ended, self._published, self._refused, self._holds, self._trust.check
-            ),
+            events=self._build_events(),
             options=options,
         )
         self._backpressure = Backpressure(self._assignment, options)
@@ -276,11 +275,17 @@ class Pipeline:
 
     # ── events of sessions ───────────────────────────────────────────────────────────────────────────────────────────────
 
+    def _build_events(self) -> SessionEvents:
+        complete, opened = self._chunks.complete if self._chunks else None, self._telemetry.session_opened
+        return SessionEvents(opened, self._ended, self._published, self._refused, self._holds, self._trust.check, complete)
+
     def _holds(self, outcome: Outcome) -> bool:
         return not self._is_only_copy and self._trust.holds(outcome)
 
     def _published(self, outcomes: Sequence[Outcome], seconds: float) -> None:
         self._trust.publish(outcomes)
+        if self._chunks is not None:
+            self._chunks.note_published(outcomes)
         self._monitor.published(outcomes, seconds)
 
     def _refused(self, outcome: Outcome, refusal: RecordRefused) -> Outcome:

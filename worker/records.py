@@ -39,7 +39,6 @@ class Output(StrEnum):
     LABELS = "labels"
     ENTITIES = "entities"
     DEAD_LETTERS = "dlq"
-    # The outputs of the layouts that publish one message with all results of a record.
     ENRICHED = "enriched"
     FLAT = "flat"
     QDRANT = "qdrant"
@@ -114,10 +113,7 @@ class UnreadableRange:
 
 @dataclass(frozen=True, slots=True)
 class EmptyRange:
-    """Offsets without a readable record: transaction markers, aborted records, records that compaction removed.
-
-    The offset after the range is committed like that of a record. Otherwise the range counts as lag for ever.
-    """
+    """Offsets without a readable record (markers, aborted, compacted), committed because they would count as lag for ever."""
 
     partition: Partition
     offset: int
@@ -249,6 +245,8 @@ class Prediction:
     failures: tuple[Failure, ...] = ()
     #: The numbers of heads for regression, by head name and label; None without such a head.
     values: Mapping[str, Mapping[str, float]] | None = None
+    #: The vectors of the windows of a long text, float32, shape `[windows, hidden]`; None for a shorter text.
+    window_vectors: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +281,8 @@ class Outcome:
     #: The failures of the dead letters among the messages.
     failures: tuple[Failure, ...] = ()
     skip_reason: str | None = None
+    #: The number of chunks of the text, 0 for a tombstone; None if embeddings are not published in chunks.
+    num_chunks: int | None = None
 
     @property
     def partition(self) -> Partition:

@@ -305,6 +305,16 @@ def test_a_long_text_is_the_mean_of_its_windows() -> None:
     assert (whole.labels or {})["sentiment"].scores["positive"] == pytest.approx(float(said.sigmoid()), abs=1e-5)
 
 
+def test_each_window_keeps_its_vector() -> None:
+    """The vectors of windows are those of the parts alone, and a short text has none."""
+    short, long = WINDOWED.tokenize(["Ada Lovelace moved to London.", story(600)])
+    beside, whole = infer_tokens(WINDOWED, "story", [short, long])
+    assert beside.window_vectors is None
+    assert whole.window_vectors is not None
+    expected = [vector(prediction) for prediction in infer_tokens(ENGINE, "story", parts(long))]
+    np.testing.assert_allclose(whole.window_vectors, expected, atol=1e-6)
+
+
 def test_labels_from_pooled_states_are_the_mean_of_windows() -> None:
     """Of the logits, by tokens."""
     torch.manual_seed(0)

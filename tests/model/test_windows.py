@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.model.packing import pack
-from worker.model.windows import Windowing, WindowMerger, window_token_ids
+from worker.model.windows import Chunking, Windowing, WindowMerger, window_token_ids
 from worker.records import Tokens, Window
 
 # What a window holds at least, in tokens of the text; and by how many it overlaps, in hundredths of what is possible.
@@ -179,3 +179,26 @@ def test_a_text_weighs_what_the_pass_pays(num_windows: int, weight: int) -> None
     """Overlaps and special tokens count each time that they are read."""
     windows = (Window(1, 3, 0, 2), Window(2, 4, 2, 5))[:num_windows]
     assert build_tokens(build_words([1, 1, 1]), windows).weight == weight
+
+
+@given(
+    lengths=st.lists(st.integers(1, 12), min_size=9, max_size=120),
+    sentences=st.lists(st.booleans(), min_size=120, max_size=120),
+    size=st.integers(2, 8),
+)
+def test_chunks_cover_the_text_and_end_with_sentences(lengths: list[int], sentences: list[bool], size: int) -> None:
+    """Chunks follow each other, are bounded, and end with a sentence if one ends in their second half."""
+    words = build_words(lengths)
+    last_of_word = np.append(np.diff(words) != 0, np.False_)
+    ends = np.array([sentences[word % len(sentences)] for word in words]) & last_of_word & (words >= 0)
+    windows = Chunking(max_windows=1000).plan(words, size + 2, ends)
+    assert (windows[0].start, windows[-1].end) == (1, len(words) - 1)
+    assert [window.start for window in windows[1:]] == [window.end for window in windows[:-1]]
+    assert (windows[0].read_start, windows[-1].read_end) == (0, len(words))
+    for window in windows[:-1]:
+        assert size // 2 <= window.end - window.start <= size
+        second_half = range(window.start + size - size // 2, window.start + size + 1)
+        if any(ends[place - 1] for place in second_half):
+            assert ends[window.end - 1]
+        elif any(words[place - 1] != words[place] for place in second_half):
+            assert words[window.end - 1] != words[window.end]

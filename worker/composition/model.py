@@ -23,9 +23,13 @@ def load_engine(settings: Settings) -> Engine:
         os.environ["GIST_CACHE_DIR"] = settings.cache_dir
     # The import is slow, and the libraries read the thread plan when they are loaded.
     from worker.model.engine import Engine  # noqa: PLC0415
-    from worker.model.windows import Windowing  # noqa: PLC0415
+    from worker.model.windows import Chunking, Windowing  # noqa: PLC0415
 
-    windowing = Windowing(overlap_tokens=settings.window_overlap_tokens, max_windows=settings.max_windows)
+    windowing: Windowing | Chunking | None = None
+    if settings.long_text == "window":
+        windowing = Windowing(overlap_tokens=settings.window_overlap_tokens, max_windows=settings.max_windows)
+    elif settings.long_text == "chunks":
+        windowing = Chunking(max_windows=settings.max_windows)
     engine = Engine.load(
         settings.model,
         device=settings.device,
@@ -36,7 +40,7 @@ def load_engine(settings: Settings) -> Engine:
         max_tokens=settings.max_seq_length or None,
         prompt=settings.prompt,
         dimensions=settings.embedding_dimensions,
-        windowing=windowing if settings.long_text == "window" else None,
+        windowing=windowing,
     )
     if missing := settings.tasks - engine.tasks:
         raise BadSettings(f"GIST_TASKS: the model {engine.name} has no head for {', '.join(sorted(missing))}")

@@ -47,6 +47,7 @@ def build_options(settings: Settings, tasks: frozenset[Task]) -> Options:
         embedding_encoding=encoding,
         layout=_build_layout(settings, encoding),
         has_origin=settings.origin_in_values,
+        is_chunked=settings.long_text == "chunks",
         max_batch_tokens=settings.max_batch_tokens,
         max_batch_s=settings.max_batch_ms / 1000,
         max_batch_records=settings.max_batch_records,

@@ -48,6 +48,8 @@ class Options:
     #: The longest wait of a dead letter for the first result of its topic.
     dead_letter_hold_s: float
     backoff: Backoff
+    #: Whether each chunk of a text has an embedding of its own.
+    is_chunked: bool = False
     #: The size of the cache of results; 0 for no cache.
     result_cache_bytes: int = 0
     #: The form of the input records. The default is the wire contract.

@@ -6,11 +6,13 @@ message, costs one output only.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Self, TypeAlias
 
 from worker.errors import BadSettings, InvalidRecord, InvariantBroken, RecordError, RecordRefused, describe_error
 from worker.records import TASK_OF_OUTPUT, EmptyRange, Failure, Item, Outcome, Output, Stage, Task
+from worker.wire.chunks import encode_in_chunks
 from worker.wire.encode import compute_max_dead_letter_bytes, encode, encode_dead_letter, encode_tombstone
 from worker.wire.mapping import InputMapping, Skipped, build_decoder
 
@@ -48,6 +50,7 @@ class OutcomeBuilder:
         needs_key: Callable[[Output], bool] = lambda _output: False,
         layout: Layout | None = None,
         has_origin: bool = False,
+        is_chunked: bool = False,
         tasks: frozenset[Task] = frozenset(Task),
         decoder: Decoder | None = None,
     ) -> None:
@@ -62,6 +65,9 @@ class OutcomeBuilder:
         # The encoder of results is chosen once, so that no record pays for the choice.
         self._encode: _Encode = partial(encode, encoding=encoding, limits=limits, has_origin=has_origin)
         self._encode_tombstone: _EncodeTombstone = encode_tombstone
+        if is_chunked:
+            self._encode = partial(encode_in_chunks, encoding=encoding, limits=limits, has_origin=has_origin)
+            self._encode_tombstone = lambda tombstone, **tasks: replace(encode_tombstone(tombstone, **tasks), num_chunks=0)
         if layout is not None:
             self._encode = partial(layout.encode, limits=limits)
             self._encode_tombstone = lambda tombstone, **_tasks: layout.encode_tombstone(tombstone)
@@ -79,6 +85,7 @@ class OutcomeBuilder:
             needs_key=delivery.needs_key,
             layout=options.layout,
             has_origin=options.has_origin,
+            is_chunked=options.is_chunked,
             tasks=options.tasks,
             decoder=build_decoder(options.mapping, limits=options.limits, tasks=options.tasks, warn=warn),
         )
@@ -138,7 +145,8 @@ class OutcomeBuilder:
         """Replace every message that its topic would refuse with a dead letter."""
         replaced = outcome
         for message in outcome.messages:
-            if reason := self._find_obstacle(message):
+            # All chunks of a text are refused together, with one dead letter.
+            if message in replaced.messages and (reason := self._find_obstacle(message)):
                 replaced = self.replace_refused(replaced, RecordRefused(outcome.partition, outcome.offset, message.output, reason))
         return replaced
 

@@ -85,7 +85,8 @@ def _build_key(item: TokenizedItem) -> _Key:
 
 
 def _estimate_bytes(text: str, prediction: Prediction) -> int:
-    vector_bytes = 0 if prediction.embedding is None else prediction.embedding.nbytes
+    vectors = (prediction.embedding, prediction.window_vectors)
+    vector_bytes = sum(vector.nbytes for vector in vectors if vector is not None)
     num_labels = sum(len(label.scores) for label in (prediction.labels or {}).values())
     num_entities = len(prediction.entities or ())
     return _ENTRY_BYTES + sys.getsizeof(text) + vector_bytes + _LABEL_BYTES * num_labels + _ENTITY_BYTES * num_entities

@@ -74,6 +74,8 @@ class SessionEvents:
     holds: Callable[[Outcome], bool] = lambda _outcome: False
     #: Raises `FatalError` if these outcomes must not be published. The first ones may already be published.
     check: Callable[[Sequence[Outcome]], None] = lambda _outcomes: None
+    #: Returns the outcomes of a publication with the messages that depend on earlier publications; None for no such messages.
+    complete: Callable[[Sequence[Outcome]], list[Outcome]] | None = None
 
 
 class Session:
@@ -207,6 +209,8 @@ class Session:
                 await self._changed.wait()
                 continue
             began_s = loop.time()
+            if self._events.complete is not None:
+                outcomes = self._events.complete(outcomes)
             outcomes = await self._publish_all(outcomes)
             ledger.published(outcomes)
             self._num_failures = 0

@@ -18,7 +18,7 @@ from worker.model.devices import choose_format, find_device
 from worker.model.outputs.predictions import RawOutputs, predictions
 from worker.model.packing import pack
 from worker.model.thread_sharing import ThreadBudget
-from worker.model.windows import WindowMerger, window_token_ids
+from worker.model.windows import WindowMerger, attach_window_vectors, window_token_ids
 from worker.records import Item, Partition, Record, Task, TokenizedItem
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from worker.model.devices import Device, Dtype
     from worker.model.head_config import HeadConfig
     from worker.model.readout import Readout
-    from worker.model.windows import Windowing
+    from worker.model.windows import LongTexts
     from worker.records import Prediction, Tokens
 
 # While a pass computes, another pass prepares inputs or converts results.
@@ -88,7 +88,7 @@ class Engine:
         threads: int = 0,
         passes: int = 0,
         max_tokens: int | None = None,
-        windowing: Windowing | None = None,
+        windowing: LongTexts | None = None,
         prompt: str = "",
         dimensions: int = 0,
     ) -> Engine:
@@ -160,9 +160,10 @@ class Engine:
             results = self.backend.begin(packed, readings, context if self.backend.is_reentrant else LIVE_PASS)
         outputs = self._model.collect(results.wait(), is_embedding=is_embedding, heads=heads)
         numbers = RawOutputs(outputs.vectors, outputs.logits, packed.cu_seqlens)
-        if len(packed.cu_seqlens) - 1 > len(items):
+        if is_windowed := len(packed.cu_seqlens) - 1 > len(items):
             numbers = self._merged(WindowMerger(texts, packed.cu_seqlens), numbers)
-        return predictions(items, numbers, self._heads, self._transitions)
+        found = predictions(items, numbers, self._heads, self._transitions)
+        return attach_window_vectors(texts, found, outputs.vectors) if is_windowed else found
 
     def _readings(self, is_embedding: bool, heads: tuple[str, ...]) -> list[Readout]:  # noqa: FBT001  a key
         """Return the readouts of a pass, cached because reading a head's weights from a GPU is slow."""

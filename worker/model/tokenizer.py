@@ -7,6 +7,7 @@ padding and truncation must be seen. The library works outside the interpreter l
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,13 +21,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import tokenizers
+    from numpy.typing import NDArray
 
-    from worker.model.windows import Windowing
+    from worker.model.windows import LongTexts
 
 # Of a long text a beginning of this many characters for each token that the model reads is tokenized first: English has about five.
 # Where the beginning holds too few tokens (spaces, one endless word), a beginning that is longer by the factor is tokenized.
 _CHARS_PER_TOKEN = 32
 _GROWTH = 4
+# The last characters of a sentence: those that white space follows, as in "e.g. 3.14", and those of scripts without spaces.
+_SENTENCE_ENDS, _WIDE_SENTENCE_ENDS = frozenset(".!?\u2026\u0964\u061f"), frozenset("\u3002\uff01\uff1f\uff61")
 
 
 class Tokenizer:
@@ -38,7 +42,7 @@ class Tokenizer:
     """
 
     def __init__(
-        self, backend: tokenizers.Tokenizer, *, max_tokens: int, windowing: Windowing | None = None, prompt: str = ""
+        self, backend: tokenizers.Tokenizer, *, max_tokens: int, windowing: LongTexts | None = None, prompt: str = ""
     ) -> None:
         """Take over `backend`; at least two special tokens and one of the text must fit."""
         backend.no_padding()
@@ -60,7 +64,7 @@ class Tokenizer:
         directory: Path,
         *,
         max_tokens: int,
-        windowing: Windowing | None = None,
+        windowing: LongTexts | None = None,
         is_lowercased: bool = False,
         prompt: str = "",
     ) -> Tokenizer:
@@ -130,11 +134,23 @@ class Tokenizer:
             kept = slice(0, self._max_text_tokens - 1)
             ids, spans, words = ids[kept] + ids[-1:], spans[kept] + spans[-1:], words[kept] + words[-1:]
         word_of = np.array([-1 if word is None else word for word in words], dtype=np.int32)
+        is_windowed = self._windowing is not None and len(ids) > self._max_tokens
+        ends = _find_sentence_ends(encoding.tokens[: len(ids)], spans) if is_windowed else np.zeros(0, dtype=np.bool_)
         return Tokens(
             ids=np.array(ids, dtype=np.int32),
             spans=np.array(spans, dtype=np.int32),
             words=word_of,
             truncated=is_truncated,
-            windows=self._windowing.plan(word_of, self._max_tokens) if self._windowing and len(ids) > self._max_tokens else (),
+            windows=self._windowing.plan(word_of, self._max_tokens, ends) if self._windowing and is_windowed else (),
             model=model,
         )
+
+
+def _find_sentence_ends(tokens: Sequence[str], spans: Sequence[tuple[int, int]]) -> NDArray[np.bool_]:
+    """Return whether each token is the last of a sentence."""
+    is_apart = [following[0] > own[1] for own, following in pairwise(spans)]
+    found = [
+        token[-1:] in _WIDE_SENTENCE_ENDS or (token[-1:] in _SENTENCE_ENDS and apart)
+        for token, apart in zip(tokens, [*is_apart, False], strict=True)
+    ]
+    return np.array(found, dtype=np.bool_)

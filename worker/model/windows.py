@@ -9,9 +9,9 @@ is read at an edge without its neighbours. Entities are decoded once, in the who
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from worker.records import Tokens
+    from worker.records import Prediction, Tokens
 
 # The opening and the closing special token of a sequence.
 _NUM_SPECIAL = 2
@@ -45,7 +45,9 @@ class Windowing:
         """Return the longest text, special tokens included, that windows of `max_tokens` tokens hold."""
         return self.max_windows * (max_tokens - _NUM_SPECIAL - self.overlap_tokens) + self.overlap_tokens + _NUM_SPECIAL
 
-    def plan(self, words: NDArray[np.int32], max_tokens: int) -> tuple[Window, ...]:
+    def plan(
+        self, words: NDArray[np.int32], max_tokens: int, _sentence_ends: NDArray[np.bool_] | None = None
+    ) -> tuple[Window, ...]:
         """Cut a text of more than `max_tokens` tokens into windows of at most `max_tokens`; `words` are those of `Tokens`."""
         overlap, num_shared = self.overlap_tokens, len(words) - _NUM_SPECIAL - self.overlap_tokens
         num_windows = -(-num_shared // (max_tokens - _NUM_SPECIAL - overlap))
@@ -56,6 +58,45 @@ class Windowing:
         ends = [*(_last_or_same(begins, cut + overlap, slack) for cut in cuts[1:-1]), len(words) - 1]
         seams = [0, *((start + end) // 2 for start, end in zip(starts[1:], ends, strict=False)), len(words)]
         return tuple(Window(start, end, *read) for start, end, read in zip(starts, ends, pairwise(seams), strict=True))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunking:
+    """How a long text is cut into chunks that do not overlap. A chunk ends with a sentence where possible, else with a word."""
+
+    #: The maximum number of full chunks of a text; tokens after them are truncated.
+    max_windows: int
+
+    def fits(self, max_tokens: int) -> bool:
+        """Return whether chunks of `max_tokens` tokens hold a token of the text."""
+        return max_tokens > _NUM_SPECIAL
+
+    def max_seq_length(self, max_tokens: int) -> int:
+        """Return the longest text, special tokens included, that full chunks of `max_tokens` tokens hold."""
+        return self.max_windows * (max_tokens - _NUM_SPECIAL) + _NUM_SPECIAL
+
+    def plan(self, words: NDArray[np.int32], max_tokens: int, sentence_ends: NDArray[np.bool_]) -> tuple[Window, ...]:
+        """Cut a text of more than `max_tokens` tokens; `sentence_ends` are true for the last token of a sentence.
+
+        A chunk that ends with a sentence or a word is at least half full, so that there are at most twice `max_windows` chunks.
+        """
+        capacity, last = max_tokens - _NUM_SPECIAL, len(words) - 1
+        # The tokens before which a chunk may begin.
+        sentences = (np.flatnonzero(sentence_ends[:-1] & (np.diff(words) != 0)) + 1).tolist()
+        begins = np.flatnonzero(np.diff(words, prepend=-1)).tolist()
+        cuts = [1]
+        while last - cuts[-1] > capacity:
+            limit = cuts[-1] + capacity
+            cut = _last_or_same(sentences, limit, capacity // 2)
+            # Without a sentence in the second half the cut is before a word, or inside of a very long word.
+            is_sentence = bool(sentence_ends[cut - 1]) and words[cut - 1] != words[cut]
+            cuts.append(cut if is_sentence else _last_or_same(begins, limit, capacity // 2))
+        edges = [*cuts, last]
+        seams = [0, *cuts[1:], len(words)]
+        return tuple(Window(start, end, *read) for (start, end), read in zip(pairwise(edges), pairwise(seams), strict=True))
+
+
+LongTexts: TypeAlias = Windowing | Chunking
 
 
 def window_token_ids(texts: Sequence[Tokens]) -> list[NDArray[np.int32]]:
@@ -100,6 +141,21 @@ class WindowMerger:
         """Select from the values of packed tokens, `[T, width]`, one row for each token of the texts, end to end."""
         own: NDArray[np.float32] = values[self._rows]
         return own
+
+
+def attach_window_vectors(
+    texts: Sequence[Tokens], found: list[Prediction], vectors: NDArray[np.float32] | None
+) -> list[Prediction]:
+    """Return the predictions, those of texts in windows with the vectors of their windows; `vectors` are those of the sequences."""
+    if vectors is None:
+        return found
+    ends = np.cumsum([len(text.windows) or 1 for text in texts]).tolist()
+    return [
+        replace(prediction, window_vectors=vectors[end - len(text.windows) : end].copy())
+        if text.windows and prediction.embedding is not None
+        else prediction
+        for text, prediction, end in zip(texts, found, ends, strict=True)
+    ]
 
 
 def _next_or_same(begins: list[int], place: int, slack: int) -> int:

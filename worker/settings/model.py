@@ -103,12 +103,13 @@ class ModelSettings(InputSettings):
             "the model was published with. Lower this to limit the time and the memory of a text. Example: `128`."
         ),
     )
-    long_text: Literal["truncate", "window"] = Field(
+    long_text: Literal["truncate", "window", "chunks"] = Field(
         "truncate",
         description=(
             "Treatment of a text above `GIST_MAX_SEQ_LENGTH`. `truncate` reads its first tokens and marks its outputs "
             "with a header. `window` reads overlapping windows of the whole text and merges their results, at the cost "
-            "of more tokens."
+            "of more tokens. `chunks` publishes an embedding for each chunk of a text, with the id `<id>#<number>`, cut at the "
+            "end of a sentence where possible; labels and entities are those of the whole text. docs/models.md has the details."
         ),
     )
     window_overlap_tokens: int = Field(

@@ -126,24 +126,40 @@ class Settings(DeliverySettings):
                 self.has_ambiguous_backfill,
                 "BACKFILL_TOPIC needs one input topic, or output topics without {topic} in GIST_EMBEDDINGS_TOPIC and the others",
             ),
-            (
-                self.output_layout == "qdrant" and not self.qdrant_collection and len(self.live_topics) > 1,
-                "QDRANT_COLLECTION is unset, and GIST_INPUT_TOPIC names several topics",
-            ),
             (self.has_equal_topics, "INPUT_TOPIC, GIST_BACKFILL_TOPIC and the output topics must have different names"),
-            (
-                self.output_layout == "qdrant" and (self.embedding_encoding != "float" or "embed" not in (self.tasks or {"embed"})),
-                "OUTPUT_LAYOUT=qdrant needs GIST_EMBEDDING_ENCODING=float and the task embed in GIST_TASKS",
-            ),
             (
                 bool(self.backfill_topic) and 0 < self.max_batch_tokens < self.max_backfill_batch_tokens,
                 "MAX_BACKFILL_BATCH_TOKENS is above GIST_MAX_BATCH_TOKENS",
             ),
         ]
-        for is_wrong, message in contradictions:
-            if is_wrong:
-                raise ValueError(f"{PREFIX}{message}: change one of them")
+        _raise_first(contradictions)
         return self
+
+    @model_validator(mode="after")
+    def _outputs_agree(self) -> Self:
+        contradictions = [
+            (
+                self.output_layout == "qdrant" and not self.qdrant_collection and len(self.live_topics) > 1,
+                "QDRANT_COLLECTION is unset, and GIST_INPUT_TOPIC names several topics",
+            ),
+            (
+                self.long_text == "chunks" and self.output_layout != "split",
+                "LONG_TEXT=chunks needs GIST_OUTPUT_LAYOUT=split: the other layouts have one message for each record",
+            ),
+            (
+                self.output_layout == "qdrant" and (self.embedding_encoding != "float" or "embed" not in (self.tasks or {"embed"})),
+                "OUTPUT_LAYOUT=qdrant needs GIST_EMBEDDING_ENCODING=float and the task embed in GIST_TASKS",
+            ),
+        ]
+        _raise_first(contradictions)
+        return self
+
+
+def _raise_first(contradictions: list[tuple[bool, str]]) -> None:
+    """Raise the error of the first contradiction that is true."""
+    for is_wrong, message in contradictions:
+        if is_wrong:
+            raise ValueError(f"{PREFIX}{message}: change one of them")
 
 
 def read(flags: dict[str, Any] | None = None) -> Settings:

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from worker.model.encoder_config import EncoderConfig
     from worker.model.heads import Head
     from worker.model.readout import AnyHead
-    from worker.model.windows import Windowing
+    from worker.model.windows import LongTexts
 
     Floats = NDArray[np.float32]
 
@@ -100,7 +100,7 @@ class Checkpoint:
 
 
 def load(
-    reference: str, *, max_tokens: int | None = None, windowing: Windowing | None = None, prompt: str = "", dimensions: int = 0
+    reference: str, *, max_tokens: int | None = None, windowing: LongTexts | None = None, prompt: str = "", dimensions: int = 0
 ) -> Checkpoint:
     """Load and verify a model in fp32; raises `BadModel`, naming the file, where anything is not what it should be.
 
@@ -140,7 +140,7 @@ def load(
 
 
 def _read_tokenizer(
-    directory: Path, name: str, sentence: PoolingConfig, max_tokens: int, windowing: Windowing | None, prompt: str
+    directory: Path, name: str, sentence: PoolingConfig, max_tokens: int, windowing: LongTexts | None, prompt: str
 ) -> Tokenizer:
     text = choose_prompt(name, prompt, sentence)
     if text and windowing:

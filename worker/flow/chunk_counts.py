@@ -1,0 +1,63 @@
+"""Finds the chunks of earlier versions of a text that no longer exist, and adds their tombstones. Pure.
+
+The number of chunks of an earlier version is known from the publications of this worker since its start, for a bounded number of
+keys, or from the header `gist-previous-chunks` of the record.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeAlias
+
+from worker.records import Record
+from worker.wire.chunks import encode_chunk_tombstones, read_previous_chunks
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from worker.records import Outcome, Partition
+
+    _Key: TypeAlias = tuple[Partition, bytes]
+
+_MAX_KEYS = 100_000
+
+
+class ChunkCounts:
+    """The numbers of chunks of the texts that were published last, by partition and key."""
+
+    def __init__(self, max_keys: int = _MAX_KEYS) -> None:
+        """Know the counts of at most `max_keys` keys, the most recent ones."""
+        self._max_keys = max_keys
+        self._counts: OrderedDict[_Key, int] = OrderedDict()
+
+    def complete(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
+        """Return the outcomes of a publication, in order, with tombstones for the chunks that no longer exist."""
+        counts: dict[_Key, int] = {}
+        completed = []
+        for outcome in outcomes:
+            key, num_chunks, record = _find_key(outcome), outcome.num_chunks, outcome.source
+            if key is not None and num_chunks is not None and isinstance(record, Record):
+                previous = max(counts.get(key, self._counts.get(key, 0)), read_previous_chunks(record))
+                counts[key] = num_chunks
+                if previous > num_chunks:
+                    gone = encode_chunk_tombstones(record, num_chunks, previous)
+                    completed.append(replace(outcome, messages=outcome.messages + gone))
+                    continue
+            completed.append(outcome)
+        return completed
+
+    def note_published(self, outcomes: Sequence[Outcome]) -> None:
+        """Keep the counts of acknowledged outcomes."""
+        for outcome in outcomes:
+            key = _find_key(outcome)
+            if key is not None and outcome.num_chunks is not None:
+                self._counts[key] = outcome.num_chunks
+                self._counts.move_to_end(key)
+        while len(self._counts) > self._max_keys:
+            self._counts.popitem(last=False)
+
+
+def _find_key(outcome: Outcome) -> _Key | None:
+    source = outcome.source
+    return (source.partition, source.key) if isinstance(source, Record) and source.key is not None else None
