@@ -88,7 +88,9 @@ def write_gist_shaped(directory: Path, tokenizer: Path) -> None:
     """
     import torch  # noqa: PLC0415  slow to import, and the candidates read texts without it
     from transformers import BertConfig, BertModel  # noqa: PLC0415
+    from transformers.utils import logging  # noqa: PLC0415
 
+    logging.disable_progress_bar()
     torch.manual_seed(0)
     config = BertConfig(hidden_size=384, num_hidden_layers=12, num_attention_heads=12, intermediate_size=1536)
     BertModel(config, add_pooling_layer=False).save_pretrained(directory)

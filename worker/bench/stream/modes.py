@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from worker.bench.frame.context import BenchContext
     from worker.bench.stream.phases import Topics
+    from worker.testbed.worker_process import WorkerProcess
 
 _NUM_PUBLICATIONS, _PUBLISHING_S = (f'gist_stage_duration_seconds_{suffix}{{stage="publish"}}' for suffix in ("count", "sum"))
 
@@ -109,14 +110,14 @@ async def _measure_mode(
             settings = {"delivery": mode.delivery, **mode.settings}
             starting = run_workers(context, topic, settings, num_workers=mode.num_replicas, cores=mode.cores)
             workers, _ = await stack.enter_async_context(starting)
-        async with _watch_work(context, workers) as backlog:
+        async with watch_work(context, workers) as backlog:
             await phases.wait_until_published(topic, workers)
         records_per_s = steady_per_s([answer.done_ms for answer in await topic.read_all()])
         rate_per_s = max(1.0, plan.share * (load_per_s or records_per_s))
         seen = list[tuple[float, float]]()
         if plan.is_read:
             seen = await stack.enter_async_context(_follow_labels(topic))
-        async with _watch_work(context, workers) as load:
+        async with watch_work(context, workers) as load:
             offered = await phases.offer_load(topic, workers, values, rate_per_s=rate_per_s, phase_s=plan.phase_s, seed=0)
     if plan.is_read:
         settled_ms = min((due_ms for due_ms, _ in seen), default=0.0) + phases.SETTLING_S * 1000
@@ -134,18 +135,23 @@ async def _measure_mode(
 
 
 @contextlib.asynccontextmanager
-async def _watch_work(context: BenchContext, workers: Sequence[Any]) -> AsyncIterator[dict[str, float]]:
-    """Yield figures that are filled at the end: the work per record of `build_work`, and resident memory in MiB."""
+async def watch_work(context: BenchContext, workers: Sequence[WorkerProcess]) -> AsyncIterator[dict[str, float]]:
+    """Yield figures that are filled at the end: the work per record of `build_work`, busy cores, and resident memory in MiB.
+
+    `loop_us` is the processor time of the event loops per record, in microseconds.
+    """
     before, figures = await phases.read_metrics(workers), dict[str, float]()
-    broker_pids = [context.broker_pid] if context.broker_pid else []
-    async with Watch(worker.process.pid for worker in workers) as idle:
+    pids, broker_pids = [worker.process.pid for worker in workers], [context.broker_pid] if context.broker_pid else []
+    async with Watch(pids) as idle:
         pass
-    async with Watch(worker.process.pid for worker in workers) as worker_watch, Watch(broker_pids) as broker_watch:
+    async with Watch(pids) as watch, Watch(broker_pids) as broker:
         yield figures
-    broker_s = broker_watch.usage.cpu_s if broker_pids else math.nan
+    broker_s, broker_cores = (broker.usage.cpu_s, broker.usage.cores) if broker_pids else (math.nan, math.nan)
     after = await phases.read_metrics(workers)
-    figures |= build_work(before, after, worker_s=worker_watch.usage.cpu_s, broker_s=broker_s)
-    figures |= {"idle_mib": idle.usage.rss_mib, "peak_mib": worker_watch.usage.peak_rss_mib}
+    num_done = (phases.count_published(after) - phases.count_published(before)) / phases.NUM_OUTPUTS
+    figures |= build_work(before, after, worker_s=watch.usage.cpu_s, broker_s=broker_s)
+    figures |= {"cores": watch.usage.cores, "broker_cores": broker_cores, "loop_us": ratio(watch.usage.loop_s * 1e6, num_done)}
+    figures |= {"idle_mib": idle.usage.rss_mib, "peak_mib": watch.usage.peak_rss_mib}
 
 
 def build_work(before: Mapping[str, float], after: Mapping[str, float], *, worker_s: float, broker_s: float) -> dict[str, float]:

@@ -19,8 +19,8 @@ from worker.bench.frame.machine import describe_machine
 from worker.bench.frame.process import Candidate
 from worker.bench.frame.runs import Runs, ratio
 from worker.bench.stream import phases
+from worker.bench.stream.modes import watch_work
 from worker.bench.stream.tally import steady_per_s
-from worker.bench.stream.usage import Watch
 from worker.bench.stream.workers import run_workers
 from worker.errors import BadSettings
 from worker.host import count_cores
@@ -196,9 +196,9 @@ class _StreamRun:
 
     async def _process_backlog(self, workers: Sequence[WorkerProcess]) -> None:
         """Wait until the workers have processed a part; add their throughput, relative to the engine runs around it."""
-        runs, pid = self.results.throughput, self.context.broker_pid
+        runs = self.results.throughput
         engine_before = runs.values(ENGINE, "records_per_s")[-1]
-        async with Watch([] if pid is None else [pid]) as broker, Watch(worker.process.pid for worker in workers) as watch:
+        async with watch_work(self.context, workers) as work:
             counters = await phases.wait_until_published(self.topic, workers)
         answers = await self.topic.read_all()
         per_s = steady_per_s([answer.done_ms for answer in answers])
@@ -210,10 +210,7 @@ class _StreamRun:
             tokens_per_s=per_s * ratio(num_tokens, len(answers)),
             of_engine=ratio(per_s, (engine_before + engine_after) / 2),
             fill=phases.read_fill_ratio(counters),
-            cores=watch.usage.cores,
-            broker_cores=math.nan if pid is None else broker.usage.cores,
-            peak_mib=watch.usage.peak_rss_mib,
-            loop_us=ratio(watch.usage.loop_s * 1e6, len(answers)),
+            **work,
         )
 
     async def _offer_loads(self, workers: Sequence[WorkerProcess], values: Sequence[bytes], per_s: float) -> dict[str, float]:
