@@ -72,6 +72,8 @@ class MultiTaskHeads:
         return {name: transitions.astype(np.float64) for name, transitions in own.items() if transitions is not None}
 
     def _vectors(self, pooled: Floats) -> Floats:
+        for dense in self.sentence.dense:
+            pooled = dense.apply(pooled)
         pooled = pooled[:, : self.sentence.dimensions]
         if not self.sentence.is_normalized:
             return pooled

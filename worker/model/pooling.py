@@ -8,16 +8,18 @@ model separates paraphrases half as well, and nothing else looks wrong.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from worker.errors import BadModel, BadSettings
+from worker.model.dense import DENSE_FILES, DENSE_FOLDERS, Dense, read_dense
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-Pooling = Literal["mean", "cls"]
+Pooling = Literal["mean", "cls", "max", "last", "weighted_mean", "mean_sqrt_len"]
 
 #: The file with the steps from a text to its vector.
 MODULES = "modules.json"
@@ -26,9 +28,17 @@ _PROMPTS = "config_sentence_transformers.json"
 _TRANSFORMER = tuple(
     f"sentence_{kind}_config.json" for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 )
+_DENSE = tuple(f"{folder}/{file}" for folder in DENSE_FOLDERS for file in DENSE_FILES)
 #: The files that say how a vector is made.
-SENTENCE_FILES = (MODULES, "1_Pooling/config.json", *_TRANSFORMER, _PROMPTS)
-_ORDERS = (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"])
+SENTENCE_FILES = (MODULES, "1_Pooling/config.json", *_DENSE, *_TRANSFORMER, _PROMPTS)
+_KINDS = ("Transformer", "Pooling", "Dense", "Normalize")
+# The modules in their order: as many `Dense` as there are folders for them, and `Normalize` or not.
+_ORDER = re.compile(r"Transformer Pooling( Dense){0,2}( Normalize)?")
+# The poolings by their names in both forms of the configuration.
+_POOLINGS: Mapping[str, Pooling] = {
+    "cls": "cls", "cls_token": "cls", "mean": "mean", "mean_tokens": "mean", "max": "max", "max_tokens": "max", "lasttoken": "last",
+    "weightedmean": "weighted_mean", "weightedmean_tokens": "weighted_mean", "mean_sqrt_len_tokens": "mean_sqrt_len",
+}  # fmt: skip
 # Settings of the first module that change no vector, or that are obeyed, by their values; None for any.
 _KNOWN: Mapping[str, tuple[object, ...] | None] = {
     "max_seq_length": None,
@@ -61,9 +71,20 @@ class PoolingConfig:
     includes_prompt: bool = True
     #: The first dimensions that are kept of a vector; None for all.
     dimensions: int | None = None
+    #: The linear maps after pooling, and before normalisation.
+    dense: tuple[Dense, ...] = ()
 
-    def cut(self, dimensions: int, size: int) -> PoolingConfig:
-        """Return the configuration of vectors of `size` dimensions of which the first are kept; 0 for all. Raises `BadSettings`."""
+    def cut(self, dimensions: int, hidden_size: int) -> PoolingConfig:
+        """Return the configuration of vectors of which the first `dimensions` are kept; 0 for all.
+
+        `hidden_size` is that of the encoder. Raises `BadSettings` where the vectors are shorter, and `BadModel` where a module
+        `Dense` is of another encoder.
+        """
+        size = hidden_size
+        for dense in self.dense:
+            if dense.weight.shape[1] != size:
+                raise BadModel(f"a module Dense takes {dense.weight.shape[1]} dimensions, and there are {size}")
+            size = len(dense.weight)
         if dimensions > size:
             raise BadSettings(f"GIST_EMBEDDING_DIMENSIONS is {dimensions}, and the vectors of the model have {size} dimensions")
         return replace(self, dimensions=dimensions or None)
@@ -73,7 +94,7 @@ class PoolingConfig:
         """Read a published directory; one without `modules.json` is a plain BERT: mean pooling, normalised."""
         if not (directory / MODULES).exists():
             return cls(pooling="mean", is_normalized=True, max_tokens=None, is_configured=False)
-        paths = _modules(directory)
+        paths, dense = _modules(directory)
         prompts, default_prompt = _prompts(directory / _PROMPTS)
         pooling, includes_prompt = _pooling(directory / paths["Pooling"] / "config.json")
         transformer = next((directory / name for name in _TRANSFORMER if (directory / name).exists()), None)
@@ -86,26 +107,33 @@ class PoolingConfig:
             prompts=prompts,
             default_prompt=default_prompt,
             includes_prompt=includes_prompt,
+            dense=tuple(read_dense(directory / folder) for folder in dense),
         )
 
 
-def _modules(directory: Path) -> dict[str, str]:
-    """Return the folder of each module by its kind; raises `BadModel` for modules that are not done here."""
+def _modules(directory: Path) -> tuple[dict[str, str], list[str]]:
+    """Return the folder of each module by its kind, and the folders of the `Dense` modules.
+
+    Raises `BadModel` for modules that are not done here.
+    """
     path = directory / MODULES
     modules = _read(path, list)
     types = [str(module.get("type")) if isinstance(module, dict) else str(module) for module in modules]
     kinds = [name.rsplit(".", 1)[-1] for name in types]
     for name, kind in zip(types, kinds, strict=True):
-        if kind not in _ORDERS[-1] or not name.startswith("sentence_transformers."):
+        if kind not in _KINDS or not name.startswith("sentence_transformers."):
             raise BadModel(f"{path}: the module {name} is not supported")
-    if kinds not in _ORDERS:
+    if not _ORDER.fullmatch(" ".join(kinds)):
         raise BadModel(
-            f"{path}: the modules {', '.join(kinds) or 'none'} are not supported, only {', '.join(_ORDERS[-1])} in this order"
+            f"{path}: the modules {', '.join(kinds) or 'none'} are not supported, only {', '.join(_KINDS)} in this order"
         )
     paths = {kind: str(module.get("path") or "") for kind, module in zip(kinds, modules, strict=True)}
+    dense = [str(module.get("path")) for kind, module in zip(kinds, modules, strict=True) if kind == "Dense"]
+    if wrong := [folder for folder in dense if folder not in DENSE_FOLDERS]:
+        raise BadModel(f"{path}: the module Dense in the folder {wrong[0]!r} is not supported, only in {', '.join(DENSE_FOLDERS)}")
     if paths["Transformer"]:
         raise BadModel(f"{path}: the module Transformer in the folder {paths['Transformer']!r} is not supported: move its files up")
-    return paths
+    return paths, dense
 
 
 def _transformer(path: Path) -> dict[str, Any]:
@@ -149,10 +177,11 @@ def _pooling(path: Path) -> tuple[Pooling, bool]:
         modes = named if isinstance(named, list) else [named]
     else:
         modes = [name.removeprefix("pooling_mode_") for name, is_on in config.items() if name.startswith("pooling_mode_") and is_on]
-    names: dict[str, Pooling] = {"cls": "cls", "cls_token": "cls", "mean": "mean", "mean_tokens": "mean"}
-    if len(modes) != 1 or modes[0] not in names:
-        raise BadModel(f"{path}: only mean and CLS pooling are supported, not {' and '.join(map(str, modes)) or 'none'}")
-    return names[modes[0]], bool(config.get("include_prompt", True))
+    if len(modes) != 1 or modes[0] not in _POOLINGS:
+        raise BadModel(
+            f"{path}: the pooling {' and '.join(map(str, modes)) or 'none'} is not supported, only one of {', '.join(_POOLINGS)}"
+        )
+    return _POOLINGS[modes[0]], bool(config.get("include_prompt", True))
 
 
 def _read(path: Path, kind: type) -> Any:

@@ -37,7 +37,7 @@ def test_there_is_room_for_what_is_read(arithmetic: Arithmetic, of_states: type)
         (1, 3, 0, True),
     ]
     assert asked.num_layers == 3
-    assert all(logits.dtype == np.float32 for logits in asked.finish(found, load(VARIANTS[-1])))
+    assert all(logits.dtype == np.float32 for logits in asked.finish(found, PACKED, load(VARIANTS[-1])))
 
 
 def test_passes_beside_each_other_are_read_into_places_of_their_own() -> None:

@@ -91,7 +91,7 @@ class NativeEncoder:
             )
             if code:
                 raise MemoryError("there is no memory left for the encoder")
-        return asked.finish(filled, self._library)
+        return asked.finish(filled, packed, self._library)
 
     def num_rows(self, packed: Packed) -> int:
         """Return how many rows a product computes for these texts."""

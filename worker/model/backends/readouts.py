@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from worker.model.backends.arithmetics import from_bfloat16, lay_out_panels, lay_out_tiles, to_bfloat16
+from worker.model.state_pooling import pool_states
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
-# The index is the number of the pooling in the kernels.
+# The index is the number of the pooling in the kernels; for others they give the states of tokens, which are pooled after the pass.
 _POOLINGS = (None, "mean", "cls")
 # Columns of a panel of tiles, and the logits that one gives: a logit has two columns.
 _TILE_PANEL, _TILE_LOGITS = 32, 16
@@ -62,47 +63,61 @@ class Readouts:
         self.num_layers = max(max(readout.layers) for readout in readouts)
         self._readouts, self._hidden_size, self._is_tiled = readouts, hidden_size, arithmetic.is_tiled
         self._weights = np.zeros((len(readouts), self.num_layers + 1), dtype=np.float32)
-        self._heads = [None if readout.head is None else self._lay_out(readout.head, panel) for readout in readouts]
+        self._heads = [None if readout.head is None else self._lay_out(readout.head, readout, panel) for readout in readouts]
         # What the kernels take, but for where the results go.
         self._structs = (_Reading * len(readouts))()
         for struct, readout, weights, head in zip(self._structs, readouts, self._weights, self._heads, strict=True):
             weights[[layer for layer, _ in readout.weights]] = [weight for _, weight in readout.weights]
             counting = np.flatnonzero(weights)
-            struct.weights, struct.pooling = weights.ctypes.data, _POOLINGS.index(readout.pooling)
+            struct.weights, struct.pooling = (
+                weights.ctypes.data,
+                0 if _is_pooled_later(readout) else _POOLINGS.index(readout.pooling),
+            )
             struct.first, struct.last = int(counting[0]), int(counting[-1])
-            struct.head = None if head is None or self._is_read_later(head) else ctypes.addressof(head.struct)
+            struct.head = None if head is None or self._is_read_later(head, readout) else ctypes.addressof(head.struct)
 
-    def _lay_out(self, head: AnyHead, panel: int) -> VectorHead | TileHead:
+    def _lay_out(self, head: AnyHead, readout: Readout, panel: int) -> VectorHead | TileHead:
         is_deep = len(head.to_weights().layers) > _TILE_LAYERS
-        return TileHead(head) if self._is_tiled and not is_deep else VectorHead(head, panel)
+        return TileHead(head) if self._is_tiled and not is_deep and not _is_pooled_later(readout) else VectorHead(head, panel)
 
-    def _is_read_later(self, head: VectorHead | TileHead) -> bool:
+    def _is_read_later(self, head: VectorHead | TileHead, readout: Readout) -> bool:
         """Tell whether a head is computed after the pass, from the mix: on tiles, with more than one hidden layer."""
-        return self._is_tiled and isinstance(head, VectorHead)
+        return _is_pooled_later(readout) or (self._is_tiled and isinstance(head, VectorHead))
 
     def allocate(self, packed: Packed) -> tuple[ctypes.Array[_Reading], list[NDArray[Any]]]:
         """Return what the kernels take for one pass, and the arrays that they fill."""
         structs = type(self._structs).from_buffer_copy(self._structs)
         found: list[NDArray[Any]] = []
         for struct, readout, head in zip(structs, self._readouts, self._heads, strict=True):
-            num_rows = len(packed.ids) if readout.pooling is None else len(packed.cu_seqlens) - 1
+            is_of_tokens = readout.pooling is None or _is_pooled_later(readout)
+            num_rows = len(packed.ids) if is_of_tokens else len(packed.cu_seqlens) - 1
             width = self._hidden_size if not struct.head else head.struct.num_logits if head else 0
-            is_narrow = self._is_tiled and readout.pooling is None and not struct.head
+            is_narrow = self._is_tiled and is_of_tokens and not struct.head
             found.append(np.empty((num_rows, width), dtype=np.uint16 if is_narrow else np.float32))
             struct.out = found[-1].ctypes.data
         return structs, found
 
-    def finish(self, filled: Sequence[NDArray[Any]], loaded: ctypes.CDLL) -> list[Floats]:
-        """Return the results of what the kernels filled, in fp32: states on tiles are bfloat16, and some heads are computed now."""
+    def finish(self, filled: Sequence[NDArray[Any]], packed: Packed, loaded: ctypes.CDLL) -> list[Floats]:
+        """Return the results of what the kernels filled, in fp32: states on tiles are bfloat16.
+
+        Some poolings and some heads are computed now.
+        """
         wide: list[Floats] = [from_bfloat16(array) if array.dtype == np.uint16 else array for array in filled]
-        for number, head in enumerate(self._heads):
-            if head is not None and self._is_read_later(head):
+        for number, (readout, head) in enumerate(zip(self._readouts, self._heads, strict=True)):
+            if readout.pooling is not None and _is_pooled_later(readout):
+                wide[number] = np.ascontiguousarray(pool_states(wide[number], packed.cu_seqlens, readout.pooling), dtype=np.float32)
+            if head is not None and self._is_read_later(head, readout):
                 mixed, logits = wide[number], np.empty((len(wide[number]), head.struct.num_logits), dtype=np.float32)
                 pointers = (c_void_p(mixed.ctypes.data), c_void_p(logits.ctypes.data))
                 if loaded.gist_read_head(ctypes.byref(head.struct), len(mixed), self._hidden_size, *pointers):
                     raise MemoryError("there is no memory left for a head")
                 wide[number] = logits
         return wide
+
+
+def _is_pooled_later(readout: Readout) -> bool:
+    """Tell whether the states of tokens are pooled after the pass."""
+    return readout.pooling not in _POOLINGS
 
 
 class VectorHead:

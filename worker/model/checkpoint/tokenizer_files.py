@@ -30,6 +30,7 @@ _BERT = frozenset({"BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer"})
 _NAMES = {"unk_token": "[UNK]", "sep_token": "[SEP]", "pad_token": "[PAD]", "cls_token": "[CLS]", "mask_token": "[MASK]"}
 # The special tokens around a text.
 _NUM_SPECIAL = 2
+_CONVERT = f"Write {_JSON} with `AutoTokenizer.from_pretrained(…).save_pretrained(…)`, which may need the package sentencepiece"
 
 
 def build_tokenizer(directory: Path, *, is_lowercased: bool = False) -> tokenizers.Tokenizer:
@@ -73,9 +74,9 @@ def _backend(directory: Path, config: Mapping[str, Any] | None, name: str | None
     if (directory / _JSON).exists():
         return tokenizers.Tokenizer.from_file(str(directory / _JSON))
     if not (directory / _VOCABULARY).exists():
-        raise BadModel(f"{directory}: there is neither {_JSON} nor {_VOCABULARY}")
+        raise BadModel(f"{directory}: there is neither {_JSON} nor {_VOCABULARY}. {_CONVERT}")
     if not is_bert:
-        raise BadModel(f"{directory}: the tokenizer is a {name}, which is read from {_JSON} alone, and there is none")
+        raise BadModel(f"{directory}: the tokenizer is a {name}, which is read from {_JSON} alone, and there is none. {_CONVERT}")
     settings = {**(_read(directory / _SPECIAL) or {}), **(config or {})}
     special = {key: _content(settings.get(key)) or default for key, default in _NAMES.items()}
     backend = tokenizers.Tokenizer(WordPiece.from_file(str(directory / _VOCABULARY), unk_token=special["unk_token"]))

@@ -63,7 +63,7 @@ def distill(options: DistillOptions, texts: Sequence[str], progress: Callable[[s
     directory = checkpoint.build_encoder(options.teacher).directory
     loaded = checkpoint.load(str(directory))
     teacher, sentence = loaded.encoder.requires_grad_(requires_grad=False), loaded.heads.sentence
-    encoders.check_family(teacher, options.teacher)
+    encoders.check_family(teacher, sentence, options.teacher)
     num_layers = teacher.config.num_hidden_layers
     layers = options.layers or spread_layers(num_layers, max(1, num_layers // 2))
     student = build_student(teacher, layers)

@@ -164,8 +164,10 @@ def check_output(output: Path, *, source: str, is_forced: bool) -> None:
         raise BadSettings(f"{output}: {error.strerror}") from error
 
 
-def check_family(encoder: Encoder, reference: str) -> None:
-    """Raise `BadModel` for an encoder whose configuration `write` does not write."""
+def check_family(encoder: Encoder, sentence: PoolingConfig, reference: str) -> None:
+    """Raise `BadModel` for an encoder or a pooling that `write` does not write."""
+    if sentence.dense or sentence.pooling not in ("mean", "cls"):
+        raise BadModel(f"{reference}: only encoders with mean or CLS pooling and without a module Dense can be distilled")
     if encoder.config.family != "bert":
         raise BadModel(
             f"{reference}: a {encoder.config.family} encoder cannot be distilled, only a bert: train heads on it instead"
