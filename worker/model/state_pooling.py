@@ -31,5 +31,4 @@ def pool_states(states: Floats, cu_seqlens: NDArray[np.int64], pooling: Pooling)
         divisors = divisors * (divisors + 1) / 2
     elif pooling == "mean_sqrt_len":
         divisors = np.sqrt(divisors)
-    pooled: Floats = np.add.reduceat(states, starts, axis=0) / divisors[:, None].astype(np.float32)
-    return pooled
+    return (np.add.reduceat(states, starts, axis=0) / divisors[:, None]).astype(np.float32)
