@@ -102,7 +102,7 @@ class Embedding(_Output):
 
     id: str = Field(description="The id of the input record; `<id>#<number>` for a chunk.")
     embedding: list[float] | Base64 = Field(
-        description="The vector, normalised as published: an array of numbers, or the base64 of its bytes, according to `encoding`.",
+        description="The vector, normalised as published: an array of numbers or the base64 of its bytes, according to `encoding`.",
     )
     dim: int = Field(gt=0, description="The number of dimensions.")
     encoding: Literal["float", "float32", "float16", "int8", "binary"] = Field(
