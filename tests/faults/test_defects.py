@@ -82,7 +82,7 @@ class Defect:
     kind: str
 
 
-_DROPPED_DEAD_LETTER = ("worker/wire/encode.py", (("(*messages, *dead_letters)", "tuple(messages)"),))
+_DROPPED_DEAD_LETTER = ("worker/wire/encode.py", (("for failure in prediction.failures]", "for failure in ()]"),))
 DEFECTS = {
     "commit before the acknowledgements": Defect(
         "worker/broker/delivery/at_least_once.py",

@@ -53,6 +53,7 @@ class LabModel(FakeModel):
 
     description = "deterministic"
     because = "a fault is being tested"
+    warnings = ()
 
     def __init__(self, pass_s: float) -> None:
         super().__init__(max_passes=2)
