@@ -8,7 +8,6 @@ import torch
 
 from worker.model.encoder import Encoder
 from worker.model.encoder_config import EncoderConfig
-from worker.model.pooling import PoolingConfig
 from worker.training.encoders import steps as encoders
 from worker.training.synthetic import templates
 from worker.training.synthetic.generate import HeldOutTexts, generate
@@ -30,6 +29,5 @@ def small_teacher(folder: Path, minilm: Path, *, num_layers: int) -> Path:
         intermediate_size=128,
         max_position_embeddings=64,
     )
-    sentence = PoolingConfig(pooling="mean", is_normalized=True, max_tokens=None)
-    encoders.write(folder / "teacher", Encoder(shape), base=minilm, sentence=sentence, max_tokens=64, report={}, card="")
+    encoders.write(folder / "teacher", Encoder(shape), base=minilm, report={}, card="")
     return folder / "teacher"

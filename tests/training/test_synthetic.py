@@ -15,8 +15,7 @@ from worker.training.data.duplicates import are_alike, split_words
 from worker.training.data.examples import Span, TaggedData, TaggedText
 from worker.training.data.read import read
 from worker.training.synthetic import templates
-from worker.training.synthetic.generate import HeldOutTexts, generate
-from worker.training.synthetic.mention_replacement import MentionReplacement
+from worker.training.synthetic.generate import HeldOutTexts, MentionReplacement, generate
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -143,7 +143,7 @@ def test_a_head_goes_on_a_tuned_checkpoint(tmp_path: Path) -> None:
 def test_a_full_disk_is_one_line_and_the_state_of_before_stays(tmp_path: Path) -> None:
     """The next run trains all three epochs."""
     run = build_run(tmp_path, "end-to-end")
-    with full_disk(20_000), pytest.raises(BadSettings, match=r"unfinished\.safetensors: cannot be written: .*File too large"):
+    with full_disk(20_000), pytest.raises(BadSettings, match=r"unfinished\.pt: cannot be written: .*File too large"):
         train(run, Silent())
     told = Silent()
     train(run, told)

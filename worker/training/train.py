@@ -18,7 +18,7 @@ from worker.model.engine import Engine
 from worker.model.number_format import number_format
 from worker.training.card import card
 from worker.training.data.splits import Side
-from worker.training.evaluation.held_out_scores import compute_scores
+from worker.training.evaluation.evaluate import compute_scores
 from worker.training.learning.objectives import run_head
 from worker.training.learning.phases import learn
 from worker.training.learning.snapshot import Snapshots

@@ -13,9 +13,8 @@ from tests.training.runs import Silent
 from worker.commands.training.compare import compare as run_command
 from worker.errors import BadSettings
 from worker.training.comparison import run as module
-from worker.training.comparison.cells import build_tasks, train_cell
 from worker.training.comparison.plan import CONTENDERS, ComparisonPlan, Contender
-from worker.training.comparison.run import compare
+from worker.training.comparison.run import build_tasks, compare, train_cell
 from worker.training.data.examples import Span, TaggedText
 from worker.training.data.splits import Side
 from worker.training.learning.state_cache import StateCache

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from worker.errors import BadSettings
-from worker.training.comparison.journal import CellResult, Journal
-from worker.training.comparison.summary import build_figure, build_rows, format_json, format_table
+from worker.training.comparison.run import append_result, read_results
+from worker.training.comparison.summary import CellResult, build_figure, build_rows, format_json, format_table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,13 +54,12 @@ def test_a_missing_interval_is_null_in_json() -> None:
 def test_a_journal_overwrites_an_incomplete_line(tmp_path: Path) -> None:
     """The error for a damaged line names file and line."""
     path = tmp_path / "new" / "cells.jsonl"
-    journal = Journal(path, "plan")
-    assert journal.read() == []
-    journal.append(build_result("one", 0, 0.1))
+    assert read_results(path, "plan") == []
+    append_result(path, "plan", build_result("one", 0, 0.1))
     path.write_text(path.read_text() + '{"plan": "pl')
-    assert [result.small for result in journal.read()] == [0.1]
-    journal.append(build_result("one", 1, 0.2))
-    assert [result.small for result in journal.read()] == [0.1, 0.2]
+    assert [result.small for result in read_results(path, "plan")] == [0.1]
+    append_result(path, "plan", build_result("one", 1, 0.2))
+    assert [result.small for result in read_results(path, "plan")] == [0.1, 0.2]
     path.write_text("[]\n")
     with pytest.raises(BadSettings, match=r"cells\.jsonl:1: not a result"):
-        journal.read()
+        read_results(path, "plan")

@@ -16,8 +16,7 @@ from worker.model.engine import Engine
 from worker.model.packed_tensors import PackedTensors
 from worker.model.packing import pack
 from worker.model.quantization import predictions
-from worker.training.encoders.distill import DistillOptions, distill
-from worker.training.encoders.distill_loss import build_student, loss, spread_layers
+from worker.training.encoders.distill import DistillOptions, build_student, distill, loss, spread_layers
 from worker.training.encoders.steps import StepOptions
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from tests.model.encoders import SENTENCES, small_teacher
 from worker.errors import BadSettings
 from worker.model.checkpoint import checkpoint
 from worker.training.encoders import steps as encoders
-from worker.training.encoders.agreement import measure_agreement
+from worker.training.encoders.distill import measure_agreement
 from worker.training.encoders.steps import StepOptions, plan_steps, rate_at, split_texts
 
 if TYPE_CHECKING:

@@ -34,7 +34,7 @@ def test_live_states_and_those_on_the_disk_are_the_same(tmp_path: Path) -> None:
     for task in build_tasks(run, loaded):
         texts = np.array([5, 2, 60])
         num_rows = {"mood": 3, "ner": 12, "tone": sum(len(task.tokens[text]) for text in texts)}
-        for one, other in zip(live.of(task, texts), frozen.of(task, texts), strict=True):
+        for one, other in zip(live.read(task, texts), frozen.read(task, texts), strict=True):
             assert one.requires_grad
             assert one.shape[0] == num_rows[task.head.name]
             torch.testing.assert_close(one.detach(), other, atol=5e-2, rtol=5e-2)
@@ -68,12 +68,12 @@ def test_another_encoder_or_other_texts_are_other_states(tmp_path: Path) -> None
     mood, _ = build_tasks(run, loaded)
     store = StateCache(tmp_path / "states", max_gigabytes=1)
     before = Frozen(loaded.encoder, "mean", store, Silent())
-    old = before.of(mood, np.array([0]))
+    old = before.read(mood, np.array([0]))
     with torch.no_grad():
         loaded.encoder.words.weight.neg_()
     after = Frozen(loaded.encoder, "mean", store, Silent())
     assert compute_digest(loaded.encoder, 2) != before._digest
-    assert not torch.equal(after.of(mood, np.array([0]))[0], old[0])
+    assert not torch.equal(after.read(mood, np.array([0]))[0], old[0])
     assert after.num_encoded == len(mood.examples)
 
 
@@ -96,9 +96,9 @@ def test_states_below_the_tuned_layers_are_computed_once(tmp_path: Path) -> None
     for task in build_tasks(run, loaded):
         gradients = []
         for live in (whole, upper):
-            states = live.of(task, texts)
+            states = live.read(task, texts)
             gradients.append(torch.autograd.grad(states[-1].square().mean(), learning)[0])
-        for one, other in zip(whole.of(task, texts), upper.of(task, texts), strict=True):
+        for one, other in zip(whole.read(task, texts), upper.read(task, texts), strict=True):
             torch.testing.assert_close(one, other, atol=5e-3, rtol=5e-3)
         torch.testing.assert_close(*gradients, atol=1e-3, rtol=1e-2)
     assert lower.num_encoded == 96 + 64
@@ -114,7 +114,7 @@ def test_vectors_are_held_against_those_of_the_encoder_before_it_learned(tmp_pat
     for task in build_tasks(run, loaded):
         rows, drift = live.with_drift(task, texts)
         assert float(drift.detach()) == pytest.approx(0, abs=1e-4)
-        for one, other in zip(rows, live.of(task, texts), strict=True):
+        for one, other in zip(rows, live.read(task, texts), strict=True):
             torch.testing.assert_close(one, other)
     with torch.no_grad():
         loaded.encoder.words.weight.neg_()

@@ -19,7 +19,7 @@ from worker.training.data.corpora import read_texts, sample_texts
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from worker.training.encoders.agreement import Agreement
+    from worker.training.encoders.distill import Agreement
 
 Layers = Annotated[
     str,

@@ -14,8 +14,7 @@ from worker.training.data.examples import TaggedData
 from worker.training.data.layout import Layout
 from worker.training.data.read import read, read_kind
 from worker.training.synthetic import templates as sentences
-from worker.training.synthetic.generate import Generator, HeldOutTexts, generate
-from worker.training.synthetic.mention_replacement import MentionReplacement
+from worker.training.synthetic.generate import Generator, HeldOutTexts, MentionReplacement, generate
 
 Files = list[Path] | None
 HeldOutFiles = Annotated[

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from worker.training.config import check_run
 from worker.training.data.examples import TaggedText
-from worker.training.synthetic.generate import HeldOutTexts, generate
-from worker.training.synthetic.mention_replacement import MentionReplacement
+from worker.training.synthetic.generate import HeldOutTexts, MentionReplacement, generate
 
 if TYPE_CHECKING:
     from pathlib import Path

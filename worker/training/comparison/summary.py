@@ -13,9 +13,28 @@ from scipy import stats
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from worker.training.comparison.journal import CellResult
 
 _TASKS = {"large": "A", "small": "B"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellResult:
+    """The scores of one cell."""
+
+    contender: str
+    share: float
+    seed: int
+    #: On held-out texts: the accuracy of the large task, and the entity F1 of the small task.
+    large: float
+    small: float
+    #: Duration of training, without the computation of a frozen encoder's states.
+    seconds: float
+    steps: int
+
+    @property
+    def key(self) -> tuple[str, float, int]:
+        """The name of the cell."""
+        return self.contender, self.share, self.seed
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
     read(path) → LabelledData | TaggedData → label map → report, split → the texts of a head
 
-Read the modules in this order: `examples` (the nouns), `layout` (how a file is laid out), `schemes` and `sentences` (tags of words
+Read the modules in this order: `examples` (the nouns), `layout` (how a file is laid out), `schemes` (tags of words
 become entities), `readers` (one module per format), `read` (choose a reader), `labels`, `duplicates`, `splits`, `report`. No module
 imports torch or numpy, so that `gist-stream data` starts fast.
 """

@@ -16,7 +16,7 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 # The least share of common words: 4 of 5.
 _ALIKE, _OF = 4, 5
@@ -52,48 +52,39 @@ def find_groups(texts: Iterable[str]) -> list[int]:
     """Return the number of each text's group, in the order of the texts."""
     sets = [split_words(text) for text in texts]
     different = list(dict.fromkeys(sets))
-    place = {words: number for number, words in enumerate(different)}
-    forest = _Forest(len(different))
-    for one, other in _candidates(different):
-        if forest.root(one) != forest.root(other) and are_alike(different[one], different[other]):
-            forest.join(one, other)
-    number_of: dict[int, int] = {}
-    return [number_of.setdefault(forest.root(place[words]), len(number_of)) for words in sets]
+    # Disjoint sets of numbers (union-find): the parent of each number; a root is its own.
+    parents = list(range(len(different)))
+
+    def find_root(number: int) -> int:
+        while parents[number] != number:
+            parents[number] = number = parents[parents[number]]
+        return number
+
+    for one, other in _find_candidates(different):
+        first, second = find_root(one), find_root(other)
+        if first != second and are_alike(different[one], different[other]):
+            parents[second] = first
+    roots = {words: find_root(number) for number, words in enumerate(different)}
+    numbers: dict[int, int] = {}
+    return [numbers.setdefault(roots[words], len(numbers)) for words in sets]
 
 
-def _candidates(sets: Sequence[frozenset[str]]) -> Iterator[tuple[int, int]]:
-    """Yield all pairs that may be near-duplicates, and few others.
+def select_rarest(words: frozenset[str], count: Callable[[str], int]) -> list[str]:
+    """Return the rarest fifth (plus one) of some words.
 
-    Near-duplicates have a common word among the rarest fifth (plus one) of the words of each (Chaudhuri, Ganti and Kaushik, "A
-    primitive operator for similarity joins", ICDE 2006).
+    A near-duplicate has one of these words (Chaudhuri, Ganti and Kaushik, "A primitive operator for similarity joins", ICDE 2006).
     """
+    num_rarest = len(words) - -(-len(words) * _ALIKE // _OF) + 1
+    return sorted(words, key=lambda word: (count(word), word))[:num_rarest]
+
+
+def _find_candidates(sets: Sequence[frozenset[str]]) -> Iterator[tuple[int, int]]:
+    """Yield all pairs that may be near-duplicates, and few others: near-duplicates have a rarest word in common."""
     counts = Counter(word for words in sets for word in words)
     seen: defaultdict[str, list[int]] = defaultdict(list)
     for number in sorted(range(len(sets)), key=lambda number: len(sets[number])):
-        words = sets[number]
-        num_rarest = len(words) - -(-len(words) * _ALIKE // _OF) + 1
-        rarest = sorted(words, key=lambda word: (counts[word], word))[:num_rarest]
-        others = {other for word in rarest for other in seen[word] if _OF * len(sets[other]) >= _ALIKE * len(words)}
-        for other in others:
-            yield other, number
+        rarest = select_rarest(sets[number], counts.__getitem__)
+        others = {other for word in rarest for other in seen[word] if _OF * len(sets[other]) >= _ALIKE * len(sets[number])}
+        yield from ((other, number) for other in others)
         for word in rarest:
             seen[word].append(number)
-
-
-class _Forest:
-    """Disjoint sets of numbers (union-find)."""
-
-    def __init__(self, size: int) -> None:
-        # The parent of each number; a root is its own.
-        self._parents = list(range(size))
-
-    def root(self, number: int) -> int:
-        """Return the root of a number's set, and compress the path to the root."""
-        while self._parents[number] != number:
-            self._parents[number] = self._parents[self._parents[number]]
-            number = self._parents[number]
-        return number
-
-    def join(self, one: int, other: int) -> None:
-        """Merge the sets of two numbers."""
-        self._parents[self.root(other)] = self.root(one)

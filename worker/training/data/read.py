@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from worker.errors import BadSettings
 from worker.training.data.examples import LabelledData, TaggedData
 from worker.training.data.layout import Format, Layout
-from worker.training.data.readers import arrow, conll, json_array, tables
+from worker.training.data.readers import arrow, conll, tables
 from worker.training.data.readers.lines import read_lines
 from worker.training.data.readers.rows import has_usual_names
 
@@ -47,7 +47,13 @@ def read(path: Path, layout: Layout | None = None) -> Data:
     """
     layout = layout or Layout()
     found = layout.format or detect_format(path)
-    return _READERS[found](path, layout.model_copy(update={"format": found}))
+    data = _READERS[found](path, layout.model_copy(update={"format": found}))
+    if (broken := data.source.broken) and not layout.skips_broken:
+        raise BadSettings(str(broken[0]))
+    if broken and not data.texts:
+        more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
+        raise BadSettings(f"{broken[0]}{more}; nothing of the file can be read")
+    return data
 
 
 def read_kind(path: Path, layout: Layout, kind: type[DataT], user: str) -> DataT:
@@ -66,7 +72,7 @@ def detect_format(path: Path) -> Format:
     if by_extension := _EXTENSIONS.get(path.suffix.lower()):
         return by_extension
     lines = [line for _, line in islice(read_lines(path), _NUM_INSPECTED_LINES) if line.strip()]
-    if lines and (lines[0].lstrip().startswith("{") or json_array.is_array(lines)):
+    if lines and (lines[0].lstrip().startswith("{") or tables.is_array(lines)):
         return Format.JSONL
     if conll.is_conll(lines):
         return Format.CONLL

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+import time
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from torch.nn import functional
 
+from worker.errors import BadSettings
 from worker.model.checkpoint import checkpoint
+from worker.model.encoder import Encoder
 from worker.model.engine import Engine
 from worker.model.packing import pack
+from worker.model.quantization import predictions
 from worker.training.encoders import steps as encoders
-from worker.training.encoders.agreement import Agreement, measure_agreement, measure_throughput
-from worker.training.encoders.distill_loss import build_student, loss, spread_layers
 from worker.training.encoders.steps import StepOptions
+from worker.training.evaluation.vectors import compare_vectors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from worker.model.encoder import Encoder
     from worker.model.pooling import PoolingConfig
 
 
@@ -76,7 +80,7 @@ def distill(options: DistillOptions, texts: Sequence[str], progress: Callable[[s
     _train(teacher, student, sentence, ids, options, progress)
     after = measure_agreement(target, encoders.embed(student, sentence, held_out_ids))
     details: dict[str, Any] = {"teacher": options.teacher, "layers": layers, "options": asdict(options.steps)}
-    write = partial(encoders.write, options.output, student, base=directory, sentence=sentence, max_tokens=loaded.max_tokens)
+    write = partial(encoders.write, options.output, student, base=directory)
     # The throughput is that of the written directory.
     write(report=details, card="")
     engines = {"teacher": Engine.load(str(directory)), "student": Engine.load(str(options.output))}
@@ -138,3 +142,88 @@ On {report.num_held_out} held-out texts its vectors have a mean cosine of {_show
 
 def _shown(agreement: Agreement) -> str:
     return "-" if agreement.mean_cosine is None else f"{agreement.mean_cosine:.4f}"
+
+
+def build_student(teacher: Encoder, layers: tuple[int, ...]) -> Encoder:
+    """Return an encoder with copies of some of the teacher's layers; 1 is the first (Sanh et al., "DistilBERT", 2019).
+
+    Raises `BadSettings` for layers that the teacher does not have, and for all of its layers.
+    """
+    num_layers = teacher.config.num_hidden_layers
+    if not layers or list(layers) != sorted(set(layers)) or layers[0] < 1 or layers[-1] > num_layers or len(layers) == num_layers:
+        raise BadSettings(f"a student has fewer layers than its teacher, in order, from 1 to {num_layers}: not {layers}")
+    student = Encoder(replace(teacher.config, num_hidden_layers=len(layers)))
+    kept = {f"layers.{layer - 1}.": f"layers.{number}." for number, layer in enumerate(layers)}
+    state = {name: value.clone() for name, value in teacher.state_dict().items() if not name.startswith("layers.")}
+    for name, value in teacher.state_dict().items():
+        for theirs, ours in kept.items():
+            if name.startswith(theirs):
+                state[ours + name.removeprefix(theirs)] = value.clone()
+    student.load_state_dict(state)
+    return student
+
+
+def spread_layers(num_teacher: int, num_student: int) -> tuple[int, ...]:
+    """Return evenly spread layers of the teacher, with the last."""
+    return tuple((number + 1) * num_teacher // num_student for number in range(num_student))
+
+
+def loss(vectors: tuple[Tensor, Tensor], states: tuple[Tensor, Tensor], *, token_weight: float) -> Tensor:
+    """Return the loss; the first of each pair is the student's.
+
+    The loss of vectors, `[n, H]`, is one minus their cosine (Reimers and Gurevych, 2020). The loss of states, `[T, H]`, is their
+    mean squared difference divided by the teacher's mean square (Jiao et al., "TinyBERT", 2020).
+    """
+    vector_loss = 1 - functional.cosine_similarity(*vectors, dim=1).mean()
+    state_loss = (states[0] - states[1]).square().mean() / states[1].square().mean()
+    return vector_loss + token_weight * state_loss
+
+
+_NUM_ROUNDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """The agreement of the vectors of two encoders on the same texts."""
+
+    #: Mean and 1st percentile of the cosine of a text's two vectors; None for vectors of different widths.
+    mean_cosine: float | None
+    p01_cosine: float | None
+    #: Spearman's correlation of the similarities of all pairs, with its 95 % interval.
+    spearman: float
+    spearman_low: float
+    spearman_high: float
+    #: The share of common neighbours among the ten nearest; None for ten texts or fewer.
+    top_10_overlap: float | None
+
+
+def measure_agreement(one: NDArray[np.float32], other: NDArray[np.float32]) -> Agreement:
+    """Compare vectors `[n, H]` of `n` > 2 texts; the widths may differ."""
+    figures = compare_vectors(one, other)
+    cosines = None
+    if one.shape == other.shape:
+        sizes = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+        cosines = (one * other).sum(axis=1) / np.maximum(sizes, np.finfo(np.float32).tiny)
+    spearman, top = figures["Spearman"], figures.get("top-10 overlap")
+    return Agreement(
+        mean_cosine=None if cosines is None else float(cosines.mean()),
+        p01_cosine=None if cosines is None else float(np.quantile(cosines, 0.01)),
+        spearman=spearman.value,
+        # Equal orders of all pairs have no spread, and so no interval.
+        spearman_low=float(np.fmin(spearman.low, spearman.value)),
+        spearman_high=float(np.fmax(spearman.high, spearman.value)),
+        top_10_overlap=top.value if top else None,
+    )
+
+
+def measure_throughput(engines: Mapping[str, Engine], texts: Sequence[str]) -> dict[str, float]:
+    """Return the texts per second that each engine tokenizes and embeds: the median of alternating rounds."""
+    seconds: dict[str, list[float]] = {name: [] for name in engines}
+    for engine in engines.values():
+        predictions(engine, texts)
+    for _ in range(_NUM_ROUNDS):
+        for name, engine in engines.items():
+            started = time.perf_counter()
+            predictions(engine, texts)
+            seconds[name].append(time.perf_counter() - started)
+    return {name: len(texts) / median(own_seconds) for name, own_seconds in seconds.items()}

@@ -23,8 +23,10 @@ from worker.model.checkpoint.tokenizer_files import TOKENIZER_FILES
 from worker.model.encoder import published
 from worker.model.packed_tensors import PackedTensors
 from worker.model.packing import pack
+from worker.model.pooling import SENTENCE_FILES
 from worker.model.torch_pooling import pool, sentence_vectors
 from worker.training.data.duplicates import build_key, split_words
+from worker.training.learning.sampling import split_by_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -81,15 +83,7 @@ def plan_steps(lengths: Sequence[int], options: StepOptions) -> list[NDArray[np.
     steps: list[NDArray[np.intp]] = []
     for _ in range(options.epochs):
         order = generator.permutation(len(lengths))
-        step: list[int] = []
-        total = 0
-        for number in order.tolist():
-            if step and total + lengths[number] > options.max_batch_tokens:
-                steps.append(np.array(step))
-                step, total = [], 0
-            step.append(number)
-            total += lengths[number]
-        steps.append(np.array(step))
+        steps += [order[texts] for texts in split_by_tokens([lengths[text] for text in order], options.max_batch_tokens)]
     return steps[: options.max_steps or None]
 
 
@@ -138,16 +132,10 @@ def compute_vectors(states: Tensor, packed: Packed, sentence: PoolingConfig) -> 
 @torch.inference_mode()
 def embed(encoder: Encoder, sentence: PoolingConfig, sequences: Sequence[NDArray[np.int32]]) -> NDArray[np.float32]:
     """Return the sentence vector of each of some texts, `[n, H]`, in fp32."""
-    last = encoder.config.num_hidden_layers
-    found, first = [], 0
-    while first < len(sequences):
-        end, total = first, 0
-        while end < len(sequences) and (end == first or total + len(sequences[end]) <= _TOKENS_PER_PASS):
-            total += len(sequences[end])
-            end += 1
-        packed = pack(sequences[first:end])
+    last, found = encoder.config.num_hidden_layers, []
+    for texts in split_by_tokens([len(ids) for ids in sequences], _TOKENS_PER_PASS):
+        packed = pack(sequences[texts])
         found.append(compute_vectors(compute_states(encoder, packed, [last])[last], packed, sentence).numpy())
-        first = end
     vectors: NDArray[np.float32] = np.concatenate(found)
     return vectors
 
@@ -174,40 +162,15 @@ def check_family(encoder: Encoder, sentence: PoolingConfig, reference: str) -> N
         )
 
 
-def write(
-    directory: Path,
-    encoder: Encoder,
-    *,
-    base: Path,
-    sentence: PoolingConfig,
-    max_tokens: int,
-    report: Mapping[str, Any],
-    card: str,
-) -> None:
-    """Write a BERT with the tokenizer of `base`, the pooling `sentence`, and the figures `report` (`report.json`)."""
-    modules = ["Transformer", "Pooling", *(["Normalize"] if sentence.is_normalized else [])]
-    paths = ["", "1_Pooling", "2_Normalize"]
-    files: dict[str, Any] = {
-        "config.json": bert.publish(encoder.config),
-        "modules.json": [
-            {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{kind}"}
-            for number, (kind, path) in enumerate(zip(modules, paths, strict=False))
-        ],
-        "1_Pooling/config.json": {
-            "word_embedding_dimension": encoder.config.hidden_size,
-            "pooling_mode_cls_token": sentence.pooling == "cls",
-            "pooling_mode_mean_tokens": sentence.pooling == "mean",
-        },
-        "sentence_bert_config.json": {"max_seq_length": max_tokens, "do_lower_case": sentence.do_lower_case},
-        "report.json": report,
-    }
+def write(directory: Path, encoder: Encoder, *, base: Path, report: Mapping[str, Any], card: str) -> None:
+    """Write a BERT with the tokenizer and the pooling of the directory `base`, and the figures `report` (`report.json`)."""
+    config = json.loads((base / "config.json").read_text()) | bert.publish(encoder.config)
     try:
         (directory / "1_Pooling").mkdir(parents=True, exist_ok=True)
-        for name, content in files.items():
+        for name in (name for name in (*TOKENIZER_FILES, *SENTENCE_FILES) if (base / name).exists()):
+            shutil.copyfile(base / name, directory / name)
+        for name, content in (("config.json", config), ("report.json", report)):
             (directory / name).write_text(json.dumps(content, indent=2) + "\n")
-        for name in TOKENIZER_FILES:
-            if (base / name).exists():
-                shutil.copyfile(base / name, directory / name)
         (directory / "README.md").write_text(card)
         save_file(published(encoder), directory / "model.safetensors", {"format": "pt"})
     except OSError as error:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,8 +13,10 @@ from worker.model.engine import Engine
 from worker.model.outputs import bio
 from worker.records import Item, Partition, Record, Task, TokenizedItem
 from worker.training.data.corpora import sample_texts
+from worker.training.data.examples import TaggedText
 from worker.training.data.labels import LabelMap
 from worker.training.evaluation import labels, report, spans, vectors
+from worker.training.evaluation.spans import compute_f1
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +27,9 @@ if TYPE_CHECKING:
     from worker.model.devices import Device, Dtype
     from worker.model.head_config import HeadConfig
     from worker.records import Prediction
-    from worker.training.data.examples import LabelledData, TaggedData, TaggedText
+    from worker.training.data.examples import LabelledData, TaggedData
+    from worker.training.learning.tasks import TrainingTask
+
 
 _BATCH = 64
 # All pairs of vectors are compared.
@@ -172,3 +176,43 @@ def score_entities(engine: Engine, tagged: Sequence[TaggedText], *, head: str | 
         for prediction in predictions(engine, texts, Task.NER)
     ]
     return {group.name: group.score() for group in spans.group_spans(tagged, found)}
+
+
+_DIGITS = 4
+
+
+def compute_scores(engine: Engine, tasks: Sequence[TrainingTask]) -> dict[str, Any]:
+    """Return the figures of each head for each held-out file or section."""
+    return {
+        task.head.name: {
+            title: _score_entities(engine, task, texts) if task.head.task == "ner" else _score_labels(engine, task, texts)
+            for title, texts in task.held_out.items()
+        }
+        for task in tasks
+    }
+
+
+def _score_labels(engine: Engine, task: TrainingTask, texts: NDArray[np.int64]) -> dict[str, float]:
+    if task.head.is_multi_label:
+        return _score_multi_label(engine, task, texts)
+    indices = np.rint(task.get_targets(texts)).astype(int).tolist()
+    names = [task.head.labels[index] for index in indices]
+    accuracy = measure_accuracy(engine, task.head.name, [task.examples[text].text for text in texts.tolist()], names)
+    majority = max(names.count(label) for label in task.head.labels) / len(names)
+    return {"accuracy": round(accuracy, _DIGITS), "majority": round(majority, _DIGITS), "texts": len(names)}
+
+
+def _score_multi_label(engine: Engine, task: TrainingTask, texts: NDArray[np.int64]) -> dict[str, float]:
+    """Return F1 over all labels of all texts."""
+    every = predictions(engine, [task.examples[text].text for text in texts.tolist()], Task.CLASSIFY)
+    found = [set((prediction.labels or {})[task.head.name].labels or ()) for prediction in every]
+    gold = [set(task.examples[text].labels) for text in texts.tolist()]
+    num_right = sum(len(own & true) for own, true in zip(found, gold, strict=True))
+    f1 = compute_f1(num_right, sum(map(len, found)), sum(map(len, gold)))
+    return {"f1": round(f1, _DIGITS), "texts": len(gold)}
+
+
+def _score_entities(engine: Engine, task: TrainingTask, texts: NDArray[np.int64]) -> dict[str, dict[str, float]]:
+    tagged = [example for text in texts.tolist() if isinstance(example := task.examples[text], TaggedText)]
+    scores = score_entities(engine, tagged, head=task.head.name)
+    return {group: {name: round(value, _DIGITS) for name, value in asdict(score).items()} for group, score in scores.items()}

@@ -58,7 +58,7 @@ def loss(head: Head, logits: Tensor, targets: Tensor, starts: Tensor, *, smoothi
 def run_head(head: Head, states: States, task: TrainingTask, texts: NDArray[np.int64], *, batch_texts: int = 256) -> HeadOutputs:
     """Return the outputs of a head for some texts, without dropout."""
     head.eval()
-    logits = [head(states.of(task, texts[number : number + batch_texts])).float() for number in range(0, len(texts), batch_texts)]
+    logits = [head(states.read(task, texts[number : number + batch_texts])).float() for number in range(0, len(texts), batch_texts)]
     starts = task.rows(texts)[1]
     whole = _pooled(head, torch.cat(logits), torch.from_numpy(starts))
     if head.config.task == "ner":

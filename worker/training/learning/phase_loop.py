@@ -11,7 +11,6 @@ import torch
 from worker.training.data.splits import Side
 from worker.training.learning import sampling
 from worker.training.learning.objectives import compute_loss, compute_mean_loss, run_head, score
-from worker.training.learning.snapshot import read_moments, restore_moments
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
     from worker.training.config import TrainingRun
     from worker.training.learning.learner import Learner
-    from worker.training.learning.snapshot import Position, Snapshots, State
+    from worker.training.learning.snapshot import Position, Snapshots, TrainingState
     from worker.training.learning.states import States
     from worker.training.learning.strategies import Phase
     from worker.training.learning.tasks import TrainingTask
@@ -43,8 +42,9 @@ class PhaseLoop:
         max_steps: int,
         reporter: Reporter,
     ) -> None:
-        """Build the optimizer; `tasks` are the tasks of the phase, and `max_steps` 0 means all steps of the epochs."""
-        self._run, self._phase, self._learner, self._tasks, self._states = run, phase, learner, tasks, states
+        """Build the optimizer; `tasks` are all tasks of the run, and `max_steps` 0 means all steps of the epochs."""
+        self._run, self._phase, self._learner, self._states = run, phase, learner, states
+        self._tasks = tasks = [task for task in tasks if task.head.name in phase.heads]
         self._reporter = reporter
         training = run.training
         self._batch_texts = training.batch_texts or (_BATCH_OF_FROZEN if phase.is_encoder_frozen else _BATCH_OF_LIVE)
@@ -66,11 +66,11 @@ class PhaseLoop:
         self._best: dict[str, Tensor] = {}
         self._weights = _weights(run, tasks)
 
-    def restore(self, state: State) -> None:
+    def restore(self, state: TrainingState) -> None:
         """Continue from a snapshot of this phase."""
-        restore_moments(self._optimizer, state.tensors.get("optimizer", {}))
-        self._averages |= state.tensors.get("average", {})
-        self._best = dict(state.tensors.get("best", {}))
+        self._optimizer.load_state_dict(state.tensors["optimizer"])
+        self._averages |= state.tensors["average"]
+        self._best = state.tensors["best"]
 
     def run(self, position: Position, snapshots: Snapshots | None, kept: Sequence[str]) -> None:
         """Train until dev no longer improves, and load the best epoch; `kept` are the parameters that a snapshot saves."""
@@ -88,7 +88,7 @@ class PhaseLoop:
                         "learner": {name: state[name] for name in kept},
                         "best": self._best,
                         "average": self._averages,
-                        "optimizer": read_moments(self._optimizer),
+                        "optimizer": self._optimizer.state_dict(),
                     },
                 )
         self._learner.load_state_dict(self._best, strict=False)

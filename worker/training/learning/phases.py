@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,15 +18,15 @@ from worker.training.learning.states import Frozen, Live
 from worker.training.learning.strategies import build_phases
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from worker.model.checkpoint.checkpoint import Checkpoint
     from worker.model.encoder import Encoder
+    from worker.model.pooling import Pooling
     from worker.training.config import TrainingRun
     from worker.training.learning.snapshot import Snapshots
     from worker.training.learning.state_cache import StateCache
     from worker.training.learning.states import States
-    from worker.training.learning.strategies import Phase
     from worker.training.learning.tasks import TrainingTask
     from worker.training.progress import Reporter
 
@@ -55,9 +56,9 @@ def learn(
     The same run, texts and threads give the same weights on the CPU, also after an interruption. Raises `BadModel` if the heads do
     not fit the encoder.
     """
-    learner = _learner(run, loaded, tasks)
+    learner, pooling = _build_learner(run, loaded, tasks), loaded.heads.sentence.pooling
     every = build_phases(run)
-    is_tuned = not all(one.is_encoder_frozen for one in every)
+    is_tuned = not all(phase.is_encoder_frozen for phase in every)
     kept = [name for name in learner.state_dict() if is_tuned or not name.startswith("encoder.")]
     before = copy.deepcopy(learner.encoder) if is_tuned and run.training.retention_weight else None
     state = snapshots.read() if snapshots else None
@@ -65,24 +66,27 @@ def learn(
     if state:
         reporter.say(f"going on after epoch {position.epoch} of phase {position.phase + 1} of {len(every)}")
         learner.load_state_dict(state.tensors["learner"], strict=False)
-    source = _StateSource(run, loaded, learner, store, reporter, before=before)
+    freeze = partial(Frozen, pooling=pooling, store=store, reporter=reporter)
+    live = _build_live(run, learner.encoder, pooling, freeze, before)
+    states: States = live
     for phase in every[position.phase :]:
         learner.start_phase(run, phase)
-        unfinished = state if position.epoch else None
-        if unfinished:
-            learner.load_state_dict(unfinished.tensors["learner"], strict=False)
-        own = [task for task in tasks if task.head.name in phase.heads]
-        steps = -(-run.training.max_steps // len(every))
-        loop = PhaseLoop(run, phase, learner, own, source.select(phase), max_steps=steps, reporter=reporter)
-        if unfinished:
-            loop.restore(unfinished)
+        if not phase.is_encoder_frozen:
+            states = live
+        elif states is live:
+            # A new cache: an earlier phase may have tuned the encoder.
+            states = freeze(learner.encoder)
+        loop = PhaseLoop(run, phase, learner, tasks, states, max_steps=-(-run.training.max_steps // len(every)), reporter=reporter)
+        if state and position.epoch:
+            learner.load_state_dict(state.tensors["learner"], strict=False)
+            loop.restore(state)
         loop.run(position, snapshots, kept)
         position.next_phase()
     learner.requires_grad_(requires_grad=False)
-    return Learned(learner=learner, states=source.last, position=position, is_encoder_tuned=is_tuned)
+    return Learned(learner=learner, states=states, position=position, is_encoder_tuned=is_tuned)
 
 
-def _learner(run: TrainingRun, loaded: Checkpoint, tasks: Sequence[TrainingTask]) -> Learner:
+def _build_learner(run: TrainingRun, loaded: Checkpoint, tasks: Sequence[TrainingTask]) -> Learner:
     torch.manual_seed(run.seed)
     learner = Learner(loaded.encoder, tasks)
     # Heads that read missing layers are refused before training, not when they are served.
@@ -90,44 +94,12 @@ def _learner(run: TrainingRun, loaded: Checkpoint, tasks: Sequence[TrainingTask]
     return learner
 
 
-class _StateSource:
-    """The states that heads read in each phase."""
-
-    def __init__(
-        self,
-        run: TrainingRun,
-        loaded: Checkpoint,
-        learner: Learner,
-        store: StateCache,
-        reporter: Reporter,
-        *,
-        before: Encoder | None,
-    ) -> None:
-        dtype = number_format(run.training.dtype, torch.device("cpu"))
-        self._learner, self._pooling, self._store, self._reporter = learner, loaded.heads.sentence.pooling, store, reporter
-        self._live = Live(
-            *(learner.encoder, self._pooling),
-            dtype=dtype,
-            lower=self._below(run.training.upper_layers),
-            before=None if before is None else Frozen(before, self._pooling, store, reporter),
-        )
-        # The states of the current encoder; None before their first use, and after tuning.
-        self._frozen: Frozen | None = None
-        #: The states of the last phase.
-        self.last: States = self._live
-
-    def _below(self, upper_layers: int | None) -> Frozen | None:
-        """Return the states of the layers below the tuned layers."""
-        encoder = self._learner.encoder
-        num_layers = encoder.config.num_hidden_layers
-        if upper_layers is None or upper_layers >= num_layers:
-            return None
-        return Frozen(encoder, self._pooling, self._store, self._reporter, num_layers=num_layers - upper_layers)
-
-    def select(self, phase: Phase) -> States:
-        if not phase.is_encoder_frozen:
-            self._frozen, self.last = None, self._live
-        else:
-            self._frozen = self._frozen or Frozen(self._learner.encoder, self._pooling, self._store, self._reporter)
-            self.last = self._frozen
-        return self.last
+def _build_live(
+    run: TrainingRun, encoder: Encoder, pooling: Pooling, freeze: Callable[..., Frozen], before: Encoder | None
+) -> Live:
+    """Return the states of the tuned encoder, with cached states of the layers below the tuned layers."""
+    dtype, num_frozen = number_format(run.training.dtype, torch.device("cpu")), 0
+    if run.training.upper_layers is not None:
+        num_frozen = max(0, encoder.config.num_hidden_layers - run.training.upper_layers)
+    lower = freeze(encoder, num_layers=num_frozen) if num_frozen else None
+    return Live(encoder, pooling, dtype=dtype, lower=lower, before=freeze(before) if before else None)

@@ -50,6 +50,18 @@ def draw_batches(
     return [(number, next(drawn[number])) for number in order]
 
 
+def split_by_tokens(lengths: Sequence[int], max_tokens: int) -> Iterator[slice]:
+    """Yield the ranges of texts of each forward pass, in order; a longer text is a pass of its own."""
+    first, total = 0, 0
+    for number, length in enumerate(lengths):
+        if number > first and total + length > max_tokens:
+            yield slice(first, number)
+            first, total = number, 0
+        total += length
+    if lengths:
+        yield slice(first, len(lengths))
+
+
 def _draw(side: NDArray[np.int64], count: int, batch_texts: int, generator: np.random.Generator) -> Iterator[NDArray[np.int64]]:
     """Yield batches of a task; each text comes once before any text comes twice."""
     rounds = -(-count * batch_texts // len(side)) + 1

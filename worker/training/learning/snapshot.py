@@ -6,12 +6,13 @@ It has no random state: the order of an epoch and dropout depend only on seed, p
 
 from __future__ import annotations
 
-import json
+import math
 from dataclasses import asdict, dataclass, field
+from io import BytesIO
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+import torch
 
 from worker.errors import BadSettings
 from worker.model.checkpoint.atomic_files import atomic_write
@@ -20,12 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    import torch
-    from torch import Tensor
-
-_NAME = "unfinished.safetensors"
-# Above any loss, and valid in JSON.
-_WORST = 1e30
+_NAME = "unfinished.pt"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -41,7 +37,7 @@ class Position:
     total_steps: int = 0
     #: The best score on dev in this phase, and its loss; the initial values are worse than any.
     best: float = -1.0
-    best_loss: float = _WORST
+    best_loss: float = math.inf
     #: Epochs since the best score.
     num_worse: int = 0
     #: Seconds of training, without lost epochs.
@@ -51,16 +47,16 @@ class Position:
 
     def next_phase(self) -> None:
         """Move to the next phase."""
-        self.phase, self.epoch, self.step, self.best, self.best_loss, self.num_worse = self.phase + 1, 0, 0, -1.0, _WORST, 0
+        self.phase, self.epoch, self.step, self.best, self.best_loss, self.num_worse = self.phase + 1, 0, 0, -1.0, math.inf, 0
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class TrainingState:
     """A snapshot."""
 
     position: Position
-    #: By group (`learner`, `best`, `average`, `optimizer`) and name.
-    tensors: Mapping[str, dict[str, Tensor]]
+    #: State dictionaries: `learner`, `best`, `average`, `optimizer`.
+    tensors: Mapping[str, Any]
 
 
 class Snapshots:
@@ -71,51 +67,27 @@ class Snapshots:
         self._path = directory / _NAME
         self._fingerprint = fingerprint
 
-    def read(self) -> State | None:
+    def read(self) -> TrainingState | None:
         """Return the snapshot, or None; raises `BadSettings` for a damaged snapshot, and for the snapshot of another run."""
         if not self._path.exists():
             return None
         try:
-            with safe_open(self._path, framework="pt") as file:
-                written = file.metadata() or {}
-            position = Position(**json.loads(written["position"]))
-            flat = load_file(self._path)
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise BadSettings(f"{self._path}: not the state of a run ({error}); --fresh starts again") from error
-        if written.get("fingerprint") != self._fingerprint:
+            content = torch.load(self._path, weights_only=True)
+            position = Position(**content["position"])
+        except (OSError, EOFError, RuntimeError, UnpicklingError, KeyError, TypeError) as error:
+            reason = str(error).partition("\n")[0]
+            raise BadSettings(f"{self._path}: not the state of a run ({reason}); --fresh starts again") from error
+        if content.get("fingerprint") != self._fingerprint:
             raise BadSettings(f"{self._path}: the unfinished run there had other settings or data; --fresh starts again")
-        tensors: dict[str, dict[str, Tensor]] = {}
-        for name, value in flat.items():
-            group, _, rest = name.partition("/")
-            tensors.setdefault(group, {})[rest] = value
-        return State(position, tensors)
+        return TrainingState(position, content["tensors"])
 
-    def write(self, position: Position, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
+    def write(self, position: Position, tensors: Mapping[str, Any]) -> None:
         """Replace the snapshot; raises `BadSettings` if the disk is full."""
-        flat = {
-            f"{group}/{name}": value.detach().clone()
-            for group, own_tensors in tensors.items()
-            for name, value in own_tensors.items()
-        }
-        metadata = {"fingerprint": self._fingerprint, "position": json.dumps(asdict(position))}
+        content = BytesIO()
+        torch.save({"fingerprint": self._fingerprint, "position": asdict(position), "tensors": dict(tensors)}, content)
         with atomic_write(self._path) as part:
-            save_file(flat, part, metadata)
+            part.write_bytes(content.getbuffer())
 
     def remove(self) -> None:
         """Remove the snapshot."""
         self._path.unlink(missing_ok=True)
-
-
-def read_moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return the moments of an optimizer by parameter number and name."""
-    state: Mapping[int, Mapping[str, Tensor]] = optimizer.state_dict()["state"]
-    return {f"{number}/{name}": value for number, tensors in state.items() for name, value in tensors.items()}
-
-
-def restore_moments(optimizer: torch.optim.Optimizer, moments: Mapping[str, Tensor]) -> None:
-    """Load the result of `read_moments` into an optimizer."""
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, moment in moments.items():
-        number, _, name = key.partition("/")
-        state.setdefault(int(number), {})[name] = moment
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -22,6 +22,7 @@ from worker.model.packed_tensors import PackedTensors
 from worker.model.packing import pack
 from worker.model.readout import Readout
 from worker.model.torch_pooling import pool
+from worker.training.learning.sampling import split_by_tokens
 from worker.training.learning.tasks import concatenate_ranges
 from worker.training.learning.word_pieces import find_first_pieces
 
@@ -54,7 +55,7 @@ class States(Protocol):
     def seconds_encoding(self) -> float:
         """Duration of the computation of cached states, which is no part of training."""
 
-    def of(self, task: TrainingTask, texts: NDArray[np.int64]) -> list[Tensor]:
+    def read(self, task: TrainingTask, texts: NDArray[np.int64]) -> list[Tensor]:
         """Return the states of the concatenated rows of some texts, `[rows, H]`, fp32, for each layer of the task's head."""
 
     def with_drift(self, task: TrainingTask, texts: NDArray[np.int64]) -> tuple[list[Tensor], Tensor]:
@@ -88,14 +89,14 @@ class Live:
         """Duration for the frozen layers and for the untuned encoder."""
         return sum(states.seconds_encoding for states in (self._lower, self._before) if states is not None)
 
-    def of(self, task: TrainingTask, texts: NDArray[np.int64]) -> list[Tensor]:
+    def read(self, task: TrainingTask, texts: NDArray[np.int64]) -> list[Tensor]:
         """Run the texts through the encoder, or through its tuned layers."""
         return self._run(task, texts, task.head.layers)[0]
 
     def with_drift(self, task: TrainingTask, texts: NDArray[np.int64]) -> tuple[list[Tensor], Tensor]:
         """Run the texts, and compare their vectors with those of the untuned encoder."""
         if self._before is None:
-            return self.of(task, texts), torch.zeros(())
+            return self.read(task, texts), torch.zeros(())
         last = self._encoder.config.num_hidden_layers
         rows, states, cu_seqlens = self._run(task, texts, {*task.head.layers, last})
         vectors = pool(states[last], cu_seqlens, self._pooling)
@@ -137,13 +138,13 @@ class Frozen:
         #: The duration of the encoding.
         self.seconds_encoding = 0.0
 
-    def of(self, task: TrainingTask, texts: NDArray[np.int64]) -> list[Tensor]:
+    def read(self, task: TrainingTask, texts: NDArray[np.int64]) -> list[Tensor]:
         """Return cached states; the first call computes the missing states of the whole task."""
         return self._rows(task, texts, classify_states(task.head), task.head.layers)
 
     def with_drift(self, task: TrainingTask, texts: NDArray[np.int64]) -> tuple[list[Tensor], Tensor]:
         """Return cached states; a frozen encoder has no drift."""
-        return self.of(task, texts), torch.zeros(())
+        return self.read(task, texts), torch.zeros(())
 
     def pooled(self, task: TrainingTask, texts: NDArray[np.int64]) -> Tensor:
         """Return the pooled states of the texts after the highest layer, `[n, H]`, fp32."""
@@ -193,16 +194,10 @@ class Frozen:
             # Only the kernels make a narrow format fast: without them, the states are exact.
             backend, _ = choose(weights, "eager", device="cpu", dtype="float32")
         readouts = [Readout(((layer, 1.0),), None) for layer in layers]
-        first = 0
-        while first < len(tokens):
-            end, total = first, 0
-            while end < len(tokens) and (end == first or total + len(tokens[end]) <= _TOKENS_PER_PASS):
-                total += len(tokens[end])
-                end += 1
-            packed = pack([own_tokens.ids for own_tokens in tokens[first:end]])
+        for texts in split_by_tokens([len(text) for text in tokens], _TOKENS_PER_PASS):
+            packed = pack([text.ids for text in tokens[texts]])
             states = map(torch.from_numpy, backend.begin(packed, readouts).wait())
-            yield dict(zip(layers, states, strict=True)), packed, tokens[first:end]
-            first = end
+            yield dict(zip(layers, states, strict=True)), packed, tokens[texts]
 
 
 def classify_states(head: HeadConfig) -> Kind:
@@ -227,19 +222,16 @@ def select_rows(
     tokens: Sequence[Tokens],
     pooling: Pooling,
 ) -> Iterator[Tensor]:
-    """Yield for each layer the rows of a task, fp32: the first piece of each word, each token, or each text pooled."""
+    """Return for each layer the rows of a task, fp32: the first piece of each word, each token, or each text pooled."""
     cu_seqlens = torch.from_numpy(packed.cu_seqlens)
     if kind == "texts":
-        yield from (pool(states[layer], cu_seqlens, pooling) for layer in layers)
-        return
+        return (pool(states[layer], cu_seqlens, pooling) for layer in layers)
     if kind == "tokens":
-        yield from (states[layer][: packed.cu_seqlens[-1]].float() for layer in layers)
-        return
+        return (states[layer][: packed.cu_seqlens[-1]].float() for layer in layers)
     starts = packed.cu_seqlens[:-1].tolist()
-    places = torch.from_numpy(
-        np.concatenate([start + find_first_pieces(own_tokens) for start, own_tokens in zip(starts, tokens, strict=True)])
-    )
-    yield from (states[layer][places].float() for layer in layers)
+    pieces = [start + find_first_pieces(text) for start, text in zip(starts, tokens, strict=True)]
+    rows = torch.from_numpy(np.concatenate(pieces))
+    return (states[layer][rows].float() for layer in layers)
 
 
 @torch.no_grad()

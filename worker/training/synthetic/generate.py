@@ -7,17 +7,16 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Protocol
 
-from worker.training.data.duplicates import are_alike, split_words
+from worker.errors import BadSettings
+from worker.training.data.duplicates import are_alike, select_rarest, split_words
+from worker.training.data.examples import Span, TaggedText
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from worker.training.data.examples import TaggedText
 
 # The maximum number of attempts per text.
 _ATTEMPTS = 20
-# The least share of common words of near-duplicates: 4 of 5.
-_ALIKE, _OF = 4, 5
 
 
 class Generator(Protocol):
@@ -43,20 +42,16 @@ class HeldOutTexts:
 
     def __init__(self, texts: Iterable[str]) -> None:
         self._sets = list({split_words(text) for text in texts})
-        self._of_word: defaultdict[str, list[int]] = defaultdict(list)
+        self._numbers: defaultdict[str, list[int]] = defaultdict(list)
         for number, words in enumerate(self._sets):
             for word in words:
-                self._of_word[word].append(number)
+                self._numbers[word].append(number)
 
     def has_similar(self, text: str) -> bool:
-        """Return whether a held-out text is a near-duplicate of a text.
-
-        Near-duplicates share one of any fifth (plus one) of the words, so the rarest words are looked up.
-        """
+        """Return whether a held-out text is a near-duplicate of a text."""
         words = split_words(text)
-        num_looked_up = len(words) - -(-len(words) * _ALIKE // _OF) + 1
-        rarest = sorted(words, key=lambda word: (len(self._of_word.get(word, ())), word))[:num_looked_up]
-        others = {number for word in rarest for number in self._of_word.get(word, ())}
+        rarest = select_rarest(words, lambda word: len(self._numbers.get(word, ())))
+        others = {number for word in rarest for number in self._numbers.get(word, ())}
         return any(are_alike(words, self._sets[other]) for other in others)
 
 
@@ -76,3 +71,33 @@ def generate(generators: Sequence[Generator], count: int, held_out: HeldOutTexts
         else:
             found[text.text] = text
     return GeneratedTexts(tuple(found.values()), num_similar, num_repeated)
+
+
+class MentionReplacement:
+    """A generator that replaces entities by those of other texts."""
+
+    def __init__(self, texts: Sequence[TaggedText]) -> None:
+        """Collect the entities of `texts`; raises `BadSettings` if no type has two different entities."""
+        mentions: dict[str, dict[str, None]] = {}
+        for text in texts:
+            for span in text.spans:
+                mentions.setdefault(span.type, {})[text.text[span.start : span.end]] = None
+        # Each different entity once: frequent entities are known already.
+        self._mentions = {kind: tuple(own_mentions) for kind, own_mentions in mentions.items() if len(own_mentions) > 1}
+        self._texts = [text for text in texts if any(span.type in self._mentions for span in text.spans)]
+        if not self._texts:
+            raise BadSettings("no entities to swap: at least one type needs two different entities")
+
+    def draw(self, random: Random) -> TaggedText:
+        """Return a random text in which other entities of the same types replace the entities."""
+        source = random.choice(self._texts)
+        parts, spans, end, length = [], [], 0, 0
+        for span in source.spans:
+            before, own = source.text[end : span.start], source.text[span.start : span.end]
+            others = [other for other in self._mentions.get(span.type, ()) if other != own]
+            mention = random.choice(others) if others else own
+            length += len(before)
+            spans.append(Span(span.type, length, length + len(mention)))
+            parts += [before, mention]
+            length, end = length + len(mention), span.end
+        return TaggedText("".join([*parts, source.text[end:]]), tuple(spans))

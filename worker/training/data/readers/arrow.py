@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from worker.errors import BadSettings
-from worker.training.data.readers.lines import Problems
 from worker.training.data.readers.rows import build_data
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ def read(path: Path, layout: Layout) -> Data:
     rows: list[Row] = []
     for row in _read_rows(path):
         rows.append((len(rows) + 1, {column: decoders.get(column, _keep)(value) for column, value in row.items()}))
-    return build_data(path, "Arrow", rows, layout, Problems(path, is_kept=layout.skips_broken))
+    return build_data(path, "Arrow", rows, layout, [])
 
 
 def _read_rows(path: Path) -> Iterator[dict[str, Any]]:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from worker.errors import BadSettings
 from worker.training.data import schemes
-from worker.training.data.examples import DataSource, TaggedData
-from worker.training.data.readers.lines import Problems, read_lines, shorten
-from worker.training.data.sentences import Sentence, build_texts
+from worker.training.data.examples import DataSource, Problem, TaggedData
+from worker.training.data.readers.lines import read_lines, shorten
+from worker.training.data.schemes import Sentence, build_texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -50,7 +50,7 @@ class ConllRow(NamedTuple):
 
 def read(path: Path, layout: Layout) -> TaggedData:
     """Read a file; raises `BadSettings` with file, line and reason."""
-    problems = Problems(path, is_kept=layout.skips_broken)
+    broken: list[Problem] = []
     blocks = list(_remove_ranges(list(_read_blocks(path))))
     rows = [row for block in blocks for row in block]
     if not rows:
@@ -61,12 +61,10 @@ def read(path: Path, layout: Layout) -> TaggedData:
         [row.fields[columns.tag] for row in block if len(row.fields) > columns.tag and schemes.is_tag(row.fields[columns.tag])]
         for block in blocks
     )
-    sentences = list(_build_sentences(blocks, columns, scheme, problems))
-    if not sentences:
-        problems.raise_first()
+    sentences = list(_build_sentences(path, blocks, columns, scheme, broken))
     texts, malformed = build_texts(path, sentences, scheme, joins_handles=layout.joins_handles)
     read_as = f"CoNLL, {scheme}, words in column {columns.word + 1}, tags in column {columns.tag + 1} of {columns.width}"
-    return TaggedData(DataSource(path, read_as, problems.found, tuple(malformed)), tuple(texts))
+    return TaggedData(DataSource(path, read_as, tuple(broken), tuple(malformed)), tuple(texts))
 
 
 def is_conll(lines: Iterable[str]) -> bool:
@@ -172,14 +170,13 @@ def _is_comment(row: ConllRow, columns: ConllColumns) -> bool:
 
 
 def _build_sentences(
-    blocks: Iterable[Sequence[ConllRow]], columns: ConllColumns, scheme: Scheme, problems: Problems
+    path: Path, blocks: Iterable[Sequence[ConllRow]], columns: ConllColumns, scheme: Scheme, broken: list[Problem]
 ) -> Iterator[Sentence]:
     """Yield the sentences without a broken line: a sentence with a missing word would teach wrong entities."""
     for block in blocks:
-        reasons = [(row.line, reason) for row in block if (reason := _find_problem(row, columns, scheme))]
-        for line, reason in reasons:
-            problems.add(line, reason)
-        if not reasons:
+        problems = [Problem(path, row.line, reason) for row in block if (reason := _find_problem(row, columns, scheme))]
+        broken += problems
+        if not problems:
             yield Sentence(
                 tuple(row.fields[columns.word] or _NO_WORD for row in block),
                 tuple(row.fields[columns.tag] for row in block),

@@ -17,34 +17,6 @@ _LINE_END = re.compile(rb"\r{0,2}\n|\r")
 _NUM_INSPECTED_BYTES = 1000
 
 
-class Problems:
-    """The problems of a file: the first problem is raised, or all problems are collected."""
-
-    def __init__(self, path: Path, *, is_kept: bool) -> None:
-        """Start without problems; `is_kept` collects problems instead of raising them."""
-        self._path = path
-        self._is_kept = is_kept
-        self._found: list[Problem] = []
-
-    def add(self, line: int, reason: str) -> None:
-        """Collect a problem, or raise it as `BadSettings`."""
-        problem = Problem(self._path, line, reason)
-        if not self._is_kept:
-            raise BadSettings(str(problem))
-        self._found.append(problem)
-
-    @property
-    def found(self) -> tuple[Problem, ...]:
-        """The collected problems, in order."""
-        return tuple(self._found)
-
-    def raise_first(self) -> None:
-        """Raise the first collected problem as `BadSettings`; for a file in which no row is usable."""
-        if self._found:
-            more = f" (and {len(self._found) - 1} more)" if len(self._found) > 1 else ""
-            raise BadSettings(f"{self._found[0]}{more}; nothing of the file can be read")
-
-
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yield line numbers from 1 and lines without their ends; raises `BadSettings` for an unreadable file.
 

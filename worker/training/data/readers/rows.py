@@ -14,29 +14,34 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
 from worker.errors import BadSettings
 from worker.training.data import schemes
-from worker.training.data.examples import DataSource, LabelledData, LabelledText, Span, TaggedData, TaggedText
-from worker.training.data.readers.answers import select_accepted
+from worker.training.data.examples import DataSource, LabelledData, LabelledText, Problem, Span, TaggedData, TaggedText
 from worker.training.data.readers.lines import shorten
-from worker.training.data.sentences import Sentence, build_texts
+from worker.training.data.schemes import Sentence, build_texts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from worker.training.data.examples import Data, ExampleT
+    from worker.training.data.examples import Data
     from worker.training.data.layout import Layout
-    from worker.training.data.readers.lines import Problems
 
 # Names of columns in published data sets, in order of precedence.
 _TEXT_NAMES = ("text", "sentence", "tweet", "content", "message", "review", "comment", "body", "document", "tokens", "words")
 _SPAN_NAMES = ("spans", "entities")
 _LABEL_NAMES = ("label", "labels", "class", "category", "sentiment", "target", *_SPAN_NAMES, "ner_tags", "tags")
+# By column of Prodigy, Label Studio and Argilla: the answers of annotators in lower case, accepted and rejected.
+_ANSWERS = {
+    "answer": ({"accept"}, {"reject", "ignore"}),
+    "was_cancelled": ({"false", "0"}, {"true", "1"}),
+    "status": ({"default", "edited", "validated"}, {"discarded"}),
+}
 #: The number of the row or of its line, and its values by column.
 Row: TypeAlias = tuple[int, Mapping[str, object]]
+ExampleT = TypeVar("ExampleT")
 
 
 class Value(NamedTuple):
@@ -59,39 +64,56 @@ class TableColumns:
     label: str
 
 
-def build_data(path: Path, format_name: str, rows: Sequence[Row], layout: Layout, problems: Problems) -> Data:
-    """Return the texts of a file's rows; raises `BadSettings` for a broken row, unless `layout` skips broken rows."""
-    if not rows:
-        problems.raise_first()
+def build_data(path: Path, format_name: str, rows: Sequence[Row], layout: Layout, broken: list[Problem]) -> Data:
+    """Return the texts of a file's rows, with the `broken` rows in their source; raises `BadSettings` for a file without rows."""
+    if not rows and not broken:
         raise BadSettings(f"{path}: the file has no row")
+    if not rows:
+        return LabelledData(DataSource(path, broken=tuple(broken)), ())
     columns = detect_columns(path, list(dict.fromkeys(name for _, row in rows for name in row)), layout)
-    accepted = list(select_accepted(rows, others={columns.text, columns.label}))
+    accepted = list(_select_accepted(rows, others={columns.text, columns.label}))
     if not accepted:
         raise BadSettings(f"{path}: annotators rejected or skipped every text ({len(rows)})")
-    found = _convert_values(path, format_name, columns, list(_select_values(accepted, columns, problems)), layout, problems)
-    if not found.texts:
-        problems.raise_first()
-    source = replace(found.source, num_rejected=len(rows) - len(accepted))
-    return replace(found, source=source)
+    values = list(_select_values(path, accepted, columns, broken))
+    source = DataSource(path, f"{format_name}, text in {columns.text!r}, label in {columns.label!r}")
+    found = _convert_values(source, columns, values, layout, broken)
+    num_rejected = len(rows) - len(accepted)
+    return replace(found, source=replace(found.source, broken=tuple(broken), num_rejected=num_rejected))
 
 
 def _convert_values(
-    path: Path, format_name: str, columns: TableColumns, values: Sequence[Value], layout: Layout, problems: Problems
+    source: DataSource, columns: TableColumns, values: Sequence[Value], layout: Layout, broken: list[Problem]
 ) -> LabelledData | TaggedData:
     """Return labelled or tagged texts, depending on the labels."""
-    read_as = f"{format_name}, text in {columns.text!r}, label in {columns.label!r}"
     first = next((value.label for value in values if value.label != []), [])
     if any(isinstance(value.text, list) for value in values[:1]):
-        return _read_tagged_words(path, read_as, values, layout, problems)
+        return _read_tagged_words(source, values, layout, broken)
     if isinstance(first, list) and (
         any(isinstance(span, Mapping) for span in first) or (not first and columns.label in _SPAN_NAMES)
     ):
-        tagged = tuple(_read(values, _read_tagged, problems))
-        return TaggedData(DataSource(path, read_as, problems.found), tagged)
+        return TaggedData(source, tuple(_read(source.path, values, _read_tagged, broken)))
     is_multi_label = isinstance(first, list) or layout.label_separator is not None
     read_labelled = partial(_read_labelled, separator=layout.label_separator, is_multi_label=is_multi_label)
-    labelled = tuple(_read(values, read_labelled, problems))
-    return LabelledData(DataSource(path, read_as, problems.found), labelled, is_multi_label)
+    return LabelledData(source, tuple(_read(source.path, values, read_labelled, broken)), is_multi_label)
+
+
+def _select_accepted(rows: Sequence[Row], *, others: Collection[str]) -> Iterator[Row]:
+    """Yield the rows that no annotator rejected or skipped.
+
+    A column holds answers if it has a tool's name, has only the tool's values, and is none of `others`. A column `answer` with
+    other values belongs to the data.
+    """
+
+    def read_answer(row: Row, name: str) -> str:
+        value = row[1].get(name)
+        return "" if value is None else str(value).strip().lower()
+
+    columns = [
+        name
+        for name, (accepted, rejected) in _ANSWERS.items()
+        if name not in others and all(read_answer(row, name) in {"", *accepted, *rejected} for row in rows)
+    ]
+    return (row for row in rows if not any(read_answer(row, name) in _ANSWERS[name][1] for name in columns))
 
 
 def detect_columns(path: Path, names: Sequence[str], layout: Layout) -> TableColumns:
@@ -127,21 +149,23 @@ def _choose_column(
     return found
 
 
-def _select_values(rows: Iterable[Row], columns: TableColumns, problems: Problems) -> Iterator[Value]:
+def _select_values(path: Path, rows: Iterable[Row], columns: TableColumns, broken: list[Problem]) -> Iterator[Value]:
     for line, row in rows:
         missing = [name for name in (columns.text, columns.label) if row.get(name) is None]
         if missing:
-            problems.add(line, f"no value for {missing[0]!r}")
+            broken.append(Problem(path, line, f"no value for {missing[0]!r}"))
         else:
             yield Value(line, row[columns.text], row[columns.label])
 
 
-def _read(values: Iterable[Value], read_example: Callable[[Value], ExampleT], problems: Problems) -> Iterator[ExampleT]:
+def _read(
+    path: Path, values: Iterable[Value], read_example: Callable[[Value], ExampleT], broken: list[Problem]
+) -> Iterator[ExampleT]:
     for value in values:
         try:
             yield read_example(value)
         except _Unfit as unfit:
-            problems.add(value.line, str(unfit))
+            broken.append(Problem(path, value.line, str(unfit)))
 
 
 def _read_labelled(value: Value, separator: str | None, *, is_multi_label: bool) -> LabelledText:
@@ -193,26 +217,25 @@ def _read_span(value: object, length: int) -> Span:
     return Span(kind, start, end)
 
 
-def _read_tagged_words(path: Path, read_as: str, values: Sequence[Value], layout: Layout, problems: Problems) -> TaggedData:
-    sentences = list(_read_sentences(values, problems))
+def _read_tagged_words(source: DataSource, values: Sequence[Value], layout: Layout, broken: list[Problem]) -> TaggedData:
+    sentences = list(_read(source.path, values, _read_sentence, broken))
     scheme = layout.scheme or schemes.detect_scheme(sentence.tags for sentence in sentences)
     foreign = {sentence: tag for sentence in sentences for tag in sentence.tags if not schemes.is_scheme_tag(tag, scheme)}
-    for sentence, tag in foreign.items():
-        problems.add(sentence.lines[0], f"not a tag of {scheme}: {shorten(tag)}")
+    broken += [
+        Problem(source.path, sentence.lines[0], f"not a tag of {scheme}: {shorten(tag)}") for sentence, tag in foreign.items()
+    ]
     kept = [sentence for sentence in sentences if sentence not in foreign]
-    texts, malformed = build_texts(path, kept, scheme, joins_handles=layout.joins_handles)
-    return TaggedData(DataSource(path, f"{read_as}, {scheme}", problems.found, tuple(malformed)), tuple(texts))
+    texts, malformed = build_texts(source.path, kept, scheme, joins_handles=layout.joins_handles)
+    return TaggedData(replace(source, read_as=f"{source.read_as}, {scheme}", malformed=tuple(malformed)), tuple(texts))
 
 
-def _read_sentences(values: Iterable[Value], problems: Problems) -> Iterator[Sentence]:
-    for value in values:
-        words, tags = value.text, value.label
-        if not isinstance(words, list) or not isinstance(tags, list) or len(words) != len(tags) or not words:
-            problems.add(value.line, f"the numbers of tags and words differ: {shorten(tags)} for {shorten(words)}")
-        elif reason := next(filter(None, map(_refuse_word, words, tags)), None):
-            problems.add(value.line, reason)
-        else:
-            yield Sentence(tuple(map(str, words)), tuple(tags), (value.line,) * len(words))
+def _read_sentence(value: Value) -> Sentence:
+    words, tags = value.text, value.label
+    if not isinstance(words, list) or not isinstance(tags, list) or len(words) != len(tags) or not words:
+        raise _Unfit(f"the numbers of tags and words differ: {shorten(tags)} for {shorten(words)}")
+    if reason := next(filter(None, map(_refuse_word, words, tags)), None):
+        raise _Unfit(reason)
+    return Sentence(tuple(map(str, words)), tuple(tags), (value.line,) * len(words))
 
 
 def _refuse_word(word: object, tag: object) -> str | None:
