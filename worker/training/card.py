@@ -32,7 +32,7 @@ def card(name: str, encoder: str, heads: Sequence[HeadConfig], training: Mapping
 def _head_lines(name: str, encoder: str, heads: Sequence[HeadConfig], training: Mapping[str, Any]) -> Iterator[str]:
     strategy = training["configuration"]["training"]["strategy"]
     yield from (f"# {name}", "", f"Heads on the encoder `{encoder}`, made by `gist-stream train`, strategy `{strategy}`.", "")
-    yield from ("| head | task | labels | reads layers | hidden |", "| --- | --- | --- | --- | --- |")
+    yield from ("| head | task | labels | reads layers | hidden |", "|" + " --- |" * 5)
     for head in heads:
         layers = ", ".join(map(str, head.layers)) + (" (learned mix)" if len(head.layers) > 1 else "")
         yield f"| {head.name} | {head.task} | {', '.join(head.labels)} | {layers} | {head.hidden_size or 'linear'} |"
@@ -69,22 +69,21 @@ def _score_lines(training: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _head_scores(head: str, titles: Mapping[str, Any]) -> Iterator[str]:
-    labels = {title: own_title for title, own_title in titles.items() if "accuracy" in own_title}
+    labels = {title: scores for title, scores in titles.items() if "accuracy" in scores}
+    several = {title: scores for title, scores in titles.items() if "f1" in scores}
     if labels:
-        yield from (f"| {head} | accuracy | majority class | texts |", "| --- | --- | --- | --- |")
-        for title, label in labels.items():
-            yield f"| {title} | {label['accuracy']:.3f} | {label['majority']:.3f} | {label['texts']} |"
-        yield ""
-    several = {title: own_title for title, own_title in titles.items() if "f1" in own_title}
+        yield from _format_table([head, "accuracy", "majority class", "texts"], labels, ["accuracy", "majority", "texts"])
     if several:
-        yield from (f"| {head} | F1 over all labels | texts |", "| --- | --- | --- |")
-        for title, scores in several.items():
-            yield f"| {title} | {scores['f1']:.3f} | {scores['texts']} |"
-        yield ""
+        yield from _format_table([head, "F1 over all labels", "texts"], several, ["f1", "texts"])
     for title, kinds in titles.items():
         if title not in labels and title not in several:
-            yield from (f"| {head}, {title} | precision | recall | F1 | entities |", "| --- | --- | --- | --- | --- |")
-            for kind, score in kinds.items():
-                figures = " | ".join(f"{score[name]:.3f}" for name in ("precision", "recall", "f1"))
-                yield f"| {kind} | {figures} | {score['num_gold']} |"
-            yield ""
+            columns = [f"{head}, {title}", "precision", "recall", "F1", "entities"]
+            yield from _format_table(columns, kinds, ["precision", "recall", "f1", "num_gold"])
+
+
+def _format_table(columns: Sequence[str], rows: Mapping[str, Mapping[str, float]], keys: Sequence[str]) -> Iterator[str]:
+    yield from (f"| {' | '.join(columns)} |", "|" + " --- |" * len(columns))
+    for name, row in rows.items():
+        figures = (f"{row[key]:.3f}" if isinstance(row[key], float) else f"{row[key]}" for key in keys)
+        yield f"| {name} | {' | '.join(figures)} |"
+    yield ""

@@ -28,7 +28,7 @@ POLARITY = LabelMap({"positive": "pos", "very positive": "pos", "neutral": None}
 
 def test_labels_are_renamed_merged_and_dropped() -> None:
     """A text is dropped with its only label, and other labels stay unchanged."""
-    data = POLARITY.labelled(labelled(("positive",), ("neutral",), ("very positive",), ("negative",)))
+    data = POLARITY.apply(labelled(("positive",), ("neutral",), ("very positive",), ("negative",)))
     assert [(text.text, text.labels) for text in data.texts] == [
         ("text 2", ("pos",)),
         ("text 4", ("pos",)),

@@ -14,7 +14,8 @@ from worker.errors import BadSettings
 from worker.model.checkpoint import checkpoint
 from worker.training.encoders import steps as encoders
 from worker.training.encoders.distill import measure_agreement
-from worker.training.encoders.steps import StepOptions, plan_steps, rate_at, split_texts
+from worker.training.encoders.steps import StepOptions, plan_steps, split_texts
+from worker.training.learning.sampling import compute_rate_factor
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,7 +44,7 @@ def test_each_epoch_reads_each_text_once(lengths: list[int], seed: int) -> None:
 @given(st.integers(1, 500), st.floats(0, 1))
 def test_the_rate_rises_and_falls(num_steps: int, warm_up: float) -> None:
     """The learning rate stays between 0 and 1."""
-    rates = [rate_at(number, num_steps=num_steps, warm_up=warm_up) for number in range(num_steps)]
+    rates = [compute_rate_factor(number, num_steps=num_steps, warm_up=warm_up) for number in range(num_steps)]
     assert all(0 < rate <= 1 for rate in rates)
     top = rates.index(max(rates))
     assert rates[:top] == sorted(rates[:top])

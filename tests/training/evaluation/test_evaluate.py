@@ -135,7 +135,7 @@ def test_the_trainers_scores_are_the_same_figures() -> None:
     found = evaluate(OPTIONS, [MOODS], [NAMES], silent)
     texts, true = [text.text for text in MOODS.texts], [text.labels[0] for text in MOODS.texts]
     assert measure_accuracy(engine, "sentiment", texts, true) == found.labels[0].figures["accuracy"].value
-    scores = score_entities(engine, LabelMap({"person": "PER", "thing": None}).tagged(NAMES).texts)
+    scores = score_entities(engine, LabelMap({"person": "PER", "thing": None}).apply(NAMES).texts)
     assert {group.name: group.figures["f1"].value for group in found.entities[0].groups} == {
         name: score.f1 for name, score in scores.items()
     }

@@ -90,23 +90,21 @@ def build_rows(results: Sequence[CellResult]) -> list[SummaryRow]:
 def format_table(rows: Sequence[SummaryRow], introduction: str) -> str:
     """Return the comparison as Markdown, one line per contender; the best mean of a column is bold."""
     columns = [(share, task) for share in sorted({row.share for row in rows}) for task in _TASKS]
-    best = {column: max(_get_figure(row, column[1]).mean for row in rows if row.share == column[0]) for column in columns}
+    figures: dict[tuple[str, float, str], Figure] = {
+        (row.contender, row.share, task): getattr(row, task) for row in rows for task in _TASKS
+    }
+    best = {column: max(figure.mean for key, figure in figures.items() if key[1:] == column) for column in columns}
     titles = [f"{_TASKS[task]}, {share:.0%} of B" for share, task in columns]
     lines = [introduction, "", f"| strategy | {' | '.join(titles)} | seconds |", "| --- |" + " --- |" * (len(titles) + 1)]
     for contender in dict.fromkeys(row.contender for row in rows):
-        own = {row.share: row for row in rows if row.contender == contender}
-        figures = [_get_figure(own[share], task) if share in own else "" for share, task in columns]
+        own = [figures.get((contender, *column)) for column in columns]
         cells = [
-            f"**{figure}**" if isinstance(figure, Figure) and figure.mean == best[column] else str(figure)
-            for figure, column in zip(figures, columns, strict=True)
+            "" if figure is None else f"**{figure}**" if figure.mean == best[column] else str(figure)
+            for figure, column in zip(own, columns, strict=True)
         ]
-        seconds = statistics.fmean(row.seconds for row in own.values())
+        seconds = statistics.fmean(row.seconds for row in rows if row.contender == contender)
         lines.append(f"| {contender} | {' | '.join(cells)} | {seconds:.1f} |")
     return "\n".join(lines) + "\n"
-
-
-def _get_figure(row: SummaryRow, task: str) -> Figure:
-    return row.large if task == "large" else row.small
 
 
 def format_json(rows: Sequence[SummaryRow], plan: dict[str, Any]) -> str:

@@ -86,6 +86,12 @@ class DataSource:
     #: Texts that an annotator rejected or skipped, which are left out.
     num_rejected: int = 0
 
+    @property
+    def title(self) -> str:
+        """The file's folder and name, without the path to them."""
+        whole = self.path.absolute()
+        return f"{whole.parent.name}/{whole.name}"
+
 
 @dataclass(frozen=True, slots=True)
 class LabelledData:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from worker.errors import BadSettings
 from worker.training.data.examples import LabelledData, LabelledText, TaggedData, TaggedText
@@ -12,9 +12,10 @@ from worker.training.data.examples import LabelledData, LabelledText, TaggedData
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from worker.training.data.examples import Data
+    from worker.training.data.examples import Data, Span
 
 _MIN_CLASSES = 2
+DataT = TypeVar("DataT", bound="LabelledData | TaggedData")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,24 +34,18 @@ class LabelMap:
         """Return the new name of a label; None if the label is dropped."""
         return self.names.get(label, None if self.drops_others else label)
 
-    def labelled(self, data: LabelledData) -> LabelledData:
-        """Return labelled texts with their new labels."""
-        texts = [replace(text, labels=tuple(dict.fromkeys(self._rename(text.labels)))) for text in data.texts]
-        return replace(data, texts=tuple(text for text in texts if text.labels or data.is_multi_label))
-
-    def tagged(self, data: TaggedData) -> TaggedData:
-        """Return tagged texts with their new types."""
-        return replace(data, texts=tuple(self._tagged(text) for text in data.texts))
-
-    def apply(self, data: Data) -> Data:
+    def apply(self, data: DataT) -> DataT:
         """Return the same data with their new labels."""
-        return self.labelled(data) if isinstance(data, LabelledData) else self.tagged(data)
+        if isinstance(data, TaggedData):
+            tagged = (replace(text, spans=tuple(self._rename_spans(text.spans))) for text in data.texts)
+            return replace(data, texts=tuple(tagged))
+        renamed = [
+            replace(text, labels=tuple(dict.fromkeys(filter(None, map(self.__getitem__, text.labels))))) for text in data.texts
+        ]
+        return replace(data, texts=tuple(text for text in renamed if text.labels or data.is_multi_label))
 
-    def _tagged(self, text: TaggedText) -> TaggedText:
-        return replace(text, spans=tuple(replace(span, type=name) for span in text.spans if (name := self[span.type]) is not None))
-
-    def _rename(self, labels: Iterable[str]) -> Iterator[str]:
-        return (name for label in labels if (name := self[label]) is not None)
+    def _rename_spans(self, spans: Iterable[Span]) -> Iterator[Span]:
+        return (replace(span, type=name) for span in spans if (name := self[span.type]) is not None)
 
 
 def check_map(label_map: LabelMap, data: Sequence[Data]) -> None:

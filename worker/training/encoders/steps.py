@@ -26,7 +26,7 @@ from worker.model.packing import pack
 from worker.model.pooling import SENTENCE_FILES
 from worker.model.torch_pooling import pool, sentence_vectors
 from worker.training.data.duplicates import build_key, split_words
-from worker.training.learning.sampling import split_by_tokens
+from worker.training.learning.sampling import compute_rate_factor, split_by_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -96,7 +96,9 @@ def take_steps(
 ) -> None:
     """Take optimizer steps (AdamW) with a warm-up and a linear decay of the rate."""
     optimizer = torch.optim.AdamW(parameters, lr=options.learning_rate, weight_decay=options.weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(rate_at, num_steps=len(steps), warm_up=options.warm_up))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, partial(compute_rate_factor, num_steps=len(steps), warm_up=options.warm_up)
+    )
     losses: list[float] = []
     for number, chosen in enumerate(steps, start=1):
         optimizer.zero_grad()
@@ -109,12 +111,6 @@ def take_steps(
         if number % _STEPS_BETWEEN_LINES == 0 or number == len(steps):
             progress(f"step {number} of {len(steps)}, loss {np.mean(losses):.4f}")
             losses.clear()
-
-
-def rate_at(step: int, *, num_steps: int, warm_up: float) -> float:
-    """Return the factor of the learning rate at a step, from 0: it rises linearly, then falls linearly."""
-    rising = max(1, round(num_steps * warm_up))
-    return min((step + 1) / rising, (num_steps - step) / max(1, num_steps - rising + 1))
 
 
 def compute_states(encoder: Encoder, packed: Packed, layers: Iterable[int]) -> dict[int, Tensor]:

@@ -78,7 +78,7 @@ def _report_labels(
     engine: Engine, configs: Sequence[HeadConfig], data: LabelledData, options: EvaluateOptions, progress: Callable[[str], None]
 ) -> Iterator[report.LabelReport]:
     """Yield a report for each head that has all labels of a file."""
-    title, texts = _build_title(data), [example.text for example in data.texts]
+    title, texts = data.source.title, [example.text for example in data.texts]
     if data.is_multi_label:
         raise BadSettings(f"{title}: texts with several labels cannot be evaluated")
     classifiers = [head for head in configs if head.task == "classify"]
@@ -98,7 +98,7 @@ def _report_entities(
     engine: Engine, configs: Sequence[HeadConfig], data: TaggedData, options: EvaluateOptions, progress: Callable[[str], None]
 ) -> Iterator[report.EntityReport]:
     """Yield a report for each entity head, about the entity types that the head has."""
-    title = _build_title(data)
+    title = data.source.title
     heads = [head for head in configs if head.task == "ner"]
     if not heads or not data.texts:
         raise BadSettings(f"{title}: {'the file has no text' if heads else 'the model has no head for entities'}")
@@ -112,7 +112,7 @@ def _report_entities(
             progress(f"{title}: the head {head.name} does not know {', '.join(left_out)}, which are left out")
         entities = [tuple(entity for entity in every if entity.task == head.name) for every in found]
         yield report.build_entity_report(
-            head.name, title, own.tagged(data).texts, entities, temperature=head.temperature, options=options.report
+            head.name, title, own.apply(data).texts, entities, temperature=head.temperature, options=options.report
         )
 
 
@@ -136,12 +136,6 @@ def _report_vectors(
 def _describe_rejected(data: LabelledData | TaggedData) -> str:
     num_rejected = data.source.num_rejected
     return f", {num_rejected} rejected by annotators and left out" if num_rejected else ""
-
-
-def _build_title(data: LabelledData | TaggedData) -> str:
-    """Return a file's folder and name, without the path to them."""
-    path = data.source.path.absolute()
-    return f"{path.parent.name}/{path.name}"
 
 
 def _embed(engine: Engine, texts: Sequence[str]) -> NDArray[np.float32]:

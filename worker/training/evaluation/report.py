@@ -37,21 +37,27 @@ class EvaluationOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LabelReport:
-    """A classification head on one file."""
+class HeadReport:
+    """A head on one file."""
 
     head: str
     title: str
     num_texts: int
     temperature: float
+    reliability: tuple[Bin, ...]
+    mistakes: tuple[Mistake, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelReport(HeadReport):
+    """A classification head on one file."""
+
     labels: tuple[str, ...]
     #: The share of the most frequent true label: the accuracy of always predicting it.
     majority: float
     figures: Mapping[str, BootstrapEstimate]
     #: The number of texts of each true label (rows) with each predicted label (columns).
     confusion: tuple[tuple[int, ...], ...]
-    reliability: tuple[Bin, ...]
-    mistakes: tuple[Mistake, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,20 +71,14 @@ class EntityGroup:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EntityReport:
+class EntityReport(HeadReport):
     """An entity head on one file."""
 
-    head: str
-    title: str
-    num_texts: int
-    temperature: float
     types: tuple[str, ...]
     #: `all`, each type, then the other ways to count handles.
     groups: tuple[EntityGroup, ...]
     #: The expected calibration error of the scores of found entities.
     ece: BootstrapEstimate
-    reliability: tuple[Bin, ...]
-    mistakes: tuple[Mistake, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,16 +162,14 @@ def build_entity_report(
         num_texts=len(tagged),
         temperature=temperature,
         types=tuple(sorted({span.type for example in tagged for span in example.spans})),
-        groups=tuple(_build_group(group, options) for group in spans.group_spans(tagged, found)),
+        groups=tuple(
+            EntityGroup(name=group.name, num_gold=group.num_gold, num_found=group.num_found, figures=group.estimates(options.draws))
+            for group in spans.group_spans(tagged, found)
+        ),
         ece=labels.estimate_calibration_error(scores, is_right, text, len(tagged), options.draws),
         reliability=labels.measure_reliability(scores, is_right),
         mistakes=tuple(mistakes.find_entity_mistakes(tagged, found, options.num_examples)),
     )
-
-
-def _build_group(group: spans.SpanGroup, options: EvaluationOptions) -> EntityGroup:
-    figures = group.estimates(options.draws)
-    return EntityGroup(name=group.name, num_gold=group.num_gold, num_found=group.num_found, figures=figures)
 
 
 def _replace_nan(value: Any) -> Any:

@@ -11,6 +11,7 @@ import torch
 from worker.training.data.splits import Side
 from worker.training.learning import sampling
 from worker.training.learning.objectives import compute_loss, compute_mean_loss, run_head, score
+from worker.training.learning.sampling import compute_rate_factor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -132,22 +133,19 @@ class PhaseLoop:
         return weighted, float(plain.detach())
 
     def _step(self, position: Position) -> None:
-        torch.nn.utils.clip_grad_norm_(self._learning.values(), self._run.optimizer.max_gradient_norm)
+        optimizer = self._run.optimizer
+        torch.nn.utils.clip_grad_norm_(self._learning.values(), optimizer.max_gradient_norm)
+        factor = compute_rate_factor(
+            position.step, num_steps=self._num_steps, warm_up=optimizer.warmup_share, is_linear=optimizer.is_linear
+        )
         for group, rate in zip(self._optimizer.param_groups, self._base_rates, strict=True):
-            group["lr"] = rate * self._rate(position.step)
+            group["lr"] = rate * factor
         self._optimizer.step()
         self._optimizer.zero_grad()
         position.step, position.total_steps = position.step + 1, position.total_steps + 1
-        kept = min(self._run.optimizer.averaging, position.step / (position.step + 9))
+        kept = min(optimizer.averaging, position.step / (position.step + 9))
         for name, average in self._averages.items():
             average.lerp_(self._learning[name].detach(), 1 - kept)
-
-    def _rate(self, step: int) -> float:
-        """Return the factor of the learning rate: it rises to 1 during warm-up, then falls to 0 or stays."""
-        warm_up = round(self._run.optimizer.warmup_share * self._num_steps)
-        if step < warm_up:
-            return (step + 1) / warm_up
-        return (self._num_steps - step) / max(1, self._num_steps - warm_up) if self._run.optimizer.is_linear else 1.0
 
     def _judge(self, position: Position, loss: float) -> None:
         """Score the heads on dev, and keep the parameters if they are better than before."""

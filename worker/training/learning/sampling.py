@@ -1,4 +1,4 @@
-"""The batches of an epoch. Pure.
+"""The batches of an epoch, and the learning rate of a step. Pure.
 
 An epoch has the batches of all tasks together, or a fixed number. The share of a task is proportional to its size to the power of
 1, 1/2 or 1/T; a higher T makes the shares more even. A task with more batches than texts repeats its texts in another order. A task
@@ -48,6 +48,14 @@ def draw_batches(
     drawn = [_draw(side, count, batch_texts, generator) for side, count in zip(sides, shares, strict=True)]
     order = generator.permutation(np.repeat(np.arange(len(sides)), shares)).tolist()
     return [(number, next(drawn[number])) for number in order]
+
+
+def compute_rate_factor(step: int, *, num_steps: int, warm_up: float, is_linear: bool = True) -> float:
+    """Return the factor of the learning rate at a step, from 0: it rises in a share `warm_up` of the steps, then falls or stays."""
+    num_rising = round(warm_up * num_steps)
+    if step < num_rising:
+        return (step + 1) / num_rising
+    return (num_steps - step) / max(1, num_steps - num_rising) if is_linear else 1.0
 
 
 def split_by_tokens(lengths: Sequence[int], max_tokens: int) -> Iterator[slice]:

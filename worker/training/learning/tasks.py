@@ -195,11 +195,11 @@ def _read_files(options: HeadOptions, directory: Path, seed: int) -> _Read:
     if train is None or not train.texts:
         raise BadSettings(f"{data.train[0]}: no text of it is left to learn from")
     labels = check_labels(train, *held_out, wanted=options.labels)
-    titles = {id(text): _build_title(data.source.path) for data in mapped[Side.TEST] for text in data.texts}
+    titles = {id(text): data.source.title for data in mapped[Side.TEST] for text in data.texts}
     titles |= {id(text): "held out" for text in train.texts}
     is_several = isinstance(train, LabelledData) and train.is_multi_label
     split_off = _split(data, train.texts, dev.texts if dev else (), test.texts if test else (), seed)
-    sources = {_build_title(one.source.path): _compute_digest(one.source.path) for one in every}
+    sources = {one.source.title: _compute_digest(one.source.path) for one in every}
     return _Read(split_off, titles, {}, sources, labels, is_several, sum(one.source.num_rejected for one in every))
 
 
@@ -275,12 +275,6 @@ def add_texts(task: TrainingTask, loaded: Checkpoint, extra: Sequence[TaggedText
         targets=np.concatenate([task.targets, targets]),
         sides={**task.sides, Side.TRAIN: np.concatenate([task.sides[Side.TRAIN], added])},
     )
-
-
-def _build_title(path: Path) -> str:
-    """Return a file's folder and name, without the path to them."""
-    whole = path.absolute()
-    return f"{whole.parent.name}/{whole.name}"
 
 
 def _compute_digest(path: Path) -> str:
