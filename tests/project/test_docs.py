@@ -61,7 +61,7 @@ def test_every_command_of_a_page_exists(page: Path) -> None:
             # `train` without a command means `train run`.
             name = "run" if command.name == "train" and words[0] not in command.commands else words.pop(0)
             assert name in command.commands, f"gist-stream {line}"
-            command = command.commands[name]
+            command = command.get_command(None, name)
         known = {option for parameter in command.params for option in parameter.opts}
         used = {word.partition("=")[0] for word in words if word.startswith("--")}
         assert used <= known | {"--help"}, f"gist-stream {line}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -76,35 +75,6 @@ class _Completion:
     type: str = "plain"
 
 
-class LazyCommands(MutableMapping[str, Any]):
-    """The commands of a group by name, each imported at its first use."""
-
-    def __init__(self, declared: Mapping[str, Command | CommandGroup]) -> None:
-        self._declared = declared
-        # Imported commands, by name.
-        self._loaded: dict[str, Any] = {}
-
-    def __getitem__(self, name: str) -> Any:
-        if name not in self._loaded:
-            self._loaded[name] = self._declared[name].load(name)
-        return self._loaded[name]
-
-    def __setitem__(self, name: str, command: Any) -> None:
-        self._loaded[name] = command
-
-    def __delitem__(self, name: str) -> None:
-        raise TypeError(f"the command {name} is declared and cannot be removed")
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._declared
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._declared)
-
-    def __len__(self) -> int:
-        return len(self._declared)
-
-
 class LazyGroup(TyperGroup):
     """A group that lists its commands under headings and imports none of them for that."""
 
@@ -116,7 +86,11 @@ class LazyGroup(TyperGroup):
         super().__init__(**options)
         self._declared = self.declared if declared is None else declared
         self._default = default
-        self.commands = LazyCommands(self._declared)
+        self.commands = dict[str, Any](self._declared)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002  click passes the context
+        """Import a command; None if there is no such command."""
+        return self._declared[cmd_name].load(cmd_name) if cmd_name in self._declared else None
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Insert the default command if the first argument names no command and asks for no help."""

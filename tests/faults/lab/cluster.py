@@ -1,7 +1,7 @@
-"""A real cluster of brokers on this machine, whose nodes a test kills, freezes and brings back.
+"""A cluster of brokers on this machine, whose nodes a test kills, freezes and restarts.
 
-Every node is broker and controller at once and has a guard of its own, so that none outlives the process of the test, however that
-ends. The jars and the Java runtime are those of the embedded Kafka.
+Each node is broker and controller, and has a guard that ends the node with the process of the test.
+The jars and the Java runtime are those of the embedded Kafka.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _STOP_TIMEOUT_S = 20.0
 
 @dataclass(slots=True)
 class Node:
-    """One broker: where it listens, where its data are, and its process while it runs."""
+    """One broker: its ports, its data directory, and its process."""
 
     directory: Path
     #: For the test's own clients, and between the brokers.
@@ -74,14 +74,14 @@ class Node:
 
 
 class Cluster:
-    """So many brokers; topics have three replicas, of which two must be in sync, where there are three brokers.
+    """A number of brokers. With three brokers, topics have three replicas, of which two must be in sync.
 
     With `proxied` each broker has a second listener whose advertised address is a proxy's: a client that bootstraps from
-    `proxied_servers` speaks with every broker through the proxies, one at `127.0.0.1:nodes[i].proxy_port` for each.
+    `proxied_servers` reaches each broker through the proxies, one at `127.0.0.1:nodes[i].proxy_port` for each.
     """
 
     def __init__(self, num_brokers: int = 3, directory: Path | None = None, *, proxied: bool = False, properties: str = "") -> None:
-        """Choose ports; `properties` are added to every broker's."""
+        """Choose ports; `properties` extend the configuration of each broker."""
         self._is_temporary = directory is None
         self._directory = directory or Path(tempfile.mkdtemp(prefix="gist-stream-cluster-"))
         self._properties = properties
@@ -92,7 +92,7 @@ class Cluster:
 
     @property
     def bootstrap_servers(self) -> str:
-        """The direct addresses of the brokers that can answer; of all, where none can."""
+        """The direct addresses of the running brokers; of all brokers if none runs."""
         awake = [node for index, node in enumerate(self.nodes) if self.is_running(index) and not node.is_suspended]
         return ",".join(f"127.0.0.1:{node.port}" for node in awake or self.nodes)
 
@@ -103,11 +103,11 @@ class Cluster:
 
     @property
     def num_replicas(self) -> int:
-        """How many copies each topic has."""
+        """The number of replicas of each topic."""
         return min(3, len(self.nodes))
 
     def start(self) -> Self:
-        """Format every node that is new, start all, and return once all answer."""
+        """Format new nodes, start all, and return once all answer."""
         self._format()
         for index in range(len(self.nodes)):
             self.launch(index)
@@ -116,7 +116,7 @@ class Cluster:
         return self
 
     def launch(self, index: int) -> None:
-        """Start a broker and do not wait for it."""
+        """Start a broker without waiting for it."""
         node = self.nodes[index]
         with (node.directory / "broker.log").open("ab") as log:
             node.process = subprocess.Popen(
@@ -130,7 +130,7 @@ class Cluster:
         node.guard = subprocess.Popen(guard, stdin=subprocess.PIPE, start_new_session=True)
 
     def await_answer(self, index: int) -> None:
-        """Return once a broker answers; fails with its last words where it dies."""
+        """Return once a broker answers; fails with the end of its log if it ends."""
         node, deadline_s = self.nodes[index], time.monotonic() + _START_TIMEOUT_S
         while not embedded.is_broker_ready("127.0.0.1", node.port):
             if node.process is None or node.process.poll() is not None or time.monotonic() > deadline_s:
@@ -138,37 +138,37 @@ class Cluster:
             time.sleep(0.05)
 
     def restart(self, index: int) -> None:
-        """Start a broker that was stopped or killed; it has its data still."""
+        """Start a broker that was stopped or killed, with its data."""
         if not self.is_running(index):
             self.launch(index)
         self.await_answer(index)
 
     def is_running(self, index: int) -> bool:
-        """Whether the broker has a process, be it frozen."""
+        """Whether the broker has a process, also if the process is frozen."""
         process = self.nodes[index].process
         return process is not None and process.poll() is None
 
     def kill(self, index: int) -> None:
-        """End a broker as a crash would."""
+        """Kill a broker, as a crash does."""
         self._end(self.nodes[index], signal.SIGKILL)
 
     def stop(self, index: int) -> None:
-        """End a broker in good order."""
+        """Shut a broker down."""
         self.resume(index)
         self._end(self.nodes[index], signal.SIGTERM)
 
     def suspend(self, index: int) -> None:
-        """Freeze a broker: its connections stay, and nothing answers."""
+        """Freeze a broker: its connections stay open, and it does not answer."""
         self._signal(index, signal.SIGSTOP)
         self.nodes[index].is_suspended = True
 
     def resume(self, index: int) -> None:
-        """Let a frozen broker go on."""
+        """Continue a frozen broker."""
         self._signal(index, signal.SIGCONT)
         self.nodes[index].is_suspended = False
 
     def heal(self) -> None:
-        """Bring back everything that is frozen or dead."""
+        """Continue frozen brokers, and restart ended ones."""
         for index in range(len(self.nodes)):
             self.resume(index)
             if not self.is_running(index):
@@ -177,16 +177,16 @@ class Cluster:
             self.await_answer(index)
 
     async def find_leader(self, topic: str, partition: int) -> int:
-        """Return the index of the broker that leads a partition; -1 while none does."""
+        """Return the index of the broker that leads a partition; -1 without a leader."""
         return next(max(-1, leader - 1) for index, leader, _ in await self._partitions([topic]) if index == partition)
 
     async def in_sync(self) -> None:
-        """Wait until every replica of every partition is in sync: only then can any one broker be taken away."""
+        """Wait until every replica of every partition is in sync: then the cluster can lose any one broker."""
         while not all(is_in_sync for _, _, is_in_sync in await self._partitions(None)):  # noqa: ASYNC110  brokers do not call us
             await asyncio.sleep(0.2)
 
     async def _partitions(self, topics: list[str] | None) -> list[tuple[int, int, bool]]:
-        """Return of every partition its index, its leader's node and whether all its replicas are in sync."""
+        """Return index, leader node, and whether all replicas are in sync, of each partition."""
         admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap_servers, request_timeout_ms=5_000)
         await admin.start()
         try:
@@ -215,11 +215,11 @@ class Cluster:
             raise
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Leave nothing running."""
+        """End all processes."""
         self.close()
 
     def _format(self) -> None:
-        """Make the data directories, all at once: each takes a Java of its own."""
+        """Format the data directories concurrently: each takes a Java process."""
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         formatting = []
         for index, node in enumerate(self.nodes):

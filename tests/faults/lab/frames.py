@@ -1,4 +1,4 @@
-"""Kafka's frames as a proxy sees them, and what may be done to them. Pure, but for the reading."""
+"""Kafka's frames as a proxy sees them, and the faults that may be applied to them. Pure, except `read_frame`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LENGTH_BYTES = 4
 
 
 class Kind(IntEnum):
-    """Kinds of requests by their key in the protocol; others are known by their number alone."""
+    """Kinds of requests by their key in the protocol; other kinds have only a number."""
 
     PRODUCE = 0
     FETCH = 1
@@ -33,7 +33,7 @@ class Kind(IntEnum):
 
 
 class Action(StrEnum):
-    """What is done to a request of a kind, or to its answer."""
+    """A fault of a request, or of its answer."""
 
     #: The request waits before the broker, and with it what follows on its connection; it arrives late, even if the client is gone.
     HOLD = "hold"
@@ -49,7 +49,7 @@ class Action(StrEnum):
 
 @dataclass(slots=True)
 class Rule:
-    """Something that happens to the next so many requests of a kind."""
+    """A fault that is applied to the next `count` requests of a kind."""
 
     kind: Kind
     action: Action
@@ -65,24 +65,24 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A frame on its way to the broker, its length included."""
+    """A frame to the broker, with its length."""
 
     frame: bytes
 
     @property
     def kind(self) -> int:
-        """The key of its kind."""
+        """The key of the request's kind."""
         return int.from_bytes(self.frame[4:6])
 
     @property
     def correlation_id(self) -> int:
-        """What its answer will repeat."""
+        """The number that the answer repeats."""
         return int.from_bytes(self.frame[8:12])
 
 
 @dataclass(slots=True)
 class Conditions:
-    """How the network is now."""
+    """The present state of the network."""
 
     request_delay_s: float = 0.0
     answer_delay_s: float = 0.0
@@ -96,18 +96,18 @@ class Conditions:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A frame on its way back, its length included."""
+    """A frame from the broker, with its length."""
 
     frame: bytes
 
     @property
     def correlation_id(self) -> int:
-        """That of the request which it answers."""
+        """The number of the answered request."""
         return int.from_bytes(self.frame[4:8])
 
 
 async def read_frame(reader: asyncio.StreamReader) -> bytes | None:
-    """Return the next frame with its length; None where the other side has gone."""
+    """Return the next frame with its length; None if the connection is closed."""
     try:
         length = await reader.readexactly(_LENGTH_BYTES)
         return length + await reader.readexactly(int.from_bytes(length))

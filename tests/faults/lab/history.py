@@ -1,4 +1,4 @@
-"""Everything that happened in a scenario, as JSON lines: enough to read what went wrong, and to play it again from the seed."""
+"""The events of a scenario as JSON lines, with the seed that repeats the scenario."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 class History:
-    """Appends events to a file, from any thread; each has the seconds since the beginning."""
+    """Appends events to a file, from any thread, with the seconds since the beginning."""
 
     def __init__(self, path: Path) -> None:
-        """Begin the file anew."""
+        """Start with an empty file."""
         self.path = path
         self._began_s = time.monotonic()
         self._lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""The laboratory: brokers, workers, a known input, somebody who reads all the time, and the verdict at the end.
+"""The laboratory: brokers, workers, a known input, a reader of all outputs, and the verdict at the end.
 
 A scenario reads:
 
@@ -51,7 +51,7 @@ _DIRECTORY = Path(os.environ.get("FAULTS_DIR", ".data/faults"))
 
 
 class Lab:
-    """One scenario on a topic of its own. With a `cluster` that others use too, it leaves it healed."""
+    """One scenario on its own topic. A given `cluster` is healed at the end, because other scenarios use it."""
 
     def __init__(
         self,
@@ -68,9 +68,9 @@ class Lab:
         is_content_known: bool = True,
         layout: Literal["split", "enriched"] = "split",
     ) -> None:
-        """Prepare; everything starts when it is entered. Without a `cluster` it has one of its own.
+        """Prepare the scenario, which starts when the context is entered. Without a `cluster`, the scenario starts its own.
 
-        So many `num_strange` partitions behind those of the workload belong to the scenario: the oracle does not look at them.
+        `num_strange` more partitions belong to the scenario: the oracle ignores them.
         """
         test = os.environ.get("PYTEST_CURRENT_TEST", "scenario").split("::")[-1].split(" ")[0]
         self.scenario = scenario or re.sub(r"\[.*", "", test)
@@ -98,7 +98,7 @@ class Lab:
         self._recovery: float | None = None
 
     async def __aenter__(self) -> Self:
-        """Start everything but the workers."""
+        """Start everything except the workers."""
         try:
             if self._own_cluster:
                 self._stack.callback(self.cluster.close)
@@ -119,7 +119,7 @@ class Lab:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Leave nothing running, and the cluster as it was."""
+        """End all processes, and heal the cluster."""
         for task in self._producing:
             task.cancel()
         for worker in self.workers:
@@ -134,13 +134,13 @@ class Lab:
 
     @property
     def connection(self) -> Connection:
-        """How the scenario itself reaches the brokers, past all proxies."""
+        """The scenario's own connection to the brokers, without proxies."""
         return Connection(bootstrap_servers=self.cluster.bootstrap_servers)
 
     def worker(self, name: str, program: Sequence[str] = PROGRAM, *, is_direct: bool = False, **settings: object) -> LabWorker:
-        """Start a worker; settings that begin with `fault_` are what goes wrong inside it (see `program`).
+        """Start a worker; settings that begin with `fault_` are its internal faults (see `program`).
 
-        With `is_direct` it does not go through the proxies, where the cluster has some.
+        With `is_direct` the worker connects without the proxies.
         """
         is_proxied = self.cluster.is_proxied and not is_direct
         servers = self.cluster.proxied_servers if is_proxied else self.cluster.bootstrap_servers
@@ -151,50 +151,50 @@ class Lab:
         return worker
 
     def produce(self, count: int, rate: float | None = None) -> asyncio.Task[None]:
-        """Send the next `count` records in the background, so many a second or at once."""
+        """Send the next `count` records in the background, at `rate` per second or at once."""
         self.history.note("produce", count=count, rate=rate)
         self._producing.append(asyncio.create_task(self.producer.produce(count, rate)))
         return self._producing[-1]
 
     def fault(self, name: str, **fields: object) -> None:
-        """Note a fault that the scenario itself injects."""
+        """Note a fault that the scenario injects."""
         self.history.fault(name, **fields)
 
     def healed(self) -> None:
-        """Say that nothing is wrong any more: from now on the throughput must come back."""
+        """Note the end of all faults: from now on the throughput must recover."""
         self._healed_s = time.monotonic()
         self.history.note("healed")
 
     def problem(self, words: str) -> None:
-        """Add a violation of the scenario's own: the verdict will tell it."""
+        """Add a violation of the scenario to the verdict."""
         self._problems.append(words)
         self.history.note("problem", words=words)
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Return once a condition on what was read holds; the test's own time limit bounds it."""
+        """Return once a condition on the read outputs holds; the time limit of the test ends the wait."""
         while not condition():
             self.observer.check()
             await asyncio.sleep(0.05)
 
     async def arrived(self, num_outputs: int) -> None:
-        """Return once so many more outputs were read."""
+        """Return once `num_outputs` more outputs were read."""
         wanted = self.oracle.num_seen + num_outputs
         await self.until(lambda: self.oracle.num_seen >= wanted)
 
     async def under_load_until(self, condition: Callable[[], bool]) -> None:
-        """Keep the workers busy until a condition holds; the test's own time limit bounds it."""
+        """Keep the workers busy until a condition holds; the time limit of the test ends the wait."""
         while not condition():
             self.load()
             self.observer.check()
             await asyncio.sleep(0.05)
 
     async def some_arrived(self, few: int, many: int) -> None:
-        """Return at a random moment under load, measured in outputs: `FAULTS_SCALE` times so many."""
+        """Return at a random moment under load, measured in outputs and scaled by `FAULTS_SCALE`."""
         wanted = self.oracle.num_seen + self.random.randrange(few, many) * SCALE
         await self.under_load_until(lambda: self.oracle.num_seen >= wanted)
 
     async def moved(self) -> None:
-        """Return, under load, once every partition has given something new: whoever had it, somebody has it now."""
+        """Return, under load, once every partition has a new output: each partition has an owner again."""
         before = self.oracle.num_by_partition()
 
         def have_all_moved() -> bool:
@@ -204,19 +204,19 @@ class Lab:
         await self.under_load_until(have_all_moved)
 
     async def steady(self, seconds: float) -> None:
-        """Let it run under load: without faults before it, with none after it, this is what the throughput is measured by."""
+        """Run under load without faults, to measure the throughput."""
         until_s = time.monotonic() + seconds
         await self.under_load_until(lambda: time.monotonic() >= until_s)
 
     def load(self, num_records: int = 3_000 * SCALE) -> None:
-        """See to it that so many records wait to be processed."""
+        """Send records until `num_records` records wait to be processed."""
         if all(task.done() for task in self._producing):
             num_waiting = self.producer.num_produced - (self.oracle.num_seen - self.oracle.num_duplicates) // 3
             if num_waiting < num_records:
                 self.produce(num_records)
 
     async def rounds(self, count: int) -> AsyncIterator[int]:
-        """Yield so many rounds, and more until `DURATION` is over; there is always something to do."""
+        """Yield `count` rounds, and more until `DURATION` is over, each under load."""
         number = 0
         while number < count or time.monotonic() - self._began_s < DURATION_S:
             self.history.note("round", number=number)
@@ -225,9 +225,9 @@ class Lab:
             number += 1
 
     async def settled(self, timeout_s: float) -> bool:
-        """Wait until everything produced has its fate, nothing hangs, and all is committed; say whether it came to that.
+        """Wait until every record has its outputs, no transaction hangs, and all is committed; return whether that is reached.
 
-        The time counts from the last output that came.
+        The time counts from the last output.
         """
         await asyncio.gather(*self._producing)
         count, num_seen, deadline_s = self.producer.num_produced, -1, 0.0
@@ -255,7 +255,7 @@ class Lab:
             await asyncio.sleep(0.2)
 
     async def verify(self) -> Totals:
-        """Read everything again, hold it all against what must be, add the totals to the summary, and raise on any violation."""
+        """Read all outputs again, compare them with the expected ones, and add the totals to the summary; raises a violation."""
         self.observer.stop()
         self.observer.check()
         final, count = Oracle(self.workload, self.mode), self.producer.num_produced
@@ -287,7 +287,7 @@ class Lab:
         return totals
 
     def _measure_recovery(self) -> None:
-        """Hold the throughput after healing against that before the first fault; only a soak is long enough for a verdict."""
+        """Compare the throughput after healing with that before the first fault; only a soak is long enough for a verdict."""
         first_fault_s = self.history.first_fault_s
         if self._healed_s is None or first_fault_s is None:
             return

@@ -1,4 +1,4 @@
-"""One client's connection through a proxy, and the one that stands for it at the broker."""
+"""The connection of one client to a proxy, and the proxy's connection to the broker."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ _MAX_QUEUED = 2_000
 
 
 class Broken(Exception):
-    """The connection is to break now."""
+    """The connection must break now."""
 
 
 class Network(Protocol):
-    """What a link asks of its proxy."""
+    """The interface of a proxy for its links."""
 
     conditions: Conditions
     #: Set when the network heals, and then replaced by another.
     healed: asyncio.Event
 
     def passing(self, request: Request) -> Rule | None:
-        """Count a request and return what is to happen to it."""
+        """Count a request and return its fault, if it has one."""
 
     def applied(self, rule: Rule, **fields: object) -> None:
-        """Note that a rule has happened."""
+        """Note that a rule was applied."""
 
 
 class Link:
-    """Carries frames both ways until a side goes or the network breaks it.
+    """Forwards frames in both directions until a side closes or the network breaks the link.
 
-    When the client goes, what it sent before is still delivered, however late, and the broker's answers to it are awaited.
+    After the client has closed, its frames are still delivered, and the link waits for the broker's answers.
     """
 
     def __init__(self, network: Network, client: Stream, broker: Stream) -> None:
-        """Stand between two open connections."""
+        """Connect two open connections."""
         self._network = network
         self._client_reader, self._client_writer = client
         self._broker_reader, self._broker_writer = broker
@@ -58,7 +58,7 @@ class Link:
         self._is_client_gone = False
 
     async def run(self) -> None:
-        """Carry frames; returns when the link is closed."""
+        """Forward frames; returns when the link is closed."""
         readers = [self._read(self._client_reader, self._requests), self._read(self._broker_reader, self._answers)]
         tasks = [asyncio.create_task(coroutine) for coroutine in (self._deliver_requests(), self._deliver_answers(), *readers)]
         is_dropped = True

@@ -1,4 +1,4 @@
-"""Reads what is committed: all the time, while things go wrong, and once more from the beginning when all is over."""
+"""Read committed outputs: during the faults, and once more from the beginning at the end."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def map_topics(topic: str, layout: str = "split") -> dict[Output, str]:
 
 
 def split_value(output: Output, value: bytes | None) -> list[tuple[Output, bytes | None]]:
-    """Return a value as the layout `split` has it: an enriched value is three outputs, if it is whole."""
+    """Return a value in the layout `split`: a complete enriched value is three outputs."""
     if output is not Output.ENRICHED:
         return [(output, value)]
     fields = orjson.loads(value or b"{}")
@@ -43,10 +43,10 @@ def split_value(output: Output, value: bytes | None) -> list[tuple[Output, bytes
 
 
 class Reader:
-    """Hands the outputs of a topic to an oracle, from the beginning on; knows itself where it stands."""
+    """Passes the outputs of a topic to an oracle, from the beginning; keeps its own position."""
 
     def __init__(self, bootstrap_servers: str, topics: Mapping[Output, str], num_partitions: int, oracle: Oracle) -> None:
-        """Read nothing yet."""
+        """Start at the beginning of all partitions."""
         self._bootstrap_servers = bootstrap_servers
         self._oracle = oracle
         self._places = {TopicPartition(name, i): (output, i) for output, name in topics.items() for i in range(num_partitions)}
@@ -58,7 +58,7 @@ class Reader:
         self.errors: list[str] = []
 
     async def follow(self, stop: threading.Event) -> None:
-        """Read until told to stop."""
+        """Read until `stop` is called."""
         client = await self._client()
         try:
             while not stop.is_set():
@@ -67,7 +67,7 @@ class Reader:
             await client.stop()
 
     async def read_to_end(self) -> None:
-        """Read up to what is now the end of what is committed."""
+        """Read up to the present last stable offsets."""
         client = await self._client()
         try:
             ends = await client.end_offsets(list(self._places))
@@ -117,7 +117,7 @@ class Reader:
 
 
 class Observer:
-    """A reader in a thread of its own, which reads all the time."""
+    """A reader in its own thread."""
 
     def __init__(self, reader: Reader) -> None:
         """Start reading."""
@@ -128,7 +128,7 @@ class Observer:
         self._thread.start()
 
     def check(self) -> None:
-        """Raise what ended it, if it has ended."""
+        """Raise the error that ended the reader, if it has ended."""
         if self._error is not None:
             raise AssertionError("the observer has died") from self._error
 
@@ -146,7 +146,7 @@ class Observer:
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """Where everything ends: nothing hangs where it all agrees."""
+    """The ends of all partitions; no transaction hangs if they agree."""
 
     #: Output partitions of which something is neither committed nor aborted: its stable end and its end.
     hanging: Mapping[str, tuple[int, int]]
@@ -156,7 +156,7 @@ class Ends:
 
 
 async def fetch_ends(bootstrap_servers: str, topic: str, topics: Mapping[Output, str], num_partitions: int) -> Ends:
-    """Ask the brokers where everything ends."""
+    """Return the ends of all partitions, from the brokers."""
     group_id = f"group-{topic}"
     clients = {
         level: AIOKafkaConsumer(

@@ -1,6 +1,6 @@
-"""What must hold of everything that came out, whatever went wrong on the way. Pure: a verdict over what was read.
+"""The conditions that all outputs must fulfil, for any faults. Pure: a verdict on the read outputs.
 
-It takes the outputs as they are read, in the order of each output's partition, and keeps a byte for each output of each record.
+The oracle takes the outputs in the order of their partitions, and keeps a byte for each output of each record.
 """
 
 from __future__ import annotations
@@ -56,10 +56,10 @@ class Totals:
 
 
 class Oracle:
-    """Judges a stream of outputs against what the workload says must come out."""
+    """Compares a stream of outputs with the expected outputs of the workload."""
 
     def __init__(self, workload: Workload, mode: Mode) -> None:
-        """Have seen nothing yet."""
+        """Start without outputs."""
         self._workload = workload
         self._mode = mode
         # How often each output of each record was seen, by output and number.
@@ -83,7 +83,7 @@ class Oracle:
         value: bytes | None,
         headers: Headers,
     ) -> None:
-        """Take an output, as it stood in a partition of its topic."""
+        """Take an output with its partition."""
         self.num_seen += 1
         count, digest = self.digests.get((output, partition), (0, 0))
         digest = zlib.crc32(value or b"", zlib.crc32(key or b"", digest + offset & 0xFFFFFFFF))
@@ -98,7 +98,7 @@ class Oracle:
         self._count(output, partition, number)
 
     def _check_place(self, output: Output, partition: int, offset: int, number: int, headers: Headers) -> None:
-        """Hold the coordinates of the source, in the headers, against those that the number has."""
+        """Compare the source coordinates in the headers with those of the number."""
         values = read_headers(headers)
         found_partition, found_offset = values.get("gist-source-partition", b""), values.get("gist-source-offset", b"")
         source = self._workload.place(number)
@@ -131,16 +131,16 @@ class Oracle:
         seen[number] = min(_MOST, seen[number] + 1)
 
     def missing(self, num_produced: int) -> list[int]:
-        """Return the numbers of the records that do not have everything that must come out for them.
+        """Return the numbers of the records without all their outputs.
 
-        A dead letter is a fate; whether the record deserved it is for `judge` to say.
+        A dead letter counts as complete; `judge` decides whether it is right.
         """
         seen, expected = self._find_seen(num_produced), self._workload.fates(num_produced)
         is_parked = (seen[3] > 0) & ~seen[:3].any(axis=0)
         return np.flatnonzero((seen < expected).any(axis=0) & ~is_parked).tolist()
 
     def judge(self, num_produced: int) -> None:
-        """Look at every record's fate: nothing lost, nothing invented, nothing half."""
+        """Check every record: no output is lost, invented or incomplete."""
         seen, expected = self._find_seen(num_produced), self._workload.fates(num_produced)
         for number in self.missing(num_produced):
             kind = "torn" if seen[:, number].any() else "lost"
@@ -153,7 +153,7 @@ class Oracle:
                 self._report("invented", f"there are {output} of records that were never produced")
 
     def _find_seen(self, num_produced: int) -> NDArray[np.uint8]:
-        """Return how often each output was seen, shape `[4, num_produced]`; a copy, since a reader may go on meanwhile."""
+        """Return a copy of how often each output was seen, shape `[4, num_produced]`; a reader may continue meanwhile."""
         columns = [bytes(column[:num_produced]).ljust(num_produced, b"\0") for column in self._seen.values()]
         return np.stack([np.frombuffer(column, dtype=np.uint8) for column in columns])
 
@@ -164,7 +164,7 @@ class Oracle:
             told.append(words)
 
     def num_by_partition(self) -> dict[int, int]:
-        """Count what was read of each partition, over all outputs."""
+        """Count the read outputs of each partition, over all topics."""
         counts: Counter[int] = Counter()
         for (_, partition), (count, _) in list(self.digests.items()):
             counts[partition] += count
@@ -180,7 +180,7 @@ class Oracle:
         return self._num_problems[kind]
 
     def violations(self) -> list[str]:
-        """Return every violation in words, those of each kind up to a few."""
+        """Return the violations in words, a few of each kind."""
         lines = [f"{kind}: {words}" for kind, told in self._problems.items() for words in told]
         return lines + [f"{kind}: {count} in all" for kind, count in self._num_problems.items() if count > _MAX_TOLD]
 
@@ -190,7 +190,7 @@ def _told(fate: NDArray[np.uint8]) -> str:
 
 
 def differences(live: Oracle, final: Oracle) -> list[str]:
-    """Return where who read all the time saw another stream than who read at the end."""
+    """Return the differences between the outputs read during the scenario and those read at the end."""
     return [
         f"unstable: {output}-{partition} was {seen} read live and {found} read at the end"
         for output, partition in sorted(live.digests.keys() | final.digests.keys())
@@ -201,9 +201,9 @@ def differences(live: Oracle, final: Oracle) -> list[str]:
 def recovery(
     arrivals: Sequence[tuple[float, int]], first_fault_s: float, healed_s: float, *, within_s: float = 60.0
 ) -> float | None:
-    """Return the best rate of five seconds after healing, over the mean rate before the first fault; None without enough data.
+    """Return the best rate of five seconds after healing divided by the mean rate before the first fault; None without enough data.
 
-    `arrivals` has the outputs of each second, by its beginning.
+    `arrivals` has the number of outputs of each second, by the start of the second.
     """
     before = [count for second, count in arrivals if second < first_fault_s - 1]
     after = [count for second, count in arrivals if healed_s <= second < healed_s + within_s]

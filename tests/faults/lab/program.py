@@ -1,8 +1,8 @@
-"""The worker as the fault laboratory runs it: the real one, with a deterministic model in the place of the engine.
+"""The worker of the fault laboratory: the real worker with a deterministic model instead of the engine.
 
 python -m tests.faults.lab.program
 
-What goes wrong inside it is told by the environment:
+Variables of the environment select its internal faults:
 
     FAULT_MODEL=real              the model of the settings after all
     FAULT_PASS_S=0.05             seconds that each pass takes
@@ -49,7 +49,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 class LabModel(FakeModel):
-    """Its answers depend on the text alone; a text that holds a `Poison` makes it fail as that says."""
+    """A model whose outputs depend only on the text; a text with a `Poison` makes it fail accordingly."""
 
     description = "deterministic"
     because = "a fault is being tested"
@@ -60,7 +60,7 @@ class LabModel(FakeModel):
         self._pass_s = pass_s
 
     def infer(self, items: Sequence[TokenizedItem], context: PassContext = LIVE_PASS) -> list[Prediction]:  # noqa: ARG002  one step
-        """Answer for each text, unless one of them is poisoned."""
+        """Return the outputs of each text; fails if a text is poisoned."""
         time.sleep(self._pass_s)
         texts = [entry.item.text for entry in items]
         if any(Poison.RAISE in text for text in texts):
@@ -82,7 +82,7 @@ def _prediction(text: str) -> Prediction:
 
 
 def signal_at(point: str, number: signal.Signals) -> None:
-    """Send a signal to this process before the Nth request of a kind is sent, or after it is answered."""
+    """Send a signal to this process before the Nth request of a kind, or after its answer."""
     when, kind, ordinal = point.split(":")
     # Requests of the kind so far.
     num_seen = 0
@@ -105,9 +105,9 @@ def signal_at(point: str, number: signal.Signals) -> None:
 
 
 def lose_task(name: str, how: str) -> None:
-    """Let a background task of the consumer's client go: `fetch`, `coordination` or `heartbeat`.
+    """End a background task of the consumer's client: `fetch`, `coordination` or `heartbeat`.
 
-    `cancel` and `raise` end it; `hang` leaves it waiting for ever, which only the fetch task is asked to do.
+    `cancel` and `raise` end the task; `hang` makes the fetch task wait for ever.
     """
     # The member of the group: exactly once has readers of its own beside it.
     consumer = next(
@@ -132,7 +132,7 @@ def request_kind(request: object) -> str:
 
 
 def shake_clock(hours: float, seed: int) -> None:
-    """Let the wall clock jump every second; monotonic clocks are not touched, as none is by a real jump."""
+    """Make the wall clock jump every second; monotonic clocks stay, as with a real jump."""
     wall_clock_s = time.time
 
     def shaken() -> float:
@@ -150,7 +150,7 @@ def shake_clock(hours: float, seed: int) -> None:
 
 
 def die_with_parent() -> None:
-    """Be killed when whoever started us dies, however that is."""
+    """Kill this process when its parent ends in any way."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 

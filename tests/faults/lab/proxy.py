@@ -1,6 +1,6 @@
-"""A network that goes wrong: a proxy before each broker, which knows Kafka's frames and does to them what a test asks for.
+"""A faulty network: a proxy before each broker, which reads Kafka's frames and applies the faults of a test.
 
-All proxies run in one thread with an event loop of its own, so that a busy test does not slow them. Every method of `Proxy` may be
+All proxies run in one thread with its own event loop, so that a busy test does not slow them. Every method of `Proxy` may be
 called from any thread, at any time, and holds for the connections that are open as for those to come.
 """
 
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 
 
 class OnFault(Protocol):
-    """Whom a proxy tells what it did."""
+    """Receives the faults that a proxy applies."""
 
     def __call__(self, name: str, **fields: object) -> None:
-        """Take note of a fault."""
+        """Note a fault."""
 
 
 class Proxy:
     """The proxy before one broker."""
 
     def __init__(self, name: str, port: int, broker_port: int, on_fault: OnFault) -> None:
-        """Listen at `port`, once started, for what goes to `broker_port`."""
+        """Forward `port` to `broker_port`, after `start`."""
         self.name = name
         self.port = port
         self.broker_port = broker_port
@@ -50,40 +50,40 @@ class Proxy:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def delay(self, *, requests_s: float = 0.0, answers_s: float = 0.0) -> None:
-        """Let every frame take so much longer, each way."""
+        """Delay every frame in both directions."""
         self._change("delay", request_delay_s=requests_s, answer_delay_s=answers_s)
 
     def stall(self, *, requests: bool = True, answers: bool = True) -> None:
-        """Hold back all bytes, each way, until it heals; connections stay open and more can be made."""
+        """Hold all bytes back in both directions until `heal`; connections stay open, and new ones are accepted."""
         self._change("stall", stalls_requests=requests, stalls_answers=answers)
 
     def black_hole(self, *, requests: bool = True, answers: bool = True) -> None:
-        """Take all bytes and lose them, each way; connections stay open until it heals."""
+        """Drop all bytes in both directions until `heal`; connections stay open."""
         self._change("black_hole", loses_requests=requests, loses_answers=answers)
 
     def refuse(self) -> None:
-        """Refuse new connections; those that are open stay."""
+        """Refuse new connections; open connections stay."""
         self.on_fault("refuse", proxy=self.name)
         self.run(self._close())
 
     def drop_connections(self) -> None:
-        """Break every connection that is open."""
+        """Break every open connection."""
         self.on_fault("drop_connections", proxy=self.name)
         self.run(self._drop())
 
     def arm(self, kind: Kind, action: Action, *, seconds: float = 0.0, count: int = 1, containing: bytes = b"") -> Rule:
-        """Do something to the next `count` requests of a kind; it is noted when it happens."""
+        """Apply a fault to the next `count` requests of a kind; each is noted when it happens."""
         rule = Rule(kind, action, seconds, count, containing)
         self.rules.append(rule)
         return rule
 
     def heal(self) -> None:
-        """Be a good network again; what was held or stalled is delivered, and nothing armed happens any more."""
+        """End all faults: held and stalled frames are delivered, and rules are removed."""
         self.rules.clear()
         self.run(self._heal())
 
     def passing(self, request: Request) -> Rule | None:
-        """Count a request and return what is to happen to it."""
+        """Count a request and return its fault, if it has one."""
         self.num_requests[request.kind] += 1
         for rule in self.rules:
             if rule.left > 0 and rule.kind == request.kind and rule.containing in request.frame:
@@ -92,7 +92,7 @@ class Proxy:
         return None
 
     def applied(self, rule: Rule, **fields: object) -> None:
-        """Note that a rule has happened."""
+        """Note that a rule was applied."""
         rule.num_applied += 1
         self.on_fault(rule.action, proxy=self.name, kind=Kind(rule.kind).name, seconds=rule.seconds, **fields)
 
@@ -105,12 +105,12 @@ class Proxy:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
 
     async def stop(self) -> None:
-        """Listen no more, and break what is open."""
+        """Stop listening, and break open connections."""
         await self._close()
         await self._drop()
 
     def run(self, step: Coroutine[None, None, None]) -> None:
-        """Run something in the proxies' thread and wait for it."""
+        """Run a function in the thread of the proxies, and wait for it."""
         assert self._loop is not None
         asyncio.run_coroutine_threadsafe(step, self._loop).result(10)
 
@@ -156,7 +156,7 @@ class Proxies:
     """All proxies of a cluster, in a thread of their own."""
 
     def __init__(self, ports: Sequence[tuple[int, int]], on_fault: OnFault) -> None:
-        """Have one proxy for each pair of its own port and its broker's."""
+        """Create a proxy for each pair of its own port and its broker's port."""
         self._proxies = [Proxy(f"proxy-{i}", *pair, on_fault) for i, pair in enumerate(ports)]
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxies", daemon=True)
@@ -182,7 +182,7 @@ class Proxies:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Break everything and end the thread."""
+        """Break all connections and end the thread."""
         for proxy in self._proxies:
             asyncio.run_coroutine_threadsafe(proxy.stop(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)

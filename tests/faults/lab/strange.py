@@ -1,4 +1,4 @@
-"""Records that no workload knows: what a scenario puts into a partition of its own, byte by byte, and what became of each."""
+"""Records outside the workload: a scenario writes arbitrary bytes into its own partition, and reads their outputs."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ LETTER = frozenset({Output.DEAD_LETTERS})
 
 
 def good(number: int | str) -> bytes:
-    """Return a request that the deterministic model answers; the number comes out as its entity."""
+    """Return a valid request, whose only entity is the number."""
     return orjson.dumps({"text": f"record {number} between"})
 
 
 @dataclass(frozen=True, slots=True)
 class Came:
-    """One output of the partition: what it is, and for which input offset."""
+    """One output of the partition, and its input offset."""
 
     output: Output
     offset: int
@@ -42,16 +42,16 @@ class Came:
 
     @property
     def letter(self) -> dict[str, Any]:
-        """Its value."""
+        """The value of the dead letter."""
         content: dict[str, Any] = orjson.loads(self.record.value or b"{}")
         return content
 
 
 class Strange:
-    """The partition behind those of the workload, which the oracle does not look at."""
+    """The partition after those of the workload, which the oracle ignores."""
 
     def __init__(self, lab: Lab) -> None:
-        """Belong to a lab that was made with `num_strange`."""
+        """Use a lab with `num_strange` partitions."""
         self.connection = lab.connection
         self.partition = Partition(lab.topic, lab.workload.num_partitions)
         self._group_id = f"group-{lab.topic}"
@@ -64,22 +64,22 @@ class Strange:
                 await producer.send(self.partition.topic, value, key=key, headers=headers, partition=self.partition.index)
 
     async def done(self, timeout_s: float) -> None:
-        """Return once everything in the partition is committed."""
+        """Return once all records of the partition are committed."""
         deadline_s = time.monotonic() + timeout_s
         while (committed := await self.committed()) != (end := await self.end()):
             assert time.monotonic() < deadline_s, f"the strange partition stands at {committed} of {end}"
             await asyncio.sleep(0.2)
 
     async def end(self) -> int:
-        """Return where the partition ends."""
+        """Return the end offset of the partition."""
         return (await ends(self.connection, [self.partition]))[0]
 
     async def committed(self) -> int:
-        """Return what the group has committed of the partition."""
+        """Return the committed offset of the partition."""
         return (await committed(self.connection, self._group_id, [self.partition]))[0]
 
     async def came(self) -> list[Came]:
-        """Return everything that came out for the partition until now, in the order of each output."""
+        """Return the present outputs of the partition, in the order of each output topic."""
         topics = {topic: output for output, topic in map_topics(self.partition.topic).items()}
         positions = {Partition(topic, self.partition.index): 0 for topic in topics}
         found = []
@@ -90,7 +90,7 @@ class Strange:
         return found
 
     async def fates(self) -> dict[int, list[Output]]:
-        """Return the outputs of each input offset, in the order of their names; at least once repetitions are left out."""
+        """Return the outputs of each input offset, in the order of their names, without repetitions of at-least-once delivery."""
         found: dict[int, list[Output]] = {}
         for arrival in await self.came():
             outputs = found.setdefault(arrival.offset, [])
@@ -104,13 +104,13 @@ class Strange:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Return once a condition holds; the test's own time limit bounds it."""
+    """Return once a condition holds; the time limit of the test ends the wait."""
     while not condition():  # noqa: ASYNC110  what is waited for happens in another process
         await asyncio.sleep(0.1)
 
 
 async def ends(connection: Connection, partitions: Sequence[Partition]) -> list[int]:
-    """Return where partitions end."""
+    """Return the end offsets of partitions."""
     async with AIOKafkaConsumer(bootstrap_servers=connection.bootstrap_servers) as client:
         places = [TopicPartition(partition.topic, partition.index) for partition in partitions]
         found = await client.end_offsets(places)
@@ -118,7 +118,7 @@ async def ends(connection: Connection, partitions: Sequence[Partition]) -> list[
 
 
 async def commit(connection: Connection, group_id: str, offsets: Mapping[Partition, int]) -> None:
-    """Set the offsets of a group without members, as an operator does."""
+    """Commit offsets of a group without members, as an operator does."""
     async with AIOKafkaConsumer(
         bootstrap_servers=connection.bootstrap_servers, group_id=group_id, enable_auto_commit=False
     ) as client:

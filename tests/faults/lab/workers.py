@@ -1,4 +1,4 @@
-"""Worker processes that are killed, frozen and brought back."""
+"""Worker processes that are killed, frozen and restarted."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ MAX_IN_FLIGHT_TOKENS = _SETTINGS["max_in_flight_tokens"] + _SETTINGS["max_poll_r
 
 
 class LabWorker(WorkerProcess):
-    """A worker of the laboratory; settings that begin with `fault_` are for `tests.faults.lab.program`."""
+    """A worker of the laboratory; `tests.faults.lab.program` reads the settings that begin with `fault_`."""
 
     def __init__(
         self, name: str, history: History, bootstrap_servers: str, topic: str, program: Sequence[str], **settings: object
@@ -61,11 +61,11 @@ class LabWorker(WorkerProcess):
 
     @property
     def is_running(self) -> bool:
-        """Whether it has a process, be it frozen."""
+        """Whether the worker has a process, also if the process is frozen."""
         return self.process is not None and self.process.poll() is None
 
     def launch(self, **environment: str) -> None:
-        """Start a process of it; `environment` takes the place of the faults that it was made with."""
+        """Start a process; `environment` replaces the faults of the constructor."""
         if environment or self.process is not None:
             self.environment = environment
         self.start()
@@ -73,12 +73,12 @@ class LabWorker(WorkerProcess):
         self._history.note("worker_started", worker=self.name, pid=self.process.pid, log=str(self.log), **self.environment)
 
     async def kill(self) -> None:
-        """End it as a crash would."""
+        """Kill the process, as a crash does."""
         self._history.fault("kill_worker", worker=self.name)
         await self._ended(signal.SIGKILL)
 
     async def stop(self) -> int:
-        """Let it drain; return its exit code."""
+        """Drain the worker; return its exit code."""
         return await self._ended(signal.SIGTERM)
 
     async def exited(self, timeout_s: float) -> int:
@@ -87,14 +87,14 @@ class LabWorker(WorkerProcess):
         return self._note_exit(await asyncio.to_thread(self.process.wait, timeout_s))
 
     def suspend(self) -> None:
-        """Freeze it: it does nothing, and does not know."""
+        """Freeze the process."""
         self._history.fault("suspend_worker", worker=self.name)
         assert self.process is not None
         self.process.send_signal(signal.SIGSTOP)
         self.is_suspended = True
 
     def has_frozen(self) -> bool:
-        """Whether it has frozen itself (see FAULT_FREEZE in `program`); that is noted as a fault."""
+        """Whether the process has frozen itself (see FAULT_FREEZE in `program`), which is noted as a fault."""
         assert self.process is not None
         assert self.is_running, f"{self.name} died before it could freeze; its log: {self.log}"
         if not self.is_suspended and _state(self.process.pid) == "T":
@@ -103,20 +103,20 @@ class LabWorker(WorkerProcess):
         return self.is_suspended
 
     def resume(self) -> None:
-        """Let it go on where it was."""
+        """Continue the process."""
         self._history.note("resume_worker", worker=self.name)
         assert self.process is not None
         self.process.send_signal(signal.SIGCONT)
         self.is_suspended = False
 
     def send(self, number: signal.Signals) -> None:
-        """Send it a signal that it answers to (see `program`)."""
+        """Send a signal that `program` handles."""
         self._history.fault("signal_worker", worker=self.name, signal=number.name)
         assert self.process is not None
         self.process.send_signal(number)
 
     def sample(self) -> tuple[float, float] | None:
-        """Return its resident bytes and its tokens in flight; None while it does not answer."""
+        """Return resident bytes and tokens in flight; None if the worker does not answer."""
         if not self.is_running or self.is_suspended:
             return None
         try:
@@ -136,7 +136,7 @@ class LabWorker(WorkerProcess):
 
 
 async def hold_to_limits(workers: Sequence[LabWorker], history: History, report: Callable[[str], None]) -> None:
-    """Look at the workers' memory and their tokens in flight once a second, for ever, and report what exceeds its limit."""
+    """Compare memory and tokens in flight of the workers with their limits once a second, and report each excess."""
     while True:
         for worker in list(workers):
             if (sample := await asyncio.to_thread(worker.sample)) is None:
@@ -149,5 +149,5 @@ async def hold_to_limits(workers: Sequence[LabWorker], history: History, report:
 
 
 def _state(pid: int) -> str:
-    """Return the state of a process as the kernel tells it: `T` is stopped."""
+    """Return the kernel's state of a process: `T` is stopped."""
     return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]

@@ -1,6 +1,6 @@
-"""Numbered records whose outputs are known: what goes in, and what must come out for it. Pure, but for the sending.
+"""Numbered records with their expected outputs. Pure, except the producer.
 
-A record's number says everything: its id, its key, its partition and offset, its text, and by the text every output.
+The number of a record determines its id, key, partition, offset and text, and the text determines every output.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MAX_BATCH_BYTES = 200_000
 
 
 class Poison(StrEnum):
-    """A word that makes the model fail on the text that holds it."""
+    """A word that makes the model fail on its text."""
 
     #: The pass raises: the record is one dead letter.
     RAISE = "poison-raise"
@@ -51,7 +51,7 @@ _SIXTEENTHS = [repr(number / 16) for number in range(16)]
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What is produced: `poison` in every so manieth text, the partitions in turn."""
+    """The produced records: `poison` in some texts at a fixed interval, the partitions in turn."""
 
     num_partitions: int
     #: Every so manieth record is poisoned; 0: none.
@@ -61,22 +61,22 @@ class Workload:
     is_content_known: bool = True
 
     def text(self, number: int) -> str:
-        """Return the text of a record: of different lengths, and different from every other."""
+        """Return the text of a record; texts differ, also in length."""
         poison = self.find_poison(number)
         return f"record {number} of many" + " and so on" * (number % 7) + (f" {poison}" if poison else "")
 
     def find_poison(self, number: int) -> Poison | None:
-        """Return what the text is poisoned with."""
+        """Return the poison of the text, or None."""
         if not self.poison_every or number % self.poison_every != self.poison_every - 1:
             return None
         return self.poison[number // self.poison_every % len(self.poison)]
 
     def fate(self, number: int) -> Fate:
-        """Return what must come out for a record."""
+        """Return the expected outcome of a record."""
         return _FATES[self.find_poison(number)]
 
     def fates(self, count: int) -> NDArray[np.uint8]:
-        """Return the fates of the first `count` records, shape `[4, count]`."""
+        """Return the expected outcomes of the first `count` records, shape `[4, count]`."""
         fates = np.repeat(np.array([GOOD], dtype=np.uint8).T, count, axis=1)
         if self.poison_every:
             for number in range(self.poison_every - 1, count, self.poison_every):
@@ -107,7 +107,7 @@ class Workload:
 
 
 def build_vector(text: str) -> NDArray[np.float32]:
-    """Return what the deterministic model embeds a text as; every number is a sixteenth, which JSON writes exactly."""
+    """Return the deterministic vector of a text; every number is a multiple of 1/16, which JSON writes exactly."""
     return np.array(_nibbles(text), dtype=np.float32) / np.float32(16)
 
 
@@ -122,13 +122,13 @@ def choose_label(text: str) -> str:
 
 
 def find_span(text: str) -> tuple[int, int]:
-    """Return where the only entity of a text stands: its number."""
+    """Return start and end of the only entity of a text, its number."""
     start = text.index(" ") + 1
     return start, text.index(" ", start)
 
 
 class Producing:
-    """Sends the records of a workload, those of each partition in order and each once: the producer is idempotent."""
+    """Sends the records of a workload, in order for each partition and once each: the producer is idempotent."""
 
     def __init__(self, bootstrap_servers: str, topic: str, workload: Workload) -> None:
         """Send to `topic`; `start` connects."""
@@ -156,7 +156,7 @@ class Producing:
         await self._client.stop()
 
     async def produce(self, count: int, rate: float | None = None) -> None:
-        """Send the next `count` records, so many a second or at once; returns once all are acknowledged."""
+        """Send the next `count` records, at `rate` per second or at once; returns once all are acknowledged."""
         async with self._lock:
             began_s, first, sending = time.monotonic(), self.num_produced, []
             while (done := self.num_produced - first) < count:

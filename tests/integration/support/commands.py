@@ -1,4 +1,4 @@
-"""Commands as processes of their own, at a terminal and at pipes."""
+"""Run commands as processes, at a terminal and at pipes."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ PROGRAM = (sys.executable, "-m", "worker")
 
 @dataclass(slots=True)
 class Typing:
-    """The keyboard and the screen of a terminal whose other end a process has."""
+    """Keyboard and screen of a terminal whose other end belongs to a process."""
 
     descriptor: int
     #: Everything that was shown so far.
     shown: str = ""
 
     def write(self, typed: bytes) -> None:
-        """Type."""
+        """Type a text."""
         os.write(self.descriptor, typed)
 
     def read_until(self, words: str) -> str:
-        """Return what is shown once some words are, or the terminal is closed."""
+        """Return the output up to some words, or all of it once the terminal is closed."""
         while words not in self.shown:
             try:
                 piece = os.read(self.descriptor, 4096)
@@ -43,7 +43,7 @@ class Typing:
 
 @contextlib.contextmanager
 def terminal(*, columns: int = 120) -> Iterator[tuple[Typing, int]]:
-    """Give a terminal: the end that types, and the descriptor that a process takes for its own."""
+    """Yield a terminal: the end that types, and the descriptor for the process."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (40, columns))
     try:

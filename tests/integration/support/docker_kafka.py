@@ -1,4 +1,4 @@
-"""Apache Kafka in a container, for machines that can run one."""
+"""Run Apache Kafka in a container."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SOCKET = Path("/var/run/docker.sock")
 
 
 class ApacheKafka(DockerContainer):  # type: ignore[misc]  # testcontainers ships no types
-    """One broker. It waits for a start script, because its address is known only once Docker has mapped the port."""
+    """One broker. The container waits for a start script, because its address is known only after Docker has mapped the port."""
 
     def __init__(self, image: str = IMAGE) -> None:
         super().__init__(image)
@@ -50,7 +50,7 @@ class ApacheKafka(DockerContainer):  # type: ignore[misc]  # testcontainers ship
         return f"{self.get_container_host_ip()}:{self.get_exposed_port(_PORT)}"
 
     def start(self) -> Self:
-        """Start it and return once it answers."""
+        """Start the broker and return once it answers."""
         super().start()
         listeners = f"PLAINTEXT://{self.bootstrap_servers},BROKER://localhost:9093"
         script = f"export KAFKA_ADVERTISED_LISTENERS={listeners}\nexec /etc/kafka/docker/run\n".encode()
@@ -70,7 +70,7 @@ class ApacheKafka(DockerContainer):  # type: ignore[misc]  # testcontainers ship
 
 
 def unavailable() -> str | None:
-    """Return why Docker cannot serve here, or None where it can: it answers, and the image is there or can be pulled."""
+    """Return why Docker cannot be used, or None: Docker answers, and the image is available or can be pulled."""
     # The client leaks a socket where nothing listens; so ask the file first.
     if "DOCKER_HOST" not in os.environ and not _SOCKET.is_socket():
         return f"no Docker engine here: there is no {_SOCKET}"

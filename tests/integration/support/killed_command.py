@@ -1,4 +1,4 @@
-"""The command line, which kills itself at a request.
+"""The command line in a process that kills itself at a request to the broker.
 
 python -m tests.integration.support.killed_command after:EndTxn:5 dlq replay    after the answer to its fifth EndTxn
 """

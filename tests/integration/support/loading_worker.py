@@ -1,4 +1,4 @@
-"""A worker whose model never finishes loading: the command line with a `load_engine` that waits for ever."""
+"""The command line with a `load_engine` that never returns: a worker whose model does not finish loading."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ports that nobody listens at, nor will.
+"""Ports at which no other process listens.
 
 They lie below those that the system gives to outgoing connections, one of which could take a port before its server starts, or
 while it starts again; a client that tries again and again to reach a dead one could even get itself as its server.

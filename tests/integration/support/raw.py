@@ -1,4 +1,4 @@
-"""What no well-behaved client does to a topic: broken bytes, deleted records, odd limits."""
+"""Requests that an ordinary client does not send: broken bytes, deleted records, unusual limits."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _CRC_AT, _CRC_FROM = 17, 21
 
 
 async def produce_poisoned(connection: Connection, partition: Partition, values: Sequence[bytes], *, poisoned: int) -> None:
-    """Append one batch of which one record has a header key that is not UTF-8."""
+    """Append a batch in which the header key of one record is not UTF-8."""
     builder = _DefaultRecordBatchBuilderPy(
         magic=2, compression_type=0, is_transactional=0, producer_id=-1, producer_epoch=-1, base_sequence=-1, batch_size=100_000
     )
@@ -40,7 +40,7 @@ async def produce_poisoned(connection: Connection, partition: Partition, values:
 
 
 async def produce_nothing(connection: Connection, partition: Partition, headers: Headers) -> None:
-    """Append a record with neither key nor value, which no client of ours would send."""
+    """Append a record without key and value."""
     builder = _DefaultRecordBatchBuilderPy(
         magic=2, compression_type=0, is_transactional=0, producer_id=-1, producer_epoch=-1, base_sequence=-1, batch_size=1_000_000
     )
@@ -61,7 +61,7 @@ async def _append(connection: Connection, partition: Partition, batch: bytes) ->
 
 
 async def produce_bomb(connection: Connection, partition: Partition, *, num_bytes: int) -> None:
-    """Append one batch, small as it is sent, whose only record has so many bytes."""
+    """Append a small compressed batch whose only record has `num_bytes` bytes."""
     async with AIOKafkaProducer(
         bootstrap_servers=connection.bootstrap_servers,
         compression_type="zstd",
@@ -72,7 +72,7 @@ async def produce_bomb(connection: Connection, partition: Partition, *, num_byte
 
 
 def flip_last_byte(segment: Path, content: bytes) -> None:
-    """Damage the one place on a broker's disk where some bytes stand; the broker may be running."""
+    """Change the last of some bytes in the only file of a broker that contains the bytes; the broker may be running."""
     log = segment.read_bytes()
     assert log.count(content) == 1
     at = log.index(content) + len(content) - 1
@@ -82,14 +82,14 @@ def flip_last_byte(segment: Path, content: bytes) -> None:
 
 
 async def delete_before(connection: Connection, partition: Partition, offset: int) -> None:
-    """Do what retention does."""
+    """Delete the records before an offset, as retention does."""
     async with _Admin(connection) as admin:
         where = TopicPartition(partition.topic, partition.index)
         await admin.delete_records({where: RecordsToDelete(before_offset=offset)})
 
 
 async def configure(connection: Connection, topic: str, entries: Mapping[str, str]) -> None:
-    """Set the configuration of a topic, and return once the broker knows it. The controller answers first."""
+    """Set the configuration of a topic, and return once the broker has applied it."""
     async with _Admin(connection) as admin:
         resource = ConfigResource(ConfigResourceType.TOPIC, topic, configs=dict(entries))
         for answer in await admin.alter_configs([resource]):
@@ -101,7 +101,7 @@ async def configure(connection: Connection, topic: str, entries: Mapping[str, st
 
 
 async def configure_broker(connection: Connection, entries: Mapping[str, str]) -> None:
-    """Set what the broker, the only one, takes over while it runs."""
+    """Set the dynamic configuration of the only broker."""
     async with _Admin(connection) as admin:
         resource = ConfigResource(ConfigResourceType.BROKER, "1", configs=dict(entries))
         for answer in await admin.alter_configs([resource]):
@@ -116,20 +116,20 @@ async def delete_topic(connection: Connection, topic: str) -> None:
 
 
 async def add_partitions(connection: Connection, topic: str, *, num_partitions: int) -> None:
-    """Let a topic have so many partitions in all."""
+    """Increase the number of partitions of a topic to `num_partitions`."""
     async with _Admin(connection) as admin:
         await admin.create_partitions({topic: NewPartitions(num_partitions)})
 
 
 async def delete_group(connection: Connection, group_id: str) -> None:
-    """Let everything that a group without members has committed be forgotten, as the brokers do after a week."""
+    """Delete the committed offsets of a group without members, as the brokers do after a week."""
     async with _Admin(connection) as admin:
         answer = await admin._send_request(DeleteGroupsRequest([group_id]))
         assert [code for _, code in answer.results] == [0]
 
 
 async def remove_members(connection: Connection, group_id: str) -> None:
-    """Let the coordinator of a group take all members for gone, without telling them."""
+    """Remove all members of a group at the coordinator, without a message to the members."""
     async with _Admin(connection) as admin:
         (described,) = await admin.describe_consumer_groups([group_id])
         for member_id, *_ in described.groups[0][5]:

@@ -1,4 +1,4 @@
-"""Read a topic as it stands."""
+"""Read the present records of a topic."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 async def read_all(connection: Connection, topic: str, *, partition: int = 0) -> list[ConsumerRecord]:
-    """Return what a partition holds, from its beginning to its end, once no transaction of it is open any more."""
+    """Return all records of a partition, once none of its transactions is open."""
     where = TopicPartition(topic, partition)
     async with _reader(connection, "read_committed") as client, _reader(connection, "read_uncommitted") as log:
         client.assign([where])
@@ -39,7 +39,7 @@ def _reader(connection: Connection, isolation_level: str) -> AIOKafkaConsumer:
 
 
 async def committed(connection: Connection, group_id: str, partitions: Sequence[Partition]) -> list[int]:
-    """Return what a group has committed of each partition; 0 for nothing."""
+    """Return the committed offset of each partition; 0 without one."""
     async with AIOKafkaConsumer(
         bootstrap_servers=connection.bootstrap_servers, group_id=group_id, enable_auto_commit=False
     ) as client:
@@ -47,6 +47,6 @@ async def committed(connection: Connection, group_id: str, partitions: Sequence[
 
 
 async def until_committed(connection: Connection, group_id: str, partition: Partition, offset: int) -> None:
-    """Wait until a group stands at an offset; the test's own time limit bounds it."""
+    """Wait until a group has committed an offset; the time limit of the test ends the wait."""
     while await committed(connection, group_id, [partition]) != [offset]:  # noqa: ASYNC110  the same
         await asyncio.sleep(0.01)

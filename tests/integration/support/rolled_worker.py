@@ -1,4 +1,4 @@
-"""A worker whose models are made of nothing and named as they are referred to; one whose name begins with `bad` does not load.
+"""A worker with fake models, each named as its reference; a model whose name begins with `bad` does not load.
 
 python -m tests.integration.support.rolled_worker SECONDS    the pause of each forward pass
 """

@@ -1,4 +1,4 @@
-"""A worker whose model is slow, or heavy on nothing: the real worker with `FakeModel` in the place of the engine.
+"""The real worker with a slow `FakeModel` instead of the engine.
 
 python -m tests.integration.support.slow_worker SECONDS    the pause of each forward pass
 """
@@ -15,7 +15,7 @@ from worker.settings import read
 
 
 class SlowModel(FakeModel):
-    """Blocks its thread for some seconds in each pass."""
+    """Blocks its thread for some seconds in each forward pass."""
 
     description = "slow"
     because = "a test wants it so"

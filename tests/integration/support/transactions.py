@@ -1,4 +1,4 @@
-"""Write to a topic as transactional producers do."""
+"""Write to a topic in transactions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @contextlib.asynccontextmanager
 async def transaction(connection: Connection, name: str, *, is_commit: bool = True) -> AsyncIterator[AIOKafkaProducer]:
-    """Give a producer with an open transaction, which is committed or aborted at the end."""
+    """Yield a producer with an open transaction, which is committed or aborted at the end."""
     async with AIOKafkaProducer(bootstrap_servers=connection.bootstrap_servers, transactional_id=name) as producer:
         await producer.begin_transaction()
         yield producer

@@ -1,4 +1,4 @@
-"""Which addresses a Python process asks for or connects to, its children included."""
+"""Find the addresses that a Python process and its children look up or connect to."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FOLDER = Path(__file__).parent / "watched"
 
 
 def watched_environment(folder: Path) -> Mapping[str, str]:
-    """Return the environment of a process that notes its addresses in `folder`, which is its home: no report is declined there."""
+    """Return the environment of a process that notes its addresses in `folder`, a home directory without an opt-out."""
     return {
         "PYTHONPATH": str(_FOLDER),
         "WATCHED_ADDRESSES": str(folder / "addresses.txt"),
@@ -28,12 +28,12 @@ def watched_environment(folder: Path) -> Mapping[str, str]:
 
 
 def addresses(folder: Path) -> set[tuple[str, str]]:
-    """Return host and port of what was asked for or connected to; sockets in the file system are left out."""
+    """Return host and port of each address; sockets in the file system are left out."""
     notes = folder / "addresses.txt"
     found = {tuple(line.split(" ")[1:3]) for line in notes.read_text().splitlines()} if notes.exists() else set()
     return {(host, port) for host, port in found if not host.startswith("/")}
 
 
 def whole_environment(folder: Path) -> dict[str, str]:
-    """Return this process's environment, watched."""
+    """Return the environment of this process, with the notes switched on."""
     return {**os.environ, **watched_environment(folder)}

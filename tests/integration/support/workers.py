@@ -1,4 +1,4 @@
-"""Worker processes, numbered records, and the account of what came out, for tests that kill things."""
+"""Worker processes, numbered records, and the audit of the outputs, for tests that kill processes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ RESULTS = (Output.EMBEDDINGS, Output.LABELS, Output.ENTITIES)
 
 
 class WorkerProcess:
-    """`python -P -m worker run` as a process of its own; `program` may stand in for the real worker."""
+    """`python -P -m worker run` as a process; `program` replaces the real worker."""
 
     def __init__(
         self, bootstrap_servers: str, topic: str, *, program: Sequence[str] = ("-P", "-m", "worker", "run"), **settings: object
@@ -63,7 +63,7 @@ class WorkerProcess:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Self:
-        """Start it; `ready` says when it serves."""
+        """Start the process; `ready` returns when it serves."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("GIST_")}
         environment |= {f"GIST_{name.upper()}": str(value) for name, value in self._settings.items()} | self.environment
         with self.log.open("ab") as log:
@@ -73,7 +73,7 @@ class WorkerProcess:
         return self
 
     async def ready(self) -> None:
-        """Return once it is ready; fails with the end of its log where it dies."""
+        """Return once the worker is ready; fails with the end of its log if it ends."""
         while not await asyncio.to_thread(self._answers, "readyz"):
             assert self.process is not None
             assert self.process.poll() is None, self.log.read_text()[-3000:]
@@ -81,7 +81,7 @@ class WorkerProcess:
 
     @property
     def is_ready(self) -> bool:
-        """Whether it serves."""
+        """Whether the worker serves."""
         return self._answers("readyz")
 
     def metric(self, name: str) -> float:
@@ -113,7 +113,7 @@ class WorkerProcess:
         return self.start()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Leave nothing running."""
+        """End all processes."""
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
@@ -140,7 +140,7 @@ async def produce(connection: Connection, topic: str, texts: Sequence[str], *, n
 
 
 class Watcher:
-    """Reads every output from the beginning on, while the test goes on; a record's order and count can be asked at any time."""
+    """Reads every output from the beginning, during the test; order and number of outputs are available at any time."""
 
     def __init__(self, connection: Connection, topic: str, *, num_expected: int) -> None:
         self.account = DeliveryAudit(num_produced=num_expected)
@@ -154,7 +154,7 @@ class Watcher:
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        """Begin to read."""
+        """Start reading."""
         self._task = asyncio.create_task(self._read())
         return self
 
@@ -165,7 +165,7 @@ class Watcher:
             await self._task
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until a condition on the account holds; the test's own time limit bounds it."""
+        """Wait until a condition on the audit holds; the time limit of the test ends the wait."""
         while not condition():
             self._changed.clear()
             assert self._task is not None
@@ -191,5 +191,5 @@ class Watcher:
 
 
 def first_seen(offsets: Sequence[int]) -> list[int]:
-    """Return offsets without their repetitions: what is left must be in order."""
+    """Return the first occurrence of each offset; these must be in order."""
     return list(dict.fromkeys(offsets))

@@ -1,20 +1,25 @@
-"""The parameters of `gist-stream dlq`."""
+"""The commands of `gist-stream dlq`."""
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from worker.commands.repair import dlq
+from worker.commands.repair import dlq, dlq_view
+from worker.commands.repair.timestamps import moment_ms
 from worker.commands.setting_flags import replace_by_flags
+from worker.commands.terminal import Terminal, json_line
+from worker.errors import BadSettings
 from worker.records import Stage, Task
+from worker.wire.dead_letters import DeadLetterFilter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from worker.settings import Settings
-    from worker.wire.dead_letters import DeadLetterFilter
 
 _MOMENT = "a time such as 2026-01-31T12:00:00Z, or a duration before now such as 2h"
 # The type and the help of each flag, by the field of `DeadLetterFilter`.
@@ -32,6 +37,8 @@ _SELECTION: dict[str, tuple[object, str]] = {
     "until": (str | None, f"Only dead letters written before {_MOMENT}."),
 }
 _FLAGS = {"names": "--letter"}
+# The end of the output of a command that changed nothing.
+_HINT = ". Nothing is changed yet: add --execute"
 _EXECUTE = typer.Option("--execute", help="Apply the change. Without this flag the command only shows what it would do.")
 Execute = Annotated[bool, _EXECUTE]
 
@@ -40,7 +47,10 @@ def _with_selection(function: Callable[..., None]) -> Callable[..., int | None]:
     """Replace the parameter `selection` by a flag for each field of `DeadLetterFilter`."""
 
     def build(**given: Any) -> DeadLetterFilter:
-        return dlq.build_filter(**given | {"names": frozenset(given["names"] or ())})
+        now_ms = round(time.time() * 1000)
+        times = {name: given.pop(name) for name in ("since", "until")}
+        moments = {f"{name}_ms": None if text is None else moment_ms(text, now_ms=now_ms) for name, text in times.items()}
+        return DeadLetterFilter(**given | moments | {"names": frozenset(given["names"] or ())})
 
     flags = {
         name: Annotated[
@@ -61,7 +71,13 @@ def list_dead_letters(
     is_json: Annotated[bool, typer.Option("--json", help="Print a JSON line for each dead letter.")] = False,
 ) -> None:
     """Count the dead letters by stage and error, and list them."""
-    dlq.list_(settings, selection, includes_done=includes_done, limit=limit, is_json=is_json)
+    letters, counts = asyncio.run(dlq.list_letters(settings, selection, includes_done=includes_done))
+    if is_json:
+        for letter in letters[: limit or None]:
+            typer.echo(json_line(dlq_view.plain(letter)))
+        return
+    dlq_view.table(Terminal(), letters, limit=limit)
+    Terminal(soft_wrap=True).print(f"{len(letters)} dead letters in {dlq.get_topic(settings)}{counts}")
 
 
 def show_dead_letter(
@@ -71,7 +87,11 @@ def show_dead_letter(
     is_json: Annotated[bool, typer.Option("--json", help="Print the record of the dead letter as JSON.")] = False,
 ) -> None:
     """Show one dead letter with its decoded payload."""
-    dlq.show(settings, letter, is_json=is_json)
+    found = asyncio.run(dlq.find_letter(settings, letter))
+    if is_json:
+        typer.echo(json_line(dlq_view.plain(found) | {"says": found.content.model_dump()}))
+    else:
+        dlq_view.whole(Terminal(soft_wrap=True), found)
 
 
 @_with_selection
@@ -93,7 +113,10 @@ def replay_dead_letters(
 
     Records and progress are one transaction: after an interruption, run the same command again, and no record is sent twice.
     """
-    dlq.replay(settings, selection, to=to, is_dry=not execute)
+    topics = (to,) if to else settings.input_topics
+    counts = asyncio.run(dlq.handle_letters(settings, selection, topics=topics, is_dry=not execute))
+    did = "replayed" if execute else "would be replayed"
+    Terminal(soft_wrap=True).print(f"{counts.num_done} {did} into {' and '.join(topics)}{counts}{'' if execute else _HINT}")
 
 
 @_with_selection
@@ -109,4 +132,8 @@ def drop_dead_letters(
     Without --execute the command only counts them. The topic keeps them until its retention deletes them; `dlq list --done` lists
     them.
     """
-    dlq.drop(settings, selection, includes_all=includes_all, executes=execute)
+    if (selection == DeadLetterFilter()) != includes_all:
+        raise BadSettings("select dead letters to drop, or give --all, but not both")
+    counts = asyncio.run(dlq.handle_letters(settings, selection, topics=(), is_dry=not execute))
+    did = "dropped" if execute else "would be dropped"
+    Terminal(soft_wrap=True).print(f"{counts.num_done} {did}{counts}{'' if execute else _HINT}")

@@ -1,13 +1,11 @@
-"""List and show dead letters, replay their records, or mark them as handled."""
+"""Read dead letters, replay their records, or mark them as handled."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import time
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from worker.broker.admin.offsets import CommittedOffset, fetch_committed, fetch_log_bounds
 from worker.broker.admin.permissions import Right, build_topic_rights
@@ -15,10 +13,7 @@ from worker.broker.admin.topics import check_usable
 from worker.broker.delivery.exactly_once import build_transactional_right, check_transactions
 from worker.broker.tools.clients import read_to_end
 from worker.broker.tools.replay import open_replay
-from worker.commands.repair import dlq_view as dlq_shown
 from worker.commands.repair.replay_progress import ReplayProgress
-from worker.commands.repair.timestamps import moment_ms
-from worker.commands.terminal import Terminal, json_line
 from worker.composition.broker import build_connection, map_output_topics
 from worker.errors import BadSettings, InvalidRecord
 from worker.records import Output, Partition
@@ -30,23 +25,12 @@ if TYPE_CHECKING:
     from worker.broker.admin.permissions import Operation
     from worker.broker.connection.connection import Connection
     from worker.broker.tools.replay import Replay
-    from worker.records import Record
     from worker.settings import Settings
-
-# The end of the output of a command that changed nothing.
-_HINT = ". Nothing is changed yet: add --execute"
-
-
-def build_filter(*, since: str | None, until: str | None, **conditions: Any) -> DeadLetterFilter:
-    """Return the filter of dead letters; raises `BadSettings` if a time is malformed."""
-    now_ms = round(time.time() * 1000)
-    since_ms, until_ms = (None if text is None else moment_ms(text, now_ms=now_ms) for text in (since, until))
-    return DeadLetterFilter(since_ms=since_ms, until_ms=until_ms, **conditions)
 
 
 def replay_group(settings: Settings) -> str:
     """Return the group whose committed offsets are the progress of replays and drops."""
-    return f"gist-stream-dlq:{_topic(settings)}"
+    return f"gist-stream-dlq:{get_topic(settings)}"
 
 
 @dataclass(slots=True)
@@ -87,68 +71,29 @@ class _Line:
             self.selected.append(letter)
 
 
-def show(settings: Settings, name: str, *, is_json: bool) -> None:
-    """Print one dead letter with its payload."""
-    letter = asyncio.run(_letter(settings, name))
-    if is_json:
-        print(json_line(dlq_shown.plain(letter) | {"says": letter.content.model_dump()}))  # noqa: T201
-        return
-    dlq_shown.whole(Terminal(soft_wrap=True), letter)
-
-
-def list_(settings: Settings, selection: DeadLetterFilter, *, includes_done: bool, limit: int, is_json: bool) -> None:
-    """Print counts by stage and error, and a row for each of the first dead letters."""
-    letters, tally = asyncio.run(_listed(settings, selection, includes_done=includes_done))
-    if is_json:
-        for letter in letters[: limit or None]:
-            print(json_line(dlq_shown.plain(letter)))  # noqa: T201
-        return
-    dlq_shown.table(Terminal(), letters, limit=limit)
-    Terminal(soft_wrap=True).print(f"{len(letters)} dead letters in {_topic(settings)}{tally}")
-
-
-def replay(settings: Settings, selection: DeadLetterFilter, *, to: str | None, is_dry: bool) -> None:
-    """Send the records of the selected dead letters again; a dry run only counts them."""
-    topics = (to,) if to else settings.input_topics
-    tally = asyncio.run(_work(settings, selection, topics=topics, is_dry=is_dry))
-    did = "would be replayed" if is_dry else "replayed"
-    Terminal(soft_wrap=True).print(f"{tally.num_done} {did} into {' and '.join(topics)}{tally}{_HINT if is_dry else ''}")
-
-
-def drop(settings: Settings, selection: DeadLetterFilter, *, includes_all: bool, executes: bool) -> None:
-    """Mark the selected dead letters as handled; without `executes`, only count them."""
-    if (selection == DeadLetterFilter()) != includes_all:
-        raise BadSettings("select dead letters to drop, or give --all, but not both")
-    tally = asyncio.run(_work(settings, selection, topics=(), is_dry=not executes))
-    did = "dropped" if executes else "would be dropped"
-    Terminal(soft_wrap=True).print(f"{tally.num_done} {did}{tally}{'' if executes else _HINT}")
-
-
-async def _letter(settings: Settings, name: str) -> DeadLetterRecord:
+async def find_letter(settings: Settings, name: str) -> DeadLetterRecord:
+    """Return the dead letter with a name such as `0@17`; raises `BadSettings` if there is none."""
     index, _, offset = name.partition("@")
     if not (index.isdigit() and offset.isdigit()):
         raise BadSettings(f"{name} is not the name of a dead letter: write partition@offset, such as 0@17, as `dlq list` does")
-    place = Partition(_topic(settings), int(index))
+    place = Partition(get_topic(settings), int(index))
     if place in await _lines(settings):
         async with contextlib.aclosing(read_to_end(build_connection(settings), {place: int(offset)})) as arriving:
             async for records in arriving:
                 if records and records[0].offset == int(offset):
-                    return _read_letter(records[0])
+                    try:
+                        return DeadLetterRecord.read(records[0])
+                    except InvalidRecord as error:
+                        raise BadSettings(str(error)) from error
                 if records:
                     break
-    raise BadSettings(f"there is no dead letter {name} in {_topic(settings)}")
+    raise BadSettings(f"there is no dead letter {name} in {get_topic(settings)}")
 
 
-def _read_letter(record: Record) -> DeadLetterRecord:
-    try:
-        return DeadLetterRecord.read(record)
-    except InvalidRecord as error:
-        raise BadSettings(str(error)) from error
-
-
-async def _listed(
+async def list_letters(
     settings: Settings, selection: DeadLetterFilter, *, includes_done: bool
 ) -> tuple[list[DeadLetterRecord], DeadLetterCounts]:
+    """Return the selected dead letters, and the counts of the others; `includes_done` adds those that are handled."""
     letters, tally = list[DeadLetterRecord](), DeadLetterCounts()
     lines = await _lines(settings)
     if includes_done:
@@ -162,7 +107,9 @@ async def _listed(
     return letters, tally
 
 
-async def _work(settings: Settings, selection: DeadLetterFilter, *, topics: Sequence[str], is_dry: bool) -> DeadLetterCounts:
+async def handle_letters(
+    settings: Settings, selection: DeadLetterFilter, *, topics: Sequence[str], is_dry: bool
+) -> DeadLetterCounts:
     """Send the record of each selected dead letter to its own topic, else to the first of `topics`; commit the progress.
 
     Without `topics` nothing is sent: the dead letters are dropped.
@@ -173,7 +120,7 @@ async def _work(settings: Settings, selection: DeadLetterFilter, *, topics: Sequ
     lines = await _lines(settings)
     group_id, max_letters = replay_group(settings), settings.max_transaction_records
     if is_dry:
-        await _walk(connection, lines, selection, tally, sends=bool(topics), max_letters=max_letters, finish=_nothing)
+        await _walk(connection, lines, selection, tally, sends=bool(topics), max_letters=max_letters, finish=None)
         return tally
     timeout_s, allows = settings.transaction_timeout_ms / 1000, settings.allow_old_brokers
     await check_transactions(connection, group_id=group_id, transaction_timeout_s=timeout_s, allow_old_brokers=allows)
@@ -194,16 +141,12 @@ def _rights(settings: Settings, topics: Sequence[str]) -> list[Right]:
     """Return the rights for a replay into some topics, or for a drop if there are none."""
     group_id = replay_group(settings)
     rights = [
-        *build_topic_rights(["Read"], [_topic(settings)]),
+        *build_topic_rights(["Read"], [get_topic(settings)]),
         Right("Read", "group", group_id),
         build_transactional_right(group_id),
     ]
     operations: list[Operation] = ["Write", "DescribeConfigs"] if topics else ["DescribeConfigs"]
     return [*rights, *build_topic_rights(operations, topics or settings.input_topics)]
-
-
-async def _nothing(_partition: Partition, _line: _Line) -> None:
-    """Do nothing, for a dry run."""
 
 
 async def _advance(sending: Replay, partition: Partition, line: _Line, topics: Sequence[str]) -> None:
@@ -226,12 +169,12 @@ async def _walk(
     *,
     sends: bool,
     max_letters: int,
-    finish: Callable[[Partition, _Line], Awaitable[None]],
+    finish: Callable[[Partition, _Line], Awaitable[None]] | None,
 ) -> None:
     """Read the dead letters up to the present end, in order, and finish the selected ones in groups of up to `max_letters`."""
 
     async def finished(partition: Partition, line: _Line) -> None:
-        if line.ranges:
+        if line.ranges and finish:
             await finish(partition, line)
         line.selected, line.ranges = [], []
 
@@ -270,7 +213,7 @@ async def _read(
 
 async def _lines(settings: Settings) -> dict[Partition, _Line]:
     """Return the partitions of the dead-letter topic, each at the first offset that is not handled."""
-    connection, topic = build_connection(settings), _topic(settings)
+    connection, topic = build_connection(settings), get_topic(settings)
     rights = [*build_topic_rights(["Read"], [topic]), Right("Describe", "group", replay_group(settings))]
     num_partitions = (await check_usable(connection, rights))[topic]
     partitions = [Partition(topic, index) for index in range(num_partitions)]
@@ -288,7 +231,8 @@ def _handled(committed: CommittedOffset | None, first: int) -> ReplayProgress:
     return handled.with_ranges([(0, first)])
 
 
-def _topic(settings: Settings) -> str:
+def get_topic(settings: Settings) -> str:
+    """Return the dead-letter topic; raises `BadSettings` if the input topics have several."""
     names = {map_output_topics(settings, topic)[Output.DEAD_LETTERS] for topic in settings.live_topics}
     if len(names) > 1:
         raise BadSettings(f"GIST_INPUT_TOPIC names topics with {len(names)} dead-letter topics: select one with --input-topic")

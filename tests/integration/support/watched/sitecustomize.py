@@ -1,4 +1,4 @@
-"""Python imports this module first where its folder is in PYTHONPATH: it notes each address that a process asks for or connects to.
+"""Note each address that a process looks up or connects to. Python imports this module first if its folder is in PYTHONPATH.
 
 The notes go to the file WATCHED_ADDRESSES, an event and an address a line. Forked and started processes are watched too.
 """
