@@ -25,11 +25,11 @@ def judge(report: str) -> tuple[int, list[str]]:
     except (json.JSONDecodeError, KeyError, TypeError):
         return NOT_AUDITED, ["NOT AUDITED: there is no report; the database of vulnerabilities may be out of reach from here"]
     found = [
-        f"{it['name']} {it['version']}: {flaw['id']}, mended in {', '.join(flaw['fix_versions']) or 'no version yet'}"
-        for it in audited
-        for flaw in it.get("vulns", ())
+        f"{package['name']} {package['version']}: {flaw['id']}, mended in {', '.join(flaw['fix_versions']) or 'no version yet'}"
+        for package in audited
+        for flaw in package.get("vulns", ())
     ]
-    skipped = [it["name"] for it in audited if "skip_reason" in it]
+    skipped = [package["name"] for package in audited if "skip_reason" in package]
     lines = [*found, f"{len(audited) - len(skipped)} of {len(audited)} packages audited, {len(found)} known vulnerabilities"]
     if skipped:
         lines.append(f"NOT AUDITED: {', '.join(skipped)}: the database of vulnerabilities does not answer for them from here")

@@ -75,13 +75,16 @@ def test_the_shipped_templates_generate_valid_texts(seed: int) -> None:
     ("content", "reason"),
     [
         ("templates = [", "not TOML"),
-        ("templates = []", "list of texts"),
-        ("x = 1", "none of templates"),
-        ('templates = ["{PER}"]', "entities must be a table"),
+        ("templates = []", "templates: Tuple should have at least 1 item"),
+        ("x = 1", "x: there is no such key"),
+        ('templates = ["{PER}"]', "entities: Field required"),
         ('templates = ["{PER"]\n[entities]\nPER = ["a"]', "brace that is meant is doubled"),
-        ('templates = ["{WHO}"]\n[entities]\nPER = ["a"]', "nothing may stand in the slot 'WHO'"),
+        ('templates = ["{WHO}"]\n[entities]\nPER = ["a"]', "the slot 'WHO' is not defined"),
         ('templates = ["a"]\n[entities]\nPER = ["a"]', "no template has a slot"),
-        ('templates = ["{PER}"]\n[entities]\nPER = ["{a}"]\n[words]\na = ["{a}"]', "slot 'a' here"),
+        (
+            'templates = ["{PER}"]\n[entities]\nPER = ["{a}"]\n[words]\na = ["{a}"]',
+            "the slot 'a' is not defined, or may not be used here",
+        ),
         ('templates = ["{PER}"]\n[entities]\nPER = ["b"]\n[words]\nPER = ["c"]', "both an entity and a word"),
     ],
 )

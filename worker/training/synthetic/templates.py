@@ -18,30 +18,51 @@ The value of a slot may have slots of words; a word may have slots of the words 
 
 from __future__ import annotations
 
-import tomllib
-from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Self, TypeAlias
 
-from worker.errors import BadSettings
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from worker.training.config import read_model
 from worker.training.data.examples import Span, TaggedText
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator
     from random import Random
 
 #: The templates of the project: people, organisations and places in short English messages.
 BUILT_IN = Path(__file__).with_name("names.toml")
+Texts: TypeAlias = Annotated[tuple[Annotated[str, Field(pattern=r"\S")], ...], Field(min_length=1)]
 
 
-@dataclass(frozen=True, slots=True)
-class Templates:
+class Templates(BaseModel):
     """Sentences with slots, and the values of each slot."""
 
-    templates: tuple[str, ...]
-    entities: Mapping[str, tuple[str, ...]]
-    words: Mapping[str, tuple[str, ...]]
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    templates: Texts
+    entities: dict[str, Texts]
+    words: dict[str, Texts] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        """Refuse undefined slots, words that contain themselves, and templates without an entity."""
+        if both := self.entities.keys() & self.words.keys():
+            raise ValueError(f"{min(both)!r} is both an entity and a word")
+        for template in self.templates:
+            _check_slots(template, self.entities.keys() | self.words.keys())
+        for value in (value for values in self.entities.values() for value in values):
+            _check_slots(value, self.words.keys())
+        # A word may use only earlier words, so no word contains itself.
+        known: set[str] = set()
+        for slot, values in self.words.items():
+            for value in values:
+                _check_slots(value, known)
+            known.add(slot)
+        if not any(slot in self.entities for template in self.templates for _, slot in _parts(template)):
+            raise ValueError("no template has a slot of an entity")
+        return self
 
     def draw(self, random: Random) -> TaggedText:
         """Return a sentence with random values."""
@@ -68,22 +89,8 @@ class Templates:
 
 
 def read(path: Path) -> Templates:
-    """Read a file of templates; raises `BadSettings` with file and reason."""
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadSettings(f"{path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadSettings(f"{path}: not TOML: {error}") from error
-    if unknown := content.keys() - {"templates", "entities", "words"}:
-        raise BadSettings(f"{path}: {min(unknown)!r} is none of templates, entities, words")
-    found = Templates(
-        _strings(path, "templates", content.get("templates")),
-        _table(path, "entities", content.get("entities")),
-        _table(path, "words", content.get("words", {})),
-    )
-    _check(path, found)
-    return found
+    """Read a file of templates; raises `BadSettings` with file, key and reason."""
+    return read_model(Templates, path)
 
 
 def _parts(template: str) -> Iterator[tuple[str, str | None]]:
@@ -91,43 +98,11 @@ def _parts(template: str) -> Iterator[tuple[str, str | None]]:
     return ((literal, slot) for literal, slot, _, _ in Formatter().parse(template))
 
 
-def _table(path: Path, name: str, value: object) -> dict[str, tuple[str, ...]]:
-    if not isinstance(value, dict):
-        raise BadSettings(f"{path}: {name} must be a table of lists")
-    return {slot: _strings(path, f"{name}.{slot}", texts) for slot, texts in value.items()}
-
-
-def _strings(path: Path, name: str, value: object) -> tuple[str, ...]:
-    if not isinstance(value, list) or not value or not all(isinstance(text, str) and text.strip() for text in value):
-        raise BadSettings(f"{path}: {name} must be a list of texts, and none of them empty")
-    return tuple(value)
-
-
-def _check(path: Path, templates: Templates) -> None:
-    """Refuse undefined slots, words that contain themselves, and templates without an entity."""
-    slots = templates.entities.keys() | templates.words.keys()
-    if both := templates.entities.keys() & templates.words.keys():
-        raise BadSettings(f"{path}: {min(both)!r} is both an entity and a word")
-    for template in templates.templates:
-        _check_slots(path, template, slots)
-    for values in templates.entities.values():
-        for value in values:
-            _check_slots(path, value, templates.words.keys())
-    # A word may use only earlier words, so no word contains itself.
-    known: set[str] = set()
-    for slot, values in templates.words.items():
-        for value in values:
-            _check_slots(path, value, known)
-        known.add(slot)
-    if not any(slot in templates.entities for template in templates.templates for _, slot in _parts(template)):
-        raise BadSettings(f"{path}: no template has a slot of an entity")
-
-
-def _check_slots(path: Path, template: str, slots: Collection[str]) -> None:
+def _check_slots(template: str, slots: Collection[str]) -> None:
     try:
         parts = list(_parts(template))
     except ValueError as error:
-        raise BadSettings(f"{path}: {template!r}: {error}; a brace that is meant is doubled") from error
+        raise ValueError(f"{template!r}: {error}; a brace that is meant is doubled") from error
     for _, slot in parts:
         if slot is not None and slot not in slots:
-            raise BadSettings(f"{path}: {template!r}: nothing may stand in the slot {slot!r} here")
+            raise ValueError(f"{template!r}: the slot {slot!r} is not defined, or may not be used here")
