@@ -50,7 +50,7 @@ COMMANDS: dict[str, Command | CommandGroup] = {
     ),
     "demo": Command(
         path="worker.commands.demo.demo:demo",
-        summary="Run a broker and a worker on this machine, and count the results.",
+        summary="Run a broker and a worker, and count the results.",
         panel=_SERVE,
         example="gist-stream demo --count 500",
     ),
@@ -69,7 +69,7 @@ COMMANDS: dict[str, Command | CommandGroup] = {
     ),
     "try": Command(
         path="worker.commands.try_records:try_records",
-        summary="Show what a worker reads from a few records, and what it would publish.",
+        summary="Show what a worker reads and would publish.",
         panel=_LOOK,
         settings=ALL,
         example="gist-stream try 'Ada Lovelace loved London.'",
@@ -251,7 +251,7 @@ def describe_program(
     *,
     version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")] = False,
 ) -> None:
-    """Read texts from a Kafka topic; publish embeddings, labels and entities to other topics, in order and without loss."""
+    """Read texts from Kafka; publish embeddings, labels and entities, in order."""
 
 
 def version() -> None:

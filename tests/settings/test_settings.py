@@ -57,6 +57,15 @@ def test_each_of_several_topics_has_outputs_of_its_own() -> None:
     assert settings.output_topics["labels"] == "labels.a"
 
 
+def test_the_iam_login_of_msk_needs_encryption_and_no_endpoint() -> None:
+    """The method replaces the token endpoint, and a contradiction stops the start."""
+    msk = {"sasl_oauthbearer_method": "aws_msk_iam", "sasl_mechanism": "OAUTHBEARER", "security_protocol": "SASL_SSL"}
+    assert read(msk).sasl_oauthbearer_method == "aws_msk_iam"
+    for wrong in ({"security_protocol": "SSL"}, {"sasl_mechanism": "PLAIN"}, {"sasl_oauthbearer_token_endpoint_url": "file:///t"}):
+        with pytest.raises(BadSettings):
+            read(msk | wrong)
+
+
 def test_flags_precede_the_environment_and_the_environment_precedes_the_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

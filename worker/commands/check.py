@@ -12,24 +12,25 @@ from worker.broker.admin import topics as admin
 from worker.broker.admin.group_check import check_group
 from worker.broker.admin.permissions import Right, build_topic_rights
 from worker.broker.consumer.membership import Membership
-from worker.broker.delivery.exactly_once import build_transactional_right, check_transactions
+from worker.broker.delivery.exactly_once import build_check_id, build_transactional_right, check_transactions
 from worker.broker.delivery.output_topics import OutputTopics
+from worker.broker.delivery.probe import probe_delivery
 from worker.commands.terminal import Terminal, json_line
 from worker.commands.variables import find_warnings
 from worker.composition.broker import build_connection, create_topics, find_served_tasks, list_used_topics, map_routes
 from worker.composition.model import load_engine
 from worker.errors import FatalError, TopicsMissing
+from worker.records import Output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from worker.broker.connection.connection import Connection
     from worker.model.engine import Engine
-    from worker.records import Output
     from worker.settings import Settings
 
-# Checks that are skipped if the check of the broker fails.
-_NEED_BROKER = frozenset({"group", "delivery", "topics"})
+# The checks without which a check is skipped.
+_NEEDED = {name: {"broker"} for name in ("group", "delivery", "topics")} | {"probe": {"broker", "delivery", "topics"}}
 _STYLES = {"ok": "green", "warn": "yellow", "skip": "dim", "wrong": "red"}
 
 
@@ -66,30 +67,31 @@ async def _count_visible(connection: Connection, wanted: Sequence[str]) -> dict[
 
 
 def check(
-    settings: Settings, *, is_json: Annotated[bool, typer.Option("--json", help="Print a JSON line for each check.")] = False
+    settings: Settings,
+    *,
+    has_probe: Annotated[
+        bool,
+        typer.Option(
+            "--probe",
+            help="Publish a record with the compression and the delivery of the worker, and name what the cluster refuses. With "
+            "exactly_once the transaction is aborted; with at_least_once the record remains in the dead-letter topic.",
+        ),
+    ] = False,
+    is_json: Annotated[bool, typer.Option("--json", help="Print a JSON line for each check.")] = False,
 ) -> None:
     """Check settings, broker, group, delivery, topics and model; print a line for each, with advice.
 
-    The exit code is that of the first check that fails. Nothing is changed, and no record is read.
+    The exit code is that of the first check that fails. Without --probe nothing is changed, and no record is read.
     """
-    connection = build_connection(settings)
-    used = map_routes(settings, find_served_tasks(settings))
     warnings: list[str] = []
-    steps: dict[str, Callable[[], str]] = {
-        "settings": lambda: _describe_settings(settings, used),
-        "broker": lambda: _check_broker(settings, connection, used),
-        "group": lambda: _check_group(settings),
-        "delivery": lambda: _check_delivery(settings),
-        "topics": lambda: _describe_partitions(asyncio.run(_count_partitions(settings, connection, used))),
-        "model": lambda: _check_model(settings, warnings),
-    }
+    steps = _list_steps(settings, warnings, has_probe=has_probe)
     report = _print_json if is_json else _print_line
     for warning in find_warnings():
         report("warn", "settings", warning)
     failures = dict[str, FatalError]()
     for name, step in steps.items():
-        if "broker" in failures and name in _NEED_BROKER:
-            report("skip", name, "not checked, because the check of the broker failed")
+        if found := failures.keys() & _NEEDED.get(name, set()):
+            report("skip", name, f"not checked, because the check of the {min(found)} failed")
             continue
         try:
             report("ok", name, step())
@@ -101,6 +103,22 @@ def check(
             failures[name] = error
     if failures:
         raise next(iter(failures.values()))
+
+
+def _list_steps(settings: Settings, warnings: list[str], *, has_probe: bool) -> dict[str, Callable[[], str]]:
+    """Return the checks by name, in order. A check returns its line, and may add warnings."""
+    connection = build_connection(settings)
+    used = map_routes(settings, find_served_tasks(settings))
+    steps: dict[str, Callable[[], str]] = {
+        "settings": lambda: _describe_settings(settings, used),
+        "broker": lambda: _check_broker(settings, connection, used),
+        "group": lambda: _check_group(settings),
+        "delivery": lambda: _check_delivery(settings),
+        "topics": lambda: _describe_partitions(asyncio.run(_count_partitions(settings, connection, used))),
+    }
+    if has_probe:
+        steps["probe"] = lambda: _probe(settings, used)
+    return steps | {"model": lambda: _check_model(settings, warnings)}
 
 
 def _print_line(status: str, name: str, message: str) -> None:
@@ -151,6 +169,23 @@ def _check_delivery(settings: Settings) -> str:
             check_transactions(connection, group_id=settings.group_id, transaction_timeout_s=timeout_s, allow_old_brokers=allows)
         )
     return settings.delivery.replace("_", " ")
+
+
+def _probe(settings: Settings, used: Mapping[str, Mapping[Output, str]]) -> str:
+    """Publish a record: to all topics in a transaction that is aborted, or to one dead-letter topic."""
+    is_exact = settings.delivery == "exactly_once"
+    topics = [*dict.fromkeys(topic for route in used.values() for topic in route.values())]
+    dead_letters = next(iter(used.values()))[Output.DEAD_LETTERS]
+    asyncio.run(
+        probe_delivery(
+            build_connection(settings),
+            [*(topic for topic in topics if topic != dead_letters), dead_letters] if is_exact else [dead_letters],
+            compression=None if settings.compression == "none" else settings.compression,
+            transactional_id=build_check_id(settings.group_id) if is_exact else None,
+            transaction_timeout_s=settings.transaction_timeout_ms / 1000,
+        )
+    )
+    return f"the cluster accepts {settings.compression} and idempotent writes" + (" in transactions" if is_exact else "")
 
 
 def _check_model(settings: Settings, warnings: list[str]) -> str:

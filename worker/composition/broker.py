@@ -46,6 +46,10 @@ def build_connection(settings: Settings) -> Connection:
 
 
 def _build_token_provider(settings: Settings) -> TokenProvider | None:
+    if settings.sasl_oauthbearer_method == "aws_msk_iam":
+        from worker.broker.connection.msk import build_msk_provider  # noqa: PLC0415
+
+        return build_msk_provider(settings.bootstrap_servers)
     from worker.broker.connection.oauth import build_token_provider  # noqa: PLC0415
 
     url, extensions = settings.sasl_oauthbearer_token_endpoint_url, settings.sasl_oauthbearer_extensions
@@ -130,6 +134,7 @@ def build_consumer(settings: Settings, connection: Connection, telemetry: Worker
         topics=settings.input_topics,
         group_id=settings.group_id,
         group_instance_id=settings.group_instance_id,
+        client_rack=settings.client_rack or None,
         on_event=telemetry.broker_event,
         auto_offset_reset=settings.auto_offset_reset,
         session_timeout_ms=settings.session_timeout_ms,

@@ -45,6 +45,14 @@ class ConnectionSettings(BaseSettings):
             "because other users of the machine can read flags."
         ),
     )
+    sasl_oauthbearer_method: Literal["default", "aws_msk_iam"] = Field(
+        "default",
+        description=(
+            "Origin of the tokens for OAUTHBEARER. `default` reads them from `GIST_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL`. "
+            "`aws_msk_iam` signs them with the credentials of AWS for Amazon MSK, in the region of the brokers' addresses or of "
+            "`AWS_REGION`; it needs the extra `msk`."
+        ),
+    )
     sasl_oauthbearer_token_endpoint_url: str | None = Field(
         None,
         description=(
@@ -107,6 +115,14 @@ class ConnectionSettings(BaseSettings):
             "Name of the worker in logs, metrics and quotas of the brokers. Set a name for each deployment to tell them apart."
         ),
     )
+    client_rack: str = Field(
+        "",
+        description=(
+            "Rack or availability zone of the worker. Brokers with `replica.selector.class=RackAwareReplicaSelector` then serve "
+            "records from a replica in the same rack, which saves traffic between zones. Unset: records come from the leader. "
+            "Example: `eu-central-1a`."
+        ),
+    )
     group_id: str = Field(
         "gist-stream",
         min_length=1,
@@ -146,13 +162,18 @@ class ConnectionSettings(BaseSettings):
     @model_validator(mode="after")
     def _can_log_in(self) -> Self:
         is_sasl, is_oauth = self.security_protocol.startswith("SASL"), self.sasl_mechanism == "OAUTHBEARER"
+        is_msk = self.sasl_oauthbearer_method == "aws_msk_iam"
         url = (self.sasl_oauthbearer_token_endpoint_url or "") if is_sasl and is_oauth else ""
         contradictions = [
             (
                 is_sasl and not is_oauth and not (self.sasl_username and self.sasl_password),
                 "SASL_USERNAME and GIST_SASL_PASSWORD are both needed",
             ),
-            (is_sasl and is_oauth and not url, "SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL is needed with OAUTHBEARER"),
+            (is_sasl and is_oauth and not (url or is_msk), "SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL is needed with OAUTHBEARER"),
+            (
+                is_msk and not (self.security_protocol == "SASL_SSL" and is_oauth and not url),
+                "SASL_OAUTHBEARER_METHOD=aws_msk_iam needs GIST_SECURITY_PROTOCOL=SASL_SSL, OAUTHBEARER and no token endpoint",
+            ),
             (
                 bool(url) and not url.startswith(("https://", "http://", "file:///")),
                 "SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL must begin with https:// or file:///",

@@ -42,9 +42,10 @@ def test_topics_are_listed_created_and_checked(settings: Settings, capsys: pytes
     assert "ok    broker" in shown
     check.topics(settings, create=True)
     assert f"created {settings.input_topic}" in capsys.readouterr().out
-    check.check(settings.model_copy(update={"delivery": "exactly_once"}))
-    shown = capsys.readouterr().out
-    assert shown.count("ok ") == 6
+    check.check(settings.model_copy(update={"delivery": "exactly_once"}), has_probe=True)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert shown.count("ok ") == 7
+    assert "the cluster accepts zstd and idempotent writes in transactions" in shown
     assert "exactly once" in shown
     assert "minilm-sentiment-ner@" in shown
 

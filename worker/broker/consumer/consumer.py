@@ -51,14 +51,17 @@ class Consumer:
         step_timeout_s: float = 15.0,
         look_interval_s: float = 1.0,
         stuck_after_s: float = 15.0,
+        client_rack: str | None = None,
         **membership: Any,
     ) -> None:
         """Set the group and its topics. `auto_offset_reset` is where a partition without a committed offset starts.
 
         The stall probe asks every `look_interval_s`, and reports a partition that has not moved for `stuck_after_s`.
+        Brokers that know racks serve records from a replica in `client_rack`.
         """
         self._connection = connection
         self._topics = topics
+        self._client_rack = client_rack
         self._membership = Membership(topics=topics, group_id=group_id, **membership)
         self._refusals = RefusalDetector(self._membership)
         self.on_event = on_event
@@ -88,6 +91,7 @@ class Consumer:
             # Two assignors would mean two JoinGroup requests for each rebalance.
             partition_assignment_strategy=(RoundRobinPartitionAssignor,),
             isolation_level="read_committed",
+            client_rack=self._client_rack,
             # The poll loop never stops, so a long interval between polls does not mean a dead worker.
             max_poll_interval_ms=2_147_483_647,
             fetch_max_wait_ms=100,

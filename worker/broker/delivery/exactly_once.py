@@ -43,6 +43,11 @@ def build_transactional_right(group_id: str) -> Right:
     return Right("Write", "transactional ids", f"{_PREFIX}:{group_id}:")
 
 
+def build_check_id(group_id: str) -> str:
+    """Return the transactional id of a check, which no worker has."""
+    return f"{_PREFIX}:{group_id}:check"
+
+
 async def check_transactions(
     connection: Connection, *, group_id: str, transaction_timeout_s: float, allow_old_brokers: bool = False
 ) -> None:
@@ -51,7 +56,7 @@ async def check_transactions(
         await require_kafka_4(connection)
     producer = TransactionalProducer(
         connection,
-        transactional_id=f"{_PREFIX}:{group_id}:check",
+        transactional_id=build_check_id(group_id),
         transaction_timeout_s=transaction_timeout_s,
         compression=None,
         max_bytes={},

@@ -63,6 +63,10 @@ class TransactionalProducer(BatchProducer):
         """Commit the transaction."""
         await with_timeout(timeout_s, self._client.commit_transaction())
 
+    async def abort(self, timeout_s: float) -> None:
+        """Abort the transaction."""
+        await with_timeout(timeout_s, self._client.abort_transaction())
+
     async def wait_for_coordinator(self, partition: Partition, group_id: str, timeout_s: float) -> None:
         """Return once the group's coordinator reports all earlier commits. The committed offset does not change.
 
