@@ -41,22 +41,6 @@ class BackfillPlan:
     phase_s: float
     #: The setting `GIST_MAX_BACKFILL_BATCH_TOKENS`.
     max_backfill_batch_tokens: int
-    seed: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Setup:
-    """The two topics and the worker that reads both."""
-
-    live: phases.Topics
-    backfill: str
-    workers: Sequence[WorkerProcess]
-    values: Sequence[bytes]
-
-    async def count_backfilled(self) -> float:
-        """Return the processed records of the backfill."""
-        name = f'gist_end_to_end_latency_seconds_count{{topic="{self.backfill}"}}'
-        return (await phases.read_metrics(self.workers)).get(name, 0.0)
 
 
 @dataclass(slots=True)
@@ -93,12 +77,10 @@ async def run(plan: BackfillPlan, context: BenchContext) -> BackfillResults:
         await phases.wait_until_published(live, workers)
         results.capacity_per_s = steady_per_s([answer.done_ms for answer in await live.read_all()])
         context.say(f"live alone  {results.capacity_per_s:.0f} records/s")
-        setup = _Setup(live, backfill, workers, values)
+        turns = _Turns(plan, context, live, backfill, workers, values, results.capacity_per_s)
         for number, share, has_backfill in itertools.product(range(plan.num_rounds), plan.shares, (False, True)):
             name = name_turn(share, has_backfill=has_backfill)
-            turn = await _run_turn(
-                plan, context, setup, results.capacity_per_s, share=share, seed=number, has_backfill=has_backfill
-            )
+            turn = await turns.run(share, seed=number, has_backfill=has_backfill)
             results.turns.add(name, **turn)
             context.say(f"            {name}: p50 {turn['p50_ms']:.0f} ms, p99 {turn['p99_ms']:.0f} ms")
     results.lost = live.tally.audit.num_missing
@@ -109,26 +91,35 @@ async def run(plan: BackfillPlan, context: BenchContext) -> BackfillResults:
     return results
 
 
-async def _run_turn(
-    plan: BackfillPlan, context: BenchContext, setup: _Setup, capacity_per_s: float, *, share: float, seed: int, has_backfill: bool
-) -> dict[str, float]:
-    """Offer one live load; return its latency and the throughput of the backfill when the backfill has ended, too."""
-    before, started_s = await setup.count_backfilled(), time.monotonic()
-    num_sent = round(capacity_per_s * (1 - share) * plan.phase_s * _SPARE) if has_backfill else 0
-    if has_backfill:
-        async with clients.open_transaction(context.connection, name=setup.backfill) as producer:
-            for number in range(num_sent):
-                value = phases.build_request(context.text(number * 31), number)
-                await producer.send(setup.backfill, value, partition=number % plan.num_partitions)
-    load = await phases.offer_load(
-        setup.live,
-        setup.workers,
-        setup.values,
-        rate_per_s=capacity_per_s * share,
-        phase_s=plan.phase_s,
-        seed=plan.seed + seed,
-    )
-    backfill_per_s = (await setup.count_backfilled() - before) / (time.monotonic() - started_s)
-    while await setup.count_backfilled() < before + num_sent:  # noqa: ASYNC110  another process counts
-        await asyncio.sleep(_POLL_S)
-    return load | ({"backfill_per_s": backfill_per_s} if has_backfill else {})
+@dataclass(frozen=True, slots=True)
+class _Turns:
+    """The two topics, and the workers that read both."""
+
+    plan: BackfillPlan
+    context: BenchContext
+    live: phases.Topics
+    backfill: str
+    workers: Sequence[WorkerProcess]
+    values: Sequence[bytes]
+    capacity_per_s: float
+
+    async def run(self, share: float, *, seed: int, has_backfill: bool) -> dict[str, float]:
+        """Offer one live load; return its latency and the throughput of the backfill when the backfill has ended, too."""
+        plan, before, started_s = self.plan, await self._count_backfilled(), time.monotonic()
+        num_sent = round(self.capacity_per_s * (1 - share) * plan.phase_s * _SPARE) if has_backfill else 0
+        if num_sent:
+            async with clients.open_transaction(self.context.connection, name=self.backfill) as producer:
+                for number in range(num_sent):
+                    value = phases.build_request(self.context.text(number * 31), number)
+                    await producer.send(self.backfill, value, partition=number % plan.num_partitions)
+        rate_per_s = self.capacity_per_s * share
+        load = await phases.offer_load(self.live, self.workers, self.values, rate_per_s=rate_per_s, phase_s=plan.phase_s, seed=seed)
+        backfill_per_s = (await self._count_backfilled() - before) / (time.monotonic() - started_s)
+        while await self._count_backfilled() < before + num_sent:  # noqa: ASYNC110  another process counts
+            await asyncio.sleep(_POLL_S)
+        return load | ({"backfill_per_s": backfill_per_s} if has_backfill else {})
+
+    async def _count_backfilled(self) -> float:
+        """Return the processed records of the backfill."""
+        name = f'gist_end_to_end_latency_seconds_count{{topic="{self.backfill}"}}'
+        return (await phases.read_metrics(self.workers)).get(name, 0.0)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import resource
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -30,17 +29,9 @@ class Role(Protocol):
 
 
 def read_peak_bytes() -> int:
-    """Return the peak resident memory of this process.
-
-    The kernel's VmHWM starts at 0 with each program. Elsewhere `getrusage` counts, which begins with the parent's peak.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * _KIB
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * _KIB
+    """Return the peak resident memory of this process: the kernel's VmHWM, which starts at 0 with each program."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * _KIB
 
 
 def build(role: str, options: dict[str, Any]) -> Role:

@@ -73,7 +73,7 @@ def split_batches(sequences: Sequence[Ids], size: int, *, is_sorted: bool) -> It
         yield order[start : start + size]
 
 
-class Baseline:
+class Baseline(ABC):
     """A baseline in the number format that is faster here."""
 
     def __init__(self, **options: Any) -> None:
@@ -81,74 +81,67 @@ class Baseline:
         self._job = Job(**options)
         torch.set_num_threads(self._job.threads)
         self._corpus = self._job.read_corpus()
+        self._models = self._load()
 
-    def keep_fastest(self, choices: dict[str, Any], run: Callable[[Any], object]) -> dict[str, Any]:
-        """Remove all formats but the fastest, and return a description with its name as `dtype`."""
-        dtype = choose_fastest(choices, run)
-        for name in set(choices) - {dtype}:
-            del choices[name]
+    @abstractmethod
+    def _load(self) -> dict[str, Any]:
+        """Return the model in each number format."""
+
+    @abstractmethod
+    def _run(self, model: Any, indices: Sequence[int]) -> tuple[int, int]:
+        """Encode texts to vectors in host memory; return the number of tokens and of computed rows."""
+
+    def about(self) -> dict[str, Any]:
+        """Run some texts in each format, keep the faster one, and return a description."""
+        texts = self._corpus.part(0, min(_NUM_TRIAL_TEXTS, len(self._corpus.texts)))
+        dtype = choose_fastest(self._models, lambda model: self._run(model, texts))
+        self._models = {dtype: self._models[dtype]}
         # The kernel counts the peak of memory again.
         trim_malloc()
         with suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")
         return {"about": f"{dtype}, batches of {self._job.batch_size}", "dtype": dtype}
 
-    def select(self, first: int, num_messages: int) -> list[int]:
-        """Return the indices of the texts of a measurement."""
-        if self._job.is_sorted:
-            return self._corpus.sorted_part(first, num_messages, self._job.batch_size)
-        return self._corpus.part(first, num_messages)
+    def measure(self, first: int, num_messages: int) -> dict[str, Any]:
+        """Return a `Sample` over `num_messages` texts."""
+        job, corpus, (model,) = self._job, self._corpus, self._models.values()
+        part = corpus.sorted_part(first, num_messages, job.batch_size) if job.is_sorted else corpus.part(first, num_messages)
+        started_s = time.perf_counter()
+        num_tokens, num_rows = self._run(model, part)
+        return asdict(Sample(len(part), num_tokens, num_rows, time.perf_counter() - started_s))
 
 
 class Padded(Baseline, ABC):
-    """A baseline with the published tokenizer that pads each batch to its longest text."""
+    """A baseline with the published tokenizer that pads each batch to its longest text; its models are of the type `Encode`."""
 
     def __init__(self, **options: Any) -> None:
-        """Tokenize, unless tokenizing is measured, and load the model."""
+        """Load the model, and tokenize unless tokenizing is measured."""
         from transformers import AutoTokenizer  # noqa: PLC0415  slow to import, and SentenceTransformers does not need it
 
         super().__init__(**options)
         self._tokenizer = AutoTokenizer.from_pretrained(self._job.model)
         self._tokens = None if self._corpus.is_tokenizing else self._tokenize(self._corpus.texts)
-        self._encoders = self._load()
-
-    @abstractmethod
-    def _load(self) -> dict[str, Encode]:
-        """Return a function for each number format."""
-
-    def about(self) -> dict[str, Any]:
-        """Run some texts in each format, keep the faster one, and return a description."""
-        tokens = self._tokenize(self._corpus.texts[:_NUM_TRIAL_TEXTS])
-        return self.keep_fastest(self._encoders, lambda encode: self._run(encode, tokens))
-
-    def measure(self, first: int, num_messages: int) -> dict[str, Any]:
-        """Return a `Sample` over `num_messages` texts."""
-        part, (encode,) = self.select(first, num_messages), self._encoders.values()
-        started_s = time.perf_counter()
-        known = self._tokens
-        tokens = (
-            self._tokenize([self._corpus.texts[index] for index in part]) if known is None else [known[index] for index in part]
-        )
-        num_rows = self._run(encode, tokens)
-        return asdict(Sample(len(part), sum(map(len, tokens)), num_rows, time.perf_counter() - started_s))
 
     def _tokenize(self, texts: Sequence[str]) -> list[Ids]:
         longest = PoolingConfig.read(Path(self._job.model)).max_tokens
         return [np.array(ids) for ids in self._tokenizer(list(texts), truncation=True, max_length=longest)["input_ids"]]
 
-    def _run(self, encode: Encode, tokens: Sequence[Ids]) -> int:
-        """Encode all texts, and return the number of computed rows."""
-        num_rows = 0
+    def _run(self, model: Encode, indices: Sequence[int]) -> tuple[int, int]:
+        known, num_rows = self._tokens, 0
+        if known is None:
+            tokens = self._tokenize([self._corpus.texts[index] for index in indices])
+        else:
+            tokens = [known[index] for index in indices]
 
-        def padded() -> Iterator[tuple[Ids, Ids]]:
+        def pad_batches() -> Iterator[tuple[Ids, Ids]]:
             nonlocal num_rows
-            for indices in split_batches(tokens, self._job.batch_size, is_sorted=self._job.is_sorted):
-                ids, mask = pad([tokens[index] for index in indices])
+            for batch in split_batches(tokens, self._job.batch_size, is_sorted=self._job.is_sorted):
+                ids, mask = pad([tokens[index] for index in batch])
                 num_rows += ids.size
                 yield ids, mask
 
-        encode(padded())
-        return num_rows
+        model(pad_batches())
+        return sum(map(len, tokens)), num_rows
 
 
 class Transformers(Padded):
@@ -257,34 +250,27 @@ class SentenceTransformers(Baseline):
     """`SentenceTransformer.encode`, which sorts by length and always tokenizes."""
 
     def __init__(self, **options: Any) -> None:
-        """Load the model in each format."""
+        """Load the model in each format; the texts are whole batches of the sorted corpus."""
+        # Tokens and rows since the last measurement began.
+        self._num_tokens = self._num_rows = 0
+        super().__init__(**options | {"is_sorted": True})
+
+    def _load(self) -> dict[str, Any]:
         from sentence_transformers import SentenceTransformer  # noqa: PLC0415  not always installed
 
-        super().__init__(**options | {"is_sorted": True})
-        self._models = {
+        models = {
             name: SentenceTransformer(self._job.model, device=self._job.device, model_kwargs={"dtype": dtype})
             for name, dtype in _DTYPES.items()
         }
-        # Tokens and rows since the last measurement began.
+        for model in models.values():
+            model[0].register_forward_pre_hook(self._count)
+        return models
+
+    def _run(self, model: Any, indices: Sequence[int]) -> tuple[int, int]:
         self._num_tokens = self._num_rows = 0
-
-    def about(self) -> dict[str, Any]:
-        """Run some texts in each format, keep the faster one, and return a description."""
-        texts = self._corpus.texts[:_NUM_TRIAL_TEXTS]
-        found = self.keep_fastest(self._models, lambda model: self._encode(model, texts))
-        self._models[found["dtype"]][0].register_forward_pre_hook(self._count)
-        return found
-
-    def measure(self, first: int, num_messages: int) -> dict[str, Any]:
-        """Return a `Sample` over `num_messages` texts."""
-        texts, (model,) = [self._corpus.texts[index] for index in self.select(first, num_messages)], self._models.values()
-        self._num_tokens = self._num_rows = 0
-        started_s = time.perf_counter()
-        self._encode(model, texts)
-        return asdict(Sample(len(texts), self._num_tokens, self._num_rows, time.perf_counter() - started_s))
-
-    def _encode(self, model: Any, texts: Sequence[str]) -> None:
-        model.encode(list(texts), batch_size=self._job.batch_size, show_progress_bar=False)
+        texts = [self._corpus.texts[index] for index in indices]
+        model.encode(texts, batch_size=self._job.batch_size, show_progress_bar=False)
+        return self._num_tokens, self._num_rows
 
     def _count(self, _module: nn.Module, inputs: tuple[dict[str, Tensor]]) -> None:
         self._num_tokens += int(inputs[0]["attention_mask"].sum())
