@@ -94,6 +94,9 @@ CREDENTIALS = OAUTH | {"sasl_oauthbearer_client_id": "c", "sasl_oauthbearer_clie
 @pytest.mark.parametrize(
     ("flags", "complaint"),
     [
+        ({"input_topic_pattern": "a["}, "GIST_INPUT_TOPIC_PATTERN: the pattern is no regular expression"),
+        ({"input_topic_pattern": "a.*", "input_topic": "a"}, "GIST_INPUT_TOPIC and GIST_INPUT_TOPIC_PATTERN both name"),
+        ({"input_topic_pattern": "a.*", "backfill_topic": "old"}, "GIST_BACKFILL_TOPIC needs one input topic"),
         ({"input_topic": "a,,b"}, "GIST_INPUT_TOPIC: a name of a topic is empty"),
         ({"input_topic": "a,a"}, "must have different names"),
         ({"input_topic": "a,b", "labels_topic": "b"}, "must have different names"),

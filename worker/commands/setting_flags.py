@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 from pathlib import Path
@@ -26,6 +27,7 @@ CONNECTION = (*_NAMES[: _NAMES.index("client_id") + 1], "request_timeout_ms")
 #: The topics of a worker.
 TOPICS = (
     "input_topic",
+    "input_topic_pattern",
     "backfill_topic",
     "output_layout",
     "results_topic",
@@ -40,6 +42,8 @@ TASKS = ("tasks", "model")
 TRANSACTIONS = ("max_transaction_records", "transaction_timeout_ms", "allow_old_brokers")
 # These commands print warnings themselves: as log lines, and among the results of the check.
 _WARNING_COMMANDS = {"run", "check"}
+# The worker follows the topics of a pattern, and `try` reads them only if no text and no file is given.
+_WITHOUT_TOPICS = {"run", "try_records"}
 _SILENT = logging.NullHandler()
 
 
@@ -53,7 +57,8 @@ def add_setting_flags(function: Callable[..., int | None], names: Collection[str
         if function.__name__ not in _WARNING_COMMANDS:
             for warning in find_warnings():
                 typer.echo(f"gist-stream: warning: {warning}", err=True)
-        return settings
+        needs_topics = "input_topic" in names and function.__name__ not in _WITHOUT_TOPICS
+        return _resolve_topics(settings) if needs_topics else settings
 
     panel, flags = "", dict[str, Any]()
     for name, field in Settings.model_fields.items():
@@ -61,6 +66,15 @@ def add_setting_flags(function: Callable[..., int | None], names: Collection[str
         if name in names:
             flags[name] = Annotated[str | None, _build_option(name, field, panel)]
     return replace_by_flags(function, "settings", flags, build)
+
+
+def _resolve_topics(settings: Settings) -> Settings:
+    """Return the settings with the topics that match the pattern, if there is one."""
+    if not settings.input_topic_pattern:
+        return settings
+    from worker.composition.input_topics import resolve_pattern  # noqa: PLC0415  the Kafka client is imported slowly
+
+    return asyncio.run(resolve_pattern(settings))
 
 
 def replace_by_flags(

@@ -22,6 +22,7 @@ from worker.commands.output_encoding import escape_controls
 from worker.commands.result_values import read_results
 from worker.commands.terminal import Terminal, json_line
 from worker.composition.broker import build_connection, map_output_topics
+from worker.composition.input_topics import resolve_pattern
 from worker.composition.model import load_engine, select_tasks
 from worker.composition.pipeline import build_outcome_builder
 from worker.errors import BadSettings
@@ -166,8 +167,8 @@ async def _read_lines(source: LineSource, count: int) -> list[str]:
 
 async def _read_topics(settings: Settings, count: int) -> list[Record]:
     """Return the last records of the input topics, at most `count` of all partitions, in order of their timestamps."""
-    connection = build_connection(settings)
-    found = await check_usable(connection, build_topic_rights(["Read"], settings.input_topics))
+    connection, topics = build_connection(settings), (await resolve_pattern(settings)).input_topics
+    found = await check_usable(connection, build_topic_rights(["Read"], topics))
     partitions = [Partition(topic, index) for topic, number in found.items() for index in range(number)]
     bounds = await fetch_log_bounds(connection, partitions)
     positions = {partition: max(log.first, log.end - count) for partition, log in bounds.items()}

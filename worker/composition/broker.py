@@ -73,6 +73,11 @@ def _path(path: Path | None) -> str | None:
     return str(path) if path else None
 
 
+def find_only_topic(settings: Settings) -> str | None:
+    """Return the input topic; None if there are several, or may be several."""
+    return None if settings.input_topic_pattern or len(settings.live_topics) > 1 else settings.input_topic
+
+
 def require_one_topic(settings: Settings) -> str:
     """Return the input topic. Raises `BadSettings` if there are several."""
     if len(settings.live_topics) > 1:
@@ -137,6 +142,7 @@ def build_consumer(settings: Settings, connection: Connection, telemetry: Worker
         client_rack=settings.client_rack or None,
         on_event=telemetry.broker_event,
         auto_offset_reset=settings.auto_offset_reset,
+        metadata_max_age_ms=settings.metadata_max_age_ms,
         session_timeout_ms=settings.session_timeout_ms,
         heartbeat_interval_ms=settings.heartbeat_interval_ms,
         rebalance_timeout_ms=settings.rebalance_timeout_ms,

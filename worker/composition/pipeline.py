@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from worker.composition import model as engines
-from worker.composition.broker import build_consumer, build_delivery
+from worker.composition.broker import build_consumer, build_delivery, find_only_topic
 from worker.composition.input import build_limits, build_mapping
 from worker.composition.tracing import trace_model
 from worker.errors import BadModel
@@ -114,7 +114,7 @@ async def build_rollout_router(
             raise BadModel(f"{reference}: the model has no head for {', '.join(sorted(missing))}, which this worker serves")
         return trace_model(other, tracing)
 
-    plan = RolloutPlan(settings.model, settings.input_topic if len(settings.live_topics) == 1 else None)
+    plan = RolloutPlan(settings.model, find_only_topic(settings))
     router = RolloutRouter(Path(settings.rollout_file), plan, trace_model(engine, tracing), load=load, telemetry=telemetry)
     await router.start()
     return router

@@ -123,11 +123,6 @@ class Settings(DeliverySettings):
                 "HEARTBEAT_INTERVAL_MS is over a third of GIST_SESSION_TIMEOUT_MS",
             ),
             (
-                self.has_ambiguous_backfill,
-                "BACKFILL_TOPIC needs one input topic, or output topics without {topic} in GIST_EMBEDDINGS_TOPIC and the others",
-            ),
-            (self.has_equal_topics, "INPUT_TOPIC, GIST_BACKFILL_TOPIC and the output topics must have different names"),
-            (
                 bool(self.backfill_topic) and 0 < self.max_batch_tokens < self.max_backfill_batch_tokens,
                 "MAX_BACKFILL_BATCH_TOKENS is above GIST_MAX_BATCH_TOKENS",
             ),
@@ -138,10 +133,6 @@ class Settings(DeliverySettings):
     @model_validator(mode="after")
     def _outputs_agree(self) -> Self:
         contradictions = [
-            (
-                self.output_layout == "qdrant" and not self.qdrant_collection and len(self.live_topics) > 1,
-                "QDRANT_COLLECTION is unset, and GIST_INPUT_TOPIC names several topics",
-            ),
             (
                 self.long_text == "chunks" and self.output_layout != "split",
                 "LONG_TEXT=chunks needs GIST_OUTPUT_LAYOUT=split: the other layouts have one message for each record",

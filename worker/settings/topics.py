@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from worker.settings.connection import ConnectionSettings
 
@@ -22,6 +23,23 @@ class TopicSettings(ConnectionSettings):
             "Topics to read, comma-separated. Each record has a text; docs/input.md describes the formats. With several topics, "
             "each has output topics of its own, unless the settings of the output topics say otherwise. Examples: `tickets`; "
             "`tickets,mails`."
+        ),
+    )
+    input_topic_pattern: str = Field(
+        "",
+        description=(
+            "Regular expression of the whole names of the topics to read, instead of `GIST_INPUT_TOPIC`. Output topics of matching "
+            "topics are left out. A topic that is created later is read once its output topics exist, after at most "
+            r"`GIST_METADATA_MAX_AGE_MS`. Example: `shop\.[a-z]+`."
+        ),
+    )
+    metadata_max_age_ms: int = Field(
+        30_000,
+        ge=100,
+        le=3_600_000,
+        description=(
+            "Maximum time until a new partition, and a new topic of `GIST_INPUT_TOPIC_PATTERN`, is noticed, in milliseconds. Lower "
+            "this to read new topics sooner, for more requests to the brokers."
         ),
     )
     backfill_topic: str = Field(
@@ -139,6 +157,43 @@ class TopicSettings(ConnectionSettings):
         if not all(name.strip() for name in value.split(",")):
             raise ValueError("a name of a topic is empty: write the names with one comma between them")
         return ",".join(name.strip() for name in value.split(","))
+
+    @field_validator("input_topic_pattern")
+    @classmethod
+    def _check_pattern(cls, value: str) -> str:
+        try:
+            re.compile(value)
+        except re.error as error:
+            raise ValueError(f"the pattern is no regular expression: {error}") from None
+        return value
+
+    @model_validator(mode="after")
+    def _agree_on_topics(self) -> Self:
+        contradictions = [
+            (
+                bool(self.input_topic_pattern) and "input_topic" in self.model_fields_set,
+                "INPUT_TOPIC and GIST_INPUT_TOPIC_PATTERN both name the input topics",
+            ),
+            (
+                bool(self.input_topic_pattern) and bool(self.backfill_topic),
+                "BACKFILL_TOPIC needs one input topic, and GIST_INPUT_TOPIC_PATTERN may name several",
+            ),
+            (
+                self.has_ambiguous_backfill,
+                "BACKFILL_TOPIC needs one input topic, or output topics without {topic} in GIST_EMBEDDINGS_TOPIC and the others",
+            ),
+            (
+                self.output_layout == "qdrant"
+                and not self.qdrant_collection
+                and (len(self.live_topics) > 1 or bool(self.input_topic_pattern)),
+                "QDRANT_COLLECTION is unset, and GIST_INPUT_TOPIC names several topics",
+            ),
+            (self.has_equal_topics, "INPUT_TOPIC, GIST_BACKFILL_TOPIC and the output topics must have different names"),
+        ]
+        for is_wrong, message in contradictions:
+            if is_wrong:
+                raise ValueError(f"GIST_{message}: change one of them")
+        return self
 
     @property
     def live_topics(self) -> tuple[str, ...]:

@@ -16,7 +16,8 @@ from worker.commands import check
 from worker.commands.repair import dlq
 from worker.commands.repair.lag import lag
 from worker.composition.broker import create_topics
-from worker.errors import BadSettings
+from worker.composition.input_topics import resolve_pattern
+from worker.errors import BadSettings, TopicsMissing
 from worker.records import Task
 from worker.settings import read
 from worker.wire.dead_letters import DeadLetterFilter
@@ -24,6 +25,7 @@ from worker.wire.dead_letters import DeadLetterFilter
 if TYPE_CHECKING:
     from worker.broker.connection.connection import Connection
     from worker.records import Record
+    from worker.settings import Settings
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
@@ -108,3 +110,32 @@ def test_commands_accept_several_topics(connection: Connection, topic: str, caps
     shared = settings.model_copy(update={"dead_letter_topic": f"{topic}.a.dlq"})
     assert dlq.get_topic(shared) == f"{topic}.a.dlq"
     assert asyncio.run(dlq.list_letters(shared, DeadLetterFilter(), includes_done=False))[0] == []
+
+
+async def test_a_topic_that_is_created_later_is_read_if_it_matches_the_pattern(connection: Connection, topic: str) -> None:
+    """A pattern never matches the worker's own outputs, and a new topic is read once its output topics exist."""
+
+    async def send(name: str) -> None:
+        async with open_producer(connection) as producer:
+            await producer.send(name, b'{"text": "It works."}', key=b"k", partition=0)
+
+    def build(name: str) -> Settings:
+        return read({"bootstrap_servers": connection.bootstrap_servers, "topic_partitions": 1, "input_topic": name})
+
+    first, second = f"{topic}.a", f"{topic}.b"
+    await create_topics(build(first), {Task.EMBED})
+    await send(first)
+    options: dict[str, Any] = {"input_topic_pattern": f"{topic}.*", "tasks": "embed", "metadata_max_age_ms": 200, "group_id": topic}
+    with WorkerProcess(connection.bootstrap_servers, "", **options) as worker:
+        assert len(await read_outputs(connection, [f"{first}.embeddings"], num_expected=1)) == 1
+        await create_topics(build(second), {Task.EMBED})
+        await send(second)
+        await send(first)
+        names = [f"{first}.embeddings", f"{second}.embeddings"]
+        assert len(await read_outputs(connection, names, num_expected=3)) == 3
+        assert worker.events("input_topics_changed")[-1]["topics"] == [first, second]
+        assert await worker.end(signal.SIGTERM) == 0
+    resolved = await resolve_pattern(read({"bootstrap_servers": connection.bootstrap_servers, "input_topic_pattern": f"{topic}.*"}))
+    assert resolved.live_topics == (first, second)
+    with pytest.raises(TopicsMissing, match="no topic that the worker may see matches"):
+        await resolve_pattern(read({"bootstrap_servers": connection.bootstrap_servers, "input_topic_pattern": "absent"}))

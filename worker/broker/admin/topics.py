@@ -138,6 +138,12 @@ async def check_usable(connection: Connection, rights: Sequence[Right]) -> dict[
         return await _count_all_partitions(connection, admin, names, hint="")
 
 
+async def list_topics(connection: Connection) -> list[str]:
+    """Return the names of the topics that the ACLs let the worker see. Raises `BrokerUnavailable`."""
+    async with admin_client(connection) as admin:
+        return list(await admin.list_topics())
+
+
 async def count_partitions(connection: Connection, names: Sequence[str]) -> dict[str, int]:
     """Return the numbers of partitions of the topics that exist. Raises `BrokerUnavailable`."""
     async with admin_client(connection) as admin:

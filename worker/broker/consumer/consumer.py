@@ -52,6 +52,7 @@ class Consumer:
         look_interval_s: float = 1.0,
         stuck_after_s: float = 15.0,
         client_rack: str | None = None,
+        metadata_max_age_ms: int = 30_000,
         **membership: Any,
     ) -> None:
         """Set the group and its topics. `auto_offset_reset` is where a partition without a committed offset starts.
@@ -68,6 +69,7 @@ class Consumer:
         self._starts = StartOffsets(auto_offset_reset, on_event)
         self._poll_timeout_ms = poll_timeout_ms
         self._step_timeout_s = step_timeout_s
+        self._metadata_max_age_ms = metadata_max_age_ms
         # aiokafka's consumer and its reader; None before `start` and after `stop`.
         self._client: AIOKafkaConsumer | None = None
         self._fetcher: Fetcher | None = None
@@ -95,7 +97,7 @@ class Consumer:
             # The poll loop never stops, so a long interval between polls does not mean a dead worker.
             max_poll_interval_ms=2_147_483_647,
             fetch_max_wait_ms=100,
-            metadata_max_age_ms=30_000,
+            metadata_max_age_ms=self._metadata_max_age_ms,
         )
         try:
             await self._connection.connect(client.start())

@@ -10,7 +10,8 @@ import asyncio
 import os
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import worker
@@ -20,6 +21,8 @@ from worker.composition import broker
 from worker.composition import model as engines
 from worker.composition import pipeline as pipelines
 from worker.composition import tracing as traces
+from worker.composition.input_topics import find_new_topics, resolve_pattern
+from worker.errors import FatalError
 from worker.host import freeze_gc, keep_malloc_arenas, trim_malloc
 from worker.observability.http import HttpServer, build_metrics_page, build_probe
 from worker.observability.log_setup import configure_logging
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
     from worker.model.engine import Engine
     from worker.observability.tracing import Tracing
     from worker.pipeline import Pipeline
-    from worker.records import Task
+    from worker.records import Partition, Task
     from worker.settings import Settings
 
 # A poll loop without a poll for this time is stuck, in seconds. A rebalance may take as long as its own limit.
@@ -73,26 +76,53 @@ async def _run(settings: Settings, tracing: Tracing | None, replica: int | None)
         await asyncio.to_thread(trim_malloc)
         await asyncio.to_thread(engine.warm_up)
         tasks = engines.select_tasks(settings, engine)
-        if settings.create_topics:
-            await broker.create_topics(settings, tasks)
         rollout = await pipelines.build_rollout_router(settings, engine, telemetry, tracing)
         models, connection = rollout or SingleModel(traces.trace_model(engine, tracing)), broker.build_connection(settings)
         if rollout is None:
             telemetry.models([engine.name])
-        telemetry.reads(settings.input_topics)
-        pipeline, consumer = pipelines.build_pipeline(settings, tasks, models, connection, telemetry, tracing)
-        health.pipeline = pipeline
-        _drain_on_signal(pipeline, telemetry)
-        freeze_gc()
         log_choice(engine, telemetry)
-        _log_start(settings, engine, tasks, server.address, telemetry)
+        served = await resolve_pattern(settings)
+        _log_start(served, engine, tasks, server.address, telemetry)
         # A rollout unloads models: no variable here may keep one.
         del engine
-        watching = [_log_progress(pipeline, consumer, telemetry)]
-        if rollout is not None:
-            watching.append(rollout.watch(lambda: consumer.lag().keys()))
-        await _run_until_first_ends(watching, pipeline.run())
+        _drain_on_signal(health, telemetry)
+        while not health.stopping.is_set():
+            if settings.create_topics:
+                await broker.create_topics(served, tasks)
+            telemetry.reads(served.input_topics)
+            pipeline, consumer = pipelines.build_pipeline(served, tasks, models, connection, telemetry, tracing)
+            health.pipeline = pipeline
+            freeze_gc()
+            watching = [_log_progress(pipeline, consumer, telemetry)]
+            if rollout is not None:
+                watching.append(rollout.watch(partial(_list_partitions, consumer)))
+            if settings.input_topic_pattern:
+                watching.append(_watch_topics(settings, served, tasks, pipeline, telemetry))
+            await _run_until_first_ends(watching, pipeline.run())
+            if not health.stopping.is_set():
+                served = await find_new_topics(settings, served, tasks)
     telemetry.info("stopped")
+
+
+def _list_partitions(consumer: Consumer) -> Collection[Partition]:
+    return consumer.lag().keys()
+
+
+async def _watch_topics(
+    settings: Settings, served: Settings, tasks: Collection[Task], pipeline: Pipeline, telemetry: WorkerTelemetry
+) -> None:
+    """Drain the pipeline when other topics than the served ones match the pattern."""
+    while True:
+        await asyncio.sleep(settings.metadata_max_age_ms / 1000)
+        try:
+            found = await find_new_topics(settings, served, tasks)
+        except FatalError as error:
+            telemetry.retry("consume", error)
+            continue
+        if found.live_topics != served.live_topics:
+            telemetry.info("input_topics_changed", topics=found.live_topics)
+            pipeline.drain()
+            return
 
 
 def log_choice(engine: Engine, telemetry: WorkerTelemetry) -> None:
@@ -137,6 +167,8 @@ class _Health:
 
     #: None until the model is loaded.
     pipeline: Pipeline | None = None
+    #: Set when a signal ends the worker.
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     def describe_stall(self) -> str | None:
         """Return the reason if the worker is not live; a worker that loads its model is."""
@@ -176,7 +208,7 @@ async def _run_until_first_ends(watching: Sequence[Coroutine[None, None, None]],
         await asyncio.wait(tasks)
 
 
-def _drain_on_signal(pipeline: Pipeline, telemetry: WorkerTelemetry) -> None:
+def _drain_on_signal(health: _Health, telemetry: WorkerTelemetry) -> None:
     num_signals = 0
 
     def on_signal(number: signal.Signals) -> None:
@@ -187,7 +219,9 @@ def _drain_on_signal(pipeline: Pipeline, telemetry: WorkerTelemetry) -> None:
             # Threads may be in a forward pass, which nothing else ends.
             os._exit(128 + number)
         telemetry.info("draining", signal=number.name)
-        pipeline.drain()
+        health.stopping.set()
+        if health.pipeline is not None:
+            health.pipeline.drain()
 
     loop = asyncio.get_running_loop()
     for number in heard(DRAINING):
