@@ -20,6 +20,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from worker.batches import LIVE_PASS, PassContext
+from worker.errors import BadModel
 from worker.model.architectures.distances import compute_rotary, find_bias_buckets, find_distance_rows
 from worker.model.encoder_weights import EncoderWeights, name_sources, read_published
 
@@ -259,6 +260,8 @@ def to_weights(encoder: Encoder) -> EncoderWeights:
 
 def published(encoder: Encoder) -> dict[str, Tensor]:
     """Return an encoder's parameters under the names, and in the pieces, in which they are published."""
+    if encoder.config.is_static:
+        raise BadModel(f"a {encoder.config.family} encoder cannot be tuned: train heads on it instead")
     state = encoder.state_dict()
     return {
         source: piece.detach().float().clone()

@@ -9,6 +9,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from worker.errors import BadModel
+from worker.model.architectures.model2vec import read_table
 from worker.model.architectures.registry import find_family
 from worker.model.checkpoint.mapped_tensors import map_tensors
 from worker.model.checkpoint.publication import check_tensors
@@ -37,6 +38,8 @@ def read_published(config: EncoderConfig, path: Path, *, others: Collection[str]
 
     `others` are the names of known tensors that are not the encoder's, such as those of a head.
     """
+    if config.is_static:
+        return EncoderWeights(config, {"words.weight": read_table(path.parent)})
     try:
         with safe_open(path, framework="numpy") as published:
             names = set(published.keys())

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from worker.model.windows import LongTexts
     from worker.records import Prediction, Tokens
 
+# The longest text of the warm-up, where nothing is captured.
+_MOST_WARM_TOKENS = 1024
 # While a pass computes, another pass prepares inputs or converts results.
 _PASSES_ON_GPU = 2
 
@@ -114,6 +116,8 @@ class Engine:
     ) -> Engine:
         """Take over a loaded model; raises `BadModel` where this machine cannot run it as asked."""
         place = find_device(device)
+        # A static encoder has no products, whose arithmetic could be chosen.
+        dtype = "float32" if dtype == "auto" and loaded.weights.config.is_static else dtype
         trial = _trial(loaded) if place == "cpu" and dtype == "auto" and backend != "eager" else None
         form = choose_format(dtype, place)
         options: dict[str, Any] = {"device": place, "dtype": form, "ranges": loaded.ranges, "trial": trial, "threads": threads}
@@ -134,7 +138,9 @@ class Engine:
     def warm_up(self) -> None:
         """Run short and long texts through every head, so that the first record does not wait for one-time work."""
         record = Record(Partition("warm-up", 0), 0, None, b"")
-        texts = ["Warm up.", "warm up " * self.max_tokens]
+        # Attention over thousands of tokens takes seconds on a CPU, and has no one-time work of its own.
+        longest = self.max_tokens if self.backend.warm_lengths else min(self.max_tokens, _MOST_WARM_TOKENS)
+        texts = ["Warm up.", "warm up " * longest]
         items = [Item(record, "", text, self.tasks) for text in texts]
         tokenized = [TokenizedItem(item, tokens) for item, tokens in zip(items, self.tokenize(texts), strict=True)]
         for prediction in self.infer(tokenized):

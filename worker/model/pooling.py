@@ -94,6 +94,8 @@ class PoolingConfig:
         """Read a published directory; one without `modules.json` is a plain BERT: mean pooling, normalised."""
         if not (directory / MODULES).exists():
             return cls(pooling="mean", is_normalized=True, max_tokens=None, is_configured=False)
+        if _is_static(directory / MODULES):
+            return cls(pooling="mean", is_normalized=True, max_tokens=None)
         paths, dense = _modules(directory)
         prompts, default_prompt = _prompts(directory / _PROMPTS)
         pooling, includes_prompt = _pooling(directory / paths["Pooling"] / "config.json")
@@ -109,6 +111,12 @@ class PoolingConfig:
             includes_prompt=includes_prompt,
             dense=tuple(read_dense(directory / folder) for folder in dense),
         )
+
+
+def _is_static(path: Path) -> bool:
+    """Tell whether the modules are those of a normalised Model2Vec, whose configuration has all the rest."""
+    kinds = [str(module.get("type")).rsplit(".", 1)[-1] for module in _read(path, list) if isinstance(module, dict)]
+    return kinds == ["StaticEmbedding", "Normalize"]
 
 
 def _modules(directory: Path) -> tuple[dict[str, str], list[str]]:

@@ -12,6 +12,7 @@ from worker.model.architectures.distilbert import DISTILBERT
 from worker.model.architectures.electra import ELECTRA
 from worker.model.architectures.family import Family, UnsupportedConfig
 from worker.model.architectures.gte import GTE
+from worker.model.architectures.model2vec import MODEL2VEC, read_sizes
 from worker.model.architectures.modernbert import MODERNBERT
 from worker.model.architectures.mpnet import MPNET
 from worker.model.architectures.nomic_bert import NOMIC_BERT
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 #: All families.
-FAMILIES = (BERT, ROBERTA, DISTILBERT, ELECTRA, MPNET, MODERNBERT, DEBERTA, NOMIC_BERT, GTE)
+FAMILIES = (BERT, ROBERTA, DISTILBERT, ELECTRA, MPNET, MODERNBERT, DEBERTA, NOMIC_BERT, GTE, MODEL2VEC)
 _BY_TYPE = {model_type: family for family in FAMILIES for model_type in family.model_types}
 
 # Fields that are sizes, and the smallest value of each.
@@ -58,6 +59,8 @@ def describe(path: Path, published: Mapping[str, Any]) -> EncoderConfig:
         raise BadModel(
             f"{path}: the model is of type {published.get('model_type')!r}, and supported are {', '.join(sorted(_BY_TYPE))}"
         )
+    if family is MODEL2VEC:
+        published = {**published, **read_sizes(path.parent)}
     try:
         config = family.describe(published)
     except UnsupportedConfig as error:
@@ -68,7 +71,8 @@ def describe(path: Path, published: Mapping[str, Any]) -> EncoderConfig:
         raise BadModel(f"{path}: not the configuration of an encoder: {error}") from error
     for name, smallest in _SIZES.items():
         size = getattr(config, name)
-        if type(size) is not int or size < smallest:
+        is_static = family is MODEL2VEC and name == "num_hidden_layers"
+        if type(size) is not int or (size < smallest and not is_static):
             raise BadModel(f"{path}: {name} is {size!r}, not a whole number from {smallest} on")
     if config.hidden_act not in ACTIVATIONS:
         raise BadModel(f"{path}: the activation {config.hidden_act!r} is not one of {', '.join(ACTIVATIONS)}")

@@ -137,7 +137,7 @@ def check_shape(config: EncoderConfig, arithmetic: Arithmetic, panel: int) -> No
         raise BackendUnavailable(f"the activation on tiles is GELU, not {config.hidden_act}")
     if config.embedding_size % _STEP or config.embedding_size > _WIDEST_EMBEDDING:
         raise BackendUnavailable(f"embeddings of {config.embedding_size} numbers do not fit the kernels")
-    fits = width in _TILED_WIDTHS if arithmetic.is_tiled else width % panel == 0 and width <= PART
+    fits = width in _TILED_WIDTHS if arithmetic.is_tiled else width % panel == 0 and (width <= PART or config.is_static)
     if not fits or config.hidden_size > _LARGEST_HIDDEN or config.hidden_size % step:
         raise BackendUnavailable(f"{config.num_attention_heads} heads of {width} numbers do not fit the kernels")
     if config.intermediate_size % step:

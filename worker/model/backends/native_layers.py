@@ -67,11 +67,11 @@ class Layers:
         """Return the embeddings of words and places, gain and bias of their norm, and the map from embeddings to states."""
         weights, lay_out, config = self._weights, self._arithmetic.in_tables, self._config
         words, places = weights["words.weight"], weights.get("positions.weight")
-        kind = weights["types.weight"][0] if config.type_vocab_size else np.float32(0)
         if places is not None:
-            places = lay_out(places[config.first_position :] + kind)
-        else:
-            words = words + kind
+            places = places[config.first_position :]
+            places = lay_out(places + weights["types.weight"][0] if config.type_vocab_size else places)
+        elif config.type_vocab_size:
+            words = words + weights["types.weight"][0]
         gain, project = weights.get("norm.weight"), weights.get("project.weight")
         return [
             *(lay_out(words), places, gain, None if gain is None else self._bias("norm", len(gain))),

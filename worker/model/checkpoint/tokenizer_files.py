@@ -15,6 +15,7 @@ from tokenizers import normalizers, pre_tokenizers, processors
 from tokenizers.models import WordPiece
 
 from worker.errors import BadModel
+from worker.model.architectures.model2vec import read_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -39,8 +40,10 @@ def build_tokenizer(directory: Path, *, is_lowercased: bool = False) -> tokenize
     Raises `BadModel` where a file is missing or broken, and for a setting that is not obeyed.
     """
     try:
-        config = _read(directory / _CONFIG)
-        name = (config or {}).get("tokenizer_class") or (_read(directory / "config.json") or {}).get("tokenizer_class")
+        config, encoder = _read(directory / _CONFIG), _read(directory / "config.json") or {}
+        if encoder.get("model_type") == "model2vec":
+            return _build_static(directory)
+        name = (config or {}).get("tokenizer_class") or encoder.get("tokenizer_class")
         is_bert = name is None or name.removesuffix("Fast") in _BERT
         backend = _backend(directory, config, name, is_bert=is_bert)
         backend.no_padding()
@@ -57,6 +60,14 @@ def build_tokenizer(directory: Path, *, is_lowercased: bool = False) -> tokenize
         backend.normalizer = normalizers.Sequence([*first, backend.normalizer] if backend.normalizer else first)
     if (config or {}).get("split_special_tokens"):
         backend.encode_special_tokens = True
+    return backend
+
+
+def _build_static(directory: Path) -> tokenizers.Tokenizer:
+    """Return the tokenizer of a Model2Vec, which has no special tokens: around a text are places that count for nothing."""
+    backend = tokenizers.Tokenizer.from_file(str(directory / _JSON))
+    empty = ("<empty>", read_sizes(directory)["vocab_size"] - 1)
+    backend.post_processor = processors.TemplateProcessing(single=f"{empty[0]} $A {empty[0]}", special_tokens=[empty])
     return backend
 
 
