@@ -50,6 +50,8 @@ class Tokenizer:
         self._backend = backend
         # The longest token that may hold several words, such as `[MASK]`, in characters.
         self._longest_added = max((len(token.content) for token in backend.get_added_tokens_decoder().values()), default=0)
+        # The mark of a space that a tokenizer puts before a text: it has no place in the text.
+        self._space = backend.token_to_id("\u2581")
         # What the model reads at once.
         self._max_tokens = max_tokens
         #: The characters before each text; empty for none.
@@ -133,6 +135,8 @@ class Tokenizer:
         if is_truncated:
             kept = slice(0, self._max_text_tokens - 1)
             ids, spans, words = ids[kept] + ids[-1:], spans[kept] + spans[-1:], words[kept] + words[-1:]
+        if len(ids) > 2 and ids[1] == self._space:  # noqa: PLR2004  the special tokens
+            spans[1] = (spans[1][0], spans[1][0])
         word_of = np.array([-1 if word is None else word for word in words], dtype=np.int32)
         is_windowed = self._windowing is not None and len(ids) > self._max_tokens
         ends = _find_sentence_ends(encoding.tokens[: len(ids)], spans) if is_windowed else np.zeros(0, dtype=np.bool_)

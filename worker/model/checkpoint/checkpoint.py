@@ -182,27 +182,32 @@ def save(
     training: Mapping[str, Any],
     card: str,
     encoder: Encoder | None = None,
+    copies_encoder: bool = False,
     is_embedder: bool = True,
 ) -> None:
     """Write a checkpoint that `load` accepts; `training` says how the heads came to be, `card` is the model card.
 
-    `encoder` is the one at `encoder_reference` where that was tuned: it is written too. The manifest comes last, so that a
+    `encoder` is the one at `encoder_reference` where that was tuned: it is written too. With `copies_encoder`, the files of the
+    encoder are copied as they are. The manifest comes last, so that a
     checkpoint is not taken for whole before it is. Raises `BadSettings` where the disk is full.
     """
     _save_heads(directory / HEADS, heads)
     source = build_encoder(encoder_reference)
     if encoder is not None:
         _save_encoder(directory / OWN_ENCODER, source.directory, encoder)
-    files = source.directory if encoder is None else directory / OWN_ENCODER
+    elif copies_encoder:
+        _copy_encoder(directory / OWN_ENCODER, source.directory, ENCODER_FILES)
+    has_own = encoder is not None or copies_encoder
+    files = directory / OWN_ENCODER if has_own else source.directory
     manifest = {
         "format": FORMAT,
         "name": name,
         "encoder": {
             "reference": source.reference,
-            **({} if encoder is None else {_FOLDER: OWN_ENCODER}),
+            **({_FOLDER: OWN_ENCODER} if has_own else {}),
             "files": {file: compute_sha256(files / file) for file in ENCODER_FILES if (files / file).exists()},
         },
-        "heads": [asdict(head.config) | ({_PUBLISHED: True} if head.config.is_published else {}) for head in heads],
+        "heads": _describe_heads(heads),
         "heads_sha256": compute_sha256(directory / HEADS),
         "training": dict(training),
         **({} if is_embedder else {"embeds": False}),
@@ -226,12 +231,31 @@ def _save_encoder(directory: Path, source: Path, encoder: Encoder) -> None:
     """Write an encoder as it is published, with the files of the one that it came from."""
     from worker.model.encoder import published  # noqa: PLC0415  heavy, and needed after training only
 
-    for file in ENCODER_FILES:
-        if (source / file).exists() and file != WEIGHTS:
-            with atomic_write(directory / file) as part:
-                shutil.copy(source / file, part)
+    _copy_encoder(directory, source, [file for file in ENCODER_FILES if file != WEIGHTS])
     with atomic_write(directory / WEIGHTS) as part:
         save_file({name: tensor.numpy() for name, tensor in published(encoder).items()}, part, {"format": "pt"})
+
+
+def _copy_encoder(directory: Path, source: Path, files: Sequence[str]) -> None:
+    for file in files:
+        if (source / file).exists():
+            with atomic_write(directory / file) as part:
+                shutil.copy(source / file, part)
+
+
+def add_head(directory: Path, head: PublishedHead, about: Mapping[str, Any]) -> None:
+    """Add a published head to the checkpoint in a directory; `about` says where the head comes from. Raises `BadModel`."""
+    manifest, loaded = read_manifest(directory / MANIFEST), load(str(directory))
+    heads = [*loaded.heads.heads.values(), head]
+    MultiTaskHeads(loaded.weights.config, loaded.heads.sentence, heads)
+    _save_heads(directory / HEADS, heads)
+    training = {**manifest["training"], "imported": [*manifest["training"].get("imported", []), dict(about)]}
+    heads_sha256 = compute_sha256(directory / HEADS)
+    write_manifest(directory, manifest | {"heads": _describe_heads(heads), "heads_sha256": heads_sha256, "training": training})
+
+
+def _describe_heads(heads: Sequence[AnyHead | PublishedHead]) -> list[dict[str, Any]]:
+    return [asdict(head.config) | ({_PUBLISHED: True} if head.config.is_published else {}) for head in heads]
 
 
 def save_calibrated(directory: Path, reference: str, ranges: Mapping[str, Floats], difference: Mapping[str, Any]) -> None:

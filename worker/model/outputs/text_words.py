@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+# Tokenizers of bytes keep "'s" together.
+_APOSTROPHES = "'\u2019"
 _ASCII_PUNCTUATION = frozenset(chr(code) for code in range(33, 127) if not chr(code).isalnum())
 # The blocks of Chinese characters, of which each is a word.
 _CHINESE = (
@@ -63,9 +65,9 @@ def _strip_space(text: str, start: int, end: int) -> tuple[int, int]:
 
 
 def _strip_punctuation(text: str, start: int, end: int) -> tuple[int, int]:
-    """Return the span without punctuation at its edges; the span itself if it has no other characters."""
+    """Return the span without punctuation at its edges; an apostrophe may begin it. A span of punctuation alone stays."""
     first, last = start, end
-    while first < last and is_punctuation(text[first]):
+    while first < last and is_punctuation(text[first]) and text[first] not in _APOSTROPHES:
         first += 1
     while first < last and is_punctuation(text[last - 1]):
         last -= 1
