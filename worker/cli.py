@@ -147,6 +147,12 @@ COMMANDS: dict[str, Command | CommandGroup] = {
             ),
         },
     ),
+    "import": Command(
+        path=f"{_TRAINING}.import_published:import_published",
+        summary="Import a published classifier, tagger or encoder.",
+        panel=_TRAIN,
+        example="gist-stream import org/name@3e2a5a1 models/mine --name topics --execute",
+    ),
     "data": Command(
         path=f"{_TRAINING}.data:data",
         summary="Show the contents of files of labelled texts.",
