@@ -13,7 +13,7 @@ import pytest
 from tests.faults.lab.lab import SCALE, Lab
 from tests.faults.lab.observer import map_topics
 from worker.broker.tools.clients import read_to_end
-from worker.model.checkpoint.checkpoint import HEADS
+from worker.model.checkpoint.head_files import HEADS
 from worker.model.checkpoint.manifest import MANIFEST
 from worker.model.checkpoint.references import locate
 from worker.model.engine import Engine

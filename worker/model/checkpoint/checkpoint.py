@@ -12,27 +12,25 @@ A reference to a bare encoder, without a manifest, is a model too: it embeds, an
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from worker.errors import BadModel, BadSettings
 from worker.model.checkpoint.atomic_files import atomic_write
+from worker.model.checkpoint.head_files import HEADS, INT8, describe_heads, load_heads, load_ranges, save_heads
 from worker.model.checkpoint.manifest import FORMAT, MANIFEST, read_manifest, verify_files, write_manifest
 from worker.model.checkpoint.publication import WEIGHTS, find_weights, read_config
 from worker.model.checkpoint.references import Located, compute_sha256, locate
 from worker.model.checkpoint.tokenizer_files import TOKENIZER_FILES, read_max_tokens
-from worker.model.encoder_config import CALIBRATED
 from worker.model.encoder_weights import EncoderWeights, read_published
-from worker.model.head_config import HeadConfig, HeadWeights
 from worker.model.multitask import MultiTaskHeads
 from worker.model.pooling import SENTENCE_FILES, PoolingConfig
 from worker.model.prompts import choose_prompt, find_warnings
-from worker.model.published_heads.head import PublishedHead, PublishedHeadConfig
+from worker.model.published_heads.head import PublishedHead
 from worker.model.published_heads.reading import name_head_tensors, read_head
 from worker.model.tokenizer import Tokenizer
 
@@ -50,12 +48,8 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
-HEADS = "heads.safetensors"
-INT8 = "int8.safetensors"
 # The folder of an encoder of its own, and the manifest's key for it.
 OWN_ENCODER, _FOLDER = "encoder", "folder"
-# The manifest's key for a head that was published with its encoder.
-_PUBLISHED = "is_published"
 # What an encoder is made of; those that are there are pinned by their sha256.
 ENCODER_FILES = ("config.json", WEIGHTS, *TOKENIZER_FILES, *SENTENCE_FILES)
 _DIGITS_OF_REVISION = 12
@@ -123,7 +117,7 @@ def load(
     tokenizer = _read_tokenizer(directory, name, sentence, longest, windowing, prompt)
     tokenizer.check_ids(directory, config.vocab_size)
     published = None if manifest else read_head(directory, weights, config, name=located.name)
-    heads = _load_heads(located.directory, manifest, config) if manifest else [published] if published else []
+    heads = load_heads(located.directory, manifest, config) if manifest else [published] if published else []
     revision = manifest["heads_sha256"] if manifest else located.revision or compute_sha256(weights)
     return Checkpoint(
         name=f"{name}@{revision[:_DIGITS_OF_REVISION]}",
@@ -132,7 +126,7 @@ def load(
         tokenizer=tokenizer,
         max_tokens=longest,
         is_embedder=about.get("embeds", sentence.is_configured or published is None),
-        ranges=_load_ranges(located.directory, about, config) if "int8" in about else None,
+        ranges=load_ranges(located.directory, about, config) if "int8" in about else None,
         difference=about.get("int8", {}).get("difference"),
         prompt=tokenizer.prompt,
         warnings=find_warnings(directory, name, prompt, sentence, has_heads=bool(heads)),
@@ -191,23 +185,20 @@ def save(
     encoder are copied as they are. The manifest comes last, so that a
     checkpoint is not taken for whole before it is. Raises `BadSettings` where the disk is full.
     """
-    _save_heads(directory / HEADS, heads)
+    save_heads(directory / HEADS, heads)
     source = build_encoder(encoder_reference)
     if encoder is not None:
         _save_encoder(directory / OWN_ENCODER, source.directory, encoder)
     elif copies_encoder:
         _copy_encoder(directory / OWN_ENCODER, source.directory, ENCODER_FILES)
-    has_own = encoder is not None or copies_encoder
-    files = directory / OWN_ENCODER if has_own else source.directory
+    own = {_FOLDER: OWN_ENCODER} if encoder is not None or copies_encoder else {}
+    files = directory / OWN_ENCODER if own else source.directory
+    pinned = {file: compute_sha256(files / file) for file in ENCODER_FILES if (files / file).exists()}
     manifest = {
         "format": FORMAT,
         "name": name,
-        "encoder": {
-            "reference": source.reference,
-            **({_FOLDER: OWN_ENCODER} if has_own else {}),
-            "files": {file: compute_sha256(files / file) for file in ENCODER_FILES if (files / file).exists()},
-        },
-        "heads": _describe_heads(heads),
+        "encoder": {"reference": source.reference, **own, "files": pinned},
+        "heads": describe_heads(heads),
         "heads_sha256": compute_sha256(directory / HEADS),
         "training": dict(training),
         **({} if is_embedder else {"embeds": False}),
@@ -215,16 +206,6 @@ def save(
     with atomic_write(directory / "README.md") as part:
         part.write_text(card)
     write_manifest(directory, manifest)
-
-
-def _save_heads(path: Path, heads: Sequence[AnyHead | PublishedHead]) -> None:
-    tensors = {
-        f"{head.config.name}.{parameter}": np.array(value)
-        for head in heads
-        for parameter, value in (head if isinstance(head, PublishedHead) else head.to_weights()).arrays().items()
-    }
-    with atomic_write(path) as part:
-        save_file(tensors, part)
 
 
 def _save_encoder(directory: Path, source: Path, encoder: Encoder) -> None:
@@ -248,14 +229,10 @@ def add_head(directory: Path, head: PublishedHead, about: Mapping[str, Any]) -> 
     manifest, loaded = read_manifest(directory / MANIFEST), load(str(directory))
     heads = [*loaded.heads.heads.values(), head]
     MultiTaskHeads(loaded.weights.config, loaded.heads.sentence, heads)
-    _save_heads(directory / HEADS, heads)
+    save_heads(directory / HEADS, heads)
     training = {**manifest["training"], "imported": [*manifest["training"].get("imported", []), dict(about)]}
     heads_sha256 = compute_sha256(directory / HEADS)
-    write_manifest(directory, manifest | {"heads": _describe_heads(heads), "heads_sha256": heads_sha256, "training": training})
-
-
-def _describe_heads(heads: Sequence[AnyHead | PublishedHead]) -> list[dict[str, Any]]:
-    return [asdict(head.config) | ({_PUBLISHED: True} if head.config.is_published else {}) for head in heads]
+    write_manifest(directory, manifest | {"heads": describe_heads(heads), "heads_sha256": heads_sha256, "training": training})
 
 
 def save_calibrated(directory: Path, reference: str, ranges: Mapping[str, Floats], difference: Mapping[str, Any]) -> None:
@@ -273,37 +250,3 @@ def save_calibrated(directory: Path, reference: str, ranges: Mapping[str, Floats
     save_file({name: np.ascontiguousarray(sizes) for name, sizes in ranges.items()}, directory / INT8)
     manifest = read_manifest(directory / MANIFEST)
     write_manifest(directory, manifest | {"int8": {"sha256": compute_sha256(directory / INT8), "difference": dict(difference)}})
-
-
-def _load_ranges(directory: Path, manifest: Mapping[str, Any], encoder: EncoderConfig) -> dict[str, Floats]:
-    verify_files(directory, {INT8: manifest["int8"]["sha256"]})
-    try:
-        ranges = load_file(directory / INT8)
-    except SafetensorError as error:
-        raise BadModel(f"{directory / INT8}: {error}") from error
-    expected = {f"{number}.{kind}" for number in range(encoder.num_hidden_layers) for kind in CALIBRATED}
-    if ranges.keys() != expected or not all(
-        len(sizes) == encoder.hidden_size and np.isfinite(sizes).all() for sizes in ranges.values()
-    ):
-        raise BadModel(f"{directory / INT8}: not the calibration of this encoder")
-    return ranges
-
-
-def _load_heads(directory: Path, manifest: Mapping[str, Any], encoder: EncoderConfig) -> list[HeadWeights | PublishedHead]:
-    verify_files(directory, {HEADS: manifest["heads_sha256"]})
-    heads: list[HeadWeights | PublishedHead] = []
-    try:
-        tensors = load_file(directory / HEADS)
-        for written in manifest["heads"]:
-            fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in written.items()}
-            prefix = f"{fields['name']}."
-            own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-            if fields.pop(_PUBLISHED, False):
-                heads.append(PublishedHead.read(PublishedHeadConfig(**fields), encoder.hidden_size, own))
-            else:
-                heads.append(HeadWeights.read(HeadConfig(**fields), encoder.hidden_size, own))
-    except (SafetensorError, ValueError, TypeError, AttributeError) as error:
-        raise BadModel(f"{directory / HEADS}: not the heads of the manifest: {error}") from error
-    if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
-        raise BadModel(f"{directory / HEADS}: it holds numbers that are not finite")
-    return heads
