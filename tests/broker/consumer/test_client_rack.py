@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from worker.broker.connection.connection import Connection
+    from worker.broker.events import BrokerEvent
 
 pytestmark = pytest.mark.kafka
 
@@ -35,7 +36,7 @@ class _Listener:
         """Do nothing."""
 
 
-def _ignore(_event: str, **_fields: object) -> None:
+def _ignore(event: BrokerEvent, **fields: object) -> None:
     """Drop an event."""
 
 
