@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,6 @@ from worker.bench.stream.run import ENGINE, StreamResults
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 MACHINE = {"processor": "A Xeon", "instructions": "avx2 avx512f amx_int8", "cores": 2}
 
@@ -29,7 +29,7 @@ MACHINE = {"processor": "A Xeon", "instructions": "avx2 avx512f amx_int8", "core
 def build_engine_results() -> EngineResults:
     """Return the results of a small engine benchmark with every kind of candidate, and one that is missing."""
     padded, first, *_, int8, products = build_plan(is_quick=False, is_gpu=False).candidates[5:]
-    panel = Panel(GIST_MODEL, CorpusFile(None, 10, is_tokenizing=False, mean_tokens=10.0))  # type: ignore[arg-type]  # no file
+    panel = Panel(GIST_MODEL, CorpusFile(Path(), 10, is_tokenizing=False, mean_tokens=10.0))
     panel.missing.append("OpenVINO: openvino is not installed")
     panel.processor_ms = {"5": 1.2, "160": 1.0}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from worker.bench.engine.rounds import BATCH_SIZES
+from worker.bench.engine.rounds import BATCH_SIZES, Panel
 from worker.bench.frame.machine import classify_processor
 from worker.bench.frame.report import Report
 from worker.bench.frame.runs import Column, Runs, Table, format_number, ratio
@@ -13,7 +13,6 @@ from worker.bench.frame.runs import Column, Runs, Table, format_number, ratio
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from worker.bench.engine.rounds import Entry, Panel
     from worker.bench.engine.run import EngineResults
 
 _RATE = "texts_per_s"
@@ -70,53 +69,38 @@ def build_report(results: EngineResults) -> Report:
 def summarize(results: EngineResults) -> dict[str, Any]:
     """Return the figures of the first model; NaN if not measured.
 
-    `vs_first`, `vs_best_padded`     `auto` over the baseline as first written, and over the fastest tuned one in floating point
+    `vs_first`, `vs_best_padded`     `auto` over the baseline as first written, and over the fastest one in floating point
     `int8_vs_best`                   `int8` over the fastest baseline, 8-bit baselines included
     `of_products`                    by engine: throughput over the bare products in the same arithmetic
     `processor_time_ratio`           processor time per text, a batch of 5 over a batch of 160
     `min_cosine`                     by number format: the smallest cosine of a vector to that of fp32
     """
-    panel = results.panels[0] if results.panels else None
-    auto, first, padded, any_padded, int8 = (_find_first(panel, *kinds) for kinds in _KINDS)
-
-    def compare(one: Entry | None, other: Entry | None) -> float:
-        return panel.runs.ratio(one.name, other.name, _RATE) if panel and one and other else math.nan
-
-    few, many = (panel.processor_ms.get(str(size), math.nan) if panel else math.nan for size in BATCH_SIZES)
-    ours = panel.find("gist") if panel else []
+    panel = results.panels[0] if results.panels else Panel.build_empty()
+    auto, int8 = panel.find_engine("auto"), panel.find_engine("int8")
+    first, padded, any_padded = (
+        next(iter(panel.find(*kinds)), None) for kinds in (("first",), ("first", "padded"), ("first", "padded", "int8"))
+    )
+    few, many = (panel.processor_ms.get(str(size), math.nan) for size in BATCH_SIZES)
     return {
         "engine": auto.name if auto else None,
-        _RATE: panel.runs.median(auto.name, _RATE) if panel and auto else math.nan,
-        "vs_first": compare(auto, first),
-        "vs_best_padded": compare(auto, padded),
+        _RATE: panel.runs.median(auto.name, _RATE) if auto else math.nan,
+        "vs_first": panel.compare(auto, first),
+        "vs_best_padded": panel.compare(auto, padded),
         "best_padded": padded.name if padded else None,
-        "int8_vs_best": compare(int8, any_padded),
-        "of_products": {entry.name: panel.runs.median(entry.name, "of_products") for entry in ours} if panel else {},
+        "int8_vs_best": panel.compare(int8, any_padded),
+        "of_products": {entry.name: panel.runs.median(entry.name, "of_products") for entry in panel.find("gist")},
         "processor_time_ratio": ratio(few, many),
         "min_cosine": {dtype: figures["min_cosine"] for dtype, figures in results.exactness.items()},
         "measured_by_auto": auto.about["texts_per_s"] if auto else {},
     }
 
 
-# Candidates of the summary: `auto`, first written, tuned, tuned or in 8 bits, and our own in 8 bits.
-_KINDS = (("gist", "auto"), ("first",), ("padded", "first"), ("padded", "first", "int8"), ("gist", "int8"))
-
-
-def _find_first(panel: Panel | None, *kinds: str) -> Entry | None:
-    """Return the fastest candidate of these kinds; the engine by its number format."""
-    if panel is None:
-        return None
-    if kinds[0] == "gist":
-        return next((entry for entry in panel.find("gist") if entry.spec.options["dtype"] == kinds[1]), None)
-    return next(iter(panel.find(*kinds)), None)
-
-
 def _build_table(panel: Panel) -> Table:
-    auto = _find_first(panel, "gist", "auto")
+    auto = panel.find_engine("auto")
     for entry in panel.find("gist"):
         own = [other for other in panel.find("products") if other.arguments["way"].startswith(f"{entry.about['dtype']},")]
         if own:
-            panel.runs.add(entry.name, of_products=panel.runs.ratio(entry.name, own[0].name, _RATE))
+            panel.runs.add(entry.name, of_products=panel.compare(entry, own[0]))
     corpus = panel.corpus
     return Table(
         title=f"{panel.model}; {corpus.num_texts} texts, mean {corpus.mean_tokens:.1f} tokens",
@@ -131,7 +115,7 @@ def _build_table(panel: Panel) -> Table:
 def _describe(results: EngineResults) -> Iterator[str]:
     """Yield the choice of `auto`, the processor time, missing candidates with the reason, and what the plan leaves out."""
     for panel in results.panels:
-        if auto := _find_first(panel, "gist", "auto"):
+        if auto := panel.find_engine("auto"):
             yield f"{panel.model}: auto chose {auto.about['dtype']}; {auto.about['reason']}"
         if panel.processor_ms:
             few, many = (panel.processor_ms[str(size)] for size in BATCH_SIZES)
@@ -146,9 +130,9 @@ def _describe(results: EngineResults) -> Iterator[str]:
 
 def _build_front_page(results: EngineResults) -> tuple[str, list[tuple[str, float]]]:
     """Return the conditions and the rows of README's table: the first baseline, the best two tuned ones, and `auto`."""
-    panel = results.panels[0] if results.panels else None
-    auto, first = (_find_first(panel, *kinds) for kinds in _KINDS[:2])
-    if panel is None or auto is None or first is None:
+    panel = results.panels[0] if results.panels else Panel.build_empty()
+    auto, first = panel.find_engine("auto"), next(iter(panel.find("first")), None)
+    if auto is None or first is None:
         return "", []
     rows = [(f"baseline: {first.name}", first.name), *((entry.name, entry.name) for entry in reversed(panel.find("padded")[:2]))]
     corpus = panel.corpus

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from worker.bench.engine.job import Sample
@@ -14,7 +16,6 @@ from worker.bench.frame.runs import Runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from worker.bench.engine.plan import EnginePlan, Spec
 
@@ -96,10 +97,23 @@ class Panel:
     #: Processor milliseconds per text of `auto`, by batch size.
     processor_ms: dict[str, float] = field(default_factory=dict)
 
+    @classmethod
+    def build_empty(cls) -> Panel:
+        """Return a panel without candidates."""
+        return cls("", CorpusFile(Path(), 0, is_tokenizing=False, mean_tokens=math.nan))
+
     def find(self, *kinds: str) -> list[Entry]:
         """Return the measured candidates of some kinds, the fastest first."""
         found = [entry for entry in self.entries if entry.spec.kind in kinds and entry.name in self.runs.names]
         return sorted(found, key=lambda entry: -self.runs.median(entry.name, "texts_per_s"))
+
+    def find_engine(self, dtype: str) -> Entry | None:
+        """Return the engine in a number format, or `auto`; None without figures."""
+        return next((entry for entry in self.find("gist") if entry.spec.options["dtype"] == dtype), None)
+
+    def compare(self, one: Entry | None, other: Entry | None) -> float:
+        """Return the ratio of the throughputs of two candidates; NaN without one of the two."""
+        return self.runs.ratio(one.name, other.name, "texts_per_s") if one and other else math.nan
 
 
 def run_panel(setup: Setup, model: str, corpus: str, *, num_after: int) -> Panel:
