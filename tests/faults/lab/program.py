@@ -23,6 +23,7 @@ import re
 import signal
 import sys
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,6 +55,7 @@ class LabModel(FakeModel):
     description = "deterministic"
     because = "a fault is being tested"
     warnings = ()
+    backend = SimpleNamespace(measured=None, description=description)
 
     def __init__(self, pass_s: float) -> None:
         super().__init__(max_passes=2)
