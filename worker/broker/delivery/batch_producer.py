@@ -7,7 +7,7 @@ After a failed send aiokafka does not know whether the broker has the messages, 
 from __future__ import annotations
 
 import asyncio
-from itertools import chain
+from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from aiokafka import AIOKafkaProducer
@@ -89,36 +89,42 @@ class BatchProducer:
             by_partition.setdefault((topic, partition), []).append(message)
         # A message that is too large raises here, before any message is sent.
         batches = await self._build_all(by_partition)
-        sending = [asyncio.create_task(self._send_batches(*target, found)) for target, found in batches.items()]
-        acknowledged = asyncio.gather(*sending)
+        sending = asyncio.create_task(self._send_batches(batches))
         try:
             async with asyncio.timeout(timeout_s):
-                await asyncio.wait([acknowledged, self._discarded], return_when=asyncio.FIRST_COMPLETED)
-                if not acknowledged.done():
+                await asyncio.wait([sending, self._discarded], return_when=asyncio.FIRST_COMPLETED)
+                if not sending.done():
                     raise KafkaError("a message of another partition failed, and the producer with it")
-                acknowledged.result()
+                sending.result()
         finally:
-            for task in sending:
-                task.cancel()
-            # Their results are known already or follow from the first error.
-            ended: list[asyncio.Future[Any]] = [acknowledged, *sending]
-            await asyncio.wait(ended)
-            if not acknowledged.cancelled():
-                acknowledged.exception()
+            # The result is known already or follows from the first error.
+            sending.cancel()
+            await asyncio.wait([sending])
+            if not sending.cancelled():
+                sending.exception()
 
-    async def _send_batches(self, topic: str, partition: int, batches: Sequence[BatchBuilder]) -> None:
-        """Send batches to one partition in order, and await their acknowledgements."""
+    async def _send_batches(self, batches: Mapping[tuple[str, int], Sequence[BatchBuilder]]) -> None:
+        """Send the batches of each partition in order, and await their acknowledgements."""
         waiting: list[asyncio.Future[object]] = []
         try:
-            for batch in batches:
-                waiting.append(await self._client.send_batch(batch, topic, partition=partition))  # noqa: PERF401  kept if one fails
+            # aiokafka holds a second batch back until a request has taken the first. The first batches share a request.
+            for turn in zip_longest(*batches.values()):
+                for target, batch in zip(batches, turn, strict=True):
+                    if batch is not None:
+                        waiting.append(await self._send_batch(*target, batch))
             await asyncio.gather(*waiting)
-        except (AssertionError, TypeError) as error:
-            # aiokafka asserts that the partition exists. A topic that was created again may have fewer partitions, or none yet.
-            raise KafkaError(f"the topic {topic} no longer has a partition {partition}") from error
         finally:
             for future in waiting:
                 future.cancel()
+
+    async def _send_batch(self, topic: str, partition: int, batch: BatchBuilder) -> asyncio.Future[object]:
+        """Hand a batch to aiokafka, and return the future of its acknowledgement."""
+        try:
+            future: asyncio.Future[object] = await self._client.send_batch(batch, topic, partition=partition)
+        except (AssertionError, TypeError) as error:
+            # aiokafka asserts that the partition exists. A topic that was created again may have fewer partitions, or none yet.
+            raise KafkaError(f"the topic {topic} no longer has a partition {partition}") from error
+        return future
 
     async def _build_all(self, messages: Mapping[tuple[str, int], Sequence[Message]]) -> dict[tuple[str, int], list[BatchBuilder]]:
         """Return batches by topic and partition. Many messages are appended and compressed in a thread."""
