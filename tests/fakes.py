@@ -195,6 +195,9 @@ class FakeModel:
     A text with `poison` fails the whole pass; a text with `headless` fails in its NER head only.
     """
 
+    #: As of a real engine: what the log of a start names.
+    warnings: tuple[str, ...] = ()
+
     def __init__(self, *, max_tokens: int = 64, max_passes: int = 1) -> None:
         self.name = "fake@1"
         self.tasks = frozenset(Task)
