@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -195,8 +196,9 @@ class FakeModel:
     A text with `poison` fails the whole pass; a text with `headless` fails in its NER head only.
     """
 
-    #: As of a real engine: what the log of a start names.
+    #: What the log of a start names of a real engine.
     warnings: tuple[str, ...] = ()
+    backend = SimpleNamespace(description="fake", measured=None)
 
     def __init__(self, *, max_tokens: int = 64, max_passes: int = 1) -> None:
         self.name = "fake@1"
