@@ -18,16 +18,27 @@ from aiokafka.record.util import calc_crc32c
 from worker.broker.patches.decompression_limit import patch_decompression_limit
 from worker.errors import InvalidRecord
 from worker.flow.outcomes import build_failure
-from worker.records import Partition, Record, Stage, Task, Tombstone
+from worker.records import Item, Partition, Record, Stage, Task, Tombstone
 from worker.wire.decode import Limits, decode
 from worker.wire.encode import compute_max_dead_letter_bytes, encode_dead_letter
+from worker.wire.envelopes import UNAVAILABLE, Envelope
+from worker.wire.mapping import EmptyText, IdSource, InputMapping, build_decoder
+from worker.wire.paths import FieldPath, TextTemplate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from worker.records import Headers
 
+_MAPPINGS = (
+    InputMapping(),
+    InputMapping(text=FieldPath.parse("body"), skips_unchanged=True, empty_text=EmptyText.TOMBSTONE),
+    InputMapping(text=FieldPath.parse("after.items.0.body"), id_source=IdSource.KEY, empty_text=EmptyText.SKIP),
+    InputMapping(text=TextTemplate.parse("{title}: {body}"), id_path=FieldPath.parse("key.id"), envelope=Envelope.CONNECT),
+    InputMapping(text=FieldPath.parse("body"), tasks_path=FieldPath.parse("op"), envelope=Envelope.DEBEZIUM),
+)
 _LIMITS = Limits(max_message_bytes=20_000, max_headers=8, max_headers_bytes=512, max_dead_letter_payload_bytes=4_000)
+_DECODERS = [build_decoder(each, limits=_LIMITS, tasks=frozenset(Task)) for each in _MAPPINGS]
 # The length that stands for a null value of a header.
 _NULL = 255
 _NAMES = ("content-type", "tasks", "ce_specversion", "ce_id", "gist-source-topic", "é")
@@ -52,6 +63,19 @@ def decoding(data: bytes) -> None:
         return
     if not decoded.text.encode() or not decoded.tasks:
         raise AssertionError(f"{decoded!r} is no item")
+
+
+def mapping(data: bytes) -> None:
+    """Decode a record by a mapping, which the first byte selects: the result is one of four fates."""
+    record = _record(data[1:])
+    try:
+        decoded = _DECODERS[data[0] % len(_DECODERS) if data else 0](record)
+    except InvalidRecord:
+        return
+    if isinstance(decoded, Item) and not (decoded.text.encode() and decoded.id and decoded.tasks):
+        raise AssertionError(f"{decoded!r} is no item")
+    if isinstance(decoded, Tombstone) and record.key is None:
+        raise AssertionError(f"{decoded!r} deletes nothing")
 
 
 def reading(data: bytes) -> None:
@@ -97,6 +121,22 @@ def _records(value: bytes) -> bytes:
 
 _REQUEST = b'{"id": "a", "text": "hello \\u00e9", "tasks": ["ner", "embed"]}'
 _EVENT = b'{"specversion": "1.0", "id": "e", "source": "/s", "type": "t", "data_base64": "eyJ0ZXh0IjoiYiJ9"}'
+_ROW = {"id": 7, "body": "It works.", "title": None, "items": [{"body": "x"}], "key": {"id": "k"}}
+_CHANGES: list[dict[str, object]] = [
+    {"op": "c", "before": None, "after": _ROW, "source": {}},
+    {"op": "u", "before": _ROW, "after": _ROW, "source": {}},
+    {"op": "u", "before": None, "after": {**_ROW, "body": UNAVAILABLE}, "source": {}},
+    {"op": "r", "after": json.dumps(_ROW), "source": {}},
+    {"op": "d", "before": _ROW, "after": None, "source": {}},
+    {"op": "t", "source": {}},
+    {"op": "m", "source": {}, "message": {}},
+]
+_ENVELOPES = [
+    _ROW,
+    *_CHANGES,
+    *({"schema": {"type": "struct"}, "payload": payload} for payload in (_ROW, "text", None, [1], *_CHANGES)),
+    {"specversion": "1.0", "id": "e", "data": _CHANGES[0]},
+]
 _ONE = _records(b'{"text":"x"}')
 SEEDS: dict[str, list[bytes]] = {
     "decoding": [
@@ -112,6 +152,8 @@ SEEDS: dict[str, list[bytes]] = {
         b"\x00\xff\xfe",
         b"\x00" + b"x" * 30_000,
     ],
+    # Each change event and each row with each mapping.
+    "mapping": [bytes([number]) + b"\x00" + json.dumps(value).encode() for number in range(len(_MAPPINGS)) for value in _ENVELOPES],
     "reading": [
         b"",
         b"\x00\x01" + _ONE,
@@ -124,4 +166,4 @@ SEEDS: dict[str, list[bytes]] = {
         b"\x04\x01" + bytes(cramjam.zstd.compress(bytes(1_000_000))),
     ],
 }
-TARGETS: dict[str, Callable[[bytes], None]] = {"decoding": decoding, "reading": reading}
+TARGETS: dict[str, Callable[[bytes], None]] = {"decoding": decoding, "mapping": mapping, "reading": reading}

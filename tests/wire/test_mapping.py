@@ -13,7 +13,7 @@ from worker.errors import InvalidRecord
 from worker.records import Item, Partition, Record, Task, Tombstone
 from worker.wire.decode import Limits, decode
 from worker.wire.envelopes import UNAVAILABLE, Envelope
-from worker.wire.mapping import Decoded, EmptyText, IdSource, InputMapping, Skipped, build_decoder
+from worker.wire.mapping import Decoded, EmptyText, IdSource, InputMapping, Skipped, build_decoder, build_id_reader
 from worker.wire.paths import FieldPath, TextTemplate
 
 ALL = frozenset(Task)
@@ -204,6 +204,17 @@ def test_a_field_that_no_record_has_is_reported_once_with_the_fields_seen() -> N
     decoder(record({"body": "x", "title": "x"}))
     decoder(record({"title": "x"}))
     assert warnings == ["GIST_TASKS_FIELD: `todo`: none of the first 100 records has this field; fields seen: title, body"]
+
+
+def test_the_id_of_a_failed_record_is_found_by_the_mapping() -> None:
+    """The default id stands for an id that is missing or not readable."""
+    by_field, by_key = build_id_reader(InputMapping(id_path=PATH("n"))), build_id_reader(InputMapping(id_source=IdSource.KEY))
+    assert by_field(record({"n": 7, "id": "no"})) == by_field(record(change("c", after={"n": 7, "text": "x"}))) == "7"
+    assert by_field(record(b"{")) == by_field(record({"id": "no"})) == by_key(record({}, key=None)) == "texts-3-42"
+    assert by_key(record({}, key=b'{"id":7}')) == "7"
+    by_default = build_id_reader(InputMapping())
+    assert by_default(record(connect({"id": 7}))) == "7"
+    assert by_default(record({"specversion": "1.0", "id": "e", "data": 7})) == "texts-3-42"
 
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Self
 
 from pydantic import ValidationError
 
@@ -13,6 +13,9 @@ from schemas.v1 import DeadLetter
 from worker.errors import InvalidRecord
 from worker.records import Message, Output, Partition, Record, Stage
 from worker.wire.decode import ATTEMPT_HEADER, REPLAY_TASK_HEADER, read_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,15 +26,19 @@ class DeadLetterRecord:
     offset: int
     timestamp_ms: int
     content: DeadLetter
+    find_id: Callable[[Record], str] = field(default=read_id, compare=False)
 
     @classmethod
-    def read(cls, record: Record) -> Self:
-        """Read a record of the dead-letter topic. Raises `InvalidRecord` if the record is no dead letter of GIST Stream."""
+    def read(cls, record: Record, find_id: Callable[[Record], str] = read_id) -> Self:
+        """Read a record of the dead-letter topic. Raises `InvalidRecord` if the record is no dead letter of GIST Stream.
+
+        `find_id` returns the id of the failed record, by default that of the wire contract.
+        """
         try:
             content = DeadLetter.model_validate_json(record.value or b"")
         except ValidationError as error:
             raise InvalidRecord(f"{record.partition}@{record.offset} is no dead letter: {error.errors()[0]['msg']}") from None
-        dead_letter = cls(record.partition, record.offset, record.timestamp_ms, content)
+        dead_letter = cls(record.partition, record.offset, record.timestamp_ms, content, find_id)
         try:
             dead_letter.record  # noqa: B018  raises for invalid base64
         except ValueError as error:
@@ -51,7 +58,7 @@ class DeadLetterRecord:
     @property
     def id(self) -> str:
         """The id of the record, or the default id if it is not readable."""
-        return read_id(self.record)
+        return self.find_id(self.record)
 
     @property
     def record(self) -> Record:

@@ -21,6 +21,7 @@ from worker.wire.decode import (
     check_id,
     check_text,
     decode,
+    read_id,
     select_tasks,
 )
 from worker.wire.envelopes import UNAVAILABLE, Change, Envelope, unwrap
@@ -121,6 +122,21 @@ def build_field_reader(mapping: InputMapping) -> Callable[[Record], Mapping[str,
     return _MappedDecoder(mapping, Limits(), frozenset(), lambda _warning: None).read_fields
 
 
+def build_id_reader(mapping: InputMapping) -> Callable[[Record], str]:
+    """Return the function that finds the id of a record, which may be invalid or cut; the default id if there is none."""
+    decoder = _MappedDecoder(mapping, Limits(), frozenset(), lambda _warning: None)
+    is_field = mapping.id_source is IdSource.FIELD
+
+    def find_id(record: Record) -> str:
+        try:
+            fields = decoder.read_fields(record) if is_field else _NO_FIELDS
+            return check_id(decoder.find_id(record, fields, None), record, Limits())
+        except InvalidRecord:
+            return read_id(record) if is_field and mapping.id_path == _ID else f"{record.partition}-{record.offset}"
+
+    return find_id
+
+
 @dataclass(slots=True)
 class _MappedDecoder:
     """Decodes the records of one worker by a mapping."""
@@ -152,7 +168,7 @@ class _MappedDecoder:
             self._watch(fields)
         if text is None or (isinstance(text, str) and not VISIBLE.search(text)):
             return self._finish_empty(record, text, fields)
-        identity = self._find_id(record, fields, event_id)
+        identity = self.find_id(record, fields, event_id)
         if (change is not None or text == UNAVAILABLE) and self._is_unchanged(change, text, identity):
             return Skipped(record, "unchanged")
         mapping = self.mapping
@@ -195,7 +211,7 @@ class _MappedDecoder:
             return build_tombstone(record)
         raise InvalidRecord("the text is blank" if text is not None else _describe_missing(self.mapping.text, fields))
 
-    def _find_id(self, record: Record, fields: Mapping[str, Any], event_id: object) -> Any:
+    def find_id(self, record: Record, fields: Mapping[str, Any], event_id: object) -> Any:
         """Return the id, which is not checked; None for the default id."""
         if self.mapping.id_source is IdSource.POSITION:
             return None

@@ -15,9 +15,11 @@ from worker.broker.tools.clients import read_to_end
 from worker.broker.tools.replay import open_replay
 from worker.commands.repair.replay_progress import ReplayProgress
 from worker.composition.broker import build_connection, map_output_topics
+from worker.composition.input import build_mapping
 from worker.errors import BadSettings, InvalidRecord
 from worker.records import Output, Partition
 from worker.wire.dead_letters import DeadLetterFilter, DeadLetterRecord
+from worker.wire.mapping import build_id_reader
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from worker.broker.admin.permissions import Operation
     from worker.broker.connection.connection import Connection
     from worker.broker.tools.replay import Replay
+    from worker.records import Record
     from worker.settings import Settings
 
 
@@ -60,6 +63,8 @@ class _Line:
     handled: ReplayProgress
     #: The offset after the last record that was read.
     cursor: int
+    #: Returns the id of a failed record.
+    find_id: Callable[[Record], str]
     #: Selected dead letters that are not yet handled, and the ranges of offsets that they and the gaps before them cover.
     selected: list[DeadLetterRecord] = field(default_factory=list)
     ranges: list[tuple[int, int]] = field(default_factory=list)
@@ -82,7 +87,7 @@ async def find_letter(settings: Settings, name: str) -> DeadLetterRecord:
             async for records in arriving:
                 if records and records[0].offset == int(offset):
                     try:
-                        return DeadLetterRecord.read(records[0])
+                        return DeadLetterRecord.read(records[0], build_id_reader(build_mapping(settings)))
                     except InvalidRecord as error:
                         raise BadSettings(str(error)) from error
                 if records:
@@ -98,7 +103,7 @@ async def list_letters(
     lines = await _lines(settings)
     if includes_done:
         ends = await fetch_log_bounds(build_connection(settings), list(lines))
-        lines = {partition: _Line(ReplayProgress(), ends[partition].first) for partition in lines}
+        lines = {partition: _Line(ReplayProgress(), ends[partition].first, line.find_id) for partition, line in lines.items()}
     async for _, _, letter in _read(build_connection(settings), lines, tally):
         if letter in selection:
             letters.append(letter)
@@ -203,7 +208,7 @@ async def _read(
                 line = lines[record.partition]
                 if record.offset not in line.handled:
                     try:
-                        letter = DeadLetterRecord.read(record)
+                        letter = DeadLetterRecord.read(record, line.find_id)
                     except InvalidRecord:
                         tally.num_foreign += 1
                     else:
@@ -218,11 +223,10 @@ async def _lines(settings: Settings) -> dict[Partition, _Line]:
     num_partitions = (await check_usable(connection, rights))[topic]
     partitions = [Partition(topic, index) for index in range(num_partitions)]
     committed = await fetch_committed(connection, replay_group(settings), partitions)
-    ends = await fetch_log_bounds(connection, partitions)
+    ends, find_id = await fetch_log_bounds(connection, partitions), build_id_reader(build_mapping(settings))
     handled = {partition: _handled(committed.get(partition), ends[partition].first) for partition in partitions}
-    return {
-        partition: _Line(handled[partition], max(handled[partition].next_offset, ends[partition].first)) for partition in partitions
-    }
+    starts = {partition: max(handled[partition].next_offset, ends[partition].first) for partition in partitions}
+    return {partition: _Line(handled[partition], starts[partition], find_id) for partition in partitions}
 
 
 def _handled(committed: CommittedOffset | None, first: int) -> ReplayProgress:
