@@ -14,7 +14,7 @@ from rich.console import Console
 from tests.makers import tokenized
 from worker.commands import tail
 from worker.commands.result_values import drop_vectors, read_results
-from worker.records import Classification, Output, PredictedEntity, Prediction
+from worker.records import Classification, Output, Partition, PredictedEntity, Prediction, Record
 from worker.wire.decode import Limits
 from worker.wire.encode import EmbeddingEncoding, encode
 from worker.wire.layouts import build_layout
@@ -69,3 +69,28 @@ def test_vectors_are_left_out_of_every_layout(output: Output | None) -> None:
         kept = drop_vectors(value, "nlp")
         assert "0.6" not in str(kept)
         assert len(str(kept)) > 2
+
+
+def test_the_chunks_of_a_text_are_joined() -> None:
+    """A record is complete with its last chunk, and its line has all chunks, without vectors on request."""
+    joiner = tail.Joiner(num_outputs=1)
+
+    def add(number: int) -> list[dict[Output, dict[str, Any]]]:
+        chunk = {
+            "id": f"a#{number}",
+            "parent": "a",
+            "number": number,
+            "count": 2,
+            "embedding": [0.6],
+            "dim": 1,
+            "encoding": "float",
+        }
+        headers = (("gist-source-partition", b"0"), ("gist-source-offset", b"1"))
+        record = Record(Partition("texts.embeddings", 0), number, None, orjson.dumps(chunk), headers)
+        return [found for _, found in joiner.add(Output.EMBEDDINGS, record, 0.0)]
+
+    assert add(1) == []
+    (found,) = add(0)
+    assert [chunk["number"] for chunk in found[Output.EMBEDDINGS]["chunks"]] == [0, 1]
+    assert (read_results(found, "gist").id, read_results(found, "gist").num_chunks) == ("a", 2)
+    assert "embedding" not in str(drop_vectors(found[Output.EMBEDDINGS], "gist"))

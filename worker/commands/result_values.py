@@ -31,6 +31,8 @@ class Results:
     values: Mapping[str, Mapping[str, float]] | None = None
     entities: list[dict[str, Any]] | None = None
     vector: NDArray[np.float32] | None = None
+    #: The number of chunks with vectors of their own; 0 for a text that is not in chunks.
+    num_chunks: int = 0
 
 
 def read_results(values: Mapping[Output, Mapping[str, Any]], result_field: str) -> Results:
@@ -46,12 +48,15 @@ def read_results(values: Mapping[Output, Mapping[str, Any]], result_field: str) 
         values=fields.get("values"),
         entities=fields.get("entities"),
         vector=decode_embedding(fields) if fields.get("embedding") is not None else None,
+        num_chunks=len(fields.get("chunks", ())),
     )
 
 
 def drop_vectors(value: Mapping[str, Any], result_field: str) -> dict[str, Any]:
     """Return a value of any layout without its vector."""
     kept = {name: field for name, field in value.items() if name not in _VECTOR_FIELDS}
+    if isinstance(chunks := kept.get("chunks"), list):
+        kept["chunks"] = [{name: field for name, field in chunk.items() if name not in _VECTOR_FIELDS} for chunk in chunks]
     if isinstance(results := kept.get(result_field), dict):
         kept[result_field] = {name: field for name, field in results.items() if name not in _VECTOR_FIELDS}
     return kept

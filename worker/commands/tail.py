@@ -48,6 +48,8 @@ class _Parts:
 
     since_s: float
     values: dict[Output, dict[str, Any]] = field(default_factory=dict)
+    #: The embeddings of the chunks of a long text, by number.
+    chunks: dict[int, dict[str, Any]] = field(default_factory=dict)
 
 
 class Joiner:
@@ -70,6 +72,11 @@ class Joiner:
         if not isinstance(value, dict):
             raise ValueError("an output is an object")  # noqa: TRY004  the same error as for other messages that are no output
         parts = self._waiting.setdefault(key, _Parts(now_s))
+        if "parent" in value and output is Output.EMBEDDINGS:
+            parts.chunks[value["number"]] = value
+            if len(parts.chunks) < value["count"]:
+                return
+            value = {"id": value["parent"], "chunks": [parts.chunks[number] for number in sorted(parts.chunks)]}
         parts.values[output] = value
         if output is Output.DEAD_LETTERS or len(parts.values) == self._num_outputs:
             yield place, self._waiting.pop(key).values
@@ -205,6 +212,8 @@ def _parts(values: dict[Output, dict[str, Any]], view: _View) -> list[Text]:
     else:
         named = [{**entity, "start": 0, "end": len(entity["text"])} for entity in results.entities or []]
         parts += [show.highlighted(entity["text"], [entity]) for entity in named]
+    if results.num_chunks:
+        parts.append(Text(f"{results.num_chunks} chunks", style="dim"))
     if results.vector is not None and view.has_vectors:
         vector = results.vector
         parts.append(Text(f"{len(vector)} numbers: {', '.join(f'{number:.3f}' for number in vector[:2])}, …", style="dim"))
