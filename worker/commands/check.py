@@ -192,7 +192,7 @@ def _check_model(settings: Settings, warnings: list[str]) -> str:
     """Return a line about the model, and add its warnings."""
     engine = load_engine(settings)
     warnings.extend(engine.warnings)
-    return _describe_engine(engine)
+    return f"{_describe_engine(engine)}; {engine.abilities}"
 
 
 def _describe_engine(engine: Engine) -> str:

@@ -11,6 +11,7 @@ from worker.batches import LIVE_PASS, PassContext
 from worker.errors import BadModel
 from worker.host import count_cores
 from worker.model import trial_texts
+from worker.model.abilities import describe_abilities
 from worker.model.backends.choice import choose
 from worker.model.backends.measurement import Trial
 from worker.model.checkpoint import checkpoint
@@ -52,8 +53,8 @@ class Engine:
         self.because = because
         #: How far 8-bit products are from fp32, as it was measured; None for a model that is not calibrated.
         self.difference = loaded.difference
-        #: The characters before each text; empty for none.
-        self.prompt = loaded.prompt
+        #: Encoder, heads, longest text and prompt, for people.
+        self.abilities = describe_abilities(loaded)
         #: What is unusual about the model and its options, a line for each.
         self.warnings = loaded.warnings
         if backend.device_type == "cuda":

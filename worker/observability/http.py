@@ -32,14 +32,19 @@ _PORT_ERRORS = {errno.EADDRINUSE, errno.EACCES}
 class HttpServer:
     """Listens inside of its context. A check returns None for yes, or the reason for no, which is sent with status 503."""
 
-    def __init__(self, *, address: tuple[str, int], metrics: Metrics, is_live: Check, is_ready: Check) -> None:
-        """Listen at a host and port, where port 0 is any free port; a host `unix:<path>` is a socket, without a port."""
+    def __init__(
+        self, *, address: tuple[str, int], metrics: Metrics, is_live: Check, is_ready: Check, describe: Callable[[], str] = str
+    ) -> None:
+        """Listen at a host and port, where port 0 is any free port; a host `unix:<path>` is a socket, without a port.
+
+        `describe` returns the second line of `/readyz`, or nothing.
+        """
         self._host, self._asked_port = address
         self._answer_metrics = metrics
         application = web.Application()
         application.router.add_get("/", _list_pages)
         application.router.add_get("/livez", _answering(is_live))
-        application.router.add_get("/readyz", _answering(is_ready))
+        application.router.add_get("/readyz", _answering(is_ready, describe))
         application.router.add_get("/metrics", self._metrics)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
         # The port of the listening server; 0 before.
@@ -101,9 +106,10 @@ async def _list_pages(_request: web.Request) -> web.Response:
     return web.Response(text=_PAGES)
 
 
-def _answering(check: Check) -> Callable[[web.Request], Awaitable[web.Response]]:
+def _answering(check: Check, describe: Callable[[], str] = str) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def answer(_request: web.Request) -> web.Response:
         reason = await check()
-        return web.Response(text=f"{reason or 'ok'}\n", status=503 if reason else 200)
+        lines = [reason or "ok", describe()]
+        return web.Response(text="".join(f"{line}\n" for line in lines if line), status=503 if reason else 200)
 
     return answer

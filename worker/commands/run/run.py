@@ -71,6 +71,7 @@ async def _run(settings: Settings, tracing: Tracing | None, replica: int | None)
     async with _build_server(settings, health, telemetry) as server:
         telemetry.info("loading", model=settings.model, http=server.address)
         engine = await asyncio.to_thread(engines.load_engine, settings)
+        health.model = f"{engine.name} on {engine.description}; {engine.abilities}"
         for warning in engine.warnings:
             telemetry.model_warning(warning)
         await asyncio.to_thread(trim_malloc)
@@ -167,6 +168,8 @@ class _Health:
 
     #: None until the model is loaded.
     pipeline: Pipeline | None = None
+    #: The model at the start, in a line.
+    model: str = ""
     #: Set when a signal ends the worker.
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -189,6 +192,7 @@ def _build_server(settings: Settings, health: _Health, telemetry: WorkerTelemetr
         metrics=build_metrics_page(telemetry.registry),
         is_live=build_probe(health.describe_stall),
         is_ready=build_probe(health.describe_wait),
+        describe=lambda: health.model,
     )
 
 
