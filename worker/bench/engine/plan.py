@@ -120,7 +120,7 @@ _FULL = EnginePlan(
     num_mixture=1024,
     num_real=2000,
     num_compared=2000,
-    timeout_s=240,
+    timeout_s=600,
     rounds_s=330,
 )
 _QUICK = EnginePlan(
@@ -132,7 +132,7 @@ _QUICK = EnginePlan(
     num_mixture=256,
     num_real=256,
     num_compared=128,
-    timeout_s=120,
+    timeout_s=300,
     rounds_s=80,
 )
 
