@@ -17,6 +17,7 @@ from worker.errors import BadModel
 from worker.model.backends.arithmetics import FLOAT32
 from worker.model.backends.compiled import Compiled
 from worker.model.backends.native.build import BackendUnavailable
+from worker.model.checkpoint import checkpoint
 from worker.model.checkpoint.publication import read_config
 from worker.model.encoder import build_encoder, load_published
 from worker.model.encoder_weights import read_published
@@ -165,3 +166,38 @@ def test_configurations_of_published_code_are_read(tmp_path: Path) -> None:
     )  # fmt: skip
     attention = read_config(tmp_path / "gte.json").attention
     assert (attention.rotary_base, attention.rotary_divisor) == (160_000, 8 ** (2 / 64))
+
+
+@pytest.mark.parametrize("family", ["modernbert", "deberta-v2", "mpnet"])
+def test_long_texts_have_the_states_of_transformers(tmp_path: Path, family: str) -> None:
+    """Texts beyond the tokens that the kernels score at once, and beyond every window and bucket."""
+    directory = publish_family(tmp_path, family, max_position_embeddings=702)
+    weights = read_published(read_config(directory / "config.json"), directory / "model.safetensors")
+    texts = [
+        np.random.default_rng(length).integers(5, weights.config.vocab_size, length).astype(np.int32) for length in (700, 5, 385)
+    ]
+    last, model = weights.config.num_hidden_layers, AutoModel.from_pretrained(directory).eval()
+    with torch.inference_mode():
+        expected = [model(torch.tensor(text[None].astype(np.int64))).last_hidden_state[0].numpy() for text in texts]
+    found = Compiled(weights, FLOAT32).encode(pack(texts), [last])[last]
+    np.testing.assert_allclose(found, np.concatenate(expected), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_tuned_encoder_is_published_as_its_source(published: Any, tmp_path: Path, family: str) -> None:
+    """Every parameter has a gradient, and a checkpoint of the changed encoder has the changed states."""
+    source = published(family)
+    loaded = checkpoint.load(str(source))
+    encoder, last = loaded.encoder, loaded.weights.config.num_hidden_layers
+    packed = pack(random_texts(loaded.weights.config.vocab_size)[:5])
+    batch = PackedTensors.from_packed(packed, device=CPU, dtype=torch.float32)
+    encoder(batch, [last])[last].square().sum().backward()
+    assert [name for name, parameter in encoder.named_parameters() if parameter.grad is None] == []
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            parameter.mul_(1.01)
+    options: dict[str, Any] = {"name": "n", "encoder_reference": str(source), "heads": [], "training": {}, "card": ""}
+    checkpoint.save(tmp_path / "own", encoder=encoder, **options)
+    with torch.inference_mode():
+        states = checkpoint.load(str(tmp_path / "own")).encoder(batch, [last])[last]
+        torch.testing.assert_close(states, encoder(batch, [last])[last])
