@@ -23,7 +23,8 @@ def _describe(loaded: Checkpoint) -> Iterator[str]:
     yield f"{config.family}, {config.num_hidden_layers} layers of {config.hidden_size}"
     if loaded.is_embedder:
         kind = "normalised" if sentence.is_normalized else "not normalised"
-        yield f"vectors of {sentence.dimensions or config.hidden_size} dimensions, {kind}"
+        width = len(sentence.dense[-1].weight) if sentence.dense else config.hidden_size
+        yield f"vectors of {sentence.dimensions or width} dimensions, {kind}"
     else:
         yield "no vectors"
     heads = [_describe_head(head.config) for head in loaded.heads.heads.values()]
