@@ -235,9 +235,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=format_example(
-        "gist-stream kafka 9092 &        # a broker for a trial\n"
-        "gist-stream topics --create\n"
-        "gist-stream run &               # a worker\n"
+        "gist-stream kafka 9092 &                 # a broker for a trial\n"
+        "gist-stream run --create-topics true &   # a worker\n"
         "echo 'Ada Lovelace loved London.' | gist-stream produce\n"
         "gist-stream tail --from-beginning --count 1"
     )
