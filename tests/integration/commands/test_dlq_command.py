@@ -224,7 +224,7 @@ async def test_a_record_that_fails_again_has_been_tried_twice(connection: Connec
         await producer.send(topic, b'{"text": "this is poison"}', key=b"k", headers=(("trace", b"t"), ("null", None)))
     program = ("-m", "tests.integration.support.slow_worker", "0")
     async with Watcher(connection, topic, num_expected=1) as watcher:
-        with WorkerProcess(connection.bootstrap_servers, topic, program=program):
+        with WorkerProcess(connection.bootstrap_servers, topic, program=program, dead_letter_hold_ms=500):
             for attempt in (1, 2, 3):
                 await watcher.until(lambda: len(watcher.order.get((Output.DEAD_LETTERS, 0), [])) == attempt)  # noqa: B023  awaited here
                 if attempt < 3:
