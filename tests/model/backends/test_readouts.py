@@ -26,7 +26,7 @@ def head(hidden_size: int) -> Head:
 def test_there_is_room_for_what_is_read(arithmetic: Arithmetic, of_states: type) -> None:
     """States as they are, texts and logits in fp32, as many rows as there are tokens or texts."""
     readouts = [Readout(((2, 1.0),), None), Readout(((2, 1.0),), "mean"), Readout(((1, 0.5), (3, 0.5)), None, head(0))]
-    asked = Readouts(readouts, 64, arithmetic, 32)
+    asked = Readouts(readouts, hidden_size=64, computed_size=64, arithmetic=arithmetic, panel=32)
     structs, found = asked.allocate(PACKED)
     assert [array.shape for array in found] == [(7, 64), (2, 64), (7, 17)]
     assert [array.dtype for array in found] == [np.dtype(of_states), np.dtype(np.float32), np.dtype(np.float32)]
@@ -42,7 +42,7 @@ def test_there_is_room_for_what_is_read(arithmetic: Arithmetic, of_states: type)
 
 def test_passes_beside_each_other_are_read_into_places_of_their_own() -> None:
     """The memory of one pass does not change while another runs."""
-    asked = Readouts([Readout(((2, 1.0),), "mean")], 64, FLOAT32, 32)
+    asked = Readouts([Readout(((2, 1.0),), "mean")], hidden_size=64, computed_size=64, arithmetic=FLOAT32, panel=32)
     (one, of_one), (other, of_other) = asked.allocate(PACKED), asked.allocate(PACKED)
     assert [one[0].out, other[0].out] == [of_one[0].ctypes.data, of_other[0].ctypes.data]
     assert one[0].out != other[0].out

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from worker.batches import LIVE_PASS, PassContext
+from worker.model.backends.filled_weights import fill_config, fill_ranges, fill_weights
 from worker.model.backends.native.build import BackendUnavailable
 from worker.model.backends.native_layers import PART, Layers, Memory, to_pointers
 from worker.model.backends.readouts import Readouts
@@ -58,10 +59,16 @@ class NativeEncoder:
         if arithmetic.is_calibrated and ranges is None:
             raise BackendUnavailable("the model is not calibrated for 8-bit products: see `gist-stream quantize`")
         self.arithmetic = arithmetic
-        self._config, self._library = config, loaded
+        self._library = loaded
         self._panel = 2 * int(loaded.gist_lanes())
         check_shape(config, arithmetic, self._panel)
-        layers = Layers(weights, arithmetic, panel=self._panel, ranges=ranges)
+        if not arithmetic.is_tiled:
+            weights = fill_weights(weights, self._panel)
+            ranges = None if ranges is None else fill_ranges(ranges, config, weights.config)
+        # The numbers of a state that are results, and the shape that the kernels compute.
+        self._hidden_size, self._config = config.hidden_size, weights.config
+        num_filling = weights.config.hidden_size - config.hidden_size
+        layers = Layers(weights, arithmetic, panel=self._panel, ranges=ranges, num_filling=num_filling)
         # Layer by layer, so that the arrays of one layer at a time are there twice.
         self._memory = Memory(loaded)
         self._tables = to_pointers(self._memory.place(layers.tables()))
@@ -117,7 +124,8 @@ class NativeEncoder:
 
     def _laid_out(self, readouts: tuple[Readout, ...]) -> Readouts:
         if readouts not in self._readouts:
-            self._readouts[readouts] = Readouts(readouts, self._config.hidden_size, self.arithmetic, self._panel)
+            sizes = {"hidden_size": self._hidden_size, "computed_size": self._config.hidden_size}
+            self._readouts[readouts] = Readouts(readouts, arithmetic=self.arithmetic, panel=self._panel, **sizes)
         return self._readouts[readouts]
 
     def _check_tables(self, packed: Packed) -> None:
@@ -130,6 +138,8 @@ class NativeEncoder:
 
 def check_shape(config: EncoderConfig, arithmetic: Arithmetic, panel: int) -> None:
     """Raise `BackendUnavailable` for an encoder whose layers, shape or activation the kernels do not fit."""
+    if not arithmetic.is_tiled:
+        config = fill_config(config, panel)
     width, step = config.hidden_size // config.num_attention_heads, _TILED_STEP if arithmetic.is_tiled else _STEP
     if arithmetic.is_tiled and (not config.is_plain or config.embedding_size or not config.has_positions):
         raise BackendUnavailable(f"the layers of {config.family} do not run on tiles")

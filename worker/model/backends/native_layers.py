@@ -45,8 +45,10 @@ class Layers:
         *,
         panel: int,
         ranges: Mapping[str, Floats] | None,
+        num_filling: int = 0,
     ) -> None:
-        """Use the `ranges` of a calibration where the arithmetic is calibrated."""
+        """Use the `ranges` of a calibration where the arithmetic is calibrated; the last `num_filling` columns of a state are 0."""
+        self._num_filling = num_filling
         self._weights, self._config, self._arithmetic, self._panel = weights.arrays, weights.config, arithmetic, panel
         self._ranges = ranges if arithmetic.is_calibrated else None
         self._order = _order_by_parts(weights.config)
@@ -60,7 +62,7 @@ class Layers:
         """Return the fields of `Shape` beyond sizes, layers and activation."""
         config = self._config
         gate = (1 + config.is_second_half_activated) if config.is_gated else 0
-        own = [config.embedding_size, gate, config.is_norm_first, config.max_tokens, self._distances.num_rows]
+        own = [config.embedding_size, gate, config.is_norm_first, config.max_tokens, self._distances.num_rows, self._num_filling]
         return [int(number) for number in own], [config.layer_norm_eps, self._distances.scale]
 
     def tables(self) -> list[NDArray[Any] | None]:

@@ -57,11 +57,14 @@ class _Reading(ctypes.Structure):
 class Readouts:
     """Some readouts of an encoder of `hidden_size` dimensions, for kernels with panels of `panel` columns."""
 
-    def __init__(self, readouts: Sequence[Readout], hidden_size: int, arithmetic: Arithmetic, panel: int) -> None:
-        """Lay them out."""
+    def __init__(
+        self, readouts: Sequence[Readout], *, hidden_size: int, computed_size: int, arithmetic: Arithmetic, panel: int
+    ) -> None:
+        """Lay them out; the kernels compute `computed_size` dimensions, of which the last are 0."""
         #: The last layer that counts.
         self.num_layers = max(max(readout.layers) for readout in readouts)
-        self._readouts, self._hidden_size, self._is_tiled = readouts, hidden_size, arithmetic.is_tiled
+        self._readouts, self._is_tiled = readouts, arithmetic.is_tiled
+        self._hidden_size, self._computed_size = hidden_size, computed_size
         self._weights = np.zeros((len(readouts), self.num_layers + 1), dtype=np.float32)
         self._heads = [None if readout.head is None else self._lay_out(readout.head, readout, panel) for readout in readouts]
         # What the kernels take, but for where the results go.
@@ -78,7 +81,8 @@ class Readouts:
 
     def _lay_out(self, head: AnyHead, readout: Readout, panel: int) -> VectorHead | TileHead:
         is_deep = len(head.to_weights().layers) > _TILE_LAYERS
-        return TileHead(head) if self._is_tiled and not is_deep and not _is_pooled_later(readout) else VectorHead(head, panel)
+        is_tiled = self._is_tiled and not is_deep and not _is_pooled_later(readout)
+        return TileHead(head) if is_tiled else VectorHead(head, panel, self._computed_size)
 
     def _is_read_later(self, head: VectorHead | TileHead, readout: Readout) -> bool:
         """Tell whether a head is computed after the pass, from the mix: on tiles, with more than one hidden layer."""
@@ -91,7 +95,7 @@ class Readouts:
         for struct, readout, head in zip(structs, self._readouts, self._heads, strict=True):
             is_of_tokens = readout.pooling is None or _is_pooled_later(readout)
             num_rows = len(packed.ids) if is_of_tokens else len(packed.cu_seqlens) - 1
-            width = self._hidden_size if not struct.head else head.struct.num_logits if head else 0
+            width = self._computed_size if not struct.head else head.struct.num_logits if head else 0
             is_narrow = self._is_tiled and is_of_tokens and not struct.head
             found.append(np.empty((num_rows, width), dtype=np.uint16 if is_narrow else np.float32))
             struct.out = found[-1].ctypes.data
@@ -103,15 +107,18 @@ class Readouts:
         Some poolings and some heads are computed now.
         """
         wide: list[Floats] = [from_bfloat16(array) if array.dtype == np.uint16 else array for array in filled]
+        num_filling = self._computed_size - self._hidden_size
         for number, (readout, head) in enumerate(zip(self._readouts, self._heads, strict=True)):
             if readout.pooling is not None and _is_pooled_later(readout):
                 wide[number] = np.ascontiguousarray(pool_states(wide[number], packed.cu_seqlens, readout.pooling), dtype=np.float32)
             if head is not None and self._is_read_later(head, readout):
                 mixed, logits = wide[number], np.empty((len(wide[number]), head.struct.num_logits), dtype=np.float32)
                 pointers = (c_void_p(mixed.ctypes.data), c_void_p(logits.ctypes.data))
-                if loaded.gist_read_head(ctypes.byref(head.struct), len(mixed), self._hidden_size, *pointers):
+                if loaded.gist_read_head(ctypes.byref(head.struct), len(mixed), self._computed_size, num_filling, *pointers):
                     raise MemoryError("there is no memory left for a head")
                 wide[number] = logits
+            if head is None and num_filling:
+                wide[number] = np.ascontiguousarray(wide[number][:, : self._hidden_size])
         return wide
 
 
@@ -123,14 +130,13 @@ def _is_pooled_later(readout: Readout) -> bool:
 class VectorHead:
     """The layers of a head in fp32; the norm's gain and bias are part of the first."""
 
-    def __init__(self, head: AnyHead, panel: int) -> None:
-        """Lay out the weights."""
+    def __init__(self, head: AnyHead, panel: int, num_inputs: int) -> None:
+        """Lay out the weights for rows of `num_inputs` numbers, of which the last may be 0."""
         # Kept as long as the kernels read them.
         self._arrays: list[Floats] = []
         own = head.to_weights()
         pairs = _fold_norm(own)
         self._structs = (_HeadLayer * len(pairs))()
-        num_inputs = pairs[0][0].shape[1]
         for struct, (weight, bias) in zip(self._structs, pairs, strict=True):
             # The zeros that fill the last panel have no weight in the next layer.
             filled, filled_bias = _fill_up(weight, bias, panel, num_inputs)

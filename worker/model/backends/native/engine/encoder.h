@@ -107,7 +107,7 @@ template <class A> class Group {
         if (!tables.gain)
             std::memcpy(x + row * outer_row, numbers, size_t(width) * 4);
         else if (shape.embedding)
-            normalize(row, width, tables.gain, tables.bias, [&](int c, Floats number) { store(inner + size_t(row) * INNER_ROW + c, number); });
+            normalize(row, width, 0, tables.gain, tables.bias, [&](int c, Floats number) { store(inner + size_t(row) * INNER_ROW + c, number); });
         else
             become_norm(row, tables.gain, tables.bias, p[MIX_IN], limit(p, MIX), true);
     }
@@ -261,16 +261,17 @@ template <class A> class Group {
     }
 
     // The norm of a row of `sums`; `take(column, numbers)` takes LANES numbers.
-    template <class Take> void normalize(int row, int width, const float *gain, const float *bias, const Take &take) const {
+    template <class Take> void normalize(int row, int width, int num_filling, const float *gain, const float *bias, const Take &take) const {
+        const int count = width - num_filling;
         const float *numbers = sums + row * outer_row;
         Floats total{}, squares{};
         for (int c = 0; c < width; c += LANES) total += load(numbers + c);
-        const float mean = sum(total) / width;
+        const float mean = sum(total) / count;
         for (int c = 0; c < width; c += LANES) {
             const Floats centred = load(numbers + c) - mean;
             squares += centred * centred;
         }
-        const float factor = 1 / std::sqrt(sum(squares) / width + shape.epsilon);
+        const float factor = 1 / std::sqrt((sum(squares) - num_filling * mean * mean) / count + shape.epsilon);
         for (int c = 0; c < width; c += LANES) take(c, (load(numbers + c) - mean) * factor * load(gain + c) + load(bias + c));
     }
 
@@ -278,7 +279,7 @@ template <class A> class Group {
     void become_norm(int row, const float *gain, const float *bias, const float *in_scale, float limit, bool is_state) {
         float *numbers = sums + row * outer_row, *state = x + row * outer_row, *out = is_state ? state : numbers;
         if (!is_state) std::memcpy(state, numbers, size_t(shape.hidden) * 4);
-        normalize(row, shape.hidden, gain, bias, [&](int c, Floats number) {
+        normalize(row, shape.hidden, shape.num_filling, gain, bias, [&](int c, Floats number) {
             store(out + c, number);
             if constexpr (IS_FP32) put(x_in.at(row, c), number);
         });

@@ -62,7 +62,8 @@ void gist_profile(double *seconds) {
 // `numbers`: the fields of `Shape` in their order. Returns 0 when done, 1 out of memory, 2 for an arithmetic that is not here.
 int gist_encode(const int64_t *const *texts, int64_t num_groups, const void *const *tables, const float *const *parameters, const void *readings,
                 int num_readings, const int *sizes, const float *numbers, int arithmetic) {
-    const Shape shape{sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5], sizes[6], sizes[7], sizes[8], sizes[9], numbers[0], numbers[1]};
+    const Shape shape{sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5], sizes[6], sizes[7], sizes[8], sizes[9], sizes[10],
+                      numbers[0], numbers[1]};
     const Call call{texts, num_groups, tables, parameters, static_cast<const Reading *>(readings), num_readings, shape};
     switch (arithmetic) {
     case FP32: return encode<Group<Fp32>, Gathering<Group<Fp32>>>(call) ? 0 : 1;
@@ -80,14 +81,14 @@ int gist_encode(const int64_t *const *texts, int64_t num_groups, const void *con
     return 2;
 }
 
-// The logits `[num_rows, num_logits]` of a head for rows `[num_rows, hidden]`. Returns 0 when done, 1 out of memory.
-int gist_read_head(const void *head, int num_rows, int hidden, const float *rows, float *logits) {
+// The logits `[num_rows, num_logits]` of a head for rows `[num_rows, hidden]`, whose last `num_filling` numbers are 0. Returns 0 when done, 1 out of memory.
+int gist_read_head(const void *head, int num_rows, int hidden, int num_filling, const float *rows, float *logits) {
     const Head &own = *static_cast<const Head *>(head);
     const int width = HeadReader::widest(own, hidden);
     char *memory = kept_memory(HeadReader::bytes(hidden, num_rows, width));
     if (!memory) return 1;
     Carver carver(memory);
-    HeadReader(hidden, num_rows, width, carver).read(own, rows, num_rows, nullptr, logits);
+    HeadReader(hidden, num_filling, num_rows, width, carver).read(own, rows, num_rows, nullptr, logits);
     return 0;
 }
 }

@@ -19,7 +19,7 @@ struct Head {
 
 // Computes a head for some rows, in fp32.
 class HeadReader {
-    int H;
+    int H, num_filling;
     float *strip;
     // The rows on their way through the layers.
     Entering<Fp32> entering[2];
@@ -30,13 +30,13 @@ class HeadReader {
         for (int k = 0; k < head.num_layers; k++) width = std::max(width, head.layers[k].outputs);
         return width;
     }
-    HeadReader(int hidden, int num_rows, int width, Carver &memory) : H(hidden) {
+    HeadReader(int hidden, int num_filling, int num_rows, int width, Carver &memory) : H(hidden), num_filling(num_filling) {
         strip = memory.take<float>(size_t(num_rows) * PANEL);
         for (auto &rows : entering) rows = {memory.take<float>(Entering<Fp32>::count(width, num_rows)), size_t(num_rows) * ROW_BYTES};
     }
     static size_t bytes(int hidden, int num_rows, int width) {
         Carver memory(nullptr);
-        const HeadReader reader(hidden, num_rows, width, memory);
+        const HeadReader reader(hidden, 0, num_rows, width, memory);
         return memory.bytes();
     }
 
@@ -71,9 +71,10 @@ class HeadReader {
     void normalize(const Entering<Fp32> &to, int row, const float *numbers, float epsilon) const {
         Floats total{}, squares{};
         for (int c = 0; c < H; c += LANES) total += load(numbers + c);
-        const float mean = sum(total) / H;
+        const int count = H - num_filling;
+        const float mean = sum(total) / count;
         for (int c = 0; c < H; c += LANES) squares += (load(numbers + c) - mean) * (load(numbers + c) - mean);
-        const float factor = 1 / std::sqrt(sum(squares) / H + epsilon);
+        const float factor = 1 / std::sqrt((sum(squares) - num_filling * mean * mean) / count + epsilon);
         for (int c = 0; c < H; c += LANES) store(to.at(row, c), (load(numbers + c) - mean) * factor);
     }
 };
@@ -105,7 +106,7 @@ template <class G> class Gathering {
     Gathering(const Shape &s, const G &group, const GroupTexts &texts, const Reading *readings, int num_readings, char *memory)
         : group(group), texts(texts), readings(readings), num_readings(num_readings), H(s.hidden), memory(memory),
           mixed(this->memory.take<float>(size_t(num_readings) * texts.num_rows() * H)),
-          heads(H, texts.num_rows(), widest(s, readings, num_readings), this->memory) {}
+          heads(H, s.num_filling, texts.num_rows(), widest(s, readings, num_readings), this->memory) {}
 
     // Read a row of a layer.
     void row(int layer, int row) const {

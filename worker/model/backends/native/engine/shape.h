@@ -34,6 +34,8 @@ struct Shape {
     int is_norm_first;
     // The longest text, and the rows of distances in disentangled attention.
     int longest, num_distances;
+    // Columns that fill the state up to whole panels, always 0: a norm leaves them out.
+    int num_filling;
     float epsilon, score_scale;
 
     int expanded() const { return gate ? 2 * intermediate : intermediate; }
