@@ -196,8 +196,9 @@ class FakeModel:
     A text with `poison` fails the whole pass; a text with `headless` fails in its NER head only.
     """
 
-    #: What the log of a start names of a real engine.
+    #: What the log of a start and `/readyz` name of a real engine.
     warnings: tuple[str, ...] = ()
+    abilities = "fake"
     backend = SimpleNamespace(description="fake", measured=None)
 
     def __init__(self, *, max_tokens: int = 64, max_passes: int = 1) -> None:

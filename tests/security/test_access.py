@@ -49,8 +49,7 @@ async def test_the_documented_acls_are_sufficient(secured: SecuredKafka, deliver
 def test_check_needs_only_the_documented_acls(
     secured: SecuredKafka, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(check, "load_engine", lambda _settings: None)
-    monkeypatch.setattr(check, "_describe_engine", lambda _engine: "in memory")
+    monkeypatch.setattr(check, "_check_model", lambda _settings, _warnings: "in memory")
     asyncio.run(create_topics(secured.administration, LEAST))
     asyncio.run(secured.allow(read_documented_acls("exactly_once", topic=LEAST, group=LEAST)))
     check.check(read(_settings(secured, "exactly_once", LEAST)))
