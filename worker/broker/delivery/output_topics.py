@@ -45,6 +45,8 @@ class OutputTopics:
         self._interval_s = interval_s
         # By name of the topic.
         self._infos: dict[str, TopicInfo] = {}
+        # The largest message by output. The flow reads the limit for each message.
+        self._limits: dict[Output, int] = {}
         # The largest batch by name of the topic. Producers read it for each message.
         self.max_bytes: dict[str, int] = {}
         # Whether the topics may have changed, because a publication failed.
@@ -74,6 +76,7 @@ class OutputTopics:
         if found := [obstacle for obstacle in obstacles if obstacle]:
             raise TopicsMissing("; ".join(found))
         self._infos = infos
+        self._limits = {output: self._find_limit(output) for output in set(self._output_by_name.values())}
         self.max_bytes.update({topic: info.max_message_bytes for topic, info in infos.items()})
         self._described_s, self.is_doubtful = began_s, False
 
@@ -115,11 +118,14 @@ class OutputTopics:
 
     def max_message_bytes(self, output: Output) -> int:
         """Return the largest message that every topic of an output accepts, without the overhead of a batch."""
-        return max(0, min(info.max_message_bytes for info in self._list_infos(output)) - _OVERHEAD_BYTES)
+        return self._limits[output]
 
     def needs_key(self, output: Output) -> bool:
         """Tell whether a topic of an output refuses a message without a key."""
         return any(info.is_compacted for info in self._list_infos(output))
+
+    def _find_limit(self, output: Output) -> int:
+        return max(0, min(info.max_message_bytes for info in self._list_infos(output)) - _OVERHEAD_BYTES)
 
     def _list_infos(self, output: Output) -> list[TopicInfo]:
         return [info for name, info in self._infos.items() if self._output_by_name[name] is output]
