@@ -15,6 +15,7 @@ from worker.broker.tools.clients import follow, open_producer
 from worker.commands import check
 from worker.commands.repair import dlq
 from worker.commands.repair.lag import lag
+from worker.commands.try_records import read_records
 from worker.composition.broker import create_topics
 from worker.composition.input_topics import resolve_pattern
 from worker.errors import BadSettings, TopicsMissing
@@ -107,6 +108,16 @@ def test_commands_accept_several_topics(connection: Connection, topic: str, caps
     assert {partition["topic"] for partition in json.loads(capsys.readouterr().out)["partitions"]} == set(names.split(","))
     with pytest.raises(BadSettings, match="select one with --input-topic"):
         asyncio.run(dlq.list_letters(settings, DeadLetterFilter(), includes_done=False))
+    with pytest.raises(BadSettings, match="there is no record to try"):
+        read_records(settings, (), file=None, key=None, count=2)
+
+    async def send() -> None:
+        async with open_producer(connection) as producer:
+            for number, name in enumerate("abab"):
+                await producer.send(f"{topic}.{name}", b"%d" % number, partition=number // 2, timestamp_ms=number)
+
+    asyncio.run(send())
+    assert [record.value for record in read_records(settings, (), file=None, key=None, count=3)] == [b"1", b"2", b"3"]
     shared = settings.model_copy(update={"dead_letter_topic": f"{topic}.a.dlq"})
     assert dlq.get_topic(shared) == f"{topic}.a.dlq"
     assert asyncio.run(dlq.list_letters(shared, DeadLetterFilter(), includes_done=False))[0] == []
