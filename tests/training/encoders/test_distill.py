@@ -10,14 +10,17 @@ import pytest
 import torch
 
 from tests.model.encoders import SENTENCES, small_teacher
-from worker.errors import BadSettings
+from worker.errors import BadModel, BadSettings
 from worker.model.checkpoint import checkpoint
+from worker.model.encoder import Encoder
+from worker.model.encoder_config import EncoderConfig
 from worker.model.engine import Engine
 from worker.model.packed_tensors import PackedTensors
 from worker.model.packing import pack
+from worker.model.pooling import Pooling, PoolingConfig
 from worker.model.quantization import predictions
 from worker.training.encoders.distill import DistillOptions, build_student, distill, loss, spread_layers
-from worker.training.encoders.steps import StepOptions
+from worker.training.encoders.steps import StepOptions, check_family
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,3 +77,15 @@ def test_a_student_comes_closer_and_is_served(tmp_path: Path, minilm: Path) -> N
     original = Engine.load(str(teacher), device="cpu", dtype="float32", backend="eager")
     vectors = [[prediction.embedding for prediction in predictions(entry, SENTENCES[:40])] for entry in (engine, original)]
     assert np.mean([a @ b for a, b in zip(*vectors, strict=True) if a is not None and b is not None]) > before.mean_cosine
+
+
+@pytest.mark.parametrize(
+    ("family", "pooling", "reason"), [("roberta", "mean", "a roberta encoder cannot be distilled"), ("bert", "max", "with mean or CLS pooling")]
+)
+def test_a_teacher_that_cannot_be_written_is_refused(family: str, pooling: Pooling, reason: str) -> None:
+    """Before anything is trained, with the reason."""
+    sizes = dict.fromkeys(("vocab_size", "hidden_size", "intermediate_size", "max_position_embeddings"), 8)
+    encoder = Encoder(EncoderConfig(**sizes, num_hidden_layers=1, num_attention_heads=1, family=family))
+    sentence = PoolingConfig(pooling=pooling, is_normalized=True, max_tokens=None)
+    with pytest.raises(BadModel, match=reason):
+        check_family(encoder, sentence, "teacher")
