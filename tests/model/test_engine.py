@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -179,7 +180,9 @@ def test_numbers_of_a_word_that_are_not_finite_fail_its_texts_only(backend: Back
     """Texts that hold the word fail in each arithmetic, and those packed beside them do not."""
     loaded = checkpoint.load(DEFAULT_MODEL)
     word = int(loaded.tokenizer.encode(["zebra"])[0].ids[1])
-    loaded.weights.arrays["words.weight"][word, 5] = value
+    words = loaded.weights.arrays["words.weight"].copy()
+    words[word, 5] = value
+    loaded = replace(loaded, weights=replace(loaded.weights, arrays={**loaded.weights.arrays, "words.weight": words}))
     engine = Engine.from_checkpoint(loaded, device="cpu", dtype="float32" if backend == "eager" else dtype, backend=backend)
     texts = ["a good film", "a zebra", "two bad films", "zebra", "the end of the film", "some more words than the others have"]
     found = infer(engine, texts)

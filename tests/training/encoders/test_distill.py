@@ -80,7 +80,8 @@ def test_a_student_comes_closer_and_is_served(tmp_path: Path, minilm: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("family", "pooling", "reason"), [("roberta", "mean", "a roberta encoder cannot be distilled"), ("bert", "max", "with mean or CLS pooling")]
+    ("family", "pooling", "reason"),
+    [("roberta", "mean", "a roberta encoder cannot be distilled"), ("bert", "max", "with mean or CLS pooling")],
 )
 def test_a_teacher_that_cannot_be_written_is_refused(family: str, pooling: Pooling, reason: str) -> None:
     """Before anything is trained, with the reason."""
