@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from worker.model.encoder import Encoder
-from worker.model.encoder_config import EncoderConfig
+from worker.model.encoder.encoder import Encoder
+from worker.model.encoder.encoder_config import EncoderConfig
 from worker.training.encoders import steps as encoders
 from worker.training.synthetic import templates
 from worker.training.synthetic.generate import HeldOutTexts, generate

@@ -22,11 +22,11 @@ from worker.composition.model import load_engine
 from worker.errors import BadModel
 from worker.model.checkpoint import checkpoint
 from worker.model.engine import Engine
-from worker.model.head_config import HeadConfig
-from worker.model.heads import Head, attended
+from worker.model.heads.head_config import HeadConfig
+from worker.model.heads.heads import Head, attended
 from worker.model.outputs import predictions as module
-from worker.model.packing import pack
-from worker.model.windows import Windowing
+from worker.model.text.packing import pack
+from worker.model.text.windows import Windowing
 from worker.records import Item, Task, TokenizedItem, Tokens
 from worker.settings import DEFAULT_MODEL, read
 
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from worker.model.backends.choice import BackendName, Results
-    from worker.model.devices import Dtype
-    from worker.model.packing import Packed
-    from worker.model.readout import Readout
+    from worker.model.heads.readout import Readout
+    from worker.model.processor.devices import Dtype
+    from worker.model.text.packing import Packed
     from worker.records import Prediction
 
 pytestmark = pytest.mark.model

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from worker.model.head_config import HeadConfig
+from worker.model.heads.head_config import HeadConfig
 from worker.training.card import card
 
 HEADS = [HeadConfig(name=name, task="classify", labels=("no", "yes"), layers=(1,), hidden_size=0) for name in ("mood", "topic")]

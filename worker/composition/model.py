@@ -23,7 +23,7 @@ def load_engine(settings: Settings) -> Engine:
         os.environ["GIST_CACHE_DIR"] = settings.cache_dir
     # The import is slow, and the libraries read the thread plan when they are loaded.
     from worker.model.engine import Engine  # noqa: PLC0415
-    from worker.model.windows import Chunking, Windowing  # noqa: PLC0415
+    from worker.model.text.windows import Chunking, Windowing  # noqa: PLC0415
 
     windowing: Windowing | Chunking | None = None
     if settings.long_text == "window":

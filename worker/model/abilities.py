@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from worker.model.checkpoint.checkpoint import Checkpoint
-    from worker.model.head_config import HeadConfig
+    from worker.model.heads.head_config import HeadConfig
 
 _MOST_LABELS = 8
 

@@ -10,26 +10,26 @@ from typing import TYPE_CHECKING, Any
 from worker.batches import LIVE_PASS, PassContext
 from worker.errors import BadModel
 from worker.host import count_cores
-from worker.model import trial_texts
 from worker.model.abilities import describe_abilities
 from worker.model.backends.choice import choose
 from worker.model.backends.measurement import Trial
 from worker.model.checkpoint import checkpoint
-from worker.model.devices import choose_format, find_device
 from worker.model.outputs.predictions import RawOutputs, predictions
-from worker.model.packing import pack
-from worker.model.thread_sharing import ThreadBudget
-from worker.model.windows import WindowMerger, attach_window_vectors, window_token_ids
+from worker.model.processor.devices import choose_format, find_device
+from worker.model.processor.thread_sharing import ThreadBudget
+from worker.model.text import trial_texts
+from worker.model.text.packing import pack
+from worker.model.text.windows import WindowMerger, attach_window_vectors, window_token_ids
 from worker.records import Item, Partition, Record, Task, TokenizedItem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from worker.model.backends.choice import Backend, BackendName
-    from worker.model.devices import Device, Dtype
-    from worker.model.head_config import HeadConfig
-    from worker.model.readout import Readout
-    from worker.model.windows import LongTexts
+    from worker.model.heads.head_config import HeadConfig
+    from worker.model.heads.readout import Readout
+    from worker.model.processor.devices import Device, Dtype
+    from worker.model.text.windows import LongTexts
     from worker.records import Prediction, Tokens
 
 # The longest text of the warm-up, where nothing is captured.

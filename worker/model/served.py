@@ -6,7 +6,7 @@ import json
 
 from worker.errors import BadModel
 from worker.model.checkpoint.references import find_local
-from worker.model.pooling import MODULES
+from worker.model.pooling.pooling import MODULES
 from worker.model.published_heads.forms import find_form
 from worker.records import Task
 

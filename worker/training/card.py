@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from worker.model.head_config import HeadConfig
+    from worker.model.heads.head_config import HeadConfig
 
 _DIGEST_CHARS = 64
 

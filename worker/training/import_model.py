@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from worker.errors import BadSettings
-from worker.model import trial_texts
 from worker.model.checkpoint import checkpoint
 from worker.model.checkpoint.manifest import MANIFEST
 from worker.model.checkpoint.publication import WEIGHTS
 from worker.model.checkpoint.references import compute_sha256, locate
 from worker.model.published_heads.head import PublishedHead
+from worker.model.text import trial_texts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

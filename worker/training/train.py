@@ -14,8 +14,8 @@ import torch
 
 from worker.model.checkpoint import checkpoint
 from worker.model.checkpoint.references import compute_sha256
+from worker.model.encoder.number_format import number_format
 from worker.model.engine import Engine
-from worker.model.number_format import number_format
 from worker.training.card import card
 from worker.training.data.splits import Side
 from worker.training.evaluation.evaluate import compute_scores
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from worker.model.checkpoint.checkpoint import Checkpoint
-    from worker.model.devices import Dtype
+    from worker.model.processor.devices import Dtype
     from worker.training.config import TrainingRun
     from worker.training.learning.phases import Learned
     from worker.training.learning.tasks import TrainingTask

@@ -13,7 +13,7 @@ from worker.errors import BadModel
 from worker.model.backends.native import build
 from worker.model.backends.native.build import BackendUnavailable
 from worker.model.checkpoint import checkpoint
-from worker.model.quantization import passes
+from worker.model.encoder.quantization import passes
 from worker.settings import DEFAULT_MODEL
 
 pytestmark = pytest.mark.model

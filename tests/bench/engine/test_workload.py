@@ -14,7 +14,7 @@ from worker.bench.engine import workload
 from worker.bench.engine.workload import Corpus
 from worker.model.checkpoint import checkpoint
 from worker.model.checkpoint.references import locate
-from worker.model.tokenizer import Tokenizer
+from worker.model.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from pathlib import Path

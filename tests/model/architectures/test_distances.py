@@ -8,7 +8,7 @@ from transformers.models.deberta_v2.modeling_deberta_v2 import make_log_bucket_p
 from transformers.models.mpnet.modeling_mpnet import MPNetEncoder
 
 from worker.model.architectures.distances import find_bias_buckets, find_distance_rows
-from worker.model.encoder_config import AttentionConfig
+from worker.model.encoder.encoder_config import AttentionConfig
 
 LENGTH = 1200
 DISTANCES = torch.arange(1 - LENGTH, LENGTH)

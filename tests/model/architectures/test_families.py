@@ -19,11 +19,11 @@ from worker.model.backends.compiled import Compiled
 from worker.model.backends.native.build import BackendUnavailable
 from worker.model.checkpoint import checkpoint
 from worker.model.checkpoint.publication import read_config
-from worker.model.encoder import build_encoder, load_published
-from worker.model.encoder_weights import read_published
-from worker.model.packed_tensors import PackedTensors
-from worker.model.packing import pack
-from worker.model.quantization import LEAST_COSINE, measure_ranges
+from worker.model.encoder.encoder import build_encoder, load_published
+from worker.model.encoder.encoder_weights import read_published
+from worker.model.encoder.packed_tensors import PackedTensors
+from worker.model.encoder.quantization import LEAST_COSINE, measure_ranges
+from worker.model.text.packing import pack
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from worker.model.backends.arithmetics import Arithmetic
     from worker.model.backends.native.build import Variant
-    from worker.model.encoder_weights import EncoderWeights
+    from worker.model.encoder.encoder_weights import EncoderWeights
 
 pytestmark = pytest.mark.model
 CPU = torch.device("cpu")

@@ -11,8 +11,8 @@ import torch
 from worker.model.backends.arithmetics import ARITHMETICS, Arithmetic
 from worker.model.backends.compiled import Compiled
 from worker.model.backends.native.build import VARIANTS, Variant, load
-from worker.model.encoder import Encoder, to_weights
-from worker.model.encoder_config import EncoderConfig
+from worker.model.encoder.encoder import Encoder, to_weights
+from worker.model.encoder.encoder_config import EncoderConfig
 
 SHAPE: dict[str, Any] = {
     "vocab_size": 50,

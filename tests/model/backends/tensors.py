@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from worker.batches import LIVE_PASS, PassContext
-from worker.model.readout import Readout
+from worker.model.heads.readout import Readout
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from worker.model.backends.choice import Backend
-    from worker.model.packing import Packed
+    from worker.model.text.packing import Packed
 
 
 def read(backend: Backend, packed: Packed, readouts: Sequence[Readout], context: PassContext = LIVE_PASS) -> list[torch.Tensor]:

@@ -19,9 +19,9 @@ from worker.model.backends.choice import Backend, BackendName, Format, choose
 from worker.model.backends.native import build
 from worker.model.backends.native.build import BackendUnavailable
 from worker.model.checkpoint import checkpoint
-from worker.model.packing import pack
-from worker.model.readout import Readout
-from worker.model.torch_pooling import pool
+from worker.model.heads.readout import Readout
+from worker.model.pooling.torch_pooling import pool
+from worker.model.text.packing import pack
 from worker.settings import DEFAULT_MODEL
 
 if TYPE_CHECKING:

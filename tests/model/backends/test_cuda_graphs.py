@@ -18,16 +18,16 @@ from worker.model.backends.cuda_graphs import CudaGraphs, CudaGraphShape, forwar
 from worker.model.backends.native.build import BackendUnavailable
 from worker.model.backends.reads_layers import read_states
 from worker.model.checkpoint import checkpoint
-from worker.model.head_config import HeadConfig
-from worker.model.heads import Head
-from worker.model.packed_tensors import PackedTensors
-from worker.model.packing import pack, padded_for_capture
-from worker.model.readout import Readout
+from worker.model.encoder.packed_tensors import PackedTensors
+from worker.model.heads.head_config import HeadConfig
+from worker.model.heads.heads import Head
+from worker.model.heads.readout import Readout
+from worker.model.text.packing import pack, padded_for_capture
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from worker.model.packing import Packed
+    from worker.model.text.packing import Packed
 
 pytestmark = pytest.mark.model
 CPU = torch.device("cpu")

@@ -15,8 +15,8 @@ from tests.model.backends.tensors import encode
 from worker.errors import BadModel
 from worker.model.backends.choice import Backend, choose
 from worker.model.checkpoint import checkpoint
-from worker.model.packing import pack
-from worker.model.quantization import measure_ranges, passes
+from worker.model.encoder.quantization import measure_ranges, passes
+from worker.model.text.packing import pack
 from worker.settings import DEFAULT_MODEL
 
 if TYPE_CHECKING:

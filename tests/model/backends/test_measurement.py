@@ -11,15 +11,15 @@ from tests.model.backends import native as ways
 from worker.model.backends import measurement
 from worker.model.backends.measurement import Measured, Trial, compare, measure_once, measure_speed
 from worker.model.backends.native.build import VARIANTS, BackendUnavailable, load, load_fastest
-from worker.model.encoder import to_weights
-from worker.model.packing import pack
-from worker.model.readout import Readout
+from worker.model.encoder.encoder import to_weights
+from worker.model.heads.readout import Readout
+from worker.model.text.packing import pack
 
 if TYPE_CHECKING:
     import ctypes
     from pathlib import Path
 
-    from worker.model.encoder_config import EncoderConfig
+    from worker.model.encoder.encoder_config import EncoderConfig
 
 PACKED = pack([np.arange(length, dtype=np.int32) % 50 for length in (3, 33, 64)])
 READOUTS = [Readout(((2, 1.0),), "mean")]

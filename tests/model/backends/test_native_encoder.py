@@ -19,16 +19,16 @@ from worker.model.backends.compiled import Compiled
 from worker.model.backends.eager import Eager
 from worker.model.backends.native.build import VARIANTS, BackendUnavailable, Variant, load_fastest
 from worker.model.backends.native_encoder import check_shape
-from worker.model.encoder import to_weights
-from worker.model.encoder_config import EncoderConfig
-from worker.model.head_config import HeadConfig
-from worker.model.heads import Head
-from worker.model.packing import pack
-from worker.model.quantization import measure_ranges
-from worker.model.readout import Readout
+from worker.model.encoder.encoder import to_weights
+from worker.model.encoder.encoder_config import EncoderConfig
+from worker.model.encoder.quantization import measure_ranges
+from worker.model.heads.head_config import HeadConfig
+from worker.model.heads.heads import Head
+from worker.model.heads.readout import Readout
+from worker.model.text.packing import pack
 
 if TYPE_CHECKING:
-    from worker.model.packing import Packed
+    from worker.model.text.packing import Packed
 
 every_vector_way = pytest.mark.parametrize(
     ("variant", "arithmetic"),

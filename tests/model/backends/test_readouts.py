@@ -8,10 +8,10 @@ import pytest
 from worker.model.backends.arithmetics import BFLOAT16_TILES, FLOAT32, Arithmetic
 from worker.model.backends.native.build import VARIANTS, load
 from worker.model.backends.readouts import Readouts
-from worker.model.head_config import HeadConfig
-from worker.model.heads import Head
-from worker.model.packing import pack
-from worker.model.readout import Readout
+from worker.model.heads.head_config import HeadConfig
+from worker.model.heads.heads import Head
+from worker.model.heads.readout import Readout
+from worker.model.text.packing import pack
 
 PACKED = pack([np.arange(size, dtype=np.int32) for size in (2, 5)])
 

@@ -18,9 +18,9 @@ from tests.model.conftest import MINILM
 from worker.errors import BadModel, BadSettings
 from worker.model.checkpoint import checkpoint
 from worker.model.checkpoint.references import compute_sha256, locate, pinned
-from worker.model.head_config import HeadConfig
-from worker.model.heads import Head
-from worker.model.windows import Windowing
+from worker.model.heads.head_config import HeadConfig
+from worker.model.heads.heads import Head
+from worker.model.text.windows import Windowing
 
 if TYPE_CHECKING:
     from collections.abc import Callable

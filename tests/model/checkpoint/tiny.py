@@ -14,8 +14,8 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.processors import BertProcessing
 
 from worker.model.architectures import bert
-from worker.model.encoder import Encoder, published
-from worker.model.encoder_config import EncoderConfig
+from worker.model.encoder.encoder import Encoder, published
+from worker.model.encoder.encoder_config import EncoderConfig
 
 if TYPE_CHECKING:
     from pathlib import Path

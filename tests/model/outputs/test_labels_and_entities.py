@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from tests.makers import record
 from worker.model.checkpoint.references import locate
-from worker.model.head_config import HeadConfig
-from worker.model.heads import in_context
+from worker.model.heads.head_config import HeadConfig
+from worker.model.heads.heads import in_context
 from worker.model.outputs import bio
 from worker.model.outputs.bio import bio_labels
 from worker.model.outputs.labels_and_entities import classifications, entities
-from worker.model.tokenizer import Tokenizer
+from worker.model.text.tokenizer import Tokenizer
 from worker.records import Classification, Item, PredictedEntity, Task, TokenizedItem, Tokens
 
 pytestmark = pytest.mark.model

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.makers import record
-from worker.model.head_config import HeadConfig
+from worker.model.heads.head_config import HeadConfig
 from worker.model.outputs import predictions as module
 from worker.model.outputs.bio import bio_labels
 from worker.model.outputs.labels_and_entities import entities

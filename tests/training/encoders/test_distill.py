@@ -12,13 +12,13 @@ import torch
 from tests.model.encoders import SENTENCES, small_teacher
 from worker.errors import BadModel, BadSettings
 from worker.model.checkpoint import checkpoint
-from worker.model.encoder import Encoder
-from worker.model.encoder_config import EncoderConfig
+from worker.model.encoder.encoder import Encoder
+from worker.model.encoder.encoder_config import EncoderConfig
+from worker.model.encoder.packed_tensors import PackedTensors
+from worker.model.encoder.quantization import predictions
 from worker.model.engine import Engine
-from worker.model.packed_tensors import PackedTensors
-from worker.model.packing import pack
-from worker.model.pooling import Pooling, PoolingConfig
-from worker.model.quantization import predictions
+from worker.model.pooling.pooling import Pooling, PoolingConfig
+from worker.model.text.packing import pack
 from worker.training.encoders.distill import DistillOptions, build_student, distill, loss, spread_layers
 from worker.training.encoders.steps import StepOptions, check_family
 
@@ -85,8 +85,16 @@ def test_a_student_comes_closer_and_is_served(tmp_path: Path, minilm: Path) -> N
 )
 def test_a_teacher_that_cannot_be_written_is_refused(family: str, pooling: Pooling, reason: str) -> None:
     """Before anything is trained, with the reason."""
-    sizes = dict.fromkeys(("vocab_size", "hidden_size", "intermediate_size", "max_position_embeddings"), 8)
-    encoder = Encoder(EncoderConfig(**sizes, num_hidden_layers=1, num_attention_heads=1, family=family))
+    config = EncoderConfig(
+        vocab_size=8,
+        hidden_size=8,
+        intermediate_size=8,
+        max_position_embeddings=8,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        family=family,
+    )
+    encoder = Encoder(config)
     sentence = PoolingConfig(pooling=pooling, is_normalized=True, max_tokens=None)
     with pytest.raises(BadModel, match=reason):
         check_family(encoder, sentence, "teacher")

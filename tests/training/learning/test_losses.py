@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from worker.model.head_config import HeadConfig
-from worker.model.heads import Head
+from worker.model.heads.head_config import HeadConfig
+from worker.model.heads.heads import Head
 from worker.model.outputs.bio import allowed_transitions, bio_labels, marginals
 from worker.training.learning import losses
 

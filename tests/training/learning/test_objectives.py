@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from worker.model.head_config import HeadConfig
-from worker.model.heads import Head
+from worker.model.heads.head_config import HeadConfig
+from worker.model.heads.heads import Head
 from worker.model.outputs import bio
 from worker.training.learning.losses import UNKNOWN
 from worker.training.learning.objectives import HeadOutputs, compute_mean_loss, loss, score

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from tests.model.conftest import MINILM
 from worker.model.checkpoint import checkpoint
-from worker.model.head_config import HeadConfig
-from worker.model.heads import Head
+from worker.model.heads.head_config import HeadConfig
+from worker.model.heads.heads import Head
 from worker.model.outputs.labels_and_entities import classifications
 from worker.training.evaluation.labels import build_calibration_error, build_predictions
 from worker.training.learning.losses import UNKNOWN

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from worker.bench.frame.runs import Runs
     from worker.model.checkpoint.checkpoint import Checkpoint
-    from worker.model.packing import Packed
-    from worker.model.readout import Readout
+    from worker.model.heads.readout import Readout
+    from worker.model.text.packing import Packed
 
 STAGES = ("products", "attention", "norms", "heads", "rest", "outside")
 # The fastest of each name first.

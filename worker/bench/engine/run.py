@@ -17,7 +17,7 @@ from worker.bench.engine.workload import REAL, Corpus, mixture, spread_over, wri
 from worker.bench.frame.machine import OTHERS, OtherPrograms, describe_machine
 from worker.bench.frame.process import CandidateFailed, CandidateUnavailable
 from worker.model.checkpoint.references import locate
-from worker.model.tokenizer import Tokenizer
+from worker.model.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

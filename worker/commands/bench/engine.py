@@ -26,7 +26,7 @@ from worker.host import count_cores
 from worker.model.backends.native.build import BackendUnavailable
 from worker.model.checkpoint import checkpoint
 from worker.model.checkpoint.references import locate
-from worker.model.quantization import passes
+from worker.model.encoder.quantization import passes
 from worker.settings import DEFAULT_MODEL, Settings
 from worker.training.config import DEFAULT_ENCODER
 from worker.training.data.corpora import rated_sentences

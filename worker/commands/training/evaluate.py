@@ -15,7 +15,7 @@ from worker.commands.terminal import Terminal
 from worker.commands.training import flags
 from worker.errors import BadSettings
 from worker.model.backends.choice import BackendName
-from worker.model.devices import Dtype
+from worker.model.processor.devices import Dtype
 from worker.training.data.corpora import TYPES
 from worker.training.data.examples import LabelledData, TaggedData
 from worker.training.data.layout import Layout

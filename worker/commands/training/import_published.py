@@ -10,7 +10,7 @@ import typer
 
 from worker.commands.terminal import Terminal
 from worker.errors import BadSettings
-from worker.model import trial_texts
+from worker.model.text import trial_texts
 
 Source = Annotated[
     str, typer.Argument(help="The published model, as in GIST_MODEL: a directory, a package: reference or org/name@<commit>.")

@@ -11,12 +11,12 @@ from rich.table import Table
 from worker.commands.terminal import Terminal
 from worker.commands.training import flags  # noqa: TC001  typer reads annotations at run time
 from worker.errors import BadModel
-from worker.model import quantization as calibration
+from worker.model.encoder import quantization as calibration
 from worker.settings import DEFAULT_MODEL
 from worker.training.data.corpora import read_texts, sample_texts
 
 if TYPE_CHECKING:
-    from worker.model.quantization import Difference
+    from worker.model.encoder.quantization import Difference
 
 Count = Annotated[
     int,

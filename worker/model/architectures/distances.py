@@ -13,7 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from worker.model.encoder_config import AttentionConfig
+    from worker.model.encoder.encoder_config import AttentionConfig
 
     Floats = NDArray[np.float32]
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from worker.model.architectures import bert
 from worker.model.architectures.family import Family
-from worker.model.encoder_config import EncoderConfig
+from worker.model.encoder.encoder_config import EncoderConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,7 +11,7 @@ from worker.model.architectures.family import Family
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from worker.model.encoder_config import EncoderConfig
+    from worker.model.encoder.encoder_config import EncoderConfig
 
 
 def describe(published: Mapping[str, Any]) -> EncoderConfig:

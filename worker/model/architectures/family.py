@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from worker.model.encoder_config import EncoderConfig
+    from worker.model.encoder.encoder_config import EncoderConfig
 
 #: The fields that most families publish under the names of ours, and those that may be missing.
 SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from worker.model.architectures import bert
 from worker.model.architectures.family import Family, UnsupportedConfig, read_fields
-from worker.model.encoder_config import AttentionConfig, EncoderConfig
+from worker.model.encoder.encoder_config import AttentionConfig, EncoderConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

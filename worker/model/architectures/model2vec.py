@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 
 from worker.errors import BadModel
 from worker.model.architectures.family import Family, UnsupportedConfig
-from worker.model.encoder_config import EncoderConfig
+from worker.model.encoder.encoder_config import EncoderConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from worker.model.architectures import bert
 from worker.model.architectures.family import Family
-from worker.model.encoder_config import AttentionConfig
+from worker.model.encoder.encoder_config import AttentionConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from worker.model.encoder_config import EncoderConfig
+    from worker.model.encoder.encoder_config import EncoderConfig
 
 _LAYER = "encoder.layer.{n}"
 # Positions begin after that of padding, whose number is fixed in the published code; so are the buckets.

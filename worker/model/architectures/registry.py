@@ -17,7 +17,7 @@ from worker.model.architectures.modernbert import MODERNBERT
 from worker.model.architectures.mpnet import MPNET
 from worker.model.architectures.nomic_bert import NOMIC_BERT
 from worker.model.architectures.roberta import ROBERTA
-from worker.model.encoder_config import ACTIVATIONS, EncoderConfig
+from worker.model.encoder.encoder_config import ACTIVATIONS, EncoderConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from worker.model.backends.measurement import Measured, Trial
-    from worker.model.encoder_weights import EncoderWeights
-    from worker.model.packing import Packed
-    from worker.model.readout import Readout
+    from worker.model.encoder.encoder_weights import EncoderWeights
+    from worker.model.heads.readout import Readout
+    from worker.model.text.packing import Packed
 
     Floats = NDArray[np.float32]
 
@@ -111,7 +111,7 @@ def _torch_backend(weights: EncoderWeights, name: str, *, device: Device, dtype:
     try:
         import torch  # noqa: PLC0415  heavy, and not installed on every machine
 
-        from worker.model.encoder import build_encoder  # noqa: PLC0415
+        from worker.model.encoder.encoder import build_encoder  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise BackendUnavailable(f"{error.name} is not installed") from error
     place, form, encoder = torch.device(device), getattr(torch, dtype), build_encoder(weights)

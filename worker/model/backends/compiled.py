@@ -10,7 +10,7 @@ from worker.model.backends.arithmetics import BFLOAT16_TILES, FLOAT32, INT8, INT
 from worker.model.backends.measurement import find_arithmetic, measure_once
 from worker.model.backends.native import build
 from worker.model.backends.native_encoder import NativeEncoder
-from worker.model.readout import Readout
+from worker.model.heads.readout import Readout
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from worker.model.backends.measurement import Measured, Trial
     from worker.model.backends.native.build import Variant
-    from worker.model.encoder_weights import EncoderWeights
-    from worker.model.packing import Packed
+    from worker.model.encoder.encoder_weights import EncoderWeights
+    from worker.model.text.packing import Packed
 
     Floats = NDArray[np.float32]
 

@@ -19,14 +19,14 @@ from torch.nn.attention.varlen import varlen_attn
 from worker.batches import LIVE_PASS, PassContext
 from worker.model.backends.native.build import BackendUnavailable
 from worker.model.backends.reads_layers import ReadsLayers, read_states
-from worker.model.encoder import Encoder, Layer
-from worker.model.packing import padded_for_capture
-from worker.model.readout import Readout
+from worker.model.encoder.encoder import Encoder, Layer
+from worker.model.heads.readout import Readout
+from worker.model.text.packing import padded_for_capture
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from worker.model.packing import Packed
+    from worker.model.text.packing import Packed
 
 # Attention over flat tokens: query, key, value `[T, A, D]`, starts `[n + 1]` int32, the longest text → `[T, A, D]`.
 Attend: TypeAlias = "Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from worker.batches import LIVE_PASS, PassContext
 from worker.model.backends.reads_layers import ReadsLayers
-from worker.model.packed_tensors import PackedTensors
+from worker.model.encoder.packed_tensors import PackedTensors
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from worker.model.encoder import Encoder
-    from worker.model.packing import Packed
+    from worker.model.encoder.encoder import Encoder
+    from worker.model.text.packing import Packed
 
 
 class Eager(ReadsLayers):

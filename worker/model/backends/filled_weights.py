@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from worker.model.encoder_weights import EncoderWeights
+from worker.model.encoder.encoder_weights import EncoderWeights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from worker.model.encoder_config import EncoderConfig
+    from worker.model.encoder.encoder_config import EncoderConfig
 
     Floats = NDArray[np.float32]
 

@@ -15,10 +15,10 @@ import numpy as np
 from worker.model.backends.arithmetics import BFLOAT16_TILES, FLOAT32, INT16, Arithmetic
 from worker.model.backends.native.build import BackendUnavailable, cache_directory
 from worker.model.backends.native_encoder import NativeEncoder, check_shape
-from worker.model.cpu_features import read_processor
-from worker.model.encoder_weights import EncoderWeights, find_shapes
-from worker.model.packing import pack
-from worker.model.readout import Readout
+from worker.model.encoder.encoder_weights import EncoderWeights, find_shapes
+from worker.model.heads.readout import Readout
+from worker.model.processor.cpu_features import read_processor
+from worker.model.text.packing import pack
 
 if TYPE_CHECKING:
     import ctypes
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from worker.model.encoder_config import EncoderConfig
-    from worker.model.packing import Packed
+    from worker.model.encoder.encoder_config import EncoderConfig
+    from worker.model.text.packing import Packed
 
     Floats = NDArray[np.float32]
 

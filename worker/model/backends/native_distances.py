@@ -13,7 +13,7 @@ from worker.model.backends.arithmetics import lay_out_panels
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from worker.model.encoder_weights import EncoderWeights
+    from worker.model.encoder.encoder_weights import EncoderWeights
 
     Floats = NDArray[np.float32]
 

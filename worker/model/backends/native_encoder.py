@@ -17,7 +17,7 @@ from worker.model.backends.filled_weights import fill_config, fill_ranges, fill_
 from worker.model.backends.native.build import BackendUnavailable
 from worker.model.backends.native_layers import PART, Layers, Memory, to_pointers
 from worker.model.backends.readouts import Readouts
-from worker.model.packing import groups
+from worker.model.text.packing import groups
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from worker.model.backends.arithmetics import Arithmetic
-    from worker.model.encoder_config import EncoderConfig
-    from worker.model.encoder_weights import EncoderWeights
-    from worker.model.packing import Packed
-    from worker.model.readout import Readout
+    from worker.model.encoder.encoder_config import EncoderConfig
+    from worker.model.encoder.encoder_weights import EncoderWeights
+    from worker.model.heads.readout import Readout
+    from worker.model.text.packing import Packed
 
     Floats = NDArray[np.float32]
 

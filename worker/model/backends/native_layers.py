@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from worker.model.backends.arithmetics import Arithmetic, Product
-    from worker.model.encoder_config import EncoderConfig
-    from worker.model.encoder_weights import EncoderWeights
+    from worker.model.encoder.encoder_config import EncoderConfig
+    from worker.model.encoder.encoder_weights import EncoderWeights
 
     Floats = NDArray[np.float32]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from worker.model.backends.arithmetics import from_bfloat16, lay_out_panels, lay_out_tiles, to_bfloat16
-from worker.model.state_pooling import pool_states
+from worker.model.pooling.state_pooling import pool_states
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from worker.model.backends.arithmetics import Arithmetic
-    from worker.model.head_config import HeadWeights
-    from worker.model.packing import Packed
-    from worker.model.readout import AnyHead, Readout
+    from worker.model.heads.head_config import HeadWeights
+    from worker.model.heads.readout import AnyHead, Readout
+    from worker.model.text.packing import Packed
 
     Floats = NDArray[np.float32]
 

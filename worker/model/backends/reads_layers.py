@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from worker.batches import LIVE_PASS, PassContext
-from worker.model.heads import Head
-from worker.model.torch_pooling import pool
+from worker.model.heads.heads import Head
+from worker.model.pooling.torch_pooling import pool
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from worker.model.backends.measurement import Measured
-    from worker.model.packing import Packed
-    from worker.model.readout import Readout
+    from worker.model.heads.readout import Readout
+    from worker.model.text.packing import Packed
 
 
 def read_states(readout: Readout, states: Mapping[int, Tensor], cu_seqlens: Tensor) -> Tensor:

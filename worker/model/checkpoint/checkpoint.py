@@ -26,13 +26,13 @@ from worker.model.checkpoint.manifest import FORMAT, MANIFEST, read_manifest, ve
 from worker.model.checkpoint.publication import WEIGHTS, find_weights, read_config
 from worker.model.checkpoint.references import Located, compute_sha256, locate
 from worker.model.checkpoint.tokenizer_files import TOKENIZER_FILES, read_max_tokens
-from worker.model.encoder_weights import EncoderWeights, read_published
-from worker.model.multitask import MultiTaskHeads
-from worker.model.pooling import SENTENCE_FILES, PoolingConfig
-from worker.model.prompts import choose_prompt, find_warnings
+from worker.model.encoder.encoder_weights import EncoderWeights, read_published
+from worker.model.heads.multitask import MultiTaskHeads
+from worker.model.pooling.pooling import SENTENCE_FILES, PoolingConfig
 from worker.model.published_heads.head import PublishedHead
 from worker.model.published_heads.reading import name_head_tensors, read_head
-from worker.model.tokenizer import Tokenizer
+from worker.model.text.prompts import choose_prompt, find_warnings
+from worker.model.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,11 +40,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from worker.model.encoder import Encoder
-    from worker.model.encoder_config import EncoderConfig
-    from worker.model.heads import Head
-    from worker.model.readout import AnyHead
-    from worker.model.windows import LongTexts
+    from worker.model.encoder.encoder import Encoder
+    from worker.model.encoder.encoder_config import EncoderConfig
+    from worker.model.heads.heads import Head
+    from worker.model.heads.readout import AnyHead
+    from worker.model.text.windows import LongTexts
 
     Floats = NDArray[np.float32]
 
@@ -80,14 +80,14 @@ class Checkpoint:
     @cached_property
     def encoder(self) -> Encoder:
         """The encoder as a module of PyTorch, with a copy of the weights."""
-        from worker.model.encoder import build_encoder  # noqa: PLC0415  heavy, and not needed to serve
+        from worker.model.encoder.encoder import build_encoder  # noqa: PLC0415  heavy, and not needed to serve
 
         return build_encoder(self.weights)
 
     @cached_property
     def modules(self) -> dict[str, Head]:
         """The heads as modules of PyTorch, by name, with copies of the weights; published heads are not trained on."""
-        from worker.model.heads import Head  # noqa: PLC0415  the same
+        from worker.model.heads.heads import Head  # noqa: PLC0415  the same
 
         own = {name: head for name, head in self.heads.heads.items() if not isinstance(head, PublishedHead)}
         return {name: Head.from_weights(head.to_weights()).eval() for name, head in own.items()}
@@ -210,7 +210,7 @@ def save(
 
 def _save_encoder(directory: Path, source: Path, encoder: Encoder) -> None:
     """Write an encoder as it is published, with the files of the one that it came from."""
-    from worker.model.encoder import published  # noqa: PLC0415  heavy, and needed after training only
+    from worker.model.encoder.encoder import published  # noqa: PLC0415  heavy, and needed after training only
 
     _copy_encoder(directory, source, [file for file in ENCODER_FILES if file != WEIGHTS])
     with atomic_write(directory / WEIGHTS) as part:

@@ -12,8 +12,8 @@ from safetensors.numpy import load_file, save_file
 from worker.errors import BadModel
 from worker.model.checkpoint.atomic_files import atomic_write
 from worker.model.checkpoint.manifest import verify_files
-from worker.model.encoder_config import CALIBRATED
-from worker.model.head_config import HeadConfig, HeadWeights
+from worker.model.encoder.encoder_config import CALIBRATED
+from worker.model.heads.head_config import HeadConfig, HeadWeights
 from worker.model.published_heads.head import PublishedHead, PublishedHeadConfig
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from worker.model.encoder_config import EncoderConfig
-    from worker.model.readout import AnyHead
+    from worker.model.encoder.encoder_config import EncoderConfig
+    from worker.model.heads.readout import AnyHead
 
     Floats = NDArray[np.float32]
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from worker.model.architectures.family import Family
-    from worker.model.encoder_config import EncoderConfig
+    from worker.model.encoder.encoder_config import EncoderConfig
 
 WEIGHTS = "model.safetensors"
 # Keys of the configuration that change what the encoder computes, where they are set.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from worker.model.head_config import HeadConfig
+    from worker.model.heads.head_config import HeadConfig
     from worker.records import Classification, PredictedEntity, TokenizedItem
 
 Answer = TypeVar("Answer")

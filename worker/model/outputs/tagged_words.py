@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from worker.model.head_config import HeadConfig
+    from worker.model.heads.head_config import HeadConfig
     from worker.model.outputs.tag_schemes import TagScheme
     from worker.model.outputs.text_words import TextWord
     from worker.records import TokenizedItem

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from worker.errors import BadModel
-from worker.model.head_config import HeadConfig
+from worker.model.heads.head_config import HeadConfig
 from worker.model.outputs.tag_schemes import read_scheme
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from worker.model.pooling import Pooling
+    from worker.model.pooling.pooling import Pooling
 
 Floats: TypeAlias = "NDArray[np.float32]"
 _SQRT_2, _SQRT_2_BY_PI = 0.7071067811865476, 0.7978845608028654

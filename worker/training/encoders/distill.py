@@ -14,10 +14,10 @@ from torch.nn import functional
 
 from worker.errors import BadSettings
 from worker.model.checkpoint import checkpoint
-from worker.model.encoder import Encoder
+from worker.model.encoder.encoder import Encoder
+from worker.model.encoder.quantization import predictions
 from worker.model.engine import Engine
-from worker.model.packing import pack
-from worker.model.quantization import predictions
+from worker.model.text.packing import pack
 from worker.training.encoders import steps as encoders
 from worker.training.encoders.steps import StepOptions
 from worker.training.evaluation.vectors import compare_vectors
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from worker.model.pooling import PoolingConfig
+    from worker.model.pooling.pooling import PoolingConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,11 +20,11 @@ from worker.errors import BadModel, BadSettings
 from worker.model.architectures import bert
 from worker.model.checkpoint.checkpoint import build_encoder
 from worker.model.checkpoint.tokenizer_files import TOKENIZER_FILES
-from worker.model.encoder import published
-from worker.model.packed_tensors import PackedTensors
-from worker.model.packing import pack
-from worker.model.pooling import SENTENCE_FILES
-from worker.model.torch_pooling import pool, sentence_vectors
+from worker.model.encoder.encoder import published
+from worker.model.encoder.packed_tensors import PackedTensors
+from worker.model.pooling.pooling import SENTENCE_FILES
+from worker.model.pooling.torch_pooling import pool, sentence_vectors
+from worker.model.text.packing import pack
 from worker.training.data.duplicates import build_key, split_words
 from worker.training.learning.sampling import compute_rate_factor, split_by_tokens
 
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from worker.model.encoder import Encoder
-    from worker.model.packing import Packed
-    from worker.model.pooling import PoolingConfig
+    from worker.model.encoder.encoder import Encoder
+    from worker.model.pooling.pooling import PoolingConfig
+    from worker.model.text.packing import Packed
 
 # One text in 20 is held out, at most 1,000 and at least 3.
 _HELD_OUT_OF, _MOST_HELD_OUT, _FEWEST_HELD_OUT = 20, 1000, 3

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from worker.model.backends.choice import BackendName
-    from worker.model.devices import Device, Dtype
-    from worker.model.head_config import HeadConfig
+    from worker.model.heads.head_config import HeadConfig
+    from worker.model.processor.devices import Device, Dtype
     from worker.records import Prediction
     from worker.training.data.examples import LabelledData, TaggedData
     from worker.training.learning.tasks import TrainingTask

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 from worker.errors import BadModel, BadSettings
 from worker.model.checkpoint import checkpoint
-from worker.model.heads import Head
+from worker.model.heads.heads import Head
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from worker.model.encoder import Encoder
+    from worker.model.encoder.encoder import Encoder
     from worker.training.config import TrainingRun
     from worker.training.learning.strategies import Phase
     from worker.training.learning.tasks import TrainingTask

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
-from worker.model.heads import in_context
+from worker.model.heads.heads import in_context
 from worker.model.outputs import bio
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from worker.model.head_config import HeadConfig
-    from worker.model.heads import Head
+    from worker.model.heads.head_config import HeadConfig
+    from worker.model.heads.heads import Head
 
 #: The target of a word without a known label, which has no loss.
 UNKNOWN = -100

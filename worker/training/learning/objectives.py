@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from worker.model.heads import attended, in_context
+from worker.model.heads.heads import attended, in_context
 from worker.model.outputs import bio
 from worker.training.evaluation.spans import compute_f1
 from worker.training.learning.losses import UNKNOWN, compute_row_loss, compute_word_loss
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from worker.model.heads import Head
+    from worker.model.heads.heads import Head
     from worker.training.learning.states import States
     from worker.training.learning.tasks import Targets, TrainingTask
 

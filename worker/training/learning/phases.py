@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from worker.model.multitask import MultiTaskHeads
-from worker.model.number_format import number_format
+from worker.model.encoder.number_format import number_format
+from worker.model.heads.multitask import MultiTaskHeads
 from worker.training.learning.learner import Learner
 from worker.training.learning.phase_loop import PhaseLoop
 from worker.training.learning.snapshot import Position
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from worker.model.checkpoint.checkpoint import Checkpoint
-    from worker.model.encoder import Encoder
-    from worker.model.pooling import Pooling
+    from worker.model.encoder.encoder import Encoder
+    from worker.model.pooling.pooling import Pooling
     from worker.training.config import TrainingRun
     from worker.training.learning.snapshot import Snapshots
     from worker.training.learning.state_cache import StateCache

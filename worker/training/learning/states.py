@@ -16,12 +16,12 @@ import torch
 from torch.nn import functional
 
 from worker.model.backends.choice import choose
-from worker.model.devices import choose_format
-from worker.model.encoder import to_weights
-from worker.model.packed_tensors import PackedTensors
-from worker.model.packing import pack
-from worker.model.readout import Readout
-from worker.model.torch_pooling import pool
+from worker.model.encoder.encoder import to_weights
+from worker.model.encoder.packed_tensors import PackedTensors
+from worker.model.heads.readout import Readout
+from worker.model.pooling.torch_pooling import pool
+from worker.model.processor.devices import choose_format
+from worker.model.text.packing import pack
 from worker.training.learning.sampling import split_by_tokens
 from worker.training.learning.tasks import concatenate_ranges
 from worker.training.learning.word_pieces import find_first_pieces
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from worker.model.encoder import Encoder
-    from worker.model.head_config import HeadConfig
-    from worker.model.packing import Packed
-    from worker.model.pooling import Pooling
+    from worker.model.encoder.encoder import Encoder
+    from worker.model.heads.head_config import HeadConfig
+    from worker.model.pooling.pooling import Pooling
+    from worker.model.text.packing import Packed
     from worker.records import Tokens
     from worker.training.learning.state_cache import StateCache
     from worker.training.learning.tasks import TrainingTask

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from worker.errors import BadSettings
-from worker.model.head_config import HeadConfig
+from worker.model.heads.head_config import HeadConfig
 from worker.model.outputs import bio
 from worker.training.data.corpora import rated_sentences
 from worker.training.data.examples import DataSource, LabelledData, LabelledText, TaggedData, TaggedText

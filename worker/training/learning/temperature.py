@@ -16,7 +16,7 @@ from worker.training.learning.losses import UNKNOWN
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from worker.model.heads import Head
+    from worker.model.heads.heads import Head
     from worker.training.learning.objectives import HeadOutputs
 
 LEAST, MOST = 0.05, 20.0

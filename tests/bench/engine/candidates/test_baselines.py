@@ -16,8 +16,8 @@ from tests.integration.support.watching import addresses, whole_environment
 from worker.bench.engine.candidates.baselines import PooledModel, export_onnx, pad, split_batches
 from worker.bench.engine.job import Sample
 from worker.bench.engine.workload import MIXTURE, REAL
+from worker.model.encoder.quantization import predictions
 from worker.model.engine import Engine
-from worker.model.quantization import predictions
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from worker.bench.engine.job import Job, Sample
 from worker.bench.frame.fastest import choose_fastest
 from worker.host import trim_malloc
-from worker.model.pooling import PoolingConfig
+from worker.model.pooling.pooling import PoolingConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

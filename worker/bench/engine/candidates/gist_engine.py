@@ -14,7 +14,7 @@ from worker.errors import BadModel
 from worker.flow.batching import Batcher
 from worker.model.checkpoint import checkpoint
 from worker.model.engine import Engine
-from worker.model.packing import pack
+from worker.model.text.packing import pack
 from worker.records import Item, Partition, Record, Task, TokenizedItem
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def calibrate(loaded: Checkpoint, texts: Sequence[str]) -> Checkpoint:
     """Return a checkpoint with ranges for 8-bit products, measured on `texts` if the checkpoint has none."""
     if loaded.ranges is not None:
         return loaded
-    from worker.model.quantization import measure_ranges, passes  # noqa: PLC0415  imports torch, which counts as memory
+    from worker.model.encoder.quantization import measure_ranges, passes  # noqa: PLC0415  imports torch, which counts as memory
 
     tokens = loaded.tokenizer.encode(texts[:_NUM_CALIBRATION_TEXTS])
     return replace(loaded, ranges=measure_ranges(loaded.encoder, passes(tokens)))
@@ -131,7 +131,7 @@ class GistEngine:
 
     def exactness(self, num_texts: int, dtypes: Sequence[str]) -> dict[str, dict[str, float]]:
         """Return by number format a `quantization.Difference` from PyTorch in fp32; a format that cannot run is left out."""
-        from worker.model.quantization import difference, predictions  # noqa: PLC0415  imports torch, which counts as memory
+        from worker.model.encoder.quantization import difference, predictions  # noqa: PLC0415  imports torch, which counts as memory
 
         texts, found = self._corpus.texts[:num_texts], {}
         exact = predictions(Engine.load(self._job.model, device="cpu", dtype="float32", backend="eager"), texts)

@@ -19,13 +19,13 @@ from worker.bench.engine.profile import load_profiled, measure_stages
 from worker.errors import BadModel
 from worker.model.backends.native.build import BackendUnavailable
 from worker.model.checkpoint import checkpoint
-from worker.model.packing import pack, padded
+from worker.model.text.packing import pack, padded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from worker.model.backends.compiled import Compiled
-    from worker.model.encoder_config import EncoderConfig
+    from worker.model.encoder.encoder_config import EncoderConfig
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 

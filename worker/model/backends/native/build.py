@@ -26,7 +26,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from worker.model.cpu_features import flags
+from worker.model.processor.cpu_features import flags
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

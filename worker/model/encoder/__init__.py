@@ -1,0 +1,1 @@
+"""The encoder: its configuration, its weights, its number formats, and its layers in PyTorch."""

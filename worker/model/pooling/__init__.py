@@ -1,0 +1,1 @@
+"""The vector of a text from the states of its tokens."""

@@ -1,0 +1,1 @@
+"""What computes: instructions of the processor, devices, and threads."""
