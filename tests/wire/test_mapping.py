@@ -93,6 +93,20 @@ def test_a_key_without_text_is_no_id() -> None:
     assert "control character" in refusal({"text": "x"}, key=b"\x00\x00\x00\x07", id_source=IdSource.KEY)
 
 
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [
+        (b'{"id":null}', "not null"),
+        (b'{"schema":{},"payload":null}', "not null"),
+        (b'{"id":123456789012345678901}', "beyond 64 bits"),
+        (b'{"a":1,"b":' + b"[" * 300 + b"]" * 300 + b"}", "nested too deeply"),
+    ],
+)
+def test_a_key_that_may_be_that_of_several_records_is_no_id(key: bytes, reason: str) -> None:
+    """Such a record is a dead letter, and no other exception ends the worker."""
+    assert reason in refusal({"text": "x"}, key=key, id_source=IdSource.KEY)
+
+
 def test_the_id_may_be_the_position() -> None:
     assert item({"text": "x", "id": "no"}, id_source=IdSource.POSITION) == ("x", "texts-3-42")
 
@@ -271,3 +285,28 @@ def test_the_contract_without_an_envelope_is_read_as_by_its_own_decoder(value: d
         except InvalidRecord:
             found.append(None)
     assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.parametrize("column", ["source", "op", "before", "after"])
+def test_a_template_may_name_a_column_that_the_envelope_has_too(column: str) -> None:
+    """The row comes before the fields of the envelope; a template that leads through the envelope is read as before."""
+    row = {"id": 1, "title": "A", column: "web"}
+    assert item(change("c", after=row), text=TextTemplate.parse(f"{{title}} {{{column}}}")) == ("A web", "1")
+    # The id of the wire contract is outside of the row here, and there is none.
+    assert item(change("c", after=row), text=TextTemplate.parse("{after.title}")) == ("A", "texts-3-42")
+
+
+def test_a_record_with_a_source_and_an_operation_is_no_change_event() -> None:
+    """The source of a change event is an object. Otherwise a record without a text would delete outputs."""
+    assert "there is no `text`" in refusal({"id": 1, "text": None, "op": "d", "source": "web"})
+
+
+def test_a_row_without_its_envelope_may_lack_the_text_too() -> None:
+    """The placeholder of an unchanged column is never a text, by the wire contract either."""
+    assert "unchanged" in refusal({"id": 1, "text": UNAVAILABLE})
+
+
+def test_the_event_of_a_deletion_has_the_id_of_its_event() -> None:
+    """A dead letter of such a record can be listed."""
+    headers = (("ce_specversion", b"1.0"), ("ce_id", b"7"))
+    assert build_id_reader(InputMapping(text=BODY))(record({"op": "d", "before": {"x": 1}}, headers=headers)) == "7"

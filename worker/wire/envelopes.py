@@ -78,9 +78,9 @@ def unwrap(fields: Mapping[str, Any], envelope: Envelope) -> Change | None:
 
 def _is_debezium(fields: Mapping[str, Any]) -> bool:
     operation = fields.get("op")
-    return (
-        isinstance(operation, str) and operation in _OPERATIONS and ("after" in fields or "before" in fields or "source" in fields)
-    )
+    # The source of a change event is an object. Any record may have a string of this name.
+    has_event = "after" in fields or "before" in fields or isinstance(fields.get("source"), dict)
+    return isinstance(operation, str) and operation in _OPERATIONS and has_event
 
 
 def _read_change(event: Mapping[str, Any]) -> Change:

@@ -109,10 +109,12 @@ def build_decoder(
 
     def decode_contract(record: Record) -> Decoded:
         try:
-            return plain(record)
+            decoded = plain(record)
         except TextMissing:
             # The record may have an envelope.
             return mapped(record)
+        # A row without its envelope may lack the text, too.
+        return mapped(record) if isinstance(decoded, Item) and decoded.text == UNAVAILABLE else decoded
 
     return decode_contract
 
@@ -183,7 +185,8 @@ class _MappedDecoder:
         """Return the fields of a record that was decoded before."""
         content, event_id = read_content(record.value or b"", read_headers(record.headers))
         text, fields, _ = self._find_text(content)
-        given = {"text": text} if fields is _NO_FIELDS else fields
+        # The event of a deletion has no row.
+        given = {"text": text} if fields is _NO_FIELDS else fields or _NO_FIELDS
         return given if event_id is None or given.get("id") is not None else {**given, "id": event_id}
 
     def _find_text(self, content: Content) -> tuple[Any, Mapping[str, Any], Change | None]:
@@ -191,18 +194,20 @@ class _MappedDecoder:
         if isinstance(content, str):
             return content, _NO_FIELDS, None
         mapping = self.mapping
-        if mapping.envelope is Envelope.NONE:
-            return mapping.text.read_text(content), content, None
         # A record that has the text without an envelope, as `after.body` of a change event, is read as it is.
-        if mapping.envelope is Envelope.AUTO and not mapping.skips_unchanged:
-            text = mapping.text.read_text(content)
-            if isinstance(text, str):
-                return text, content, None
+        reads_as_is = mapping.envelope is Envelope.AUTO and not mapping.skips_unchanged
+        if reads_as_is and isinstance(mapping.text, FieldPath) and isinstance(text := mapping.text.read_text(content), str):
+            return text, content, None
         change = unwrap(content, mapping.envelope)
-        row = content if change is None else change.row
-        if isinstance(row, str):
-            return row, _NO_FIELDS, change
-        return mapping.text.read_text(row), row, change
+        if change is not None and isinstance(change.row, str):
+            return change.row, _NO_FIELDS, change
+        if change is not None:
+            text = mapping.text.read_text(change.row)
+            # A template may name a column that the envelope has, too, such as `source`. The row therefore comes first.
+            is_outside = text is None and change.row is not None and isinstance(mapping.text, TextTemplate)
+            if not (reads_as_is and is_outside):
+                return text, change.row, change
+        return mapping.text.read_text(content), content, None
 
     def _finish_empty(self, record: Record, text: str | None, fields: Mapping[str, Any]) -> Decoded:
         if self.mapping.empty_text is EmptyText.SKIP:
@@ -253,7 +258,10 @@ class _MappedDecoder:
 
 
 def read_key_id(key: bytes | None) -> str:
-    """Return the id in a key: its text; of a JSON object its only value, or the whole object. Raises `InvalidRecord`."""
+    """Return the id in a key: its text; of a JSON object its only value, or the whole object. Raises `InvalidRecord`.
+
+    A single value must be a string or an integer: null, or a number that became inexact, would be the id of several records.
+    """
     if key is None:
         raise InvalidRecord("the record has no key, and GIST_ID_FROM=key takes the id from the key")
     try:
@@ -270,7 +278,13 @@ def read_key_id(key: bytes | None) -> str:
         value = value["payload"]
     if isinstance(value, dict) and len(value) == 1:
         value = next(iter(value.values()))
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
+    if value is None or isinstance(value, float):
+        kind = "null" if value is None else "a number with a fraction, or beyond 64 bits"
+        raise InvalidRecord(f"the value in the key must be a string or an integer, not {kind}")
+    try:
+        return value if isinstance(value, str) else orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:
+        raise InvalidRecord("the key is nested too deeply for an id") from None
 
 
 def _describe_missing(path: FieldPath | TextTemplate, fields: Mapping[str, Any]) -> str:
