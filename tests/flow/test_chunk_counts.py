@@ -57,3 +57,11 @@ def test_the_header_of_the_producer_counts_and_old_keys_are_dropped() -> None:
     assert len(counts.complete([publish(b"a", 3, 1)])[0].messages) == 1
     assert len(counts.complete([publish(b"a", 3, 1, b"3")])[0].messages) == 3
     assert len(counts.complete([publish(None, 3, 1, b"3")])[0].messages) == 1
+
+
+def test_a_version_that_the_broker_may_refuse_hides_no_earlier_chunks() -> None:
+    """A publication has tombstones for the last known version, even if a version between them is not published."""
+    counts = ChunkCounts()
+    counts.note_published([publish(b"a", 1, 5)])
+    _, last = counts.complete([publish(b"a", 2, 1), publish(b"a", 3, 3)])
+    assert [message.key for message in last.messages if message.value is None] == [b"a#3", b"a#4"]

@@ -116,3 +116,19 @@ def test_a_record_that_is_no_item_is_finished_at_once() -> None:
     assert skipped == Outcome(record(1, b"{}"), skip_reason="empty")
     assert isinstance(failed, Outcome)
     assert [(failure.stage, failure.error) for failure in failed.failures] == [(Stage.DECODE, "InvalidRecord")]
+
+
+def test_a_worker_without_vectors_publishes_no_tombstones_of_chunks() -> None:
+    """The worker has no topic for them: the header of a producer must not end the worker."""
+    for tasks, num_chunks in ((frozenset(Task), 0), (frozenset({Task.NER}), None)):
+        chunked = OutcomeBuilder(
+            tasks=tasks,
+            is_chunked=True,
+            name_for=lambda _source: "m@1",
+            limits=Limits(),
+            encoding=EmbeddingEncoding.FLOAT,
+            max_message_bytes=lambda _output: 1_000_000,
+        )
+        outcome = chunked.decode(replace(record(1), key=b"k", value=None, headers=(("gist-previous-chunks", b"3"),)))
+        assert isinstance(outcome, Outcome)
+        assert outcome.num_chunks == num_chunks

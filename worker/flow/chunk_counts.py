@@ -39,7 +39,8 @@ class ChunkCounts:
             key, num_chunks, record = _find_key(outcome), outcome.num_chunks, outcome.source
             if key is not None and num_chunks is not None and isinstance(record, Record):
                 previous = max(counts.get(key, self._counts.get(key, 0)), read_previous_chunks(record))
-                counts[key] = num_chunks
+                # The broker may refuse this version, and the chunks of the earlier one would remain.
+                counts[key] = max(previous, num_chunks)
                 if previous > num_chunks:
                     gone = encode_chunk_tombstones(record, num_chunks, previous)
                     completed.append(replace(outcome, messages=outcome.messages + gone))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from worker.flow.options import Options
     from worker.ports import Delivery, ModelRouter
-    from worker.records import Message, Prediction, Record, TokenizedItem, UnreadableRange
+    from worker.records import Message, Prediction, Record, TokenizedItem, Tombstone, UnreadableRange
     from worker.wire.decode import Limits
     from worker.wire.encode import EmbeddingEncoding
     from worker.wire.layouts import Layout
@@ -35,6 +35,11 @@ if TYPE_CHECKING:
 def build_failure(error: Exception, stage: Stage) -> Failure:
     """Return the failure that describes an exception: the stage, the class and the message."""
     return Failure(stage=stage, error=type(error).__name__, message=describe_error(error))
+
+
+def _encode_chunk_tombstone(tombstone: Tombstone, *, tasks: frozenset[Task]) -> Outcome:
+    """Return the tombstones of a text in chunks. A worker without the task embed has no topic for those of the chunks."""
+    return replace(encode_tombstone(tombstone, tasks=tasks), num_chunks=0 if Task.EMBED in tasks else None)
 
 
 class OutcomeBuilder:
@@ -67,7 +72,7 @@ class OutcomeBuilder:
         self._encode_tombstone: _EncodeTombstone = encode_tombstone
         if is_chunked:
             self._encode = partial(encode_in_chunks, encoding=encoding, limits=limits, has_origin=has_origin)
-            self._encode_tombstone = lambda tombstone, **tasks: replace(encode_tombstone(tombstone, **tasks), num_chunks=0)
+            self._encode_tombstone = _encode_chunk_tombstone
         if layout is not None:
             self._encode = partial(layout.encode, limits=limits)
             self._encode_tombstone = lambda tombstone, **_tasks: layout.encode_tombstone(tombstone)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 #: The number of chunks of a text, in the headers of its outputs, and in the header of an input for its earlier version.
 CHUNKS_HEADER, PREVIOUS_HEADER = "gist-chunks", "gist-previous-chunks"
 _MAX_DIGITS = 6
+# The most windows of a text that the settings allow. The header comes from the producer: a larger number would only cost memory.
+_MAX_CHUNKS = 256
 
 
 def encode_in_chunks(
@@ -73,9 +75,9 @@ def encode_chunk_tombstones(record: Record, first: int, end: int) -> tuple[Messa
 
 
 def read_previous_chunks(record: Record) -> int:
-    """Return the number of chunks of the earlier version, from the header of the producer; 0 without a valid header."""
+    """Return the number of chunks of the earlier version, at most 256, from the header of the producer; 0 without a valid one."""
     written = read_headers(record.headers).get(PREVIOUS_HEADER, b"")
-    return int(written) if written.isdigit() and len(written) <= _MAX_DIGITS else 0
+    return min(int(written), _MAX_CHUNKS) if written.isdigit() and len(written) <= _MAX_DIGITS else 0
 
 
 def _build_key(record: Record, number: int) -> bytes | None:
