@@ -108,3 +108,13 @@ def test_the_model_computes_only_what_is_missing() -> None:
         executor.stop()
     assert sizes == [2]
     assert [first[1], first[0]] == second
+
+
+def test_an_entry_keeps_its_own_vector_only() -> None:
+    """The vectors of a batch are rows of one array, which an entry would keep in memory as a whole."""
+    cache, batch = ResultCache(MIB, lambda _origin, _number: None), np.ones((500, 4), dtype=np.float32)
+    cache.complete(cache.find([item("a")]), [Prediction(embedding=batch[0])])
+    (kept,) = cache.complete(cache.find([item("a")]), [])
+    assert kept.embedding is not None
+    assert kept.embedding.base is None
+    assert kept.embedding.tolist() == [1, 1, 1, 1]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -62,6 +63,9 @@ class ResultCache:
         num_bytes = _estimate_bytes(key[1], prediction)
         if num_bytes > self._max_bytes:
             return
+        if prediction.embedding is not None and prediction.embedding.base is not None:
+            # A row of the batch would keep the vectors of the whole batch in memory.
+            prediction = replace(prediction, embedding=prediction.embedding.copy())
         if key in self._entries:
             self.num_bytes -= self._entries.pop(key)[1]
         self._entries[key] = prediction, num_bytes
