@@ -179,3 +179,8 @@ def test_every_object_keeps_its_fields(fields: dict[str, Any]) -> None:
     value = encoded(Output.ENRICHED, orjson.dumps(fields))
     assert value.pop("gist")["tokens"] == 3
     assert value == fields
+
+
+def test_an_id_of_many_digits_has_an_id_of_a_point() -> None:
+    """Python refuses to convert more than 4,300 digits, and GIST_MAX_ID_CHARS has no upper limit."""
+    assert isinstance(build_point_id("9" * 5_000), str)

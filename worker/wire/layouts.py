@@ -124,7 +124,8 @@ def build_layout(
 
 def build_point_id(identity: str) -> int | str:
     """Return the id of a point of Qdrant: the number, the UUID, or a UUID that is derived from another id."""
-    if identity.isascii() and identity.isdigit() and identity == str(number := int(identity)) and number <= _MAX_POINT_ID:
+    is_number = len(identity) <= len(str(_MAX_POINT_ID)) and identity.isascii() and identity.isdigit()
+    if is_number and identity == str(number := int(identity)) and number <= _MAX_POINT_ID:
         return number
     try:
         return str(uuid.UUID(identity))
