@@ -30,18 +30,21 @@ class MskIamToken(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka has 
         """`sign` blocks, and returns a token and its expiry in milliseconds since the epoch."""
         self._sign = sign
         self._now_s = now_s
-        # The token in use, and the time of its renewal in seconds since the epoch.
-        self._token, self._renew_at_s = "", 0.0
+        # The token in use, its time of renewal and its expiry, in seconds since the epoch.
+        self._token, self._renew_at_s, self._expires_at_s = "", 0.0, 0.0
 
     async def token(self) -> str:
-        """Return a token that has not expired. Raises `NoToken` if AWS gives no credentials."""
+        """Return a token that has not expired. Raises `NoToken` if AWS gives no credentials and the present token has expired."""
         now_s = self._now_s()
         if now_s >= self._renew_at_s:
             try:
                 self._token, expiry_ms = await asyncio.to_thread(self._sign)
             except Exception as error:  # noqa: BLE001  any exception of the signer means that there are no credentials
+                if now_s < self._expires_at_s:
+                    return self._token
                 raise NoToken(f"AWS gives no credentials to sign a token of MSK: {describe_error(error)}") from None
-            self._renew_at_s = now_s + _RENEWAL_FRACTION * (expiry_ms / 1000 - now_s)
+            self._expires_at_s = expiry_ms / 1000
+            self._renew_at_s = now_s + _RENEWAL_FRACTION * (self._expires_at_s - now_s)
         return self._token
 
 
