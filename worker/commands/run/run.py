@@ -92,7 +92,7 @@ async def _run(settings: Settings, tracing: Tracing | None, replica: int | None)
                 await broker.create_topics(served, tasks)
             telemetry.reads(served.input_topics)
             pipeline, consumer = pipelines.build_pipeline(served, tasks, models, connection, telemetry, tracing)
-            health.pipeline = pipeline
+            health.use(pipeline)
             freeze_gc()
             watching = [_log_progress(pipeline, consumer, telemetry)]
             if rollout is not None:
@@ -172,6 +172,12 @@ class _Health:
     model: str = ""
     #: Set when a signal ends the worker.
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def use(self, pipeline: Pipeline) -> None:
+        """Answer for a new pipeline. Drain the pipeline if a signal came before, as during a request to the brokers."""
+        self.pipeline = pipeline
+        if self.stopping.is_set():
+            pipeline.drain()
 
     def describe_stall(self) -> str | None:
         """Return the reason if the worker is not live; a worker that loads its model is."""

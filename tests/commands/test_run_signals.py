@@ -1,0 +1,30 @@
+"""The life of a worker: a signal drains it at any moment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from worker.commands.run.run import _Health
+
+
+class _Pipeline:
+    """Records whether it was drained."""
+
+    is_drained = False
+
+    def drain(self) -> None:
+        """Note the drain."""
+        self.is_drained = True
+
+
+@pytest.mark.parametrize("is_stopping", [False, True])
+async def test_a_signal_before_the_pipeline_drains_it(is_stopping: bool) -> None:  # noqa: FBT001  a parameter of pytest
+    """A signal may come while the worker creates topics, when there is no pipeline to drain."""
+    health, pipeline = _Health(), _Pipeline()
+    untyped: Any = pipeline
+    if is_stopping:
+        health.stopping.set()
+    health.use(untyped)
+    assert (health.pipeline is untyped, pipeline.is_drained) == (True, is_stopping)
