@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -218,6 +219,17 @@ def test_a_field_that_no_record_has_is_reported_once_with_the_fields_seen() -> N
     decoder(record({"body": "x", "title": "x"}))
     decoder(record({"title": "x"}))
     assert warnings == ["GIST_TASKS_FIELD: `todo`: none of the first 100 records has this field; fields seen: title, body"]
+
+
+def test_the_values_of_watched_records_are_not_kept() -> None:
+    """A field that no record has must not keep 100 records in memory."""
+    tracemalloc.start()
+    decoder = build_decoder(InputMapping(tasks_path=PATH("x")), limits=LIMITS, tasks=ALL)
+    for _ in range(50):
+        decoder(record({"text": "x", "a": {"b": "y" * 100_000}}))
+    num_bytes, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert num_bytes < 1_000_000
 
 
 def test_the_id_of_a_failed_record_is_found_by_the_mapping() -> None:

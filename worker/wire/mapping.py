@@ -149,7 +149,7 @@ class _MappedDecoder:
     warn: Callable[[str], None]
     # The paths that no record had so far, each with the name of its setting.
     unseen: dict[FieldPath, str] = field(init=False)
-    # The objects of the records so far, while a path is unseen.
+    # The names of the fields of the records so far, while a path is unseen.
     watched: list[Mapping[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -248,7 +248,8 @@ class _MappedDecoder:
     def _watch(self, fields: Mapping[str, Any]) -> None:
         """Look for the paths of the mapping; warn after 100 records about those that no record had."""
         self.unseen = {path: setting for path, setting in self.unseen.items() if path.find(fields) is None}
-        self.watched.append(fields)
+        # The names only: the values of 100 records may be hundreds of megabytes.
+        self.watched.append({name: dict.fromkeys(value) if isinstance(value, dict) else None for name, value in fields.items()})
         if self.unseen and len(self.watched) == _NUM_WATCHED_RECORDS:
             paths = ", ".join(f"{setting}: `{path}`" for path, setting in self.unseen.items())
             self.warn(f"{paths}: none of the first {_NUM_WATCHED_RECORDS} records has this field; {describe_names(self.watched)}")
