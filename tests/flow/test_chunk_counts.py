@@ -65,3 +65,9 @@ def test_a_version_that_the_broker_may_refuse_hides_no_earlier_chunks() -> None:
     counts.note_published([publish(b"a", 1, 5)])
     _, last = counts.complete([publish(b"a", 2, 1), publish(b"a", 3, 3)])
     assert [message.key for message in last.messages if message.value is None] == [b"a#3", b"a#4"]
+
+
+def test_a_tombstone_deletes_the_first_chunk_of_a_text_from_before_the_start() -> None:
+    """Most texts have one chunk, which must not remain after a deletion only because the worker has started again."""
+    (outcome,) = ChunkCounts().complete([publish(b"a", 1, 0)])
+    assert [(message.key, message.value) for message in outcome.messages] == [(b"a#0", None)]

@@ -39,6 +39,9 @@ class ChunkCounts:
             key, num_chunks, record = _find_key(outcome), outcome.num_chunks, outcome.source
             if key is not None and num_chunks is not None and isinstance(record, Record):
                 previous = max(counts.get(key, self._counts.get(key, 0)), read_previous_chunks(record))
+                if num_chunks == 0:
+                    # Every text has a first chunk, also one that was published before the start of this worker.
+                    previous = max(previous, 1)
                 # The broker may refuse this version, and the chunks of the earlier one would remain.
                 counts[key] = max(previous, num_chunks)
                 if previous > num_chunks:
