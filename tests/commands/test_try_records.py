@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
+from tests.makers import tokenized
 from worker.commands import try_records as command
+from worker.commands.result_values import read_results
 from worker.composition.pipeline import build_outcome_builder
 from worker.errors import BadSettings
-from worker.records import Item, Outcome, Partition, Record, Task
+from worker.records import Item, Outcome, Output, Partition, Prediction, Record, Task, Window
 from worker.settings import Settings, read
 from worker.settings.connection import PREFIX
 
@@ -93,3 +97,22 @@ def test_the_outputs_of_a_record_are_shown(capsys: pytest.CaptureFixture[str]) -
     lines: list[dict[str, Any]] = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert set(lines[0]["outputs"]) == {"texts.embeddings", "texts.labels", "texts.entities"}
     assert lines[1] == {"record": "texts-0@1", "dead_letter": "decode: there is no `text`; fields seen: body", "outputs": {}}
+
+
+def test_the_chunks_of_a_text_are_shown_in_one_value() -> None:
+    """As with `tail`, so that the last chunk does not hide the others."""
+    settings = read({"long_text": "chunks"})
+    made = tokenized(1, 4)
+    windows = (Window(1, 2, 0, 2), Window(2, 3, 2, 4))
+    made = replace(made, tokens=replace(made.tokens, windows=windows))
+    vectors = np.eye(2, dtype=np.float32)
+    prediction = Prediction(embedding=vectors[0], labels={}, entities=(), window_vectors=vectors)
+    outcome = builder(settings).from_prediction(made, prediction)
+    outputs = command.describe_outcome(settings, made.item, outcome)["outputs"]
+    assert [chunk["number"] for chunk in outputs["texts.embeddings"]["chunks"]] == [0, 1]
+    assert "2 chunks" in "".join(line.plain for line in command.format_outcome(settings, made.item, outcome))
+
+
+def test_a_field_of_the_input_may_be_called_chunks() -> None:
+    """Only embeddings have chunks; another layout has the fields of the record."""
+    assert read_results({Output.ENRICHED: {"id": "1", "chunks": None, "gist": {}}}, "gist").num_chunks == 0

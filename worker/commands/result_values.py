@@ -48,7 +48,8 @@ def read_results(values: Mapping[Output, Mapping[str, Any]], result_field: str) 
         values=fields.get("values"),
         entities=fields.get("entities"),
         vector=decode_embedding(fields) if fields.get("embedding") is not None else None,
-        num_chunks=len(fields.get("chunks", ())),
+        # In other layouts a field of the input may have this name.
+        num_chunks=len(values.get(Output.EMBEDDINGS, {}).get("chunks", ())),
     )
 
 

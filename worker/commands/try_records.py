@@ -26,7 +26,7 @@ from worker.composition.input_topics import resolve_pattern
 from worker.composition.model import load_engine, select_tasks
 from worker.composition.pipeline import build_outcome_builder
 from worker.errors import BadSettings
-from worker.records import Item, Partition, Record, TokenizedItem
+from worker.records import Item, Output, Partition, Record, TokenizedItem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from worker.flow.outcomes import OutcomeBuilder
     from worker.model.engine import Engine
-    from worker.records import Outcome, Output
+    from worker.records import Outcome
     from worker.settings import Settings
 
 _PLAIN_TEXT = (("content-type", b"text/plain"),)
@@ -141,6 +141,8 @@ def format_outcome(settings: Settings, item: Item | None, outcome: Outcome) -> I
         yield _format_line("entities", Text("  ").join(show.highlighted(entity["text"], [entity]) for entity in entities))
     if results.vector is not None:
         yield _format_line("vector", f"{len(results.vector)} numbers")
+    if results.num_chunks:
+        yield _format_line("vectors", f"{results.num_chunks} chunks")
 
 
 def _format_line(label: str, content: str | Text) -> Text:
@@ -149,10 +151,19 @@ def _format_line(label: str, content: str | Text) -> Text:
 
 
 def _read_values(outcome: Outcome) -> Iterator[tuple[Output, Mapping[str, Any] | None]]:
-    """Yield the value of each message, null for a tombstone. A dead letter repeats the record and is left out."""
+    """Yield the value of each output, null for a tombstone, and the chunks of a text in one value, as `tail` shows them.
+
+    A dead letter repeats the record and is left out.
+    """
+    chunks: list[Mapping[str, Any]] = []
     for message in outcome.messages:
-        if not (outcome.failures and message.output == "dlq"):
-            yield message.output, None if message.value is None else orjson.loads(message.value)
+        value = None if message.value is None else orjson.loads(message.value)
+        if value is not None and message.output is Output.EMBEDDINGS and "parent" in value:
+            chunks.append(value)
+        elif not (outcome.failures and message.output is Output.DEAD_LETTERS):
+            yield message.output, value
+    if chunks:
+        yield Output.EMBEDDINGS, {"id": chunks[0]["parent"], "chunks": chunks}
 
 
 async def _read_lines(source: LineSource, count: int) -> list[str]:

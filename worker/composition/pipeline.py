@@ -81,6 +81,7 @@ def build_outcome_builder(
         max_message_bytes=lambda _output: sys.maxsize,
         layout=options.layout,
         has_origin=options.has_origin,
+        is_chunked=options.is_chunked,
         tasks=tasks,
         decoder=build_decoder(options.mapping, limits=options.limits, tasks=tasks, warn=warn),
     )
