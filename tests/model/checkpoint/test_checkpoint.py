@@ -69,6 +69,12 @@ def test_a_bare_encoder_is_a_model_without_heads() -> None:
     assert loaded.name == "model@53aa51172d14"
 
 
+def test_a_checkpoint_without_heads_has_the_revision_of_its_encoder(tmp_path: Path) -> None:
+    """Two encoders that are imported with the same name are two models, in headers, rollouts and the result cache."""
+    checkpoint.save(tmp_path / "bare", name="mine", encoder_reference=MINILM, heads=[], training={}, card="# Mine\n")
+    assert checkpoint.load(str(tmp_path / "bare")).name == "mine@53aa51172d14"
+
+
 def test_gists_shape_goes_through_the_same_path(gist_shaped: Path) -> None:
     """From a directory, offline."""
     loaded = checkpoint.load(str(gist_shaped))

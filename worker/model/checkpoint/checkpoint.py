@@ -118,7 +118,7 @@ def load(
     tokenizer.check_ids(directory, config.vocab_size)
     published = None if manifest else read_head(directory, weights, config, name=located.name)
     heads = load_heads(located.directory, manifest, config) if manifest else [published] if published else []
-    revision = manifest["heads_sha256"] if manifest else located.revision or compute_sha256(weights)
+    revision = _find_revision(manifest) if manifest else located.revision or compute_sha256(weights)
     return Checkpoint(
         name=f"{name}@{revision[:_DIGITS_OF_REVISION]}",
         weights=read_published(config, weights, others=name_head_tensors(directory)),
@@ -131,6 +131,12 @@ def load(
         prompt=tokenizer.prompt,
         warnings=find_warnings(directory, name, prompt, sentence, has_heads=bool(heads)),
     )
+
+
+def _find_revision(manifest: Mapping[str, Any]) -> str:
+    """Return the revision of a checkpoint: of the heads, or of the encoder if there are no heads, whose file is always the same."""
+    revision: str = manifest["heads_sha256"] if manifest["heads"] else manifest["encoder"]["files"][WEIGHTS]
+    return revision
 
 
 def _read_tokenizer(
