@@ -83,7 +83,7 @@ async def test_bad_records_before_the_first_result_are_published_once_and_in_ord
             assert await worker.end(signal.SIGTERM) == 0
             (line,) = worker.events("dead_letters")
             assert (line["published"], line["level"]) == (num_wrong, "warning")
-            assert line["reasons"] == {"decode: InvalidRecord: there is no `text`": num_wrong}
+            assert line["reasons"] == {"decode: InvalidRecord: there is no `text`; fields seen: id, body": num_wrong}
     assert watcher.order[Output.DEAD_LETTERS, 0] == list(range(num_wrong))
     assert watcher.order[Output.EMBEDDINGS, 0] == [num_wrong]
 
