@@ -179,4 +179,4 @@ async def test_a_fetch_task_hangs(broker: Cluster, mode: Mode, seed: int) -> Non
         lab.healed()
         await lab.settled(120)
         await lab.verify()
-        assert [event for event in worker.events("retry") if "the client hangs" in str(event["error"])]
+        assert [event for event in worker.events("retry") if "the Kafka client hangs" in str(event["error"])]
