@@ -46,8 +46,8 @@ async def test_a_token_is_signed_again_before_it_expires() -> None:
 
 async def test_a_token_stays_in_use_until_it_expires() -> None:
     """Credentials may be missing for a moment, as during their rotation."""
-    now_s, signed = 1_000.0, iter([("first", 1_900_000.0)])
-    provider = MskIamToken(lambda: next(signed), now_s=lambda: now_s)
+    now_s, signed = 1_000.0, [("first", 1_900_000.0)]
+    provider = MskIamToken(signed.pop, now_s=lambda: now_s)
     assert await provider.token() == "first"
     now_s = 1_899.0
     assert await provider.token() == "first"
