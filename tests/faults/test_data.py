@@ -70,7 +70,7 @@ REFUSED = {
     "blank": request(" \n\t\u3000"),
     "zeros": bytes(1_000),
     "binary": bytes(range(256)) * 1_000,
-    "id_is_a_number": request("a 1", id=7),
+    "id_is_a_fraction": request("a 1", id=7.5),
     "id_with_nul": request("a 1", id="x\0"),
     "id_too_long": request("a 1", id="x" * 100_000),
     "unknown_task": request("a 1", tasks=["dance"]),
