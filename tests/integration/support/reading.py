@@ -46,6 +46,12 @@ async def committed(connection: Connection, group_id: str, partitions: Sequence[
         return [await client.committed(TopicPartition(partition.topic, partition.index)) or 0 for partition in partitions]
 
 
+async def until_first_commit(connection: Connection, group_id: str, partitions: Sequence[Partition]) -> None:
+    """Wait until a group has committed an offset of any partition; the time limit of the test ends the wait."""
+    while not any(await committed(connection, group_id, partitions)):  # noqa: ASYNC110  a broker has no event to wait for
+        await asyncio.sleep(0.01)
+
+
 async def until_committed(connection: Connection, group_id: str, partition: Partition, offset: int) -> None:
     """Wait until a group has committed an offset; the time limit of the test ends the wait."""
     while await committed(connection, group_id, [partition]) != [offset]:  # noqa: ASYNC110  the same
