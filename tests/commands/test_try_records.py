@@ -14,12 +14,12 @@ import pytest
 
 from tests.makers import tokenized
 from worker.commands import try_records as command
-from worker.commands.result_values import read_results
 from worker.composition.pipeline import build_outcome_builder
 from worker.errors import BadSettings
 from worker.records import Item, Outcome, Output, Partition, Prediction, Record, Task, Window
 from worker.settings import Settings, read
 from worker.settings.connection import PREFIX
+from worker.wire.result_values import read_results
 
 if TYPE_CHECKING:
     from worker.flow.outcomes import OutcomeBuilder

@@ -20,12 +20,12 @@ from worker.broker.admin.topics import check_usable
 from worker.broker.tools.clients import follow, read_to_end
 from worker.commands import result_view as show
 from worker.commands.output_encoding import escape_controls
-from worker.commands.result_values import drop_vectors, read_results
 from worker.commands.terminal import Terminal, client_warnings, json_line
 from worker.composition.broker import build_connection, find_served_tasks, list_used_topics, map_routes
 from worker.records import SPLIT_OUTPUTS, Output, Partition
 from worker.testbed.delivery_audit import read_source
 from worker.wire.headers import read_headers
+from worker.wire.result_values import drop_vectors, read_results
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator

@@ -19,7 +19,6 @@ from worker.broker.tools.clients import read_to_end
 from worker.commands import result_view as show
 from worker.commands.input_lines import LineSource
 from worker.commands.output_encoding import escape_controls
-from worker.commands.result_values import read_results
 from worker.commands.terminal import Terminal, json_line
 from worker.composition.broker import build_connection, map_output_topics
 from worker.composition.input_topics import resolve_pattern
@@ -27,6 +26,7 @@ from worker.composition.model import load_engine, select_tasks
 from worker.composition.pipeline import build_outcome_builder
 from worker.errors import BadSettings
 from worker.records import Item, Output, Partition, Record, TokenizedItem
+from worker.wire.result_values import read_results
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -13,11 +13,11 @@ from rich.console import Console
 
 from tests.makers import tokenized
 from worker.commands import tail
-from worker.commands.result_values import drop_vectors, read_results
 from worker.records import Classification, Output, Partition, PredictedEntity, Prediction, Record
 from worker.wire.decode import Limits
 from worker.wire.encode import EmbeddingEncoding, encode
 from worker.wire.layouts import build_layout
+from worker.wire.result_values import drop_vectors, read_results
 
 PREDICTION = Prediction(
     embedding=np.array([0.6, -0.8], dtype=np.float32),
