@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 
 from tests.model import published
+from tests.model.checkpoint.published import rewrite
 from tests.model.published import publish_family
 from worker.model.checkpoint import checkpoint
 from worker.model.engine import Engine
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from worker.model.backends.choice import BackendName
 
 pytestmark = pytest.mark.model
-FAMILIES = ["bert", "roberta", "xlm-roberta", "camembert", "distilbert", "electra", "mpnet", "modernbert", "deberta-v2"]
+FAMILIES = published.FAMILIES
 TAGS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
 _PEOPLE, _PLACES = ["Ada Lovelace", "Grace", "Linus", "Søren", "Mei Lin"], ["London", "New York", "São Paulo", "Zürich", "Oslo"]
 _FORMS = [
@@ -106,6 +108,22 @@ def test_entities_are_those_of_transformers_by_word(tmp_path: Path, family: str)
     scores, others = ([entity[2] for own in every for entity in own] for every in (found, expected))
     np.testing.assert_allclose(scores, others, atol=1e-3)
     assert {entity[0] for own in found for entity in own} <= {"PER", "LOC"}
+
+
+@pytest.mark.parametrize(
+    ("family", "architecture", "prefix"),
+    [("gte", "NewForSequenceClassification", "new."), ("nomic_bert", "NomicBertForSequenceClassification", "bert.")],
+)
+def test_a_head_by_the_names_of_published_code_is_the_same(tmp_path: Path, family: str, architecture: str, prefix: str) -> None:
+    """The published code of GTE and Nomic BERT has another prefix before the names of tensors than transformers has."""
+    publish_family(tmp_path / "m", family, "ForSequenceClassification", labels=["bad", "good"])
+    weights = tmp_path / "m" / "model.safetensors"
+    expected = [(found.labels or {})["m"].scores for found in predictions(load(weights.parent), published.TEXTS, Task.CLASSIFY)]
+    tensors = {re.sub(r"^(gte|nomic_bert)\.", prefix, name): tensor for name, tensor in load_file(weights).items()}
+    save_file(tensors, weights)
+    rewrite(tmp_path / "m" / "config.json", architectures=[architecture], auto_map={"AutoModel": "modeling.Own"})
+    found = [(found.labels or {})["m"].scores for found in predictions(load(tmp_path / "m"), published.TEXTS, Task.CLASSIFY)]
+    assert found == expected
 
 
 @pytest.mark.parametrize("labels", [["no", "yes"], ["a", "b", "c", "d"]])

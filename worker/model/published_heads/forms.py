@@ -20,7 +20,7 @@ class HeadForm:
     """The layers of the heads of one architecture."""
 
     task: Literal["classify", "ner"]
-    #: The linear map to the logits, by the name of its tensors.
+    #: The linear map to the logits, by the name of its tensors without the prefix of the family, as all names here.
     output: str = "classifier"
     #: The hidden layer, by the name of its tensors; None without one.
     hidden: str | None = None
@@ -53,8 +53,12 @@ def _texts(hidden: str, activation: str, output: str = "classifier") -> HeadForm
 _TOKENS = HeadForm(task="ner")
 _MODERNBERT = HeadForm(task="ner", hidden="head.dense", activation="classifier_activation", norm="head.norm")
 _ROBERTA = _texts("classifier.dense", "tanh", "classifier.out_proj")
+_BERT = _texts("pooler.dense", "tanh")
 _TEXTS_OF = {
-    "Bert": _texts("bert.pooler.dense", "tanh"),
+    "Bert": _BERT,
+    "NomicBert": _BERT,
+    "Gte": _BERT,
+    "New": _BERT,
     "Roberta": _ROBERTA,
     "XLMRoberta": _ROBERTA,
     "Camembert": _ROBERTA,

@@ -9,11 +9,13 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from worker.errors import BadModel
+from worker.model.architectures.registry import find_family
 from worker.model.checkpoint.mapped_tensors import map_tensors
 from worker.model.published_heads.forms import HeadForm, find_form, find_labels, find_problem
 from worker.model.published_heads.head import PublishedHead, PublishedHeadConfig
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -24,9 +26,11 @@ if TYPE_CHECKING:
 
 
 def name_head_tensors(directory: Path) -> list[str]:
-    """Return the names of the tensors of the head that `config.json` names; none for an encoder without a head."""
-    form = find_form(json.loads((directory / "config.json").read_bytes()))
-    return [] if form is None else [f"{name}.{kind}" for name in form.name_layers() for kind in ("weight", "bias")]
+    """Return what the tensors of the head that `config.json` names may be called; nothing for an encoder without a head."""
+    published = json.loads((directory / "config.json").read_bytes())
+    form, prefixes = find_form(published), ("", *find_family(published["model_type"]).prefixes)
+    layers = form.name_layers() if form else ()
+    return [f"{prefix}{name}.{kind}" for name in layers for kind in ("weight", "bias") for prefix in prefixes]
 
 
 def read_head(directory: Path, weights: Path, encoder: EncoderConfig, *, name: str) -> PublishedHead | None:
@@ -39,7 +43,7 @@ def read_head(directory: Path, weights: Path, encoder: EncoderConfig, *, name: s
     form = find_form(published)
     if form is None:
         return None
-    arrays = _read_arrays(weights, form)
+    arrays = _read_arrays(weights, form, find_family(encoder.family).prefixes)
     num_labels = len(arrays["output.weight"])
     labels = find_labels(path, published, num_labels)
     problem = find_problem(path, published, num_labels) if form.task == "classify" else None
@@ -60,14 +64,20 @@ def read_head(directory: Path, weights: Path, encoder: EncoderConfig, *, name: s
         raise BadModel(f"{directory}: {error}") from error
 
 
-def _read_arrays(path: Path, form: HeadForm) -> dict[str, Floats]:
-    """Return the arrays of a head by our names for its layers."""
+def _read_arrays(path: Path, form: HeadForm, prefixes: Sequence[str]) -> dict[str, Floats]:
+    """Return the arrays of a head by our names for its layers; the names in the file may begin with one of `prefixes`."""
     ours = {source: own for own, source in (("hidden", form.hidden), ("norm", form.norm), ("output", form.output)) if source}
-    sources = {f"{source}.{kind}": f"{own}.{kind}" for source, own in ours.items() for kind in ("weight", "bias")}
+    sources = {
+        f"{prefix}{source}.{kind}": f"{own}.{kind}"
+        for source, own in ours.items()
+        for kind in ("weight", "bias")
+        for prefix in ("", *prefixes)
+    }
     try:
         with safe_open(path, framework="numpy") as published:
             names = sources.keys() & set(published.keys())
-            if missing := sorted(f"{source}.weight" for source in ours if f"{source}.weight" not in names):
+            found = {sources[name] for name in names}
+            if missing := sorted(f"{source}.weight" for source, own in ours.items() if f"{own}.weight" not in found):
                 raise BadModel(f"{path}: the head that config.json names is not there: the tensor {missing[0]} is missing")
         tensors = map_tensors(path, names)
     except (OSError, SafetensorError, ValueError) as error:
