@@ -10,6 +10,7 @@ from rich.text import Text
 
 from worker.broker.admin import topics as admin
 from worker.broker.admin.group_check import check_group
+from worker.broker.admin.groups import describe_group
 from worker.broker.admin.permissions import Right, build_topic_rights
 from worker.broker.consumer.membership import Membership
 from worker.broker.delivery.exactly_once import build_check_id, build_transactional_right, check_transactions
@@ -157,8 +158,9 @@ def _check_group(settings: Settings) -> str:
         rebalance_timeout_ms=settings.rebalance_timeout_ms,
         group_instance_id=settings.group_instance_id,
     )
-    asyncio.run(check_group(build_connection(settings), membership))
-    return f"{settings.group_id} accepts this worker"
+    connection = build_connection(settings)
+    asyncio.run(check_group(connection, membership))
+    return f"{settings.group_id} accepts this worker: {asyncio.run(describe_group(connection, settings.group_id))}"
 
 
 def _check_delivery(settings: Settings) -> str:

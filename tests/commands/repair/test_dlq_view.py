@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from worker.broker.admin.offsets import GroupDescription, GroupMember, GroupOffset
+from worker.broker.admin.groups import GroupDescription, GroupMember
+from worker.broker.admin.offsets import GroupOffset
 from worker.broker.log_bounds import LogBounds
 from worker.commands.repair import dlq_view as dlq_shown
 from worker.commands.repair import lag

@@ -14,7 +14,7 @@ from tests.integration.support.raw import remove_members
 from tests.integration.support.reading import until_committed
 from tests.security.flow import create_topics, send, serving
 from worker.broker.admin.group_check import check_group
-from worker.broker.admin.offsets import GroupDescription, describe_group
+from worker.broker.admin.groups import GroupDescription, describe_group
 from worker.broker.admin.topics import create_missing
 from worker.broker.connection.connection import Connection
 from worker.broker.consumer.consumer import Consumer

@@ -5,17 +5,16 @@ All functions but `commit_offsets` change nothing and join no group. Brokers ref
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from aiokafka import TopicPartition
-from aiokafka.coordinator.protocol import ConsumerProtocol
-from aiokafka.errors import CommitFailedError, KafkaError, for_code
+from aiokafka.errors import CommitFailedError, for_code
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.structs import OffsetAndMetadata
 
 from worker.broker.admin.client import admin_client
+from worker.broker.admin.groups import describe_group_with, retry_while_loading
 from worker.broker.admin.permissions import Right, build_topic_rights, check_access
 from worker.broker.admin.topics import count_existing_partitions
 from worker.broker.client_internals import get_network_client
@@ -26,16 +25,13 @@ from worker.records import Partition
 
 if TYPE_CHECKING:
     import contextlib
-    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from aiokafka import AIOKafkaConsumer
     from aiokafka.admin import AIOKafkaAdminClient
 
+    from worker.broker.admin.groups import GroupDescription, GroupMember
     from worker.broker.connection.connection import Connection
-
-Answer = TypeVar("Answer")
-# A coordinator that is loading its state answers with a retriable error. Seconds between two attempts, and their number.
-_RETRY_INTERVAL_S, _MAX_ATTEMPTS = 0.2, 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,34 +40,6 @@ class CommittedOffset:
 
     offset: int
     metadata: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class GroupMember:
-    """One member of a group: its client id, its host and its partitions."""
-
-    client_id: str
-    host: str
-    partitions: frozenset[Partition]
-
-    def __str__(self) -> str:
-        """Return `name@host`."""
-        return f"{self.client_id}@{self.host.lstrip('/')}"
-
-
-@dataclass(frozen=True, slots=True)
-class GroupDescription:
-    """The coordinator's description of a group.
-
-    The state of a group without members is `Empty`, or `Dead` if it has no committed offsets either.
-    """
-
-    state: str
-    members: tuple[GroupMember, ...]
-
-    def find_owner(self, partition: Partition) -> GroupMember | None:
-        """Return the member that reads a partition, or None."""
-        return next((member for member in self.members if partition in member.partitions), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +74,7 @@ async def fetch_group_offsets(connection: Connection, topic: str, group_id: str)
                 f"there is no topic {topic} at {connection.bootstrap_servers}: create it with `gist-stream topics --create`"
             )
         partitions = [Partition(topic, index) for index in range(num_partitions)]
-        group = await _describe_group(admin, group_id)
+        group = await describe_group_with(admin, group_id)
         committed = await _fetch_committed(admin, group_id, partitions)
     bounds = await fetch_log_bounds(connection, partitions)
     return group, [
@@ -118,12 +86,6 @@ async def fetch_group_offsets(connection: Connection, topic: str, group_id: str)
         )
         for partition in partitions
     ]
-
-
-async def describe_group(connection: Connection, group_id: str) -> GroupDescription:
-    """Return the coordinator's description of a group. Raises `BrokerUnavailable`."""
-    async with admin_client(connection) as admin:
-        return await _describe_group(admin, group_id)
 
 
 async def fetch_committed(
@@ -164,7 +126,7 @@ async def commit_offsets(connection: Connection, group_id: str, offsets: Mapping
         topics = {partition.topic: None for partition in offsets}
         rights = [*build_topic_rights(["Read"], topics), Right("Read", "group", group_id)]
         await check_access(connection, get_network_client(admin), rights)
-        group = await _describe_group(admin, group_id)
+        group = await describe_group_with(admin, group_id)
     if group.members:
         raise BadSettings(_describe_members(group_id, ", ".join(sorted(map(str, group.members)))))
     wanted = {
@@ -180,27 +142,6 @@ async def commit_offsets(connection: Connection, group_id: str, offsets: Mapping
             raise BadSettings(_describe_members(group_id, "a worker has just joined")) from error
 
 
-async def _describe_group(admin: AIOKafkaAdminClient, group_id: str) -> GroupDescription:
-    async def describe() -> GroupDescription:
-        (response,) = await admin.describe_consumer_groups([group_id])
-        error_code, _group_id, state, _protocol_type, _protocol, members, *_ = response.groups[0]
-        if error_code:
-            raise for_code(error_code)(f"the group {group_id} cannot be described")
-        return GroupDescription(state, tuple(_parse_member(member) for member in members))
-
-    return await _retry_while_loading(describe)
-
-
-def _parse_member(member: tuple[str, str, str, bytes, bytes]) -> GroupMember:
-    _member_id, client_id, host, _metadata, assignment = member
-    partitions: list[Partition] = []
-    # The assignment is empty while the group rebalances.
-    if assignment:
-        for topic, indices in ConsumerProtocol.ASSIGNMENT.decode(assignment).assignment:
-            partitions += [Partition(topic, index) for index in indices]
-    return GroupMember(client_id, host, frozenset(partitions))
-
-
 async def _fetch_committed(
     admin: AIOKafkaAdminClient, group_id: str, partitions: Collection[Partition]
 ) -> dict[Partition, CommittedOffset]:
@@ -214,7 +155,7 @@ async def _fetch_committed(
         response = await get_network_client(admin).send(await admin.find_coordinator(group_id), request)
         return _parse_committed(response.topics)
 
-    return await _retry_while_loading(fetch)
+    return await retry_while_loading(fetch)
 
 
 def _parse_committed(topics: Sequence[tuple[str, Sequence[tuple[int, int, str | None, int]]]]) -> dict[Partition, CommittedOffset]:
@@ -226,18 +167,6 @@ def _parse_committed(topics: Sequence[tuple[str, Sequence[tuple[int, int, str | 
             if offset >= 0:
                 committed[Partition(topic, index)] = CommittedOffset(offset, metadata or "")
     return committed
-
-
-async def _retry_while_loading(request: Callable[[], Awaitable[Answer]]) -> Answer:
-    """Repeat a request while the coordinator is loading its state, as it does for the first group of a cluster."""
-    for _ in range(_MAX_ATTEMPTS - 1):
-        try:
-            return await request()
-        except KafkaError as error:
-            if not error.retriable:
-                raise
-        await asyncio.sleep(_RETRY_INTERVAL_S)
-    return await request()
 
 
 def _describe_members(group_id: str, members: str) -> str:

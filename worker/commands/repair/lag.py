@@ -16,7 +16,8 @@ from worker.composition.broker import build_connection
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from worker.broker.admin.offsets import GroupDescription, GroupOffset
+    from worker.broker.admin.groups import GroupDescription
+    from worker.broker.admin.offsets import GroupOffset
     from worker.settings import Settings
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -37,7 +38,7 @@ def print_offsets(settings: Settings, *, is_json: bool, has_first: bool) -> None
         sys.stdout.write(as_json(settings, group, offsets) + "\n")
         return
     console = Terminal()
-    console.print(f"group {settings.group_id}: {group.state.lower()}, {len(group.members)} members")
+    console.print(f"group {settings.group_id}: {group}")
     console.print(_table(offsets, has_first=has_first))
 
 
@@ -68,7 +69,9 @@ def as_json(settings: Settings, group: GroupDescription, offsets: Sequence[Group
         {
             "group": settings.group_id,
             "state": group.state,
+            "protocol": group.protocol,
             "members": len(group.members),
+            "classic_members": sum(member.protocol == "classic" for member in group.members),
             "lag": sum(offset.lag for offset in offsets),
             "partitions": partitions,
         }
