@@ -40,6 +40,8 @@ class ApacheKafka(DockerContainer):  # type: ignore[misc]  # testcontainers ship
             KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR="1",
             KAFKA_TRANSACTION_STATE_LOG_MIN_ISR="1",
             KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS="0",
+            KAFKA_GROUP_CONSUMER_MIN_HEARTBEAT_INTERVAL_MS="100",
+            KAFKA_GROUP_CONSUMER_MIN_SESSION_TIMEOUT_MS="1000",
             KAFKA_AUTO_CREATE_TOPICS_ENABLE="false",
         )
         self.with_command(f'sh -c "while [ ! -f {_SCRIPT} ]; do sleep 0.05; done; exec sh {_SCRIPT}"')
