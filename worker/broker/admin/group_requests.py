@@ -77,7 +77,7 @@ class ConsumerGroupDescribeResponse_v1(Response):  # type: ignore[misc]  # noqa:
 
 
 class ConsumerGroupDescribeRequest_v1(RequestStruct):  # type: ignore[misc]  # noqa: N801  aiokafka has no types, and this form of names
-    """Version 1 (Kafka 4.0) is the first that tells the protocol of each member."""
+    """Version 1 (Kafka 4.0) is the first that names the protocol of each member."""
 
     FLEXIBLE_VERSION = True
     API_KEY = 69
@@ -133,16 +133,16 @@ class IncrementalAlterConfigsRequest_v0(RequestStruct):  # type: ignore[misc]  #
 
 
 class AlterGroupConfigRequest(Request[IncrementalAlterConfigsRequest_v0]):  # type: ignore[misc]  # aiokafka has no types
-    """Sets settings of a group, or only checks the right and the values."""
+    """Sets settings of a group; the other settings of the group stay."""
 
     API_KEY = 44
     #: The resource type of a group's settings since Kafka 4.0.
     GROUP = 32
     _SET = 0
 
-    def __init__(self, group_id: str, values: Mapping[str, str], *, validates_only: bool) -> None:
+    def __init__(self, group_id: str, values: Mapping[str, str]) -> None:
         configs = [(name, self._SET, value) for name, value in values.items()]
-        self._fields = ([(self.GROUP, group_id, configs)], validates_only)
+        self._fields = ([(self.GROUP, group_id, configs)], False)
 
     def build(self, request_struct_class: type[IncrementalAlterConfigsRequest_v0]) -> IncrementalAlterConfigsRequest_v0:
         """Return the request of this version."""
