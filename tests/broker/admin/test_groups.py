@@ -1,4 +1,4 @@
-"""The descriptions of groups of both protocols."""
+"""The descriptions of groups of both protocols, and the settings of a group."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from worker.broker.admin.group_requests import (
     ConsumerGroupDescribeRequest,
     ConsumerGroupDescribeResponse_v1,
 )
+from worker.broker.admin.group_settings import HEARTBEAT_INTERVAL, SESSION_TIMEOUT, find_longer_waits, set_group_settings
 from worker.broker.admin.groups import GroupDescription, GroupMember, describe_group
 from worker.broker.admin.offsets import commit_offsets, fetch_group_offsets
 from worker.broker.tools.clients import join_group
@@ -31,8 +32,8 @@ def test_the_requests_have_the_bytes_of_the_message_definitions() -> None:
     """Compact strings and arrays begin with their length plus one; the flexible request ends with no tagged fields."""
     described = ConsumerGroupDescribeRequest("ab").prepare({69: (0, 1)})
     assert described.encode() == b"\x02\x03ab\x00\x00"
-    altered = AlterGroupConfigRequest("g", {"n": "1"}, validates_only=True).prepare({44: (0, 1)})
-    assert altered.encode() == bytes.fromhex("00000001 20 0001 67 00000001 0001 6e 00 0001 31 01")
+    altered = AlterGroupConfigRequest("g", {"n": "1"}).prepare({44: (0, 1)})
+    assert altered.encode() == bytes.fromhex("00000001 20 0001 67 00000001 0001 6e 00 0001 31 00")
 
 
 def test_a_response_is_read_by_the_message_definition() -> None:
@@ -83,3 +84,16 @@ async def _until(connection: Connection, group_id: str, condition: Callable[[Gro
     while not condition(group := await describe_group(connection, group_id)):  # noqa: ASYNC110  the coordinator sends no notification
         await asyncio.sleep(0.1)
     return group
+
+
+@pytest.mark.kafka
+async def test_the_waits_of_a_group_are_shortened_as_far_as_the_brokers_allow(connection: Connection, topic: str) -> None:
+    """The reason of a refusal names the limit of the brokers, and the other setting is applied."""
+    wanted_ms = {HEARTBEAT_INTERVAL: 1_000, SESSION_TIMEOUT: 6_000}
+    assert await find_longer_waits(connection, topic, wanted_ms) == {HEARTBEAT_INTERVAL: 5_000, SESSION_TIMEOUT: 45_000}
+    refusals = await set_group_settings(connection, topic, wanted_ms | {HEARTBEAT_INTERVAL: 1})
+    assert list(refusals) == [HEARTBEAT_INTERVAL]
+    assert "group.consumer.min.heartbeat.interval.ms" in refusals[HEARTBEAT_INTERVAL]
+    while SESSION_TIMEOUT in (longer := await find_longer_waits(connection, topic, wanted_ms)):  # noqa: ASYNC110  the broker sends no notification
+        await asyncio.sleep(0.05)
+    assert longer == {HEARTBEAT_INTERVAL: 5_000}

@@ -42,7 +42,7 @@ _REFUSALS = (GroupAuthorizationFailedError, TopicAuthorizationFailedError, Trans
 _REFUSAL_CODES = frozenset(refusal.errno for refusal in _REFUSALS)
 # In place of the leader of a topic that the worker may not describe.
 _HIDDEN = -2
-Operation = Literal["Create", "Describe", "DescribeConfigs", "Read", "Write"]
+Operation = Literal["AlterConfigs", "Create", "Describe", "DescribeConfigs", "Read", "Write"]
 
 
 @dataclass(frozen=True, slots=True)

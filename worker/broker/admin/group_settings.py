@@ -1,0 +1,63 @@
+"""The settings that a group of the consumer protocol has at its coordinator, since Kafka 4.0.
+
+Members of this protocol (KIP-848) do not choose their heartbeat interval and session timeout: the coordinator does, for
+the whole group. The brokers' minimum and maximum bound the values of a group.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiokafka.errors import GroupAuthorizationFailedError, IncompatibleBrokerVersion, for_code
+from aiokafka.protocol.admin import DescribeConfigsRequest
+
+from worker.broker.admin.client import admin_client
+from worker.broker.admin.group_requests import AlterGroupConfigRequest
+from worker.broker.admin.permissions import Right
+from worker.broker.client_internals import get_network_client
+from worker.broker.patches.admin_failover import send_to_any_broker
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from worker.broker.connection.connection import Connection
+
+HEARTBEAT_INTERVAL = "consumer.heartbeat.interval.ms"
+SESSION_TIMEOUT = "consumer.session.timeout.ms"
+
+
+async def set_group_settings(connection: Connection, group_id: str, wanted_ms: Mapping[str, int]) -> dict[str, str]:
+    """Set settings of a group, in milliseconds; return the reason of each refusal by the name of the setting.
+
+    A refused setting does not prevent the others. Raises `BrokerUnavailable`.
+    """
+    refusals = {}
+    async with admin_client(connection) as admin:
+        for name, value_ms in wanted_ms.items():
+            # The brokers accept or refuse all settings of a request together.
+            request = AlterGroupConfigRequest(group_id, {name: str(value_ms)})
+            try:
+                response = await send_to_any_broker(get_network_client(admin), request)
+            except (IncompatibleBrokerVersion, NotImplementedError):
+                refusals[name] = "the brokers have no settings of groups: Kafka 4.0 or newer is needed"
+                continue
+            code, message, _kind, _name = response.responses[0]
+            if code == GroupAuthorizationFailedError.errno:
+                refusals[name] = f"the right {Right('AlterConfigs', 'group', group_id)} is missing"
+            elif code:
+                refusals[name] = message or for_code(code).__name__
+    return refusals
+
+
+async def find_longer_waits(connection: Connection, group_id: str, wanted_ms: Mapping[str, int]) -> dict[str, int]:
+    """Return the settings of a group that are above the wanted values, in milliseconds.
+
+    The result is empty without the right DescribeConfigs on the group, or if the brokers have no settings of groups. Raises
+    `BrokerUnavailable`.
+    """
+    request = DescribeConfigsRequest([(AlterGroupConfigRequest.GROUP, group_id, list(wanted_ms))])
+    async with admin_client(connection) as admin:
+        response = await send_to_any_broker(get_network_client(admin), request)
+    code, _message, _kind, _name, entries = response.resources[0]
+    values_ms = {} if code else {str(entry[0]): int(entry[1]) for entry in entries}
+    return {name: values_ms[name] for name, value_ms in wanted_ms.items() if values_ms.get(name, 0) > value_ms}
