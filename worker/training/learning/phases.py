@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from worker.errors import BadSettings
 from worker.model.encoder.number_format import number_format
 from worker.model.heads.multitask import MultiTaskHeads
 from worker.training.learning.learner import Learner
@@ -51,13 +52,14 @@ def learn(
     reporter: Reporter,
     snapshots: Snapshots | None = None,
 ) -> Learned:
-    """Run all phases of a strategy, which may tune the encoder of `loaded`; raises `BadModel` if the heads do not fit the encoder.
+    """Run all phases of a strategy, which may tune the encoder of `loaded`.
 
+    Raises `BadModel` if the heads do not fit the encoder, and `BadSettings` for a strategy that the encoder does not have.
     The same run, texts and threads give the same weights on the CPU, also after an interruption.
     """
-    learner, pooling = _build_learner(run, loaded, tasks), loaded.heads.sentence.pooling
     every = build_phases(run)
     is_tuned = not all(phase.is_encoder_frozen for phase in every)
+    learner, pooling = _build_learner(run, loaded, tasks, is_tuned=is_tuned), loaded.heads.sentence.pooling
     kept = [name for name in learner.state_dict() if is_tuned or not name.startswith("encoder.")]
     before = copy.deepcopy(learner.encoder) if is_tuned and run.training.retention_weight else None
     state = snapshots.read() if snapshots else None
@@ -66,8 +68,7 @@ def learn(
         reporter.say(f"going on after epoch {position.epoch} of phase {position.phase + 1} of {len(every)}")
         learner.load_state_dict(state.tensors["learner"], strict=False)
     freeze = partial(Frozen, pooling=pooling, store=store, reporter=reporter)
-    live = _build_live(run, learner.encoder, pooling, freeze, before)
-    states: States = live
+    states: States = (live := _build_live(run, learner.encoder, pooling, freeze, before))
     max_steps = -(-run.training.max_steps // len(every))
     for phase in every[position.phase :]:
         learner.start_phase(run, phase)
@@ -84,7 +85,9 @@ def learn(
     return Learned(learner=learner, states=states, position=position, is_encoder_tuned=is_tuned)
 
 
-def _build_learner(run: TrainingRun, loaded: Checkpoint, tasks: Sequence[TrainingTask]) -> Learner:
+def _build_learner(run: TrainingRun, loaded: Checkpoint, tasks: Sequence[TrainingTask], *, is_tuned: bool) -> Learner:
+    if is_tuned and loaded.encoder.config.is_static:
+        raise BadSettings(f"{run.encoder}: a static encoder (Model2Vec) cannot be tuned: set the strategy frozen")
     torch.manual_seed(run.seed)
     learner = Learner(loaded.encoder, tasks)
     # Heads that read missing layers are refused before training, not when they are served.
