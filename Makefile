@@ -60,8 +60,8 @@ bench-backfill: .venv/made ## measure live latency with and without a backfill
 test: .venv/made ## run the tests, on a real Kafka
 	@$(TEST_ENV) $(BIN)/python -m pytest $(ARGS)
 
-test-faults: .venv/made ## kill, freeze and cut off workers and brokers, and count what is lost (SEED=, DURATION= seconds, SCALE=)
-	@$(TEST_ENV) FAULTS_SEED=$(SEED) DURATION=$(DURATION) FAULTS_SCALE=$(SCALE) $(BIN)/python -m pytest tests/faults -m "faults or not faults" $(ARGS)
+test-faults: .venv/made ## kill, freeze and cut off workers and brokers, and count what is lost (SEED=, DURATION= seconds, SCALE=, PROTOCOL=)
+	@$(TEST_ENV) FAULTS_SEED=$(SEED) PROTOCOL=$(PROTOCOL) DURATION=$(DURATION) FAULTS_SCALE=$(SCALE) $(BIN)/python -m pytest tests/faults -m "faults or not faults" $(ARGS)
 
 test-docker: .venv/made ## run the Kafka tests against a container, where Docker is (STACK=1: build the image, try the compose stack)
 	@STACK=$(STACK) PYTHON=$(CURDIR)/$(BIN)/python deploy/docker/check $(ARGS)

@@ -2,6 +2,7 @@
 
 FAULTS_SEED     chooses every random moment; printed, so that a failure can be played again
 DURATION        seconds for which scenarios that can repeat go on repeating; 0: once
+PROTOCOL        classic or consumer: the protocol of every group; unset: one for each mode, which the next seed swaps
 FAULTS_SCALE    multiplies the records of each scenario
 """
 

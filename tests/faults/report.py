@@ -26,25 +26,28 @@ def add(totals: Totals, summary: Path) -> None:
 
 
 def table(lines: list[str]) -> str:
-    """Return a Markdown table with a row for each scenario and mode, and the sums; `lines` are JSON objects of `Totals`."""
-    rows: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    """Return a Markdown table with a row for each scenario, mode and protocol, and the sums; each line is JSON of `Totals`."""
+    rows: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
     for line in lines:
         totals = json.loads(line)
-        rows[totals["scenario"].removeprefix("test_").replace("_", " "), totals["mode"].replace("_", " ")].append(totals)
+        name, mode = totals["scenario"].removeprefix("test_").replace("_", " "), totals["mode"].replace("_", " ")
+        rows[name, mode, totals.get("protocol", "classic")].append(totals)
     shown = [
-        "| scenario | delivery | runs | records | faults | dead letters | lost | duplicated | torn | hanging |",
-        "| --- | --- | --: | --: | --: | --: | --: | --: | --: | --: |",
+        "| scenario | delivery | protocol | runs | records | faults | dead letters | lost | duplicated | torn | hanging |",
+        "| --- | --- | --- | --: | --: | --: | --: | --: | --: | --: | --: |",
     ]
-    shown += [_row(scenario, mode, runs) for (scenario, mode), runs in sorted(rows.items())]
-    for mode in sorted({mode for _, mode in rows}):
-        shown.append(_row("**all**", mode, [run for (_, name), runs in rows.items() if name == mode for run in runs]))
+    shown += [_row(key, runs) for key, runs in sorted(rows.items())]
+    for mode, protocol in sorted({key[1:] for key in rows}):
+        shown.append(
+            _row(("**all**", mode, protocol), [run for key, runs in rows.items() if key[1:] == (mode, protocol) for run in runs])
+        )
     seeds = sorted({totals["seed"] for runs in rows.values() for totals in runs})
     return "\n".join([*shown, "", f"Seeds: {', '.join(map(str, seeds))}."])
 
 
-def _row(scenario: str, mode: str, runs: list[dict[str, Any]]) -> str:
+def _row(key: tuple[str, str, str], runs: list[dict[str, Any]]) -> str:
     sums = " | ".join(f"{sum(run[name] for run in runs):,}" for name in _COUNTS)
-    return f"| {scenario} | {mode} | {len(runs)} | {sums} |"
+    return f"| {' | '.join(key)} | {len(runs)} | {sums} |"
 
 
 def main(arguments: list[str]) -> None:

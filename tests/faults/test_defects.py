@@ -162,7 +162,9 @@ def build_program(defect: Defect, directory: Path) -> tuple[str, ...]:
 async def test_the_worker_without_a_defect_passes(proxied_broker: Cluster, mode: Mode, defect: Defect, seed: int) -> None:
     """The scenarios report no violation of the unchanged worker."""
     scenario = defect.scenario
-    async with Lab(mode=mode, seed=seed, cluster=proxied_broker, poison_every=20, scenario=scenario.__name__) as lab:
+    async with Lab(
+        mode=mode, seed=seed, cluster=proxied_broker, poison_every=20, scenario=scenario.__name__, protocol="classic"
+    ) as lab:
         await scenario(lab, PROGRAM)
         await lab.settled(60)
         await lab.verify()
@@ -177,7 +179,9 @@ async def test_a_defect_is_reported(
     monkeypatch.setenv("FAULTS_SUMMARY", str(tmp_path / "summary.jsonl"))
     defect = DEFECTS[name]
     program, scenario = build_program(defect, tmp_path), f"{defect.scenario.__name__}-{name.replace(' ', '_')}"
-    async with Lab(mode=defect.mode, seed=seed, cluster=proxied_broker, poison_every=20, scenario=scenario) as lab:
+    async with Lab(
+        mode=defect.mode, seed=seed, cluster=proxied_broker, poison_every=20, scenario=scenario, protocol="classic"
+    ) as lab:
         await defect.scenario(lab, program)
         await lab.settled(15)
         with pytest.raises(AssertionError, match=rf"(?m)^{defect.kind}: "):

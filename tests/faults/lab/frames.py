@@ -30,6 +30,7 @@ class Kind(IntEnum):
     ADD_OFFSETS_TO_TXN = 25
     END_TXN = 26
     TXN_OFFSET_COMMIT = 28
+    CONSUMER_GROUP_HEARTBEAT = 68
 
 
 class Action(StrEnum):

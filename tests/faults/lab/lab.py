@@ -28,6 +28,7 @@ from tests.faults.lab.cluster import Cluster
 from tests.faults.lab.history import History
 from tests.faults.lab.observer import Ends, Observer, Reader, fetch_ends, map_topics
 from tests.faults.lab.oracle import Oracle, Totals, differences, recovery
+from tests.faults.lab.protocols import Protocol, choose_protocol, select_protocol
 from tests.faults.lab.proxy import Proxies
 from tests.faults.lab.workers import PROGRAM, LabWorker, hold_to_limits
 from tests.faults.lab.workload import Producing, Workload
@@ -67,6 +68,7 @@ class Lab:
         num_strange: int = 0,
         is_content_known: bool = True,
         layout: Literal["split", "enriched"] = "split",
+        protocol: Protocol | None = None,
     ) -> None:
         """Prepare the scenario, which starts when the context is entered. Without a `cluster`, the scenario starts its own.
 
@@ -74,19 +76,19 @@ class Lab:
         """
         test = os.environ.get("PYTEST_CURRENT_TEST", "scenario").split("::")[-1].split(" ")[0]
         self.scenario = scenario or re.sub(r"\[.*", "", test)
-        self.mode = mode
-        self.seed = seed
+        self.mode, self.seed = mode, seed
+        self.protocol: Protocol = protocol or choose_protocol(self.scenario, mode, seed)
         self.random = random.Random(f"{seed}:{self.scenario}:{mode}")  # noqa: S311  to be repeated, not to be secret
         self.topic = f"faults-{uuid.uuid4().hex[:8]}"
         self.workload = Workload(num_partitions, poison_every=poison_every, is_content_known=is_content_known)
-        self._num_strange = num_strange
+        self._num_created = num_partitions + num_strange
         self.layout, self.outputs = layout, map_topics(self.topic, layout)
         self.history = History(_DIRECTORY / f"{self.scenario}-{mode}-{seed}-{self.topic[-8:]}.jsonl")
-        self.history.note("began", scenario=self.scenario, mode=mode, seed=seed, topic=self.topic, workload=asdict(self.workload))
+        names = {"scenario": self.scenario, "mode": mode, "protocol": self.protocol, "topic": self.topic}
+        self.history.note("began", **names, seed=seed, workload=asdict(self.workload))
         self.oracle = Oracle(self.workload, mode)
         self.workers: list[LabWorker] = []
-        self._own_cluster = cluster is None
-        self.cluster = cluster or Cluster(num_brokers, proxied=proxied)
+        self._own_cluster, self.cluster = cluster is None, cluster or Cluster(num_brokers, proxied=proxied)
         proxied_nodes = self.cluster.nodes if self.cluster.is_proxied else []
         self.proxies = Proxies([(node.proxy_port, node.behind_proxy_port) for node in proxied_nodes], self.history.fault)
         self._stack = AsyncExitStack()
@@ -104,8 +106,7 @@ class Lab:
                 self._stack.callback(self.cluster.close)
                 await asyncio.to_thread(self.cluster.start)
             self._stack.enter_context(self.proxies)
-            num_partitions = self.workload.num_partitions + self._num_strange
-            await admin.create_missing(self.connection, dict.fromkeys([self.topic, *self.outputs.values()], num_partitions))
+            await admin.create_missing(self.connection, dict.fromkeys([self.topic, *self.outputs.values()], self._num_created))
             self.producer = Producing(self.cluster.bootstrap_servers, self.topic, self.workload)
             await self.producer.start()
             self._stack.push_async_callback(self.producer.stop)
@@ -142,9 +143,8 @@ class Lab:
 
         With `is_direct` the worker connects without the proxies.
         """
-        is_proxied = self.cluster.is_proxied and not is_direct
-        servers = self.cluster.proxied_servers if is_proxied else self.cluster.bootstrap_servers
-        own: dict[str, object] = {"delivery": self.mode, "output_layout": self.layout}
+        servers = self.cluster.bootstrap_servers if is_direct or not self.cluster.is_proxied else self.cluster.proxied_servers
+        own: dict[str, object] = {"delivery": self.mode, "output_layout": self.layout, **select_protocol(self.protocol)}
         worker = LabWorker(name, self.history, servers, self.topic, program, **own | settings)
         self.workers.append(worker)
         worker.launch()
@@ -268,6 +268,7 @@ class Lab:
             mode=self.mode,
             scenario=self.scenario,
             seed=self.seed,
+            protocol=self.protocol,
             seconds=round(time.monotonic() - self._began_s, 1),
             records=count,
             faults=self.history.num_faults,

@@ -39,6 +39,7 @@ class Totals:
     mode: Mode
     scenario: str = ""
     seed: int = 0
+    protocol: str = "classic"
     seconds: float = 0.0
     records: int = 0
     faults: int = 0

@@ -130,7 +130,9 @@ def _raising(_assignment: object) -> None:
 
 def request_kind(request: object) -> str:
     """Return the name of a request's kind in the protocol: `Produce`, `EndTxn`."""
-    return re.sub(r"Request(_v\d+)?$", "", type(request).__name__)
+    # The requests of a member of the consumer protocol have one class, and name the class of their message.
+    messages = getattr(request, "_CLASSES", None) or [type(request)]
+    return re.sub(r"Request(_v\d+)?$", "", messages[0].__name__)
 
 
 def shake_clock(hours: float, seed: int) -> None:

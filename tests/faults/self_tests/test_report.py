@@ -11,8 +11,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ZEROS = {"dead_letters": 0, "lost": 0, "duplicated": 0, "torn": 0, "hanging": 0}
+CONSUMER = {"protocol": "consumer"}
 LINES = [
     json.dumps({"scenario": "test_a_zombie", "mode": "exactly_once", "seed": 1, "records": 1000, "faults": 2} | ZEROS),
+    json.dumps({"scenario": "test_a_zombie", "mode": "exactly_once", "seed": 1, "records": 9, "faults": 1} | ZEROS | CONSUMER),
     json.dumps({"scenario": "test_a_zombie", "mode": "exactly_once", "seed": 2, "records": 500, "faults": 3} | ZEROS),
     json.dumps(
         {"scenario": "test_a_zombie", "mode": "at_least_once", "seed": 2, "records": 7, "faults": 1} | ZEROS | {"duplicated": 4}
@@ -20,11 +22,12 @@ LINES = [
 ]
 
 
-def test_runs_of_a_scenario_are_added_up_by_mode() -> None:
-    """The last rows have the sums of each mode."""
+def test_runs_of_a_scenario_are_added_up_by_mode_and_protocol() -> None:
+    """The last rows have the sums of each mode and protocol."""
     shown = table(LINES)
-    assert "| a zombie | exactly once | 2 | 1,500 | 5 | 0 | 0 | 0 | 0 | 0 |" in shown
-    assert "| **all** | at least once | 1 | 7 | 1 | 0 | 0 | 4 | 0 | 0 |" in shown
+    assert "| a zombie | exactly once | consumer | 1 | 9 | 1 | 0 | 0 | 0 | 0 | 0 |" in shown
+    assert "| a zombie | exactly once | classic | 2 | 1,500 | 5 | 0 | 0 | 0 | 0 | 0 |" in shown
+    assert "| **all** | at least once | classic | 1 | 7 | 1 | 0 | 0 | 4 | 0 | 0 |" in shown
     assert shown.endswith("Seeds: 1, 2.")
 
 
