@@ -8,7 +8,7 @@ independent of aiokafka, torch and the wire format.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, TypeAlias
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
-
 
 # Names and values in order. A name may occur several times, and a value may be null.
 Headers: TypeAlias = tuple[tuple[str, bytes | None], ...]
@@ -139,7 +138,7 @@ class Tombstone:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A part of a long text that the model reads as one sequence with special tokens. The bounds are indexes of `Tokens.ids`."""
+    """A part of a long text that the model reads as one sequence with special tokens and prompt; bounds are places in `ids`."""
 
     #: The first token, and the token after the last.
     start: int
@@ -163,6 +162,8 @@ class Tokens:
     truncated: bool
     #: The windows of a text above the model's maximum length; empty for a shorter text.
     windows: tuple[Window, ...] = ()
+    #: The number of tokens of the prompt, which follow the opening special token and begin every window.
+    num_prompt: int = 0
     #: The name of the model whose tokenizer made the tokens.
     model: str = ""
 
@@ -170,15 +171,14 @@ class Tokens:
         """Return the number of tokens. Tokens in the overlap of two windows count once."""
         return len(self.ids)
 
-    def truncate(self, num_tokens: int) -> Tokens:
-        """Return the first `num_tokens` tokens, without windows."""
-        own = slice(num_tokens)
-        return Tokens(self.ids[own], self.spans[own], self.words[own], truncated=True, model=self.model)
+    def truncate(self, size: int) -> Tokens:
+        """Return the first `size` tokens, without windows."""
+        return replace(self, ids=self.ids[:size], spans=self.spans[:size], words=self.words[:size], truncated=True, windows=())
 
     @property
     def weight(self) -> int:
         """The tokens of the forward pass: of the text, or of all windows with their special tokens."""
-        return len(self.ids) if not self.windows else sum(window.end - window.start + 2 for window in self.windows)
+        return sum(window.end - window.start + self.num_prompt + 2 for window in self.windows) or len(self.ids)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from tests.model.checkpoint.published import add_modules, publish, rewrite
 from worker.errors import BadModel, BadSettings
 from worker.model.checkpoint import checkpoint
 from worker.model.engine import Engine
-from worker.model.text.windows import Windowing
+from worker.model.text.windows import Chunking, Windowing
 from worker.records import Task
 from worker.training.evaluation.evaluate import predictions
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from worker.model.text.windows import LongTexts
 
 pytestmark = pytest.mark.model
 TEXTS = ["Ada Lovelace moved to London.", "CAFÉ Müller", "word " * 200]
@@ -70,6 +72,22 @@ def test_places_are_those_of_the_text_without_the_prompt(embedder: Path) -> None
     assert (found.words >= 0).sum() == (expected.words >= 0).sum()
 
 
+@pytest.mark.parametrize("long_texts", [Windowing(overlap_tokens=8, max_windows=9), Chunking(max_windows=9)])
+def test_every_window_and_chunk_begins_with_the_prompt(embedder: Path, long_texts: LongTexts) -> None:
+    """The vector of a window is that of its part of the text, and the places are those of the text of the record."""
+    text = " ".join(f"In {year} Ada met Müller in London." for year in range(1800, 1830))
+    engine = Engine.from_checkpoint(
+        checkpoint.load(str(embedder), prompt="query", windowing=long_texts), device="cpu", backend="eager", dtype="float32"
+    )
+    (tokens,), (found,) = engine.tokenize([text]), predictions(engine, [text], Task.EMBED)
+    spans = [(tokens.spans[window.start][0], tokens.spans[window.end - 1][1]) for window in tokens.windows]
+    assert (tokens.num_prompt, tokens.truncated, spans[0][0], spans[-1][1]) == (2, False, 0, len(text))
+    assert all(window.end - window.start <= 64 - 2 - 2 for window in tokens.windows)
+    assert {text[start:end] for start, end in tokens.spans[tokens.words >= 0]} >= {"1800", "Müller", "London"}
+    assert found.window_vectors is not None
+    np.testing.assert_allclose(found.window_vectors, embed(embedder, [text[a:b] for a, b in spans], prompt="query"), atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("prompt", "changes", "error", "reason"),
     [
@@ -89,9 +107,9 @@ def test_a_prompt_that_does_not_exist_is_refused(
 
 
 def test_a_prompt_that_cannot_be_served_exactly_is_refused(embedder: Path) -> None:
-    """Its tokens would not count for the mean, or later windows would not have it."""
-    with pytest.raises(BadSettings, match="GIST_LONG_TEXT: mine has a prompt"):
-        checkpoint.load(str(embedder), prompt="query", windowing=Windowing(overlap_tokens=8, max_windows=4))
+    """Its tokens would not count for the mean, or a window would have no room for the text."""
+    with pytest.raises(BadModel, match="windows of 62 tokens after the prompt overlap by at most half of what they hold, 30"):
+        checkpoint.load(str(embedder), prompt="query", windowing=Windowing(overlap_tokens=31, max_windows=4))
     rewrite(embedder / "1_Pooling" / "config.json", include_prompt=False)
     with pytest.raises(BadModel, match="include_prompt"):
         checkpoint.load(str(embedder), prompt="query")

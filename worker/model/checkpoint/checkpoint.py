@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from worker.errors import BadModel, BadSettings
+from worker.errors import BadModel
 from worker.model.checkpoint.atomic_files import atomic_write
 from worker.model.checkpoint.head_files import HEADS, INT8, describe_heads, load_heads, load_ranges, save_heads
 from worker.model.checkpoint.manifest import FORMAT, MANIFEST, read_manifest, verify_files, write_manifest
@@ -111,10 +111,9 @@ def load(
     weights = find_weights(directory)
     sentence = PoolingConfig.read(directory).cut(dimensions, config.hidden_size)
     longest = _find_longest(reference, directory, config, sentence, max_tokens)
-    if windowing and not windowing.fits(longest):
-        raise BadModel(f"{reference}: windows of {longest} tokens overlap by at most half of what they hold, {longest // 2 - 1}")
     name, about = manifest["name"] if manifest else located.name, manifest or {}
-    tokenizer = _read_tokenizer(directory, name, sentence, longest, windowing, prompt)
+    chosen, is_lowercased = choose_prompt(name, prompt, sentence), sentence.do_lower_case
+    tokenizer = Tokenizer.read(directory, max_tokens=longest, windowing=windowing, is_lowercased=is_lowercased, prompt=chosen)
     tokenizer.check_ids(directory, config.vocab_size)
     published = None if manifest else read_head(directory, weights, config, name=located.name)
     heads = load_heads(located.directory, manifest, config) if manifest else [published] if published else []
@@ -137,15 +136,6 @@ def _find_revision(manifest: Mapping[str, Any]) -> str:
     """Return the revision of a checkpoint: of the heads, or of the encoder if there are no heads, whose file is always the same."""
     revision: str = manifest["heads_sha256"] if manifest["heads"] else manifest["encoder"]["files"][WEIGHTS]
     return revision
-
-
-def _read_tokenizer(
-    directory: Path, name: str, sentence: PoolingConfig, max_tokens: int, windowing: LongTexts | None, prompt: str
-) -> Tokenizer:
-    text = choose_prompt(name, prompt, sentence)
-    if text and windowing:
-        raise BadSettings(f"GIST_LONG_TEXT: {name} has a prompt, which only the first window of a text would have: set truncate")
-    return Tokenizer.read(directory, max_tokens=max_tokens, windowing=windowing, is_lowercased=sentence.do_lower_case, prompt=text)
 
 
 def _find_longest(reference: str, directory: Path, config: EncoderConfig, sentence: PoolingConfig, max_tokens: int | None) -> int:

@@ -6,7 +6,6 @@ padding and truncation must be seen. The library works outside the interpreter l
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from worker.errors import BadModel
 from worker.model.checkpoint.tokenizer_files import build_tokenizer
+from worker.model.text.windows import plan_windows
 from worker.records import Tokens
 
 if TYPE_CHECKING:
@@ -24,11 +24,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from worker.model.text.windows import LongTexts
+    from worker.records import Window
 
 # Of a long text a beginning of this many characters for each token that the model reads is tokenized first: English has about five.
 # Where the beginning holds too few tokens (spaces, one endless word), a beginning that is longer by the factor is tokenized.
 _CHARS_PER_TOKEN = 32
 _GROWTH = 4
+# The opening and the closing special token of a sequence.
+_NUM_SPECIAL = 2
 # The last characters of a sentence: those that white space follows, as in "e.g. 3.14", and those of scripts without spaces.
 _SENTENCE_ENDS, _WIDE_SENTENCE_ENDS = frozenset(".!?\u2026\u0964\u061f"), frozenset("\u3002\uff01\uff1f\uff61")
 
@@ -37,8 +40,8 @@ class Tokenizer:
     """Tokenizes with special tokens.
 
     A text beyond `max_tokens` keeps its first ones and the closing special token; with `windowing` it is cut into windows of
-    `max_tokens`, and keeps what these hold. With a `prompt`, the tokens of the prompt come before those of the text, belong to no
-    word and have no place in the text.
+    `max_tokens`, and keeps what these hold. With a `prompt`, the tokens of the prompt come before those of the text and of each
+    window, belong to no word and have no place in the text.
     """
 
     def __init__(
@@ -57,8 +60,12 @@ class Tokenizer:
         #: The characters before each text; empty for none.
         self.prompt = prompt
         self._windowing = windowing
-        # The tokens of a text that the model reads, in all windows.
-        self._max_text_tokens = windowing.max_seq_length(max_tokens) if windowing else max_tokens
+        #: The most tokens of the prompt before a text. The last of them may merge with the text.
+        self.num_prompt = len(backend.encode(prompt).ids) - _NUM_SPECIAL if prompt else 0
+        # The tokens of a text with its prompt that the model reads, in all windows.
+        self._max_text_tokens = (
+            windowing.max_seq_length(max_tokens - self.num_prompt) + self.num_prompt if windowing else max_tokens
+        )
 
     @classmethod
     def read(
@@ -73,8 +80,13 @@ class Tokenizer:
         """Read the tokenizer of a published directory, as `build_tokenizer` does; raises `BadModel`, also for too long a prompt."""
         backend = build_tokenizer(directory, is_lowercased=is_lowercased)
         found = cls(backend, max_tokens=max_tokens, windowing=windowing, prompt=prompt)
-        if prompt and (size := len(backend.encode(prompt).ids)) >= max_tokens:
+        if prompt and (size := found.num_prompt + _NUM_SPECIAL) >= max_tokens:
             raise BadModel(f"{directory}: the prompt has {size} tokens, and a text with its prompt at most {max_tokens}")
+        if windowing and not windowing.fits(longest := max_tokens - found.num_prompt):
+            after = " after the prompt" * bool(prompt)
+            raise BadModel(
+                f"{directory}: windows of {longest} tokens{after} overlap by at most half of what they hold, {longest // 2 - 1}"
+            )
         return found
 
     def check_ids(self, directory: Path, vocab_size: int) -> None:
@@ -92,11 +104,8 @@ class Tokenizer:
 
         A megabyte of words costs no more than a page: only as much of a text is tokenized as the tokens that are kept depend on.
         """
-        if not self.prompt:
-            return self._encode(texts, model)
-        return [self._without_prompt(tokens) for tokens in self._encode([self.prompt + text for text in texts], model)]
-
-    def _encode(self, texts: Sequence[str], model: str) -> list[Tokens]:
+        if self.prompt:
+            texts = [self.prompt + text for text in texts]
         found: dict[int, Tokens] = {}
         places, num_chars = list(range(len(texts))), self._max_text_tokens * _CHARS_PER_TOKEN
         while places:
@@ -107,12 +116,6 @@ class Tokenizer:
             found |= {place: self._tokens(encoding, model) for place, encoding in encodings.items()}
             num_chars *= _GROWTH
         return [found[place] for place in range(len(texts))]
-
-    def _without_prompt(self, tokens: Tokens) -> Tokens:
-        """Return tokens whose places are those in the text without the prompt."""
-        length = len(self.prompt)
-        words = np.where(tokens.spans[:, 1] <= length, -1, tokens.words).astype(np.int32)
-        return replace(tokens, spans=np.maximum(tokens.spans - length, 0), words=words)
 
     def _is_enough(self, encoding: tokenizers.Encoding, num_chars: int) -> bool:
         """Tell whether the tokens that are kept of the first characters of a text are those that are kept of the whole text.
@@ -138,16 +141,18 @@ class Tokenizer:
         if len(ids) > 2 and ids[1] == self._space:  # noqa: PLR2004  the special tokens
             spans[1] = (spans[1][0], spans[1][0])
         word_of = np.array([-1 if word is None else word for word in words], dtype=np.int32)
-        is_windowed = self._windowing is not None and len(ids) > self._max_tokens
-        ends = _find_sentence_ends(encoding.tokens[: len(ids)], spans) if is_windowed else np.zeros(0, dtype=np.bool_)
-        return Tokens(
-            ids=np.array(ids, dtype=np.int32),
-            spans=np.array(spans, dtype=np.int32),
-            words=word_of,
-            truncated=is_truncated,
-            windows=self._windowing.plan(word_of, self._max_tokens, ends) if self._windowing and is_windowed else (),
-            model=model,
-        )
+        places, num_prompt = np.array(spans, dtype=np.int32), 0
+        windows: tuple[Window, ...] = ()
+        if self.prompt:
+            is_prompt = places[:, 1] <= len(self.prompt)
+            word_of[is_prompt] = -1
+            num_prompt = min(int(is_prompt[1:-1].sum()), self.num_prompt)
+            places = np.maximum(places - len(self.prompt), 0)
+        if self._windowing and len(ids) > self._max_tokens:
+            ends = _find_sentence_ends(encoding.tokens[: len(ids)], spans)
+            windows = plan_windows(self._windowing, word_of, self._max_tokens, ends, num_prompt)
+        numbers = np.array(ids, dtype=np.int32)
+        return Tokens(numbers, places, word_of, truncated=is_truncated, windows=windows, num_prompt=num_prompt, model=model)
 
 
 def _find_sentence_ends(tokens: Sequence[str], spans: Sequence[tuple[int, int]]) -> NDArray[np.bool_]:

@@ -1,15 +1,15 @@
 """Cut long texts into overlapping windows, and merge the outputs of the windows into the outputs of the text. Pure.
 
 A text longer than the model's limit is cut into the fewest windows that hold the text. All windows have about the same length, so
-that only the overlaps are computed twice. Each window is a sequence between special tokens. The vector of the text is the mean of
-the windows' vectors. The output of each token is taken from one window: the seam lies in the middle of an overlap, so that no token
-is read at an edge without its neighbours. Entities are decoded once, in the whole text.
+that only the overlaps are computed twice. Each window is a sequence between special tokens, and begins with the prompt if there is
+one. The vector of the text is the mean of the windows' vectors. The output of each token is taken from one window: the seam lies in
+the middle of an overlap, so that no token is read at an edge without its neighbours. Entities are decoded once, in the whole text.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -99,6 +99,17 @@ class Chunking:
 LongTexts: TypeAlias = Windowing | Chunking
 
 
+def plan_windows(
+    long_texts: LongTexts, words: NDArray[np.int32], max_tokens: int, sentence_ends: NDArray[np.bool_], num_prompt: int
+) -> tuple[Window, ...]:
+    """Cut a text of more than `max_tokens` tokens as `plan` does, with room for the `num_prompt` tokens after the opening token."""
+    own = np.delete(np.arange(len(words)), np.s_[1 : 1 + num_prompt])
+    return tuple(
+        Window(*(place + num_prompt if place else 0 for place in astuple(window)))
+        for window in long_texts.plan(words[own], max_tokens - num_prompt, sentence_ends[own])
+    )
+
+
 def window_token_ids(texts: Sequence[Tokens]) -> list[NDArray[np.int32]]:
     """Return the sequences that the encoder reads, in order: the ids of each text, or of its windows."""
     if not any(text.windows for text in texts):
@@ -171,7 +182,7 @@ def _last_or_same(begins: list[int], place: int, slack: int) -> int:
 
 
 def _cut(tokens: Tokens) -> list[NDArray[np.int32]]:
-    opening, closing = tokens.ids[:1], tokens.ids[-1:]
+    opening, closing = tokens.ids[: 1 + tokens.num_prompt], tokens.ids[-1:]
     return [np.concatenate([opening, tokens.ids[window.start : window.end], closing]) for window in tokens.windows]
 
 
@@ -179,9 +190,9 @@ def _rows(tokens: Tokens, starts: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the packed tokens that a text's tokens are read from; `starts` are those of its sequences."""
     if not tokens.windows:
         return np.arange(starts[0], starts[1])
-    # The opening special token is the row before a window's first token.
+    # The opening special token and the prompt are the rows before a window's first token.
     rows = [
-        np.arange(window.read_start, window.read_end) - window.start + 1 + first
+        np.arange(window.read_start, window.read_end) - window.start + 1 + tokens.num_prompt + first
         for window, first in zip(tokens.windows, starts, strict=False)
     ]
     return np.concatenate(rows)
