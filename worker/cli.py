@@ -19,6 +19,7 @@ _SERVE, _LOOK, _REPAIR, _TRAIN, _MEASURE = "Serve", "Look", "Repair", "Train", "
 _BENCH, _TRAINING, _DLQ = "worker.commands.bench", "worker.commands.training", "worker.commands.repair.cli"
 _GROUP_SETTINGS = (*CONNECTION, "group_id", *TOPICS)
 _DLQ_SETTINGS = (*CONNECTION, *TOPICS)
+_INPUT = ("text_field", "text_template", "id_from", "id_field", "envelope")
 
 COMMANDS: dict[str, Command | CommandGroup] = {
     "run": Command(
@@ -80,6 +81,13 @@ COMMANDS: dict[str, Command | CommandGroup] = {
         panel=_LOOK,
         settings=(*_DLQ_SETTINGS, "result_field", *TASKS),
         example="gist-stream tail --input-topic tickets --from-beginning --count 10",
+    ),
+    "console": Command(
+        path="worker.commands.console:console",
+        summary="Show workers, results and dead letters in a browser.",
+        panel=_LOOK,
+        settings=(*_GROUP_SETTINGS, *_INPUT, "result_field", *TASKS, *TRANSACTIONS),
+        example="gist-stream console --input-topic tickets --worker http://127.0.0.1:8080",
     ),
     "lag": Command(
         path="worker.commands.repair.lag:lag",

@@ -134,6 +134,27 @@ async def follow(
             yield _convert(await consumer.getmany(timeout_ms=200))
 
 
+async def follow_newest(connection: Connection, topics: Sequence[str], *, num_records: int) -> AsyncGenerator[list[Record], None]:
+    """Yield the last `num_records` committed records of each partition, and then further records as they arrive, without an end.
+
+    A reader that is further behind skips the older records. Joins no group and commits nothing. Raises `TopicsMissing` and
+    `BrokerUnavailable`.
+    """
+    found = await check_usable(connection, build_topic_rights(["Read"], topics))
+    async with _open_reader(connection, fetch_max_wait_ms=100) as consumer:
+        partitions = [TopicPartition(topic, index) for topic, number in found.items() for index in range(number)]
+        consumer.assign(partitions)
+        first, end = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
+        for partition in partitions:
+            consumer.seek(partition, max(first[partition], end[partition] - num_records))
+        while True:
+            yield _convert(await consumer.getmany(timeout_ms=200))
+            for partition in partitions:
+                newest = (consumer.last_stable_offset(partition) or 0) - num_records
+                if newest > await consumer.position(partition):
+                    consumer.seek(partition, newest)
+
+
 async def read_to_end(connection: Connection, positions: dict[Partition, int]) -> AsyncGenerator[list[Record], None]:
     """Yield the committed records from the positions to the present end, and move the positions. Raises `BrokerUnavailable`."""
     async with _open_reader(connection) as consumer:

@@ -22,7 +22,7 @@ from worker.wire.dead_letters import DeadLetterFilter, DeadLetterRecord
 from worker.wire.mapping import build_id_reader
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
     from worker.broker.admin.permissions import Operation
     from worker.broker.connection.connection import Connection
@@ -96,19 +96,25 @@ async def find_letter(settings: Settings, name: str) -> DeadLetterRecord:
 
 
 async def list_letters(
-    settings: Settings, selection: DeadLetterFilter, *, includes_done: bool
+    settings: Settings, selection: DeadLetterFilter, *, includes_done: bool, max_letters: int | None = None
 ) -> tuple[list[DeadLetterRecord], DeadLetterCounts]:
-    """Return the selected dead letters, and the counts of the others; `includes_done` adds those that are handled."""
+    """Return the selected dead letters, and the counts of the others; `includes_done` adds those that are handled.
+
+    Reading stops at `max_letters` selected dead letters.
+    """
     letters, tally = list[DeadLetterRecord](), DeadLetterCounts()
     lines = await _lines(settings)
     if includes_done:
         ends = await fetch_log_bounds(build_connection(settings), list(lines))
         lines = {partition: _Line(ReplayProgress(), ends[partition].first, line.find_id) for partition, line in lines.items()}
-    async for _, _, letter in _read(build_connection(settings), lines, tally):
-        if letter in selection:
-            letters.append(letter)
-        else:
-            tally.num_not_selected += 1
+    async with contextlib.aclosing(_read(build_connection(settings), lines, tally)) as arriving:
+        async for _, _, letter in arriving:
+            if letter in selection:
+                letters.append(letter)
+            else:
+                tally.num_not_selected += 1
+            if len(letters) == max_letters:
+                break
     return letters, tally
 
 
@@ -199,7 +205,7 @@ async def _walk(
 
 async def _read(
     connection: Connection, lines: dict[Partition, _Line], tally: DeadLetterCounts
-) -> AsyncIterator[tuple[_Line, int, DeadLetterRecord]]:
+) -> AsyncGenerator[tuple[_Line, int, DeadLetterRecord], None]:
     """Yield the dead letters that are not handled, up to the present end: records that fail again are after it."""
     positions = {partition: line.cursor for partition, line in lines.items()}
     async with contextlib.aclosing(read_to_end(connection, positions)) as arriving:

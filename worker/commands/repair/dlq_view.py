@@ -44,6 +44,18 @@ def plain(letter: DeadLetterRecord) -> dict[str, Any]:
     }
 
 
+def preview(letter: DeadLetterRecord, *, max_chars: int = 2_000) -> dict[str, Any]:
+    """Return the decoded parts of the failed record for JSON, each with at most `max_chars` characters."""
+    content = letter.content
+    return {
+        "key": _decode(content.key)[:max_chars],
+        "payload": None if letter.payload is None else _format_payload(letter.payload)[:max_chars],
+        "payload_bytes": content.payload_bytes,
+        "headers": [(header.name, _decode(header.value)[:max_chars]) for header in content.headers],
+        "model": content.model,
+    }
+
+
 def table(console: Console, letters: Sequence[DeadLetterRecord], *, limit: int) -> None:
     """Print the number of dead letters by stage and error, and a row for each of the first `limit`; 0 means all.
 

@@ -1,0 +1,35 @@
+"""Events for several browsers."""
+
+from __future__ import annotations
+
+from worker.console.event_hub import EventHub
+
+
+async def test_a_slow_browser_loses_its_oldest_events_only() -> None:
+    """A queue keeps the newest events within its bound, and another browser misses none."""
+    hub = EventHub(max_events=3)
+    with hub.subscribe() as slow, hub.subscribe() as fast:
+        received = b""
+        for number in range(10):
+            hub.publish("n", number)
+            received += await fast.take()
+        assert received.count(b"event: n\n") == 10
+        assert await slow.take() == b"".join(b"event: n\ndata: %d\n\n" % number for number in (7, 8, 9))
+        assert (slow.num_dropped, fast.num_dropped) == (7, 0)
+    assert len(hub) == 0
+
+
+async def test_an_event_is_one_line_of_data() -> None:
+    """A line break in a text does not end the event."""
+    hub = EventHub()
+    with hub.subscribe() as browser:
+        hub.publish("n", {"text": "a\nb"})
+        assert await browser.take() == b'event: n\ndata: {"text":"a\\nb"}\n\n'
+
+
+def test_the_number_of_browsers_is_bounded() -> None:
+    """A full hub reports that no further browser is accepted."""
+    hub = EventHub(max_subscriptions=1)
+    assert not hub.is_full
+    with hub.subscribe():
+        assert hub.is_full

@@ -1,0 +1,268 @@
+"""The HTTP server of the console: page, policy, events, requests and their errors."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import re
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import numpy as np
+import orjson
+import pytest
+from aiohttp import web
+
+import worker.console
+from worker.console.inference import InferenceEndpoint
+from worker.console.live_view import LiveView
+from worker.console.record_store import RecordStore
+from worker.console.server import Console, build_application
+from worker.errors import BrokerUnavailable
+from worker.records import Output, Partition, Record, Task
+from worker.wire.decode import Limits
+from worker.wire.mapping import InputMapping, build_decoder
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+STATIC = Path(worker.console.__file__).parent / "static"
+LETTER = {"letter": "0@1", "stage": "decode", "error": "InvalidRecord", "obstacle": None}
+
+
+class Letters:
+    """Dead letters with planted contents."""
+
+    def __init__(self) -> None:
+        self.replayed: list[str] = []
+        self.failure: Exception | None = None
+
+    async def list_open(self) -> tuple[list[dict[str, Any]], bool]:
+        """Return two dead letters of one reason and one of another."""
+        if self.failure:
+            raise self.failure
+        messages = ["no JSON at byte 7", "no JSON at byte 12", "no text"]
+        return [LETTER | {"letter": f"0@{number}", "message": message} for number, message in enumerate(messages)], True
+
+    async def replay(self, names: Sequence[str]) -> str:
+        """Note the names."""
+        self.replayed += names
+        return f"{len(names)} replayed into texts"
+
+
+def build_console(**options: Any) -> Console:
+    """Return a console with one record."""
+    decode = build_decoder(InputMapping(), limits=Limits(), tasks=frozenset(Task))
+    store = RecordStore(outputs={"texts.embeddings": Output.EMBEDDINGS}, decode=decode, result_field="nlp")
+    store.add(Record(Partition("texts", 0), 1, None, b'{"id": "id-1", "text": "<b>hello</b>"}', (), 1000))
+    store.index.add(("texts", 0, 1), np.array([1, 0], np.float32), "m@1")
+    return Console({"input_topics": ["texts"]}, store, LiveView([]), Letters(), **options)
+
+
+@asynccontextmanager
+async def serve(application: web.Application) -> AsyncIterator[str]:
+    """Serve an application and yield its address."""
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def client(console: Console) -> AsyncIterator[aiohttp.ClientSession]:
+    """Serve a console and yield a client of it."""
+    async with serve(build_application(console)) as url, aiohttp.ClientSession(url) as session:
+        yield session
+
+
+async def post(session: aiohttp.ClientSession, path: str, body: Any, **headers: str) -> tuple[int, dict[str, Any]]:
+    """Return status and JSON of an answer."""
+    async with session.post(path, data=orjson.dumps(body), headers={"Content-Type": "application/json"} | headers) as answer:
+        return answer.status, await answer.json()
+
+
+async def test_every_answer_has_a_strict_policy() -> None:
+    """Page, files, data and errors name the same policy, which permits nothing from elsewhere and nothing inline."""
+    async with client(build_console()) as session:
+        for path in ("/", "/static/app.js", "/api/console", "/api/events", "/no/such/page"):
+            async with session.get(path) as answer:
+                policy = answer.headers["Content-Security-Policy"]
+                assert "default-src 'none'" in policy
+                assert "unsafe" not in policy
+                assert "http" not in policy
+                assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+async def test_the_page_is_small_and_complete() -> None:
+    """All files together have at most 300 kB, each import exists, and no file names another host or builds markup."""
+    files = {file.name: file.read_text() for file in STATIC.iterdir()}
+    assert sum(len(content.encode()) for content in files.values()) <= 300_000
+    for name, content in files.items():
+        for imported in re.findall(r'(?:from|import) "\./([\w.]+)"|/static/([\w.]+)"', content):
+            assert (imported[0] or imported[1]) in files, name
+        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|new Function| style=", content), name
+        assert set(re.findall(r"https?://[\w.]+", content)) <= {"http://www.w3.org", "http://HOST"}, name
+    async with client(build_console()) as session:
+        for name, content in files.items():
+            async with session.get(f"/static/{name}") as answer:
+                assert (answer.status, await answer.text()) == (200, content)
+                etag = answer.headers["ETag"]
+            async with session.get(f"/static/{name}", headers={"If-None-Match": etag}) as answer:
+                assert answer.status == 304
+
+
+@pytest.mark.parametrize("path", ["/static/..%2fserver.py", "/static/server.py", "/static/%2fetc%2fpasswd"])
+async def test_no_other_file_is_served(path: str) -> None:
+    """A name outside of the page's files is not found."""
+    async with client(build_console()) as session, session.get(path) as answer:
+        assert answer.status == 404
+
+
+async def test_a_foreign_host_name_is_refused() -> None:
+    """A page of another host whose name leads to this address gets nothing, also for a console on loopback with a port."""
+    async with client(build_console(host_names=frozenset({"127.0.0.1"}))) as session:
+        for host, status in (("127.0.0.1:1", 200), ("127.0.0.1", 200), ("attacker.example", 403), ("[::1]:80", 403)):
+            async with session.get("/api/console", headers={"Host": host}) as answer:
+                assert answer.status == status
+
+
+async def read_event(answer: aiohttp.ClientResponse) -> tuple[str, Any]:
+    """Return the name and the value of the next event."""
+    async with asyncio.timeout(20):
+        name = (await answer.content.readline()).decode().strip().removeprefix("event: ")
+        value = orjson.loads((await answer.content.readline()).removeprefix(b"data: "))
+        await answer.content.readline()
+    return name, value
+
+
+async def test_events_start_with_the_state() -> None:
+    """A new page gets the records in memory and the series, and then each event."""
+    console = build_console()
+    console.live.take_sample(100.0)
+    async with client(console) as session, session.get("/api/events") as answer:
+        assert answer.content_type == "text/event-stream"
+        name, value = await read_event(answer)
+        assert (name, [row["text"] for row in value["rows"]]) == ("records", ["<b>hello</b>"])
+        name, value = await read_event(answer)
+        assert (name, value["t"]) == ("history", [100.0])
+        console.hub.publish("live", {"t": 1})
+        assert await read_event(answer) == ("live", {"t": 1})
+
+
+async def test_a_page_too_many_is_refused() -> None:
+    """The number of open pages is bounded, and a page that left makes room."""
+    console = build_console()
+    console.hub._max_subscriptions = 1
+    async with client(console) as session:
+        async with session.get("/api/events"), session.get("/api/events") as answer:
+            assert answer.status == 503
+        while len(console.hub):
+            console.hub.publish("live", 1)
+            await asyncio.sleep(0)
+
+
+async def test_details_of_a_record() -> None:
+    """A record in memory has details; another is not found."""
+    async with client(build_console()) as session:
+        async with session.get("/api/records/texts/0/1") as answer:
+            assert (await answer.json())["source"]["value"] == '{"id": "id-1", "text": "<b>hello</b>"}'
+        async with session.get("/api/records/texts/0/2") as answer:
+            assert (answer.status, await answer.json()) == (404, {"error": "the record is no longer in memory"})
+
+
+async def test_dead_letters_are_grouped_by_stage_and_reason() -> None:
+    """Reasons that differ in numbers are one group, with advice; a failure of the brokers is one line."""
+    console = build_console()
+    async with client(console) as session:
+        async with session.get("/api/dead-letters") as answer:
+            groups = (await answer.json())["groups"]
+        assert [(group["reason"], len(group["letters"])) for group in groups] == [("no JSON at byte …", 2), ("no text", 1)]
+        assert all("wire contract" in group["advice"] for group in groups)
+        assert isinstance(console.letters, Letters)
+        console.letters.failure = BrokerUnavailable("no broker answers")
+        async with session.get("/api/dead-letters") as answer:
+            assert (answer.status, await answer.json()) == (503, {"error": "no broker answers"})
+
+
+async def test_a_replay_needs_permission_and_token() -> None:
+    """Without --allow-replay, with a wrong token or without names nothing is sent."""
+    letters = Letters()
+    off, on = build_console(), build_console(replay_token="secret")  # noqa: S106  a token of this test
+    off.letters = on.letters = letters
+    path, body = "/api/dead-letters/replay", {"names": ["0@1"]}
+    async with client(off) as session:
+        assert (await post(session, path, body, Authorization="Bearer secret"))[0] == 403
+    async with client(on) as session:
+        for token in ("Bearer wrong", "", "Bearer sécret"):
+            assert (await post(session, path, body, Authorization=token))[0] == 401
+        for wrong in ({}, {"names": []}, {"names": [1]}, {"names": "0@1"}, {"names": ["0@1"] * 10_001}):
+            assert (await post(session, path, wrong, Authorization="Bearer secret"))[0] == 400
+        assert letters.replayed == []
+        status, answer = await post(session, path, body, Authorization="Bearer secret")
+        assert (status, answer) == (200, {"message": "1 replayed into texts"})
+        assert letters.replayed == ["0@1"]
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status"),
+    [
+        (b"{", {}, 400),
+        (b"[]", {}, 400),
+        (b'{"text": ""}', {}, 400),
+        (b'{"text": 7}', {}, 400),
+        (b'{"text": "\xff"}', {}, 400),
+        (orjson.dumps({"text": "a" * 20_001}), {}, 400),
+        (b'{"text": "a"}', {"Content-Type": "text/plain"}, 415),
+        (b'{"record": {"topic": "texts"}}', {}, 400),
+        (b'{"record": 7}', {}, 400),
+        (b'{"record": {"topic": "texts", "partition": 0, "offset": 9}}', {}, 404),
+        (b'{"text": "a"}', {}, 409),
+        (b" " * 1_100_000, {}, 413),
+    ],
+)
+async def test_bad_requests_have_one_line(body: bytes, headers: dict[str, str], status: int) -> None:
+    """Each bad request has its status and one line, without a stack."""
+    async with (
+        client(build_console()) as session,
+        session.post("/api/search", data=io.BytesIO(body), headers={"Content-Type": "application/json"} | headers) as answer,
+    ):
+        assert answer.status == status
+        assert len((await answer.json())["error"].splitlines()) == 1
+
+
+async def test_records_similar_to_a_record_need_no_endpoint() -> None:
+    """The search by a record uses the vectors in memory and leaves the record itself out."""
+    console = build_console()
+    console.store.add(Record(Partition("texts", 0), 2, None, b'{"text": "similar"}'))
+    console.store.index.add(("texts", 0, 2), np.array([0.6, 0.8], np.float32), "m@1")
+    async with client(console) as session:
+        status, answer = await post(session, "/api/search", {"record": {"topic": "texts", "partition": 0, "offset": 1}})
+    assert status == 200
+    assert [(found["record"]["text"], found["cosine"]) for found in answer["found"]] == [("similar", 0.6)]
+
+
+async def test_a_slow_or_failing_endpoint_is_one_line() -> None:
+    """An endpoint that refuses, answers without results or is not there gives status 502 and its reason."""
+
+    async def answer_badly(request: web.Request) -> web.Response:
+        text = (await request.json())["texts"][0]
+        if text == "refused":
+            return web.json_response({"error": {"message": "too many requests"}}, status=429)
+        return web.Response(body=b"<html>" if text == "html" else b'{"results": []}')
+
+    application = web.Application()
+    application.router.add_post("/v1/infer", answer_badly)
+    async with serve(application) as url, client(build_console(endpoint=InferenceEndpoint(url))) as session:
+        for text, words in (("refused", "429: too many requests"), ("html", "no results"), ("empty", "no results")):
+            status, answer = await post(session, "/api/infer", {"text": text})
+            assert status == 502
+            assert answer["error"].endswith(words)
+    async with client(build_console(endpoint=InferenceEndpoint(url))) as session:
+        status, answer = await post(session, "/api/infer", {"text": "a"})
+        assert status == 502
+        assert "cannot be reached" in answer["error"]

@@ -1,0 +1,243 @@
+"""Run the console: a page in the browser with the state of the workers, their results and their dead letters."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import secrets
+import signal
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
+
+import typer
+from aiohttp import web
+
+import worker
+from worker.broker.admin.offsets import fetch_group_offsets
+from worker.broker.admin.permissions import build_topic_rights
+from worker.broker.admin.topics import check_usable
+from worker.broker.tools.clients import follow_newest
+from worker.commands.repair import dlq, dlq_view
+from worker.composition.broker import build_connection, find_served_tasks, list_used_topics
+from worker.composition.input import build_limits, build_mapping
+from worker.console.feeds import Feeds
+from worker.console.inference import InferenceEndpoint
+from worker.console.live_view import LiveView, PartitionOffsets
+from worker.console.record_store import RecordStore
+from worker.console.server import Console, build_application
+from worker.console.sources import GroupState
+from worker.errors import BadSettings, describe_error
+from worker.records import Task
+from worker.wire.dead_letters import DeadLetterFilter
+from worker.wire.mapping import build_decoder
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterable, Sequence
+    from pathlib import Path
+
+    from worker.records import Record
+    from worker.settings import Settings
+
+# Existing records of each partition that are read at the start. A console that is further behind skips the records before them.
+_NUM_NEWEST = 1_000
+_MAX_LETTERS = 1_000
+_LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def console(
+    settings: Settings,
+    *,
+    workers: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--worker",
+            help="The HTTP address of a worker, whose /metrics is read; may be repeated. Without an address, the page shows only "
+            "what the brokers know. Example: http://127.0.0.1:8080.",
+            show_default=False,
+        ),
+    ] = None,
+    api: Annotated[
+        str | None,
+        typer.Option(
+            help="The address of a worker's inference endpoint, for typed texts. Example: http://127.0.0.1:8081.",
+            show_default=False,
+        ),
+    ] = None,
+    api_token_file: Annotated[
+        Path | None, typer.Option(help="A file with the bearer token of the inference endpoint.", show_default=False)
+    ] = None,
+    host: Annotated[
+        str,
+        typer.Option(
+            help="The address to listen at. Another address than the default shows the texts to every client that reaches it."
+        ),
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="The port to listen at. 0: a free port, which is printed.")] = 8090,
+    max_records: Annotated[
+        int,
+        typer.Option(min=100, max=1_000_000, help="Newest records to keep in memory with their vectors. 10,000 take about 60 MB."),
+    ] = 10_000,
+    allows_replay: Annotated[
+        bool,
+        typer.Option("--allow-replay", help="Allow replays of dead letters on the page, with a token that the console prints."),
+    ] = False,
+    token_file: Annotated[
+        Path | None, typer.Option(help="A file with the token for replays. Unset: a random token.", show_default=False)
+    ] = None,
+) -> None:
+    """Run a page in the browser: rates and backlog of the workers, newest results, dead letters, and a search.
+
+    The console only reads topics and metrics, and joins no group. It keeps the newest records in memory and writes nothing, except
+    for replays with --allow-replay.
+    """
+    if token_file and not allows_replay:
+        raise BadSettings("--token-file has no effect without --allow-replay")
+    if api_token_file and not api:
+        raise BadSettings("--api-token-file has no effect without --api")
+    token = (_read_token(token_file) if token_file else secrets.token_urlsafe(18)) if allows_replay else None
+    api_token = _read_token(api_token_file) if api_token_file else None
+    endpoint = InferenceEndpoint(_check_url("--api", api), api_token, settings.result_field) if api else None
+    shown = build_console(settings, workers or (), endpoint=endpoint, replay_token=token, host=host, max_records=max_records)
+    with contextlib.suppress(KeyboardInterrupt):
+        # SIGTERM ends the console as Ctrl-C does.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        asyncio.run(shown.serve(host, port, announce=None if token_file else token))
+
+
+@dataclass(frozen=True, slots=True)
+class RunningConsole:
+    """A console and the tasks that keep it current."""
+
+    settings: Settings
+    console: Console
+    feeds: Feeds
+
+    async def serve(self, host: str, port: int, *, announce: str | None) -> None:
+        """Serve until cancelled. Raises `TopicsMissing`, `BrokerUnavailable`, and `BadSettings` if the address cannot be used."""
+        await check_usable(build_connection(self.settings), build_topic_rights(["Read"], _list_topics(self.settings)))
+        runner = web.AppRunner(build_application(self.console), access_log=None, shutdown_timeout=1)
+        await runner.setup()
+        try:
+            try:
+                await web.TCPSite(runner, host, port).start()
+            except OSError as error:
+                raise BadSettings(
+                    f"--port {port}: the console cannot listen at {host}: {error.strerror or describe_error(error)}"
+                ) from error
+            self._announce(host, runner.addresses[0][1], announce)
+            await self.feeds.run()
+        finally:
+            await runner.cleanup()
+
+    def _announce(self, host: str, port: int, token: str | None) -> None:
+        shown = f"[{host}]" if ":" in host else host
+        sys.stdout.write(f"console at http://{shown}:{port}/ (Ctrl-C ends)\n")
+        sys.stdout.flush()
+        if token:
+            sys.stderr.write(f"the token for replays is {token}\n")
+        if not _is_loopback(host):
+            sys.stderr.write("the page has no login: every client that reaches this address can read the texts\n")
+
+
+def build_console(
+    settings: Settings,
+    workers: Iterable[str],
+    *,
+    endpoint: InferenceEndpoint | None = None,
+    replay_token: str | None = None,
+    host: str = "127.0.0.1",
+    max_records: int = 10_000,
+) -> RunningConsole:
+    """Return the console of the workers that have these settings. Raises `BadSettings` for an address that is none."""
+    addresses = list(dict.fromkeys(_check_url("--worker", address) for address in workers))
+    outputs = list_used_topics(settings, find_served_tasks(settings))
+    decode = build_decoder(build_mapping(settings), limits=build_limits(settings), tasks=frozenset(Task))
+    store = RecordStore(outputs=outputs, decode=decode, result_field=settings.result_field, max_records=max_records)
+    description = {
+        "version": worker.__version__,
+        "input_topics": settings.input_topics,
+        "output_topics": {topic: str(output) for topic, output in outputs.items()},
+        "group_id": settings.group_id,
+        "workers": addresses,
+    }
+    live, names = LiveView(addresses), _LOOPBACK_NAMES if _is_loopback(host) else frozenset[str]()
+    shown = Console(description, store, live, _Letters(settings), endpoint, replay_token, names)
+    return RunningConsole(
+        settings, shown, Feeds(topics=_Topics(settings), workers=addresses, store=store, live=live, hub=shown.hub)
+    )
+
+
+class _Topics:
+    """Reads the topics and the group of a worker with these settings."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    async def follow(self) -> AsyncGenerator[list[Record], None]:
+        arriving = follow_newest(build_connection(self._settings), _list_topics(self._settings), num_records=_NUM_NEWEST)
+        async with contextlib.aclosing(arriving):
+            async for records in arriving:
+                yield records
+
+    async def fetch_group(self) -> GroupState:
+        connection, offsets = build_connection(self._settings), list[PartitionOffsets]()
+        for topic in self._settings.input_topics:
+            group, found = await fetch_group_offsets(connection, topic, self._settings.group_id)
+            offsets += [
+                PartitionOffsets(topic, own.partition.index, own.start, own.ends.end, None if own.owner is None else str(own.owner))
+                for own in found
+            ]
+        return GroupState(group.state, tuple(map(str, group.members)), tuple(offsets))
+
+
+class _Letters:
+    """Lists and replays the dead letters of a worker with these settings."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    async def list_open(self) -> tuple[list[dict[str, Any]], bool]:
+        letters, _ = await dlq.list_letters(self._settings, DeadLetterFilter(), includes_done=False, max_letters=_MAX_LETTERS + 1)
+        return [dlq_view.plain(letter) | dlq_view.preview(letter) for letter in letters[:_MAX_LETTERS]], len(
+            letters
+        ) <= _MAX_LETTERS
+
+    async def replay(self, names: Sequence[str]) -> str:
+        selection, topics = DeadLetterFilter(names=frozenset(names)), self._settings.input_topics
+        counts = await dlq.handle_letters(self._settings, selection, topics=topics, is_dry=False)
+        counts.num_not_selected = 0
+        return f"{counts.num_done} replayed into {' and '.join(topics)}{counts}"
+
+
+def _list_topics(settings: Settings) -> list[str]:
+    return [*settings.input_topics, *list_used_topics(settings, find_served_tasks(settings))]
+
+
+def _is_loopback(host: str) -> bool:
+    if host in _LOOPBACK_NAMES:
+        return True
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return False
+
+
+def _check_url(flag: str, address: str) -> str:
+    """Return the address without a slash at its end. Raises `BadSettings` for another form."""
+    parts = urlsplit(address)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise BadSettings(f"{flag} {address}: write an address such as http://127.0.0.1:8080")
+    return address.rstrip("/").removesuffix("/metrics")
+
+
+def _read_token(file: Path) -> str:
+    """Return the first line of a file. Raises `BadSettings` if there is none."""
+    try:
+        token = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadSettings(f"{file}: the token cannot be read: {describe_error(error)}") from error
+    if not token or not token.isascii() or len(token.split()) != 1:
+        raise BadSettings(f"{file}: write the token as one word of ASCII characters on one line")
+    return token

@@ -1,0 +1,223 @@
+"""Joins the newest input records and their outputs, within bounds of number and bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import orjson
+
+from worker.console.vector_index import VectorIndex
+from worker.errors import InvalidRecord
+from worker.records import Item, Output
+from worker.wire.headers import read_headers
+from worker.wire.result_values import drop_vectors, read_results
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from worker.records import Record
+    from worker.wire.mapping import Decoder
+
+#: Topic, partition and offset of an input record.
+Place: TypeAlias = tuple[str, int, int]
+
+_RESULT_FIELDS = ("id", "text", "labels", "values", "entities")
+# The longest part of a text that a row shows, and of a value in the details, in characters.
+_MAX_ROW_CHARS, _MAX_VALUE_CHARS = 2_000, 65_536
+
+
+@dataclass(slots=True)
+class _Joined:
+    """An input record and its outputs, as far as they have arrived."""
+
+    source: Record | None = None
+    item: Item | None = None
+    #: Why the console cannot read the input record or an output.
+    problem: str | None = None
+    #: Id, text, labels, values and entities of the outputs, as far as they have them.
+    results: dict[str, Any] = field(default_factory=dict)
+    #: The record of each output without its value.
+    outputs: dict[Output, Record] = field(default_factory=dict)
+    #: The value of each output without vectors.
+    values: dict[Output, dict[str, Any]] = field(default_factory=dict)
+    num_chunks: int = 0
+    size_bytes: int = 0
+
+
+class RecordStore:
+    """The newest records with their outputs, and the vectors of the outputs. The oldest record makes room for the newest."""
+
+    def __init__(
+        self,
+        *,
+        outputs: Mapping[str, Output],
+        decode: Decoder,
+        result_field: str,
+        max_records: int = 10_000,
+        max_bytes: int = 128 << 20,
+    ) -> None:
+        """Join the outputs of the topics in `outputs`; records of all other topics are input records."""
+        self._outputs = outputs
+        self._decode = decode
+        self._result_field = result_field
+        self._max_records = max_records
+        self._max_bytes = max_bytes
+        # In the order of the first part that arrived.
+        self._joined: dict[Place, _Joined] = {}
+        self._num_bytes = 0
+        self.index: VectorIndex[Place] = VectorIndex(max_records)
+
+    def __len__(self) -> int:
+        """Return the number of records."""
+        return len(self._joined)
+
+    def list_newest(self, count: int) -> list[Place]:
+        """Return the newest records, the oldest of them first."""
+        return list(self._joined)[-count:]
+
+    def add(self, record: Record) -> Place | None:
+        """Add an input record or an output; return the input record that it belongs to, or None for a foreign message."""
+        output = self._outputs.get(record.partition.topic)
+        if output is None:
+            place = (record.partition.topic, record.partition.index, record.offset)
+            self._add_source(self._open(place), record)
+        else:
+            try:
+                place = _read_place(record)
+                value = orjson.loads(record.value) if record.value is not None else None
+            except (KeyError, ValueError):
+                return None
+            if value is not None and not isinstance(value, dict):
+                return None
+            self._add_output(place, output, record, value)
+        self._evict()
+        return place
+
+    def _open(self, place: Place) -> _Joined:
+        return self._joined.setdefault(place, _Joined())
+
+    def _add_source(self, joined: _Joined, record: Record) -> None:
+        joined.source = record
+        try:
+            decoded = self._decode(record)
+        except InvalidRecord as error:
+            joined.problem = str(error)
+        else:
+            joined.item = decoded if isinstance(decoded, Item) else None
+        self._count(joined, 2 * record.size_bytes)
+
+    def _add_output(self, place: Place, output: Output, record: Record, value: dict[str, Any] | None) -> None:
+        joined = self._open(place)
+        joined.outputs[output] = _drop_value(record)
+        if value is None:
+            return
+        if "parent" in value and output is Output.EMBEDDINGS:
+            joined.num_chunks = max(joined.num_chunks, int(value.get("count", 1)))
+        kept = drop_vectors(value, self._result_field)
+        joined.values[output] = kept
+        self._count(joined, 2 * len(orjson.dumps(kept)))
+        if output is Output.DEAD_LETTERS:
+            return
+        try:
+            results = read_results({output: value}, self._result_field)
+        except (LookupError, TypeError, ValueError) as error:
+            joined.problem = f"an output cannot be read: {type(error).__name__}: {error}"
+            return
+        fields = {name: getattr(results, name) for name in _RESULT_FIELDS}
+        joined.results |= {name: own for name, own in fields.items() if own is not None}
+        if results.vector is not None:
+            self.index.add(place, results.vector, _read_model(record))
+
+    def _count(self, joined: _Joined, num_bytes: int) -> None:
+        joined.size_bytes += num_bytes
+        self._num_bytes += num_bytes
+
+    def _evict(self) -> None:
+        while len(self._joined) > self._max_records or (self._num_bytes > self._max_bytes and len(self._joined) > 1):
+            oldest = next(iter(self._joined))
+            self._num_bytes -= self._joined.pop(oldest).size_bytes
+
+    def build_row(self, place: Place) -> dict[str, Any] | None:
+        """Return the fields of a record for a list, as JSON; None if the record is no longer here."""
+        joined = self._joined.get(place)
+        if joined is None:
+            return None
+        row: dict[str, Any] = {"topic": place[0], "partition": place[1], "offset": place[2], "problem": joined.problem}
+        row |= dict.fromkeys(_RESULT_FIELDS) | joined.results
+        if joined.item is not None:
+            row |= {"id": joined.item.id, "text": joined.item.text}
+        text = row.get("text") or ""
+        row |= {"text": text[:_MAX_ROW_CHARS] or None, "is_cut": len(text) > _MAX_ROW_CHARS}
+        return row | self._describe_outcome(joined)
+
+    def _describe_outcome(self, joined: _Joined) -> dict[str, Any]:
+        letter = joined.values.get(Output.DEAD_LETTERS)
+        results = [record for output, record in joined.outputs.items() if output is not Output.DEAD_LETTERS]
+        newest = max((record.timestamp_ms for record in joined.outputs.values()), default=None)
+        start = joined.source.timestamp_ms if joined.source else _read_start(next(iter(joined.outputs.values())))
+        return {
+            "dead_letter": letter and {"stage": letter.get("stage"), "message": letter.get("message"), "task": letter.get("task")},
+            "model": _read_model(results[-1]) if results else None,
+            "outputs": sorted(joined.outputs),
+            "is_tombstone": joined.source is not None and joined.source.value is None,
+            "num_chunks": joined.num_chunks,
+            "timestamp_ms": start,
+            "published_ms": newest,
+            "latency_ms": None if newest is None or start < 0 else max(0, newest - start),
+        }
+
+    def describe(self, place: Place) -> dict[str, Any] | None:
+        """Return everything about a record, as JSON: the row, the input record and each output; None if it is no longer here."""
+        joined, row = self._joined.get(place), self.build_row(place)
+        if joined is None or row is None:
+            return None
+        start = row["timestamp_ms"]
+        outputs = [
+            {
+                "output": output,
+                "topic": record.partition.topic,
+                "partition": record.partition.index,
+                "offset": record.offset,
+                "after_ms": None if start < 0 else max(0, record.timestamp_ms - start),
+                "headers": _show_headers(record),
+                "value": joined.values.get(output),
+            }
+            for output, record in joined.outputs.items()
+        ]
+        source = joined.source and {
+            "key": _show_bytes(joined.source.key),
+            "value": _show_bytes(joined.source.value),
+            "headers": _show_headers(joined.source),
+        }
+        return row | {"source": source, "results": outputs, "is_searchable": self.index.find(place) is not None}
+
+
+def _read_place(record: Record) -> Place:
+    headers = read_headers(record.headers)
+    return (
+        headers["gist-source-topic"].decode(errors="replace"),
+        int(headers["gist-source-partition"]),
+        int(headers["gist-source-offset"]),
+    )
+
+
+def _read_start(record: Record) -> int:
+    written = read_headers(record.headers).get("gist-source-timestamp", b"-1")
+    return int(written) if written.lstrip(b"-").isdigit() else -1
+
+
+def _read_model(record: Record) -> str:
+    return read_headers(record.headers).get("gist-model", b"").decode(errors="replace")
+
+
+def _drop_value(record: Record) -> Record:
+    return type(record)(record.partition, record.offset, record.key, None, record.headers, record.timestamp_ms)
+
+
+def _show_bytes(content: bytes | None) -> str | None:
+    return None if content is None else content[:_MAX_VALUE_CHARS].decode(errors="backslashreplace")
+
+
+def _show_headers(record: Record) -> list[tuple[str, str | None]]:
+    return [(name, _show_bytes(value)) for name, value in record.headers]
