@@ -200,7 +200,8 @@ async def test_a_replay_needs_permission_and_token() -> None:
     async with client(on) as session:
         for token in ("Bearer wrong", "", "Bearer sécret"):
             assert (await post(session, path, body, Authorization=token))[0] == 401
-        for wrong in ({}, {"names": []}, {"names": [1]}, {"names": "0@1"}, {"names": ["0@1"] * 10_001}):
+        wrong_bodies: list[dict[str, Any]] = [{}, {"names": []}, {"names": [1]}, {"names": "0@1"}, {"names": ["0@1"] * 10_001}]
+        for wrong in wrong_bodies:
             assert (await post(session, path, wrong, Authorization="Bearer secret"))[0] == 400
         assert letters.replayed == []
         status, answer = await post(session, path, body, Authorization="Bearer secret")

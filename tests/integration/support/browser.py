@@ -71,7 +71,7 @@ class Page:
 
     async def until(self, condition: str) -> None:
         """Wait until an expression is true; the time limit of the test ends the wait."""
-        while not await self.evaluate(condition):  # noqa: ASYNC110  the page sends no event
+        while not await self.evaluate(f"Boolean({condition})"):  # noqa: ASYNC110  the page sends no event
             await asyncio.sleep(0.05)
 
     async def read_text(self, selector: str) -> str:
