@@ -47,46 +47,34 @@ _MAX_LETTERS = 1_000
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
+Workers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--worker",
+        help="The HTTP address of a worker, whose /metrics is read; may be repeated. Without an address, the page shows only "
+        "what the brokers know. Example: http://127.0.0.1:8080.",
+        show_default=False,
+    ),
+]
+_API_HELP = "The address of a worker's inference endpoint, for typed texts. Example: http://127.0.0.1:8081."
+_API_LOGIN_HELP = "A file with the bearer token of the inference endpoint."
+_HOST_HELP = "The address to listen at. Another address than the default shows the texts to every client that reaches it."
+_RECORDS_HELP = "Newest records to keep in memory with their vectors. 10,000 take about 60 MB."
+_REPLAY_HELP = "Allow replays of dead letters on the page, with a token that the console prints."
+_REPLAY_LOGIN_HELP = "A file with the token for replays. Unset: a random token."
+
+
 def console(
     settings: Settings,
     *,
-    workers: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--worker",
-            help="The HTTP address of a worker, whose /metrics is read; may be repeated. Without an address, the page shows only "
-            "what the brokers know. Example: http://127.0.0.1:8080.",
-            show_default=False,
-        ),
-    ] = None,
-    api: Annotated[
-        str | None,
-        typer.Option(
-            help="The address of a worker's inference endpoint, for typed texts. Example: http://127.0.0.1:8081.",
-            show_default=False,
-        ),
-    ] = None,
-    api_token_file: Annotated[
-        Path | None, typer.Option(help="A file with the bearer token of the inference endpoint.", show_default=False)
-    ] = None,
-    host: Annotated[
-        str,
-        typer.Option(
-            help="The address to listen at. Another address than the default shows the texts to every client that reaches it."
-        ),
-    ] = "127.0.0.1",
+    workers: Workers = None,
+    api: Annotated[str | None, typer.Option(help=_API_HELP, show_default=False)] = None,
+    api_token_file: Annotated[Path | None, typer.Option(help=_API_LOGIN_HELP, show_default=False)] = None,
+    host: Annotated[str, typer.Option(help=_HOST_HELP)] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65_535, help="The port to listen at. 0: a free port, which is printed.")] = 8090,
-    max_records: Annotated[
-        int,
-        typer.Option(min=100, max=1_000_000, help="Newest records to keep in memory with their vectors. 10,000 take about 60 MB."),
-    ] = 10_000,
-    allows_replay: Annotated[
-        bool,
-        typer.Option("--allow-replay", help="Allow replays of dead letters on the page, with a token that the console prints."),
-    ] = False,
-    token_file: Annotated[
-        Path | None, typer.Option(help="A file with the token for replays. Unset: a random token.", show_default=False)
-    ] = None,
+    max_records: Annotated[int, typer.Option(min=100, max=1_000_000, help=_RECORDS_HELP)] = 10_000,
+    allows_replay: Annotated[bool, typer.Option("--allow-replay", help=_REPLAY_HELP)] = False,
+    token_file: Annotated[Path | None, typer.Option(help=_REPLAY_LOGIN_HELP, show_default=False)] = None,
 ) -> None:
     """Run a page in the browser: rates and backlog of the workers, newest results, dead letters, and a search.
 
