@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from worker.batches import LIVE_PASS, PassContext
-from worker.errors import ConsumerBroken, PublishFailed, RecordRefused
+from worker.errors import ConsumerBroken, InvalidRecord, PublishFailed, RecordRefused
 from worker.records import Classification, Failure, Output, Partition, PredictedEntity, Prediction, Record, Stage, Task, Tokens
 
 if TYPE_CHECKING:
@@ -216,10 +217,12 @@ class FakeModel:
     def warm_up(self) -> None:
         """Do nothing."""
 
-    def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
-        """Return a token for each word."""
+    def tokenize(self, texts: Sequence[str], prompt: str | None = None) -> list[Tokens]:
+        """Return a token for each word, and two more for a prompt."""
+        if prompt == "unknown":
+            raise InvalidRecord("the model fake has no prompt 'unknown'")
         self.on_tokenize(texts)
-        return [self._tokens(text) for text in texts]
+        return [replace(self._tokens(text if prompt is None else f"a prompt {text}"), prompt=prompt) for text in texts]
 
     def _tokens(self, text: str) -> Tokens:
         num_words = len(text.split())

@@ -335,9 +335,12 @@ async def test_a_long_text_weighs_what_its_windows_cost_and_goes_alone() -> None
     world = World(max_batch_tokens=64)
     tokens = world.model.tokenize
 
-    def tokenize(texts: Sequence[str]) -> list[Tokens]:
+    def tokenize(texts: Sequence[str], prompt: str | None = None) -> list[Tokens]:
         windows = (Window(1, 63, 0, 40), Window(2, 63, 40, 64))
-        return [replace(text_tokens, windows=windows) if len(text_tokens) == 64 else text_tokens for text_tokens in tokens(texts)]
+        return [
+            replace(text_tokens, windows=windows) if len(text_tokens) == 64 else text_tokens
+            for text_tokens in tokens(texts, prompt)
+        ]
 
     world.model.tokenize = tokenize  # type: ignore[method-assign]  # planted
     world.delivery.acknowledges.clear()

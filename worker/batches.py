@@ -6,10 +6,15 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from worker.records import Partition
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from worker.records import TokenizedItem
+
+#: The origin of the texts that clients send over HTTP. No topic has this name.
+QUERIES = Partition("(http)", 0)
 
 
 class Priority(StrEnum):

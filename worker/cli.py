@@ -12,7 +12,7 @@ from worker.commands.lazy_group import Command, CommandGroup, LazyGroup, format_
 from worker.commands.output_encoding import escape_controls, escape_unencodable
 from worker.commands.output_failure import describe_output_failures, write_error
 from worker.commands.run.signals import leave_at_once
-from worker.commands.setting_flags import ALL, CONNECTION, TASKS, TOPICS, TRANSACTIONS
+from worker.commands.setting_flags import ALL, CONNECTION, SERVE, TASKS, TOPICS, TRANSACTIONS
 from worker.errors import BadSettings, FatalError
 
 _SERVE, _LOOK, _REPAIR, _TRAIN, _MEASURE = "Serve", "Look", "Repair", "Train", "Measure"
@@ -28,6 +28,13 @@ COMMANDS: dict[str, Command | CommandGroup] = {
         panel=_SERVE,
         settings=ALL,
         example="gist-stream run --bootstrap-servers broker:9092 --input-topic tickets",
+    ),
+    "serve": Command(
+        path="worker.commands.run.serve:serve",
+        summary="Serve a model over HTTP, without Kafka.",
+        panel=_SERVE,
+        settings=SERVE,
+        example="gist-stream serve --api-port 8090",
     ),
     "topics": Command(
         path="worker.commands.check:topics",

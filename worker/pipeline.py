@@ -22,6 +22,7 @@ from worker.flow.monitor import Monitor
 from worker.flow.outcomes import OutcomeBuilder
 from worker.flow.session import Restarts, SessionEvents
 from worker.flow.trust import TopicTrust
+from worker.queries import Queries
 from worker.records import EmptyRange, Failure, Item, Record, Stage, TokenizedItem, UnreadableRange
 
 if TYPE_CHECKING:
@@ -64,15 +65,12 @@ class Pipeline:
         self._spawn = self._tasks.create_task
         self._lanes = lanes = build_lanes(options, max_passes=models.max_passes)
         self._executor = ModelExecutor.from_flow(models, lanes, options, note_cached=telemetry.cached)
+        #: The texts that clients send over HTTP.
+        self.queries = Queries(models, lanes, self._executor, max_texts=options.max_query_texts)
         self._outcomes = OutcomeBuilder.from_flow(models, delivery, options, warn=telemetry.ineffective_setting)
         self._trust, self._chunks = TopicTrust.from_options(options), ChunkCounts() if options.is_chunked else None
         self._assignment = Assignment(
-            spawn=self._spawn,
-            source=source,
-            delivery=delivery,
-            telemetry=telemetry,
-            events=self._build_events(),
-            options=options,
+            spawn=self._spawn, source=source, delivery=delivery, telemetry=telemetry, events=self._build_events(), options=options
         )
         self._backpressure = Backpressure(self._assignment, options)
         self._restarts = Restarts(options.backoff)
@@ -100,13 +98,14 @@ class Pipeline:
                 flow = [self._spawn(step) for step in (*steps, monitor)]
                 await self._should_drain.wait()
                 is_drained = await self._assignment.leave()
+                await self.queries.drain()
                 for task in flow:
                     task.cancel()
         except BaseExceptionGroup as group:
             raise find_cause(group) from group
         finally:
-            self._executor.stop()
-            self._lanes.stop()
+            for part in (self.queries, self._executor, self._lanes):
+                part.stop()
             await self._source.stop()
             await self._delivery.stop()
         if not is_drained:
@@ -193,7 +192,8 @@ class Pipeline:
 
     async def _encode(self, batch: Batch, predictions: Sequence[Prediction]) -> None:
         began_s = time.monotonic()
-        for outcome in await self._executor.encode(batch, predictions, self._outcomes.from_prediction):
+        records = self.queries.answer(batch, predictions)
+        for outcome in await self._executor.encode(*records, self._outcomes.from_prediction):
             self._complete(outcome)
         self._telemetry.stage("encode", time.monotonic() - began_s)
 

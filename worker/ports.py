@@ -121,6 +121,9 @@ class ModelRouter(Protocol):
     def infer(self, items: Sequence[TokenizedItem], context: PassContext) -> list[Prediction]:
         """Run a forward pass of each model of these items; return a prediction for each item, in order."""
 
+    def list_loaded(self) -> list[ServedModel]:
+        """Return the loaded models; the first is the model of the newest records."""
+
     def name_for(self, source: Record | UnreadableRange) -> str:
         """Return the name of the model of a record, `name@revision`."""
 
@@ -140,8 +143,12 @@ class ServedModel(Protocol):
     def warm_up(self) -> None:
         """Run the first forward passes, which are slow. Raises `BadModel` if a pass fails."""
 
-    def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
-        """Tokenize texts, with special tokens. A text above `max_tokens` is truncated or split into windows."""
+    def tokenize(self, texts: Sequence[str], prompt: str | None = None) -> list[Tokens]:
+        """Tokenize texts, with special tokens. A text above `max_tokens` is truncated or split into windows.
+
+        `prompt` is the name of a prompt of the model or the prompt itself; None for the prompt of the stream. Raises
+        `InvalidRecord` for a prompt that the model does not have.
+        """
 
     def infer(self, items: Sequence[TokenizedItem], context: PassContext = LIVE_PASS) -> list[Prediction]:
         """Run one forward pass and return a prediction for each item, in order.

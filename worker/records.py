@@ -54,11 +54,7 @@ class Stage(StrEnum):
     PUBLISH = "publish"
 
 
-OUTPUT_OF_TASK: Mapping[Task, Output] = {
-    Task.EMBED: Output.EMBEDDINGS,
-    Task.CLASSIFY: Output.LABELS,
-    Task.NER: Output.ENTITIES,
-}
+OUTPUT_OF_TASK: Mapping[Task, Output] = {Task.EMBED: Output.EMBEDDINGS, Task.CLASSIFY: Output.LABELS, Task.NER: Output.ENTITIES}
 #: The outputs of the layout `split`: one for each task, and the dead letters.
 SPLIT_OUTPUTS = (*OUTPUT_OF_TASK.values(), Output.DEAD_LETTERS)
 TASK_OF_OUTPUT: Mapping[Output, Task] = {output: task for task, output in OUTPUT_OF_TASK.items()}
@@ -166,6 +162,8 @@ class Tokens:
     num_prompt: int = 0
     #: The name of the model whose tokenizer made the tokens.
     model: str = ""
+    #: The prompt of a query; None for the prompt of the stream.
+    prompt: str | None = None
 
     def __len__(self) -> int:
         """Return the number of tokens. Tokens in the overlap of two windows count once."""

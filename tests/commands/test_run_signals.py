@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from worker.commands.run.run import _Health
+from worker.commands.run.run import Health
 
 
 class _Pipeline:
@@ -22,7 +22,7 @@ class _Pipeline:
 @pytest.mark.parametrize("is_stopping", [False, True])
 async def test_a_signal_before_the_pipeline_drains_it(is_stopping: bool) -> None:  # noqa: FBT001  a parameter of pytest
     """A signal may come while the worker creates topics, when there is no pipeline to drain."""
-    health, pipeline = _Health(), _Pipeline()
+    health, pipeline = Health(), _Pipeline()
     untyped: Any = pipeline
     if is_stopping:
         health.stopping.set()

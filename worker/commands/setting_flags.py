@@ -36,12 +36,24 @@ TOPICS = (
     "entities_topic",
     "dead_letter_topic",
 )
+#: What a worker without a stream reads: everything but the brokers, the group, the topics and the delivery.
+SERVE = tuple(
+    name
+    for name in (
+        *_NAMES[_NAMES.index("text_field") : _NAMES.index("delivery")],
+        "output_layout",
+        "result_field",
+        "origin_in_values",
+        *_NAMES[_NAMES.index("api") :],
+    )
+    if name not in {"api", "rollout_file"}
+)
 #: The settings that decide which outputs the worker publishes.
 TASKS = ("tasks", "model")
 #: The limits of a command's transactions.
 TRANSACTIONS = ("max_transaction_records", "transaction_timeout_ms", "allow_old_brokers")
 # These commands print warnings themselves: as log lines, and among the results of the check.
-_WARNING_COMMANDS = {"run", "check"}
+_WARNING_COMMANDS = {"run", "serve", "check"}
 # The worker follows the topics of a pattern, and `try` reads them only if no text and no file is given.
 _WITHOUT_TOPICS = {"run", "try_records"}
 _SILENT = logging.NullHandler()

@@ -65,6 +65,7 @@ def build_options(settings: Settings, tasks: frozenset[Task]) -> Options:
         max_consecutive_dead_letters=settings.max_consecutive_dead_letters,
         dead_letter_hold_s=settings.dead_letter_hold_ms / 1000,
         result_cache_bytes=settings.result_cache_mib * 2**20,
+        max_query_texts=settings.api_max_queued_texts if settings.api else 0,
         backoff=Backoff(max_s=settings.retry_backoff_max_ms / 1000),
     )
 

@@ -168,6 +168,11 @@ class Lanes:
         for lane, lane_items in zip(self._lanes, items_by_lane, strict=True):
             lane.add(lane_items, now_s)
 
+    @property
+    def live(self) -> Lane:
+        """The lane of live records."""
+        return self._live
+
     async def wait_for_more(self) -> None:
         """Wait until the next poll is worthwhile for the live lane."""
         await self._live.wait_for_more()

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from worker.batches import LIVE_PASS, PassContext, Priority
+from worker.batches import LIVE_PASS, QUERIES, PassContext, Priority
 from worker.errors import RecordFailed, TooManyFailures
 from worker.flow.outcomes import build_failure
 from worker.flow.result_cache import ResultCache
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from worker.batches import Batch
     from worker.flow.lanes import Lanes
     from worker.flow.options import Options
-    from worker.ports import ModelRouter
+    from worker.ports import ModelRouter, ServedModel
     from worker.records import Item, Outcome, TokenizedItem, Tokens
 
 
@@ -104,6 +104,12 @@ class ModelExecutor:
             return [*await self.tokenize(items[:middle]), *await self.tokenize(items[middle:])]
         return list(tokens)
 
+    async def tokenize_query(self, model: ServedModel, texts: Sequence[str], prompt: str | None) -> list[Tokens]:
+        """Tokenize the texts of a client; raises what the tokenizer raises."""
+        if sum(map(len, texts)) <= _MAX_CHARS_IN_EVENT_LOOP:
+            return model.tokenize(texts, prompt)
+        return await asyncio.get_running_loop().run_in_executor(self._tokenizer, model.tokenize, texts, prompt)
+
     async def run_batch(self, batch: Batch) -> list[Prediction]:
         """Return a prediction for each item, in order: from the cache, or from one forward pass, or several if the pass fails."""
         if self._cache is None:
@@ -118,12 +124,16 @@ class ModelExecutor:
             predictions, seconds = await asyncio.get_running_loop().run_in_executor(threads, self._infer_now, batch)
         except Exception as error:  # noqa: BLE001  any exception of the model is the failure of one record
             if len(batch.items) == 1:
-                return [Prediction(failures=(self._note_failure(build_failure(error, Stage.INFER)),))]
+                failure = build_failure(error, Stage.INFER)
+                return [Prediction(failures=(failure if _is_query(batch.items[0]) else self._note_failure(failure),))]
             left, right = batch.halves()
             return [*await self._compute(left), *await self._compute(right)]
         self._note_pass(batch, seconds)
-        for prediction in predictions:
-            self._note_prediction(prediction)
+        for item, prediction in zip(batch.items, predictions, strict=True):
+            if not prediction.failures:
+                self._num_consecutive_failures = 0
+            elif not _is_query(item):
+                self._note_failure(prediction.failures[0])
         return predictions
 
     async def encode(
@@ -161,12 +171,6 @@ class ModelExecutor:
             self._num_running += change
             return self._num_running
 
-    def _note_prediction(self, prediction: Prediction) -> None:
-        if prediction.failures:
-            self._note_failure(prediction.failures[0])
-        else:
-            self._num_consecutive_failures = 0
-
     def _note_failure(self, failure: Failure) -> Failure:
         self._num_consecutive_failures += 1
         if self._num_consecutive_failures >= self._max_failures:
@@ -175,6 +179,11 @@ class ModelExecutor:
                 f"the last record failed to {failure.stage}: {failure.error}: {failure.message}",
             )
         return failure
+
+
+def _is_query(tokenized: TokenizedItem) -> bool:
+    """Return whether a client sent the text. The failures of such texts say nothing about the records, and never end the worker."""
+    return tokenized.item.record.partition is QUERIES
 
 
 def _check_one_per_item(results: list[Result], items: Sequence[Item] | Sequence[TokenizedItem]) -> list[Result]:

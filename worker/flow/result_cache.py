@@ -1,6 +1,7 @@
 """Keeps the results of recent texts, so that a repeated text needs no forward pass. Pure, in memory only.
 
-The key is the model, the text and the tasks. A batch computes each of its texts once, even without an earlier result.
+The key is the model, the prompt of a query, the text and the tasks. A batch computes each of its texts once, even without an
+earlier result.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from worker.records import Prediction, Task, TokenizedItem
 
-    _Key: TypeAlias = tuple[str, str, frozenset[Task]]
+    _Key: TypeAlias = tuple[str, str | None, str, frozenset[Task]]
 
 # An estimate of the Python objects of an entry, of a label and of an entity, in bytes.
 _ENTRY_BYTES, _LABEL_BYTES, _ENTITY_BYTES = 600, 150, 400
@@ -60,7 +61,7 @@ class ResultCache:
         return [plan.results[_build_key(item)] for item in plan.items]
 
     def _add(self, key: _Key, prediction: Prediction) -> None:
-        num_bytes = _estimate_bytes(key[1], prediction)
+        num_bytes = _estimate_bytes(key[2], prediction)
         if num_bytes > self._max_bytes:
             return
         if prediction.embedding is not None and prediction.embedding.base is not None:
@@ -85,7 +86,7 @@ class Plan:
 
 
 def _build_key(item: TokenizedItem) -> _Key:
-    return item.tokens.model, item.item.text, item.item.tasks
+    return item.tokens.model, item.tokens.prompt, item.item.text, item.item.tasks
 
 
 def _estimate_bytes(text: str, prediction: Prediction) -> int:

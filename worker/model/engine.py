@@ -5,10 +5,11 @@ No tensor and no NaN leaves this module: a text whose numbers are not finite fai
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from worker.batches import LIVE_PASS, PassContext
-from worker.errors import BadModel
+from worker.errors import BadModel, BadSettings, InvalidRecord
 from worker.host import count_cores
 from worker.model.abilities import describe_abilities
 from worker.model.backends.choice import choose
@@ -19,6 +20,7 @@ from worker.model.processor.devices import choose_format, find_device
 from worker.model.processor.thread_sharing import ThreadBudget
 from worker.model.text import trial_texts
 from worker.model.text.packing import pack
+from worker.model.text.prompts import choose_prompt
 from worker.model.text.windows import WindowMerger, attach_window_vectors, window_token_ids
 from worker.records import Item, Partition, Record, Task, TokenizedItem
 
@@ -132,9 +134,19 @@ class Engine:
         threads = f", {self._sharing.num_threads} threads" if device == "cpu" else ""
         return f"{device} {self.backend.description}{threads}"
 
-    def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
-        """Tokenize, with special tokens; what is longer than `max_tokens` is truncated, or planned to be read in windows."""
-        return self._tokenizer.encode(texts, model=self.name)
+    def tokenize(self, texts: Sequence[str], prompt: str | None = None) -> list[Tokens]:
+        """Tokenize, with special tokens; what is longer than `max_tokens` is truncated, or planned to be read in windows.
+
+        `prompt` is a published name, a literal or `none`; None for the prompt of the stream. Raises `InvalidRecord` for another.
+        """
+        if prompt is None:
+            return self._tokenizer.encode(texts, model=self.name)
+        try:
+            text = choose_prompt(self.name, prompt, self._model.sentence)
+            tokenizer = self._tokenizer.with_prompt(text)
+        except (BadModel, BadSettings) as error:
+            raise InvalidRecord(str(error).removeprefix("GIST_PROMPT: ")) from None
+        return [replace(tokens, prompt=text) for tokens in tokenizer.encode(texts, model=self.name)]
 
     def warm_up(self) -> None:
         """Run short and long texts through every head, so that the first record does not wait for one-time work."""

@@ -266,6 +266,14 @@ class WorkerTelemetry:
         """Log what is unusual about the model and its options."""
         self._log.warning("model_warning", warning=warning)
 
+    def api_warning(self, warning: str) -> None:
+        """Log that the HTTP endpoint for queries is open to all, or that its tokens cannot be read again."""
+        self._log.warning("api_warning", warning=warning)
+
+    def api_failed(self, route: str, error: Exception) -> None:
+        """Log the class of an unexpected exception in a request, whose message could contain a text."""
+        self._log.error("api_failed", route=route, error=type(error).__name__)
+
     def info(self, event: str, **fields: object) -> None:
         """Log an event of the life of the worker."""
         self._log.info(event, **fields)

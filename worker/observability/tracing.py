@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,7 @@ from worker.records import Record
 from worker.wire.headers import read_headers
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from opentelemetry.context import Context
     from opentelemetry.trace import Span, Tracer
@@ -79,6 +80,23 @@ class Tracing:
         """Return the delivery, which continues the trace of each record."""
         return TracedDelivery(delivery, self._provider)
 
+    @contextmanager
+    def request(self, route: str, headers: Mapping[str, str]) -> Iterator[Headers]:
+        """Continue the trace in the headers of an HTTP request with a span; yield the headers of the span for records.
+
+        A request without a context gets no span, as a record does.
+        """
+        given = {name: headers[name] for name in (_PARENT, _STATE) if name in headers}
+        context = _W3C.extract(given, trace.set_span_in_context(trace.INVALID_SPAN))
+        if not trace.get_current_span(context).get_span_context().is_valid:
+            yield ()
+            return
+        tracer, attributes = _get_tracer(self._provider), {"http.route": route}
+        with tracer.start_as_current_span(f"POST {route}", context, SpanKind.SERVER, attributes):
+            carrier: dict[str, str] = {}
+            _W3C.inject(carrier)
+            yield tuple((name, value.encode()) for name, value in carrier.items())
+
 
 class TracedModel:
     """A model, with a span around each forward pass, linked to the contexts of its records."""
@@ -96,9 +114,9 @@ class TracedModel:
         """Warm the model up without spans."""
         self._model.warm_up()
 
-    def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
+    def tokenize(self, texts: Sequence[str], prompt: str | None = None) -> list[Tokens]:
         """Tokenize without a span: the call is too short."""
-        return self._model.tokenize(texts)
+        return self._model.tokenize(texts, prompt)
 
     def infer(self, items: Sequence[TokenizedItem], context: PassContext = LIVE_PASS) -> list[Prediction]:
         """Run one forward pass in a span; the span records an exception, which is raised again."""

@@ -50,6 +50,10 @@ class SingleModel:
         """Run one forward pass."""
         return self._model.infer(items, context)
 
+    def list_loaded(self) -> list[ServedModel]:
+        """Return the model."""
+        return [self._model]
+
     def name_for(self, _source: Record | UnreadableRange) -> str:
         """Return the name of the model."""
         return self._model.name
@@ -92,6 +96,8 @@ class RolloutRouter:
         self._loading: dict[str, asyncio.Task[None]] = {}
         # The offset of the last tokenized record of each partition.
         self._offsets: dict[Partition, int] = {}
+        # The name of the model of the last tokenized record.
+        self._newest = model.name
         # Since when each loaded model has been unused, in seconds of `time.monotonic`.
         self._idle_since_s: dict[str, float] = {}
         self.max_passes = model.max_passes
@@ -136,7 +142,12 @@ class RolloutRouter:
                 tokens[index] = result
         for item in items:
             self._offsets[item.record.partition] = item.record.offset
+        self._newest = tokens[-1].model if tokens else self._newest
         return tokens
+
+    def list_loaded(self) -> list[ServedModel]:
+        """Return the loaded models; the first is the model of the newest records."""
+        return sorted(self._models.values(), key=lambda model: model.name != self._newest)
 
     def infer(self, items: Sequence[TokenizedItem], context: PassContext = LIVE_PASS) -> list[Prediction]:
         """Run a forward pass of each model of these items, one after the other."""

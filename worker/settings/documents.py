@@ -31,6 +31,7 @@ GROUPS = {
     "delivery": "Delivery",
     "session_timeout_ms": "Timeouts",
     "max_consecutive_failures": "Failures",
+    "api": "HTTP endpoint for queries",
     "max_message_bytes": "Limits of a record",
     "http_host": "HTTP and logs",
 }

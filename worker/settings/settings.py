@@ -12,12 +12,12 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from worker.errors import BadSettings
+from worker.settings.api import ApiSettings
 from worker.settings.connection import PREFIX
-from worker.settings.delivery import DeliverySettings
 from worker.settings.environment import ENV_FILE, ENV_FILE_ENCODING, describe_unreadable, require_regular_file
 
 
-class Settings(DeliverySettings):
+class Settings(ApiSettings):
     """The settings of one worker."""
 
     model_config = SettingsConfigDict(
@@ -141,6 +141,11 @@ class Settings(DeliverySettings):
                 self.output_layout == "qdrant" and (self.embedding_encoding != "float" or "embed" not in (self.tasks or {"embed"})),
                 "OUTPUT_LAYOUT=qdrant needs GIST_EMBEDDING_ENCODING=float and the task embed in GIST_TASKS",
             ),
+            (
+                bool(self.api_tls_cert_file) != bool(self.api_tls_key_file),
+                "API_TLS_CERT_FILE and GIST_API_TLS_KEY_FILE need each other",
+            ),
+            (self.api_max_texts > self.api_max_queued_texts, "API_MAX_TEXTS is above GIST_API_MAX_QUEUED_TEXTS"),
         ]
         _raise_first(contradictions)
         return self

@@ -10,6 +10,7 @@ import asyncio
 import os
 import sys
 import time
+from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 import worker
 from worker.commands.run.signals import DRAINING, heard, leave_at_once
 from worker.commands.variables import find_warnings
+from worker.composition import api as apis
 from worker.composition import broker
 from worker.composition import model as engines
 from worker.composition import pipeline as pipelines
@@ -31,12 +33,13 @@ from worker.rollout.router import SingleModel
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Collection, Coroutine, Sequence
+    from collections.abc import Callable, Collection, Coroutine, Sequence
 
     from worker.broker.consumer.consumer import Consumer
     from worker.model.engine import Engine
     from worker.observability.tracing import Tracing
     from worker.pipeline import Pipeline
+    from worker.queries import Queries
     from worker.records import Partition, Task
     from worker.settings import Settings
 
@@ -49,6 +52,13 @@ _PROGRESS_INTERVAL_S, _READY_INTERVAL_S = 0.5, 0.02
 
 def run(settings: Settings, *, replica: int | None = None) -> None:
     """Run until a signal; raises the `FatalError` that ended the worker otherwise. The log names a `replica` of several."""
+    run_process(settings, partial(_run, replica=replica), replica=replica)
+
+
+def run_process(
+    settings: Settings, flow: Callable[[Settings, Tracing | None], Coroutine[None, None, None]], *, replica: int | None = None
+) -> None:
+    """Prepare log, signals, memory and threads of the process, and run `flow` to its end."""
     configure_logging(level=settings.log_level, log_format=settings.log_format, replica=replica)
     if replica is None:
         # The default action of the signal ends a replica that has not begun, as the supervisor expects.
@@ -58,24 +68,20 @@ def run(settings: Settings, *, replica: int | None = None) -> None:
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     tracing = traces.build_tracing()
     try:
-        asyncio.run(_run(settings, tracing, replica))
+        asyncio.run(flow(settings, tracing))
     finally:
         if tracing is not None:
             tracing.stop()
 
 
-async def _run(settings: Settings, tracing: Tracing | None, replica: int | None) -> None:
-    telemetry, health = WorkerTelemetry(), _Health()
+async def _run(settings: Settings, tracing: Tracing | None, *, replica: int | None) -> None:
+    telemetry, health = WorkerTelemetry(), Health()
     for warning in () if replica else find_warnings():
         telemetry.ineffective_setting(warning)
-    async with _build_server(settings, health, telemetry) as server:
+    access = apis.build_api_options(settings, telemetry, is_shared=replica is not None) if settings.api else None
+    async with build_server(settings, health, telemetry) as server, AsyncExitStack() as opened:
         telemetry.info("loading", model=settings.model, http=server.address)
-        engine = await asyncio.to_thread(engines.load_engine, settings)
-        health.model = f"{engine.name} on {engine.description}; {engine.abilities}"
-        for warning in engine.warnings:
-            telemetry.model_warning(warning)
-        await asyncio.to_thread(trim_malloc)
-        await asyncio.to_thread(engine.warm_up)
+        engine = await load_engine(settings, health, telemetry)
         tasks = engines.select_tasks(settings, engine)
         rollout = await pipelines.build_rollout_router(settings, engine, telemetry, tracing)
         models, connection = rollout or SingleModel(traces.trace_model(engine, tracing)), broker.build_connection(settings)
@@ -86,7 +92,10 @@ async def _run(settings: Settings, tracing: Tracing | None, replica: int | None)
         _log_start(served, engine, tasks, server.address, telemetry)
         # A rollout unloads models: no variable here may keep one.
         del engine
-        _drain_on_signal(health, telemetry)
+        drain_on_signal(health, telemetry)
+        if access is not None:
+            api = apis.build_api(settings, access, tasks, health.find_queries, telemetry, tracing)
+            telemetry.info("api_listening", api=(await opened.enter_async_context(api)).address)
         while not health.stopping.is_set():
             if settings.create_topics:
                 await broker.create_topics(served, tasks)
@@ -103,6 +112,17 @@ async def _run(settings: Settings, tracing: Tracing | None, replica: int | None)
             if not health.stopping.is_set():
                 served = await find_new_topics(settings, served, tasks)
     telemetry.info("stopped")
+
+
+async def load_engine(settings: Settings, health: Health, telemetry: WorkerTelemetry) -> Engine:
+    """Return the loaded model after its first forward passes."""
+    engine = await asyncio.to_thread(engines.load_engine, settings)
+    health.model = f"{engine.name} on {engine.description}; {engine.abilities}"
+    for warning in engine.warnings:
+        telemetry.model_warning(warning)
+    await asyncio.to_thread(trim_malloc)
+    await asyncio.to_thread(engine.warm_up)
+    return engine
 
 
 def _list_partitions(consumer: Consumer) -> Collection[Partition]:
@@ -163,7 +183,7 @@ async def _log_progress(pipeline: Pipeline, consumer: Consumer, telemetry: Worke
 
 
 @dataclass(slots=True)
-class _Health:
+class Health:
     """The answers of the probes, from the first moment of the process."""
 
     #: None until the model is loaded.
@@ -179,6 +199,10 @@ class _Health:
         if self.stopping.is_set():
             pipeline.drain()
 
+    def find_queries(self) -> Queries | None:
+        """Return the queries of the running pipeline; None before the first pipeline."""
+        return None if self.pipeline is None else self.pipeline.queries
+
     def describe_stall(self) -> str | None:
         """Return the reason if the worker is not live; a worker that loads its model is."""
         is_live = self.pipeline is None or time.monotonic() - self.pipeline.last_poll_s < _STUCK_AFTER_S
@@ -191,7 +215,7 @@ class _Health:
         return None if self.pipeline.is_ready else "not every assigned partition is read yet"
 
 
-def _build_server(settings: Settings, health: _Health, telemetry: WorkerTelemetry) -> HttpServer:
+def build_server(settings: Settings, health: Health, telemetry: WorkerTelemetry) -> HttpServer:
     """Return the HTTP server of probes and metrics, not yet listening."""
     return HttpServer(
         address=(settings.http_host, settings.http_port),
@@ -218,7 +242,8 @@ async def _run_until_first_ends(watching: Sequence[Coroutine[None, None, None]],
         await asyncio.wait(tasks)
 
 
-def _drain_on_signal(health: _Health, telemetry: WorkerTelemetry) -> None:
+def drain_on_signal(health: Health, telemetry: WorkerTelemetry) -> None:
+    """Drain the pipeline on the first signal, and end the process on the second."""
     num_signals = 0
 
     def on_signal(number: signal.Signals) -> None:

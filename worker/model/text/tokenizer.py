@@ -6,6 +6,7 @@ padding and truncation must be seen. The library works outside the interpreter l
 
 from __future__ import annotations
 
+import copy
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -57,15 +58,8 @@ class Tokenizer:
         self._space = backend.token_to_id("\u2581")
         # What the model reads at once.
         self._max_tokens = max_tokens
-        #: The characters before each text; empty for none.
-        self.prompt = prompt
         self._windowing = windowing
-        #: The most tokens of the prompt before a text. The last of them may merge with the text.
-        self.num_prompt = len(backend.encode(prompt).ids) - _NUM_SPECIAL if prompt else 0
-        # The tokens of a text with its prompt that the model reads, in all windows.
-        self._max_text_tokens = (
-            windowing.max_seq_length(max_tokens - self.num_prompt) + self.num_prompt if windowing else max_tokens
-        )
+        self.use_prompt(prompt)
 
     @classmethod
     def read(
@@ -80,14 +74,36 @@ class Tokenizer:
         """Read the tokenizer of a published directory, as `build_tokenizer` does; raises `BadModel`, also for too long a prompt."""
         backend = build_tokenizer(directory, is_lowercased=is_lowercased)
         found = cls(backend, max_tokens=max_tokens, windowing=windowing, prompt=prompt)
-        if prompt and (size := found.num_prompt + _NUM_SPECIAL) >= max_tokens:
-            raise BadModel(f"{directory}: the prompt has {size} tokens, and a text with its prompt at most {max_tokens}")
-        if windowing and not windowing.fits(longest := max_tokens - found.num_prompt):
-            after = " after the prompt" * bool(prompt)
-            raise BadModel(
-                f"{directory}: windows of {longest} tokens{after} overlap by at most half of what they hold, {longest // 2 - 1}"
-            )
+        found.check_prompt(f"{directory}: ")
         return found
+
+    def use_prompt(self, prompt: str) -> None:
+        """Read `prompt` before each text; an empty one for none."""
+        #: The characters before each text; empty for none.
+        self.prompt = prompt
+        #: The most tokens of the prompt before a text. The last of them may merge with the text.
+        self.num_prompt = len(self._backend.encode(prompt).ids) - _NUM_SPECIAL if prompt else 0
+        # The tokens of a text with its prompt that the model reads, in all windows.
+        self._max_text_tokens = self._max_tokens
+        if self._windowing:
+            self._max_text_tokens = self._windowing.max_seq_length(self._max_tokens - self.num_prompt) + self.num_prompt
+
+    def check_prompt(self, place: str = "") -> None:
+        """Raise `BadModel` if the prompt leaves too little of the text, or of each window; `place` begins the message."""
+        if self.prompt and (size := self.num_prompt + _NUM_SPECIAL) >= self._max_tokens:
+            raise BadModel(f"{place}the prompt has {size} tokens, and a text with its prompt at most {self._max_tokens}")
+        if self._windowing and not self._windowing.fits(longest := self._max_tokens - self.num_prompt):
+            after = " after the prompt" * bool(self.prompt)
+            raise BadModel(
+                f"{place}windows of {longest} tokens{after} overlap by at most half of what they hold, {longest // 2 - 1}"
+            )
+
+    def with_prompt(self, prompt: str) -> Tokenizer:
+        """Return a tokenizer with another prompt; raises `BadModel` as `check_prompt` does."""
+        copied = copy.copy(self)
+        copied.use_prompt(prompt)
+        copied.check_prompt()
+        return copied
 
     def check_ids(self, directory: Path, vocab_size: int) -> None:
         """Raise `BadModel` where a token's id is beyond the encoder's vocabulary; `directory` is theirs."""

@@ -1,0 +1,94 @@
+"""An endpoint with a fake model, on a free port."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+
+from tests.fakes import FakeModel
+from worker.api.server import ApiServer, ServerOptions
+from worker.api.service import Service
+from worker.composition.input import build_limits
+from worker.composition.pipeline import build_options, build_outcome_builder
+from worker.flow.lanes import build_lanes
+from worker.flow.model_executor import ModelExecutor
+from worker.flow.monitor import Monitor
+from worker.observability.api_metrics import ApiMetrics
+from worker.observability.metrics import WorkerTelemetry
+from worker.queries import Queries
+from worker.records import Task
+from worker.rollout.router import SingleModel
+from worker.settings import Settings
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncIterator, Collection
+
+    from worker.api.tokens import TokenFile
+    from worker.ports import ModelRouter
+
+
+class Endpoint:
+    """The parts of `gist-stream serve` around a fake model, and a client."""
+
+    def __init__(
+        self,
+        *,
+        models: ModelRouter | None = None,
+        tokens: TokenFile | None = None,
+        tls: ssl.SSLContext | None = None,
+        cors: Collection[str] = (),
+        timeout_s: float = 30.0,
+        **settings: Any,
+    ) -> None:
+        """Build with settings by name."""
+        own = Settings(_env_file=None, **settings)  # type: ignore[call-arg]  # no file of this machine
+        self.model = FakeModel()
+        self.telemetry, self.bugs = WorkerTelemetry(), list[str]()
+        models = models or SingleModel(self.model)
+        options = build_options(own, frozenset(Task))
+        lanes = build_lanes(options, max_passes=models.max_passes)
+        executor = ModelExecutor.from_flow(models, lanes, options, note_cached=self.telemetry.cached)
+        self.queries = Queries(models, lanes, executor, max_texts=own.api_max_queued_texts)
+        self.lane = lanes.live
+        self.service = Service(
+            find_queries=lambda: self.queries,
+            outcomes=build_outcome_builder(own, frozenset(Task), model_name="", warn=lambda _warning: None),
+            tasks=frozenset(Task),
+            limits=build_limits(own),
+            max_texts=own.api_max_texts,
+        )
+        self.server = ApiServer(
+            self.service,
+            ServerOptions(
+                host="127.0.0.1",
+                port=0,
+                is_shared=False,
+                tls=tls,
+                tokens=tokens,
+                cors_origins=cors,
+                max_body_bytes=own.api_max_body_bytes,
+                timeout_s=timeout_s,
+            ),
+            metrics=ApiMetrics(self.telemetry.registry),
+            trace=lambda _route, _headers: nullcontext(()),
+            report_bug=lambda route, error: self.bugs.append(f"{route}: {error!r}"),
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[aiohttp.ClientSession]:
+        """Listen, compute, and yield a client of the endpoint."""
+        batches = asyncio.create_task(self.queries.serve(Monitor(self.telemetry)))
+        try:
+            async with self.server, aiohttp.ClientSession(self.server.address) as client:
+                yield client
+        finally:
+            batches.cancel()
+            await asyncio.wait([batches])
+
+    def count(self, route: str, status: int) -> float:
+        """Return the number of requests of a route with a status."""
+        return self.telemetry.registry.get_sample_value("gist_api_requests_total", {"route": route, "status": str(status)}) or 0.0

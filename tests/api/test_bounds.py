@@ -1,0 +1,201 @@
+"""The bounds of the endpoint: texts in flight, time, size, clients that go away, and requests that are no HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+import structlog
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.api.endpoint import Endpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from worker.records import TokenizedItem
+
+
+class Gate:
+    """Holds forward passes until it opens."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.is_reached, self.is_open = threading.Event(), threading.Event()
+        endpoint.model.on_infer = self._wait
+
+    def _wait(self, _items: Sequence[TokenizedItem]) -> None:
+        self.is_reached.set()
+        self.is_open.wait()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition; the test's own time limit bounds it."""
+    while not condition():  # noqa: ASYNC110  the condition depends on a thread
+        await asyncio.sleep(0.001)
+
+
+async def test_a_request_above_the_bound_gets_429_and_later_one_gets_an_answer() -> None:
+    endpoint = Endpoint(api_max_texts=2, api_max_queued_texts=2)
+    async with endpoint.running() as client:
+        gate = Gate(endpoint)
+        first = asyncio.create_task(client.post("/v1/embeddings", json={"input": ["a", "b"]}))
+        await until(lambda: endpoint.queries.num_texts == 2)
+        for route, body in (("/v1/embeddings", {"input": "c"}), ("/embed", {"inputs": "c"})):
+            refused = await client.post(route, json=body)
+            assert (refused.status, refused.headers["Retry-After"]) == (429, "1")
+        gate.is_open.set()
+        assert (await first).status == 200
+        assert (await client.post("/v1/embeddings", json={"input": "c"})).status == 200
+        assert endpoint.count("/embed", 429) == 1
+
+
+async def test_a_late_answer_is_504_and_a_client_that_goes_away_is_499_and_both_free_their_places() -> None:
+    endpoint = Endpoint(timeout_s=1.0)
+    async with endpoint.running() as client:
+        gate = Gate(endpoint)
+        response = await client.post("/v1/embeddings", json={"input": ["a", "b"]})
+        assert (response.status, (await response.json())["error"]["code"]) == (504, "timeout")
+        assert endpoint.queries.num_texts == 0
+        gate.is_open.set()
+    endpoint = Endpoint()
+    async with endpoint.running() as client:
+        gate = Gate(endpoint)
+        held = asyncio.create_task(client.post("/v1/embeddings", json={"input": "a"}))
+        await until(gate.is_reached.is_set)
+        queued = asyncio.create_task(client.post("/v1/embeddings", json={"input": ["b", "c"]}))
+        await until(lambda: len(endpoint.lane) == 2)
+        queued.cancel()
+        await until(lambda: endpoint.queries.num_texts == 1)
+        assert len(endpoint.lane) == 0
+        assert endpoint.count("/v1/embeddings", 499) == 1
+        gate.is_open.set()
+        assert (await held).status == 200
+
+
+async def test_texts_of_clients_wait_outside_of_the_lane_beyond_one_batch() -> None:
+    """The fake model has one pass at a time, so that two batches of four tokens are in the lane and in the pass."""
+    endpoint = Endpoint(max_batch_tokens=256, max_batch_delay_ms=0)
+    async with endpoint.running() as client:
+        gate = Gate(endpoint)
+        text = "word " * 64
+        requests = [asyncio.create_task(client.post("/v1/embeddings", json={"input": [text] * 8})) for _ in range(3)]
+        await until(lambda: endpoint.queries.num_texts == 24 and endpoint.queries._num_tokens == 512)
+        gate.is_open.set()
+        assert [(await request).status for request in requests] == [200] * 3
+        assert sum(endpoint.model.passes) == 24
+        assert endpoint.queries._num_tokens == 0
+
+
+async def test_a_drain_answers_what_is_in_flight_and_refuses_the_rest() -> None:
+    endpoint = Endpoint()
+    async with endpoint.running() as client:
+        gate = Gate(endpoint)
+        held = asyncio.create_task(client.post("/v1/embeddings", json={"input": "a"}))
+        await until(gate.is_reached.is_set)
+        drained = asyncio.create_task(endpoint.queries.drain())
+        await until(lambda: endpoint.queries._is_draining)
+        response = await client.post("/v1/embeddings", json={"input": "b"})
+        assert (response.status, response.headers["Retry-After"]) == (503, "1")
+        gate.is_open.set()
+        assert (await held).status == 200
+        await drained
+
+
+async def test_large_slow_and_half_open_requests_end() -> None:
+    async with Endpoint(api_max_body_bytes=1024).running() as client:
+        large = await client.post("/embed", data=b"x" * 2000)
+        assert (large.status, (await large.json())["error_type"]) == (413, "Validation")
+    endpoint = Endpoint(timeout_s=0.2)
+    async with endpoint.running():
+        for content in (
+            b"",
+            b"POST /embed HTTP/1.1\r\nHost: x\r\n",
+            b"POST /embed HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{",
+        ):
+            reader, writer = await asyncio.open_connection("127.0.0.1", endpoint.server.port)
+            writer.write(content)
+            answer = await reader.read()
+            assert answer == b"" or answer.startswith(b"HTTP/1.1 408")
+            writer.close()
+            await writer.wait_closed()
+
+
+_HEADS = (
+    b"",
+    b"GET /v1/models HTTP/1.1\r\n",
+    b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 20\r\n\r\n",
+    b"POST /v1/infer HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
+)
+_REQUESTS = st.builds(lambda head, rest: head + rest, st.sampled_from(_HEADS), st.binary(min_size=20, max_size=80))
+
+
+@settings(max_examples=5, deadline=None)
+@given(requests=st.lists(_REQUESTS, min_size=20, max_size=20))
+def test_any_bytes_get_an_error_without_a_traceback_and_without_a_line_in_the_log(requests: list[bytes]) -> None:
+    with structlog.testing.capture_logs() as logs:
+        answers = asyncio.run(_send(requests))
+    assert not logs
+    for answer in answers:
+        assert b"Traceback" not in answer
+        assert answer == b"" or int(answer.split(b" ", 2)[1]) in {400, 404, 405, 408, 413, 431, 501, 504}
+
+
+async def _send(requests: list[bytes]) -> list[bytes]:
+    endpoint = Endpoint(timeout_s=0.2)
+    async with endpoint.running():
+        answers = await asyncio.gather(*(_exchange(endpoint.server.port, content) for content in requests))
+    assert not endpoint.bugs
+    return answers
+
+
+async def _exchange(port: int, content: bytes) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(content)
+        writer.write_eof()
+        return await reader.read()
+    except ConnectionResetError:
+        return b""
+    finally:
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    "content", [b"{", b"[]", b'"x"', b"\xff", b'{"inputs": "\\ud800"}', b"[" * 5000, b'{"inputs": {"a": "secret"}}']
+)
+async def test_a_malformed_body_gets_one_line_without_its_content(content: bytes) -> None:
+    endpoint = Endpoint()
+    async with endpoint.running() as client:
+        response = await client.post("/embed", data=content)
+        error = (await response.json())["error"]
+        assert response.status == 422
+        assert "\n" not in error
+        assert "secret" not in error
+
+
+async def test_an_unexpected_exception_is_500_and_only_its_class_is_reported() -> None:
+    endpoint = Endpoint()
+    async with endpoint.running() as client:
+        endpoint.model.on_tokenize = lambda _texts: _fail()
+        response = await client.post("/v1/embeddings", json={"input": "secret"})
+        body = await response.text()
+        assert (response.status, endpoint.bugs) == (500, ["/v1/embeddings: KeyError('secret')"])
+        assert "secret" not in body
+
+
+def _fail() -> None:
+    raise KeyError("secret")
+
+
+async def test_a_worker_that_has_stopped_ends_requests_in_flight() -> None:
+    endpoint = Endpoint()
+    async with endpoint.running() as client:
+        gate = Gate(endpoint)
+        held = asyncio.create_task(client.post("/v1/embeddings", json={"input": "a"}))
+        await until(gate.is_reached.is_set)
+        endpoint.queries.stop()
+        assert (await held).status == 503
+        gate.is_open.set()

@@ -1,0 +1,1 @@
+"""The HTTP endpoint for queries: routes, access, bounds of requests, and its documents."""

@@ -1,0 +1,59 @@
+"""Reads the bodies of requests and writes those of answers."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import orjson
+from aiohttp import web
+from pydantic import BaseModel, ValidationError
+
+from worker.api.failures import Kind, RequestFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from worker.records import Headers
+
+Body = TypeVar("Body", bound=BaseModel)
+#: The header with the model that answered.
+MODEL_HEADER = "gist-model"
+#: The headers of the trace of the request, as a record has them.
+TRACE: ContextVar[Headers] = ContextVar("trace", default=())
+# The fields with the texts.
+_TEXTS = {"input", "inputs"}
+# The longest name of a field in a message; the client chooses the names of unknown fields.
+_MAX_PLACE_CHARS = 80
+
+
+async def read_body(request: web.Request, model: type[Body]) -> Body:
+    """Return the body of a request. Raises `RequestFailed` with the place and the reason."""
+    content = await request.read()
+    try:
+        value = orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        raise RequestFailed(Kind.INVALID, f"the body is not JSON: {error.msg} at byte {error.pos}") from None
+    if not isinstance(value, dict):
+        raise RequestFailed(Kind.INVALID, "the body must be a JSON object")
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise _describe(error) from None
+
+
+def _describe(error: ValidationError) -> RequestFailed:
+    """Return the failure of the first invalid field. Its message never contains a value, which could be a text."""
+    problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    field = str(problem["loc"][0])
+    if field in _TEXTS:
+        advice = "lists of token numbers are refused, because another tokenizer may have made them"
+        return RequestFailed(Kind.INVALID, f"`{field}` must be a text or a list of texts; {advice}", field=field)
+    place = ".".join(str(part) for part in problem["loc"] if not isinstance(part, str) or part.isidentifier())
+    return RequestFailed(Kind.INVALID, f"`{(place or field)[:_MAX_PLACE_CHARS]}`: {problem['msg']}", field=field[:_MAX_PLACE_CHARS])
+
+
+def write_json(value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+    """Return an answer with the JSON of a value, which may contain arrays of numpy and fragments of JSON."""
+    body = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+    return web.Response(body=body, status=status, content_type="application/json", headers=headers)

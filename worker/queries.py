@@ -1,0 +1,204 @@
+"""The texts that clients send over HTTP. They share the lane of live records, its batches and the model with the stream.
+
+    request ──admit──▶ tokenize ──enter──▶ live lane ──batch, infer──▶ answer
+
+A request waits outside of the lane while the texts of clients in the lane fill the passes that run and one batch more. A record
+of the stream therefore waits for at most one batch of such texts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from worker.batches import QUERIES, Batch
+from worker.errors import GistStreamError, find_cause
+from worker.records import Record, TokenizedItem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from worker.flow.lanes import Lane, Lanes
+    from worker.flow.model_executor import ModelExecutor
+    from worker.flow.monitor import Monitor
+    from worker.ports import ModelRouter, ServedModel
+    from worker.records import Headers, Item, Prediction
+
+# The texts of one call of the tokenizer. The texts of other requests and of the stream come between two calls.
+_GROUP_TEXTS = 16
+
+
+class Overloaded(GistStreamError):
+    """The texts in flight are at their bound."""
+
+
+class Unavailable(GistStreamError):
+    """The worker starts, drains or reads other topics, and answers no query."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Entered:
+    """A text in the lane or in a forward pass."""
+
+    tokenized: TokenizedItem
+    answer: asyncio.Future[Prediction]
+
+    @property
+    def number(self) -> int:
+        return self.tokenized.item.record.offset
+
+
+class Queries:
+    """Computes texts of clients in the lanes of a worker, at most `max_texts` at a time. Belongs to the event loop."""
+
+    def __init__(self, models: ModelRouter, lanes: Lanes, executor: ModelExecutor, *, max_texts: int) -> None:
+        """Use the parts of a pipeline; 0 texts for a worker without queries."""
+        self._models = models
+        self._lanes = lanes
+        self._executor = executor
+        self._max_texts = max_texts
+        self._numbers = itertools.count()
+        # The texts in the lane and in forward passes, by number, and the sum of their tokens.
+        self._entered: dict[int, _Entered] = {}
+        self._num_tokens = 0
+        # Texts enter the lane in turn, a group of each request.
+        self._turn = asyncio.Lock()
+        # Set when texts leave the lane or their pass.
+        self._has_room = asyncio.Event()
+        # Whether new requests are refused, and whether nothing is computed any more.
+        self._is_draining = self._is_stopped = False
+        #: The texts of all requests in flight.
+        self.num_texts = 0
+        # Set while there are none.
+        self._is_idle = asyncio.Event()
+        self._is_idle.set()
+
+    def list_models(self) -> list[ServedModel]:
+        """Return the loaded models; the first is the model of the newest records."""
+        return self._models.list_loaded()
+
+    def create_record(self, value: bytes, headers: Headers = ()) -> Record:
+        """Return a record whose offset is a number of its own."""
+        return Record(QUERIES, next(self._numbers), None, value, headers, time.time_ns() // 1_000_000)
+
+    async def compute(
+        self, items: Sequence[Item], model: ServedModel, prompt: str | None = None
+    ) -> list[tuple[TokenizedItem, Prediction]]:
+        """Return the tokens and the prediction of each item, whose record is from `create_record`.
+
+        Raises `Overloaded` at once if the texts exceed the bound, `Unavailable` if the worker stops, and what the tokenizer raises.
+        A cancelled call takes its texts out of the lane.
+        """
+        if self._is_draining:
+            raise Unavailable("the worker stops or reads other topics")
+        if self.num_texts + len(items) > self._max_texts:
+            raise Overloaded(f"{self.num_texts} texts are in flight, and at most {self._max_texts} are accepted")
+        self.num_texts += len(items)
+        self._is_idle.clear()
+        entered: list[_Entered] = []
+        try:
+            for start in range(0, len(items), _GROUP_TEXTS):
+                group = items[start : start + _GROUP_TEXTS]
+                tokens = await self._executor.tokenize_query(model, [item.text for item in group], prompt)
+                async with self._turn:
+                    for item, own in zip(group, tokens, strict=True):
+                        entered.append(await self._enter(TokenizedItem(item, own)))
+            predictions = await asyncio.gather(*(text.answer for text in entered))
+            return [(text.tokenized, prediction) for text, prediction in zip(entered, predictions, strict=True)]
+        finally:
+            self._leave(entered)
+            self.num_texts -= len(items)
+            if not self.num_texts:
+                self._is_idle.set()
+
+    def answer(self, batch: Batch, predictions: Sequence[Prediction]) -> tuple[Batch, Sequence[Prediction]]:
+        """Answer the texts of clients in a batch; return the records of the stream with their predictions."""
+        if not self._max_texts:
+            return batch, predictions
+        records: list[tuple[TokenizedItem, Prediction]] = []
+        for tokenized, prediction in zip(batch.items, predictions, strict=True):
+            if tokenized.item.record.partition is not QUERIES:
+                records.append((tokenized, prediction))
+            elif (entered := self._remove(tokenized.item.record.offset)) is not None and not entered.answer.done():
+                entered.answer.set_result(prediction)
+        if len(records) == len(batch.items):
+            return batch, predictions
+        kept = Batch(tuple(tokenized for tokenized, _ in records), batch.since_s, batch.priority)
+        return kept, [prediction for _, prediction in records]
+
+    async def serve(self, monitor: Monitor) -> None:
+        """Run the batches of the live lane until cancelled, for a worker without a stream."""
+        lane = self._lanes.live
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                while True:
+                    tasks.create_task(self._process(lane, await lane.next_batch(), monitor))
+        except BaseExceptionGroup as group:
+            raise find_cause(group) from group
+        finally:
+            for part in (self, self._executor, self._lanes):
+                part.stop()
+
+    async def drain(self) -> None:
+        """Refuse new requests, and return when the requests in flight are answered, have failed or were cancelled."""
+        self._is_draining = True
+        await self._is_idle.wait()
+
+    def stop(self) -> None:
+        """Refuse new requests, and end those in flight with `Unavailable`."""
+        self._is_draining = self._is_stopped = True
+        for entered in self._entered.values():
+            if not entered.answer.done():
+                entered.answer.set_exception(Unavailable("the worker stops"))
+        self._has_room.set()
+
+    async def _process(self, lane: Lane, batch: Batch, monitor: Monitor) -> None:
+        began_s = time.monotonic()
+        monitor.started(batch, began_s, max_tokens=lane.max_tokens)
+        try:
+            predictions = await self._executor.run_batch(batch)
+            monitor.inferred(batch, began_s)
+            self.answer(batch, predictions)
+        finally:
+            lane.release_slot(time.monotonic() - began_s)
+
+    async def _enter(self, tokenized: TokenizedItem) -> _Entered:
+        """Add a text to the lane as soon as there is room."""
+        while self._num_tokens and self._num_tokens + tokenized.weight > self._max_tokens and not self._is_stopped:
+            self._has_room.clear()
+            await self._has_room.wait()
+        if self._is_stopped:
+            raise Unavailable("the worker stops")
+        entered = _Entered(tokenized, asyncio.get_running_loop().create_future())
+        self._entered[entered.number] = entered
+        self._num_tokens += tokenized.weight
+        self._lanes.add([tokenized], time.monotonic())
+        return entered
+
+    @property
+    def _max_tokens(self) -> int:
+        """The tokens of the passes that run at a time, and of one more batch."""
+        return (self._models.max_passes + 1) * self._lanes.live.max_tokens
+
+    def _leave(self, entered: Sequence[_Entered]) -> None:
+        """Drop the texts of a request that have no answer."""
+        left = [text for text in entered if text.number in self._entered]
+        for text in left:
+            self._remove(text.number)
+        if left:
+            self._lanes.live.discard(lambda queued: _is_left(queued.item, self._entered))
+
+    def _remove(self, number: int) -> _Entered | None:
+        entered = self._entered.pop(number, None)
+        if entered is not None:
+            self._num_tokens -= entered.tokenized.weight
+            self._has_room.set()
+        return entered
+
+
+def _is_left(item: Item, entered: Mapping[int, _Entered]) -> bool:
+    """Return whether a queued text is that of a client who went away."""
+    return item.record.partition is QUERIES and item.record.offset not in entered
