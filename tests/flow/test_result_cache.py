@@ -55,6 +55,14 @@ def test_another_model_task_or_text_is_another_entry(other: TokenizedItem) -> No
     assert len(cache.find([other]).missing) == 1
 
 
+def test_another_prompt_is_another_entry() -> None:
+    """A query with a prompt of its own does not get the result of a passage."""
+    cache = ResultCache(MIB, lambda _origin, _number: None)
+    cache.complete(cache.find([item("a")]), [prediction(1)])
+    query = item("a")
+    assert cache.find([replace(query, tokens=replace(query.tokens, prompt="query: "))]).missing
+
+
 def test_a_failure_is_not_kept() -> None:
     """All items of the batch with this text get the failure; the next batch computes the text again."""
     cache = ResultCache(MIB, lambda _origin, _number: None)

@@ -200,3 +200,18 @@ def test_a_collector_that_is_away_does_not_hold_up_the_exit(monkeypatch: pytest.
     monkeypatch.setattr(provider, "shutdown", lambda: may_end.wait(60))
     tracing.Tracing(provider).stop()
     may_end.set()
+
+
+def test_a_request_continues_its_trace_and_one_without_a_context_has_no_span() -> None:
+    """The records of the request have the span of the request as their context."""
+    spied = Tracing()
+    traced_requests = tracing.Tracing(spied.provider)
+    with traced_requests.request("/embed", {}) as headers:
+        assert headers == ()
+    with traced_requests.request("/embed", {"traceparent": SAMPLED.decode()}) as headers:
+        pass
+    (span,) = spied.exporter.get_finished_spans()
+    assert (span.name, span.kind, span.attributes) == ("POST /embed", SpanKind.SERVER, {"http.route": "/embed"})
+    assert span.parent is not None
+    assert f"{span.parent.span_id:016x}" == SPAN_ID
+    assert headers == (("traceparent", f"00-{TRACE_ID}-{span.context.span_id:016x}-01".encode()),)

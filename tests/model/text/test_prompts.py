@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.model.checkpoint.published import add_modules, publish, rewrite
-from worker.errors import BadModel, BadSettings
+from worker.errors import BadModel, BadSettings, InvalidRecord
 from worker.model.checkpoint import checkpoint
 from worker.model.engine import Engine
 from worker.model.text.windows import Chunking, Windowing
@@ -104,6 +104,23 @@ def test_a_prompt_that_does_not_exist_is_refused(
     rewrite(embedder / "config_sentence_transformers.json", **changes)
     with pytest.raises(error, match=reason):
         checkpoint.load(str(embedder), prompt=prompt)
+
+
+def test_a_query_has_a_prompt_of_its_own(embedder: Path) -> None:
+    """The prompt of the stream stays as it is. A prompt that the model does not have is the failure of the query."""
+    engine = Engine.from_checkpoint(
+        checkpoint.load(str(embedder), prompt="passage"), device="cpu", backend="eager", dtype="float32"
+    )
+    for prompt in ("query", "none", "mine: "):
+        (own,) = checkpoint.load(str(embedder), prompt=prompt).tokenizer.encode(TEXTS[:1])
+        (found,) = engine.tokenize(TEXTS[:1], prompt)
+        assert found.ids.tolist() == own.ids.tolist()
+        assert found.num_prompt == own.num_prompt
+    passage = checkpoint.load(str(embedder), prompt="passage").tokenizer.encode(TEXTS[:1])[0]
+    assert engine.tokenize(TEXTS[:1])[0].ids.tolist() == passage.ids.tolist()
+    for prompt, reason in (("pasage", "has no prompt 'pasage'"), ("long " * 80, "the prompt has 82 tokens")):
+        with pytest.raises(InvalidRecord, match=reason):
+            engine.tokenize(TEXTS[:1], prompt)
 
 
 def test_a_prompt_that_cannot_be_served_exactly_is_refused(embedder: Path) -> None:

@@ -1,0 +1,112 @@
+"""The texts of clients in a pipeline: they share batches with records, and cost the stream nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.api.endpoint import Endpoint
+from tests.fakes import FakeModel
+from tests.test_pipeline import World
+from worker.errors import BadModel
+from worker.observability.metrics import WorkerTelemetry
+from worker.queries import Overloaded, Unavailable
+from worker.records import Item, Output, Task
+from worker.rollout.plan import RolloutPlan
+from worker.rollout.router import RolloutRouter
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from worker.queries import Queries
+    from worker.records import Prediction, TokenizedItem
+
+
+async def compute(queries: Queries, *texts: str) -> list[Prediction]:
+    """Return the prediction of each text."""
+    items = [Item(queries.create_record(b"{}"), text, text, frozenset({Task.EMBED})) for text in texts]
+    return [prediction for _, prediction in await queries.compute(items, queries.list_models()[0])]
+
+
+async def test_texts_and_records_share_a_batch_and_only_records_are_published() -> None:
+    world = World(max_query_texts=8, max_batch_records=8)
+    passes: list[list[str]] = []
+    held, is_open = threading.Event(), threading.Event()
+
+    def on_infer(items: Sequence[TokenizedItem]) -> None:
+        passes.append([tokenized.item.text for tokenized in items])
+        held.set()
+        is_open.wait()
+
+    world.model.on_infer = on_infer
+    async with world.running():
+        first = asyncio.create_task(compute(world.pipeline.queries, "first"))
+        while not held.is_set():  # noqa: ASYNC110  a thread has no event of the loop
+            await asyncio.sleep(0.001)
+        world.produce("record one", "record two")
+        while len(world.pipeline._lanes) < 2:  # noqa: ASYNC110  the lane has no event for tests
+            await asyncio.sleep(0.001)
+        second = asyncio.create_task(compute(world.pipeline.queries, "a query"))
+        while len(world.pipeline._lanes) < 3:  # noqa: ASYNC110  the same
+            await asyncio.sleep(0.001)
+        is_open.set()
+        await world.committed()
+        answers = await first + await second
+    assert passes == [["first"], ["record one", "record two", "a query"]]
+    assert [answer.embedding.tolist() for answer in answers if answer.embedding is not None] == [[5.0, 1.0], [7.0, 1.0]]
+    assert world.kafka.offsets(Output.EMBEDDINGS) == [0, 1]
+    assert len(world.kafka.published) == 6
+
+
+async def test_texts_that_fail_never_end_the_worker() -> None:
+    """One record that fails would end this worker."""
+    world = World(max_query_texts=8, max_consecutive_failures=1)
+    async with world.running():
+        for _ in range(3):
+            (answer,) = await compute(world.pipeline.queries, "poison")
+            assert answer.failures[0].error == "RuntimeError"
+        world.produce("fine")
+        await world.committed()
+    assert not world.dead_letters()
+
+
+async def test_a_pipeline_without_queries_accepts_none_and_one_that_ended_is_unavailable() -> None:
+    world = World()
+    async with world.running():
+        with pytest.raises(Overloaded):
+            await compute(world.pipeline.queries, "a")
+    with pytest.raises(Unavailable):
+        await compute(world.pipeline.queries, "a")
+
+
+async def test_during_a_rollout_the_newest_model_answers_and_a_name_selects_another(tmp_path: Path) -> None:
+    first, second = FakeModel(), FakeModel()
+    first.name, second.name = "first@1", "second@2"
+    file = tmp_path / "rollout.toml"
+    file.write_text('[[step]]\nmodel = "second"\nfrom = { 0 = 5 }\n')
+
+    def load(reference: str) -> FakeModel:
+        if reference != "second":
+            raise BadModel(reference)
+        return second
+
+    router = RolloutRouter(file, RolloutPlan("first", "texts"), first, load=load, telemetry=WorkerTelemetry())
+    await router.start()
+    async with Endpoint(models=router).running() as client:
+
+        async def ask(**body: str) -> tuple[str, str]:
+            response = await client.post("/v1/embeddings", json={"input": "a", **body})
+            return response.headers["gist-model"], (await response.json())["model"]
+
+        assert await ask() == ("first@1", "first@1")
+        assert await ask(model="second") == ("second@2", "second@2")
+        world = World()
+        world.produce(*"abcdef")
+        for record in world.kafka.log[world.kafka.partitions[0]]:
+            router.tokenize([Item(record, "", "a", frozenset(Task))])
+        assert await ask() == ("second@2", "second@2")
+        assert await ask(model="first@1") == ("first@1", "first@1")
