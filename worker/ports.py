@@ -29,13 +29,16 @@ if TYPE_CHECKING:
 
 
 class AssignmentListener(Protocol):
-    """Receives the rebalances of the consumer group. The source calls both methods in the event loop, one at a time."""
+    """Receives the rebalances of the consumer group. The source calls the methods in the event loop."""
 
     def assigned(self, partitions: Collection[Partition]) -> None:
         """Accept partitions, which are paused. Returns at once, because no heartbeat is sent during the call."""
 
     async def revoked(self, partitions: Collection[Partition]) -> None:
         """Drain partitions within a bound. Another member owns them after the return."""
+
+    async def lost(self, partitions: Collection[Partition]) -> None:
+        """Drop the work of partitions at once: another member may own them already. May come during a revocation."""
 
 
 class Source(Protocol):

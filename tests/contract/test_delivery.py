@@ -87,6 +87,10 @@ class _Listener:
         """Remove the partitions."""
         self.partitions -= set(partitions)
 
+    async def lost(self, partitions: Collection[Partition]) -> None:
+        """Treat the loss as a revocation."""
+        await self.revoked(partitions)
+
 
 @contextlib.asynccontextmanager
 async def _real(connection: Connection, topic: str, kind: str) -> AsyncIterator[RealWorld]:

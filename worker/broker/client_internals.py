@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiokafka.client import CoordinationType
 from aiokafka.consumer.fetcher import READ_UNCOMMITTED
+from aiokafka.consumer.group_coordinator import NoGroupCoordinator
 from aiokafka.errors import KafkaError
 
 from worker.broker.timeouts import with_timeout
@@ -51,6 +52,8 @@ def find_dead_task(consumer: AIOKafkaConsumer) -> str | None:
     if consumer._fetcher._fetch_task.done():
         return "fetch"
     coordinator = consumer._coordinator
+    if isinstance(coordinator, NoGroupCoordinator):
+        return None
     if coordinator._coordination_task.done():
         return "coordination"
     heartbeat = coordinator._heartbeat_task

@@ -15,6 +15,8 @@ class BrokerEvent(StrEnum):
     FETCH_FAILED = "fetch_failed"
     #: aiokafka does not fetch, although there are records to read.
     FETCH_STUCK = "fetch_stuck"
+    #: Another member of the group has the instance id; the worker joins once the id is free.
+    INSTANCE_ID_IN_USE = "instance_id_in_use"
     #: The coordinator of the group does not know whether an offset was committed; the worker has found out.
     OFFSET_HANGS = "offset_hangs"
     #: An output topic has a hanging transaction; the worker ends it.

@@ -139,6 +139,7 @@ def build_consumer(settings: Settings, connection: Connection, telemetry: Worker
         topics=settings.input_topics,
         group_id=settings.group_id,
         group_instance_id=settings.group_instance_id,
+        group_protocol=settings.group_protocol,
         client_rack=settings.client_rack or None,
         on_event=telemetry.broker_event,
         auto_offset_reset=settings.auto_offset_reset,

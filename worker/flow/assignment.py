@@ -156,8 +156,13 @@ class Assignment:
         self._telemetry.rebalance("revoked", sorted(map(str, partitions)))
         await self._spawn(self._release_revoked(set(partitions)))
 
-    async def _release_revoked(self, partitions: set[Partition]) -> None:
-        await self.release(partitions)
+    async def lost(self, partitions: Collection[Partition]) -> None:
+        """End the sessions of these partitions without a drain, because another member may own them."""
+        self._telemetry.rebalance("lost", sorted(map(str, partitions)))
+        await self._spawn(self._release_revoked(set(partitions), is_draining=False))
+
+    async def _release_revoked(self, partitions: set[Partition], *, is_draining: bool = True) -> None:
+        await self.release(partitions, is_draining=is_draining)
 
     async def release(self, partitions: set[Partition], *, is_draining: bool = True) -> bool:
         """End the sessions of these partitions; return whether all records were published and committed."""

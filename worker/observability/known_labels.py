@@ -17,7 +17,7 @@ SKIPS = ("empty", "unchanged", "truncate", "message")
 OUTPUTS = ("embeddings", "labels", "entities", "dlq", "enriched", "flat", "qdrant")
 #: The origins of a result, with a cache of results.
 ORIGINS = ("hit", "duplicate", "miss")
-REBALANCES = ("assigned", "revoked")
+REBALANCES = ("assigned", "revoked", "lost")
 #: The exceptions that end the session of a partition.
 RETRIES = ("PublishFailed", "ConsumerBroken", "OffsetOutOfRange")
 #: The steps that are retried outside of a session.
@@ -27,6 +27,7 @@ BROKER_EVENTS = (
     "committed_offset_out_of_range",
     "fetch_failed",
     "fetch_stuck",
+    "instance_id_in_use",
     "offset_hangs",
     "outputs_hang",
     "outputs_not_described",

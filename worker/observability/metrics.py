@@ -225,7 +225,7 @@ class WorkerTelemetry:
         self._log.error("rollout_failed", what=what, error=f"{type(error).__name__}: {error}")
 
     def rebalance(self, kind: str, partitions: list[str]) -> None:
-        """Log partitions that were `assigned` or `revoked`."""
+        """Log partitions that were `assigned`, `revoked` or `lost`."""
         self._rebalances.labels(kind).inc()
         self._log.info("partitions_" + kind, partitions=partitions)
 

@@ -35,6 +35,10 @@ class _Listener:
     async def revoked(self, _partitions: Collection[Partition]) -> None:
         """Do nothing."""
 
+    async def lost(self, partitions: Collection[Partition]) -> None:
+        """Treat the loss as a revocation."""
+        await self.revoked(partitions)
+
 
 def _ignore(event: BrokerEvent, **fields: object) -> None:
     """Drop an event."""

@@ -45,6 +45,10 @@ class Group:
         """Record the revoked partitions."""
         self.revocations.append(set(partitions))
 
+    async def lost(self, partitions: Collection[Partition]) -> None:
+        """Treat the loss as a revocation."""
+        await self.revoked(partitions)
+
     def on_event(self, event: str, **fields: object) -> None:
         """Record the event."""
         self.events.append((event, fields))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,20 +18,26 @@ if TYPE_CHECKING:
     from aiokafka import TopicPartition
 
 
-class Coordinator:
-    """Returns the committed offsets of a group."""
+class Group:
+    """Knows the partitions of a topic, and the committed offsets of a group."""
 
-    def __init__(self, committed: dict[int, tuple[int, str]]) -> None:
+    def __init__(self, num_partitions: int, committed: dict[int, tuple[int, str]]) -> None:
+        self.num_partitions = num_partitions
         self.committed = committed
 
-    async def fetch_committed_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, OffsetAndMetadata]:
-        """Return the committed offsets, without partitions that have none, as aiokafka does."""
+    def partitions_for_topic(self, _topic: str) -> set[int]:
+        """Return the indexes of the partitions."""
+        return set(range(self.num_partitions))
+
+    async def fetch_committed(self, partitions: list[TopicPartition]) -> dict[TopicPartition, OffsetAndMetadata]:
+        """Return the committed offsets, without partitions that have none."""
         return {key: OffsetAndMetadata(*self.committed[key.partition]) for key in partitions if key.partition in self.committed}
 
 
-def build_client(num_partitions: int, committed: dict[int, tuple[int, str]]) -> Any:
-    """Return a client that knows a topic and the committed offsets of its group."""
-    return SimpleNamespace(partitions_for_topic=lambda _topic: set(range(num_partitions)), _coordinator=Coordinator(committed))
+async def learn(starts: StartOffsets, num_partitions: int, committed: dict[int, tuple[int, str]]) -> None:
+    """Let the start offsets read the state of a group."""
+    group: Any = Group(num_partitions, committed)
+    await starts.learn(group, group, "texts")
 
 
 def build_starts(auto_offset_reset: str, events: list[str] | None = None) -> StartOffsets:
@@ -56,7 +61,7 @@ async def test_only_a_group_that_starts_at_the_latest_offset_skips_records(
     """A usable committed offset is the start."""
     events: list[str] = []
     found = build_starts(auto_offset_reset, events)
-    await found.learn(build_client(2, {}), "texts")
+    await learn(found, 2, {})
     start = found.find(Partition("texts", index), committed, log)
     is_usable = committed is not None and log.first <= committed <= log.high_watermark
     is_new = committed is None and auto_offset_reset == "latest" and index < 2
@@ -66,25 +71,25 @@ async def test_only_a_group_that_starts_at_the_latest_offset_skips_records(
 
 async def test_the_number_of_partitions_is_kept_by_any_committed_offset() -> None:
     first = build_starts("latest")
-    await first.learn(build_client(2, {}), "texts")
+    await learn(first, 2, {})
     metadata = first.metadata("texts")
     for committed in ({0: (5, metadata)}, {0: (7, ""), 1: (5, metadata)}):
         later = build_starts("latest")
-        await later.learn(build_client(4, committed), "texts")
+        await learn(later, 4, committed)
         assert later.metadata("texts") == metadata
         assert [later.find(Partition("texts", index), None, LogBounds(0, 9, 9)) for index in range(4)] == [9, 9, 0, 0]
 
 
 async def test_with_offsets_of_another_program_a_new_partition_is_read_from_its_first_record() -> None:
     found = build_starts("latest")
-    await found.learn(build_client(2, {0: (5, "of another program")}), "texts")
+    await learn(found, 2, {0: (5, "of another program")})
     assert found.metadata("texts") == ""
     assert found.find(Partition("texts", 1), None, LogBounds(3, 9, 9)) == 3
 
 
 async def test_a_group_that_starts_at_the_earliest_offset_commits_no_metadata() -> None:
     found = build_starts("earliest")
-    await found.learn(build_client(2, {}), "texts")
+    await learn(found, 2, {})
     assert found.metadata("texts") == ""
 
 

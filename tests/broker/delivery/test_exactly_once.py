@@ -45,6 +45,10 @@ class _Listener:
         """Remove the partitions."""
         self.partitions -= set(partitions)
 
+    async def lost(self, partitions: Collection[Partition]) -> None:
+        """Treat the loss as a revocation."""
+        await self.revoked(partitions)
+
 
 @pytest.fixture
 async def home(connection: Connection, topic: str) -> Partition:

@@ -64,6 +64,10 @@ class Listener:
         """Forget them."""
         self.partitions -= set(partitions)
 
+    async def lost(self, partitions: Collection[Partition]) -> None:
+        """Treat the loss as a revocation."""
+        await self.revoked(partitions)
+
 
 @pytest.fixture(scope="module")
 def strict_kafka() -> Iterator[EmbeddedKafka]:

@@ -58,6 +58,10 @@ class Owner:
         """Forget them."""
         self.partitions -= set(partitions)
 
+    async def lost(self, partitions: Collection[Partition]) -> None:
+        """Treat the loss as a revocation."""
+        await self.revoked(partitions)
+
 
 @contextlib.asynccontextmanager
 async def owning(

@@ -8,32 +8,37 @@ therefore resets all positions.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
-from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
+from worker.broker.admin.client import admin_client
 from worker.broker.admin.permissions import Right, build_topic_rights, check_access
-from worker.broker.client_internals import get_network_client, observe_responses
+from worker.broker.client_internals import get_network_client
 from worker.broker.consumer.fetcher import Fetcher
+from worker.broker.consumer.group import ClassicGroup, ConsumerProtocolGroup
 from worker.broker.consumer.membership import Membership, RefusalDetector
 from worker.broker.consumer.stall_probe import StallProbe
 from worker.broker.consumer.starting_offsets import StartOffsets
 from worker.broker.events import BrokerEvent
 from worker.broker.log_bounds import read_log_bounds
+from worker.broker.membership.protocol_choice import choose_protocol
 from worker.broker.timeouts import with_timeout
 from worker.errors import ConsumerBroken, PublishFailed, describe_error
-from worker.records import Partition
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from worker.broker.connection.connection import Connection
+    from worker.broker.consumer.group import Group
     from worker.broker.events import OnEvent
+    from worker.broker.membership.group_member import ConsumerGroupMember
+    from worker.broker.membership.protocol_choice import GroupProtocol
     from worker.ports import AssignmentListener
-    from worker.records import EmptyRange, Record, UnreadableRange
+    from worker.records import EmptyRange, Partition, Record, UnreadableRange
 
 
 class Consumer:
@@ -53,6 +58,7 @@ class Consumer:
         stuck_after_s: float = 15.0,
         client_rack: str | None = None,
         metadata_max_age_ms: int = 30_000,
+        group_protocol: GroupProtocol = "classic",
         **membership: Any,
     ) -> None:
         """Set the group and its topics. `auto_offset_reset` is where a partition without a committed offset starts.
@@ -70,9 +76,13 @@ class Consumer:
         self._poll_timeout_ms = poll_timeout_ms
         self._step_timeout_s = step_timeout_s
         self._metadata_max_age_ms = metadata_max_age_ms
-        # aiokafka's consumer and its reader; None before `start` and after `stop`.
+        self._group_protocol: GroupProtocol = group_protocol
+        # Whether a group of the consumer protocol has accepted the worker.
+        self._was_member = False
+        # aiokafka's consumer, its reader, and the group; None before `start` and after `stop`.
         self._client: AIOKafkaConsumer | None = None
         self._fetcher: Fetcher | None = None
+        self._group: Group | None = None
         self._stall_probe = StallProbe(on_event, interval_s=look_interval_s, limit_s=stuck_after_s)
         # One commit at a time: a second commit could overtake the first and set an offset back.
         self._commit_lock = asyncio.Lock()
@@ -82,11 +92,36 @@ class Consumer:
         """The rights of a member of the group."""
         return [*build_topic_rights(["Read"], self._topics), Right("Read", "group", self._membership.group_id)]
 
+    @property
+    def member(self) -> ConsumerGroupMember | None:
+        """The member of the consumer protocol, whose id and epoch belong in transactions; None with the classic protocol."""
+        return None if self._group is None else self._group.member
+
     async def start(self, listener: AssignmentListener) -> None:
-        """Join the group. Raises `BrokerUnavailable` if no broker answers or if rights are missing."""
-        client = AIOKafkaConsumer(
+        """Join the group. Raises `BrokerUnavailable` if no broker answers, if rights are missing, or without the protocol."""
+        protocol = await self._choose_protocol()
+        client = self._build_client(self._membership.options() if protocol == "classic" else {})
+        try:
+            await self._connection.connect(client.start())
+            await check_access(self._connection, get_network_client(client), self.rights)
+            fetcher = Fetcher(client, self._report_fetch_event)
+            self._client, self._fetcher, self._group = client, fetcher, self._build_group(protocol, client, fetcher, listener)
+            await self._connection.connect(self._group.join())
+        except BaseException:
+            self._client = self._fetcher = self._group = None
+            await _stop_client(client)
+            raise
+
+    async def _choose_protocol(self) -> Literal["consumer", "classic"]:
+        if self._group_protocol == "classic":
+            return "classic"
+        async with admin_client(self._connection) as admin:
+            return await choose_protocol(get_network_client(admin), self._group_protocol)
+
+    def _build_client(self, group: Mapping[str, Any]) -> AIOKafkaConsumer:
+        return AIOKafkaConsumer(
             **self._connection.options(),
-            **self._membership.options(),
+            **group,
             enable_auto_commit=False,
             # The worker sets every position itself.
             auto_offset_reset="none",
@@ -99,59 +134,63 @@ class Consumer:
             fetch_max_wait_ms=100,
             metadata_max_age_ms=self._metadata_max_age_ms,
         )
-        try:
-            await self._connection.connect(client.start())
-            await check_access(self._connection, get_network_client(client), self.rights)
-        except BaseException:
-            await _stop_client(client)
-            raise
-        self._refusals.refusal = None
-        observe_responses(client, self._refusals.observe)
-        self._client = client
-        self._fetcher = Fetcher(client, self._report_fetch_event)
-        client.subscribe(self._topics, listener=_Listener(client, self._fetcher, listener))
+
+    def _build_group(self, protocol: str, client: AIOKafkaConsumer, fetcher: Fetcher, listener: AssignmentListener) -> Group:
+        if protocol == "classic":
+            return ClassicGroup(client, fetcher, listener, membership=self._membership, refusals=self._refusals)
+        return ConsumerProtocolGroup(
+            client,
+            fetcher,
+            listener,
+            membership=self._membership,
+            rack_id=self._client_rack,
+            on_event=self.on_event,
+            was_member=self._was_member,
+        )
 
     async def poll(self, partitions: Collection[Partition], *, max_records: int) -> Sequence[Record | UnreadableRange | EmptyRange]:
         """Return the records of these partitions that have arrived, in order and without a gap in each partition.
 
         Raises `ConsumerBroken`.
         """
-        client, fetcher = self._require_started()
-        self._refusals.check()
+        client, fetcher, group = self._require_started()
+        group.check()
         self._stall_probe.check(client, fetcher, partitions)
         return await fetcher.poll(partitions, max_records=max_records, timeout_ms=self._poll_timeout_ms)
 
     async def committed(self, partition: Partition) -> int | None:
         """Return the group's committed offset of a partition, or None. Raises `PublishFailed`."""
-        client, _ = self._require_started()
+        _, _, group = self._require_started()
+        key = TopicPartition(partition.topic, partition.index)
         try:
-            async with asyncio.timeout(self._step_timeout_s):
-                committed: int | None = await client.committed(TopicPartition(partition.topic, partition.index))
+            committed = await with_timeout(self._step_timeout_s, group.fetch_committed([key]))
         except (KafkaError, TimeoutError) as error:
             raise PublishFailed(f"the committed offset of {partition} cannot be read: {describe_error(error)}") from error
-        return committed
+        return int(committed[key].offset) if key in committed else None
 
     async def find_start(self, partition: Partition, committed: int | None) -> int:
         """Return the offset to read an assigned partition from: `committed`, or where `auto_offset_reset` says.
 
         If the returned offset differs from `committed`, the caller commits it before it reads. Raises `PublishFailed`.
         """
-        client, _ = self._require_started()
+        client, _, group = self._require_started()
         key = TopicPartition(partition.topic, partition.index)
         try:
             async with asyncio.timeout(self._step_timeout_s):
-                await self._starts.learn(client, partition.topic)
+                await self._starts.learn(client, group, partition.topic)
                 log = (await read_log_bounds(client, [key], round(self._step_timeout_s * 1000)))[key]
             start = self._starts.find(partition, committed, log)
         except (KafkaError, TimeoutError) as error:
             raise PublishFailed(f"the ends of {partition} cannot be read: {describe_error(error)}") from error
-        if key not in client.assignment():
+        if not group.owns(key):
             raise PublishFailed(f"{partition} is no longer assigned to this worker")
         return start
 
     def seek(self, partition: Partition, offset: int) -> None:
         """Read a partition from `offset`. Raises `PublishFailed` if the partition is no longer assigned."""
-        _, fetcher = self._require_started()
+        _, fetcher, group = self._require_started()
+        if not group.owns(TopicPartition(partition.topic, partition.index)):
+            raise PublishFailed(f"{partition} is no longer assigned to this worker")
         try:
             fetcher.seek(partition, offset)
         except KafkaError as error:
@@ -163,19 +202,14 @@ class Consumer:
 
     async def commit(self, offsets: Mapping[Partition, int]) -> None:
         """Commit offsets of assigned partitions. Offsets of other partitions are ignored. Raises `PublishFailed`."""
-        client, _ = self._require_started()
+        _, _, group = self._require_started()
         async with self._commit_lock:
-            assigned = client.assignment()
             wanted = {
                 TopicPartition(partition.topic, partition.index): OffsetAndMetadata(offset, self.metadata(partition))
                 for partition, offset in offsets.items()
             }
-            # aiokafka commits with the current generation, so a partition that was revoked must not be part of the commit.
-            mine = {key: offset for key, offset in wanted.items() if key in assigned}
-            if not mine:
-                return
             try:
-                await with_timeout(self._step_timeout_s, client.commit(mine))
+                await with_timeout(self._step_timeout_s, group.commit(wanted))
             except (KafkaError, TimeoutError) as error:
                 raise PublishFailed(f"the offsets could not be committed: {describe_error(error)}") from error
 
@@ -190,8 +224,12 @@ class Consumer:
 
     async def stop(self) -> None:
         """Leave the group, within a bound. Has no effect before `start`."""
-        client, self._client, self._fetcher = self._client, None, None
+        client, group = self._client, self._group
+        self._client = self._fetcher = self._group = None
         self._stall_probe.stop()
+        if group is not None:
+            await group.leave()
+            self._was_member |= group.member is not None and group.member.was_member
         if client is not None:
             await _stop_client(client)
 
@@ -200,36 +238,10 @@ class Consumer:
         if not (event is BrokerEvent.FETCH_FAILED and self._refusals.refusal):
             self.on_event(event, **fields)
 
-    def _require_started(self) -> tuple[AIOKafkaConsumer, Fetcher]:
-        if self._client is None or self._fetcher is None:
+    def _require_started(self) -> tuple[AIOKafkaConsumer, Fetcher, Group]:
+        if self._client is None or self._fetcher is None or self._group is None:
             raise ConsumerBroken("the consumer is not started")
-        return self._client, self._fetcher
-
-
-class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
-    """Translates aiokafka's rebalance callbacks to the listener of the pipeline."""
-
-    def __init__(self, client: AIOKafkaConsumer, fetcher: Fetcher, listener: AssignmentListener) -> None:
-        self._client = client
-        self._fetcher = fetcher
-        self._listener = listener
-
-    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
-        """Wait until the sessions of the partitions have ended."""
-        partitions = [Partition(key.topic, key.partition) for key in revoked]
-        if partitions:
-            await self._listener.revoked(partitions)
-        for partition in partitions:
-            self._fetcher.pause(partition)
-
-    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
-        """Pause the partitions until their sessions are open. Returns at once, because aiokafka sends no heartbeat meanwhile."""
-        try:
-            self._client.pause(*assigned)
-        except IllegalStateError:
-            # The partitions were revoked again. aiokafka calls `on_partitions_revoked` next.
-            return
-        self._listener.assigned([Partition(key.topic, key.partition) for key in assigned])
+        return self._client, self._fetcher, self._group
 
 
 async def _stop_client(client: AIOKafkaConsumer) -> None:

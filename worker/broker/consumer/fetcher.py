@@ -159,7 +159,7 @@ class Fetcher:
             # A partition was revoked during the call.
             return []
         except Exception as error:  # noqa: BLE001  no exception of aiokafka may lose the records of other partitions
-            self._restore()
+            self.restore()
             self._suspects = dict.fromkeys(wanted, 0)
             self._on_event(BrokerEvent.FETCH_FAILED, error=f"{type(error).__name__}: {error}")
             await self._pause()
@@ -200,7 +200,7 @@ class Fetcher:
         except _DENIALS as error:
             raise ConsumerBroken(f"the worker may no longer read: {error}") from error
         except Exception as error:  # noqa: BLE001  only this partition was requested, so the exception belongs to it
-            self._restore()
+            self.restore()
             self._suspects[key] = _MAX_SINGLE_RECORDS
             self._attempts[key, offset] = self._attempts.get((key, offset), 0) + 1
             if self._attempts[key, offset] < _MAX_ATTEMPTS or _is_transient(error):
@@ -250,11 +250,12 @@ class Fetcher:
         self._num_failures += 1
         await asyncio.sleep(min(_MAX_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(self._num_failures - 1, 32)))
 
-    def _restore(self) -> None:
-        """Reset the position of each open partition to its next offset."""
+    def restore(self) -> None:
+        """Reset the position of each open partition to its next offset, and read it."""
         for key, offset in self._next.items():
             if key in self._consumer.assignment():
                 self._consumer.seek(key, offset)
+                self._consumer.resume(key)
 
 
 def _is_transient(error: Exception) -> bool:

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from aiokafka import TopicPartition
 
-from worker.broker.client_internals import fetch_committed_with_metadata
 from worker.broker.events import BrokerEvent
 from worker.errors import BadSettings
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaConsumer
 
+    from worker.broker.consumer.group import Group
     from worker.broker.events import OnEvent
     from worker.broker.log_bounds import LogBounds
     from worker.records import Partition
@@ -35,12 +35,12 @@ class StartOffsets:
         # By topic, the number of partitions when the group started at the latest offset; 0 if no commit names the number.
         self._num_partitions: dict[str, int] = {}
 
-    async def learn(self, consumer: AIOKafkaConsumer, topic: str) -> None:
+    async def learn(self, consumer: AIOKafkaConsumer, group: Group, topic: str) -> None:
         """Read the number of partitions with which the group started. Raises aiokafka's `KafkaError`."""
         if self._auto_offset_reset != "latest" or topic in self._num_partitions:
             return
         partitions = [TopicPartition(topic, index) for index in sorted(consumer.partitions_for_topic(topic) or ())]
-        committed = await fetch_committed_with_metadata(consumer, partitions)
+        committed = await group.fetch_committed(partitions)
         numbers = [_parse_metadata(offset.metadata) for offset in committed.values()]
         # A commit without a number is from another program. The first record is the safe start, because it loses nothing.
         known = [number for number in numbers if number is not None]

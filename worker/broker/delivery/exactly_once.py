@@ -1,8 +1,9 @@
 """Exactly-once delivery: one transaction makes the outputs of a finished prefix and its input offset visible together.
 
 Each input partition has its own transactional id, independent of the worker that owns it. The producer of a new owner ends the open
-transaction of the last owner and fences its producer. The epoch of the producer is the only fence, because brokers
-accept the offsets of a transaction from any producer. `open` therefore works in this order: fence, wait for the
+transaction of the last owner and fences its producer. The epoch of the producer is the only fence with the classic
+group protocol, because brokers accept the offsets of a transaction from any producer. With the consumer protocol the offsets
+also name the member. `open` therefore works in this order: fence, wait for the
 coordinator's state, read the committed offset, and end hanging transactions. After an error, a timeout or a late
 response the state of the transaction is unknown. Then the producer is discarded, and a new producer with a new epoch
 continues only from the committed offset.
@@ -188,7 +189,9 @@ class ExactlyOnce(LimitedByTopics):
                 except REFUSALS as error:
                     raise _PartRefused(number, describe_error(error)) from error
             metadata = self._consumer.metadata(partition)
-            await producer.send_offset(partition, next_offset, self._group_id, self._step_timeout_s, metadata=metadata)
+            await producer.send_offset(
+                partition, next_offset, self._group_id, self._step_timeout_s, metadata=metadata, names_member=True
+            )
             await producer.commit(self._step_timeout_s)
         except BaseException as error:
             if producer.is_fenced(error):
@@ -225,6 +228,7 @@ class ExactlyOnce(LimitedByTopics):
             transaction_timeout_s=self._transaction_timeout_s,
             compression=self._compression,
             max_bytes=self._outputs.max_bytes,
+            find_member=lambda: self._consumer.member,
         )
         await producer.start(self._step_timeout_s)
         self._producers[partition] = producer

@@ -17,6 +17,7 @@ from worker.broker.client_internals import (
 )
 from worker.broker.delivery.batch_producer import BatchProducer
 from worker.broker.delivery.stable_offsets import UnstableOffset, fetch_committed_offset
+from worker.broker.membership.transactions import commit_as_member
 from worker.broker.patches.unanswered_requests import watch_unanswered_requests
 from worker.broker.timeouts import with_timeout
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
 
     from worker.broker.connection.connection import Connection
+    from worker.broker.membership.transactions import Member
     from worker.records import Partition
 
 # Interval of retries, in milliseconds. aiokafka's default of 100 ms would take most of the time of a short transaction.
@@ -33,8 +35,19 @@ _RETRY_BACKOFF_MS = 20
 class TransactionalProducer(BatchProducer):
     """Runs transactions one after the other, until the first failure or the first request without an answer."""
 
-    def __init__(self, connection: Connection, *, transactional_id: str, transaction_timeout_s: float, **options: Any) -> None:
-        """Set the id; `start` fences every producer with the same id. Brokers abort a transaction after `transaction_timeout_s`."""
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        transactional_id: str,
+        transaction_timeout_s: float,
+        find_member: Callable[[], Member | None] = lambda: None,
+        **options: Any,
+    ) -> None:
+        """Set the id; `start` fences every producer with the same id. Brokers abort a transaction after `transaction_timeout_s`.
+
+        `find_member` returns the member that `send_offset` names, or None to name no member.
+        """
         super().__init__(
             connection,
             transactional_id=transactional_id,
@@ -44,6 +57,9 @@ class TransactionalProducer(BatchProducer):
         )
         # Whether a request got no answer. It may still arrive and change a later transaction of this epoch.
         self.is_doubtful = False
+        # Whether the next offset is a result of the member. Offsets that only probe the coordinator name no member.
+        self._names_member = False
+        commit_as_member(self._client.client, lambda: find_member() if self._names_member else None)
         watch_unanswered_requests(self._client.client, self.mark_doubtful)
 
     def mark_doubtful(self) -> None:
@@ -54,8 +70,11 @@ class TransactionalProducer(BatchProducer):
         """Begin a transaction. No request is sent yet."""
         await with_timeout(timeout_s, self._client.begin_transaction())
 
-    async def send_offset(self, partition: Partition, offset: int, group_id: str, timeout_s: float, *, metadata: str = "") -> None:
-        """Add the next offset of a group to the transaction, with metadata."""
+    async def send_offset(
+        self, partition: Partition, offset: int, group_id: str, timeout_s: float, *, metadata: str = "", names_member: bool = False
+    ) -> None:
+        """Add the next offset of a group to the transaction, with metadata; `names_member` for the result of a member."""
+        self._names_member = names_member
         offsets = {TopicPartition(partition.topic, partition.index): OffsetAndMetadata(offset, metadata)}
         await with_timeout(timeout_s, self._client.send_offsets_to_transaction(offsets, group_id))
 

@@ -1,0 +1,244 @@
+"""The two ways to be a member of a consumer group: aiokafka's group, and the member of the consumer protocol (KIP-848).
+
+With the consumer protocol aiokafka's consumer has no group. It is assigned all partitions of the topics once, and the
+partitions that the member does not own are paused. So a change of the group does not touch the fetches of the others.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from aiokafka import ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import IllegalStateError
+
+from worker.broker.client_internals import fetch_committed_with_metadata, get_network_client, observe_responses
+from worker.broker.membership.group_member import ConsumerGroupMember
+from worker.broker.membership.member_offsets import MemberOffsets
+from worker.broker.membership.member_state import Pace
+from worker.broker.membership.requests import Subscription, build_metadata, read_topics
+from worker.broker.timeouts import with_timeout
+from worker.records import Partition
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from aiokafka import AIOKafkaConsumer
+    from aiokafka.structs import OffsetAndMetadata
+
+    from worker.broker.consumer.fetcher import Fetcher
+    from worker.broker.consumer.membership import Membership, RefusalDetector
+    from worker.broker.events import OnEvent
+    from worker.ports import AssignmentListener
+
+_METADATA_TIMEOUT_S = 15.0
+
+
+class Group(Protocol):
+    """The membership of one started consumer."""
+
+    async def join(self) -> None:
+        """Begin to join. Raises `KafkaError` and `TimeoutError`."""
+
+    def check(self) -> None:
+        """Raise `BrokerUnavailable` or `ConsumerBroken` if the group refuses the worker."""
+
+    @property
+    def member(self) -> ConsumerGroupMember | None:
+        """The member of the consumer protocol, or None."""
+
+    def owns(self, partition: TopicPartition) -> bool:
+        """Tell whether the worker may read and commit a partition."""
+
+    async def fetch_committed(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, OffsetAndMetadata]:
+        """Return the committed offsets of the partitions that have one. Raises `KafkaError`."""
+
+    async def commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
+        """Commit the offsets of owned partitions, and ignore the others. Raises `KafkaError`."""
+
+    async def leave(self) -> None:
+        """Leave the group, unless the stop of the consumer does."""
+
+
+class ClassicGroup:
+    """The group of aiokafka: each change of the members revokes all partitions of all members."""
+
+    member = None
+
+    def __init__(
+        self,
+        consumer: AIOKafkaConsumer,
+        fetcher: Fetcher,
+        listener: AssignmentListener,
+        *,
+        membership: Membership,
+        refusals: RefusalDetector,
+    ) -> None:
+        """Join with the parameters of `membership`. `refusals` receives the responses."""
+        self._consumer = consumer
+        self._fetcher = fetcher
+        self._listener = listener
+        self._membership = membership
+        self._refusals = refusals
+
+    async def join(self) -> None:
+        """Subscribe. aiokafka joins in the background."""
+        self._refusals.refusal = None
+        observe_responses(self._consumer, self._refusals.observe)
+        self._consumer.subscribe(self._membership.topics, listener=_ClassicListener(self._consumer, self._fetcher, self._listener))
+
+    def check(self) -> None:
+        """Raise the refusal of the group."""
+        self._refusals.check()
+
+    def owns(self, partition: TopicPartition) -> bool:
+        """Tell whether a partition is assigned."""
+        return partition in self._consumer.assignment()
+
+    async def fetch_committed(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, OffsetAndMetadata]:
+        """Return the committed offsets with their metadata."""
+        return await fetch_committed_with_metadata(self._consumer, list(partitions))
+
+    async def commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
+        """Commit with the current generation. A partition that was revoked must not be part of the commit."""
+        if mine := {key: offset for key, offset in offsets.items() if self.owns(key)}:
+            await self._consumer.commit(mine)
+
+    async def leave(self) -> None:
+        """Do nothing, because aiokafka leaves when the consumer stops."""
+
+
+class ConsumerProtocolGroup:
+    """The group by KIP-848: only the partitions that move are revoked. Implements `GroupListener`."""
+
+    def __init__(
+        self,
+        consumer: AIOKafkaConsumer,
+        fetcher: Fetcher,
+        listener: AssignmentListener,
+        *,
+        membership: Membership,
+        rack_id: str | None,
+        on_event: OnEvent,
+        was_member: bool,
+    ) -> None:
+        """Join with the parameters of `membership`. The session timeout is a setting of the brokers, or of the group there."""
+        self._consumer = consumer
+        self._fetcher = fetcher
+        self._listener = listener
+        self._topics = tuple(membership.topics)
+        subscription = Subscription(
+            group_id=membership.group_id,
+            topics=self._topics,
+            rebalance_timeout_ms=membership.rebalance_timeout_ms,
+            rack_id=rack_id,
+        )
+        self.member = ConsumerGroupMember(
+            get_network_client(consumer),
+            subscription,
+            self,
+            on_event,
+            instance_id=membership.group_instance_id,
+            pace=Pace(interval_s=membership.heartbeat_interval_ms / 1000),
+            was_member=was_member,
+        )
+        self._offsets = MemberOffsets(self.member, membership.group_id)
+
+    async def join(self) -> None:
+        """Assign all partitions of the topics to the consumer, paused, and begin to join."""
+        client = get_network_client(self._consumer)
+        request = build_metadata(names=self._topics)
+        response = await with_timeout(_METADATA_TIMEOUT_S, client.send(client.get_random_node(), request))
+        self._hold(TopicPartition(topic.name, index) for topic in read_topics(response) for index in range(topic.num_partitions))
+        self.member.start()
+
+    def check(self) -> None:
+        """Raise the refusal of the group, or the failure of a task."""
+        self.member.check()
+
+    def owns(self, partition: TopicPartition) -> bool:
+        """Tell whether the member reads or drains a partition."""
+        return self.member.owns(partition)
+
+    async def fetch_committed(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, OffsetAndMetadata]:
+        """Return the committed offsets with their metadata."""
+        return await self._offsets.fetch(partitions)
+
+    async def commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
+        """Commit with the present epoch of the member."""
+        await self._offsets.commit(offsets)
+
+    async def leave(self) -> None:
+        """Leave the group within a bound."""
+        await self.member.stop()
+
+    # ── changes of the group ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def assigned(self, partitions: Collection[TopicPartition]) -> None:
+        """Hold new partitions of a topic, and start the sessions."""
+        if not self._consumer.assignment().issuperset(partitions):
+            self._hold(self._consumer.assignment().union(partitions))
+        self._listener.assigned(_convert(partitions))
+
+    async def revoked(self, partitions: Collection[TopicPartition]) -> None:
+        """Wait until the sessions of the partitions have ended."""
+        await self._listener.revoked(_convert(partitions))
+        self._pause(partitions)
+        self._drop_deleted_topics()
+
+    async def lost(self, partitions: Collection[TopicPartition]) -> None:
+        """End the sessions of the partitions without a drain."""
+        self._pause(partitions)
+        await self._listener.lost(_convert(partitions))
+
+    def _hold(self, partitions: Iterable[TopicPartition]) -> None:
+        """Assign these partitions to the consumer. Those without a session are paused, at a position that is never read."""
+        held = list(partitions)
+        self._consumer.assign(held)
+        for partition in held:
+            self._consumer.seek(partition, 0)
+        self._consumer.pause(*held)
+        self._fetcher.restore()
+
+    def _drop_deleted_topics(self) -> None:
+        """Hold no partitions of deleted topics: aiokafka would search their leaders all the time."""
+        held, existing = self._consumer.assignment(), get_network_client(self._consumer).cluster.topics()
+        remaining = [partition for partition in held if partition.topic in existing or self.owns(partition)]
+        if remaining and len(remaining) < len(held):
+            self._hold(remaining)
+
+    def _pause(self, partitions: Iterable[TopicPartition]) -> None:
+        for partition in partitions:
+            self._fetcher.pause(Partition(partition.topic, partition.partition))
+            self._consumer.pause(partition)
+            # The seek drops the records that were fetched.
+            self._consumer.seek(partition, 0)
+
+
+class _ClassicListener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
+    """Translates aiokafka's rebalance callbacks to the listener of the pipeline."""
+
+    def __init__(self, consumer: AIOKafkaConsumer, fetcher: Fetcher, listener: AssignmentListener) -> None:
+        self._consumer = consumer
+        self._fetcher = fetcher
+        self._listener = listener
+
+    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+        """Wait until the sessions of the partitions have ended."""
+        partitions = _convert(revoked)
+        if partitions:
+            await self._listener.revoked(partitions)
+        for partition in partitions:
+            self._fetcher.pause(partition)
+
+    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        """Pause the partitions until their sessions are open. Returns at once, because aiokafka sends no heartbeat meanwhile."""
+        try:
+            self._consumer.pause(*assigned)
+        except IllegalStateError:
+            # The partitions were revoked again. aiokafka calls `on_partitions_revoked` next.
+            return
+        self._listener.assigned(_convert(assigned))
+
+
+def _convert(partitions: Iterable[TopicPartition]) -> list[Partition]:
+    return [Partition(partition.topic, partition.partition) for partition in partitions]
