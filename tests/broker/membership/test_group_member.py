@@ -64,7 +64,7 @@ class Client:
             return self._answer_heartbeat(values)
         code = self.codes.pop(0) if self.codes else 0
         if struct is messages.OffsetFetch:
-            found = [(0, 5, -1, "note", 0, {}), (1, -1, -1, "", 0, {})]
+            found: list[Any] = [(0, 5, -1, "note", 0, {}), (1, -1, -1, "", 0, {})]
             return SimpleNamespace(groups=[("readers", [] if code else [("texts", found, {})], code, {})])
         self.commits.append(values)
         return SimpleNamespace(topics=[("texts", [(0, code, {})], {})])
@@ -74,7 +74,7 @@ class Client:
         places = None if owned is None else frozenset((topic_id, index) for topic_id, indexes, _ in owned for index in indexes)
         answer = self.coordinator.heartbeat(name, instance_id, Heartbeat(epoch, is_full=timeout_ms > 0, owned=places))
         target = answer.target
-        assignment = None if target is None else ([(TOPIC, [index for _, index in target], {})], {})
+        assignment: Any = None if target is None else ([(TOPIC, [index for _, index in target], {})], {})
         return SimpleNamespace(
             error_code=answer.code,
             error_message="words of the broker" if answer.code else None,
