@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 class Consumer:
     """Implements `worker.ports.Source`, and gives the delivery the positions and commits of the group."""
 
+    # Whether a group of the consumer protocol has accepted the worker.
+    _was_member = False
+
     def __init__(
         self,
         connection: Connection,
@@ -67,7 +70,6 @@ class Consumer:
         Brokers that know racks serve records from a replica in `client_rack`.
         """
         self._connection = connection
-        self._topics = topics
         self._client_rack = client_rack
         self._membership = Membership(topics=topics, group_id=group_id, **membership)
         self._refusals = RefusalDetector(self._membership)
@@ -77,8 +79,6 @@ class Consumer:
         self._step_timeout_s = step_timeout_s
         self._metadata_max_age_ms = metadata_max_age_ms
         self._group_protocol: GroupProtocol = group_protocol
-        # Whether a group of the consumer protocol has accepted the worker.
-        self._was_member = False
         # aiokafka's consumer, its reader, and the group; None before `start` and after `stop`.
         self._client: AIOKafkaConsumer | None = None
         self._fetcher: Fetcher | None = None
@@ -90,7 +90,7 @@ class Consumer:
     @property
     def rights(self) -> list[Right]:
         """The rights of a member of the group."""
-        return [*build_topic_rights(["Read"], self._topics), Right("Read", "group", self._membership.group_id)]
+        return [*build_topic_rights(["Read"], self._membership.topics), Right("Read", "group", self._membership.group_id)]
 
     @property
     def member(self) -> ConsumerGroupMember | None:
