@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from tests.faults.lab.cluster import Cluster
     from tests.faults.lab.oracle import Mode
+    from tests.faults.lab.protocols import Protocol
 
 pytestmark = pytest.mark.kafka
 
@@ -176,8 +177,12 @@ async def test_a_worker_receives_sigterm_while_the_broker_is_away(broker: Cluste
 @pytest.mark.faults
 @pytest.mark.parametrize("task", ["fetch:cancel", "fetch:raise", "coordination:cancel", "heartbeat:cancel"])
 async def test_a_task_of_the_client_dies_silently(broker: Cluster, mode: Mode, seed: int, task: str) -> None:
-    """Heartbeats and polls continue; the worker detects the dead task and joins again within half a minute."""
-    async with Lab(mode=mode, seed=seed, cluster=broker) as lab:
+    """Heartbeats and polls continue; the worker detects the dead task and joins again within half a minute.
+
+    Only a client of the classic protocol has tasks for the group.
+    """
+    protocol: Protocol | None = None if task.startswith("fetch") else "classic"
+    async with Lab(mode=mode, seed=seed, cluster=broker, protocol=protocol) as lab:
         await serving(lab, "a", "b", fault_task=task)
         async with loaded(lab):
             victim = lab.workers[0]

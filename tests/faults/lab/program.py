@@ -111,17 +111,21 @@ def lose_task(name: str, how: str) -> None:
 
     `cancel` and `raise` end the task; `hang` makes the fetch task wait for ever.
     """
-    # The member of the group: exactly once has readers of its own beside it.
+    # The reader of the input: exactly once also has readers of the outputs. With the consumer protocol it has no group.
     consumer = next(
         candidate
         for candidate in gc.get_objects()
-        if type(candidate) is AIOKafkaConsumer and candidate._group_id and not candidate._closed
+        if type(candidate) is AIOKafkaConsumer and not candidate._closed and (candidate._group_id or _reads_input(candidate))
     )
     if name == "fetch" and how != "cancel":
         consumer._fetcher._get_actions_per_node = _raising if how == "raise" else lambda _assignment: ([], {}, 3600.0, False, [])
         return
     owner = consumer._fetcher if name == "fetch" else consumer._coordinator
     getattr(owner, f"_{name}_task").cancel()
+
+
+def _reads_input(consumer: AIOKafkaConsumer) -> bool:
+    return any(partition.topic == os.environ["GIST_INPUT_TOPIC"] for partition in consumer.assignment())
 
 
 def _raising(_assignment: object) -> None:

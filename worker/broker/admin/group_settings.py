@@ -1,7 +1,7 @@
 """The settings that a group of the consumer protocol has at its coordinator, since Kafka 4.0.
 
-Members of this protocol (KIP-848) do not choose their heartbeat interval and session timeout: the coordinator does, for
-the whole group. The brokers' minimum and maximum bound the values of a group.
+Members of this protocol (KIP-848) do not choose their session timeout: the coordinator does, for the whole group. It also
+names the longest heartbeat interval. The brokers' minimum and maximum bound the values of a group.
 """
 
 from __future__ import annotations
