@@ -16,9 +16,11 @@ from worker.broker.consumer.membership import Membership
 from worker.broker.delivery.exactly_once import build_check_id, build_transactional_right, check_transactions
 from worker.broker.delivery.output_topics import OutputTopics
 from worker.broker.delivery.probe import probe_delivery
+from worker.broker.membership.group_probe import probe_group
 from worker.commands.terminal import Terminal, json_line
 from worker.commands.variables import find_warnings
 from worker.composition.broker import build_connection, create_topics, find_served_tasks, list_used_topics, map_routes
+from worker.composition.group import apply_group_settings, describe_longer_waits
 from worker.composition.model import load_engine
 from worker.errors import FatalError, TopicsMissing
 from worker.records import Output
@@ -44,17 +46,22 @@ def topics(
     """List the topics of a worker with these settings, with their partitions; exit with 4 if a topic is missing.
 
     A task that the model does not serve needs no topic. --create acts at once, because it only adds topics: without this flag, the
-    command shows which topics are missing.
+    command shows which topics are missing. Unless GIST_GROUP_PROTOCOL is `classic`, --create also sets the session timeout of the
+    group, if the brokers allow it.
     """
     console, tasks = Terminal(), find_served_tasks(settings)
     created = asyncio.run(create_topics(settings, tasks)) if create else []
+    group_settings = asyncio.run(apply_group_settings(settings)) if create else {}
     wanted = [*settings.input_topics, *list_used_topics(settings, tasks)]
     existing = asyncio.run(_count_visible(build_connection(settings), wanted))
     if is_json:
-        print(json_line({"topics": [{"name": name, "partitions": existing.get(name)} for name in wanted], "created": created}))  # noqa: T201
+        found = [{"name": name, "partitions": existing.get(name)} for name in wanted]
+        print(json_line({"topics": found, "created": created, "group_settings": group_settings}))  # noqa: T201
     else:
         for name in created:
             console.print(f"created {name}")
+        for name, result in group_settings.items():
+            console.print(f"group {settings.group_id}: {name} {result}")
         for name in wanted:
             console.print(f"{name:40} {f'{existing[name]} partitions' if name in existing else 'missing'}")
     if missing := [name for name in wanted if name not in existing]:
@@ -113,7 +120,7 @@ def _list_steps(settings: Settings, warnings: list[str], *, has_probe: bool) -> 
     steps: dict[str, Callable[[], str]] = {
         "settings": lambda: _describe_settings(settings, used),
         "broker": lambda: _check_broker(settings, connection, used),
-        "group": lambda: _check_group(settings),
+        "group": lambda: _check_group(settings, warnings),
         "delivery": lambda: _check_delivery(settings),
         "topics": lambda: _describe_partitions(asyncio.run(_count_partitions(settings, connection, used))),
     }
@@ -149,7 +156,18 @@ def _check_broker(settings: Settings, connection: Connection, used: Mapping[str,
     return f"{settings.bootstrap_servers} answers"
 
 
-def _check_group(settings: Settings) -> str:
+def _check_group(settings: Settings, warnings: list[str]) -> str:
+    connection, topics = build_connection(settings), settings.input_topics
+    protocol = asyncio.run(probe_group(connection, settings.group_id, topics, settings.group_protocol))
+    if protocol == "classic":
+        _check_classic_group(settings, connection)
+    else:
+        warnings.extend(asyncio.run(describe_longer_waits(settings)))
+    group = asyncio.run(describe_group(connection, settings.group_id))
+    return f"{settings.group_id} accepts this worker, which uses the {protocol} protocol: {group}"
+
+
+def _check_classic_group(settings: Settings, connection: Connection) -> None:
     membership = Membership(
         topics=settings.input_topics,
         group_id=settings.group_id,
@@ -158,9 +176,7 @@ def _check_group(settings: Settings) -> str:
         rebalance_timeout_ms=settings.rebalance_timeout_ms,
         group_instance_id=settings.group_instance_id,
     )
-    connection = build_connection(settings)
     asyncio.run(check_group(connection, membership))
-    return f"{settings.group_id} accepts this worker: {asyncio.run(describe_group(connection, settings.group_id))}"
 
 
 def _check_delivery(settings: Settings) -> str:

@@ -35,13 +35,19 @@ def test_topics_are_listed_created_and_checked(settings: Settings, capsys: pytes
     """Missing topics are named, then created, and then every check succeeds."""
     with pytest.raises(TopicsMissing, match=r"missing: .*\.dlq"):
         check.topics(settings, create=False)
+    settings = settings.model_copy(update={"group_protocol": "consumer", "session_timeout_ms": 44_000})
     with pytest.raises(TopicsMissing):
         check.check(settings)
     shown = capsys.readouterr().out
     assert "wrong topics" in shown
     assert "ok    broker" in shown
+    assert "warn group consumer.session.timeout.ms of the group is 45000, the setting of the worker 44000" in " ".join(
+        shown.split()
+    )
     check.topics(settings, create=True)
-    assert f"created {settings.input_topic}" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert f"created {settings.input_topic}" in shown
+    assert f"group {settings.group_id}: consumer.session.timeout.ms is" in shown
     check.check(settings.model_copy(update={"delivery": "exactly_once"}), has_probe=True)
     shown = " ".join(capsys.readouterr().out.split())
     assert shown.count("ok ") == 7

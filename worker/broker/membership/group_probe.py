@@ -1,0 +1,59 @@
+"""The check whether a group accepts the worker as a member of the consumer protocol, without joining it."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any, Literal
+
+from aiokafka.errors import for_code
+
+from worker.broker.admin.client import admin_client
+from worker.broker.admin.groups import retry_while_loading
+from worker.broker.admin.permissions import Right, check_access
+from worker.broker.client_internals import get_network_client
+from worker.broker.membership.coordinator import CoordinatorLink
+from worker.broker.membership.member_state import TRANSIENT_CODES, UNKNOWN_MEMBER_ID, Heartbeat
+from worker.broker.membership.protocol_choice import choose_protocol
+from worker.broker.membership.refusals import explain_refusal
+from worker.broker.membership.requests import MemberIdentity, Subscription, build_heartbeat
+from worker.errors import BrokerUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from worker.broker.connection.connection import Connection
+    from worker.broker.membership.protocol_choice import GroupProtocol
+
+# A group without members does not exist for this request; a group with members does not know the member.
+_ACCEPTED_CODES = frozenset({0, UNKNOWN_MEMBER_ID, 69})
+_TIMEOUT_S = 5.0
+
+
+async def probe_group(
+    connection: Connection, group_id: str, topics: Sequence[str], protocol: GroupProtocol
+) -> Literal["consumer", "classic"]:
+    """Return the protocol that the worker uses; with `consumer` also ask the group with the heartbeat of an unknown member.
+
+    Raises `BrokerUnavailable` if a broker does not offer the protocol, or the group refuses the worker.
+    """
+    async with admin_client(connection) as admin:
+        client = get_network_client(admin)
+        chosen = await choose_protocol(client, protocol)
+        if chosen == "classic":
+            return chosen
+        await check_access(connection, client, [Right("Read", "group", group_id)])
+        link = CoordinatorLink(client, group_id)
+        subscription = Subscription(group_id=group_id, topics=tuple(topics), rebalance_timeout_ms=1)
+        request = build_heartbeat(subscription, MemberIdentity(str(uuid.uuid4()), 1), Heartbeat(1, is_full=True, owned=frozenset()))
+
+        async def ask() -> Any:
+            response = await link.send(request, _TIMEOUT_S)
+            if response.error_code in TRANSIENT_CODES:
+                raise for_code(response.error_code)(group_id)
+            return response
+
+        response = await retry_while_loading(ask)
+    if response.error_code not in _ACCEPTED_CODES:
+        words = response.error_message or ""
+        raise BrokerUnavailable(explain_refusal(response.error_code, words, group_id=group_id, instance_id=None))
+    return chosen
