@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from worker.bench.scale.membership_changes import KINDS, build_changes, longest_pause_s, takeover_s
+from worker.bench.scale.membership_changes import KINDS, PROTOCOLS, build_changes, build_pauses, longest_pause_s, takeover_s
 from worker.bench.stream.tally import Answer
 
 
@@ -15,9 +15,22 @@ def test_the_longest_pause_is_that_of_one_partition() -> None:
     assert math.isnan(longest_pause_s([Answer(0, 5)]))
 
 
-def test_a_rolling_restart_is_measured_with_static_members_too() -> None:
-    """Each other change is measured once."""
-    assert build_changes(KINDS) == [("join", False), ("leave", False), ("kill", False), ("rolling", False), ("rolling", True)]
+def test_partitions_that_stay_are_told_from_those_that_move() -> None:
+    done = [(0, 0), (0, 500), (1, 0), (1, 2000), (2, 0), (2, 100)]
+    answers = [Answer(0, done_ms, partition=partition) for partition, done_ms in done]
+    assert build_pauses(answers, {1}) == {"stays_s": 0.5, "moves_s": 2.0, "num_moved": 1}
+
+
+def test_each_change_is_measured_with_each_protocol() -> None:
+    """A rolling restart is measured with static members, too."""
+    changes = build_changes(KINDS, PROTOCOLS, "exactly_once")
+    first = [f"quiet, {protocol} protocol, exactly once" for protocol in PROTOCOLS]
+    assert [change.name for change in changes[:2]] == first
+    static = [change for change in changes if change.is_static]
+    assert len(changes) == 2 * (len(KINDS) + 1)
+    assert [change.name for change in static] == [
+        f"rolling, static members, {protocol} protocol, exactly once" for protocol in PROTOCOLS
+    ]
 
 
 def test_a_takeover_ends_when_the_last_partition_is_served_again() -> None:

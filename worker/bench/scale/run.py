@@ -33,6 +33,8 @@ class ScalePlan:
     work: ModePlan
     #: Changes of the group, of `membership_changes.KINDS`.
     kinds: tuple[str, ...] = membership_changes.KINDS
+    #: Protocols of the group, of `membership_changes.PROTOCOLS`.
+    protocols: tuple[str, ...] = membership_changes.PROTOCOLS
     #: Duration of the load in which the group changes.
     change_s: float = 60.0
 
@@ -62,16 +64,15 @@ async def run(plan: ScalePlan, context: BenchContext) -> ScaleResults:
     results = ScaleResults(await measure_modes(plan.work, context, modes, name="bench-scale"))
     for delivery in plan.deliveries:
         one_per_s = results.points.runs.median(results.find_first(delivery).full_name, "records_per_s")
-        for kind, is_static in membership_changes.build_changes(plan.kinds):
-            words = f"{kind}{', static members' * is_static}, {delivery.replace('_', ' ')}"
-            context.say(f"{words} …")
-            name = f"bench-scale-{int(time.time())}-{delivery[0]}-{kind}-{is_static:d}"
+        for change in membership_changes.build_changes(plan.kinds, plan.protocols, delivery):
+            context.say(f"{change.name} …")
+            name = f"bench-scale-{int(time.time())}-{len(results.changes.runs)}"
             topic = phases.Topics(context.connection, name, num_partitions=plan.partition_counts[0])
             rate_per_s = max(1.0, membership_changes.SHARE * one_per_s)
             load = membership_changes.SteadyLoad(rate_per_s=rate_per_s, seconds=plan.change_s, seed=0)
-            change = await membership_changes.measure_change(context, topic, kind, load, delivery=delivery, is_static=is_static)
-            results.changes.add(words, **change)
-            context.say(f"            longest pause {change['pause_s']:.1f} s")
+            figures = await membership_changes.measure_change(context, topic, change, load)
+            results.changes.add(change.name, **figures)
+            context.say(f"            longest pause {figures['pause_s']:.1f} s, {figures['stays_s']:.2f} s where the owner stays")
     results.points.notes += _describe_conditions(plan, len(available))
     return results
 

@@ -38,7 +38,8 @@ async def run_workers(
     try:
         for number in range(num_workers):
             log = context.directory / f"worker-{topic.input}-{first + number}.log"
-            name = {"group_instance_id": instances[number]} if instances and instances[number] else {}
+            name = {"client_id": f"worker-{first + number}"}
+            name |= {"group_instance_id": instances[number]} if instances and instances[number] else {}
             workers.append(WorkerProcess(settings | name, log, cores=cores[number] if cores else ()))
         await workers[0].wait_until_ready()
         start_s = time.monotonic() - started_s

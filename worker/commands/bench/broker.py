@@ -110,6 +110,7 @@ def scale(
     partitions: Annotated[
         str, typer.Option(help="Numbers of partitions, comma-separated; the first with all numbers of replicas.")
     ] = "8,2,32",
+    protocols: Annotated[str, typer.Option(help="Protocols of the group, comma-separated. Default: both. Example: consumer.")] = "",
     delivery: flags.Delivery = "",
     count: flags.Count = 12_000,
     seconds: flags.Seconds = 8.0,
@@ -126,6 +127,7 @@ def scale(
         replica_counts=flags.parse_counts(replicas, flag="--replicas"),
         partition_counts=flags.parse_counts(partitions, flag="--partitions"),
         work=ModePlan(num_backlog=count, phase_s=seconds),
+        protocols=flags.parse_names(protocols, flags.PROTOCOLS, flag="--protocols"),
     )
     plan = plan.shorten() if quick else plan
     return run_benchmark(lambda context: run.run(plan, context), report.build_report, outputs)

@@ -16,11 +16,13 @@ from worker.errors import BadSettings
 from worker.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 _WIDTH = 190
 #: The deliveries of the worker.
 DELIVERIES: tuple[str, ...] = get_args(Settings.model_fields["delivery"].annotation)
+#: The protocols of a group.
+PROTOCOLS = ("classic", "consumer")
 
 Delivery: TypeAlias = Annotated[str, typer.Option(help="Deliveries, comma-separated. Default: all. Example: exactly_once.")]
 Partitions: TypeAlias = Annotated[int, typer.Option(min=1, help="Partitions of the topics.")]
@@ -92,7 +94,12 @@ def parse_counts(text: str, *, flag: str) -> tuple[int, ...]:
 
 def parse_deliveries(text: str) -> tuple[str, ...]:
     """Return the deliveries of a comma-separated list, all if it is empty; raises `BadSettings` for an unknown one."""
-    deliveries = tuple(part.strip() for part in text.split(",") if part.strip())
-    if unknown := set(deliveries) - set(DELIVERIES):
-        raise BadSettings(f"--delivery {', '.join(sorted(unknown))}: choose from {', '.join(DELIVERIES)}")
-    return deliveries or DELIVERIES
+    return parse_names(text, DELIVERIES, flag="--delivery")
+
+
+def parse_names(text: str, allowed: Sequence[str], *, flag: str) -> tuple[str, ...]:
+    """Return the names of a comma-separated list, all if it is empty; raises `BadSettings` for a name that is not allowed."""
+    names = tuple(part.strip() for part in text.split(",") if part.strip())
+    if unknown := set(names) - set(allowed):
+        raise BadSettings(f"{flag} {', '.join(sorted(unknown))}: choose from {', '.join(allowed)}")
+    return names or tuple(allowed)
