@@ -33,6 +33,6 @@ async def test_the_check_adds_no_member_and_moves_no_partition(connection: Conne
 
 
 async def test_a_refusal_is_one_line_with_the_words_of_the_broker(connection: Connection, topic: str) -> None:
-    with pytest.raises(BrokerUnavailable, match="refuses this worker: .*GroupId can't be empty") as caught:
+    with pytest.raises(BrokerUnavailable, match=r"refuses this worker: .*GroupId can't be empty") as caught:
         await probe_group(connection, "", [topic], "consumer")
     assert "\n" not in str(caught.value)
