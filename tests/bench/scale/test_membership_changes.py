@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from worker.bench.scale.membership_changes import KINDS, PROTOCOLS, build_changes, build_pauses, longest_pause_s, takeover_s
+from worker.bench.scale.membership_changes import KINDS, PROTOCOLS, build_changes, build_waits, longest_pause_s, takeover_s
 from worker.bench.stream.tally import Answer
 
 
@@ -16,9 +16,10 @@ def test_the_longest_pause_is_that_of_one_partition() -> None:
 
 
 def test_partitions_that_stay_are_told_from_those_that_move() -> None:
-    done = [(0, 0), (0, 500), (1, 0), (1, 2000), (2, 0), (2, 100)]
-    answers = [Answer(0, done_ms, partition=partition) for partition, done_ms in done]
-    assert build_pauses(answers, {1}) == {"stays_s": 0.5, "moves_s": 2.0, "num_moved": 1}
+    """The figures are the longest waits, and NaN if no partition moves."""
+    answers = [Answer(due_ms, 2_500, partition=partition) for partition, due_ms in [(0, 2_000), (0, 2_400), (1, 500), (2, 2_300)]]
+    assert build_waits(answers, {1}) == {"stays_s": 0.5, "moves_s": 2.0, "num_moved": 1}
+    assert math.isnan(build_waits(answers, set())["moves_s"])
 
 
 def test_each_change_is_measured_with_each_protocol() -> None:

@@ -83,9 +83,9 @@ def build_changes(kinds: Iterable[str], protocols: Sequence[str], delivery: str)
 async def measure_change(context: BenchContext, topic: Topics, change: Change, load: SteadyLoad) -> dict[str, float]:
     """Offer a load, change the group meanwhile, and read the outputs afterwards.
 
-    Returns the longest time without an answer of a partition that keeps its owner and of a partition that moves, the number of
-    those that move, the time from a kill until every partition is served again, the records whose outputs were published again,
-    the percentiles of latency, and the lost records.
+    Returns the longest time without an answer of a partition, the longest wait of a record where the owner stays and where it
+    changes, the number of partitions that move, the time from a kill until every partition is served again, the records whose
+    outputs were published again, the percentiles of latency, and the lost records.
     """
     await topic.create()
     await _shorten_session(context, topic, change)
@@ -109,7 +109,7 @@ async def measure_change(context: BenchContext, topic: Topics, change: Change, l
     return {
         "pause_s": longest_pause_s(answers),
         # A rolling restart pauses all partitions, also those that return to their owner.
-        **(build_pauses(answers, moved) if change.kind != "rolling" else {}),
+        **(build_waits(answers, moved) if change.kind != "rolling" else {}),
         "takeover_s": takeover_s(answers, changed_ms) if change.kind == "kill" else math.nan,
         "redone": topic.tally.audit.num_duplicates // phases.NUM_OUTPUTS,
         **summarize_latency([answer.wait_ms for answer in answers]),
@@ -175,13 +175,16 @@ async def _find_owners(topic: Topics) -> dict[int, str]:
     return {partition.index: member.client_id for member in group.members for partition in member.partitions}
 
 
-def build_pauses(answers: Sequence[Answer], moved: Collection[int]) -> dict[str, float]:
-    """Return the longest pause of the partitions that stay and of those that move, in seconds, and the number of the latter."""
-    return {
-        "stays_s": longest_pause_s([answer for answer in answers if answer.partition not in moved]),
-        "moves_s": longest_pause_s([answer for answer in answers if answer.partition in moved]),
-        "num_moved": len(moved),
-    }
+def build_waits(answers: Sequence[Answer], moved: Collection[int]) -> dict[str, float]:
+    """Return the longest wait of a record in the partitions that stay and in those that move, in seconds, and their number.
+
+    A record that arrives at the begin of a pause waits for its end. So sparse records do not count as a pause.
+    """
+    waits_ms: dict[bool, list[int]] = {False: [], True: []}
+    for answer in answers:
+        waits_ms[answer.partition in moved].append(answer.wait_ms)
+    stays_s, moves_s = (max(waits_ms[is_moved], default=math.nan) / 1000 for is_moved in (False, True))
+    return {"stays_s": stays_s, "moves_s": moves_s, "num_moved": len(moved)}
 
 
 def longest_pause_s(answers: Sequence[Answer]) -> float:

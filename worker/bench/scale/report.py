@@ -23,8 +23,8 @@ _POINTS = (
 )
 _CHANGES = (
     Column("longest pause s", "pause_s", 1, drawn_as="longest pause of a partition, s"),
-    Column("of a partition that stays", "stays_s", 2),
-    Column("that moves", "moves_s", 2),
+    Column("longest wait where the owner stays s", "stays_s", 2),
+    Column("where it changes s", "moves_s", 2),
     Column("partitions that move", "num_moved"),
     Column("takeover s", "takeover_s", 1),
     Column("p50 ms", "p50_ms"),

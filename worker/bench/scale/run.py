@@ -72,7 +72,7 @@ async def run(plan: ScalePlan, context: BenchContext) -> ScaleResults:
             load = membership_changes.SteadyLoad(rate_per_s=rate_per_s, seconds=plan.change_s, seed=0)
             figures = await membership_changes.measure_change(context, topic, change, load)
             results.changes.add(change.name, **figures)
-            context.say(f"            longest pause {figures['pause_s']:.1f} s, {figures['stays_s']:.2f} s where the owner stays")
+            context.say(f"            longest pause of a partition {figures['pause_s']:.1f} s")
     results.points.notes += _describe_conditions(plan, len(available))
     return results
 
