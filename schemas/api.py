@@ -41,7 +41,7 @@ class EmbeddingsRequest(_Body):
 
     input: str | list[str] = Field(description=f"A text or a list of texts. {_TOKENS}")
     model: str = Field(default="default", description=_MODEL)
-    encoding_format: Literal["float", "base64"] = Field(
+    encoding_format: Literal["float", "base64"] | None = Field(
         default="float", description="`float`: an array of numbers. `base64`: little-endian numbers of 32 bits."
     )
     dimensions: int | None = Field(

@@ -19,7 +19,7 @@ from worker.errors import GistStreamError, find_cause
 from worker.records import Record, TokenizedItem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from worker.flow.lanes import Lane, Lanes
     from worker.flow.model_executor import ModelExecutor
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from worker.ports import ModelRouter, ServedModel
     from worker.records import Headers, Item, Prediction
 
-# The texts of one call of the tokenizer. The texts of other requests and of the stream come between two calls.
-_GROUP_TEXTS = 16
+# The texts and the characters of one call of the tokenizer. Other requests and the stream have their turn between two calls.
+_GROUP_TEXTS, _GROUP_CHARS = 16, 16_384
 
 
 class Overloaded(GistStreamError):
@@ -100,8 +100,7 @@ class Queries:
         self._is_idle.clear()
         entered: list[_Entered] = []
         try:
-            for start in range(0, len(items), _GROUP_TEXTS):
-                group = items[start : start + _GROUP_TEXTS]
+            for group in _split_into_groups(items):
                 tokens = await self._executor.tokenize_query(model, [item.text for item in group], prompt)
                 async with self._turn:
                     for item, own in zip(group, tokens, strict=True):
@@ -130,12 +129,11 @@ class Queries:
         return kept, [prediction for _, prediction in records]
 
     async def serve(self, monitor: Monitor) -> None:
-        """Run the batches of the live lane until cancelled, for a worker without a stream."""
-        lane = self._lanes.live
+        """Run the batches of the lanes until cancelled, for a worker without a stream."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                while True:
-                    tasks.create_task(self._process(lane, await lane.next_batch(), monitor))
+                for lane in self._lanes:
+                    tasks.create_task(self._run_batches(lane, tasks, monitor))
         except BaseExceptionGroup as group:
             raise find_cause(group) from group
         finally:
@@ -154,6 +152,10 @@ class Queries:
             if not entered.answer.done():
                 entered.answer.set_exception(Unavailable("the worker stops"))
         self._has_room.set()
+
+    async def _run_batches(self, lane: Lane, tasks: asyncio.TaskGroup, monitor: Monitor) -> None:
+        while True:
+            tasks.create_task(self._process(lane, await lane.next_batch(), monitor))
 
     async def _process(self, lane: Lane, batch: Batch, monitor: Monitor) -> None:
         began_s = time.monotonic()
@@ -189,7 +191,7 @@ class Queries:
         for text in left:
             self._remove(text.number)
         if left:
-            self._lanes.live.discard(lambda queued: _is_left(queued.item, self._entered))
+            self._lanes.discard(lambda queued: _is_left(queued.item, self._entered))
 
     def _remove(self, number: int) -> _Entered | None:
         entered = self._entered.pop(number, None)
@@ -197,6 +199,20 @@ class Queries:
             self._num_tokens -= entered.tokenized.weight
             self._has_room.set()
         return entered
+
+
+def _split_into_groups(items: Sequence[Item]) -> Iterator[list[Item]]:
+    """Yield the items in order, in groups for one call of the tokenizer each."""
+    group: list[Item] = []
+    num_chars = 0
+    for item in items:
+        if group and (len(group) == _GROUP_TEXTS or num_chars + len(item.text) > _GROUP_CHARS):
+            yield group
+            group, num_chars = [], 0
+        group.append(item)
+        num_chars += len(item.text)
+    if group:
+        yield group
 
 
 def _is_left(item: Item, entered: Mapping[int, _Entered]) -> bool:

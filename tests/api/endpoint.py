@@ -72,6 +72,7 @@ class Endpoint:
                 cors_origins=cors,
                 max_body_bytes=own.api_max_body_bytes,
                 timeout_s=timeout_s,
+                keepalive_s=timeout_s,
             ),
             metrics=ApiMetrics(self.telemetry.registry),
             trace=lambda _route, _headers: nullcontext(()),

@@ -33,7 +33,7 @@ class OpenAiRoutes:
         texts = [body.input] if isinstance(body.input, str) else body.input
         model = self._service.find_model(body.model)
         results = await self._service.compute_task(texts, Task.EMBED, model, body.prompt, field="input", headers=TRACE.get())
-        is_float = body.encoding_format == "float"
+        is_float = body.encoding_format != "base64"
         vectors = [cut_vector(result, body.dimensions) for result in results]
         num_tokens = sum(len(tokenized.tokens) for tokenized, _ in results)
         data = [
@@ -41,8 +41,8 @@ class OpenAiRoutes:
             for index, vector in enumerate(vectors)
         ]
         usage = {"prompt_tokens": num_tokens, "total_tokens": num_tokens}
-        answer = {"object": "list", "data": data, "model": model.name, "usage": usage}
-        return write_json(answer, headers={MODEL_HEADER: model.name})
+        name = results[0][0].tokens.model
+        return write_json({"object": "list", "data": data, "model": name, "usage": usage}, headers={MODEL_HEADER: name})
 
     async def list_models(self, _request: web.Request) -> web.Response:
         """Return the loaded models, that of the newest records first."""

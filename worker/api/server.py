@@ -64,6 +64,8 @@ class ServerOptions:
     cors_origins: Collection[str]
     max_body_bytes: int
     timeout_s: float
+    #: The time after which a connection without a request is closed: longer than proxies keep connections.
+    keepalive_s: float = 75.0
 
 
 class ApiServer:
@@ -94,7 +96,7 @@ class ApiServer:
             access_log=None,
             logger=silent,
             handler_cancellation=True,
-            keepalive_timeout=options.timeout_s,
+            keepalive_timeout=options.keepalive_s,
             lingering_time=min(_LINGERING_S, options.timeout_s),
             shutdown_timeout=options.timeout_s,
         )

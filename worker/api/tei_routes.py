@@ -40,7 +40,8 @@ class TeiRoutes:
         model = self._service.find_model(DEFAULT)
         results = await self._service.compute_task(texts, Task.EMBED, model, body.prompt_name, field=_FIELD, headers=TRACE.get())
         _check_whole(results, may_truncate=body.truncate is not False)
-        return write_json([cut_vector(result, body.dimensions) for result in results], headers={MODEL_HEADER: model.name})
+        vectors = [cut_vector(result, body.dimensions) for result in results]
+        return write_json(vectors, headers={MODEL_HEADER: results[0][0].tokens.model})
 
     async def predict(self, request: web.Request) -> web.Response:
         """Return the labels of a text, or a list of labels for each text of a batch."""
@@ -55,7 +56,7 @@ class TeiRoutes:
         labels = [_list_labels(prediction, body.head) for _, prediction in results]
         # `huggingface_hub` reads a list in a list, and sends `parameters`. TEI answers a single text with one list.
         is_single = isinstance(body.inputs, str) and body.parameters is None
-        return write_json(labels[0] if is_single else labels, headers={MODEL_HEADER: model.name})
+        return write_json(labels[0] if is_single else labels, headers={MODEL_HEADER: results[0][0].tokens.model})
 
 
 def _list_texts(inputs: str | list[str] | list[list[str]]) -> list[str]:

@@ -96,7 +96,6 @@ class ApiSettings(DeliverySettings):
         le=600_000,
         description=(
             "Maximum time from the headers of an HTTP request to its answer, in milliseconds; later the client gets status 504, or"
-            " 408 if its body did not arrive. The default suits people who wait. A connection without a request is closed after the"
-            " same time. Raise this for slow machines and large requests."
+            " 408 if its body did not arrive. The default suits people who wait. Raise this for slow machines and large requests."
         ),
     )
