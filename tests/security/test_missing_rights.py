@@ -12,7 +12,11 @@ import pytest
 from tests.integration.support.commands import PROGRAM, environment
 from tests.security.acls import Acl, read_documented_acls
 from tests.security.flow import build_pipeline, create_topics
+from worker.broker.admin.group_settings import SESSION_TIMEOUT, find_longer_waits, set_group_settings
+from worker.broker.membership.group_probe import probe_group
+from worker.composition.broker import build_connection
 from worker.errors import BrokerUnavailable
+from worker.settings import read
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +25,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
 
-READ, WRITE, CREATE, DESCRIBE, TOPIC, GROUP = 3, 4, 5, 8, 2, 3
+READ, WRITE, CREATE, DESCRIBE, DESCRIBE_CONFIGS, ALTER_CONFIGS, TOPIC, GROUP = 3, 4, 5, 8, 10, 11, 2, 3
 
 
 def _run_command(secured: SecuredKafka, topic: str, *arguments: str, delivery: str = "exactly_once") -> tuple[int, str]:
@@ -146,6 +150,22 @@ def test_with_the_named_rights_the_commands_succeed(secured: SecuredKafka) -> No
     code, errors = _run_command(secured, topic, "produce")
     assert (code, "1 records sent" in errors) == (0, True)
     assert _run_command(secured, topic, "dlq", "list") == (0, "")
+
+
+async def test_the_session_timeout_of_a_group_needs_rights_of_its_own(secured: SecuredKafka) -> None:
+    """Without them it stays, and is not compared. A member of the consumer protocol needs no more rights than a classic member."""
+    topic = await create_topics(secured.administration)
+    connection = build_connection(read(secured.settings("SASLTLS", sasl_mechanism="PLAIN")))
+    wanted_ms = {SESSION_TIMEOUT: 44_000}
+    assert "AlterConfigs on the group" in (await set_group_settings(connection, topic, wanted_ms))[SESSION_TIMEOUT]
+    assert await find_longer_waits(connection, topic, wanted_ms) == {}
+    with pytest.raises(BrokerUnavailable, match=f"Read on the group {topic}"):
+        await probe_group(connection, topic, [topic], "consumer")
+    await secured.allow([Acl("gist", READ, TOPIC, topic), Acl("gist", READ, GROUP, topic)])
+    assert await probe_group(connection, topic, [topic], "consumer") == "consumer"
+    await secured.allow([Acl("gist", DESCRIBE_CONFIGS, GROUP, topic), Acl("gist", ALTER_CONFIGS, GROUP, topic)])
+    assert await find_longer_waits(connection, topic, wanted_ms) == {SESSION_TIMEOUT: 45_000}
+    assert await set_group_settings(connection, topic, wanted_ms) == {}
 
 
 @pytest.mark.parametrize("arguments", [("produce",), ("tail",), ("dlq", "list"), ("lag",), ("topics",)])
