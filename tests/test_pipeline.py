@@ -29,9 +29,9 @@ from worker.records import Output, Partition, UnreadableRange, Window
 from worker.rollout.router import SingleModel
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
-    from worker.records import TokenizedItem, Tokens
+    from worker.records import Record, TokenizedItem, Tokens
 
 RESULTS = (Output.EMBEDDINGS, Output.LABELS, Output.ENTITIES)
 
@@ -470,3 +470,76 @@ def test_partition_names_read_like_kafkas_own() -> None:
 
 def _blocked_by(event: threading.Event) -> None:
     assert event.wait(30)
+
+
+class FakeSchemas:
+    """A registry that answers when the test says so. A record needs a schema if its value begins with a zero byte."""
+
+    def __init__(self) -> None:
+        self.form = self
+        self.is_away, self.asked, self.back = True, asyncio.Event(), asyncio.Event()
+
+    def has_schemas(self, record: Record) -> bool:
+        """Return whether the registry is back, or not needed."""
+        return not (self.is_away and (record.value or b"").startswith(b"\0"))
+
+    async def load(self, _record: Record) -> None:
+        """Wait for the registry."""
+        self.asked.set()
+        await self.back.wait()
+
+    def read_content(self, value: bytes, _headers: Mapping[str, bytes]) -> tuple[str, None]:
+        """Return the text of a value."""
+        return value.lstrip(b"\0").decode(), None
+
+    def read_key_id(self, key: bytes | None) -> str:
+        """Return the key."""
+        return (key or b"").decode()
+
+    def answer(self) -> None:
+        """Let the registry answer."""
+        self.is_away = False
+        self.back.set()
+
+
+async def test_a_registry_that_is_away_delays_its_partitions_only() -> None:
+    """Nothing is lost and the order is kept; a partition whose schemas are known goes on."""
+    schemas = FakeSchemas()
+    world = World(num_partitions=2, schemas=schemas)
+    world.kafka.produce(b"first", partition=0)
+    world.kafka.produce(b"\0second", partition=0)
+    world.kafka.produce(b"third", partition=0)
+    world.kafka.produce(b"other", partition=1)
+    async with world.running():
+        await world.committed(1)
+        await schemas.asked.wait()
+        await world.kafka.until(lambda: world.kafka.committed.get(world.kafka.partitions[0]) == 1)
+        assert world.kafka.offsets(Output.EMBEDDINGS, 0) == [0]
+        schemas.answer()
+        await world.committed(0)
+    assert world.kafka.offsets(Output.EMBEDDINGS, 0) == [0, 1, 2]
+
+
+async def test_a_drain_does_not_wait_for_the_registry_for_ever() -> None:
+    """The records that wait are read again by the next owner."""
+    world = World(schemas=FakeSchemas(), drain_timeout_s=0.05)
+    world.kafka.produce(b"\0waits")
+    with pytest.raises(ExceptionGroup) as caught:
+        async with world.running():
+            await world.kafka.until(lambda: world.pipeline._assignment.weight > 0)
+    assert caught.group_contains(DrainIncomplete)
+    assert world.kafka.published == []
+
+
+async def test_records_of_a_session_that_ended_are_not_decoded_twice() -> None:
+    """The session opens again while the registry is away: each record comes out once."""
+    schemas = FakeSchemas()
+    world = World(schemas=schemas)
+    world.kafka.produce(b"\0waits")
+    async with world.running():
+        await schemas.asked.wait()
+        world.source.poll_error = ConsumerBroken("planted")
+        await world.kafka.until(lambda: world.source.num_starts == 2)
+        schemas.answer()
+        await world.committed()
+    assert world.kafka.offsets(Output.EMBEDDINGS) == [0]

@@ -15,6 +15,7 @@
     │   └── RecordRefused         the broker never accepts a message of this record
     └── Retry                     end the session of the partition and start again at its committed offset
         ├── PublishFailed         a send or commit failed or its outcome is unknown
+        ├── RegistryUnavailable   the schema registry does not answer or refuses the worker, so records wait
         └── ConsumerBroken        the consumer must be replaced
             └── OffsetOutOfRange      the same, but the records read before are valid
 
@@ -113,6 +114,15 @@ class Retry(GistStreamError):
 
 class PublishFailed(Retry):
     """A send or a commit failed, timed out or was cancelled, so its result is unknown."""
+
+
+class RegistryUnavailable(Retry):
+    """The schema registry does not answer, or refuses the worker. Records whose schemas are unknown wait."""
+
+    def __init__(self, reason: str, *, is_refusal: bool = False) -> None:
+        """Set the reason; `is_refusal` says that a setting is probably wrong."""
+        super().__init__(reason)
+        self.is_refusal = is_refusal
 
 
 class ConsumerBroken(Retry):

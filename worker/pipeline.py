@@ -20,6 +20,7 @@ from worker.flow.lanes import build_lanes
 from worker.flow.model_executor import ModelExecutor
 from worker.flow.monitor import Monitor
 from worker.flow.outcomes import OutcomeBuilder
+from worker.flow.schema_wait import SchemaWait
 from worker.flow.session import Restarts, SessionEvents
 from worker.flow.trust import TopicTrust
 from worker.queries import Queries
@@ -73,6 +74,7 @@ class Pipeline:
             spawn=self._spawn, source=source, delivery=delivery, telemetry=telemetry, events=self._build_events(), options=options
         )
         self._backpressure = Backpressure(self._assignment, options)
+        self._schemas = SchemaWait(options.schemas, self._assignment, self._decode)
         self._restarts = Restarts(options.backoff)
         # Decoded items before tokenization, oldest first.
         self._decoded: list[Item] = []
@@ -93,9 +95,9 @@ class Pipeline:
             self._outcomes.check_dead_letters_fit()
             async with self._tasks:
                 await self._source.start(self._assignment)
-                steps = self._consume(), self._tokenize(), *map(self._infer, self._lanes), self._commit(), self._release()
+                steps = self._consume(), self._schemas.run(), self._tokenize(), self._commit(), self._release()
                 monitor = self._monitor.run(self._source, self._assignment, lambda: len(self._lanes) + len(self._decoded))
-                flow = [self._spawn(step) for step in (*steps, monitor)]
+                flow = [self._spawn(step) for step in (*steps, *map(self._infer, self._lanes), monitor)]
                 await self._should_drain.wait()
                 is_drained = await self._assignment.leave()
                 await self.queries.drain()
@@ -138,7 +140,7 @@ class Pipeline:
                 if isinstance(source, UnreadableRange):
                     self._reject(source, Failure(Stage.CONSUME, source.error, source.message))
                 else:
-                    self._decode(source)
+                    self._schemas.decode(source)
             # A full poll means that more records are waiting, so poll again at once.
             if 0 < len(sources) < max_records:
                 await self._lanes.wait_for_more()

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         Tokens,
         UnreadableRange,
     )
+    from worker.wire.content import RecordForm
 
 
 class AssignmentListener(Protocol):
@@ -69,6 +70,20 @@ class Source(Protocol):
 
     async def stop(self) -> None:
         """Leave the group. Neither drains nor commits."""
+
+
+class Schemas(Protocol):
+    """The schemas of a registry. The calls come from the event loop."""
+
+    @property
+    def form(self) -> RecordForm:
+        """The form that reads records with the loaded schemas, in any thread."""
+
+    def has_schemas(self, record: Record) -> bool:
+        """Return whether every schema of a record is loaded, or is known to be missing."""
+
+    async def load(self, record: Record) -> None:
+        """Load the schemas of a record; return when all are loaded. Waits as long as no registry answers."""
 
 
 class Delivery(Protocol):

@@ -86,6 +86,7 @@ def test_tasks_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
 
 SASL = {"security_protocol": "SASL_SSL", "sasl_username": "u", "sasl_password": "hush"}
 
+REGISTRY = {"schema_registry_url": "https://a:8081"}
 OAUTH = {"security_protocol": "SASL_SSL", "sasl_mechanism": "OAUTHBEARER"}
 URL = "sasl_oauthbearer_token_endpoint_url"
 CREDENTIALS = OAUTH | {"sasl_oauthbearer_client_id": "c", "sasl_oauthbearer_client_secret": "hush"}
@@ -103,6 +104,14 @@ CREDENTIALS = OAUTH | {"sasl_oauthbearer_client_id": "c", "sasl_oauthbearer_clie
         ({"labels_topic": "{name}.x"}, "GIST_LABELS_TOPIC: a brace is no part of the name of a topic"),
         ({"input_topic": "a,b", "backfill_topic": "old"}, "GIST_BACKFILL_TOPIC needs one input topic"),
         ({"input_topic": "a,b", "output_layout": "qdrant"}, "GIST_QDRANT_COLLECTION is unset"),
+        ({"output_format": "avro"}, "GIST_OUTPUT_FORMAT=avro needs GIST_SCHEMA_REGISTRY_URL"),
+        ({"output_format": "connect_json", "output_layout": "enriched"}, "a schema needs known fields"),
+        ({"schema_registry_url": "registry:8081"}, "an address begins with http:// or https://"),
+        ({"schema_registry_url": "https://user:hush@a"}, "set GIST_SCHEMA_REGISTRY_BASIC_AUTH_USER_INFO"),
+        (REGISTRY | {"schema_registry_basic_auth_user_info": "hush"}, "a user and a password with a colon between them"),
+        (REGISTRY | {"schema_registry_basic_auth_user_info": "a:hush", "schema_registry_bearer_auth_token": "hush"}, "both set"),
+        ({"schema_registry_url": "http://a", "schema_registry_bearer_auth_token": "hush"}, "sends the credentials unencrypted"),
+        (REGISTRY | {"schema_registry_ssl_cert_file": "a"}, "must be set together"),
         ({"text_field": "a..b"}, "GIST_TEXT_FIELD: a name is empty"),
         ({"id_field": "a\\b"}, "GIST_ID_FIELD: a backslash precedes a dot or a backslash, not 'b'"),
         ({"text_template": "no field"}, "GIST_TEXT_TEMPLATE: no field is named"),

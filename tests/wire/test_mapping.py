@@ -125,7 +125,7 @@ def test_a_missing_field_is_a_dead_letter_with_the_fields_of_the_record() -> Non
 
 def test_a_value_of_a_schema_registry_says_so() -> None:
     assert refusal(b"\x00\x00\x00\x00\x11\x08Ada") == (
-        "the value is not JSON: the first byte is the magic byte of a schema registry, of schema 17"
+        "the value is not JSON: the first byte is the magic byte of a schema registry, of schema 17; set GIST_SCHEMA_REGISTRY_URL"
     )
 
 

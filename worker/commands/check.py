@@ -22,6 +22,7 @@ from worker.commands.variables import find_warnings
 from worker.composition.broker import build_connection, create_topics, find_served_tasks, list_used_topics, map_routes
 from worker.composition.group import apply_group_settings, describe_longer_waits
 from worker.composition.model import load_engine
+from worker.composition.registry import describe_registry
 from worker.errors import FatalError, TopicsMissing
 from worker.records import Output
 
@@ -87,7 +88,7 @@ def check(
     ] = False,
     is_json: Annotated[bool, typer.Option("--json", help="Print a JSON line for each check.")] = False,
 ) -> None:
-    """Check settings, broker, group, delivery, topics and model; print a line for each, with advice.
+    """Check settings, broker, group, delivery, topics, schema registry and model; print a line for each, with advice.
 
     The exit code is that of the first check that fails. Without --probe nothing is changed, and no record is read.
     """
@@ -126,6 +127,8 @@ def _list_steps(settings: Settings, warnings: list[str], *, has_probe: bool) -> 
     }
     if has_probe:
         steps["probe"] = lambda: _probe(settings, used)
+    if settings.schema_registry_url:
+        steps["registry"] = lambda: asyncio.run(describe_registry(settings, find_served_tasks(settings), warnings.append))
     return steps | {"model": lambda: _check_model(settings, warnings)}
 
 

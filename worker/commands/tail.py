@@ -22,6 +22,7 @@ from worker.commands import result_view as show
 from worker.commands.output_encoding import escape_controls
 from worker.commands.terminal import Terminal, client_warnings, json_line
 from worker.composition.broker import build_connection, find_served_tasks, list_used_topics, map_routes
+from worker.composition.registry import open_result_reader
 from worker.records import SPLIT_OUTPUTS, Output, Partition
 from worker.testbed.delivery_audit import read_source
 from worker.wire.headers import read_headers
@@ -125,7 +126,9 @@ async def _tail(settings: Settings, view: _View, *, from_beginning: bool, until_
     joiner = Joiner(len(map_routes(settings, tasks)[settings.live_topics[0]]) - 1)
     arriving = _read(build_connection(settings), list(outputs), from_beginning=from_beginning, until_end=until_end)
     async with contextlib.aclosing(arriving), contextlib.AsyncExitStack() as waiting:
-        async for records in arriving:
+        plain = await waiting.enter_async_context(open_result_reader(settings))
+        async for fetched in arriving:
+            records = [await plain(record) for record in fetched]
             if not is_waiting:
                 is_waiting = True
                 waiting.enter_context(client_warnings(Terminal(stderr=True)))

@@ -24,6 +24,7 @@ from worker.composition.broker import build_connection, map_output_topics
 from worker.composition.input_topics import resolve_pattern
 from worker.composition.model import load_engine, select_tasks
 from worker.composition.pipeline import build_outcome_builder
+from worker.composition.registry import load_form
 from worker.errors import BadSettings
 from worker.records import Item, Output, Partition, Record, TokenizedItem
 from worker.wire.result_values import read_results
@@ -59,7 +60,7 @@ def try_records(
     """Show what a worker with these settings reads from records, and what it would publish.
 
     The records are the given texts, the lines of a file, or the last records of the input topic. Nothing is published and
-    nothing is committed. Texts and files need no Kafka.
+    nothing is committed. Texts and files need no Kafka. The results are shown as JSON in every output format.
     """
     if texts and file:
         raise BadSettings("give texts or --file, but not both")
@@ -67,7 +68,8 @@ def try_records(
     engine = load_engine(settings)
     tasks = select_tasks(settings, engine)
     warn = Terminal(stderr=True, soft_wrap=True).print
-    outcomes = build_outcome_builder(settings, tasks, model_name=engine.name, warn=warn)
+    form = asyncio.run(load_form(settings, records))
+    outcomes = build_outcome_builder(settings, tasks, model_name=engine.name, warn=warn, form=form)
     for record in records:
         decoded, outcome = process_record(record, outcomes, engine)
         if is_json:

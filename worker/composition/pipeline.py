@@ -19,6 +19,7 @@ from worker.records import Output
 from worker.rollout.plan import RolloutPlan
 from worker.rollout.router import RolloutRouter
 from worker.wire.encode import EmbeddingEncoding
+from worker.wire.formats import OutputFormat, dump_json
 from worker.wire.layouts import build_layout
 from worker.wire.mapping import build_decoder, build_field_reader
 
@@ -30,14 +31,18 @@ if TYPE_CHECKING:
     from worker.model.engine import Engine
     from worker.observability.metrics import WorkerTelemetry
     from worker.observability.tracing import Tracing
-    from worker.ports import ModelRouter, ServedModel
+    from worker.ports import ModelRouter, Schemas, ServedModel
     from worker.records import Task
     from worker.settings import Settings
+    from worker.wire.content import RecordForm
+    from worker.wire.formats import Serialize
     from worker.wire.layouts import Layout
 
 
-def build_options(settings: Settings, tasks: frozenset[Task]) -> Options:
-    """Return the options of the flow."""
+def build_options(
+    settings: Settings, tasks: frozenset[Task], *, schemas: Schemas | None = None, serialize: Serialize = dump_json
+) -> Options:
+    """Return the options of the flow; `schemas` are those of the input, and `serialize` writes the results."""
     is_exactly_once = settings.delivery == "exactly_once"
     encoding = EmbeddingEncoding(settings.embedding_encoding)
     return Options(
@@ -45,7 +50,10 @@ def build_options(settings: Settings, tasks: frozenset[Task]) -> Options:
         limits=build_limits(settings),
         mapping=build_mapping(settings),
         embedding_encoding=encoding,
-        layout=_build_layout(settings, encoding),
+        layout=_build_layout(settings, encoding, schemas.form if schemas else None, serialize),
+        schemas=schemas,
+        output_format=OutputFormat(settings.output_format),
+        serialize=serialize,
         has_origin=settings.origin_in_values,
         is_chunked=settings.long_text == "chunks",
         max_batch_tokens=settings.max_batch_tokens,
@@ -71,24 +79,29 @@ def build_options(settings: Settings, tasks: frozenset[Task]) -> Options:
 
 
 def build_outcome_builder(
-    settings: Settings, tasks: frozenset[Task], *, model_name: str, warn: Callable[[str], None]
+    settings: Settings,
+    tasks: frozenset[Task],
+    *,
+    model_name: str,
+    warn: Callable[[str], None],
+    form: RecordForm | None = None,
 ) -> OutcomeBuilder:
-    """Return the decoder and encoder of a worker with these settings, for topics without limits."""
+    """Return the decoder and encoder of a worker with these settings, for topics without limits. The results are JSON."""
     options = build_options(settings, tasks)
     return OutcomeBuilder(
         name_for=lambda _source: model_name,
         limits=options.limits,
         encoding=options.embedding_encoding,
         max_message_bytes=lambda _output: sys.maxsize,
-        layout=options.layout,
+        layout=_build_layout(settings, options.embedding_encoding, form, dump_json),
         has_origin=options.has_origin,
         is_chunked=options.is_chunked,
         tasks=tasks,
-        decoder=build_decoder(options.mapping, limits=options.limits, tasks=tasks, warn=warn),
+        decoder=build_decoder(options.mapping, limits=options.limits, tasks=tasks, warn=warn, form=form),
     )
 
 
-def _build_layout(settings: Settings, encoding: EmbeddingEncoding) -> Layout | None:
+def _build_layout(settings: Settings, encoding: EmbeddingEncoding, form: RecordForm | None, serialize: Serialize) -> Layout | None:
     """Return the layout of `GIST_OUTPUT_LAYOUT`; None for `split`."""
     if settings.output_layout == "split":
         return None
@@ -98,7 +111,8 @@ def _build_layout(settings: Settings, encoding: EmbeddingEncoding) -> Layout | N
         result_field=settings.result_field,
         collection=settings.qdrant_collection or settings.input_topic,
         has_origin=settings.origin_in_values,
-        read_fields=build_field_reader(build_mapping(settings)),
+        read_fields=build_field_reader(build_mapping(settings), form),
+        serialize=serialize,
     )
 
 
@@ -129,6 +143,9 @@ def build_pipeline(
     connection: Connection,
     telemetry: WorkerTelemetry,
     tracing: Tracing | None,
+    *,
+    schemas: Schemas | None = None,
+    serialize: Serialize = dump_json,
 ) -> tuple[Pipeline, Consumer]:
     """Return the pipeline and its consumer, not started. Both use `connection` and its token."""
     consumer = build_consumer(settings, connection, telemetry)
@@ -138,6 +155,6 @@ def build_pipeline(
         delivery=tracing.delivery(delivery) if tracing else delivery,
         models=models,
         telemetry=telemetry,
-        options=build_options(settings, tasks),
+        options=build_options(settings, tasks, schemas=schemas, serialize=serialize),
     )
     return pipeline, consumer

@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from worker.wire.formats import OutputFormat, dump_json
 from worker.wire.mapping import InputMapping
 
 if TYPE_CHECKING:
     from worker.flow.session import Backoff
+    from worker.ports import Schemas
     from worker.records import Task
     from worker.wire.decode import Limits
     from worker.wire.encode import EmbeddingEncoding
+    from worker.wire.formats import Serialize
     from worker.wire.layouts import Layout
 
 
@@ -56,3 +59,9 @@ class Options:
     max_query_texts: int = 0
     #: The form of the input records. The default is the wire contract.
     mapping: InputMapping = field(default_factory=InputMapping)
+    #: The schemas of the input records; None without a schema registry.
+    schemas: Schemas | None = None
+    #: The format of the results.
+    output_format: OutputFormat = OutputFormat.JSON
+    #: Serializes the results in this format.
+    serialize: Serialize = dump_json

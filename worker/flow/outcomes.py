@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from worker.errors import BadSettings, InvalidRecord, InvariantBroken, RecordError, RecordRefused, describe_error
 from worker.records import TASK_OF_OUTPUT, EmptyRange, Failure, Item, Outcome, Output, Stage, Task
 from worker.wire.chunks import encode_in_chunks
 from worker.wire.encode import compute_max_dead_letter_bytes, encode, encode_dead_letter, encode_tombstone
+from worker.wire.formats import OutputFormat, dump_json, set_content_type
 from worker.wire.mapping import InputMapping, Skipped, build_decoder
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from worker.records import Message, Prediction, Record, TokenizedItem, Tombstone, UnreadableRange
     from worker.wire.decode import Limits
     from worker.wire.encode import EmbeddingEncoding
+    from worker.wire.formats import Serialize
     from worker.wire.layouts import Layout
     from worker.wire.mapping import Decoder
 
@@ -42,6 +44,12 @@ def _encode_chunk_tombstone(tombstone: Tombstone, *, tasks: frozenset[Task]) -> 
     return replace(encode_tombstone(tombstone, tasks=tasks), num_chunks=0 if Task.EMBED in tasks else None)
 
 
+def build_options_decoder(options: Options, warn: Callable[[str], None]) -> Decoder:
+    """Return the decoder of the options of a flow; `warn` gets a sentence about a setting without effect."""
+    form = options.schemas.form if options.schemas else None
+    return build_decoder(options.mapping, limits=options.limits, tasks=options.tasks, warn=warn, form=form)
+
+
 class OutcomeBuilder:
     """Builds outcomes and compares their messages with the limits of the output topics."""
 
@@ -58,24 +66,31 @@ class OutcomeBuilder:
         is_chunked: bool = False,
         tasks: frozenset[Task] = frozenset(Task),
         decoder: Decoder | None = None,
+        output_format: OutputFormat = OutputFormat.JSON,
+        serialize: Serialize = dump_json,
     ) -> None:
         """Set the functions that return the name of a record's model and the limits of a topic, which may change.
 
-        `tasks` are the tasks of the worker. Without a `decoder`, records follow the wire contract.
+        `tasks` are the tasks of the worker. Without a `decoder`, records follow the wire contract. `serialize` writes results in
+        `output_format`.
         """
         self._tasks = tasks
         self._decoder = decoder or build_decoder(InputMapping(), limits=limits, tasks=tasks)
         self._name_for = name_for
         self._limits = limits
         # The encoder of results is chosen once, so that no record pays for the choice.
-        self._encode: _Encode = partial(encode, encoding=encoding, limits=limits, has_origin=has_origin)
+        options: dict[str, Any] = {"encoding": encoding, "limits": limits, "has_origin": has_origin, "serialize": serialize}
+        self._encode: _Encode = partial(encode, **options)
         self._encode_tombstone: _EncodeTombstone = encode_tombstone
         if is_chunked:
-            self._encode = partial(encode_in_chunks, encoding=encoding, limits=limits, has_origin=has_origin)
+            self._encode = partial(encode_in_chunks, **options)
             self._encode_tombstone = _encode_chunk_tombstone
         if layout is not None:
             self._encode = partial(layout.encode, limits=limits)
             self._encode_tombstone = lambda tombstone, **_tasks: layout.encode_tombstone(tombstone)
+        if output_format.is_registered:
+            encode_json_typed, content_type = self._encode, output_format.content_type
+            self._encode = lambda *given, **named: set_content_type(encode_json_typed(*given, **named), content_type)
         self._max_message_bytes = max_message_bytes
         self._needs_key = needs_key
 
@@ -92,7 +107,9 @@ class OutcomeBuilder:
             has_origin=options.has_origin,
             is_chunked=options.is_chunked,
             tasks=options.tasks,
-            decoder=build_decoder(options.mapping, limits=options.limits, tasks=options.tasks, warn=warn),
+            decoder=build_options_decoder(options, warn),
+            output_format=options.output_format,
+            serialize=options.serialize,
         )
 
     def check_dead_letters_fit(self) -> None:

@@ -12,7 +12,15 @@ from worker.settings.environment import describe_fault, is_address
 
 PREFIX = "GIST_"
 # A secret may have any characters, such as quotation marks.
-_SECRETS = {"sasl_username", "sasl_password", "sasl_oauthbearer_client_secret", "ssl_key_password"}
+_SECRETS = {
+    "sasl_username",
+    "sasl_password",
+    "sasl_oauthbearer_client_secret",
+    "ssl_key_password",
+    "schema_registry_basic_auth_user_info",
+    "schema_registry_bearer_auth_token",
+    "schema_registry_ssl_key_password",
+}
 
 
 class ConnectionSettings(BaseSettings):
@@ -87,7 +95,8 @@ class ConnectionSettings(BaseSettings):
     allow_plaintext_password: bool = Field(
         default=False,
         description=(
-            "Permit a login whose password or token can be read or guessed on the network. Off by default. Set `true` "
+            "Permit a login whose password or token can be read or guessed on the network, at the brokers and at the schema "
+            "registry. Off by default. Set `true` "
             "only in a private network."
         ),
     )

@@ -26,6 +26,7 @@ GROUPS = {
     "client_id": "Consumer group",
     "input_topic": "Topics",
     "text_field": "Input records",
+    "schema_registry_url": "Schema registry and format of the results",
     "model": "Model",
     "max_batch_tokens": "Batches and backpressure",
     "delivery": "Delivery",

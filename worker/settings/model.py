@@ -7,13 +7,13 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic_settings import NoDecode
 
-from worker.settings.input import InputSettings
+from worker.settings.registry import RegistrySettings
 
 DEFAULT_MODEL = "package:worker/checkpoints/minilm"
 TaskName = Literal["embed", "classify", "ner"]
 
 
-class ModelSettings(InputSettings):
+class ModelSettings(RegistrySettings):
     """The model, its processor, its sequences and its batches."""
 
     model: str = Field(

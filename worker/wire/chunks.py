@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from worker.records import Message, Outcome, Output, Record
 from worker.wire.encode import build_embedding_fields, build_origin_fields, encode
+from worker.wire.formats import dump_json
 from worker.wire.headers import build_event_headers, build_source_headers, copy_headers, read_headers
 
 if TYPE_CHECKING:
     from worker.records import Prediction, TokenizedItem
     from worker.wire.decode import Limits
     from worker.wire.encode import EmbeddingEncoding
+    from worker.wire.formats import Serialize
 
 #: The number of chunks of a text, in the headers of its outputs, and in the header of an input for its earlier version.
 CHUNKS_HEADER, PREVIOUS_HEADER = "gist-chunks", "gist-previous-chunks"
@@ -31,10 +31,11 @@ def encode_in_chunks(
     encoding: EmbeddingEncoding,
     limits: Limits,
     has_origin: bool = False,
+    serialize: Serialize = dump_json,
 ) -> Outcome:
     """Return an embedding for each chunk of the text, and the other outputs as `encode` does. Raises what `encode` raises."""
     options: dict[str, Any] = {"model_name": model_name, "encoding": encoding, "limits": limits, "has_origin": has_origin}
-    others = encode(tokenized, replace(prediction, embedding=None), **options)
+    others = encode(tokenized, replace(prediction, embedding=None), **options, serialize=serialize)
     if prediction.embedding is None:
         return others
     item, tokens = tokenized.item, tokenized.tokens
@@ -55,7 +56,7 @@ def encode_in_chunks(
         value = {"id": f"{item.id}#{number}", **build_embedding_fields(vector, encoding), **added}
         value |= {"parent": item.id, "number": number, "count": len(vectors), "start": start, "end": end}
         event = build_event_headers(record, Output.EMBEDDINGS, marks=(model_name, str(number)))
-        content = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+        content = serialize(Output.EMBEDDINGS, record, value)
         messages.append(Message(Output.EMBEDDINGS, _build_key(record, number), content, common + event + origin))
     return replace(others, messages=(*messages, *others.messages), num_chunks=len(vectors))
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import orjson
 
 from worker.errors import InvalidRecord
+from worker.wire.keys import read_key_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,6 +45,23 @@ def read_content(value: bytes, headers: Mapping[str, bytes]) -> tuple[Content, o
     return _read_structured_event(fields) if "specversion" in fields and "text" not in fields else (fields, None)
 
 
+class RecordForm(Protocol):
+    """Reads the content of values and the id in keys. Both methods raise `InvalidRecord` and no other exception."""
+
+    def read_content(self, value: bytes, headers: Mapping[str, bytes]) -> tuple[Content, object]:
+        """Return the content of a value, and the id of its CloudEvent; None for another record."""
+
+    def read_key_id(self, key: bytes | None) -> str:
+        """Return the id in a key."""
+
+
+class WireForm:
+    """Values and keys of the wire contract."""
+
+    read_content = staticmethod(read_content)
+    read_key_id = staticmethod(read_key_id)
+
+
 def read_text(headers: Mapping[str, bytes], name: str) -> str:
     """Return the text of a header. Raises `InvalidRecord` for another encoding than UTF-8."""
     try:
@@ -52,9 +70,24 @@ def read_text(headers: Mapping[str, bytes], name: str) -> str:
         raise InvalidRecord(f"the header {name!r} is not UTF-8") from None
 
 
+def dump_bytes(value: object) -> str:
+    """Return bytes, which Avro has, as base64, for `orjson.dumps`. Raises `TypeError` for a value of another type."""
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    raise TypeError(type(value).__name__)
+
+
 def name_json_type(value: object) -> str:
     """Return the JSON type of a value. Errors never contain the value, which may be personal data."""
-    names = {type(None): "null", bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "a list"}
+    names = {
+        type(None): "null",
+        bool: "a boolean",
+        int: "a number",
+        float: "a number",
+        str: "a string",
+        list: "a list",
+        bytes: "bytes",
+    }
     return names.get(type(value), "an object")
 
 
@@ -86,7 +119,8 @@ def _parse_object(value: bytes) -> Mapping[str, Any]:
         if len(value) > _NUM_PREFIX_BYTES and value[0] == _MAGIC_BYTE:
             schema_id = int.from_bytes(value[1:_NUM_PREFIX_BYTES])
             raise InvalidRecord(
-                f"the value is not JSON: the first byte is the magic byte of a schema registry, of schema {schema_id}"
+                f"the value is not JSON: the first byte is the magic byte of a schema registry, of schema {schema_id}; "
+                "set GIST_SCHEMA_REGISTRY_URL"
             ) from None
         raise InvalidRecord(f"the value is not JSON: {error}") from None
     if not isinstance(parsed, dict):

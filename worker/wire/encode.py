@@ -19,6 +19,7 @@ import orjson
 from worker.errors import InvariantBroken, RecordFailed
 from worker.records import OUTPUT_OF_TASK, Message, Outcome, Output, Record, Task
 from worker.wire.decode import ATTEMPT_HEADER, REPLAY_TASK_HEADER, Limits, count_replay_bytes, read_attempts
+from worker.wire.formats import dump_json
 from worker.wire.headers import build_event_headers, build_source_headers, copy_headers
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         Tombstone,
         UnreadableRange,
     )
+    from worker.wire.formats import Serialize
 
 # The longest message and key of a dead letter.
 _MAX_MESSAGE_CHARS = 2_000
@@ -61,6 +63,7 @@ def encode(
     encoding: EmbeddingEncoding,
     limits: Limits,
     has_origin: bool = False,
+    serialize: Serialize = dump_json,
 ) -> Outcome:
     """Return a message for each task with a result, and a dead letter for each failed task.
 
@@ -80,7 +83,7 @@ def encode(
             value |= added
         event = build_event_headers(item.record, output, marks=(model_name,))
         headers = copied + event + origin if event else shared
-        return Message(output, item.record.key, orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY), headers)
+        return Message(output, item.record.key, serialize(output, item.record, value), headers)
 
     messages = []
     if prediction.embedding is not None:

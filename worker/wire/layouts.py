@@ -22,6 +22,7 @@ from worker.wire.encode import (
     build_origin_fields,
     encode_dead_letter,
 )
+from worker.wire.formats import dump_json
 from worker.wire.headers import build_event_headers, build_source_headers, copy_headers
 from worker.wire.mapping import InputMapping, build_field_reader
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from worker.records import Prediction, Record, TokenizedItem, Tombstone
     from worker.wire.decode import Limits
+    from worker.wire.formats import Serialize
 
     BuildValue: TypeAlias = Callable[[TokenizedItem, Prediction, str], dict[str, Any]]
 
@@ -49,6 +51,7 @@ class Layout:
 
     output: Output
     build_value: BuildValue
+    serialize: Serialize = dump_json
 
     def encode(self, tokenized: TokenizedItem, prediction: Prediction, *, model_name: str, limits: Limits) -> Outcome:
         """Return one message, or one dead letter if a task failed.
@@ -61,8 +64,7 @@ class Layout:
             whole = replace(failure, message=f"{failure.task}: {failure.message}" if failure.task else failure.message, task=None)
             return encode_dead_letter(record, whole, model_name=model_name, limits=limits)
         try:
-            options = orjson.OPT_SERIALIZE_NUMPY
-            value = orjson.dumps(self.build_value(tokenized, prediction, model_name), option=options)
+            value = self.serialize(self.output, record, self.build_value(tokenized, prediction, model_name))
         except orjson.JSONEncodeError as error:
             raise RecordFailed(f"the input cannot be part of an output: {error}") from None
         text_headers = (
@@ -89,6 +91,7 @@ def build_layout(
     collection: str,
     has_origin: bool = False,
     read_fields: Callable[[Record], Mapping[str, Any]] = _READ_CONTRACT,
+    serialize: Serialize = dump_json,
 ) -> Layout:
     """Return the layout of one of the outputs `ENRICHED`, `FLAT` and `QDRANT`; `read_fields` reads the input."""
 
@@ -119,7 +122,7 @@ def build_layout(
         return {"collection_name": collection, "id": build_point_id(item.id), "vector": vector, "payload": payload}
 
     builders = {Output.ENRICHED: build_enriched, Output.FLAT: build_flat, Output.QDRANT: build_point}
-    return Layout(output=output, build_value=builders[output])
+    return Layout(output=output, build_value=builders[output], serialize=serialize)
 
 
 def build_point_id(identity: str) -> int | str:

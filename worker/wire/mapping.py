@@ -7,11 +7,9 @@ from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import orjson
-
 from worker.errors import InvalidRecord
 from worker.records import Item, Record, Task, Tombstone
-from worker.wire.content import read_content
+from worker.wire.content import WireForm
 from worker.wire.decode import (
     VISIBLE,
     Limits,
@@ -32,7 +30,7 @@ from worker.wire.paths import FieldPath, TextTemplate
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from worker.wire.content import Content
+    from worker.wire.content import Content, RecordForm
 
 Decoded: TypeAlias = "Item | Tombstone | Skipped"
 Decoder: TypeAlias = "Callable[[Record], Decoded]"
@@ -42,6 +40,10 @@ _NUM_WATCHED_RECORDS = 100
 # The paths of the wire contract.
 _TEXT, _ID, _TASKS = map(FieldPath.parse, ("text", "id", "tasks"))
 _NO_FIELDS: dict[str, Any] = {}
+
+
+def _ignore(_warning: str) -> None:
+    """Drop a warning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +98,20 @@ _DEFAULT = InputMapping()
 
 
 def build_decoder(
-    mapping: InputMapping, *, limits: Limits, tasks: frozenset[Task], warn: Callable[[str], None] = lambda _warning: None
+    mapping: InputMapping,
+    *,
+    limits: Limits,
+    tasks: frozenset[Task],
+    warn: Callable[[str], None] = _ignore,
+    form: RecordForm | None = None,
 ) -> Decoder:
     """Return the function that decodes a record; it raises `InvalidRecord` and no other exception.
 
     `tasks` are those of the worker. `warn` gets a sentence if none of the first 100 records has a field that `mapping` names.
+    `form` reads values and keys; the default is the wire contract.
     """
-    mapped = _MappedDecoder(mapping, limits, tasks, warn)
-    if mapping != _DEFAULT:
+    mapped = _MappedDecoder(mapping, limits, tasks, warn, form or WireForm())
+    if mapping != _DEFAULT or form is not None:
         return mapped
     plain = partial(decode, limits=limits, tasks=tasks)
 
@@ -119,14 +127,14 @@ def build_decoder(
     return decode_contract
 
 
-def build_field_reader(mapping: InputMapping) -> Callable[[Record], Mapping[str, Any]]:
+def build_field_reader(mapping: InputMapping, form: RecordForm | None = None) -> Callable[[Record], Mapping[str, Any]]:
     """Return the function that reads the fields of a decoded record, without envelope; of a plain text, its text and its id."""
-    return _MappedDecoder(mapping, Limits(), frozenset(), lambda _warning: None).read_fields
+    return _MappedDecoder(mapping, Limits(), frozenset(), _ignore, form or WireForm()).read_fields
 
 
-def build_id_reader(mapping: InputMapping) -> Callable[[Record], str]:
+def build_id_reader(mapping: InputMapping, form: RecordForm | None = None) -> Callable[[Record], str]:
     """Return the function that finds the id of a record, which may be invalid or cut; the default id if there is none."""
-    decoder = _MappedDecoder(mapping, Limits(), frozenset(), lambda _warning: None)
+    decoder = _MappedDecoder(mapping, Limits(), frozenset(), _ignore, form or WireForm())
     is_field = mapping.id_source is IdSource.FIELD
 
     def find_id(record: Record) -> str:
@@ -147,6 +155,7 @@ class _MappedDecoder:
     limits: Limits
     tasks: frozenset[Task]
     warn: Callable[[str], None]
+    form: RecordForm
     # The paths that no record had so far, each with the name of its setting.
     unseen: dict[FieldPath, str] = field(init=False)
     # The names of the fields of the records so far, while a path is unseen.
@@ -162,7 +171,7 @@ class _MappedDecoder:
             return build_tombstone(record)
         if len(record.value) > self.limits.max_message_bytes:
             raise InvalidRecord(f"the value has {len(record.value)} bytes; at most {self.limits.max_message_bytes} are read")
-        content, event_id = read_content(record.value, headers)
+        content, event_id = self.form.read_content(record.value, headers)
         text, fields, change = self._find_text(content)
         if change is not None and (change.is_delete or change.skip_reason):
             return Skipped(record, change.skip_reason) if change.skip_reason else build_tombstone(record)
@@ -183,7 +192,7 @@ class _MappedDecoder:
 
     def read_fields(self, record: Record) -> Mapping[str, Any]:
         """Return the fields of a record that was decoded before."""
-        content, event_id = read_content(record.value or b"", read_headers(record.headers))
+        content, event_id = self.form.read_content(record.value or b"", read_headers(record.headers))
         text, fields, _ = self._find_text(content)
         # The event of a deletion has no row.
         given = {"text": text} if fields is _NO_FIELDS else fields or _NO_FIELDS
@@ -221,7 +230,7 @@ class _MappedDecoder:
         if self.mapping.id_source is IdSource.POSITION:
             return None
         if self.mapping.id_source is IdSource.KEY:
-            return read_key_id(record.key)
+            return self.form.read_key_id(record.key)
         identity = self.mapping.id_path.find(fields)
         if identity is not None:
             return identity
@@ -256,36 +265,6 @@ class _MappedDecoder:
             self.unseen = {}
         if not self.unseen:
             self.watched = []
-
-
-def read_key_id(key: bytes | None) -> str:
-    """Return the id in a key: its text; of a JSON object its only value, or the whole object. Raises `InvalidRecord`.
-
-    A single value must be a string or an integer: null, or a number that became inexact, would be the id of several records.
-    """
-    if key is None:
-        raise InvalidRecord("the record has no key, and GIST_ID_FROM=key takes the id from the key")
-    try:
-        text = key.decode()
-    except UnicodeDecodeError:
-        raise InvalidRecord("the key is not UTF-8, and GIST_ID_FROM=key takes the id from the key") from None
-    if not text.startswith(("{", '"')):
-        return text
-    try:
-        value = orjson.loads(key)
-    except orjson.JSONDecodeError:
-        return text
-    if isinstance(value, dict) and value.keys() == {"schema", "payload"}:
-        value = value["payload"]
-    if isinstance(value, dict) and len(value) == 1:
-        value = next(iter(value.values()))
-    if value is None or isinstance(value, float):
-        kind = "null" if value is None else "a number with a fraction, or beyond 64 bits"
-        raise InvalidRecord(f"the value in the key must be a string or an integer, not {kind}")
-    try:
-        return value if isinstance(value, str) else orjson.dumps(value).decode()
-    except orjson.JSONEncodeError:
-        raise InvalidRecord("the key is nested too deeply for an id") from None
 
 
 def _describe_missing(path: FieldPath | TextTemplate, fields: Mapping[str, Any]) -> str:

@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from worker.records import Output
+from worker.wire.content import dump_bytes
 from worker.wire.encode import decode_embedding
+from worker.wire.registered.frame import read_schema_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import numpy as np
     from numpy.typing import NDArray
+
+    from worker.wire.content import RecordForm
 
 # The fields of a vector in the layouts.
 _VECTOR_FIELDS = frozenset({"embedding", "scale", "vector"})
@@ -51,6 +55,22 @@ def read_results(values: Mapping[Output, Mapping[str, Any]], result_field: str) 
         # In other layouts a field of the input may have this name.
         num_chunks=len(values.get(Output.EMBEDDINGS, {}).get("chunks", ())),
     )
+
+
+def read_json_value(value: bytes, form: RecordForm) -> bytes:
+    """Return the value of a result in any output format as plain JSON. Raises `InvalidRecord`, or `ValueError` for no JSON."""
+    if read_schema_id(value) is not None:
+        # Avro has a null for each field that plain JSON leaves out.
+        return orjson.dumps(_drop_nulls(form.read_content(value, {})[0]), default=dump_bytes)
+    fields = orjson.loads(value)
+    is_wrapped = isinstance(fields, dict) and fields.keys() == {"schema", "payload"}
+    return orjson.dumps(fields["payload"]) if is_wrapped else value
+
+
+def _drop_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _drop_nulls(field) for name, field in value.items() if field is not None}
+    return list(map(_drop_nulls, value)) if isinstance(value, list) and value and isinstance(value[0], dict) else value
 
 
 def drop_vectors(value: Mapping[str, Any], result_field: str) -> dict[str, Any]:

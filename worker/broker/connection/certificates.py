@@ -23,23 +23,25 @@ def build_ssl_context(ca_file: str | None, *, setting: str) -> ssl.SSLContext:
         raise BadSettings(f"{setting}: {ca_file}: the file contains no usable certificate: {_describe(error)}") from error
 
 
-def load_identity(context: ssl.SSLContext, cert_file: str, key_file: str | None, password: str | None) -> None:
-    """Add the certificate of the worker to a context. Raises `BadSettings`."""
-    _check_pem(cert_file, _CERTIFICATE, setting="GIST_SSL_CERT_FILE")
+def load_identity(
+    context: ssl.SSLContext, cert_file: str, key_file: str | None, password: str | None, *, prefix: str = "GIST_SSL"
+) -> None:
+    """Add the certificate of the worker to a context. Raises `BadSettings`; the names of the settings begin with `prefix`."""
+    _check_pem(cert_file, _CERTIFICATE, setting=f"{prefix}_CERT_FILE")
     if key_file is not None:
-        _check_pem(key_file, _KEY, setting="GIST_SSL_KEY_FILE")
+        _check_pem(key_file, _KEY, setting=f"{prefix}_KEY_FILE")
     try:
         # Without this function OpenSSL would ask for the password at the terminal and wait.
         context.load_cert_chain(cert_file, key_file, lambda: password or "")
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
-            raise BadSettings(f"GIST_SSL_KEY_FILE: {key_file}: this is not the key of the certificate {cert_file}") from error
+            raise BadSettings(f"{prefix}_KEY_FILE: {key_file}: this is not the key of the certificate {cert_file}") from error
         raise BadSettings(
-            f"GIST_SSL_KEY_FILE: {key_file}: the key or its certificate cannot be used. One of them is damaged, "
-            f"or GIST_SSL_KEY_PASSWORD is wrong: {_describe(error)}"
+            f"{prefix}_KEY_FILE: {key_file}: the key or its certificate cannot be used. One of them is damaged, "
+            f"or {prefix}_KEY_PASSWORD is wrong: {_describe(error)}"
         ) from error
     except (OSError, ValueError) as error:
-        raise BadSettings(f"GIST_SSL_KEY_PASSWORD: the password cannot be used: {_describe(error)}") from error
+        raise BadSettings(f"{prefix}_KEY_PASSWORD: the password cannot be used: {_describe(error)}") from error
 
 
 def _check_pem(file: str, mark: bytes, *, setting: str) -> None:

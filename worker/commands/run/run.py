@@ -19,7 +19,7 @@ import worker
 from worker.commands.run.signals import DRAINING, heard, leave_at_once
 from worker.commands.variables import find_warnings
 from worker.composition import api as apis
-from worker.composition import broker
+from worker.composition import broker, registry
 from worker.composition import model as engines
 from worker.composition import pipeline as pipelines
 from worker.composition import tracing as traces
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from worker.pipeline import Pipeline
     from worker.queries import Queries
     from worker.records import Partition, Task
+    from worker.registry.store import SchemaStore
+    from worker.rollout.router import RolloutRouter
     from worker.settings import Settings
 
 # A poll loop without a poll for this time is stuck, in seconds. A rebalance may take as long as its own limit.
@@ -96,21 +98,11 @@ async def _run(settings: Settings, tracing: Tracing | None, *, replica: int | No
         if access is not None:
             api = apis.build_api(settings, access, tasks, health.find_queries, telemetry, tracing)
             telemetry.info("api_listening", api=(await opened.enter_async_context(api)).address)
-        while not health.stopping.is_set():
-            if settings.create_topics:
-                await broker.create_topics(served, tasks)
-            telemetry.reads(served.input_topics)
-            pipeline, consumer = pipelines.build_pipeline(served, tasks, models, connection, telemetry, tracing)
-            health.use(pipeline)
-            freeze_gc()
-            watching = [_log_progress(pipeline, consumer, telemetry)]
-            if rollout is not None:
-                watching.append(rollout.watch(partial(_list_partitions, consumer)))
-            if settings.input_topic_pattern:
-                watching.append(_watch_topics(settings, served, tasks, pipeline, telemetry))
-            await _run_until_first_ends(watching, pipeline.run())
-            if not health.stopping.is_set():
-                served = await find_new_topics(settings, served, tasks)
+        health.schemas = registry.build_store(settings, note_retry=partial(telemetry.retry, "decode"))
+        if health.schemas is not None:
+            opened.push_async_callback(health.schemas.stop)
+        build = partial(pipelines.build_pipeline, models=models, connection=connection, telemetry=telemetry, tracing=tracing)
+        await _serve(settings, served, tasks, build, rollout, health, telemetry)
     telemetry.info("stopped")
 
 
@@ -123,6 +115,36 @@ async def load_engine(settings: Settings, health: Health, telemetry: WorkerTelem
     await asyncio.to_thread(trim_malloc)
     await asyncio.to_thread(engine.warm_up)
     return engine
+
+
+async def _serve(
+    settings: Settings,
+    served: Settings,
+    tasks: frozenset[Task],
+    build: Callable[..., tuple[Pipeline, Consumer]],
+    rollout: RolloutRouter | None,
+    health: Health,
+    telemetry: WorkerTelemetry,
+) -> None:
+    """Run pipelines until a signal: a new one whenever the input topics change."""
+    while not health.stopping.is_set():
+        if settings.create_topics:
+            await broker.create_topics(served, tasks)
+        telemetry.reads(served.input_topics)
+        serialize = await registry.prepare_results(served, health.schemas, tasks, health.stopping)
+        if serialize is None:
+            return
+        pipeline, consumer = build(served, tasks, schemas=health.schemas, serialize=serialize)
+        health.use(pipeline)
+        freeze_gc()
+        watching = [_log_progress(pipeline, consumer, telemetry)]
+        if rollout is not None:
+            watching.append(rollout.watch(partial(_list_partitions, consumer)))
+        if settings.input_topic_pattern:
+            watching.append(_watch_topics(settings, served, tasks, pipeline, telemetry))
+        await _run_until_first_ends(watching, pipeline.run())
+        if not health.stopping.is_set():
+            served = await find_new_topics(settings, served, tasks)
 
 
 def _list_partitions(consumer: Consumer) -> Collection[Partition]:
@@ -188,6 +210,8 @@ class Health:
 
     #: None until the model is loaded.
     pipeline: Pipeline | None = None
+    #: The schemas of the registry; None without one.
+    schemas: SchemaStore | None = None
     #: The model at the start, in a line.
     model: str = ""
     #: Set when a signal ends the worker.
@@ -210,6 +234,8 @@ class Health:
 
     def describe_wait(self) -> str | None:
         """Return the reason if the worker is not ready."""
+        if self.schemas is not None and (problem := self.schemas.problem):
+            return f"the schema registry: {problem}"
         if self.pipeline is None:
             return "the model is not loaded yet"
         return None if self.pipeline.is_ready else "not every assigned partition is read yet"
