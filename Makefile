@@ -40,7 +40,7 @@ demo-search: .venv/made ## run texts, a worker, Kafka Connect and PostgreSQL on 
 	@$(BIN)/gist-stream demo-search $(ARGS)
 
 stop: ## end what `make demo KEEP=1` left running
-	@for name in worker kafka; do if [ -f .demo/$$name.pid ]; then kill $$(cat .demo/$$name.pid) 2>/dev/null || true; rm .demo/$$name.pid; fi; done
+	@for name in console worker kafka; do if [ -f .demo/$$name.pid ]; then kill $$(cat .demo/$$name.pid) 2>/dev/null || true; rm .demo/$$name.pid; fi; done
 
 bench-engine: .venv/made ## compare the engine with other libraries (ARGS="--quick": two minutes)
 	@$(BIN)/gist-stream bench engine $(ARGS)
@@ -102,8 +102,9 @@ generate: .venv/made ## write the JSON Schemas, .env.example, the pages of setti
 	@$(BIN)/python deploy/grafana/dashboard.py
 	@PYTHONPATH=$(CURDIR) $(BIN)/python deploy/check.py --write
 
-pictures: .venv/made ## run the demo and draw its terminal into docs/demo.svg
+pictures: .venv/made ## run the demo and draw its terminal into docs/demo.svg, and the console into docs/console-*.png
 	@$(BIN)/python .ci/pictures.py demo
+	@CONSOLE_PICTURES=docs $(TEST_ENV) $(BIN)/python -m pytest tests/integration/console
 
 lock: .venv/made ## resolve the versions anew
 	@$(BIN)/python .ci/lock.py

@@ -90,7 +90,7 @@ COMMANDS: dict[str, Command | CommandGroup] = {
         example="gist-stream tail --input-topic tickets --from-beginning --count 10",
     ),
     "console": Command(
-        path="worker.commands.console:console",
+        path="worker.commands.console.console:console",
         summary="Show workers, results and dead letters in a browser.",
         panel=_LOOK,
         settings=(*_GROUP_SETTINGS, *_INPUT, "result_field", *TASKS, *TRANSACTIONS),

@@ -16,6 +16,7 @@ import pytest
 from aiohttp import web
 
 import worker.console
+from tests.console.serving import serve
 from worker.console.inference import InferenceEndpoint
 from worker.console.live_view import LiveView
 from worker.console.record_store import RecordStore
@@ -59,18 +60,6 @@ def build_console(**options: Any) -> Console:
     store.add(Record(Partition("texts", 0), 1, None, b'{"id": "id-1", "text": "<b>hello</b>"}', (), 1000))
     store.index.add(("texts", 0, 1), np.array([1, 0], np.float32), "m@1")
     return Console({"input_topics": ["texts"]}, store, LiveView([]), Letters(), **options)
-
-
-@asynccontextmanager
-async def serve(application: web.Application) -> AsyncIterator[str]:
-    """Serve an application and yield its address."""
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
 
 
 @asynccontextmanager

@@ -122,12 +122,15 @@ def test_paths_of_the_repository_exist(page: Path) -> None:
 
 
 def test_front_page_is_short_and_loads_nothing_from_other_hosts() -> None:
-    """The README has at most 150 lines, and its pictures are files of the repository without links to fonts."""
+    """The README has at most 150 lines, and its pictures are small files of the repository without links to fonts."""
     readme = (ROOT / "README.md").read_text()
     assert len(readme.splitlines()) <= 150
     pictures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", readme)
     assert pictures
     for picture in pictures:
+        if picture.endswith(".png"):
+            assert (ROOT / picture).stat().st_size <= 200_000
+            continue
         assert "url(" not in (ROOT / picture).read_text().replace("url(#", "")
 
 

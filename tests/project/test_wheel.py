@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hatchling.bridge.app import Application
+from hatchling.builders.wheel import WheelBuilder
 
 from hatch_build import KernelsHook
 from worker.model.backends.native import build
@@ -55,6 +56,14 @@ def test_compiled_variants_enter_the_wheel(monkeypatch: pytest.MonkeyPatch) -> N
     assert added["tag"].startswith("py3-none-")
     assert added["tag"] != "py3-none-any"
     assert app.warnings == ["kernels are missing in the wheel: avx2: unknown architecture"]
+
+
+def test_the_page_of_the_console_enters_the_wheel() -> None:
+    """Every file of the page is part of the package."""
+    included = {file.distribution_path for file in WheelBuilder(str(ROOT)).recurse_included_files()}
+    files = {str(file.relative_to(ROOT)) for file in (ROOT / "worker" / "console" / "static").iterdir()}
+    assert len(files) > 10
+    assert files <= included
 
 
 def test_a_wheel_is_built_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:

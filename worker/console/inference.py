@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _TIMEOUT_S = 30.0
+# The statuses of a request that the endpoint does not accept, such as one with an unknown prompt.
+_INVALID = (400, 422)
 
 
 class EndpointFailed(GistStreamError):
@@ -40,23 +42,30 @@ class InferenceEndpoint:
     result_field: str = "nlp"
 
     async def infer(self, text: str, *, prompt: str | None = None) -> Inferred:
-        """Return the results of one text from `POST /v1/infer`. Raises `EndpointFailed`."""
-        body: dict[str, Any] = {"texts": [text]} | ({"prompt": prompt} if prompt else {})
+        """Return the results of one text from `POST /v1/infer`. A model without the prompt gets the text alone.
+
+        Raises `EndpointFailed`.
+        """
+        content, status = await self._post({"texts": [text]} | ({"prompt": prompt} if prompt else {}))
+        if prompt and status in _INVALID:
+            content, status = await self._post({"texts": [text]})
+        try:
+            return self._read(content, status)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise EndpointFailed(f"{self.url} answered with status {status} and no results") from error
+
+    async def _post(self, body: Mapping[str, Any]) -> tuple[bytes, int]:
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         try:
             async with (
                 aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S)) as session,
                 session.post(f"{self.url}/v1/infer", json=body, headers=headers, allow_redirects=False) as answer,
             ):
-                content, status = await answer.read(), answer.status
+                return await answer.read(), answer.status
         except TimeoutError as error:
             raise EndpointFailed(f"{self.url} did not answer within {_TIMEOUT_S:g} s") from error
         except aiohttp.ClientError as error:
             raise EndpointFailed(f"{self.url} cannot be reached: {describe_error(error)}") from error
-        try:
-            return self._read(content, status)
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise EndpointFailed(f"{self.url} answered with status {status} and no results") from error
 
     def _read(self, content: bytes, status: int) -> Inferred:
         answer = orjson.loads(content)

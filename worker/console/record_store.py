@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 Place: TypeAlias = tuple[str, int, int]
 
 _RESULT_FIELDS = ("id", "text", "labels", "values", "entities")
+# The beginning of a record without a text that a row shows.
+_MAX_RAW_BYTES = 300
 # The longest part of a text that a row shows, and of a value in the details, in characters.
 _MAX_ROW_CHARS, _MAX_VALUE_CHARS = 2_000, 65_536
 
@@ -147,6 +149,8 @@ class RecordStore:
         row |= dict.fromkeys(_RESULT_FIELDS) | joined.results
         if joined.item is not None:
             row |= {"id": joined.item.id, "text": joined.item.text}
+        elif joined.source is not None and joined.source.value is not None:
+            row["raw"] = _show_bytes(joined.source.value[:_MAX_RAW_BYTES])
         text = row.get("text") or ""
         row |= {"text": text[:_MAX_ROW_CHARS] or None, "is_cut": len(text) > _MAX_ROW_CHARS}
         return row | self._describe_outcome(joined)

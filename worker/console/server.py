@@ -49,6 +49,8 @@ class Console:
     replay_token: str | None = None
     #: The names of this host in requests; none: every name is accepted.
     host_names: frozenset[str] = frozenset()
+    #: Splits a text into the tokens of the model; None if the model is not on this machine.
+    read_tokens: Callable[[str], list[str]] | None = None
     hub: EventHub = field(default_factory=EventHub)
 
 
@@ -106,7 +108,7 @@ class _Views:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._search = TextSearch(console.store, console.endpoint)
+        self._search = TextSearch(console.store, console.endpoint, console.read_tokens)
         # One command on the dead-letter topic at a time.
         self._letters_lock = asyncio.Lock()
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -15,16 +17,21 @@ if TYPE_CHECKING:
     from worker.console.record_store import Place, RecordStore
 
 _NUM_SIMILAR, _NUM_FOUND = 8, 20
+# The nearest vectors whose texts are compared.
+_MAX_CANDIDATES = 5_000
 _NO_ENDPOINT = "no endpoint is known: start the console with --api"
 
 
 class TextSearch:
     """Asks the endpoint for vectors, and searches the vectors of the published records."""
 
-    def __init__(self, store: RecordStore, endpoint: InferenceEndpoint | None) -> None:
-        """Search the records of `store`; texts need the endpoint."""
+    def __init__(
+        self, store: RecordStore, endpoint: InferenceEndpoint | None, read_tokens: Callable[[str], list[str]] | None
+    ) -> None:
+        """Search the records of `store`; texts need the endpoint. `read_tokens` splits a text into tokens."""
         self._store = store
         self._endpoint = endpoint
+        self._read_tokens = read_tokens
 
     async def try_text(self, text: str) -> dict[str, Any]:
         """Return the results of a text with the most similar records, as JSON."""
@@ -38,6 +45,7 @@ class TextSearch:
             "values": inferred.results.values,
             "entities": inferred.results.entities,
             "num_tokens": inferred.num_tokens,
+            "tokens": self._split(text, inferred.num_tokens),
             "vector": None if vector is None else [round(float(number), 4) for number in vector],
             "similar": [] if vector is None else self._find(vector, count=_NUM_SIMILAR),
             "took_ms": took_ms,
@@ -58,6 +66,11 @@ class TextSearch:
         vector, model = found
         return self._describe(self._find(vector, count=_NUM_FOUND, model=model, without=place))
 
+    def _split(self, text: str, num_tokens: int) -> list[str] | None:
+        """Return the tokens of a text; None if the endpoint counts others: its model has another tokenizer, a prompt or a limit."""
+        tokens = self._read_tokens(text) if self._read_tokens else []
+        return tokens if len(tokens) == num_tokens else None
+
     async def _infer(self, text: str, *, prompt: str | None) -> Inferred:
         if self._endpoint is None:
             raise web.HTTPConflict(reason=_NO_ENDPOINT)
@@ -69,10 +82,19 @@ class TextSearch:
     def _find(
         self, vector: NDArray[np.float32], *, count: int, model: str | None = None, without: Place | None = None
     ) -> list[dict[str, Any]]:
+        """Return the nearest records. Equal texts are one entry with their number."""
         try:
-            nearest = self._store.index.nearest(vector, model=model, count=count + 1)
+            nearest = self._store.index.nearest(vector, model=model, count=_MAX_CANDIDATES)
         except ValueError as error:
             raise web.HTTPConflict(reason=str(error)) from None
-        rows = [(self._store.build_row(place), cosine) for place, cosine in nearest if place != without]
-        # A vector may be in memory a little longer than its record.
-        return [{"record": row, "cosine": round(cosine, 4)} for row, cosine in rows if row is not None][:count]
+        found: dict[Any, dict[str, Any]] = {}
+        for place, cosine in nearest:
+            row = self._store.build_row(place)
+            # A vector may be in memory longer than its record.
+            if row is None or place == without:
+                continue
+            entry = found.setdefault(row["text"] or place, {"record": row, "cosine": round(cosine, 4), "num_equal": 0})
+            entry["num_equal"] += 1
+            if len(found) > count:
+                break
+        return list(found.values())[:count]

@@ -59,9 +59,12 @@ class Page:
         result: dict[str, Any] = content["result"]
         return result
 
-    async def open(self, url: str) -> None:
-        """Open an address."""
-        await self.call("Page.navigate", url=url)
+    async def open_until_loaded(self, url: str) -> None:
+        """Open an address as soon as a server answers there, and wait for the page."""
+        while "errorText" in await self.call("Page.navigate", url=url):  # noqa: ASYNC110  the server has no other sign
+            await asyncio.sleep(0.1)
+        self.problems.clear()
+        await self.until("document.readyState === 'complete'")
 
     async def evaluate(self, script: str) -> Any:
         """Return the value of an expression of JavaScript. The policy of the page does not apply to the protocol."""
@@ -98,7 +101,7 @@ class Page:
 
     async def list_controls(self) -> list[tuple[str, str]]:
         """Return role and name of every control in the accessibility tree."""
-        roles = {"button", "link", "textbox", "searchbox", "combobox", "checkbox", "meter", "image", "table", "dialog", "list"}
+        roles = {"button", "link", "textbox", "searchbox", "combobox", "checkbox", "meter", "image", "dialog"}
         nodes = (await self.call("Accessibility.getFullAXTree"))["nodes"]
         found = [
             (node.get("role", {}).get("value", ""), node.get("name", {}).get("value", "")) for node in nodes if not node["ignored"]

@@ -20,7 +20,7 @@ from worker.commands.terminal import Terminal
 from worker.commands.variables import find_warnings
 from worker.composition.broker import build_connection, create_topics, map_output_topics
 from worker.settings import read
-from worker.testbed.worker_process import WorkerProcess, run_kafka
+from worker.testbed.worker_process import ConsoleProcess, WorkerProcess, run_kafka
 from worker.training.data.corpora import rated_sentences
 
 if TYPE_CHECKING:
@@ -90,12 +90,12 @@ def _describe_next_steps(settings: Settings, *, is_kept: bool) -> str:
         )
     program = sys.argv[0] if Path(sys.argv[0]).name == "gist-stream" else "gist-stream"
     return (
-        "\nKafka and the worker keep running. Try in this directory:\n\n"
+        "\nKafka, the worker and the console keep running. Try in this directory:\n\n"
         f"  export GIST_BOOTSTRAP_SERVERS={settings.bootstrap_servers} GIST_INPUT_TOPIC={settings.input_topic} "
         f"GIST_GROUP_ID={settings.group_id}\n"
         f"  {program} tail &\n"
         f"  echo 'Ada Lovelace loved London.' | {program} produce\n"
-        f"  {program} lag\n\nStop both with: make stop"
+        f"  {program} lag\n\nStop them with: make stop"
     )
 
 
@@ -105,15 +105,23 @@ async def _run(console: Terminal, settings: Settings, *, is_kept: bool, count: i
     await create_topics(settings)
     chosen = {name: getattr(settings, name) for name in ("bootstrap_servers", "input_topic", "group_id", "output_layout")}
     worker = WorkerProcess(chosen, _HOME / "worker.log", is_kept=is_kept)
+    page: ConsoleProcess | None = None
     try:
         started_s = time.monotonic()
         await worker.wait_until_ready()
         console.print(f"worker      ready after {time.monotonic() - started_s:.1f} s, at {worker.url}/metrics")
+        page = ConsoleProcess(chosen, worker.url, _HOME / "console.log")
+        console.print(
+            f"console     {page.url}{'' if is_kept else ' until the demo ends (KEEP=1: until `make stop`)'}", soft_wrap=True
+        )
         if is_kept:
             (_HOME / "worker.pid").write_text(str(worker.process.pid))
+            (_HOME / "console.pid").write_text(str(page.process.pid))
         observer = await _send_texts(console, settings, worker, sentences, count=count, kill_after=kill_after)
     finally:
         worker.stop()
+        if page is not None and not is_kept:
+            page.stop()
     is_good = print_report(console, observer, num_bad=len(_BAD), may_repeat=bool(kill_after))
     return 0 if is_good else 1
 

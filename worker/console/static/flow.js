@@ -17,7 +17,7 @@ class FlowView extends HTMLElement {
 
   connectedCallback() {
     this.text = el("input", { type: "search", placeholder: "Text or id", "aria-label": "Filter by text or id", oninput: () => this.#draw() });
-    this.selects = { label: this.#buildSelect("label", "All labels"), type: this.#buildSelect("type", "All entity types"), partition: this.#buildSelect("partition", "All partitions") };
+    this.selects = { label: this.#buildSelect("label", "All labels"), type: this.#buildSelect("type", "All types"), partition: this.#buildSelect("partition", "All partitions") };
     this.dead = el("input", { type: "checkbox", id: "only-dead", onchange: () => this.#draw() });
     this.pause = el("button", { type: "button", "aria-pressed": "false", onclick: () => this.#togglePause() }, "Pause");
     this.status = el("p", { class: "muted status", role: "status" });
@@ -119,7 +119,7 @@ class FlowView extends HTMLElement {
   #getItem(key, row) {
     if (!this.#buttons.has(key)) {
       const button = el("button", { class: "row", type: "button", "data-key": key, onclick: () => openDetails(row) }, buildRow(row));
-      this.#buttons.set(key, el("li", { class: row.dead_letter ? "dead" : null }, button));
+      this.#buttons.set(key, el("li", { class: row.outputs.length ? null : "pending" }, button));
     }
     return this.#buttons.get(key);
   }

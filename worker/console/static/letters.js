@@ -1,7 +1,7 @@
 // The view of dead letters: groups by stage and reason, with advice and replay.
 import { el, formatCount, formatTime, notice, request } from "./dom.js";
 
-const MAX_SHOWN = 20;
+const MAX_SHOWN = 5;
 
 class LettersView extends HTMLElement {
   #canReplay = false;

@@ -94,7 +94,7 @@ class LiveView extends HTMLElement {
   }
 
   #drawAxis(span) {
-    const labels = [1, 0.8, 0.6, 0.4, 0.2].map((part) => `−${formatSeconds(Math.round(span * part))}`);
+    const labels = [1, 0.8, 0.6, 0.4, 0.2].map((part) => `−${formatClock(span * part)}`);
     this.axis.replaceChildren(...[...labels, "now"].map((label) => el("span", {}, label)));
   }
 
@@ -120,6 +120,12 @@ class LiveView extends HTMLElement {
       : [row.address, row.num_partitions, formatRate(row.records_s), formatCount(row.tokens_s), formatMs(row.p99_ms), formatPercent(row.fill),
         formatPercent(row.engine), formatCount(row.queue), formatBytes(row.memory_bytes), row.device ?? "–", row.models.join(", ") || "–"]));
   }
+}
+
+/** Return minutes and seconds. */
+function formatClock(seconds) {
+  const whole = Math.round(seconds);
+  return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
 }
 
 /** Return a table; a row with fewer cells than columns extends its last cell. */

@@ -33,11 +33,11 @@ export function listLabels(row) {
 }
 
 /** Return what a list shows of a record. */
-export function buildRow(row, { cosine } = {}) {
+export function buildRow(row, { cosine, count } = {}) {
   const isDead = Boolean(row.dead_letter);
   const body = isKnown(row.text)
     ? [highlight(row.text, row.entities), row.is_cut ? "…" : ""]
-    : [el("span", { class: "muted" }, row.is_tombstone ? "tombstone" : row.problem ?? "the text is not in memory"),
+    : [el("span", { class: "muted" }, row.is_tombstone ? "tombstone" : row.raw ?? row.problem ?? "the text is not in memory"),
        ...(row.entities ?? []).map((entity) => mark(entity.text, entity))];
   return [
     el("span", { class: "meta" },
@@ -45,7 +45,7 @@ export function buildRow(row, { cosine } = {}) {
       el("span", { class: "place" }, `${row.partition}@${row.offset}`)),
     el("span", { class: "body" }, ...body,
       isDead ? el("span", { class: "reason" }, `${row.dead_letter.stage}: ${row.dead_letter.message}`) : null),
-    el("span", { class: "facts" }, listLabels(row), isDead ? el("span", { class: "label dead" }, "dead letter") : null,
+    el("span", { class: "facts" }, count > 1 ? el("span", { class: "muted" }, `× ${count}`) : null, listLabels(row), isDead ? el("span", { class: "label dead" }, "dead letter") : null,
       el("span", { class: "latency" }, row.latency_ms === null ? "" : formatMs(row.latency_ms))),
   ];
 }
@@ -60,6 +60,6 @@ export function openDetails(row) {
 /** Return a list of found records with their cosines. */
 export function buildFound(found, label) {
   if (!found.length) return el("p", { class: "empty" }, "No vector of a published record is in memory yet.");
-  return el("ol", { class: "rows", "aria-label": label }, found.map(({ record, cosine }) =>
-    el("li", {}, el("button", { class: "row", type: "button", onclick: () => openDetails(record) }, buildRow(record, { cosine })))));
+  return el("ol", { class: "rows", "aria-label": label }, found.map(({ record, cosine, num_equal: count }) =>
+    el("li", {}, el("button", { class: "row", type: "button", onclick: () => openDetails(record) }, buildRow(record, { cosine, count })))));
 }

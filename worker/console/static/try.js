@@ -12,7 +12,7 @@ class TryView extends HTMLElement {
   connectedCallback() {
     this.text = el("textarea", { id: "try-text", rows: 3, maxlength: 20000, "aria-label": "Text", placeholder: "Type a text" });
     this.button = el("button", { type: "submit" }, "Run");
-    this.hint = el("div", {});
+    this.hint = el("div", { class: "hints" });
     this.answer = el("div", { "aria-live": "polite" });
     this.append(
       el("h1", { class: "hidden" }, "Try it"),
@@ -55,7 +55,7 @@ export function buildEndpointHint() {
 function buildAnswer(text, answer) {
   return [
     el("section", { class: "card" },
-      el("header", {}, el("h2", {}, "Entities"), el("span", { class: "muted" }, `${answer.model} · ${formatMs(answer.took_ms)}`)),
+      el("header", {}, el("h2", {}, "Entities"), el("span", { class: "muted" }, `${answer.model} · ${answer.num_tokens} tokens · ${formatMs(answer.took_ms)}`)),
       el("p", { class: "whole" }, highlight(text, answer.entities))),
     answer.labels ? el("section", { class: "card" }, el("header", {}, el("h2", {}, "Labels")), Object.entries(answer.labels).map(buildScores)) : "",
     answer.tokens ? el("section", { class: "card" }, el("header", {}, el("h2", {}, "Tokens"), el("span", { class: "muted" }, String(answer.tokens.length))),

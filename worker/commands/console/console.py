@@ -9,41 +9,33 @@ import secrets
 import signal
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
 import typer
 from aiohttp import web
 
 import worker
-from worker.broker.admin.offsets import fetch_group_offsets
 from worker.broker.admin.permissions import build_topic_rights
 from worker.broker.admin.topics import check_usable
-from worker.broker.tools.clients import follow_newest
-from worker.commands.repair import dlq, dlq_view
+from worker.commands.console.sources import WorkerLetters, WorkerTopics, build_token_reader, list_topics
 from worker.composition.broker import build_connection, find_served_tasks, list_used_topics
 from worker.composition.input import build_limits, build_mapping
 from worker.console.feeds import Feeds
 from worker.console.inference import InferenceEndpoint
-from worker.console.live_view import LiveView, PartitionOffsets
+from worker.console.live_view import LiveView
 from worker.console.record_store import RecordStore
 from worker.console.server import Console, build_application
-from worker.console.sources import GroupState
 from worker.errors import BadSettings, describe_error
 from worker.records import Task
-from worker.wire.dead_letters import DeadLetterFilter
 from worker.wire.mapping import build_decoder
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Sequence
+    from collections.abc import Iterable
     from pathlib import Path
 
-    from worker.records import Record
     from worker.settings import Settings
 
-# Existing records of each partition that are read at the start. A console that is further behind skips the records before them.
-_NUM_NEWEST = 1_000
-_MAX_LETTERS = 1_000
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -56,7 +48,7 @@ Workers = Annotated[
         show_default=False,
     ),
 ]
-_API_HELP = "The address of a worker's inference endpoint, for typed texts. Example: http://127.0.0.1:8081."
+_API_HELP = "The address of a worker's inference endpoint, for typed texts. Example: http://127.0.0.1:8090."
 _API_LOGIN_HELP = "A file with the bearer token of the inference endpoint."
 _HOST_HELP = "The address to listen at. Another address than the default shows the texts to every client that reaches it."
 _RECORDS_HELP = "Newest records to keep in memory with their vectors. 10,000 take about 60 MB."
@@ -71,7 +63,7 @@ def console(
     api: Annotated[str | None, typer.Option(help=_API_HELP, show_default=False)] = None,
     api_token_file: Annotated[Path | None, typer.Option(help=_API_LOGIN_HELP, show_default=False)] = None,
     host: Annotated[str, typer.Option(help=_HOST_HELP)] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="The port to listen at. 0: a free port, which is printed.")] = 8090,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="The port to listen at. 0: a free port, which is printed.")] = 8088,
     max_records: Annotated[int, typer.Option(min=100, max=1_000_000, help=_RECORDS_HELP)] = 10_000,
     allows_replay: Annotated[bool, typer.Option("--allow-replay", help=_REPLAY_HELP)] = False,
     token_file: Annotated[Path | None, typer.Option(help=_REPLAY_LOGIN_HELP, show_default=False)] = None,
@@ -105,7 +97,7 @@ class RunningConsole:
 
     async def serve(self, host: str, port: int, *, announce: str | None) -> None:
         """Serve until cancelled. Raises `TopicsMissing`, `BrokerUnavailable`, and `BadSettings` if the address cannot be used."""
-        await check_usable(build_connection(self.settings), build_topic_rights(["Read"], _list_topics(self.settings)))
+        await check_usable(build_connection(self.settings), build_topic_rights(["Read"], list_topics(self.settings)))
         runner = web.AppRunner(build_application(self.console), access_log=None, shutdown_timeout=1)
         await runner.setup()
         try:
@@ -151,57 +143,12 @@ def build_console(
         "group_id": settings.group_id,
         "workers": addresses,
     }
-    live, names = LiveView(addresses), _LOOPBACK_NAMES if _is_loopback(host) else frozenset[str]()
-    shown = Console(description, store, live, _Letters(settings), endpoint, replay_token, names)
+    live, names = LiveView(addresses), _LOOPBACK_NAMES | {host} if _is_loopback(host) else frozenset[str]()
+    read_tokens = build_token_reader(settings.model) if endpoint else None
+    shown = Console(description, store, live, WorkerLetters(settings), endpoint, replay_token, names, read_tokens)
     return RunningConsole(
-        settings, shown, Feeds(topics=_Topics(settings), workers=addresses, store=store, live=live, hub=shown.hub)
+        settings, shown, Feeds(topics=WorkerTopics(settings), workers=addresses, store=store, live=live, hub=shown.hub)
     )
-
-
-class _Topics:
-    """Reads the topics and the group of a worker with these settings."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-
-    async def follow(self) -> AsyncGenerator[list[Record], None]:
-        arriving = follow_newest(build_connection(self._settings), _list_topics(self._settings), num_records=_NUM_NEWEST)
-        async with contextlib.aclosing(arriving):
-            async for records in arriving:
-                yield records
-
-    async def fetch_group(self) -> GroupState:
-        connection, offsets = build_connection(self._settings), list[PartitionOffsets]()
-        for topic in self._settings.input_topics:
-            group, found = await fetch_group_offsets(connection, topic, self._settings.group_id)
-            offsets += [
-                PartitionOffsets(topic, own.partition.index, own.start, own.ends.end, None if own.owner is None else str(own.owner))
-                for own in found
-            ]
-        return GroupState(group.state, tuple(map(str, group.members)), tuple(offsets))
-
-
-class _Letters:
-    """Lists and replays the dead letters of a worker with these settings."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-
-    async def list_open(self) -> tuple[list[dict[str, Any]], bool]:
-        letters, _ = await dlq.list_letters(self._settings, DeadLetterFilter(), includes_done=False, max_letters=_MAX_LETTERS + 1)
-        return [dlq_view.plain(letter) | dlq_view.preview(letter) for letter in letters[:_MAX_LETTERS]], len(
-            letters
-        ) <= _MAX_LETTERS
-
-    async def replay(self, names: Sequence[str]) -> str:
-        selection, topics = DeadLetterFilter(names=frozenset(names)), self._settings.input_topics
-        counts = await dlq.handle_letters(self._settings, selection, topics=topics, is_dry=False)
-        counts.num_not_selected = 0
-        return f"{counts.num_done} replayed into {' and '.join(topics)}{counts}"
-
-
-def _list_topics(settings: Settings) -> list[str]:
-    return [*settings.input_topics, *list_used_topics(settings, find_served_tasks(settings))]
 
 
 def _is_loopback(host: str) -> bool:
