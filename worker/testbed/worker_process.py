@@ -92,12 +92,25 @@ class WorkerProcess:
 class ConsoleProcess:
     """The console of a worker, as a process of low priority: the worker keeps its speed. `settings` override the environment."""
 
-    def __init__(self, settings: Mapping[str, object], worker_url: str, log: Path) -> None:
+    def __init__(self, settings: Mapping[str, object], worker_url: str, log: Path, *, api_url: str) -> None:
         """Start the process. The page answers seconds later."""
         port = find_free_port()
         self.url = f"http://127.0.0.1:{port}/"
         environment = os.environ | {f"GIST_{name.upper()}": str(value) for name, value in settings.items()}
-        command = ["nice", sys.executable, "-P", "-m", "worker", "console", "--port", f"{port}", "--worker", worker_url]
+        command = [
+            "nice",
+            sys.executable,
+            "-P",
+            "-m",
+            "worker",
+            "console",
+            "--port",
+            f"{port}",
+            "--worker",
+            worker_url,
+            "--api",
+            api_url,
+        ]
         with log.open("ab") as output:
             self.process = subprocess.Popen(  # noqa: S603
                 command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True

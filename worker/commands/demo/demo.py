@@ -20,6 +20,7 @@ from worker.commands.terminal import Terminal
 from worker.commands.variables import find_warnings
 from worker.composition.broker import build_connection, create_topics, map_output_topics
 from worker.settings import read
+from worker.testbed.embedded_kafka import find_free_port
 from worker.testbed.worker_process import ConsoleProcess, WorkerProcess, run_kafka
 from worker.training.data.corpora import rated_sentences
 
@@ -104,13 +105,14 @@ async def _run(console: Terminal, settings: Settings, *, is_kept: bool, count: i
     console.print(f"texts       {len(sentences)} sentences of reviews, posts and newspapers")
     await create_topics(settings)
     chosen = {name: getattr(settings, name) for name in ("bootstrap_servers", "input_topic", "group_id", "output_layout")}
+    chosen |= {"api": True, "api_port": find_free_port()}
     worker = WorkerProcess(chosen, _HOME / "worker.log", is_kept=is_kept)
     page: ConsoleProcess | None = None
     try:
         started_s = time.monotonic()
         await worker.wait_until_ready()
         console.print(f"worker      ready after {time.monotonic() - started_s:.1f} s, at {worker.url}/metrics")
-        page = ConsoleProcess(chosen, worker.url, _HOME / "console.log")
+        page = ConsoleProcess(chosen, worker.url, _HOME / "console.log", api_url=f"http://127.0.0.1:{chosen['api_port']}")
         console.print(
             f"console     {page.url}{'' if is_kept else ' until the demo ends (KEEP=1: until `make stop`)'}", soft_wrap=True
         )
