@@ -96,7 +96,7 @@ class DeliverySettings(ModelSettings):
             "Time without a heartbeat after which the group gives the partitions of a worker to others, in "
             "milliseconds. Lower this for a faster takeover after a crash; raise this if busy machines lose their "
             "membership. Read only with the `classic` protocol: with `consumer` it is "
-            "`consumer.session.timeout.ms` of the group on the brokers."
+            "`consumer.session.timeout.ms` of the group on the brokers, which `gist-stream topics --create` sets."
         ),
     )
     heartbeat_interval_ms: int = Field(
