@@ -10,7 +10,7 @@ import pytest
 from tests.api.endpoint import Endpoint
 from worker.api.documents import build_openapi
 
-_ANSWERS = [("/v1/embeddings", 200), ("/v1/infer", 200), ("/embed", 200), ("/predict", 200), ("/v1/models", 200)]
+_ANSWERS = [("/v1/embeddings", 200), ("/v1/infer", 200), ("/embed", 200), ("/predict", 200), ("/", 200), ("/v1/models", 200)]
 
 
 @pytest.mark.parametrize(("path", "status"), _ANSWERS)

@@ -78,6 +78,15 @@ _ROUTES = (
         schema={"anyOf": [_LABELS, {"type": "array", "items": _LABELS}]},
         example={"inputs": _TEXT},
     ),
+    _Route(
+        "post",
+        "/",
+        "Answer as /embed, or as /predict if the worker serves no vectors.",
+        api.TeiError,
+        api.EmbedRequest,
+        schema=_VECTORS,
+        example={"inputs": _TEXT},
+    ),
     _Route("get", "/v1/models", "List the loaded models.", api.OpenAiError, answer=api.ModelsAnswer),
 )
 _MODELS: tuple[type[BaseModel], ...] = (
@@ -115,7 +124,7 @@ def _build_operation(route: _Route) -> dict[str, Any]:
     error = {"description": "The request failed.", "content": _build_content({"$ref": _REF.format(model=route.error.__name__)})}
     operation: dict[str, Any] = {
         "summary": route.summary,
-        "operationId": route.path.strip("/").replace("/", "_"),
+        "operationId": route.path.strip("/").replace("/", "_") or "root",
         "responses": {"200": {"description": "The answer.", "content": _build_content(answer)}}
         | {str(status): error for status in sorted(statuses)},
     }

@@ -19,6 +19,7 @@ from worker.api.openai_routes import OpenAiRoutes
 from worker.api.tei_routes import TeiRoutes
 from worker.errors import BadSettings, describe_error
 from worker.queries import Overloaded, Unavailable
+from worker.records import Task
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 # The pages that a browser opens without a token. They show no model and no text.
 _OPEN = frozenset({"/docs", "/docs.js", "/docs.css", "/openapi.json"})
-_TEI = frozenset({"/embed", "/predict"})
+_TEI = frozenset({"/", "/embed", "/predict"})
 _POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'"
 _GONE = 499
 # A client tries again after this time, in seconds.
@@ -108,6 +109,7 @@ class ApiServer:
         openai, tei = OpenAiRoutes(service), TeiRoutes(service)
         router.add_post("/v1/embeddings", openai.embed)
         router.add_get("/v1/models", openai.list_models)
+        router.add_post("/", tei.embed if Task.EMBED in service.tasks else tei.predict)
         router.add_post("/embed", tei.embed)
         router.add_post("/predict", tei.predict)
         router.add_post("/v1/infer", InferRoute(service).infer)

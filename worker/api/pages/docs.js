@@ -44,7 +44,7 @@ async function send(method, path, body, output) {
   const token = document.getElementById("token").value;
   const headers = { "Content-Type": "application/json", ...(token && { Authorization: `Bearer ${token}` }) };
   try {
-    const response = await fetch(path.slice(1), { method, headers, body });
+    const response = await fetch(`.${path}`, { method, headers, body });
     const text = await response.text();
     const model = response.headers.get("gist-model");
     output.textContent = `${response.status}${model ? `  ${model}` : ""}\n${text.slice(0, 20000)}`;
