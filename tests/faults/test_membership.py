@@ -83,6 +83,7 @@ async def test_heartbeats_are_delayed_lost_and_reordered(proxied_broker: Cluster
                 await guest.stop()
                 await lab.until(lambda rule=rule: rule.num_applied > 0)  # type: ignore[misc]  # mypy cannot infer it
                 guest.launch()
+                await guest.ready()
                 await lab.moved()
         lab.proxies.heal()
         await _concluded(lab)
@@ -149,14 +150,16 @@ async def _restart(lab: Lab, worker: LabWorker, **environment: str) -> None:
 
 
 async def test_members_come_and_go_at_random(broker: Cluster, mode: Mode, seed: int) -> None:
-    """Members join, leave and are killed at random moments, also while the group still moves partitions."""
+    """Members join, leave and are killed in a random order, also while the group still moves partitions."""
     async with Lab(mode=mode, seed=seed, cluster=broker, num_partitions=8) as lab:
         await serving(lab, "first")
         guests = [lab.worker(f"guest-{number}") for number in range(NUM_GUESTS)]
+        await asyncio.gather(*(guest.ready() for guest in guests))
         async for _ in lab.rounds(8):
             guest = lab.random.choice(guests)
             if not guest.is_running:
                 guest.launch()
+                await guest.ready()
             elif lab.random.random() < 1 / 2:
                 await guest.kill()
             else:
