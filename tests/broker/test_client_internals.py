@@ -68,6 +68,13 @@ async def test_a_consumer_has_the_attributes(consumer: AIOKafkaConsumer, produce
     assert await client_internals.fetch_committed_with_metadata(consumer, [key]) == {key: OffsetAndMetadata(1, "note")}
 
 
+async def test_a_consumer_without_a_group_has_no_task_of_a_group(connection: Connection) -> None:
+    async with AIOKafkaConsumer(**connection.options()) as consumer:
+        # A stop before the first turn of aiokafka's tasks raises an error.
+        await asyncio.sleep(0)
+        assert client_internals.find_dead_task(consumer) is None
+
+
 async def test_the_responses_of_a_consumer_are_observed(consumer: AIOKafkaConsumer) -> None:
     observed: list[Any] = []
     client_internals.observe_responses(consumer, lambda request, response: observed.append((request, response)))

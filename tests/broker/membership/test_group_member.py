@@ -56,7 +56,7 @@ class Client:
         await asyncio.sleep(0)
         if self.errors:
             raise self.errors.pop(0)
-        struct, values = request._CLASSES[0], request._values
+        struct, values = request.struct, request.values
         self.before(struct.__name__)
         if struct is messages.Metadata:
             return SimpleNamespace(topics=[(0, "texts", TOPIC, False, [None] * 8, 0, {})])

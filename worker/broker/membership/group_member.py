@@ -154,7 +154,7 @@ class ConsumerGroupMember:
             response = await self.coordinator.send(request, _HEARTBEAT_TIMEOUT_S)
         except GroupAuthorizationFailedError as error:
             self._accept(HeartbeatAnswer(error.errno))
-        except (IncompatibleBrokerVersion, NotImplementedError):
+        except IncompatibleBrokerVersion:
             self._accept(HeartbeatAnswer(UnsupportedVersionError.errno))
         except (KafkaError, OSError, TimeoutError):
             self._state.note_unanswered()

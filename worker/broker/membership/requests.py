@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import TopicPartition
+from aiokafka.errors import IncompatibleBrokerVersion
 from aiokafka.protocol.api import Request, RequestStruct
 from aiokafka.structs import OffsetAndMetadata
 
@@ -26,20 +27,26 @@ REQUIRED = (messages.ConsumerGroupHeartbeat, messages.OffsetCommit, messages.Off
 
 
 class MemberRequest(Request[RequestStruct]):  # type: ignore[misc]  # aiokafka has no types
-    """A request with its values, in one version. aiokafka raises `NotImplementedError` if the broker lacks the version."""
+    """A request with its values, in one version."""
 
     API_KEY = -1
 
     def __init__(self, struct: type[RequestStruct], *values: object) -> None:
         """Set the values of all fields but the tags."""
-        # aiokafka expects attributes of the class, but reads them from the object.
         self.API_KEY = struct.API_KEY
-        self._CLASSES = (struct,)
-        self._values = values
+        self.struct = struct
+        self.values = values
+
+    def prepare(self, versions: Mapping[int, tuple[int, int]]) -> RequestStruct:
+        """Return the message for a broker with these versions. Raises `IncompatibleBrokerVersion` if it lacks the version."""
+        oldest, newest = versions.get(self.struct.API_KEY, (0, -1))
+        if not oldest <= self.struct.API_VERSION <= newest:
+            raise IncompatibleBrokerVersion(f"{self.struct.__name__} needs version {self.struct.API_VERSION}")
+        return self.build(self.struct)
 
     def build(self, request_struct_class: type[RequestStruct]) -> RequestStruct:
         """Return the message."""
-        return request_struct_class(*self._values, NO_TAGS)
+        return request_struct_class(*self.values, NO_TAGS)
 
 
 @dataclass(frozen=True, slots=True)
