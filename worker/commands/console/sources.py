@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from worker.broker.admin.offsets import fetch_group_offsets
 from worker.broker.tools.clients import follow_newest
 from worker.commands.repair import dlq, dlq_view
 from worker.composition.broker import build_connection, find_served_tasks, list_used_topics
+from worker.composition.registry import build_store, open_result_reader
 from worker.console.live_view import PartitionOffsets
 from worker.console.sources import GroupState
-from worker.errors import BadModel
+from worker.errors import BadModel, InvalidRecord
 from worker.wire.dead_letters import DeadLetterFilter
+from worker.wire.registered.frame import read_schema_id
+from worker.wire.result_values import read_json_value
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
 
     from worker.records import Record
+    from worker.registry.store import SchemaStore
     from worker.settings import Settings
 
 # Existing records of each partition that are read at the start. A console that is further behind skips the records before them.
@@ -39,10 +44,19 @@ class WorkerTopics:
 
     async def follow(self) -> AsyncGenerator[list[Record], None]:
         """Yield the newest records of all topics, and then further records as they arrive."""
-        arriving = follow_newest(build_connection(self._settings), list_topics(self._settings), num_records=_NUM_NEWEST)
-        async with contextlib.aclosing(arriving):
+        settings, store = self._settings, build_store(self._settings)
+        inputs = frozenset(settings.input_topics)
+        arriving = follow_newest(build_connection(settings), list_topics(settings), num_records=_NUM_NEWEST)
+        async with contextlib.AsyncExitStack() as closing:
+            await closing.enter_async_context(contextlib.aclosing(arriving))
+            read_result = await closing.enter_async_context(open_result_reader(settings))
+            if store is not None:
+                closing.push_async_callback(store.stop)
             async for records in arriving:
-                yield records
+                yield [
+                    await _read_input(record, store) if record.partition.topic in inputs else await read_result(record)
+                    for record in records
+                ]
 
     async def fetch_group(self) -> GroupState:
         """Return the state of the group of the settings."""
@@ -76,6 +90,15 @@ class WorkerLetters:
         counts = await dlq.handle_letters(self._settings, selection, topics=topics, is_dry=False)
         counts.num_not_selected = 0
         return f"{counts.num_done} replayed into {' and '.join(topics)}{counts}"
+
+
+async def _read_input(record: Record, store: SchemaStore | None) -> Record:
+    """Return an input record with a registered value as plain JSON; other records, and values that cannot be read, unchanged."""
+    if store is not None and record.value is not None and read_schema_id(record.value) is not None:
+        form = await store.load_now([record])
+        with contextlib.suppress(InvalidRecord, ValueError):
+            return replace(record, value=read_json_value(record.value, form))
+    return record
 
 
 def build_token_reader(reference: str) -> Callable[[str], list[str]] | None:

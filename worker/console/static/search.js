@@ -7,8 +7,8 @@ class SearchView extends HTMLElement {
   connectedCallback() {
     this.text = el("input", { type: "search", "aria-label": "Query", placeholder: "Find published records by meaning", maxlength: 20000 });
     this.button = el("button", { type: "submit" }, "Search");
-    this.hint = el("div", { class: "hints" });
-    this.answer = el("div", { "aria-live": "polite" });
+    this.hint = el("div", { class: "stack" });
+    this.answer = el("div", { class: "stack", "aria-live": "polite" });
     this.append(
       el("h1", { class: "hidden" }, "Search"),
       this.hint,

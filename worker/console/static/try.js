@@ -12,8 +12,8 @@ class TryView extends HTMLElement {
   connectedCallback() {
     this.text = el("textarea", { id: "try-text", rows: 3, maxlength: 20000, "aria-label": "Text", placeholder: "Type a text" });
     this.button = el("button", { type: "submit" }, "Run");
-    this.hint = el("div", { class: "hints" });
-    this.answer = el("div", { "aria-live": "polite" });
+    this.hint = el("div", { class: "stack" });
+    this.answer = el("div", { class: "stack", "aria-live": "polite" });
     this.append(
       el("h1", { class: "hidden" }, "Try it"),
       this.hint,
