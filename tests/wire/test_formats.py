@@ -61,9 +61,10 @@ def registered(output_format: OutputFormat, encoding: EmbeddingEncoding, *, resu
 
 def results(prediction: Prediction, encoding: EmbeddingEncoding, serialize: Serialize, *, has_origin: bool) -> list[Outcome]:
     """Return the outcomes of both layouts, and of a text in chunks."""
-    made, options = tokenized(7, 3), {"model_name": "m@1", "limits": Limits()}
+    made = tokenized(7, 3)
+    options: dict[str, Any] = {"model_name": "m@1", "limits": Limits()}
     flat = build_layout(Output.FLAT, encoding=encoding, result_field="gist", collection="c", serialize=serialize)
-    split = {**options, "encoding": encoding, "has_origin": has_origin, "serialize": serialize}
+    split: dict[str, Any] = {**options, "encoding": encoding, "has_origin": has_origin, "serialize": serialize}
     return [
         encode(made, prediction, **split),
         flat.encode(made, prediction, **options),

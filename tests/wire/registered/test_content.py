@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
@@ -19,6 +19,9 @@ from worker.wire.paths import FieldPath
 from worker.wire.registered.content import RegisteredForm, build_refusal, build_value_reader
 from worker.wire.registered.frame import RegisteredSchema, build_prefix
 from worker.wire.registered.inspection import find_fault
+
+if TYPE_CHECKING:
+    from worker.wire.registered.frame import ValueReader
 
 TICKET = avro_record("Ticket", id="long", body=["null", "string"], photo="bytes")
 CHANGE = {
@@ -126,8 +129,9 @@ def test_the_id_comes_from_an_avro_key(schema: Any, key: Any, identity: str) -> 
     assert isinstance(found, Item)
     assert found.id == identity
     assert build_id_reader(mapping, form(schema))(record) == identity
+    no_readers: dict[int, ValueReader] = {}
     # Without the schema, the place of the record identifies it.
-    assert build_id_reader(mapping, RegisteredForm({}.get))(record) == "tickets-0-3"
+    assert build_id_reader(mapping, RegisteredForm(no_readers.get))(record) == "tickets-0-3"
 
 
 def test_a_key_of_bytes_is_no_id() -> None:
