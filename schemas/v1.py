@@ -24,7 +24,7 @@ SOURCE_HEADERS = {
     "gist-source-timestamp": "The timestamp of the input record in milliseconds since the epoch, decimal; -1 for none.",
 }
 # The model. Every output but a tombstone has this header.
-MODEL_HEADERS = {"gist-model": "The model, as `name@revision`."}
+MODEL_HEADERS = {"gist-model": "The model, as `name@revision`; with commas if several encoders made the output."}
 # The length of the text. Every output but a tombstone and a dead letter has these headers.
 TEXT_HEADERS = {
     "gist-tokens": "The number of tokens that the model read, special tokens included, decimal. Tokens in the overlap of two "

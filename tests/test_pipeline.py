@@ -39,7 +39,7 @@ RESULTS = (Output.EMBEDDINGS, Output.LABELS, Output.ENTITIES)
 class World:
     """A pipeline and its fakes."""
 
-    def __init__(self, *, num_partitions: int = 1, **options: Any) -> None:
+    def __init__(self, *, num_partitions: int = 1, models: SingleModel | None = None, **options: Any) -> None:
         self.kafka = FakeKafka(num_partitions)
         self.source = FakeSource(self.kafka)
         self.delivery = FakeDelivery(self.kafka)
@@ -48,7 +48,7 @@ class World:
         self.pipeline = Pipeline(
             source=self.source,
             delivery=self.delivery,
-            models=SingleModel(self.model),
+            models=models or SingleModel(self.model),
             telemetry=self.telemetry,
             options=replace(OPTIONS, **options),
         )

@@ -64,7 +64,7 @@ class Pipeline:
         # The tasks of all steps. An exception of one task ends all.
         self._tasks = asyncio.TaskGroup()
         self._spawn = self._tasks.create_task
-        self._lanes = lanes = build_lanes(options, max_passes=models.max_passes)
+        self._lanes = lanes = build_lanes(options, max_passes=models.max_passes, num_encoders=models.num_encoders)
         self._executor = ModelExecutor.from_flow(models, lanes, options, note_cached=telemetry.cached)
         #: The texts that clients send over HTTP.
         self.queries = Queries(models, lanes, self._executor, max_texts=options.max_query_texts)

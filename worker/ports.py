@@ -129,12 +129,14 @@ class ModelRouter(Protocol):
 
     #: The number of threads that may call `infer` at the same time.
     max_passes: int
+    #: The encoders that share the records, each with batches of its own; 0 if every record has one encoder.
+    num_encoders: int
 
     async def wait_until_loaded(self, items: Sequence[Item]) -> None:
         """Return when the models of these items are loaded, or failed to load."""
 
     def tokenize(self, items: Sequence[Item]) -> list[Tokens]:
-        """Tokenize each text with the tokenizer of its model."""
+        """Tokenize each text with the tokenizer of its model; with several encoders, the result is a `JointTokens`."""
 
     def infer(self, items: Sequence[TokenizedItem], context: PassContext) -> list[Prediction]:
         """Run a forward pass of each model of these items; return a prediction for each item, in order."""

@@ -21,7 +21,7 @@ from worker.records import Record, TokenizedItem
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from worker.flow.lanes import Lane, Lanes
+    from worker.flow.lanes import JointLanes, Lane, Lanes
     from worker.flow.model_executor import ModelExecutor
     from worker.flow.monitor import Monitor
     from worker.ports import ModelRouter, ServedModel
@@ -54,7 +54,7 @@ class _Entered:
 class Queries:
     """Computes texts of clients in the lanes of a worker, at most `max_texts` at a time. Belongs to the event loop."""
 
-    def __init__(self, models: ModelRouter, lanes: Lanes, executor: ModelExecutor, *, max_texts: int) -> None:
+    def __init__(self, models: ModelRouter, lanes: Lanes | JointLanes, executor: ModelExecutor, *, max_texts: int) -> None:
         """Use the parts of a pipeline; 0 texts for a worker without queries."""
         self._models = models
         self._lanes = lanes

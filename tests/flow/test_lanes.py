@@ -41,7 +41,9 @@ def lanes_with(
         max_batch_delay_s=max_batch_delay_s,
         max_in_flight_tokens=max_in_flight_tokens,
     )
-    return build_lanes(options, max_passes=max_passes)
+    lanes = build_lanes(options, max_passes=max_passes)
+    assert isinstance(lanes, Lanes)
+    return lanes
 
 
 def offsets(batch: Batch) -> list[int]:

@@ -21,7 +21,7 @@ from worker.commands.terminal import Terminal, json_line
 from worker.commands.variables import find_warnings
 from worker.composition.broker import build_connection, create_topics, find_served_tasks, list_used_topics, map_routes
 from worker.composition.group import apply_group_settings, describe_longer_waits
-from worker.composition.model import load_engine
+from worker.composition.model import ModelLoader
 from worker.composition.registry import describe_registry
 from worker.errors import FatalError, TopicsMissing
 from worker.records import Output
@@ -210,10 +210,10 @@ def _probe(settings: Settings, used: Mapping[str, Mapping[Output, str]]) -> str:
 
 
 def _check_model(settings: Settings, warnings: list[str]) -> str:
-    """Return a line about the model, and add its warnings."""
-    engine = load_engine(settings)
-    warnings.extend(engine.warnings)
-    return f"{_describe_engine(engine)}; {engine.abilities}"
+    """Return a line about each encoder of the model, and add its warnings."""
+    engines = ModelLoader(settings).load(settings.model).engines
+    warnings.extend(warning for engine in engines for warning in engine.warnings)
+    return "\n".join(f"{_describe_engine(engine)}; {engine.abilities}" for engine in engines)
 
 
 def _describe_engine(engine: Engine) -> str:

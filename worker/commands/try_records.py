@@ -22,11 +22,12 @@ from worker.commands.output_encoding import escape_controls
 from worker.commands.terminal import Terminal, json_line
 from worker.composition.broker import build_connection, map_output_topics
 from worker.composition.input_topics import resolve_pattern
-from worker.composition.model import load_engine, select_tasks
+from worker.composition.model import ModelLoader, select_tasks
 from worker.composition.pipeline import build_outcome_builder
 from worker.composition.registry import load_form
 from worker.errors import BadSettings
 from worker.records import Item, Output, Partition, Record, TokenizedItem
+from worker.rollout.router import SingleModel
 from worker.wire.result_values import read_results
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from worker.flow.outcomes import OutcomeBuilder
-    from worker.model.engine import Engine
+    from worker.ports import ServedModel
     from worker.records import Outcome
     from worker.settings import Settings
 
@@ -65,13 +66,13 @@ def try_records(
     if texts and file:
         raise BadSettings("give texts or --file, but not both")
     records = read_records(settings, texts or (), file=file, key=None if key is None else key.encode(), count=count)
-    engine = load_engine(settings)
-    tasks = select_tasks(settings, engine)
+    model = ModelLoader(settings).load(settings.model).model
+    tasks = select_tasks(settings, model)
     warn = Terminal(stderr=True, soft_wrap=True).print
     form = asyncio.run(load_form(settings, records))
-    outcomes = build_outcome_builder(settings, tasks, model_name=engine.name, warn=warn, form=form)
+    outcomes = build_outcome_builder(settings, tasks, model_name=model.name, warn=warn, form=form)
     for record in records:
-        decoded, outcome = process_record(record, outcomes, engine)
+        decoded, outcome = process_record(record, outcomes, model)
         if is_json:
             sys.stdout.write(json_line(describe_outcome(settings, decoded, outcome)) + "\n")
         else:
@@ -97,13 +98,14 @@ def read_records(settings: Settings, texts: Iterable[str], *, file: Path | None,
     return found
 
 
-def process_record(record: Record, outcomes: OutcomeBuilder, engine: Engine) -> tuple[Item | None, Outcome]:
+def process_record(record: Record, outcomes: OutcomeBuilder, model: ServedModel) -> tuple[Item | None, Outcome]:
     """Return the item of a record, or None, and its outcome."""
     decoded = outcomes.decode(record)
     if not isinstance(decoded, Item):
         return None, decoded
-    tokenized = TokenizedItem(decoded, engine.tokenize([decoded.text])[0])
-    return decoded, outcomes.from_prediction(tokenized, engine.infer([tokenized])[0])
+    models = SingleModel(model)
+    tokenized = TokenizedItem(decoded, models.tokenize([decoded])[0])
+    return decoded, outcomes.from_prediction(tokenized, models.infer([tokenized])[0])
 
 
 def describe_outcome(settings: Settings, item: Item | None, outcome: Outcome) -> dict[str, Any]:

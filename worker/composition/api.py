@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 from worker.api.server import ApiServer, ServerOptions, read_certificate
 from worker.api.service import Service
 from worker.api.tokens import TokenFile
+from worker.composition.encoders import parse_model
 from worker.composition.input import build_limits
 from worker.composition.pipeline import build_options, build_outcome_builder
+from worker.errors import BadSettings
 from worker.flow.lanes import build_lanes
 from worker.flow.model_executor import ModelExecutor
 from worker.observability.api_metrics import ApiMetrics
@@ -29,7 +31,14 @@ _LOCAL = {"127.0.0.1", "::1", "localhost"}
 
 
 def build_api_options(settings: Settings, telemetry: WorkerTelemetry, *, is_shared: bool) -> ServerOptions:
-    """Return address, access and bounds of the endpoint. Raises `BadSettings` for a file that cannot be used."""
+    """Return address, access and bounds of the endpoint. Raises `BadSettings` for a file that cannot be used.
+
+    The endpoint serves one model.
+    """
+    if len(parse_model(settings.model)) > 1:
+        raise BadSettings(
+            "GIST_MODEL names several models, and the HTTP endpoint for queries serves one: run a worker for queries with one model"
+        )
     tokens = TokenFile(Path(file), telemetry.api_warning) if (file := settings.api_tokens_file) else None
     if tokens is None and settings.api_host not in _LOCAL:
         telemetry.api_warning(f"GIST_API_HOST: every client that reaches {settings.api_host} is accepted: set GIST_API_TOKENS_FILE")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from worker.composition.encoders import find_tasks
 from worker.errors import BadSettings
 from worker.records import OUTPUT_OF_TASK, Output, Task
 
@@ -93,9 +94,7 @@ def map_output_topics(settings: Settings, input_topic: str | None = None) -> dic
 
 def find_served_tasks(settings: Settings) -> frozenset[Task]:
     """Return the tasks to serve without loading the model; all tasks if the manifest names none."""
-    from worker.model.served import read_tasks  # noqa: PLC0415
-
-    return frozenset(Task(name) for name in settings.tasks) or read_tasks(settings.model) or frozenset(Task)
+    return frozenset(Task(name) for name in settings.tasks) or find_tasks(settings.model) or frozenset(Task)
 
 
 def map_routes(settings: Settings, tasks: Collection[Task]) -> dict[str, dict[Output, str]]:

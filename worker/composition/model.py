@@ -1,21 +1,78 @@
-"""Builds the engine from settings."""
+"""Builds the engine from settings, or the engines of a model with several encoders."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
+from worker.composition.encoders import EncoderReference, check_encoders, parse_model
+from worker.composition.tracing import trace_model
 from worker.errors import BadSettings
 from worker.host import ThreadPlan, count_cores
 from worker.records import Task
+from worker.rollout.joint_model import JointModel
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from worker.model.engine import Engine
+    from worker.observability.tracing import Tracing
+    from worker.ports import ServedModel
     from worker.settings import Settings
 
 
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """The model that `GIST_MODEL` names, and the engines of its encoders."""
+
+    model: ServedModel
+    engines: Sequence[Engine]
+
+    @property
+    def description(self) -> str:
+        """The devices, the number formats, the backends and the threads, for people."""
+        return ", ".join(dict.fromkeys(engine.description for engine in self.engines))
+
+    @property
+    def abilities(self) -> str:
+        """A line about each encoder, for people."""
+        return "\n".join(f"{engine.name} on {engine.description}; {engine.abilities}" for engine in self.engines)
+
+
+class ModelLoader:
+    """Loads models. Two models with the same encoder share its engine, as during a rollout."""
+
+    def __init__(self, settings: Settings, tracing: Tracing | None = None) -> None:
+        """Load with these settings, of which `GIST_MODEL` is replaced."""
+        self._settings = settings
+        self._tracing = tracing
+        # The engines that are in use.
+        self._engines: WeakValueDictionary[EncoderReference, Engine] = WeakValueDictionary()
+
+    def load(self, reference: str) -> LoadedModel:
+        """Load the model that a value of `GIST_MODEL` names. Raises `BadModel` or `BadSettings`."""
+        encoders = parse_model(reference)
+        if len(encoders) == 1:
+            engine = load_engine(self._settings.model_copy(update={"model": reference}))
+            return LoadedModel(trace_model(engine, self._tracing), [engine])
+        engines = [self._load_encoder(encoder) for encoder in encoders]
+        tasks = check_encoders(self._settings, encoders, engines)
+        can_share = all(engine.share_threads(engines[0]) for engine in engines[1:])
+        traced = {trace_model(engine, self._tracing): own for engine, own in zip(engines, tasks, strict=True)}
+        # Backends that do not share threads would use more threads than there are cores.
+        return LoadedModel(JointModel(traced, max_passes=engines[0].max_passes if can_share else 1), engines)
+
+    def _load_encoder(self, encoder: EncoderReference) -> Engine:
+        engine = self._engines.get(encoder)
+        if engine is None:
+            engine = self._engines[encoder] = load_engine(encoder.adapt(self._settings))
+        return engine
+
+
 def load_engine(settings: Settings) -> Engine:
-    """Load the model and check its tasks and lengths. Raises `BadModel` or `BadSettings`."""
+    """Load a model with one encoder and check its tasks and lengths. Raises `BadModel` or `BadSettings`."""
     plan = build_thread_plan(settings)
     plan.prepare()
     if settings.cache_dir:
@@ -54,6 +111,6 @@ def build_thread_plan(settings: Settings) -> ThreadPlan:
     return ThreadPlan.build(count_cores(), matmul=settings.threads, tokenizer=settings.tokenizer_threads)
 
 
-def select_tasks(settings: Settings, engine: Engine) -> frozenset[Task]:
+def select_tasks(settings: Settings, model: ServedModel) -> frozenset[Task]:
     """Return the tasks to serve: `GIST_TASKS`, or all tasks of the model."""
-    return frozenset(Task(name) for name in settings.tasks) or engine.tasks
+    return frozenset(Task(name) for name in settings.tasks) or model.tasks

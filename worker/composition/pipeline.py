@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from worker.composition import model as engines
 from worker.composition.broker import build_consumer, build_delivery, find_only_topic
+from worker.composition.encoders import parse_model
 from worker.composition.input import build_limits, build_mapping
-from worker.composition.tracing import trace_model
+from worker.composition.model import select_tasks
 from worker.errors import BadModel
 from worker.flow.options import Options
 from worker.flow.outcomes import OutcomeBuilder
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from worker.broker.connection.connection import Connection
     from worker.broker.consumer.consumer import Consumer
-    from worker.model.engine import Engine
+    from worker.composition.model import ModelLoader
     from worker.observability.metrics import WorkerTelemetry
     from worker.observability.tracing import Tracing
     from worker.ports import ModelRouter, Schemas, ServedModel
@@ -96,6 +96,7 @@ def build_outcome_builder(
         layout=_build_layout(settings, options.embedding_encoding, form, dump_json),
         has_origin=options.has_origin,
         is_chunked=options.is_chunked,
+        is_joint=True,
         tasks=tasks,
         decoder=build_decoder(options.mapping, limits=options.limits, tasks=tasks, warn=warn, form=form),
     )
@@ -117,21 +118,23 @@ def _build_layout(settings: Settings, encoding: EmbeddingEncoding, form: RecordF
 
 
 async def build_rollout_router(
-    settings: Settings, engine: Engine, telemetry: WorkerTelemetry, tracing: Tracing | None
+    settings: Settings, model: ServedModel, loader: ModelLoader, telemetry: WorkerTelemetry
 ) -> RolloutRouter | None:
-    """Return a router with the models of the plan loaded; None without a rollout file."""
+    """Return a router with the models of the plan loaded, the first of which is `model`; None without a rollout file."""
     if not settings.rollout_file:
         return None
-    tasks = engines.select_tasks(settings, engine)
+    tasks = select_tasks(settings, model)
 
     def load(reference: str) -> ServedModel:
-        other = engines.load_engine(settings.model_copy(update={"model": reference}))
+        if settings.api and len(parse_model(reference)) > 1:
+            raise BadModel(f"{reference}: the endpoint for queries serves one model: set GIST_API=false for several models")
+        other = loader.load(reference).model
         if missing := tasks - other.tasks:
             raise BadModel(f"{reference}: the model has no head for {', '.join(sorted(missing))}, which this worker serves")
-        return trace_model(other, tracing)
+        return other
 
     plan = RolloutPlan(settings.model, find_only_topic(settings))
-    router = RolloutRouter(Path(settings.rollout_file), plan, trace_model(engine, tracing), load=load, telemetry=telemetry)
+    router = RolloutRouter(Path(settings.rollout_file), plan, model, load=load, telemetry=telemetry)
     await router.start()
     return router
 

@@ -1,4 +1,4 @@
-"""The lanes of live records and of backfill, which share one model.
+"""The lanes of live records and of backfill, which share one model; with several encoders, each has lanes of its own.
 
 Each lane has a queue and slots for its batches. One backfill batch runs at a time, in a thread of its own. Before each
 step (a layer if the backend can pause there, else the whole pass), the backfill batch waits until no live batch is
@@ -11,14 +11,16 @@ import asyncio
 import contextlib
 import threading
 import time
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from worker.batches import Priority
 from worker.flow.batch_budget import BatchBudget
 from worker.flow.batching import Batcher
+from worker.parts import Part, split_item
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from worker.batches import Batch
     from worker.flow.options import Options
@@ -201,15 +203,79 @@ class Lanes:
         self._live.release_waiters()
 
 
-def build_lanes(options: Options, *, max_passes: int) -> Lanes:
+class JointLanes:
+    """The lanes of several encoders. A record is queued at each of its encoders."""
+
+    def __init__(self, lanes: Sequence[Lanes]) -> None:
+        """Use these lanes, in the order of the encoders; the last ones also serve the further encoders of a rollout."""
+        self._lanes = lanes
+
+    def __iter__(self) -> Iterator[Lane]:
+        """Iterate over the lanes of all encoders."""
+        return chain.from_iterable(self._lanes)
+
+    def __len__(self) -> int:
+        """Return the number of queued items of all encoders."""
+        return sum(map(len, self._lanes))
+
+    def add(self, items: Iterable[TokenizedItem], now_s: float) -> None:
+        """Append the parts of each item to the queues of their encoders."""
+        parts: list[list[TokenizedItem]] = [[] for _ in self._lanes]
+        for part in chain.from_iterable(map(split_item, items)):
+            parts[self._find(part)].append(part)
+        for lanes, own in zip(self._lanes, parts, strict=True):
+            lanes.add(own, now_s)
+
+    def _find(self, item: TokenizedItem) -> int:
+        return min(item.encoder, len(self._lanes) - 1) if isinstance(item, Part) else 0
+
+    @property
+    def live(self) -> Lane:
+        """The live lane of the first encoder, which is the only one of a worker with queries."""
+        return self._lanes[0].live
+
+    async def wait_for_more(self) -> None:
+        """Wait until the next poll is worthwhile: the batches of the encoders run one after the other."""
+        for lanes in self._lanes:
+            await lanes.wait_for_more()
+
+    def note_pass(self, batch: Batch, seconds: float) -> None:
+        """Adapt the token budget of the batch's encoder to a finished pass."""
+        self._lanes[self._find(batch.items[0])].note_pass(batch, seconds)
+
+    def yield_to_live(self) -> None:
+        """Block the thread of a backfill pass until all live lanes are idle, but at most for one second for each encoder."""
+        for lanes in self._lanes:
+            lanes.yield_to_live()
+
+    def discard(self, is_stale: Callable[[TokenizedItem], bool]) -> None:
+        """Drop the queued items for which `is_stale` is true."""
+        for lanes in self._lanes:
+            lanes.discard(is_stale)
+
+    def stop(self) -> None:
+        """Let backfill passes run to their end without further pauses."""
+        for lanes in self._lanes:
+            lanes.stop()
+
+
+def build_lanes(options: Options, *, max_passes: int, num_encoders: int = 0) -> Lanes | JointLanes:
     """Return the lanes of a worker. Without a backfill topic every item is live.
 
-    At most `max_passes` live batches and one backfill batch run at a time.
+    At most `max_passes` live batches and one backfill batch run at a time, of all encoders together. `num_encoders` is that of
+    `ModelRouter`.
     """
+    if num_encoders:
+        return JointLanes([_build_lanes(options, max_passes, num_sharing=num_encoders) for _ in range(num_encoders)])
+    return _build_lanes(options, max_passes, num_sharing=1)
+
+
+def _build_lanes(options: Options, max_passes: int, *, num_sharing: int) -> Lanes:
+    """Return the lanes of one of `num_sharing` encoders, which share the tokens in flight."""
     budget = BatchBudget(
         fixed_tokens=options.max_batch_tokens,
         max_pass_s=options.max_batch_s,
-        max_in_flight_tokens=options.max_in_flight_tokens,
+        max_in_flight_tokens=options.max_in_flight_tokens // num_sharing,
     )
 
     def build_lane(priority: Priority, num_passes: int) -> Lane:

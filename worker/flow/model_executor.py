@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self, TypeVar
@@ -17,13 +18,14 @@ from worker.batches import LIVE_PASS, QUERIES, PassContext, Priority
 from worker.errors import RecordFailed, TooManyFailures
 from worker.flow.outcomes import build_failure
 from worker.flow.result_cache import ResultCache
+from worker.parts import join_items
 from worker.records import Failure, Prediction, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from worker.batches import Batch
-    from worker.flow.lanes import Lanes
+    from worker.flow.lanes import JointLanes, Lanes
     from worker.flow.options import Options
     from worker.ports import ModelRouter, ServedModel
     from worker.records import Item, Outcome, TokenizedItem, Tokens
@@ -64,8 +66,9 @@ class ModelExecutor:
         # The live passes that run now, in all threads.
         self._num_running = 0
         self._counting = threading.Lock()
-        # Records that failed since the last success.
-        self._num_consecutive_failures = 0
+        self._is_joint = models.num_encoders > 0
+        # Records that failed since the last success, by the name of the model; those that failed in a tokenizer have no name.
+        self._num_failures: Counter[str] = Counter()
         self._contexts = {Priority.LIVE: LIVE_PASS, Priority.BACKFILL: PassContext(Priority.BACKFILL, yield_to_live)}
         # One thread, because the tokenizer has threads of its own.
         self._tokenizer = ThreadPoolExecutor(1, thread_name_prefix="tokenize")
@@ -78,7 +81,9 @@ class ModelExecutor:
         }
 
     @classmethod
-    def from_flow(cls, models: ModelRouter, lanes: Lanes, options: Options, *, note_cached: Callable[[str, int], None]) -> Self:
+    def from_flow(
+        cls, models: ModelRouter, lanes: Lanes | JointLanes, options: Options, *, note_cached: Callable[[str, int], None]
+    ) -> Self:
         """Return an executor that yields and reports to the lanes; `note_cached` counts the origins of cached results."""
         return cls(
             models,
@@ -99,7 +104,7 @@ class ModelExecutor:
             tokens = await asyncio.get_running_loop().run_in_executor(self._tokenizer, self._tokenize_now, items)
         except Exception as error:  # noqa: BLE001  any exception of the model is the failure of one record
             if len(items) == 1:
-                return [self._note_failure(build_failure(error, Stage.TOKENIZE))]
+                return [self._note_failure(build_failure(error, Stage.TOKENIZE), "")]
             middle = len(items) // 2
             return [*await self.tokenize(items[:middle]), *await self.tokenize(items[middle:])]
         return list(tokens)
@@ -119,30 +124,36 @@ class ModelExecutor:
         return self._cache.complete(plan, await self._compute(missing) if missing.items else [])
 
     async def _compute(self, batch: Batch) -> list[Prediction]:
-        threads = self._device[batch.priority]
+        threads, model = self._device[batch.priority], batch.items[0].tokens.model
         try:
             predictions, seconds = await asyncio.get_running_loop().run_in_executor(threads, self._infer_now, batch)
         except Exception as error:  # noqa: BLE001  any exception of the model is the failure of one record
             if len(batch.items) == 1:
                 failure = build_failure(error, Stage.INFER)
-                return [Prediction(failures=(failure if _is_query(batch.items[0]) else self._note_failure(failure),))]
+                return [Prediction(failures=(failure if _is_query(batch.items[0]) else self._note_failure(failure, model),))]
             left, right = batch.halves()
             return [*await self._compute(left), *await self._compute(right)]
         self._note_pass(batch, seconds)
         for item, prediction in zip(batch.items, predictions, strict=True):
             if not prediction.failures:
-                self._num_consecutive_failures = 0
+                self._num_failures[model] = self._num_failures[""] = 0
             elif not _is_query(item):
-                self._note_failure(prediction.failures[0])
+                self._note_failure(prediction.failures[0], model)
         return predictions
 
     async def encode(
         self, batch: Batch, predictions: Sequence[Prediction], build: Callable[[TokenizedItem, Prediction], Outcome]
     ) -> list[Outcome]:
-        """Return what `build` returns for each item of a batch, in order. A batch of several items is encoded in a thread."""
-        if len(batch.items) <= _MAX_ITEMS_IN_EVENT_LOOP:
-            return list(map(build, batch.items, predictions))
-        return await asyncio.get_running_loop().run_in_executor(self._encoder, list, map(build, batch.items, predictions))
+        """Return what `build` returns for each item of a batch, in order. A batch of several items is encoded in a thread.
+
+        With several encoders, the result has the records that this batch completes.
+        """
+        items: Sequence[TokenizedItem] = batch.items
+        if self._is_joint:
+            items, predictions = join_items(items, predictions)
+        if len(items) <= _MAX_ITEMS_IN_EVENT_LOOP:
+            return list(map(build, items, predictions))
+        return await asyncio.get_running_loop().run_in_executor(self._encoder, list, map(build, items, predictions))
 
     def stop(self) -> None:
         """Shut the threads down without waiting for running passes."""
@@ -171,11 +182,11 @@ class ModelExecutor:
             self._num_running += change
             return self._num_running
 
-    def _note_failure(self, failure: Failure) -> Failure:
-        self._num_consecutive_failures += 1
-        if self._num_consecutive_failures >= self._max_failures:
+    def _note_failure(self, failure: Failure, model: str) -> Failure:
+        self._num_failures[model] += 1
+        if self._num_failures[model] >= self._max_failures:
             raise TooManyFailures(
-                f"{self._num_consecutive_failures} records failed in a row, so the model is at fault and not the data; "
+                f"{self._num_failures[model]} records failed in a row, so the model is at fault and not the data; "
                 f"the last record failed to {failure.stage}: {failure.error}: {failure.message}",
             )
         return failure

@@ -15,6 +15,7 @@ from worker.records import TASK_OF_OUTPUT, EmptyRange, Failure, Item, Outcome, O
 from worker.wire.chunks import encode_in_chunks
 from worker.wire.encode import compute_max_dead_letter_bytes, encode, encode_dead_letter, encode_tombstone
 from worker.wire.formats import OutputFormat, dump_json, set_content_type
+from worker.wire.joint import encode_jointly
 from worker.wire.mapping import InputMapping, Skipped, build_decoder
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class OutcomeBuilder:
         layout: Layout | None = None,
         has_origin: bool = False,
         is_chunked: bool = False,
+        is_joint: bool = False,
         tasks: frozenset[Task] = frozenset(Task),
         decoder: Decoder | None = None,
         output_format: OutputFormat = OutputFormat.JSON,
@@ -71,8 +73,8 @@ class OutcomeBuilder:
     ) -> None:
         """Set the functions that return the name of a record's model and the limits of a topic, which may change.
 
-        `tasks` are the tasks of the worker. Without a `decoder`, records follow the wire contract. `serialize` writes results in
-        `output_format`.
+        `tasks` are the tasks of the worker; with `is_joint` several encoders may serve them. Without a `decoder`, records follow
+        the wire contract. `serialize` writes results in `output_format`.
         """
         self._tasks = tasks
         self._decoder = decoder or build_decoder(InputMapping(), limits=limits, tasks=tasks)
@@ -85,6 +87,8 @@ class OutcomeBuilder:
         if is_chunked:
             self._encode = partial(encode_in_chunks, **options)
             self._encode_tombstone = _encode_chunk_tombstone
+        if is_joint:
+            self._encode = partial(encode_jointly, self._encode)
         if layout is not None:
             self._encode = partial(layout.encode, limits=limits)
             self._encode_tombstone = lambda tombstone, **_tasks: layout.encode_tombstone(tombstone)
@@ -106,6 +110,7 @@ class OutcomeBuilder:
             layout=options.layout,
             has_origin=options.has_origin,
             is_chunked=options.is_chunked,
+            is_joint=models.num_encoders > 0,
             tasks=options.tasks,
             decoder=build_options_decoder(options, warn),
             output_format=options.output_format,

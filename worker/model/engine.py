@@ -25,7 +25,7 @@ from worker.model.text.windows import WindowMerger, attach_window_vectors, windo
 from worker.records import Item, Partition, Record, Task, TokenizedItem
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from worker.model.backends.choice import Backend, BackendName
     from worker.model.heads.head_config import HeadConfig
@@ -126,6 +126,19 @@ class Engine:
         options: dict[str, Any] = {"device": place, "dtype": form, "ranges": loaded.ranges, "trial": trial, "threads": threads}
         chosen, because = choose(loaded.weights, backend, **options)
         return cls(loaded, chosen, because=because, passes=passes, threads=threads)
+
+    def list_heads(self, tasks: Collection[Task]) -> list[str]:
+        """Return the names of the heads that serve some tasks."""
+        return [head.name for task in tasks for head in self._heads.get(task, ())]
+
+    def share_threads(self, other: Engine) -> bool:
+        """Divide the threads of `other` among the passes of both engines; return whether the backends can."""
+        own, others = self.backend, other.backend
+        can_share = own.device_type == others.device_type and own.is_reentrant == others.is_reentrant
+        can_share = can_share and own.has_own_threads == others.has_own_threads
+        if can_share:
+            self._sharing = other._sharing
+        return can_share
 
     @property
     def description(self) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from worker.batches import LIVE_PASS, PassContext
 from worker.errors import BadSettings
 from worker.host import trim_malloc
+from worker.rollout.joint_model import JointModel, list_encoders, tokenize_items
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -38,13 +39,14 @@ class SingleModel:
     def __init__(self, model: ServedModel) -> None:
         self._model = model
         self.max_passes = model.max_passes
+        self.num_encoders = len(model.encoders) if isinstance(model, JointModel) else 0
 
     async def wait_until_loaded(self, _items: Sequence[Item]) -> None:
         """Return at once."""
 
     def tokenize(self, items: Sequence[Item]) -> list[Tokens]:
         """Tokenize the texts of items."""
-        return self._model.tokenize([item.text for item in items])
+        return tokenize_items(self._model, items)
 
     def infer(self, items: Sequence[TokenizedItem], context: PassContext = LIVE_PASS) -> list[Prediction]:
         """Run one forward pass."""
@@ -90,8 +92,8 @@ class RolloutRouter:
         self._plan = plan
         # The loaded models by reference. The mapping is replaced and never changed.
         self._models: Mapping[str, ServedModel] = {plan.first: model}
-        # The reference of each model that was loaded, by the name of the model. The mapping is replaced and never changed.
-        self._references: Mapping[str, str] = {model.name: plan.first}
+        # A reference with each encoder that was loaded, by the name of the encoder. The mapping is replaced and never changed.
+        self._references: Mapping[str, str] = {encoder.name: plan.first for encoder in list_encoders(model)}
         # The tasks that load a model, by reference; also those that have failed.
         self._loading: dict[str, asyncio.Task[None]] = {}
         # The offset of the last tokenized record of each partition.
@@ -101,6 +103,8 @@ class RolloutRouter:
         # Since when each loaded model has been unused, in seconds of `time.monotonic`.
         self._idle_since_s: dict[str, float] = {}
         self.max_passes = model.max_passes
+        # Any later model may have several encoders.
+        self.num_encoders = len(list_encoders(model))
         # The device runs live passes and one backfill pass, or the warm-up of a model alone.
         self._num_slots = self.max_passes + 1
         self._device = threading.BoundedSemaphore(self._num_slots)
@@ -138,7 +142,7 @@ class RolloutRouter:
         """Tokenize each text with the tokenizer of its model."""
         tokens: list[Any] = [None] * len(items)
         for model, indexes in _group_by_model([self._select(item.record) for item in items]):
-            for index, result in zip(indexes, model.tokenize([items[index].text for index in indexes]), strict=True):
+            for index, result in zip(indexes, tokenize_items(model, [items[index] for index in indexes]), strict=True):
                 tokens[index] = result
         for item in items:
             self._offsets[item.record.partition] = item.record.offset
@@ -170,8 +174,13 @@ class RolloutRouter:
         return loaded[0] if loaded else next(iter(models.values()))
 
     def _find_by_name(self, name: str) -> ServedModel:
-        """Return the model that tokenized an item; load the model again if it has been unloaded since."""
-        return self._models.get(self._references[name]) or self._load(self._references[name])
+        """Return a model with the encoder that tokenized an item; load the model again if it has been unloaded since."""
+        models = self._models
+        if (model := models.get(self._references[name])) is not None:
+            return model
+        # Another model may have the same encoder.
+        having = (model for model in models.values() if any(encoder.name == name for encoder in list_encoders(model)))
+        return next(having, None) or self._load(self._references[name])
 
     def _read(self) -> None:
         """Read the file and take over its steps if it has changed. A missing file has no steps. Raises `BadSettings`."""
@@ -210,11 +219,14 @@ class RolloutRouter:
         except Exception as error:  # noqa: BLE001  any failure of a new model leaves the loaded models in service
             self._telemetry.rollout_failed(reference, error)
             return
-        self._references = {**self._references, model.name: reference}
+        self._references = {**self._references, **{encoder.name: reference for encoder in list_encoders(model)}}
         self._models = {**self._models, reference: model}
         self._loading.pop(reference, None)
-        self._telemetry.models([model.name for model in self._models.values()])
+        self._report_models()
         self._telemetry.info("model_loaded", model=model.name, reference=reference, seconds=round(time.monotonic() - began_s, 3))
+
+    def _report_models(self) -> None:
+        self._telemetry.models({encoder.name for model in self._models.values() for encoder in list_encoders(model)})
 
     def _load_now(self, reference: str) -> ServedModel:
         model = self._load(reference)
@@ -242,7 +254,7 @@ class RolloutRouter:
                 name = self._models[reference].name
                 self._models = {other: model for other, model in self._models.items() if other != reference}
                 trim_malloc()
-                self._telemetry.models([model.name for model in self._models.values()])
+                self._report_models()
                 self._telemetry.info("model_unloaded", model=name, reference=reference)
 
 

@@ -21,8 +21,9 @@ class ModelSettings(RegistrySettings):
         min_length=1,
         description=(
             "Model to serve: a directory, `package:<package>/<folder>`, or a model of the Hugging Face hub with its "
-            "revision, `org/name@<commit>`. The default is the small English model of this package. Example: "
-            "`models/mine`."
+            "revision, `org/name@<commit>`. The default is the small English model of this package. Several models, separated by "
+            "commas, serve their tasks together; `#` and tasks joined by `+` after a model choose its tasks. Example: "
+            "`models/bge,models/mine#classify+ner`."
         ),
     )
     cache_dir: str = Field(
@@ -137,7 +138,7 @@ class ModelSettings(RegistrySettings):
             "Prompt before each text: the name of a prompt that the model was published with, or the prompt itself, which has a"
             " space or a colon. Unset: the default prompt of the model, if there is one. `none`: no prompt. Set this for a model"
             " that was trained with prompts, such as E5 and nomic. Queries and the texts that they find have different prompts."
-            " Example: `passage`."
+            " Of several models, the one that embeds gets the prompt. Example: `passage`."
         ),
     )
     embedding_dimensions: int = Field(

@@ -26,5 +26,8 @@ def test_the_log_has_the_speed_of_every_candidate(measured: Measured | None, exp
     """An engine that was not chosen by speed has a reason instead."""
     backend = SimpleNamespace(description="int16 compiled (avx2)", measured=measured)
     with capture_logs() as events:
-        log_choice(SimpleNamespace(backend=backend, because="as asked"), WorkerTelemetry())  # type: ignore[arg-type]  # an engine
-    assert events == [{"event": "engine_chosen", "log_level": "info", "engine": "int16 compiled (avx2)", **expected}]
+        engine: Any = SimpleNamespace(name="m@1", backend=backend, because="as asked")
+        log_choice(engine, WorkerTelemetry())
+    assert events == [
+        {"event": "engine_chosen", "log_level": "info", "model": "m@1", "engine": "int16 compiled (avx2)", **expected}
+    ]

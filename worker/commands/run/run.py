@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Sequence
 
     from worker.broker.consumer.consumer import Consumer
+    from worker.composition.model import LoadedModel, ModelLoader
     from worker.model.engine import Engine
     from worker.observability.tracing import Tracing
     from worker.pipeline import Pipeline
@@ -83,17 +84,17 @@ async def _run(settings: Settings, tracing: Tracing | None, *, replica: int | No
     access = apis.build_api_options(settings, telemetry, is_shared=replica is not None) if settings.api else None
     async with build_server(settings, health, telemetry) as server, AsyncExitStack() as opened:
         telemetry.info("loading", model=settings.model, http=server.address)
-        engine = await load_engine(settings, health, telemetry)
-        tasks = engines.select_tasks(settings, engine)
-        rollout = await pipelines.build_rollout_router(settings, engine, telemetry, tracing)
-        models, connection = rollout or SingleModel(traces.trace_model(engine, tracing)), broker.build_connection(settings)
+        loader = engines.ModelLoader(settings, tracing)
+        loaded = await load_model(loader, settings, health, telemetry)
+        tasks = engines.select_tasks(settings, loaded.model)
+        rollout = await pipelines.build_rollout_router(settings, loaded.model, loader, telemetry)
+        models, connection = rollout or SingleModel(loaded.model), broker.build_connection(settings)
         if rollout is None:
-            telemetry.models([engine.name])
-        log_choice(engine, telemetry)
+            telemetry.models(engine.name for engine in loaded.engines)
         served = await resolve_pattern(settings)
-        _log_start(served, engine, tasks, server.address, telemetry)
+        _log_start(served, loaded, tasks, server.address, telemetry)
         # A rollout unloads models: no variable here may keep one.
-        del engine
+        del loaded
         drain_on_signal(health, telemetry)
         if access is not None:
             api = apis.build_api(settings, access, tasks, health.find_queries, telemetry, tracing)
@@ -106,15 +107,15 @@ async def _run(settings: Settings, tracing: Tracing | None, *, replica: int | No
     telemetry.info("stopped")
 
 
-async def load_engine(settings: Settings, health: Health, telemetry: WorkerTelemetry) -> Engine:
+async def load_model(loader: ModelLoader, settings: Settings, health: Health, telemetry: WorkerTelemetry) -> LoadedModel:
     """Return the loaded model after its first forward passes."""
-    engine = await asyncio.to_thread(engines.load_engine, settings)
-    health.model = f"{engine.name} on {engine.description}; {engine.abilities}"
-    for warning in engine.warnings:
+    loaded = await asyncio.to_thread(loader.load, settings.model)
+    health.model = loaded.abilities
+    for warning in (warning for engine in loaded.engines for warning in engine.warnings):
         telemetry.model_warning(warning)
     await asyncio.to_thread(trim_malloc)
-    await asyncio.to_thread(engine.warm_up)
-    return engine
+    await asyncio.to_thread(loaded.model.warm_up)
+    return loaded
 
 
 async def _serve(
@@ -174,16 +175,18 @@ def log_choice(engine: Engine, telemetry: WorkerTelemetry) -> None:
     speeds = {name: round(rate, 1) for name, rate in measured.texts_per_s.items()} if measured else {}
     cosines = {name: round(cosine, 6) for name, cosine in measured.cosines.items()} if measured else {}
     chosen = {"texts_per_s": speeds, "min_cosine_to_float32": cosines} if measured else {"because": engine.because}
-    telemetry.info("engine_chosen", engine=engine.backend.description, **chosen)
+    telemetry.info("engine_chosen", model=engine.name, engine=engine.backend.description, **chosen)
 
 
-def _log_start(settings: Settings, engine: Engine, tasks: Collection[Task], address: str, telemetry: WorkerTelemetry) -> None:
+def _log_start(settings: Settings, loaded: LoadedModel, tasks: Collection[Task], address: str, telemetry: WorkerTelemetry) -> None:
+    for engine in loaded.engines:
+        log_choice(engine, telemetry)
     telemetry.started(
         version=worker.__version__,
-        model=engine.name,
-        device=engine.description,
-        because=engine.because,
-        threads=asdict(engines.build_thread_plan(settings)) | {"passes": engine.max_passes},
+        model=loaded.model.name,
+        device=loaded.description,
+        because=", ".join(dict.fromkeys(engine.because for engine in loaded.engines)),
+        threads=asdict(engines.build_thread_plan(settings)) | {"passes": loaded.model.max_passes},
         tasks=sorted(tasks),
         http=address,
         input=settings.input_topics,

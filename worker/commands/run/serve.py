@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import worker
-from worker.commands.run.run import Health, build_server, drain_on_signal, load_engine, log_choice, run_process
+from worker.commands.run.run import Health, build_server, drain_on_signal, load_model, log_choice, run_process
 from worker.commands.variables import find_warnings
 from worker.composition import api as apis
-from worker.composition.model import select_tasks
-from worker.composition.tracing import trace_model
+from worker.composition.model import ModelLoader, select_tasks
 from worker.flow.monitor import Monitor
 from worker.host import freeze_gc
 from worker.observability.metrics import WorkerTelemetry
@@ -40,17 +39,18 @@ async def _serve(settings: Settings, tracing: Tracing | None) -> None:
     access = apis.build_api_options(settings, telemetry, is_shared=False)
     async with build_server(settings, health, telemetry) as server:
         telemetry.info("loading", model=settings.model, http=server.address)
-        engine = await load_engine(settings, health, telemetry)
-        tasks = select_tasks(settings, engine)
-        telemetry.models([engine.name])
-        log_choice(engine, telemetry)
-        queries = apis.build_queries(settings, tasks, SingleModel(trace_model(engine, tracing)), telemetry)
+        loaded = await load_model(ModelLoader(settings, tracing), settings, health, telemetry)
+        tasks = select_tasks(settings, loaded.model)
+        telemetry.models([loaded.model.name])
+        for engine in loaded.engines:
+            log_choice(engine, telemetry)
+        queries = apis.build_queries(settings, tasks, SingleModel(loaded.model), telemetry)
         drain_on_signal(health, telemetry)
         async with apis.build_api(settings, access, tasks, health.find_queries, telemetry, tracing) as api:
             telemetry.started(
                 version=worker.__version__,
-                model=engine.name,
-                device=engine.description,
+                model=loaded.model.name,
+                device=loaded.description,
                 tasks=sorted(tasks),
                 http=server.address,
                 api=api.address,

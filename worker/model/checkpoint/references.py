@@ -47,7 +47,8 @@ def locate(reference: str) -> Located:
         return Located(reference, _from_hub(reference), revision=reference.partition("@")[2])
     if _UNPINNED.fullmatch(reference):
         raise BadModel(f"{reference}: no such directory; a hub's model needs a pinned revision: {reference}@<commit>")
-    raise BadModel(f"{reference}: no such directory")
+    several = "; only `run`, `check`, `topics` and `try` take several models, separated by commas" if "," in reference else ""
+    raise BadModel(f"{reference}: no such directory{several}")
 
 
 def find_local(reference: str) -> Path | None:
