@@ -228,6 +228,7 @@ COMMANDS: dict[str, Command | CommandGroup] = {
                 ("engine", "engine", "Compare the engine with other libraries.", " --quick"),
                 ("stream", "broker", "Measure throughput and latency with a broker.", " --quick"),
                 ("delivery", "broker", "Compare exactly once with at least once.", " --quick"),
+                ("encoders", "broker", "Compare several models in a worker with a worker for each.", ""),
                 ("backfill", "broker", "Measure live latency with and without a backfill.", ""),
                 ("scale", "broker", "Measure replicas, partitions and rebalances.", " --quick"),
                 ("sweep", "broker", "Change one setting at a time.", " partitions=32 threads=1 max_batch_tokens=2048"),

@@ -10,6 +10,8 @@ from worker.bench.backfill.report import build_report as report_backfill
 from worker.bench.backfill.run import BackfillResults, name_turn
 from worker.bench.delivery.report import build_report as report_delivery
 from worker.bench.delivery.run import build_mode
+from worker.bench.encoders.report import build_report as report_encoders
+from worker.bench.encoders.run import APART, TOGETHER, EncodersResults
 from worker.bench.engine.plan import AUTO, GIST_MODEL, INT8, Spec, build_plan
 from worker.bench.engine.report import build_report as report_engine
 from worker.bench.engine.rounds import CorpusFile, Entry, Panel
@@ -101,10 +103,20 @@ def build_backfill_results() -> BackfillResults:
     return results
 
 
+def build_encoders_results() -> EncodersResults:
+    """Return two rounds of several models in one worker, and in a worker for each."""
+    results = EncodersResults(MACHINE)
+    for together, apart in ((10.0, 12.0), (14.0, 20.0)):
+        results.runs.add(TOGETHER, seconds=together, peak_mib=300, start_s=2, lost=0)
+        results.runs.add(APART, seconds=apart, peak_mib=400, start_s=4, lost=0)
+    return results
+
+
 #: Results and report of each benchmark.
 BENCHMARKS: dict[str, tuple[Callable[..., Any], Callable[[Any], Any]]] = {
     "stream": (build_stream_results, report_stream),
     "delivery": (build_delivery_results, report_delivery),
+    "encoders": (build_encoders_results, report_encoders),
     "backfill": (build_backfill_results, report_backfill),
     "scale": (build_scale_results, report_scale),
     "engine": (build_engine_results, report_engine),

@@ -12,6 +12,7 @@ from tests.bench.results import (
     BENCHMARKS,
     build_backfill_results,
     build_delivery_results,
+    build_encoders_results,
     build_engine_results,
     build_scale_results,
     build_stream_results,
@@ -20,6 +21,7 @@ from worker.bench.backfill.report import build_report as report_backfill
 from worker.bench.delivery.report import build_report as report_delivery
 from worker.bench.delivery.report import compare_with_adjacent
 from worker.bench.delivery.run import build_mode
+from worker.bench.encoders.report import build_report as report_encoders
 from worker.bench.engine.report import build_report as report_engine
 from worker.bench.engine.run import EngineResults
 from worker.bench.scale.report import build_report as report_scale
@@ -127,6 +129,13 @@ def test_scaling_is_relative_to_the_first_mode_of_a_delivery() -> None:
     assert report.summary["relative"] == {"one, at least once": 1, "two, at least once": 1.8, "one, exactly once": 1}
     assert report.summary["pause_s"]["kill, at least once"] == 10.5
     assert (report.title, len(report.tables)) == ("Replicas and rebalances", 2)
+
+
+def test_one_worker_is_compared_with_a_worker_for_each_model() -> None:
+    """The ratios are those of medians."""
+    report = report_encoders(build_encoders_results())
+    assert report.claim == "one worker with all models takes 0.75 times as long and 0.75 times the memory; lost 0"
+    assert report.summary["ratio"]["start_s"] == 0.5
 
 
 def test_backfill_is_compared_with_the_same_load_alone() -> None:

