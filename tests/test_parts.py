@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 
 import numpy as np
@@ -15,9 +16,11 @@ from tests.makers import record, tokenized
 from worker.flow.ledger import Ledger
 from worker.parts import EncoderTokens, JointTokens, Part, join_items, join_predictions, join_tokens, split_item
 from worker.records import Classification, Failure, Outcome, Output, PredictedEntity, Prediction, Stage, Task, TokenizedItem
+from worker.wire.chunks import encode_in_chunks
 from worker.wire.decode import Limits
 from worker.wire.encode import EmbeddingEncoding, encode
 from worker.wire.joint import encode_jointly
+from worker.wire.layouts import build_layout
 
 EMBED, CLASSIFY, NER = Task.EMBED, Task.CLASSIFY, Task.NER
 # The tasks of an embedder, a tagger, a classifier, and a second classifier.
@@ -137,7 +140,7 @@ def publish(item: TokenizedItem, predictions: list[Prediction]) -> Outcome:
     assert isinstance(tokens, JointTokens)
     options = {"encoding": EmbeddingEncoding.FLOAT, "limits": Limits()}
     joined = join_predictions(tokens.parts, predictions)
-    return encode_jointly(lambda *values, **names: encode(*values, **names, **options), item, joined, model_name=tokens.model)  # type: ignore[arg-type]
+    return encode_jointly(partial(encode, **options), item, joined, model_name=tokens.model)  # type: ignore[arg-type]
 
 
 def test_each_output_names_its_own_model() -> None:
@@ -166,3 +169,33 @@ def test_a_dead_letter_names_the_model_that_failed() -> None:
     everything = publish(item, [fail()] * 4)
     assert [orjson.loads(message.value or b"")["task"] for message in everything.messages] == [None]
     assert everything.source == record(7)
+
+
+def test_the_chunks_of_a_text_are_those_of_its_embedder() -> None:
+    """The other outputs are encoded as without chunks."""
+    item = joint(7)
+    tokens = item.tokens
+    assert isinstance(tokens, JointTokens)
+    options = {"encoding": EmbeddingEncoding.FLOAT, "limits": Limits()}
+    joined = join_predictions(tokens.parts, list(map(predict, split_item(item))))
+    encode_chunks = partial(encode_in_chunks, **options)  # type: ignore[arg-type]
+    outcome = encode_jointly(encode_chunks, item, joined, model_name=tokens.model)
+    assert outcome.num_chunks == 1
+    assert [(message.output, message.key) for message in outcome.messages] == [
+        (Output.EMBEDDINGS, b"key-7#0"),
+        (Output.LABELS, b"key-7"),
+        (Output.ENTITIES, b"key-7"),
+    ]
+
+
+def test_a_layout_with_one_message_names_all_models() -> None:
+    item = joint(7)
+    tokens = item.tokens
+    assert isinstance(tokens, JointTokens)
+    joined = join_predictions(tokens.parts, list(map(predict, split_item(item))))
+    layout = build_layout(Output.ENRICHED, encoding=EmbeddingEncoding.FLOAT, result_field="gist", collection="")
+    whole = replace(item, item=replace(item.item, record=record(7, b'{"text":"x"}')))
+    (message,) = layout.encode(whole, joined, model_name=tokens.model, limits=Limits()).messages
+    value = orjson.loads(message.value or b"")["gist"]
+    assert value["model"] == "m0@1,m1@1,m2@1,m3@1"
+    assert (list(value["labels"]), len(value["entities"]), value["embedding"]) == (["m2@1", "m3@1"], 1, [7.0])
