@@ -36,9 +36,7 @@ def build_api_options(settings: Settings, telemetry: WorkerTelemetry, *, is_shar
     The endpoint serves one model.
     """
     if len(parse_model(settings.model)) > 1:
-        raise BadSettings(
-            "GIST_MODEL names several models, and the HTTP endpoint for queries serves one: run a worker for queries with one model"
-        )
+        raise BadSettings("GIST_MODEL names several models, and the endpoint for queries serves one: run a worker for each")
     tokens = TokenFile(Path(file), telemetry.api_warning) if (file := settings.api_tokens_file) else None
     if tokens is None and settings.api_host not in _LOCAL:
         telemetry.api_warning(f"GIST_API_HOST: every client that reaches {settings.api_host} is accepted: set GIST_API_TOKENS_FILE")

@@ -102,9 +102,7 @@ class RolloutRouter:
         self._newest = model.name
         # Since when each loaded model has been unused, in seconds of `time.monotonic`.
         self._idle_since_s: dict[str, float] = {}
-        self.max_passes = model.max_passes
-        # Any later model may have several encoders.
-        self.num_encoders = len(list_encoders(model))
+        self.max_passes, self.num_encoders = model.max_passes, len(list_encoders(model))
         # The device runs live passes and one backfill pass, or the warm-up of a model alone.
         self._num_slots = self.max_passes + 1
         self._device = threading.BoundedSemaphore(self._num_slots)
