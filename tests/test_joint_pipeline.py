@@ -25,7 +25,7 @@ class JointWorld(World):
     def __init__(self, **options: Any) -> None:
         self.embedder, self.heads = FakeModel(max_tokens=4), FakeModel()
         self.embedder.name, self.heads.name = "embedder@1", "heads@1"
-        tasks = {self.embedder: frozenset({Task.EMBED}), self.heads: frozenset({Task.CLASSIFY, Task.NER})}
+        tasks = [(self.embedder, frozenset({Task.EMBED})), (self.heads, frozenset({Task.CLASSIFY, Task.NER}))]
         super().__init__(models=SingleModel(JointModel(tasks, max_passes=2)), **options)
 
 
@@ -48,10 +48,15 @@ async def test_the_outputs_of_all_encoders_are_published_once_and_in_order(optio
 async def test_a_record_waits_for_its_slowest_encoder() -> None:
     """The messages of a record are published by one call, which is one transaction with exactly once."""
     world, may_end, published = JointWorld(), threading.Event(), list[tuple[int, int]]()
-    world.embedder.on_infer = lambda _items: may_end.wait(20)
-    seen = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    world.heads.on_infer = lambda _items: loop.call_soon_threadsafe(seen.set)
+    seen, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def on_infer_slowly(_items: object) -> None:
+        may_end.wait(20)
+
+    def on_infer(_items: object) -> None:
+        loop.call_soon_threadsafe(seen.set)
+
+    world.embedder.on_infer, world.heads.on_infer = on_infer_slowly, on_infer
 
     def on_publish(_partition: Partition, outcomes: list[Outcome]) -> None:
         published.extend((outcome.offset, len(outcome.messages)) for outcome in outcomes)

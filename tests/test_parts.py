@@ -86,9 +86,9 @@ def test_a_record_goes_through_the_encoders_that_its_tasks_need() -> None:
     item = joint(0, frozenset({EMBED, CLASSIFY}))
     parts = [part for part in split_item(item) if isinstance(part, Part)]
     assert [(part.encoder, part.tokens.model, part.item.tasks) for part in parts] == [
-        (0, "m0@1", {EMBED}),
-        (2, "m2@1", {CLASSIFY}),
-        (3, "m3@1", {CLASSIFY}),
+        (0, "m0@1", frozenset({EMBED})),
+        (2, "m2@1", frozenset({CLASSIFY})),
+        (3, "m3@1", frozenset({CLASSIFY})),
     ]
     assert item.weight == 9
     assert (item.tokens.model, len(item.tokens)) == ("m0@1,m2@1,m3@1", 3)

@@ -77,7 +77,8 @@ def test_the_prompt_belongs_to_the_model_that_embeds() -> None:
     settings = read({"prompt": "passage: ", "embedding_dimensions": 64, "tasks": "ner"})
     embedder, tagger = parse_model(f"{DEFAULT_MODEL},{DEFAULT_MODEL}x#ner")
     adapted = embedder.adapt(settings)
-    assert (adapted.model, adapted.prompt, adapted.embedding_dimensions, adapted.tasks) == (DEFAULT_MODEL, "passage: ", 64, set())
+    assert (adapted.model, adapted.prompt, adapted.embedding_dimensions) == (DEFAULT_MODEL, "passage: ", 64)
+    assert not adapted.tasks
     assert (tagger.adapt(settings).prompt, tagger.adapt(settings).embedding_dimensions) == ("", 0)
     missing = parse_model(f"{DEFAULT_MODEL},./nowhere")[1]
     assert missing.adapt(read()).model == "./nowhere"
@@ -88,7 +89,7 @@ def test_the_prompt_belongs_to_the_model_that_embeds() -> None:
 def test_the_tasks_of_several_models_are_known_before_they_load() -> None:
     """They are unknown if one of the models is not on this machine."""
     assert find_tasks(DEFAULT_MODEL) == frozenset(Task)
-    assert find_tasks("./nowhere#ner,./elsewhere#embed") == {NER, EMBED}
+    assert find_tasks("./nowhere#ner,./elsewhere#embed") == frozenset({NER, EMBED})
     assert find_tasks(f"{DEFAULT_MODEL},./nowhere") is None
 
 

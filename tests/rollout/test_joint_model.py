@@ -28,7 +28,7 @@ def named(name: str) -> FakeModel:
 
 def join(embedder: FakeModel, other: FakeModel) -> JointModel:
     """Return a model whose first encoder embeds."""
-    return JointModel({embedder: EMBED, other: ALL - EMBED}, max_passes=2)
+    return JointModel([(embedder, EMBED), (other, ALL - EMBED)], max_passes=2)
 
 
 def items(*tasks: frozenset[Task]) -> list[Item]:
@@ -62,7 +62,7 @@ def test_a_text_is_tokenized_for_all_encoders() -> None:
 async def test_an_encoder_of_two_models_is_found_after_a_rollout(tmp_path: Path) -> None:
     """A step replaces one encoder of two, and the next step has one encoder for all tasks."""
     shared, loaded = named("shared"), list[str]()
-    models = {"shared,new": join(shared, named("new")), "single": named("single")}
+    models: dict[str, JointModel | FakeModel] = {"shared,new": join(shared, named("new")), "single": named("single")}
 
     def load(reference: str) -> JointModel | FakeModel:
         loaded.append(reference)

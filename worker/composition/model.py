@@ -60,7 +60,7 @@ class ModelLoader:
         engines = [self._load_encoder(encoder) for encoder in encoders]
         tasks = check_encoders(self._settings, encoders, engines)
         can_share = all(engine.share_threads(engines[0]) for engine in engines[1:])
-        traced = {trace_model(engine, self._tracing): own for engine, own in zip(engines, tasks, strict=True)}
+        traced = [(trace_model(engine, self._tracing), own) for engine, own in zip(engines, tasks, strict=True)]
         # Backends that do not share threads would use more threads than there are cores.
         return LoadedModel(JointModel(traced, max_passes=engines[0].max_passes if can_share else 1), engines)
 

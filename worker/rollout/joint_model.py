@@ -8,7 +8,7 @@ from worker.batches import LIVE_PASS, PassContext
 from worker.parts import EncoderTokens, JointTokens, join_items, join_tokens, split_item
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from worker.ports import ServedModel
     from worker.records import Item, Prediction, Task, TokenizedItem, Tokens
@@ -20,10 +20,10 @@ class JointModel:
     `infer` accepts items with the tokens of all their encoders, or the parts for one encoder.
     """
 
-    def __init__(self, encoders: Mapping[ServedModel, frozenset[Task]], *, max_passes: int) -> None:
+    def __init__(self, encoders: Sequence[tuple[ServedModel, frozenset[Task]]], *, max_passes: int) -> None:
         """Use encoders, in order, for their tasks; at most `max_passes` passes of all encoders run at the same time."""
-        self.encoders: Sequence[ServedModel] = tuple(encoders)
-        self._tasks = tuple(encoders.values())
+        self.encoders: Sequence[ServedModel] = [encoder for encoder, _ in encoders]
+        self._tasks = [tasks for _, tasks in encoders]
         self._by_name = {encoder.name: encoder for encoder in self.encoders}
         self.name = ",".join(self._by_name)
         self.tasks: frozenset[Task] = frozenset().union(*self._tasks)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from worker.bench.frame.context import BenchContext
     from worker.bench.stream.phases import Topics
+    from worker.testbed.worker_process import WorkerProcess
 
 #: The rows.
 TOGETHER, APART = "one worker", "a worker for each model"
@@ -67,7 +68,7 @@ async def _measure(
     values, start_s = phases.build_requests(context, plan.num_backlog), 0.0
     async with contextlib.AsyncExitStack() as stack:
         async with phases.backlog(topic, values):
-            started = []
+            started: list[WorkerProcess] = []
             for number, settings in enumerate(workers):
                 own = {"group_id": f"{topic.input}-{number}", "threads": count_threads(len(workers)), **settings}
                 running, own_start_s = await stack.enter_async_context(
