@@ -76,10 +76,8 @@ class OutcomeBuilder:
         `tasks` are the tasks of the worker; with `is_joint` several encoders may serve them. Without a `decoder`, records follow
         the wire contract. `serialize` writes results in `output_format`.
         """
-        self._tasks = tasks
+        self._tasks, self._name_for, self._limits = tasks, name_for, limits
         self._decoder = decoder or build_decoder(InputMapping(), limits=limits, tasks=tasks)
-        self._name_for = name_for
-        self._limits = limits
         # The encoder of results is chosen once, so that no record pays for the choice.
         options: dict[str, Any] = {"encoding": encoding, "limits": limits, "has_origin": has_origin, "serialize": serialize}
         self._encode: _Encode = partial(encode, **options)
@@ -95,8 +93,7 @@ class OutcomeBuilder:
         if output_format.is_registered:
             encode_json_typed, content_type = self._encode, output_format.content_type
             self._encode = lambda *given, **named: set_content_type(encode_json_typed(*given, **named), content_type)
-        self._max_message_bytes = max_message_bytes
-        self._needs_key = needs_key
+        self._max_message_bytes, self._needs_key = max_message_bytes, needs_key
 
     @classmethod
     def from_flow(cls, models: ModelRouter, delivery: Delivery, options: Options, *, warn: Callable[[str], None]) -> Self:
