@@ -104,3 +104,14 @@ async def test_the_check_warns_of_a_schema_without_the_text() -> None:
 async def test_without_a_registry_nothing_is_loaded() -> None:
     """Records are read as the wire contract says."""
     assert await load_form(read({}), [Record(PARTITION, 0, None, b"\x00\x00\x00\x00\x01a")]) is None
+
+
+async def test_the_json_of_connect_needs_no_registry() -> None:
+    """The value has its schema."""
+    settings = read({"input_topic": PARTITION.topic, "output_format": "connect_json"})
+    serialize = await prepare_results(settings, None, EMBED, asyncio.Event())
+    assert serialize is not None
+    value = orjson.loads(serialize(Output.EMBEDDINGS, Record(PARTITION, 0, None, None), VALUE))
+    assert (value["schema"]["type"], value["payload"]) == ("struct", VALUE)
+    async with open_result_reader(settings) as plain:
+        assert orjson.loads((await plain(Record(PARTITION, 0, None, orjson.dumps(value)))).value or b"") == VALUE

@@ -24,6 +24,8 @@ from worker.wire.encode import compute_max_dead_letter_bytes, encode_dead_letter
 from worker.wire.envelopes import UNAVAILABLE, Envelope
 from worker.wire.mapping import EmptyText, IdSource, InputMapping, build_decoder
 from worker.wire.paths import FieldPath, TextTemplate
+from worker.wire.registered.content import build_value_reader
+from worker.wire.registered.frame import RegisteredSchema, build_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +41,13 @@ _MAPPINGS = (
 )
 _LIMITS = Limits(max_message_bytes=20_000, max_headers=8, max_headers_bytes=512, max_dead_letter_payload_bytes=4_000)
 _DECODERS = [build_decoder(each, limits=_LIMITS, tasks=frozenset(Task)) for each in _MAPPINGS]
+_AVRO_SCHEMAS: tuple[object, ...] = (
+    {"type": "record", "name": "R", "fields": [{"name": "a", "type": ["null", "string"]}, {"name": "b", "type": "long"}]},
+    {"type": "map", "values": {"type": "array", "items": {"type": "bytes", "logicalType": "decimal", "scale": 2}}},
+    {"type": "record", "name": "Node", "fields": [{"name": "next", "type": ["null", "Node"]}]},
+    {"type": "array", "items": ["null", {"type": "enum", "name": "E", "symbols": ["A"]}, {"type": "int", "logicalType": "date"}]},
+)
+_AVRO_READERS = [build_value_reader(RegisteredSchema("AVRO", json.dumps(schema))) for schema in _AVRO_SCHEMAS]
 # The length that stands for a null value of a header.
 _NULL = 255
 _NAMES = ("content-type", "tasks", "ce_specversion", "ce_id", "gist-source-topic", "é")
@@ -76,6 +85,17 @@ def mapping(data: bytes) -> None:
         raise AssertionError(f"{decoded!r} is no item")
     if isinstance(decoded, Tombstone) and record.key is None:
         raise AssertionError(f"{decoded!r} deletes nothing")
+
+
+def registered(data: bytes) -> None:
+    """Read a value by a schema, which the first byte selects, or take the data for a schema: the result is a value or a refusal."""
+    number, content = (data[0], data[1:]) if data else (0, b"")
+    if number >= len(_AVRO_READERS):
+        reader, content = build_value_reader(RegisteredSchema("AVRO", content.decode(errors="replace"))), b"\x02" * 20
+    else:
+        reader = _AVRO_READERS[number]
+    with contextlib.suppress(InvalidRecord):
+        reader(build_prefix(1) + content)
 
 
 def reading(data: bytes) -> None:
@@ -154,6 +174,11 @@ SEEDS: dict[str, list[bytes]] = {
     ],
     # Each change event and each row with each mapping.
     "mapping": [bytes([number]) + b"\x00" + json.dumps(value).encode() for number in range(len(_MAPPINGS)) for value in _ENVELOPES],
+    "registered": [
+        b"",
+        *(bytes([number]) + b"\x02\x06abc\x04\x02\x02x\x00\x00" for number in range(len(_AVRO_SCHEMAS))),
+        *(b"\xff" + json.dumps(schema).encode() for schema in _AVRO_SCHEMAS),
+    ],
     "reading": [
         b"",
         b"\x00\x01" + _ONE,
@@ -166,4 +191,9 @@ SEEDS: dict[str, list[bytes]] = {
         b"\x04\x01" + bytes(cramjam.zstd.compress(bytes(1_000_000))),
     ],
 }
-TARGETS: dict[str, Callable[[bytes], None]] = {"decoding": decoding, "mapping": mapping, "reading": reading}
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "decoding": decoding,
+    "mapping": mapping,
+    "registered": registered,
+    "reading": reading,
+}
