@@ -15,8 +15,9 @@ from worker.errors import BadModel
 from worker.observability.metrics import WorkerTelemetry
 from worker.queries import Overloaded, Unavailable
 from worker.records import Item, Output, Task
+from worker.rollout.joint_model import JointModel
 from worker.rollout.plan import RolloutPlan
-from worker.rollout.router import RolloutRouter
+from worker.rollout.router import RolloutRouter, SingleModel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,3 +111,17 @@ async def test_during_a_rollout_the_newest_model_answers_and_a_name_selects_anot
             router.tokenize([Item(record, "", "a", frozenset(Task))])
         assert await ask() == ("second@2", "second@2")
         assert await ask(model="first@1") == ("first@1", "first@1")
+
+
+async def test_several_encoders_answer_for_their_tasks() -> None:
+    """Vectors need one pass of one encoder, whose name the answer has. All results of a text are joined."""
+    first, second = FakeModel(), FakeModel()
+    first.name, second.name = "first@1", "second@2"
+    joint = JointModel([(first, frozenset({Task.EMBED})), (second, frozenset({Task.CLASSIFY, Task.NER}))], max_passes=1)
+    async with Endpoint(models=SingleModel(joint)).running() as client:
+        vectors = await client.post("/v1/embeddings", json={"input": ["abc", "d"], "model": "first"})
+        assert (vectors.headers["gist-model"], first.passes, second.passes) == ("first@1", [2], [])
+        results = (await (await client.post("/v1/infer", json={"texts": ["abc"]})).json())["results"]
+        assert [sorted(result) for result in results] == [["embeddings", "entities", "labels", "tokens", "truncated"]]
+        labels = await client.post("/predict", json={"inputs": "abc"})
+        assert (await labels.json(), labels.headers["gist-model"]) == ([{"label": "a", "score": 1.0}], "second@2")

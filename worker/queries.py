@@ -12,11 +12,15 @@ import asyncio
 import itertools
 import time
 from dataclasses import dataclass
+from functools import partial
+from itertools import compress
 from typing import TYPE_CHECKING
 
 from worker.batches import QUERIES, Batch
 from worker.errors import GistStreamError, find_cause
+from worker.parts import join_items
 from worker.records import Record, TokenizedItem
+from worker.rollout.joint_model import tokenize_items
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -101,7 +105,8 @@ class Queries:
         entered: list[_Entered] = []
         try:
             for group in _split_into_groups(items):
-                tokens = await self._executor.tokenize_query(model, [item.text for item in group], prompt)
+                tokenize, num_chars = partial(tokenize_items, model, group, prompt), sum(len(item.text) for item in group)
+                tokens = await self._executor.tokenize_query(tokenize, num_chars)
                 async with self._turn:
                     for item, own in zip(group, tokens, strict=True):
                         entered.append(await self._enter(TokenizedItem(item, own)))
@@ -117,16 +122,18 @@ class Queries:
         """Answer the texts of clients in a batch; return the records of the stream with their predictions."""
         if not self._max_texts:
             return batch, predictions
-        records: list[tuple[TokenizedItem, Prediction]] = []
-        for tokenized, prediction in zip(batch.items, predictions, strict=True):
-            if tokenized.item.record.partition is not QUERIES:
-                records.append((tokenized, prediction))
-            elif (entered := self._remove(tokenized.item.record.offset)) is not None and not entered.answer.done():
-                entered.answer.set_result(prediction)
-        if len(records) == len(batch.items):
+        is_query = [tokenized.item.record.partition is QUERIES for tokenized in batch.items]
+        if not any(is_query):
             return batch, predictions
-        kept = Batch(tuple(tokenized for tokenized, _ in records), batch.since_s, batch.priority)
-        return kept, [prediction for _, prediction in records]
+        # Several encoders compute the parts of a text, of which the last one completes the text.
+        texts = join_items(list(compress(batch.items, is_query)), list(compress(predictions, is_query)))
+        for tokenized, prediction in zip(*texts, strict=True):
+            entered = self._remove(tokenized.item.record.offset)
+            if entered is not None and not entered.answer.done():
+                entered.answer.set_result(prediction)
+        is_record = [not found for found in is_query]
+        kept = Batch(tuple(compress(batch.items, is_record)), batch.since_s, batch.priority)
+        return kept, list(compress(predictions, is_record))
 
     async def serve(self, monitor: Monitor) -> None:
         """Run the batches of the lanes until cancelled, for a worker without a stream."""

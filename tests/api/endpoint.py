@@ -50,7 +50,7 @@ class Endpoint:
         self.telemetry, self.bugs = WorkerTelemetry(), list[str]()
         models = models or SingleModel(self.model)
         options = build_options(own, frozenset(Task))
-        lanes = build_lanes(options, max_passes=models.max_passes)
+        lanes = build_lanes(options, max_passes=models.max_passes, num_encoders=models.num_encoders)
         executor = ModelExecutor.from_flow(models, lanes, options, note_cached=self.telemetry.cached)
         self.queries = Queries(models, lanes, executor, max_texts=own.api_max_queued_texts)
         self.lane = lanes.live

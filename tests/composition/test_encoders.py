@@ -8,10 +8,8 @@ from typing import Any
 
 import pytest
 
-from worker.composition.api import build_api_options
 from worker.composition.encoders import check_encoders, find_tasks, parse_model
 from worker.errors import BadModel, BadSettings
-from worker.observability.metrics import WorkerTelemetry
 from worker.records import Task
 from worker.settings import DEFAULT_MODEL, read
 
@@ -91,9 +89,3 @@ def test_the_tasks_of_several_models_are_known_before_they_load() -> None:
     assert find_tasks(DEFAULT_MODEL) == frozenset(Task)
     assert find_tasks("./nowhere#ner,./elsewhere#embed") == frozenset({NER, EMBED})
     assert find_tasks(f"{DEFAULT_MODEL},./nowhere") is None
-
-
-def test_the_endpoint_for_queries_refuses_several_models() -> None:
-    """The reason is a line about the setting, before any model is loaded."""
-    with pytest.raises(BadSettings, match="GIST_MODEL names several models, and the endpoint for queries serves one"):
-        build_api_options(read({"model": "a,b"}), WorkerTelemetry(), is_shared=False)

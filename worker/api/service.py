@@ -61,7 +61,8 @@ class Service:
         if name in {DEFAULT, ""}:
             return models[0]
         for model in models:
-            if name in {model.name, model.name.partition("@")[0]}:
+            encoders = model.name.split(",")
+            if name in {model.name, *encoders, *(encoder.partition("@")[0] for encoder in encoders)}:
                 return model
         names = ", ".join(model.name for model in models)
         raise RequestFailed(

@@ -19,6 +19,7 @@ from worker.broker.delivery.probe import probe_delivery
 from worker.broker.membership.group_probe import probe_group
 from worker.commands.terminal import Terminal, json_line
 from worker.commands.variables import find_warnings
+from worker.composition.api import describe_access
 from worker.composition.broker import build_connection, create_topics, find_served_tasks, list_used_topics, map_routes
 from worker.composition.group import apply_group_settings, describe_longer_waits
 from worker.composition.model import ModelLoader
@@ -129,6 +130,8 @@ def _list_steps(settings: Settings, warnings: list[str], *, has_probe: bool) -> 
         steps["probe"] = lambda: _probe(settings, used)
     if settings.schema_registry_url:
         steps["registry"] = lambda: asyncio.run(describe_registry(settings, find_served_tasks(settings), warnings.append))
+    if settings.api:
+        steps["endpoint"] = lambda: describe_access(settings, warnings.append)
     return steps | {"model": lambda: _check_model(settings, warnings)}
 
 

@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING
 from worker.api.server import ApiServer, ServerOptions, read_certificate
 from worker.api.service import Service
 from worker.api.tokens import TokenFile
-from worker.composition.encoders import parse_model
 from worker.composition.input import build_limits
 from worker.composition.pipeline import build_options, build_outcome_builder
-from worker.errors import BadSettings
 from worker.flow.lanes import build_lanes
 from worker.flow.model_executor import ModelExecutor
 from worker.observability.api_metrics import ApiMetrics
@@ -30,16 +28,14 @@ if TYPE_CHECKING:
 _LOCAL = {"127.0.0.1", "::1", "localhost"}
 
 
-def build_api_options(settings: Settings, telemetry: WorkerTelemetry, *, is_shared: bool) -> ServerOptions:
+def build_api_options(settings: Settings, warn: Callable[[str], None], *, is_shared: bool) -> ServerOptions:
     """Return address, access and bounds of the endpoint. Raises `BadSettings` for a file that cannot be used.
 
-    The endpoint serves one model.
+    `warn` gets a line about an endpoint that is open to all, and later about tokens that cannot be read again.
     """
-    if len(parse_model(settings.model)) > 1:
-        raise BadSettings("GIST_MODEL names several models, and the endpoint for queries serves one: run a worker for each")
-    tokens = TokenFile(Path(file), telemetry.api_warning) if (file := settings.api_tokens_file) else None
+    tokens = TokenFile(Path(file), warn) if (file := settings.api_tokens_file) else None
     if tokens is None and settings.api_host not in _LOCAL:
-        telemetry.api_warning(f"GIST_API_HOST: every client that reaches {settings.api_host} is accepted: set GIST_API_TOKENS_FILE")
+        warn(f"GIST_API_HOST: every client that reaches {settings.api_host} is accepted: set GIST_API_TOKENS_FILE")
     cert, key = settings.api_tls_cert_file, settings.api_tls_key_file
     return ServerOptions(
         host=settings.api_host,
@@ -51,6 +47,13 @@ def build_api_options(settings: Settings, telemetry: WorkerTelemetry, *, is_shar
         max_body_bytes=settings.api_max_body_bytes,
         timeout_s=settings.api_timeout_ms / 1000,
     )
+
+
+def describe_access(settings: Settings, warn: Callable[[str], None]) -> str:
+    """Return a line about address and access of the endpoint. Raises `BadSettings` for a file that cannot be used."""
+    options = build_api_options(settings, warn, is_shared=False)
+    access = "for clients with a token" if options.tokens else "for all clients"
+    return f"{'https' if options.tls else 'http'}://{options.host}:{options.port}, {access}"
 
 
 def build_api(
@@ -84,6 +87,6 @@ def build_api(
 def build_queries(settings: Settings, tasks: frozenset[Task], models: ModelRouter, telemetry: WorkerTelemetry) -> Queries:
     """Return the queries of a worker without a stream."""
     options = build_options(settings, tasks)
-    lanes = build_lanes(options, max_passes=models.max_passes)
+    lanes = build_lanes(options, max_passes=models.max_passes, num_encoders=models.num_encoders)
     executor = ModelExecutor.from_flow(models, lanes, options, note_cached=telemetry.cached)
     return Queries(models, lanes, executor, max_texts=settings.api_max_queued_texts)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from worker.batches import Batch
     from worker.flow.lanes import JointLanes, Lanes
     from worker.flow.options import Options
-    from worker.ports import ModelRouter, ServedModel
+    from worker.ports import ModelRouter
     from worker.records import Item, Outcome, TokenizedItem, Tokens
 
 
@@ -109,11 +109,11 @@ class ModelExecutor:
             return [*await self.tokenize(items[:middle]), *await self.tokenize(items[middle:])]
         return list(tokens)
 
-    async def tokenize_query(self, model: ServedModel, texts: Sequence[str], prompt: str | None) -> list[Tokens]:
-        """Tokenize the texts of a client; raises what the tokenizer raises."""
-        if sum(map(len, texts)) <= _MAX_CHARS_IN_EVENT_LOOP:
-            return model.tokenize(texts, prompt)
-        return await asyncio.get_running_loop().run_in_executor(self._tokenizer, model.tokenize, texts, prompt)
+    async def tokenize_query(self, tokenize: Callable[[], list[Tokens]], num_chars: int) -> list[Tokens]:
+        """Return what `tokenize` returns for texts of a client with `num_chars` characters; raises what `tokenize` raises."""
+        if num_chars <= _MAX_CHARS_IN_EVENT_LOOP:
+            return tokenize()
+        return await asyncio.get_running_loop().run_in_executor(self._tokenizer, tokenize)
 
     async def run_batch(self, batch: Batch) -> list[Prediction]:
         """Return a prediction for each item, in order: from the cache, or from one forward pass, or several if the pass fails."""

@@ -39,9 +39,9 @@ class JointModel:
         """Tokenize texts for all encoders, which must have the `prompt`."""
         return self._tokenize([(text, self.tasks) for text in texts], prompt)
 
-    def tokenize_items(self, items: Iterable[Item]) -> list[Tokens]:
-        """Tokenize the text of each item for the encoders that its tasks need."""
-        return self._tokenize([(item.text, item.tasks) for item in items])
+    def tokenize_items(self, items: Iterable[Item], prompt: str | None = None) -> list[Tokens]:
+        """Tokenize the text of each item for the encoders that its tasks need, which must have the `prompt`."""
+        return self._tokenize([(item.text, item.tasks) for item in items], prompt)
 
     def infer(self, items: Sequence[TokenizedItem], context: PassContext = LIVE_PASS) -> list[Prediction]:
         """Run a pass of each encoder of these items, one after the other; return a prediction for each item, in order."""
@@ -76,6 +76,8 @@ def list_encoders(model: ServedModel) -> Sequence[ServedModel]:
     return model.encoders if isinstance(model, JointModel) else (model,)
 
 
-def tokenize_items(model: ServedModel, items: Sequence[Item]) -> list[Tokens]:
-    """Tokenize the text of each item with the tokenizers of a model."""
-    return model.tokenize_items(items) if isinstance(model, JointModel) else model.tokenize([item.text for item in items])
+def tokenize_items(model: ServedModel, items: Sequence[Item], prompt: str | None = None) -> list[Tokens]:
+    """Tokenize the text of each item with the tokenizers of a model; `prompt` is that of `ServedModel.tokenize`."""
+    if isinstance(model, JointModel):
+        return model.tokenize_items(items, prompt)
+    return model.tokenize([item.text for item in items], prompt)

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is install
 async def test_the_page_shows_the_routes_and_sends_a_request() -> None:
     endpoint = Endpoint()
     async with endpoint.running(), open_page() as page:
-        await page.open(f"{endpoint.server.address}/docs")
+        await page.open_until_loaded(f"{endpoint.server.address}/docs")
         await page.until("document.querySelectorAll('details').length == 6")
         assert "Return the vectors of texts, for OpenAI's clients." in await page.read_text("details summary")
         await page.click("details summary")

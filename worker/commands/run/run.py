@@ -81,7 +81,7 @@ async def _run(settings: Settings, tracing: Tracing | None, *, replica: int | No
     telemetry, health = WorkerTelemetry(), Health()
     for warning in () if replica else find_warnings():
         telemetry.ineffective_setting(warning)
-    access = apis.build_api_options(settings, telemetry, is_shared=replica is not None) if settings.api else None
+    access = apis.build_api_options(settings, telemetry.api_warning, is_shared=replica is not None) if settings.api else None
     async with build_server(settings, health, telemetry) as server, AsyncExitStack() as opened:
         telemetry.info("loading", model=settings.model, http=server.address)
         loader = engines.ModelLoader(settings, tracing)

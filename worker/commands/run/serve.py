@@ -36,7 +36,7 @@ async def _serve(settings: Settings, tracing: Tracing | None) -> None:
     telemetry, health = WorkerTelemetry(), _ServeHealth()
     for warning in find_warnings():
         telemetry.ineffective_setting(warning)
-    access = apis.build_api_options(settings, telemetry, is_shared=False)
+    access = apis.build_api_options(settings, telemetry.api_warning, is_shared=False)
     async with build_server(settings, health, telemetry) as server:
         telemetry.info("loading", model=settings.model, http=server.address)
         loaded = await load_model(ModelLoader(settings, tracing), settings, health, telemetry)
