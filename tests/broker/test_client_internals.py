@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.client import ConnectionGroup, CoordinationType
 from aiokafka.structs import OffsetAndMetadata
 
 from worker.broker import client_internals
@@ -66,6 +67,17 @@ async def test_a_consumer_has_the_attributes(consumer: AIOKafkaConsumer, produce
     assert client_internals.read_position(consumer, key) == 0
     await consumer.commit({key: OffsetAndMetadata(1, "note")})
     assert await client_internals.fetch_committed_with_metadata(consumer, [key]) == {key: OffsetAndMetadata(1, "note")}
+
+
+async def test_a_dropped_connection_to_a_coordinator_is_replaced(consumer: AIOKafkaConsumer, topic: str) -> None:
+    client = client_internals.get_network_client(consumer)
+    coordinator = await client.coordinator_lookup(CoordinationType.GROUP, topic)
+    key = coordinator, ConnectionGroup.COORDINATION
+    before = client._conns[key]
+    client_internals.drop_coordinator_connection(client, coordinator)
+    assert not before.connected()
+    await consumer.commit({TopicPartition(topic, 0): 0})
+    assert client._conns[key].connected()
 
 
 async def test_a_consumer_without_a_group_has_no_task_of_a_group(connection: Connection) -> None:

@@ -11,7 +11,8 @@ import contextlib
 import copy
 from typing import TYPE_CHECKING, Any
 
-from aiokafka.client import CoordinationType
+from aiokafka.client import ConnectionGroup, CoordinationType
+from aiokafka.conn import CloseReason
 from aiokafka.consumer.fetcher import READ_UNCOMMITTED
 from aiokafka.consumer.group_coordinator import NoGroupCoordinator
 from aiokafka.errors import KafkaError
@@ -33,6 +34,16 @@ _MAX_CANCELLATIONS = 3
 def get_network_client(client: AIOKafkaConsumer | AIOKafkaAdminClient) -> AIOKafkaClient:
     """Return the client that sends requests, for requests that aiokafka has no function for."""
     return client._client
+
+
+def drop_coordinator_connection(client: AIOKafkaClient, node_id: int) -> None:
+    """Close the connection to a coordinator that does not answer. The next request opens a new connection.
+
+    aiokafka closes the connection only after the timeout of requests, which is longer than the session of a member.
+    """
+    connection = client._conns.get((node_id, ConnectionGroup.COORDINATION))
+    if connection is not None:
+        connection.close(reason=CloseReason.CONNECTION_TIMEOUT)
 
 
 def observe_responses(consumer: AIOKafkaConsumer, observe: Callable[[object, Any], None]) -> None:

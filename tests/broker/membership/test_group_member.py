@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.client import ConnectionGroup
 from aiokafka.errors import GroupAuthorizationFailedError, KafkaConnectionError, KafkaError
 from aiokafka.protocol.transaction import TxnOffsetCommitRequest
 from aiokafka.structs import OffsetAndMetadata
@@ -35,6 +36,8 @@ class Client:
 
     def __init__(self, coordinator: Coordinator) -> None:
         self.coordinator = coordinator
+        # The connections of aiokafka's client, by broker and purpose.
+        self._conns: dict[Any, Any] = {}
         # Raised by the next requests, one each.
         self.errors: list[Exception] = []
         # The error codes of the next commits and fetches, one each.
@@ -201,6 +204,20 @@ async def test_lost_answers_change_nothing() -> None:
         async with joining(client) as (_, two, _other):
             await until(lambda: len(two.owned) == 4)
     assert not [change for change in one.changes if change[0] == "lost"]
+
+
+async def test_after_a_timeout_the_next_heartbeat_uses_a_new_connection() -> None:
+    client, reasons = Client(Coordinator()), list[Any]()
+
+    def close(*, reason: Any) -> None:
+        reasons.append(reason)
+
+    async with joining(client) as (_, one, _events):
+        await until(lambda: one.owned == ALL)
+        client._conns[1, ConnectionGroup.COORDINATION] = SimpleNamespace(close=close)
+        client.errors = [TimeoutError()]
+        await until(lambda: bool(reasons))
+    assert len(reasons) == 1
 
 
 async def test_a_refusal_is_one_line_and_ends_a_worker_that_was_never_a_member() -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from aiokafka.client import ConnectionGroup, CoordinationType
 from aiokafka.errors import KafkaError
 
+from worker.broker.client_internals import drop_coordinator_connection
 from worker.broker.timeouts import with_timeout
 
 if TYPE_CHECKING:
@@ -30,10 +31,18 @@ class CoordinatorLink:
         self._node_id = None
 
     async def send(self, request: MemberRequest, timeout_s: float) -> Any:
-        """Return the response. Raises `KafkaError` and `TimeoutError`; then the coordinator is searched before the next request."""
+        """Return the response. Raises `KafkaError` and `TimeoutError`; then the coordinator is searched before the next request.
+
+        After a timeout the next request uses a new connection.
+        """
         try:
             return await with_timeout(timeout_s, self._send(request))
-        except (KafkaError, TimeoutError):
+        except KafkaError:
+            self.forget()
+            raise
+        except TimeoutError:
+            if self._node_id is not None:
+                drop_coordinator_connection(self._client, self._node_id)
             self.forget()
             raise
 
