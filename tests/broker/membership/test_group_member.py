@@ -224,14 +224,12 @@ async def test_a_refusal_is_one_line_and_ends_a_worker_that_was_never_a_member()
     client = Client(Coordinator())
     client.errors = [GroupAuthorizationFailedError()]
     async with joining(client) as (member, _, _events):
-        await until(lambda: not client.errors)
-        await asyncio.sleep(0)
+        await until(lambda: member._state.refusal is not None)
         with pytest.raises(BrokerUnavailable, match=r"the group readers refuses this worker: .* Read on the group"):
             member.check()
     client.errors = [GroupAuthorizationFailedError()]
     async with joining(client, was_member=True) as (member, _, _events):
-        await until(lambda: not client.errors)
-        await asyncio.sleep(0)
+        await until(lambda: member._state.refusal is not None)
         with pytest.raises(ConsumerBroken, match="Read on the group"):
             member.check()
 
