@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,7 +44,7 @@ def test_slots_hold_each_text_whole_and_nothing_else(sequences: list[list[int]],
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=200), st.integers(32, 512), st.integers(1, 8))
 def test_every_text_is_in_one_group(lengths: list[int], max_tokens: int, num_threads: int) -> None:
     """No group is empty, and no thread has less to do than another by more than a group."""
-    order, bounds = groups(np.array(lengths), max_tokens=max_tokens, num_threads=num_threads)
+    order, bounds = groups(np.array(lengths), min_tokens=128, max_tokens=max_tokens, num_threads=num_threads)
     assert sorted(order.tolist()) == list(range(len(lengths)))
     assert (np.diff(bounds) > 0).all()
     assert (bounds[0], bounds[-1]) == (0, len(lengths))
@@ -52,11 +53,18 @@ def test_every_text_is_in_one_group(lengths: list[int], max_tokens: int, num_thr
 def test_groups_are_full() -> None:
     """A full batch of short texts fills an equal number of groups for each thread, nearly to the last token."""
     lengths = np.clip(np.random.default_rng(0).lognormal(3.2, 0.6, 130).astype(int), 5, 256)
-    order, bounds = groups(lengths, max_tokens=384, num_threads=2)
+    order, bounds = groups(lengths, min_tokens=128, max_tokens=384, num_threads=2)
     sizes = [int(lengths[order[first:end]].sum()) for first, end in itertools.pairwise(bounds)]
     assert len(sizes) % 2 == 0
     assert max(sizes) <= 384
     assert sum(sizes) >= 0.97 * sum(-(-size // 32) * 32 for size in sizes)
+
+
+@pytest.mark.parametrize(("lengths", "num_groups"), [([20], 1), ([100, 100], 1), ([128, 128], 2), ([128] * 8, 8)])
+def test_a_small_batch_has_fewer_groups_than_threads(lengths: list[int], num_groups: int) -> None:
+    """Texts are divided among as many threads as have the smallest number of tokens each."""
+    _, bounds = groups(np.array(lengths), min_tokens=128, max_tokens=384, num_threads=8)
+    assert len(bounds) - 1 == num_groups
 
 
 @given(SEQUENCES, st.integers(1, 64))

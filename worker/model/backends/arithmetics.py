@@ -32,6 +32,8 @@ _SHIFT = 128
 _PIECE = 384
 # Numbers that are rounded in one step.
 _NUMBERS_AT_ONCE = 1 << 15
+# On tiles, products of fewer tokens than this take less time than the weights take to arrive.
+_MIN_TILED_TOKENS = 128
 # Columns of a panel on tile registers, and columns of a tile.
 _TILE_PANEL, _TILE = 32, 16
 
@@ -62,6 +64,8 @@ class Arithmetic:
     lay_out: Callable[[Floats, int], Product]
     #: The tokens of a group: what passes between its products stays in the second-level cache.
     group_tokens: int
+    #: The tokens of the smallest group that is worth a thread of its own.
+    min_group_tokens: int = 1
     is_tiled: bool = False
     is_calibrated: bool = False
 
@@ -161,6 +165,6 @@ def _in_byte_tiles(weight: Floats, _panel: int) -> Product:
 FLOAT32 = Arithmetic("float32", 0, _in_float32, 160)
 INT16 = Arithmetic("int16", 1, _in_int16, 160)
 INT8 = Arithmetic("int8", 2, _in_bytes, 160, is_calibrated=True)
-BFLOAT16_TILES = Arithmetic("bfloat16", 3, _in_bfloat16_tiles, 384, is_tiled=True)
-INT8_TILES = Arithmetic("int8", 4, _in_byte_tiles, 256, is_tiled=True, is_calibrated=True)
+BFLOAT16_TILES = Arithmetic("bfloat16", 3, _in_bfloat16_tiles, 384, _MIN_TILED_TOKENS, is_tiled=True)
+INT8_TILES = Arithmetic("int8", 4, _in_byte_tiles, 256, _MIN_TILED_TOKENS, is_tiled=True, is_calibrated=True)
 ARITHMETICS = (FLOAT32, INT16, INT8, BFLOAT16_TILES, INT8_TILES)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _ACTIVATIONS = {"gelu": 0, "gelu_new": 1, "gelu_pytorch_tanh": 1, "relu": 2, "silu": 3}
 # The widest embeddings that the kernels make states of.
 _WIDEST_EMBEDDING = 384
-_TILED_WIDTHS, _TILED_STEP, _STEP = (32, 64), 64, 32
+_TILED_WIDTHS, _TILED_STEP, _STEP, _TILE_ROWS = (32, 64), 64, 32, 16
 _LARGEST_HIDDEN = 4096
 # What `engine/profile.h` counts.
 _STAGES = ("products", "attention", "norms", "heads", "rest")
@@ -106,7 +106,7 @@ class NativeEncoder:
             return len(packed.ids)
         order, bounds = self._groups(packed)
         tokens = np.add.reduceat(packed.lengths[order], bounds[:-1])
-        return int((-(-tokens // _STEP) * _STEP).sum())
+        return int((-(-tokens // _TILE_ROWS) * _TILE_ROWS).sum())
 
     def set_threads(self, num_threads: int) -> None:
         """Set how many threads compute at a time, over all passes."""
@@ -120,7 +120,8 @@ class NativeEncoder:
 
     def _groups(self, packed: Packed) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         num_free = max(1, self._library.gist_count_free_threads())
-        return groups(packed.lengths, max_tokens=self.arithmetic.group_tokens, num_threads=num_free)
+        own = self.arithmetic
+        return groups(packed.lengths, min_tokens=own.min_group_tokens, max_tokens=own.group_tokens, num_threads=num_free)
 
     def _laid_out(self, readouts: tuple[Readout, ...]) -> Readouts:
         if readouts not in self._readouts:

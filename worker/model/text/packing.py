@@ -91,14 +91,19 @@ def slots_by_length(packed: Packed, *, step: int = 16) -> tuple[list[Slots], NDA
     return groups, place_of_token
 
 
-def groups(lengths: NDArray[np.int64], *, max_tokens: int, num_threads: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def groups(
+    lengths: NDArray[np.int64], *, min_tokens: int, max_tokens: int, num_threads: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Divide texts (`lengths`, `[n]`) into groups of about equal size, as many for each thread; a longer text has its own group.
+
+    Fewer threads share texts that have less than `min_tokens` for each thread: every group reads all weights.
 
     The largest go first, each to the first group with room for it; what fits nowhere goes where most room is left. Groups are
     filled up to a multiple of 32 tokens, because that is what a product costs. Returns the texts in order of groups, int64 `[n]`,
     and where each group starts, and the end of the last, int64 `[groups + 1]`.
     """
     total = int(lengths.sum())
+    num_threads = max(1, min(num_threads, total // min_tokens))
     num_groups = min(len(lengths), num_threads * -(-total // (num_threads * max_tokens)))
     room = [-(-total // (num_groups * _ROWS)) * _ROWS] * num_groups
     members: list[list[int]] = [[] for _ in room]

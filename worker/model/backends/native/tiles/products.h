@@ -1,4 +1,4 @@
-// Matrix products on the processor's tile registers (AMX), 32 rows by 32 columns at a time.
+// Matrix products on the processor's tile registers (AMX), 32 rows by 32 columns at a time; 16 rows where no more are left.
 //
 // Whatever the numbers are, a step of a product takes 64 bytes of each row: 32 numbers in bf16, 64 in 8 bits. Weights are laid out
 // by panels of 32 columns, a panel by steps, a step as two tiles of 16 columns (`amx_layout.py`).
@@ -62,43 +62,56 @@ inline void settle() { asm volatile("" ::: "memory"); }
 struct Bf16 {
     using Sum = float;
     static constexpr int BYTES = 2;
-    static void multiply() { _tile_dpbf16ps(0, 4, 6); _tile_dpbf16ps(1, 4, 7); _tile_dpbf16ps(2, 5, 6); _tile_dpbf16ps(3, 5, 7); }
+    static void multiply_first() { _tile_dpbf16ps(0, 4, 6); _tile_dpbf16ps(1, 4, 7); }
+    static void multiply_second() { _tile_dpbf16ps(2, 5, 6); _tile_dpbf16ps(3, 5, 7); }
 };
 // Signed bytes by signed bytes, and unsigned by signed.
 struct Signed {
     using Sum = int32_t;
     static constexpr int BYTES = 1;
-    static void multiply() { _tile_dpbssd(0, 4, 6); _tile_dpbssd(1, 4, 7); _tile_dpbssd(2, 5, 6); _tile_dpbssd(3, 5, 7); }
+    static void multiply_first() { _tile_dpbssd(0, 4, 6); _tile_dpbssd(1, 4, 7); }
+    static void multiply_second() { _tile_dpbssd(2, 5, 6); _tile_dpbssd(3, 5, 7); }
 };
 struct Unsigned {
     using Sum = int32_t;
     static constexpr int BYTES = 1;
-    static void multiply() { _tile_dpbusd(0, 4, 6); _tile_dpbusd(1, 4, 7); _tile_dpbusd(2, 5, 6); _tile_dpbusd(3, 5, 7); }
+    static void multiply_first() { _tile_dpbusd(0, 4, 6); _tile_dpbusd(1, 4, 7); }
+    static void multiply_second() { _tile_dpbusd(2, 5, 6); _tile_dpbusd(3, 5, 7); }
 };
 
 inline void clear_sums() { _tile_zero(0); _tile_zero(1); _tile_zero(2); _tile_zero(3); }
-template <class S> inline void load_sums(const S *sums, size_t row) {
+template <class S> inline void load_sums(const S *sums, size_t row, bool is_half) {
     _tile_loadd(0, sums, row * 4); _tile_loadd(1, sums + 16, row * 4);
+    if (is_half) return;
     _tile_loadd(2, sums + 16 * row, row * 4); _tile_loadd(3, sums + 16 * row + 16, row * 4);
 }
-template <class S> inline void store_sums(S *sums, size_t row) {
+template <class S> inline void store_sums(S *sums, size_t row, bool is_half) {
     _tile_stored(0, sums, row * 4); _tile_stored(1, sums + 16, row * 4);
+    if (is_half) return;
     _tile_stored(2, sums + 16 * row, row * 4); _tile_stored(3, sums + 16 * row + 16, row * 4);
 }
 
-// Add 32 rows times a panel to the sums; `meanwhile(step)` keeps the vector units busy while the tiles multiply. A panel stays in the
-// first-level cache for all rows; rows only pass through it, as their loads say.
-template <class P, class Meanwhile>
-inline void add_products(const char *rows, size_t row_bytes, const char *panel, int num_steps, const Meanwhile &meanwhile) {
+// Add 32 rows, or 16, times a panel to the sums; `meanwhile(step)` keeps the vector units busy while the tiles multiply. A panel stays
+// in the first-level cache for all rows; rows only pass through it, as their loads say.
+template <class P, bool IS_HALF, class Meanwhile>
+inline void add_block(const char *rows, size_t row_bytes, const char *panel, int num_steps, const Meanwhile &meanwhile) {
     for (int step = 0; step < num_steps; step++) {
         const char *x = rows + step * STEP_BYTES, *w = panel + step * PANEL_STEP_BYTES;
         _tile_stream_loadd(4, x, row_bytes);
         _tile_loadd(6, w, STEP_BYTES);
         _tile_loadd(7, w + TILE_BYTES, STEP_BYTES);
-        _tile_stream_loadd(5, x + 16 * row_bytes, row_bytes);
-        P::multiply();
+        if constexpr (!IS_HALF) { _tile_stream_loadd(5, x + 16 * row_bytes, row_bytes); }
+        P::multiply_first();
+        if constexpr (!IS_HALF) P::multiply_second();
         meanwhile(step);
     }
+}
+template <class P, class Meanwhile>
+inline void add_products(const char *rows, size_t row_bytes, const char *panel, int num_steps, bool is_half, const Meanwhile &meanwhile) {
+    if (is_half)
+        add_block<P, true>(rows, row_bytes, panel, num_steps, meanwhile);
+    else
+        add_block<P, false>(rows, row_bytes, panel, num_steps, meanwhile);
 }
 
 // Weights as they are laid out, or a piece of their steps.
@@ -127,29 +140,30 @@ struct Prefetch {
     }
 };
 
-// Multiply `num_rows` rows (rounded up to 32; what is past the end is computed and means nothing) with all columns.
+// Multiply `num_rows` rows (rounded up to 16; what is past the end is computed and means nothing) with all columns.
 // `finish(first, end, column, sums)` takes rows of 32 sums, some at a time, while the next block is multiplied.
 template <class P, class Finish> void multiply(const char *x, size_t row_bytes, const Weights &w, int num_rows, const Finish &finish) {
     using Sum = typename P::Sum;
     // One block's sums: they are finished by the time that the next block's are there.
     alignas(64) Sum sums[BLOCK * BLOCK];
     const int a_step = (BLOCK + w.num_steps - 1) / w.num_steps;
-    int row_before = -1, column_before = 0;
+    int row_before = -1, end_before = 0, column_before = 0;
     for (int column = 0; column < w.num_columns; column += BLOCK) {
         Prefetch prefetch(w, column, num_rows);
         for (int row = 0; row < num_rows; row += BLOCK) {
+            const bool is_half = num_rows - row <= BLOCK / 2;
             clear_sums();
-            add_products<P>(x + row * row_bytes, row_bytes, w.panel(column), w.num_steps, [&](int step) {
+            add_products<P>(x + row * row_bytes, row_bytes, w.panel(column), w.num_steps, is_half, [&](int step) {
                 prefetch.some();
-                const int first = step * a_step, end = std::min(BLOCK, first + a_step);
-                if (row_before >= 0 && first < end) finish(row_before + first, row_before + end, column_before, sums + first * BLOCK);
+                const int first = row_before + step * a_step, end = std::min(end_before, first + a_step);
+                if (row_before >= 0 && first < end) finish(first, end, column_before, sums + step * a_step * BLOCK);
             });
-            store_sums(sums, BLOCK);
+            store_sums(sums, BLOCK, is_half);
             settle();
-            row_before = row, column_before = column;
+            row_before = row, end_before = row + (is_half ? BLOCK / 2 : BLOCK), column_before = column;
         }
     }
-    finish(row_before, row_before + BLOCK, column_before, sums);
+    finish(row_before, end_before, column_before, sums);
     settle();
 }
 
@@ -160,12 +174,13 @@ void multiply_into(typename P::Sum *sums, size_t sums_row, bool is_added, const 
         Prefetch prefetch(w, column, num_rows);
         for (int row = 0; row < num_rows; row += BLOCK) {
             auto *block = sums + row * sums_row + column;
+            const bool is_half = num_rows - row <= BLOCK / 2;
             if (is_added)
-                load_sums(block, sums_row);
+                load_sums(block, sums_row, is_half);
             else
                 clear_sums();
-            add_products<P>(x + row * row_bytes, row_bytes, w.panel(column), w.num_steps, [&](int) { prefetch.some(); });
-            store_sums(block, sums_row);
+            add_products<P>(x + row * row_bytes, row_bytes, w.panel(column), w.num_steps, is_half, [&](int) { prefetch.some(); });
+            store_sums(block, sums_row, is_half);
         }
     }
     settle();
