@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -59,6 +61,37 @@ async def test_the_root_lists_the_endpoints() -> None:
         names = [line.split()[0].removeprefix("/") for line in body.splitlines()]
         assert (status, names) == (200, ["metrics", "readyz", "livez"])
         assert [(await get(server, name))[0] for name in names] == [200, 200, 200]
+
+
+@pytest.mark.parametrize(
+    ("request_head", "status"),
+    [
+        (b"HEAD /livez", b"200"),
+        (b"GET /readyz?verbose", b"503"),
+        (b"GET /secret", b"404"),
+        (b"POST /metrics", b"405"),
+        (b"\xff", b"405"),
+    ],
+)
+async def test_other_requests_have_a_status(request_head: bytes, status: bytes) -> None:
+    """The connection ends after one response; a response to HEAD has no body."""
+    async with Health().server() as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(request_head + b" HTTP/1.1\r\nHost: worker\r\n\r\n")
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        writer.close()
+    assert head.split()[1] == status
+    assert bool(body) is (status in {b"503", b"404"})
+
+
+async def test_a_request_without_an_end_is_bounded() -> None:
+    """The server closes the connection of a client that sends more than the head of a request."""
+    async with Health().server() as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"GET /" + b"x" * 100_000)
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read() == b""
+        writer.close()
 
 
 async def test_the_metrics_are_prometheus_text() -> None:

@@ -51,11 +51,11 @@ def _build_token_provider(settings: Settings) -> TokenProvider | None:
         from worker.broker.connection.msk import build_msk_provider  # noqa: PLC0415
 
         return build_msk_provider(settings.bootstrap_servers)
-    from worker.broker.connection.oauth import build_token_provider  # noqa: PLC0415
-
     url, extensions = settings.sasl_oauthbearer_token_endpoint_url, settings.sasl_oauthbearer_extensions
     if settings.sasl_mechanism != "OAUTHBEARER" or not url:
         return None
+    from worker.broker.connection.oauth import build_token_provider  # noqa: PLC0415  the HTTP client is imported slowly
+
     return build_token_provider(
         url,
         client_id=settings.sasl_oauthbearer_client_id,

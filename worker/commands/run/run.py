@@ -16,12 +16,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import worker
+from worker.commands.run.flow_imports import import_flow
 from worker.commands.run.signals import DRAINING, heard, leave_at_once
 from worker.commands.variables import find_warnings
-from worker.composition import api as apis
 from worker.composition import broker, registry
 from worker.composition import model as engines
-from worker.composition import pipeline as pipelines
 from worker.composition import tracing as traces
 from worker.composition.input_topics import find_new_topics, resolve_pattern
 from worker.errors import FatalError
@@ -68,7 +67,6 @@ def run_process(
         leave_at_once(DRAINING)
     # Before the first thread starts, because a thread keeps its first heap.
     keep_malloc_arenas()
-    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     tracing = traces.build_tracing()
     try:
         asyncio.run(flow(settings, tracing))
@@ -81,11 +79,17 @@ async def _run(settings: Settings, tracing: Tracing | None, *, replica: int | No
     telemetry, health = WorkerTelemetry(), Health()
     for warning in () if replica else find_warnings():
         telemetry.ineffective_setting(warning)
+    if settings.api:
+        from worker.composition import api as apis  # noqa: PLC0415  imports a web framework, a sixth of the start
+
     access = apis.build_api_options(settings, telemetry.api_warning, is_shared=replica is not None) if settings.api else None
     async with build_server(settings, health, telemetry) as server, AsyncExitStack() as opened:
         telemetry.info("loading", model=settings.model, http=server.address)
         loader = engines.ModelLoader(settings, tracing)
-        loaded = await load_model(loader, settings, health, telemetry)
+        loading = load_model(loader, settings, health, telemetry)
+        loaded, _ = await asyncio.gather(loading, asyncio.to_thread(import_flow, settings.delivery))
+        from worker.composition import pipeline as pipelines  # noqa: PLC0415  imported while the model was read
+
         tasks = engines.select_tasks(settings, loaded.model)
         rollout = await pipelines.build_rollout_router(settings, loaded.model, loader, telemetry)
         models, connection = rollout or SingleModel(loaded.model), broker.build_connection(settings)
@@ -115,6 +119,8 @@ async def load_model(loader: ModelLoader, settings: Settings, health: Health, te
         telemetry.model_warning(warning)
     await asyncio.to_thread(trim_malloc)
     await asyncio.to_thread(loaded.model.warm_up)
+    # Not before: two threads that import would take the interpreter from each other all the time.
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     return loaded
 
 
