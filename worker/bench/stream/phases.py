@@ -188,7 +188,7 @@ async def send_load(
 ) -> tuple[float, list[float]]:
     """Send a load for `phase_s` seconds; return its start, and the delay of the sender for each record in milliseconds."""
     late_ms = []
-    async with clients.open_producer(topic.connection, linger_ms=0) as producer:
+    async with clients.open_producer(topic.connection) as producer:
         start_s = time.time() + 0.1
         for number, due in enumerate(due_times_s(rate_per_s, phase_s, seed=seed)):
             if (left_s := start_s + due - time.time()) > 0:
