@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.fakes import FakeDelivery, FakeKafka, FakeSource, fail_times, refuse
 from tests.makers import outcome
 from worker.errors import BadSettings, PublishFailed, RecordRefused
-from worker.flow.session import Backoff, Restarts, Session, SessionEvents
+from worker.flow.session import Backoff, Restarts, Session, SessionEvents, stretch_interval_s
 from worker.records import EmptyRange, Message, Outcome, Output, Record
 
 if TYPE_CHECKING:
@@ -103,6 +103,12 @@ async def test_a_publication_starts_at_the_end_of_the_interval() -> None:
             world.session.finish(outcome(record))
             await world.kafka.until(lambda: len(world.kafka.published) == len(world.kafka.log[world.session.partition]))
     assert len(world.kafka.published) == 3
+
+
+@pytest.mark.parametrize(("seconds", "interval_s"), [(0.0, 0.1), (0.05, 0.1), (0.1, 0.2), (1.0, 0.3)])
+def test_slow_publications_make_the_interval_longer(seconds: float, interval_s: float) -> None:
+    """The interval is twice the duration of a publication, between one and three times the setting."""
+    assert stretch_interval_s(0.1, seconds) == pytest.approx(interval_s)
 
 
 async def test_an_empty_range_is_published_with_the_records_before_it() -> None:

@@ -33,7 +33,7 @@ _NUM_READY = 2
 # A batch starts next to a running batch only if the batch has this many tokens: a smaller one costs more than it gains.
 _MIN_TOKENS_FOR_CONCURRENT_BATCH = 128
 # While the model is busy, polling pauses for this fraction of the duration of the last batch.
-_GATHER_FRACTION = 0.1
+_GATHER_FRACTION = 0.3
 # Upper bound of such a pause.
 _MAX_GATHER_S = 0.1
 

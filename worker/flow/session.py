@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from worker.ports import Delivery, Source
     from worker.records import EmptyRange, Outcome, Partition, Record, UnreadableRange
 
+# The least time from publication to publication as a multiple of the time that a publication takes, and the bound in intervals.
+_INTERVAL_PER_PUBLICATION, _MAX_STRETCH = 2.0, 3.0
+
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
@@ -76,6 +79,15 @@ class SessionEvents:
     check: Callable[[Sequence[Outcome]], None] = lambda _outcomes: None
     #: Returns the outcomes of a publication with the messages that depend on earlier publications; None for no such messages.
     complete: Callable[[Sequence[Outcome]], list[Outcome]] | None = None
+
+
+def stretch_interval_s(interval_s: float, seconds: float) -> float:
+    """Return the time between the starts of two publications, of which the last took `seconds`.
+
+    Publications take long when the machine or the brokers have no time left. Fewer of them then leave more time to the records:
+    the interval is twice as long as a publication takes, but at most three times `interval_s`.
+    """
+    return max(interval_s, min(_INTERVAL_PER_PUBLICATION * seconds, _MAX_STRETCH * interval_s))
 
 
 class Session:
@@ -215,9 +227,9 @@ class Session:
             ledger.published(outcomes)
             self._num_failures = 0
             self._changed.set()
-            self._events.published(outcomes, loop.time() - began_s)
+            self._events.published(outcomes, seconds := loop.time() - began_s)
             if interval_s := self._publish_interval_s():
-                await self._wait_for_interval(ledger, began_s + interval_s)
+                await self._wait_for_interval(ledger, began_s + stretch_interval_s(interval_s, seconds))
 
     async def _wait_for_interval(self, ledger: Ledger, until_s: float) -> None:
         """Wait until `until_s` of the loop's time, a full publication or a drain."""

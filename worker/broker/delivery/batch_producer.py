@@ -47,7 +47,7 @@ REFUSALS = (
 )
 _MAX_BATCH_BYTES = 524_288
 # Up to this size batches are built in the event loop: the switch to a thread and back takes longer.
-_MAX_BYTES_IN_EVENT_LOOP = 16_384
+_MAX_BYTES_IN_EVENT_LOOP = 32_768
 # What a batch adds at most to a message and to each of its headers: lengths, a timestamp and an offset.
 _RECORD_BYTES, _HEADER_BYTES = 32, 10
 # A message with its topic and partition.
