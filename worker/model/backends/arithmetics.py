@@ -43,7 +43,7 @@ class Product:
     """The weights `[outputs, inputs]` of one product as a kernel takes them."""
 
     weights: NDArray[Any]
-    #: What a sum of each output is multiplied with, fp32; None where sums are numbers already.
+    #: What a sum of each output is multiplied with, fp32, `[outputs]`; None where sums are numbers already.
     scale: Floats | None = None
     #: What the sum of each block and output begins with, int32, `[blocks, outputs]`; None for 0.
     start: NDArray[np.int32] | None = None
@@ -146,11 +146,26 @@ def _in_bytes(weight: Floats, panel: int) -> Product:
     return Product(lay_out_panels(rounded, panel), scale, np.ascontiguousarray(start, dtype=np.int32), _LARGEST_BYTE, totals)
 
 
-def start_of_pieces(weight: Floats) -> NDArray[np.int32]:
-    """Return what sums of bytes begin with, int32, `[pieces, outputs]`; the kernels take as many inputs at once as a piece has."""
-    rounded, _ = quantize_by_output(weight, _LARGEST_BYTE, np.int8)
-    firsts = np.arange(0, weight.shape[1], _PIECE)
-    return np.ascontiguousarray(-_SHIFT * np.add.reduceat(rounded.astype(np.int32), firsts, axis=1).T, dtype=np.int32)
+def lay_out_contraction(weight: Floats, arithmetic: Arithmetic, panel: int) -> Product:
+    """Lay out the weights of the second product of the feed-forward, of which the kernels take a piece of the inputs at a time.
+
+    Bytes have a scale for each piece and output, which keeps a large weight from making all others of its output coarse. Scales,
+    starts and totals are then `[pieces, outputs]`.
+    """
+    if not arithmetic.is_calibrated:
+        return arithmetic.lay_out(weight, panel)
+    parts = [
+        quantize_by_output(weight[:, first : first + _PIECE], _LARGEST_BYTE, np.int8) for first in range(0, weight.shape[1], _PIECE)
+    ]
+    rounded = np.concatenate([part for part, _ in parts], axis=1)
+    totals = np.stack([part.sum(axis=1, dtype=np.int32) for part, _ in parts])
+    return Product(
+        lay_out_tiles(rounded) if arithmetic.is_tiled else lay_out_panels(rounded, panel),
+        np.stack([scale for _, scale in parts]),
+        -_SHIFT * totals,
+        _LARGEST_BYTE,
+        totals.astype(np.float32),
+    )
 
 
 def _in_bfloat16_tiles(weight: Floats, _panel: int) -> Product:

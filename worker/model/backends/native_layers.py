@@ -8,7 +8,7 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
-from worker.model.backends.arithmetics import lay_out_panels, start_of_pieces
+from worker.model.backends.arithmetics import lay_out_contraction, lay_out_panels
 from worker.model.backends.native_distances import NativeDistances
 
 if TYPE_CHECKING:
@@ -104,12 +104,11 @@ class Layers:
         mix, mix_in = self._product(own["attention.query_key_value.weight"][self._order], number, "query_key_value")
         output, output_in = self._product(own["attention.output.weight"], number, "output")
         expand, expand_in = self._product(own["expand.weight"], number, "expand")
-        contract, contract_start = self._arithmetic.lay_out(own["contract.weight"], self._panel), None
-        if self._config.is_gated and self._arithmetic.is_calibrated:
-            contract_start = start_of_pieces(own["contract.weight"])
-        elif contract.totals is not None and contract.scale is not None:
+        contract = lay_out_contraction(own["contract.weight"], self._arithmetic, self._panel)
+        contract_start = contract.start if self._config.is_gated else None
+        if not self._config.is_gated and contract.totals is not None and contract.scale is not None:
             # The bytes of an activation count from its minimum, and what that adds to every sum is the same.
-            bias = bias + contract.totals * contract.scale * _LEAST_ACTIVATION
+            bias = bias + (contract.totals * contract.scale).sum(axis=0) * _LEAST_ACTIVATION
         norms = self._list_norms(number)
         limits = np.array([product.limit for product in (mix, output, expand, contract)], dtype=np.float32)
         return [

@@ -232,7 +232,9 @@ template <class A> class Group {
         w.num_steps = width / A::NUMBERS_OF_A_STEP;
         // A piece is one block.
         if (p[CONTRACT_START]) w.start = reinterpret_cast<const int32_t *>(p[CONTRACT_START]) + size_t(first / INNER_NUMBERS) * H;
-        add_product<IS_FP32 ? INNER_BYTES : ROW_BYTES>(piece_in.rows(), w, p[CONTRACT_OUT], piece_steps, first > 0);
+        // Bytes of a piece have scales of their own.
+        const float *scale = p[CONTRACT_OUT] + (IS_BYTES ? size_t(first / INNER_NUMBERS) * H : 0);
+        add_product<IS_FP32 ? INNER_BYTES : ROW_BYTES>(piece_in.rows(), w, scale, piece_steps, first > 0);
         end_of(PRODUCTS);
     }
 

@@ -19,8 +19,8 @@ template <bool IS_8_BIT> class Group {
     using Contraction = std::conditional_t<IS_8_BIT, Unsigned, Bf16>;
     using Input = std::conditional_t<IS_8_BIT, int8_t, uint16_t>;
     using Sum = typename Product::Sum;
-    // Numbers of the feed-forward's inner row that are computed together: twelve steps of the product that reads them.
-    static constexpr int PIECE = IS_8_BIT ? 768 : 384;
+    // Numbers of the feed-forward's inner row that are computed together; bytes of a piece have scales of their own.
+    static constexpr int PIECE = 384;
 
     const Shape &shape;
     const int num_rows, num_heads;
@@ -172,7 +172,8 @@ template <bool IS_8_BIT> class Group {
         Weights w = weights(p[CONTRACT_W], shape.intermediate, H);
         w.first += size_t(first) * Product::BYTES / STEP_BYTES * PANEL_STEP_BYTES;
         w.num_steps = width * Product::BYTES / STEP_BYTES;
-        add_product<Contraction>(activated, inner_row, w, p[CONTRACT_OUT], steps, first > 0);
+        const float *contract_scale = IS_8_BIT ? p[CONTRACT_OUT] + size_t(first / PIECE) * H : nullptr;
+        add_product<Contraction>(activated, inner_row, w, contract_scale, steps, first > 0);
         end_of(PRODUCTS);
     }
 
