@@ -236,6 +236,39 @@ async def test_records_similar_to_a_record_need_no_endpoint() -> None:
     assert [(found["record"]["text"], found["cosine"]) for found in answer["found"]] == [("similar", 0.6)]
 
 
+async def list_models(_request: web.Request) -> web.Response:
+    """List two models, as during a rollout."""
+    return web.json_response({"data": [{"id": "m@2"}, {"id": "m@1"}]})
+
+
+async def test_both_models_of_a_rollout_answer() -> None:
+    """A typed text has the results of each loaded model, and the similar records of this model; a query uses the query prompt."""
+    asked: list[dict[str, Any]] = []
+
+    async def infer(request: web.Request) -> web.Response:
+        asked.append(await request.json())
+        if "prompt" in asked[-1]:
+            return web.json_response({"error": {"message": "there is no prompt query"}}, status=400)
+        model = {"default": "m@1"}.get(asked[-1]["model"], asked[-1]["model"])
+        embedding = {"id": "0", "embedding": [1.0, 0.0], "dim": 2, "encoding": "float"}
+        return web.json_response({"model": model, "results": [{"embeddings": embedding, "tokens": 2, "truncated": False}]})
+
+    application = web.Application()
+    application.router.add_get("/v1/models", list_models)
+    application.router.add_post("/v1/infer", infer)
+    async with serve(application) as url:
+        endpoint = InferenceEndpoint(url, "a-token")
+        async with client(build_console(endpoint=endpoint, read_tokens=str.split)) as session:
+            _, tried = await post(session, "/api/infer", {"text": "hello world"})
+            _, found = await post(session, "/api/search", {"text": "hello"})
+    assert [(answer["model"], len(answer["similar"]), answer["tokens"]) for answer in tried["answers"]] == [
+        ("m@2", 0, ["hello", "world"]),
+        ("m@1", 1, ["hello", "world"]),
+    ]
+    assert [entry["record"]["text"] for entry in found["found"]] == ["<b>hello</b>"]
+    assert [body.get("prompt") for body in asked] == [None, None, "query", None]
+
+
 async def test_a_slow_or_failing_endpoint_is_one_line() -> None:
     """An endpoint that refuses, answers without results or is not there gives status 502 and its reason."""
 
@@ -246,6 +279,7 @@ async def test_a_slow_or_failing_endpoint_is_one_line() -> None:
         return web.Response(body=b"<html>" if text == "html" else b'{"results": []}')
 
     application = web.Application()
+    application.router.add_get("/v1/models", list_models)
     application.router.add_post("/v1/infer", answer_badly)
     async with serve(application) as url, client(build_console(endpoint=InferenceEndpoint(url))) as session:
         for text, words in (("refused", "429: too many requests"), ("html", "no results"), ("empty", "no results")):

@@ -41,25 +41,34 @@ class InferenceEndpoint:
     token: str | None = None
     result_field: str = "nlp"
 
-    async def infer(self, text: str, *, prompt: str | None = None) -> Inferred:
+    async def list_models(self) -> list[str]:
+        """Return the names of the loaded models, two during a rollout. Raises `EndpointFailed`."""
+        content, status = await self._request("GET", "/v1/models")
+        try:
+            return [model["id"] for model in _read_answer(self.url, content, status)["data"]]
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise EndpointFailed(f"{self.url} answered with status {status} and no models") from error
+
+    async def infer(self, text: str, *, prompt: str | None = None, model: str = "default") -> Inferred:
         """Return the results of one text from `POST /v1/infer`. A model without the prompt gets the text alone.
 
         Raises `EndpointFailed`.
         """
-        content, status = await self._post({"texts": [text]} | ({"prompt": prompt} if prompt else {}))
+        body = {"texts": [text], "model": model}
+        content, status = await self._request("POST", "/v1/infer", body | ({"prompt": prompt} if prompt else {}))
         if prompt and status in _INVALID:
-            content, status = await self._post({"texts": [text]})
+            content, status = await self._request("POST", "/v1/infer", body)
         try:
-            return self._read(content, status)
+            return self._read_result(_read_answer(self.url, content, status))
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise EndpointFailed(f"{self.url} answered with status {status} and no results") from error
 
-    async def _post(self, body: Mapping[str, Any]) -> tuple[bytes, int]:
+    async def _request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> tuple[bytes, int]:
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         try:
             async with (
                 aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S)) as session,
-                session.post(f"{self.url}/v1/infer", json=body, headers=headers, allow_redirects=False) as answer,
+                session.request(method, f"{self.url}{path}", json=body, headers=headers, allow_redirects=False) as answer,
             ):
                 return await answer.read(), answer.status
         except TimeoutError as error:
@@ -67,17 +76,19 @@ class InferenceEndpoint:
         except aiohttp.ClientError as error:
             raise EndpointFailed(f"{self.url} cannot be reached: {describe_error(error)}") from error
 
-    def _read(self, content: bytes, status: int) -> Inferred:
-        answer = orjson.loads(content)
-        if status != 200:  # noqa: PLR2004  HTTP OK
-            failure = answer.get("error")
-            message = failure.get("message") if isinstance(failure, dict) else failure
-            raise EndpointFailed(f"{self.url} answered with status {status}: {message or 'no reason'}")
-        return self._read_result(answer)
-
     def _read_result(self, answer: Mapping[str, Any]) -> Inferred:
         result = answer["results"][0]
         if failures := result.get("failures"):
             raise EndpointFailed(f"{failures[0]['stage']}: {failures[0]['message']}")
         values = {output: result[output] for output in Output if isinstance(result.get(output), dict)}
         return Inferred(answer["model"], read_results(values, self.result_field), result["tokens"])
+
+
+def _read_answer(url: str, content: bytes, status: int) -> dict[str, Any]:
+    """Return the JSON of an answer. Raises `EndpointFailed` with the reason of the endpoint, or `ValueError` for no JSON."""
+    answer: dict[str, Any] = orjson.loads(content)
+    if status != 200:  # noqa: PLR2004  HTTP OK
+        failure = answer.get("error")
+        message = failure.get("message") if isinstance(failure, dict) else failure
+        raise EndpointFailed(f"{url} answered with status {status}: {message or 'no reason'}")
+    return answer

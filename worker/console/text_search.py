@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from worker.console.inference import InferenceEndpoint, Inferred
+    from worker.console.inference import InferenceEndpoint
     from worker.console.record_store import Place, RecordStore
 
-_NUM_SIMILAR, _NUM_FOUND = 8, 20
+_NUM_SIMILAR, _NUM_FOUND, _MAX_MODELS = 8, 20, 2
 # The nearest vectors whose texts are compared.
 _MAX_CANDIDATES = 5_000
 _NO_ENDPOINT = "no endpoint is known: start the console with --api"
@@ -34,9 +34,14 @@ class TextSearch:
         self._read_tokens = read_tokens
 
     async def try_text(self, text: str) -> dict[str, Any]:
-        """Return the results of a text with the most similar records, as JSON."""
+        """Return the results of a text from each loaded model, at most two, as JSON."""
+        models = (await self._get_endpoint().list_models())[:_MAX_MODELS]
+        return {"answers": [await self._try_with(text, model) for model in models]}
+
+    async def _try_with(self, text: str, model: str) -> dict[str, Any]:
+        """Return the results of a text from one model, with the most similar records of this model."""
         start_s = time.monotonic()
-        inferred = await self._infer(text, prompt=None)
+        inferred = await self._get_endpoint().infer(text, model=model)
         took_ms = (time.monotonic() - start_s) * 1000
         vector = inferred.results.vector
         return {
@@ -47,16 +52,16 @@ class TextSearch:
             "num_tokens": inferred.num_tokens,
             "tokens": self._split(text, inferred.num_tokens),
             "vector": None if vector is None else [round(float(number), 4) for number in vector],
-            "similar": [] if vector is None else self._find(vector, count=_NUM_SIMILAR),
+            "similar": [] if vector is None else self._find(vector, count=_NUM_SIMILAR, model=inferred.model),
             "took_ms": took_ms,
         }
 
     async def search_text(self, text: str) -> dict[str, Any]:
         """Return the records nearest to a query, as JSON."""
-        inferred = await self._infer(text, prompt="query")
+        inferred = await self._get_endpoint().infer(text, prompt="query")
         if inferred.results.vector is None:
             raise web.HTTPBadRequest(reason="the endpoint serves no embeddings")
-        return self._describe(self._find(inferred.results.vector, count=_NUM_FOUND))
+        return self._describe(self._find(inferred.results.vector, count=_NUM_FOUND, model=inferred.model))
 
     def find_similar(self, place: Place) -> dict[str, Any]:
         """Return the records nearest to a record of the same model, as JSON."""
@@ -71,17 +76,15 @@ class TextSearch:
         tokens = self._read_tokens(text) if self._read_tokens else []
         return tokens if len(tokens) == num_tokens else None
 
-    async def _infer(self, text: str, *, prompt: str | None) -> Inferred:
+    def _get_endpoint(self) -> InferenceEndpoint:
         if self._endpoint is None:
             raise web.HTTPConflict(reason=_NO_ENDPOINT)
-        return await self._endpoint.infer(text, prompt=prompt)
+        return self._endpoint
 
     def _describe(self, found: list[dict[str, Any]]) -> dict[str, Any]:
         return {"found": found, "num_vectors": len(self._store.index)}
 
-    def _find(
-        self, vector: NDArray[np.float32], *, count: int, model: str | None = None, without: Place | None = None
-    ) -> list[dict[str, Any]]:
+    def _find(self, vector: NDArray[np.float32], *, count: int, model: str, without: Place | None = None) -> list[dict[str, Any]]:
         """Return the nearest records. Equal texts are one entry with their number."""
         try:
             nearest = self._store.index.nearest(vector, model=model, count=_MAX_CANDIDATES)

@@ -57,7 +57,7 @@ class VectorIndex(Generic[Key]):
 
         Raises `ValueError` for a vector with other dimensions than those of the index.
         """
-        if not self._keys:
+        if not any(model in {None, own_model} for _, own_model in self._keys):
             return []
         if len(vector) != self.num_dimensions:
             raise ValueError(f"the query has {len(vector)} dimensions, and the published vectors have {self.num_dimensions}")

@@ -59,11 +59,11 @@ class Page:
         result: dict[str, Any] = content["result"]
         return result
 
-    async def open_until_loaded(self, url: str) -> None:
+    async def open(self, url: str) -> None:
         """Open an address as soon as a server answers there, and wait for the page."""
-        while "errorText" in await self.call("Page.navigate", url=url):  # noqa: ASYNC110  the server has no other sign
+        while "errorText" in await self.call("Page.navigate", url=url):
+            self.problems.clear()
             await asyncio.sleep(0.1)
-        self.problems.clear()
         await self.until("document.readyState === 'complete'")
 
     async def evaluate(self, script: str) -> Any:

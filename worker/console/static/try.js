@@ -36,8 +36,9 @@ class TryView extends HTMLElement {
     const text = this.text.value;
     this.button.disabled = true;
     try {
-      const answer = await request("/api/infer", { text });
-      this.answer.replaceChildren(...buildAnswer(text, answer));
+      const { answers } = await request("/api/infer", { text });
+      this.answer.replaceChildren(...answers.map((answer) => el("div", { class: "stack" }, buildAnswer(text, answer))));
+      this.answer.classList.toggle("pair", answers.length > 1);
     } catch (error) {
       this.answer.replaceChildren(notice("bad", error.message));
     } finally {
