@@ -59,7 +59,7 @@ class Page:
         result: dict[str, Any] = content["result"]
         return result
 
-    async def open(self, url: str) -> None:
+    async def open_until_loaded(self, url: str) -> None:
         """Open an address as soon as a server answers there, and wait for the page."""
         while "errorText" in await self.call("Page.navigate", url=url):
             self.problems.clear()
