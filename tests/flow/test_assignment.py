@@ -135,6 +135,29 @@ async def test_a_revocation_during_shutdown_ends_the_session_once() -> None:
         assert world.assignment.partitions == set()
 
 
+async def test_a_shutdown_during_a_revocation_has_drained_when_the_revocation_has() -> None:
+    """The revocation ends the session first, and the shutdown reports no dropped record."""
+    world = World(2)
+    home, other = world.kafka.partitions
+    async with world.running():
+        world.assignment.assigned([home, other])
+        await world.ready()
+        session = world.assignment.find_owner(home)
+        assert session is not None
+        record = world.kafka.produce(b"finished during the revocation")
+        session.track(record, 1)
+        revocation = asyncio.create_task(world.assignment.revoked([home]))
+        while world.assignment.find_session(home) is not None:  # noqa: ASYNC110  the task has no event for its first step
+            await asyncio.sleep(0)
+        shutdown = asyncio.create_task(world.assignment.leave())
+        while world.assignment.find_session(other) is not None:  # noqa: ASYNC110  the task has no event for its first step
+            await asyncio.sleep(0)
+        session.finish(outcome(record))
+        await revocation
+        assert await shutdown
+    assert world.kafka.committed[home] == 1
+
+
 async def test_a_partition_that_is_not_assigned_is_not_committed() -> None:
     """The call succeeds."""
     world = World(1)

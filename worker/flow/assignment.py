@@ -57,6 +57,8 @@ class Assignment:
         self._sessions: dict[Partition, tuple[Session, asyncio.Task[None]]] = {}
         # Partitions that are being drained for a revocation. They are not polled.
         self._leaving: set[Partition] = set()
+        # The result of the drain of each partition that is being drained.
+        self._drains: dict[Partition, asyncio.Future[bool]] = {}
         # Whether the group has assigned partitions, even none.
         self.is_assigned = False
         # Whether the worker is leaving the group. Partitions that are assigned meanwhile have no session.
@@ -165,19 +167,31 @@ class Assignment:
         await self.release(partitions, is_draining=is_draining)
 
     async def release(self, partitions: set[Partition], *, is_draining: bool = True) -> bool:
-        """End the sessions of these partitions; return whether all records were published and committed."""
-        mine = partitions & self._sessions.keys()
+        """End the sessions of these partitions; return whether all records were published and committed.
+
+        A drain that finds an earlier drain of a partition, such as that of a revocation, returns the result of the earlier one.
+        """
+        earlier = {self._drains[partition] for partition in partitions & self._drains.keys()} if is_draining else set()
+        mine = (partitions & self._sessions.keys()) - (self._drains.keys() if is_draining else set())
+        drain: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._drains |= dict.fromkeys(mine if is_draining else (), drain)
         self._leaving |= mine
+        is_drained = False
         try:
             is_drained = is_draining and await self._drain(mine) and await self.commit(mine)
         finally:
-            # The revocation of a partition and the shutdown of the worker may overlap: the first to end ends the session.
+            # The loss of a partition may overlap with its drain: the first to end ends the session.
             tasks = [self._sessions.pop(partition)[1] for partition in mine & self._sessions.keys()]
             for task in tasks:
                 task.cancel()
             self._leaving -= mine
+            self._drains = {partition: other for partition, other in self._drains.items() if other is not drain}
+            drain.set_result(is_drained)
         await asyncio.gather(*tasks, return_exceptions=True)
-        return is_drained
+        if earlier:
+            # Not `gather`, which would cancel the drains of others with this call.
+            await asyncio.wait(earlier)
+        return all([is_drained, *(other.result() for other in earlier)])
 
     async def commit(self, partitions: Collection[Partition]) -> bool:
         """Commit the published offsets of these partitions; return whether the commit succeeded. The next call tries again."""
