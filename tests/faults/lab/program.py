@@ -135,8 +135,8 @@ def _raising(_assignment: object) -> None:
 def request_kind(request: object) -> str:
     """Return the name of a request's kind in the protocol: `Produce`, `EndTxn`."""
     # The requests of a member of the consumer protocol have one class, and name the class of their message.
-    messages = getattr(request, "_CLASSES", None) or [type(request)]
-    return re.sub(r"Request(_v\d+)?$", "", messages[0].__name__)
+    message = getattr(request, "struct", type(request))
+    return re.sub(r"Request(_v\d+)?$", "", message.__name__)
 
 
 def shake_clock(hours: float, seed: int) -> None:
