@@ -42,6 +42,8 @@ class Endpoint:
         tls: ssl.SSLContext | None = None,
         cors: Collection[str] = (),
         timeout_s: float = 30.0,
+        port: int = 0,
+        is_shared: bool = False,
         **settings: Any,
     ) -> None:
         """Build with settings by name."""
@@ -65,8 +67,8 @@ class Endpoint:
             self.service,
             ServerOptions(
                 host="127.0.0.1",
-                port=0,
-                is_shared=False,
+                port=port,
+                is_shared=is_shared,
                 tls=tls,
                 tokens=tokens,
                 cors_origins=cors,

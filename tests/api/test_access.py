@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+import aiohttp
 import pytest
 import trustme
 
@@ -102,8 +103,16 @@ async def test_pages_of_other_origins_are_refused_unless_they_are_named() -> Non
 
 
 async def test_a_port_in_use_is_one_line() -> None:
-    endpoint, second = Endpoint(), Endpoint()
-    async with endpoint.running():
-        object.__setattr__(second.server._options, "port", endpoint.server.port)
+    async with (endpoint := Endpoint()).running():
         with pytest.raises(BadSettings, match="cannot listen at http:"):
-            await second.server.__aenter__()
+            await Endpoint(port=endpoint.server.port).server.__aenter__()
+
+
+async def test_replicas_share_a_port() -> None:
+    """Both answer: the kernel distributes the connections, and the port stays open when the first replica ends."""
+    async with (first := Endpoint(is_shared=True)).running():
+        second = Endpoint(port=first.server.port, is_shared=True)
+        await second.server.__aenter__()
+    async with aiohttp.ClientSession(second.server.address) as client:
+        assert (await client.get("/v1/models")).status == 200
+    await second.server.__aexit__(None, None, None)
