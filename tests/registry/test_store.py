@@ -100,7 +100,7 @@ async def test_an_unknown_id_is_a_dead_letter_and_is_asked_for_again_later() -> 
         loaded._ask_again_s[1] = 0.0
         assert not loaded.has_schemas(made(1))
         await loaded.load(made(1))
-        with pytest.raises(InvalidRecord, match="does not fit its Avro schema"):
+        with pytest.raises(InvalidRecord, match="does not fit the Avro schema 1: "):
             loaded.form.read_content(made(1).value or b"", {})
 
 

@@ -116,7 +116,7 @@ async def test_an_avro_topic_is_served_by_settings_and_its_results_are_avro(
     assert [len(value["embedding"]) for value in vectors] == [384] * 3
     failures = [json.loads(letter.value or b"") for letter in letters]
     assert [failure["stage"] for failure in failures] == ["decode", "decode"]
-    assert failures[0]["message"].startswith("the value does not fit its Avro schema")
+    assert failures[0]["message"].startswith("the value does not fit the Avro schema ")
     assert failures[1]["message"] == "the value of schema 999999: the schema registry has no schema with this id"
     assert base64.b64decode(failures[0]["payload"]) == broken
 

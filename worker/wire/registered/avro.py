@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from worker.errors import InvalidRecord, describe_error
-from worker.wire.registered.frame import MAX_SCHEMA_CHARS, NUM_PREFIX_BYTES, InvalidSchema
+from worker.wire.registered.frame import MAX_SCHEMA_CHARS, NUM_PREFIX_BYTES, InvalidSchema, read_schema_id
 from worker.wire.registered.logical_types import find_json_form, register_json_forms
 
 if TYPE_CHECKING:
@@ -54,9 +54,9 @@ def build_avro_reader(schema: RegisteredSchema) -> ValueReader:
         try:
             content: Any = read_one(stream, parsed, None)
         except Exception as error:  # noqa: BLE001  any exception of the reader means bytes that do not fit
-            raise InvalidRecord(f"the value does not fit its Avro schema: {_describe(error)}") from None
-        if stream.tell() != len(value):
-            raise InvalidRecord(f"the value has {len(value) - stream.tell()} bytes after the end of its Avro schema")
+            raise InvalidRecord(f"the value does not fit the Avro schema {read_schema_id(value)}: {_describe(error)}") from None
+        if left := len(value) - stream.tell():
+            raise InvalidRecord(f"the value does not fit the Avro schema {read_schema_id(value)}: it has {left} bytes too many")
         return content["value"]
 
     return read
@@ -68,9 +68,13 @@ def _wrap(schema: Any, number: int) -> dict[str, Any]:
 
 def _describe(error: Exception) -> str:
     """Return a reason without content of the value, which may be personal data."""
-    if isinstance(error, UnicodeDecodeError):
-        return "a string is not UTF-8"
-    return "it is nested too deeply" if isinstance(error, RecursionError) else type(error).__name__
+    reasons: dict[type[Exception], str] = {
+        EOFError: "it ends too early",
+        IndexError: "a number of a union or of an enum is out of range",
+        RecursionError: "it is nested too deeply",
+        UnicodeDecodeError: "a string is not UTF-8",
+    }
+    return reasons.get(type(error), type(error).__name__)
 
 
 class _Copier:
