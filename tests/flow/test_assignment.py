@@ -142,20 +142,23 @@ async def test_a_shutdown_during_a_revocation_has_drained_when_the_revocation_ha
     async with world.running():
         world.assignment.assigned([home, other])
         await world.ready()
-        session = world.assignment.find_owner(home)
-        assert session is not None
-        record = world.kafka.produce(b"finished during the revocation")
-        session.track(record, 1)
+        records = [world.kafka.produce(b"x", partition=partition.index) for partition in (home, other)]
+        sessions = [world.assignment.find_owner(partition) for partition in (home, other)]
+        for session, record in zip(sessions, records, strict=True):
+            assert session is not None
+            session.track(record, 1)
         revocation = asyncio.create_task(world.assignment.revoked([home]))
         while world.assignment.find_session(home) is not None:  # noqa: ASYNC110  the task has no event for its first step
             await asyncio.sleep(0)
         shutdown = asyncio.create_task(world.assignment.leave())
         while world.assignment.find_session(other) is not None:  # noqa: ASYNC110  the task has no event for its first step
             await asyncio.sleep(0)
-        session.finish(outcome(record))
-        await revocation
-        assert await shutdown
-    assert world.kafka.committed[home] == 1
+        for session, record, ended in zip(sessions, records, (revocation, shutdown), strict=True):
+            assert session is not None
+            session.finish(outcome(record))
+            result = await ended
+        assert result
+    assert world.kafka.committed == {home: 1, other: 1}
 
 
 async def test_a_partition_that_is_not_assigned_is_not_committed() -> None:
