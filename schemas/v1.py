@@ -97,7 +97,17 @@ class _Output(_Result):
     source: Source | None = Field(default=None, description="The origin, if `GIST_ORIGIN_IN_VALUES` is set.")
 
 
-class Embedding(_Output):
+class _Chunk(_Result):
+    """The fields of a chunk of a text, with `GIST_LONG_TEXT=chunks`."""
+
+    parent: str | None = Field(default=None, description="The id of the input record, if the vector is that of a chunk.")
+    number: int | None = Field(default=None, ge=0, description="The number of the chunk, from 0.")
+    count: int | None = Field(default=None, ge=1, description="The number of chunks of the text.")
+    start: int | None = Field(default=None, ge=0, description="The index of the first character of the chunk, in code points.")
+    end: int | None = Field(default=None, ge=0, description="The index after the last character of the chunk, in code points.")
+
+
+class Embedding(_Output, _Chunk):
     """The sentence vector of a text, or of a chunk of a text with `GIST_LONG_TEXT=chunks`."""
 
     id: str = Field(description="The id of the input record; `<id>#<number>` for a chunk.")
@@ -116,12 +126,6 @@ class Embedding(_Output):
         description="The scale of `int8`: each number is its byte times `scale`. The scale differs from vector to vector. A cosine "
         "does not depend on the scale, a dot product does. The default is 1/127.",
     )
-
-    parent: str | None = Field(default=None, description="The id of the input record, if the vector is that of a chunk.")
-    number: int | None = Field(default=None, ge=0, description="The number of the chunk, from 0.")
-    count: int | None = Field(default=None, ge=1, description="The number of chunks of the text.")
-    start: int | None = Field(default=None, ge=0, description="The index of the first character of the chunk, in code points.")
-    end: int | None = Field(default=None, ge=0, description="The index after the last character of the chunk, in code points.")
 
     def numbers(self) -> list[float]:
         """Return the vector from any encoding; the numbers of `binary` are -1 and 1.
@@ -205,11 +209,11 @@ class Enriched(BaseModel):
     gist: Results = Field(description="The results.")
 
 
-class Flat(_Result):
-    """All results of a text without nested objects, in the layout `flat`."""
+class Flat(_Chunk):
+    """All results of a text, or of a chunk of a text, without nested objects, in the layout `flat`."""
 
-    id: str = Field(description="The id of the input record.")
-    text: str = Field(description="The text.")
+    id: str = Field(description="The id of the input record; `<id>#<number>` for a chunk.")
+    text: str = Field(description="The text, or that of the chunk. Entities have their places in this text.")
     embedding: list[float] | Base64 | None = Field(default=None, description="The vector, as in the topic of embeddings.")
     dim: int | None = Field(default=None, gt=0, description="The number of dimensions.")
     encoding: Literal["float", "float32", "float16", "int8", "binary"] | None = Field(
@@ -233,7 +237,8 @@ class QdrantPoint(_Result):
     )
     vector: list[float] = Field(description="The vector of unit length.")
     payload: dict[str, Any] = Field(
-        description="The fields of the input, the `id` of the record, and labels, entities and model in `GIST_RESULT_FIELD`."
+        description="The fields of the input, the `id` of the record or chunk, and labels, entities and model in "
+        "`GIST_RESULT_FIELD`. For a chunk the field also has the text of the chunk, `parent`, `number`, `count`, `start` and `end`."
     )
 
 

@@ -69,7 +69,7 @@ class Pipeline:
         #: The texts that clients send over HTTP.
         self.queries = Queries(models, lanes, self._executor, max_texts=options.max_query_texts)
         self._outcomes = OutcomeBuilder.from_flow(models, delivery, options, warn=telemetry.ineffective_setting)
-        self._trust, self._chunks = TopicTrust.from_options(options), ChunkCounts() if options.is_chunked else None
+        self._trust, self._chunks = TopicTrust.from_options(options), ChunkCounts.from_options(options)
         self._assignment = Assignment(
             spawn=self._spawn, source=source, delivery=delivery, telemetry=telemetry, events=self._build_events(), options=options
         )

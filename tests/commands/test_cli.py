@@ -20,6 +20,7 @@ from worker.commands.lazy_group import Command, CommandGroup
 from worker.commands.run import replicas as run_replicas
 from worker.errors import BadSettings
 from worker.settings import Settings
+from worker.settings.settings import read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -219,7 +220,7 @@ def test_a_command_that_needs_pytorch_names_it(monkeypatch: pytest.MonkeyPatch, 
 async def _records(file: Path, *, is_json: bool, key: str | None, count: int) -> tuple[list[tuple[bytes | None, bytes]], str]:
     """Return the records that `produce` would send, and the summary of the other lines."""
     tally = produce.ProducedCounts()
-    records = produce._records(LineSource.find(file), tally, is_json=is_json, key=key, count=count)
+    records = produce._records(read(), LineSource.find(file), tally, is_json=is_json, key=key, count=count)
     return [record async for record in records], str(tally)
 
 

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from worker.commands.run.run import Health
+from worker.errors import DrainIncomplete
+from worker.observability.metrics import WorkerTelemetry
 
 
 class _Pipeline:
@@ -28,3 +30,17 @@ async def test_a_signal_before_the_pipeline_drains_it(is_stopping: bool) -> None
         health.stopping.set()
     health.use(untyped)
     assert (health.pipeline is untyped, pipeline.is_drained) == (True, is_stopping)
+
+
+def test_a_drain_above_its_limit_ends_the_worker_only_after_a_signal() -> None:
+    """Other topics end a pipeline, too, and the next pipeline reads the records again."""
+    health, telemetry, error = Health(), WorkerTelemetry(), DrainIncomplete("not all records were published")
+
+    def drain() -> None:
+        with health.survive_incomplete_drain(telemetry):
+            raise error
+
+    drain()
+    health.stopping.set()
+    with pytest.raises(DrainIncomplete):
+        drain()

@@ -99,9 +99,10 @@ def test_the_outputs_of_a_record_are_shown(capsys: pytest.CaptureFixture[str]) -
     assert lines[1] == {"record": "texts-0@1", "dead_letter": "decode: there is no `text`; fields seen: body", "outputs": {}}
 
 
-def test_the_chunks_of_a_text_are_shown_in_one_value() -> None:
+@pytest.mark.parametrize("layout", ["split", "flat", "qdrant"])
+def test_the_chunks_of_a_text_are_shown_in_one_value(layout: str) -> None:
     """As with `tail`, so that the last chunk does not hide the others."""
-    settings = read({"long_text": "chunks"})
+    settings = read({"long_text": "chunks", "output_layout": layout})
     made = tokenized(1, 4)
     windows = (Window(1, 2, 0, 2), Window(2, 3, 2, 4))
     made = replace(made, tokens=replace(made.tokens, windows=windows))
@@ -109,7 +110,8 @@ def test_the_chunks_of_a_text_are_shown_in_one_value() -> None:
     prediction = Prediction(embedding=vectors[0], labels={}, entities=(), window_vectors=vectors)
     outcome = builder(settings).from_prediction(made, prediction)
     outputs = command.describe_outcome(settings, made.item, outcome)["outputs"]
-    assert [chunk["number"] for chunk in outputs["texts.embeddings"]["chunks"]] == [0, 1]
+    chunks = outputs["texts.embeddings" if layout == "split" else f"texts.{layout}"]["chunks"]
+    assert [chunk["payload"]["gist"]["number"] if layout == "qdrant" else chunk["number"] for chunk in chunks] == [0, 1]
     assert "2 chunks" in "".join(line.plain for line in command.format_outcome(settings, made.item, outcome))
 
 

@@ -67,6 +67,14 @@ def test_a_version_that_the_broker_may_refuse_hides_no_earlier_chunks() -> None:
     assert [message.key for message in last.messages if message.value is None] == [b"a#3", b"a#4"]
 
 
+def test_tombstones_go_to_the_output_with_the_chunks() -> None:
+    """In other layouts than `split` that is the only output."""
+    counts = ChunkCounts(output=Output.FLAT)
+    counts.note_published([publish(b"a", 1, 2)])
+    (outcome,) = counts.complete([publish(b"a", 2, 1)])
+    assert [(message.output, message.key) for message in outcome.messages if message.value is None] == [(Output.FLAT, b"a#1")]
+
+
 def test_a_tombstone_deletes_the_first_chunk_of_a_text_from_before_the_start() -> None:
     """Most texts have one chunk, which must not remain after a deletion only because the worker has started again."""
     (outcome,) = ChunkCounts().complete([publish(b"a", 1, 0)])

@@ -119,6 +119,8 @@ CREDENTIALS = OAUTH | {"sasl_oauthbearer_client_id": "c", "sasl_oauthbearer_clie
         ({"text_template": "{a}", "text_field": "b"}, "GIST_TEXT_TEMPLATE and GIST_TEXT_FIELD both name the text"),
         ({"id_from": "key", "id_field": "a"}, "GIST_ID_FIELD has no effect with GIST_ID_FROM=key"),
         ({"unchanged_text": "skip", "envelope": "connect"}, "GIST_UNCHANGED_TEXT=skip compares the rows of Debezium"),
+        ({"unchanged_text": "skip", "output_layout": "enriched"}, "GIST_UNCHANGED_TEXT=skip keeps other changed fields out"),
+        ({"long_text": "chunks", "output_layout": "enriched"}, "GIST_LONG_TEXT=chunks needs GIST_OUTPUT_LAYOUT split, flat"),
         ({"max_batch_tokens": "many"}, "GIST_MAX_BATCH_TOKENS: Input should be a valid integer"),
         ({"max_batch_tokens": "-1"}, "GIST_MAX_BATCH_TOKENS"),
         ({"max_batch_ms": "0"}, "GIST_MAX_BATCH_MS"),

@@ -27,10 +27,12 @@ from worker.records import (
     Task,
     TokenizedItem,
     Tombstone,
+    Window,
 )
 from worker.wire.decode import Limits
 from worker.wire.encode import EmbeddingEncoding
 from worker.wire.layouts import Layout, build_layout, build_point_id
+from worker.wire.result_values import read_results
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -184,3 +186,41 @@ def test_every_object_keeps_its_fields(fields: dict[str, Any]) -> None:
 def test_an_id_of_many_digits_has_an_id_of_a_point() -> None:
     """Python refuses to convert more than 4,300 digits, and GIST_MAX_ID_CHARS has no upper limit."""
     assert isinstance(build_point_id("9" * 5_000), str)
+
+
+@pytest.mark.parametrize("output", [Output.FLAT, Output.QDRANT])
+def test_each_chunk_of_a_text_is_a_message(output: Output) -> None:
+    """A chunk has the labels of the text, the entities that begin in the chunk, and its place; the text is not repeated."""
+    made = item(b'{"text": "Ada met Bob", "lang": "en"}')
+    spans = np.array([(0, 0), (0, 3), (4, 7), (8, 11), (0, 0)], dtype=np.int32)
+    windows = (Window(1, 3, 0, 3), Window(3, 4, 3, 5))
+    made = TokenizedItem(
+        replace(made.item, id="a", text="Ada met Bob"), replace(made.tokens, spans=spans, windows=windows, words=spans[:, 0])
+    )
+    people = (PredictedEntity("PER", "Ada", 0, 3, 0.9, "ner"), PredictedEntity("PER", "Bob", 8, 11, 0.8, "ner"))
+    vectors = np.eye(2, dtype=np.float32)
+    chunked = build_layout(output, encoding=EmbeddingEncoding.FLOAT, result_field="gist", collection="c", is_chunked=True)
+    outcome = chunked.encode(made, replace(PREDICTION, entities=people, window_vectors=vectors), model_name="m@1", limits=Limits())
+    values = [orjson.loads(message.value or b"") for message in outcome.messages]
+    for value in values:
+        MODELS[output].model_validate(value)
+    assert [message.key for message in outcome.messages] == [b"k#0", b"k#1"]
+    assert [dict(message.headers)["gist-chunks"] for message in outcome.messages] == [b"2", b"2"]
+    results = [read_results({output: value}, "gist") for value in values]
+    assert [result.id for result in results] == ["a#0", "a#1"]
+    assert [(entity["text"], entity["start"]) for result in results for entity in result.entities or ()] == [("Ada", 0), ("Bob", 0)]
+    parts = [value if output is Output.FLAT else value["payload"]["gist"] for value in values]
+    assert [(part["text"], part["parent"], part["number"], part["start"]) for part in parts] == [
+        ("Ada met", "a", 0, 0),
+        ("Bob", "a", 1, 8),
+    ]
+    assert output is Output.FLAT or values[0]["payload"].keys() == {"lang", "id", "gist"}
+    tombstone = chunked.encode_tombstone(Tombstone(made.item.record))
+    assert (outcome.num_chunks, tombstone.num_chunks) == (2, 0)
+
+
+def test_a_record_without_a_vector_is_one_message_without_chunks() -> None:
+    """The record does not request the task embed."""
+    chunked = build_layout(Output.FLAT, encoding=EmbeddingEncoding.FLOAT, result_field="gist", collection="c", is_chunked=True)
+    outcome = chunked.encode(item(b"{}"), replace(PREDICTION, embedding=None), model_name="m@1", limits=Limits())
+    assert ([message.key for message in outcome.messages], outcome.num_chunks) == ([b"k"], None)

@@ -55,7 +55,7 @@ def test_a_terminal_shows_the_text_with_its_entities(output: Output) -> None:
     """The entity has its type inside of the text, and a vector is shown unless it is left out."""
     console = Console(file=io.StringIO(), force_terminal=True, width=200, highlight=False, color_system=None)
     for has_vectors in (True, False):
-        tail._show(console, (0, 1), values(output), tail._View("nlp", has_vectors=has_vectors, is_json=False))
+        tail._show(console, ("texts", 0, 1), values(output), tail._View("nlp", has_vectors=has_vectors, is_json=False))
     with_vector, without = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert "hell\u00a0PERo" in with_vector
     assert "2 numbers" in with_vector

@@ -21,7 +21,9 @@ from worker.broker.tools.clients import open_producer
 from worker.commands.input_lines import LineSource
 from worker.commands.terminal import Terminal, client_warnings
 from worker.composition.broker import build_connection, require_one_topic
+from worker.composition.input import build_mapping
 from worker.wire.decode import VISIBLE
+from worker.wire.envelopes import wrap
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
     from worker.broker.tools.clients import Producer
     from worker.settings import Settings
+    from worker.wire.mapping import InputMapping
 
 
 @dataclass(slots=True)
@@ -69,7 +72,7 @@ def produce(
         int, typer.Option(min=0, help="Number of records. A file with fewer lines is read again. 0: each line of the file once.")
     ] = 0,
 ) -> None:
-    """Send each line of a file or of standard input as one record to the input topic.
+    """Send each line of a file or of standard input as one record to the input topic, with the text where the worker reads it.
 
     A line is sent as soon as it is complete. A file is checked first: if a line is not UTF-8, nothing is sent. Blank lines are left
     out and counted.
@@ -94,7 +97,7 @@ async def _produce(
             bar = progress.add_task(escape(topic), total=count or None)
             async with (
                 open_producer(build_connection(settings)) as producer,
-                contextlib.aclosing(_records(source, tally, is_json=is_json, key=key, count=count)) as records,
+                contextlib.aclosing(_records(settings, source, tally, is_json=is_json, key=key, count=count)) as records,
             ):
                 tally.producer = producer
                 async for name, value in records:
@@ -110,10 +113,10 @@ async def _produce(
 
 
 async def _records(
-    source: LineSource, tally: ProducedCounts, *, is_json: bool, key: str | None, count: int
+    settings: Settings, source: LineSource, tally: ProducedCounts, *, is_json: bool, key: str | None, count: int
 ) -> AsyncGenerator[tuple[bytes | None, bytes], None]:
     """Yield key and value of each record: `count` records, or a record for each line that is not blank if `count` is 0."""
-    num_read, is_again = 0, True
+    num_read, is_again, mapping = 0, True, build_mapping(settings)
     while is_again:
         num_before = num_read
         async with contextlib.aclosing(source.lines()) as lines:
@@ -121,16 +124,21 @@ async def _records(
                 if not VISIBLE.search(line):
                     tally.num_blank += 1
                     continue
-                yield _record(line, tally, is_json=is_json, key=key)
+                yield (
+                    _read_request(line, tally, key) if is_json else (os.fsencode(key) if key else None, build_value(line, mapping))
+                )
                 num_read += 1
                 if num_read == count:
                     return
         is_again = count > 0 and source.is_repeatable and num_read > num_before
 
 
-def _record(line: str, tally: ProducedCounts, *, is_json: bool, key: str | None) -> tuple[bytes | None, bytes]:
-    if not is_json:
-        return os.fsencode(key) if key else None, orjson.dumps({"text": line})
+def build_value(text: str, mapping: InputMapping) -> bytes:
+    """Return the value of a record from which a worker with this mapping reads the text."""
+    return orjson.dumps(wrap(mapping.text.build_fields(text), mapping.envelope))
+
+
+def _read_request(line: str, tally: ProducedCounts, key: str | None) -> tuple[bytes | None, bytes]:
     name = None if key is None else read_key(line, key)
     tally.num_without_key += key is not None and name is None
     return name, line.encode()

@@ -8,7 +8,7 @@ import select
 import sys
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import orjson
 import typer
@@ -37,7 +37,9 @@ if TYPE_CHECKING:
     from worker.broker.connection.connection import Connection
     from worker.records import Record
     from worker.settings import Settings
-    from worker.testbed.delivery_audit import Source
+
+    # Topic, partition and offset of the input record.
+    _Place: TypeAlias = tuple[str, int, int]
 
 # A record that did not ask for every task never has all outputs: after this time, the received outputs are shown.
 _JOIN_TIMEOUT_S = 1.0
@@ -60,19 +62,17 @@ class Joiner:
         """Expect `num_outputs` outputs of each record, or a dead letter."""
         self._num_outputs = num_outputs
         # Records whose outputs are incomplete.
-        self._waiting: dict[tuple[bytes, Source], _Parts] = {}
+        self._waiting: dict[_Place, _Parts] = {}
 
-    def add(self, output: Output, record: Record, now_s: float) -> Iterator[tuple[Source, dict[Output, dict[str, Any]]]]:
+    def add(self, output: Output, record: Record, now_s: float) -> Iterator[tuple[_Place, dict[Output, dict[str, Any]]]]:
         """Add an output; yield its record if it is complete. Raises `KeyError` or `ValueError` if the message is no output."""
-        place = read_source(record)
-        # Records of several input topics may have the same partition and offset.
-        key = read_headers(record.headers).get("gist-source-topic", b""), place
+        place = read_headers(record.headers).get("gist-source-topic", b"").decode(errors="replace"), *read_source(record)
         if record.value is None:
             return
         value = orjson.loads(record.value)
         if not isinstance(value, dict):
             raise ValueError("an output is an object")  # noqa: TRY004  the same error as for other messages that are no output
-        parts = self._waiting.setdefault(key, _Parts(now_s))
+        parts = self._waiting.setdefault(place, _Parts(now_s))
         if "parent" in value and output is Output.EMBEDDINGS:
             parts.chunks[value["number"]] = value
             if len(parts.chunks) < value["count"]:
@@ -80,12 +80,12 @@ class Joiner:
             value = {"id": value["parent"], "chunks": [parts.chunks[number] for number in sorted(parts.chunks)]}
         parts.values[output] = value
         if output is Output.DEAD_LETTERS or len(parts.values) == self._num_outputs:
-            yield place, self._waiting.pop(key).values
+            yield place, self._waiting.pop(place).values
 
-    def overdue(self, now_s: float) -> Iterator[tuple[Source, dict[Output, dict[str, Any]]]]:
+    def overdue(self, now_s: float) -> Iterator[tuple[_Place, dict[Output, dict[str, Any]]]]:
         """Yield the records whose join timeout has passed."""
-        for key in [key for key, parts in self._waiting.items() if now_s - parts.since_s > _JOIN_TIMEOUT_S]:
-            yield key[1], self._waiting.pop(key).values
+        for place in [place for place, parts in self._waiting.items() if now_s - parts.since_s > _JOIN_TIMEOUT_S]:
+            yield place, self._waiting.pop(place).values
 
 
 def tail(
@@ -163,7 +163,7 @@ async def _read(
             yield records
 
 
-def _joined(joiner: Joiner, output: Output, record: Record, now_s: float) -> list[tuple[Source, dict[Output, dict[str, Any]]]]:
+def _joined(joiner: Joiner, output: Output, record: Record, now_s: float) -> list[tuple[_Place, dict[Output, dict[str, Any]]]]:
     """Return the record that an output completes, if any; print the position of a message that is no output."""
     try:
         return list(joiner.add(output, record, now_s))
@@ -187,19 +187,19 @@ def _is_closed(stream: TextIO) -> bool:
     return any(events & select.POLLERR for _, events in polling.poll(0))
 
 
-def _show(console: Console, place: Source, values: dict[Output, dict[str, Any]], view: _View) -> None:
+def _show(console: Console, place: _Place, values: dict[Output, dict[str, Any]], view: _View) -> None:
     if view.is_json:
         merged: dict[str, Any] = {}
         for value in values.values():
             merged |= value if view.has_vectors else drop_vectors(value, view.result_field)
-        sys.stdout.write(json_line({"partition": place[0], "offset": place[1]} | merged) + "\n")
+        sys.stdout.write(json_line({"topic": place[0], "partition": place[1], "offset": place[2]} | merged) + "\n")
         sys.stdout.flush()
         return
     try:
         parts = _parts(values, view)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         parts = [Text(f"an output cannot be shown: {type(error).__name__}: {error}", style="red")]
-    console.print(Text(f"{place[0]}@{place[1]}", style="dim"), *parts)
+    console.print(Text(f"{place[1]}@{place[2]}", style="dim"), *parts)
 
 
 def _parts(values: dict[Output, dict[str, Any]], view: _View) -> list[Text]:

@@ -28,6 +28,7 @@ from worker.composition.registry import load_form
 from worker.errors import BadSettings
 from worker.records import Item, Output, Partition, Record, TokenizedItem
 from worker.rollout.router import SingleModel
+from worker.wire.chunks import CHUNKS_HEADER
 from worker.wire.result_values import read_results
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def describe_outcome(settings: Settings, item: Item | None, outcome: Outcome) ->
     if outcome.failures:
         described["dead_letter"] = "; ".join(f"{failure.stage}: {failure.message}" for failure in outcome.failures)
     topics = map_output_topics(settings, outcome.partition.topic)
-    return described | {"outputs": {topics[output]: value for output, value in _read_values(outcome)}}
+    return described | {"outputs": {topics[output]: value for output, value in _read_values(outcome, described.get("id"))}}
 
 
 def format_outcome(settings: Settings, item: Item | None, outcome: Outcome) -> Iterator[Text]:
@@ -134,7 +135,7 @@ def format_outcome(settings: Settings, item: Item | None, outcome: Outcome) -> I
         yield _format_line("skipped", outcome.skip_reason)
     elif not outcome.failures and item is None:
         yield _format_line("tombstone", "the earlier outputs of the key are deleted")
-    values = {output: value for output, value in _read_values(outcome) if value is not None}
+    values = {output: value for output, value in _read_values(outcome, item.id if item else None) if value is not None}
     if item is None or not values or outcome.failures:
         return
     results = read_results(values, settings.result_field)
@@ -154,20 +155,20 @@ def _format_line(label: str, content: str | Text) -> Text:
     return Text.assemble((f"  {label:{_LABEL_CHARS}}", "dim"), text)
 
 
-def _read_values(outcome: Outcome) -> Iterator[tuple[Output, Mapping[str, Any] | None]]:
+def _read_values(outcome: Outcome, identity: str | None) -> Iterator[tuple[Output, Mapping[str, Any] | None]]:
     """Yield the value of each output, null for a tombstone, and the chunks of a text in one value, as `tail` shows them.
 
     A dead letter repeats the record and is left out.
     """
-    chunks: list[Mapping[str, Any]] = []
+    chunks: dict[Output, list[Mapping[str, Any]]] = {}
     for message in outcome.messages:
         value = None if message.value is None else orjson.loads(message.value)
-        if value is not None and message.output is Output.EMBEDDINGS and "parent" in value:
-            chunks.append(value)
+        if value is not None and CHUNKS_HEADER in dict(message.headers):
+            chunks.setdefault(message.output, []).append(value)
         elif not (outcome.failures and message.output is Output.DEAD_LETTERS):
             yield message.output, value
-    if chunks:
-        yield Output.EMBEDDINGS, {"id": chunks[0]["parent"], "chunks": chunks}
+    for output, parts in chunks.items():
+        yield output, {"id": identity, "chunks": parts}
 
 
 async def _read_lines(source: LineSource, count: int) -> list[str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from worker.composition.broker import build_connection, map_routes
 from worker.errors import TopicsMissing
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from worker.records import Task
     from worker.settings import Settings
@@ -33,22 +34,46 @@ async def resolve_pattern(settings: Settings) -> Settings:
     return settings.model_copy(update={"input_topic": ",".join(found)})
 
 
-async def find_new_topics(settings: Settings, served: Settings, tasks: Collection[Task]) -> Settings:
-    """Return the settings with the topics to serve: those that match now, without new topics whose output topics are missing.
+@dataclass(slots=True, kw_only=True)
+class TopicFinder:
+    """Finds the topics to read, at the start and while the worker runs."""
 
-    `settings` have the pattern, `served` the topics that are served now, with `tasks`. Raises `TopicsMissing` and
-    `BrokerUnavailable`.
-    """
-    from worker.broker.admin.topics import list_topics  # noqa: PLC0415
+    settings: Settings
+    tasks: frozenset[Task]
+    #: Called with a line for each topic that matches the pattern and is not read.
+    warn: Callable[[str], None]
+    #: The matching topics whose output topics are missing.
+    waiting: set[str] = field(default_factory=set)
 
-    found, existing = await resolve_pattern(settings), set(await list_topics(build_connection(settings)))
-    routes = map_routes(found, tasks)
-    ready = [
-        topic
-        for topic in found.live_topics
-        if topic in served.live_topics or settings.create_topics or existing.issuperset(routes[topic].values())
-    ]
-    return found.model_copy(update={"input_topic": ",".join(ready)}) if ready else served
+    async def find(self, served: Settings | None = None) -> Settings:
+        """Return the settings with the topics to read: of a pattern those that match now and have their output topics.
+
+        `served` are the settings with the topics that are read now, which stay. Raises `TopicsMissing` if there is no topic to
+        read, and `BrokerUnavailable`.
+        """
+        from worker.broker.admin.topics import list_topics  # noqa: PLC0415
+
+        if not self.settings.input_topic_pattern:
+            return self.settings
+        found = await resolve_pattern(self.settings)
+        existing, routes = set(await list_topics(build_connection(self.settings))), map_routes(found, self.tasks)
+        known = served.live_topics if served else ()
+        waiting = {topic for topic in found.live_topics if topic not in known and not existing.issuperset(routes[topic].values())}
+        waiting = set() if self.settings.create_topics else waiting
+        for topic in sorted(waiting - self.waiting):
+            self.warn(
+                f"the topic {topic} matches GIST_INPUT_TOPIC_PATTERN and is read once its output topics exist: "
+                "create them with `gist-stream topics --create`, or set GIST_CREATE_TOPICS=true"
+            )
+        self.waiting = waiting
+        if ready := [topic for topic in found.live_topics if topic not in waiting]:
+            return found.model_copy(update={"input_topic": ",".join(ready)})
+        if served:
+            return served
+        raise TopicsMissing(
+            f"GIST_INPUT_TOPIC_PATTERN: no topic that matches {self.settings.input_topic_pattern} has its output topics: create "
+            "them with `gist-stream topics --create`, or set GIST_CREATE_TOPICS=true"
+        )
 
 
 def select_input_topics(settings: Settings, names: Collection[str]) -> list[str]:

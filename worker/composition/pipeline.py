@@ -15,7 +15,7 @@ from worker.flow.options import Options
 from worker.flow.outcomes import OutcomeBuilder
 from worker.flow.session import Backoff
 from worker.pipeline import Pipeline
-from worker.records import Output
+from worker.records import Output, Task
 from worker.rollout.plan import RolloutPlan
 from worker.rollout.router import RolloutRouter
 from worker.wire.encode import EmbeddingEncoding
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from worker.observability.metrics import WorkerTelemetry
     from worker.observability.tracing import Tracing
     from worker.ports import ModelRouter, Schemas, ServedModel
-    from worker.records import Task
     from worker.settings import Settings
     from worker.wire.content import RecordForm
     from worker.wire.formats import Serialize
@@ -45,17 +44,18 @@ def build_options(
     """Return the options of the flow; `schemas` are those of the input, and `serialize` writes the results."""
     is_exactly_once = settings.delivery == "exactly_once"
     encoding = EmbeddingEncoding(settings.embedding_encoding)
+    is_chunked = settings.long_text == "chunks" and Task.EMBED in tasks
     return Options(
         tasks=tasks,
         limits=build_limits(settings),
         mapping=build_mapping(settings),
         embedding_encoding=encoding,
-        layout=_build_layout(settings, encoding, schemas.form if schemas else None, serialize),
+        layout=_build_layout(settings, encoding, schemas.form if schemas else None, serialize, is_chunked=is_chunked),
         schemas=schemas,
         output_format=OutputFormat(settings.output_format),
         serialize=serialize,
         has_origin=settings.origin_in_values,
-        is_chunked=settings.long_text == "chunks",
+        is_chunked=is_chunked,
         max_batch_tokens=settings.max_batch_tokens,
         max_batch_s=settings.max_batch_ms / 1000,
         max_batch_records=settings.max_batch_records,
@@ -93,7 +93,7 @@ def build_outcome_builder(
         limits=options.limits,
         encoding=options.embedding_encoding,
         max_message_bytes=lambda _output: sys.maxsize,
-        layout=_build_layout(settings, options.embedding_encoding, form, dump_json),
+        layout=_build_layout(settings, options.embedding_encoding, form, dump_json, is_chunked=options.is_chunked),
         has_origin=options.has_origin,
         is_chunked=options.is_chunked,
         is_joint=True,
@@ -102,7 +102,9 @@ def build_outcome_builder(
     )
 
 
-def _build_layout(settings: Settings, encoding: EmbeddingEncoding, form: RecordForm | None, serialize: Serialize) -> Layout | None:
+def _build_layout(
+    settings: Settings, encoding: EmbeddingEncoding, form: RecordForm | None, serialize: Serialize, *, is_chunked: bool
+) -> Layout | None:
     """Return the layout of `GIST_OUTPUT_LAYOUT`; None for `split`."""
     if settings.output_layout == "split":
         return None
@@ -111,6 +113,7 @@ def _build_layout(settings: Settings, encoding: EmbeddingEncoding, form: RecordF
         encoding=encoding,
         result_field=settings.result_field,
         collection=settings.qdrant_collection or settings.input_topic,
+        is_chunked=is_chunked,
         has_origin=settings.origin_in_values,
         read_fields=build_field_reader(build_mapping(settings), form),
         serialize=serialize,

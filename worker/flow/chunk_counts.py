@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Self, TypeAlias
 
-from worker.records import Record
+from worker.records import Output, Record
 from worker.wire.chunks import encode_chunk_tombstones, read_previous_chunks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from worker.flow.options import Options
     from worker.records import Outcome, Partition
 
     _Key: TypeAlias = tuple[Partition, bytes]
@@ -26,10 +27,16 @@ _MAX_KEYS = 100_000
 class ChunkCounts:
     """The numbers of chunks of the texts that were published last, by partition and key."""
 
-    def __init__(self, max_keys: int = _MAX_KEYS) -> None:
-        """Know the counts of at most `max_keys` keys, the most recent ones."""
+    def __init__(self, max_keys: int = _MAX_KEYS, output: Output = Output.EMBEDDINGS) -> None:
+        """Know the counts of at most `max_keys` keys, the most recent ones; `output` has the chunks."""
         self._max_keys = max_keys
+        self._output = output
         self._counts: OrderedDict[_Key, int] = OrderedDict()
+
+    @classmethod
+    def from_options(cls, options: Options) -> Self | None:
+        """Return an instance for the output with the chunks; None without chunks."""
+        return cls(output=options.layout.output if options.layout else Output.EMBEDDINGS) if options.is_chunked else None
 
     def complete(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
         """Return the outcomes of a publication, in order, with tombstones for the chunks that no longer exist."""
@@ -45,7 +52,7 @@ class ChunkCounts:
                 # The broker may refuse this version, and the chunks of the earlier one would remain.
                 counts[key] = max(previous, num_chunks)
                 if previous > num_chunks:
-                    gone = encode_chunk_tombstones(record, num_chunks, previous)
+                    gone = encode_chunk_tombstones(record, num_chunks, previous, self._output)
                     completed.append(replace(outcome, messages=outcome.messages + gone))
                     continue
             completed.append(outcome)

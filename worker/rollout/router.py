@@ -154,7 +154,10 @@ class RolloutRouter:
     def infer(self, items: Sequence[TokenizedItem], context: PassContext = LIVE_PASS) -> list[Prediction]:
         """Run a forward pass of each model of these items, one after the other."""
         predictions: list[Any] = [None] * len(items)
-        for model, indexes in _group_by_model([self._find_by_name(tokenized.tokens.model) for tokenized in items]):
+        names = [tokenized.tokens.model for tokenized in items]
+        # A late record may load its model again. The load is in this thread, and once for all items of the model.
+        models = {name: self._find_by_name(name) for name in set(names)}
+        for model, indexes in _group_by_model([models[name] for name in names]):
             with self._device:
                 results = model.infer([items[index] for index in indexes], context)
             for index, prediction in zip(indexes, results, strict=True):

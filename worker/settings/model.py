@@ -110,7 +110,8 @@ class ModelSettings(RegistrySettings):
             "Treatment of a text above `GIST_MAX_SEQ_LENGTH`. `truncate` reads its first tokens and marks its outputs "
             "with a header. `window` reads overlapping windows of the whole text and merges their results, at the cost "
             "of more tokens. `chunks` publishes an embedding for each chunk of a text, with the id `<id>#<number>`, cut at the "
-            "end of a sentence where possible; labels and entities are those of the whole text. docs/models.md has the details."
+            "end of a sentence where possible; labels and entities are those of the whole text. With the layouts `flat` "
+            "and `qdrant` each chunk is a message with all results. docs/models.md has the details."
         ),
     )
     window_overlap_tokens: int = Field(

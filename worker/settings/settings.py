@@ -134,8 +134,12 @@ class Settings(ApiSettings):
     def _outputs_agree(self) -> Self:
         contradictions = [
             (
-                self.long_text == "chunks" and self.output_layout != "split",
-                "LONG_TEXT=chunks needs GIST_OUTPUT_LAYOUT=split: the other layouts have one message for each record",
+                self.long_text == "chunks" and self.output_layout == "enriched",
+                "LONG_TEXT=chunks needs GIST_OUTPUT_LAYOUT split, flat or qdrant: enriched has one message for each record",
+            ),
+            (
+                self.unchanged_text == "skip" and self.output_layout in ("enriched", "qdrant"),
+                "UNCHANGED_TEXT=skip keeps other changed fields out of the outputs of GIST_OUTPUT_LAYOUT enriched and qdrant",
             ),
             (
                 self.output_layout == "qdrant" and (self.embedding_encoding != "float" or "embed" not in (self.tasks or {"embed"})),

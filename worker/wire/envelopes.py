@@ -50,6 +50,13 @@ class Change(NamedTuple):
     skip_reason: str | None = None
 
 
+def wrap(fields: Mapping[str, Any], envelope: Envelope) -> Mapping[str, Any]:
+    """Return a record with these fields that a worker with this envelope reads."""
+    if envelope is Envelope.CONNECT:
+        return {"schema": None, "payload": fields}
+    return {"before": None, "after": fields, "op": "c"} if envelope is Envelope.DEBEZIUM else fields
+
+
 def unwrap(fields: Mapping[str, Any], envelope: Envelope) -> Change | None:
     """Return the change in a record; None for a record without an envelope.
 

@@ -65,6 +65,13 @@ class FieldPath:
         """Return the text of a record, which the caller checks; None if there is none."""
         return self.find(fields)
 
+    def build_fields(self, text: str) -> dict[str, Any]:
+        """Return an object with the text in this field."""
+        fields: Any = text
+        for name in reversed(self.names):
+            fields = {name: fields}
+        return dict(fields)
+
     def __str__(self) -> str:
         """Return the path as a setting has it."""
         return self.written
@@ -108,6 +115,10 @@ class TextTemplate:
         if not parts:
             raise ValueError(r"no field is named: write {name} for a field, as in {title}\n\n{body}")
         return cls(written, tuple(parts), before)
+
+    def build_fields(self, text: str) -> dict[str, Any]:
+        """Return an object with the text in the first field of the template."""
+        return self.parts[0].path.build_fields(text)
 
     def read_text(self, fields: Mapping[str, Any]) -> str | None:
         """Return the text of a record; None if no field has a value. Raises `InvalidRecord` for a value that is no text."""

@@ -53,7 +53,7 @@ def read_results(values: Mapping[Output, Mapping[str, Any]], result_field: str) 
         entities=fields.get("entities"),
         vector=decode_embedding(fields) if fields.get("embedding") is not None else None,
         # In other layouts a field of the input may have this name.
-        num_chunks=len(values.get(Output.EMBEDDINGS, {}).get("chunks", ())),
+        num_chunks=sum(len(value.get("chunks", ())) for output, value in values.items() if output is not Output.ENRICHED),
     )
 
 
@@ -87,6 +87,10 @@ def _flatten(output: Output, value: Mapping[str, Any], result_field: str) -> dic
     """Return id, text and results of a value as fields of one level."""
     if output is Output.ENRICHED:
         return {**value, "values": None, **value[result_field]}
+    if output is not Output.EMBEDDINGS and "chunks" in value:
+        parts = [_flatten(output, chunk, result_field) for chunk in value["chunks"]]
+        entities = [entity for part in parts for entity in part.get("entities") or ()]
+        return {**parts[0], **value, "text": None, "embedding": None, "entities": entities if "entities" in parts[0] else None}
     if output is Output.FLAT:
         return {**value, **{name: orjson.loads(value[name]) for name in ("labels", "values", "entities") if name in value}}
     if output is Output.QDRANT:

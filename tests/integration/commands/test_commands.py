@@ -115,9 +115,9 @@ def test_a_terminal_sees_entities_labels_and_reasons() -> None:
     }
     console = Console(file=io.StringIO(), force_terminal=True, width=200, highlight=False)
     view = tail._View("gist", has_vectors=True, is_json=False)
-    tail._show(console, (1, 2), values, view)
+    tail._show(console, ("texts", 1, 2), values, view)
     letter = {"stage": "decode", "message": "the text is blank", "payload": "eA=="}
-    tail._show(console, (1, 3), {Output.DEAD_LETTERS: letter}, view)
+    tail._show(console, ("texts", 1, 3), {Output.DEAD_LETTERS: letter}, view)
     console.print(show.highlighted("in Paris!", [entity]))
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     for part in ("1@2", "positive 0.90", "Paris\u00a0LOC", "2 numbers", "decode: the text is blank", "b'x'"):
@@ -134,12 +134,12 @@ def test_outputs_are_joined_by_record_and_not_awaited_for_ever() -> None:
 
     assert list(joiner.add(Output.LABELS, output(1), 0.0)) == []
     assert list(joiner.add(Output.ENTITIES, output(1), 0.0)) == []
-    assert [place for place, _ in joiner.add(Output.EMBEDDINGS, output(1), 0.0)] == [(0, 1)]
+    assert [place for place, _ in joiner.add(Output.EMBEDDINGS, output(1), 0.0)] == [("", 0, 1)]
     assert list(joiner.add(Output.LABELS, output(2), 5.0)) == []
     assert list(joiner.add(Output.LABELS, output(3, None), 5.0)) == []
     assert list(joiner.overdue(5.5)) == []
-    assert [place for place, _ in joiner.overdue(6.5)] == [(0, 2)]
-    assert [place for place, _ in joiner.add(Output.DEAD_LETTERS, output(4), 7.0)] == [(0, 4)]
+    assert [place for place, _ in joiner.overdue(6.5)] == [("", 0, 2)]
+    assert [place for place, _ in joiner.add(Output.DEAD_LETTERS, output(4), 7.0)] == [("", 0, 4)]
 
 
 def test_the_demo_accounts_for_everything(

@@ -14,7 +14,7 @@ import typer
 from rich.live import Live
 
 from worker.broker.tools.clients import follow, open_producer
-from worker.commands.demo.observer import Observer
+from worker.commands.demo.observer import DemoObserver
 from worker.commands.demo.report import format_progress, print_report
 from worker.commands.terminal import Terminal
 from worker.commands.variables import find_warnings
@@ -130,9 +130,9 @@ async def _run(console: Terminal, settings: Settings, *, is_kept: bool, count: i
 
 async def _send_texts(
     console: Terminal, settings: Settings, worker: WorkerProcess, sentences: Sequence[str], *, count: int, kill_after: int
-) -> Observer:
+) -> DemoObserver:
     """Send the backlog, then single records, while an observer reads the outputs."""
-    observer, stop = Observer(settings), asyncio.Event()
+    observer, stop = DemoObserver(settings), asyncio.Event()
     watching = asyncio.create_task(_watch(observer, settings, stop))
     try:
         with _live(console, observer) as refresh:
@@ -153,7 +153,7 @@ async def _send_texts(
     return observer
 
 
-async def _send(producer: Producer, observer: Observer, value: bytes) -> None:
+async def _send(producer: Producer, observer: DemoObserver, value: bytes) -> None:
     number = observer.audit.num_produced
     await producer.send(observer.input_topic, value, key=b"%d" % (number % 64))
     observer.audit.num_produced += 1
@@ -173,14 +173,14 @@ def _build_request(text: str, identity: str) -> bytes:
     return orjson.dumps({"id": identity, "text": text if text.strip() else "(blank)"})
 
 
-async def _watch(observer: Observer, settings: Settings, stop: asyncio.Event) -> None:
+async def _watch(observer: DemoObserver, settings: Settings, stop: asyncio.Event) -> None:
     topics = [settings.input_topic, *map_output_topics(settings).values()]
     async for records in follow(build_connection(settings), topics, from_beginning=True, stop=stop):
         for record in records:
             observer.note(record)
 
 
-async def _wait_until_accounted(observer: Observer, refresh: Live | None, worker: WorkerProcess, *, kill_after: int) -> None:
+async def _wait_until_accounted(observer: DemoObserver, refresh: Live | None, worker: WorkerProcess, *, kill_after: int) -> None:
     """Return when every record is accounted for, or when nothing has arrived for long."""
     last_change_s, last_num, shown_s = time.monotonic(), -1, 0.0
     while observer.audit.num_missing and time.monotonic() - last_change_s < _SILENCE_TIMEOUT_S:
@@ -198,7 +198,7 @@ async def _wait_until_accounted(observer: Observer, refresh: Live | None, worker
 
 
 @contextlib.contextmanager
-def _live(console: Terminal, observer: Observer) -> Iterator[Live | None]:
+def _live(console: Terminal, observer: DemoObserver) -> Iterator[Live | None]:
     """Yield a line that is redrawn in a terminal; None elsewhere."""
     if not console.is_terminal:
         yield None

@@ -50,7 +50,7 @@ class ObservedRecord:
             self.entities = value["entities"]
 
 
-class Observer:
+class DemoObserver:
     """Receives every record of the input and the output topics."""
 
     def __init__(self, settings: Settings) -> None:

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from worker.commands.demo.observer import ObservedRecord, Observer
+    from worker.commands.demo.observer import DemoObserver, ObservedRecord
 
 _NUM_SHOWN = 12
 
 
-def format_progress(observer: Observer) -> str:
+def format_progress(observer: DemoObserver) -> str:
     """Return the progress in one line."""
     messages_per_s, tokens_per_s = observer.rates
     audit = observer.audit
@@ -30,7 +30,7 @@ def format_progress(observer: Observer) -> str:
     )
 
 
-def print_report(console: Console, observer: Observer, *, num_bad: int, may_repeat: bool) -> bool:
+def print_report(console: Console, observer: DemoObserver, *, num_bad: int, may_repeat: bool) -> bool:
     """Print results, neighbours, dead letters and the audit; return whether every record was delivered as promised."""
     complete = [record for record in observer.kept.values() if record.is_complete]
     if not complete:
@@ -68,7 +68,7 @@ def _print_neighbours(console: Console, records: Sequence[ObservedRecord]) -> No
             console.print(f"    {similarity[other]:.2f}  {escape_controls(records[other].text)}", markup=False, style="dim")
 
 
-def _print_audit(console: Console, observer: Observer, *, num_bad: int, may_repeat: bool) -> bool:
+def _print_audit(console: Console, observer: DemoObserver, *, num_bad: int, may_repeat: bool) -> bool:
     audit = observer.audit
     messages_per_s, tokens_per_s = observer.rates
     p50, p99 = np.percentile(observer.latencies_ms, [50, 99]) if observer.latencies_ms else (float("nan"),) * 2

@@ -10,7 +10,7 @@ import asyncio
 import os
 import sys
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING
 import worker
 from worker.commands.run.flow_imports import import_flow
 from worker.commands.run.signals import DRAINING, heard, leave_at_once
+from worker.commands.run.topic_watch import watch_topics
 from worker.commands.variables import find_warnings
 from worker.composition import broker, registry
 from worker.composition import model as engines
 from worker.composition import tracing as traces
-from worker.composition.input_topics import find_new_topics, resolve_pattern
-from worker.errors import FatalError
+from worker.composition.input_topics import TopicFinder
+from worker.errors import DrainIncomplete
 from worker.host import freeze_gc, keep_malloc_arenas, trim_malloc
 from worker.observability.http import HttpServer, build_metrics_page, build_probe
 from worker.observability.log_setup import configure_logging
@@ -32,7 +33,7 @@ from worker.rollout.router import SingleModel
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable, Collection, Coroutine, Sequence
+    from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
 
     from worker.broker.consumer.consumer import Consumer
     from worker.composition.model import LoadedModel, ModelLoader
@@ -95,7 +96,8 @@ async def _run(settings: Settings, tracing: Tracing | None, *, replica: int | No
         models, connection = rollout or SingleModel(loaded.model), broker.build_connection(settings)
         if rollout is None:
             telemetry.models(engine.name for engine in loaded.engines)
-        served = await resolve_pattern(settings)
+        finder = TopicFinder(settings=settings, tasks=tasks, warn=telemetry.ineffective_setting)
+        served = await finder.find()
         _log_start(served, loaded, tasks, server.address, telemetry)
         # A rollout unloads models: no variable here may keep one.
         del loaded
@@ -107,7 +109,7 @@ async def _run(settings: Settings, tracing: Tracing | None, *, replica: int | No
         if health.schemas is not None:
             opened.push_async_callback(health.schemas.stop)
         build = partial(pipelines.build_pipeline, models=models, connection=connection, telemetry=telemetry, tracing=tracing)
-        await _serve(settings, served, tasks, build, rollout, health, telemetry)
+        await _serve(finder, served, build, rollout, health, telemetry)
     telemetry.info("stopped")
 
 
@@ -125,17 +127,17 @@ async def load_model(loader: ModelLoader, settings: Settings, health: Health, te
 
 
 async def _serve(
-    settings: Settings,
+    finder: TopicFinder,
     served: Settings,
-    tasks: frozenset[Task],
     build: Callable[..., tuple[Pipeline, Consumer]],
     rollout: RolloutRouter | None,
     health: Health,
     telemetry: WorkerTelemetry,
 ) -> None:
     """Run pipelines until a signal: a new one whenever the input topics change."""
+    tasks = finder.tasks
     while not health.stopping.is_set():
-        if settings.create_topics:
+        if served.create_topics:
             await broker.create_topics(served, tasks)
         telemetry.reads(served.input_topics)
         serialize = await registry.prepare_results(served, health.schemas, tasks, health.stopping)
@@ -147,32 +149,16 @@ async def _serve(
         watching = [_log_progress(pipeline, consumer, telemetry)]
         if rollout is not None:
             watching.append(rollout.watch(partial(_list_partitions, consumer)))
-        if settings.input_topic_pattern:
-            watching.append(_watch_topics(settings, served, tasks, pipeline, telemetry))
-        await _run_until_first_ends(watching, pipeline.run())
+        if served.input_topic_pattern:
+            watching.append(watch_topics(finder, served, pipeline, telemetry))
+        with health.survive_incomplete_drain(telemetry):
+            await _run_until_first_ends(watching, pipeline.run())
         if not health.stopping.is_set():
-            served = await find_new_topics(settings, served, tasks)
+            served = await finder.find(served)
 
 
 def _list_partitions(consumer: Consumer) -> Collection[Partition]:
     return consumer.lag().keys()
-
-
-async def _watch_topics(
-    settings: Settings, served: Settings, tasks: Collection[Task], pipeline: Pipeline, telemetry: WorkerTelemetry
-) -> None:
-    """Drain the pipeline when other topics than the served ones match the pattern."""
-    while True:
-        await asyncio.sleep(settings.metadata_max_age_ms / 1000)
-        try:
-            found = await find_new_topics(settings, served, tasks)
-        except FatalError as error:
-            telemetry.retry("consume", error)
-            continue
-        if found.live_topics != served.live_topics:
-            telemetry.info("input_topics_changed", topics=found.live_topics)
-            pipeline.drain()
-            return
 
 
 def log_choice(engine: Engine, telemetry: WorkerTelemetry) -> None:
@@ -235,6 +221,16 @@ class Health:
     def find_queries(self) -> Queries | None:
         """Return the queries of the running pipeline; None before the first pipeline."""
         return None if self.pipeline is None else self.pipeline.queries
+
+    @contextmanager
+    def survive_incomplete_drain(self, telemetry: WorkerTelemetry) -> Iterator[None]:
+        """Log a drain above its limit, because the next pipeline reads the records again; after a signal raise the error."""
+        try:
+            yield
+        except DrainIncomplete as error:
+            if self.stopping.is_set():
+                raise
+            telemetry.retry("consume", error)
 
     def describe_stall(self) -> str | None:
         """Return the reason if the worker is not live; a worker that loads its model is."""
