@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from worker.settings.model import ModelSettings
+from worker.settings.batches import BatchSettings
 
 
-class DeliverySettings(ModelSettings):
+class DeliverySettings(BatchSettings):
     """Transactions, commits, the consumer group, retries and limits of failures."""
 
     delivery: Literal["at_least_once", "exactly_once"] = Field(
