@@ -12,6 +12,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
+from worker.api.queries import Queries
 from worker.errors import BrokerUnavailable, ConsumerBroken, DrainIncomplete, OffsetOutOfRange, find_cause
 from worker.flow.assignment import Assignment
 from worker.flow.backpressure import Backpressure
@@ -23,7 +24,6 @@ from worker.flow.outcomes import OutcomeBuilder
 from worker.flow.schema_wait import SchemaWait
 from worker.flow.session import Restarts, SessionEvents
 from worker.flow.trust import TopicTrust
-from worker.queries import Queries
 from worker.records import EmptyRange, Failure, Item, Record, Stage, TokenizedItem, UnreadableRange
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 
 from tests.fakes import FakeModel
+from worker.api.queries import Queries
 from worker.api.server import ApiServer, ServerOptions
 from worker.api.service import Service
 from worker.composition.input import build_limits
@@ -18,7 +19,6 @@ from worker.flow.model_executor import ModelExecutor
 from worker.flow.monitor import Monitor
 from worker.observability.api_metrics import ApiMetrics
 from worker.observability.metrics import WorkerTelemetry
-from worker.queries import Queries
 from worker.records import Task
 from worker.rollout.router import SingleModel
 from worker.settings import Settings

@@ -16,9 +16,9 @@ from worker.api.documents import build_openapi, read_page
 from worker.api.failures import RETRIABLE, Kind, RequestFailed, build_openai_body, build_tei_body
 from worker.api.infer_route import InferRoute
 from worker.api.openai_routes import OpenAiRoutes
+from worker.api.queries import Overloaded, Unavailable
 from worker.api.tei_routes import TeiRoutes
 from worker.errors import BadSettings, describe_error
-from worker.queries import Overloaded, Unavailable
 from worker.records import Task
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import numpy as np
 import orjson
 
 from worker.api.failures import Kind, RequestFailed
+from worker.api.queries import Unavailable
 from worker.errors import InvalidRecord
-from worker.queries import Unavailable
 from worker.records import Item, Task
 from worker.wire.content import shorten
 from worker.wire.decode import check_text
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from worker.api.queries import Queries
     from worker.flow.outcomes import OutcomeBuilder
     from worker.ports import ServedModel
-    from worker.queries import Queries
     from worker.records import Headers, Outcome, Prediction, TokenizedItem
     from worker.wire.decode import Limits
 

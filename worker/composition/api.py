@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from worker.api.queries import Queries
 from worker.api.server import ApiServer, ServerOptions, read_certificate
 from worker.api.service import Service
 from worker.api.tokens import TokenFile
@@ -14,7 +15,6 @@ from worker.composition.pipeline import build_options, build_outcome_builder
 from worker.flow.lanes import build_lanes
 from worker.flow.model_executor import ModelExecutor
 from worker.observability.api_metrics import ApiMetrics
-from worker.queries import Queries
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -35,12 +35,12 @@ if TYPE_CHECKING:
     import signal
     from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
 
+    from worker.api.queries import Queries
     from worker.broker.consumer.consumer import Consumer
     from worker.composition.model import LoadedModel, ModelLoader
     from worker.model.engine import Engine
     from worker.observability.tracing import Tracing
     from worker.pipeline import Pipeline
-    from worker.queries import Queries
     from worker.records import Partition, Task
     from worker.registry.store import SchemaStore
     from worker.rollout.router import RolloutRouter

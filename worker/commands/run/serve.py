@@ -18,8 +18,8 @@ from worker.observability.metrics import WorkerTelemetry
 from worker.rollout.router import SingleModel
 
 if TYPE_CHECKING:
+    from worker.api.queries import Queries
     from worker.observability.tracing import Tracing
-    from worker.queries import Queries
     from worker.settings import Settings
 
 

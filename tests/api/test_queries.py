@@ -11,9 +11,9 @@ import pytest
 from tests.api.endpoint import Endpoint
 from tests.fakes import FakeModel
 from tests.test_pipeline import World
+from worker.api.queries import Overloaded, Unavailable
 from worker.errors import BadModel
 from worker.observability.metrics import WorkerTelemetry
-from worker.queries import Overloaded, Unavailable
 from worker.records import Item, Output, Task
 from worker.rollout.joint_model import JointModel
 from worker.rollout.plan import RolloutPlan
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from worker.queries import Queries
+    from worker.api.queries import Queries
     from worker.records import Prediction, TokenizedItem
 
 
