@@ -40,14 +40,14 @@ COMMANDS: dict[str, Command | CommandGroup] = {
         path="worker.commands.check:topics",
         summary="List the topics of a worker, or create the missing ones.",
         panel=_SERVE,
-        settings=(*_DLQ_SETTINGS, "topic_partitions", "replication_factor", *TASKS),
+        settings=(*_GROUP_SETTINGS, "group_protocol", "session_timeout_ms", "topic_partitions", "replication_factor", *TASKS),
         example="gist-stream topics --input-topic tickets --create",
     ),
     "produce": Command(
         path="worker.commands.produce:produce",
         summary="Send texts to the input topic.",
         panel=_SERVE,
-        settings=(*CONNECTION, "input_topic"),
+        settings=(*CONNECTION, "input_topic", "text_field", "text_template", "envelope"),
         example="echo 'Ada Lovelace loved London.' | gist-stream produce --input-topic tickets",
     ),
     "kafka": Command(

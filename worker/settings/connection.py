@@ -148,6 +148,15 @@ class ConnectionSettings(BaseSettings):
             "name of a pod of a StatefulSet, `gist-stream-0`."
         ),
     )
+    group_protocol: Literal["auto", "consumer", "classic"] = Field(
+        "classic",
+        description=(
+            "Protocol of the consumer group, by Kafka's names. `classic` works with every broker, and pauses all partitions when a "
+            "worker joins or leaves. `consumer` (KIP-848) needs Kafka 4.0 or newer, and pauses only the partitions that move. "
+            "`auto`: `consumer` if all brokers offer it. Choose `consumer` or `auto` if the number of workers changes often; "
+            "docs/operations.md describes the move of a running group."
+        ),
+    )
 
     @field_validator("*", mode="before")
     @classmethod

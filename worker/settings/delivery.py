@@ -79,15 +79,6 @@ class DeliverySettings(BatchSettings):
             "long texts or slow brokers."
         ),
     )
-    group_protocol: Literal["auto", "consumer", "classic"] = Field(
-        "classic",
-        description=(
-            "Protocol of the consumer group, by Kafka's names. With `consumer` (KIP-848, Kafka 4.0 or newer) only the "
-            "partitions that move are paused when a worker joins or leaves. With `classic` all partitions are. `auto`: "
-            "`consumer` if all brokers offer it. Workers of both protocols share a group, so a running group can be "
-            "moved worker by worker."
-        ),
-    )
     session_timeout_ms: int = Field(
         45_000,
         ge=6_000,
@@ -95,8 +86,8 @@ class DeliverySettings(BatchSettings):
         description=(
             "Time without a heartbeat after which the group gives the partitions of a worker to others, in "
             "milliseconds. Lower this for a faster takeover after a crash; raise this if busy machines lose their "
-            "membership. Read only with the `classic` protocol: with `consumer` it is "
-            "`consumer.session.timeout.ms` of the group on the brokers, which `gist-stream topics --create` sets."
+            "membership. A worker reads this only with the `classic` protocol. With `consumer` the brokers' setting "
+            "`consumer.session.timeout.ms` of the group applies, which `gist-stream topics --create` sets to this value."
         ),
     )
     heartbeat_interval_ms: int = Field(

@@ -18,7 +18,7 @@ class RegistrySettings(InputSettings):
         "",
         description=(
             "Addresses of schema registries with Confluent's REST API, comma-separated; the next one is asked if one fails. Set "
-            "this to read Avro and JSON Schema, and for `GIST_OUTPUT_FORMAT=avro` and `json_schema`; it needs the extra `avro`. "
+            "this to read Avro and JSON Schema, and for `GIST_OUTPUT_FORMAT=avro` and `json_schema`. This needs the extra `avro`. "
             "Example: `https://registry-1:8081,https://registry-2:8081`."
         ),
     )
@@ -35,21 +35,32 @@ class RegistrySettings(InputSettings):
     schema_registry_ssl_ca_file: Path | None = Field(
         None,
         description=(
-            "PEM file of the authorities that sign the certificate of the schema registry. Unset: those of the system. Set this "
-            "for an authority of your own. Example: `/etc/gist-stream/registry-ca.pem`."
+            "PEM file of the certificates to trust at the schema registry. Unset: the certificates of the system. Set this for a "
+            "private certificate authority. Example: `/etc/gist-stream/registry-ca.pem`."
         ),
     )
     schema_registry_ssl_cert_file: Path | None = Field(
-        None, description="PEM file of the worker's certificate for a schema registry that asks for one. Needs the key file, too."
+        None,
+        description=(
+            "PEM file of the client certificate for the schema registry. Set this and `GIST_SCHEMA_REGISTRY_SSL_KEY_FILE` if the "
+            "registry requires client certificates."
+        ),
     )
-    schema_registry_ssl_key_file: Path | None = Field(None, description="PEM file of the key of that certificate.")
-    schema_registry_ssl_key_password: SecretStr | None = Field(None, description="Password of that key. It is never logged.")
+    schema_registry_ssl_key_file: Path | None = Field(
+        None, description="PEM file of the key of the client certificate for the schema registry."
+    )
+    schema_registry_ssl_key_password: SecretStr | None = Field(
+        None,
+        description=(
+            "Password of the file in `GIST_SCHEMA_REGISTRY_SSL_KEY_FILE`. Unset: the file has no password. It is never logged."
+        ),
+    )
     output_format: Literal["json", "avro", "json_schema", "connect_json"] = Field(
         "json",
         description=(
             "Format of the results. `json`: plain JSON. `avro` and `json_schema`: with a schema in the schema registry. "
-            "`connect_json`: an object with `schema` and `payload`, which Kafka Connect reads without a registry; values are "
-            "larger by the schema. `avro` and `connect_json` need `GIST_OUTPUT_LAYOUT=split` or `flat`, because the fields of an "
+            "`connect_json`: an object with `schema` and `payload`, which Kafka Connect reads without a registry; the schema makes "
+            "each value larger. `avro` and `connect_json` need `GIST_OUTPUT_LAYOUT=split` or `flat`, because the fields of an "
             "input are unknown. Dead letters are plain JSON in every format."
         ),
     )
