@@ -24,12 +24,10 @@ import tempfile
 import time
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from worker.errors import BrokerUnavailable
-
-if TYPE_CHECKING:
-    from types import TracebackType
+from worker.testbed.local_server import LocalServer
 
 VERSION = "4.3.1"
 # slf4j-nop disables logging; naming kafka-clients prevents an older version by way of another dependency.
@@ -63,7 +61,7 @@ _STOP_TIMEOUT_S = 15.0
 _GUARD = "import os, signal, sys; sys.stdin.read(); os.kill(int(sys.argv[1]), signal.SIGKILL)"
 
 
-class EmbeddedKafka:
+class EmbeddedKafka(LocalServer):
     """One broker process, which ends with this process, even after SIGKILL.
 
     Use the object as a context manager, or call `start` and `stop`. `kill` and a second `start` simulate a crash: the data remain
@@ -137,12 +135,6 @@ class EmbeddedKafka:
         self._end(signal.SIGTERM)
         if self._is_temporary:
             shutil.rmtree(self._directory, ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.stop()
 
     def _end(self, how: signal.Signals) -> None:
         if self._guard is not None:

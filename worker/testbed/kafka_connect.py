@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Self
 
 from worker.errors import BrokerUnavailable
 from worker.testbed.embedded_kafka import find_free_port, runtime
+from worker.testbed.local_server import LocalServer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import TracebackType
 
 JDBC_SINK_VERSION = "3.6.0.Final"
 _SHA256 = "c23af8d416f0f801ffb0271b1a8fd9b5360ff8d66b0dd650e066bb56ecfddc05"
@@ -62,7 +62,7 @@ def _is_other_driver(name: str) -> bool:
     return Path(name).name.startswith(_OTHER_DRIVERS)
 
 
-class KafkaConnect:
+class KafkaConnect(LocalServer):
     """One process with some connectors. Use the object as a context manager; `kill` and `start` simulate a crash."""
 
     def __init__(
@@ -134,16 +134,6 @@ class KafkaConnect:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(_STOP_TIMEOUT_S)
             self.kill()
-
-    def __enter__(self) -> Self:
-        try:
-            return self.start()
-        except BaseException:
-            self.stop()
-            raise
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.stop()
 
 
 def _write(file: Path, values: Mapping[str, str]) -> Path:

@@ -17,13 +17,11 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from worker.errors import BadSettings
 from worker.testbed.embedded_kafka import find_free_port
-
-if TYPE_CHECKING:
-    from types import TracebackType
+from worker.testbed.local_server import LocalServer
 
 _START_TIMEOUT_S = 60.0
 # The unprivileged user of every Linux, by its number.
@@ -37,7 +35,7 @@ _OPTIONS = (
 )  # fmt: skip
 
 
-class EmbeddedPostgres:
+class EmbeddedPostgres(LocalServer):
     """One server with an empty database, which is removed at the end. Use the object as a context manager."""
 
     def __init__(self) -> None:
@@ -105,16 +103,6 @@ class EmbeddedPostgres:
                 self._server.wait()
             self._server = None
         shutil.rmtree(self._directory, ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        try:
-            return self.start()
-        except BaseException:
-            self.stop()
-            raise
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.stop()
 
     def _find_binaries(self) -> Path:
         """Return the folder of the binaries: a copy if the user of the server cannot reach the package, as below `/root`."""
