@@ -1,4 +1,4 @@
-"""The versions of the brokers: which of them can run exactly-once transactions."""
+"""The versions of the brokers: which of them lack a request that the worker needs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from worker.broker.client_internals import get_network_client
 from worker.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aiokafka.client import AIOKafkaClient
 
     from worker.broker.connection.connection import Connection
@@ -26,7 +28,7 @@ async def require_kafka_4(connection: Connection) -> None:
     records come twice.
     """
     async with admin_client(connection) as admin:
-        old = await _find_old_brokers(get_network_client(admin))
+        old = await find_old_brokers(get_network_client(admin), {_END_TXN: _SAFE_VERSION})
     if old:
         raise BrokerUnavailable(
             f"exactly-once delivery needs Kafka 4.0 or newer, which {', '.join(old)} is not: there a takeover may read old "
@@ -34,14 +36,14 @@ async def require_kafka_4(connection: Connection) -> None:
         )
 
 
-async def _find_old_brokers(client: AIOKafkaClient) -> list[str]:
-    """Return the addresses of the brokers that answer and are too old."""
+async def find_old_brokers(client: AIOKafkaClient, needed: Mapping[int, int]) -> list[str]:
+    """Return the addresses of the brokers that answer and lack a version of a request; `needed` has versions by request keys."""
     old = []
     for broker in client.cluster.brokers():
         if not await client.ready(broker.nodeId):
             continue
         response = await client.send(broker.nodeId, ApiVersionRequest())
         newest = {key: max_version for key, _, max_version in response.api_versions}
-        if newest.get(_END_TXN, 0) < _SAFE_VERSION:
+        if any(newest.get(key, -1) < version for key, version in needed.items()):
             old.append(f"{broker.host}:{broker.port}")
     return old

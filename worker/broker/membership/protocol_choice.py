@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from aiokafka.protocol.admin import ApiVersionRequest
-
+from worker.broker.admin.broker_versions import find_old_brokers
 from worker.broker.membership.requests import REQUIRED
 from worker.errors import BrokerUnavailable
 
@@ -23,23 +22,10 @@ async def choose_protocol(client: AIOKafkaClient, protocol: GroupProtocol) -> Li
     """
     if protocol == "classic":
         return "classic"
-    old = await _find_brokers_without_protocol(client)
+    old = await find_old_brokers(client, {struct.API_KEY: struct.API_VERSION for struct in REQUIRED})
     if old and protocol == "consumer":
         raise BrokerUnavailable(
             f"GIST_GROUP_PROTOCOL=consumer needs Kafka 4.0 or newer, which {', '.join(old)} is not: "
             "set GIST_GROUP_PROTOCOL=classic, or auto"
         )
     return "classic" if old else "consumer"
-
-
-async def _find_brokers_without_protocol(client: AIOKafkaClient) -> list[str]:
-    """Return the addresses of the brokers that answer and lack a request of the consumer protocol."""
-    old = []
-    for broker in client.cluster.brokers():
-        if not await client.ready(broker.nodeId):
-            continue
-        response = await client.send(broker.nodeId, ApiVersionRequest())
-        newest = {key: max_version for key, _, max_version in response.api_versions}
-        if any(newest.get(struct.API_KEY, -1) < struct.API_VERSION for struct in REQUIRED):
-            old.append(f"{broker.host}:{broker.port}")
-    return old
