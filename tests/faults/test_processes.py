@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.lab.lab import DURATION_S, SCALE, Lab
+from tests.faults.lab.lab import SCALE, Lab
+from tests.faults.lab.scenarios import freeze_under_load, kill_under_load
 
 if TYPE_CHECKING:
     from tests.faults.lab.cluster import Cluster
@@ -39,19 +40,7 @@ POINTS: dict[Mode, tuple[str, ...]] = {
 async def test_a_worker_is_killed_again_and_again(broker: Cluster, mode: Mode, seed: int) -> None:
     """Under load one of three workers is killed ten times, each time at a random moment, and restarted."""
     async with Lab(mode=mode, seed=seed, cluster=broker) as lab:
-        workers = [lab.worker(name, fault_pass_s=0.05) for name in "abc"]
-        for worker in workers:
-            await worker.ready()
-        await lab.steady(8 if DURATION_S else 0)
-        async for _ in lab.rounds(10):
-            await lab.some_arrived(300, 3_000)
-            victim = lab.random.choice(workers)
-            await victim.kill()
-            victim.launch()
-        lab.healed()
-        await lab.steady(20 if DURATION_S else 0)
-        await lab.settled(120)
-        await lab.verify()
+        await kill_under_load(lab, "abc", num_kills=10)
 
 
 @pytest.mark.faults
@@ -85,19 +74,7 @@ def _point(lab: Lab, point: str) -> str:
 async def test_a_zombie_wakes(broker: Cluster, mode: Mode, seed: int) -> None:
     """A worker is frozen beyond its session timeout, another worker takes over, and the first resumes with its old assignment."""
     async with Lab(mode=mode, seed=seed, cluster=broker) as lab:
-        workers = [lab.worker(name) for name in "ab"]
-        for worker in workers:
-            await worker.ready()
-        async for number in lab.rounds(2):
-            await lab.some_arrived(300, 3_000)
-            zombie = workers[number % 2]
-            zombie.suspend()
-            await lab.moved()
-            zombie.resume()
-            await lab.moved()
-        lab.healed()
-        await lab.settled(120)
-        await lab.verify()
+        await freeze_under_load(lab)
 
 
 @pytest.mark.faults
