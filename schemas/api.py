@@ -6,7 +6,7 @@ fields that have no meaning here, such as `user`; these are ignored.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -21,6 +21,9 @@ _MODEL = (
     "The model: `default`, or its name with or without revision, as `/v1/models` lists it. During a rollout the name selects one of"
     " the loaded models."
 )
+_Entry = TypeVar("_Entry")
+# A list whose first invalid entry ends its validation. A body of 2 MiB would else have a million errors.
+_List = Annotated[list[_Entry], Field(fail_fast=True)]
 Prompt = Annotated[str, Field(max_length=4096)]
 
 
@@ -39,7 +42,7 @@ class _Answer(BaseModel):
 class EmbeddingsRequest(_Body):
     """A request for vectors, as OpenAI's clients send it."""
 
-    input: str | list[str] = Field(description=f"A text or a list of texts. {_TOKENS}")
+    input: str | _List[str] = Field(description=f"A text or a list of texts. {_TOKENS}")
     model: str = Field(default="default", description=_MODEL)
     encoding_format: Literal["float", "base64"] | None = Field(
         default="float", description="`float`: an array of numbers. `base64`: little-endian numbers of 32 bits."
@@ -92,7 +95,7 @@ class OpenAiError(_Answer):
 class EmbedRequest(_Body):
     """A request for vectors, as clients of TEI send it."""
 
-    inputs: str | list[str] = Field(description=f"A text or a list of texts. {_TOKENS}")
+    inputs: str | _List[str] = Field(description=f"A text or a list of texts. {_TOKENS}")
     truncate: bool | None = Field(
         default=None,
         description="`false` refuses a text that is longer than the model reads. By default `GIST_LONG_TEXT` decides.",
@@ -107,7 +110,7 @@ class EmbedRequest(_Body):
 class PredictRequest(_Body):
     """A request for labels, as clients of TEI send it."""
 
-    inputs: str | list[str] | list[list[str]] = Field(
+    inputs: str | _List[str] | _List[_List[str]] = Field(
         description="A text, or a list of lists with one text each. Pairs of texts, `[a, b]`, are refused."
     )
     truncate: bool | None = Field(default=None, description="As in `/embed`.")
@@ -137,12 +140,12 @@ class InferRequest(_Body):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    texts: list[str] | None = Field(default=None, description="The texts. The id of a text is its index, such as `0`.")
-    records: list[dict[str, Any]] | None = Field(
+    texts: _List[str] | None = Field(default=None, description="The texts. The id of a text is its index, such as `0`.")
+    records: _List[dict[str, Any]] | None = Field(
         default=None,
         description="The JSON values of input records in place of texts. The settings of the input of the worker apply.",
     )
-    tasks: list[TaskName] | None = Field(
+    tasks: _List[TaskName] | None = Field(
         default=None, min_length=1, description="The tasks. The default is all tasks of the worker. The field of a record wins."
     )
     model: str = Field(default="default", description=_MODEL)

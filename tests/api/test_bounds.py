@@ -10,7 +10,9 @@ import pytest
 import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError
 
+from schemas.api import EmbeddingsRequest, EmbedRequest, InferRequest, PredictRequest
 from tests.api.endpoint import Endpoint
 
 if TYPE_CHECKING:
@@ -199,3 +201,28 @@ async def test_a_worker_that_has_stopped_ends_requests_in_flight() -> None:
         endpoint.queries.stop()
         assert (await held).status == 503
         gate.is_open.set()
+
+
+@pytest.mark.parametrize(
+    ("model", "body"),
+    [
+        (EmbeddingsRequest, {"input": [1] * 1_000}),
+        (EmbedRequest, {"inputs": [1] * 1_000}),
+        (PredictRequest, {"inputs": [[1] * 1_000] * 1_000}),
+        (InferRequest, {"texts": [1] * 1_000}),
+        (InferRequest, {"records": [1] * 1_000}),
+        (InferRequest, {"texts": ["a"], "tasks": ["x"] * 1_000}),
+    ],
+)
+def test_the_first_invalid_entry_ends_the_validation_of_a_list(model: type[BaseModel], body: dict[str, object]) -> None:
+    """A million errors would take a gigabyte, and stop the event loop for seconds."""
+    with pytest.raises(ValidationError) as caught:
+        model.model_validate(body)
+    assert caught.value.error_count() <= 3
+
+
+async def test_a_body_with_too_many_fields_is_refused_before_its_validation() -> None:
+    async with Endpoint().running() as client:
+        response = await client.post("/v1/infer", json={f"field_{number}": 1 for number in range(65)})
+        assert response.status == 400
+        assert (await response.json())["error"]["message"] == "the body has 65 fields; at most 64 are accepted"

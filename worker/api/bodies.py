@@ -25,6 +25,8 @@ TRACE: ContextVar[Headers] = ContextVar("trace", default=())
 _TEXTS = {"input", "inputs"}
 # The longest name of a field in a message; the client chooses the names of unknown fields.
 _MAX_PLACE_CHARS = 80
+# More fields than any route or client knows. Each unknown field costs an error of the validation.
+_MAX_FIELDS = 64
 
 
 async def read_body(request: web.Request, model: type[Body]) -> Body:
@@ -36,6 +38,8 @@ async def read_body(request: web.Request, model: type[Body]) -> Body:
         raise RequestFailed(Kind.INVALID, f"the body is not JSON: {error.msg} at byte {error.pos}") from None
     if not isinstance(value, dict):
         raise RequestFailed(Kind.INVALID, "the body must be a JSON object")
+    if len(value) > _MAX_FIELDS:
+        raise RequestFailed(Kind.INVALID, f"the body has {len(value)} fields; at most {_MAX_FIELDS} are accepted")
     try:
         return model.model_validate(value)
     except ValidationError as error:
