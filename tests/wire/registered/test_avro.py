@@ -186,6 +186,15 @@ def test_a_chain_of_named_records_is_bounded() -> None:
         read(record("R", **chain), b"")
 
 
+@pytest.mark.parametrize("number", [0, -1, 2**31, 2**63 - 1, -(2**63)])
+def test_a_recursive_schema_reads_numbers_of_64_bits_and_refuses_longer_ones(number: int) -> None:
+    """A number without a bound takes time that grows with the square of its bytes."""
+    schema = record("Node", number="long", next=["null", "Node"])
+    assert read(schema, write(schema, {"number": number, "next": None})) == {"number": number, "next": None}
+    with pytest.raises(InvalidRecord, match="more than 64 bits"):
+        read(schema, build_prefix(7) + b"\xff" * 4_000 + b"\x01\x00")
+
+
 def test_a_recursive_schema_is_read_to_a_bounded_depth() -> None:
     """A comment with answers is read; a value of a million levels is a dead letter and no crash."""
     schema = record("Comment", text="string", answers={"type": "array", "items": "Comment"})

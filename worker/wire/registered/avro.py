@@ -7,6 +7,7 @@ schema has at least one byte for each object that is built, so that a small valu
 from __future__ import annotations
 
 import io
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -16,12 +17,14 @@ from worker.wire.registered.frame import MAX_SCHEMA_CHARS, NUM_PREFIX_BYTES, Inv
 from worker.wire.registered.logical_types import find_json_form, register_json_forms
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from worker.wire.registered.frame import RegisteredSchema, ValueReader
 
 # The bounds of a schema with its references.
 MAX_NODES, MAX_DEPTH = 20_000, 64
+# The bytes of a number with 64 bits.
+_MAX_NUMBER_BYTES = 10
 _PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string"})
 _NAMED = frozenset({"record", "error", "enum", "fixed"})
 
@@ -43,16 +46,14 @@ def build_avro_reader(schema: RegisteredSchema) -> ValueReader:
         raise InvalidSchema(f"it is no valid Avro schema: {type(error).__name__}: {describe_error(error)[:200]}") from error
     walk = _Walk(named)
     walk.measure(parsed, 0)
-    read_one = schemaless_reader
-    if walk.is_recursive:
-        # The compiled reader would overflow the stack of the process with a deep value; this one raises `RecursionError`.
-        from fastavro._read_py import schemaless_reader as read_one  # noqa: PLC0415
+    # The compiled reader would overflow the stack of the process with a deep value; the other one raises `RecursionError`.
+    read_one = _build_recursive_reader(parsed) if walk.is_recursive else lambda stream: schemaless_reader(stream, parsed, None)
 
     def read(value: bytes) -> Any:
         stream = io.BytesIO(value)
         stream.seek(NUM_PREFIX_BYTES)
         try:
-            content: Any = read_one(stream, parsed, None)
+            content: Any = read_one(stream)
         except Exception as error:  # noqa: BLE001  any exception of the reader means bytes that do not fit
             raise InvalidRecord(f"the value does not fit the Avro schema {read_schema_id(value)}: {_describe(error)}") from None
         if left := len(value) - stream.tell():
@@ -60,6 +61,33 @@ def build_avro_reader(schema: RegisteredSchema) -> ValueReader:
         return content["value"]
 
     return read
+
+
+def _build_recursive_reader(parsed: Any) -> Callable[[io.BytesIO], Any]:
+    """Return the function that reads values of a recursive schema in Python, with numbers of at most 64 bits."""
+    from fastavro import parse_schema  # noqa: PLC0415  an optional dependency
+
+    # These modules have no types.
+    reader, decoder = import_module("fastavro._read_py"), import_module("fastavro.io.binary_decoder")
+
+    class Decoder(decoder.BinaryDecoder):  # type: ignore[name-defined, misc]
+        def read_long(self) -> int:
+            """Return the next number. Without a bound, the time would grow with the square of its bytes."""
+            number = 0
+            for shift in range(0, 7 * _MAX_NUMBER_BYTES, 7):
+                if not (byte := self.fo.read(1)):
+                    raise EOFError
+                number |= (byte[0] & 0x7F) << shift
+                if byte[0] < 0x80:  # noqa: PLR2004  the mark of a further byte
+                    number &= 0xFFFF_FFFF_FFFF_FFFF
+                    return (number >> 1) ^ -(number & 1)
+            raise OverflowError
+
+        read_int = read_long
+
+    named: dict[str, dict[str, Any]] = {"writer": {}, "reader": {}}
+    schema = parse_schema(parsed, named["writer"])
+    return lambda stream: reader.read_data(Decoder(stream), schema, named)
 
 
 def _wrap(schema: Any, number: int) -> dict[str, Any]:
@@ -70,6 +98,7 @@ def _describe(error: Exception) -> str:
     """Return a reason without content of the value, which may be personal data."""
     reasons: dict[type[Exception], str] = {
         EOFError: "it ends too early",
+        OverflowError: "a number has more than 64 bits",
         IndexError: "a number of a union or of an enum is out of range",
         RecursionError: "it is nested too deeply",
         UnicodeDecodeError: "a string is not UTF-8",
