@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from tests.makers import PARTITION, tokenized
+from worker.console.event_hub import format_event
 from worker.console.record_store import Place, RecordStore
 from worker.records import Classification, Failure, Message, Output, Partition, PredictedEntity, Prediction, Record, Stage, Task
 from worker.wire.decode import Limits
@@ -135,6 +136,45 @@ def test_an_output_with_another_form_is_named() -> None:
     store.add(Record(Partition("texts.embeddings", 0), 0, None, b'{"embedding": 7}', build_outputs()[0].headers))
     assert get_row(store)["text"].startswith("hello")
     assert "cannot be read" in get_row(store)["problem"]
+
+
+@pytest.mark.parametrize(
+    ("output", "value"),
+    [
+        ("embeddings", b'{"parent": "p", "count": "abc"}'),
+        ("embeddings", b'{"parent": "p", "count": 1e300}'),
+        ("embeddings", b'{"embedding": [[1, 2], [3, 4]], "dim": 2, "encoding": "float"}'),
+        ("labels", b'{"chunks": [1, 2]}'),
+        ("labels", b'{"labels": [1]}'),
+        ("labels", b'{"labels": {"topic": {"label": 1, "score": "x"}}}'),
+        ("labels", b'{"deep": ' + b"[" * 252 + b"]" * 252 + b"}"),
+        ("entities", b'{"entities": 5}'),
+        ("dlq", b'{"chunks": [1], "deep": ' + b"[" * 252 + b"]" * 252 + b"}"),
+    ],
+)
+def test_no_value_of_an_output_ends_the_console(output: str, value: bytes) -> None:
+    """The page gets an event for each value that any client may have written."""
+    store = build_store()
+    store.add(build_source())
+    store.add(Record(Partition(f"texts.{output}", 0), 0, None, value, build_outputs()[0].headers))
+    row = get_row(store)
+    assert row["text"].startswith("hello")
+    assert row["labels"] is None
+    assert row["entities"] is None
+    format_event("records", {"rows": [row]})
+    format_event("records", store.describe(("texts", 0, 1)))
+
+
+@pytest.mark.parametrize("number", [b"--5", b"9" * 20, b"9" * 5_000, b""])
+def test_a_header_that_is_no_number_does_not_end_the_console(number: bytes) -> None:
+    """An output without a valid origin is foreign; one without a valid time has no delay."""
+    store, names = build_store(), ("gist-source-partition", "gist-source-offset", "gist-source-timestamp")
+    for name in names:
+        headers = tuple((own, number if own == name else value) for own, value in build_outputs()[0].headers)
+        place = store.add(Record(Partition("texts.labels", 0), 0, None, b'{"labels": {}}', headers))
+        assert (place is None) is (name != names[-1])
+    format_event("records", get_row(store))
+    assert get_row(store)["latency_ms"] is None
 
 
 def test_the_oldest_records_make_room() -> None:

@@ -61,3 +61,11 @@ def test_a_vector_without_direction_is_left_out(vector: np.ndarray[tuple[int], n
     index: VectorIndex[str] = VectorIndex(10)
     index.add("a", vector, "m")
     assert index.nearest(unit(1, 0), model=None, count=1) == []
+
+
+def test_a_vector_of_no_model_does_not_replace_the_others() -> None:
+    index: VectorIndex[str] = VectorIndex(10_000)
+    index.add("a", unit(1, 0), "m")
+    index.add("b", np.ones(20_000, np.float32), "m")
+    index.add("c", np.ones((2, 2), np.float32), "m")
+    assert (len(index), index.num_dimensions) == (1, 2)

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import orjson
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
 
 from worker.console.vector_index import VectorIndex
 from worker.errors import InvalidRecord
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
     from worker.records import Record
     from worker.wire.mapping import Decoder
+    from worker.wire.result_values import Results
 
 #: Topic, partition and offset of an input record.
 Place: TypeAlias = tuple[str, int, int]
@@ -27,6 +30,32 @@ _RESULT_FIELDS = ("id", "text", "labels", "values", "entities")
 _MAX_RAW_BYTES = 300
 # The longest part of a text that a row shows, and of a value in the details, in characters.
 _MAX_ROW_CHARS, _MAX_VALUE_CHARS = 2_000, 65_536
+_MAX_PROBLEM_CHARS = 300
+
+
+# The digits of the largest offset.
+_MAX_DIGITS = 19
+
+
+class _Label(TypedDict):
+    """What the page shows of the output of a head."""
+
+    label: str
+    score: float
+
+
+class _Entity(TypedDict):
+    """What the page shows of an entity."""
+
+    type: str
+    text: str
+    start: int
+    end: int
+    score: float
+
+
+# The labels, values and entities that the page can show.
+_FORM = TypeAdapter(tuple[dict[str, _Label] | None, dict[str, dict[str, float]] | None, list[_Entity] | None])
 
 
 @dataclass(slots=True)
@@ -114,22 +143,29 @@ class RecordStore:
         joined.outputs[output] = _drop_value(record)
         if value is None:
             return
-        if "parent" in value and output is Output.EMBEDDINGS:
-            joined.num_chunks = max(joined.num_chunks, int(value.get("count", 1)))
-        kept = drop_vectors(value, self._result_field)
-        joined.values[output] = kept
-        self._count(joined, 2 * len(orjson.dumps(kept)))
-        if output is Output.DEAD_LETTERS:
-            return
         try:
-            results = read_results({output: value}, self._result_field)
-        except (LookupError, TypeError, ValueError) as error:
-            joined.problem = f"an output cannot be read: {type(error).__name__}: {error}"
+            results = self._keep_output(joined, output, value)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            joined.problem = f"an output cannot be read: {type(error).__name__}: {error}"[:_MAX_PROBLEM_CHARS]
             return
-        fields = {name: getattr(results, name) for name in _RESULT_FIELDS}
-        joined.results |= {name: own for name, own in fields.items() if own is not None}
-        if results.vector is not None:
+        if results is not None and results.vector is not None:
             self.index.add(place, results.vector, _read_model(record))
+
+    def _keep_output(self, joined: _Joined, output: Output, value: dict[str, Any]) -> Results | None:
+        """Keep what the page shows of an output, and return its results; None for a dead letter. Raises for another form."""
+        kept, fields, results = drop_vectors(value, self._result_field), dict[str, Any](), None
+        if output is not Output.DEAD_LETTERS:
+            results = read_results({output: value}, self._result_field)
+            _check_form(results)
+            fields = {name: own for name in _RESULT_FIELDS if (own := getattr(results, name)) is not None}
+        # The lists are the levels of an event around a value, because JSON has a bound of levels.
+        size_bytes = len(orjson.dumps([[[[kept, fields]]]]))
+        if "parent" in value and output is Output.EMBEDDINGS and isinstance(count := value.get("count", 1), int):
+            joined.num_chunks = max(joined.num_chunks, count)
+        joined.values[output] = kept
+        joined.results |= fields
+        self._count(joined, size_bytes)
+        return results
 
     def _count(self, joined: _Joined, num_bytes: int) -> None:
         joined.size_bytes += num_bytes
@@ -198,17 +234,33 @@ class RecordStore:
 
 
 def _read_place(record: Record) -> Place:
+    """Return the input record of an output. Raises `KeyError` or `ValueError` for a foreign message."""
     headers = read_headers(record.headers)
     return (
         headers["gist-source-topic"].decode(errors="replace"),
-        int(headers["gist-source-partition"]),
-        int(headers["gist-source-offset"]),
+        _read_number(headers["gist-source-partition"]),
+        _read_number(headers["gist-source-offset"]),
     )
 
 
 def _read_start(record: Record) -> int:
-    written = read_headers(record.headers).get("gist-source-timestamp", b"-1")
-    return int(written) if written.lstrip(b"-").isdigit() else -1
+    try:
+        return _read_number(read_headers(record.headers)["gist-source-timestamp"])
+    except (KeyError, ValueError):
+        return -1
+
+
+def _read_number(written: bytes) -> int:
+    """Return a number of at most 64 bits that is not negative. Raises `ValueError`."""
+    if not written.isdigit() or len(written) > _MAX_DIGITS:
+        raise ValueError("it is no number of an offset")
+    return int(written)
+
+
+def _check_form(results: Results) -> None:
+    """Raise `ValueError` for results that the page cannot show."""
+    if not _FORM.validator.isinstance_python((results.labels, results.values, results.entities), strict=True):
+        raise ValueError("its labels, values or entities have another form")
 
 
 def _read_model(record: Record) -> str:

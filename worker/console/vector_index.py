@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Key = TypeVar("Key")
+# A longer vector is of no model, and a row of that length for each record would exhaust the memory.
+_MAX_DIMENSIONS = 16_384
 
 
 class VectorIndex(Generic[Key]):
@@ -34,6 +36,8 @@ class VectorIndex(Generic[Key]):
 
     def add(self, key: Key, vector: NDArray[np.float32], model: str) -> None:
         """Add a vector. Vectors of another number of dimensions replace all earlier ones: the model has changed."""
+        if vector.ndim != 1 or len(vector) > _MAX_DIMENSIONS:
+            return
         length = float(np.linalg.norm(vector))
         if not np.isfinite(length) or length == 0.0:
             return

@@ -75,7 +75,8 @@ def _build_recursive_reader(parsed: Any) -> Callable[[io.BytesIO], Any]:
             """Return the next number. Without a bound, the time would grow with the square of its bytes."""
             number = 0
             for shift in range(0, 7 * _MAX_NUMBER_BYTES, 7):
-                if not (byte := self.fo.read(1)):
+                byte: bytes = self.fo.read(1)
+                if not byte:
                     raise EOFError
                 number |= (byte[0] & 0x7F) << shift
                 if byte[0] < 0x80:  # noqa: PLR2004  the mark of a further byte
