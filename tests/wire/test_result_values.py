@@ -13,11 +13,14 @@ from rich.console import Console
 
 from tests.makers import tokenized
 from worker.commands import tail
+from worker.errors import InvalidRecord
 from worker.records import Classification, Output, Partition, PredictedEntity, Prediction, Record
 from worker.wire.decode import Limits
 from worker.wire.encode import EmbeddingEncoding, encode
 from worker.wire.layouts import build_layout
-from worker.wire.result_values import drop_vectors, read_results
+from worker.wire.registered.content import RegisteredForm
+from worker.wire.registered.frame import build_prefix
+from worker.wire.result_values import drop_vectors, read_json_value, read_results
 
 PREDICTION = Prediction(
     embedding=np.array([0.6, -0.8], dtype=np.float32),
@@ -94,3 +97,13 @@ def test_the_chunks_of_a_text_are_joined() -> None:
     assert [chunk["number"] for chunk in found[Output.EMBEDDINGS]["chunks"]] == [0, 1]
     assert (read_results(found, "gist").id, read_results(found, "gist").num_chunks) == ("a", 2)
     assert "embedding" not in str(drop_vectors(found[Output.EMBEDDINGS], "gist"))
+
+
+@pytest.mark.parametrize("depth", [300, 1_000])
+def test_deep_values_are_invalid(depth: int) -> None:
+    """JSON is read to a larger depth than it is written."""
+    form = RegisteredForm({1: lambda value: orjson.loads(value[5:])}.get)
+    deep = b'{"a":' * depth + b"1" + b"}" * depth
+    for value in (build_prefix(1) + deep, b'{"schema":1,"payload":' + deep + b"}"):
+        with pytest.raises(InvalidRecord, match="too deeply"):
+            read_json_value(value, form)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from worker.errors import InvalidRecord
 from worker.records import Output
 from worker.wire.content import dump_bytes
 from worker.wire.encode import decode_embedding
@@ -59,12 +60,15 @@ def read_results(values: Mapping[Output, Mapping[str, Any]], result_field: str) 
 
 def read_json_value(value: bytes, form: RecordForm) -> bytes:
     """Return the value of a result in any output format as plain JSON. Raises `InvalidRecord`, or `ValueError` for no JSON."""
-    if read_schema_id(value) is not None:
-        # Avro has a null for each field that plain JSON leaves out.
-        return orjson.dumps(_drop_nulls(form.read_content(value, {})[0]), default=dump_bytes)
-    fields = orjson.loads(value)
-    is_wrapped = isinstance(fields, dict) and fields.keys() == {"schema", "payload"}
-    return orjson.dumps(fields["payload"]) if is_wrapped else value
+    try:
+        if read_schema_id(value) is not None:
+            # Avro has a null for each field that plain JSON leaves out.
+            return orjson.dumps(_drop_nulls(form.read_content(value, {})[0]), default=dump_bytes)
+        fields = orjson.loads(value)
+        is_wrapped = isinstance(fields, dict) and fields.keys() == {"schema", "payload"}
+        return orjson.dumps(fields["payload"]) if is_wrapped else value
+    except (orjson.JSONEncodeError, RecursionError):
+        raise InvalidRecord("the value is nested too deeply") from None
 
 
 def _drop_nulls(value: Any) -> Any:

@@ -186,6 +186,21 @@ def test_a_chain_of_named_records_is_bounded() -> None:
         read(record("R", **chain), b"")
 
 
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "array", "items": {"type": "enum", "name": "E", "symbols": ["A" * 257]}},
+        {"type": "enum", "name": "E", "symbols": "AB"},
+        {"type": "array", "items": record("R", **{"a" * 257: "int"})},
+        record("R", **{f"field{number}": record(f"R{number}", value="int") for number in range(3)}) | {"namespace": "n" * 1_024},
+    ],
+)
+def test_long_names_are_refused(schema: Any) -> None:
+    """A value of a kilobyte could else become JSON of a gigabyte, and a schema could repeat its namespace for each type."""
+    with pytest.raises(InvalidSchema, match="characters"):
+        build_avro_reader(RegisteredSchema("AVRO", json.dumps(schema)))
+
+
 @pytest.mark.parametrize("number", [0, -1, 2**31, 2**63 - 1, -(2**63)])
 def test_a_recursive_schema_reads_numbers_of_64_bits_and_refuses_longer_ones(number: int) -> None:
     """A number without a bound takes time that grows with the square of its bytes."""

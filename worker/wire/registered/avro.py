@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # The bounds of a schema with its references.
 MAX_NODES, MAX_DEPTH = 20_000, 64
+# A value repeats the names of fields and the symbols for single bytes; types inherit the namespace.
+_MAX_NAME_CHARS, _MAX_TYPE_NAME_CHARS = 256, 1_024
 # The bytes of a number with 64 bits.
 _MAX_NUMBER_BYTES = 10
 _PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string"})
@@ -149,9 +151,12 @@ class _Copier:
         if "." not in name:
             space = given if isinstance(given, str) else namespace
             name = f"{space}.{name}" if space else name
+        if len(name) > _MAX_TYPE_NAME_CHARS:
+            raise InvalidSchema(f"a name of a type has more than {_MAX_TYPE_NAME_CHARS} characters")
         copied: dict[str, Any] = {"type": kind, "name": name}
         if kind == "enum":
-            return copied | {"symbols": schema.get("symbols")}
+            _check_names(symbols := schema.get("symbols"), "symbols", name)
+            return copied | {"symbols": symbols}
         if kind == "fixed":
             size = schema.get("size")
             if not isinstance(size, int) or size < 1:
@@ -162,10 +167,17 @@ class _Copier:
             isinstance(field, dict) and isinstance(field.get("name"), str) for field in fields
         ):
             raise InvalidSchema(f"the fields of {name} are not a list of objects with names")
+        _check_names([field["name"] for field in fields], "fields", name)
         inner = name.rpartition(".")[0]
         return copied | {
             "fields": [{"name": field.get("name"), "type": self._copy(field.get("type"), inner, depth + 1)} for field in fields]
         }
+
+
+def _check_names(names: Any, kind: str, owner: str) -> None:
+    """Raise `InvalidSchema` unless the names of fields or symbols are a list of short texts."""
+    if not isinstance(names, list) or not all(isinstance(name, str) and len(name) <= _MAX_NAME_CHARS for name in names):
+        raise InvalidSchema(f"the {kind} of {owner} are not a list of names of at most {_MAX_NAME_CHARS} characters")
 
 
 class _Walk:
