@@ -80,7 +80,7 @@ def test_only_a_worker_of_its_own_leaves_by_a_handler(replica: int | None, monke
     """A replica that loads is ended by SIGTERM itself, which its supervisor takes for an orderly end."""
     handlers: list[object] = []
 
-    async def note(*_arguments: object) -> None:
+    async def note(*_arguments: object, **_options: object) -> None:
         handlers.append(signal.getsignal(signal.SIGTERM))
 
     monkeypatch.setattr(run, "_run", note)
