@@ -19,6 +19,7 @@ import worker
 from worker.commands.run.flow_imports import import_flow
 from worker.commands.run.signals import DRAINING, heard, leave_at_once
 from worker.commands.run.topic_watch import watch_topics
+from worker.commands.run.weights_watch import watch_weights
 from worker.commands.variables import find_warnings
 from worker.composition import broker, registry
 from worker.composition import model as engines
@@ -146,7 +147,7 @@ async def _serve(
         pipeline, consumer = build(served, tasks, schemas=health.schemas, serialize=serialize)
         health.use(pipeline)
         freeze_gc()
-        watching = [_log_progress(pipeline, consumer, telemetry)]
+        watching = [_log_progress(pipeline, consumer, telemetry), watch_weights(telemetry)]
         if rollout is not None:
             watching.append(rollout.watch(partial(_list_partitions, consumer)))
         if served.input_topic_pattern:
