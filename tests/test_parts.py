@@ -15,7 +15,19 @@ from hypothesis import strategies as st
 from tests.makers import record, tokenized
 from worker.flow.ledger import Ledger
 from worker.parts import EncoderTokens, JointTokens, Part, join_items, join_predictions, join_tokens, split_item
-from worker.records import Classification, Failure, Outcome, Output, PredictedEntity, Prediction, Stage, Task, TokenizedItem
+from worker.records import (
+    Classification,
+    Failure,
+    Outcome,
+    Output,
+    PredictedEntity,
+    Prediction,
+    Stage,
+    Task,
+    TokenizedItem,
+    Tokens,
+    Window,
+)
 from worker.wire.chunks import encode_in_chunks
 from worker.wire.decode import Limits
 from worker.wire.encode import EmbeddingEncoding, encode
@@ -199,3 +211,23 @@ def test_a_layout_with_one_message_names_all_models() -> None:
     value = orjson.loads(message.value or b"")["gist"]
     assert value["model"] == "m0@1,m1@1,m2@1,m3@1"
     assert (list(value["labels"]), len(value["entities"]), value["embedding"]) == (["m2@1", "m3@1"], 1, [7.0])
+
+
+@pytest.mark.parametrize("output", [Output.FLAT, Output.QDRANT])
+def test_a_layout_cuts_a_text_into_the_chunks_of_its_embedder(output: Output) -> None:
+    """The first encoder of the record is another one, which reads the whole text at once."""
+    made, zeros = tokenized(7, 3), np.zeros(5, dtype=np.int32)
+    own = Tokens(zeros, np.array([(0, 0), (0, 2), (3, 5), (6, 8), (0, 0)], dtype=np.int32), zeros, truncated=False, model="m1@1")
+    windowed = replace(own, windows=(Window(1, 3, 0, 3), Window(3, 4, 3, 5)))
+    parts = EncoderTokens(0, frozenset({NER}), made.tokens), EncoderTokens(1, frozenset({EMBED}), windowed)
+    whole = replace(made.item, text="ab cd ef", record=record(7, b'{"text":"ab cd ef"}'))
+    item = TokenizedItem(whole, join_tokens(parts))
+    vectors = np.array([[0.6, 0.8], [1.0, 0.0]], dtype=np.float32)
+    joined = join_predictions(parts, [Prediction(entities=()), Prediction(embedding=vectors[0], window_vectors=vectors)])
+    layout = build_layout(output, encoding=EmbeddingEncoding.FLOAT, result_field="gist", collection="c", is_chunked=True)
+    values = [
+        orjson.loads(message.value or b"")
+        for message in layout.encode(item, joined, model_name=item.tokens.model, limits=Limits()).messages
+    ]
+    texts = [value["text"] if output is Output.FLAT else value["payload"]["gist"]["text"] for value in values]
+    assert texts == ["ab cd", "ef"]

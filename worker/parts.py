@@ -94,6 +94,12 @@ def join_tokens(parts: Sequence[EncoderTokens]) -> JointTokens:
     )
 
 
+def select_tokens(tokens: Tokens, task: Task) -> Tokens:
+    """Return the tokens of the first encoder that serves a task of a record, or the tokens themselves without such an encoder."""
+    parts = tokens.parts if isinstance(tokens, JointTokens) else ()
+    return next((part.tokens for part in parts if task in part.tasks), tokens)
+
+
 def split_item(tokenized: TokenizedItem) -> list[TokenizedItem]:
     """Return an item for each encoder of a record; the item itself if the record has one encoder."""
     tokens = tokenized.tokens

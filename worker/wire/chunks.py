@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from worker.records import Message, Outcome, Output, Record, TokenizedItem
+from worker.parts import select_tokens
+from worker.records import Message, Outcome, Output, Record, Task, TokenizedItem
 from worker.wire.encode import build_embedding_fields, build_origin_fields, encode
 from worker.wire.formats import dump_json
 from worker.wire.headers import build_event_headers, build_source_headers, copy_headers, read_headers
@@ -49,11 +50,11 @@ class Chunk:
 
 def split_into_chunks(tokenized: TokenizedItem, prediction: Prediction, embedding: NDArray[np.float32]) -> list[Chunk]:
     """Return the chunks of a text with this embedding, in order; a short text is one chunk."""
-    item, tokens, windows = tokenized.item, tokenized.tokens, tokenized.tokens.windows
+    item, tokens = tokenized.item, select_tokens(tokenized.tokens, Task.EMBED)
     vectors, spans = [embedding], [(0, len(item.text))]
     if prediction.window_vectors is not None:
         vectors = list(prediction.window_vectors)
-        spans = [(int(tokens.spans[window.start][0]), int(tokens.spans[window.end - 1][1])) for window in windows]
+        spans = [(int(tokens.spans[window.start][0]), int(tokens.spans[window.end - 1][1])) for window in tokens.windows]
     chunks = []
     for number, (vector, (start, end)) in enumerate(zip(vectors, spans, strict=True)):
         own = replace(item, id=f"{item.id}#{number}", text=item.text[start:end])
@@ -65,7 +66,7 @@ def split_into_chunks(tokenized: TokenizedItem, prediction: Prediction, embeddin
         )
         chunks.append(
             Chunk(
-                tokenized=TokenizedItem(own, tokens),
+                tokenized=TokenizedItem(own, tokenized.tokens),
                 prediction=replace(prediction, embedding=vector, entities=entities),
                 vector=vector,
                 number=number,
