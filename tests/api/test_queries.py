@@ -12,7 +12,7 @@ from tests.api.endpoint import Endpoint
 from tests.fakes import FakeModel
 from tests.test_pipeline import World
 from worker.api.queries import Overloaded, Unavailable
-from worker.errors import BadModel
+from worker.errors import BadModel, ConsumerBroken
 from worker.observability.metrics import WorkerTelemetry
 from worker.records import Item, Output, Task
 from worker.rollout.joint_model import JointModel
@@ -82,6 +82,30 @@ async def test_a_pipeline_without_queries_accepts_none_and_one_that_ended_is_una
             await compute(world.pipeline.queries, "a")
     with pytest.raises(Unavailable):
         await compute(world.pipeline.queries, "a")
+
+
+async def test_a_consumer_that_breaks_during_the_last_queries_delays_no_shutdown() -> None:
+    """The partitions that the group assigns again have no session, for whose end the shutdown would wait."""
+    world = World(max_query_texts=8)
+    held, is_open = threading.Event(), threading.Event()
+
+    def on_infer(_items: Sequence[TokenizedItem]) -> None:
+        held.set()
+        is_open.wait()
+
+    world.model.on_infer = on_infer
+    async with world.running():
+        answer = asyncio.create_task(compute(world.pipeline.queries, "last"))
+        while not held.is_set():  # noqa: ASYNC110  a thread has no event of the loop
+            await asyncio.sleep(0.001)
+        world.pipeline.drain()
+        while world.pipeline._assignment.partitions:  # noqa: ASYNC110  the assignment has no event for tests
+            await asyncio.sleep(0.001)
+        world.source.poll_error = ConsumerBroken("planted")
+        while world.source.num_starts < 2:  # noqa: ASYNC110  the same
+            await asyncio.sleep(0.001)
+        is_open.set()
+        await answer
 
 
 async def test_during_a_rollout_the_newest_model_answers_and_a_name_selects_another(tmp_path: Path) -> None:

@@ -61,8 +61,8 @@ class Assignment:
         self._drains: dict[Partition, asyncio.Future[bool]] = {}
         # Whether the group has assigned partitions, even none.
         self.is_assigned = False
-        # Whether the worker is leaving the group. Partitions that are assigned meanwhile have no session.
-        self._is_leaving_group = False
+        # Whether the worker leaves the group for good, and for a moment. Partitions that are assigned meanwhile have no session.
+        self._is_leaving_group = self._is_rejoining = False
 
     @property
     def is_ready(self) -> bool:
@@ -117,7 +117,7 @@ class Assignment:
     def assigned(self, partitions: Collection[Partition]) -> None:
         """Start a session for each partition. Returns at once."""
         self._telemetry.rebalance("assigned", sorted(map(str, partitions)))
-        if self._is_leaving_group:
+        if self._is_leaving_group or self._is_rejoining:
             return
         self.is_assigned = True
         for partition in partitions:
@@ -137,20 +137,21 @@ class Assignment:
         """Return the seconds between two publications of a partition; the interval grows with the number of partitions."""
         return self._options.publish_interval_s * max(1.0, len(self._sessions) / _PARTITIONS_AT_FULL_PACE)
 
-    async def leave(self, *, is_draining: bool = True) -> bool:
-        """End all sessions and start no more; return whether all records were published and committed."""
+    async def leave(self) -> bool:
+        """Drain and end all sessions, and start no more; return whether all records were published and committed."""
         self._is_leaving_group, self.is_assigned = True, False
-        return await self.release(self.partitions, is_draining=is_draining)
+        return await self.release(self.partitions)
 
     async def rejoin(self, *, is_draining: bool, delay_s: float = 0.0) -> None:
         """End all sessions, with or without a drain, and join the group again after a delay.
 
         Raises `BrokerUnavailable` if no broker answers or the group refuses the worker.
         """
-        await self.leave(is_draining=is_draining)
+        self._is_rejoining, self.is_assigned = True, False
+        await self.release(self.partitions, is_draining=is_draining)
         await self._source.stop()
         await asyncio.sleep(delay_s)
-        self._is_leaving_group = False
+        self._is_rejoining = False
         await self._source.start(self)
 
     async def revoked(self, partitions: Collection[Partition]) -> None:
