@@ -89,3 +89,18 @@ async def test_an_encoder_of_two_models_is_found_after_a_rollout(tmp_path: Path)
     assert not any(prediction.failures for prediction in router.infer(parts))
     assert not loaded
     assert router.num_encoders == 2
+
+
+async def test_the_model_of_the_newest_record_is_first_also_if_the_record_needs_one_encoder_of_it(tmp_path: Path) -> None:
+    shared, second = named("shared"), join(named("new"), named("other"))
+    (tmp_path / "rollout.toml").write_text('[[step]]\nmodel = "new,other"\nfrom = { 0 = 1 }\n')
+    router = RolloutRouter(
+        tmp_path / "rollout.toml",
+        RolloutPlan("shared,old", "texts"),
+        join(shared, named("old")),
+        load=lambda _reference: second,
+        telemetry=WorkerTelemetry(),
+    )
+    await router.start()
+    router.tokenize(items(ALL, EMBED))
+    assert router.list_loaded()[0] is second

@@ -139,12 +139,13 @@ class RolloutRouter:
     def tokenize(self, items: Sequence[Item]) -> list[Tokens]:
         """Tokenize each text with the tokenizer of its model."""
         tokens: list[Any] = [None] * len(items)
-        for model, indexes in _group_by_model([self._select(item.record) for item in items]):
+        models = [self._select(item.record) for item in items]
+        for model, indexes in _group_by_model(models):
             for index, result in zip(indexes, tokenize_items(model, [items[index] for index in indexes]), strict=True):
                 tokens[index] = result
         for item in items:
             self._offsets[item.record.partition] = item.record.offset
-        self._newest = tokens[-1].model if tokens else self._newest
+        self._newest = models[-1].name if models else self._newest
         return tokens
 
     def list_loaded(self) -> list[ServedModel]:
