@@ -182,7 +182,7 @@ class InferResult(_Answer):
 class InferAnswer(_Answer):
     """The results of a request."""
 
-    model: str = Field(description="The model, as `name@revision`.")
+    model: str = Field(description="The model, as `name@revision`; with commas if several encoders computed the results.")
     results: list[InferResult] = Field(description="The results, in the order of the texts.")
 
 

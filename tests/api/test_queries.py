@@ -145,7 +145,9 @@ async def test_several_encoders_answer_for_their_tasks() -> None:
     async with Endpoint(models=SingleModel(joint)).running() as client:
         vectors = await client.post("/v1/embeddings", json={"input": ["abc", "d"], "model": "first"})
         assert (vectors.headers["gist-model"], first.passes, second.passes) == ("first@1", [2], [])
-        results = (await (await client.post("/v1/infer", json={"texts": ["abc"]})).json())["results"]
-        assert [sorted(result) for result in results] == [["embeddings", "entities", "labels", "tokens", "truncated"]]
+        answer = await (await client.post("/v1/infer", json={"texts": ["abc"]})).json()
+        assert [sorted(result) for result in answer["results"]] == [["embeddings", "entities", "labels", "tokens", "truncated"]]
+        vector = await (await client.post("/v1/infer", json={"texts": ["abc"], "tasks": ["embed"]})).json()
+        assert (answer["model"], vector["model"]) == ("first@1,second@2", "first@1")
         labels = await client.post("/predict", json={"inputs": "abc"})
         assert (await labels.json(), labels.headers["gist-model"]) == ([{"label": "a", "score": 1.0}], "second@2")

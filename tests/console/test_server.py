@@ -269,6 +269,27 @@ async def test_both_models_of_a_rollout_answer() -> None:
     assert [body.get("prompt") for body in asked] == [None, None, "query", None]
 
 
+async def test_several_encoders_find_the_records_of_the_encoder_that_embeds() -> None:
+    """An answer of several encoders names all of them; the records are those of the encoder of the vector."""
+
+    async def infer(request: web.Request) -> web.Response:
+        model = "m@1" if (await request.json()).get("tasks") == ["embed"] else "m@1,n@1"
+        embedding = {"id": "0", "embedding": [1.0, 0.0], "dim": 2, "encoding": "float"}
+        return web.json_response({"model": model, "results": [{"embeddings": embedding, "tokens": 2, "truncated": False}]})
+
+    async def list_joint(_request: web.Request) -> web.Response:
+        return web.json_response({"data": [{"id": "m@1,n@1"}]})
+
+    application = web.Application()
+    application.router.add_get("/v1/models", list_joint)
+    application.router.add_post("/v1/infer", infer)
+    async with serve(application) as url, client(build_console(endpoint=InferenceEndpoint(url))) as session:
+        _, tried = await post(session, "/api/infer", {"text": "hello world"})
+        _, found = await post(session, "/api/search", {"text": "hello"})
+    assert [(answer["model"], len(answer["similar"])) for answer in tried["answers"]] == [("m@1,n@1", 1)]
+    assert [entry["record"]["text"] for entry in found["found"]] == ["<b>hello</b>"]
+
+
 async def test_a_slow_or_failing_endpoint_is_one_line() -> None:
     """An endpoint that refuses, answers without results or is not there gives status 502 and its reason."""
 

@@ -45,6 +45,14 @@ def test_only_vectors_of_the_same_model_are_compared() -> None:
     assert found[1] == "old"
 
 
+def test_a_message_of_several_encoders_has_the_vectors_of_each() -> None:
+    """The name of the encoder that embeds finds the vectors of messages that name further encoders, and no other vectors."""
+    index: VectorIndex[str] = VectorIndex(10)
+    index.add("joint", unit(1, 0), "first@1,second@2")
+    index.add("other", unit(1, 0), "first@2,second@2")
+    assert [key for key, _ in index.nearest(unit(1, 0), model="first@1", count=2)] == ["joint"]
+
+
 def test_another_number_of_dimensions_starts_the_index_again() -> None:
     """Vectors of a model with other dimensions replace all earlier ones; a query must have the same number."""
     index: VectorIndex[str] = VectorIndex(10)

@@ -39,7 +39,8 @@ class InferRoute:
         outcomes = await self._service.encode(results)
         computed = {id(tokenized.item): (tokenized, outcome) for (tokenized, _), outcome in zip(results, outcomes, strict=True)}
         answers = [_build_result(*computed[id(one)]) if isinstance(one, Item) else _build_result(None, one) for one in decoded]
-        return write_json({"model": model.name, "results": answers}, headers={MODEL_HEADER: model.name})
+        name = _name_encoders(model.name, [tokenized for tokenized, _ in results])
+        return write_json({"model": name, "results": answers}, headers={MODEL_HEADER: name})
 
     def _decode(self, body: InferRequest, headers: Headers) -> Sequence[Item | Outcome]:
         """Return an item for each text or record, or the outcome of a record that needs no model."""
@@ -62,6 +63,12 @@ class InferRoute:
         except orjson.JSONEncodeError as error:
             raise RequestFailed(Kind.INVALID, f"`records[{index}]`: {error}", field="records") from None
         return self._service.outcomes.decode(self._service.queries.create_record(value, headers))
+
+
+def _name_encoders(name: str, computed: Sequence[TokenizedItem]) -> str:
+    """Return the names of the encoders that computed texts, in the order of a model's name; that name if there are no texts."""
+    used = {encoder for tokenized in computed for encoder in tokenized.tokens.model.split(",")}
+    return ",".join(encoder for encoder in name.split(",") if encoder in used) or name
 
 
 def _build_result(tokenized: TokenizedItem | None, outcome: Outcome) -> dict[str, Any]:

@@ -13,7 +13,9 @@ from worker.records import Output
 from worker.wire.result_values import Results, read_results
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from worker.records import Task
 
 _TIMEOUT_S = 30.0
 # The statuses of a request that the endpoint does not accept, such as one with an unknown prompt.
@@ -49,12 +51,14 @@ class InferenceEndpoint:
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise EndpointFailed(f"{self.url} answered with status {status} and no models") from error
 
-    async def infer(self, text: str, *, prompt: str | None = None, model: str = "default") -> Inferred:
-        """Return the results of one text from `POST /v1/infer`. A model without the prompt gets the text alone.
+    async def infer(
+        self, text: str, *, prompt: str | None = None, model: str = "default", tasks: Sequence[Task] | None = None
+    ) -> Inferred:
+        """Return the results of one text from `POST /v1/infer`; by default of all tasks.
 
-        Raises `EndpointFailed`.
+        A model without the prompt gets the text alone. Raises `EndpointFailed`.
         """
-        body = {"texts": [text], "model": model}
+        body: dict[str, Any] = {"texts": [text], "model": model} | ({"tasks": tasks} if tasks else {})
         content, status = await self._request("POST", "/v1/infer", body | ({"prompt": prompt} if prompt else {}))
         if prompt and status in _INVALID:
             content, status = await self._request("POST", "/v1/infer", body)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from worker.records import Task
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -44,6 +46,7 @@ class TextSearch:
         inferred = await self._get_endpoint().infer(text, model=model)
         took_ms = (time.monotonic() - start_s) * 1000
         vector = inferred.results.vector
+        encoder = inferred.model if vector is None else await self._name_encoder(text, inferred.model)
         return {
             "model": inferred.model,
             "labels": inferred.results.labels,
@@ -52,7 +55,7 @@ class TextSearch:
             "num_tokens": inferred.num_tokens,
             "tokens": self._split(text, inferred.num_tokens),
             "vector": None if vector is None else [round(float(number), 4) for number in vector],
-            "similar": [] if vector is None else self._find(vector, count=_NUM_SIMILAR, model=inferred.model),
+            "similar": [] if vector is None else self._find(vector, count=_NUM_SIMILAR, model=encoder),
             "took_ms": took_ms,
         }
 
@@ -61,7 +64,8 @@ class TextSearch:
         inferred = await self._get_endpoint().infer(text, prompt="query")
         if inferred.results.vector is None:
             raise web.HTTPBadRequest(reason="the endpoint serves no embeddings")
-        return self._describe(self._find(inferred.results.vector, count=_NUM_FOUND, model=inferred.model))
+        encoder = await self._name_encoder(text, inferred.model)
+        return self._describe(self._find(inferred.results.vector, count=_NUM_FOUND, model=encoder))
 
     def find_similar(self, place: Place) -> dict[str, Any]:
         """Return the records nearest to a record of the same model, as JSON."""
@@ -70,6 +74,12 @@ class TextSearch:
             raise web.HTTPNotFound(reason="the vector of this record is no longer in memory")
         vector, model = found
         return self._describe(self._find(vector, count=_NUM_FOUND, model=model, without=place))
+
+    async def _name_encoder(self, text: str, model: str) -> str:
+        """Return the encoder that embeds: one of several encoders of a model, whose names have commas between them."""
+        if "," not in model:
+            return model
+        return (await self._get_endpoint().infer(text, model=model, tasks=[Task.EMBED])).model
 
     def _split(self, text: str, num_tokens: int) -> list[str] | None:
         """Return the tokens of a text; None if the endpoint counts others: its model has another tokenizer, a prompt or a limit."""

@@ -59,9 +59,10 @@ class VectorIndex(Generic[Key]):
     def nearest(self, vector: NDArray[np.float32], *, model: str | None, count: int) -> list[tuple[Key, float]]:
         """Return the keys with the largest cosine, each once, the nearest first. Only vectors of `model` count, if there is one.
 
-        Raises `ValueError` for a vector with other dimensions than those of the index.
+        A vector from a message of several encoders has the names of all of them. `model` may be one of these. Raises
+        `ValueError` for a vector with other dimensions than those of the index.
         """
-        if not any(model in {None, own_model} for _, own_model in self._keys):
+        if not any(_is_made_by(model, own_model) for _, own_model in self._keys):
             return []
         if len(vector) != self.num_dimensions:
             raise ValueError(f"the query has {len(vector)} dimensions, and the published vectors have {self.num_dimensions}")
@@ -69,9 +70,14 @@ class VectorIndex(Generic[Key]):
         found: dict[Key, float] = {}
         for place in np.argsort(-cosines, kind="stable"):
             key, own_model = self._keys[place]
-            if model in {None, own_model}:
+            if _is_made_by(model, own_model):
                 # A long text has several vectors: its best one counts.
                 found.setdefault(key, float(cosines[place]))
             if len(found) == count:
                 break
         return list(found.items())
+
+
+def _is_made_by(model: str | None, names: str) -> bool:
+    """Return whether a model is that of a vector, or one of the encoders of its message."""
+    return model in {None, names} or model in names.split(",")
