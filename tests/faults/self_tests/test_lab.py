@@ -55,7 +55,8 @@ async def test_the_workers_go_through_the_proxies(proxied_broker: Cluster, mode:
         proxy = lab.proxies[0]
         lab.produce(2_000, rate=1_000)
         await lab.arrived(600)
-        assert min(proxy.num_requests[kind] for kind in (Kind.FETCH, Kind.PRODUCE, Kind.JOIN_GROUP)) > 0
+        join = Kind.JOIN_GROUP if lab.protocol == "classic" else Kind.CONSUMER_GROUP_HEARTBEAT
+        assert min(proxy.num_requests[kind] for kind in (Kind.FETCH, Kind.PRODUCE, join)) > 0
         proxy.drop_connections()
         rule = proxy.arm(Kind.PRODUCE, Action.DROP_ANSWER)
         assert await lab.settled(60)
