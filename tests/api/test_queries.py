@@ -75,6 +75,52 @@ async def test_texts_that_fail_never_end_the_worker() -> None:
     assert not world.dead_letters()
 
 
+async def test_a_record_waits_for_one_group_of_texts_in_the_tokenizer() -> None:
+    world = World(max_query_texts=8)
+    tokenized: list[str] = []
+    is_held, is_open = threading.Event(), threading.Event()
+
+    def on_tokenize(texts: Sequence[str]) -> None:
+        is_held.set()
+        is_open.wait()
+        tokenized.extend(text.split()[0] for text in texts)
+
+    world.model.on_tokenize = on_tokenize
+    async with world.running():
+        requests = [asyncio.create_task(compute(world.pipeline.queries, f"query{number} " + "a " * 300)) for number in range(4)]
+        while not is_held.is_set():  # noqa: ASYNC110  a thread has no event of the loop
+            await asyncio.sleep(0.001)
+        world.produce("record " + "a " * 300)
+        while not world.pipeline._executor._tokenizer._work_queue.qsize():  # noqa: ASYNC110  the same
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0)
+        is_open.set()
+        await asyncio.gather(*requests)
+        await world.committed()
+    assert tokenized[:2] == ["query0", "record"]
+
+
+async def test_requests_that_wait_for_the_tokenizer_are_unavailable_after_a_stop() -> None:
+    world = World(max_query_texts=8)
+    is_held, is_open = threading.Event(), threading.Event()
+
+    def on_tokenize(_texts: Sequence[str]) -> None:
+        is_held.set()
+        is_open.wait()
+
+    world.model.on_tokenize = on_tokenize
+    queries = world.pipeline.queries
+    requests = [asyncio.create_task(compute(queries, "a " * 300)) for _ in range(3)]
+    while not is_held.is_set():  # noqa: ASYNC110  a thread has no event of the loop
+        await asyncio.sleep(0.001)
+    for part in (queries, world.pipeline._executor):
+        part.stop()
+    is_open.set()
+    results = await asyncio.gather(*requests, return_exceptions=True)
+    assert [type(result) for result in results] == [Unavailable] * 3
+    assert queries.num_texts == 0
+
+
 async def test_a_pipeline_without_queries_accepts_none_and_one_that_ended_is_unavailable() -> None:
     world = World()
     async with world.running():

@@ -68,8 +68,8 @@ class Queries:
         # The texts in the lane and in forward passes, by number, and the sum of their tokens.
         self._entered: dict[int, _Entered] = {}
         self._num_tokens = 0
-        # Texts enter the lane in turn, a group of each request.
-        self._turn = asyncio.Lock()
+        # Texts are tokenized, and enter the lane, in turn, a group of each request. Texts of the stream wait for one group.
+        self._tokenizing, self._turn = asyncio.Lock(), asyncio.Lock()
         # Set when texts leave the lane or their pass.
         self._has_room = asyncio.Event()
         # Whether new requests are refused, and whether nothing is computed any more.
@@ -106,7 +106,9 @@ class Queries:
         try:
             for group in _split_into_groups(items):
                 tokenize, num_chars = partial(tokenize_items, model, group, prompt), sum(len(item.text) for item in group)
-                tokens = await self._executor.tokenize_query(tokenize, num_chars)
+                async with self._tokenizing:
+                    self._check_runs()
+                    tokens = await self._executor.tokenize_query(tokenize, num_chars)
                 async with self._turn:
                     for item, own in zip(group, tokens, strict=True):
                         entered.append(await self._enter(TokenizedItem(item, own)))
@@ -179,13 +181,16 @@ class Queries:
         while self._num_tokens and self._num_tokens + tokenized.weight > self._max_tokens and not self._is_stopped:
             self._has_room.clear()
             await self._has_room.wait()
-        if self._is_stopped:
-            raise Unavailable("the worker stops")
+        self._check_runs()
         entered = _Entered(tokenized, asyncio.get_running_loop().create_future())
         self._entered[entered.number] = entered
         self._num_tokens += tokenized.weight
         self._lanes.add([tokenized], time.monotonic())
         return entered
+
+    def _check_runs(self) -> None:
+        if self._is_stopped:
+            raise Unavailable("the worker stops")
 
     @property
     def _max_tokens(self) -> int:
