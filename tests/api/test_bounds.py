@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+import orjson
 import pytest
 import structlog
 from hypothesis import given, settings
@@ -14,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from schemas.api import EmbeddingsRequest, EmbedRequest, InferRequest, PredictRequest
 from tests.api.endpoint import Endpoint
+from worker.batches import LIVE_PASS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -226,3 +231,22 @@ async def test_a_body_with_too_many_fields_is_refused_before_its_validation() ->
         response = await client.post("/v1/infer", json={f"field_{number}": 1 for number in range(65)})
         assert response.status == 400
         assert (await response.json())["error"]["message"] == "the body has 65 fields; at most 64 are accepted"
+
+
+async def test_a_client_that_does_not_read_its_answer_loses_its_connection() -> None:
+    """The answer is longer than the buffers of the kernel, and would stay in memory as long as the client wants."""
+    endpoint = Endpoint(timeout_s=0.5)
+    infer = endpoint.model.infer
+    long = np.ones(8_192, np.float32)
+    endpoint.model.infer = lambda items, context=LIVE_PASS: [replace(one, embedding=long) for one in infer(items, context)]  # type: ignore[method-assign]
+    async with endpoint.running() as client:
+        with socket.socket() as silent:
+            silent.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            silent.connect(("127.0.0.1", endpoint.server.port))
+            body = orjson.dumps({"input": ["a"] * 256})
+            head = b"POST /v1/embeddings HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+            silent.sendall(head % len(body) + body)
+            await until(lambda: endpoint.count("/v1/embeddings", 200) == 1)
+            runner = endpoint.server._runner
+            await until(lambda: not (runner.server and runner.server.connections))
+        assert (await client.get("/v1/models")).status == 200

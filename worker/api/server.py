@@ -150,9 +150,20 @@ class ApiServer:
             response = await self._answer_within_limits(request, handler)
             status = response.status
             self._add_cors(request, response)
+            await self._send(request, response)
             return response
         finally:
             self._metrics.request(self._find_route(request), status, time.monotonic() - began_s)
+
+    async def _send(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Write an answer. A client that does not read it within the time limit loses its connection, and frees the memory."""
+        try:
+            async with asyncio.timeout(self._options.timeout_s):
+                await response.prepare(request)
+                await response.write_eof()
+        except (ConnectionError, TimeoutError):
+            if request.transport is not None:
+                request.transport.abort()
 
     async def _answer_within_limits(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
