@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.fakes import FakeModel
 from tests.makers import record
-from worker.batches import Batch, Priority
+from worker.batches import QUERIES, Batch, Priority
 from worker.errors import InvariantBroken, TooManyFailures
 from worker.flow.model_executor import ModelExecutor
 from worker.records import Failure, Item, Outcome, Stage, Task, TokenizedItem
@@ -114,6 +115,18 @@ async def test_consecutive_failures_stop_the_worker() -> None:
             await executor.run_batch(batch(model, ["fine"]))
         with pytest.raises(TooManyFailures, match="3 records failed in a row"):
             await executor.run_batch(batch(model, ["poison"] * 8))
+
+
+async def test_texts_of_clients_do_not_hide_a_model_that_fails_for_all_records() -> None:
+    """A client that asks for a vector each second says nothing about the heads that the records need."""
+    model = FakeModel()
+    with executor_for(model, max_consecutive_failures=3) as executor:
+        (own,) = batch(model, ["fine"]).items
+        query = replace(own, item=replace(own.item, record=replace(own.item.record, partition=QUERIES)))
+        await executor.run_batch(batch(model, ["headless", "headless"]))
+        await executor.run_batch(Batch((query,)))
+        with pytest.raises(TooManyFailures, match="HeadError"):
+            await executor.run_batch(batch(model, ["headless"]))
 
 
 async def test_a_head_that_always_fails_stops_the_worker() -> None:

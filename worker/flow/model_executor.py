@@ -135,10 +135,12 @@ class ModelExecutor:
             return [*await self._compute(left), *await self._compute(right)]
         self._note_pass(batch, seconds)
         for item, prediction in zip(batch.items, predictions, strict=True):
-            if not prediction.failures:
-                self._num_failures[model] = self._num_failures[""] = 0
-            elif not _is_query(item):
+            if _is_query(item):
+                continue
+            if prediction.failures:
                 self._note_failure(prediction.failures[0], model)
+            else:
+                self._num_failures[model] = self._num_failures[""] = 0
         return predictions
 
     async def encode(
@@ -193,7 +195,7 @@ class ModelExecutor:
 
 
 def _is_query(tokenized: TokenizedItem) -> bool:
-    """Return whether a client sent the text. The failures of such texts say nothing about the records, and never end the worker."""
+    """Return whether a client sent the text. The results of such texts say nothing about the records, and never end the worker."""
     return tokenized.item.record.partition is QUERIES
 
 
