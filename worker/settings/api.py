@@ -77,8 +77,8 @@ class ApiSettings(DeliverySettings):
         ge=1,
         le=65_536,
         description=(
-            "Maximum texts of one HTTP request; a request with more gets the status of invalid input. Raise this for clients that"
-            " send large lists, and `GIST_API_MAX_QUEUED_TEXTS` with it."
+            "Maximum texts of one HTTP request; a request with more gets status 400 (routes of TEI: 422). Raise this for"
+            " clients that send large lists, and `GIST_API_MAX_QUEUED_TEXTS` with it."
         ),
     )
     api_max_queued_texts: int = Field(
@@ -96,6 +96,6 @@ class ApiSettings(DeliverySettings):
         le=600_000,
         description=(
             "Maximum time from the headers of an HTTP request to its answer, in milliseconds; later the client gets status 504, or"
-            " 408 if its body did not arrive. The default suits people who wait. Raise this for slow machines and large requests."
+            " 408 if its body did not arrive. The default suits waiting users. Raise this for slow machines and large requests."
         ),
     )
