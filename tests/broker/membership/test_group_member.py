@@ -336,19 +336,26 @@ async def test_without_a_member_the_request_of_aiokafka_is_sent() -> None:
     assert sent == [request]
 
 
-@pytest.mark.parametrize(("newest", "chosen"), [({68: 1, 8: 10, 9: 10, 28: 5}, "consumer"), ({8: 9, 9: 9, 28: 4}, "classic")])
-async def test_auto_takes_the_consumer_protocol_where_every_broker_offers_it(newest: dict[int, int], chosen: str) -> None:
+NEW, OLD = {68: 1, 8: 10, 9: 10, 28: 5}, {8: 9, 9: 9, 28: 4}
+
+
+@pytest.mark.parametrize(("newest", "code", "chosen"), [(NEW, 42, "consumer"), (NEW, 35, "classic"), (OLD, 0, "classic")])
+async def test_auto_takes_the_consumer_protocol_where_every_broker_offers_it(
+    newest: dict[int, int], code: int, chosen: str
+) -> None:
+    """Brokers answer with the code 35 as long as the protocol is turned off; `consumer` then lets the group refuse the worker."""
+
     async def ready(_node_id: int) -> bool:
         return True
 
     async def send(_node_id: int, _request: object) -> Any:
-        return SimpleNamespace(api_versions=[(key, 0, version) for key, version in newest.items()])
+        return SimpleNamespace(api_versions=[(key, 0, version) for key, version in newest.items()], error_code=code)
 
     brokers = [SimpleNamespace(nodeId=1, host="kafka", port=9092)]
     client: Any = SimpleNamespace(cluster=SimpleNamespace(brokers=lambda: brokers), ready=ready, send=send)
     assert await choose_protocol(client, "auto") == chosen
     assert await choose_protocol(client, "classic") == "classic"
-    if chosen == "classic":
+    if newest is OLD:
         with pytest.raises(BrokerUnavailable, match=r"needs Kafka 4\.0 or newer, which kafka:9092 is not") as caught:
             await choose_protocol(client, "consumer")
         assert caught.value.exit_code == 3

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING, Literal
 
+from aiokafka.errors import UnsupportedVersionError
+
 from worker.broker.admin.broker_versions import find_old_brokers
-from worker.broker.membership.requests import REQUIRED
+from worker.broker.membership.member_state import NO_PARTITIONS, Heartbeat
+from worker.broker.membership.requests import REQUIRED, MemberIdentity, Subscription, build_heartbeat
+from worker.broker.patches.admin_failover import send_to_any_broker
 from worker.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
@@ -16,7 +21,7 @@ GroupProtocol = Literal["auto", "consumer", "classic"]
 
 
 async def choose_protocol(client: AIOKafkaClient, protocol: GroupProtocol) -> Literal["consumer", "classic"]:
-    """Return the protocol to use. `auto` is the consumer protocol if every broker that answers offers it.
+    """Return the protocol to use. `auto` is the consumer protocol if every broker that answers offers it, and it is turned on.
 
     Raises `BrokerUnavailable` for `consumer` if a broker does not offer it, and `KafkaError`.
     """
@@ -28,4 +33,16 @@ async def choose_protocol(client: AIOKafkaClient, protocol: GroupProtocol) -> Li
             f"GIST_GROUP_PROTOCOL=consumer needs Kafka 4.0 or newer, which {', '.join(old)} is not: "
             "set GIST_GROUP_PROTOCOL=classic, or auto"
         )
-    return "classic" if old else "consumer"
+    return "classic" if old or (protocol == "auto" and await _is_turned_off(client)) else "consumer"
+
+
+async def _is_turned_off(client: AIOKafkaClient) -> bool:
+    """Tell whether the brokers refuse the protocol to every group, for example until the end of an upgrade from Kafka 3.
+
+    The heartbeat names no group, so it changes nothing.
+    """
+    subscription = Subscription(group_id="", topics=(), rebalance_timeout_ms=1)
+    heartbeat = Heartbeat(1, is_full=True, owned=NO_PARTITIONS)
+    request = build_heartbeat(subscription, MemberIdentity(str(uuid.uuid4()), heartbeat.epoch), heartbeat)
+    response = await send_to_any_broker(client, request)
+    return bool(response.error_code == UnsupportedVersionError.errno)
