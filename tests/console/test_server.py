@@ -8,6 +8,7 @@ import re
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import numpy as np
@@ -196,6 +197,17 @@ async def test_a_replay_needs_permission_and_token() -> None:
         status, answer = await post(session, path, body, Authorization="Bearer secret")
         assert (status, answer) == (200, {"message": "1 replayed into texts"})
         assert letters.replayed == ["0@1"]
+
+
+async def test_a_token_that_is_not_utf8_is_wrong() -> None:
+    application = build_application(build_console(replay_token="secret"))  # noqa: S106  a token of this test
+    async with serve(application) as url:
+        reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(url).port)
+        writer.write(
+            b"POST /api/dead-letters/replay HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nAuthorization: Bearer \xff\r\n\r\n"
+        )
+        assert (await reader.readline()).split()[1] == b"401"
+        writer.close()
 
 
 @pytest.mark.parametrize(

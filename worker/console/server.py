@@ -159,7 +159,7 @@ class _Views:
         if token is None:
             raise web.HTTPForbidden(reason="replays are off: start the console with --allow-replay")
         given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if not hmac.compare_digest(given.encode(), token.encode()):
+        if not hmac.compare_digest(given.encode(errors="surrogateescape"), token.encode()):
             raise web.HTTPUnauthorized(reason="the token is wrong: the console prints it at its start")
         names = (await _read_body(request)).get("names")
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or not 0 < len(names) <= _MAX_REPLAYED:
