@@ -19,6 +19,18 @@ async def test_a_slow_browser_loses_its_oldest_events_only() -> None:
     assert len(hub) == 0
 
 
+async def test_waiting_events_are_bounded_in_bytes() -> None:
+    """A browser that reads nothing holds no more than the bound, or one event."""
+    hub = EventHub(max_bytes=3_000)
+    with hub.subscribe() as slow:
+        for size in (1_000, 1_000, 1_000, 2_000):
+            hub.publish("n", "a" * size)
+        assert len(await slow.take()) < 3_100
+        assert slow.num_dropped == 3
+        hub.publish("n", "a" * 5_000)
+        assert len(await slow.take()) > 5_000
+
+
 async def test_an_event_is_one_line_of_data() -> None:
     """A line break in a text does not end the event."""
     hub = EventHub()

@@ -177,6 +177,15 @@ def test_a_header_that_is_no_number_does_not_end_the_console(number: bytes) -> N
     assert get_row(store)["latency_ms"] is None
 
 
+def test_a_row_has_a_bounded_number_of_entities() -> None:
+    """The page gets many rows at once."""
+    store = build_store()
+    store.add(build_source())
+    entities = [{"type": "PER", "text": "Ada", "start": number, "end": number + 1, "score": 0.9} for number in range(1_000)]
+    store.add(Record(Partition("texts.entities", 0), 0, None, orjson.dumps({"entities": entities}), build_outputs()[0].headers))
+    assert get_row(store)["entities"] == entities[:200]
+
+
 def test_the_oldest_records_make_room() -> None:
     """Neither the number of records nor their bytes grow beyond the bounds."""
     store = build_store(max_records=3)

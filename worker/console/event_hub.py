@@ -21,16 +21,21 @@ def format_event(name: str, value: Any) -> bytes:
 class Subscription:
     """The events that one browser has not received yet."""
 
-    def __init__(self, max_events: int) -> None:
-        self._events: deque[bytes] = deque(maxlen=max_events)
+    def __init__(self, max_events: int, max_bytes: int) -> None:
+        self._events: deque[bytes] = deque()
+        self._max_events, self._max_bytes = max_events, max_bytes
+        self._num_bytes = 0
         self._arrived = asyncio.Event()
         #: Events that were dropped, because the browser was too slow.
         self.num_dropped = 0
 
     def put(self, event: bytes) -> None:
-        """Add an event. The oldest event is dropped if the queue is full."""
-        self.num_dropped += len(self._events) == self._events.maxlen
+        """Add an event. The oldest events are dropped if the queue is full."""
         self._events.append(event)
+        self._num_bytes += len(event)
+        while len(self._events) > self._max_events or (self._num_bytes > self._max_bytes and len(self._events) > 1):
+            self._num_bytes -= len(self._events.popleft())
+            self.num_dropped += 1
         self._arrived.set()
 
     async def take(self) -> bytes:
@@ -39,15 +44,16 @@ class Subscription:
         self._arrived.clear()
         events = b"".join(self._events)
         self._events.clear()
+        self._num_bytes = 0
         return events
 
 
 class EventHub:
     """Sends each event to every subscription."""
 
-    def __init__(self, *, max_events: int = 64, max_subscriptions: int = 32) -> None:
-        """Bound the waiting events of each subscription, and the number of subscriptions."""
-        self._max_events = max_events
+    def __init__(self, *, max_events: int = 64, max_bytes: int = 16 << 20, max_subscriptions: int = 32) -> None:
+        """Bound the waiting events of each subscription by number and bytes, and the number of subscriptions."""
+        self._max_events, self._max_bytes = max_events, max_bytes
         self._max_subscriptions = max_subscriptions
         self._subscriptions: set[Subscription] = set()
 
@@ -70,7 +76,7 @@ class EventHub:
     @contextmanager
     def subscribe(self) -> Iterator[Subscription]:
         """Yield a subscription, which ends with the block."""
-        subscription = Subscription(self._max_events)
+        subscription = Subscription(self._max_events, self._max_bytes)
         self._subscriptions.add(subscription)
         try:
             yield subscription

@@ -30,7 +30,7 @@ _RESULT_FIELDS = ("id", "text", "labels", "values", "entities")
 _MAX_RAW_BYTES = 300
 # The longest part of a text that a row shows, and of a value in the details, in characters.
 _MAX_ROW_CHARS, _MAX_VALUE_CHARS = 2_000, 65_536
-_MAX_PROBLEM_CHARS = 300
+_MAX_PROBLEM_CHARS, _MAX_ROW_ENTITIES = 300, 200
 
 
 # The digits of the largest offset.
@@ -187,6 +187,7 @@ class RecordStore:
             row |= {"id": joined.item.id, "text": joined.item.text}
         elif joined.source is not None and joined.source.value is not None:
             row["raw"] = _show_bytes(joined.source.value[:_MAX_RAW_BYTES])
+        row["entities"] = row["entities"] and row["entities"][:_MAX_ROW_ENTITIES]
         text = row.get("text") or ""
         row |= {"text": text[:_MAX_ROW_CHARS] or None, "is_cut": len(text) > _MAX_ROW_CHARS}
         return row | self._describe_outcome(joined)
