@@ -146,6 +146,13 @@ def test_an_encoder_that_fails_costs_its_tasks(predictions: dict[int, Prediction
         assert (result is None) == (is_whole or task in failed)
 
 
+def test_the_entities_of_two_encoders_are_in_text_order() -> None:
+    found = [PredictedEntity("X", "a", start, start + 1, 1.0, head) for head, start in (("one", 0), ("one", 4), ("other", 2))]
+    parts = tuple(EncoderTokens(number, frozenset({NER}), tokenized(0, 3).tokens) for number in range(2))
+    joined = join_predictions(parts, [Prediction(entities=tuple(found[:2])), Prediction(entities=tuple(found[2:]))])
+    assert [(entity.task, entity.start) for entity in joined.entities or ()] == [("one", 0), ("other", 2), ("one", 4)]
+
+
 def publish(item: TokenizedItem, predictions: list[Prediction]) -> Outcome:
     """Return the outcome of a record in the layout `split`."""
     tokens = item.tokens

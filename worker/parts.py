@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import chain
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from worker.records import Prediction, Task, TokenizedItem, Tokens
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from worker.records import Failure
+
+# The order of entities in a text.
+_TEXT_ORDER = attrgetter("start", "end")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +151,7 @@ def join_predictions(parts: tuple[EncoderTokens, ...], predictions: Sequence[Pre
     return JointPrediction(
         embedding=vectors.embedding if vectors and has_vectors else None,
         labels=dict(chain.from_iterable(own.items() for own in labels)) if labels and has_labels else None,
-        entities=tuple(chain.from_iterable(entities)) if entities and Task.NER not in failures else None,
+        entities=tuple(sorted(chain.from_iterable(entities), key=_TEXT_ORDER)) if entities and Task.NER not in failures else None,
         failures=tuple(failures[task] for task in Task if task in failures),
         values=dict(chain.from_iterable(own.items() for own in values)) if values and has_labels else None,
         window_vectors=vectors.window_vectors if vectors and has_vectors else None,

@@ -88,16 +88,17 @@ def test_a_batch_says_what_each_text_alone_does(batch: list[tuple[frozenset[Task
 
 
 def test_every_head_speaks() -> None:
-    """Labels by head; entities of one head after those of the other."""
+    """Labels by head; entities of all heads in text order."""
     texts = [build_text(2)]
     numbers = build_outputs(texts)
-    for name in ("who", "where"):
-        numbers.logits[name][1:3] = [[0, 9, 0], [9, 0, 0]]
+    numbers.logits["who"][1:3] = [[0, 9, 0], [0, 9, 0]]
+    numbers.logits["where"][1:3] = [[0, 9, 0], [9, 0, 0]]
     (prediction,) = predictions(texts, numbers, HEADS)
     assert list(prediction.labels or ()) == ["sentiment", "topic", "tone"]
     assert [(entity.task, entity.type, entity.text) for entity in prediction.entities or ()] == [
         ("who", "WHO", "a"),
         ("where", "WHERE", "a"),
+        ("who", "WHO", "b"),
     ]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
+from operator import attrgetter
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from worker.records import Classification, PredictedEntity, TokenizedItem
 
 Answer = TypeVar("Answer")
+# The order of entities in a text.
+_TEXT_ORDER = attrgetter("start", "end")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +130,7 @@ def _found(
     texts: Sequence[TokenizedItem],
     chosen: Sequence[int],
 ) -> list[tuple[PredictedEntity, ...]]:
-    """Return the entities of some texts: those of one head after those of the other."""
+    """Return the entities of all heads for some texts, in text order."""
     own = [texts[number] for number in chosen]
     by_head = []
     for head in heads:
@@ -136,7 +139,8 @@ def _found(
             by_head.append(tagged_entities(head, logits, own))
         else:
             by_head.append(entities(head, logits, own, transitions.get(head.name)))
-    return [tuple(chain.from_iterable(column[place] for column in by_head)) for place in range(len(chosen))]
+    places = range(len(chosen))
+    return [tuple(sorted(chain.from_iterable(column[place] for column in by_head), key=_TEXT_ORDER)) for place in places]
 
 
 def _finite(numbers: NDArray[np.float32]) -> NDArray[np.float32]:
