@@ -153,8 +153,8 @@ class ConnectionSettings(BaseSettings):
         description=(
             "Protocol of the consumer group, by Kafka's names. `classic` works with every broker, and pauses all partitions when a "
             "worker joins or leaves. `consumer` (KIP-848) needs Kafka 4.0 or newer, and pauses only the partitions that move. "
-            "`auto`: `consumer` if all brokers offer it. Choose `consumer` or `auto` if the number of workers changes often; "
-            "docs/operations.md describes the move of a running group."
+            "`auto`: `consumer` if all brokers offer it and the cluster has it turned on, else `classic`. Choose `consumer` or "
+            "`auto` if the number of workers changes often; docs/operations.md describes the move of a running group."
         ),
     )
 
