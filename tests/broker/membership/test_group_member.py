@@ -16,11 +16,12 @@ from aiokafka.structs import OffsetAndMetadata
 
 from tests.broker.membership.simulation import TOPIC, Coordinator
 from worker.broker.membership import messages
+from worker.broker.membership.coordinator import CoordinatorLink
 from worker.broker.membership.group_member import ConsumerGroupMember
 from worker.broker.membership.member_offsets import MemberOffsets
 from worker.broker.membership.member_state import Heartbeat, Pace
 from worker.broker.membership.protocol_choice import choose_protocol
-from worker.broker.membership.requests import MemberIdentity, Subscription
+from worker.broker.membership.requests import MemberIdentity, Subscription, build_metadata
 from worker.broker.membership.transactions import commit_as_member
 from worker.errors import BrokerUnavailable, ConsumerBroken
 
@@ -218,6 +219,26 @@ async def test_after_a_timeout_the_next_heartbeat_uses_a_new_connection() -> Non
         client.errors = [TimeoutError()]
         await until(lambda: bool(reasons))
     assert len(reasons) == 1
+
+
+async def test_a_search_of_the_coordinator_without_an_answer_disturbs_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One request waits for a broker that does not answer, and meanwhile another request finds the coordinator."""
+    client, reasons, searches = Client(Coordinator()), list[Any](), list[str]()
+
+    async def search(_kind: int, key: str) -> int:
+        searches.append(key)
+        return 1 if len(searches) > 1 else await asyncio.get_running_loop().create_future()
+
+    monkeypatch.setattr(client, "coordinator_lookup", search)
+    client._conns[1, ConnectionGroup.COORDINATION] = SimpleNamespace(close=reasons.append)
+    link, request = CoordinatorLink(client, "readers"), build_metadata(names=["texts"])
+    waiting = asyncio.create_task(link.send(request, 0.05))
+    await until(lambda: bool(searches))
+    await link.send(request, 5.0)
+    with pytest.raises(TimeoutError):
+        await waiting
+    await link.send(request, 5.0)
+    assert (len(searches), reasons) == (2, [])
 
 
 async def test_a_refusal_is_one_line_and_ends_a_worker_that_was_never_a_member() -> None:

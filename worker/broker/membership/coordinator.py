@@ -33,20 +33,23 @@ class CoordinatorLink:
     async def send(self, request: MemberRequest, timeout_s: float) -> Any:
         """Return the response. Raises `KafkaError` and `TimeoutError`; then the coordinator is searched before the next request.
 
-        After a timeout the next request uses a new connection.
+        After a timeout the next request uses a new connection, unless this request found no coordinator in time.
         """
+        asked: list[int] = []
         try:
-            return await with_timeout(timeout_s, self._send(request))
+            return await with_timeout(timeout_s, self._send(request, asked))
         except KafkaError:
             self.forget()
             raise
         except TimeoutError:
-            if self._node_id is not None:
-                drop_coordinator_connection(self._client, self._node_id)
-            self.forget()
+            for node_id in asked:
+                drop_coordinator_connection(self._client, node_id)
+                self.forget()
             raise
 
-    async def _send(self, request: MemberRequest) -> Any:
+    async def _send(self, request: MemberRequest, asked: list[int]) -> Any:
+        """Return the response of the coordinator, whose id is added to `asked`."""
         if self._node_id is None:
             self._node_id = await self._client.coordinator_lookup(CoordinationType.GROUP, self._group_id)
+        asked.append(self._node_id)
         return await self._client.send(self._node_id, request, group=ConnectionGroup.COORDINATION)
