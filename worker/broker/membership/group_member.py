@@ -96,7 +96,8 @@ class ConsumerGroupMember:
 
     def owns(self, partition: TopicPartition) -> bool:
         """Tell whether the member reads or drains a partition."""
-        return any(partition == self._name(owned) for owned in self._state.owned)
+        owned, index = self._state.owned, partition.partition
+        return any(name == partition.topic and (topic_id, index) in owned for topic_id, name in self._names.items())
 
     def start(self) -> None:
         """Begin to join."""
