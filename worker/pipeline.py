@@ -99,8 +99,7 @@ class Pipeline:
                 monitor = self._monitor.run(self._source, self._assignment, lambda: len(self._lanes) + len(self._decoded))
                 flow = [self._spawn(step) for step in (*steps, *map(self._infer, self._lanes), monitor)]
                 await self._should_drain.wait()
-                is_drained = await self._assignment.leave()
-                await self.queries.drain()
+                is_drained, _ = await asyncio.gather(self._assignment.leave(), self.queries.drain())
                 for task in flow:
                     task.cancel()
         except BaseExceptionGroup as group:

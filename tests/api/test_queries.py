@@ -154,6 +154,22 @@ async def test_a_consumer_that_breaks_during_the_last_queries_delays_no_shutdown
         await answer
 
 
+async def test_a_worker_that_drains_its_records_accepts_no_query() -> None:
+    world = World(max_query_texts=8)
+    world.delivery.acknowledges.clear()
+    world.produce("not published yet")
+    async with world.running():
+        while not world.pipeline._assignment.weight:  # noqa: ASYNC110  the assignment has no event for tests
+            await asyncio.sleep(0.001)
+        world.pipeline.drain()
+        while world.pipeline._assignment.is_assigned:  # noqa: ASYNC110  the same
+            await asyncio.sleep(0.001)
+        with pytest.raises(Unavailable):
+            await compute(world.pipeline.queries, "a late query")
+        world.delivery.acknowledges.set()
+    assert world.kafka.offsets(Output.EMBEDDINGS) == [0]
+
+
 async def test_during_a_rollout_the_newest_model_answers_and_a_name_selects_another(tmp_path: Path) -> None:
     first, second = FakeModel(), FakeModel()
     first.name, second.name = "first@1", "second@2"
