@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 LOCK = ROOT / "requirements.lock"
 OPTIONS = (
     "--universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet "
-    "--extra embedded --extra bench --extra train --extra tracing --extra search --extra msk --extra avro "
+    "--extra embedded --extra bench --extra train --extra tracing --extra search --extra msk --extra avro --extra protobuf "
     "--group dev pyproject.toml"
 )
 _CUDA = re.compile(r"(nvidia-|cuda-|triton\b|torch==)")
