@@ -47,7 +47,13 @@ _AVRO_SCHEMAS: tuple[object, ...] = (
     {"type": "record", "name": "Node", "fields": [{"name": "next", "type": ["null", "Node"]}]},
     {"type": "array", "items": ["null", {"type": "enum", "name": "E", "symbols": ["A"]}, {"type": "int", "logicalType": "date"}]},
 )
-_AVRO_READERS = [build_value_reader(RegisteredSchema("AVRO", json.dumps(schema))) for schema in _AVRO_SCHEMAS]
+_PROTO = (
+    'syntax = "proto3"; message A { string a = 1; map<string, A> b = 2; repeated A c = 3; oneof d { int64 e = 4; bytes f = 5; } }'
+)
+_READERS = [
+    *(build_value_reader(RegisteredSchema("AVRO", json.dumps(schema))) for schema in _AVRO_SCHEMAS),
+    build_value_reader(RegisteredSchema("PROTOBUF", _PROTO)),
+]
 # The length that stands for a null value of a header.
 _NULL = 255
 _NAMES = ("content-type", "tasks", "ce_specversion", "ce_id", "gist-source-topic", "é")
@@ -90,10 +96,10 @@ def mapping(data: bytes) -> None:
 def registered(data: bytes) -> None:
     """Read a value by a schema, which the first byte selects, or take the data for a schema: the result is a value or a refusal."""
     number, content = (data[0], data[1:]) if data else (0, b"")
-    if number >= len(_AVRO_READERS):
+    if number >= len(_READERS):
         reader, content = build_value_reader(RegisteredSchema("AVRO", content.decode(errors="replace"))), b"\x02" * 20
     else:
-        reader = _AVRO_READERS[number]
+        reader = _READERS[number]
     with contextlib.suppress(InvalidRecord):
         reader(build_prefix(1) + content)
 

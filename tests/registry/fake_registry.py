@@ -30,6 +30,8 @@ class FakeRegistry:
         # Requests wait for this event.
         self.released = asyncio.Event()
         self.released.set()
+        # The serialized descriptors of schemas in base64, by id; other schemas have no other format.
+        self.serialized: dict[int, str] = {}
         # The body of each answer; None for none.
         self.raw: bytes | None = None
 
@@ -85,12 +87,17 @@ class FakeRegistry:
         return web.json_response(["JSON", "PROTOBUF", "AVRO"])
 
     async def _by_id(self, request: web.Request) -> web.Response:
-        return _answer(self.schemas.get(int(request.match_info["id"])))
+        return self._format(request, int(request.match_info["id"]))
 
     async def _by_version(self, request: web.Request) -> web.Response:
         ids, version = self.subjects.get(request.match_info["subject"], []), request.match_info["version"]
         number = len(ids) if version == "latest" else int(version)
-        return _answer(self.schemas[ids[number - 1]] if 0 < number <= len(ids) else None)
+        return self._format(request, ids[number - 1] if 0 < number <= len(ids) else 0)
+
+    def _format(self, request: web.Request, schema_id: int) -> web.Response:
+        found = self.schemas.get(schema_id)
+        is_serialized = request.query.get("format") == "serialized" and schema_id in self.serialized
+        return _answer({**found, "schema": self.serialized[schema_id]} if found and is_serialized else found)
 
     async def _look_up(self, request: web.Request) -> web.Response:
         given = await request.json()

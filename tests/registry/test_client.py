@@ -48,6 +48,20 @@ async def test_a_schema_comes_with_its_references_in_order() -> None:
             assert await asking.fetch_latest("unknown") is None
 
 
+async def test_a_protobuf_schema_is_serialized_where_the_registry_can() -> None:
+    """The text is taken if the registry has no other format, or answers with bytes that are no base64."""
+    async with FakeRegistry() as registry:
+        found = registry.add('syntax = "proto3";', kind="PROTOBUF", subject="p")
+        user = registry.add("message M {}", kind="PROTOBUF", references=[{"name": "p.proto", "subject": "p", "version": 1}])
+        async with client(registry.url) as asking:
+            assert await asking.fetch_schema(found) == RegisteredSchema("PROTOBUF", 'syntax = "proto3";')
+            registry.serialized[found] = "\n\u0006Ticket\ufffd"
+            assert await asking.fetch_latest("p") == RegisteredSchema("PROTOBUF", 'syntax = "proto3";')
+            registry.serialized[found] = "YgZwcm90bzM="
+            assert await asking.fetch_latest("p") == RegisteredSchema("PROTOBUF", "YgZwcm90bzM=")
+            assert await asking.fetch_schema(user) == RegisteredSchema("PROTOBUF", "message M {}", ("YgZwcm90bzM=",))
+
+
 async def test_the_next_address_is_asked_if_one_fails() -> None:
     """The address that answered is asked first from then on."""
     async with FakeRegistry() as broken, FakeRegistry() as whole:

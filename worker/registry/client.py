@@ -12,7 +12,7 @@ import aiohttp
 import orjson
 
 from worker.errors import BadSettings, RegistryUnavailable, describe_error
-from worker.wire.registered.frame import MAX_SCHEMA_CHARS, InvalidSchema, RegisteredSchema
+from worker.wire.registered.frame import BASE64, MAX_SCHEMA_CHARS, InvalidSchema, RegisteredSchema
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,12 +73,12 @@ class RegistryClient:
 
         Raises `InvalidSchema` if the references are missing or too many, and `RegistryUnavailable`.
         """
-        answer = await self._ask("GET", f"/schemas/ids/{schema_id}")
+        answer = await self._ask_schema(f"/schemas/ids/{schema_id}")
         return await self._complete(answer.content) if answer.status == _OK else None
 
     async def fetch_latest(self, subject: str) -> RegisteredSchema | None:
         """Return the latest schema of a subject; None for an unknown subject. Raises as `fetch_schema` does."""
-        answer = await self._ask("GET", f"/subjects/{quote(subject, safe='')}/versions/latest")
+        answer = await self._ask_schema(f"/subjects/{quote(subject, safe='')}/versions/latest")
         return await self._complete(answer.content) if answer.status == _OK else None
 
     async def find_id(self, subject: str, schema: RegisteredSchema) -> int | None:
@@ -92,6 +92,18 @@ class RegistryClient:
         if answer.status != _OK:
             raise BadSettings(f"the schema registry refuses the schema of the subject {subject}: {answer.message or answer.status}")
         return _read_id(answer)
+
+    async def _ask_schema(self, path: str) -> _Answer:
+        """Return the answer with a schema; of Protobuf the serialized descriptor where the registry gives it in base64.
+
+        Confluent's registry does. Others answer with the text, or with bytes that are no base64.
+        """
+        answer = await self._ask("GET", path)
+        if answer.status != _OK or answer.content.get("schemaType") != "PROTOBUF":
+            return answer
+        text = (await self._ask("GET", f"{path}?format=serialized")).content.get("schema")
+        is_serialized = isinstance(text, str) and BASE64.fullmatch(text)
+        return _Answer(_OK, {**answer.content, "schema": text}) if is_serialized else answer
 
     async def _complete(self, content: Mapping[str, Any]) -> RegisteredSchema:
         """Return a schema with the texts of its references, those of the references first."""
@@ -107,7 +119,7 @@ class RegistryClient:
                 if len(seen) > _MAX_REFERENCES:
                     raise InvalidSchema(f"it has more than {_MAX_REFERENCES} references")
                 subject, version = place
-                answer = await self._ask("GET", f"/subjects/{quote(subject, safe='')}/versions/{version}")
+                answer = await self._ask_schema(f"/subjects/{quote(subject, safe='')}/versions/{version}")
                 if answer.status != _OK:
                     raise InvalidSchema(f"the registry lacks version {version} of the subject {subject[:100]!r}, a reference of it")
                 await collect(answer.content.get("references"))

@@ -18,7 +18,8 @@ class RegistrySettings(InputSettings):
         "",
         description=(
             "Addresses of schema registries with Confluent's REST API, comma-separated; the next one is asked if one fails. Set "
-            "this to read Avro and JSON Schema, and for `GIST_OUTPUT_FORMAT=avro` and `json_schema`. This needs the extra `avro`. "
+            "this to read Avro, JSON Schema and Protobuf, and for `GIST_OUTPUT_FORMAT=avro` and `json_schema`. This needs the "
+            "extra `avro`; Protobuf needs the extra `protobuf`, too. "
             "Example: `https://registry-1:8081,https://registry-2:8081`."
         ),
     )

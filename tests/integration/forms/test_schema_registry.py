@@ -37,6 +37,11 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 TICKET = avro_record("Ticket", number="long", body=["null", "string"])
 BODY = {"$schema": "http://json-schema.org/draft-07/schema#", "type": "object", "properties": {"body": {"type": "string"}}}
+PROTO = RegisteredSchema(
+    "PROTOBUF",
+    'syntax = "proto3"; import "google/protobuf/timestamp.proto"; message Other {}'
+    " message Mail { google.protobuf.Timestamp at = 1; string body = 2; }",
+)
 KEY = avro_record("Key", number="long")
 
 
@@ -50,6 +55,7 @@ async def fill(connection: Connection, url: str, topic: str) -> bytes:
     client = RegistryClient(RegistryAccess(urls=(url,)))
     value_id = await client.register(f"{topic}-value", RegisteredSchema("AVRO", json.dumps(TICKET)))
     key_id = await client.register(f"{topic}-key", RegisteredSchema("AVRO", json.dumps(KEY)))
+    proto_id = await client.register(f"{topic}-proto", PROTO)
     json_id = await client.register(f"{topic}-json", RegisteredSchema("JSON", json.dumps(BODY)))
     await client.close()
     broken = build_prefix(value_id) + b"\xff"
@@ -59,6 +65,8 @@ async def fill(connection: Connection, url: str, topic: str) -> bytes:
         build_prefix(999_999) + b"x",
         build_prefix(json_id) + b'{"body": "It works."}',
         b'{"body": "Plain JSON works, too."}',
+        # The indexes of the second message, and its field 2.
+        build_prefix(proto_id) + b"\x02\x02" + b"\x12\x12Protobuf works too",
     ]
     async with open_producer(connection) as producer:
         for number, value in enumerate(values, start=1):
@@ -105,15 +113,15 @@ async def test_an_avro_topic_is_served_by_settings_and_its_results_are_avro(
         broken = await fill(connection, url, topic)
         del given["bootstrap_servers"], given["input_topic"]
         with WorkerProcess(connection.bootstrap_servers, topic, **given) as worker:
-            results = await read_outputs(connection, [f"{topic}.entities"], num_expected=3)
-            embeddings = await read_outputs(connection, [f"{topic}.embeddings"], num_expected=3)
+            results = await read_outputs(connection, [f"{topic}.entities"], num_expected=4)
+            embeddings = await read_outputs(connection, [f"{topic}.embeddings"], num_expected=4)
             letters = await read_outputs(connection, [f"{topic}.dlq"], num_expected=2)
             assert await worker.end(signal.SIGTERM) == 0
         entities, vectors = await read_avro(url, results), await read_avro(url, embeddings)
         await asyncio.to_thread(look, settings)
-    assert [value["id"] for value in entities] == ["1", "4", "5"]
+    assert [value["id"] for value in entities] == ["1", "4", "5", "6"]
     assert [entity["text"] for entity in entities[0]["entities"]] == ["Ada Lovelace", "London"]
-    assert [len(value["embedding"]) for value in vectors] == [384] * 3
+    assert [len(value["embedding"]) for value in vectors] == [384] * 4
     failures = [json.loads(letter.value or b"") for letter in letters]
     assert [failure["stage"] for failure in failures] == ["decode", "decode"]
     assert failures[0]["message"].startswith("the value does not fit the Avro schema ")

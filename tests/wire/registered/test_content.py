@@ -95,9 +95,10 @@ def test_the_event_id_is_that_of_a_binary_cloudevent() -> None:
         (
             build_prefix(7) + b"x",
             "{}",
-            "PROTOBUF",
-            "the value of schema 7: its schema is of type 'PROTOBUF'; AVRO and JSON are read",
+            "XML",
+            "the value of schema 7: its schema is of type 'XML'; AVRO, JSON and PROTOBUF are read",
         ),
+        (build_prefix(7) + b"x", "{}", "PROTOBUF", "the value of schema 7: its schema is not read: it is no valid .proto file"),
         (build_prefix(7) + b"{", "{}", "JSON", "the data after the schema id are not JSON: "),
         (build_prefix(7) + b"7", "{}", "JSON", "the value of schema 7 must be an object or a string, not a number"),
         (write(TICKET, {"id": 1, "body": None, "photo": b""}), TICKET, "AVRO", "there is no `body`; fields seen: id, body, photo"),
@@ -167,7 +168,7 @@ def test_empty_text_and_tombstones_are_those_of_json() -> None:
         ("{}", "JSON", "body", None),
         (TICKET, "AVRO", "title", "its latest schema has no field title; its fields are: id, body, photo"),
         (CHANGE, "AVRO", "title", "its latest schema has no field title; its fields are: before, after, op, source"),
-        ("{}", "PROTOBUF", "body", "its latest schema is of type 'PROTOBUF'; AVRO and JSON are read"),
+        ("{}", "XML", "body", "its latest schema is of type 'XML'; AVRO, JSON and PROTOBUF are read"),
         ("{}", "AVRO", "body", "its latest schema is not read: a type is neither a name nor an object nor a list"),
     ],
 )

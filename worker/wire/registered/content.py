@@ -12,6 +12,7 @@ from worker.wire.content import name_json_type, read_content, read_text
 from worker.wire.keys import read_key_id, select_key_id
 from worker.wire.registered.avro import build_avro_reader
 from worker.wire.registered.frame import NUM_PREFIX_BYTES, InvalidSchema, read_schema_id
+from worker.wire.registered.protobuf import build_protobuf_reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,12 +26,15 @@ def build_value_reader(schema: RegisteredSchema) -> ValueReader:
     if schema.type == "JSON":
         # The producer has validated the value. Its schema may have patterns that take exponential time, so it is not applied.
         return _read_json
-    if schema.type != "AVRO":
-        return build_refusal(f"its schema is of type {schema.type!r}; AVRO and JSON are read")
+    build = {"AVRO": build_avro_reader, "PROTOBUF": build_protobuf_reader}.get(schema.type)
+    if build is None:
+        return build_refusal(f"its schema is of type {schema.type!r}; AVRO, JSON and PROTOBUF are read")
     try:
-        return build_avro_reader(schema)
+        return build(schema)
     except InvalidSchema as error:
         return build_refusal(f"its schema is not read: {error}")
+    except ImportError:
+        return build_refusal(f"its schema needs a package: pip install 'gist-stream[{schema.type.lower()}]'")
 
 
 def build_refusal(reason: str) -> ValueReader:

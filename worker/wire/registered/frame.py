@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -15,6 +16,8 @@ _MAGIC_BYTE = 0
 #: The magic byte, and the id of the schema in four bytes.
 NUM_PREFIX_BYTES = 5
 
+#: A text in base64. A .proto file with a message is none.
+BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 
 #: The bound of the text of a schema and its references.
 MAX_SCHEMA_CHARS = 1_048_576

@@ -8,6 +8,7 @@ import orjson
 
 from worker.wire.registered.avro import build_avro_reader
 from worker.wire.registered.frame import InvalidSchema
+from worker.wire.registered.protobuf import JSON_VALUES, build_file, is_map, list_messages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -23,19 +24,55 @@ def find_fault(schema: RegisteredSchema, path: Sequence[str]) -> str | None:
     """Return why a worker cannot read texts of a schema, in one line; None if the schema has the field or may have it."""
     if schema.type == "JSON":
         return None
-    if schema.type != "AVRO":
-        return f"its latest schema is of type {schema.type!r}; AVRO and JSON are read"
+    find = {"AVRO": _find_avro_fault, "PROTOBUF": _find_protobuf_fault}.get(schema.type)
+    if find is None:
+        return f"its latest schema is of type {schema.type!r}; AVRO, JSON and PROTOBUF are read"
     try:
-        build_avro_reader(schema)
+        return find(schema, path)
     except InvalidSchema as error:
         return f"its latest schema is not read: {error}"
+    except ImportError:
+        return f"its latest schema needs a package: pip install 'gist-stream[{schema.type.lower()}]'"
+
+
+def _find_avro_fault(schema: RegisteredSchema, path: Sequence[str]) -> str | None:
+    build_avro_reader(schema)
     named: dict[str, Any] = {}
     roots = [orjson.loads(text) for text in (*schema.references, schema.text)]
     for root in roots:
         _collect_names(root, named)
     if not path or _has_field(roots[-1], path, named) or _has_field(roots[-1], (_ROW, *path), named):
         return None
-    names = list(_list_fields(roots[-1], named))
+    return _describe_missing(path, list(_list_fields(roots[-1], named)))
+
+
+def _find_protobuf_fault(schema: RegisteredSchema, path: Sequence[str]) -> str | None:
+    """Look in every message, because the records name theirs."""
+    messages = waiting = list_messages(build_file(schema))
+    while waiting:
+        waiting = [nested for message in waiting for nested in list_messages(message)]
+        messages = messages + waiting
+    if not path or any(_has_member(message, part) for message in messages for part in (path, (_ROW, *path))):
+        return None
+    return _describe_missing(path, [field.name for message in messages[:1] for field in message.fields])
+
+
+def _has_member(message: Any, path: Sequence[str]) -> bool:
+    """Return whether a message of Protobuf has a field; a message that is a JSON value may have any."""
+    if message is None or message.full_name in JSON_VALUES:
+        return message is not None
+    field, rest = message.fields_by_name.get(path[0]), path[1:]
+    if field is None or not rest:
+        return field is not None
+    if is_map(field):
+        inner = field.message_type.fields_by_name["value"].message_type
+        return len(rest) == 1 or _has_member(inner, rest[1:])
+    if field.is_repeated:
+        return rest[0].isdecimal() and (len(rest) == 1 or _has_member(field.message_type, rest[1:]))
+    return _has_member(field.message_type, rest)
+
+
+def _describe_missing(path: Sequence[str], names: Sequence[str]) -> str:
     shown = ", ".join(names[:_MAX_NAMES]) + (f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else "")
     return f"its latest schema has no field {'.'.join(path)}; its fields are: {shown or 'none'}"
 
