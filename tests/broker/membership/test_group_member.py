@@ -109,9 +109,11 @@ class Listener:
         self.is_draining.set()
         self._is_lost.clear()
         waits = [asyncio.create_task(event.wait()) for event in (self.may_drain, self._is_lost)]
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
         self.owned -= set(partitions)
         self.changes.append(("revoked", len(partitions)))
 
@@ -194,6 +196,19 @@ async def test_a_member_that_is_removed_during_a_drain_loses_everything_and_join
             one.may_drain.set()
             await until(lambda: len(one.owned) == 4)
             first.check()
+
+
+async def test_a_stop_during_a_drain_leaves_no_task() -> None:
+    """A task that nothing ends is an error in the log of the worker."""
+    client, before = Client(Coordinator()), asyncio.all_tasks()
+    async with joining(client) as (first, one, _events):
+        await until(lambda: one.owned == ALL)
+        one.may_drain.clear()
+        async with joining(client):
+            await one.is_draining.wait()
+            await first.stop()
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == before
 
 
 async def test_lost_answers_change_nothing() -> None:

@@ -202,8 +202,10 @@ class ConsumerGroupMember:
         try:
             while not draining.done() and not self._state.find_orders(frozenset()).lose:
                 changed = asyncio.create_task(self._has_orders.wait())
-                await asyncio.wait([draining, changed], return_when=asyncio.FIRST_COMPLETED)
-                changed.cancel()
+                try:
+                    await asyncio.wait([draining, changed], return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    changed.cancel()
                 self._has_orders.clear()
             if lost := self._state.find_orders(frozenset()).lose:
                 await self._listener.lost(self._name_all(lost))
