@@ -164,6 +164,16 @@ def test_every_kind_of_field_has_its_form() -> None:
     assert _READ(frame(ticket))["at"] == {"seconds": 10**15, "nanos": 0}
 
 
+def test_a_value_that_is_a_well_known_message_has_its_form() -> None:
+    """The form does not depend on the place of the message."""
+    text = 'syntax = "proto3"; import "google/protobuf/struct.proto"; message A { map<string, google.protobuf.Value> a = 1; }'
+    value = new_message(RegisteredSchema("PROTOBUF", text), "A")
+    value.a["x"].number_value = 1.5
+    assert read(text, b"\x00" + value.SerializeToString()) == {"a": {"x": 1.5}}
+    value.a["x"].number_value = float("nan")
+    assert list(read(text, b"\x00" + value.SerializeToString())["a"]["x"]) == ["number_value"]
+
+
 @pytest.mark.parametrize(
     ("indexes", "content"),
     [(b"\x00", {"body": "a"}), (b"\x02\x00", {"body": "a"}), (b"\x02\x02", {"body": "a"}), (b"\x04\x02\x00", {"text": "a"})],
@@ -189,7 +199,7 @@ def test_the_indexes_select_the_message(indexes: bytes, content: dict[str, str])
         (b"\x02\x01", "the schema has no message at -1"),
         (b"\x00\xff", "its bytes are not this message, or are nested too deeply"),
         (b"\x00\x12\x01\xff", "its bytes are not this message, or are nested too deeply"),
-        (b"\x00" + b"\x52\x00" * 300_000, "it has more than 250000 fields"),
+        (b"\x00" + b"\x52\x00" * 300_000, "it has too many fields"),
     ],
 )
 def test_what_cannot_be_read_names_its_reason(data: bytes, reason: str) -> None:

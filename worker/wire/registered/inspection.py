@@ -8,7 +8,8 @@ import orjson
 
 from worker.wire.registered.avro import build_avro_reader
 from worker.wire.registered.frame import InvalidSchema
-from worker.wire.registered.protobuf import JSON_VALUES, build_file, is_map, list_messages
+from worker.wire.registered.proto_values import JSON_VALUES, is_map
+from worker.wire.registered.protobuf import build_file, list_messages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

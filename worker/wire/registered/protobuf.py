@@ -1,8 +1,4 @@
-"""Builds readers of values from Protobuf schemas. Schemas and values are untrusted. Pure.
-
-A value becomes an object with the names of the .proto file. Fields without a value have their default, but for fields with presence
-(messages, `optional`, `oneof`), which are left out.
-"""
+"""Builds readers of values from Protobuf schemas. Schemas and values are untrusted. Pure."""
 
 from __future__ import annotations
 
@@ -14,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 from worker.errors import InvalidRecord, describe_error
 from worker.wire.registered.frame import BASE64, MAX_SCHEMA_CHARS, NUM_PREFIX_BYTES, InvalidSchema, read_schema_id
 from worker.wire.registered.proto_text import MAX_PROTO_CHARS, compile_proto
+from worker.wire.registered.proto_values import GOOGLE, MessageConverter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from worker.wire.registered.frame import RegisteredSchema, ValueReader
+    from worker.wire.registered.proto_values import Convert
 
 # The bounds of a schema with its references, and of the levels of an index.
 _MAX_NODES, _MAX_NAME_CHARS, _MAX_INDEXES = 20_000, 256, 32
@@ -39,14 +37,6 @@ _WELL_KNOWN = (
     "type",
     "api",
 )
-_GOOGLE = "google.protobuf"
-#: Messages that are any value of JSON.
-JSON_VALUES = frozenset(f"{_GOOGLE}.{name}" for name in ("Struct", "Value", "ListValue"))
-# Messages with a form of their own in JSON: https://protobuf.dev/programming-guides/json/
-_JSON_FORMS = JSON_VALUES | {f"{_GOOGLE}.{name}" for name in ("Timestamp", "Duration", "FieldMask")}
-_WRAPPERS = frozenset(
-    f"{_GOOGLE}.{name}Value" for name in ("Bool", "Bytes", "Double", "Float", "Int32", "Int64", "String", "UInt32", "UInt64")
-)
 
 
 def build_protobuf_reader(schema: RegisteredSchema) -> ValueReader:
@@ -54,19 +44,20 @@ def build_protobuf_reader(schema: RegisteredSchema) -> ValueReader:
     from google.protobuf.message_factory import GetMessageClass  # noqa: PLC0415  an optional dependency
 
     file = build_file(schema)
-    # The classes of messages by the bytes of their indexes, each with the bytes of its widest message.
-    classes: dict[bytes, tuple[Any, int]] = {}
+    # The classes of messages by the bytes of their indexes, each with the bytes of its widest message and its converter.
+    classes: dict[bytes, tuple[Any, int, Convert]] = {}
+    converter = MessageConverter()
 
     def parse(value: bytes) -> Any:
         indexes, start = _read_indexes(value)
         raw = value[NUM_PREFIX_BYTES:start]
         if raw not in classes:
             descriptor = _find_message(file, indexes)
-            classes[raw] = GetMessageClass(descriptor), _measure_repeated(descriptor)
-        message_class, num_bytes = classes[raw]
+            classes[raw] = GetMessageClass(descriptor), _measure_repeated(descriptor), converter.select(descriptor)
+        message_class, num_bytes, convert = classes[raw]
         if (len(value) - start) // 2 * num_bytes > _MAX_PARSED_BYTES:
             raise InvalidRecord(f"its messages may need more than {_MAX_PARSED_BYTES} bytes of memory")
-        return _Conversion().convert(message_class.FromString(value[start:]))
+        return convert(message_class.FromString(value[start:]), [_MAX_FIELDS])
 
     def read(value: bytes) -> Any:
         try:
@@ -114,10 +105,10 @@ def build_file(schema: RegisteredSchema) -> Any:
         raise InvalidSchema(f"its .proto files have more than {MAX_PROTO_CHARS} characters")
     pool, names, num_nodes = DescriptorPool(), [f"google/protobuf/{name}.proto" for name in _WELL_KNOWN], 0
     for name in _WELL_KNOWN:
-        pool.AddSerializedFile(import_module(f"{_GOOGLE}.{name}_pb2").DESCRIPTOR.serialized_pb)
+        pool.AddSerializedFile(import_module(f"{GOOGLE}.{name}_pb2").DESCRIPTOR.serialized_pb)
     for number, text in enumerate(texts):
         file = _read_file(text)
-        if file.package == _GOOGLE:
+        if file.package == GOOGLE:
             # The package has these files.
             continue
         num_nodes += _count_nodes(file.message_type, file.enum_type)
@@ -213,64 +204,3 @@ def _measure_repeated(root: Any) -> int:
                     seen[field.message_type.full_name] = field.message_type
                     waiting.append(field.message_type)
     return has_repeated * _NUM_FIELD_BYTES * max(len(message.fields) for message in seen.values())
-
-
-class _Conversion:
-    """Turns one message into an object. Integers stay numbers and bytes stay bytes, as in Avro."""
-
-    def __init__(self) -> None:
-        self._num_fields = 0
-
-    def convert(self, message: Any) -> Any:
-        """Return the form of a message. Raises `InvalidRecord` above the bound."""
-        from google.protobuf.json_format import Error, MessageToDict  # noqa: PLC0415  an optional dependency
-
-        descriptor = message.DESCRIPTOR
-        if descriptor.full_name in _JSON_FORMS:
-            try:
-                return MessageToDict(message)
-            except (ValueError, Error):
-                # A time outside of the years 1 to 9999, or a number that JSON lacks: the fields are shown.
-                pass
-        content: dict[str, Any] = {}
-        for field in descriptor.fields:
-            if not field.has_presence:
-                content[field.name] = _build_default(field)
-        given = message.ListFields()
-        self._num_fields += 1 + len(content) + len(given)
-        if self._num_fields > _MAX_FIELDS:
-            raise InvalidRecord(f"it has more than {_MAX_FIELDS} fields")
-        for field, value in given:
-            if not field.is_extension:
-                content[field.name] = self._convert_field(field, value)
-        return content.get("value") if descriptor.full_name in _WRAPPERS else content
-
-    def _convert_field(self, field: Any, value: Any) -> Any:
-        if is_map(field):
-            inner = field.message_type.fields_by_name["value"]
-            return {str(key).lower() if isinstance(key, bool) else str(key): self._convert_one(inner, value[key]) for key in value}
-        return [self._convert_one(field, part) for part in value] if field.is_repeated else self._convert_one(field, value)
-
-    def _convert_one(self, field: Any, value: Any) -> Any:
-        if field.message_type is not None:
-            return self.convert(value)
-        return value if field.enum_type is None else _name_enum(field.enum_type, value)
-
-
-def is_map(field: Any) -> bool:
-    """Return whether a field is a map, which Protobuf writes as repeated entries."""
-    return bool(field.is_repeated and field.message_type is not None and field.message_type.GetOptions().map_entry)
-
-
-def _name_enum(enum: Any, number: int) -> str | int | None:
-    """Return the name of a number, the number if it has none, and None for the null of JSON."""
-    if enum.full_name == f"{_GOOGLE}.NullValue":
-        return None
-    known = enum.values_by_number.get(number)
-    return number if known is None else str(known.name)
-
-
-def _build_default(field: Any) -> Any:
-    if field.is_repeated:
-        return {} if is_map(field) else []
-    return field.default_value if field.enum_type is None else _name_enum(field.enum_type, field.default_value)
