@@ -166,7 +166,8 @@ async def test_a_dead_letter_topic_that_cannot_take_its_letters_stops_the_start(
 
 async def test_an_output_topic_that_no_message_can_be_written_to_stops_the_start(connection: Connection, topic: str) -> None:
     """More replicas must be in sync than there are: every message would wait for ever."""
-    await create_missing(connection, {f"{topic}.labels": 1}, configuration={"min.insync.replicas": "2"})
+    await create_missing(connection, {f"{topic}.labels": 1})
+    await configure(connection, f"{topic}.labels", {"min.insync.replicas": "2"})
     with pytest.raises(TopicsMissing, match=r"\.labels accepts no message"):
         await OutputTopics({topic: {Output.LABELS: f"{topic}.labels"}}).describe(connection)
 
@@ -174,5 +175,6 @@ async def test_an_output_topic_that_no_message_can_be_written_to_stops_the_start
 async def test_timestamps_of_the_broker_lift_the_limits_on_ours(connection: Connection, topic: str) -> None:
     """A topic that stamps its records by itself refuses none of them by their timestamps."""
     configuration = {"message.timestamp.before.max.ms": "1000", "message.timestamp.type": "LogAppendTime"}
-    await create_missing(connection, {f"{topic}.dlq": 1}, configuration=configuration)
+    await create_missing(connection, {f"{topic}.dlq": 1})
+    await configure(connection, f"{topic}.dlq", configuration)
     await OutputTopics({topic: {Output.DEAD_LETTERS: f"{topic}.dlq"}}).describe(connection)
