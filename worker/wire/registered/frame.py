@@ -33,6 +33,7 @@ class RegisteredSchema:
 
     #: `AVRO`, `JSON` or `PROTOBUF`.
     type: str
+    #: The text of the schema; of Protobuf the .proto file, or its serialized descriptor in base64.
     text: str
     #: The texts of the schemas that this schema refers to; a schema comes after those that it refers to itself.
     references: tuple[str, ...] = ()
