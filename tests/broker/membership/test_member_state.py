@@ -78,6 +78,23 @@ def test_only_the_partitions_that_move_are_revoked_and_acknowledged_after_the_dr
     assert state.build_heartbeat(1.0) == Heartbeat(2, is_full=False, owned=places(0, 1))
 
 
+@pytest.mark.parametrize("owned", [(), (0,)])
+@pytest.mark.parametrize("is_taken_late", [False, True])
+def test_a_partition_that_is_given_and_taken_away_again_is_acknowledged(owned: tuple[int, ...], *, is_taken_late: bool) -> None:
+    """The heartbeats of the coordinator overtake the member, which has not taken the partition or takes it during a heartbeat."""
+    state = build_member(*owned)
+    answer(state, epoch=3, target=places(*owned, 1))
+    state.build_heartbeat(0.0)
+    if is_taken_late:
+        state.note_taken(places(1))
+    state.accept(HeartbeatAnswer(0, 3, 5.0, places(*owned)), 0.0)
+    state.note_released(state.find_orders(KNOWN_TOPICS).revoke)
+    assert state.next_heartbeat_s(0.0) == 0.0
+    assert state.build_heartbeat(0.0).owned == places(*owned)
+    state.accept(HeartbeatAnswer(0, 4), 0.0)
+    assert phase(state) is Phase.STABLE
+
+
 def test_a_revocation_that_is_taken_back_starts_the_partition_again_after_its_drain() -> None:
     state = build_member(0, 1)
     assert answer(state, target=places(0)) == Orders(revoke=places(1))

@@ -190,6 +190,8 @@ class MemberState:
         self._interval_s = answer.interval_s
         self._reported, self.epoch = self._sent, answer.epoch
         if answer.target is not None:
+            # The coordinator waits for a report without these, even if the member has never taken them.
+            self._reported |= (self._target or NO_PARTITIONS) - answer.target
             self._target = answer.target
         if has_changed:
             self._settles_until_s = now_s + self._pace.settling_s
