@@ -478,6 +478,7 @@ class FakeSchemas:
     def __init__(self) -> None:
         self.form = self
         self.is_away, self.asked, self.back = True, asyncio.Event(), asyncio.Event()
+        self.num_waiting = 0
 
     def has_schemas(self, record: Record) -> bool:
         """Return whether the registry is back, or not needed."""
@@ -486,7 +487,11 @@ class FakeSchemas:
     async def load(self, _record: Record) -> None:
         """Wait for the registry."""
         self.asked.set()
-        await self.back.wait()
+        self.num_waiting += 1
+        try:
+            await self.back.wait()
+        finally:
+            self.num_waiting -= 1
 
     def read_content(self, value: bytes, _headers: Mapping[str, bytes]) -> tuple[str, None]:
         """Return the text of a value."""
@@ -529,6 +534,28 @@ async def test_a_drain_does_not_wait_for_the_registry_for_ever() -> None:
             await world.kafka.until(lambda: world.pipeline._assignment.weight > 0)
     assert caught.group_contains(DrainIncomplete)
     assert world.kafka.published == []
+
+
+async def test_records_of_sessions_that_ended_do_not_wait_for_the_registry() -> None:
+    """A registry that is away during many rebalances does not fill the memory."""
+    schemas = FakeSchemas()
+    world = World(schemas=schemas)
+    log = world.kafka.log[world.kafka.partitions[0]]
+    for _ in range(3):
+        world.kafka.produce(b"\0waits")
+    async with world.running():
+        await _until(lambda: schemas.num_waiting == 3)
+        for _ in range(5):
+            schemas.asked.clear()
+            # A client returns new objects when it reads records again.
+            log[:] = [replace(record) for record in log]
+            assert world.source.listener is not None
+            world.source.listener.assigned(world.kafka.partitions)
+            await schemas.asked.wait()
+            await _until(lambda: schemas.num_waiting == 3)
+        schemas.answer()
+        await world.committed()
+    assert world.kafka.offsets(Output.EMBEDDINGS) == [0, 1, 2]
 
 
 async def test_records_of_a_session_that_ended_are_not_decoded_twice() -> None:

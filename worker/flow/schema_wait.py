@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from worker.flow.assignment import Assignment
     from worker.ports import Schemas
-    from worker.records import Record
+    from worker.records import Partition, Record
 
 
 class SchemaWait:
@@ -22,6 +22,8 @@ class SchemaWait:
         self._assignment = assignment
         self._decode = decode
         self._waiting: asyncio.Queue[Record] = asyncio.Queue()
+        # The tasks of the records that wait, by partition, in order.
+        self._loads: dict[Partition, dict[asyncio.Task[None], Record]] = {}
         #: Decodes a record, now or later.
         self.decode: Callable[[Record], None] = decode if schemas is None else self._decode_when_loaded
 
@@ -29,7 +31,15 @@ class SchemaWait:
         """Decode the records that wait. The tokens in flight bound their number."""
         async with asyncio.TaskGroup() as tasks:
             while True:
-                tasks.create_task(self._load(await self._waiting.get()))
+                record = await self._waiting.get()
+                loads = self._loads.setdefault(record.partition, {})
+                # Records of a session that has ended are read again, and must not fill the memory while the registry is away.
+                if loads and not self._is_awaited(next(reversed(loads.values()))):
+                    for task in loads:
+                        task.cancel()
+                task = tasks.create_task(self._load(record))
+                loads[task] = record
+                task.add_done_callback(loads.pop)
 
     def _decode_when_loaded(self, record: Record) -> None:
         if self._schemas is None or self._schemas.has_schemas(record):
@@ -40,7 +50,10 @@ class SchemaWait:
     async def _load(self, record: Record) -> None:
         if self._schemas is not None:
             await self._schemas.load(record)
-        session = self._assignment.find_owner(record.partition)
-        # The session may have ended meanwhile. Its records are read again.
-        if session is not None and session.is_waiting_for(record):
+        if self._is_awaited(record):
             self._decode(record)
+
+    def _is_awaited(self, record: Record) -> bool:
+        """Return whether the session of a record waits for it. A session may end meanwhile, and its records are read again."""
+        session = self._assignment.find_owner(record.partition)
+        return session is not None and session.is_waiting_for(record)
