@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import re
+import socket
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-import worker.console
+import worker.console.server
 from tests.console.serving import serve
 from worker.console.inference import InferenceEndpoint
 from worker.console.live_view import LiveView
@@ -154,6 +155,23 @@ async def test_a_page_too_many_is_refused() -> None:
         while len(console.hub):
             console.hub.publish("live", 1)
             await asyncio.sleep(0)
+
+
+async def test_a_page_that_reads_nothing_loses_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half-open connections would else refuse every further page."""
+    monkeypatch.setattr(worker.console.server, "_SEND_TIMEOUT_S", 0.1)
+    console = build_console()
+    async with serve(build_application(console)) as url:
+        with socket.socket() as silent:
+            silent.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            silent.connect(("127.0.0.1", urlsplit(url).port))
+            silent.sendall(b"GET /api/events HTTP/1.1\r\nHost: a\r\n\r\n")
+            while not len(console.hub):  # noqa: ASYNC110  the hub has no event for tests
+                await asyncio.sleep(0.001)
+            for _ in range(10):
+                console.hub.publish("records", "a" * 1_000_000)
+            while len(console.hub):  # noqa: ASYNC110  the same
+                await asyncio.sleep(0.001)
 
 
 async def test_details_of_a_record() -> None:

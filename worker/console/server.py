@@ -32,6 +32,8 @@ _MAX_TEXT_CHARS = 20_000
 # A browser gets the newest records at once, and a comment after this silence, so that proxies keep the connection.
 _NUM_FIRST_ROWS, _KEEPALIVE_S = 200, 15.0
 _MAX_REPLAYED = 10_000
+# A browser that does not read its events for this time is disconnected.
+_SEND_TIMEOUT_S = 30.0
 _STREAM_HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
@@ -135,9 +137,12 @@ class _Views:
                         events = await asyncio.wait_for(subscription.take(), _KEEPALIVE_S)
                     except TimeoutError:
                         events = b": no event\n\n"
-                    await response.write(events)
-            except ConnectionError:
-                # The browser has left.
+                    async with asyncio.timeout(_SEND_TIMEOUT_S):
+                        await response.write(events)
+            except (ConnectionError, TimeoutError):
+                # The browser has left, or reads nothing. Its place is for another page.
+                if request.transport is not None:
+                    request.transport.abort()
                 return response
 
     async def show_record(self, request: web.Request) -> web.Response:
