@@ -177,6 +177,14 @@ def test_a_header_that_is_no_number_does_not_end_the_console(number: bytes) -> N
     assert get_row(store)["latency_ms"] is None
 
 
+def test_headers_of_outputs_count_towards_the_bound() -> None:
+    store = build_store(max_bytes=30_000)
+    for offset in range(10):
+        (output, *_) = build_outputs(offset=offset)
+        store.add(replace(output, value=None, headers=(*output.headers, ("big", b"a" * 10_000))))
+    assert len(store) == 2
+
+
 def test_a_row_has_a_bounded_number_of_entities() -> None:
     """The page gets many rows at once."""
     store = build_store()

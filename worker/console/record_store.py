@@ -136,11 +136,12 @@ class RecordStore:
             joined.problem = str(error)
         else:
             joined.item = decoded if isinstance(decoded, Item) else None
-        self._count(joined, 2 * record.size_bytes)
+        self._count(joined, 2 * record.size_bytes + _measure_headers(record))
 
     def _add_output(self, place: Place, output: Output, record: Record, value: dict[str, Any] | None) -> None:
         joined = self._open(place)
-        joined.outputs[output] = _drop_value(record)
+        joined.outputs[output] = kept = _drop_value(record)
+        self._count(joined, kept.size_bytes + _measure_headers(kept))
         if value is None:
             return
         try:
@@ -266,6 +267,10 @@ def _check_form(results: Results) -> None:
 
 def _read_model(record: Record) -> str:
     return read_headers(record.headers).get("gist-model", b"").decode(errors="replace")
+
+
+def _measure_headers(record: Record) -> int:
+    return sum(len(name) + len(value or b"") for name, value in record.headers)
 
 
 def _drop_value(record: Record) -> Record:
