@@ -231,7 +231,7 @@ class JointLanes:
 
     @property
     def live(self) -> Lane:
-        """The live lane of the first encoder, which is the only one of a worker with queries."""
+        """The live lane of the first encoder. Its token budget bounds the texts of clients in all lanes."""
         return self._lanes[0].live
 
     async def wait_for_more(self) -> None:
