@@ -100,6 +100,31 @@ async def test_a_record_waits_for_one_group_of_texts_in_the_tokenizer() -> None:
     assert tokenized[:2] == ["query0", "record"]
 
 
+async def test_a_long_prompt_is_tokenized_in_a_thread_and_short_texts_do_not_wait_for_it() -> None:
+    """The prompt is tokenized with each text."""
+    world = World(max_query_texts=32)
+    queries, threads = world.pipeline.queries, list[str]()
+    is_held, is_open = threading.Event(), threading.Event()
+
+    def on_tokenize(texts: Sequence[str]) -> None:
+        threads.append(threading.current_thread().name)
+        if "short" not in texts:
+            is_held.set()
+            is_open.wait()
+
+    world.model.on_tokenize = on_tokenize
+    async with world.running():
+        items = [Item(queries.create_record(b"{}"), "a", "a", frozenset({Task.EMBED})) for _ in range(16)]
+        long = asyncio.create_task(queries.compute(items, world.model, "p: " * 1_000))
+        while not is_held.is_set():  # noqa: ASYNC110  a thread has no event of the loop
+            await asyncio.sleep(0.001)
+        await compute(queries, "short")
+        is_open.set()
+        await long
+    assert threads[1] == threading.main_thread().name
+    assert {name.partition("_")[0] for name in (threads[0], *threads[2:])} == {"tokenize"}
+
+
 async def test_requests_that_wait_for_the_tokenizer_are_unavailable_after_a_stop() -> None:
     world = World(max_query_texts=8)
     is_held, is_open = threading.Event(), threading.Event()

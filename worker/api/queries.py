@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from worker.batches import QUERIES, Batch
 from worker.errors import GistStreamError, find_cause
+from worker.flow.model_executor import MAX_CHARS_IN_EVENT_LOOP
 from worker.parts import join_items
 from worker.records import Record, TokenizedItem
 from worker.rollout.joint_model import tokenize_items
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from worker.flow.model_executor import ModelExecutor
     from worker.flow.monitor import Monitor
     from worker.ports import ModelRouter, ServedModel
-    from worker.records import Headers, Item, Prediction
+    from worker.records import Headers, Item, Prediction, Tokens
 
 # The texts and the characters of one call of the tokenizer. Other requests and the stream have their turn between two calls.
 _GROUP_TEXTS, _GROUP_CHARS = 16, 16_384
@@ -68,7 +69,7 @@ class Queries:
         # The texts in the lane and in forward passes, by number, and the sum of their tokens.
         self._entered: dict[int, _Entered] = {}
         self._num_tokens = 0
-        # Texts are tokenized, and enter the lane, in turn, a group of each request. Texts of the stream wait for one group.
+        # Long texts are tokenized, and texts enter the lane, in turn, a group of each request. The stream waits for one group.
         self._tokenizing, self._turn = asyncio.Lock(), asyncio.Lock()
         # Set when texts leave the lane or their pass.
         self._has_room = asyncio.Event()
@@ -104,11 +105,8 @@ class Queries:
         self._is_idle.clear()
         entered: list[_Entered] = []
         try:
-            for group in _split_into_groups(items):
-                tokenize, num_chars = partial(tokenize_items, model, group, prompt), sum(len(item.text) for item in group)
-                async with self._tokenizing:
-                    self._check_runs()
-                    tokens = await self._executor.tokenize_query(tokenize, num_chars)
+            for group in _split_into_groups(items, num_prompt_chars=len(prompt or "")):
+                tokens = await self._tokenize(model, group, prompt)
                 async with self._turn:
                     for item, own in zip(group, tokens, strict=True):
                         entered.append(await self._enter(TokenizedItem(item, own)))
@@ -176,6 +174,14 @@ class Queries:
         finally:
             lane.release_slot(time.monotonic() - began_s)
 
+    async def _tokenize(self, model: ServedModel, group: Sequence[Item], prompt: str | None) -> list[Tokens]:
+        """Return the tokens of texts. Long texts are tokenized in a thread, a group of one request at a time."""
+        if sum(len(item.text) for item in group) + len(group) * len(prompt or "") <= MAX_CHARS_IN_EVENT_LOOP:
+            return tokenize_items(model, group, prompt)
+        async with self._tokenizing:
+            self._check_runs()
+            return await self._executor.tokenize_query(partial(tokenize_items, model, group, prompt))
+
     async def _enter(self, tokenized: TokenizedItem) -> _Entered:
         """Add a text to the lane as soon as there is room."""
         while self._num_tokens and self._num_tokens + tokenized.weight > self._max_tokens and not self._is_stopped:
@@ -213,16 +219,17 @@ class Queries:
         return entered
 
 
-def _split_into_groups(items: Sequence[Item]) -> Iterator[list[Item]]:
+def _split_into_groups(items: Sequence[Item], *, num_prompt_chars: int) -> Iterator[list[Item]]:
     """Yield the items in order, in groups for one call of the tokenizer each."""
     group: list[Item] = []
     num_chars = 0
     for item in items:
-        if group and (len(group) == _GROUP_TEXTS or num_chars + len(item.text) > _GROUP_CHARS):
+        num_own = num_prompt_chars + len(item.text)
+        if group and (len(group) == _GROUP_TEXTS or num_chars + num_own > _GROUP_CHARS):
             yield group
             group, num_chars = [], 0
         group.append(item)
-        num_chars += len(item.text)
+        num_chars += num_own
     if group:
         yield group
 

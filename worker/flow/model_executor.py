@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 
 Result = TypeVar("Result")
-# Up to this many characters are tokenized in the event loop (0.17 ms): the switch to a thread and back takes longer.
-_MAX_CHARS_IN_EVENT_LOOP = 500
+#: Up to this many characters are tokenized in the event loop (0.17 ms): the switch to a thread and back takes longer.
+MAX_CHARS_IN_EVENT_LOOP = 500
 # Up to this number of items is encoded in the event loop, for the same reason.
 _MAX_ITEMS_IN_EVENT_LOOP = 2
 
@@ -99,7 +99,7 @@ class ModelExecutor:
             return []
         await self._models.wait_until_loaded(items)
         try:
-            if sum(len(item.text) for item in items) <= _MAX_CHARS_IN_EVENT_LOOP:
+            if sum(len(item.text) for item in items) <= MAX_CHARS_IN_EVENT_LOOP:
                 return list(self._tokenize_now(items))
             tokens = await asyncio.get_running_loop().run_in_executor(self._tokenizer, self._tokenize_now, items)
         except Exception as error:  # noqa: BLE001  any exception of the model is the failure of one record
@@ -109,10 +109,8 @@ class ModelExecutor:
             return [*await self.tokenize(items[:middle]), *await self.tokenize(items[middle:])]
         return list(tokens)
 
-    async def tokenize_query(self, tokenize: Callable[[], list[Tokens]], num_chars: int) -> list[Tokens]:
-        """Return what `tokenize` returns for texts of a client with `num_chars` characters; raises what `tokenize` raises."""
-        if num_chars <= _MAX_CHARS_IN_EVENT_LOOP:
-            return tokenize()
+    async def tokenize_query(self, tokenize: Callable[[], list[Tokens]]) -> list[Tokens]:
+        """Return what `tokenize` returns for texts of a client, in the thread of the tokenizer; raises what `tokenize` raises."""
         return await asyncio.get_running_loop().run_in_executor(self._tokenizer, tokenize)
 
     async def run_batch(self, batch: Batch) -> list[Prediction]:
