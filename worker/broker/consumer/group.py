@@ -16,6 +16,7 @@ from worker.broker.membership.group_member import ConsumerGroupMember
 from worker.broker.membership.member_offsets import MemberOffsets
 from worker.broker.membership.member_state import Pace
 from worker.broker.membership.requests import Subscription, build_metadata, read_topics
+from worker.broker.patches.admin_failover import send_to_any_broker
 from worker.broker.timeouts import with_timeout
 from worker.records import Partition
 
@@ -145,9 +146,8 @@ class ConsumerProtocolGroup:
 
     async def join(self) -> None:
         """Assign all partitions of the topics to the consumer, paused, and begin to join."""
-        client = get_network_client(self._consumer)
-        request = build_metadata(names=self._topics)
-        response = await with_timeout(_METADATA_TIMEOUT_S, client.send(client.get_random_node(), request))
+        asking = send_to_any_broker(get_network_client(self._consumer), build_metadata(names=self._topics))
+        response = await with_timeout(_METADATA_TIMEOUT_S, asking)
         self._hold(TopicPartition(topic.name, index) for topic in read_topics(response) for index in range(topic.num_partitions))
         self.member.start()
 

@@ -1,0 +1,56 @@
+"""The group of the consumer protocol, with a client that answers as scripted."""
+
+from __future__ import annotations
+
+import uuid
+from types import SimpleNamespace
+from typing import Any
+
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaConnectionError, NodeNotReadyError
+
+from worker.broker.consumer.group import ConsumerProtocolGroup
+from worker.broker.consumer.membership import Membership
+from worker.broker.membership import messages
+
+
+class Client:
+    """The client of two brokers, of which the first is away."""
+
+    cluster = SimpleNamespace(brokers=lambda: [SimpleNamespace(nodeId=1), SimpleNamespace(nodeId=2)])
+
+    def get_random_node(self) -> int:
+        """Return the broker that is away."""
+        return 1
+
+    async def coordinator_lookup(self, _kind: int, _key: str) -> int:
+        """Find no coordinator."""
+        raise KafkaConnectionError
+
+    async def send(self, node_id: int, request: Any, **_options: Any) -> Any:
+        """Return the metadata of a topic with two partitions."""
+        if node_id == 1:
+            raise NodeNotReadyError
+        assert request.struct is messages.Metadata
+        return SimpleNamespace(topics=[(0, "texts", uuid.UUID(int=1), False, [None] * 2, 0, {})])
+
+
+async def test_a_broker_that_is_away_does_not_refuse_the_start() -> None:
+    held: list[TopicPartition] = []
+    consumer: Any = SimpleNamespace(_client=Client(), assign=held.extend, seek=lambda *_: None, pause=lambda *_: None)
+    fetcher: Any = SimpleNamespace(restore=lambda: None)
+    listener: Any = None
+    group = ConsumerProtocolGroup(
+        consumer,
+        fetcher,
+        listener,
+        membership=Membership(topics=["texts"], group_id="readers"),
+        rack_id=None,
+        on_event=lambda *_, **__: None,
+        was_member=False,
+    )
+    for _ in range(8):
+        held.clear()
+        await group.join()
+        await group.leave()
+        assert held == [TopicPartition("texts", 0), TopicPartition("texts", 1)]
