@@ -22,6 +22,7 @@ from worker.wire.paths import FieldPath
 from worker.wire.registered.content import RegisteredForm, build_value_reader
 from worker.wire.registered.frame import InvalidSchema, RegisteredSchema, build_prefix
 from worker.wire.registered.inspection import find_fault
+from worker.wire.registered.proto_values import MessageConverter
 from worker.wire.registered.protobuf import build_file, build_protobuf_reader
 
 _INT32, _INT64 = st.integers(-(2**31), 2**31 - 1), st.integers(-(2**63), 2**63 - 1)
@@ -186,6 +187,21 @@ def test_the_indexes_select_the_message(indexes: bytes, content: dict[str, str])
     )
     found = read(text, indexes + b"\x0a\x01a")
     assert {name: value for name, value in found.items() if name != "m"} == content
+
+
+def test_the_encodings_of_an_index_share_a_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A value may not add to the memory of its schema."""
+    selected, select = list[Any](), MessageConverter.select
+
+    def count(converter: MessageConverter, descriptor: Any) -> Any:
+        selected.append(descriptor)
+        return select(converter, descriptor)
+
+    monkeypatch.setattr(MessageConverter, "select", count)
+    reader = build_protobuf_reader(RegisteredSchema("PROTOBUF", 'syntax = "proto3"; message A { string body = 1; }'))
+    for indexes in (b"\x00", b"\x02\x00", b"\x82\x00\x00", b"\x02\x80\x00", b"\x82\x80\x00\x80\x80\x00"):
+        assert reader(build_prefix(7) + indexes + b"\x0a\x01a") == {"body": "a"}
+    assert len(selected) == 1
 
 
 @pytest.mark.parametrize(

@@ -44,17 +44,18 @@ def build_protobuf_reader(schema: RegisteredSchema) -> ValueReader:
     from google.protobuf.message_factory import GetMessageClass  # noqa: PLC0415  an optional dependency
 
     file = build_file(schema)
-    # The classes of messages by the bytes of their indexes, each with the bytes of its widest message and its converter.
-    classes: dict[bytes, tuple[Any, int, Convert]] = {}
+    # The classes of messages by their indexes, each with the bytes of its widest message and its converter.
+    classes: dict[tuple[int, ...], tuple[Any, int, Convert]] = {}
     converter = MessageConverter()
 
     def parse(value: bytes) -> Any:
         indexes, start = _read_indexes(value)
-        raw = value[NUM_PREFIX_BYTES:start]
-        if raw not in classes:
+        # Not by their bytes: an index has several encodings, each of which would take memory.
+        path = tuple(indexes)
+        if path not in classes:
             descriptor = _find_message(file, indexes)
-            classes[raw] = GetMessageClass(descriptor), _measure_repeated(descriptor), converter.select(descriptor)
-        message_class, num_bytes, convert = classes[raw]
+            classes[path] = GetMessageClass(descriptor), _measure_repeated(descriptor), converter.select(descriptor)
+        message_class, num_bytes, convert = classes[path]
         if (len(value) - start) // 2 * num_bytes > _MAX_PARSED_BYTES:
             raise InvalidRecord(f"its messages may need more than {_MAX_PARSED_BYTES} bytes of memory")
         return convert(message_class.FromString(value[start:]), [_MAX_FIELDS])
