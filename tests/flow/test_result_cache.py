@@ -63,6 +63,16 @@ def test_another_prompt_is_another_entry() -> None:
     assert cache.find([replace(query, tokens=replace(query.tokens, prompt="query: "))]).missing
 
 
+def test_the_prompts_of_queries_count_towards_the_bound() -> None:
+    """A client chooses its prompt."""
+    cache = ResultCache(MIB, lambda _origin, _number: None)
+    for number in range(1_000):
+        query = item("a")
+        query = replace(query, tokens=replace(query.tokens, prompt=f"{number}: ".rjust(4_096)))
+        cache.complete(cache.find([query]), [prediction(1)])
+    assert len(cache._entries) * 4_096 < MIB
+
+
 def test_a_failure_is_not_kept() -> None:
     """All items of the batch with this text get the failure; the next batch computes the text again."""
     cache = ResultCache(MIB, lambda _origin, _number: None)

@@ -61,7 +61,7 @@ class ResultCache:
         return [plan.results[_build_key(item)] for item in plan.items]
 
     def _add(self, key: _Key, prediction: Prediction) -> None:
-        num_bytes = _estimate_bytes(key[2], prediction)
+        num_bytes = sys.getsizeof(key[1]) + _estimate_bytes(key[2], prediction)
         if num_bytes > self._max_bytes:
             return
         if prediction.embedding is not None and prediction.embedding.base is not None:
