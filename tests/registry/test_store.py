@@ -115,6 +115,15 @@ async def test_the_oldest_schema_is_unloaded_first(monkeypatch: pytest.MonkeyPat
         assert loaded.has_schemas(made(1))
 
 
+async def test_small_protobuf_schemas_count_with_their_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has 200 KB of well-known types; 4,096 of them would take most of a gigabyte."""
+    monkeypatch.setattr(stores, "_MAX_CHARS", 50_000)
+    async with FakeRegistry() as registry, store(registry) as loaded:
+        for number in range(3):
+            await loaded.load(made(registry.add(f'syntax = "proto3"; message A{number} {{}}', kind="PROTOBUF")))
+        assert [loaded.has_schemas(made(number)) for number in (1, 2, 3)] == [False, True, True]
+
+
 async def test_the_schema_of_a_key_is_loaded_if_the_key_has_the_id() -> None:
     """Else it costs no request."""
     async with FakeRegistry() as registry:

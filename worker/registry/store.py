@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from worker.wire.registered.frame import ValueReader
 
 _Answer = TypeVar("_Answer")
-# The bounds of the loaded schemas. The oldest one is unloaded first.
-_MAX_SCHEMAS, _MAX_CHARS = 4_096, 64 * 2**20
+# The bounds of the loaded schemas. The oldest one is unloaded first. A schema takes ten times the bytes of its text.
+_MAX_SCHEMAS, _MAX_CHARS = 4_096, 16 * 2**20
+# The bytes of the well-known types that each Protobuf schema has, as characters of a text.
+_EXTRA_CHARS = {"PROTOBUF": 20_000}
 # A registry is asked again for an id that it did not have after this time.
 _UNKNOWN_FOR_S = 60.0
 
@@ -143,7 +145,7 @@ class SchemaStore:
             self._problems.pop(schema_id, None)
 
     async def _fetch(self, schema_id: int) -> tuple[ValueReader, int]:
-        """Return the reader of a schema and the size of its text. Raises `RegistryUnavailable`."""
+        """Return the reader of a schema and the characters that stand for its memory. Raises `RegistryUnavailable`."""
         try:
             schema = await self.client.fetch_schema(schema_id)
         except InvalidSchema as error:
@@ -154,7 +156,7 @@ class SchemaStore:
         self._ask_again_s.pop(schema_id, None)
         # The parser takes up to a second for the largest schema.
         reader = await asyncio.to_thread(build_value_reader, schema)
-        return reader, len(schema.text) + sum(map(len, schema.references))
+        return reader, len(schema.text) + sum(map(len, schema.references)) + _EXTRA_CHARS.get(schema.type, 0)
 
     def _keep(self, schema_id: int, reader: ValueReader, num_chars: int) -> None:
         self._readers.pop(schema_id, None)
