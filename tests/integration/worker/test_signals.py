@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -17,6 +18,8 @@ from worker.commands.run import run
 from worker.settings import read
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from worker.broker.connection.connection import Connection
 
 PROGRAM = (sys.executable, "-m", "tests.integration.support.loading_worker")
@@ -25,12 +28,22 @@ HAS_UNSHARE = shutil.which(UNSHARE[0]) is not None
 MAY_UNSHARE = HAS_UNSHARE and subprocess.run([*UNSHARE, "true"], check=False, capture_output=True).returncode == 0
 
 
+@contextlib.contextmanager
+def start_loading(program: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
+    """Give a worker that loads its model; kill it at the end."""
+    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True, env=os.environ | {"GIST_HTTP_PORT": "0"}) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "loading\n"
+            yield process
+        finally:
+            process.kill()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_while_the_model_loads_ends_the_worker_at_once(number: signal.Signals) -> None:
     """The exit code is 128 + the number, though the loading thread never ends."""
-    with subprocess.Popen(PROGRAM, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "loading\n"
+    with start_loading(PROGRAM) as process:
         process.send_signal(number)
         assert process.wait(60) == 128 + number
 
@@ -38,9 +51,7 @@ def test_a_signal_while_the_model_loads_ends_the_worker_at_once(number: signal.S
 @pytest.mark.skipif(not MAY_UNSHARE, reason="this machine gives us no namespace of processes")
 def test_process_1_of_a_container_hears_sigterm_while_the_model_loads() -> None:
     """The kernel drops a signal that process 1 has no handler for."""
-    with subprocess.Popen([*UNSHARE, *PROGRAM], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "loading\n"
+    with start_loading([*UNSHARE, *PROGRAM]) as process:
         (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         os.kill(int(child), signal.SIGTERM)
         assert process.wait(60) == 143
