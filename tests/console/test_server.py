@@ -122,6 +122,17 @@ async def test_a_foreign_host_name_is_refused() -> None:
                 assert answer.status == status
 
 
+async def test_a_page_of_another_site_cannot_use_the_console() -> None:
+    """A link to the page works; requests of such a page for data or events are refused."""
+    async with client(build_console()) as session:
+        for site, status in (("cross-site", 403), ("same-site", 403), ("same-origin", 200), ("none", 200)):
+            for path in ("/api/dead-letters", "/api/events"):
+                async with session.get(path, headers={"Sec-Fetch-Site": site}) as answer:
+                    assert answer.status == status
+            async with session.get("/", headers={"Sec-Fetch-Site": site}) as answer:
+                assert answer.status == 200
+
+
 async def read_event(answer: aiohttp.ClientResponse) -> tuple[str, Any]:
     """Return the name and the value of the next event."""
     async with asyncio.timeout(20):

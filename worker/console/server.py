@@ -34,6 +34,7 @@ _NUM_FIRST_ROWS, _KEEPALIVE_S = 200, 15.0
 _MAX_REPLAYED = 10_000
 # A browser that does not read its events for this time is disconnected.
 _SEND_TIMEOUT_S = 30.0
+_OTHER_SITES = frozenset({"cross-site", "same-site"})
 _STREAM_HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
@@ -90,6 +91,9 @@ def _build_guard(host_names: frozenset[str]) -> Any:
         try:
             if host_names and _read_host_name(request.host) not in host_names:
                 raise web.HTTPForbidden(reason="this name is no address of the console")
+            # Browsers say so. Such a page could not read the answer, but use up places of events and read topics.
+            if request.path.startswith("/api/") and request.headers.get("Sec-Fetch-Site") in _OTHER_SITES:
+                raise web.HTTPForbidden(reason="a page of another site may not use the console")
             response = await handler(request)
         except web.HTTPException as error:
             response = _fail(error.status, error.reason)
