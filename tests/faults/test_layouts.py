@@ -17,9 +17,9 @@ pytestmark = pytest.mark.kafka
 
 
 async def test_enriched_outputs_survive_kills(broker: Cluster, mode: Mode, seed: int) -> None:
-    """Under load one of two workers is killed six times; each record has one whole message, or one dead letter."""
+    """Under load one of two workers is killed four times; each record has one whole message, or one dead letter."""
     async with Lab(mode=mode, seed=seed, cluster=broker, layout="enriched", poison_every=100) as lab:
-        await kill_under_load(lab, "ab", num_kills=6)
+        await kill_under_load(lab, "ab", num_kills=4)
 
 
 @pytest.mark.faults
