@@ -30,6 +30,7 @@ def hostile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / f"{name}.py").write_text(f"import os; os._exit({FOREIGN_CODE})\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIST_MODEL", "./nowhere")
+    monkeypatch.setenv("GIST_HTTP_PORT", "0")
     return tmp_path
 
 

@@ -34,7 +34,7 @@ def test_an_escape_is_the_character_in_json(char: str) -> None:
     ("arguments", "code"),
     [
         (["check", "--bootstrap-servers", "127.0.0.1:1", "--model", "./nowhere-é", "--group-id", "grüße-😀"], 3),
-        (["run", "--model", "./nowhere-é", "--log-format", "json"], 5),
+        (["run", "--http-port", "0", "--model", "./nowhere-é", "--log-format", "json"], 5),
         (["run", "--help"], 0),
         (["data", "nirgends-ü.csv"], 2),
         (["run", "--http-port", "é"], 2),
