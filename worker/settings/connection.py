@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings
 
 from worker.settings.environment import describe_fault, is_address
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 PREFIX = "GIST_"
+#: The advice of most contradictions between two settings.
+CHANGE_ONE = ": change one of them"
 # A secret may have any characters, such as quotation marks.
 _SECRETS = {
     "sasl_username",
@@ -21,6 +26,13 @@ _SECRETS = {
     "schema_registry_bearer_auth_token",
     "schema_registry_ssl_key_password",
 }
+
+
+def raise_first(contradictions: Iterable[tuple[bool, str]], *, advice: str = "") -> None:
+    """Raise `ValueError` for the first contradiction that is true. Its message starts with a name without the prefix."""
+    for is_wrong, message in contradictions:
+        if is_wrong:
+            raise ValueError(f"{PREFIX}{message}{advice}")
 
 
 class ConnectionSettings(BaseSettings):
@@ -214,9 +226,7 @@ class ConnectionSettings(BaseSettings):
                 "SASL_OAUTHBEARER_EXTENSIONS must be name=value, comma-separated",
             ),
         ]
-        for is_wrong, message in contradictions:
-            if is_wrong:
-                raise ValueError(PREFIX + message)
+        raise_first(contradictions)
         return self
 
     @property

@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from worker.settings.connection import CHANGE_ONE, raise_first
 from worker.settings.topics import TopicSettings
 from worker.wire.paths import FieldPath, TextTemplate
 
@@ -101,7 +102,5 @@ class InputSettings(TopicSettings):
                 f"UNCHANGED_TEXT=skip compares the rows of Debezium, and GIST_ENVELOPE={self.envelope} reads none",
             ),
         ]
-        for is_wrong, message in contradictions:
-            if is_wrong:
-                raise ValueError(f"GIST_{message}: change one of them")
+        raise_first(contradictions, advice=CHANGE_ONE)
         return self

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from worker.settings.connection import raise_first
 from worker.settings.input import InputSettings
 
 
@@ -111,7 +112,7 @@ class RegistrySettings(InputSettings):
             ),
             (
                 bool(basic) and bool(bearer),
-                "SCHEMA_REGISTRY_BASIC_AUTH_USER_INFO and GIST_SCHEMA_REGISTRY_BEARER_AUTH_TOKEN are both set",
+                "SCHEMA_REGISTRY_BASIC_AUTH_USER_INFO and GIST_SCHEMA_REGISTRY_BEARER_AUTH_TOKEN are both set: unset one",
             ),
             (
                 basic is not None and ":" not in basic.get_secret_value(),
@@ -126,7 +127,5 @@ class RegistrySettings(InputSettings):
                 "SCHEMA_REGISTRY_SSL_CERT_FILE and GIST_SCHEMA_REGISTRY_SSL_KEY_FILE must be set together",
             ),
         ]
-        for is_wrong, message in contradictions:
-            if is_wrong:
-                raise ValueError(f"GIST_{message}: change one of them")
+        raise_first(contradictions)
         return self

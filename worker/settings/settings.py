@@ -13,7 +13,7 @@ from pydantic_settings import SettingsConfigDict
 
 from worker.errors import BadSettings
 from worker.settings.api import ApiSettings
-from worker.settings.connection import PREFIX
+from worker.settings.connection import CHANGE_ONE, PREFIX, raise_first
 from worker.settings.environment import ENV_FILE, ENV_FILE_ENCODING, describe_unreadable, require_regular_file
 
 
@@ -127,7 +127,7 @@ class Settings(ApiSettings):
                 "MAX_BACKFILL_BATCH_TOKENS is above GIST_MAX_BATCH_TOKENS",
             ),
         ]
-        _raise_first(contradictions)
+        raise_first(contradictions, advice=CHANGE_ONE)
         return self
 
     @model_validator(mode="after")
@@ -151,15 +151,8 @@ class Settings(ApiSettings):
             ),
             (self.api_max_texts > self.api_max_queued_texts, "API_MAX_TEXTS is above GIST_API_MAX_QUEUED_TEXTS"),
         ]
-        _raise_first(contradictions)
+        raise_first(contradictions, advice=CHANGE_ONE)
         return self
-
-
-def _raise_first(contradictions: list[tuple[bool, str]]) -> None:
-    """Raise the error of the first contradiction that is true."""
-    for is_wrong, message in contradictions:
-        if is_wrong:
-            raise ValueError(f"{PREFIX}{message}: change one of them")
 
 
 def read(flags: dict[str, Any] | None = None) -> Settings:

@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from worker.settings.connection import ConnectionSettings
+from worker.settings.connection import CHANGE_ONE, ConnectionSettings, raise_first
 
 #: Stands for the input topic in the name of an output topic.
 PLACEHOLDER = "{topic}"
@@ -190,9 +190,7 @@ class TopicSettings(ConnectionSettings):
             ),
             (self.has_equal_topics, "INPUT_TOPIC, GIST_BACKFILL_TOPIC and the output topics must have different names"),
         ]
-        for is_wrong, message in contradictions:
-            if is_wrong:
-                raise ValueError(f"GIST_{message}: change one of them")
+        raise_first(contradictions, advice=CHANGE_ONE)
         return self
 
     @property
