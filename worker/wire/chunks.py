@@ -94,7 +94,8 @@ def encode_in_chunks(
         return others
     record, tokens = tokenized.item.record, tokenized.tokens
     added = build_origin_fields(record, model_name) if has_origin else {}
-    chunks = split_into_chunks(tokenized, prediction, prediction.embedding)
+    # The entities have messages of their own.
+    chunks = split_into_chunks(tokenized, replace(prediction, entities=None), prediction.embedding)
     common = copy_headers(record)
     origin = (
         *build_source_headers(record, model_name),
