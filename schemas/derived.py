@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 #: The namespace of the records of version 1.
 NAMESPACE = "gist_stream.v1"
 _CONNECT_TYPES = {"string": "string", "integer": "int64", "number": "double", "boolean": "boolean"}
+# The keys of a map of Kafka Connect.
+_KEYS = {"type": "string", "optional": False}
 _AVRO_TYPES = {"string": "string", "integer": "long", "number": "double", "boolean": "boolean"}
 
 
@@ -107,6 +109,3 @@ def _build_connect_type(schema: Mapping[str, Any], defined: Mapping[str, Any], *
     inner = schema["items"] if kind == "array" else schema["additionalProperties"]
     values = {**_build_connect_type(inner, defined, has_numbers=has_numbers), "optional": False}
     return {"type": "array", "items": values} if kind == "array" else {"type": "map", "keys": _KEYS, "values": values}
-
-
-_KEYS = {"type": "string", "optional": False}

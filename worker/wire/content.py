@@ -10,6 +10,7 @@ import orjson
 
 from worker.errors import InvalidRecord
 from worker.wire.keys import read_key_id
+from worker.wire.registered.frame import read_schema_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,8 +22,6 @@ _CLOUDEVENTS_VERSION = "1.0"
 _JSON_TYPES = ("application/json", "text/json")
 # ASCII is valid UTF-8.
 _CHARSETS = ("utf-8", "utf8", "us-ascii")
-# The first byte of a value in the format of Confluent's schema registry, and the bytes before its data: this byte and a schema id.
-_MAGIC_BYTE, _NUM_PREFIX_BYTES = 0, 5
 
 
 def read_content(value: bytes, headers: Mapping[str, bytes]) -> tuple[Content, object]:
@@ -116,8 +115,7 @@ def _parse_object(value: bytes) -> Mapping[str, Any]:
     try:
         parsed = orjson.loads(value)
     except orjson.JSONDecodeError as error:
-        if len(value) > _NUM_PREFIX_BYTES and value[0] == _MAGIC_BYTE:
-            schema_id = int.from_bytes(value[1:_NUM_PREFIX_BYTES])
+        if (schema_id := read_schema_id(value)) is not None:
             raise InvalidRecord(
                 f"the value is not JSON: the first byte is the magic byte of a schema registry, of schema {schema_id}; "
                 "set GIST_SCHEMA_REGISTRY_URL"

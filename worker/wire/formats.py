@@ -129,7 +129,7 @@ def _build_avro_writer(schema: dict[str, Any]) -> Callable[[dict[str, Any]], byt
     head, tail = (
         parse_schema({**schema, "name": f"{schema['name']}{number}", "fields": part}, named) for number, part in enumerate(parts)
     )
-    vector = fields[at] if at < len(fields) else None
+    count, vector = parse_schema("long"), fields[at] if at < len(fields) else None
     is_optional = vector is not None and isinstance(vector["type"], list)
 
     def write(value: dict[str, Any]) -> bytes:
@@ -138,7 +138,11 @@ def _build_avro_writer(schema: dict[str, Any]) -> Callable[[dict[str, Any]], byt
         if vector is not None:
             numbers = value.get(vector["name"])
             stream.write(b"\x02" if is_optional and numbers is not None else b"")
-            stream.write(b"\x00" if numbers is None else _write_numbers(numbers))
+            if numbers is not None and len(numbers):
+                schemaless_writer(stream, count, len(numbers))
+                stream.write(np.asarray(numbers, dtype="<f4").tobytes())
+            # The end of the array, or the null of an optional vector.
+            stream.write(b"\x00")
         schemaless_writer(stream, tail, value)
         return stream.getvalue()
 
@@ -148,14 +152,3 @@ def _build_avro_writer(schema: dict[str, Any]) -> Callable[[dict[str, Any]], byt
 def _is_vector(kind: Any) -> bool:
     plain = kind[-1] if isinstance(kind, list) else kind
     return isinstance(plain, dict) and plain.get("items") == "float"
-
-
-def _write_numbers(vector: np.ndarray[Any, Any]) -> bytes:
-    """Return an array of `float` in one block: the number of its items, the items, and the end of the array."""
-    if not len(vector):
-        return b"\x00"
-    count, varint = 2 * len(vector), bytearray()
-    while count >> 7:
-        varint.append(count & 0x7F | 0x80)
-        count >>= 7
-    return bytes([*varint, count]) + np.asarray(vector, dtype="<f4").tobytes() + b"\x00"
