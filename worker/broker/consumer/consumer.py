@@ -8,7 +8,7 @@ therefore resets all positions.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
@@ -32,11 +32,12 @@ from worker.errors import ConsumerBroken, PublishFailed, describe_error
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
+    from worker.broker.admin.groups import GroupProtocol
     from worker.broker.connection.connection import Connection
     from worker.broker.consumer.group import Group
     from worker.broker.events import OnEvent
     from worker.broker.membership.group_member import ConsumerGroupMember
-    from worker.broker.membership.protocol_choice import GroupProtocol
+    from worker.broker.membership.protocol_choice import GroupProtocolSetting
     from worker.ports import AssignmentListener
     from worker.records import EmptyRange, Partition, Record, UnreadableRange
 
@@ -61,7 +62,7 @@ class Consumer:
         stuck_after_s: float = 15.0,
         client_rack: str | None = None,
         metadata_max_age_ms: int = 30_000,
-        group_protocol: GroupProtocol = "classic",
+        group_protocol: GroupProtocolSetting = "classic",
         **membership: Any,
     ) -> None:
         """Set the group and its topics. `auto_offset_reset` is where a partition without a committed offset starts.
@@ -78,7 +79,7 @@ class Consumer:
         self._poll_timeout_ms = poll_timeout_ms
         self._step_timeout_s = step_timeout_s
         self._metadata_max_age_ms = metadata_max_age_ms
-        self._group_protocol: GroupProtocol = group_protocol
+        self._group_protocol: GroupProtocolSetting = group_protocol
         # aiokafka's consumer, its reader, and the group; None before `start` and after `stop`.
         self._client: AIOKafkaConsumer | None = None
         self._fetcher: Fetcher | None = None
@@ -112,7 +113,7 @@ class Consumer:
             await _stop_client(client)
             raise
 
-    async def _choose_protocol(self) -> Literal["consumer", "classic"]:
+    async def _choose_protocol(self) -> GroupProtocol:
         if self._group_protocol == "classic":
             return "classic"
         async with admin_client(self._connection) as admin:
@@ -135,7 +136,9 @@ class Consumer:
             metadata_max_age_ms=self._metadata_max_age_ms,
         )
 
-    def _build_group(self, protocol: str, client: AIOKafkaConsumer, fetcher: Fetcher, listener: AssignmentListener) -> Group:
+    def _build_group(
+        self, protocol: GroupProtocol, client: AIOKafkaConsumer, fetcher: Fetcher, listener: AssignmentListener
+    ) -> Group:
         if protocol == "classic":
             return ClassicGroup(client, fetcher, listener, membership=self._membership, refusals=self._refusals)
         return ConsumerProtocolGroup(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from aiokafka.errors import for_code
 
@@ -21,8 +21,9 @@ from worker.errors import BrokerUnavailable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from worker.broker.admin.groups import GroupProtocol
     from worker.broker.connection.connection import Connection
-    from worker.broker.membership.protocol_choice import GroupProtocol
+    from worker.broker.membership.protocol_choice import GroupProtocolSetting
 
 # A group without members does not exist for this request; a group with members does not know the member.
 _ACCEPTED_CODES = frozenset({0, UNKNOWN_MEMBER_ID, 69})
@@ -30,8 +31,8 @@ _TIMEOUT_S = 5.0
 
 
 async def probe_group(
-    connection: Connection, group_id: str, topics: Sequence[str], protocol: GroupProtocol
-) -> Literal["consumer", "classic"]:
+    connection: Connection, group_id: str, topics: Sequence[str], protocol: GroupProtocolSetting
+) -> GroupProtocol:
     """Return the protocol that the worker uses; with `consumer` also ask the group with the heartbeat of an unknown member.
 
     Raises `BrokerUnavailable` if a broker does not offer the protocol, or the group refuses the worker.

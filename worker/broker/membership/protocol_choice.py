@@ -16,11 +16,13 @@ from worker.errors import BrokerUnavailable
 if TYPE_CHECKING:
     from aiokafka.client import AIOKafkaClient
 
+    from worker.broker.admin.groups import GroupProtocol
+
 #: The values of `GIST_GROUP_PROTOCOL`.
-GroupProtocol = Literal["auto", "consumer", "classic"]
+GroupProtocolSetting = Literal["auto", "consumer", "classic"]
 
 
-async def choose_protocol(client: AIOKafkaClient, protocol: GroupProtocol) -> Literal["consumer", "classic"]:
+async def choose_protocol(client: AIOKafkaClient, protocol: GroupProtocolSetting) -> GroupProtocol:
     """Return the protocol to use. `auto` is the consumer protocol if every broker that answers offers it, and it is turned on.
 
     Raises `BrokerUnavailable` for `consumer` if a broker does not offer it, and `KafkaError`.
