@@ -60,7 +60,7 @@ class Group(Protocol):
         """Leave the group, unless the stop of the consumer does."""
 
 
-class ClassicGroup:
+class ClassicGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
     """The group of aiokafka: each change of the members revokes all partitions of all members."""
 
     member = None
@@ -85,7 +85,7 @@ class ClassicGroup:
         """Subscribe. aiokafka joins in the background."""
         self._refusals.refusal = None
         observe_responses(self._consumer, self._refusals.observe)
-        self._consumer.subscribe(self._membership.topics, listener=_ClassicListener(self._consumer, self._fetcher, self._listener))
+        self._consumer.subscribe(self._membership.topics, listener=self)
 
     def check(self) -> None:
         """Raise the refusal of the group."""
@@ -106,6 +106,25 @@ class ClassicGroup:
 
     async def leave(self) -> None:
         """Do nothing, because aiokafka leaves when the consumer stops."""
+
+    # ── changes of the group ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+        """Wait until the sessions of the partitions have ended."""
+        partitions = _convert(revoked)
+        if partitions:
+            await self._listener.revoked(partitions)
+        for partition in partitions:
+            self._fetcher.pause(partition)
+
+    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        """Pause the partitions until their sessions are open. Returns at once, because aiokafka sends no heartbeat meanwhile."""
+        try:
+            self._consumer.pause(*assigned)
+        except IllegalStateError:
+            # The partitions were revoked again. aiokafka calls `on_partitions_revoked` next.
+            return
+        self._listener.assigned(_convert(assigned))
 
 
 class ConsumerProtocolGroup:
@@ -212,32 +231,6 @@ class ConsumerProtocolGroup:
             self._consumer.pause(partition)
             # The seek drops the records that were fetched.
             self._consumer.seek(partition, 0)
-
-
-class _ClassicListener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
-    """Translates aiokafka's rebalance callbacks to the listener of the pipeline."""
-
-    def __init__(self, consumer: AIOKafkaConsumer, fetcher: Fetcher, listener: AssignmentListener) -> None:
-        self._consumer = consumer
-        self._fetcher = fetcher
-        self._listener = listener
-
-    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
-        """Wait until the sessions of the partitions have ended."""
-        partitions = _convert(revoked)
-        if partitions:
-            await self._listener.revoked(partitions)
-        for partition in partitions:
-            self._fetcher.pause(partition)
-
-    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
-        """Pause the partitions until their sessions are open. Returns at once, because aiokafka sends no heartbeat meanwhile."""
-        try:
-            self._consumer.pause(*assigned)
-        except IllegalStateError:
-            # The partitions were revoked again. aiokafka calls `on_partitions_revoked` next.
-            return
-        self._listener.assigned(_convert(assigned))
 
 
 def _convert(partitions: Iterable[TopicPartition]) -> list[Partition]:
