@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import TYPE_CHECKING, Any
 
 from aiokafka.errors import for_code
@@ -12,10 +11,10 @@ from worker.broker.admin.groups import retry_while_loading
 from worker.broker.admin.permissions import Right, check_access
 from worker.broker.client_internals import get_network_client
 from worker.broker.membership.coordinator import CoordinatorLink
-from worker.broker.membership.member_state import TRANSIENT_CODES, UNKNOWN_MEMBER_ID, Heartbeat
+from worker.broker.membership.member_state import TRANSIENT_CODES, UNKNOWN_MEMBER_ID
 from worker.broker.membership.protocol_choice import choose_protocol
 from worker.broker.membership.refusals import explain_refusal
-from worker.broker.membership.requests import MemberIdentity, Subscription, build_heartbeat
+from worker.broker.membership.requests import build_probe
 from worker.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
@@ -43,9 +42,7 @@ async def probe_group(
         if chosen == "classic":
             return chosen
         await check_access(connection, client, [Right("Read", "group", group_id)])
-        link = CoordinatorLink(client, group_id)
-        subscription = Subscription(group_id=group_id, topics=tuple(topics), rebalance_timeout_ms=1)
-        request = build_heartbeat(subscription, MemberIdentity(str(uuid.uuid4()), 1), Heartbeat(1, is_full=True, owned=frozenset()))
+        link, request = CoordinatorLink(client, group_id), build_probe(group_id, topics)
 
         async def ask() -> Any:
             response = await link.send(request, _TIMEOUT_S)

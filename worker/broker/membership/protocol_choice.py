@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import TYPE_CHECKING, Literal
 
 from aiokafka.errors import UnsupportedVersionError
 
 from worker.broker.admin.broker_versions import find_old_brokers
-from worker.broker.membership.member_state import NO_PARTITIONS, Heartbeat
-from worker.broker.membership.requests import REQUIRED, MemberIdentity, Subscription, build_heartbeat
+from worker.broker.membership.requests import REQUIRED, build_probe
 from worker.broker.patches.admin_failover import send_to_any_broker
 from worker.errors import BrokerUnavailable
 
@@ -43,8 +41,5 @@ async def _is_turned_off(client: AIOKafkaClient) -> bool:
 
     The heartbeat names no group, so it changes nothing.
     """
-    subscription = Subscription(group_id="", topics=(), rebalance_timeout_ms=1)
-    heartbeat = Heartbeat(1, is_full=True, owned=NO_PARTITIONS)
-    request = build_heartbeat(subscription, MemberIdentity(str(uuid.uuid4()), heartbeat.epoch), heartbeat)
-    response = await send_to_any_broker(client, request)
+    response = await send_to_any_broker(client, build_probe("", ()))
     return bool(response.error_code == UnsupportedVersionError.errno)

@@ -13,12 +13,12 @@ from aiokafka.structs import OffsetAndMetadata
 
 from worker.broker.membership import messages
 from worker.broker.membership.field_types import NO_TAGS
-from worker.broker.membership.member_state import HeartbeatAnswer
+from worker.broker.membership.member_state import NO_PARTITIONS, Heartbeat, HeartbeatAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from worker.broker.membership.member_state import Heartbeat, Partitions
+    from worker.broker.membership.member_state import Partitions
 
 _NO_TOPIC_ID = uuid.UUID(int=0)
 _UNKNOWN_LEADER_EPOCH = -1
@@ -93,6 +93,13 @@ def build_heartbeat(subscription: Subscription, member: MemberIdentity, heartbea
         None,
         None if heartbeat.owned is None else _group_by_topic(heartbeat.owned),
     )
+
+
+def build_probe(group_id: str, topics: Iterable[str]) -> MemberRequest:
+    """Return the heartbeat of a member that no group knows: a group refuses it, and stays as it is."""
+    subscription = Subscription(group_id=group_id, topics=tuple(topics), rebalance_timeout_ms=1)
+    heartbeat = Heartbeat(1, is_full=True, owned=NO_PARTITIONS)
+    return build_heartbeat(subscription, MemberIdentity(str(uuid.uuid4()), heartbeat.epoch), heartbeat)
 
 
 def build_leave(group_id: str, member: MemberIdentity) -> MemberRequest:
