@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.lab import protocols
 from tests.faults.lab.frames import Action, Kind
 from tests.faults.lab.lab import DURATION_S, Lab
 from tests.faults.test_brokers import loaded, serving
 from tests.faults.test_network import find_coordinator
-from worker.settings import Settings
 
 if TYPE_CHECKING:
     from tests.faults.lab.cluster import Cluster
@@ -171,14 +169,13 @@ async def test_members_come_and_go_at_random(broker: Cluster, mode: Mode, seed: 
         await lab.verify()
 
 
-@pytest.mark.skipif(protocols.SETTING not in Settings.model_fields, reason="the settings do not offer a protocol")
 async def test_a_group_changes_its_protocol_while_it_runs(broker: Cluster, mode: Mode, seed: int) -> None:
     """Worker by worker the group moves to the consumer protocol and back; nothing is lost, and exactly once repeats nothing."""
     async with Lab(mode=mode, seed=seed, cluster=broker, num_partitions=8, protocol="classic") as lab:
         await serving(lab, "a", "b")
         for protocol in ("consumer", "classic"):
             for worker in lab.workers:
-                await _restart(lab, worker, **{f"GIST_{protocols.SETTING.upper()}": protocol})
+                await _restart(lab, worker, GIST_GROUP_PROTOCOL=protocol)
         await lab.settled(120)
         totals = await lab.verify()
     assert mode == "at_least_once" or totals.duplicated == 0

@@ -28,7 +28,7 @@ from tests.faults.lab.cluster import Cluster
 from tests.faults.lab.history import History
 from tests.faults.lab.observer import Ends, Observer, Reader, fetch_ends, map_topics
 from tests.faults.lab.oracle import Oracle, Totals, differences, recovery
-from tests.faults.lab.protocols import Protocol, choose_protocol, select_protocol
+from tests.faults.lab.protocols import Protocol, choose_protocol
 from tests.faults.lab.proxy import Proxies
 from tests.faults.lab.workers import PROGRAM, LabWorker, hold_to_limits
 from tests.faults.lab.workload import Producing, Workload
@@ -144,7 +144,7 @@ class Lab:
         With `is_direct` the worker connects without the proxies.
         """
         servers = self.cluster.bootstrap_servers if is_direct or not self.cluster.is_proxied else self.cluster.proxied_servers
-        own: dict[str, object] = {"delivery": self.mode, "output_layout": self.layout, **select_protocol(self.protocol)}
+        own: dict[str, object] = {"delivery": self.mode, "output_layout": self.layout, "group_protocol": self.protocol}
         worker = LabWorker(name, self.history, servers, self.topic, program, **own | settings)
         self.workers.append(worker)
         worker.launch()

@@ -6,25 +6,14 @@ import os
 import zlib
 from typing import TYPE_CHECKING, Literal, get_args
 
-from worker.settings import Settings
-
 if TYPE_CHECKING:
     from tests.faults.lab.oracle import Mode
 
 Protocol = Literal["classic", "consumer"]
-#: The setting of the worker; a worker without this setting speaks the classic protocol.
-SETTING = "group_protocol"
 
 
 def choose_protocol(scenario: str, mode: Mode, seed: int) -> Protocol:
     """Return the protocol that PROTOCOL names; without it, one for each mode, which the next seed swaps."""
-    if SETTING not in Settings.model_fields:
-        return "classic"
     protocols: tuple[Protocol, ...] = get_args(Protocol)
     forced = next((name for name in protocols if name == os.environ.get("PROTOCOL")), None)
     return forced or protocols[(seed + zlib.crc32(scenario.encode()) + (mode == "exactly_once")) % 2]
-
-
-def select_protocol(protocol: Protocol) -> dict[str, str]:
-    """Return the settings of a worker that speaks this protocol."""
-    return {SETTING: protocol} if SETTING in Settings.model_fields else {}
