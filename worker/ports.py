@@ -1,6 +1,6 @@
 """The interfaces between the flow and the outside: source, delivery and models.
 
-`worker.broker`, `worker.model` and the fakes of the tests implement them. `worker.composition` passes the implementations in, so
+`worker.broker`, `worker.model` and the fakes of the tests implement them. `worker.composition` passes the
 implementations in, so that the flow imports neither aiokafka nor torch.
 """
 

@@ -176,7 +176,9 @@ class Tokens:
     @property
     def weight(self) -> int:
         """The tokens of the forward pass: of the text, or of all windows with their special tokens."""
-        return sum(window.end - window.start + self.num_prompt + 2 for window in self.windows) or len(self.ids)
+        if not self.windows:
+            return len(self.ids)
+        return sum(window.end - window.start + self.num_prompt + 2 for window in self.windows)
 
 
 @dataclass(frozen=True, slots=True)

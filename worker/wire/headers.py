@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 _OWN_PREFIX = "gist-"
 _CONTENT_TYPE, _JSON = "content-type", b"application/json"
 # Lower-case names of headers about the record's value: class, schema, encoding. An output has another value, which a
-# consumer could
-# not read with such a header. Headers about the key are kept, because outputs have the same key.
+# consumer could not read with such a header. Headers about the key are kept, because outputs have the same key.
 _ABOUT_THE_VALUE = frozenset(
     {
         # Spring for Apache Kafka: the class of the value and of the headers.
