@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +26,28 @@ from worker.settings import Settings
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Collection
+    from collections.abc import AsyncIterator, Callable, Collection
 
     from worker.api.tokens import TokenFile
     from worker.ports import ModelRouter
+
+
+class Gate:
+    """Holds calls of a model in their threads until it opens."""
+
+    def __init__(self) -> None:
+        self.is_reached, self.is_open = threading.Event(), threading.Event()
+
+    def wait(self, _entries: object) -> None:
+        """Block until the gate is open."""
+        self.is_reached.set()
+        self.is_open.wait()
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for a condition; the test's own time limit bounds it."""
+    while not condition():  # noqa: ASYNC110  the condition depends on a thread
+        await asyncio.sleep(0.001)
 
 
 class Endpoint:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import threading
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import orjson
@@ -17,37 +15,14 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from schemas.api import EmbeddingsRequest, EmbedRequest, InferRequest, PredictRequest
-from tests.api.endpoint import Endpoint
+from tests.api.endpoint import Endpoint, Gate, until
 from worker.batches import LIVE_PASS
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from worker.records import TokenizedItem
-
-
-class Gate:
-    """Holds forward passes until it opens."""
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        self.is_reached, self.is_open = threading.Event(), threading.Event()
-        endpoint.model.on_infer = self._wait
-
-    def _wait(self, _items: Sequence[TokenizedItem]) -> None:
-        self.is_reached.set()
-        self.is_open.wait()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition; the test's own time limit bounds it."""
-    while not condition():  # noqa: ASYNC110  the condition depends on a thread
-        await asyncio.sleep(0.001)
 
 
 async def test_a_request_above_the_bound_gets_429_and_later_one_gets_an_answer() -> None:
     endpoint = Endpoint(api_max_texts=2, api_max_queued_texts=2)
     async with endpoint.running() as client:
-        gate = Gate(endpoint)
+        endpoint.model.on_infer = (gate := Gate()).wait
         first = asyncio.create_task(client.post("/v1/embeddings", json={"input": ["a", "b"]}))
         await until(lambda: endpoint.queries.num_texts == 2)
         for route, body in (("/v1/embeddings", {"input": "c"}), ("/embed", {"inputs": "c"})):
@@ -62,14 +37,14 @@ async def test_a_request_above_the_bound_gets_429_and_later_one_gets_an_answer()
 async def test_a_late_answer_is_504_and_a_client_that_goes_away_is_499_and_both_free_their_places() -> None:
     endpoint = Endpoint(timeout_s=1.0)
     async with endpoint.running() as client:
-        gate = Gate(endpoint)
+        endpoint.model.on_infer = (gate := Gate()).wait
         response = await client.post("/v1/embeddings", json={"input": ["a", "b"]})
         assert (response.status, (await response.json())["error"]["code"]) == (504, "timeout")
         assert endpoint.queries.num_texts == 0
         gate.is_open.set()
     endpoint = Endpoint()
     async with endpoint.running() as client:
-        gate = Gate(endpoint)
+        endpoint.model.on_infer = (gate := Gate()).wait
         held = asyncio.create_task(client.post("/v1/embeddings", json={"input": "a"}))
         await until(gate.is_reached.is_set)
         queued = asyncio.create_task(client.post("/v1/embeddings", json={"input": ["b", "c"]}))
@@ -86,7 +61,7 @@ async def test_texts_of_clients_wait_outside_of_the_lane_beyond_one_batch() -> N
     """The fake model has one pass at a time, so that two batches of four tokens are in the lane and in the pass."""
     endpoint = Endpoint(max_batch_tokens=256, max_batch_delay_ms=0)
     async with endpoint.running() as client:
-        gate = Gate(endpoint)
+        endpoint.model.on_infer = (gate := Gate()).wait
         text = "word " * 64
         requests = [asyncio.create_task(client.post("/v1/embeddings", json={"input": [text] * 8})) for _ in range(3)]
         await until(lambda: endpoint.queries.num_texts == 24 and endpoint.queries._num_tokens == 512)
@@ -99,7 +74,7 @@ async def test_texts_of_clients_wait_outside_of_the_lane_beyond_one_batch() -> N
 async def test_a_drain_answers_what_is_in_flight_and_refuses_the_rest() -> None:
     endpoint = Endpoint()
     async with endpoint.running() as client:
-        gate = Gate(endpoint)
+        endpoint.model.on_infer = (gate := Gate()).wait
         held = asyncio.create_task(client.post("/v1/embeddings", json={"input": "a"}))
         await until(gate.is_reached.is_set)
         drained = asyncio.create_task(endpoint.queries.drain())
@@ -200,7 +175,7 @@ def _fail() -> None:
 async def test_a_worker_that_has_stopped_ends_requests_in_flight() -> None:
     endpoint = Endpoint()
     async with endpoint.running() as client:
-        gate = Gate(endpoint)
+        endpoint.model.on_infer = (gate := Gate()).wait
         held = asyncio.create_task(client.post("/v1/embeddings", json={"input": "a"}))
         await until(gate.is_reached.is_set)
         endpoint.queries.stop()

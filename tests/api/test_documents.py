@@ -10,11 +10,9 @@ import pytest
 from tests.api.endpoint import Endpoint
 from worker.api.documents import build_openapi
 
-_ANSWERS = [("/v1/embeddings", 200), ("/v1/infer", 200), ("/embed", 200), ("/predict", 200), ("/", 200), ("/v1/models", 200)]
 
-
-@pytest.mark.parametrize(("path", "status"), _ANSWERS)
-async def test_an_answer_follows_its_schema(path: str, status: int) -> None:
+@pytest.mark.parametrize("path", build_openapi()["paths"])
+async def test_an_answer_follows_its_schema(path: str) -> None:
     """The example of each route has an answer of the documented form, and so has an error."""
     document = build_openapi()
     ((method, operation),) = document["paths"][path].items()
@@ -22,7 +20,7 @@ async def test_an_answer_follows_its_schema(path: str, status: int) -> None:
         response = await client.request(
             method, path, json=operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("example")
         )
-        assert response.status == status
+        assert response.status == 200
         _validate(await response.json(), operation, "200", document)
         if method == "post":
             wrong = await client.post(path, data=b"{")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.api.endpoint import Endpoint
+from tests.api.endpoint import Endpoint, Gate, until
 from tests.fakes import FakeModel
 from tests.test_pipeline import World
 from worker.api.queries import Overloaded, Unavailable
@@ -35,26 +35,21 @@ async def compute(queries: Queries, *texts: str) -> list[Prediction]:
 
 async def test_texts_and_records_share_a_batch_and_only_records_are_published() -> None:
     world = World(max_query_texts=8, max_batch_records=8)
-    passes: list[list[str]] = []
-    held, is_open = threading.Event(), threading.Event()
+    passes, gate = list[list[str]](), Gate()
 
     def on_infer(items: Sequence[TokenizedItem]) -> None:
         passes.append([tokenized.item.text for tokenized in items])
-        held.set()
-        is_open.wait()
+        gate.wait(items)
 
     world.model.on_infer = on_infer
     async with world.running():
         first = asyncio.create_task(compute(world.pipeline.queries, "first"))
-        while not held.is_set():  # noqa: ASYNC110  a thread has no event of the loop
-            await asyncio.sleep(0.001)
+        await until(gate.is_reached.is_set)
         world.produce("record one", "record two")
-        while len(world.pipeline._lanes) < 2:  # noqa: ASYNC110  the lane has no event for tests
-            await asyncio.sleep(0.001)
+        await until(lambda: len(world.pipeline._lanes) >= 2)
         second = asyncio.create_task(compute(world.pipeline.queries, "a query"))
-        while len(world.pipeline._lanes) < 3:  # noqa: ASYNC110  the same
-            await asyncio.sleep(0.001)
-        is_open.set()
+        await until(lambda: len(world.pipeline._lanes) >= 3)
+        gate.is_open.set()
         await world.committed()
         answers = await first + await second
     assert passes == [["first"], ["record one", "record two", "a query"]]
@@ -77,24 +72,20 @@ async def test_texts_that_fail_never_end_the_worker() -> None:
 
 async def test_a_record_waits_for_one_group_of_texts_in_the_tokenizer() -> None:
     world = World(max_query_texts=8)
-    tokenized: list[str] = []
-    is_held, is_open = threading.Event(), threading.Event()
+    tokenized, gate = list[str](), Gate()
 
     def on_tokenize(texts: Sequence[str]) -> None:
-        is_held.set()
-        is_open.wait()
+        gate.wait(texts)
         tokenized.extend(text.split()[0] for text in texts)
 
     world.model.on_tokenize = on_tokenize
     async with world.running():
         requests = [asyncio.create_task(compute(world.pipeline.queries, f"query{number} " + "a " * 300)) for number in range(4)]
-        while not is_held.is_set():  # noqa: ASYNC110  a thread has no event of the loop
-            await asyncio.sleep(0.001)
+        await until(gate.is_reached.is_set)
         world.produce("record " + "a " * 300)
-        while not world.pipeline._executor._tokenizer._work_queue.qsize():  # noqa: ASYNC110  the same
-            await asyncio.sleep(0.001)
+        await until(world.pipeline._executor._tokenizer._work_queue.qsize)
         await asyncio.sleep(0)
-        is_open.set()
+        gate.is_open.set()
         await asyncio.gather(*requests)
         await world.committed()
     assert tokenized[:2] == ["query0", "record"]
@@ -103,23 +94,20 @@ async def test_a_record_waits_for_one_group_of_texts_in_the_tokenizer() -> None:
 async def test_a_long_prompt_is_tokenized_in_a_thread_and_short_texts_do_not_wait_for_it() -> None:
     """The prompt is tokenized with each text."""
     world = World(max_query_texts=32)
-    queries, threads = world.pipeline.queries, list[str]()
-    is_held, is_open = threading.Event(), threading.Event()
+    queries, threads, gate = world.pipeline.queries, list[str](), Gate()
 
     def on_tokenize(texts: Sequence[str]) -> None:
         threads.append(threading.current_thread().name)
         if "short" not in texts:
-            is_held.set()
-            is_open.wait()
+            gate.wait(texts)
 
     world.model.on_tokenize = on_tokenize
     async with world.running():
         items = [Item(queries.create_record(b"{}"), "a", "a", frozenset({Task.EMBED})) for _ in range(16)]
         long = asyncio.create_task(queries.compute(items, world.model, "p: " * 1_000))
-        while not is_held.is_set():  # noqa: ASYNC110  a thread has no event of the loop
-            await asyncio.sleep(0.001)
+        await until(gate.is_reached.is_set)
         await compute(queries, "short")
-        is_open.set()
+        gate.is_open.set()
         await long
     assert threads[1] == threading.main_thread().name
     assert {name.partition("_")[0] for name in (threads[0], *threads[2:])} == {"tokenize"}
@@ -127,20 +115,13 @@ async def test_a_long_prompt_is_tokenized_in_a_thread_and_short_texts_do_not_wai
 
 async def test_requests_that_wait_for_the_tokenizer_are_unavailable_after_a_stop() -> None:
     world = World(max_query_texts=8)
-    is_held, is_open = threading.Event(), threading.Event()
-
-    def on_tokenize(_texts: Sequence[str]) -> None:
-        is_held.set()
-        is_open.wait()
-
-    world.model.on_tokenize = on_tokenize
+    world.model.on_tokenize = (gate := Gate()).wait
     queries = world.pipeline.queries
     requests = [asyncio.create_task(compute(queries, "a " * 300)) for _ in range(3)]
-    while not is_held.is_set():  # noqa: ASYNC110  a thread has no event of the loop
-        await asyncio.sleep(0.001)
+    await until(gate.is_reached.is_set)
     for part in (queries, world.pipeline._executor):
         part.stop()
-    is_open.set()
+    gate.is_open.set()
     results = await asyncio.gather(*requests, return_exceptions=True)
     assert [type(result) for result in results] == [Unavailable] * 3
     assert queries.num_texts == 0
@@ -158,24 +139,15 @@ async def test_a_pipeline_without_queries_accepts_none_and_one_that_ended_is_una
 async def test_a_consumer_that_breaks_during_the_last_queries_delays_no_shutdown() -> None:
     """The partitions that the group assigns again have no session, for whose end the shutdown would wait."""
     world = World(max_query_texts=8)
-    held, is_open = threading.Event(), threading.Event()
-
-    def on_infer(_items: Sequence[TokenizedItem]) -> None:
-        held.set()
-        is_open.wait()
-
-    world.model.on_infer = on_infer
+    world.model.on_infer = (gate := Gate()).wait
     async with world.running():
         answer = asyncio.create_task(compute(world.pipeline.queries, "last"))
-        while not held.is_set():  # noqa: ASYNC110  a thread has no event of the loop
-            await asyncio.sleep(0.001)
+        await until(gate.is_reached.is_set)
         world.pipeline.drain()
-        while world.pipeline._assignment.partitions:  # noqa: ASYNC110  the assignment has no event for tests
-            await asyncio.sleep(0.001)
+        await until(lambda: not world.pipeline._assignment.partitions)
         world.source.poll_error = ConsumerBroken("planted")
-        while world.source.num_starts < 2:  # noqa: ASYNC110  the same
-            await asyncio.sleep(0.001)
-        is_open.set()
+        await until(lambda: world.source.num_starts >= 2)
+        gate.is_open.set()
         await answer
 
 
@@ -184,11 +156,9 @@ async def test_a_worker_that_drains_its_records_accepts_no_query() -> None:
     world.delivery.acknowledges.clear()
     world.produce("not published yet")
     async with world.running():
-        while not world.pipeline._assignment.weight:  # noqa: ASYNC110  the assignment has no event for tests
-            await asyncio.sleep(0.001)
+        await until(lambda: world.pipeline._assignment.weight)
         world.pipeline.drain()
-        while world.pipeline._assignment.is_assigned:  # noqa: ASYNC110  the same
-            await asyncio.sleep(0.001)
+        await until(lambda: not world.pipeline._assignment.is_assigned)
         with pytest.raises(Unavailable):
             await compute(world.pipeline.queries, "a late query")
         world.delivery.acknowledges.set()
