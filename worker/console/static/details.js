@@ -13,13 +13,16 @@ class RecordDetails extends HTMLElement {
   }
 
   async #open(row) {
+    this.opened = row;
     this.content.replaceChildren(this.#buildTitle(row));
     if (!this.dialog.open) this.dialog.showModal();
     try {
       const path = [row.topic, row.partition, row.offset].map(encodeURIComponent).join("/");
-      this.#show(await request(`/api/records/${path}`));
+      const record = await request(`/api/records/${path}`);
+      // Meanwhile another record may be open.
+      if (this.opened === row) this.#show(record);
     } catch (error) {
-      this.content.append(notice("bad", error.message));
+      if (this.opened === row) this.content.append(notice("bad", error.message));
     }
   }
 
