@@ -45,7 +45,7 @@ class Topics:
 
     async def fetch_group(self) -> GroupState:
         """Return a group of one worker."""
-        return GroupState("Stable", ("w1",), (PartitionOffsets("texts", 0, 1, 3, "w1"),))
+        return GroupState(("w1",), (PartitionOffsets("texts", 0, 1, 3, "w1"),))
 
 
 @pytest.fixture(autouse=True)

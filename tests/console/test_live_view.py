@@ -70,8 +70,8 @@ def offsets(committed: int, end: int, owner: str | None = "w1") -> list[Partitio
 def test_brokers_alone_give_rates_and_backlog() -> None:
     """Without an address of a worker, the committed offsets give rate, lag and time to drain."""
     view = LiveView([])
-    view.observe_group("Stable", ["w1"], offsets(100, 200), 100.0)
-    view.observe_group("Stable", ["w1"], offsets(120, 240), 102.0)
+    view.observe_group(["w1"], offsets(100, 200), 100.0)
+    view.observe_group(["w1"], offsets(120, 240), 102.0)
     sample = view.take_sample(102.0)
     assert (sample["values"]["records_s"], sample["values"]["backlog"], sample["values"]["backlog_s"]) == (10, 120, 12)
     (row,) = sample["partitions"]
@@ -82,7 +82,7 @@ def test_events_of_the_group_are_marks() -> None:
     """Rebalances, rollouts, failures and workers that come and go are marks with their time."""
     view, worker = LiveView([A]), Worker()
     view.observe_worker(A, worker.page(), 100.0)
-    view.observe_group("Stable", ["w1"], offsets(0, 0), 100.0)
+    view.observe_group(["w1"], offsets(0, 0), 100.0)
     worker.telemetry.rebalance("assigned", ["texts-0"])
     worker.telemetry.models(["m@2"])
     worker.telemetry.session_ended("texts-0", RuntimeError("lost"))
@@ -90,9 +90,9 @@ def test_events_of_the_group_are_marks() -> None:
     view.observe_failure(A, "refused", 104.0)
     view.observe_failure(A, "refused", 106.0)
     view.observe_worker(A, worker.page(), 108.0)
-    view.observe_group("Stable", ["w1", "w2"], offsets(0, 0), 110.0)
+    view.observe_group(["w1", "w2"], offsets(0, 0), 110.0)
     view.observe_broker_failure("no answer", 112.0)
-    view.observe_group("Stable", ["w1", "w2"], offsets(0, 0), 114.0)
+    view.observe_group(["w1", "w2"], offsets(0, 0), 114.0)
     marks = [(mark["t"], mark["kind"], mark["text"]) for mark in view.list_marks(120.0)]
     assert marks == [
         (102, "rebalance", f"{A}: partitions assigned"),

@@ -24,7 +24,7 @@ def test_the_nearest_of_the_newest_vectors_are_found(num_added: int, max_vectors
         index.add(number, vector, "m")
     kept = range(max(0, num_added - max_vectors), num_added)
     expected = sorted(kept, key=lambda number: -float(vectors[number] @ unit(1, 0)))[:count]
-    assert [key for key, _ in index.nearest(unit(2, 0), model=None, count=count)] == expected
+    assert [key for key, _ in index.nearest(unit(2, 0), model="m", count=count)] == expected
     assert len(index) == len(kept)
 
 
@@ -58,9 +58,9 @@ def test_another_number_of_dimensions_starts_the_index_again() -> None:
     index: VectorIndex[str] = VectorIndex(10)
     index.add("a", unit(1, 0), "old")
     index.add("b", unit(1, 0, 0), "new")
-    assert [key for key, _ in index.nearest(unit(1, 0, 0), model=None, count=5)] == ["b"]
+    assert [key for key, _ in index.nearest(unit(1, 0, 0), model="new", count=5)] == ["b"]
     with pytest.raises(ValueError, match="the query has 2 dimensions"):
-        index.nearest(unit(1, 0), model=None, count=5)
+        index.nearest(unit(1, 0), model="new", count=5)
 
 
 @pytest.mark.parametrize("vector", [unit(0, 0), unit(np.nan, 1), unit(np.inf, 1)])
@@ -68,7 +68,7 @@ def test_a_vector_without_direction_is_left_out(vector: np.ndarray[tuple[int], n
     """A vector that has no cosine is no result."""
     index: VectorIndex[str] = VectorIndex(10)
     index.add("a", vector, "m")
-    assert index.nearest(unit(1, 0), model=None, count=1) == []
+    assert index.nearest(unit(1, 0), model="m", count=1) == []
 
 
 def test_a_vector_of_no_model_does_not_replace_the_others() -> None:

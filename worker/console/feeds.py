@@ -78,7 +78,7 @@ class Feeds:
             except FatalError as error:
                 self._live.observe_broker_failure(describe_error(error), time.time())
             else:
-                self._live.observe_group(group.state, group.members, group.offsets, time.time())
+                self._live.observe_group(group.members, group.offsets, time.time())
             await asyncio.sleep(_GROUP_INTERVAL_S)
 
     async def _publish_live(self, session: aiohttp.ClientSession) -> None:

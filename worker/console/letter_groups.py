@@ -38,5 +38,4 @@ def group_letters(letters: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         messages = {str(letter["message"]) for letter in group["letters"]}
         group["reason"] = messages.pop() if len(messages) == 1 else group["reason"]
         group["advice"] = ADVICE[Stage(group["stage"])]
-        group["num_replayable"] = sum(letter["obstacle"] is None for letter in group["letters"])
     return sorted(groups.values(), key=lambda group: -len(group["letters"]))

@@ -72,7 +72,6 @@ class LiveView:
         self._offset_rates: dict[tuple[str, int], tuple[float, float]] = {}
         self._offsets_s = 0.0
         self._members: tuple[str, ...] | None = None
-        self.group_state = "unknown"
         #: Why the brokers cannot be read, or None.
         self.broker_problem: str | None = None
         self._history: deque[dict[str, Any]] = deque()
@@ -99,8 +98,8 @@ class LiveView:
         worker.problem = problem
         worker.latencies.clear()
 
-    def observe_group(self, state: str, members: Iterable[str], offsets: Sequence[PartitionOffsets], now_s: float) -> None:
-        """Take the state of the group and its offsets from the brokers."""
+    def observe_group(self, members: Iterable[str], offsets: Sequence[PartitionOffsets], now_s: float) -> None:
+        """Take the members of the group and its offsets from the brokers."""
         found = tuple(sorted(members))
         if self._members is not None and found != self._members:
             self._mark(now_s, "rebalance", f"the group has {len(found)} members, before {len(self._members)}")
@@ -113,8 +112,7 @@ class LiveView:
             for key, offset in new.items()
             if passed_s > 0 and (before := self._offsets.get(key)) is not None
         }
-        self._offsets, self._offsets_s, self._members = new, now_s, found
-        self.group_state, self.broker_problem = state.lower(), None
+        self._offsets, self._offsets_s, self._members, self.broker_problem = new, now_s, found, None
 
     def observe_broker_failure(self, problem: str, now_s: float) -> None:
         """Take the reason for which the brokers do not answer."""
@@ -132,8 +130,6 @@ class LiveView:
         return {
             "t": round(now_s, 1),
             "values": values,
-            "group_state": self.group_state,
-            "num_members": None if self._members is None else len(self._members),
             "broker_problem": self.broker_problem,
             "partitions": self._list_partitions(),
             "workers": [self._describe_worker(address, worker) for address, worker in self._workers.items()],
@@ -195,7 +191,6 @@ class LiveView:
                     "lag": lag,
                     "drain_s": drains.get(key, _estimate_drain(lag, done)),
                     "committed": offset.committed if offset else None,
-                    "end": offset.end if offset else None,
                     "owner": offset.owner if offset else None,
                 }
             )
@@ -210,7 +205,6 @@ class LiveView:
         return {
             "address": address,
             "problem": None,
-            "version": build.get("version"),
             "device": build.get("device"),
             "models": sorted(worker.now.by_label("gist_model_info", "model")),
             "num_partitions": len(worker.now.by_partition("gist_fetch_lag_records")),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import orjson
@@ -31,8 +31,6 @@ _MAX_RAW_BYTES = 300
 # The longest part of a text that a row shows, and of a value in the details, in characters.
 _MAX_ROW_CHARS, _MAX_VALUE_CHARS = 2_000, 65_536
 _MAX_PROBLEM_CHARS, _MAX_ROW_ENTITIES = 300, 200
-
-
 # The digits of the largest offset.
 _MAX_DIGITS = 19
 
@@ -140,7 +138,7 @@ class RecordStore:
 
     def _add_output(self, place: Place, output: Output, record: Record, value: dict[str, Any] | None) -> None:
         joined = self._open(place)
-        joined.outputs[output] = kept = _drop_value(record)
+        joined.outputs[output] = kept = replace(record, value=None)
         self._count(joined, kept.size_bytes + _measure_headers(kept))
         if value is None:
             return
@@ -271,10 +269,6 @@ def _read_model(record: Record) -> str:
 
 def _measure_headers(record: Record) -> int:
     return sum(len(name) + len(value or b"") for name, value in record.headers)
-
-
-def _drop_value(record: Record) -> Record:
-    return type(record)(record.partition, record.offset, record.key, None, record.headers, record.timestamp_ms)
 
 
 def _show_bytes(content: bytes | None) -> str | None:

@@ -42,7 +42,7 @@ _STREAM_HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-sto
 class Console:
     """What the page shows, and who may change something."""
 
-    #: Names for the page: topics, group and version.
+    #: Names for the page: input topics and group.
     description: Mapping[str, Any]
     store: RecordStore
     live: LiveView

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 class GroupState:
     """The consumer group of the workers, as the brokers describe it."""
 
-    state: str
     members: tuple[str, ...]
     offsets: tuple[PartitionOffsets, ...]
 
@@ -28,7 +27,7 @@ class Topics(Protocol):
         """Yield the newest records of all topics, and then further records as they arrive."""
 
     async def fetch_group(self) -> GroupState:
-        """Return the state of the consumer group."""
+        """Return the members and the offsets of the consumer group."""
 
 
 class DeadLetters(Protocol):

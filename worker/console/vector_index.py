@@ -56,8 +56,8 @@ class VectorIndex(Generic[Key]):
         places = [place for place, (own, _) in enumerate(self._keys) if own == key]
         return (self._rows[places[-1]].copy(), self._keys[places[-1]][1]) if places else None
 
-    def nearest(self, vector: NDArray[np.float32], *, model: str | None, count: int) -> list[tuple[Key, float]]:
-        """Return the keys with the largest cosine, each once, the nearest first. Only vectors of `model` count, if there is one.
+    def nearest(self, vector: NDArray[np.float32], *, model: str, count: int) -> list[tuple[Key, float]]:
+        """Return the keys with the largest cosine, each once, the nearest first. Only vectors of `model` count.
 
         A vector from a message of several encoders has the names of all of them. `model` may be one of these. Raises
         `ValueError` for a vector with other dimensions than those of the index.
@@ -78,6 +78,6 @@ class VectorIndex(Generic[Key]):
         return list(found.items())
 
 
-def _is_made_by(model: str | None, names: str) -> bool:
+def _is_made_by(model: str, names: str) -> bool:
     """Return whether a model is that of a vector, or one of the encoders of its message."""
-    return model in {None, names} or model in names.split(",")
+    return model == names or model in names.split(",")

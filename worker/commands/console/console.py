@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 import typer
 from aiohttp import web
 
-import worker
 from worker.broker.admin.permissions import build_topic_rights
 from worker.broker.admin.topics import check_usable
 from worker.commands.console.sources import WorkerLetters, WorkerTopics, build_token_reader, list_topics
@@ -136,13 +135,7 @@ def build_console(
     outputs = list_used_topics(settings, find_served_tasks(settings))
     decode = build_decoder(build_mapping(settings), limits=build_limits(settings), tasks=frozenset(Task))
     store = RecordStore(outputs=outputs, decode=decode, result_field=settings.result_field, max_records=max_records)
-    description = {
-        "version": worker.__version__,
-        "input_topics": settings.input_topics,
-        "output_topics": {topic: str(output) for topic, output in outputs.items()},
-        "group_id": settings.group_id,
-        "workers": addresses,
-    }
+    description = {"input_topics": settings.input_topics, "group_id": settings.group_id}
     live, names = LiveView(addresses), _LOOPBACK_NAMES | {host} if _is_loopback(host) else frozenset[str]()
     read_tokens = build_token_reader(settings.model) if endpoint else None
     shown = Console(description, store, live, WorkerLetters(settings), endpoint, replay_token, names, read_tokens)

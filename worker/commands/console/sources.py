@@ -59,7 +59,7 @@ class WorkerTopics:
                 ]
 
     async def fetch_group(self) -> GroupState:
-        """Return the state of the group of the settings."""
+        """Return the members and the offsets of the group of the settings."""
         connection, offsets = build_connection(self._settings), list[PartitionOffsets]()
         for topic in self._settings.input_topics:
             group, found = await fetch_group_offsets(connection, topic, self._settings.group_id)
@@ -67,7 +67,7 @@ class WorkerTopics:
                 PartitionOffsets(topic, own.partition.index, own.start, own.ends.end, None if own.owner is None else str(own.owner))
                 for own in found
             ]
-        return GroupState(group.state, tuple(map(str, group.members)), tuple(offsets))
+        return GroupState(tuple(map(str, group.members)), tuple(offsets))
 
 
 class WorkerLetters:

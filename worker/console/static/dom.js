@@ -1,6 +1,6 @@
 // Elements and numbers. A text from a record becomes a text node and never markup.
 
-/** Return a new element. Properties starting with `on` are listeners, `class` and names with a dash or in lower case are attributes. */
+/** Return a new element. Properties whose names start with `on` are listeners; the others are attributes. */
 export function el(name, properties = {}, ...children) {
   const element = document.createElement(name);
   for (const [key, value] of Object.entries(properties)) {

@@ -50,7 +50,6 @@ class FlowView extends HTMLElement {
   #add({ rows, num_more: numMore }) {
     this.#numSkipped += numMore;
     for (const row of rows) {
-      if (row === null) continue;
       const key = keyOf(row);
       // A changed row keeps its place in the list.
       this.#rows.set(key, row);
