@@ -130,7 +130,7 @@ async def build_rollout_router(
 
     def load(reference: str) -> ServedModel:
         if settings.api and len(parse_model(reference)) > 1:
-            raise BadModel(f"{reference}: the endpoint for queries serves one model: set GIST_API=false for several models")
+            raise BadModel(f"{reference}: with GIST_API=true a step of a rollout names one model: set GIST_API=false")
         other = loader.load(reference).model
         if missing := tasks - other.tasks:
             raise BadModel(f"{reference}: the model has no head for {', '.join(sorted(missing))}, which this worker serves")
