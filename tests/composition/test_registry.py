@@ -53,7 +53,7 @@ async def test_a_schema_that_is_only_looked_up_must_be_there() -> None:
     """The line names the subject and the setting."""
     async with FakeRegistry() as registry:
         settings = make_settings(registry, schema_registry_auto_register=False, schema_registry_subject_name_strategy="record")
-        with pytest.raises(BadSettings, match=r"the subject gist_stream\.v1\.Embedding has not the schema of this worker"):
+        with pytest.raises(BadSettings, match=r"the subject gist_stream\.v1\.Embedding does not have the schema of this worker"):
             await prepare(settings)
         with pytest.raises(BadSettings, match="1 schemas of results are not registered"):
             await describe_registry(settings, EMBED, print)

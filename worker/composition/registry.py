@@ -149,7 +149,7 @@ async def find_or_register(settings: Settings, client: RegistryClient, topic: st
     found = await client.find_id(subject, schema)
     if found is None:
         raise BadSettings(
-            f"the subject {subject} has not the schema of this worker: register it, or set GIST_SCHEMA_REGISTRY_AUTO_REGISTER"
+            f"the subject {subject} does not have the schema of this worker: register it, or set GIST_SCHEMA_REGISTRY_AUTO_REGISTER"
         )
     return found
 

@@ -253,7 +253,7 @@ def _read_start(record: Record) -> int:
 def _read_number(written: bytes) -> int:
     """Return a number of at most 64 bits that is not negative. Raises `ValueError`."""
     if not written.isdigit() or len(written) > _MAX_DIGITS:
-        raise ValueError("it is no number of an offset")
+        raise ValueError("a number in its headers is not valid")
     return int(written)
 
 

@@ -90,7 +90,7 @@ def _build_guard(host_names: frozenset[str]) -> Any:
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             if host_names and _read_host_name(request.host) not in host_names:
-                raise web.HTTPForbidden(reason="this name is no address of the console")
+                raise web.HTTPForbidden(reason="the console refuses this host name: open its page at localhost")
             # Browsers say so. Such a page could not read the answer, but use up places of events and read topics.
             if request.path.startswith("/api/") and request.headers.get("Sec-Fetch-Site") in _OTHER_SITES:
                 raise web.HTTPForbidden(reason="a page of another site may not use the console")
@@ -169,7 +169,7 @@ class _Views:
             raise web.HTTPForbidden(reason="replays are off: start the console with --allow-replay")
         given = request.headers.get("Authorization", "").removeprefix("Bearer ")
         if not hmac.compare_digest(given.encode(errors="surrogateescape"), token.encode()):
-            raise web.HTTPUnauthorized(reason="the token is wrong: the console prints it at its start")
+            raise web.HTTPUnauthorized(reason="the token is wrong: take the one that the console printed, or that of --token-file")
         names = (await _read_body(request)).get("names")
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or not 0 < len(names) <= _MAX_REPLAYED:
             raise web.HTTPBadRequest(reason=f"names must be a list of 1 to {_MAX_REPLAYED} dead letters, such as 0@17")
@@ -204,7 +204,7 @@ async def _read_body(request: web.Request) -> dict[str, Any]:
 def _read_text(body: Mapping[str, Any]) -> str:
     text = body.get("text")
     if not isinstance(text, str) or not text.strip():
-        raise web.HTTPBadRequest(reason="text must be a text that is not blank")
+        raise web.HTTPBadRequest(reason="text must be a string that is not blank")
     if len(text) > _MAX_TEXT_CHARS:
         raise web.HTTPBadRequest(reason=f"text has {len(text)} characters; at most {_MAX_TEXT_CHARS} are accepted")
     return text

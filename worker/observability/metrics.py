@@ -226,7 +226,7 @@ class WorkerTelemetry:
 
     def weights_changed(self, file: str) -> None:
         """Log that a file of weights was written in place while the model uses the file."""
-        advice = "the results are those of no model: restart the worker; replace a checkpoint by renaming a new directory"
+        advice = "the results may be wrong: restart the worker. To replace a checkpoint, rename a new directory"
         self._log.error("weights_changed", file=file, advice=advice)
 
     def rebalance(self, kind: str, partitions: list[str]) -> None:

@@ -139,7 +139,7 @@ class ModelSettings(RegistrySettings):
             "Prompt before each text: the name of a prompt that the model was published with, or the prompt itself, which has a"
             " space or a colon. Unset: the default prompt of the model, if there is one. `none`: no prompt. Set this for a model"
             " that was trained with prompts, such as E5 and nomic. Queries and the texts that they find have different prompts."
-            " Of several models, the one that embeds gets the prompt. Example: `passage`."
+            " With several models, only the model that embeds gets this prompt. Example: `passage`."
         ),
     )
     embedding_dimensions: int = Field(

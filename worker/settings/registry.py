@@ -18,9 +18,9 @@ class RegistrySettings(InputSettings):
     schema_registry_url: str = Field(
         "",
         description=(
-            "Addresses of schema registries with Confluent's REST API, comma-separated; the next one is asked if one fails. Set "
-            "this to read Avro, JSON Schema and Protobuf, and for `GIST_OUTPUT_FORMAT=avro` and `json_schema`. This needs the "
-            "extra `avro`; Protobuf needs the extra `protobuf`, too. "
+            "Addresses of schema registries with Confluent's REST API, comma-separated. If an address fails, the worker asks the "
+            "next address. Set this to read Avro, JSON Schema and Protobuf, and for `GIST_OUTPUT_FORMAT=avro` and `json_schema`. "
+            "This needs the extra `avro`; Protobuf needs the extra `protobuf`, too. "
             "Example: `https://registry-1:8081,https://registry-2:8081`."
         ),
     )

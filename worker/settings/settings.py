@@ -147,7 +147,7 @@ class Settings(ApiSettings):
             ),
             (
                 bool(self.api_tls_cert_file) != bool(self.api_tls_key_file),
-                "API_TLS_CERT_FILE and GIST_API_TLS_KEY_FILE need each other",
+                "API_TLS_CERT_FILE and GIST_API_TLS_KEY_FILE must be set together",
             ),
             (self.api_max_texts > self.api_max_queued_texts, "API_MAX_TEXTS is above GIST_API_MAX_QUEUED_TEXTS"),
         ]

@@ -29,8 +29,8 @@ class TopicSettings(ConnectionSettings):
         "",
         description=(
             "Regular expression of the whole names of the topics to read, instead of `GIST_INPUT_TOPIC`. Output topics of matching "
-            "topics are left out. A topic is read once its output topics exist, also a topic that is created later, after at most "
-            r"`GIST_METADATA_MAX_AGE_MS`; until then a warning names the topic. Example: `shop\.[a-z]+`."
+            "topics are left out. A topic is read once its output topics exist; until then a warning names the topic. A topic that "
+            r"is created later is noticed after at most `GIST_METADATA_MAX_AGE_MS`. Example: `shop\.[a-z]+`."
         ),
     )
     metadata_max_age_ms: int = Field(

@@ -8,7 +8,7 @@ _FENCED_INSTANCE_ID = 82
 _USE_CLASSIC = "set GIST_GROUP_PROTOCOL=classic"
 # By error code of Kafka.
 _REASONS = {
-    23: f"it has members of another kind: set GIST_GROUP_ID to a group for this worker only, or {_USE_CLASSIC}",
+    23: f"the group has members of another kind: set GIST_GROUP_ID to a group for this worker only, or {_USE_CLASSIC}",
     24: "the name is invalid: set GIST_GROUP_ID to another one",
     29: "the worker needs the rights Read and Describe on its input topics; docs/security.md lists all rights",
     30: "the worker needs the right Read on the group; docs/security.md lists all rights",
