@@ -10,11 +10,7 @@ import pytest
 
 from tests.integration.support.java_consumer import consume_in_java
 from worker.broker.admin import topics
-from worker.broker.admin.group_requests import (
-    AlterGroupConfigRequest,
-    ConsumerGroupDescribeRequest,
-    ConsumerGroupDescribeResponse_v1,
-)
+from worker.broker.admin.group_requests import ConsumerGroupDescribe, build_alter_settings, build_describe
 from worker.broker.admin.group_settings import HEARTBEAT_INTERVAL, SESSION_TIMEOUT, find_longer_waits, set_group_settings
 from worker.broker.admin.groups import GroupDescription, GroupMember, describe_group
 from worker.broker.admin.offsets import commit_offsets, fetch_group_offsets
@@ -29,11 +25,11 @@ if TYPE_CHECKING:
 
 
 def test_the_requests_have_the_bytes_of_the_message_definitions() -> None:
-    """Compact strings and arrays begin with their length plus one; the flexible request ends with no tagged fields."""
-    described = ConsumerGroupDescribeRequest("ab").prepare({69: (0, 1)})
+    """Compact strings and arrays begin with their length plus one; each struct ends with no tagged fields."""
+    described = build_describe("ab").prepare({69: (0, 1)})
     assert described.encode() == b"\x02\x03ab\x00\x00"
-    altered = AlterGroupConfigRequest("g", {"n": "1"}).prepare({44: (0, 1)})
-    assert altered.encode() == bytes.fromhex("00000001 20 0001 67 00000001 0001 6e 00 0001 31 00")
+    altered = build_alter_settings("g", {"n": "1"}).prepare({44: (0, 1)})
+    assert altered.encode() == bytes.fromhex("02 20 0267 02 026e 00 0231 00 00 00 00")
 
 
 def test_a_response_is_read_by_the_message_definition() -> None:
@@ -41,10 +37,10 @@ def test_a_response_is_read_by_the_message_definition() -> None:
     topic_partitions = b"\x02" + bytes(range(16)) + b"\x02t\x03\0\0\0\0\0\0\0\1\0\0"
     member = b"\x02m\x00\x00\0\0\0\7\x02c\x02h\x01\x00" + topic_partitions + b"\x01\0" + b"\x01\0"
     group = b"\0\0\x00\x02g\x07Stable\0\0\0\1\0\0\0\1\x02a\x02" + member + b"\x80\0\0\0\0"
-    response = ConsumerGroupDescribeResponse_v1.decode(io.BytesIO(b"\0\0\0\0\x02" + group + b"\0"))
+    response = ConsumerGroupDescribe.RESPONSE_TYPE.decode(io.BytesIO(b"\0\0\0\0\x02" + group + b"\0"))
     (described,) = response.groups
     assert (described[2], described[3], described[7][0][0], described[7][0][3], described[7][0][10]) == ("g", "Stable", "m", 7, 1)
-    assert described[7][0][8][0][0][2:4] == ("t", [0, 1])
+    assert described[7][0][8][0][0][1:3] == ("t", [0, 1])
 
 
 def test_a_description_names_protocol_and_members_for_people() -> None:

@@ -14,7 +14,7 @@ from worker.broker.membership import messages, requests
 from worker.broker.membership.member_state import Heartbeat, HeartbeatAnswer
 
 if TYPE_CHECKING:
-    from worker.broker.membership.requests import MemberRequest
+    from worker.broker.message_types import FixedVersionRequest
 
 TOPIC_ID = uuid.UUID("00112233-4455-6677-8899-aabbccddeeff")
 ID_HEX = "00112233445566778899aabbccddeeff"
@@ -71,7 +71,7 @@ GOLDEN = {
 
 
 @pytest.mark.parametrize(("request_", "expected"), GOLDEN.values(), ids=GOLDEN)
-def test_a_request_has_the_bytes_of_the_message_definition(request_: MemberRequest, expected: str) -> None:
+def test_a_request_has_the_bytes_of_the_message_definition(request_: FixedVersionRequest, expected: str) -> None:
     message = request_.prepare({request_.struct.API_KEY: (0, 99)})
     assert message.encode().hex() == expected.replace(" ", "")
     assert type(message).decode(message.encode()).encode() == message.encode()

@@ -12,7 +12,7 @@ from aiokafka.errors import GroupAuthorizationFailedError, IncompatibleBrokerVer
 from aiokafka.protocol.admin import DescribeConfigsRequest
 
 from worker.broker.admin.client import admin_client
-from worker.broker.admin.group_requests import AlterGroupConfigRequest
+from worker.broker.admin.group_requests import GROUP_RESOURCE, build_alter_settings
 from worker.broker.admin.permissions import Right
 from worker.broker.client_internals import get_network_client
 from worker.broker.patches.admin_failover import send_to_any_broker
@@ -35,13 +35,13 @@ async def set_group_settings(connection: Connection, group_id: str, wanted_ms: M
     async with admin_client(connection) as admin:
         for name, value_ms in wanted_ms.items():
             # The brokers accept or refuse all settings of a request together.
-            request = AlterGroupConfigRequest(group_id, {name: str(value_ms)})
+            request = build_alter_settings(group_id, {name: str(value_ms)})
             try:
                 response = await send_to_any_broker(get_network_client(admin), request)
-            except (IncompatibleBrokerVersion, NotImplementedError):
+            except IncompatibleBrokerVersion:
                 refusals[name] = "the brokers have no settings of groups: Kafka 4.0 or newer is needed"
                 continue
-            code, message, _kind, _name = response.responses[0]
+            code, message, _kind, _name, _tags = response.responses[0]
             if code == GroupAuthorizationFailedError.errno:
                 refusals[name] = f"the right {Right('AlterConfigs', 'group', group_id)} is missing"
             elif code:
@@ -55,7 +55,7 @@ async def find_longer_waits(connection: Connection, group_id: str, wanted_ms: Ma
     The result is empty without the right DescribeConfigs on the group, or if the brokers have no settings of groups. Raises
     `BrokerUnavailable`.
     """
-    request = DescribeConfigsRequest([(AlterGroupConfigRequest.GROUP, group_id, list(wanted_ms))])
+    request = DescribeConfigsRequest([(GROUP_RESOURCE, group_id, list(wanted_ms))])
     async with admin_client(connection) as admin:
         response = await send_to_any_broker(get_network_client(admin), request)
     code, _message, _kind, _name, entries = response.resources[0]

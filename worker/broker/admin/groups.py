@@ -10,7 +10,7 @@ from aiokafka.coordinator.protocol import ConsumerProtocol
 from aiokafka.errors import IncompatibleBrokerVersion, KafkaError, for_code
 
 from worker.broker.admin.client import admin_client
-from worker.broker.admin.group_requests import ConsumerGroupDescribeRequest
+from worker.broker.admin.group_requests import build_describe
 from worker.broker.client_internals import get_network_client
 from worker.records import Partition
 
@@ -95,9 +95,8 @@ async def _describe_consumer_group(admin: AIOKafkaAdminClient, group_id: str) ->
     """Return the description of a group of the consumer protocol; None if there is none, or the broker has no such groups."""
     coordinator = await admin.find_coordinator(group_id)
     try:
-        response = await get_network_client(admin).send(coordinator, ConsumerGroupDescribeRequest(group_id))
-    except (IncompatibleBrokerVersion, NotImplementedError):
-        # aiokafka raises them for a request, or a version of a request, that the broker does not offer.
+        response = await get_network_client(admin).send(coordinator, build_describe(group_id))
+    except IncompatibleBrokerVersion:
         return None
     error_code, message, _group_id, state, _epoch, _assignment_epoch, _assignor, members, *_ = response.groups[0]
     if error_code == _GROUP_ID_NOT_FOUND:
@@ -120,7 +119,7 @@ def _parse_classic_member(member: tuple[str, str, str, bytes, bytes]) -> GroupMe
 def _parse_consumer_member(member: tuple[Any, ...]) -> GroupMember:
     _member_id, _instance, _rack, _epoch, client_id, host, _topics, _pattern, assignment, _target, member_type, _tags = member
     topics, _assignment_tags = assignment
-    partitions = frozenset(Partition(name, index) for _, _, name, indices, _ in topics for index in indices)
+    partitions = frozenset(Partition(name, index) for _, name, indices, _ in topics for index in indices)
     return GroupMember(client_id, host, partitions, "classic" if member_type == _CLASSIC_MEMBER else "consumer")
 
 

@@ -13,7 +13,7 @@ from worker.broker.timeouts import with_timeout
 if TYPE_CHECKING:
     from aiokafka.client import AIOKafkaClient
 
-    from worker.broker.membership.requests import MemberRequest
+    from worker.broker.message_types import FixedVersionRequest
 
 
 class CoordinatorLink:
@@ -30,7 +30,7 @@ class CoordinatorLink:
         """Search the coordinator before the next request."""
         self._node_id = None
 
-    async def send(self, request: MemberRequest, timeout_s: float) -> Any:
+    async def send(self, request: FixedVersionRequest, timeout_s: float) -> Any:
         """Return the response. Raises `KafkaError` and `TimeoutError`; then the coordinator is searched before the next request.
 
         After a timeout the next request uses a new connection, unless this request found no coordinator in time.
@@ -47,7 +47,7 @@ class CoordinatorLink:
                 self.forget()
             raise
 
-    async def _send(self, request: MemberRequest, asked: list[int]) -> Any:
+    async def _send(self, request: FixedVersionRequest, asked: list[int]) -> Any:
         """Return the response of the coordinator, whose id is added to `asked`."""
         if self._node_id is None:
             self._node_id = await self._client.coordinator_lookup(CoordinationType.GROUP, self._group_id)

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from aiokafka.structs import OffsetAndMetadata
 
     from worker.broker.membership.group_member import ConsumerGroupMember
-    from worker.broker.membership.requests import MemberIdentity, MemberRequest
+    from worker.broker.membership.requests import MemberIdentity
+    from worker.broker.message_types import FixedVersionRequest
 
 # The epoch of the member has changed, and the answer with the new epoch may be under way.
 _OLD_EPOCH = frozenset({22, 113})
@@ -44,7 +45,7 @@ class MemberOffsets:
         The coordinator checks the epoch, but not whether the member owns the partitions.
         """
 
-        def build(identity: MemberIdentity) -> MemberRequest | None:
+        def build(identity: MemberIdentity) -> FixedVersionRequest | None:
             mine = {key: offset for key, offset in offsets.items() if self._member.owns(key)}
             return requests.build_commit(self._group_id, identity, mine) if mine else None
 
@@ -63,7 +64,7 @@ class MemberOffsets:
         return committed
 
     async def _repeat(
-        self, build: Callable[[MemberIdentity], MemberRequest | None], read_codes: Callable[[object], set[int]]
+        self, build: Callable[[MemberIdentity], FixedVersionRequest | None], read_codes: Callable[[object], set[int]]
     ) -> None:
         """Send a request until it succeeds; `build` returns None if there is nothing to do."""
         while True:

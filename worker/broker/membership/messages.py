@@ -1,20 +1,10 @@
-"""The messages of a member that aiokafka 0.14 does not have. `requests` builds and reads them.
-
-Names, order and versions of the fields are those of Kafka's message definitions:
-https://github.com/apache/kafka/tree/4.3.1/clients/src/main/resources/common/message. All are flexible versions, without tags.
-"""
+"""The messages of a member that aiokafka 0.14 does not have. `requests` builds and reads them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from aiokafka.protocol.api import RequestStruct, Response
 from aiokafka.protocol.types import Boolean, CompactArray, Int16, Int32, Int64
 
-from worker.broker.membership.field_types import TEXT, NullableStruct, Uuid, build_array, build_struct
-
-if TYPE_CHECKING:
-    from aiokafka.protocol.types import Schema
+from worker.broker.message_types import TEXT, NullableStruct, Uuid, build_array, build_struct, declare_request
 
 _TOPIC_PARTITIONS = build_array(("topic_id", Uuid), ("partitions", CompactArray(Int32)))
 _OFFSETS_TO_COMMIT = build_array(
@@ -31,17 +21,8 @@ _OFFSETS_TO_COMMIT = build_array(
 )
 _COMMIT_ERRORS = build_array(("name", TEXT), ("partitions", build_array(("partition_index", Int32), ("error_code", Int16))))
 
-
-def _declare(name: str, api_key: int, version: int, request: Schema, response: Schema) -> type[RequestStruct]:
-    """Return the class of a request, which names the class of its response."""
-    numbers = {"API_KEY": api_key, "API_VERSION": version}
-    response_type = type(f"{name}Response", (Response,), {**numbers, "SCHEMA": response})
-    namespace = {**numbers, "SCHEMA": request, "FLEXIBLE_VERSION": True, "RESPONSE_TYPE": response_type}
-    return type(f"{name}Request", (RequestStruct,), namespace)
-
-
 # Version 1 (Kafka 4.0): the member makes its own id.
-ConsumerGroupHeartbeat = _declare(
+ConsumerGroupHeartbeat = declare_request(
     "ConsumerGroupHeartbeat",
     68,
     1,
@@ -68,7 +49,7 @@ ConsumerGroupHeartbeat = _declare(
     ),
 )
 # Version 9: the first version for members of this protocol.
-OffsetCommit = _declare(
+OffsetCommit = declare_request(
     "OffsetCommit",
     8,
     9,
@@ -85,7 +66,7 @@ OffsetCommit = _declare(
     ),
 )
 # Version 9: the first version with a member and its epoch.
-OffsetFetch = _declare(
+OffsetFetch = declare_request(
     "OffsetFetch",
     9,
     9,
@@ -129,7 +110,7 @@ OffsetFetch = _declare(
     ),
 )
 # Version 3: the first version with a member and its epoch.
-TxnOffsetCommit = _declare(
+TxnOffsetCommit = declare_request(
     "TxnOffsetCommit",
     28,
     3,
@@ -149,7 +130,7 @@ TxnOffsetCommit = _declare(
     ),
 )
 # Version 12: the first version that finds topics by their ids.
-Metadata = _declare(
+Metadata = declare_request(
     "Metadata",
     3,
     12,

@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import TopicPartition
-from aiokafka.errors import IncompatibleBrokerVersion
-from aiokafka.protocol.api import Request, RequestStruct
 from aiokafka.structs import OffsetAndMetadata
 
 from worker.broker.membership import messages
-from worker.broker.membership.field_types import NO_TAGS
 from worker.broker.membership.member_state import NO_PARTITIONS, Heartbeat, HeartbeatAnswer
+from worker.broker.message_types import NO_TAGS, FixedVersionRequest
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -24,29 +22,6 @@ _NO_TOPIC_ID = uuid.UUID(int=0)
 _UNKNOWN_LEADER_EPOCH = -1
 #: The requests with the versions that a broker must offer.
 REQUIRED = (messages.ConsumerGroupHeartbeat, messages.OffsetCommit, messages.OffsetFetch, messages.TxnOffsetCommit)
-
-
-class MemberRequest(Request[RequestStruct]):  # type: ignore[misc]  # aiokafka has no types
-    """A request with its values, in one version."""
-
-    API_KEY = -1
-
-    def __init__(self, struct: type[RequestStruct], *values: object) -> None:
-        """Set the values of all fields but the tags."""
-        self.API_KEY = struct.API_KEY
-        self.struct = struct
-        self.values = values
-
-    def prepare(self, versions: Mapping[int, tuple[int, int]]) -> RequestStruct:
-        """Return the message for a broker with these versions. Raises `IncompatibleBrokerVersion` if it lacks the version."""
-        oldest, newest = versions.get(self.struct.API_KEY, (0, -1))
-        if not oldest <= self.struct.API_VERSION <= newest:
-            raise IncompatibleBrokerVersion(f"{self.struct.__name__} needs version {self.struct.API_VERSION}")
-        return self.build(self.struct)
-
-    def build(self, request_struct_class: type[RequestStruct]) -> RequestStruct:
-        """Return the message."""
-        return request_struct_class(*self.values, NO_TAGS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +52,10 @@ class Topic:
     num_partitions: int
 
 
-def build_heartbeat(subscription: Subscription, member: MemberIdentity, heartbeat: Heartbeat) -> MemberRequest:
+def build_heartbeat(subscription: Subscription, member: MemberIdentity, heartbeat: Heartbeat) -> FixedVersionRequest:
     """Return a heartbeat. Fields that have not changed are null."""
     is_full = heartbeat.is_full
-    return MemberRequest(
+    return FixedVersionRequest(
         messages.ConsumerGroupHeartbeat,
         subscription.group_id,
         member.member_id,
@@ -95,17 +70,19 @@ def build_heartbeat(subscription: Subscription, member: MemberIdentity, heartbea
     )
 
 
-def build_probe(group_id: str, topics: Iterable[str]) -> MemberRequest:
+def build_probe(group_id: str, topics: Iterable[str]) -> FixedVersionRequest:
     """Return the heartbeat of a member that no group knows: a group refuses it, and stays as it is."""
     subscription = Subscription(group_id=group_id, topics=tuple(topics), rebalance_timeout_ms=1)
     heartbeat = Heartbeat(1, is_full=True, owned=NO_PARTITIONS)
     return build_heartbeat(subscription, MemberIdentity(str(uuid.uuid4()), heartbeat.epoch), heartbeat)
 
 
-def build_leave(group_id: str, member: MemberIdentity) -> MemberRequest:
+def build_leave(group_id: str, member: MemberIdentity) -> FixedVersionRequest:
     """Return the last heartbeat, with the epoch of a leave."""
     no_changes = (None, -1, None, None, None, None)
-    return MemberRequest(messages.ConsumerGroupHeartbeat, group_id, member.member_id, member.epoch, member.instance_id, *no_changes)
+    return FixedVersionRequest(
+        messages.ConsumerGroupHeartbeat, group_id, member.member_id, member.epoch, member.instance_id, *no_changes
+    )
 
 
 def read_heartbeat(response: Any) -> HeartbeatAnswer:
@@ -115,10 +92,10 @@ def read_heartbeat(response: Any) -> HeartbeatAnswer:
     return HeartbeatAnswer(response.error_code, response.member_epoch, response.heartbeat_interval_ms / 1000, target)
 
 
-def build_commit(group_id: str, member: MemberIdentity, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> MemberRequest:
+def build_commit(group_id: str, member: MemberIdentity, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> FixedVersionRequest:
     """Return the request to commit the offsets."""
     topics = _list_offsets((key.topic, key.partition, offset.offset, offset.metadata) for key, offset in offsets.items())
-    return MemberRequest(messages.OffsetCommit, group_id, member.epoch, member.member_id, member.instance_id, topics)
+    return FixedVersionRequest(messages.OffsetCommit, group_id, member.epoch, member.member_id, member.instance_id, topics)
 
 
 def read_commit_codes(response: Any) -> set[int]:
@@ -126,13 +103,13 @@ def read_commit_codes(response: Any) -> set[int]:
     return {code for _, partitions, _ in response.topics for _, code, _ in partitions} - {0}
 
 
-def build_fetch(group_id: str, member: MemberIdentity, partitions: Iterable[TopicPartition]) -> MemberRequest:
+def build_fetch(group_id: str, member: MemberIdentity, partitions: Iterable[TopicPartition]) -> FixedVersionRequest:
     """Return the request for committed offsets that are stable."""
     indexes: dict[str, list[int]] = {}
     for partition in partitions:
         indexes.setdefault(partition.topic, []).append(partition.partition)
     topics = [(topic, found, NO_TAGS) for topic, found in indexes.items()]
-    return MemberRequest(messages.OffsetFetch, [(group_id, member.member_id, member.epoch, topics, NO_TAGS)], True)  # noqa: FBT003  require_stable
+    return FixedVersionRequest(messages.OffsetFetch, [(group_id, member.member_id, member.epoch, topics, NO_TAGS)], True)  # noqa: FBT003  require_stable
 
 
 def read_fetch(response: Any) -> tuple[set[int], dict[TopicPartition, OffsetAndMetadata]]:
@@ -153,13 +130,13 @@ def build_transactional_commit(
     group_id: str,
     member: MemberIdentity,
     topics: Iterable[tuple[str, Iterable[tuple[int, int, str]]]],
-) -> MemberRequest:
+) -> FixedVersionRequest:
     """Return the request to commit offsets in a transaction.
 
     `producer` is the id and the epoch of the producer. `topics` have partitions with their index, offset and metadata.
     """
     offsets = ((topic, *partition) for topic, partitions in topics for partition in partitions)
-    return MemberRequest(
+    return FixedVersionRequest(
         messages.TxnOffsetCommit,
         transactional_id,
         group_id,
@@ -171,10 +148,10 @@ def build_transactional_commit(
     )
 
 
-def build_metadata(*, names: Collection[str] = (), topic_ids: Collection[uuid.UUID] = ()) -> MemberRequest:
+def build_metadata(*, names: Collection[str] = (), topic_ids: Collection[uuid.UUID] = ()) -> FixedVersionRequest:
     """Return the request for the ids, the names and the partitions of topics."""
     topics = [(_NO_TOPIC_ID, name, NO_TAGS) for name in names] + [(topic_id, None, NO_TAGS) for topic_id in topic_ids]
-    return MemberRequest(messages.Metadata, topics, False, False)  # noqa: FBT003  neither creation nor operations
+    return FixedVersionRequest(messages.Metadata, topics, False, False)  # noqa: FBT003  neither creation nor operations
 
 
 def read_topics(response: Any) -> list[Topic]:

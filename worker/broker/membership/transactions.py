@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from aiokafka.client import AIOKafkaClient
 
-    from worker.broker.membership.requests import MemberIdentity, MemberRequest
+    from worker.broker.membership.requests import MemberIdentity
+    from worker.broker.message_types import FixedVersionRequest
 
     Send = Callable[..., Awaitable[Any]]
 
@@ -76,6 +77,6 @@ async def _send_offsets(
     return [(topic, [(index, code) for index, code, _ in partitions]) for topic, partitions, _ in response.topics]
 
 
-def _build_request(offsets: Any, identity: MemberIdentity) -> MemberRequest:
+def _build_request(offsets: Any, identity: MemberIdentity) -> FixedVersionRequest:
     producer = (offsets.producer_id, offsets.producer_epoch)
     return build_transactional_commit(offsets.transactional_id, producer, offsets.group_id, identity, offsets.topics)
