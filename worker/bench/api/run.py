@@ -57,7 +57,7 @@ class ApiPlan:
     phase_s: float
 
     def shorten(self) -> ApiPlan:
-        """Return the plan for a quick run, which ends within a minute."""
+        """Return the plan for a quick run, which ends within two minutes."""
         return replace(self, num_backlog=min(self.num_backlog, 3_000), num_rounds=1, clients_s=2.0, phase_s=min(self.phase_s, 4.0))
 
 
