@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tests.fakes import FakeModel
@@ -57,6 +58,24 @@ def test_a_joint_model_answers_as_its_encoders() -> None:
 def test_a_text_is_tokenized_for_all_encoders() -> None:
     tokens = join(named("first"), named("second")).tokenize(["a b c"])[0]
     assert (tokens.model, tokens.weight) == ("first@1,second@1", 6)
+
+
+def test_equal_tokenizers_tokenize_a_text_once() -> None:
+    """A text without the first task is tokenized by the second encoder, and each encoder reads a prompt with its own tokenizer."""
+    first, second, other = named("first"), named("second"), named("other")
+    calls = list[tuple[str, list[str]]]()
+    for model in (first, second, other):
+        model.on_tokenize = lambda texts, name=model.name: calls.append((name, list(texts)))  # type: ignore[misc]  # its default
+    tasks = frozenset({Task.NER}), frozenset({Task.CLASSIFY})
+    joint = JointModel([(first, EMBED), (second, tasks[0]), (other, tasks[1])], max_passes=2, tokenizers=[0, 0, 2])
+    wanted = [replace(item, text=f"text {number}") for number, item in enumerate(items(ALL, tasks[0], EMBED))]
+    tokens = joint.tokenize_items(wanted)
+    assert calls == [("first@1", ["text 0", "text 2"]), ("second@1", ["text 1"]), ("other@1", ["text 0"])]
+    parts = [[part.tokens.model for part in split_item(TokenizedItem(*pair))] for pair in zip(wanted, tokens, strict=True)]
+    assert parts == [["first@1", "second@1", "other@1"], ["second@1"], ["first@1"]]
+    calls.clear()
+    joint.tokenize(["a"], "query")
+    assert [name for name, _ in calls] == ["first@1", "second@1", "other@1"]
 
 
 async def test_an_encoder_of_two_models_is_found_after_a_rollout(tmp_path: Path) -> None:

@@ -62,13 +62,19 @@ class ModelLoader:
         can_share = all(engine.share_threads(engines[0]) for engine in engines[1:])
         traced = [(trace_model(engine, self._tracing), own) for engine, own in zip(engines, tasks, strict=True)]
         # Backends that do not share threads would use more threads than there are cores.
-        return LoadedModel(JointModel(traced, max_passes=engines[0].max_passes if can_share else 1), engines)
+        max_passes = engines[0].max_passes if can_share else 1
+        return LoadedModel(JointModel(traced, max_passes=max_passes, tokenizers=find_equal_tokenizers(engines)), engines)
 
     def _load_encoder(self, encoder: EncoderReference) -> Engine:
         engine = self._engines.get(encoder)
         if engine is None:
             engine = self._engines[encoder] = load_engine(encoder.adapt(self._settings))
         return engine
+
+
+def find_equal_tokenizers(engines: Sequence[Engine]) -> list[int]:
+    """Return for each engine the place of the first engine with an equal tokenizer."""
+    return [next(place for place, first in enumerate(engines) if engine.has_tokenizer_of(first)) for engine in engines]
 
 
 def load_engine(settings: Settings) -> Engine:

@@ -140,6 +140,10 @@ class Engine:
             self._sharing = other._sharing
         return can_share
 
+    def has_tokenizer_of(self, other: Engine) -> bool:
+        """Return whether `other` makes the same tokens of every text without a prompt of its own."""
+        return self is other or self._tokenizer.equals(other._tokenizer)
+
     @property
     def description(self) -> str:
         """The device, the number format, the backend and the threads, for people."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from worker.batches import LIVE_PASS, PassContext
@@ -20,10 +21,17 @@ class JointModel:
     `infer` accepts items with the tokens of all their encoders, or the parts for one encoder.
     """
 
-    def __init__(self, encoders: Sequence[tuple[ServedModel, frozenset[Task]]], *, max_passes: int) -> None:
-        """Use encoders, in order, for their tasks; at most `max_passes` passes of all encoders run at the same time."""
+    def __init__(
+        self, encoders: Sequence[tuple[ServedModel, frozenset[Task]]], *, max_passes: int, tokenizers: Sequence[int] | None = None
+    ) -> None:
+        """Use encoders, in order, for their tasks; at most `max_passes` passes of all encoders run at the same time.
+
+        `tokenizers` has for each encoder the place of the first encoder with an equal tokenizer; None if no two are equal. A text
+        is tokenized once by equal tokenizers.
+        """
         self.encoders: Sequence[ServedModel] = [encoder for encoder, _ in encoders]
         self._tasks = [tasks for _, tasks in encoders]
+        self._tokenizers = range(len(encoders)) if tokenizers is None else tokenizers
         self._by_name = {encoder.name: encoder for encoder in self.encoders}
         self.name = ",".join(self._by_name)
         self.tasks: frozenset[Task] = frozenset().union(*self._tasks)
@@ -52,11 +60,19 @@ class JointModel:
 
     def _tokenize(self, texts: Sequence[tuple[str, frozenset[Task]]], prompt: str | None = None) -> list[Tokens]:
         parts: list[list[EncoderTokens]] = [[] for _ in texts]
+        # The tokens of each text, by tokenizer and place of the text.
+        made: dict[tuple[int, int], Tokens] = {}
         for number, (encoder, tasks) in enumerate(zip(self.encoders, self._tasks, strict=True)):
             indexes = [index for index, (_, asked) in enumerate(texts) if tasks & asked]
-            tokens = encoder.tokenize([texts[index][0] for index in indexes], prompt) if indexes else []
-            for index, result in zip(indexes, tokens, strict=True):
-                parts[index].append(EncoderTokens(number, tasks & texts[index][1], result))
+            # The name of a prompt may mean another prompt for each encoder.
+            tokenizer = self._tokenizers[number] if prompt is None else number
+            missing = [index for index in indexes if (tokenizer, index) not in made]
+            tokens = encoder.tokenize([texts[index][0] for index in missing], prompt) if missing else []
+            made |= {(tokenizer, index): result for index, result in zip(missing, tokens, strict=True)}
+            for index in indexes:
+                result = made[tokenizer, index]
+                own = result if result.model == encoder.name else replace(result, model=encoder.name)
+                parts[index].append(EncoderTokens(number, tasks & texts[index][1], own))
         return [join_tokens(own) for own in parts]
 
     def _infer_parts(self, parts: Sequence[TokenizedItem], context: PassContext) -> list[Prediction]:

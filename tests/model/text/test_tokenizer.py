@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -159,6 +159,15 @@ def test_a_long_text_has_the_first_tokens_of_the_whole(parts: list[tuple[str, in
         assert found.spans[:-1].tolist() == whole.spans[:7].tolist()
     else:
         assert found.ids.tolist() == whole.ids.tolist()
+
+
+@pytest.mark.parametrize(
+    "options", [{"max_tokens": 32}, {"prompt": "query: "}, {"windowing": Chunking(max_windows=4)}, {"is_lowercased": True}]
+)
+def test_equal_tokenizers_make_the_same_tokens(options: dict[str, Any]) -> None:
+    """Another length, prompt, way with long texts or normaliser makes other tokens."""
+    assert TOKENIZER.equals(Tokenizer.read(DIRECTORY, max_tokens=64))
+    assert not TOKENIZER.equals(Tokenizer.read(DIRECTORY, **{"max_tokens": 64} | options))
 
 
 def test_an_old_directory_with_a_vocabulary_only_is_read(minilm: Path, tmp_path: Path) -> None:

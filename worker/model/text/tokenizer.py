@@ -105,6 +105,11 @@ class Tokenizer:
         copied.check_prompt()
         return copied
 
+    def equals(self, other: Tokenizer) -> bool:
+        """Return whether both make the same tokens of every text."""
+        own, others = {**vars(self), "_backend": ""}, {**vars(other), "_backend": ""}
+        return own == others and self._backend.to_str() == other._backend.to_str()
+
     def check_ids(self, directory: Path, vocab_size: int) -> None:
         """Raise `BadModel` where a token's id is beyond the encoder's vocabulary; `directory` is theirs."""
         token, number = max(self._backend.get_vocab(with_added_tokens=True).items(), key=lambda pair: pair[1], default=("", -1))
