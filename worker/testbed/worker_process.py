@@ -36,7 +36,7 @@ class WorkerProcess:
     def __init__(self, settings: Mapping[str, object], log: Path, *, is_kept: bool = False, cores: Sequence[int] = ()) -> None:
         """Start the process; `wait_until_ready` returns when it serves."""
         own = {"http_port": find_free_port(), "log_format": "json", "session_timeout_ms": 10_000} | dict(settings)
-        self._environment = os.environ | {f"GIST_{name.upper()}": str(value) for name, value in own.items()}
+        self._environment = _build_environment(own)
         self._log = log
         self._cores = cores
         self._is_kept = is_kept
@@ -73,11 +73,7 @@ class WorkerProcess:
     def stop(self) -> None:
         """Stop the process with a drain, unless it is kept."""
         if not self._is_kept and self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(_STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                self.kill()
+            _stop(self.process)
 
     def _start(self) -> subprocess.Popen[bytes]:
         with self._log.open("ab") as log:
@@ -98,30 +94,21 @@ class ConsoleProcess:
         """Start the process. The page answers seconds later."""
         port = find_free_port()
         self.url = f"http://127.0.0.1:{port}/"
-        environment = os.environ | {f"GIST_{name.upper()}": str(value) for name, value in settings.items()}
-        command = [
-            "nice",
-            sys.executable,
-            "-P",
-            "-m",
-            "worker",
-            "console",
-            "--port",
-            f"{port}",
-            "--worker",
-            worker_url,
-            "--api",
-            api_url,
-        ]
+        command = ["nice", sys.executable, "-P", "-m", "worker", "console", "--port", f"{port}"]
+        command += ["--worker", worker_url, "--api", api_url]
         with log.open("ab") as output:
             self.process = subprocess.Popen(  # noqa: S603
-                command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+                command,
+                env=_build_environment(settings),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
             )
 
     def stop(self) -> None:
         """Stop the process."""
-        self.process.terminate()
-        self.process.wait(_STOP_TIMEOUT_S)
+        _stop(self.process)
 
 
 @contextlib.contextmanager
@@ -142,6 +129,19 @@ def run_kafka(
     finally:
         if not is_kept:
             broker.stop()
+
+
+def _build_environment(settings: Mapping[str, object]) -> dict[str, str]:
+    return os.environ | {f"GIST_{name.upper()}": str(value) for name, value in settings.items()}
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _is_ready(url: str) -> bool:
