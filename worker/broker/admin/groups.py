@@ -61,10 +61,14 @@ class GroupDescription:
         """Return the member that reads a partition, or None."""
         return next((member for member in self.members if partition in member.partitions), None)
 
+    @property
+    def num_classic(self) -> int:
+        """The number of members that speak the classic protocol."""
+        return sum(member.protocol == "classic" for member in self.members)
+
     def __str__(self) -> str:
         """Return state, number of members and protocol, for people."""
-        num_classic = sum(member.protocol == "classic" for member in self.members)
-        mixed = f", {num_classic} of them classic" if self.protocol == "consumer" and num_classic else ""
+        mixed = f", {self.num_classic} of them classic" if self.protocol == "consumer" and self.num_classic else ""
         described = f"{self.state.lower()}, {len(self.members)} member{'s' * (len(self.members) != 1)}{mixed}"
         return described if self.protocol is None else f"{described}, {self.protocol} protocol"
 

@@ -71,7 +71,7 @@ def as_json(settings: Settings, group: GroupDescription, offsets: Sequence[Group
             "state": group.state,
             "protocol": group.protocol,
             "members": len(group.members),
-            "classic_members": sum(member.protocol == "classic" for member in group.members),
+            "classic_members": group.num_classic,
             "lag": sum(offset.lag for offset in offsets),
             "partitions": partitions,
         }
