@@ -178,7 +178,7 @@ async def _find_owners(topic: Topics) -> dict[int, str]:
 def build_waits(answers: Sequence[Answer], moved: Collection[int]) -> dict[str, float]:
     """Return the longest wait of a record in the partitions that stay and in those that move, in seconds, and their number.
 
-    A record that arrives at the begin of a pause waits for its end. So sparse records do not count as a pause.
+    A record that arrives at the start of a pause waits for its end. So sparse records do not count as a pause.
     """
     waits_ms: dict[bool, list[int]] = {False: [], True: []}
     for answer in answers:
