@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -99,6 +101,15 @@ async def test_the_metrics_are_prometheus_text() -> None:
         status, content_type, body = await get(server, "metrics")
     assert (status, content_type) == (200, "text/plain")
     assert "# HELP gist_tokens_total" in body
+
+
+def test_a_worker_without_queries_imports_no_web_framework() -> None:
+    """The server is the worker's own for this reason: aiohttp would delay the start of every worker."""
+    program = (
+        "import sys, worker.commands.run.run as run; run.import_flow('exactly_once'); run.import_flow('at_least_once'); "
+        "sys.exit('aiohttp' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
 async def test_a_port_that_is_taken_is_a_bad_setting() -> None:
