@@ -30,12 +30,15 @@ class SearchView extends HTMLElement {
 
   async #run(body, title) {
     if ("text" in body && !body.text.trim()) return;
+    this.searched = body;
     try {
       const { found, num_vectors: count } = await request("/api/search", body);
+      // Meanwhile another search may have begun.
+      if (this.searched !== body) return;
       this.answer.replaceChildren(el("section", { class: "card flush" },
         el("header", {}, el("h2", { class: "query" }, title), el("span", { class: "muted" }, `${formatCount(count)} vectors`)), buildFound(found, "Found records")));
     } catch (error) {
-      this.answer.replaceChildren(notice("bad", error.message));
+      if (this.searched === body) this.answer.replaceChildren(notice("bad", error.message));
     }
   }
 }
