@@ -6,6 +6,7 @@ import uuid
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError, NodeNotReadyError
 
@@ -35,22 +36,35 @@ class Client:
         return SimpleNamespace(topics=[(0, "texts", uuid.UUID(int=1), False, [None] * 2, 0, {})])
 
 
-async def test_a_broker_that_is_away_does_not_refuse_the_start() -> None:
-    held: list[TopicPartition] = []
-    consumer: Any = SimpleNamespace(_client=Client(), assign=held.extend, seek=lambda *_: None, pause=lambda *_: None)
+def build_group(consumer: Any, **membership: Any) -> ConsumerProtocolGroup:
     fetcher: Any = SimpleNamespace(restore=lambda: None)
     listener: Any = None
-    group = ConsumerProtocolGroup(
+    return ConsumerProtocolGroup(
         consumer,
         fetcher,
         listener,
-        membership=Membership(topics=["texts"], group_id="readers"),
+        membership=Membership(topics=["texts"], group_id="readers", **membership),
         rack_id=None,
         on_event=lambda *_, **__: None,
         was_member=False,
     )
+
+
+async def test_a_broker_that_is_away_does_not_refuse_the_start() -> None:
+    held: list[TopicPartition] = []
+    consumer: Any = SimpleNamespace(_client=Client(), assign=held.extend, seek=lambda *_: None, pause=lambda *_: None)
+    group = build_group(consumer)
     for _ in range(8):
         held.clear()
         await group.join()
         await group.leave()
         assert held == [TopicPartition("texts", 0), TopicPartition("texts", 1)]
+
+
+@pytest.mark.parametrize(("session_timeout_ms", "answer_timeout_s"), [(45_000, 18.0), (10_000, 4.0)])
+def test_a_slow_answer_to_a_heartbeat_is_awaited_for_less_than_half_of_the_session(
+    session_timeout_ms: int, answer_timeout_s: float
+) -> None:
+    """The time is enough for a slow login, and leaves the member time for another heartbeat before its session ends."""
+    group = build_group(SimpleNamespace(_client=Client()), session_timeout_ms=session_timeout_ms)
+    assert group.member.answer_timeout_s == answer_timeout_s

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from worker.ports import AssignmentListener
 
 _METADATA_TIMEOUT_S = 15.0
+# The share of the session timeout that a heartbeat may wait for its answer: a heartbeat on a new connection is still in time.
+_ANSWER_SHARE = 0.4
 
 
 class Group(Protocol):
@@ -159,6 +161,7 @@ class ConsumerProtocolGroup:
             on_event,
             instance_id=membership.group_instance_id,
             pace=Pace(interval_s=membership.heartbeat_interval_ms / 1000),
+            answer_timeout_s=membership.session_timeout_ms / 1000 * _ANSWER_SHARE,
             was_member=was_member,
         )
         self._offsets = MemberOffsets(self.member, membership.group_id)

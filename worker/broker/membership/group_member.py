@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from worker.broker.events import OnEvent
 
 # Bounds of requests, in seconds. The session timeout replaces a last heartbeat that fails.
-_HEARTBEAT_TIMEOUT_S, _LEAVE_TIMEOUT_S, _METADATA_TIMEOUT_S = 5.0, 2.0, 5.0
+_LEAVE_TIMEOUT_S, _METADATA_TIMEOUT_S = 2.0, 5.0
 # The pause before the names of topics are asked for again, in seconds.
 _METADATA_PAUSE_S = 0.2
 
@@ -61,11 +61,13 @@ class ConsumerGroupMember:
         *,
         instance_id: str | None = None,
         pace: Pace | None = None,
+        answer_timeout_s: float = 20.0,
         was_member: bool = False,
     ) -> None:
         """Use the connections of `client`. Each object has a new member id.
 
-        `was_member` tells whether the group has accepted the worker before.
+        After `answer_timeout_s` without an answer to a heartbeat, the next one uses a new connection. The time includes the login
+        of a new connection. `was_member` tells whether the group has accepted the worker before.
         """
         self._client = client
         self._subscription = subscription
@@ -74,6 +76,8 @@ class ConsumerGroupMember:
         self._member_id = str(uuid.uuid4())
         self._instance_id = instance_id
         self._state = MemberState(is_static=instance_id is not None, pace=pace)
+        #: The time for the answer to a heartbeat, in seconds.
+        self.answer_timeout_s = answer_timeout_s
         self.coordinator = CoordinatorLink(client, subscription.group_id)
         # The names of the topics, by id.
         self._names: dict[uuid.UUID, str] = {}
@@ -152,7 +156,7 @@ class ConsumerGroupMember:
         heartbeat = self._state.build_heartbeat(time.monotonic())
         try:
             request = requests.build_heartbeat(self._subscription, self.identity, heartbeat)
-            response = await self.coordinator.send(request, _HEARTBEAT_TIMEOUT_S)
+            response = await self.coordinator.send(request, self.answer_timeout_s)
         except GroupAuthorizationFailedError as error:
             self._accept(HeartbeatAnswer(error.errno))
         except IncompatibleBrokerVersion:
