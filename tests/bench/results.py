@@ -91,7 +91,7 @@ def build_scale_results(*, lost: int = 0, repeated: int = 0) -> ScaleResults:
         results.points.modes.append(mode)
         is_exact = delivery == "exactly_once"
         results.points.runs.add(mode.full_name, records_per_s=rate, idle_mib=560, lost=lost, repeated=repeated if is_exact else 3)
-    results.changes.add("kill, at least once", pause_s=10.5, takeover_s=9.9, redone=40, lost=0)
+    results.changes.add("kill, consumer protocol, at least once", stays_beyond_s=0.02, takeover_s=6.5, redone=40, lost=0)
     results.changes.add("rolling, static members, exactly once", redone=0, lost=0)
     return results
 

@@ -129,7 +129,8 @@ def test_scaling_is_relative_to_the_first_mode_of_a_delivery() -> None:
     report = report_scale(build_scale_results())
     assert report.claim.startswith("two, at least once: 1.80 times the throughput of one; lost 0")
     assert report.summary["relative"] == {"one, at least once": 1, "two, at least once": 1.8, "one, exactly once": 1}
-    assert report.summary["pause_s"]["kill, at least once"] == 10.5
+    assert report.summary["takeover_s"]["kill, consumer protocol, at least once"] == 6.5
+    assert "consumer protocol: the takeover after a kill, in seconds: 6.50, at most 7 wanted" in report.notes
     assert (report.title, len(report.tables)) == ("Replicas and rebalances", 2)
 
 

@@ -30,15 +30,24 @@ class WorkerProcess:
     """A worker process with a log file.
 
     The process inherits the environment; `settings`, by name, override it. With `is_kept` the worker continues after this process
-    ends. `cores` pins the worker.
+    ends. `cores` pins the worker. `program` is the module to run and its arguments.
     """
 
-    def __init__(self, settings: Mapping[str, object], log: Path, *, is_kept: bool = False, cores: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        settings: Mapping[str, object],
+        log: Path,
+        *,
+        is_kept: bool = False,
+        cores: Sequence[int] = (),
+        program: Sequence[str] = ("worker", "run"),
+    ) -> None:
         """Start the process; `wait_until_ready` returns when it serves."""
         own = {"http_port": find_free_port(), "log_format": "json", "session_timeout_ms": 10_000} | dict(settings)
         self._environment = _build_environment(own)
         self._log = log
         self._cores = cores
+        self._program = program
         self._is_kept = is_kept
         self.url = f"http://127.0.0.1:{own['http_port']}"
         self.process = self._start()
@@ -77,7 +86,7 @@ class WorkerProcess:
 
     def _start(self) -> subprocess.Popen[bytes]:
         with self._log.open("ab") as log:
-            command = [sys.executable, "-P", "-m", "worker", "run"]
+            command = [sys.executable, "-P", "-m", *self._program]
             process = subprocess.Popen(  # noqa: S603
                 command, env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=self._is_kept
             )

@@ -63,15 +63,17 @@ async def test_modes_run_until_the_time_limit(kafka: str, tmp_path: Path) -> Non
 @pytest.mark.long
 @pytest.mark.timeout(400)
 async def test_a_change_of_the_group_loses_nothing(kafka: str, tmp_path: Path) -> None:
-    """One pinned replica, then one of three replicas that leaves under load, with each protocol; no process remains."""
+    """One pinned replica, then a third replica that leaves under load, with each protocol; no process remains."""
     plan = ScalePlan(
-        deliveries=("exactly_once",), replica_counts=(1,), partition_counts=(2,), kinds=("leave",), change_s=4.0,
+        deliveries=("exactly_once",), replica_counts=(1,), partition_counts=(2,), kinds=("leave",), passes_s=(0.1,), step_s=2.0,
         work=ModePlan(num_backlog=200, phase_s=2.0),
     )  # fmt: skip
     found = await run_scale(plan, build_context(kafka, tmp_path))
     assert report_scale(found).is_good
-    assert found.changes.names == ["leave, classic protocol, exactly once", "leave, consumer protocol, exactly once"]
-    assert all(found.changes.median(name, "pause_s") > 0 for name in found.changes.names)
+    assert found.changes.names == [
+        f"leave, passes of 0.1 s, {protocol} protocol, exactly once" for protocol in ("classic", "consumer")
+    ]
+    assert all(found.changes.median(name, "moves_s") > 0 for name in found.changes.names)
     assert not find_workers()
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from worker.bench.frame.report import Report
 from worker.bench.frame.runs import Column, Table, format_number
+from worker.bench.scale.membership_changes import SESSION_TIMEOUT_MS
 
 if TYPE_CHECKING:
+    from worker.bench.frame.runs import Runs
     from worker.bench.scale.run import ScaleResults
 
 _RATE = "records_per_s"
@@ -21,16 +24,29 @@ _POINTS = (
     Column("lost", "lost"),
     Column("repeated", "repeated"),
 )
+_CAPTION = (
+    "Longest silence of a partition that stays with its owner, and of a partition that moves, in seconds; how much longer that is "
+    "than without a change; and the number of partitions that moved. A silence includes a pass of 1 s."
+)
+_STAYS, _MOVES, _TAKEOVER = "stays_beyond_s", "moves_beyond_s", "takeover_s"
 _CHANGES = (
-    Column("longest pause s", "pause_s", 1, drawn_as="longest pause of a partition, s"),
-    Column("longest wait where the owner stays s", "stays_s", 2),
-    Column("where it changes s", "moves_s", 2),
-    Column("partitions that move", "num_moved"),
-    Column("takeover s", "takeover_s", 1),
+    Column("stays s", "stays_s", 2),
+    Column("beyond quiet s", _STAYS, 2),
+    Column("moves s", "moves_s", 2, drawn_as="longest silence of a partition that moves, s"),
+    Column("beyond quiet s", _MOVES, 2),
+    Column("moved", "num_moved"),
+    Column("takeover s", _TAKEOVER, 2),
     Column("p50 ms", "p50_ms"),
     Column("p99 ms", "p99_ms"),
     Column("redone", "redone"),
     Column("lost", "lost"),
+)
+# The figures of the consumer protocol that the notes compare with their limits: words, kinds, figure, and the limit.
+_LIMITS = (
+    ("a partition that stays is silent beyond quiet, in seconds", ("join", "leave", "kill"), _STAYS, 0.05),
+    ("a partition that moves to a new replica is silent beyond quiet, in seconds, with its drain", ("join",), _MOVES, 0.5),
+    ("partitions that move to a new replica", ("join",), "num_moved", math.nan),
+    ("the takeover after a kill, in seconds", ("kill",), _TAKEOVER, SESSION_TIMEOUT_MS / 1000 + 1),
 )
 
 
@@ -50,21 +66,35 @@ def build_report(results: ScaleResults) -> Report:
     )
     tables = [Table(title="Throughput, and latency at half of it", runs=points, columns=_POINTS)]
     if changes.runs:
-        tables.append(Table(title="Changes of the consumer group under load", runs=changes, columns=_CHANGES))
+        tables.append(Table(title="Changes of the consumer group under load", runs=changes, columns=_CHANGES, caption=_CAPTION))
     return Report(
         title="Replicas and rebalances" if changes.runs else "Settings, one at a time",
         claim=f"{best}: {format_number(relative[best], 2)} times the throughput of {modes[0].name}; "
         f"lost {lost}, repeated by exactly-once {repeated:.0f}",
         machine=results.points.machine,
         tables=tables,
-        notes=results.points.notes,
+        notes=[*results.points.notes, *describe_limits(changes)],
         is_good=not lost and not repeated,
         summary={
             "relative": relative,
-            "pause_s": {name: changes.median(name, "pause_s") for name in changes.names},
-            "takeover_s": {name: changes.median(name, "takeover_s") for name in changes.names},
+            **{
+                figure: {name: changes.median(name, figure) for name in changes.names}
+                for figure in ("stays_s", _STAYS, "moves_s", _MOVES, "num_moved", _TAKEOVER)
+            },
             "idle_mib": max(points.median(name, "idle_mib") for name in points.names),
             "lost": lost,
             "repeated_exactly_once": repeated,
         },
     )
+
+
+def describe_limits(changes: Runs) -> list[str]:
+    """Return a line for each limit of the consumer protocol with the largest measured figure."""
+    lines = []
+    for words, kinds, figure, limit in _LIMITS:
+        names = [name for name in changes.names if name.startswith(kinds) and "consumer protocol" in name]
+        values = [value for name in names for value in changes.values(name, figure)]
+        if values:
+            of_limit = "" if math.isnan(limit) else f", at most {limit:g} wanted"
+            lines.append(f"consumer protocol: {words}: {format_number(max(values), 2)}{of_limit}")
+    return lines

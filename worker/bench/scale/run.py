@@ -5,6 +5,7 @@ In the scaling by replicas each replica is pinned to one core and has one thread
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from worker.errors import BadSettings
 from worker.host import list_cores
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from worker.bench.frame.context import BenchContext
 
@@ -35,14 +36,16 @@ class ScalePlan:
     kinds: tuple[str, ...] = membership_changes.KINDS
     #: Protocols of the group, of `membership_changes.PROTOCOLS`.
     protocols: tuple[str, ...] = membership_changes.PROTOCOLS
-    #: Duration of the load in which the group changes.
-    change_s: float = 60.0
+    #: The minimum durations of a forward pass during the changes, in seconds.
+    passes_s: tuple[float, ...] = membership_changes.PASSES_S
+    #: Duration of each change.
+    step_s: float = 8.0
 
     def shorten(self) -> ScalePlan:
         """Return the plan for a quick run."""
         work = replace(self.work, num_backlog=min(self.work.num_backlog, 3_000), phase_s=min(self.work.phase_s, 3.0))
         plan = replace(self, deliveries=self.deliveries[:1], partition_counts=self.partition_counts[:1])
-        return replace(plan, work=work, kinds=("kill",), change_s=20.0)
+        return replace(plan, work=work, kinds=("quiet", "join"), protocols=self.protocols[-1:])
 
 
 @dataclass(slots=True)
@@ -63,16 +66,18 @@ async def run(plan: ScalePlan, context: BenchContext) -> ScaleResults:
     modes = [mode for delivery in plan.deliveries for mode in build_modes(plan, delivery, available)]
     results = ScaleResults(await measure_modes(plan.work, context, modes, name="bench-scale"))
     for delivery in plan.deliveries:
-        one_per_s = results.points.runs.median(results.find_first(delivery).full_name, "records_per_s")
-        for change in membership_changes.build_changes(plan.kinds, plan.protocols, delivery):
-            context.say(f"{change.name} …")
-            name = f"bench-scale-{int(time.time())}-{len(results.changes.runs)}"
-            topic = phases.Topics(context.connection, name, num_partitions=plan.partition_counts[0])
-            rate_per_s = max(1.0, membership_changes.SHARE * one_per_s)
-            load = membership_changes.SteadyLoad(rate_per_s=rate_per_s, seconds=plan.change_s, seed=0)
-            figures = await membership_changes.measure_change(context, topic, change, load)
-            results.changes.add(change.name, **figures)
-            context.say(f"            longest pause of a partition {figures['pause_s']:.1f} s")
+        groups = membership_changes.build_group_runs(
+            plan.kinds, plan.protocols, delivery, passes_s=plan.passes_s, step_s=plan.step_s
+        )
+        for number, group in enumerate(groups):
+            context.say(f"{group.name(', '.join(group.kinds))} …")
+            topic = phases.Topics(
+                context.connection, f"bench-scale-{int(time.time())}-{number}", num_partitions=plan.partition_counts[0]
+            )
+            figures = await membership_changes.measure_group(context, topic, group)
+            for kind, found in figures.items():
+                results.changes.add(group.name(kind), **found)
+            context.say(f"            longest silence {_find_longest_s(figures):.2f} s")
     results.points.notes += _describe_conditions(plan, len(available))
     return results
 
@@ -116,12 +121,18 @@ def build_modes(plan: ScalePlan, delivery: str, available: Sequence[int]) -> lis
     ]
 
 
+def _find_longest_s(figures: Mapping[str, Mapping[str, float]]) -> float:
+    silences_s = [found[name] for found in figures.values() for name in ("stays_s", "moves_s")]
+    return max((silence for silence in silences_s if not math.isnan(silence)), default=math.nan)
+
+
 def _describe_conditions(plan: ScalePlan, num_cores: int) -> list[str]:
     notes = ["each replica is pinned to one core and has one thread"]
     if plan.kinds:
         notes.append(
-            f"the group changes at {membership_changes.SHARE:.0%} of the throughput of one replica, with "
-            f"{membership_changes.NUM_REPLICAS} replicas and a session timeout of {membership_changes.SESSION_TIMEOUT_MS} ms"
+            f"the group changes under a steady load of {membership_changes.RATE_PER_S:g} short records per second, with "
+            f"{membership_changes.NUM_REPLICAS} replicas, a third that joins with a loaded model, and a session timeout of "
+            f"{membership_changes.SESSION_TIMEOUT_MS / 1000:g} s"
         )
     if max(plan.replica_counts) > num_cores:
         notes.append(f"this machine has {num_cores} cores, which more replicas share")

@@ -26,11 +26,13 @@ async def run_workers(
     cores: Sequence[Sequence[int]] = (),
     instances: Sequence[str] = (),
     first: int = 0,
+    program: Sequence[str] = ("worker", "run"),
 ) -> AsyncIterator[tuple[Sequence[WorkerProcess], float]]:
     """Start workers that share the cores, and yield them when all are ready, with the start-up time of the first in seconds.
 
     `settings` override the defaults of the benchmark. `cores` pins each worker; `instances` are names for static membership.
-    Workers that join a running group are numbered from `first`. An exception kills the workers; otherwise they drain.
+    Workers that join a running group are numbered from `first`. `program` is the module to run and its arguments. An exception
+    kills the workers; otherwise they drain.
     """
     settings = _build_settings(context, topic, num_workers) | dict(settings)
     workers: list[WorkerProcess] = []
@@ -40,7 +42,7 @@ async def run_workers(
             log = context.directory / f"worker-{topic.input}-{first + number}.log"
             name = {"client_id": f"worker-{first + number}"}
             name |= {"group_instance_id": instances[number]} if instances and instances[number] else {}
-            workers.append(WorkerProcess(settings | name, log, cores=cores[number] if cores else ()))
+            workers.append(WorkerProcess(settings | name, log, cores=cores[number] if cores else (), program=program))
         await workers[0].wait_until_ready()
         start_s = time.monotonic() - started_s
         for worker in workers[1:]:

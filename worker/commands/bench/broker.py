@@ -173,6 +173,9 @@ def scale(
         str, typer.Option(help="Numbers of partitions, comma-separated; the first with all numbers of replicas.")
     ] = "8,2,32",
     protocols: Annotated[str, typer.Option(help="Protocols of the group, comma-separated. Default: both. Example: consumer.")] = "",
+    kinds: Annotated[
+        str, typer.Option(help="Changes of the group, comma-separated. Default: all. Example: quiet,join,leave,kill.")
+    ] = "",
     delivery: flags.Delivery = "",
     count: flags.Count = 12_000,
     seconds: flags.Seconds = 8.0,
@@ -190,6 +193,7 @@ def scale(
         partition_counts=flags.parse_counts(partitions, flag="--partitions"),
         work=ModePlan(num_backlog=count, phase_s=seconds),
         protocols=flags.parse_names(protocols, flags.PROTOCOLS, flag="--protocols"),
+        kinds=flags.parse_names(kinds, flags.KINDS, flag="--kinds"),
     )
     plan = plan.shorten() if quick else plan
     return run_benchmark(lambda context: run.run(plan, context), report.build_report, outputs)
