@@ -154,10 +154,11 @@ async def test_a_worker_drains_under_load(broker: Cluster, mode: Mode, seed: int
 async def test_a_worker_receives_sigterm_while_the_broker_is_away(broker: Cluster, mode: Mode, seed: int) -> None:
     """The worker stops within its timeouts and reports an incomplete drain; a second signal ends it at once."""
     async with Lab(mode=mode, seed=seed, cluster=broker) as lab:
-        # Slow, so that there is something in flight at any moment.
-        await serving(lab, "patient", "hurried", fault_pass_s=0.05)
+        # Slow, so that each worker has something in flight until its broker is away.
+        await serving(lab, "patient", "hurried", fault_pass_s=0.5)
         patient, hurried = lab.workers
         await lab.moved()
+        await lab.until(lambda: all(worker.metric("gist_in_flight_tokens") > 0 for worker in lab.workers))
         lab.fault("kill_broker", broker=0)
         await asyncio.to_thread(broker.kill, 0)
         stopping = asyncio.create_task(patient.stop())
