@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tracemalloc
 from typing import Any
@@ -219,6 +220,21 @@ def test_a_field_that_no_record_has_is_reported_once_with_the_fields_seen() -> N
     decoder(record({"body": "x", "title": "x"}))
     decoder(record({"title": "x"}))
     assert warnings == ["GIST_TASKS_FIELD: `todo`: none of the first 100 records has this field; fields seen: title, body"]
+
+
+@pytest.mark.parametrize("empty_text", EmptyText)
+def test_a_topic_without_the_text_field_is_reported_if_its_records_are_no_dead_letters(empty_text: EmptyText) -> None:
+    """Skipped records and tombstones name no reason, so a topic in another format would pass without a word."""
+    warnings: list[str] = []
+    decoders = [
+        build_decoder(InputMapping(empty_text=empty_text), limits=LIMITS, tasks=ALL, warn=warnings.append) for _ in range(2)
+    ]
+    for _ in range(100):
+        with contextlib.suppress(InvalidRecord):
+            decoders[0](record({"id": "7", "body": "x"}))
+        decoders[1](record(b"a plain text", headers=(("content-type", b"text/plain"),)))
+    line = "GIST_TEXT_FIELD: `text`: none of the first 100 records has this field; fields seen: id, body"
+    assert warnings == [line] * (empty_text is not EmptyText.DEAD_LETTER)
 
 
 def test_the_values_of_watched_records_are_not_kept() -> None:

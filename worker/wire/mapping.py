@@ -84,14 +84,16 @@ class InputMapping:
     #: Whether a change event whose text and id are the same before and after is skipped.
     skips_unchanged: bool = False
 
-    def list_chosen_paths(self) -> dict[FieldPath, str]:
-        """Return the paths that differ from the wire contract, each with its setting."""
+    def list_expected_paths(self) -> dict[FieldPath, str]:
+        """Return the paths that records are expected to have, each with its setting."""
         if isinstance(self.text, TextTemplate):
             paths = {part.path: "GIST_TEXT_TEMPLATE" for part in self.text.parts}
         else:
             paths = {self.text: "GIST_TEXT_FIELD"}
         paths |= {self.id_path: "GIST_ID_FIELD", self.tasks_path: "GIST_TASKS_FIELD"}
-        return {path: setting for path, setting in paths.items() if path not in {_TEXT, _ID, _TASKS}}
+        # A record without `text` is a dead letter with a reason, unless the mapping skips or deletes such records.
+        optional = {_ID, _TASKS} if self.empty_text is not EmptyText.DEAD_LETTER else {_TEXT, _ID, _TASKS}
+        return {path: setting for path, setting in paths.items() if path not in optional}
 
 
 _DEFAULT = InputMapping()
@@ -162,7 +164,7 @@ class _MappedDecoder:
     watched: list[Mapping[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.unseen = self.mapping.list_chosen_paths()
+        self.unseen = self.mapping.list_expected_paths()
 
     def __call__(self, record: Record) -> Decoded:
         """Decode a record. Raises `InvalidRecord`."""
@@ -176,7 +178,7 @@ class _MappedDecoder:
         if change is not None and (change.is_delete or change.skip_reason):
             return Skipped(record, change.skip_reason) if change.skip_reason else build_tombstone(record)
         if self.unseen:
-            self._watch(fields)
+            self._watch({"text": text} if fields is _NO_FIELDS else fields)
         if text is None or (isinstance(text, str) and not VISIBLE.search(text)):
             return self._finish_empty(record, text, fields)
         identity = self.find_id(record, fields, event_id)
