@@ -49,6 +49,9 @@ def _no_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ("GIST_INPUT_TOPC", "GIST_INPUT_TOPC is not a setting: did you mean GIST_INPUT_TOPIC?"),
         ("gist_http_prt", "GIST_HTTP_PRT is not a setting: did you mean GIST_HTTP_PORT?"),
         ("GIST_XYZZY", "GIST_XYZZY is not a setting and has no effect"),
+        ("GITS_INPUT_TOPIC", "GITS_INPUT_TOPIC is not a setting: did you mean GIST_INPUT_TOPIC?"),
+        ("GISTSTREAM_GROUP_ID", "GISTSTREAM_GROUP_ID is not a setting: did you mean GIST_GROUP_ID?"),
+        ("GIST-HTTP-PORT", "GIST-HTTP-PORT is not a setting: did you mean GIST_HTTP_PORT?"),
     ],
 )
 def test_a_typo_is_named_with_the_nearest_setting(name: str, line: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -60,7 +63,7 @@ def test_a_typo_is_named_with_the_nearest_setting(name: str, line: str, monkeypa
 
 def test_settings_and_variables_of_kubernetes_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings in upper or lower case, and the variables that Kubernetes sets for services, cause no warning."""
-    for name in ("GIST_CACHE_DIR", "gist_group_id", "GIST_THREADS"):
+    for name in ("GIST_CACHE_DIR", "gist_group_id", "GIST_THREADS", "GIT_LOG_LEVEL", "GISTS", "KAFKA_INPUT_TOPIC"):
         monkeypatch.setenv(name, "1")
     for name, value in KUBERNETES.items():
         monkeypatch.setenv(name, value)

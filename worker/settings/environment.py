@@ -19,17 +19,25 @@ ENV_FILE_ENCODING = "utf-8-sig"
 # Kubernetes sets variables for the services of a namespace in each pod: GIST_STREAM_SERVICE_HOST for a service `gist-stream`.
 _SERVICE = re.compile(r"\w+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
 _ADDRESS = re.compile(r"""(\[(?P<ip>[^\]]+)\]|[^\s:/\[\]@"']+)(:(?P<port>[0-9]{1,5}))?""")
+# The letters of the prefix in another order, or without a line after them.
+_SIMILAR_PREFIX = re.compile("GIST|GITS|GSIT|GSTI|GTIS|IGST")
 _MAX_PORT = 65_535
 _MIN_QUOTED_CHARS = 2
 
 
 def find_unknown(variables: Mapping[str, str | None], known: set[str], *, prefix: str) -> Iterator[str]:
-    """Yield a line for each variable with the prefix that is not a setting, with the closest setting; never a value."""
+    """Yield a line for each variable with the prefix that is not a setting, with the closest setting; never a value.
+
+    A variable whose prefix is misspelled is reported if its ending is close to that of a setting.
+    """
     endings = sorted(setting.removeprefix(prefix) for setting in known)
     for given, value in sorted(variables.items()):
         name = given.upper()
-        if name.startswith(prefix) and name not in known and not _is_service(name, value or ""):
-            near = difflib.get_close_matches(name.removeprefix(prefix), endings, n=1)
+        found = _SIMILAR_PREFIX.match(name)
+        if found is None or name in known or _is_service(name, value or ""):
+            continue
+        near = difflib.get_close_matches(name.removeprefix(prefix).removeprefix(found[0]), endings, n=1)
+        if near or name.startswith(prefix):
             yield f"{name} is not a setting" + (f": did you mean {prefix}{near[0]}?" if near else " and has no effect")
 
 
