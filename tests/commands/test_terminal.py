@@ -49,3 +49,17 @@ def test_a_json_line_means_the_same_and_holds_no_controls(text: str) -> None:
     line = json_line({"id": text})
     assert json.loads(line) == {"id": text}
     assert not _CONTROLS.search(line)
+
+
+def test_a_narrow_terminal_cuts_no_cell_that_must_not_wrap() -> None:
+    """A table of an evaluation, a benchmark or the lag exceeds the terminal; the cells of other columns wrap."""
+    console = Terminal(file=io.StringIO(), width=20)
+    table = Table("what", title="figures", box=None)
+    for name in ("precision", "recall", "found"):
+        table.add_column(name, no_wrap=True)
+    table.add_row("words that wrap", "[0.123, 0.456]", "[0.321, 0.654]", "1234567890")
+    console.print(table)
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert lines[1].split()[1:] == ["precision", "recall", "found"]
+    assert any("[0.123, 0.456] [0.321, 0.654] 1234567890" in " ".join(line.split()) for line in lines)
+    assert {"words", "that", "wrap"} <= {word for line in lines for word in line.split()}

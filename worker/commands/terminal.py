@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 from rich.console import Console
+from rich.measure import Measurement
 from rich.segment import Segment
+from rich.table import Table
 
 from worker.commands.output_encoding import CONTROLS, escape_controls
 
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
 
     from rich.console import ConsoleOptions, RenderableType
 
+# Wider than any table.
+_UNBOUNDED_CHARS = 100_000
+# The width to which a narrow terminal may fold a column with `overflow="fold"`.
+_FOLDED_CHARS = 8
 # Minimum time between two warnings of the same kind, in seconds.
 _WARNING_INTERVAL_S = 30.0
 
@@ -27,6 +33,28 @@ class Terminal(Console):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, emoji=False, highlight=False, **options)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print as `rich` does, except that a table exceeds a terminal that would cut cells of columns with `no_wrap`."""
+        for table in objects:
+            if isinstance(table, Table):
+                self._widen(table)
+                options["crop"] = False
+        super().print(*objects, **options)
+
+    def _widen(self, table: Table) -> None:
+        unbounded = self.options.update(max_width=_UNBOUNDED_CHARS)
+        num_foldable = 0
+        for column in table.columns:
+            cells = column.header, *column.cells, column.footer
+            widths = [Measurement.get(self, unbounded, cell) for cell in cells]
+            if column.no_wrap:
+                column.min_width = max(width.maximum for width in widths)
+            elif column.overflow == "fold":
+                num_foldable += max(0, max(width.minimum for width in widths) - _FOLDED_CHARS)
+        needed_chars = Measurement.get(self, unbounded, table).minimum - num_foldable
+        if needed_chars > self.width:
+            table.width = needed_chars
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Yield the segments of `rich`; only the control codes of the console itself remain."""

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, get_args
 
 import typer
-from rich.console import Console
 
 from worker.bench.frame.report import ReportOutputs
 from worker.commands.setting_flags import replace_by_flags
+from worker.commands.terminal import Terminal
 from worker.errors import BadSettings
 from worker.settings import Settings
 
@@ -81,9 +81,9 @@ def write_report(function: Callable[..., int | None]) -> Callable[..., int | Non
     return replace_by_flags(function, "outputs", _OUTPUTS, build)
 
 
-def build_console() -> Console:
+def build_console() -> Terminal:
     """Return the console of standard output; without a terminal it has room for the widest table."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
+    return Terminal(width=None if sys.stdout.isatty() else _WIDTH)
 
 
 def parse_counts(text: str, *, flag: str) -> tuple[int, ...]:

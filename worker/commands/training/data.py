@@ -102,9 +102,10 @@ def _format_report(file: FileReport, unit: str) -> Iterator[str]:
 
 
 def _build_class_table(file: FileReport) -> Table:
-    table = Table("label", box=None, padding=(0, 0, 0, 2))
-    table.add_column("count", justify="right")
-    table.add_column("share", justify="right")
+    table = Table(box=None, padding=(0, 0, 0, 2))
+    table.add_column("label", overflow="fold")
+    table.add_column("count", justify="right", no_wrap=True)
+    table.add_column("share", justify="right", no_wrap=True)
     for label, counted in list(file.classes.items())[:_NUM_CLASSES_SHOWN]:
         table.add_row(Text(label), str(counted.num), f"{counted.share:.1%}")
     if len(file.classes) > _NUM_CLASSES_SHOWN:

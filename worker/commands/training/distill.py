@@ -77,7 +77,8 @@ def distill(
 
 
 def _print_agreement(title: str, rows: Mapping[str, Agreement]) -> None:
-    table = Table("encoder", title=title, title_justify="left")
+    table = Table(title=title, title_justify="left")
+    table.add_column("encoder", overflow="fold")
     for name in ("mean cosine", "1st percentile", "Spearman of similarities", "common nearest 10"):
         table.add_column(name, justify="right")
     for name, row in rows.items():
