@@ -40,6 +40,8 @@ RATE_PER_S = 100.0
 SESSION_TIMEOUT_MS = 6_000
 NUM_REPLICAS = 2
 _GATE_INTERVAL_S = 0.1
+# The longest expected silence without a change, in addition to two passes.
+_LAST_SILENCE_S = 1.0
 _TEXT = "A parcel from Hamburg has not arrived."
 # A batch holds all records that arrive during a pass of a second. By default its size follows the duration of the passes.
 _BATCH = {"max_batch_tokens": 8_192, "max_in_flight_tokens": 65_536, "resume_in_flight_tokens": 32_768}
@@ -144,12 +146,13 @@ class _Group:
 
 
 async def _observe(topic: Topics, group: _Group, run: GroupRun, kind: str) -> Step:
-    """Change the group, and wait until its effects are over."""
+    """Change the group, and wait until its effects are over, and until the silences in which the step ends are over."""
     before, began_ms = await _find_owners(topic), time.time() * 1000
     await group.apply(kind)
     await asyncio.sleep(run.step_s + 2 * run.pass_s + (SESSION_TIMEOUT_MS / 1000 if kind == "kill" else 0.0))
-    ended_ms = time.time() * 1000
-    return Step(kind=kind, began_ms=began_ms, ended_ms=ended_ms, before=before, after=await _find_owners(topic))
+    ended_ms, after = time.time() * 1000, await _find_owners(topic)
+    await asyncio.sleep(_LAST_SILENCE_S + 2 * run.pass_s)
+    return Step(kind=kind, began_ms=began_ms, ended_ms=ended_ms, before=before, after=after)
 
 
 async def _start_group(context: BenchContext, topic: Topics, run: GroupRun, stack: contextlib.AsyncExitStack) -> _Group:
