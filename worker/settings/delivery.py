@@ -91,12 +91,13 @@ class DeliverySettings(BatchSettings):
         ),
     )
     heartbeat_interval_ms: int = Field(
-        1_000,
+        500,
         ge=100,
         le=600_000,
         description=(
-            "Time between two heartbeats, in milliseconds: the delay until a worker notices a rebalance. At most a "
-            "third of `GIST_SESSION_TIMEOUT_MS`."
+            "Time between two heartbeats, in milliseconds: the delay until a worker notices a rebalance, and part of the "
+            "pause after the end of another worker. At most a third of `GIST_SESSION_TIMEOUT_MS`. Raise this if the heartbeats "
+            "of hundreds of workers load the coordinator of their group."
         ),
     )
     rebalance_timeout_ms: int = Field(

@@ -45,7 +45,7 @@ class Membership:
     group_id: str
     group_instance_id: str | None = None
     session_timeout_ms: int = 45_000
-    heartbeat_interval_ms: int = 1_000
+    heartbeat_interval_ms: int = 500
     rebalance_timeout_ms: int = 60_000
 
     def options(self) -> dict[str, Any]:
