@@ -113,3 +113,36 @@ def test_a_named_pipe_is_refused_at_once(tmp_path: Path, *, is_linked: bool) -> 
     for function in (read, find_warnings):
         with pytest.raises(BadSettings, match=r"^\.env is a named pipe: only a regular file is read"):
             function()
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (b'GIST_HTTP_PORT=1\nGIST_GROUP_ID="mine\n', 2),
+        (b"GIST_GROUP_ID='mine\n", 1),
+        (b"OTHER=1\n\nGIST_GROUP_ID: mine\n", 3),
+        (b"- GIST_GROUP_ID: mine\n", 1),
+        (b"set GIST_GROUP_ID=mine\n", 1),
+        (b"export GIST_GROUP_ID\n", 1),
+        (b"gist_group_id\n", 1),
+        (b"OTHER=1\n\xef\xbb\xbfGIST_GROUP_ID=mine\n", 2),
+        ("GIST_GROUP_ID=mine\n".encode("utf-16-le"), 1),
+        ("GIST_GROUP_ID=mine\n".encode("utf-16-be"), 1),
+    ],
+)
+def test_a_line_without_a_readable_value_is_refused(tmp_path: Path, content: bytes, line: int) -> None:
+    """A setting in a line that cannot be parsed would have no effect, without a word."""
+    (tmp_path / ".env").write_bytes(content)
+    for function in (read, find_warnings):
+        with pytest.raises(BadSettings, match=rf"^GIST_GROUP_ID: \.env, line {line}: no value can be read: write NAME=value"):
+            function()
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["GIST_GROUP_ID=mine", " export GIST_GROUP_ID = 'mine'", 'gist_group_id="mine" # ours', "a: b\n'\nGIST_GROUP_ID=mine"],
+)
+def test_other_lines_and_notations_of_a_value_are_read(tmp_path: Path, content: str) -> None:
+    """Lines of other programs do not matter."""
+    (tmp_path / ".env").write_text(content)
+    assert read().group_id == "mine"

@@ -9,12 +9,12 @@ from pydantic_settings import DotEnvSettingsSource
 from worker.errors import BadSettings
 from worker.settings import Settings
 from worker.settings.connection import PREFIX
-from worker.settings.environment import ENV_FILE, describe_unreadable, find_file_faults, find_unknown, require_regular_file
+from worker.settings.environment import ENV_FILE, check_file, describe_unreadable, find_file_faults, find_unknown
 
 
 def find_warnings() -> list[str]:
     """Return a line for each variable with the prefix that has no effect; raises `BadSettings` if `.env` is unreadable."""
-    require_regular_file()
+    check_file(PREFIX)
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     try:
         file_variables = DotEnvSettingsSource(Settings).env_vars

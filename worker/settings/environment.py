@@ -1,12 +1,16 @@
-"""Checks of variables before the validation of settings: unknown names, unreadable files, quotation marks, NUL bytes."""
+"""Checks of variables before the validation of settings: unknown names, unreadable files and lines, quotation marks, NUL bytes."""
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import io
 import ipaddress
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from dotenv.parser import parse_stream
 
 from worker.errors import BadSettings
 
@@ -57,15 +61,22 @@ def find_file_faults() -> Iterator[str]:
         yield f"{ENV_FILE} is not a file, so no setting is read from it"
 
 
-def require_regular_file() -> None:
-    """Raise `BadSettings` if `.env` is a named pipe: reading it would wait for a writer, without end."""
-    try:
-        is_pipe = ENV_FILE.is_fifo()
-    except OSError:
-        # The reader of the file reports this error.
-        return
-    if is_pipe:
-        raise BadSettings(f"{ENV_FILE} is a named pipe: only a regular file is read; pass the settings as variables instead")
+def check_file(prefix: str) -> None:
+    """Raise `BadSettings` if `.env` is a named pipe, or has a line that names the prefix and from which no value is read.
+
+    Reading a pipe would wait for a writer, without end. Lines of other programs are ignored.
+    """
+    # The reader of the file reports these errors.
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        if ENV_FILE.is_fifo():
+            raise BadSettings(f"{ENV_FILE} is a named pipe: only a regular file is read; pass the settings as variables instead")
+        for line in parse_stream(io.StringIO(ENV_FILE.read_text(ENV_FILE_ENCODING))):
+            text = line.original.string.replace("\0", "")
+            name = re.match(rf"[\s\ufeff-]*(?:(?:export|set)\s+)?({prefix}\w*)", text, re.IGNORECASE)
+            if name and (line.value is None or line.key != name[1]):
+                number = line.original.line + text[: name.start(1)].count("\n")
+                advice = "write NAME=value, with two quotation marks or none, in UTF-8"
+                raise BadSettings(f"{name[1].upper()}: {ENV_FILE}, line {number}: no value can be read: {advice}")
 
 
 def describe_unreadable(error: OSError | UnicodeDecodeError) -> str:

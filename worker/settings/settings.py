@@ -14,7 +14,7 @@ from pydantic_settings import SettingsConfigDict
 from worker.errors import BadSettings
 from worker.settings.api import ApiSettings
 from worker.settings.connection import CHANGE_ONE, PREFIX, raise_first
-from worker.settings.environment import ENV_FILE, ENV_FILE_ENCODING, describe_unreadable, require_regular_file
+from worker.settings.environment import ENV_FILE, ENV_FILE_ENCODING, check_file, describe_unreadable
 
 
 class Settings(ApiSettings):
@@ -157,7 +157,7 @@ class Settings(ApiSettings):
 
 def read(flags: dict[str, Any] | None = None) -> Settings:
     """Read the settings; raises `BadSettings` with one line, which never contains a value: a value could be a secret."""
-    require_regular_file()
+    check_file(PREFIX)
     try:
         return Settings(**(flags or {}))
     except ValidationError as error:
