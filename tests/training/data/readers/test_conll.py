@@ -263,7 +263,7 @@ def test_lines_end_as_any_system_ends_them(tmp_path: Path) -> None:
     assert [(text.text, text.line) for text in texts] == [("Ada in Paris", 1), ("ok", 5), ("fine", 7)]
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
 def test_utf_16_is_read_or_named(tmp_path: Path, encoding: str) -> None:
     """A file with a byte order mark is read; without the mark the error says how to save the file."""
     content = "Zoé O\r\nMünchen B-LOC\r\n".encode(encoding)

@@ -231,6 +231,20 @@ def test_line_ends_and_encodings_change_nothing(tmp_path: Path, name: str, lines
     ]
 
 
+@pytest.mark.parametrize("content", [b"PAR1\x15\x04\x80", b"PK\x03\x04\x14\0", b"\x1f\x8b\x08\0"])
+@pytest.mark.parametrize("name", ["x.csv", "x.jsonl", "x.parquet"])
+def test_a_file_that_is_no_text_is_named(tmp_path: Path, name: str, content: bytes) -> None:
+    """The error says what the file is, and not which of its bytes is no UTF-8."""
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(BadSettings, match=r"the file is (a Parquet file|a ZIP archive|compressed).* save its texts as JSON lines"):
+        read(tmp_path / name)
+
+
+def test_blank_lines_before_a_header_are_skipped(tmp_path: Path) -> None:
+    """A line of spaces is no header."""
+    assert labelled(tmp_path, "x.csv", "\n  \ntext,label\na,x\n") == [("a", ("x",))]
+
+
 def test_mixed_line_ends_part_rows(tmp_path: Path) -> None:
     """CR, LF and CR LF end rows in tables and in JSON lines."""
     assert labelled(tmp_path, "x.csv", "text,label\ra,x\r\nb,y\nc,x\r") == [("a", ("x",)), ("b", ("y",)), ("c", ("x",))]

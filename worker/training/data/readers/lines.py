@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _LINE_END = re.compile(rb"\r{0,2}\n|\r")
 _NUM_INSPECTED_BYTES = 1000
+# The first bytes of files that are no text.
+_OTHER_FILES = {b"PAR1": "a Parquet file", b"PK\x03\x04": "a ZIP archive or a spreadsheet", b"\x1f\x8b": "compressed with gzip"}
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -37,15 +39,17 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _convert_to_utf8(path: Path, content: bytes) -> bytes:
-    """Return the content in UTF-8; raises `BadSettings` for UTF-16 that is broken or has no byte order mark."""
+    """Return the content in UTF-8; raises `BadSettings` for broken UTF-16, UTF-16 without a byte order mark, and other files."""
+    if kind := next((kind for start, kind in _OTHER_FILES.items() if content.startswith(start)), None):
+        raise BadSettings(f"{path}: the file is {kind}: save its texts as JSON lines or CSV")
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         try:
-            return content.decode("utf-16").encode()
+            content = content.decode("utf-16").encode()
         except UnicodeDecodeError as error:
             raise BadSettings(f"{path}: broken UTF-16 at byte {error.start + 1}: save the file as UTF-8") from error
     start = content[:_NUM_INSPECTED_BYTES]
     if max(start[0::2].count(0), start[1::2].count(0)) * 4 > len(start):
-        raise BadSettings(f"{path}: every second byte is zero, as in UTF-16 without a byte order mark: save the file as UTF-8")
+        raise BadSettings(f"{path}: many bytes are zero, as in UTF-32, or UTF-16 without a byte order mark: save the file as UTF-8")
     return content
 
 

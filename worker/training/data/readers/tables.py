@@ -118,7 +118,7 @@ def _split_table(path: Path, lines: Sequence[tuple[int, str]], delimiter: str, q
     start = 1
     try:
         for fields in reader:
-            if header is None and fields:
+            if header is None and any(map(str.strip, fields)):
                 header = [field.strip() for field in fields]
                 if len(set(header)) < len(header):
                     raise BadSettings(f"{path}:{start}: the header names a column twice: {', '.join(header)}")
