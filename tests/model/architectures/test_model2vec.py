@@ -76,3 +76,15 @@ def test_what_is_not_done_is_refused(tmp_path: Path) -> None:
     save_file({"linear.weight": np.zeros((2, 2), dtype=np.float32)}, tmp_path / "model.safetensors")
     with pytest.raises(BadModel, match=r"the tensor linear\.weight is not part of a Model2Vec"):
         Engine.load(str(tmp_path), device="cpu")
+    publish(tmp_path)
+    (tmp_path / "config_sentence_transformers.json").write_text(json.dumps({"truncate_dim": 16}))
+    with pytest.raises(BadModel, match="truncate_dim = 16"):
+        Engine.load(str(tmp_path), device="cpu")
+
+
+def test_a_default_prompt_is_read_before_each_text(tmp_path: Path) -> None:
+    """The prompt of `config_sentence_transformers.json` counts for the mean, as in sentence-transformers."""
+    arrays, settings = publish(tmp_path), {"prompts": {"q": "London: "}, "default_prompt_name": "q"}
+    (tmp_path / "config_sentence_transformers.json").write_text(json.dumps(settings))
+    found = [prediction.embedding for prediction in predictions(Engine.load(str(tmp_path), device="cpu"), TEXTS, Task.EMBED)]
+    np.testing.assert_allclose(np.array(found), [compute_vector(arrays, f"London: {text}") for text in TEXTS], atol=1e-5)

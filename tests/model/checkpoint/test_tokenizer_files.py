@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.model.checkpoint.published import MINILM, rewrite
+from tests.model.published import build_tokenizer as build_published
 from worker.errors import BadModel
 from worker.model.checkpoint.tokenizer_files import build_tokenizer, read_max_tokens
 
@@ -151,3 +152,38 @@ def test_another_token_for_the_unknown_is_refused(tmp_path: Path) -> None:
     written(tmp_path, {"unk_token": "[MASK]"})
     with pytest.raises(BadModel, match="unk_token"):
         build_tokenizer(tmp_path)
+
+
+OTHER_CLASSES: list[tuple[str, str, str, dict[str, Any], str | None]] = [
+    ("wordpiece", "mpnet", "MPNetTokenizer", {"do_lower_case": False}, None),
+    ("wordpiece", "mpnet", "MPNetTokenizerFast", {"strip_accents": False}, None),
+    ("bytes", "roberta", "RobertaTokenizer", {"add_prefix_space": True}, None),
+    ("bytes", "roberta", "RobertaTokenizerFast", {"add_prefix_space": False}, None),
+    ("bytes", "roberta", "PreTrainedTokenizerFast", {"add_prefix_space": True}, None),
+    ("unigram", "deberta-v2", "DebertaV2Tokenizer", {"do_lower_case": False, "split_by_punct": False}, None),
+    ("unigram", "deberta-v2", "DebertaV2Tokenizer", {"do_lower_case": True}, "do_lower_case is True"),
+    ("unigram", "deberta-v2", "DebertaV2TokenizerFast", {"split_by_punct": True}, "split_by_punct is True"),
+    ("unigram", "xlm-roberta", "XLMRobertaTokenizer", {"add_prefix_space": False}, "add_prefix_space is False"),
+    ("unigram", "camembert", "", {"add_prefix_space": False}, "add_prefix_space is False"),
+]
+
+
+@pytest.mark.parametrize(("kind", "family", "name", "settings", "reason"), OTHER_CLASSES)
+def test_settings_of_other_classes_are_obeyed_or_refused(
+    tmp_path: Path, kind: str, family: str, name: str, settings: dict[str, Any], reason: str | None
+) -> None:
+    """A setting that contradicts `tokenizer.json` is not ignored, and a family without a class has the class of transformers."""
+    from transformers import AutoTokenizer  # noqa: PLC0415  heavy
+
+    build_published(kind).save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": family}))
+    rewrite(tmp_path / "tokenizer_config.json", tokenizer_class=name or None, **settings)
+    if reason is not None:
+        with pytest.raises(BadModel, match=rf"tokenizer_config\.json: {reason}, and tokenizer\.json contradicts it"):
+            build_tokenizer(tmp_path)
+        return
+    theirs, ours = AutoTokenizer.from_pretrained(tmp_path), build_tokenizer(tmp_path)
+    for text in ("The café's NAÏVE waiter", " London", "Müller in Zürich", ""):
+        expected = theirs(text, return_offsets_mapping=True)
+        assert ours.encode(text).ids == expected["input_ids"]
+        assert ours.encode(text).offsets == expected["offset_mapping"]

@@ -58,6 +58,9 @@ def test_arrays_are_pooled_as_tensors_are(pooling: Pooling) -> None:
         ({"activation_function": "torch.nn.modules.activation.Mish"}, "the activation Mish is not one of Identity, Tanh"),
         ({"out_features": 4}, r"the shape \[3, 2\], and .* says \[4, 2\]"),
         ({"in_features": None}, "not the configuration of a module Dense"),
+        ({"use_residual": True}, "use_residual is not supported"),
+        ({"module_input_name": "token_embeddings"}, "module_input_name = 'token_embeddings' is not supported"),
+        ({"module_output_name": "scores"}, "module_output_name = 'scores' is not supported"),
     ],
 )
 def test_a_dense_module_that_does_not_fit_is_refused(tmp_path: Path, changes: dict[str, object], reason: str) -> None:
@@ -67,6 +70,14 @@ def test_a_dense_module_that_does_not_fit_is_refused(tmp_path: Path, changes: di
     (tmp_path / "config.json").write_text(json.dumps(kept))
     save_file({"linear.weight": torch.zeros(3, 2)}, tmp_path / "model.safetensors")
     with pytest.raises(BadModel, match=reason):
+        read_dense(tmp_path)
+
+
+def test_a_dense_module_in_another_format_is_named(tmp_path: Path) -> None:
+    """The error names the files that are there, and how to write the weights."""
+    (tmp_path / "config.json").write_text(json.dumps({"in_features": 2, "out_features": 3}))
+    (tmp_path / "pytorch_model.bin").touch()
+    with pytest.raises(BadModel, match=r"there is pytorch_model\.bin and no model\.safetensors\. Write it with"):
         read_dense(tmp_path)
 
 
@@ -197,3 +208,15 @@ def test_a_configuration_of_another_model_is_refused(tmp_path: Path, config: dic
     else:
         with pytest.raises(BadModel, match=reason):
             PoolingConfig.read(tmp_path)
+
+
+@pytest.mark.parametrize("key", ["module_input_name", "module_output_name"])
+def test_a_normalisation_of_other_values_is_refused(tmp_path: Path, key: str) -> None:
+    """Only the vector of a text is normalised, and not the states of its tokens."""
+    modules_in(tmp_path, "Transformer", "Pooling", "Normalize")
+    (tmp_path / "Normalize").mkdir()
+    (tmp_path / "Normalize" / "config.json").write_text(json.dumps({key: "sentence_embedding"}))
+    assert PoolingConfig.read(tmp_path).is_normalized
+    (tmp_path / "Normalize" / "config.json").write_text(json.dumps({key: "token_embeddings"}))
+    with pytest.raises(BadModel, match=f"{key} = 'token_embeddings' is not supported"):
+        PoolingConfig.read(tmp_path)

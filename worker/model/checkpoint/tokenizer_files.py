@@ -1,8 +1,8 @@
 """Build a tokenizer as its publisher configured it: `tokenizer.json`, what `tokenizer_config.json` changes of it, or `vocab.txt`.
 
 `transformers` builds a `BertTokenizer` from the vocabulary and from the settings in `tokenizer_config.json`, without the
-normaliser in `tokenizer.json`; other tokenizers are as `tokenizer.json` has them. This module does the same, without
-`transformers`.
+normaliser in `tokenizer.json`. This module does the same, without `transformers`. Other tokenizers are as `tokenizer.json` has
+them, and a setting that contradicts the file is obeyed, or refused by name.
 """
 
 from __future__ import annotations
@@ -26,7 +26,21 @@ _SPECIAL, _ADDED = "special_tokens_map.json", "added_tokens.json"
 #: The files that say how a text becomes tokens.
 TOKENIZER_FILES = (_JSON, _VOCABULARY, _CONFIG, _SPECIAL, _ADDED)
 # The classes whose settings replace the normaliser; a directory that names none has a BERT's.
-_BERT = frozenset({"BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer"})
+_BERT = frozenset({"BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer", "MPNetTokenizer"})
+# The class of a tokenizer by the family of the encoder, if no file names a class; other families have that of BERT.
+_CLASSES = {
+    "roberta": "RobertaTokenizer",
+    "xlm-roberta": "XLMRobertaTokenizer",
+    "camembert": "CamembertTokenizer",
+    "deberta-v2": "DebertaV2Tokenizer",
+}
+# Settings of these classes, and what `tokenizer.json` holds where the file agrees with the setting.
+_SIGNS: Mapping[tuple[str, str, bool], bytes] = {
+    ("DebertaV2Tokenizer", "do_lower_case", True): b'"Lowercase"',
+    ("DebertaV2Tokenizer", "split_by_punct", True): b'"Punctuation"',
+    ("XLMRobertaTokenizer", "add_prefix_space", False): b'"never"',
+    ("CamembertTokenizer", "add_prefix_space", False): b'"never"',
+}
 # The special tokens of BERT by their names in the configuration, in the order in which they are added.
 _NAMES = {"unk_token": "[UNK]", "sep_token": "[SEP]", "pad_token": "[PAD]", "cls_token": "[CLS]", "mask_token": "[MASK]"}
 # The special tokens around a text.
@@ -43,7 +57,9 @@ def build_tokenizer(directory: Path, *, is_lowercased: bool = False) -> tokenize
         config, encoder = _read(directory / _CONFIG), _read(directory / "config.json") or {}
         if encoder.get("model_type") == "model2vec":
             return _build_static(directory)
-        name = (config or {}).get("tokenizer_class") or encoder.get("tokenizer_class")
+        name = (
+            (config or {}).get("tokenizer_class") or encoder.get("tokenizer_class") or _CLASSES.get(str(encoder.get("model_type")))
+        )
         is_bert = name is None or name.removesuffix("Fast") in _BERT
         backend = _backend(directory, config, name, is_bert=is_bert)
         backend.no_padding()
@@ -51,6 +67,7 @@ def build_tokenizer(directory: Path, *, is_lowercased: bool = False) -> tokenize
             backend.normalizer = _normalizer(config or {})
             backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         _check(directory, config or {}, backend)
+        _obey_class(directory, config or {}, backend, str(name).removesuffix("Fast"))
     except BadModel:
         raise
     except Exception as error:  # the library raises bare Exception for every fault of the file
@@ -134,6 +151,22 @@ def _check(directory: Path, config: Mapping[str, Any], backend: tokenizers.Token
         named = _content(config.get(key))
         if named is not None and backend.token_to_id(named) != number:
             raise BadModel(f"{path}: {key} is {named!r}, and {_JSON} puts {backend.id_to_token(number)!r} there")
+
+
+def _obey_class(directory: Path, config: Mapping[str, Any], backend: tokenizers.Tokenizer, name: str) -> None:
+    """Follow the settings of a class without BERT's; raises `BadModel` for a setting that `tokenizer.json` contradicts."""
+    if name == "RobertaTokenizer" and isinstance(backend.pre_tokenizer, pre_tokenizers.ByteLevel):
+        has_space, empty = bool(config.get("add_prefix_space")), backend.encode("")
+        opening, closing = zip(empty.tokens, empty.ids, strict=True)
+        backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=has_space)
+        backend.post_processor = processors.RobertaProcessing(closing, opening, add_prefix_space=has_space)
+    # The state of a part is its object in `tokenizer.json`.
+    parts = b"".join(part.__getstate__() for part in (backend.normalizer, backend.pre_tokenizer) if part)
+    for (owner, key, value), sign in _SIGNS.items():
+        if name == owner and config.get(key) is value and sign not in parts:
+            raise BadModel(
+                f"{directory / _CONFIG}: {key} is {value}, and {_JSON} contradicts it: write the file again with `save_pretrained`"
+            )
 
 
 def _added(directory: Path, config: Mapping[str, Any]) -> Iterator[tuple[str, int | None]]:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 #: The folders in which sentence-transformers saves the modules, and the files of each.
 DENSE_FOLDERS, DENSE_FILES = ("2_Dense", "3_Dense"), ("config.json", "model.safetensors")
 
+#: The vector that a module reads and writes; other names are those of token states.
+SENTENCE_VECTOR = "sentence_embedding"
 # The activations by the last part of their names in `torch.nn`.
 _ACTIVATIONS: Mapping[str, Callable[[Floats], Any]] = {
     "Identity": lambda x: x,
@@ -57,9 +59,17 @@ def read_dense(directory: Path) -> Dense:
         shape = (config["out_features"], config["in_features"])
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise BadModel(f"{path}: not the configuration of a module Dense: {error}") from error
+    check_names(path, config)
+    if config.get("use_residual"):
+        raise BadModel(f"{path}: use_residual is not supported: the vector is not added to its linear map here")
     if activation not in _ACTIVATIONS:
         raise BadModel(f"{path}: the activation {activation} is not one of {', '.join(_ACTIVATIONS)}")
     weights = directory / "model.safetensors"
+    if not weights.is_file():
+        found = ", ".join(sorted(file.name for file in directory.iterdir() if file != path)) or "no other file"
+        raise BadModel(
+            f"{directory}: there is {found} and no {weights.name}. Write it with `SentenceTransformer(…).save_pretrained(…)`"
+        )
     try:
         arrays = load_file(weights)
     except (OSError, SafetensorError, TypeError) as error:
@@ -69,3 +79,10 @@ def read_dense(directory: Path) -> Dense:
     if weight.shape != shape or bias.shape != shape[:1]:
         raise BadModel(f"{weights}: linear.weight has the shape {list(weight.shape)}, and {path} says {list(shape)}")
     return Dense(weight=weight.astype(np.float32), bias=bias.astype(np.float32), activation=activation)
+
+
+def check_names(path: Path, config: Mapping[str, Any]) -> None:
+    """Raise `BadModel` where the configuration of a module names another input or output than the vector of a text."""
+    for key in ("module_input_name", "module_output_name"):
+        if config.get(key) not in (None, SENTENCE_VECTOR):
+            raise BadModel(f"{path}: {key} = {config[key]!r} is not supported, only {SENTENCE_VECTOR}")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from worker.errors import BadModel, BadSettings
-from worker.model.pooling.dense import DENSE_FILES, DENSE_FOLDERS, Dense, read_dense
+from worker.model.pooling.dense import DENSE_FILES, DENSE_FOLDERS, Dense, check_names, read_dense
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,10 +94,10 @@ class PoolingConfig:
         """Read a published directory; one without `modules.json` is a plain BERT: mean pooling, normalised."""
         if not (directory / MODULES).exists():
             return cls(pooling="mean", is_normalized=True, max_tokens=None, is_configured=False)
-        if _is_static(directory / MODULES):
-            return cls(pooling="mean", is_normalized=True, max_tokens=None)
-        paths, dense = _modules(directory)
         prompts, default_prompt = _prompts(directory / _PROMPTS)
+        if _is_static(directory / MODULES):
+            return cls(pooling="mean", is_normalized=True, max_tokens=None, prompts=prompts, default_prompt=default_prompt)
+        paths, dense = _modules(directory)
         pooling, includes_prompt = _pooling(directory / paths["Pooling"] / "config.json")
         transformer = next((directory / name for name in _TRANSFORMER if (directory / name).exists()), None)
         settings = _transformer(transformer) if transformer else {}
@@ -139,6 +139,8 @@ def _modules(directory: Path) -> tuple[dict[str, str], list[str]]:
     dense = [str(module.get("path")) for kind, module in zip(kinds, modules, strict=True) if kind == "Dense"]
     if wrong := [folder for folder in dense if folder not in DENSE_FOLDERS]:
         raise BadModel(f"{path}: the module Dense in the folder {wrong[0]!r} is not supported, only in {', '.join(DENSE_FOLDERS)}")
+    if "Normalize" in paths and (normalize := directory / paths["Normalize"] / "config.json").exists():
+        check_names(normalize, _read(normalize, dict))
     if paths["Transformer"]:
         raise BadModel(f"{path}: the module Transformer in the folder {paths['Transformer']!r} is not supported: move its files up")
     return paths, dense
