@@ -15,7 +15,6 @@ async def test_a_slow_browser_loses_its_oldest_events_only() -> None:
             received += await fast.take()
         assert received.count(b"event: n\n") == 10
         assert await slow.take() == b"".join(b"event: n\ndata: %d\n\n" % number for number in (7, 8, 9))
-        assert (slow.num_dropped, fast.num_dropped) == (7, 0)
     assert len(hub) == 0
 
 
@@ -25,8 +24,7 @@ async def test_waiting_events_are_bounded_in_bytes() -> None:
     with hub.subscribe() as slow:
         for size in (1_000, 1_000, 1_000, 2_000):
             hub.publish("n", "a" * size)
-        assert len(await slow.take()) < 3_100
-        assert slow.num_dropped == 3
+        assert 2_000 < len(await slow.take()) < 3_100
         hub.publish("n", "a" * 5_000)
         assert len(await slow.take()) > 5_000
 

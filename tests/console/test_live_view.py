@@ -100,7 +100,7 @@ def test_events_of_the_group_are_marks() -> None:
         (102, "rollout", f"{A}: model m@2 is loaded"),
         (104, "failure", f"{A} does not answer: refused"),
         (108, "worker", f"{A} answers again"),
-        (110, "rebalance", "the group has 2 members, before 1"),
+        (110, "rebalance", "members of the group: 2, before: 1"),
         (112, "failure", "brokers: no answer"),
         (114, "broker", "the brokers answer again"),
     ]

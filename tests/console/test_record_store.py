@@ -147,6 +147,7 @@ def test_an_output_with_another_form_is_named() -> None:
         ("labels", b'{"chunks": [1, 2]}'),
         ("labels", b'{"labels": [1]}'),
         ("labels", b'{"labels": {"topic": {"label": 1, "score": "x"}}}'),
+        ("labels", b'{"labels": {"topic": {"label": "a", "score": 1.0, "labels": 5}}}'),
         ("labels", b'{"deep": ' + b"[" * 252 + b"]" * 252 + b"}"),
         ("entities", b'{"entities": 5}'),
         ("dlq", b'{"chunks": [1], "deep": ' + b"[" * 252 + b"]" * 252 + b"}"),
@@ -192,6 +193,22 @@ def test_a_row_has_a_bounded_number_of_entities() -> None:
     entities = [{"type": "PER", "text": "Ada", "start": number, "end": number + 1, "score": 0.9} for number in range(1_000)]
     store.add(Record(Partition("texts.entities", 0), 0, None, orjson.dumps({"entities": entities}), build_outputs()[0].headers))
     assert get_row(store)["entities"] == entities[:200]
+
+
+def test_a_row_has_a_bounded_number_of_labels() -> None:
+    """A row leaves out the scores of the labels that were not chosen; the details have the whole output."""
+    store = build_store()
+    store.add(build_source())
+    names = [f"label-{number}" for number in range(1_000)]
+    own = {"label": names[0], "score": 0.9, "labels": names, "scores": dict.fromkeys(names, 0.9)}
+    value = orjson.dumps({"labels": {f"head-{number}": own for number in range(200)}})
+    store.add(Record(Partition("texts.labels", 0), 0, None, value, build_outputs()[0].headers))
+    labels = get_row(store)["labels"]
+    assert list(labels) == [f"head-{number}" for number in range(100)]
+    assert labels["head-0"] == {"label": names[0], "score": 0.9, "labels": names[:100]}
+    details = store.describe(("texts", 0, 1))
+    assert details is not None
+    assert details["results"][0]["value"] == orjson.loads(value)
 
 
 def test_the_oldest_records_make_room() -> None:

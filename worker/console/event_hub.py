@@ -26,8 +26,6 @@ class Subscription:
         self._max_events, self._max_bytes = max_events, max_bytes
         self._num_bytes = 0
         self._arrived = asyncio.Event()
-        #: Events that were dropped, because the browser was too slow.
-        self.num_dropped = 0
 
     def put(self, event: bytes) -> None:
         """Add an event. The oldest events are dropped if the queue is full."""
@@ -35,7 +33,6 @@ class Subscription:
         self._num_bytes += len(event)
         while len(self._events) > self._max_events or (self._num_bytes > self._max_bytes and len(self._events) > 1):
             self._num_bytes -= len(self._events.popleft())
-            self.num_dropped += 1
         self._arrived.set()
 
     async def take(self) -> bytes:

@@ -102,7 +102,7 @@ class LiveView:
         """Take the members of the group and its offsets from the brokers."""
         found = tuple(sorted(members))
         if self._members is not None and found != self._members:
-            self._mark(now_s, "rebalance", f"the group has {len(found)} members, before {len(self._members)}")
+            self._mark(now_s, "rebalance", f"members of the group: {len(found)}, before: {len(self._members)}")
         if self.broker_problem is not None:
             self._mark(now_s, "broker", "the brokers answer again")
         passed_s = now_s - self._offsets_s

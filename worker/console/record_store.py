@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NotRequired, TypeAlias
 
 import orjson
 from pydantic import TypeAdapter
@@ -30,7 +31,7 @@ _RESULT_FIELDS = ("id", "text", "labels", "values", "entities")
 _MAX_RAW_BYTES = 300
 # The longest part of a text that a row shows, and of a value in the details, in characters.
 _MAX_ROW_CHARS, _MAX_VALUE_CHARS = 2_000, 65_536
-_MAX_PROBLEM_CHARS, _MAX_ROW_ENTITIES = 300, 200
+_MAX_PROBLEM_CHARS, _MAX_ROW_ENTITIES, _MAX_ROW_LABELS = 300, 200, 100
 # The digits of the largest offset.
 _MAX_DIGITS = 19
 
@@ -40,6 +41,7 @@ class _Label(TypedDict):
 
     label: str
     score: float
+    labels: NotRequired[list[str]]
 
 
 class _Entity(TypedDict):
@@ -187,6 +189,8 @@ class RecordStore:
         elif joined.source is not None and joined.source.value is not None:
             row["raw"] = _show_bytes(joined.source.value[:_MAX_RAW_BYTES])
         row["entities"] = row["entities"] and row["entities"][:_MAX_ROW_ENTITIES]
+        row["labels"] = _cut_labels(row["labels"])
+        row["values"] = row["values"] and dict(islice(row["values"].items(), _MAX_ROW_LABELS))
         text = row.get("text") or ""
         row |= {"text": text[:_MAX_ROW_CHARS] or None, "is_cut": len(text) > _MAX_ROW_CHARS}
         return row | self._describe_outcome(joined)
@@ -255,6 +259,16 @@ def _read_number(written: bytes) -> int:
     if not written.isdigit() or len(written) > _MAX_DIGITS:
         raise ValueError("a number in its headers is not valid")
     return int(written)
+
+
+def _cut_labels(labels: Mapping[str, _Label] | None) -> dict[str, Any] | None:
+    """Return the labels of the first heads without the scores of the labels that were not chosen: a head may have thousands."""
+    if labels is None:
+        return None
+    return {
+        head: {"label": own["label"], "score": own["score"], "labels": own.get("labels", [])[:_MAX_ROW_LABELS]}
+        for head, own in islice(labels.items(), _MAX_ROW_LABELS)
+    }
 
 
 def _check_form(results: Results) -> None:

@@ -37,12 +37,12 @@ class RecordDetails extends HTMLElement {
     this.content.replaceChildren(
       this.#buildTitle(record),
       record.dead_letter ? notice("bad", `Dead letter, ${record.dead_letter.stage}: ${record.dead_letter.message}`) : "",
-      isKnown(record.text) ? el("p", { class: "whole" }, highlight(record.text, record.entities)) : el("p", { class: "muted" }, record.problem ?? "The text is not in memory."),
+      isKnown(record.text) ? el("p", { class: "whole" }, highlight(record.text, record.entities)) : record.dead_letter ? "" : el("p", { class: "muted" }, record.is_tombstone ? "A tombstone has no text." : record.problem ?? "The text is not in memory."),
       el("p", { class: "labels" }, listLabels(record)),
       buildFacts([["id", record.id], ["key", record.source?.key], ["model", record.model], ["record time", formatTime(record.timestamp_ms)], ["published after", isKnown(record.latency_ms) ? formatMs(record.latency_ms) : null], ["chunks", record.num_chunks || null]]),
       similar || "",
       ...record.results.map(buildOutput),
-      record.source ? buildSource(record.source) : "");
+      record.source ? buildSource(record.source, Boolean(record.dead_letter)) : "");
   }
 
   #search(record) {
@@ -63,8 +63,8 @@ function buildOutput(output) {
     buildFacts(output.headers));
 }
 
-function buildSource(source) {
-  return el("details", {}, el("summary", {}, el("b", {}, "input record")), el("pre", { tabindex: "0" }, source.value ?? "null"), buildFacts(source.headers));
+function buildSource(source, isOpen) {
+  return el("details", { open: isOpen }, el("summary", {}, el("b", {}, "input record")), el("pre", { tabindex: "0" }, source.value ?? "null"), buildFacts(source.headers));
 }
 
 customElements.define("record-details", RecordDetails);

@@ -55,10 +55,13 @@ export function formatSeconds(value) {
 export const formatPercent = (value) => (isKnown(value) ? `${plain.format(value * 100)} %` : NONE);
 export const formatBytes = (value) => (isKnown(value) ? `${compact.format(value / 1024 / 1024)} MiB` : NONE);
 
+/** Return the time of a moment of today, and date and time of another one. */
 export function formatTime(milliseconds) {
   if (!isKnown(milliseconds) || milliseconds < 0) return NONE;
   const date = new Date(milliseconds);
-  return Number.isNaN(date.getTime()) ? NONE : date.toLocaleTimeString("en-GB");
+  if (Number.isNaN(date.getTime())) return NONE;
+  const time = date.toLocaleTimeString("en-GB");
+  return date.toDateString() === new Date().toDateString() ? time : `${date.toLocaleDateString("en-CA")} ${time.slice(0, 5)}`;
 }
 
 /** Request JSON of the console. Rejects with an error whose message is one line for the reader. */

@@ -8,12 +8,14 @@ const MAX_SHOWN = 100;
 class FlowView extends HTMLElement {
   // Rows by key, the newest last.
   #rows = new Map();
-  #buttons = new Map();
+  // The list items of the shown rows, by key.
+  #items = new Map();
   #known = { label: new Set(), type: new Set(), partition: new Set() };
   #isPaused = false;
   #numWaiting = 0;
   #numSkipped = 0;
   #isDue = false;
+  #isHeld = false;
 
   connectedCallback() {
     this.text = el("input", { type: "search", placeholder: "Text or id", "aria-label": "Filter by text or id", oninput: () => this.#draw() });
@@ -21,7 +23,9 @@ class FlowView extends HTMLElement {
     this.dead = el("input", { type: "checkbox", id: "only-dead", onchange: () => this.#draw() });
     this.pause = el("button", { type: "button", "aria-pressed": "false", onclick: () => this.#togglePause() }, "Pause");
     this.status = el("p", { class: "muted status", role: "status" });
-    this.list = el("ol", { class: "rows", "aria-label": "Newest results" });
+    // While a row is pressed, the list stands still: else the release would be on another row.
+    this.list = el("ol", { class: "rows", "aria-label": "Newest results", onpointerdown: () => { this.#isHeld = true; } });
+    for (const end of ["pointerup", "pointercancel"]) document.addEventListener(end, () => this.#release());
     this.append(
       el("h1", { class: "hidden" }, "Flow"),
       el("form", { class: "filters", role: "search", "aria-label": "Filters", onsubmit: (event) => event.preventDefault() },
@@ -53,17 +57,18 @@ class FlowView extends HTMLElement {
       const key = keyOf(row);
       // A changed row keeps its place in the list.
       this.#rows.set(key, row);
-      this.#buttons.delete(key);
+      this.#items.delete(key);
       this.#learn(row);
     }
     this.#numWaiting += rows.length;
-    while (this.#rows.size > MAX_KEPT) {
-      const [oldest] = this.#rows.keys();
-      this.#rows.delete(oldest);
-      this.#buttons.delete(oldest);
-    }
+    while (this.#rows.size > MAX_KEPT) this.#rows.delete(this.#rows.keys().next().value);
     if (this.#isPaused) this.#showStatus();
     else this.#drawSoon();
+  }
+
+  #release() {
+    if (this.#isHeld) this.#drawSoon();
+    this.#isHeld = false;
   }
 
   #learn(row) {
@@ -86,7 +91,7 @@ class FlowView extends HTMLElement {
     this.#isDue = true;
     requestAnimationFrame(() => {
       this.#isDue = false;
-      if (!this.#isPaused) this.#draw();
+      if (!this.#isPaused && !this.#isHeld) this.#draw();
     });
   }
 
@@ -104,23 +109,19 @@ class FlowView extends HTMLElement {
 
   #draw() {
     if (this.hidden) return;
-    const shown = [];
+    const shown = new Map();
     for (const [key, row] of [...this.#rows].reverse()) {
-      if (shown.length === MAX_SHOWN) break;
-      if (this.#matches(row)) shown.push(this.#getItem(key, row));
+      if (shown.size === MAX_SHOWN) break;
+      if (this.#matches(row)) shown.set(key, this.#items.get(key) ?? buildItem(key, row));
     }
     const focused = document.activeElement?.dataset?.key;
-    this.list.replaceChildren(...(shown.length ? shown : [el("li", { class: "empty" }, this.#rows.size ? "No record matches the filters." : "No result has arrived yet.")]));
-    if (focused && this.#buttons.has(focused)) this.#buttons.get(focused).firstChild.focus({ preventScroll: true });
+    this.#items = shown;
+    const items = shown.size ? [...shown.values()] : [el("li", { class: "empty" }, this.#rows.size ? "No record matches the filters." : "No result has arrived yet.")];
+    // Rows that stay are not moved: a row that is moved loses its focus and a pressed key.
+    for (const item of [...this.list.children]) if (!items.includes(item)) item.remove();
+    items.forEach((item, index) => this.list.children[index] === item || this.list.insertBefore(item, this.list.children[index] ?? null));
+    if (focused && shown.has(focused)) shown.get(focused).firstChild.focus({ preventScroll: true });
     this.#showStatus();
-  }
-
-  #getItem(key, row) {
-    if (!this.#buttons.has(key)) {
-      const button = el("button", { class: "row", type: "button", "data-key": key, onclick: () => openDetails(row) }, buildRow(row));
-      this.#buttons.set(key, el("li", { class: row.outputs.length ? null : "pending" }, button));
-    }
-    return this.#buttons.get(key);
   }
 
   #showStatus() {
@@ -129,6 +130,11 @@ class FlowView extends HTMLElement {
     if (this.#numSkipped) parts.push(`${this.#numSkipped} not shown, the stream is faster than the page`);
     this.status.textContent = parts.join(" · ");
   }
+}
+
+function buildItem(key, row) {
+  const button = el("button", { class: "row", type: "button", "data-key": key, onclick: () => openDetails(row) }, buildRow(row));
+  return el("li", { class: row.outputs.length ? null : "pending" }, button);
 }
 
 customElements.define("flow-view", FlowView);

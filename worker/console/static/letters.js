@@ -55,8 +55,8 @@ class LettersView extends HTMLElement {
     const token = el("input", { type: "password", id: "token", autocomplete: "off", required: true });
     const failure = el("div", {});
     this.dialog.replaceChildren(el("form", { method: "dialog", onsubmit: (event) => { event.preventDefault(); this.#replay(letters, token.value, failure); } },
-      el("h2", {}, `Replay ${formatCount(letters.length)} dead letters`),
-      el("p", {}, `Their records are sent again to their input topics. Stage: ${group.stage}. Reason: ${group.reason}`),
+      el("h2", {}, `Replay ${formatCount(letters.length)} dead letter${letters.length === 1 ? "" : "s"}`),
+      el("p", {}, `The records are sent again to their input topics. Stage: ${group.stage}. Reason: ${group.reason}`),
       el("label", { for: "token" }, "Token, which the console printed at its start"), token, failure,
       el("p", { class: "actions" },
         el("button", { type: "button", class: "quiet", onclick: () => this.dialog.close() }, "Cancel"), el("button", { type: "submit" }, "Replay"))));

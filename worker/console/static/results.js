@@ -2,9 +2,10 @@
 import { el, formatMs, formatTime, isKnown } from "./dom.js";
 
 const KNOWN_TYPES = ["PER", "ORG", "LOC", "MISC"];
+const MAX_LABELS = 8;
 
 /** Return a text with its entities highlighted. Offsets count code points. Overlapping entities of a second head are left out. */
-export function highlight(text, entities) {
+export function highlight(text, entities, isCut = false) {
   const points = Array.from(text);
   const shown = el("span", { class: "text" });
   let end = 0;
@@ -13,7 +14,7 @@ export function highlight(text, entities) {
     shown.append(points.slice(end, entity.start).join(""), mark(points.slice(entity.start, entity.end).join(""), entity));
     end = entity.end;
   }
-  shown.append(points.slice(end).join(""));
+  shown.append(points.slice(end).join(""), isCut ? "…" : "");
   return shown;
 }
 
@@ -35,9 +36,11 @@ export function listLabels(row) {
 /** Return what a list shows of a record. */
 export function buildRow(row, { cosine, count } = {}) {
   const isDead = Boolean(row.dead_letter);
+  const labels = listLabels(row);
+  const numMore = labels.length - MAX_LABELS;
   const body = isKnown(row.text)
-    ? [highlight(row.text, row.entities), row.is_cut ? "…" : ""]
-    : [el("span", { class: "muted" }, row.is_tombstone ? "tombstone" : row.raw ?? row.problem ?? "the text is not in memory"),
+    ? [highlight(row.text, row.entities, row.is_cut)]
+    : [el("span", { class: "muted raw" }, row.is_tombstone ? "tombstone" : row.raw ?? row.problem ?? "the text is not in memory"),
        ...(row.entities ?? []).map((entity) => mark(entity.text, entity))];
   return [
     el("span", { class: "meta" },
@@ -45,7 +48,7 @@ export function buildRow(row, { cosine, count } = {}) {
       el("span", { class: "place" }, `${row.partition}@${row.offset}`)),
     el("span", { class: "body" }, ...body,
       isDead ? el("span", { class: "reason" }, `${row.dead_letter.stage}: ${row.dead_letter.message}`) : null),
-    el("span", { class: "facts" }, count > 1 ? el("span", { class: "muted" }, `× ${count}`) : null, listLabels(row), isDead ? el("span", { class: "label dead" }, "dead letter") : null,
+    el("span", { class: "facts" }, count > 1 ? el("span", { class: "muted" }, `× ${count}`) : null, labels.slice(0, MAX_LABELS), numMore > 0 ? el("span", { class: "muted" }, `+ ${numMore}`) : null, isDead ? el("span", { class: "label dead" }, "dead letter") : null,
       el("span", { class: "latency" }, row.latency_ms === null ? "" : formatMs(row.latency_ms))),
   ];
 }
@@ -59,7 +62,7 @@ export function openDetails(row) {
 
 /** Return a list of found records with their cosines. */
 export function buildFound(found, label) {
-  if (!found.length) return el("p", { class: "empty" }, "No vector of a published record is in memory yet.");
+  if (!found.length) return el("p", { class: "empty" }, "No record with a vector of this model is in memory yet.");
   return el("ol", { class: "rows", "aria-label": label }, found.map(({ record, cosine, num_equal: count }) =>
     el("li", {}, el("button", { class: "row", type: "button", onclick: () => openDetails(record) }, buildRow(record, { cosine, count })))));
 }
