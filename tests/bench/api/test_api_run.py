@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
 import pytest
 
+from tests.api.endpoint import until
 from tests.bench.stream.test_stream_run import build_context
 from worker.bench.api.baseline import QueryBaseline
+from worker.bench.api.clients import build_request, read_length, send_in_turn, send_regularly
 from worker.bench.api.report import build_report
-from worker.bench.api.run import ApiPlan, build_request, read_length, run
+from worker.bench.api.run import ApiPlan, run
 from worker.bench.stream.baseline import SentenceTransformersBaseline
 from worker.errors import BadModel
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
 
@@ -50,11 +54,49 @@ async def test_the_baseline_answers_each_client_from_padded_batches(monkeypatch:
     assert (sum(baseline.sizes), max(baseline.sizes) <= 32, about["dtype"]) == (40, True, "fp32")
 
 
-def test_an_error_of_a_server_ends_the_run() -> None:
+def test_the_length_of_an_answer_is_that_of_its_body() -> None:
+    assert read_length(b"HTTP/1.1 200 OK\r\nServer: a\r\nContent-Length: 12") == 12
+
+
+@asynccontextmanager
+async def listening(*parts: bytes) -> AsyncIterator[tuple[int, list[bytes]]]:
+    """Answer each request with the same parts, one write each; yield the port and the requests."""
+    requests = list[bytes]()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while head := await reader.readuntil(b"\r\n\r\n") if not reader.at_eof() else b"":
+            requests.append(await reader.readexactly(int(head.rpartition(b": ")[2])))
+            for part in parts:
+                writer.write(part)
+                await asyncio.sleep(0)
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1], requests
+
+
+async def test_clients_count_whole_answers() -> None:
+    """The head and the body of an answer arrive in three parts."""
+    async with listening(b"HTTP/1.1 200 OK\r\nContent-", b"Length: 4\r\n\r\n[[", b"]]") as (port, requests):
+        figures = await send_in_turn(port, ["a", "b"], num_clients=2, seconds=0.05)
+    assert figures["queries_per_s"] * 0.05 == pytest.approx(len(requests))
+    assert figures["p99_ms"] >= figures["p50_ms"] > 0
+
+
+async def test_an_error_of_a_server_ends_the_run() -> None:
     """The message has the status."""
-    assert read_length(b"HTTP/1.1 200 OK\r\nServer: a\r\nContent-Length: 12\r\n\r\n") == 12
-    with pytest.raises(BadModel, match="429 too many requests"):
-        read_length(b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 2\r\n\r\n")
+    async with listening(b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\n\r\n") as (port, requests):
+        with pytest.raises(BadModel, match="429 too many requests"):
+            await send_in_turn(port, ["a"], num_clients=2, seconds=60.0)
+        with pytest.raises(BadModel, match="429 too many requests"):
+            async with send_regularly(port, ["a"], rate_per_s=1_000):
+                await until(lambda: len(requests) > 2)
+
+
+async def test_regular_queries_do_not_wait_for_answers() -> None:
+    """The server never answers, and gets each query over a connection of its own."""
+    async with listening() as (port, requests), send_regularly(port, ["a", "b"], rate_per_s=1_000):
+        await until(lambda: len(requests) > 2)
+    assert [orjson.loads(request)["inputs"] for request in requests[:3]] == ["a", "b", "a"]
 
 
 @pytest.mark.long

@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import numpy as np
-import orjson
 
+from worker.bench.api.clients import send_in_turn, send_regularly
 from worker.bench.frame.machine import describe_machine
 from worker.bench.frame.process import Candidate
 from worker.bench.frame.runs import Runs
 from worker.bench.stream import phases
-from worker.bench.stream.load_generator import summarize_latency
 from worker.bench.stream.run import BASELINE_MODEL
 from worker.bench.stream.tally import steady_per_s
 from worker.bench.stream.workers import run_workers
-from worker.errors import BadModel
 from worker.host import count_cores
 from worker.testbed.embedded_kafka import find_free_port
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import Sequence
 
     from worker.bench.frame.context import BenchContext
 
@@ -36,7 +33,6 @@ OURS, BASELINE = "gist-stream serve", "baseline, aiohttp and SentenceTransformer
 ALONE, WITH_QUERIES = "stream alone", "stream with queries"
 NUM_CLIENTS, QUERIES_PER_S = 32, 20
 _TIMEOUT_S, _MAX_CHARS, _SHARE = 300.0, 100, 0.5
-_END = b"\r\n\r\n"
 # The settings of the endpoint that decide how a client reaches it.
 _ACCESS = {"api_host": "127.0.0.1", "api_tokens_file": "", "api_tls_cert_file": "", "api_tls_key_file": ""}
 
@@ -105,12 +101,12 @@ async def _measure_servers(plan: ApiPlan, context: BenchContext, texts: Sequence
         results.notes.append(f"the baseline is {about[BASELINE]['dtype']}, the faster of fp32 and bf16, batches of at most 32")
         for answer in about.values():
             # The warm-up does not count.
-            await _send_from_clients(answer["port"], texts, seconds=1.0)
+            await send_in_turn(answer["port"], texts, num_clients=NUM_CLIENTS, seconds=1.0)
         for _ in range(plan.num_rounds):
             for name, milliseconds in (await _send_alone(about[OURS]["port"], texts[: plan.num_lone], endpoint)).items():
                 results.lone.add(name, ms=milliseconds)
             for name, answer in about.items():
-                figures = await _send_from_clients(answer["port"], texts, seconds=plan.clients_s)
+                figures = await send_in_turn(answer["port"], texts, num_clients=NUM_CLIENTS, seconds=plan.clients_s)
                 results.clients.add(name, **figures)
                 context.say(f"            {name}: {figures['queries_per_s']:.0f} queries/s")
 
@@ -132,42 +128,6 @@ async def _send_alone(port: int, texts: Sequence[str], endpoint: Candidate) -> d
     return {name: float(np.median(np.asarray(values))) for name, values in rows.items()}
 
 
-async def _send_from_clients(port: int, texts: Sequence[str], *, seconds: float) -> dict[str, float]:
-    """Let all clients send texts one after another; return queries per second and percentiles of the latency.
-
-    The clients share the cores with the server, so they build and parse as little as possible.
-    """
-    requests, waits_ms, until_s = itertools.cycle(map(build_request, texts)), list[float](), time.perf_counter() + seconds
-
-    async def send() -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        with contextlib.closing(writer):
-            while (began_s := time.perf_counter()) < until_s:
-                writer.write(next(requests))
-                await reader.readexactly(read_length(await reader.readuntil(_END)))
-                waits_ms.append((time.perf_counter() - began_s) * 1000)
-
-    async with asyncio.TaskGroup() as clients:
-        for _ in range(NUM_CLIENTS):
-            clients.create_task(send())
-    return {"queries_per_s": len(waits_ms) / seconds, **summarize_latency(waits_ms)}
-
-
-def build_request(text: str) -> bytes:
-    """Return the bytes of a request of `/embed`."""
-    body = orjson.dumps({"inputs": text})
-    head = f"POST /embed HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
-    return head.encode() + _END + body
-
-
-def read_length(head: bytes) -> int:
-    """Return the length of the body after the head of an answer. Raises `BadModel` for an error."""
-    status, *fields = head.decode().lower().splitlines()
-    if " 200 " not in status:
-        raise BadModel(f"the server answered with {status}")
-    return next(int(field.partition(":")[2]) for field in fields if field.startswith("content-length:"))
-
-
 async def _measure_stream(plan: ApiPlan, context: BenchContext, texts: Sequence[str], results: ApiResults) -> None:
     """Measure the backlog rate of a worker, then half of that load with and without queries in turn."""
     topic = phases.Topics(context.connection, f"bench-api-{int(time.time())}", num_partitions=plan.num_partitions)
@@ -182,35 +142,12 @@ async def _measure_stream(plan: ApiPlan, context: BenchContext, texts: Sequence[
         per_s = steady_per_s([answer.done_ms for answer in await topic.read_all()])
         context.say(f"stream      a backlog at {per_s:.0f} records/s")
         for number in range(plan.num_rounds):
-            for name in (ALONE, WITH_QUERIES)[:: -1 if number % 2 else 1]:
-                async with _send_regularly(port, texts, rate_per_s=QUERIES_PER_S * (name == WITH_QUERIES)):
+            # In this order, a machine that slows down during a round slows both rows alike.
+            for name in (ALONE, WITH_QUERIES, WITH_QUERIES, ALONE):
+                async with send_regularly(port, texts, rate_per_s=QUERIES_PER_S * (name == WITH_QUERIES)):
                     load = await phases.offer_load(
                         topic, workers, values, rate_per_s=max(1.0, per_s * _SHARE), phase_s=plan.phase_s, seed=number
                     )
                 results.stream.add(name, **load)
                 context.say(f"            {name}: p50 {load['p50_ms']:.0f} ms, p99 {load['p99_ms']:.0f} ms")
     results.lost = topic.tally.audit.num_missing
-
-
-@contextlib.asynccontextmanager
-async def _send_regularly(port: int, texts: Sequence[str], *, rate_per_s: float) -> AsyncIterator[None]:
-    """Send texts at a rate inside of the context, whether or not the endpoint has answered; rate 0 sends nothing."""
-
-    async def send(text: str) -> None:
-        async with session.post(f"http://127.0.0.1:{port}/embed", json={"inputs": text}) as response:
-            await response.read()
-
-    async def send_all() -> None:
-        async with asyncio.TaskGroup() as requests:
-            for text in itertools.cycle(texts) if rate_per_s else ():
-                requests.create_task(send(text))
-                await asyncio.sleep(1 / rate_per_s)
-
-    async with aiohttp.ClientSession(raise_for_status=True) as session:
-        sending = asyncio.create_task(send_all())
-        try:
-            yield
-        finally:
-            sending.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await sending

@@ -58,7 +58,7 @@ def api(
     partitions: flags.Partitions = 8,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of all measurements.")] = 3,
     count: flags.Count = 12_000,
-    seconds: flags.Seconds = 10.0,
+    seconds: flags.Seconds = 6.0,
     quick: flags.Quick = False,
     outputs: ReportOutputs,
 ) -> int:

@@ -11,7 +11,7 @@ from worker.commands.run.run import Health, load_model
 from worker.composition import api as apis
 from worker.composition.model import ModelLoader, select_tasks
 from worker.flow.monitor import Monitor
-from worker.host import freeze_gc
+from worker.host import freeze_gc, keep_malloc_arenas
 from worker.observability.metrics import WorkerTelemetry
 from worker.records import Item, Task, TokenizedItem
 from worker.rollout.router import SingleModel
@@ -27,7 +27,8 @@ class QueryEndpoint:
     """A candidate of the benchmark; its questions come while the endpoint is idle."""
 
     def __init__(self, **settings: Any) -> None:
-        """Read the settings."""
+        """Read the settings, and prepare the process as `gist-stream serve` does."""
+        keep_malloc_arenas()
         self._settings, self._telemetry = read(settings), WorkerTelemetry()
 
     def about(self) -> Mapping[str, Any]:
