@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -125,6 +126,23 @@ async def test_requests_that_wait_for_the_tokenizer_are_unavailable_after_a_stop
     results = await asyncio.gather(*requests, return_exceptions=True)
     assert [type(result) for result in results] == [Unavailable] * 3
     assert queries.num_texts == 0
+
+
+async def test_a_stop_logs_no_exception_of_further_texts() -> None:
+    """The request raises the exception of its first text, and asyncio would log the exceptions that no caller reads."""
+    world, logged = World(max_query_texts=8), list[dict[str, Any]]()
+    world.model.on_infer = (gate := Gate()).wait
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: logged.append(context))
+    async with world.running():
+        request = asyncio.create_task(compute(world.pipeline.queries, "a", "b", "c"))
+        await until(gate.is_reached.is_set)
+        world.pipeline.queries.stop()
+        with pytest.raises(Unavailable):
+            await request
+        gate.is_open.set()
+    del request
+    gc.collect()
+    assert not logged
 
 
 async def test_a_pipeline_without_queries_accepts_none_and_one_that_ended_is_unavailable() -> None:

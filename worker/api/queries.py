@@ -110,8 +110,7 @@ class Queries:
                 async with self._turn:
                     for item, own in zip(group, tokens, strict=True):
                         entered.append(await self._enter(TokenizedItem(item, own)))
-            predictions = await asyncio.gather(*(text.answer for text in entered))
-            return [(text.tokenized, prediction) for text, prediction in zip(entered, predictions, strict=True)]
+            return [(text.tokenized, await text.answer) for text in entered]
         finally:
             self._leave(entered)
             self.num_texts -= len(items)
@@ -158,6 +157,8 @@ class Queries:
         for entered in self._entered.values():
             if not entered.answer.done():
                 entered.answer.set_exception(Unavailable("the worker stops"))
+                # A request raises the exception of its first text. That of the others is read here, else asyncio logs it.
+                entered.answer.exception()
         self._has_room.set()
 
     async def _run_batches(self, lane: Lane, tasks: asyncio.TaskGroup, monitor: Monitor) -> None:

@@ -134,10 +134,10 @@ class Lane:
 
     def _note_change(self) -> None:
         self._may_be_due.set()
-        if self._num_batches or len(self._batcher):
-            self._is_idle.clear()
-        else:
-            self._is_idle.set()
+        is_idle = not self._num_batches and not self._batcher
+        # A change of the event takes its lock.
+        if is_idle != self._is_idle.is_set():
+            self._is_idle.set() if is_idle else self._is_idle.clear()
 
 
 class Lanes:
@@ -168,7 +168,8 @@ class Lanes:
         for item in items:
             items_by_lane[item.item.record.partition.topic == self._backfill_topic].append(item)
         for lane, lane_items in zip(self._lanes, items_by_lane, strict=True):
-            lane.add(lane_items, now_s)
+            if lane_items:
+                lane.add(lane_items, now_s)
 
     @property
     def live(self) -> Lane:
