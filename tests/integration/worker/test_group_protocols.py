@@ -17,6 +17,7 @@ from tests.security.flow import build_pipeline, serving
 from worker.broker.admin.client import admin_client
 from worker.broker.client_internals import get_network_client
 from worker.broker.membership.coordinator import CoordinatorLink
+from worker.broker.membership.group_probe import probe_group
 from worker.broker.membership.requests import MemberIdentity, build_leave
 from worker.errors import BrokerUnavailable
 from worker.observability.metrics import WorkerTelemetry
@@ -193,7 +194,7 @@ async def test_a_static_member_that_restarts_keeps_its_partitions_and_two_proces
 
 
 async def test_a_group_of_another_kind_stops_the_start_with_one_line(connection: Connection, topic: str) -> None:
-    """The group belongs to Kafka Connect here."""
+    """The group belongs to Kafka Connect here. The check finds the same reason."""
     await create(connection, topic, num_partitions=1)
     group_id = f"group-{topic}"
     async with admin_client(connection) as admin:
@@ -208,6 +209,8 @@ async def test_a_group_of_another_kind_stops_the_start_with_one_line(connection:
         assert answer.error_code == 0
         settings = {"bootstrap_servers": connection.bootstrap_servers, "input_topic": topic, "group_id": group_id}
         flow = build_pipeline(settings | {"group_protocol": "consumer"})
+        with pytest.raises(BrokerUnavailable, match=rf"the group {group_id} refuses this worker: .*GIST_GROUP_ID"):
+            await probe_group(connection, group_id, [topic], "consumer")
         with pytest.raises(BrokerUnavailable, match=rf"the group {group_id} refuses this worker: .*GIST_GROUP_ID") as caught:
             await flow.run()
     assert "\n" not in str(caught.value)

@@ -19,6 +19,7 @@ from worker.broker.admin.topics import create_missing
 from worker.broker.connection.connection import Connection
 from worker.broker.consumer.consumer import Consumer
 from worker.broker.consumer.membership import Membership
+from worker.broker.membership.group_probe import probe_group
 from worker.errors import BrokerUnavailable, ConsumerBroken
 from worker.flow.session import Restarts
 from worker.observability.metrics import WorkerTelemetry
@@ -27,6 +28,8 @@ from worker.testbed.embedded_kafka import EmbeddedKafka
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Iterator
+
+    from worker.broker.admin.groups import GroupProtocol
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
 
@@ -72,7 +75,7 @@ class Listener:
 @pytest.fixture(scope="module")
 def strict_kafka() -> Iterator[EmbeddedKafka]:
     """Give a broker whose groups have one member at most."""
-    with EmbeddedKafka(properties="group.max.size=1\n") as broker:
+    with EmbeddedKafka(properties="group.max.size=1\ngroup.consumer.max.size=1\n") as broker:
         yield broker
 
 
@@ -147,16 +150,21 @@ async def test_a_session_timeout_out_of_the_brokers_bounds_stops_the_start(conne
             await consumer.stop()
 
 
-async def test_a_group_that_is_full_stops_the_start(strict_kafka: EmbeddedKafka, topic: str) -> None:
+@pytest.mark.parametrize(("protocol", "limit"), [("classic", r"group\.max\.size"), ("consumer", r"group\.consumer\.max\.size")])
+async def test_a_group_that_is_full_stops_the_start(
+    strict_kafka: EmbeddedKafka, topic: str, protocol: GroupProtocol, limit: str
+) -> None:
     """The first worker works on; the second ends with a line that names the broker's limit."""
     connection = Connection(bootstrap_servers=strict_kafka.bootstrap_servers)
     await create_topics(connection, topic)
-    async with serving(settings(connection, topic)) as first:
-        with pytest.raises(BrokerUnavailable, match=r"group\.max\.size"):
-            async with serving(settings(connection, topic)):
+    async with serving(settings(connection, topic, group_protocol=protocol)) as first:
+        with pytest.raises(BrokerUnavailable, match=limit):
+            async with serving(settings(connection, topic, group_protocol=protocol)):
                 pass
-        with pytest.raises(BrokerUnavailable, match=r"group\.max\.size"):
-            await check_group(connection, membership(topic))
+        probing = probe_group(connection, f"group-{topic}", [topic], protocol)
+        with pytest.raises(BrokerUnavailable, match=limit):
+            await (check_group(connection, membership(topic)) if protocol == "classic" else probing)
+        probing.close()
         assert first.is_ready
 
 

@@ -11,7 +11,7 @@ from worker.broker.admin.groups import retry_while_loading
 from worker.broker.admin.permissions import Right, check_access
 from worker.broker.client_internals import get_network_client
 from worker.broker.membership.coordinator import CoordinatorLink
-from worker.broker.membership.member_state import TRANSIENT_CODES, UNKNOWN_MEMBER_ID
+from worker.broker.membership.member_state import TRANSIENT_CODES
 from worker.broker.membership.protocol_choice import choose_protocol
 from worker.broker.membership.refusals import explain_refusal
 from worker.broker.membership.requests import build_probe
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from worker.broker.connection.connection import Connection
     from worker.broker.membership.protocol_choice import GroupProtocolSetting
 
-# A group without members does not exist for this request; a group with members does not know the member.
-_ACCEPTED_CODES = frozenset({0, UNKNOWN_MEMBER_ID, 69})
+# INVALID_REGULAR_EXPRESSION: the group has no other objection to the request.
+_ACCEPTED_CODE = 128
 _TIMEOUT_S = 5.0
 
 
 async def probe_group(
     connection: Connection, group_id: str, topics: Sequence[str], protocol: GroupProtocolSetting
 ) -> GroupProtocol:
-    """Return the protocol that the worker uses; with `consumer` also ask the group with the heartbeat of an unknown member.
+    """Return the protocol that the worker uses; with `consumer` also ask the group with a request to join.
 
     Raises `BrokerUnavailable` if a broker does not offer the protocol, or the group refuses the worker.
     """
@@ -51,7 +51,7 @@ async def probe_group(
             return response
 
         response = await retry_while_loading(ask)
-    if response.error_code not in _ACCEPTED_CODES:
+    if response.error_code != _ACCEPTED_CODE:
         words = response.error_message or ""
         raise BrokerUnavailable(explain_refusal(response.error_code, words, group_id=group_id, instance_id=None))
     return chosen

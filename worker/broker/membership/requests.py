@@ -10,7 +10,7 @@ from aiokafka import TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
 from worker.broker.membership import messages
-from worker.broker.membership.member_state import NO_PARTITIONS, Heartbeat, HeartbeatAnswer
+from worker.broker.membership.member_state import JOIN, Heartbeat, HeartbeatAnswer
 from worker.broker.message_types import NO_TAGS, FixedVersionRequest
 
 if TYPE_CHECKING:
@@ -71,10 +71,11 @@ def build_heartbeat(subscription: Subscription, member: MemberIdentity, heartbea
 
 
 def build_probe(group_id: str, topics: Iterable[str]) -> FixedVersionRequest:
-    """Return the heartbeat of a member that no group knows: a group refuses it, and stays as it is."""
-    subscription = Subscription(group_id=group_id, topics=tuple(topics), rebalance_timeout_ms=1)
-    heartbeat = Heartbeat(1, is_full=True, owned=NO_PARTITIONS)
-    return build_heartbeat(subscription, MemberIdentity(str(uuid.uuid4()), heartbeat.epoch), heartbeat)
+    """Return a request to join with an invalid pattern: a group makes all its checks, refuses the pattern, and stays as it is."""
+    no_member_has_this_id = str(uuid.uuid4())
+    return FixedVersionRequest(
+        messages.ConsumerGroupHeartbeat, group_id, no_member_has_this_id, JOIN, None, None, 1, sorted(topics), "(", None, []
+    )
 
 
 def build_leave(group_id: str, member: MemberIdentity) -> FixedVersionRequest:
