@@ -31,8 +31,9 @@ async def test_a_topic_without_output_topics_waits_until_they_exist(monkeypatch:
     assert (await finder.find(served)).live_topics == ("a1",)
     assert len(warnings) == 1
     assert warnings[0].startswith("the topic a2 matches GIST_INPUT_TOPIC_PATTERN and is read once its output topics exist")
-    names += ["a2.embeddings", "a2.dlq"]
+    names += ["a2.embeddings", "a2.dlq", "a3"]
     assert (await finder.find(served)).live_topics == ("a1", "a2")
+    assert finder.new == {"a3"}
 
 
 async def test_a_topic_that_is_read_stays_and_a_start_without_topics_fails(monkeypatch: pytest.MonkeyPatch) -> None:

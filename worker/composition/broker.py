@@ -129,8 +129,10 @@ async def create_topics(settings: Settings, tasks: Collection[Task] = tuple(Task
     return await topics.create_missing(connection, wanted, replication_factor=settings.replication_factor)
 
 
-def build_consumer(settings: Settings, connection: Connection, telemetry: WorkerTelemetry) -> Consumer:
-    """Return the member of the consumer group, not started."""
+def build_consumer(
+    settings: Settings, connection: Connection, telemetry: WorkerTelemetry, new_topics: Collection[str] = ()
+) -> Consumer:
+    """Return the member of the consumer group, not started. `new_topics` came after the start of the group."""
     from worker.broker.consumer.consumer import Consumer  # noqa: PLC0415
 
     return Consumer(
@@ -142,6 +144,7 @@ def build_consumer(settings: Settings, connection: Connection, telemetry: Worker
         client_rack=settings.client_rack or None,
         on_event=telemetry.broker_event,
         auto_offset_reset=settings.auto_offset_reset,
+        new_topics=new_topics,
         metadata_max_age_ms=settings.metadata_max_age_ms,
         session_timeout_ms=settings.session_timeout_ms,
         heartbeat_interval_ms=settings.heartbeat_interval_ms,

@@ -44,6 +44,10 @@ class TopicFinder:
     warn: Callable[[str], None]
     #: The matching topics whose output topics are missing.
     waiting: set[str] = field(default_factory=set)
+    #: The topics that began to match the pattern after the first search.
+    new: set[str] = field(default_factory=set)
+    # The topics that matched at the last search; None before the first one.
+    _matching: set[str] | None = None
 
     async def find(self, served: Settings | None = None) -> Settings:
         """Return the settings with the topics to read: of a pattern those that match now and have their output topics.
@@ -56,6 +60,9 @@ class TopicFinder:
         if not self.settings.input_topic_pattern:
             return self.settings
         found = await resolve_pattern(self.settings)
+        matching, before = set(found.live_topics), self._matching
+        self.new |= set() if before is None else matching - before
+        self._matching = matching
         existing, routes = set(await list_topics(build_connection(self.settings))), map_routes(found, self.tasks)
         known = served.live_topics if served else ()
         waiting = {topic for topic in found.live_topics if topic not in known and not existing.issuperset(routes[topic].values())}

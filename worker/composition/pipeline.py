@@ -24,7 +24,7 @@ from worker.wire.layouts import build_layout
 from worker.wire.mapping import build_decoder, build_field_reader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from worker.broker.connection.connection import Connection
     from worker.broker.consumer.consumer import Consumer
@@ -152,9 +152,13 @@ def build_pipeline(
     *,
     schemas: Schemas | None = None,
     serialize: Serialize = dump_json,
+    new_topics: Collection[str] = (),
 ) -> tuple[Pipeline, Consumer]:
-    """Return the pipeline and its consumer, not started. Both use `connection` and its token."""
-    consumer = build_consumer(settings, connection, telemetry)
+    """Return the pipeline and its consumer, not started. Both use `connection` and its token.
+
+    `new_topics` came after the start of the group.
+    """
+    consumer = build_consumer(settings, connection, telemetry, new_topics)
     delivery = build_delivery(settings, connection, consumer, tasks)
     pipeline = Pipeline(
         source=consumer,

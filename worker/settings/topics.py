@@ -140,7 +140,8 @@ class TopicSettings(ConnectionSettings):
             "Start of a partition without a committed offset: `earliest` is its first record, `latest` its present end,"
             " and `none` refuses to start. The default loses no record. Choose `latest` for a new group that needs no "
             "history. The start is committed before a record is read. With `latest`, a partition that is added after "
-            "the first start of the group begins at its first record."
+            "the first start of the group begins at its first record, and so does a topic that begins to match "
+            "`GIST_INPUT_TOPIC_PATTERN` while a worker runs."
         ),
     )
 

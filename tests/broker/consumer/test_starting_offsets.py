@@ -15,6 +15,8 @@ from worker.errors import BadSettings
 from worker.records import Partition
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from aiokafka import TopicPartition
 
 
@@ -40,10 +42,10 @@ async def learn(starts: StartOffsets, num_partitions: int, committed: dict[int, 
     await starts.learn(group, group, "texts")
 
 
-def build_starts(auto_offset_reset: str, events: list[str] | None = None) -> StartOffsets:
+def build_starts(auto_offset_reset: str, events: list[str] | None = None, *, new_topics: Sequence[str] = ()) -> StartOffsets:
     """Return the start offsets of a group."""
     noted = [] if events is None else events
-    return StartOffsets(auto_offset_reset, lambda event, **_fields: noted.append(event))
+    return StartOffsets(auto_offset_reset, lambda event, **_fields: noted.append(event), new_topics=new_topics)
 
 
 LOGS = st.tuples(st.integers(0, 50), st.integers(0, 50), st.integers(0, 50)).map(lambda offsets: LogBounds(*sorted(offsets)))
@@ -85,6 +87,24 @@ async def test_with_offsets_of_another_program_a_new_partition_is_read_from_its_
     await learn(found, 2, {0: (5, "of another program")})
     assert found.metadata("texts") == ""
     assert found.find(Partition("texts", 1), None, LogBounds(3, 9, 9)) == 3
+
+
+async def test_a_topic_that_lost_its_committed_offsets_is_read_from_its_first_record() -> None:
+    """The topic was deleted and created again: the event says so, and later commits name no number of partitions."""
+    events: list[str] = []
+    found = build_starts("latest", events)
+    await learn(found, 2, {})
+    assert found.find(Partition("texts", 0), None, LogBounds(0, 9, 9)) == 9
+    found.note_begun(Partition("texts", 0))
+    assert [found.find(Partition("texts", index), None, LogBounds(0, 5, 5)) for index in (0, 1)] == [0, 0]
+    assert events == ["committed_offset_out_of_range"]
+    assert found.metadata("texts") == ""
+
+
+async def test_a_new_topic_is_read_from_its_first_record() -> None:
+    found = build_starts("latest", new_topics=["texts"])
+    await learn(found, 2, {})
+    assert found.find(Partition("texts", 0), None, LogBounds(0, 9, 9)) == 0
 
 
 async def test_a_group_that_starts_at_the_earliest_offset_commits_no_metadata() -> None:

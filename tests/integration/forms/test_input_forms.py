@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.integration.support.reading import until_committed
 from tests.integration.support.workers import WorkerProcess
 from worker.broker.admin.offsets import fetch_group_offsets
+from worker.broker.admin.topics import create_missing
 from worker.broker.tools.clients import follow, open_producer
 from worker.commands import check
 from worker.commands.repair import dlq
@@ -19,7 +21,7 @@ from worker.commands.try_records import read_records
 from worker.composition.broker import create_topics
 from worker.composition.input_topics import resolve_pattern
 from worker.errors import BadSettings, TopicsMissing
-from worker.records import Task
+from worker.records import Partition, Task
 from worker.settings import read
 from worker.wire.dead_letters import DeadLetterFilter
 
@@ -124,7 +126,7 @@ def test_commands_accept_several_topics(connection: Connection, topic: str, caps
 
 
 async def test_a_topic_that_is_created_later_is_read_if_it_matches_the_pattern(connection: Connection, topic: str) -> None:
-    """A pattern never matches the worker's own outputs, and a new topic is read once its output topics exist."""
+    """A pattern never matches the worker's own outputs. A new topic is read once its output topics exist, from its first record."""
 
     async def send(name: str) -> None:
         async with open_producer(connection) as producer:
@@ -137,13 +139,15 @@ async def test_a_topic_that_is_created_later_is_read_if_it_matches_the_pattern(c
     await create_topics(build(first), {Task.EMBED})
     await send(first)
     options: dict[str, Any] = {"input_topic_pattern": f"{topic}.*", "tasks": "embed", "metadata_max_age_ms": 200, "group_id": topic}
-    with WorkerProcess(connection.bootstrap_servers, "", **options) as worker:
-        assert len(await read_outputs(connection, [f"{first}.embeddings"], num_expected=1)) == 1
-        await create_topics(build(second), {Task.EMBED})
+    with WorkerProcess(connection.bootstrap_servers, "", auto_offset_reset="latest", **options) as worker:
+        # The first record came before the start of the group.
+        await until_committed(connection, topic, Partition(first, 0), 1)
+        await create_missing(connection, {second: 1})
         await send(second)
+        await create_topics(build(second), {Task.EMBED})
         await send(first)
         names = [f"{first}.embeddings", f"{second}.embeddings"]
-        assert len(await read_outputs(connection, names, num_expected=3)) == 3
+        assert len(await read_outputs(connection, names, num_expected=2)) == 2
         assert worker.events("input_topics_changed")[-1]["topics"] == [first, second]
         assert await worker.end(signal.SIGTERM) == 0
     resolved = await resolve_pattern(read({"bootstrap_servers": connection.bootstrap_servers, "input_topic_pattern": f"{topic}.*"}))

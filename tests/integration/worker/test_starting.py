@@ -14,17 +14,20 @@ from tests.integration.support.raw import add_partitions, delete_before
 from tests.integration.support.reading import committed, until_committed
 from tests.integration.support.workers import Watcher, WorkerProcess, create, map_topic_outputs
 from tests.integration.worker.test_markers import DELIVERIES, FAST_MODEL, caught_up, values
-from worker.broker.admin.offsets import commit_offsets, fetch_log_bounds
+from tests.integration.worker.test_topics_that_change import make_anew
+from worker.broker.admin.offsets import commit_offsets, fetch_committed, fetch_log_bounds
 from worker.broker.consumer.consumer import Consumer
 from worker.broker.delivery.at_least_once import AtLeastOnce
 from worker.broker.delivery.exactly_once import ExactlyOnce
 from worker.broker.tools.clients import open_producer
+from worker.errors import PublishFailed
 from worker.records import Outcome, Output, Partition, Record
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
 
     from worker.broker.connection.connection import Connection
+    from worker.broker.membership.protocol_choice import GroupProtocolSetting
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
@@ -32,7 +35,9 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 class Owner:
     """A member of the group that owns every partition, and its delivery; notes what is assigned and what happens."""
 
-    def __init__(self, connection: Connection, topic: str, delivery: str, auto_offset_reset: str) -> None:
+    def __init__(
+        self, connection: Connection, topic: str, delivery: str, auto_offset_reset: str, group_protocol: GroupProtocolSetting
+    ) -> None:
         self.partitions: set[Partition] = set()
         self.events: list[str] = []
         group_id = f"group-{topic}"
@@ -42,6 +47,7 @@ class Owner:
             topics=[topic],
             group_id=group_id,
             auto_offset_reset=auto_offset_reset,
+            group_protocol=group_protocol,
             on_event=lambda event, **_fields: self.events.append(event),
         )
         self.delivery = (
@@ -54,6 +60,13 @@ class Owner:
         """Note them."""
         self.partitions |= set(partitions)
 
+    async def open(self, partition: Partition) -> int:
+        """Open a partition once it belongs to the member."""
+        while True:
+            with contextlib.suppress(PublishFailed):
+                return await self.delivery.open(partition)
+            await self.consumer.poll([], max_records=1)
+
     async def revoked(self, partitions: Collection[Partition]) -> None:
         """Forget them."""
         self.partitions -= set(partitions)
@@ -65,10 +78,16 @@ class Owner:
 
 @contextlib.asynccontextmanager
 async def owning(
-    connection: Connection, topic: str, delivery: str, *, num_partitions: int, auto_offset_reset: str = "latest"
+    connection: Connection,
+    topic: str,
+    delivery: str,
+    *,
+    num_partitions: int,
+    auto_offset_reset: str = "latest",
+    group_protocol: GroupProtocolSetting = "classic",
 ) -> AsyncIterator[Owner]:
     """Give a member once every partition is its own."""
-    owner = Owner(connection, topic, delivery, auto_offset_reset)
+    owner = Owner(connection, topic, delivery, auto_offset_reset, group_protocol)
     try:
         await owner.delivery.start()
         await owner.consumer.start(owner)
@@ -129,6 +148,26 @@ async def test_a_partition_that_was_added_begins_at_its_first_record(connection:
     await send(connection, topic, partition=3, count=3)
     async with owning(connection, topic, delivery, num_partitions=4) as owner:
         assert [await owner.delivery.open(partition) for partition in (one, two, three, four)] == [0, 1, 1, 0]
+
+
+@pytest.mark.parametrize(("delivery", "group_protocol"), [("at_least_once", "consumer"), ("exactly_once", "classic")])
+async def test_a_topic_that_is_made_anew_begins_at_its_first_record(
+    connection: Connection, topic: str, delivery: str, group_protocol: GroupProtocolSetting
+) -> None:
+    """All its records came after the group began: the start at the end was that of the deleted topic."""
+    await create(connection, topic, num_partitions=1)
+    await send(connection, topic, partition=0, count=5)
+    home, group_id = Partition(topic, 0), f"group-{topic}"
+    async with owning(connection, topic, delivery, num_partitions=1, group_protocol=group_protocol) as owner:
+        assert await owner.open(home) == 5
+        owner.consumer.seek(home, 5)
+        await make_anew(connection, topic, num_partitions=1)
+        await send(connection, topic, partition=0, count=7)
+        while await fetch_committed(connection, group_id, [home]):  # noqa: ASYNC110  a broker has no event to wait for
+            await asyncio.sleep(0.01)
+        await owner.delivery.forget(home)
+        assert await owner.open(home) == 0
+        assert owner.events == ["committed_offset_out_of_range"]
 
 
 @pytest.mark.parametrize("delivery", DELIVERIES)

@@ -56,6 +56,7 @@ class Consumer:
         group_id: str,
         on_event: OnEvent,
         auto_offset_reset: str = "earliest",
+        new_topics: Collection[str] = (),
         poll_timeout_ms: int = 200,
         step_timeout_s: float = 15.0,
         look_interval_s: float = 1.0,
@@ -67,15 +68,14 @@ class Consumer:
     ) -> None:
         """Set the group and its topics. `auto_offset_reset` is where a partition without a committed offset starts.
 
-        The stall probe asks every `look_interval_s`, and reports a partition that has not moved for `stuck_after_s`.
-        Brokers that know racks serve records from a replica in `client_rack`.
+        With `latest`, `new_topics` start at their first records. The stall probe asks every `look_interval_s`, and reports a
+        partition that has not moved for `stuck_after_s`. Brokers that know racks serve records from a replica in `client_rack`.
         """
-        self._connection = connection
-        self._client_rack = client_rack
+        self._connection, self._client_rack = connection, client_rack
         self._membership = Membership(topics=topics, group_id=group_id, **membership)
         self._refusals = RefusalDetector(self._membership)
         self.on_event = on_event
-        self._starts = StartOffsets(auto_offset_reset, on_event)
+        self._starts = StartOffsets(auto_offset_reset, on_event, new_topics=new_topics)
         self._poll_timeout_ms = poll_timeout_ms
         self._step_timeout_s = step_timeout_s
         self._metadata_max_age_ms = metadata_max_age_ms
@@ -182,12 +182,11 @@ class Consumer:
             async with asyncio.timeout(self._step_timeout_s):
                 await self._starts.learn(client, group, partition.topic)
                 log = (await read_log_bounds(client, [key], round(self._step_timeout_s * 1000)))[key]
-            start = self._starts.find(partition, committed, log)
         except (KafkaError, TimeoutError) as error:
             raise PublishFailed(f"the ends of {partition} cannot be read: {describe_error(error)}") from error
         if not group.owns(key):
             raise PublishFailed(f"{partition} is no longer assigned to this worker")
-        return start
+        return self._starts.find(partition, committed, log)
 
     def seek(self, partition: Partition, offset: int) -> None:
         """Read a partition from `offset`. Raises `PublishFailed` if the partition is no longer assigned."""
@@ -198,6 +197,7 @@ class Consumer:
             fetcher.seek(partition, offset)
         except KafkaError as error:
             raise PublishFailed(f"{partition} is no longer assigned to this worker: {describe_error(error)}") from error
+        self._starts.note_begun(partition)
 
     def metadata(self, partition: Partition) -> str:
         """Return the metadata to commit with an offset, after `find_start`."""

@@ -15,6 +15,8 @@ from worker.broker.events import BrokerEvent
 from worker.errors import BadSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from aiokafka import AIOKafkaConsumer
 
     from worker.broker.consumer.group import Group
@@ -28,12 +30,17 @@ _METADATA = re.compile(r"gist-stream began with (\d+) partitions")
 class StartOffsets:
     """Finds the first offset of each session of one group."""
 
-    def __init__(self, auto_offset_reset: str, on_event: OnEvent) -> None:
-        """Set where a partition without a committed offset starts: `earliest`, `latest`, or `none` for an error."""
+    def __init__(self, auto_offset_reset: str, on_event: OnEvent, *, new_topics: Collection[str] = ()) -> None:
+        """Set where a partition without a committed offset starts: `earliest`, `latest`, or `none` for an error.
+
+        `new_topics` came after the start of the group, and begin at their first records.
+        """
         self._auto_offset_reset = auto_offset_reset
         self._on_event = on_event
         # By topic, the number of partitions when the group started at the latest offset; 0 if no commit names the number.
-        self._num_partitions: dict[str, int] = {}
+        self._num_partitions = dict.fromkeys(new_topics, 0)
+        # The partitions with a session since the start of the process, so that the group has committed an offset of each.
+        self._begun: set[Partition] = set()
 
     async def learn(self, consumer: AIOKafkaConsumer, group: Group, topic: str) -> None:
         """Read the number of partitions with which the group started. Raises aiokafka's `KafkaError`."""
@@ -51,11 +58,16 @@ class StartOffsets:
         number = self._num_partitions.get(topic, 0)
         return f"gist-stream began with {number} partitions" if number else ""
 
+    def note_begun(self, partition: Partition) -> None:
+        """Note that a session reads a partition from an offset that the group has committed."""
+        self._begun.add(partition)
+
     def find(self, partition: Partition, committed: int | None, log: LogBounds) -> int:
         """Return the first offset of a session. Raises `BadSettings` if the operator has to choose the offset."""
         if committed is not None and log.contains(committed):
             return committed
-        if committed is not None:
+        is_new = committed is None and partition not in self._begun
+        if not is_new:
             # Retention was faster than the worker, or the topic was deleted and created again. The operator must know.
             self._on_event(
                 BrokerEvent.COMMITTED_OFFSET_OUT_OF_RANGE,
@@ -70,8 +82,11 @@ class StartOffsets:
                 f"{partition}: there is no usable committed offset ({committed}; its log has {log.first} to {log.high_watermark}): "
                 "set one with `gist-stream offsets reset`, or set GIST_AUTO_OFFSET_RESET"
             )
+        if committed is None and not is_new:
+            # The brokers delete the committed offsets of a deleted topic. All records of the new topic came after the start.
+            self._num_partitions[partition.topic] = 0
         existed_at_start = partition.index < self._num_partitions.get(partition.topic, 0)
-        starts_at_end = self._auto_offset_reset == "latest" and committed is None and existed_at_start
+        starts_at_end = self._auto_offset_reset == "latest" and is_new and existed_at_start
         return log.end if starts_at_end else log.first
 
 

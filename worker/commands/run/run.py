@@ -144,7 +144,7 @@ async def _serve(
         serialize = await registry.prepare_results(served, health.schemas, tasks, health.stopping)
         if serialize is None:
             return
-        pipeline, consumer = build(served, tasks, schemas=health.schemas, serialize=serialize)
+        pipeline, consumer = build(served, tasks, schemas=health.schemas, serialize=serialize, new_topics=finder.new)
         health.use(pipeline)
         freeze_gc()
         watching = [_log_progress(pipeline, consumer, telemetry), watch_weights(telemetry)]
