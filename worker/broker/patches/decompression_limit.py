@@ -9,6 +9,7 @@ Needed until: `tests/broker/patches/test_decompression_limit.py::test_aiokafka_d
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import importlib
 import io
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 # Brokers accept batches of 1 MB by default. Text does not compress by a factor of 64.
 MAX_BATCH_BYTES = 67_108_864
+# The first buffer for a batch: this factor of its compressed size, but at least this number of bytes. To map the largest buffer
+# into memory for each batch would cost more time than to decompress a small batch.
+_USUAL_FACTOR, _USUAL_BYTES = 8, 65_536
 
 
 class BatchTooLarge(Exception):
@@ -47,13 +51,20 @@ def patch_decompression_limit() -> None:
 
 
 def _decompress(decompress_into: Callable[[Any, Any], int], payload: bytes | memoryview) -> bytes:
-    # The operating system provides memory only for the pages that are written.
-    buffer = np.empty(MAX_BATCH_BYTES, dtype=np.uint8)
+    compressed = bytes(payload)
+    usual_bytes = max(_USUAL_FACTOR * len(compressed), _USUAL_BYTES)
+    if usual_bytes < MAX_BATCH_BYTES:
+        with contextlib.suppress(cramjam.DecompressionError):
+            return _decompress_up_to(usual_bytes, decompress_into, compressed)
     try:
-        num_bytes = decompress_into(bytes(payload), buffer)
+        return _decompress_up_to(MAX_BATCH_BYTES, decompress_into, compressed)
     except cramjam.DecompressionError as error:
         raise BatchTooLarge(f"the batch is damaged or has more than {MAX_BATCH_BYTES} bytes: {error}") from error
-    return buffer[:num_bytes].tobytes()
+
+
+def _decompress_up_to(max_bytes: int, decompress_into: Callable[[Any, Any], int], compressed: bytes) -> bytes:
+    buffer = np.empty(max_bytes, dtype=np.uint8)
+    return buffer[: decompress_into(compressed, buffer)].tobytes()
 
 
 def _gunzip(payload: bytes | memoryview) -> bytes:
