@@ -226,3 +226,24 @@ async def test_several_encoders_answer_for_their_tasks() -> None:
         assert (answer["model"], vector["model"]) == ("first@1,second@2", "first@1")
         labels = await client.post("/predict", json={"inputs": "abc"})
         assert (await labels.json(), labels.headers["gist-model"]) == ([{"label": "a", "score": 1.0}], "second@2")
+
+
+async def test_a_step_of_a_rollout_with_several_models_answers_for_its_tasks(tmp_path: Path) -> None:
+    """The name of one model of the step selects the step; the first model of the rollout is alone and serves all tasks."""
+    first, vectors, heads = FakeModel(), FakeModel(), FakeModel()
+    first.name, vectors.name, heads.name = "first@1", "vectors@2", "heads@2"
+    joint = JointModel([(vectors, frozenset({Task.EMBED})), (heads, frozenset({Task.CLASSIFY, Task.NER}))], max_passes=1)
+    file = tmp_path / "rollout.toml"
+    file.write_text('[[step]]\nmodel = "vectors,heads"\nfrom = { 0 = 5 }\n')
+    router = RolloutRouter(file, RolloutPlan("first", "texts"), first, load=lambda _reference: joint, telemetry=WorkerTelemetry())
+    await router.start()
+    async with Endpoint(models=router).running() as client:
+
+        async def ask(model: str, *tasks: str) -> str:
+            response = await client.post("/v1/infer", json={"texts": ["a"], "model": model, "tasks": list(tasks)})
+            return str((await response.json())["model"])
+
+        assert await ask("default", "embed", "classify", "ner") == "first@1"
+        assert await ask("heads", "embed", "classify", "ner") == "vectors@2,heads@2"
+        assert await ask("vectors@2", "embed") == "vectors@2"
+        assert (first.passes, vectors.passes, heads.passes) == ([1], [1, 1], [1])

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from worker.composition.broker import build_consumer, build_delivery, find_only_topic
-from worker.composition.encoders import parse_model
 from worker.composition.input import build_limits, build_mapping
 from worker.composition.model import select_tasks
 from worker.errors import BadModel
@@ -129,8 +128,6 @@ async def build_rollout_router(
     tasks = select_tasks(settings, model)
 
     def load(reference: str) -> ServedModel:
-        if settings.api and len(parse_model(reference)) > 1:
-            raise BadModel(f"{reference}: with GIST_API=true a step of a rollout names one model: set GIST_API=false")
         other = loader.load(reference).model
         if missing := tasks - other.tasks:
             raise BadModel(f"{reference}: the model has no head for {', '.join(sorted(missing))}, which this worker serves")
