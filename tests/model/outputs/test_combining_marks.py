@@ -22,10 +22,14 @@ from worker.model.outputs.combining_marks import pass_marks
         ("का", 1, 2),
         ("1\u20e3", 1, 2),
         ("❤\ufe0f", 1, 2),
+        ("\u0d28\u0d4d\u200d", 1, 3),
+        ("\u0928\u200d", 1, 1),
+        ("\u200d", 0, 0),
+        ("\U0001f3f4\U000e0067\U000e0062\U000e007f x", 1, 4),
     ],
 )
 def test_marks_are_passed(text: str, end: int, expected: int) -> None:
-    """Marks of every kind: accents, vowel signs, enclosing marks and variation selectors."""
+    """Marks of every kind: accents, vowel signs, enclosing marks, variation selectors, joiners after a virama, and tags."""
     assert pass_marks(text, end) == expected
     assert pass_marks(text, end, end) == end
 
