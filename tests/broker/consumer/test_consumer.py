@@ -275,6 +275,18 @@ async def test_the_setting_decides_the_start_without_a_committed_offset(connecti
             await seek_start(consumer, home)
 
 
+async def test_a_client_that_does_not_know_the_partitions_yet_starts_at_the_latest_offset(
+    connection: Connection, topic: str
+) -> None:
+    """The member of the consumer protocol may get a partition before aiokafka gets the metadata of the topic."""
+    options: dict[str, Any] = {"auto_offset_reset": "latest", "group_protocol": "consumer"}
+    async with joined(connection, topic, num_partitions=1, seek=False, **options) as (consumer, _):
+        await send(connection, topic, partition=0, values=[b"a", b"b"])
+        assert consumer._client is not None
+        del consumer._client._client.cluster._partitions[topic]
+        assert await seek_start(consumer, Partition(topic, 0)) == 2
+
+
 async def test_only_offsets_of_assigned_partitions_are_committed(connection: Connection, topic: str) -> None:
     """Other offsets are ignored."""
     async with joined(connection, topic, num_partitions=1) as (consumer, _):

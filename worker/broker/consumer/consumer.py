@@ -180,8 +180,9 @@ class Consumer:
         key = TopicPartition(partition.topic, partition.index)
         try:
             async with asyncio.timeout(self._step_timeout_s):
-                await self._starts.learn(client, group, partition.topic)
+                # The bounds come first: the client then knows the partitions of the topic.
                 log = (await read_log_bounds(client, [key], round(self._step_timeout_s * 1000)))[key]
+                await self._starts.learn(client, group, partition.topic)
         except (KafkaError, TimeoutError) as error:
             raise PublishFailed(f"the ends of {partition} cannot be read: {describe_error(error)}") from error
         if not group.owns(key):
