@@ -155,8 +155,11 @@ async def test_only_hanging_outputs_of_the_source_are_found(connection: Connecti
         await delivery.publish(home, outcomes(home, 0, 3))
     target, other = Partition(f"{home.topic}.embeddings", 0), Partition("other", 0)
     hanging = HangingTransactions(connection)
-    await hanging.start()
+    await hanging.start([target.topic])
     try:
+        # The first search waits for no metadata.
+        for consumer in (hanging._committed, hanging._uncommitted):
+            assert consumer._client.cluster.leader_for_partition(TopicPartition(target.topic, 0)) is not None
         await read_all(connection, target.topic)
         assert await hanging.find(home, [target], 5) == {}
         async with hanging_transaction(connection, home, outputs(home, committed=0)):

@@ -128,7 +128,7 @@ class ExactlyOnce(LimitedByTopics):
         )
         await self._outputs.describe(self._connection, check_read=True)
         self._hanging = HangingTransactions(self._connection)
-        await self._hanging.start()
+        await self._hanging.start(self._outputs.max_bytes)
         self._outputs.start(self._connection, on_failure=self._report_not_described)
 
     async def open(self, partition: Partition) -> int:

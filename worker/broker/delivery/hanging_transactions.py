@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 # Bound of one fetch, in milliseconds.
 _POLL_MS = 1_000
-_STOP_TIMEOUT_S = 5.0
+_LEADERS_TIMEOUT_S, _STOP_TIMEOUT_S = 5.0, 5.0
 # How many records at the end of an output partition are read: first a few, then more if none of them has the source.
 _NUM_LAST_RECORDS = (100, 10_000)
 
@@ -47,10 +47,15 @@ class HangingTransactions:
         # One search at a time, because a consumer has one assignment.
         self._lock = asyncio.Lock()
 
-    async def start(self) -> None:
-        """Connect. Raises `BrokerUnavailable`."""
-        await self._connection.connect(self._uncommitted.start())
-        await self._connection.connect(self._committed.start())
+    async def start(self, topics: Collection[str]) -> None:
+        """Connect, and learn the leaders of the output topics, so that the first search is fast. Raises `BrokerUnavailable`."""
+        await asyncio.gather(*(self._connect(consumer, topics) for consumer in (self._uncommitted, self._committed)))
+
+    async def _connect(self, consumer: AIOKafkaConsumer, topics: Collection[str]) -> None:
+        await self._connection.connect(consumer.start())
+        # A search repeats the request if it fails here.
+        with contextlib.suppress(KafkaError, TimeoutError):
+            await with_timeout(_LEADERS_TIMEOUT_S, consumer.end_offsets([TopicPartition(topic, 0) for topic in topics]))
 
     async def stop(self) -> None:
         """Disconnect, within a bound."""
