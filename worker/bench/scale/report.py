@@ -26,7 +26,8 @@ _POINTS = (
 )
 _CAPTION = (
     "Longest silence of a partition that stays with its owner, and of a partition that moves, in seconds; how much longer that is "
-    "than without a change; and the number of partitions that moved. A silence includes a pass of 1 s."
+    "than without a change; and the number of partitions that moved. A silence includes a pass of 1 s, and a move also "
+    "the drain of up to two passes. The takeover does not include the pass."
 )
 _STAYS, _MOVES, _TAKEOVER = "stays_beyond_s", "moves_beyond_s", "takeover_s"
 _CHANGES = (
@@ -44,7 +45,7 @@ _CHANGES = (
 # The figures of the consumer protocol that the notes compare with their limits: words, kinds, figure, and the limit.
 _LIMITS = (
     ("a partition that stays is silent beyond quiet, in seconds", ("join", "leave", "kill"), _STAYS, 0.05),
-    ("a partition that moves to a new replica is silent beyond quiet, in seconds, with its drain", ("join",), _MOVES, 0.5),
+    ("a partition that moves to a new replica is silent beyond quiet, in seconds", ("join, consumer",), _MOVES, 0.5),
     ("partitions that move to a new replica", ("join",), "num_moved", math.nan),
     ("the takeover after a kill, in seconds", ("kill",), _TAKEOVER, SESSION_TIMEOUT_MS / 1000 + 1),
 )
