@@ -102,6 +102,11 @@ def test_heads_of_pretraining_are_ignored(tmp_path: Path, architecture: str, *, 
         ({"num_hidden_layers": 1}, r"would be dropped: encoder\.layer\.1"),
         ({"hidden_size": "32"}, "hidden_size is '32'"),
         ({"vocab_size": 0}, "vocab_size is 0"),
+        ({"layer_norm_eps": float("nan")}, "the epsilon of the norms is nan"),
+        ({"layer_norm_eps": "1e-12"}, "the epsilon of the norms is '1e-12'"),
+        ({"layer_norm_eps": -1}, "the epsilon of the norms is -1"),
+        ({"architectures": "BertModel"}, "architectures is 'BertModel', not a list"),
+        ({"architectures": 5}, "architectures is 5, not a list"),
     ],
 )
 def test_a_configuration_of_another_computation_is_refused(tmp_path: Path, changes: dict[str, Any], reason: str) -> None:
@@ -146,11 +151,19 @@ def test_a_configuration_that_does_not_fit_is_one_line(tmp_path: Path, changes: 
     assert "\n" not in str(raised.value)
 
 
-def test_a_configuration_that_is_no_object_is_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("config.json", "[]", "not an object of JSON"),
+        ("config.json", "[" * 100_000, "not the configuration of an encoder: maximum recursion depth"),
+        ("modules.json", "[" * 100_000, "maximum recursion depth"),
+    ],
+)
+def test_a_configuration_that_is_no_object_is_one_line(tmp_path: Path, name: str, content: str, reason: str) -> None:
     """The error names the file."""
     publish(tmp_path, "BertModel")
-    (tmp_path / "config.json").write_text("[]")
-    with pytest.raises(BadModel, match=r"config\.json: not an object of JSON"):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(BadModel, match=rf"{name}: {reason}"):
         checkpoint.load(str(tmp_path))
 
 
@@ -212,6 +225,12 @@ def _sharded(directory: Path) -> None:
     publish(directory, "BertModel", shard="200KB")
 
 
+def _linked_to_nothing(directory: Path) -> None:
+    """Leave a link without its target, as an incomplete download does."""
+    (directory / "model.safetensors").unlink()
+    (directory / "model.safetensors").symlink_to("blobs/0123")
+
+
 def _renamed(name: str) -> Callable[[Path], None]:
     def rename(directory: Path) -> None:
         (directory / name).parent.mkdir(exist_ok=True)
@@ -229,6 +248,7 @@ def _renamed(name: str) -> Callable[[Path], None]:
         (_renamed("onnx/model.onnx"), "there is onnx/model.onnx"),
         (_renamed("adapter_model.safetensors"), "there is adapter_model.safetensors"),
         (_renamed("model.txt"), "there are no weights"),
+        (_linked_to_nothing, "model.safetensors: a link to a missing file"),
         (
             lambda directory: (directory / "model.safetensors").write_text(
                 "version https://git-lfs.github.com/spec/v1\noid sha256:0\n"

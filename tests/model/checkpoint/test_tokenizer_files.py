@@ -115,7 +115,9 @@ def test_a_tokenizer_without_special_tokens_is_refused(tmp_path: Path) -> None:
         build_tokenizer(tmp_path)
 
 
-@pytest.mark.parametrize(("length", "expected"), [(77, 77), (1e30, int(1e30)), (None, None), (0, None), ("x", None)])
+@pytest.mark.parametrize(
+    ("length", "expected"), [(77, 77), (1e30, int(1e30)), (None, None), (0, None), ("x", None), (float("inf"), None)]
+)
 def test_the_longest_text_is_read(tmp_path: Path, length: object, expected: int | None) -> None:
     """A number, or none."""
     written(tmp_path, {"model_max_length": length})
@@ -187,3 +189,20 @@ def test_settings_of_other_classes_are_obeyed_or_refused(
         expected = theirs(text, return_offsets_mapping=True)
         assert ours.encode(text).ids == expected["input_ids"]
         assert ours.encode(text).offsets == expected["offset_mapping"]
+
+
+@pytest.mark.parametrize("flag", ["lstrip", "rstrip", "single_word", "normalized"])
+@pytest.mark.parametrize("kind", ["bytes", "unigram"])
+def test_an_added_token_takes_the_characters_around_it_as_configured(tmp_path: Path, kind: str, flag: str) -> None:
+    """`tokenizer_config.json` decides, as in transformers, and not the same token in `tokenizer.json`."""
+    from transformers import AutoTokenizer  # noqa: PLC0415  heavy
+
+    build_published(kind).save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "roberta"}))
+    flags = dict.fromkeys(("lstrip", "rstrip", "single_word", "normalized"), False) | {flag: True, "special": True}
+    rewrite(tmp_path / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
+    rewrite(tmp_path / "tokenizer_config.json", added_tokens_decoder={"4": {"content": "<mask>", **flags}})
+    theirs, ours = AutoTokenizer.from_pretrained(tmp_path), build_tokenizer(tmp_path)
+    for text in ("Paris <mask> London", "x<mask>y"):
+        expected = theirs(text, return_offsets_mapping=True)
+        assert (ours.encode(text).ids, ours.encode(text).offsets) == (expected["input_ids"], expected["offset_mapping"])

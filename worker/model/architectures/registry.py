@@ -45,7 +45,7 @@ def read_json(path: Path) -> dict[str, Any]:
         published = json.loads(path.read_bytes())
     except FileNotFoundError as error:
         raise BadModel(f"{path}: no such file: a model's directory holds the configuration of its encoder") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BadModel(f"{path}: not the configuration of an encoder: {error}") from error
     if not isinstance(published, dict):
         raise BadModel(f"{path}: not an object of JSON")
@@ -69,13 +69,20 @@ def describe(path: Path, published: Mapping[str, Any]) -> EncoderConfig:
         raise BadModel(f"{path}: not the configuration of an encoder: {error} is missing") from error
     except (TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
         raise BadModel(f"{path}: not the configuration of an encoder: {error}") from error
+    _check_numbers(path, config)
+    return config
+
+
+def _check_numbers(path: Path, config: EncoderConfig) -> None:
+    """Raise `BadModel` for a size, an epsilon or an activation that no encoder has."""
     for name, smallest in _SIZES.items():
         size = getattr(config, name)
-        is_static = family is MODEL2VEC and name == "num_hidden_layers"
+        is_static = config.family == MODEL2VEC.name and name == "num_hidden_layers"
         if type(size) is not int or (size < smallest and not is_static):
             raise BadModel(f"{path}: {name} is {size!r}, not a whole number from {smallest} on")
+    if type(config.layer_norm_eps) not in (int, float) or not 0 <= config.layer_norm_eps < 1:
+        raise BadModel(f"{path}: the epsilon of the norms is {config.layer_norm_eps!r}, not a number from 0 to 1")
     if config.hidden_act not in ACTIVATIONS:
         raise BadModel(f"{path}: the activation {config.hidden_act!r} is not one of {', '.join(ACTIVATIONS)}")
     if config.hidden_size % config.num_attention_heads:
         raise BadModel(f"{path}: {config.hidden_size} dimensions do not divide into {config.num_attention_heads} heads")
-    return config

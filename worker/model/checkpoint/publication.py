@@ -48,7 +48,10 @@ def read_config(path: Path) -> EncoderConfig:
     config = describe(path, published)
     family = find_family(config.family)
     _check_files(path.parent)
-    for architecture in published.get("architectures") or ():
+    architectures = published.get("architectures") or []
+    if not isinstance(architectures, list):
+        raise BadModel(f"{path}: architectures is {architectures!r}, not a list of names")
+    for architecture in architectures:
         if architecture not in family.encoders and architecture not in FORMS:
             raise BadModel(
                 f"{path}: a {architecture}{_labels(published)} cannot be served: its head would be dropped. Served are encoders "
@@ -98,6 +101,8 @@ def find_weights(directory: Path) -> Path:
             if file.read(len(_LFS)) == _LFS:
                 raise BadModel(f"{path}: a pointer of Git LFS and not the weights: run `git lfs pull` in the directory")
         return path
+    if path.is_symlink() or path.exists():
+        raise BadModel(f"{path}: a link to a missing file, or no file: copy or download the weights again")
     if not any(directory.iterdir()):
         raise BadModel(f"{directory}: the directory is empty")
     found = sorted({str(file.relative_to(directory)) for pattern in _OTHER_WEIGHTS for file in directory.glob(pattern)})

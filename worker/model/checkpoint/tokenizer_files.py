@@ -8,6 +8,7 @@ them, and a setting that contradicts the file is obeyed, or refused by name.
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 import tokenizers
@@ -43,6 +44,8 @@ _SIGNS: Mapping[tuple[str, str, bool], bytes] = {
 }
 # The special tokens of BERT by their names in the configuration, in the order in which they are added.
 _NAMES = {"unk_token": "[UNK]", "sep_token": "[SEP]", "pad_token": "[PAD]", "cls_token": "[CLS]", "mask_token": "[MASK]"}
+# What an added token may say of itself.
+_FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 # The special tokens around a text.
 _NUM_SPECIAL = 2
 _CONVERT = f"Write {_JSON} with `AutoTokenizer.from_pretrained(…).save_pretrained(…)`, which may need the package sentencepiece"
@@ -67,6 +70,7 @@ def build_tokenizer(directory: Path, *, is_lowercased: bool = False) -> tokenize
             backend.normalizer = _normalizer(config or {})
             backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         _check(directory, config or {}, backend)
+        _obey_added(config or {}, backend)
         _obey_class(directory, config or {}, backend, str(name).removesuffix("Fast"))
     except BadModel:
         raise
@@ -92,10 +96,10 @@ def read_max_tokens(directory: Path) -> int | None:
     """Return the longest text that `tokenizer_config.json` allows, in tokens; None where the file does not say."""
     try:
         length = (_read(directory / _CONFIG) or {}).get("model_max_length")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BadModel(f"{directory / _CONFIG}: {error}") from error
     # A number beyond any text stands for none.
-    return int(length) if isinstance(length, int | float) and length > _NUM_SPECIAL else None
+    return int(length) if isinstance(length, int | float) and _NUM_SPECIAL < length < math.inf else None
 
 
 def _backend(directory: Path, config: Mapping[str, Any] | None, name: str | None, *, is_bert: bool) -> tokenizers.Tokenizer:
@@ -151,6 +155,16 @@ def _check(directory: Path, config: Mapping[str, Any], backend: tokenizers.Token
         named = _content(config.get(key))
         if named is not None and backend.token_to_id(named) != number:
             raise BadModel(f"{path}: {key} is {named!r}, and {_JSON} puts {backend.id_to_token(number)!r} there")
+
+
+def _obey_added(config: Mapping[str, Any], backend: tokenizers.Tokenizer) -> None:
+    """Let added tokens take the spaces around them, and be parts of words or not, as `tokenizer_config.json` says."""
+    described = [token for token in (config.get("added_tokens_decoder") or {}).values() if isinstance(token, dict)]
+    added = [
+        tokenizers.AddedToken(token["content"], **{flag: token[flag] for flag in _FLAGS if flag in token}) for token in described
+    ]
+    backend.add_tokens([token for token in added if not token.special])
+    backend.add_special_tokens([token for token in added if token.special])
 
 
 def _obey_class(directory: Path, config: Mapping[str, Any], backend: tokenizers.Tokenizer, name: str) -> None:

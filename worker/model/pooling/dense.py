@@ -57,7 +57,7 @@ def read_dense(directory: Path) -> Dense:
         config: dict[str, Any] = json.loads(path.read_bytes())
         activation = str(config.get("activation_function", "torch.nn.Tanh")).rsplit(".", 1)[-1]
         shape = (config["out_features"], config["in_features"])
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise BadModel(f"{path}: not the configuration of a module Dense: {error}") from error
     check_names(path, config)
     if config.get("use_residual"):

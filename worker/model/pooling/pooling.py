@@ -197,7 +197,7 @@ def _pooling(path: Path) -> tuple[Pooling, bool]:
 def _read(path: Path, kind: type) -> Any:
     try:
         found = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BadModel(f"{path}: {error}") from error
     if not isinstance(found, kind):
         raise BadModel(f"{path}: not a {'list' if kind is list else 'object'} of JSON")
