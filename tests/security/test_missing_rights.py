@@ -112,9 +112,23 @@ def test_the_repair_commands_name_all_missing_rights(secured: SecuredKafka) -> N
     needed += [f"Write on the transactional ids that begin with gist-stream:{group}:"]
     _only_line(errors, [*needed, f"Write on the topic {topic}", f"DescribeConfigs on the topic {topic}"])
     assert code == 3
-    for command in (("lag",), ("offsets", "show")):
+    commands = ("lag",), ("offsets", "show"), ("offsets", "reset", "--to-earliest", "--execute")
+    for command, operation in zip(commands, ("Describe", "Describe", "Read"), strict=True):
         code, errors = _run_command(secured, topic, *command)
-        _only_line(errors, [f"Describe on the topic {topic}", f"Describe on the group {topic}"])
+        _only_line(errors, [f"{operation} on the topic {topic}", f"{operation} on the group {topic}"])
+        assert code == 3
+
+
+def test_the_console_names_all_missing_rights(secured: SecuredKafka) -> None:
+    """Replays need the rights of `dlq replay` in addition."""
+    topic = asyncio.run(create_topics(secured.administration))
+    group = f"gist-stream-dlq:{topic}.dlq"
+    common = [*(f"Read on the topic {name}" for name in _names(topic, "", *OUTPUTS)), f"Describe on the group {topic}"]
+    writing = [f"{operation} on the topic {topic}" for operation in ("Write", "DescribeConfigs")]
+    writing += [f"Read on the group {group}", f"Write on the transactional ids that begin with gist-stream:{group}:"]
+    for flags, own in (((), [f"Describe on the group {group}"]), (("--allow-replay",), writing)):
+        code, errors = _run_command(secured, topic, "console", "--port", "0", *flags)
+        _only_line(errors, [*common, *own])
         assert code == 3
 
 

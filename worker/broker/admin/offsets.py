@@ -16,7 +16,7 @@ from aiokafka.structs import OffsetAndMetadata
 from worker.broker.admin.client import admin_client
 from worker.broker.admin.groups import describe_group_with, retry_while_loading
 from worker.broker.admin.permissions import Right, build_topic_rights, check_access
-from worker.broker.admin.topics import count_existing_partitions
+from worker.broker.admin.topics import check_usable, count_existing_partitions
 from worker.broker.client_internals import get_network_client
 from worker.broker.connection.connection import open_consumer
 from worker.broker.log_bounds import LogBounds, read_log_bounds
@@ -26,12 +26,15 @@ from worker.records import Partition
 if TYPE_CHECKING:
     import contextlib
     from collections.abc import Collection, Mapping, Sequence
+    from typing import Literal, TypeAlias
 
     from aiokafka import AIOKafkaConsumer
     from aiokafka.admin import AIOKafkaAdminClient
 
     from worker.broker.admin.groups import GroupDescription, GroupMember
     from worker.broker.connection.connection import Connection
+
+    _Operation: TypeAlias = Literal["Describe", "Read"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +66,21 @@ class GroupOffset:
         return max(0, self.ends.end - self.start)
 
 
+async def check_group_access(
+    connection: Connection, topics: Sequence[str], group_id: str, operation: _Operation = "Describe"
+) -> None:
+    """Raise `BrokerUnavailable` or `TopicsMissing` with all missing rights or topics. A change of offsets needs `Read`."""
+    await check_usable(connection, _build_rights(topics, group_id, operation))
+
+
+def _build_rights(topics: Sequence[str], group_id: str, operation: _Operation) -> list[Right]:
+    return [*build_topic_rights([operation], topics), Right(operation, "group", group_id)]
+
+
 async def fetch_group_offsets(connection: Connection, topic: str, group_id: str) -> tuple[GroupDescription, list[GroupOffset]]:
     """Return a group and its offsets in all partitions of a topic. Raises `TopicsMissing` and `BrokerUnavailable`."""
     async with admin_client(connection) as admin:
-        rights = [*build_topic_rights(["Describe"], [topic]), Right("Describe", "group", group_id)]
-        await check_access(connection, get_network_client(admin), rights)
+        await check_access(connection, get_network_client(admin), _build_rights([topic], group_id, "Describe"))
         num_partitions = (await count_existing_partitions(admin, [topic])).get(topic)
         if num_partitions is None:
             raise TopicsMissing(

@@ -15,9 +15,8 @@ from urllib.parse import urlsplit
 import typer
 from aiohttp import web
 
-from worker.broker.admin.permissions import build_topic_rights
 from worker.broker.admin.topics import check_usable
-from worker.commands.console.sources import WorkerLetters, WorkerTopics, build_token_reader, list_topics
+from worker.commands.console.sources import WorkerLetters, WorkerTopics, build_rights, build_token_reader
 from worker.composition.broker import build_connection, find_served_tasks, list_used_topics
 from worker.composition.input import build_limits, build_mapping
 from worker.console.feeds import Feeds
@@ -96,7 +95,8 @@ class RunningConsole:
 
     async def serve(self, host: str, port: int, *, announce: str | None) -> None:
         """Serve until cancelled. Raises `TopicsMissing`, `BrokerUnavailable`, and `BadSettings` if the address cannot be used."""
-        await check_usable(build_connection(self.settings), build_topic_rights(["Read"], list_topics(self.settings)))
+        rights = build_rights(self.settings, allows_replay=self.console.replay_token is not None)
+        await check_usable(build_connection(self.settings), rights)
         runner = web.AppRunner(build_application(self.console), access_log=None, shutdown_timeout=1)
         await runner.setup()
         try:

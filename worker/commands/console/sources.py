@@ -7,13 +7,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from worker.broker.admin.offsets import fetch_group_offsets
+from worker.broker.admin.permissions import Right, build_topic_rights
 from worker.broker.tools.clients import follow_newest
 from worker.commands.repair import dlq, dlq_view
 from worker.composition.broker import build_connection, find_served_tasks, list_used_topics
 from worker.composition.registry import build_store, open_result_reader
 from worker.console.live_view import PartitionOffsets
 from worker.console.sources import GroupState
-from worker.errors import BadModel, InvalidRecord
+from worker.errors import BadModel, BadSettings, InvalidRecord
 from worker.wire.dead_letters import DeadLetterFilter
 from worker.wire.registered.frame import read_schema_id
 from worker.wire.result_values import read_json_value
@@ -33,6 +34,15 @@ _MAX_LETTERS = 1_000
 def list_topics(settings: Settings) -> list[str]:
     """Return the input topics and the topics that a worker with these settings writes."""
     return [*settings.input_topics, *list_used_topics(settings, find_served_tasks(settings))]
+
+
+def build_rights(settings: Settings, *, allows_replay: bool) -> list[Right]:
+    """Return the rights of a console. Input topics with several dead-letter topics have no list of dead letters."""
+    rights = [*build_topic_rights(["Read"], list_topics(settings)), Right("Describe", "group", settings.group_id)]
+    with contextlib.suppress(BadSettings):
+        group_id = dlq.replay_group(settings)
+        rights += dlq.build_rights(settings, settings.input_topics) if allows_replay else [Right("Describe", "group", group_id)]
+    return rights
 
 
 class WorkerTopics:

@@ -127,7 +127,7 @@ async def handle_letters(
     """
     connection, tally = build_connection(settings), DeadLetterCounts()
     if not is_dry:
-        await check_usable(connection, _rights(settings, topics))
+        await check_usable(connection, build_rights(settings, topics))
     lines = await _lines(settings)
     group_id, max_letters = replay_group(settings), settings.max_transaction_records
     if is_dry:
@@ -148,7 +148,7 @@ async def handle_letters(
     return tally
 
 
-def _rights(settings: Settings, topics: Sequence[str]) -> list[Right]:
+def build_rights(settings: Settings, topics: Sequence[str]) -> list[Right]:
     """Return the rights for a replay into some topics, or for a drop if there are none."""
     group_id = replay_group(settings)
     rights = [

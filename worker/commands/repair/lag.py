@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from worker.broker.admin.offsets import fetch_group_offsets
+from worker.broker.admin.offsets import GroupOffset, check_group_access, fetch_group_offsets
 from worker.commands.terminal import Terminal, json_line
 from worker.composition.broker import build_connection
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from worker.broker.admin.groups import GroupDescription
-    from worker.broker.admin.offsets import GroupOffset
     from worker.settings import Settings
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -44,9 +43,10 @@ def print_offsets(settings: Settings, *, is_json: bool, has_first: bool) -> None
 
 async def _fetch_offsets(settings: Settings) -> tuple[GroupDescription, list[GroupOffset]]:
     """Return the group, and its offsets in all input topics."""
-    offsets: list[GroupOffset] = []
+    connection, offsets = build_connection(settings), list[GroupOffset]()
+    await check_group_access(connection, settings.input_topics, settings.group_id)
     for topic in settings.input_topics:
-        group, in_topic = await fetch_group_offsets(build_connection(settings), topic, settings.group_id)
+        group, in_topic = await fetch_group_offsets(connection, topic, settings.group_id)
         offsets += in_topic
     return group, offsets
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.broker.admin.offsets import GroupOffset, commit_offsets, fetch_group_offsets, find_offsets_since
+from worker.broker.admin.offsets import GroupOffset, check_group_access, commit_offsets, fetch_group_offsets, find_offsets_since
 from worker.commands.repair.lag import Json, print_offsets
 from worker.commands.repair.timestamps import duration_ms, moment_ms
 from worker.commands.terminal import Terminal
@@ -99,6 +99,7 @@ def reset(
 
 async def _reset(settings: Settings, target: Target, *, topic: str, partitions: Sequence[int], executes: bool) -> None:
     connection, console = build_connection(settings), Terminal(soft_wrap=True)
+    await check_group_access(connection, [topic], settings.group_id, "Read" if executes else "Describe")
     group, offsets = await fetch_group_offsets(connection, topic, settings.group_id)
     if unknown := sorted(set(partitions) - {offset.partition.index for offset in offsets}):
         raise BadSettings(f"{topic} has no partition {unknown[0]}: its partitions are 0 to {len(offsets) - 1}")
