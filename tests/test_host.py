@@ -90,11 +90,13 @@ def test_the_libraries_are_told_and_a_users_policy_stands(monkeypatch: pytest.Mo
     monkeypatch.setenv("OMP_WAIT_POLICY", "")
     monkeypatch.delenv("OMP_WAIT_POLICY")
     monkeypatch.setenv("RAYON_NUM_THREADS", "7")
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "true")
     ThreadPlan(2, 1).prepare()
-    assert (os.environ["RAYON_NUM_THREADS"], os.environ["OMP_WAIT_POLICY"]) == ("1", "passive")
+    names = ("RAYON_NUM_THREADS", "TOKENIZERS_PARALLELISM", "OMP_WAIT_POLICY")
+    assert [os.environ[name] for name in names] == ["1", "false", "passive"]
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")
-    ThreadPlan(2, 1).prepare()
-    assert os.environ["OMP_WAIT_POLICY"] == "active"
+    ThreadPlan(8, 2).prepare()
+    assert [os.environ[name] for name in names] == ["2", "true", "active"]
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")

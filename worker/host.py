@@ -41,6 +41,8 @@ class ThreadPlan:
     def prepare(self) -> None:
         """Set the environment variables that the libraries read when they are loaded."""
         os.environ["RAYON_NUM_THREADS"] = str(self.tokenizer)
+        # With one thread the tokenizer runs in the thread that calls it. The switch to another one takes longer than a short text.
+        os.environ["TOKENIZERS_PARALLELISM"] = str(self.tokenizer > 1).lower()
         # By default the threads of OpenMP spin between two products and occupy the core that the event loop needs.
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
