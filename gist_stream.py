@@ -37,7 +37,7 @@ from importlib.machinery import PathFinder  # noqa: E402  after the current fold
 from pathlib import Path  # noqa: E402  the same
 
 _HOME = Path(__file__).resolve().parent
-_NEW_OBJECTS_PER_COLLECTION = 100_000
+_NEW_OBJECTS_PER_COLLECTION = 500_000
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from worker.commands.run.signals import leave_at_once
 if __name__ == "__main__":
     leave_at_once()
     # As in `gist_stream.main`: the collections while modules are imported find nothing.
-    gc.set_threshold(100_000)
+    gc.set_threshold(500_000)
     from worker.cli import main
 
     main()

@@ -96,10 +96,9 @@ def trim_malloc() -> None:
 def freeze_gc() -> None:
     """Exclude all present objects from Python's cyclic garbage collector. Call this once before the first record.
 
-    A collection of the objects of the loaded libraries (hundreds of thousands) stops the process for 0.1 s. Later
-    objects are mostly records, which have no cycles, so collections are rare.
+    A collection of the objects of the loaded libraries (a hundred thousand) stops the process for 0.1 s and frees almost nothing.
+    Later objects are mostly records, which have no cycles, so collections are rare.
     """
-    gc.collect()
     gc.freeze()
     gc.set_threshold(_NEW_OBJECTS_PER_COLLECTION)
 

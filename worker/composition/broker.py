@@ -154,14 +154,15 @@ def build_consumer(
 
 def build_delivery(settings: Settings, connection: Connection, consumer: Consumer, tasks: frozenset[Task]) -> Delivery:
     """Return the delivery that `GIST_DELIVERY` names, not started."""
-    from worker.broker.delivery.at_least_once import AtLeastOnce  # noqa: PLC0415
-    from worker.broker.delivery.exactly_once import ExactlyOnce  # noqa: PLC0415
-
     topics = map_routes(settings, tasks)
     compression = None if settings.compression == "none" else settings.compression
     step_timeout_s = settings.delivery_timeout_ms / 1000
     if settings.delivery == "at_least_once":
+        from worker.broker.delivery.at_least_once import AtLeastOnce  # noqa: PLC0415  only this delivery
+
         return AtLeastOnce(consumer, connection, topics=topics, compression=compression, step_timeout_s=step_timeout_s)
+    from worker.broker.delivery.exactly_once import ExactlyOnce  # noqa: PLC0415  the same
+
     return ExactlyOnce(
         consumer,
         connection,

@@ -24,8 +24,6 @@ from worker.wire.formats import (
 )
 from worker.wire.paths import FieldPath
 from worker.wire.registered.frame import InvalidSchema
-from worker.wire.registered.inspection import find_fault
-from worker.wire.result_values import read_json_value
 
 if TYPE_CHECKING:
     import ssl
@@ -86,6 +84,8 @@ async def open_result_reader(settings: Settings) -> AsyncIterator[Callable[[Reco
 
     A value that is not in the format of the settings is returned unchanged.
     """
+    from worker.wire.result_values import read_json_value  # noqa: PLC0415  a worker writes results, and reads none
+
     store = build_store(settings)
 
     async def read(record: Record) -> Record:
@@ -184,6 +184,8 @@ async def describe_registry(settings: Settings, tasks: Collection[Task], warn: C
 
 async def _check_input(settings: Settings, client: RegistryClient, topic: str, warn: Callable[[str], None]) -> None:
     """Warn if the latest schema of an input topic is not read, or lacks the text."""
+    from worker.wire.registered.inspection import find_fault  # noqa: PLC0415  only `check` looks into schemas
+
     try:
         schema = await client.fetch_latest(f"{topic}-value")
     except InvalidSchema as error:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
-from pydantic_settings import BaseSettings
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from worker.settings.environment import describe_fault, is_address
 
@@ -37,6 +37,9 @@ def raise_first(contradictions: Iterable[tuple[bool, str]], *, advice: str = "")
 
 class ConnectionSettings(BaseSettings):
     """The brokers, the login and the consumer group. The names are those of the Kafka clients."""
+
+    # Only the last class of the chain is built, when the settings are read.
+    model_config = SettingsConfigDict(defer_build=True)
 
     bootstrap_servers: str = Field(
         "localhost:9092",

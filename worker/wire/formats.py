@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import orjson
 
-from schemas.derived import build_avro_schema, build_connect_schema, build_registry_json_schema, name_record
-from schemas.v1 import Embedding, Enriched, Entities, Flat, Labels, QdrantPoint
 from worker.records import Output
 from worker.wire.content import dump_bytes
 from worker.wire.registered.frame import RegisteredSchema, build_prefix
@@ -30,13 +28,14 @@ if TYPE_CHECKING:
     Serialize: TypeAlias = Callable[[Output, Record, dict[str, Any]], bytes]
 
 _CONTENT_TYPE = "content-type"
-_MODELS: Mapping[Output, type[BaseModel]] = {
-    Output.EMBEDDINGS: Embedding,
-    Output.LABELS: Labels,
-    Output.ENTITIES: Entities,
-    Output.ENRICHED: Enriched,
-    Output.FLAT: Flat,
-    Output.QDRANT: QdrantPoint,
+# The models of the wire contract, in `schemas.v1`.
+_MODELS: Mapping[Output, str] = {
+    Output.EMBEDDINGS: "Embedding",
+    Output.LABELS: "Labels",
+    Output.ENTITIES: "Entities",
+    Output.ENRICHED: "Enriched",
+    Output.FLAT: "Flat",
+    Output.QDRANT: "QdrantPoint",
 }
 
 
@@ -67,7 +66,9 @@ def dump_json(_output: Output, _record: Record, value: dict[str, Any]) -> bytes:
 
 def build_result_schema(output: Output, output_format: OutputFormat, *, has_numbers: bool, result_field: str) -> RegisteredSchema:
     """Return the schema of an output for a registry."""
-    model = _MODELS[output]
+    from schemas.derived import build_avro_schema, build_registry_json_schema  # noqa: PLC0415  plain JSON needs no schema
+
+    model = _find_model(output)
     if output_format is OutputFormat.AVRO:
         return RegisteredSchema("AVRO", orjson.dumps(build_avro_schema(model, has_numbers=has_numbers)).decode())
     return RegisteredSchema("JSON", orjson.dumps(build_registry_json_schema(model, result_field=result_field)).decode())
@@ -75,7 +76,9 @@ def build_result_schema(output: Output, output_format: OutputFormat, *, has_numb
 
 def name_subject(strategy: str, topic: str, output: Output) -> str:
     """Return the subject of the schema of an output by the strategy `topic`, `record` or `topic_record`."""
-    record = name_record(_MODELS[output])
+    from schemas.derived import name_record  # noqa: PLC0415  the same
+
+    record = name_record(_find_model(output))
     return {"topic": f"{topic}-value", "record": record, "topic_record": f"{topic}-{record}"}[strategy]
 
 
@@ -92,12 +95,21 @@ def build_registered_serializer(
 
 def build_connect_serializer(*, has_numbers: bool) -> Serialize:
     """Return the function that wraps a value in the envelope of Kafka Connect, with its schema."""
+    from schemas.derived import build_connect_schema  # noqa: PLC0415  the same
+
     beginnings: dict[Output, bytes] = {
-        output: b'{"schema":' + orjson.dumps(build_connect_schema(model, has_numbers=has_numbers)) + b',"payload":'
-        for output, model in _MODELS.items()
+        output: b'{"schema":' + orjson.dumps(build_connect_schema(_find_model(output), has_numbers=has_numbers)) + b',"payload":'
+        for output in _MODELS
         if output not in {Output.ENRICHED, Output.QDRANT}
     }
     return lambda output, record, value: beginnings[output] + dump_json(output, record, value) + b"}"
+
+
+def _find_model(output: Output) -> type[BaseModel]:
+    from schemas import v1  # noqa: PLC0415  the same
+
+    model: type[BaseModel] = getattr(v1, _MODELS[output])
+    return model
 
 
 def set_content_type(outcome: Outcome, content_type: bytes) -> Outcome:

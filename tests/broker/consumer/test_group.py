@@ -10,8 +10,8 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError, NodeNotReadyError
 
-from worker.broker.consumer.group import ConsumerProtocolGroup
 from worker.broker.consumer.membership import Membership
+from worker.broker.consumer.protocol_group import ConsumerProtocolGroup
 from worker.broker.membership import messages
 
 

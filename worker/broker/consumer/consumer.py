@@ -19,13 +19,12 @@ from worker.broker.admin.client import admin_client
 from worker.broker.admin.permissions import Right, build_topic_rights, check_access
 from worker.broker.client_internals import get_network_client
 from worker.broker.consumer.fetcher import Fetcher
-from worker.broker.consumer.group import ClassicGroup, ConsumerProtocolGroup
+from worker.broker.consumer.group import ClassicGroup
 from worker.broker.consumer.membership import Membership, RefusalDetector
 from worker.broker.consumer.stall_probe import StallProbe
 from worker.broker.consumer.starting_offsets import StartOffsets
 from worker.broker.events import BrokerEvent
 from worker.broker.log_bounds import read_log_bounds
-from worker.broker.membership.protocol_choice import choose_protocol
 from worker.broker.timeouts import with_timeout
 from worker.errors import ConsumerBroken, PublishFailed, describe_error
 
@@ -116,6 +115,8 @@ class Consumer:
     async def _choose_protocol(self) -> GroupProtocol:
         if self._group_protocol == "classic":
             return "classic"
+        from worker.broker.membership.protocol_choice import choose_protocol  # noqa: PLC0415  the classic protocol is the default
+
         async with admin_client(self._connection) as admin:
             return await choose_protocol(get_network_client(admin), self._group_protocol)
 
@@ -141,6 +142,8 @@ class Consumer:
     ) -> Group:
         if protocol == "classic":
             return ClassicGroup(client, fetcher, listener, membership=self._membership, refusals=self._refusals)
+        from worker.broker.consumer.protocol_group import ConsumerProtocolGroup  # noqa: PLC0415  the same
+
         return ConsumerProtocolGroup(
             client,
             fetcher,
