@@ -103,13 +103,16 @@ async def test_the_metrics_are_prometheus_text() -> None:
     assert "# HELP gist_tokens_total" in body
 
 
-def test_a_worker_without_queries_imports_no_web_framework() -> None:
-    """The server is the worker's own for this reason: aiohttp would delay the start of every worker."""
+def test_a_worker_imports_no_package_for_settings_that_are_off() -> None:
+    """Neither the web framework of queries, the formats of a registry, the other protocol of groups nor rich delays a start."""
     program = (
-        "import sys, worker.commands.run.run as run; run.import_flow('exactly_once'); run.import_flow('at_least_once'); "
-        "sys.exit('aiohttp' in sys.modules)"
+        "import sys, worker.cli, worker.commands.run.process, worker.commands.run.run as run; run.import_flow('at_least_once'); "
+        "sys.exit(' '.join({'aiohttp', 'fastavro', 'google.protobuf', 'opentelemetry', 'rich', 'schemas', 'torch', "
+        "'worker.broker.delivery.exactly_once', 'worker.broker.membership.group_member', 'worker.wire.registered.avro'} "
+        "& set(sys.modules)))"
     )
-    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+    ended = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
+    assert ended.stderr.strip() == ""
 
 
 async def test_a_port_that_is_taken_is_a_bad_setting() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import threading
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
@@ -50,6 +53,27 @@ class ModelLoader:
         self._tracing = tracing
         # The engines that are in use.
         self._engines: WeakValueDictionary[EncoderReference, Engine] = WeakValueDictionary()
+        # The model that `begin` loads, until `finish` returns it.
+        self._loading: Future[LoadedModel] | None = None
+
+    def begin(self, reference: str) -> None:
+        """Begin to load a model in a thread, which does not outlive the process. `finish` returns the model."""
+        self._loading = loading = Future[LoadedModel]()
+
+        def load() -> None:
+            try:
+                loading.set_result(self.load(reference))
+            except BaseException as error:  # noqa: BLE001  `finish` raises it
+                loading.set_exception(error)
+
+        threading.Thread(target=load, name="model", daemon=True).start()
+
+    async def finish(self) -> LoadedModel:
+        """Return the model that `begin` loads, and keep no reference to it. Raises what `load` raises."""
+        if self._loading is None:
+            raise RuntimeError("no model is being loaded")
+        loading, self._loading = self._loading, None
+        return await asyncio.wrap_future(loading)
 
     def load(self, reference: str) -> LoadedModel:
         """Load the model that a value of `GIST_MODEL` names. Raises `BadModel` or `BadSettings`."""

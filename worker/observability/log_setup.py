@@ -8,9 +8,9 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import orjson
-import structlog
 
 from worker.observability.redaction import Redacting, only_foreign
+from worker.observability.structured_log import structlog
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections import Counter as Tally
 from typing import TYPE_CHECKING
 
-import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 
 from worker.observability.event_loop_time import EventLoopTime
 from worker.observability.known_labels import show_zeros
 from worker.observability.load_gauges import LoadGauges
 from worker.observability.progress import Progress
+from worker.observability.structured_log import structlog
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -5,8 +5,9 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING
 
-import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from worker.observability.structured_log import structlog
 
 if TYPE_CHECKING:
     from worker.supervision.core_sharing import Share

@@ -34,7 +34,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from tests.fakes import FakeModel
 from tests.faults.lab.workload import Poison, build_vector, choose_label, find_span
 from worker.batches import LIVE_PASS, PassContext
-from worker.commands.run import run
+from worker.commands.run import process
 from worker.composition import model as engines
 from worker.errors import FatalError
 from worker.records import Classification, Failure, PredictedEntity, Prediction, Stage, Task
@@ -176,7 +176,7 @@ def main() -> None:
     if hours := float(os.environ.get("FAULT_CLOCK_H", "0")):
         shake_clock(hours, int(os.environ.get("FAULT_SEED", "0")))
     try:
-        run.run(read())
+        process.run(read())
     except FatalError as stop:
         # As the command line does.
         sys.stderr.write(f"{stop}\n")

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from tests.integration.support.slow_worker import SlowModel
-from worker.commands.run import run
+from worker.commands.run import process
 from worker.composition import model as engines
 from worker.errors import BadModel
 from worker.settings import read
@@ -31,7 +31,7 @@ def main(seconds: float) -> None:
         return model
 
     engines.load_engine = load
-    run.run(read())
+    process.run(read())
 
 
 if __name__ == "__main__":

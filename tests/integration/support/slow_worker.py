@@ -9,7 +9,7 @@ import sys
 import time
 
 from tests.fakes import FakeModel
-from worker.commands.run import run
+from worker.commands.run import process
 from worker.composition import model as engines
 from worker.settings import read
 
@@ -26,7 +26,7 @@ def main(seconds: float) -> None:
     model = SlowModel()
     model.on_infer = lambda _items: time.sleep(seconds)
     engines.load_engine = lambda _settings: model  # type: ignore[assignment, return-value]
-    run.run(read())
+    process.run(read())
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.support.workers import Watcher, WorkerProcess, create, produce
-from worker.commands.run import run
+from worker.commands.run import process, run
+from worker.composition.model import ModelLoader
 from worker.settings import read
 
 if TYPE_CHECKING:
@@ -94,9 +95,10 @@ def test_only_a_worker_of_its_own_leaves_by_a_handler(replica: int | None, monke
     async def note(*_arguments: object, **_options: object) -> None:
         handlers.append(signal.getsignal(signal.SIGTERM))
 
-    monkeypatch.setattr(run, "_run", note)
+    monkeypatch.setattr(run, "run_flow", note)
+    monkeypatch.setattr(ModelLoader, "begin", lambda *_arguments: None)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    run.run(read({}), replica=replica)
+    process.run(read({}), replica=replica)
     assert (handlers == [signal.SIG_DFL]) == (replica is not None)
 
 

@@ -47,7 +47,8 @@ class QueryEndpoint:
 
     async def _listen(self) -> int:
         settings, telemetry = self._settings, self._telemetry
-        self._model = (await load_model(ModelLoader(settings), settings, Health(), telemetry)).model
+        loading = asyncio.to_thread(ModelLoader(settings).load, settings.model)
+        self._model = (await load_model(loading, Health(), telemetry)).model
         tasks = select_tasks(settings, self._model)
         self._queries = queries = apis.build_queries(settings, tasks, SingleModel(self._model), telemetry)
         access = apis.build_api_options(settings, telemetry.api_warning, is_shared=False)

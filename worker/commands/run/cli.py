@@ -27,7 +27,7 @@ def run(
         from worker.commands.run import replicas as supervisor  # noqa: PLC0415
 
         return supervisor.run_replicas(settings, replicas)
-    from worker.commands.run import run as worker_process  # noqa: PLC0415  the same
+    from worker.commands.run import process  # noqa: PLC0415  the same
 
-    worker_process.run(settings)
+    process.run(settings)
     return None

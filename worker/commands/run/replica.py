@@ -20,7 +20,7 @@ def main(number: int, parent: int, cores: tuple[int, ...]) -> None:
     # The libraries count the available cores at import.
     if cores:
         os.sched_setaffinity(0, cores)
-    from worker.commands.run.run import run  # noqa: PLC0415  after the cores are chosen
+    from worker.commands.run.process import run  # noqa: PLC0415  after the cores are chosen
     from worker.settings import read  # noqa: PLC0415  after the cores are chosen
 
     try:

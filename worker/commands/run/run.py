@@ -17,24 +17,22 @@ from typing import TYPE_CHECKING
 
 import worker
 from worker.commands.run.flow_imports import import_flow
-from worker.commands.run.signals import DRAINING, heard, leave_at_once
+from worker.commands.run.signals import DRAINING, heard
 from worker.commands.run.topic_watch import watch_topics
 from worker.commands.run.weights_watch import watch_weights
 from worker.commands.variables import find_warnings
 from worker.composition import broker, registry
 from worker.composition import model as engines
-from worker.composition import tracing as traces
 from worker.composition.input_topics import TopicFinder
 from worker.errors import DrainIncomplete
-from worker.host import freeze_gc, keep_malloc_arenas, trim_malloc
+from worker.host import freeze_gc, trim_malloc
 from worker.observability.http import HttpServer, build_metrics_page, build_probe
-from worker.observability.log_setup import configure_logging
 from worker.observability.metrics import WorkerTelemetry
 from worker.rollout.router import SingleModel
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Sequence
 
     from worker.api.queries import Queries
     from worker.broker.consumer.consumer import Consumer
@@ -54,30 +52,8 @@ _SWITCH_INTERVAL_S = 0.0001
 _PROGRESS_INTERVAL_S, _READY_INTERVAL_S = 0.5, 0.02
 
 
-def run(settings: Settings, *, replica: int | None = None) -> None:
-    """Run until a signal; raises the `FatalError` that ended the worker otherwise. The log names a `replica` of several."""
-    run_process(settings, partial(_run, replica=replica), replica=replica)
-
-
-def run_process(
-    settings: Settings, flow: Callable[[Settings, Tracing | None], Coroutine[None, None, None]], *, replica: int | None = None
-) -> None:
-    """Prepare log, signals, memory and threads of the process, and run `flow` to its end."""
-    configure_logging(level=settings.log_level, log_format=settings.log_format, replica=replica)
-    if replica is None:
-        # The default action of the signal ends a replica that has not begun, as the supervisor expects.
-        leave_at_once(DRAINING)
-    # Before the first thread starts, because a thread keeps its first heap.
-    keep_malloc_arenas()
-    tracing = traces.build_tracing()
-    try:
-        asyncio.run(flow(settings, tracing))
-    finally:
-        if tracing is not None:
-            tracing.stop()
-
-
-async def _run(settings: Settings, tracing: Tracing | None, *, replica: int | None) -> None:
+async def run_flow(settings: Settings, loader: ModelLoader, tracing: Tracing | None, *, replica: int | None) -> None:
+    """Run until a signal, with the model that `loader` has begun to load; raises the `FatalError` that ended the worker."""
     telemetry, health = WorkerTelemetry(), Health()
     for warning in () if replica else find_warnings():
         telemetry.ineffective_setting(warning)
@@ -87,8 +63,7 @@ async def _run(settings: Settings, tracing: Tracing | None, *, replica: int | No
     access = apis.build_api_options(settings, telemetry.api_warning, is_shared=replica is not None) if settings.api else None
     async with build_server(settings, health, telemetry) as server, AsyncExitStack() as opened:
         telemetry.info("loading", model=settings.model, http=server.address)
-        loader = engines.ModelLoader(settings, tracing)
-        loading = load_model(loader, settings, health, telemetry)
+        loading = load_model(loader.finish(), health, telemetry)
         loaded, _ = await asyncio.gather(loading, asyncio.to_thread(import_flow, settings.delivery))
         from worker.composition import pipeline as pipelines  # noqa: PLC0415  imported while the model was read
 
@@ -114,9 +89,9 @@ async def _run(settings: Settings, tracing: Tracing | None, *, replica: int | No
     telemetry.info("stopped")
 
 
-async def load_model(loader: ModelLoader, settings: Settings, health: Health, telemetry: WorkerTelemetry) -> LoadedModel:
-    """Return the loaded model after its first forward passes."""
-    loaded = await asyncio.to_thread(loader.load, settings.model)
+async def load_model(loading: Awaitable[LoadedModel], health: Health, telemetry: WorkerTelemetry) -> LoadedModel:
+    """Return the model after its first forward passes."""
+    loaded = await loading
     health.model = loaded.abilities
     for warning in (warning for engine in loaded.engines for warning in engine.warnings):
         telemetry.model_warning(warning)

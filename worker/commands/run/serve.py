@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import worker
-from worker.commands.run.run import Health, build_server, drain_on_signal, load_model, log_choice, run_process
+from worker.commands.run.process import prepare_process
+from worker.commands.run.run import Health, build_server, drain_on_signal, load_model, log_choice
 from worker.commands.run.weights_watch import watch_weights
 from worker.commands.variables import find_warnings
 from worker.composition import api as apis
@@ -30,7 +31,8 @@ def serve(settings: Settings) -> None:
     The routes are those of `gist-stream run` with GIST_API=true. The first SIGTERM, SIGINT or SIGHUP refuses new requests and
     answers those in flight. The second ends the process at once.
     """
-    run_process(settings, _serve)
+    with prepare_process(settings) as tracing:
+        asyncio.run(_serve(settings, tracing))
 
 
 async def _serve(settings: Settings, tracing: Tracing | None) -> None:
@@ -40,7 +42,8 @@ async def _serve(settings: Settings, tracing: Tracing | None) -> None:
     access = apis.build_api_options(settings, telemetry.api_warning, is_shared=False)
     async with build_server(settings, health, telemetry) as server:
         telemetry.info("loading", model=settings.model, http=server.address)
-        loaded = await load_model(ModelLoader(settings, tracing), settings, health, telemetry)
+        loading = asyncio.to_thread(ModelLoader(settings, tracing).load, settings.model)
+        loaded = await load_model(loading, health, telemetry)
         tasks = select_tasks(settings, loaded.model)
         telemetry.models([loaded.model.name])
         for engine in loaded.engines:
