@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+# The kinds of the values that a manifest must have.
+_KINDS = {"name": str, "heads": list, "heads_sha256": str, "training": dict}
 
 
 def write_manifest(directory: Path, manifest: Mapping[str, Any]) -> None:
@@ -25,18 +27,24 @@ def write_manifest(directory: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """Read a manifest; raises `BadModel` for another format, and for a key that is missing."""
+    """Read a manifest; raises `BadModel` for another format, and for a value that is missing or of another kind."""
     try:
         manifest: dict[str, Any] = json.loads(path.read_bytes())
         if manifest["format"] != FORMAT:
             raise BadModel(f"{path}: format {manifest['format']} is not known; this version reads format {FORMAT}")
-        for name in ("name", "heads", "heads_sha256", "training"):
-            manifest[name]
-        manifest["encoder"]["reference"], manifest["encoder"]["files"][WEIGHTS]
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+        encoder = manifest["encoder"]
+        values = {
+            **{name: manifest[name] for name in _KINDS},
+            "reference": encoder["reference"],
+            WEIGHTS: encoder["files"][WEIGHTS],
+        }
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise BadModel(f"{path}: not a manifest: {error}") from error
     except KeyError as error:
         raise BadModel(f"{path}: not a manifest: {error} is missing") from error
+    for name, value in values.items():
+        if not isinstance(value, kind := _KINDS.get(name, str)):
+            raise BadModel(f"{path}: not a manifest: {name} is {value!r}, and no {kind.__name__}")
     return manifest
 
 
