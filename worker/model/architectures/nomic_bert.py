@@ -46,6 +46,9 @@ _OLD_VALUES: Mapping[str, tuple[object, ...]] = {
     "rotary_scaling_factor": (None,),
     "num_experts": (0, None),
     "use_rms_norm": (False, None),
+    "causal": (False, None),
+    "scale_attn_weights": (True, None),
+    "scale_attn_by_inverse_layer_idx": (False, None),
 }
 
 
