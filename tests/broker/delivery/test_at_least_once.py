@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -128,3 +129,19 @@ async def test_a_missing_output_topic_fails_the_start_with_its_name(connection: 
     with pytest.raises(TopicsMissing, match=f"{topic}.labels"):
         await delivery.start()
     await delivery.stop()
+
+
+@pytest.mark.parametrize("is_in_doubt", [False, True])
+async def test_offsets_are_committed_again_while_an_earlier_commit_may_arrive(connection: Connection, *, is_in_doubt: bool) -> None:
+    """The earlier commit would set the offset of an idle partition back."""
+    commits: list[dict[Partition, int]] = []
+
+    async def commit(offsets: dict[Partition, int]) -> None:
+        commits.append(offsets)
+
+    consumer: Any = SimpleNamespace(commit=commit, is_commit_in_doubt=is_in_doubt, on_event=None)
+    delivery, home = AtLeastOnce(consumer, connection, topics={}), Partition("texts", 0)
+    delivery._published[home], delivery._committed[home] = 8, 7
+    await delivery.commit([home])
+    await delivery.commit([home])
+    assert commits == [{home: 8}] * (1 + is_in_doubt)

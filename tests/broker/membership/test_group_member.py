@@ -321,6 +321,24 @@ async def test_offsets_are_committed_with_the_new_epoch_after_a_change() -> None
             await offsets.commit({TopicPartition("texts", 0): OffsetAndMetadata(7, "")})
 
 
+async def test_a_commit_without_an_answer_leaves_the_offsets_in_doubt() -> None:
+    """The request may arrive after its repetition, with an older offset."""
+    client, failures = Client(Coordinator()), [KafkaConnectionError()]
+
+    def fail_once(name: str) -> None:
+        if name == messages.OffsetCommit.__name__ and failures:
+            raise failures.pop()
+
+    async with joining(client) as (member, one, _events):
+        await until(lambda: one.owned == ALL)
+        offsets = MemberOffsets(member, "readers")
+        await offsets.commit({TopicPartition("texts", 0): OffsetAndMetadata(7, "")})
+        assert not offsets.is_in_doubt
+        client.before = fail_once
+        await offsets.commit({TopicPartition("texts", 0): OffsetAndMetadata(8, "")})
+        assert offsets.is_in_doubt
+
+
 async def test_no_offset_is_committed_outside_of_the_group() -> None:
     client = Client(Coordinator())
     async with joining(client) as (member, listener, _):

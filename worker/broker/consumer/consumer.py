@@ -207,6 +207,11 @@ class Consumer:
         """Return the metadata to commit with an offset, after `find_start`."""
         return self._starts.metadata(partition.topic)
 
+    @property
+    def is_commit_in_doubt(self) -> bool:
+        """Whether an earlier commit without an answer may still arrive, and set offsets back."""
+        return self._group is not None and self._group.is_commit_in_doubt
+
     async def commit(self, offsets: Mapping[Partition, int]) -> None:
         """Commit offsets of assigned partitions. Offsets of other partitions are ignored. Raises `PublishFailed`."""
         _, _, group = self._require_started()

@@ -41,6 +41,10 @@ class Group(Protocol):
     async def fetch_committed(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, OffsetAndMetadata]:
         """Return the committed offsets of the partitions that have one. Raises `KafkaError`."""
 
+    @property
+    def is_commit_in_doubt(self) -> bool:
+        """Whether an earlier commit without an answer may still arrive, and set offsets back."""
+
     async def commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
         """Commit the offsets of owned partitions, and ignore the others. Raises `KafkaError`."""
 
@@ -52,6 +56,8 @@ class ClassicGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
     """The group of aiokafka: each change of the members revokes all partitions of all members."""
 
     member = None
+    # A commit of aiokafka that fails is repeated by the next commit.
+    is_commit_in_doubt = False
 
     def __init__(
         self,

@@ -92,6 +92,11 @@ class ConsumerProtocolGroup:
         """Return the committed offsets with their metadata."""
         return await self._offsets.fetch(partitions)
 
+    @property
+    def is_commit_in_doubt(self) -> bool:
+        """Whether an earlier commit without an answer may still arrive."""
+        return self._offsets.is_in_doubt
+
     async def commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
         """Commit with the present epoch of the member."""
         await self._offsets.commit(offsets)

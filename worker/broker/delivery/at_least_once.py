@@ -88,11 +88,15 @@ class AtLeastOnce(LimitedByTopics):
             self._published[partition] = outcomes[-1].next_offset
 
     async def commit(self, partitions: Collection[Partition]) -> None:
-        """Commit the offsets of published records of these partitions, where they have moved."""
+        """Commit the offsets of published records of these partitions, where they have moved.
+
+        While an earlier commit may still arrive and set the offsets back, all of them are committed again.
+        """
+        is_in_doubt = self._consumer.is_commit_in_doubt
         due = {
             partition: self._published[partition]
             for partition in partitions
-            if partition in self._published and self._published[partition] > self._committed[partition]
+            if partition in self._published and (is_in_doubt or self._published[partition] > self._committed[partition])
         }
         if not due:
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 from aiokafka.errors import KafkaError, for_code
@@ -25,6 +26,8 @@ _OLD_EPOCH = frozenset({22, 113})
 # The coordinator does not know yet how a transaction with an offset ended.
 _UNSTABLE_OFFSET = 88
 _PAUSE_S, _REQUEST_TIMEOUT_S = 0.1, 10.0
+# A request without an answer may arrive until this time after its failure.
+_LATE_S = 30.0
 
 
 class NotAMember(KafkaError):  # type: ignore[misc]  # aiokafka has no types
@@ -38,6 +41,13 @@ class MemberOffsets:
         """Use the coordinator, the id and the epoch of `member`."""
         self._member = member
         self._group_id = group_id
+        # Until this time, in seconds of `time.monotonic`, an earlier commit may arrive and set offsets back.
+        self._in_doubt_until_s = -float("inf")
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether a commit without an answer may still arrive, after commits of later offsets."""
+        return time.monotonic() < self._in_doubt_until_s
 
     async def commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
         """Commit the offsets of partitions that the member owns, and ignore the others. Raises `KafkaError`.
@@ -76,8 +86,9 @@ class MemberOffsets:
                 raise NotAMember("the worker is not a member of the group")
             try:
                 codes = read_codes(await self._member.coordinator.send(request, _REQUEST_TIMEOUT_S))
-            except KafkaError as error:
-                if not error.retriable:
+            except BaseException as error:
+                self._in_doubt_until_s = time.monotonic() + _LATE_S
+                if not isinstance(error, KafkaError) or not error.retriable:
                     raise
                 await asyncio.sleep(_PAUSE_S)
                 continue
