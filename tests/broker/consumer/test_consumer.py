@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.conn import AIOKafkaConnection
 from aiokafka.protocol.commit import OffsetFetchRequest, OffsetFetchResponse_v3
 
-from tests.integration.support.raw import delete_before, flip_last_byte, produce_poisoned
+from tests.integration.support.raw import delete_before, delete_topic, flip_last_byte, produce_poisoned
 from worker.broker.admin.topics import create_missing
 from worker.broker.connection.connection import Connection
 from worker.broker.consumer.consumer import Consumer
@@ -285,6 +285,23 @@ async def test_a_client_that_does_not_know_the_partitions_yet_starts_at_the_late
         assert consumer._client is not None
         del consumer._client._client.cluster._partitions[topic]
         assert await seek_start(consumer, Partition(topic, 0)) == 2
+
+
+async def test_the_partitions_of_a_deleted_topic_are_not_held(connection: Connection, topic: str) -> None:
+    """The client would ask for their leaders without a pause. The topic is read again once it is created again."""
+    home = Partition(topic, 0)
+    async with joined(connection, topic, num_partitions=1, group_protocol="consumer") as (consumer, group):
+        assert consumer._client is not None
+        await delete_topic(connection, topic)
+        while consumer._client.assignment():
+            await consumer.poll([home], max_records=1)
+        group.assigned_now = set()
+        await create_missing(connection, {topic: 1})
+        while not group.assigned_now:
+            assert await consumer.poll([], max_records=1) == []
+        await seek_start(consumer, home)
+        await send(connection, topic, partition=0, values=[b"x"])
+        assert numbers(await receive(consumer, [home], 1), 0) == [0]
 
 
 async def test_only_offsets_of_assigned_partitions_are_committed(connection: Connection, topic: str) -> None:

@@ -18,7 +18,9 @@ from worker.broker.membership import messages
 class Client:
     """The client of two brokers, of which the first is away."""
 
-    cluster = SimpleNamespace(brokers=lambda: [SimpleNamespace(nodeId=1), SimpleNamespace(nodeId=2)])
+    cluster = SimpleNamespace(
+        brokers=lambda: [SimpleNamespace(nodeId=1), SimpleNamespace(nodeId=2)], add_listener=lambda _listener: None
+    )
 
     def get_random_node(self) -> int:
         """Return the broker that is away."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
     from aiokafka import AIOKafkaConsumer
+    from aiokafka.cluster import ClusterMetadata
     from aiokafka.structs import OffsetAndMetadata
 
     from worker.broker.consumer.fetcher import Fetcher
@@ -55,6 +56,8 @@ class ConsumerProtocolGroup:
         self._fetcher = fetcher
         self._listener = listener
         self._topics = tuple(membership.topics)
+        # The topics of the metadata that aiokafka has received since the start.
+        self._existed: set[str] = set()
         subscription = Subscription(
             group_id=membership.group_id,
             topics=self._topics,
@@ -78,6 +81,7 @@ class ConsumerProtocolGroup:
         asking = send_to_any_broker(get_network_client(self._consumer), build_metadata(names=self._topics))
         response = await with_timeout(_METADATA_TIMEOUT_S, asking)
         self._hold(TopicPartition(topic.name, index) for topic in read_topics(response) for index in range(topic.num_partitions))
+        get_network_client(self._consumer).cluster.add_listener(self._drop_deleted_topics)
         self.member.start()
 
     def check(self) -> None:
@@ -117,7 +121,6 @@ class ConsumerProtocolGroup:
         """Wait until the sessions of the partitions have ended."""
         await self._listener.revoked(convert_partitions(partitions))
         self._pause(partitions)
-        self._drop_deleted_topics()
 
     async def lost(self, partitions: Collection[TopicPartition]) -> None:
         """End the sessions of the partitions without a drain."""
@@ -133,11 +136,13 @@ class ConsumerProtocolGroup:
         self._consumer.pause(*held)
         self._fetcher.restore()
 
-    def _drop_deleted_topics(self) -> None:
-        """Hold no partitions of deleted topics: aiokafka would search their leaders all the time."""
-        held, existing = self._consumer.assignment(), get_network_client(self._consumer).cluster.topics()
-        remaining = [partition for partition in held if partition.topic in existing or self.owns(partition)]
-        if remaining and len(remaining) < len(held):
+    def _drop_deleted_topics(self, cluster: ClusterMetadata) -> None:
+        """Hold no partitions of deleted topics: aiokafka would search their leaders without a pause."""
+        existing = cluster.topics()
+        self._existed |= existing
+        held, deleted = self._consumer.assignment(), self._existed - existing
+        remaining = [partition for partition in held if partition.topic not in deleted or self.owns(partition)]
+        if len(remaining) < len(held):
             self._hold(remaining)
 
     def _pause(self, partitions: Iterable[TopicPartition]) -> None:
