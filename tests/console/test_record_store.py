@@ -89,6 +89,16 @@ def test_a_text_that_has_not_arrived_is_unknown() -> None:
     assert get_row(store)["latency_ms"] == 40
 
 
+def test_the_chunks_of_a_text_are_one_row() -> None:
+    """The row has the id of the record and the number of chunks, and each chunk has a vector in the search."""
+    store = build_store()
+    for number in range(3):
+        chunk = {"id": f"a#{number}", "parent": "a", "number": number, "count": 3, "embedding": [0.6, 0.8], "dim": 2}
+        value = orjson.dumps(chunk | {"encoding": "float"})
+        store.add(Record(Partition("texts.embeddings", 0), number, None, value, build_outputs()[0].headers))
+    assert (len(store), get_row(store)["id"], get_row(store)["num_chunks"], len(store.index)) == (1, "a", 3, 3)
+
+
 def test_a_dead_letter_has_stage_and_reason() -> None:
     """A record that is not decoded has the reason of the dead letter, and its value in the details."""
     store, source = build_store(), build_source(value=b"{oops")

@@ -163,6 +163,7 @@ class RecordStore:
         size_bytes = len(orjson.dumps([[[[kept, fields]]]]))
         if "parent" in value and output is Output.EMBEDDINGS and isinstance(count := value.get("count", 1), int):
             joined.num_chunks = max(joined.num_chunks, count)
+            fields["id"] = str(value["parent"])
         joined.values[output] = kept
         joined.results |= fields
         self._count(joined, size_bytes)

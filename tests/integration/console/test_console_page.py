@@ -16,19 +16,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.support.browser import CHROMIUM, open_page
+from tests.integration.support.consoles import REPLAY_TOKEN, open_view, run_console
 from tests.integration.support.ports import free_port
 from tests.integration.support.workers import WorkerProcess, create, map_topic_outputs
 from worker.broker.tools.clients import follow, open_producer
-from worker.commands.console.console import build_console
-from worker.console.inference import InferenceEndpoint
 from worker.settings import read
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from tests.integration.support.browser import Page
     from worker.broker.connection.connection import Connection
-    from worker.settings import Settings
 
 pytestmark = [
     pytest.mark.kafka,
@@ -37,7 +33,6 @@ pytestmark = [
 ]
 
 _PICTURES = os.environ.get("CONSOLE_PICTURES")
-_TOKEN = "a-token"  # noqa: S105  of this test
 _TEXTS = (
     "Great: Anna Schmidt of Siemens fixed our printer in Berlin!",
     "The parcel came two days late and the support never answered.",
@@ -53,20 +48,6 @@ _TEXTS = (
     "Volkswagen moved the meeting with Greta Thunberg to Stockholm.",
 )
 _BAD = (b'{"text": "the JSON ends here', b'{"text": null}', b'{"text": "which task is this?", "tasks": ["translate"]}')
-
-
-@contextlib.asynccontextmanager
-async def run_console(settings: Settings, worker: WorkerProcess, api: str) -> AsyncIterator[str]:
-    """Run the console of a worker with replays and an endpoint; yield its address."""
-    console = build_console(settings, [f"http://127.0.0.1:{worker.port}"], endpoint=InferenceEndpoint(api), replay_token=_TOKEN)
-    port = free_port()
-    serving = asyncio.create_task(console.serve("127.0.0.1", port, announce=None))
-    try:
-        yield f"http://127.0.0.1:{port}/"
-    finally:
-        serving.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await serving
 
 
 async def send(connection: Connection, topic: str, *, num_rounds: int = 1) -> None:
@@ -88,12 +69,6 @@ async def wait_for_results(connection: Connection, topic: str) -> None:
             num_expected -= len(records)
             if num_expected <= 0:
                 return
-
-
-async def open_view(page: Page, name: str) -> None:
-    """Open a view by its link."""
-    await page.click(f"nav a[href='#{name}']")
-    await page.until(f"!document.querySelector('#view-{name}').hidden")
 
 
 async def check_live(page: Page) -> None:
@@ -138,7 +113,7 @@ async def check_letters(page: Page) -> None:
     await page.type("#token", "wrong")
     await page.click("letters-view dialog button[type=submit]")
     await page.until_text("letters-view dialog", "the token is wrong")
-    await page.type("#token", _TOKEN)
+    await page.type("#token", REPLAY_TOKEN)
     await page.press("Enter", 13)
     await page.click("letters-view dialog button[type=submit]")
     await page.until_text("letters-view .notice.good", "1 replayed")
@@ -169,19 +144,6 @@ async def check_names(page: Page) -> None:
         assert [role for role, label in controls if not label] == []
 
 
-async def check_bounds(page: Page) -> None:
-    """A minute of 100 records a second leaves bounded lists in the page."""
-    await open_view(page, "flow")
-    await page.evaluate("""(() => { for (let second = 0; second < 60; second += 1) {
-        const rows = Array.from({ length: 100 }, (_, index) => ({ topic: "t", partition: 0, offset: second * 100 + index, text: "x",
-            labels: null, entities: [],
-            outputs: ["labels"], values: null, latency_ms: 1, published_ms: 1, timestamp_ms: 1, dead_letter: null }));
-        document.dispatchEvent(new CustomEvent("console:records", { detail: { rows, num_more: 0 } })); } })()""")
-    await page.until_text("flow-view .status", "1000 records here")
-    await page.type("flow-view input[type=search]", "x")
-    await page.until("document.querySelectorAll('flow-view .row').length === 100")
-
-
 @pytest.mark.timeout(360)
 async def test_every_view_works_in_a_browser(connection: Connection, topic: str) -> None:
     """Each view shows the results of a real worker, without a message of the browser's console."""
@@ -208,7 +170,6 @@ async def test_every_view_works_in_a_browser(connection: Connection, topic: str)
         await check_names(page)
         if _PICTURES:
             await take_pictures(page, connection, topic, Path(_PICTURES))
-        await check_bounds(page)
         assert [problem for problem in page.problems if "401" not in problem] == []
 
 

@@ -23,7 +23,7 @@ class FlowView extends HTMLElement {
     this.dead = el("input", { type: "checkbox", id: "only-dead", onchange: () => this.#draw() });
     this.pause = el("button", { type: "button", "aria-pressed": "false", onclick: () => this.#togglePause() }, "Pause");
     this.status = el("p", { class: "muted status", role: "status" });
-    // While a row is pressed, the list stands still: else the release would be on another row.
+    // While a row is pressed, the list does not move: else the release would be on another row.
     this.list = el("ol", { class: "rows", "aria-label": "Newest results", onpointerdown: () => { this.#isHeld = true; } });
     for (const end of ["pointerup", "pointercancel"]) document.addEventListener(end, () => this.#release());
     this.append(
