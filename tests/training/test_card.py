@@ -32,7 +32,7 @@ def test_without_scores_there_is_no_section_of_scores(scores: dict[str, Any]) ->
 def test_a_head_without_a_score_is_named_beside_one_that_has_some() -> None:
     """Each number format has its section, and the head is named once."""
     text = card_with({dtype: {"mood": ACCURACY, "topic": {}} for dtype in ("float32", "bfloat16")})
-    assert text.count("| held out | 0.900 | 0.500 | 30 |") == 2
+    assert text.count("| held out | 0.900 | [0.744, 0.965] | 0.500 | 30 |") == 2
     assert text.count("## Scores on held-out texts, as served") == 1
     assert text.count("Without a score, because no text was held out: topic.") == 1
     sections = text.partition("## Scores")[2].split("###")[1:]

@@ -204,7 +204,7 @@ def test_flags_hold_texts_out_and_the_last_line_serves_the_model(tmp_path: Path)
     command = ["train", str(tmp_path / "made"), "--encoder", encoder, "--cache", str(tmp_path / "cache")]
     command += ["--labels", str(tmp_path / "moods.csv"), "--label-column", "klass"]
     result = CliRunner().invoke(app, command, catch_exceptions=False)
-    assert "| klass | accuracy | majority class | texts |\n| --- | --- | --- | --- |\n| held out | " in result.stdout
+    assert "| klass | accuracy | 95 % | majority class | texts |\n| --- | --- | --- | --- | --- |\n| held out | " in result.stdout
     assert result.stdout.endswith(f"written to {tmp_path}/made; serve it with: GIST_MODEL={tmp_path}/made gist-stream run\n")
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from worker.training.evaluation.bootstrap import wilson
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
@@ -72,7 +74,9 @@ def _head_scores(head: str, titles: Mapping[str, Any]) -> Iterator[str]:
     labels = {title: scores for title, scores in titles.items() if "accuracy" in scores}
     several = {title: scores for title, scores in titles.items() if "f1" in scores}
     if labels:
-        yield from _format_table([head, "accuracy", "majority class", "texts"], labels, ["accuracy", "majority", "texts"])
+        rows = {title: {**scores, "interval": _format_interval(scores)} for title, scores in labels.items()}
+        columns = [head, "accuracy", "95 %", "majority class", "texts"]
+        yield from _format_table(columns, rows, ["accuracy", "interval", "majority", "texts"])
     if several:
         yield from _format_table([head, "F1 over all labels", "texts"], several, ["f1", "texts"])
     for title, kinds in titles.items():
@@ -81,7 +85,13 @@ def _head_scores(head: str, titles: Mapping[str, Any]) -> Iterator[str]:
             yield from _format_table(columns, kinds, ["precision", "recall", "f1", "num_gold"])
 
 
-def _format_table(columns: Sequence[str], rows: Mapping[str, Mapping[str, float]], keys: Sequence[str]) -> Iterator[str]:
+def _format_interval(scores: Mapping[str, Any]) -> str:
+    """Return Wilson's interval of an accuracy: that of a few texts, all right, is far from certain."""
+    low, high = wilson(scores["accuracy"], scores["texts"])
+    return f"[{low:.3f}, {high:.3f}]"
+
+
+def _format_table(columns: Sequence[str], rows: Mapping[str, Mapping[str, Any]], keys: Sequence[str]) -> Iterator[str]:
     yield from (f"| {' | '.join(columns)} |", "|" + " --- |" * len(columns))
     for name, row in rows.items():
         figures = (f"{row[key]:.3f}" if isinstance(row[key], float) else f"{row[key]}" for key in keys)
