@@ -46,6 +46,6 @@ def test_every_dead_letter_is_counted_once(letters: list[tuple[Stage, str]], mom
         if number % 7 == 0 and (now_s := next(times, None)) is not None:
             counts = tally.take(now_s)
             assert len(counts) <= 11
-            assert all(len(reason) <= 120 and "\n" not in reason for reason in counts)
+            assert all(len(reason) <= 240 and "\n" not in reason for reason in counts)
             counted += sum(counts.values())
     assert counted + sum(tally.take_rest().values()) == len(letters)

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 INTERVAL_S = 30.0
 # Maximum reasons in a line; the others are counted together.
 _MAX_REASONS = 10
-_MAX_REASON_CHARS = 120
+# Long enough for the advice at the end of the messages of the decoder.
+_MAX_REASON_CHARS = 240
 _OTHERS = "other reasons"
 # Parts of a message that differ between records or have data of a record: quoted parts and numbers.
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
