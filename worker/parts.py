@@ -7,17 +7,19 @@ batches and joined after the passes, which may end in any order. Pure; the parts
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import chain
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from worker.records import Prediction, Task, TokenizedItem, Tokens
+from worker.records import Item, Prediction, Task, TokenizedItem, Tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from worker.records import Failure
 
+Value = TypeVar("Value")
 # The order of entities in a text.
 _TEXT_ORDER = attrgetter("start", "end")
 
@@ -66,10 +68,11 @@ class Part(TokenizedItem):
 class Gathering:
     """The predictions of a record so far. Parts whose session has ended remain incomplete and are dropped."""
 
-    def __init__(self, whole: TokenizedItem, num_parts: int) -> None:
-        """Expect a prediction for each part of `whole`."""
+    def __init__(self, whole: TokenizedItem, parts: tuple[EncoderTokens, ...]) -> None:
+        """Expect a prediction for each of the `parts` of `whole`."""
         self.whole = whole
-        self._predictions: list[Prediction | None] = [None] * num_parts
+        self._parts = parts
+        self._predictions: list[Prediction | None] = [None] * len(parts)
 
     def add(self, number: int, prediction: Prediction) -> bool:
         """Add the prediction of a part; return whether this was the last one that was missing."""
@@ -77,9 +80,9 @@ class Gathering:
         self._predictions[number] = prediction
         return is_new and None not in self._predictions
 
-    def join(self, parts: tuple[EncoderTokens, ...]) -> JointPrediction:
+    def join(self) -> JointPrediction:
         """Return the prediction of the record, whose parts are all there."""
-        return join_predictions(parts, [prediction for prediction in self._predictions if prediction is not None])
+        return join_predictions(self._parts, [prediction for prediction in self._predictions if prediction is not None])
 
 
 def join_tokens(parts: Sequence[EncoderTokens]) -> JointTokens:
@@ -109,26 +112,30 @@ def split_item(tokenized: TokenizedItem) -> list[TokenizedItem]:
     tokens = tokenized.tokens
     if not isinstance(tokens, JointTokens):
         return [tokenized]
-    gathering = Gathering(tokenized, len(tokens.parts))
+    item, gathering = tokenized.item, Gathering(tokenized, tokens.parts)
     return [
-        Part(replace(tokenized.item, tasks=part.tasks), part.tokens, part.encoder, number, gathering)
+        Part(Item(item.record, item.id, item.text, part.tasks), part.tokens, part.encoder, number, gathering)
         for number, part in enumerate(tokens.parts)
     ]
 
 
-def join_items(items: Sequence[TokenizedItem], predictions: Sequence[Prediction]) -> tuple[list[TokenizedItem], list[Prediction]]:
-    """Return the records that are complete with these predictions of parts, and their predictions."""
+def join_items(
+    items: Sequence[TokenizedItem], predictions: Sequence[Prediction]
+) -> tuple[list[TokenizedItem], Iterator[Prediction]]:
+    """Return the records that are complete with these predictions of parts, and their predictions.
+
+    The iterator joins the predictions of a record when it is read. Another thread may read it.
+    """
     complete: list[TokenizedItem] = []
-    joined: list[Prediction] = []
+    found: list[Prediction | Gathering] = []
     for item, prediction in zip(items, predictions, strict=True):
         if not isinstance(item, Part):
             complete.append(item)
-            joined.append(prediction)
+            found.append(prediction)
         elif item.gathering.add(item.number, prediction):
-            whole = item.gathering.whole
-            complete.append(whole)
-            joined.append(item.gathering.join(whole.tokens.parts) if isinstance(whole.tokens, JointTokens) else prediction)
-    return complete, joined
+            complete.append(item.gathering.whole)
+            found.append(item.gathering)
+    return complete, (own.join() if isinstance(own, Gathering) else own for own in found)
 
 
 def join_predictions(parts: tuple[EncoderTokens, ...], predictions: Sequence[Prediction]) -> JointPrediction:
@@ -137,26 +144,32 @@ def join_predictions(parts: tuple[EncoderTokens, ...], predictions: Sequence[Pre
     A task that failed in one encoder has no output, and one failure. A part that failed as a whole fails its tasks only; if all
     parts failed as a whole, the record failed.
     """
-    if all(_has_failed(prediction) for prediction in predictions):
-        return JointPrediction(failures=predictions[0].failures[:1], parts=parts)
     failures: dict[Task, Failure] = {}
-    for part, prediction in zip(parts, predictions, strict=True):
-        for task, failure in _list_failures(part, prediction):
-            failures.setdefault(task, failure)
-    vectors = next((found for found in predictions if found.embedding is not None), None)
-    labels = [found.labels for found in predictions if found.labels is not None]
-    values = [found.values for found in predictions if found.values is not None]
-    entities = [found.entities for found in predictions if found.entities is not None]
-    has_vectors, has_labels = vectors is not None and Task.EMBED not in failures, Task.CLASSIFY not in failures
+    if any(prediction.failures for prediction in predictions):
+        if all(map(_has_failed, predictions)):
+            return JointPrediction(failures=predictions[0].failures[:1], parts=parts)
+        for part, prediction in zip(parts, predictions, strict=True):
+            for task, failure in _list_failures(part, prediction):
+                failures.setdefault(task, failure)
+    vectors = next((found for found in predictions if found.embedding is not None and Task.EMBED not in failures), None)
+    has_labels = Task.CLASSIFY not in failures
+    entities = [found.entities for found in predictions if found.entities is not None and Task.NER not in failures]
     return JointPrediction(
-        embedding=vectors.embedding if vectors and has_vectors else None,
-        labels=dict(chain.from_iterable(own.items() for own in labels)) if labels and has_labels else None,
-        entities=tuple(sorted(chain.from_iterable(entities), key=_TEXT_ORDER)) if entities and Task.NER not in failures else None,
+        embedding=vectors.embedding if vectors else None,
+        labels=_merge([found.labels for found in predictions if found.labels is not None and has_labels]),
+        entities=tuple(sorted(chain.from_iterable(entities), key=_TEXT_ORDER)) if entities else None,
         failures=tuple(failures[task] for task in Task if task in failures),
-        values=dict(chain.from_iterable(own.items() for own in values)) if values and has_labels else None,
-        window_vectors=vectors.window_vectors if vectors and has_vectors else None,
+        values=_merge([found.values for found in predictions if found.values is not None and has_labels]),
+        window_vectors=vectors.window_vectors if vectors else None,
         parts=parts,
     )
+
+
+def _merge(found: Sequence[Mapping[str, Value]]) -> Mapping[str, Value] | None:
+    """Return the values of all encoders by head; None if no encoder has one."""
+    if not found[1:]:
+        return found[0] if found else None
+    return dict(chain.from_iterable(own.items() for own in found))
 
 
 def keep_tasks(prediction: Prediction, tasks: frozenset[Task]) -> Prediction:
@@ -166,7 +179,7 @@ def keep_tasks(prediction: Prediction, tasks: frozenset[Task]) -> Prediction:
         embedding=prediction.embedding if has_vectors else None,
         labels=prediction.labels if has_labels else None,
         entities=prediction.entities if Task.NER in tasks else None,
-        failures=tuple(failure for failure in prediction.failures if failure.task in tasks),
+        failures=prediction.failures and tuple(failure for failure in prediction.failures if failure.task in tasks),
         values=prediction.values if has_labels else None,
         window_vectors=prediction.window_vectors if has_vectors else None,
     )
@@ -174,14 +187,21 @@ def keep_tasks(prediction: Prediction, tasks: frozenset[Task]) -> Prediction:
 
 def group_by_encoders(parts: Sequence[EncoderTokens]) -> list[tuple[Tokens, frozenset[Task]]]:
     """Return the tasks that the same encoders serve, with the tokens of these encoders, in the order of tasks."""
+    groups = _group_tasks(tuple([part.tasks for part in parts]))
+    return [
+        (parts[numbers[0]].tokens if len(numbers) == 1 else join_tokens([parts[number] for number in numbers]), tasks)
+        for numbers, tasks in groups
+    ]
+
+
+@lru_cache
+def _group_tasks(tasks: tuple[frozenset[Task], ...]) -> list[tuple[tuple[int, ...], frozenset[Task]]]:
+    """Return the tasks with equal numbers of parts, after these numbers. Few records differ in the tasks of their parts."""
     groups: dict[tuple[int, ...], set[Task]] = {}
     for task in Task:
-        if numbers := tuple(number for number, part in enumerate(parts) if task in part.tasks):
+        if numbers := tuple(number for number, own in enumerate(tasks) if task in own):
             groups.setdefault(numbers, set()).add(task)
-    return [
-        (parts[numbers[0]].tokens if len(numbers) == 1 else join_tokens([parts[number] for number in numbers]), frozenset(tasks))
-        for numbers, tasks in groups.items()
-    ]
+    return [(numbers, frozenset(own)) for numbers, own in groups.items()]
 
 
 def _has_failed(prediction: Prediction) -> bool:

@@ -148,12 +148,10 @@ class ModelExecutor:
 
         With several encoders, the result has the records that this batch completes.
         """
-        items: Sequence[TokenizedItem] = batch.items
-        if self._is_joint:
-            items, predictions = join_items(items, predictions)
+        items, found = join_items(batch.items, predictions) if self._is_joint else (batch.items, predictions)
         if len(items) <= _MAX_ITEMS_IN_EVENT_LOOP:
-            return list(map(build, items, predictions))
-        return await asyncio.get_running_loop().run_in_executor(self._encoder, list, map(build, items, predictions))
+            return list(map(build, items, found))
+        return await asyncio.get_running_loop().run_in_executor(self._encoder, list, map(build, items, found))
 
     def stop(self) -> None:
         """Shut the threads down without waiting for running passes."""

@@ -56,7 +56,7 @@ class JointModel:
         if not any(isinstance(item.tokens, JointTokens) for item in items):
             return self._infer_parts(items, context)
         parts = [part for item in items for part in split_item(item)]
-        return join_items(parts, self._infer_parts(parts, context))[1]
+        return list(join_items(parts, self._infer_parts(parts, context))[1])
 
     def _tokenize(self, texts: Sequence[tuple[str, frozenset[Task]]], prompt: str | None = None) -> list[Tokens]:
         parts: list[list[EncoderTokens]] = [[] for _ in texts]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, TypeAlias
 
 from worker.parts import JointPrediction, group_by_encoders, keep_tasks
+from worker.records import Outcome, TokenizedItem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from worker.records import Outcome, Prediction, TokenizedItem
+    from worker.records import Prediction
 
     Encode: TypeAlias = Callable[..., Outcome]
 
@@ -24,12 +24,12 @@ def encode_jointly(encode: Encode, tokenized: TokenizedItem, prediction: Predict
     if not isinstance(prediction, JointPrediction) or any(failure.task is None for failure in prediction.failures):
         return encode(tokenized, prediction, model_name=model_name)
     outcomes = [
-        encode(replace(tokenized, tokens=tokens), keep_tasks(prediction, tasks), model_name=tokens.model)
+        encode(TokenizedItem(tokenized.item, tokens), keep_tasks(prediction, tasks), model_name=tokens.model)
         for tokens, tasks in group_by_encoders(prediction.parts)
     ]
-    return replace(
-        outcomes[0],
-        messages=tuple(chain.from_iterable(outcome.messages for outcome in outcomes)),
-        failures=tuple(chain.from_iterable(outcome.failures for outcome in outcomes)),
+    return Outcome(
+        outcomes[0].source,
+        tuple(chain.from_iterable([outcome.messages for outcome in outcomes])),
+        tuple(chain.from_iterable([outcome.failures for outcome in outcomes])),
         num_chunks=next((outcome.num_chunks for outcome in outcomes if outcome.num_chunks is not None), None),
     )
