@@ -103,8 +103,9 @@ class Engine:
         shortens the longest text. Longer ones are truncated, or read in windows as `windowing` says.
         `prompt` and `dimensions` are those of `checkpoint.load`.
         """
-        loaded = checkpoint.load(reference, max_tokens=max_tokens, windowing=windowing, prompt=prompt, dimensions=dimensions)
-        return cls.from_checkpoint(loaded, device=device, dtype=dtype, backend=backend, passes=passes, threads=threads)
+        options: dict[str, Any] = {"max_tokens": max_tokens, "windowing": windowing, "prompt": prompt, "dimensions": dimensions}
+        with checkpoint.open_while_verifying(reference, **options) as loaded:
+            return cls.from_checkpoint(loaded, device=device, dtype=dtype, backend=backend, passes=passes, threads=threads)
 
     @classmethod
     def from_checkpoint(
@@ -223,4 +224,4 @@ def _trial(loaded: checkpoint.Checkpoint) -> Trial:
     """Return the texts on which an arithmetic is compared with fp32, and everything that is read of them."""
     tokens = loaded.tokenizer.encode(trial_texts.TEXTS)
     readings = loaded.heads.readings(is_embedding=True, heads=tuple(loaded.heads.heads))
-    return Trial(loaded.name, pack(window_token_ids(tokens)), readings)
+    return Trial(loaded.name, pack(window_token_ids(tokens)), readings, loaded.confirm)

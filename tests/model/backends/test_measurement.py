@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.model.backends import native as ways
+from worker.errors import BadModel
 from worker.model.backends import measurement
 from worker.model.backends.measurement import Measured, Trial, compare, measure_once, measure_speed
 from worker.model.backends.native.build import VARIANTS, BackendUnavailable, load, load_fastest
@@ -116,3 +117,14 @@ def test_vectors_and_labels_are_compared() -> None:
     cosine, agreement = compare(one, other, readouts)
     assert cosine == pytest.approx(0.5**0.5)
     assert agreement == 0.5
+
+
+def test_a_measurement_of_damaged_weights_is_not_kept(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The files are verified while the weights are laid out, and before a result is written."""
+
+    def refuse() -> None:
+        raise BadModel("model.safetensors: its sha256 is another")
+
+    with pytest.raises(BadModel, match="sha256"):
+        measure({"float32": 100.0}, monkeypatch, Trial("damaged@1", PACKED, READOUTS, refuse))
+    assert not list(cache.glob("arithmetic-*.json"))

@@ -22,7 +22,7 @@ from worker.model.text.packing import pack
 
 if TYPE_CHECKING:
     import ctypes
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -54,6 +54,8 @@ class Trial:
     model: str
     packed: Packed
     readouts: Sequence[Readout]
+    #: Raises `BadModel` for damaged weights, whose measurement must not be kept.
+    confirm: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,7 @@ def measure_once(
     if (kept := _read(path)) is not None:
         return kept
     rates = measure_speed(config, loaded, num_threads=num_threads)
+    trial.confirm()
     measured = _choose(weights, loaded, trial, rates)
     _write(path, measured)
     return measured

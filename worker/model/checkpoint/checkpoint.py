@@ -12,7 +12,9 @@ A reference to a bare encoder, without a manifest, is a model too: it embeds, an
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +37,7 @@ from worker.model.text.prompts import choose_prompt, find_warnings
 from worker.model.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -76,6 +78,8 @@ class Checkpoint:
     prompt: str
     #: What is unusual about the model and its options, a line for each.
     warnings: tuple[str, ...]
+    #: Waits until the files of the encoder are verified; raises `BadModel` for a damaged file.
+    confirm: Callable[[], None] = lambda: None
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -102,15 +106,43 @@ def load(
     window of a text. `prompt` is the name of a published prompt or a literal; empty for the default prompt. Of a vector the first
     `dimensions` are kept; 0 for all. Raises `BadSettings` for a prompt and dimensions that the model does not have.
     """
+    options: dict[str, Any] = {"max_tokens": max_tokens, "windowing": windowing, "prompt": prompt, "dimensions": dimensions}
+    with open_while_verifying(reference, **options) as loaded:
+        return loaded
+
+
+@contextmanager
+def open_while_verifying(reference: str, **options: Any) -> Iterator[Checkpoint]:
+    """Provide a model while a thread verifies the files of its encoder; `options` are those of `load`.
+
+    The end of the context waits for the thread, and raises `BadModel` for a damaged file, whatever its contents were taken for.
+    """
     located = locate(reference)
     manifest = read_manifest(located.directory / MANIFEST) if (located.directory / MANIFEST).exists() else None
     directory = _encoder_located(located, manifest).directory
-    if manifest:
-        verify_files(directory, manifest["encoder"]["files"])
+    with ThreadPoolExecutor(max_workers=1) as threads:
+        verifying = threads.submit(verify_files, directory, manifest["encoder"]["files"] if manifest else {})
+        try:
+            yield replace(_read(located, manifest, directory, **options), confirm=verifying.result)
+        finally:
+            verifying.result()
+
+
+def _read(
+    located: Located,
+    manifest: Mapping[str, Any] | None,
+    directory: Path,
+    *,
+    max_tokens: int | None = None,
+    windowing: LongTexts | None = None,
+    prompt: str = "",
+    dimensions: int = 0,
+) -> Checkpoint:
+    """Read a model whose encoder is in a directory."""
     config = read_config(directory / "config.json")
     weights = find_weights(directory)
     sentence = PoolingConfig.read(directory).cut(dimensions, config.hidden_size)
-    longest = _find_longest(reference, directory, config, sentence, max_tokens)
+    longest = _find_longest(located.reference, directory, config, sentence, max_tokens)
     name, about = manifest["name"] if manifest else located.name, manifest or {}
     chosen, is_lowercased = choose_prompt(name, prompt, sentence), sentence.do_lower_case
     tokenizer = Tokenizer.read(directory, max_tokens=longest, windowing=windowing, is_lowercased=is_lowercased, prompt=chosen)
