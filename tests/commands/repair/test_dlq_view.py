@@ -76,3 +76,15 @@ def _printed(table: Table, width: int) -> str:
     console = Terminal(file=io.StringIO(), width=width)
     console.print(table)
     return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+
+def test_a_record_cannot_add_lines_to_the_fields_of_a_letter() -> None:
+    """Line ends in an error, and in the name of a header, are escapes."""
+    record = Record(Partition("texts", 0), 5, b"k", b"{}", (("trace\nreplay     yes", b"1"),), 0)
+    failure = Failure(Stage.INFER, "E", "broken\nreplay     yes")
+    message = encode_dead_letter(record, failure, model_name="m@1", limits=Limits()).messages[0]
+    console = Terminal(file=io.StringIO(), width=120)
+    dlq_shown.whole(console, DeadLetterRecord.read(Record(Partition("texts.dlq", 0), 7, None, message.value, message.headers, 0)))
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert [line for line in lines if line.startswith("replay")] == ["replay     yes"]
+    assert "error      E: broken\\nreplay     yes" in lines

@@ -106,11 +106,12 @@ def whole(console: Console, letter: DeadLetterRecord) -> None:
         ("error", f"{content.error}: {content.message}"),
         ("model", content.model),
         ("replay", f"no: {letter.replay_obstacle}" if letter.replay_obstacle else "yes"),
-        ("key", _decode(content.key)),
-        *((f"header {header.name}", _decode(header.value)) for header in content.headers),
     ]
+    # Only a key and a header may have several lines: JSON is indented.
+    lines = [(name, escape_controls(value)) for name, value in lines]
+    lines += [("key", _decode(content.key)), *((f"header {header.name}", _decode(header.value)) for header in content.headers)]
     for name, value in lines:
-        console.print(Text(f"{name:10} ", style="bold").append(Text(value, style="not bold")))
+        console.print(Text(f"{escape_controls(name):10} ", style="bold").append(Text(value, style="not bold")))
     payload = letter.payload or b""
     size = "none" if letter.payload is None else f"{content.payload_bytes} bytes"
     cut = f", of which the first {len(payload)} are here" if len(payload) < content.payload_bytes else ""
