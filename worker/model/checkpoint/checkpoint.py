@@ -115,7 +115,7 @@ def load(
 def open_while_verifying(reference: str, **options: Any) -> Iterator[Checkpoint]:
     """Provide a model while a thread verifies the files of its encoder; `options` are those of `load`.
 
-    The end of the context waits for the thread, and raises `BadModel` for a damaged file, whatever its contents were taken for.
+    The end of the context waits for the thread, and raises `BadModel` for a damaged file rather than an error of its contents.
     """
     located = locate(reference)
     manifest = read_manifest(located.directory / MANIFEST) if (located.directory / MANIFEST).exists() else None
