@@ -49,7 +49,7 @@ Workers = Annotated[
 _API_HELP = "The address of a worker's inference endpoint, for typed texts. Example: http://127.0.0.1:8090."
 _API_LOGIN_HELP = "A file with the bearer token of the inference endpoint."
 _HOST_HELP = "The address to listen at. Another address than the default shows the texts to every client that reaches it."
-_RECORDS_HELP = "Newest records to keep in memory with their vectors. 10,000 take about 60 MB."
+_RECORDS_HELP = "Newest records to keep in memory with their vectors. 10,000 records of short texts take about 100 MB."
 _REPLAY_HELP = "Allow replays of dead letters on the page, with a token that the console prints."
 _REPLAY_LOGIN_HELP = "A file with the token for replays. Unset: a random token."
 
