@@ -170,6 +170,27 @@ async def test_a_second_member_gets_its_share_and_the_first_keeps_the_rest() -> 
     assert ("lost", 8) not in one.changes
 
 
+class LateClient(Client):
+    """Sends the assignment of a new member with the answer after that to the join."""
+
+    late: Any = None
+
+    def _answer_heartbeat(self, values: tuple[Any, ...]) -> Any:
+        answer = super()._answer_heartbeat(values)
+        if values[2] == 0:
+            self.late, answer.assignment = answer.assignment, ([], {})
+        elif self.late is not None:
+            answer.assignment, self.late = self.late, None
+        return answer
+
+
+async def test_a_member_waits_for_an_assignment_that_comes_after_the_answer_to_the_join() -> None:
+    """A worker without partitions would be ready before the sessions of its partitions are open."""
+    async with joining(LateClient(Coordinator())) as (_, listener, _events):
+        await until(lambda: listener.owned == ALL)
+        assert listener.changes == [("assigned", 8)]
+
+
 async def test_heartbeats_continue_during_a_drain_and_the_partitions_move_after_it() -> None:
     client, num_heartbeats = Client(Coordinator()), [0]
 

@@ -52,6 +52,9 @@ class GroupListener(Protocol):
 class ConsumerGroupMember:
     """A member from `start` to `stop`."""
 
+    # The number of accepted heartbeats. A coordinator may compute an assignment after its answer to the join.
+    _num_accepted = 0
+
     def __init__(
         self,
         client: AIOKafkaClient,
@@ -176,6 +179,7 @@ class ConsumerGroupMember:
         if answer.code in TRANSIENT_CODES:
             self.coordinator.forget()
         self.was_member |= not answer.code
+        self._num_accepted += not answer.code
         self._state.accept(answer, time.monotonic())
 
     # ── orders ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -190,7 +194,7 @@ class ConsumerGroupMember:
                 self._state.note_released(orders.lose)
             elif orders.revoke:
                 await self._revoke(orders.revoke)
-            elif orders.take or (self._state.epoch > 0 and not self._is_told):
+            elif orders.take or self._is_without_partitions():
                 self._is_told = True
                 self._state.note_taken(orders.take)
                 self._listener.assigned(self._name_all(orders.take))
@@ -199,6 +203,11 @@ class ConsumerGroupMember:
                 self._beats_again.set()
             elif unknown := self._state.find_unknown_topics(frozenset(self._names)):
                 await self._find_names(unknown)
+
+    def _is_without_partitions(self) -> bool:
+        """Tell whether the first assignment is known and has no partitions, which the listener has not received."""
+        is_settled = self._num_accepted > 1 and self._state.epoch > 0
+        return is_settled and not self._is_told and not self._state.find_unknown_topics(frozenset(self._names))
 
     async def _revoke(self, partitions: Partitions) -> None:
         """Drain partitions. If the group removes the member meanwhile, all partitions are lost at once, which ends the drain."""
