@@ -92,6 +92,19 @@ async def test_topics_are_read_again_after_a_failure() -> None:
     assert marks[0] == "brokers: no broker answers"
 
 
+async def test_a_group_that_is_not_answered_is_a_failure_of_the_brokers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page names a broker that has gone away long before the client does."""
+    monkeypatch.setattr(feeds, "_GROUP_TIMEOUT_S", 0.01)
+    topics = Topics()
+    topics.num_followed = 1
+    monkeypatch.setattr(topics, "fetch_group", asyncio.Event().wait)
+    async with run(topics, []) as browser:
+        async for name, value in events(browser):
+            if name == "live" and value["broker_problem"]:
+                assert value["broker_problem"] == "no answer within 0.01 s"
+                break
+
+
 async def test_a_busy_stream_is_shown_in_part() -> None:
     """An event has a bounded number of rows, the newest, and the number of the others."""
     async with run(Topics(num_records=5_000), []) as browser:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 # Seconds between two events of each kind, and after a failure.
 _LIVE_INTERVAL_S, _GROUP_INTERVAL_S, _FLOW_INTERVAL_S, _RETRY_INTERVAL_S = 2.0, 3.0, 0.25, 2.0
 _PAGE_TIMEOUT_S = 3.0
+# A client waits much longer for a broker that has gone away.
+_GROUP_TIMEOUT_S = 10.0
 _MAX_PAGE_BYTES = 4 << 20
 # Rows of one event. A busier stream is shown in part.
 _MAX_ROWS = 40
@@ -74,7 +76,10 @@ class Feeds:
     async def _read_group(self) -> None:
         while True:
             try:
-                group = await self._topics.fetch_group()
+                async with asyncio.timeout(_GROUP_TIMEOUT_S):
+                    group = await self._topics.fetch_group()
+            except TimeoutError:
+                self._live.observe_broker_failure(f"no answer within {_GROUP_TIMEOUT_S:g} s", time.time())
             except FatalError as error:
                 self._live.observe_broker_failure(describe_error(error), time.time())
             else:

@@ -36,6 +36,7 @@ async def test_what_comes_and_goes_is_a_mark_while_the_page_is_open(
     """Both models of a rollout answer side by side, and the page goes on after a crash of the worker and of the broker."""
     for name in ("_LIVE_INTERVAL_S", "_GROUP_INTERVAL_S", "_RETRY_INTERVAL_S"):
         monkeypatch.setattr(feeds, name, 0.3)
+    monkeypatch.setattr(feeds, "_GROUP_TIMEOUT_S", 3.0)
     connection, plan, api = Connection(bootstrap_servers=own_kafka.bootstrap_servers), tmp_path / "rollout.toml", free_port()
     await create(connection, topic, num_partitions=1)
     worker = WorkerProcess(
