@@ -21,8 +21,8 @@ class Process:
 
     made: list[Process]
 
-    def __init__(self, settings: Mapping[str, object], log: Path, *, cores: Sequence[int]) -> None:
-        self.cores = cores
+    def __init__(self, settings: Mapping[str, object], log: Path, *, cores: Sequence[int], program: Sequence[str]) -> None:
+        self.cores, self.program = cores, program
         self.settings, self.log, self.ends = settings, log, list[str]()
         self.made.append(self)
 
