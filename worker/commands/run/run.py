@@ -112,6 +112,8 @@ async def _serve(
 ) -> None:
     """Run pipelines until a signal: a new one whenever the input topics change."""
     tasks = finder.tasks
+    # Before the first pipeline: a frozen pipeline would remain in memory after its end.
+    freeze_gc()
     while not health.stopping.is_set():
         if served.create_topics:
             await broker.create_topics(served, tasks)
@@ -121,7 +123,6 @@ async def _serve(
             return
         pipeline, consumer = build(served, tasks, schemas=health.schemas, serialize=serialize, new_topics=finder.new)
         health.use(pipeline)
-        freeze_gc()
         watching = [_log_progress(pipeline, consumer, telemetry), watch_weights(telemetry)]
         if rollout is not None:
             watching.append(rollout.watch(partial(_list_partitions, consumer)))
