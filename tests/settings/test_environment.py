@@ -52,6 +52,8 @@ def _no_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ("GITS_INPUT_TOPIC", "GITS_INPUT_TOPIC is not a setting: did you mean GIST_INPUT_TOPIC?"),
         ("GISTSTREAM_GROUP_ID", "GISTSTREAM_GROUP_ID is not a setting: did you mean GIST_GROUP_ID?"),
         ("GIST-HTTP-PORT", "GIST-HTTP-PORT is not a setting: did you mean GIST_HTTP_PORT?"),
+        ("GIST_HTTP-PORT", "GIST_HTTP-PORT is not a setting: did you mean GIST_HTTP_PORT?"),
+        ("GIST_HTTP.PORT", "GIST_HTTP.PORT is not a setting: did you mean GIST_HTTP_PORT?"),
     ],
 )
 def test_a_typo_is_named_with_the_nearest_setting(name: str, line: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ ENV_FILE_ENCODING = "utf-8-sig"
 # Kubernetes sets variables for the services of a namespace in each pod: GIST_STREAM_SERVICE_HOST for a service `gist-stream`.
 _SERVICE = re.compile(r"\w+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
 _ADDRESS = re.compile(r"""(\[(?P<ip>[^\]]+)\]|[^\s:/\[\]@"']+)(:(?P<port>[0-9]{1,5}))?""")
-# The letters of the prefix in another order, or without a line after them.
+# The letters of the prefix in another order, or without the underscore after them.
 _SIMILAR_PREFIX = re.compile("GIST|GITS|GSIT|GSTI|GTIS|IGST")
 _MAX_PORT = 65_535
 _MIN_QUOTED_CHARS = 2
@@ -73,7 +73,8 @@ def check_file(prefix: str) -> None:
         for line in parse_stream(io.StringIO(ENV_FILE.read_text(ENV_FILE_ENCODING))):
             text = line.original.string.replace("\0", "")
             name = re.match(rf"[\s\ufeff-]*(?:(?:export|set)\s+)?({prefix}\w*)", text, re.IGNORECASE)
-            if name and (line.value is None or line.key != name[1]):
+            # A key that only begins with the name of a setting is an unknown variable.
+            if name and (line.value is None or not str(line.key).upper().startswith(prefix)):
                 number = line.original.line + text[: name.start(1)].count("\n")
                 advice = "write NAME=value, with two quotation marks or none, in UTF-8"
                 raise BadSettings(f"{name[1].upper()}: {ENV_FILE}, line {number}: no value can be read: {advice}")
