@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from aiokafka.structs import OffsetAndMetadata
@@ -99,6 +99,19 @@ async def test_a_topic_that_lost_its_committed_offsets_is_read_from_its_first_re
     assert [found.find(Partition("texts", index), None, LogBounds(0, 5, 5)) for index in (0, 1)] == [0, 0]
     assert events == ["committed_offset_out_of_range"]
     assert found.metadata("texts") == ""
+
+
+@pytest.mark.parametrize(("committed", "start"), [({}, 0), ({0: (5, "")}, 0), ({0: (5, "gist-stream began with 2 partitions")}, 9)])
+async def test_another_partition_of_a_topic_that_lost_its_committed_offsets(
+    committed: dict[int, tuple[int, str]], start: int
+) -> None:
+    """The worker has had no session of partition 1. Offsets without a number are from a worker that noticed the deletion."""
+    found, group = build_starts("latest"), Group(2, {})
+    await learn(found, 2, {})
+    found.note_begun(Partition("texts", 0))
+    group.committed = committed
+    await found.notice_deletion(cast("Any", group), "texts")
+    assert found.find(Partition("texts", 1), None, LogBounds(0, 9, 9)) == start
 
 
 async def test_a_new_topic_is_read_from_its_first_record() -> None:

@@ -186,6 +186,8 @@ class Consumer:
                 # The bounds come first: the client then knows the partitions of the topic.
                 log = (await read_log_bounds(client, [key], round(self._step_timeout_s * 1000)))[key]
                 await self._starts.learn(client, group, partition.topic)
+                if committed is None:
+                    await self._starts.notice_deletion(group, partition.topic)
         except (KafkaError, TimeoutError) as error:
             raise PublishFailed(f"the ends of {partition} cannot be read: {describe_error(error)}") from error
         if not group.owns(key):

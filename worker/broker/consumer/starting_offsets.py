@@ -53,6 +53,19 @@ class StartOffsets:
         known = [number for number in numbers if number is not None]
         self._num_partitions.setdefault(topic, min(known, default=0) if committed else len(partitions))
 
+    async def notice_deletion(self, group: Group, topic: str) -> None:
+        """Begin a topic at its first records if it was deleted and created again. Raises aiokafka's `KafkaError`.
+
+        The brokers delete the committed offsets of a deleted topic. Offsets without a number are from a worker that noticed the
+        deletion earlier.
+        """
+        begun = [TopicPartition(topic, partition.index) for partition in self._begun if partition.topic == topic]
+        if not begun or not self._num_partitions.get(topic):
+            return
+        committed = await group.fetch_committed(begun)
+        if len(committed) < len(begun) or all(_parse_metadata(offset.metadata) is None for offset in committed.values()):
+            self._num_partitions[topic] = 0
+
     def metadata(self, topic: str) -> str:
         """Return the metadata to commit with each offset of a topic."""
         number = self._num_partitions.get(topic, 0)
