@@ -34,6 +34,29 @@ async def test_a_model_that_was_begun_is_returned_once_and_not_kept(monkeypatch:
     assert model() is None
 
 
+async def test_a_caller_that_is_cancelled_leaves_the_thread_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread ends without an error of its own, which Python would print."""
+    gate, failures = threading.Event(), list[object]()
+
+    def load(_settings: object) -> FakeModel:
+        gate.wait()
+        return FakeModel()
+
+    monkeypatch.setattr(engines, "load_engine", load)
+    monkeypatch.setattr(threading, "excepthook", failures.append)
+    loader = ModelLoader(read({}))
+    loader.begin("a")
+    finishing = asyncio.create_task(loader.finish())
+    await asyncio.sleep(0)
+    finishing.cancel()
+    await asyncio.wait([finishing])
+    gate.set()
+    for thread in threading.enumerate():
+        if thread.name == "model":
+            thread.join()
+    assert failures == []
+
+
 async def test_a_failure_in_the_thread_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     """The caller gets the failure of the model itself."""
 

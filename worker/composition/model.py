@@ -59,6 +59,8 @@ class ModelLoader:
     def begin(self, reference: str) -> None:
         """Begin to load a model in a thread, which does not outlive the process. `finish` returns the model."""
         self._loading = loading = Future[LoadedModel]()
+        # A caller that is cancelled does not cancel the thread, which sets the result.
+        loading.set_running_or_notify_cancel()
 
         def load() -> None:
             try:
