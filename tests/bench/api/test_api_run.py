@@ -18,6 +18,7 @@ from worker.bench.api.report import build_report
 from worker.bench.api.run import ApiPlan, run
 from worker.bench.stream.baseline import SentenceTransformersBaseline
 from worker.errors import BadModel
+from worker.testbed.embedded_kafka import find_free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -97,6 +98,13 @@ async def test_regular_queries_do_not_wait_for_answers() -> None:
     async with listening() as (port, requests), send_regularly(port, ["a", "b"], rate_per_s=1_000):
         await until(lambda: len(requests) > 2)
     assert [orjson.loads(request)["inputs"] for request in requests[:3]] == ["a", "b", "a"]
+
+
+async def test_a_server_that_is_away_ends_the_run() -> None:
+    """A row of a stream with queries would otherwise be measured without queries."""
+    with pytest.raises(ConnectionRefusedError):
+        async with send_regularly(find_free_port(), ["a"], rate_per_s=1_000):
+            await until(lambda: len(asyncio.all_tasks()) == 1)
 
 
 @pytest.mark.long
