@@ -1,7 +1,8 @@
 """The parts of a record whose outputs come from several encoders.
 
 Each encoder has its own tokens of the text, its own batches and its own forward pass. The parts of a record are split before the
-batches and joined after the passes, which may end in any order. Pure; the parts belong to one thread.
+batches and joined after the passes, which may end in any order. Pure. One thread adds the predictions; another may join those of
+a complete record.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ def _head_scores(head: str, titles: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _format_interval(scores: Mapping[str, Any]) -> str:
-    """Return Wilson's interval of an accuracy: that of a few texts, all right, is far from certain."""
+    """Return Wilson's interval of an accuracy, which is wide for a small number of texts, even without an error."""
     low, high = wilson(scores["accuracy"], scores["texts"])
     return f"[{low:.3f}, {high:.3f}]"
 

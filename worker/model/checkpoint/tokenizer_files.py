@@ -44,7 +44,7 @@ _SIGNS: Mapping[tuple[str, str, bool], bytes] = {
 }
 # The special tokens of BERT by their names in the configuration, in the order in which they are added.
 _NAMES = {"unk_token": "[UNK]", "sep_token": "[SEP]", "pad_token": "[PAD]", "cls_token": "[CLS]", "mask_token": "[MASK]"}
-# What an added token may say of itself.
+# The flags of an added token.
 _FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 # The special tokens around a text.
 _NUM_SPECIAL = 2
