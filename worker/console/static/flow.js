@@ -23,8 +23,9 @@ class FlowView extends HTMLElement {
     this.dead = el("input", { type: "checkbox", id: "only-dead", onchange: () => this.#draw() });
     this.pause = el("button", { type: "button", "aria-pressed": "false", onclick: () => this.#togglePause() }, "Pause");
     this.status = el("p", { class: "muted status", role: "status" });
-    // While a row is pressed, the list does not move: else the release would be on another row.
-    this.list = el("ol", { class: "rows", "aria-label": "Newest results", onpointerdown: () => { this.#isHeld = true; } });
+    // While a row is pressed, the list does not move: else the release would be on another row. A context menu takes the release of
+    // another button.
+    this.list = el("ol", { class: "rows", "aria-label": "Newest results", onpointerdown: ({ button }) => { this.#isHeld = button === 0; } });
     for (const end of ["pointerup", "pointercancel"]) document.addEventListener(end, () => this.#release());
     this.append(
       el("h1", { class: "hidden" }, "Flow"),
