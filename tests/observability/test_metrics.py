@@ -190,6 +190,24 @@ def test_kafkas_client_may_not_say_everything(capsys: pytest.CaptureFixture[str]
     assert 1 <= shown.count("broker is away") <= 10
 
 
+@pytest.mark.usefixtures("_logging_as_before")
+@pytest.mark.parametrize("log_format", ["json", "pretty"])
+def test_a_traceback_of_a_library_shows_no_local_variable(log_format: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A text or a password may be a local variable."""
+    configure_logging(level="info", log_format=log_format)
+
+    def fail(text: str) -> None:
+        raise ValueError(len(text))
+
+    try:
+        fail(log_format * 3)
+    except ValueError:
+        logging.getLogger("asyncio").exception("never retrieved")
+    shown = capsys.readouterr().err
+    assert "ValueError" in shown
+    assert log_format * 3 not in shown
+
+
 @pytest.mark.parametrize(
     ("message", "expected"),
     [

@@ -26,9 +26,14 @@ def configure_logging(*, level: str, log_format: str, replica: int | None = None
     is_pretty = log_format == "pretty" or (log_format == "auto" and sys.stderr.isatty())
     renderers: list[structlog.typing.Processor]
     if is_pretty:
-        renderers = [_format_values, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), sort_keys=False)]
+        console = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), sort_keys=False, exception_formatter=structlog.dev.plain_traceback
+        )
+        renderers = [_format_values, console]
     else:
-        renderers = [structlog.processors.dict_tracebacks, _order_keys, structlog.processors.JSONRenderer(serializer=_json)]
+        # Local variables are texts and secrets.
+        tracebacks = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
+        renderers = [tracebacks, _order_keys, structlog.processors.JSONRenderer(serializer=_json)]
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,

@@ -1,4 +1,4 @@
-"""structlog without rich, whose import takes a twentieth of a worker's start. Tracebacks are plain: rich shows local variables."""
+"""structlog without rich, whose import takes a twentieth of a worker's start."""
 
 import sys
 
