@@ -32,9 +32,14 @@ def drop_current_folder() -> None:
 
 drop_current_folder()
 
-import gc  # noqa: E402  after the current folder is out of the path
-from importlib.machinery import PathFinder  # noqa: E402  after the current folder is out of the path
-from pathlib import Path  # noqa: E402  the same
+_INTERRUPTED = 130
+try:
+    # After the current folder is out of the path.
+    import gc
+    from importlib.machinery import PathFinder
+    from pathlib import Path
+except KeyboardInterrupt:
+    sys.exit(_INTERRUPTED)
 
 _HOME = Path(__file__).resolve().parent
 _NEW_OBJECTS_PER_COLLECTION = 500_000
@@ -49,13 +54,16 @@ def main() -> None:
                 "remove its folder from PYTHONPATH, or install gist-stream in a virtual environment of its own\n"
             )
             sys.exit(2)
-    from worker.commands.run.signals import leave_at_once  # noqa: PLC0415  after the check
+    try:
+        from worker.commands.run.signals import leave_at_once  # noqa: PLC0415  after the check
 
-    leave_at_once()
-    # The modules of a worker make a tenth of a second of collections, which find nothing.
-    gc.set_threshold(_NEW_OBJECTS_PER_COLLECTION)
-    from worker.cli import main as run  # noqa: PLC0415  the same
-
+        leave_at_once()
+        # The modules of a worker make a tenth of a second of collections, which find nothing.
+        gc.set_threshold(_NEW_OBJECTS_PER_COLLECTION)
+        from worker.cli import main as run  # noqa: PLC0415  the same
+    except KeyboardInterrupt:
+        # Ctrl-C while the modules are imported.
+        sys.exit(_INTERRUPTED)
     run()
 
 

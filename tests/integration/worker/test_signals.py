@@ -76,6 +76,27 @@ sys.argv[1:] = ["version"]
         assert ended.stdout.splitlines()[0] == "_leave"
 
 
+@pytest.mark.parametrize("module", ["pathlib", "worker.cli", "worker.settings"])
+@pytest.mark.parametrize("start", ["gist_stream.main()", "runpy.run_module('worker', run_name='__main__')"])
+def test_ctrl_c_while_the_command_line_is_imported_prints_nothing(module: str, start: str) -> None:
+    """The exit code is 130, as of a running command."""
+    program = f"""
+import importlib.abc, runpy, signal, sys
+class Watch(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "{module}":
+            signal.raise_signal(signal.SIGINT)
+sys.modules.pop("pathlib", None)
+sys.meta_path.insert(0, Watch())
+sys.argv[1:] = ["version"]
+if "gist_stream" in {start!r}:
+    import gist_stream
+{start}
+"""
+    ended = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (130, "")
+
+
 def test_a_worker_under_nohup_goes_on() -> None:
     """SIGHUP stays ignored where the parent asked for that."""
     program = (
