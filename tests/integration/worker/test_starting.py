@@ -155,16 +155,20 @@ async def test_a_topic_that_is_made_anew_begins_at_its_first_record(
     connection: Connection, topic: str, delivery: str, group_protocol: GroupProtocolSetting
 ) -> None:
     """All its records came after the group began: the start at the end was that of the deleted topic."""
-    await create(connection, topic, num_partitions=1)
+    await create(connection, topic, num_partitions=2)
     await send(connection, topic, partition=0, count=5)
     home, group_id = Partition(topic, 0), f"group-{topic}"
-    async with owning(connection, topic, delivery, num_partitions=1, group_protocol=group_protocol) as owner:
+    async with owning(connection, topic, delivery, num_partitions=2, group_protocol=group_protocol) as owner:
         assert await owner.open(home) == 5
         owner.consumer.seek(home, 5)
-        await make_anew(connection, topic, num_partitions=1)
+        await make_anew(connection, topic, num_partitions=2)
         await send(connection, topic, partition=0, count=7)
+        await send(connection, topic, partition=1, count=3)
         while await fetch_committed(connection, group_id, [home]):  # noqa: ASYNC110  a broker has no event to wait for
             await asyncio.sleep(0.01)
+        if delivery == "at_least_once":
+            # The worker has had no session of this partition.
+            assert await owner.open(Partition(topic, 1)) == 0
         await owner.delivery.forget(home)
         assert await owner.open(home) == 0
         assert owner.events == ["committed_offset_out_of_range"]

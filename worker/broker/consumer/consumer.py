@@ -174,10 +174,11 @@ class Consumer:
             raise PublishFailed(f"the committed offset of {partition} cannot be read: {describe_error(error)}") from error
         return int(committed[key].offset) if key in committed else None
 
-    async def find_start(self, partition: Partition, committed: int | None) -> int:
+    async def find_start(self, partition: Partition, committed: int | None, *, shows_commits_at_once: bool = False) -> int:
         """Return the offset to read an assigned partition from: `committed`, or where `auto_offset_reset` says.
 
-        If the returned offset differs from `committed`, the caller commits it before it reads. Raises `PublishFailed`.
+        If the returned offset differs from `committed`, the caller commits it before it reads. `shows_commits_at_once` tells that
+        the group shows each commit at once; it shows that of a transaction a moment after the end. Raises `PublishFailed`.
         """
         client, _, group = self._require_started()
         key = TopicPartition(partition.topic, partition.index)
@@ -186,7 +187,7 @@ class Consumer:
                 # The bounds come first: the client then knows the partitions of the topic.
                 log = (await read_log_bounds(client, [key], round(self._step_timeout_s * 1000)))[key]
                 await self._starts.learn(client, group, partition.topic)
-                if committed is None:
+                if committed is None and shows_commits_at_once:
                     await self._starts.notice_deletion(group, partition.topic)
         except (KafkaError, TimeoutError) as error:
             raise PublishFailed(f"the ends of {partition} cannot be read: {describe_error(error)}") from error

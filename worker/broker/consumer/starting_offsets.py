@@ -57,7 +57,7 @@ class StartOffsets:
         """Begin a topic at its first records if it was deleted and created again. Raises aiokafka's `KafkaError`.
 
         The brokers delete the committed offsets of a deleted topic. Offsets without a number are from a worker that noticed the
-        deletion earlier.
+        deletion earlier. The group must show each commit at once.
         """
         begun = [TopicPartition(topic, partition.index) for partition in self._begun if partition.topic == topic]
         if not begun or not self._num_partitions.get(topic):

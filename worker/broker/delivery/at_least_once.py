@@ -65,7 +65,7 @@ class AtLeastOnce(LimitedByTopics):
         """Return the committed offset of a partition. If there is none, commit the start offset and return it."""
         await self._outputs.refresh(self._connection)
         committed = await self._consumer.committed(partition)
-        start = await self._consumer.find_start(partition, committed)
+        start = await self._consumer.find_start(partition, committed, shows_commits_at_once=True)
         if start != committed:
             # Without this commit, `latest` would choose a later start after the next failure and skip the records in between.
             await self._consumer.commit({partition: start})
