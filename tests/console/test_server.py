@@ -109,7 +109,7 @@ async def test_the_page_is_small_and_complete() -> None:
 
 @pytest.mark.parametrize("path", ["/static/..%2fserver.py", "/static/server.py", "/static/%2fetc%2fpasswd"])
 async def test_no_other_file_is_served(path: str) -> None:
-    """A name outside of the page's files is not found."""
+    """A name outside the page's files is not found."""
     async with client(build_console()) as session, session.get(path) as answer:
         assert answer.status == 404
 

@@ -204,7 +204,7 @@ PLAIN = (("content-type", b"text/plain"),)
         (b'{"text": true}', (), "not a boolean"),
         (b'{"text": ""}', (), "blank"),
         (b'{"text": " \\u0000\\n\\t "}', (), "blank"),
-        (b'{"text": "x", "id": 7.5}', (), "`id` must be a string or an integer, not a number"),
+        (b'{"text": "x", "id": 7.5}', (), "`id` must be a string or an integer, not a number with a fraction"),
         (b'{"text": "x", "id": true}', (), "`id` must be a string or an integer, not a boolean"),
         (b'{"text": "x", "id": ""}', (), "`id` has 0 characters"),
         (b'{"text": "x", "id": "' + b"i" * 257 + b'"}', (), "`id` has 257"),

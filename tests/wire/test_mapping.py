@@ -118,6 +118,8 @@ def test_a_missing_field_is_a_dead_letter_with_the_fields_of_the_record() -> Non
     assert refusal({"title": "x", "meta": {"n": 1}}) == "there is no `text`; fields seen: title, meta, meta.n"
     assert refusal({"title": "x"}, text=BODY) == "there is no `body`; fields seen: title"
     assert refusal({}, text=BODY) == "there is no `body`; the record has no fields"
+    assert refusal({"body": None}, text=BODY) == "`body` is null; GIST_EMPTY_TEXT=skip skips such records"
+    assert refusal({"a": None}, text=PATH("a.b")) == "there is no `a.b`; fields seen: a"
     assert refusal({"text": "x"}, id_path=PATH("number")) == "there is no `number`; fields seen: text"
     assert item({"body": "x"}, text=BODY) == ("x", "texts-3-42")
     assert refusal({"body": 7}, text=BODY) == "`body` must be a string, not a number"
@@ -185,7 +187,7 @@ def test_an_empty_text_has_the_chosen_fate(value: object) -> None:
     assert read(value, empty_text=EmptyText.SKIP) == Skipped(record(value), "empty")
     assert isinstance(read(value, empty_text=EmptyText.TOMBSTONE), Tombstone)
     assert "needs a key" in refusal(value, key=None, empty_text=EmptyText.TOMBSTONE)
-    assert refusal(value).startswith(("there is no `text`", "the text is blank"))
+    assert refusal(value).startswith(("there is no `text`", "`text` is null", "the text is blank"))
 
 
 def test_an_update_that_leaves_the_text_is_skipped_on_request() -> None:
@@ -320,13 +322,13 @@ def test_a_template_may_name_a_column_that_the_envelope_has_too(column: str) -> 
     """The row comes before the fields of the envelope; a template that leads through the envelope is read as before."""
     row = {"id": 1, "title": "A", column: "web"}
     assert item(change("c", after=row), text=TextTemplate.parse(f"{{title}} {{{column}}}")) == ("A web", "1")
-    # The id of the wire contract is outside of the row here, and there is none.
+    # The id of the wire contract is outside the row here, and there is none.
     assert item(change("c", after=row), text=TextTemplate.parse("{after.title}")) == ("A", "texts-3-42")
 
 
 def test_a_record_with_a_source_and_an_operation_is_no_change_event() -> None:
     """The source of a change event is an object. Otherwise a record without a text would delete outputs."""
-    assert "there is no `text`" in refusal({"id": 1, "text": None, "op": "d", "source": "web"})
+    assert "`text` is null" in refusal({"id": 1, "text": None, "op": "d", "source": "web"})
 
 
 def test_a_row_without_its_envelope_may_lack_the_text_too() -> None:

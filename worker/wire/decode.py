@@ -167,7 +167,8 @@ def check_id(identity: object, record: Record, limits: Limits, *, name: str = "i
     if isinstance(identity, int) and not isinstance(identity, bool):
         identity = str(identity)
     if not isinstance(identity, str):
-        raise InvalidRecord(f"`{name}` must be a string or an integer, not {name_json_type(identity)}")
+        kind = "a number with a fraction, or beyond 64 bits" if isinstance(identity, float) else name_json_type(identity)
+        raise InvalidRecord(f"`{name}` must be a string or an integer, not {kind}")
     if not 0 < len(identity) <= limits.max_id_chars:
         raise InvalidRecord(f"`{name}` has {len(identity)} characters; it needs 1 to {limits.max_id_chars}")
     if found := _CONTROL.search(identity):

@@ -225,7 +225,12 @@ class _MappedDecoder:
             return Skipped(record, "empty")
         if self.mapping.empty_text is EmptyText.TOMBSTONE:
             return build_tombstone(record)
-        raise InvalidRecord("the text is blank" if text is not None else _describe_missing(self.mapping.text, fields))
+        if text is not None:
+            raise InvalidRecord("the text is blank")
+        path = self.mapping.text
+        if isinstance(path, FieldPath) and fields and path.find(fields, default="") is None:
+            raise InvalidRecord(f"`{path}` is null; GIST_EMPTY_TEXT=skip skips such records")
+        raise InvalidRecord(_describe_missing(path, fields))
 
     def find_id(self, record: Record, fields: Mapping[str, Any], event_id: object) -> Any:
         """Return the id, which is not checked; None for the default id."""

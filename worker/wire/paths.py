@@ -49,16 +49,16 @@ class FieldPath:
             raise ValueError(r"a name is empty: write names with a dot between them, and \. for a dot in a name")
         return cls(written, tuple(names))
 
-    def find(self, fields: Mapping[str, Any]) -> Any:
-        """Return the value of the field; None if there is none."""
+    def find(self, fields: Mapping[str, Any], default: object = None) -> Any:
+        """Return the value of the field; `default` if there is none."""
         value: Any = fields
         for name in self.names:
             if isinstance(value, dict):
-                value = value.get(name)
+                value = value.get(name, default)
             elif isinstance(value, list) and name.isdecimal() and name.isascii() and int(name[:9]) < len(value):
                 value = value[int(name[:9])]
             else:
-                return None
+                return default
         return value
 
     def read_text(self, fields: Mapping[str, Any]) -> Any:

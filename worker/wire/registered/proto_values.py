@@ -98,7 +98,7 @@ class MessageConverter:
         try:
             return MessageToDict(message)
         except (ValueError, Error):
-            # A time outside of the years 1 to 9999, or a number that JSON lacks: the fields are shown.
+            # A time outside the years 1 to 9999, or a number that JSON lacks: the fields are shown.
             return self._convert(message, left)
 
 
