@@ -69,7 +69,7 @@ async def test_a_byte_order_mark_and_line_ends_are_no_part_of_a_text(tmp_path: P
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"good\ncaf\xe9 au lait\n", r"line 2: byte 0xe9 at 4 is not UTF-8; .* `iconv -f ISO-8859-1 -t UTF-8`"),
+        (b"good\ncaf\xe9 au lait\n", r"line 2: byte 0xe9 at 4 is not UTF-8; .* for example with `iconv -f ISO-8859-1 -t UTF-8`"),
         ("Hello\n".encode("utf-16"), r"line 1: it is UTF-16 or UTF-32; .* `iconv -f UTF-16 -t UTF-8`"),
         ("\ufeffHello\n".encode("utf-16-be"), "line 1: it is UTF-16"),
         ("\ufeffHello\n".encode("utf-32-le"), "line 1: it is UTF-16 or UTF-32"),

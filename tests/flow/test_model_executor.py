@@ -197,7 +197,7 @@ async def test_the_duration_of_each_pass_that_succeeds_is_reported() -> None:
 
 @pytest.mark.parametrize("num_items", [1, 2, 9])
 async def test_outputs_are_encoded_in_order(num_items: int) -> None:
-    """Each item has the result of the given function; several items are encoded outside of the event loop."""
+    """Each item has the result of the given function; several items are encoded outside the event loop."""
     model, threads = FakeModel(), set[int]()
 
     def build(tokenized: TokenizedItem, prediction: Prediction) -> Outcome:

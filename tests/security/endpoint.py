@@ -22,7 +22,7 @@ CLIENT_ID, CLIENT_SECRET, SCOPE = "worker", "cs-4f1d0a77c2e94b", "kafka"
 
 
 class TokenEndpoint:
-    """Listens inside of its `with` block."""
+    """Listens inside its `with` block."""
 
     def __init__(self, identity: Identity) -> None:
         """Choose a port."""

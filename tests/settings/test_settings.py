@@ -95,8 +95,11 @@ CREDENTIALS = OAUTH | {"sasl_oauthbearer_client_id": "c", "sasl_oauthbearer_clie
 @pytest.mark.parametrize(
     ("flags", "complaint"),
     [
-        ({"input_topic_pattern": "a["}, "GIST_INPUT_TOPIC_PATTERN: the pattern is no regular expression"),
-        ({"input_topic_pattern": "a.*", "input_topic": "a"}, "GIST_INPUT_TOPIC and GIST_INPUT_TOPIC_PATTERN both name"),
+        ({"input_topic_pattern": "a["}, "GIST_INPUT_TOPIC_PATTERN: the pattern is not a regular expression"),
+        (
+            {"input_topic_pattern": "a.*", "input_topic": "a"},
+            "GIST_INPUT_TOPIC and GIST_INPUT_TOPIC_PATTERN both name the input topics: set only one of them",
+        ),
         ({"input_topic_pattern": "a.*", "backfill_topic": "old"}, "GIST_BACKFILL_TOPIC needs one input topic"),
         ({"input_topic": "a,,b"}, "GIST_INPUT_TOPIC: a name of a topic is empty"),
         ({"input_topic": "a,a"}, "must have different names"),
@@ -116,7 +119,10 @@ CREDENTIALS = OAUTH | {"sasl_oauthbearer_client_id": "c", "sasl_oauthbearer_clie
         ({"id_field": "a\\b"}, "GIST_ID_FIELD: a backslash precedes a dot or a backslash, not 'b'"),
         ({"text_template": "no field"}, "GIST_TEXT_TEMPLATE: no field is named"),
         ({"text_template": "{a"}, "GIST_TEXT_TEMPLATE: a brace is not closed"),
-        ({"text_template": "{a}", "text_field": "b"}, "GIST_TEXT_TEMPLATE and GIST_TEXT_FIELD both name the text"),
+        (
+            {"text_template": "{a}", "text_field": "b"},
+            "GIST_TEXT_TEMPLATE and GIST_TEXT_FIELD both name the text: set only one of them",
+        ),
         ({"id_from": "key", "id_field": "a"}, "GIST_ID_FIELD has no effect with GIST_ID_FROM=key"),
         ({"unchanged_text": "skip", "envelope": "connect"}, "GIST_UNCHANGED_TEXT=skip compares the rows of Debezium"),
         ({"unchanged_text": "skip", "output_layout": "enriched"}, "GIST_UNCHANGED_TEXT=skip keeps other changed fields out"),

@@ -55,7 +55,7 @@ def test_every_layout_has_the_same_results(output: Output | None) -> None:
 
 @pytest.mark.parametrize("output", [Output.ENRICHED, Output.FLAT, Output.QDRANT])
 def test_a_terminal_shows_the_text_with_its_entities(output: Output) -> None:
-    """The entity has its type inside of the text, and a vector is shown unless it is left out."""
+    """The entity has its type inside the text, and a vector is shown unless it is left out."""
     console = Console(file=io.StringIO(), force_terminal=True, width=200, highlight=False, color_system=None)
     for has_vectors in (True, False):
         tail._show(console, ("texts", 0, 1), values(output), tail._View("nlp", has_vectors=has_vectors, is_json=False))

@@ -2,7 +2,7 @@
 
     request ──admit──▶ tokenize ──enter──▶ live lane ──batch, infer──▶ answer
 
-A request waits outside of the lane while the texts of clients in the lane fill the passes that run and one batch more. A record
+A request waits outside the lane while the texts of clients in the lane fill the passes that run and one batch more. A record
 of the stream therefore waits for at most one batch of such texts.
 """
 

@@ -70,7 +70,7 @@ class ServerOptions:
 
 
 class ApiServer:
-    """Listens inside of its context."""
+    """Listens inside its context."""
 
     def __init__(
         self,
@@ -133,7 +133,7 @@ class ApiServer:
             await self._runner.cleanup()
             reason = error.strerror or describe_error(error)
             raise BadSettings(
-                f"GIST_API_HOST, GIST_API_PORT: the worker cannot listen at {self.address}: {reason}; port 0 is a free port"
+                f"GIST_API_HOST, GIST_API_PORT: the worker cannot listen at {self.address}: {reason}; set port 0 for any free port"
             ) from error
         self.port = self._runner.addresses[0][1]
         return self

@@ -1,4 +1,4 @@
-"""All accesses to private attributes of aiokafka's clients, outside of `worker.broker.patches`.
+"""All accesses to private attributes of aiokafka's clients, outside `worker.broker.patches`.
 
 aiokafka 0.14 has no public function for any of them. `tests/broker/test_client_internals.py` fails if a release changes them.
 """

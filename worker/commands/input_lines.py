@@ -165,7 +165,7 @@ def decode(line: bytes, source: object, number: int) -> str:
 
 
 def _not_text(source: object, number: int, what: str, encoding: str) -> str:
-    return f"{source}, line {number}: {what}; convert the text first, with `iconv -f {encoding} -t UTF-8`, say"
+    return f"{source}, line {number}: {what}; convert the text first, for example with `iconv -f {encoding} -t UTF-8`"
 
 
 @contextlib.contextmanager

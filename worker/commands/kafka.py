@@ -19,7 +19,7 @@ def kafka(
     """Run a Kafka broker on this machine until Ctrl-C, for a trial.
 
     The broker has no security, and its data are deleted when it ends. It needs neither Docker nor Java: the packages of the extra
-    `embedded` contain a Java runtime, and the first start fetches the files of Kafka (120 MB).
+    `embedded` contain a Java runtime, and the first start downloads the files of Kafka (57 MB).
     """
     if port:
         _require_free(port)
@@ -44,4 +44,6 @@ def _require_free(port: int) -> None:
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
-            raise BadSettings(f"PORT: no broker can listen at 127.0.0.1:{port}: {error.strerror}; 0 takes a free port") from error
+            raise BadSettings(
+                f"PORT: no broker can listen at 127.0.0.1:{port}: {error.strerror}; set 0 for any free port"
+            ) from error

@@ -98,7 +98,7 @@ def tail(
     ] = False,
     no_vectors: Annotated[bool, typer.Option("--no-vectors", help="Leave the vectors out.")] = False,
     is_json: Annotated[
-        bool, typer.Option("--json", help="Print a JSON line for each record. This is the default if the output is no terminal.")
+        bool, typer.Option("--json", help="Print a JSON line for each record. This is the default if the output is not a terminal.")
     ] = False,
 ) -> None:
     """Follow the results: labels, entities and vectors of each record, and dead letters.

@@ -40,7 +40,7 @@ _PORT_ERRORS = {errno.EADDRINUSE, errno.EACCES}
 
 
 class HttpServer:
-    """Listens inside of its context. A check returns None for yes, or the reason for no, which is sent with status 503.
+    """Listens inside its context. A check returns None for yes, or the reason for no, which is sent with status 503.
 
     A whole web framework would take a sixth of the time from the start of a worker to its first record.
     """
@@ -83,7 +83,7 @@ class HttpServer:
         except (OSError, ValueError) as error:
             is_port = not is_socket and isinstance(error, OSError) and error.errno in _PORT_ERRORS
             reason = (error.strerror if isinstance(error, OSError) else None) or describe_error(error)
-            name, advice = ("PORT", "; 0 takes a free port") if is_port else ("HOST", "")
+            name, advice = ("PORT", "; set 0 for any free port") if is_port else ("HOST", "")
             raise BadSettings(f"GIST_HTTP_{name}: the worker cannot listen at {self.address}: {reason}{advice}") from error
         if not is_socket:
             self.port = self._server.sockets[0].getsockname()[1]

@@ -20,7 +20,7 @@ ORIGINS = ("hit", "duplicate", "miss")
 REBALANCES = ("assigned", "revoked", "lost")
 #: The exceptions that end the session of a partition.
 RETRIES = ("PublishFailed", "ConsumerBroken", "OffsetOutOfRange")
-#: The steps that are retried outside of a session.
+#: The steps that are retried outside a session.
 RETRIED_STEPS = ("consume", "commit")
 #: The events of the Kafka client.
 BROKER_EVENTS = (

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 PREFIX = "GIST_"
 #: The advice of most contradictions between two settings.
 CHANGE_ONE = ": change one of them"
+#: The advice if two settings name the same thing.
+SET_ONE = ": set only one of them"
 # A secret may have any characters, such as quotation marks.
 _SECRETS = {
     "sasl_username",
@@ -51,7 +53,7 @@ class ConnectionSettings(BaseSettings):
     )
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT",
-        description="Protocol of the connections to the brokers. Choose `SSL` or `SASL_SSL` outside of a private network.",
+        description="Protocol of the connections to the brokers. Choose `SSL` or `SASL_SSL` outside a private network.",
     )
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = Field(
         "SCRAM-SHA-512",

@@ -42,6 +42,7 @@ FIRST = (
     "security_protocol",
     "group_id",
     "input_topic",
+    "text_field",
     "auto_offset_reset",
     "model",
     "tasks",

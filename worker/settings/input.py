@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from worker.settings.connection import CHANGE_ONE, raise_first
+from worker.settings.connection import CHANGE_ONE, SET_ONE, raise_first
 from worker.settings.topics import TopicSettings
 from worker.wire.paths import FieldPath, TextTemplate
 
@@ -59,7 +59,7 @@ class InputSettings(TopicSettings):
         "auto",
         description=(
             "Envelope around the row of a record. `connect`: Kafka Connect's `schema` and `payload`. `debezium`: Debezium's "
-            "`before`, `after` and `op`, also inside of Kafka Connect's. `auto`: each of them if the record has no text without "
+            "`before`, `after` and `op`, also inside Kafka Connect's. `auto`: each of them if the record has no text without "
             "unwrapping. Paths begin in the row. Set the envelope of your topic to make every other record a dead letter."
         ),
     )
@@ -94,8 +94,9 @@ class InputSettings(TopicSettings):
 
     @model_validator(mode="after")
     def _agree_on_input(self) -> Self:
+        is_twice = bool(self.text_template) and self.text_field != "text"
+        raise_first([(is_twice, "TEXT_TEMPLATE and GIST_TEXT_FIELD both name the text")], advice=SET_ONE)
         contradictions = [
-            (bool(self.text_template) and self.text_field != "text", "TEXT_TEMPLATE and GIST_TEXT_FIELD both name the text"),
             (self.id_from != "field" and self.id_field != "id", f"ID_FIELD has no effect with GIST_ID_FROM={self.id_from}"),
             (
                 self.unchanged_text == "skip" and self.envelope in {"none", "connect"},

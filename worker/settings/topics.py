@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from worker.settings.connection import CHANGE_ONE, ConnectionSettings, raise_first
+from worker.settings.connection import CHANGE_ONE, SET_ONE, ConnectionSettings, raise_first
 
 #: Stands for the input topic in the name of an output topic.
 PLACEHOLDER = "{topic}"
@@ -165,16 +165,14 @@ class TopicSettings(ConnectionSettings):
         try:
             re.compile(value)
         except re.error as error:
-            raise ValueError(f"the pattern is no regular expression: {error}") from None
+            raise ValueError(f"the pattern is not a regular expression: {error}") from None
         return value
 
     @model_validator(mode="after")
     def _agree_on_topics(self) -> Self:
+        is_twice = bool(self.input_topic_pattern) and "input_topic" in self.model_fields_set
+        raise_first([(is_twice, "INPUT_TOPIC and GIST_INPUT_TOPIC_PATTERN both name the input topics")], advice=SET_ONE)
         contradictions = [
-            (
-                bool(self.input_topic_pattern) and "input_topic" in self.model_fields_set,
-                "INPUT_TOPIC and GIST_INPUT_TOPIC_PATTERN both name the input topics",
-            ),
             (
                 bool(self.input_topic_pattern) and bool(self.backfill_topic),
                 "BACKFILL_TOPIC needs one input topic, and GIST_INPUT_TOPIC_PATTERN may name several",

@@ -81,5 +81,5 @@ def test_a_file_holds_what_is_chosen(tmp_path: Path) -> None:
 
 
 def test_the_commit_is_known_in_a_checkout() -> None:
-    """Outside of a checkout the commit is unknown, which is a word, too."""
+    """Outside a checkout the commit is unknown, which is a word, too."""
     assert find_commit()

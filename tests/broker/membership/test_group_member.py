@@ -387,7 +387,7 @@ class FixedMember:
 
 
 async def test_the_offsets_of_a_transaction_name_the_member() -> None:
-    """A commit with an old epoch is repeated with the new one. Outside of the group no commit is sent."""
+    """A commit with an old epoch is repeated with the new one. Outside the group no commit is sent."""
     client, request = Client(Coordinator()), TxnOffsetCommitRequest("x", "readers", 9, 2, [("texts", [(0, 7, "")])])
     member = FixedMember(3)
     producer: Any = SimpleNamespace(send=client.send)

@@ -25,7 +25,7 @@ ALLOWED = allowed_transitions(LABELS)
 
 
 def test_the_labels_of_types() -> None:
-    """Outside first, then beginning and inside of each type."""
+    """Outside first, then beginning and inside each type."""
     assert LABELS == ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
 
 

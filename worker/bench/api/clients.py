@@ -87,7 +87,7 @@ async def send_in_turn(port: int, texts: Sequence[str], *, num_clients: int, sec
 
 @contextlib.asynccontextmanager
 async def send_regularly(port: int, texts: Sequence[str], *, rate_per_s: float) -> AsyncIterator[None]:
-    """Send texts at a rate inside of the context, whether or not the endpoint has answered; rate 0 sends nothing.
+    """Send texts at a rate inside the context, whether or not the endpoint has answered; rate 0 sends nothing.
 
     The end of the context raises the error of a connection or of an answer.
     """

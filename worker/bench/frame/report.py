@@ -130,7 +130,7 @@ class ReportOutputs:
 
 
 def find_commit() -> str:
-    """Return the short hash of the commit that runs, or `unknown` outside of a checkout."""
+    """Return the short hash of the commit that runs, or `unknown` outside a checkout."""
     git = shutil.which("git")
     if git is None:
         return "unknown"

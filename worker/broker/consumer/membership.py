@@ -64,7 +64,7 @@ class Membership:
             ),
             InvalidGroupIdError: "the name is invalid: set GIST_GROUP_ID to another one",
             InvalidSessionTimeoutError: (
-                f"GIST_SESSION_TIMEOUT_MS={self.session_timeout_ms} is outside of the broker's limits: choose a value between its "
+                f"GIST_SESSION_TIMEOUT_MS={self.session_timeout_ms} is outside the broker's limits: choose a value between its "
                 "group.min.session.timeout.ms and group.max.session.timeout.ms"
             ),
             GroupMaxSizeReached: (

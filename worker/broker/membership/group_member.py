@@ -98,7 +98,7 @@ class ConsumerGroupMember:
 
     @property
     def identity(self) -> requests.MemberIdentity:
-        """What a request says about the member. The epoch is 0 outside of the group."""
+        """What a request says about the member. The epoch is 0 outside the group."""
         return requests.MemberIdentity(self._member_id, self._state.epoch, self._instance_id)
 
     def owns(self, partition: TopicPartition) -> bool:

@@ -99,7 +99,7 @@ class MemberState:
     """The state of one member. Its `epoch` is part of every commit; an epoch of 0 or below commits nothing."""
 
     def __init__(self, *, is_static: bool = False, pace: Pace | None = None) -> None:
-        """Start outside of the group."""
+        """Start outside the group."""
         self._is_static = is_static
         self._pace = pace or Pace()
         self.epoch = JOIN

@@ -100,7 +100,7 @@ def build_commit(group_id: str, member: MemberIdentity, offsets: Mapping[TopicPa
 
 
 def read_commit_codes(response: Any) -> set[int]:
-    """Return the error codes in the response to a commit, in or outside of a transaction."""
+    """Return the error codes in the response to a commit, in or outside a transaction."""
     return {code for _, partitions, _ in response.topics for _, code, _ in partitions} - {0}
 
 

@@ -30,7 +30,7 @@ class Member(Protocol):
 
     @property
     def identity(self) -> MemberIdentity:
-        """The id and the present epoch, which is 0 outside of the group."""
+        """The id and the present epoch, which is 0 outside the group."""
 
     async def wait_for_epoch(self, epoch: int) -> None:
         """Return when the member has another epoch than `epoch`."""
@@ -71,7 +71,7 @@ async def _send_offsets(
 ) -> list[tuple[str, list[tuple[int, int]]]]:
     """Return the error codes by topic and partition, as aiokafka expects them."""
     if identity.epoch <= 0:
-        # The member is outside of the group, so another member may own the partitions.
+        # The member is outside the group, so another member may own the partitions.
         return [(topic, [(index, _ILLEGAL_GENERATION) for index, *_ in partitions]) for topic, partitions in offsets.topics]
     response = await send(node_id, _build_request(offsets, identity), **options)
     return [(topic, [(index, code) for index, code, _ in partitions]) for topic, partitions, _ in response.topics]

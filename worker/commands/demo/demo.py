@@ -66,7 +66,7 @@ def demo(
     directory = Path(_HOME / "kafka").resolve() if is_kept else None
     with run_kafka(console.print, directory=directory, is_kept=is_kept) as (bootstrap_servers, pid):
         if is_kept and pid is not None:
-            (_HOME / "kafka.pid").write_text(str(pid))
+            (_HOME / "kafka.pid").write_text(f"{pid}\n")
         run_id = f"{int(time.time())}"
         settings = read(
             {
@@ -78,25 +78,26 @@ def demo(
             }
         )
         code = asyncio.run(_run(console, settings, is_kept=is_kept, count=count, kill_after=kill_after))
-        console.print(_describe_next_steps(settings, is_kept=is_kept), soft_wrap=True, markup=False)
+        console.print(describe_next_steps(settings, is_kept=is_kept), soft_wrap=True, markup=False)
     return code
 
 
-def _describe_next_steps(settings: Settings, *, is_kept: bool) -> str:
+def describe_next_steps(settings: Settings, *, is_kept: bool) -> str:
     """Return commands for the running demo, or the way to keep it running."""
+    program = sys.argv[0] if Path(sys.argv[0]).name == "gist-stream" else "gist-stream"
     if not is_kept:
         return (
-            "\nnext: send your own texts (`make demo KEEP=1` leaves Kafka and the worker running), use your own Kafka\n"
-            "(GIST_BOOTSTRAP_SERVERS), or train your own heads (`gist-stream train`)"
+            f"\nnext: send your own texts (`{program} demo --keep` leaves Kafka and the worker running),\n"
+            "use your own Kafka (GIST_BOOTSTRAP_SERVERS), or train your own heads (`gist-stream train`)"
         )
-    program = sys.argv[0] if Path(sys.argv[0]).name == "gist-stream" else "gist-stream"
     return (
         "\nKafka, the worker and the console keep running. Try in this directory:\n\n"
         f"  export GIST_BOOTSTRAP_SERVERS={settings.bootstrap_servers} GIST_INPUT_TOPIC={settings.input_topic} "
         f"GIST_GROUP_ID={settings.group_id}\n"
         f"  {program} tail &\n"
         f"  echo 'Ada Lovelace loved London.' | {program} produce\n"
-        f"  {program} lag\n\nStop them with: make stop"
+        f"  {program} lag\n\n"
+        f"Stop them with: kill $(cat {_HOME}/*.pid); rm {_HOME}/*.pid"
     )
 
 
@@ -114,11 +115,11 @@ async def _run(console: Terminal, settings: Settings, *, is_kept: bool, count: i
         console.print(f"worker      ready after {time.monotonic() - started_s:.1f} s, at {worker.url}/metrics")
         page = ConsoleProcess(chosen, worker.url, _HOME / "console.log", api_url=f"http://127.0.0.1:{chosen['api_port']}")
         console.print(
-            f"console     {page.url}{'' if is_kept else ' until the demo ends (KEEP=1: until `make stop`)'}", soft_wrap=True
+            f"console     {page.url}{'' if is_kept else ' until the demo ends (with --keep until you stop it)'}", soft_wrap=True
         )
         if is_kept:
-            (_HOME / "worker.pid").write_text(str(worker.process.pid))
-            (_HOME / "console.pid").write_text(str(page.process.pid))
+            (_HOME / "worker.pid").write_text(f"{worker.process.pid}\n")
+            (_HOME / "console.pid").write_text(f"{page.process.pid}\n")
         observer = await _send_texts(console, settings, worker, sentences, count=count, kill_after=kill_after)
     finally:
         worker.stop()

@@ -37,7 +37,7 @@ def moment_ms(text: str, *, now_ms: int) -> int:
 def shown_moment(timestamp_ms: int) -> str:
     """Return a time for people, in UTC, to the second; `-` for a record without a timestamp.
 
-    A producer may write any number: a timestamp outside of the calendar, such as one in microseconds, is returned as a number.
+    A producer may write any number: a timestamp outside the calendar, such as one in microseconds, is returned as a number.
     """
     if timestamp_ms < 0:
         return "-"

@@ -1,7 +1,7 @@
 """Tagging schemes of published taggers: how labels of words say where entities begin and end. Pure.
 
 BIO and IOB1 (`B-PER`, `I-PER`), BIOES and BMES (`S-PER`, `E-PER`, `M-PER`), BILOU (`L-PER`, `U-PER`), or types alone (`PER`); each
-with `O` for words outside of entities, or without. An entity begins at `B-`, `S-` and `U-`, after `E-`, `L-`, `S-` and `U-`, and
+with `O` for words outside entities, or without. An entity begins at `B-`, `S-` and `U-`, after `E-`, `L-`, `S-` and `U-`, and
 where the type changes, as `conlleval` reads labels. Every path of labels is valid.
 """
 
@@ -30,9 +30,9 @@ _BEGINS, _ENDS = frozenset("BSU"), frozenset("ESLU")
 class TagScheme:
     """The meaning of each label of a tagger."""
 
-    #: The entity type of each label; None for words outside of entities.
+    #: The entity type of each label; None for words outside entities.
     types: tuple[str | None, ...]
-    #: The number of the type of each label, -1 outside of entities, shape `[labels]`.
+    #: The number of the type of each label, -1 outside entities, shape `[labels]`.
     type_numbers: NDArray[np.int64]
     #: Whether a label begins an entity after a label of the same type.
     is_begin: tuple[bool, ...]

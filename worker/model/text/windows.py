@@ -88,7 +88,7 @@ class Chunking:
         while last - cuts[-1] > capacity:
             limit = cuts[-1] + capacity
             cut = _last_or_same(sentences, limit, capacity // 2)
-            # Without a sentence in the second half the cut is before a word, or inside of a very long word.
+            # Without a sentence in the second half the cut is before a word, or inside a very long word.
             is_sentence = bool(sentence_ends[cut - 1]) and words[cut - 1] != words[cut]
             cuts.append(cut if is_sentence else _last_or_same(begins, limit, capacity // 2))
         edges = [*cuts, last]

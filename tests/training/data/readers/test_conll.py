@@ -115,7 +115,7 @@ def test_an_at_is_one_entity_with_its_name(tmp_path: Path, at: str) -> None:
 
 
 def test_an_at_without_a_name_is_a_word(tmp_path: Path) -> None:
-    """An `@` before a word outside of entities is no entity, and an entity of another type stays separate."""
+    """An `@` before a word outside entities is no entity, and an entity of another type stays separate."""
     joined = Layout(joins_handles=True)
     (only,) = tagged(tmp_path, "@\tO\nnoon\tO\nAda\tB-PER\n", joined).texts
     assert (only.text, shown(only)) == ("@noon Ada", [("PER", "Ada")])
@@ -167,7 +167,7 @@ def test_a_column_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_a_tag_of_another_scheme_is_broken(tmp_path: Path) -> None:
-    """A tag outside of the given scheme is an error with its line."""
+    """A tag outside the given scheme is an error with its line."""
     with pytest.raises(BadSettings, match=r":1: not a tag of iob2: 'S-PER'"):
         tagged(tmp_path, "Ada S-PER\n", Layout(scheme=Scheme.IOB2))
 
