@@ -225,6 +225,11 @@ def _sharded(directory: Path) -> None:
     publish(directory, "BertModel", shard="200KB")
 
 
+def _sharded_classifier(directory: Path) -> None:
+    (directory / "model.safetensors").unlink()
+    publish(directory, "BertForSequenceClassification", shard="200KB")
+
+
 def _linked_to_nothing(directory: Path) -> None:
     """Leave a link without its target, as an incomplete download does."""
     (directory / "model.safetensors").unlink()
@@ -243,7 +248,8 @@ def _renamed(name: str) -> Callable[[Path], None]:
     ("change", "reason"),
     [
         (_bin, "there is pytorch_model.bin and no model.safetensors"),
-        (_sharded, r"the weights are in \d+ files \(model-00001-of-"),
+        (_sharded, r"the weights are in \d+ files \(model-00001-of-.*`AutoModel\.from_pretrained"),
+        (_sharded_classifier, r"`AutoModelForSequenceClassification\.from_pretrained"),
         (_renamed("tf_model.h5"), "there is tf_model.h5"),
         (_renamed("onnx/model.onnx"), "there is onnx/model.onnx"),
         (_renamed("adapter_model.safetensors"), "there is adapter_model.safetensors"),

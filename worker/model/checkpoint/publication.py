@@ -114,5 +114,11 @@ def find_weights(directory: Path) -> Path:
         form = f"there is {', '.join(found[:_MOST_NAMED])} and no {WEIGHTS}"
     raise BadModel(
         f"{directory}: {form}, and only a single {WEIGHTS} is loaded. Write one with "
-        "`AutoModel.from_pretrained(…).save_pretrained(…, max_shard_size='100GB')` and copy the tokenizer's files"
+        f"`{_find_loader(directory)}.from_pretrained(…).save_pretrained(…, max_shard_size='100GB')` and copy the tokenizer's files"
     )
+
+
+def _find_loader(directory: Path) -> str:
+    """Return the class of transformers that loads a published model together with its head."""
+    architecture = str(next(iter(read_json(directory / "config.json").get("architectures") or ()), ""))
+    return f"AutoModelFor{architecture.rpartition('For')[2]}" if architecture in FORMS else "AutoModel"
