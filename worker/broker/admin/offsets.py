@@ -16,7 +16,7 @@ from aiokafka.structs import OffsetAndMetadata
 from worker.broker.admin.client import admin_client
 from worker.broker.admin.groups import describe_group_with, retry_while_loading
 from worker.broker.admin.permissions import Right, build_topic_rights, check_access
-from worker.broker.admin.topics import check_usable, count_existing_partitions
+from worker.broker.admin.topics import build_missing, check_usable, count_existing_partitions
 from worker.broker.client_internals import get_network_client
 from worker.broker.connection.connection import open_consumer
 from worker.broker.log_bounds import LogBounds, read_log_bounds
@@ -83,9 +83,7 @@ async def fetch_group_offsets(connection: Connection, topic: str, group_id: str)
         await check_access(connection, get_network_client(admin), _build_rights([topic], group_id, "Describe"))
         num_partitions = (await count_existing_partitions(admin, [topic])).get(topic)
         if num_partitions is None:
-            raise TopicsMissing(
-                f"there is no topic {topic} at {connection.bootstrap_servers}: create it with `gist-stream topics --create`"
-            )
+            raise TopicsMissing(build_missing(connection, [topic], asks_name=True))
         partitions = [Partition(topic, index) for index in range(num_partitions)]
         group = await describe_group_with(admin, group_id)
         committed = await _fetch_committed(admin, group_id, partitions)

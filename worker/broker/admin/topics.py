@@ -135,7 +135,7 @@ async def check_usable(connection: Connection, rights: Sequence[Right]) -> dict[
     async with admin_client(connection) as admin:
         await check_access(connection, get_network_client(admin), rights)
         names = list(dict.fromkeys(right.name for right in rights if right.kind == "topic"))
-        return await _count_all_partitions(connection, admin, names, hint="")
+        return await _count_all_partitions(connection, admin, names, asks_name=True)
 
 
 async def list_topics(connection: Connection) -> list[str]:
@@ -159,15 +159,12 @@ async def count_existing_partitions(admin: AIOKafkaAdminClient, names: Sequence[
 
 
 async def _count_all_partitions(
-    connection: Connection, admin: AIOKafkaAdminClient, names: Sequence[str], *, hint: str = ", or set GIST_CREATE_TOPICS=true"
+    connection: Connection, admin: AIOKafkaAdminClient, names: Sequence[str], *, asks_name: bool = False
 ) -> dict[str, int]:
     partitions = await count_existing_partitions(admin, names)
     if missing := [name for name in names if name not in partitions]:
         await check_access(connection, get_network_client(admin), build_topic_rights(["Describe"], missing))
-        raise TopicsMissing(
-            f"{_list_missing(missing)} at {connection.bootstrap_servers}: create {'it' if len(missing) == 1 else 'them'} with "
-            f"`gist-stream topics --create`{hint}"
-        )
+        raise TopicsMissing(build_missing(connection, missing, asks_name=asks_name))
     return partitions
 
 
@@ -207,5 +204,11 @@ def _build_topic_info(num_partitions: int, num_replicas: int, configuration: Map
     )
 
 
-def _list_missing(missing: Sequence[str]) -> str:
-    return f"there {'is no topic' if len(missing) == 1 else 'are no topics'} {', '.join(missing)}"
+def build_missing(connection: Connection, missing: Sequence[str], *, asks_name: bool) -> str:
+    """Return the line about missing topics, for a worker or, with `asks_name`, for a command that needs the topics of a worker."""
+    kind, them = ("is no topic", "it") if len(missing) == 1 else ("are no topics", "them")
+    there = f"there {kind} {', '.join(missing)} at {connection.bootstrap_servers}"
+    create = f"create {them} with `gist-stream topics --create`"
+    if asks_name:
+        return f"{there}: is the name in GIST_INPUT_TOPIC right? If so, {create}"
+    return f"{there}: {create}, or set GIST_CREATE_TOPICS=true"
