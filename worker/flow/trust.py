@@ -186,13 +186,15 @@ class TopicTrust:
         return run + (is_failure(outcome) and self._is_new(outcome))
 
     def _stop(self, name: str, outcomes: Sequence[Outcome], num_failures: int, what: str, cause: str) -> None:
-        seen = describe_fields(outcome.source for outcome in outcomes if is_failure(outcome))
         last = next(outcome for outcome in reversed(outcomes) if outcome.failures)
         failure = last.failures[-1]
+        reason = " ".join(failure.message.split())
+        if "fields seen: " not in reason:
+            reason += f"; {describe_fields(outcome.source for outcome in outcomes if is_failure(outcome))}"
         raise TooManyDeadLetters(
             f"{name}: {num_failures} records {what}, {cause}; the last, "
-            f"{last.partition}@{last.offset}, failed to {failure.stage}: {failure.error}: {' '.join(failure.message.split())}; "
-            f"{seen}; unpublished records are not committed: correct the producer or the settings and start the worker again"
+            f"{last.partition}@{last.offset}, failed to {failure.stage}: {failure.error}: {reason}; "
+            "unpublished records are not committed: correct the producer or the settings and start the worker again"
         )
 
 
