@@ -238,7 +238,7 @@ async def test_texts_become_requests(tmp_path: Path) -> None:
 def test_records_without_an_acknowledgement_are_counted() -> None:
     """An interrupted command may leave records without an acknowledgement."""
     producer = Producer(object(), num_sent=3, num_acknowledged=1)
-    assert str(produce.ProducedCounts(producer, num_blank=1)) == "; 2 more without an acknowledgement; 1 blank lines left out"
+    assert str(produce.ProducedCounts(producer, num_blank=1)) == "; 2 more without an acknowledgement; 1 blank line left out"
 
 
 async def test_json_lines_pass_and_their_key_is_a_field(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from worker.broker.admin.permissions import build_topic_rights
 from worker.broker.admin.topics import check_usable
 from worker.broker.tools.clients import open_producer
 from worker.commands.input_lines import LineSource
-from worker.commands.terminal import Terminal, client_warnings
+from worker.commands.terminal import Terminal, client_warnings, count_noun
 from worker.composition.broker import build_connection, require_one_topic
 from worker.composition.input import build_mapping
 from worker.wire.decode import VISIBLE
@@ -48,7 +48,7 @@ class ProducedCounts:
         """Return the counts above 0, for the end of a sentence."""
         num_open = self.producer.num_sent - self.producer.num_acknowledged if self.producer else 0
         parts = [f"{num_open} more without an acknowledgement"] * bool(num_open)
-        parts += [f"{self.num_blank} blank lines left out"] * bool(self.num_blank)
+        parts += [f"{count_noun(self.num_blank, 'blank line')} left out"] * bool(self.num_blank)
         parts += [f"{self.num_without_key} without a key, because the field is missing"] * bool(self.num_without_key)
         return "".join(f"; {part}" for part in parts)
 
@@ -109,7 +109,7 @@ async def _produce(
         if tally.producer is not None:
             seconds = time.monotonic() - began_s
             num_sent = tally.producer.num_acknowledged
-            console.print(f"{num_sent} records sent to {topic} in {seconds:.1f} s{tally}", soft_wrap=True)
+            console.print(f"{count_noun(num_sent, 'record')} sent to {topic} in {seconds:.1f} s{tally}", soft_wrap=True)
 
 
 async def _records(

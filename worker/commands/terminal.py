@@ -67,6 +67,11 @@ def json_line(value: Any) -> str:
     return CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", orjson.dumps(value).decode())
 
 
+def count_noun(number: int, noun: str) -> str:
+    """Return a number with its noun, which gets an `s` unless the number is 1."""
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 class _Warnings(logging.Handler):
     """Prints warnings of the Kafka client, each kind at most once in `_WARNING_INTERVAL_S`."""
 

@@ -149,7 +149,7 @@ class Engine:
     def description(self) -> str:
         """The device, the number format, the backend and the threads, for people."""
         device = self.backend.device_type
-        threads = f", {self._sharing.num_threads} threads" if device == "cpu" else ""
+        threads = f", {self._sharing.num_threads} thread{'s' * (self._sharing.num_threads != 1)}" if device == "cpu" else ""
         return f"{device} {self.backend.description}{threads}"
 
     def tokenize(self, texts: Sequence[str], prompt: str | None = None) -> list[Tokens]:

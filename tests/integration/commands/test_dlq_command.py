@@ -90,6 +90,10 @@ def test_records_come_back_as_they_were_and_say_how_often_they_are_tried(connect
     assert "9 would be replayed" in invoke(connection, topic, "replay")
     assert invoke(connection, topic, "replay", "--execute") == f"9 replayed into {topic}\n"
     assert invoke(connection, topic, "replay", "--execute") == f"0 replayed into {topic}\n"
+    named = invoke(connection, topic, "replay", "--letter", "0@1", "--letter", "1@0", "--execute")
+    assert named == f"0 replayed into {topic}; replayed or dropped before: 0@1, 1@0\n"
+    with pytest.raises(BadSettings, match="there is no dead letter 7@7"):
+        invoke(connection, topic, "replay", "--letter", "7@7", "--execute")
     found = replayed(connection, topic)
     for partition, records in enumerate(found):
         numbers = [number for number in range(9) if number % 2 == partition]
@@ -122,7 +126,7 @@ def test_selected_dead_letters_are_replayed_or_dropped_and_others_stay(connectio
     assert [row["id"] for row in listed(connection, topic, "--id", "id-3", "--since", "1h", "--partition", "0")] == ["id-3"]
     assert listed(connection, topic, "--until", "1h") == []
     table = invoke(connection, topic, "list")
-    assert "1 records are no dead letters" in table
+    assert "not dead letters: 1 record" in table
     assert table.count("PlantedError") == 3 + 6
     shown = invoke(connection, topic, "replay", "--stage", "infer", "--execute")
     assert shown.startswith(f"2 replayed into {topic}; 1 cannot be replayed: its key, headers or payload were cut")
@@ -186,7 +190,7 @@ def test_a_letter_is_shown_whatever_the_timestamp_of_its_record(
 
     asyncio.run(prepare())
     assert shown in invoke(connection, topic, "show", "0@0")
-    assert "1 dead letters" in invoke(connection, topic, "list")
+    assert "1 dead letter in" in invoke(connection, topic, "list")
     assert "1 replayed" in invoke(connection, topic, "replay", "--execute")
 
 

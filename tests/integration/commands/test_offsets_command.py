@@ -53,7 +53,7 @@ def test_the_group_is_shown_and_set_anew_only_when_told_to(connection: Connectio
     asyncio.run(_prepared(connection, topic))
     assert re.search(rf"{topic}-0 +3 +0 +3 +0 +-", _run(connection, topic, "show"))
     shown = _run(connection, topic, "reset", "--to-earliest", "--delivery", "exactly_once")
-    assert f"{topic}-0: 3 → 0  (back: 3 offsets are processed again)" in shown
+    assert f"{topic}-0: 3 → 0  (back: 3 offsets to process again)" in shown
     assert "exactly once holds between two resets, not across a reset" in shown
     assert "Nothing is changed yet" in shown
     assert _committed(connection, topic) == [3, 3]
@@ -70,6 +70,14 @@ def test_the_group_is_shown_and_set_anew_only_when_told_to(connection: Connectio
     ]:
         assert "are changed" in _run(connection, topic, "reset", *arguments, "--execute")
         assert _committed(connection, topic) == expected
+
+
+def test_a_group_without_offsets_starts_from_none(connection: Connection, topic: str) -> None:
+    """`show` says that there is no such group yet, and `reset` names no effect."""
+    asyncio.run(topics.create_missing(connection, {topic: 1}))
+    assert "no such group yet" in _run(connection, topic, "show")
+    shown = _run(connection, topic, "reset", "--to-earliest", "--execute")
+    assert shown.splitlines() == [f"{topic}-0: none → 0", f"The offsets of the group group-{topic} are changed."]
 
 
 def test_a_partition_that_is_not_there_is_named(connection: Connection, topic: str) -> None:

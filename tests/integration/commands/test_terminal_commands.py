@@ -70,10 +70,10 @@ async def test_a_typed_line_is_sent_and_one_key_ends(connection: Connection, top
             producer.send_signal(signal.SIGINT)
         code = producer.wait(timeout=60)
         os.close(theirs)
-        shown = typing.read_until("records sent")
+        shown = typing.read_until("record sent")
     await arriving.aclose()
     assert code == (0 if ending == "ctrl-d" else 130)
-    assert "1 records sent" in shown
+    assert "1 record sent" in shown
     assert "Traceback" not in shown
 
 
@@ -90,7 +90,7 @@ async def test_ctrl_c_once_ends_a_producer_whose_pipe_is_silent(connection: Conn
     producer.send_signal(signal.SIGINT)
     assert producer.wait(timeout=60) == 130
     errors = producer.stderr.read()
-    assert b"1 records sent" in errors
+    assert b"1 record sent" in errors
     assert b"Traceback" not in errors
     producer.stdin.close()
     producer.stderr.close()
@@ -149,7 +149,7 @@ def test_one_ctrl_c_ends_a_producer_whose_broker_is_dead(own_kafka: EmbeddedKafk
     errors = producer.stderr.read().decode()
     producer.stdin.close()
     producer.stderr.close()
-    assert "1 records sent" in errors
+    assert "1 record sent" in errors
     assert len(errors.splitlines()) < 8
 
 

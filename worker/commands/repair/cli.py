@@ -11,13 +11,13 @@ import typer
 from worker.commands.repair import dlq, dlq_view
 from worker.commands.repair.timestamps import moment_ms
 from worker.commands.setting_flags import replace_by_flags
-from worker.commands.terminal import Terminal, json_line
+from worker.commands.terminal import Terminal, count_noun, json_line
 from worker.errors import BadSettings
 from worker.records import Stage, Task
 from worker.wire.dead_letters import DeadLetterFilter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from worker.settings import Settings
 
@@ -61,6 +61,15 @@ def _with_selection(function: Callable[..., None]) -> Callable[..., int | None]:
     return replace_by_flags(function, "selection", flags, build)
 
 
+async def _handle_letters(
+    settings: Settings, selection: DeadLetterFilter, *, topics: Sequence[str], is_dry: bool
+) -> dlq.DeadLetterCounts:
+    """Replay or drop dead letters. Raises `BadSettings` before any change if a dead letter that is named does not exist."""
+    for name in sorted(selection.names):
+        await dlq.find_letter(settings, name)
+    return await dlq.handle_letters(settings, selection, topics=topics, is_dry=is_dry)
+
+
 @_with_selection
 def list_dead_letters(
     settings: Settings,
@@ -77,7 +86,7 @@ def list_dead_letters(
             typer.echo(json_line(dlq_view.plain(letter)))
         return
     dlq_view.table(Terminal(), letters, limit=limit)
-    Terminal(soft_wrap=True).print(f"{len(letters)} dead letters in {dlq.get_topic(settings)}{counts}")
+    Terminal(soft_wrap=True).print(f"{count_noun(len(letters), 'dead letter')} in {dlq.get_topic(settings)}{counts}")
 
 
 def show_dead_letter(
@@ -114,7 +123,7 @@ def replay_dead_letters(
     Records and progress are one transaction: after an interruption, run the same command again, and no record is sent twice.
     """
     topics = (to,) if to else settings.input_topics
-    counts = asyncio.run(dlq.handle_letters(settings, selection, topics=topics, is_dry=not execute))
+    counts = asyncio.run(_handle_letters(settings, selection, topics=topics, is_dry=not execute))
     did = "replayed" if execute else "would be replayed"
     Terminal(soft_wrap=True).print(f"{counts.num_done} {did} into {' and '.join(topics)}{counts}{'' if execute else _HINT}")
 
@@ -134,6 +143,6 @@ def drop_dead_letters(
     """
     if (selection == DeadLetterFilter()) != includes_all:
         raise BadSettings("select dead letters to drop, or give --all, but not both")
-    counts = asyncio.run(dlq.handle_letters(settings, selection, topics=(), is_dry=not execute))
+    counts = asyncio.run(_handle_letters(settings, selection, topics=(), is_dry=not execute))
     did = "dropped" if execute else "would be dropped"
     Terminal(soft_wrap=True).print(f"{counts.num_done} {did}{counts}{'' if execute else _HINT}")

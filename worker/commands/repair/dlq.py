@@ -14,6 +14,7 @@ from worker.broker.delivery.exactly_once import build_transactional_right, check
 from worker.broker.tools.clients import read_to_end
 from worker.broker.tools.replay import open_replay
 from worker.commands.repair.replay_progress import ReplayProgress
+from worker.commands.terminal import count_noun
 from worker.composition.broker import build_connection, map_output_topics
 from worker.composition.input import build_mapping
 from worker.errors import BadSettings, InvalidRecord
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from worker.broker.tools.replay import Replay
     from worker.records import Record
     from worker.settings import Settings
+
+# The most dead letters that a line names.
+_MAX_NAMES = 10
 
 
 def replay_group(settings: Settings) -> str:
@@ -47,12 +51,18 @@ class DeadLetterCounts:
     num_not_selected: int = 0
     #: Records of the topic that are no dead letters.
     num_foreign: int = 0
+    #: Dead letters that were selected by name, and that are not yet handled.
+    named: set[str] = field(default_factory=set)
+    #: Dead letters that were selected by name, and were replayed or dropped before.
+    done_before: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         """Return the counts above 0, for the end of a sentence."""
         parts = [f"{num} cannot be replayed: {why}" for why, num in self.obstacles.most_common()]
+        rest = f" and {len(self.done_before) - _MAX_NAMES} more" if len(self.done_before) > _MAX_NAMES else ""
+        parts += [f"replayed or dropped before: {', '.join(self.done_before[:_MAX_NAMES])}{rest}"] * bool(self.done_before)
         parts += [f"{self.num_not_selected} not selected"] * bool(self.num_not_selected)
-        parts += [f"{self.num_foreign} records are no dead letters"] * bool(self.num_foreign)
+        parts += [f"not dead letters: {count_noun(self.num_foreign, 'record')}"] * bool(self.num_foreign)
         return "".join(f"; {part}" for part in parts)
 
 
@@ -190,6 +200,8 @@ async def _walk(
         line.selected, line.ranges = [], []
 
     async for line, offset, letter in _read(connection, lines, tally):
+        if letter.name in selection.names:
+            tally.named.add(letter.name)
         if letter not in selection:
             tally.num_not_selected += 1
         elif sends and letter.replay_obstacle:
@@ -199,6 +211,7 @@ async def _walk(
             tally.num_done += 1
         if len(line.selected) >= max_letters:
             await finished(letter.partition, line)
+    tally.done_before = sorted(selection.names - tally.named)
     for partition, line in lines.items():
         await finished(partition, line)
 

@@ -12,7 +12,7 @@ import typer
 from worker.broker.admin.offsets import GroupOffset, check_group_access, commit_offsets, fetch_group_offsets, find_offsets_since
 from worker.commands.repair.lag import Json, print_offsets
 from worker.commands.repair.timestamps import duration_ms, moment_ms
-from worker.commands.terminal import Terminal
+from worker.commands.terminal import Terminal, count_noun
 from worker.composition.broker import build_connection, require_one_topic
 from worker.errors import BadSettings
 
@@ -106,12 +106,14 @@ async def _reset(settings: Settings, target: Target, *, topic: str, partitions: 
     chosen = [offset for offset in offsets if not partitions or offset.partition.index in partitions]
     targets = await _find_targets(connection, chosen, target)
     for offset, new in zip(chosen, targets, strict=True):
-        committed = "-" if offset.committed is None else offset.committed
+        committed = "none" if offset.committed is None else offset.committed
         console.print(f"{offset.partition}: {committed} → {new}{_describe_effect(offset, new)}")
     if any(new < offset.start for offset, new in zip(chosen, targets, strict=True)):
         console.print(_build_warning(settings))
     if not executes:
-        members = f" The group has {len(group.members)} live members: stop them first." if group.members else ""
+        members = (
+            f" The group has {count_noun(len(group.members), 'live member')}: stop its workers first." if group.members else ""
+        )
         console.print(f"Nothing is changed yet: add --execute.{members}")
         return
     await commit_offsets(
@@ -132,8 +134,10 @@ async def _find_targets(connection: Connection, chosen: Sequence[GroupOffset], t
 def _describe_effect(offset: GroupOffset, new: int) -> str:
     num_repeated = offset.start - new
     if num_repeated > 0:
-        return f"  (back: {num_repeated} offsets are processed again)"
-    return f"  (forward: {-num_repeated} offsets are skipped)" if num_repeated < 0 else "  (no change)"
+        return f"  (back: {count_noun(num_repeated, 'offset')} to process again)"
+    if num_repeated < 0:
+        return f"  (forward: {count_noun(-num_repeated, 'offset')} to skip)"
+    return "" if offset.committed is None else "  (no change)"
 
 
 def _build_warning(settings: Settings) -> str:
