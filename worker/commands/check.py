@@ -10,14 +10,14 @@ from rich.text import Text
 
 from worker.broker.admin import topics as admin
 from worker.broker.admin.group_check import check_group
-from worker.broker.admin.groups import describe_group
+from worker.broker.admin.groups import GroupDescription, describe_group
 from worker.broker.admin.permissions import Right, build_topic_rights
 from worker.broker.consumer.membership import Membership
 from worker.broker.delivery.exactly_once import build_check_id, build_transactional_right, check_transactions
 from worker.broker.delivery.output_topics import OutputTopics
 from worker.broker.delivery.probe import probe_delivery
 from worker.broker.membership.group_probe import probe_group
-from worker.commands.terminal import Terminal, json_line
+from worker.commands.terminal import Terminal, count_noun, json_line
 from worker.commands.variables import find_warnings
 from worker.composition.api import describe_access
 from worker.composition.broker import build_connection, create_topics, find_served_tasks, list_used_topics, map_routes
@@ -65,7 +65,7 @@ def topics(
         for name, result in group_settings.items():
             console.print(f"group {settings.group_id}: {name} {result}")
         for name in wanted:
-            console.print(f"{name:40} {f'{existing[name]} partitions' if name in existing else 'missing'}")
+            console.print(f"{name:40} {count_noun(existing[name], 'partition') if name in existing else 'missing'}")
     if missing := [name for name in wanted if name not in existing]:
         raise TopicsMissing(f"missing: {', '.join(missing)}; create them with `gist-stream topics --create`")
 
@@ -91,7 +91,8 @@ def check(
 ) -> None:
     """Check settings, broker, group, delivery, topics, schema registry and model; print a line for each, with advice.
 
-    The exit code is that of the first check that fails. Without --probe nothing is changed, and no record is read.
+    The exit code is that of the first check that fails. Without --probe no record is written, and none is read. A group of the
+    `classic` protocol that has no members is joined and left at once; a group with members is not joined.
     """
     warnings: list[str] = []
     steps = _list_steps(settings, warnings, has_probe=has_probe)
@@ -112,7 +113,8 @@ def check(
             report("wrong", name, str(error))
             failures[name] = error
     if failures:
-        raise next(iter(failures.values()))
+        # The lines above have the reasons.
+        raise type(next(iter(failures.values())))(f"the check of {' and '.join(failures)} failed")
 
 
 def _list_steps(settings: Settings, warnings: list[str], *, has_probe: bool) -> dict[str, Callable[[], str]]:
@@ -124,7 +126,7 @@ def _list_steps(settings: Settings, warnings: list[str], *, has_probe: bool) -> 
         "broker": lambda: _check_broker(settings, connection, used),
         "group": lambda: _check_group(settings, warnings),
         "delivery": lambda: _check_delivery(settings),
-        "topics": lambda: _describe_partitions(asyncio.run(_count_partitions(settings, connection, used))),
+        "topics": lambda: asyncio.run(_check_topics(settings, connection, used)),
     }
     if has_probe:
         steps["probe"] = lambda: _probe(settings, used)
@@ -166,14 +168,15 @@ def _check_group(settings: Settings, warnings: list[str]) -> str:
     connection, topics = build_connection(settings), settings.input_topics
     protocol = asyncio.run(probe_group(connection, settings.group_id, topics, settings.group_protocol))
     if protocol == "classic":
-        _check_classic_group(settings, connection)
+        group = _check_classic_group(settings, connection)
     else:
         warnings.extend(asyncio.run(describe_longer_waits(settings)))
-    group = asyncio.run(describe_group(connection, settings.group_id))
-    return f"{settings.group_id} accepts this worker, which uses the {protocol} protocol: {group}"
+        group = asyncio.run(describe_group(connection, settings.group_id))
+    joined = "; not joined" if group.members else ""
+    return f"{settings.group_id} accepts this worker, which uses the {protocol} protocol: {group}{joined}"
 
 
-def _check_classic_group(settings: Settings, connection: Connection) -> None:
+def _check_classic_group(settings: Settings, connection: Connection) -> GroupDescription:
     membership = Membership(
         topics=settings.input_topics,
         group_id=settings.group_id,
@@ -182,7 +185,7 @@ def _check_classic_group(settings: Settings, connection: Connection) -> None:
         rebalance_timeout_ms=settings.rebalance_timeout_ms,
         group_instance_id=settings.group_instance_id,
     )
-    asyncio.run(check_group(connection, membership))
+    return asyncio.run(check_group(connection, membership))
 
 
 def _check_delivery(settings: Settings) -> str:
@@ -199,10 +202,11 @@ def _probe(settings: Settings, used: Mapping[str, Mapping[Output, str]]) -> str:
     """Publish a record: to all topics in a transaction that is aborted, or to one dead-letter topic."""
     is_exact = settings.delivery == "exactly_once"
     topics = [*dict.fromkeys(topic for route in used.values() for topic in route.values())]
-    dead_letters = next(iter(used.values()))[Output.DEAD_LETTERS]
+    dead_letters, connection = next(iter(used.values()))[Output.DEAD_LETTERS], build_connection(settings)
+    asyncio.run(admin.check_usable(connection, build_topic_rights(["Write"], topics)))
     asyncio.run(
         probe_delivery(
-            build_connection(settings),
+            connection,
             [*(topic for topic in topics if topic != dead_letters), dead_letters] if is_exact else [dead_letters],
             compression=None if settings.compression == "none" else settings.compression,
             transactional_id=build_check_id(settings.group_id) if is_exact else None,
@@ -227,17 +231,13 @@ def _describe_engine(engine: Engine) -> str:
     return f"{described}; cosine to fp32 at the calibration: {cosines}"
 
 
-async def _count_partitions(settings: Settings, connection: Connection, used: Mapping[str, Mapping[Output, str]]) -> dict[str, int]:
-    """Return the partitions of each topic."""
-    partitions = await admin.count_all_partitions(connection, [*settings.input_topics, *_list_names(used)])
-    await OutputTopics(used).describe(connection, check_read=settings.delivery == "exactly_once")
-    return partitions
-
-
-def _list_names(used: Mapping[str, Mapping[Output, str]]) -> dict[str, None]:
-    """Return the names of the output topics, each once, in order."""
-    return dict.fromkeys(name for route in used.values() for name in route.values())
-
-
-def _describe_partitions(partitions: dict[str, int]) -> str:
-    return ", ".join(f"{name} ({number})" for name, number in partitions.items())
+async def _check_topics(settings: Settings, connection: Connection, used: Mapping[str, Mapping[Output, str]]) -> str:
+    """Return the topics with their partitions. Topics that the worker creates at its start may be missing."""
+    wanted = [*settings.input_topics, *dict.fromkeys(name for route in used.values() for name in route.values())]
+    count = admin.count_partitions if settings.create_topics else admin.count_all_partitions
+    partitions = await count(connection, wanted)
+    existing = {topic: {output: name for output, name in route.items() if name in partitions} for topic, route in used.items()}
+    await OutputTopics(existing).describe(connection, check_read=settings.delivery == "exactly_once")
+    missing = [name for name in wanted if name not in partitions]
+    created = [f"missing, created at the start: {', '.join(missing)}"] if missing else []
+    return ", ".join([*(f"{name} ({number})" for name, number in partitions.items()), *created])

@@ -50,7 +50,7 @@ def test_a_description_names_protocol_and_members_for_people() -> None:
         str(GroupDescription("Stable", (consumer, classic), "consumer"))
         == "stable, 2 members, 1 of them classic, consumer protocol"
     )
-    assert str(GroupDescription("Dead", (), None)) == "dead, 0 members"
+    assert str(GroupDescription("Dead", (), None)) == "no such group yet, because no worker has joined or committed"
 
 
 @pytest.mark.kafka

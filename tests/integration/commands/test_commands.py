@@ -40,6 +40,8 @@ def test_topics_are_listed_created_and_checked(settings: Settings, capsys: pytes
         check.check(settings)
     shown = capsys.readouterr().out
     assert "wrong topics" in shown
+    check.check(settings.model_copy(update={"create_topics": True}))
+    assert f"ok topics missing, created at the start: {settings.input_topic}," in " ".join(capsys.readouterr().out.split())
     assert "ok    broker" in shown
     assert "warn group consumer.session.timeout.ms of the group is 45000, the setting of the worker 44000" in " ".join(
         shown.split()
@@ -102,7 +104,7 @@ def test_produced_records_can_be_followed(
     assert [line["stage"] for line in lines if "stage" in line] == ["decode"]
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"one more\n")))
     produce.produce(settings, None, is_json=False, key=None, rate=0, count=0)
-    assert "1 records sent" in capsys.readouterr().err
+    assert "1 record sent" in capsys.readouterr().err
 
 
 def test_a_terminal_sees_entities_labels_and_reasons() -> None:

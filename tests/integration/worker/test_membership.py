@@ -169,12 +169,17 @@ async def test_a_group_that_is_full_stops_the_start(
 
 
 async def test_the_check_leaves_no_member_behind(connection: Connection, topic: str) -> None:
-    """The check adds no member to an empty group, and does not disturb a worker of the group."""
+    """The check adds no member to an empty group, and starts no rebalance of a group with a worker."""
     await create_topics(connection, topic)
-    await check_group(connection, membership(topic))
+    assert (await check_group(connection, membership(topic))).state == "Dead"
     assert (await find_group(connection, topic)).members == ()
-    async with serving(settings(connection, topic)):
-        await check_group(connection, membership(topic))
+    async with serving(settings(connection, topic, group_protocol="classic")):
+        before = await check_group(connection, membership(topic))
+        assert (before.state, len(before.members), before.assignor) == ("Stable", 1, "roundrobin")
+        assert await find_group(connection, topic) == before
+        with pytest.raises(BrokerUnavailable, match="GIST_SESSION_TIMEOUT_MS=1000 "):
+            await check_group(connection, membership(topic, session_timeout_ms=1_000))
+        assert await find_group(connection, topic) == before
         await send(connection, topic, "words")
         await until_committed(connection, f"group-{topic}", Partition(topic, 0), 1)
         assert len((await find_group(connection, topic)).members) == 1

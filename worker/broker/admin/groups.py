@@ -56,6 +56,10 @@ class GroupDescription:
     members: tuple[GroupMember, ...]
     #: The protocol of the group: `consumer` is KIP-848, and may have members of both protocols. None for a `Dead` group.
     protocol: GroupProtocol | None = "classic"
+    #: The protocol type of the members of a classic group, such as `consumer` or `connect`; empty otherwise.
+    protocol_type: str = ""
+    #: The assignor of a classic group; empty during a rebalance.
+    assignor: str = ""
 
     def find_owner(self, partition: Partition) -> GroupMember | None:
         """Return the member that reads a partition, or None."""
@@ -68,6 +72,8 @@ class GroupDescription:
 
     def __str__(self) -> str:
         """Return state, number of members and protocol, for people."""
+        if self.state == _DEAD:
+            return "no such group yet, because no worker has joined or committed"
         mixed = f", {self.num_classic} of them classic" if self.protocol == "consumer" and self.num_classic else ""
         described = f"{self.state.lower()}, {len(self.members)} member{'s' * (len(self.members) != 1)}{mixed}"
         return described if self.protocol is None else f"{described}, {self.protocol} protocol"
@@ -84,12 +90,13 @@ async def describe_group_with(admin: AIOKafkaAdminClient, group_id: str) -> Grou
 
     async def describe() -> GroupDescription:
         (response,) = await admin.describe_consumer_groups([group_id])
-        error_code, _group_id, state, _protocol_type, _protocol, members, *_ = response.groups[0]
+        error_code, _group_id, state, protocol_type, assignor, members, *_ = response.groups[0]
         if error_code not in (0, _GROUP_ID_NOT_FOUND):
             raise for_code(error_code)(f"the group {group_id} cannot be described")
         # `DescribeGroups` also calls a group of the consumer protocol dead.
         if error_code == 0 and state != _DEAD:
-            return GroupDescription(state, tuple(_parse_classic_member(member) for member in members))
+            parsed = tuple(_parse_classic_member(member, protocol_type) for member in members)
+            return GroupDescription(state, parsed, protocol_type=protocol_type, assignor=assignor)
         return await _describe_consumer_group(admin, group_id) or GroupDescription(_DEAD, (), None)
 
     return await retry_while_loading(describe)
@@ -110,11 +117,11 @@ async def _describe_consumer_group(admin: AIOKafkaAdminClient, group_id: str) ->
     return GroupDescription(state, tuple(_parse_consumer_member(member) for member in members), "consumer")
 
 
-def _parse_classic_member(member: tuple[str, str, str, bytes, bytes]) -> GroupMember:
+def _parse_classic_member(member: tuple[str, str, str, bytes, bytes], protocol_type: str) -> GroupMember:
     _member_id, client_id, host, _metadata, assignment = member
     partitions: list[Partition] = []
-    # The assignment is empty while the group rebalances.
-    if assignment:
+    # The assignment is empty while the group rebalances. Other programs than consumers have an assignment of another form.
+    if assignment and protocol_type == ConsumerProtocol.PROTOCOL_TYPE:
         for topic, indices in ConsumerProtocol.ASSIGNMENT.decode(assignment).assignment:
             partitions += [Partition(topic, index) for index in indices]
     return GroupMember(client_id, host, frozenset(partitions))

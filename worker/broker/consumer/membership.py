@@ -78,7 +78,7 @@ class Membership:
         }
         return f"the group {self.group_id} refuses this worker: {reasons.get(error, str(error()))}"
 
-    def build_join_request(self) -> JoinGroupRequest:
+    def build_join_request(self, protocol_type: str = ConsumerProtocol.PROTOCOL_TYPE) -> JoinGroupRequest:
         """Return a request to join as a new, dynamic member. Such a member replaces no other member."""
         assignor = RoundRobinPartitionAssignor
         return JoinGroupRequest(
@@ -87,7 +87,7 @@ class Membership:
             self.rebalance_timeout_ms,
             JoinGroupRequest.UNKNOWN_MEMBER_ID,
             None,
-            ConsumerProtocol.PROTOCOL_TYPE,
+            protocol_type,
             [(assignor.name, assignor.metadata(self.topics).encode())],
         )
 
