@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from worker.bench.scale.membership_changes import KINDS, PROTOCOLS, build_group_runs
-from worker.commands.bench import flags
+from worker.bench.scale.choices import KINDS, PROTOCOLS
+from worker.bench.scale.membership_changes import build_group_runs
 
 
 def test_each_group_is_changed_with_each_protocol_and_with_long_passes() -> None:
@@ -24,7 +24,3 @@ def test_each_group_is_changed_with_each_protocol_and_with_long_passes() -> None
     assert (
         build_group_runs(["rolling"], PROTOCOLS, "at_least_once")[0].name("rolling") == "rolling, classic protocol, at least once"
     )
-
-
-def test_the_flags_offer_every_kind_and_protocol() -> None:
-    assert (flags.KINDS, flags.PROTOCOLS) == (KINDS, PROTOCOLS)

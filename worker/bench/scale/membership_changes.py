@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from worker.bench.scale.choices import KINDS
 from worker.bench.scale.silences import Step, summarize_steps
 from worker.bench.stream import phases
 from worker.bench.stream.workers import run_workers
@@ -29,10 +30,6 @@ if TYPE_CHECKING:
     from worker.bench.stream.phases import Topics
     from worker.testbed.worker_process import WorkerProcess
 
-#: The kinds of change; `quiet` changes nothing, and `rolling` restarts each replica, one after the other.
-KINDS = ("quiet", "join", "leave", "kill", "rolling")
-#: The protocols of the group.
-PROTOCOLS = ("classic", "consumer")
 #: The minimum durations of a forward pass, in seconds: the model's own, and batches that take long.
 PASSES_S = (0.0, 1.0)
 #: The load. A replica alone can process all of it, also in passes of a second.

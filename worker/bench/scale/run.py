@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from worker.bench.frame.runs import Runs
-from worker.bench.scale import membership_changes
+from worker.bench.scale import choices, membership_changes
 from worker.bench.stream import phases
 from worker.bench.stream.modes import Mode, ModePlan, ModeResults, measure_modes
 from worker.errors import BadSettings
@@ -32,10 +32,10 @@ class ScalePlan:
     #: The first is for the scaling by replicas; the others are measured with the most replicas.
     partition_counts: tuple[int, ...]
     work: ModePlan
-    #: Changes of the group, of `membership_changes.KINDS`.
-    kinds: tuple[str, ...] = membership_changes.KINDS
-    #: Protocols of the group, of `membership_changes.PROTOCOLS`.
-    protocols: tuple[str, ...] = membership_changes.PROTOCOLS
+    #: Changes of the group, of `choices.KINDS`.
+    kinds: tuple[str, ...] = choices.KINDS
+    #: Protocols of the group, of `choices.PROTOCOLS`.
+    protocols: tuple[str, ...] = choices.PROTOCOLS
     #: The minimum durations of a forward pass during the changes, in seconds.
     passes_s: tuple[float, ...] = membership_changes.PASSES_S
     #: Duration of each change.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from worker.bench.scale import choices
 from worker.commands.bench import flags
 from worker.commands.bench.with_broker import check_packages, run_benchmark
 from worker.composition.encoders import find_tasks, parse_model
@@ -192,8 +193,8 @@ def scale(
         replica_counts=flags.parse_counts(replicas, flag="--replicas"),
         partition_counts=flags.parse_counts(partitions, flag="--partitions"),
         work=ModePlan(num_backlog=count, phase_s=seconds),
-        protocols=flags.parse_names(protocols, flags.PROTOCOLS, flag="--protocols"),
-        kinds=flags.parse_names(kinds, flags.KINDS, flag="--kinds"),
+        protocols=flags.parse_names(protocols, choices.PROTOCOLS, flag="--protocols"),
+        kinds=flags.parse_names(kinds, choices.KINDS, flag="--kinds"),
     )
     plan = plan.shorten() if quick else plan
     return run_benchmark(lambda context: run.run(plan, context), report.build_report, outputs)

@@ -21,10 +21,6 @@ if TYPE_CHECKING:
 _WIDTH = 190
 #: The deliveries of the worker.
 DELIVERIES: tuple[str, ...] = get_args(Settings.model_fields["delivery"].annotation)
-#: The protocols of a group.
-PROTOCOLS = ("classic", "consumer")
-#: The changes of a group.
-KINDS = ("quiet", "join", "leave", "kill", "rolling")
 
 Delivery: TypeAlias = Annotated[str, typer.Option(help="Deliveries, comma-separated. Default: all. Example: exactly_once.")]
 Partitions: TypeAlias = Annotated[int, typer.Option(min=1, help="Partitions of the topics.")]
