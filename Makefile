@@ -102,9 +102,9 @@ generate: .venv/made ## write the JSON Schemas, .env.example, the pages of setti
 	@$(BIN)/python deploy/grafana/dashboard.py
 	@PYTHONPATH=$(CURDIR) $(BIN)/python deploy/check.py --write
 
-pictures: .venv/made ## run the demo and draw its terminal into docs/demo.svg, and the console into docs/console-*.png
+pictures: .venv/made ## run the demo and draw its terminal into docs/pictures/demo.svg, and the console into docs/pictures/console-*.png
 	@$(BIN)/python .ci/pictures.py demo
-	@CONSOLE_PICTURES=docs $(TEST_ENV) $(BIN)/python -m pytest tests/integration/console
+	@CONSOLE_PICTURES=docs/pictures $(TEST_ENV) $(BIN)/python -m pytest tests/integration/console
 
 lock: .venv/made ## resolve the versions anew
 	@$(BIN)/python .ci/lock.py

@@ -1,4 +1,4 @@
-"""Write the commands of docs/command-line.md from the command line itself.
+"""Write the commands of docs/reference/command-line.md from the command line itself.
 
 python .ci/command_line.py            writes them
 python .ci/command_line.py --check    exits 1 if the page is not current
@@ -20,7 +20,7 @@ from worker.settings import PREFIX
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-PAGE = Path(__file__).parents[1] / "docs" / "command-line.md"
+PAGE = Path(__file__).parents[1] / "docs" / "reference" / "command-line.md"
 _BLOCK = re.compile(r"(?<=<!-- commands -->\n).*?(?=<!-- /commands -->)", re.DOTALL)
 
 

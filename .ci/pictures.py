@@ -1,8 +1,8 @@
 """Draw the pictures of the README: the terminal of a run of the demo, and the speed of the engines.
 
-python .ci/pictures.py demo     runs the demo in a terminal and writes docs/demo.svg
-python .ci/pictures.py speed    draws the README's table of engines into docs/speed.svg
-python .ci/pictures.py --check  exits 1 if docs/speed.svg is not current
+python .ci/pictures.py demo     runs the demo in a terminal and writes docs/pictures/demo.svg
+python .ci/pictures.py speed    draws the README's table of engines into docs/pictures/speed.svg
+python .ci/pictures.py --check  exits 1 if docs/pictures/speed.svg is not current
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
 ROOT = Path(__file__).parents[1]
-README, DEMO, SPEED = ROOT / "README.md", ROOT / "docs" / "demo.svg", ROOT / "docs" / "speed.svg"
+README, DEMO, SPEED = ROOT / "README.md", ROOT / "docs" / "pictures" / "demo.svg", ROOT / "docs" / "pictures" / "speed.svg"
 _COLUMNS = 96
 #: The first words of the parts of the demo's output that the picture leaves out, and of the parts that follow them.
 _LEFT_OUT, _KEPT = ("nearest neighbours", "next:"), ("dead letters", "audit")
@@ -154,7 +154,7 @@ def main(arguments: list[str]) -> int:
         return 2
     if SPEED.exists() and SPEED.read_text() == draw_speed(README.read_text()):
         return 0
-    sys.stderr.write("docs/speed.svg is not current: run python .ci/pictures.py speed\n")
+    sys.stderr.write("docs/pictures/speed.svg is not current: run python .ci/pictures.py speed\n")
     return 1
 
 

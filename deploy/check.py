@@ -170,8 +170,8 @@ def metric_mistakes() -> Iterator[str]:
     for page, names in pages.items():
         for name in sorted(names - known - declared):
             yield f"{page.relative_to(ROOT)}: there is no metric {name}"
-    for name in sorted(declared - pages.get(ROOT / "docs" / "observability.md", set())):
-        yield f"docs/observability.md: {name} is missing"
+    for name in sorted(declared - pages.get(ROOT / "docs" / "operate" / "observability.md", set())):
+        yield f"docs/operate/observability.md: {name} is missing"
 
 
 def name_mistakes() -> Iterator[str]:

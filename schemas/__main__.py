@@ -1,4 +1,4 @@
-"""Write the files that are generated from the wire contract: the JSON Schema files, and the tables of docs/wire-contract.md.
+"""Write the files that are generated from the wire contract: the JSON Schema files, and the tables of docs/use/wire-contract.md.
 
 python -m schemas            writes schemas/v1/*.schema.json and the tables
 python -m schemas --check    exits 1 if a file is not current
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 FOLDER = Path(__file__).parent / f"v{VERSION}"
-PAGE = Path(__file__).parents[1] / "docs" / "wire-contract.md"
+PAGE = Path(__file__).parents[1] / "docs" / "use" / "wire-contract.md"
 _TABLE = re.compile(r"(?P<start><!-- (?P<kind>fields|headers): (?P<name>\w+) -->\n).*?(?P<end><!-- /(?P=kind) -->)", re.DOTALL)
 _HEADERS = {"source": SOURCE_HEADERS, "model": MODEL_HEADERS, "text": TEXT_HEADERS}
 

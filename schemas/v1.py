@@ -1,11 +1,11 @@
 """Version 1 of the wire contract: the records that producers send and that consumers receive.
 
-These models are the reference. `python -m schemas` generates the JSON Schema files and the tables of docs/wire-contract.md from
+These models are the reference. `python -m schemas` generates the JSON Schema files and the tables of docs/use/wire-contract.md from
 them, and the tests validate every message of the worker against them. The worker itself reads and writes plain dictionaries,
 because plain dictionaries are several times faster. Version 1 is additive: consumers ignore unknown fields. A new meaning of a
 field is version 2.
 
-docs/wire-contract.md says which headers of a record its outputs keep.
+docs/use/wire-contract.md says which headers of a record its outputs keep.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Request(_Input):
 
     An input record may also be plain UTF-8 text with the header `content-type: text/plain`, or a CloudEvent 1.0 (structured, or
     binary with `ce_` headers) whose data is this object or a string. The id of the event is the id of the record if the data has
-    none. The worker reads other objects, too, also those of Kafka Connect and Debezium: docs/input.md describes the settings.
+    none. The worker reads other objects, too, also those of Kafka Connect and Debezium: docs/use/input.md describes the settings.
     A null value is a tombstone and needs a key. The JSON is strict UTF-8 without a byte order mark, at most 1,024 levels
     deep. The last of several fields with one name counts. Settings of the worker bound the sizes of value, headers, text and id.
     """

@@ -257,7 +257,7 @@ app = typer.Typer(
         "gist-stream tail --from-beginning --count 1"
     )
     + "\n\n\b\nExit codes: 0 done, 2 settings, 3 broker, 4 topics, 5 model, 6 the model fails,\n"
-    "7 not drained in time, 8 wrong record format, 1 any other failure. docs/command-line.md explains them.",
+    "7 not drained in time, 8 wrong record format, 1 any other failure. docs/reference/command-line.md explains them.",
 )
 
 

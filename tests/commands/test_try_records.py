@@ -24,7 +24,7 @@ from worker.wire.result_values import read_results
 if TYPE_CHECKING:
     from worker.flow.outcomes import OutcomeBuilder
 
-PAGE = Path(__file__).parents[2] / "docs" / "input.md"
+PAGE = Path(__file__).parents[2] / "docs" / "use" / "input.md"
 # Name, exported settings, value and result of each example.
 _EXAMPLE = re.compile(r"<!-- try: (\w+) -->\n(?:```sh\n(.*?)```\n)?```json\n(.*?)```\n```text\n(.*?)```", re.DOTALL)
 EXAMPLES = {name: rest for name, *rest in _EXAMPLE.findall(PAGE.read_text())}

@@ -1,4 +1,4 @@
-"""Records of the layouts against what the connectors of docs/sinks.md read, by their documentation and source."""
+"""Records of the layouts against what the connectors of docs/use/sinks.md read, by their documentation and source."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from worker.wire.decode import Limits
 from worker.wire.encode import EmbeddingEncoding
 from worker.wire.layouts import build_layout
 
-PAGE = Path(__file__).parents[2] / "docs" / "sinks.md"
+PAGE = Path(__file__).parents[2] / "docs" / "use" / "sinks.md"
 _MAX_INT64 = 2**63 - 1
 _MAX_DOCUMENT_ID_BYTES = 512
 IDS = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), min_size=1, max_size=64) | st.uuids().map(str)

@@ -1,4 +1,4 @@
-"""The totals of a run of the laboratory, as the table of `docs/guarantees.md`.
+"""The totals of a run of the laboratory, as the table of `docs/reference/guarantees.md`.
 
 python -m tests.faults.report SUMMARY.jsonl [PAGE.md]    prints the table, or puts it between the page's marks
 """

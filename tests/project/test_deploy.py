@@ -77,12 +77,12 @@ def test_check_finds_metrics_that_a_page_names_wrongly_or_lacks(tmp_path: Path, 
     """A page must not name an unknown metric, and the page of all metrics must name each."""
     monkeypatch.setattr(check, "ROOT", tmp_path)
     monkeypatch.setattr(check, "metric_names", lambda: {"gist_a_total", "gist_b_bucket", "gist_b_sum", "gist_c"})
-    (tmp_path / "docs").mkdir()
-    (tmp_path / "docs" / "observability.md").write_text("`gist_a_total{stage}` `gist_b`")
+    (tmp_path / "docs" / "operate").mkdir(parents=True)
+    (tmp_path / "docs" / "operate" / "observability.md").write_text("`gist_a_total{stage}` `gist_b`")
     (tmp_path / "docs" / "other.md").write_text("`gist_b_sum` `gist_nope`")
     assert [*check.metric_mistakes()] == [
         "docs/other.md: there is no metric gist_nope",
-        "docs/observability.md: gist_c is missing",
+        "docs/operate/observability.md: gist_c is missing",
     ]
 
 
@@ -93,8 +93,8 @@ def test_check_knows_every_metric_that_a_worker_shows() -> None:
 
 
 def test_the_page_of_logs_names_every_event_of_the_kafka_client() -> None:
-    """docs/observability.md explains each event that the modules of the broker report."""
-    page = (ROOT / "docs" / "observability.md").read_text()
+    """docs/operate/observability.md explains each event that the modules of the broker report."""
+    page = (ROOT / "docs" / "operate" / "observability.md").read_text()
     assert [event for event in BROKER_EVENTS if f"`{event}`" not in page] == []
 
 
@@ -228,7 +228,7 @@ def test_an_autoscaler_scales_down_slowly_and_owns_the_number_of_replicas(compon
 
 def test_each_alert_has_a_runbook_and_a_test() -> None:
     """The URL of an alert ends in the heading of its runbook, and a test of promtool makes the alert fire."""
-    guide = (ROOT / "docs" / "operations.md").read_text()
+    guide = (ROOT / "docs" / "operate" / "operations.md").read_text()
     tests = yaml.safe_load((check.PROMETHEUS / "rules_test.yml").read_text())["tests"]
     fired = {case["alertname"] for test in tests for case in test["alert_rule_test"] if case["exp_alerts"]}
     for rule in check.rules():

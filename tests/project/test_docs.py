@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,12 @@ def test_code_fits_its_column(page: Path) -> None:
     assert wide == []
 
 
+def test_folders_of_pages_are_small() -> None:
+    """A folder of `docs/` has at most 15 files."""
+    counts = Counter(path.parent for path in DOCS.rglob("*") if path.is_file())
+    assert {folder: count for folder, count in counts.items() if count > 15} == {}
+
+
 def test_every_page_is_in_the_navigation_and_reachable_from_the_index() -> None:
     """The navigation of the site and the links from docs/index.md lead to every page."""
     pages = {str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")}
@@ -145,7 +152,7 @@ def test_page_of_patches_lists_every_patch() -> None:
 def test_examples_of_the_wire_contract_follow_the_schemas(name: str) -> None:
     """The schema of version 1 accepts the example of each kind of record."""
     schema = json.loads((FOLDER / f"{name}.schema.json").read_text())
-    jsonschema.validate(read_example(DOCS / "wire-contract.md", name), schema)
+    jsonschema.validate(read_example(DOCS / "use" / "wire-contract.md", name), schema)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +160,7 @@ def test_examples_of_the_wire_contract_follow_the_schemas(name: str) -> None:
 )
 def test_examples_of_input_records_are_decoded(name: str, content_type: bytes) -> None:
     """The worker reads the id and the text of each example of an input record."""
-    value = json.dumps(read_example(DOCS / "wire-contract.md", name)).encode()
+    value = json.dumps(read_example(DOCS / "use" / "wire-contract.md", name)).encode()
     record = Record(Partition("tickets", 0), 7, None, value, (("content-type", content_type),))
     item = decode(record, limits=Limits(), tasks=frozenset(Task))
     assert isinstance(item, Item)
@@ -163,7 +170,7 @@ def test_examples_of_input_records_are_decoded(name: str, content_type: bytes) -
 
 def test_example_of_a_training_file_is_accepted(tmp_path: Path) -> None:
     """Every key of the file on the page of training exists and has an allowed value."""
-    page = (DOCS / "training.md").read_text()
+    page = (DOCS / "models" / "training.md").read_text()
     file = tmp_path / "run.toml"
     file.write_text(next(block for language, block in _BLOCK.findall(page) if language == "toml"))
     assert config.read(file).heads[0].name == "topic"

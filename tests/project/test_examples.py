@@ -39,7 +39,7 @@ def read_examples(page: Path) -> dict[str, Any]:
     return merged
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/wire-contract.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/use/wire-contract.md"])
 def test_examples_show_the_output_of_the_shipped_model(prediction: Prediction, name: str) -> None:
     """Vector, label and entities agree with the model, up to the rounding of the number format."""
     example = read_examples(ROOT / name)

@@ -15,7 +15,7 @@ _TICK_S, _DAY_S = 15, 24 * 3600
 # The rate of the query covers two minutes, and a scale up waits for half a minute.
 _RATE_TICKS, _UP_TICKS = 8, 2
 _NUM_PARTITIONS = 32
-# The window and the period of a scale down that docs/scaling.md names for the consumer protocol, in seconds.
+# The window and the period of a scale down that docs/operate/scaling.md names for the consumer protocol, in seconds.
 _CONSUMER_WINDOW_S, _CONSUMER_PERIOD_S = 300, 60
 
 

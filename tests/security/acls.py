@@ -1,4 +1,4 @@
-"""The ACLs that `docs/security.md` grants, read from its commands. The tests grant exactly these."""
+"""The ACLs that `docs/operate/security.md` grants, read from its commands. The tests grant exactly these."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_DOCUMENT = Path(__file__).parents[2] / "docs" / "security.md"
+_DOCUMENT = Path(__file__).parents[2] / "docs" / "operate" / "security.md"
 # The numbers of resource types and operations: https://kafka.apache.org/protocol
 _KINDS = {"--topic": 2, "--group": 3, "--transactional-id": 5}
 _OPERATIONS = {"Read": 3, "Write": 4, "DescribeConfigs": 10}

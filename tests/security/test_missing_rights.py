@@ -56,7 +56,7 @@ OUTPUTS = (".embeddings", ".labels", ".entities", ".dlq")
 def _only_line(errors: str, rights: Sequence[str]) -> str:
     """Return the only line, after a check that it names exactly these rights."""
     (line,) = errors.splitlines()
-    named = line.partition("does not allow ")[2].partition("; docs/security.md lists the required rights")[0]
+    named = line.partition("does not allow ")[2].partition("; docs/operate/security.md lists the required rights")[0]
     assert sorted(named.split(", ")) == sorted(rights), line
     return line
 

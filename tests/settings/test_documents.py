@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def test_documents_are_current(capsys: pytest.CaptureFixture[str]) -> None:
-    """`.env.example` and docs/settings.md agree with the declared settings."""
+    """`.env.example` and docs/reference/settings.md agree with the declared settings."""
     assert documents.main(["--check"]) == 0
     assert capsys.readouterr().err == ""
 
@@ -24,7 +24,7 @@ def test_every_setting_is_in_both_documents_once() -> None:
     """Each document names every setting once, by its variable."""
     variables = [f"GIST_{name.upper()}" for name in Settings.model_fields]
     assert re.findall(r"^#(GIST_\w+)=", documents.build_env_example(), re.MULTILINE) == variables
-    page = (documents.ROOT / "docs" / "settings.md").read_text()
+    page = (documents.ROOT / "docs" / "reference" / "settings.md").read_text()
     assert re.findall(r"^### `(\w+)`$", page, re.MULTILINE) == variables
 
 
@@ -47,8 +47,8 @@ def test_drift_is_reported_and_repaired(
 ) -> None:
     """A missing file and an old block are reported by name; writing leaves the prose around the blocks as it is."""
     monkeypatch.setattr(documents, "ROOT", tmp_path)
-    page = tmp_path / "docs" / "settings.md"
-    page.parent.mkdir()
+    page = tmp_path / "docs" / "reference" / "settings.md"
+    page.parent.mkdir(parents=True)
     page.write_text("before\n<!-- first -->\n<!-- /first -->\nbetween\n<!-- all -->\nold\n<!-- /all -->\nafter\n")
     assert documents.main(["--check"]) == 1
     reported = capsys.readouterr().err

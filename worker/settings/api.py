@@ -14,7 +14,7 @@ class ApiSettings(DeliverySettings):
         default=False,
         description=(
             "Whether the worker computes texts of HTTP clients next to the stream, with the same model. The default opens no port."
-            " `gist-stream serve` opens the endpoint without Kafka. docs/api.md describes the routes."
+            " `gist-stream serve` opens the endpoint without Kafka. docs/use/api.md describes the routes."
         ),
     )
     api_host: str = Field(

@@ -171,7 +171,7 @@ class ConnectionSettings(BaseSettings):
             "Protocol of the consumer group, by Kafka's names. `classic` works with every broker, and pauses all partitions when a "
             "worker joins or leaves. `consumer` (KIP-848) needs Kafka 4.0 or newer, and pauses only the partitions that move. "
             "`auto`: `consumer` if all brokers offer it and the cluster has it turned on, else `classic`. Choose `consumer` or "
-            "`auto` if the number of workers changes often; docs/operations.md describes the move of a running group."
+            "`auto` if the number of workers changes often; docs/operate/operations.md describes the move of a running group."
         ),
     )
 

@@ -1,4 +1,4 @@
-"""Write the documents that are generated from the settings: `.env.example` and the settings of docs/settings.md.
+"""Write the documents that are generated from the settings: `.env.example` and the settings of docs/reference/settings.md.
 
 python -m worker.settings.documents --write    writes them
 python -m worker.settings.documents --check    exits 1 if one is not current
@@ -118,7 +118,7 @@ def _quote(value: str) -> str:
 
 def main(arguments: list[str]) -> int:
     """Write the generated files, or check them; return the exit code."""
-    page = ROOT / "docs" / "settings.md"
+    page = ROOT / "docs" / "reference" / "settings.md"
     generated = {ROOT / ".env.example": build_env_example(), page: build_page(page.read_text())}
     outdated = [path for path, text in generated.items() if not path.exists() or path.read_text() != text]
     if arguments == ["--write"]:

@@ -38,7 +38,7 @@ class ModelSettings(RegistrySettings):
         "",
         description=(
             "TOML file with the plan of a rollout: the offsets at which other models take over, without a restart. "
-            "Unset: no rollout. The worker reads the file again when it changes; docs/repair.md describes its format."
+            "Unset: no rollout. The worker reads the file again when it changes; docs/operate/repair.md describes its format."
         ),
     )
     tasks: Annotated[frozenset[TaskName], NoDecode] = Field(
@@ -111,7 +111,7 @@ class ModelSettings(RegistrySettings):
             "with a header. `window` reads overlapping windows of the whole text and merges their results, at the cost "
             "of more tokens. `chunks` publishes an embedding for each chunk of a text, with the id `<id>#<number>`, cut at the "
             "end of a sentence where possible; labels and entities are those of the whole text. With the layouts `flat` "
-            "and `qdrant` each chunk is a message with all results. docs/models.md has the details."
+            "and `qdrant` each chunk is a message with all results. docs/models/models.md has the details."
         ),
     )
     window_overlap_tokens: int = Field(

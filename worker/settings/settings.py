@@ -1,7 +1,7 @@
 """All settings of a worker: each is declared once, with its limits and its help.
 
 A value comes from a flag, else from the environment (`GIST_...`), else from the file `.env`. `worker.settings.documents` writes
-`.env.example` and docs/settings.md from these classes.
+`.env.example` and docs/reference/settings.md from these classes.
 """
 
 from __future__ import annotations

@@ -20,9 +20,9 @@ class TopicSettings(ConnectionSettings):
         "texts",
         min_length=1,
         description=(
-            "Topics to read, comma-separated. Each record has a text; docs/input.md describes the formats. With several topics, "
-            "each has output topics of its own, unless the settings of the output topics say otherwise. Examples: `tickets`; "
-            "`tickets,mails`."
+            "Topics to read, comma-separated. Each record has a text; docs/use/input.md describes the formats. With several "
+            "topics, each has output topics of its own, unless the settings of the output topics say otherwise. Examples: "
+            "`tickets`; `tickets,mails`."
         ),
     )
     input_topic_pattern: str = Field(
@@ -67,7 +67,7 @@ class TopicSettings(ConnectionSettings):
             "Layout of the results. `split`: a topic for each task. The others publish one message with all results of a record:"
             " `enriched` is the input object with the results in `GIST_RESULT_FIELD`; `flat` has only strings, numbers and the"
             " vector, for JDBC sinks; `qdrant` is what Qdrant's Kafka connector reads. A record of which one task fails is"
-            " a dead letter as a whole in these layouts. docs/sinks.md has examples."
+            " a dead letter as a whole in these layouts. docs/use/sinks.md has examples."
         ),
     )
     result_field: str = Field(

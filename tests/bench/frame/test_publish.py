@@ -43,20 +43,20 @@ def test_a_section_replaces_the_old_one_of_its_class() -> None:
 def test_the_front_page_gets_table_and_picture(tmp_path: Path) -> None:
     """The stream benchmark changes the page of benchmarks alone."""
     pages = {
-        "docs/benchmarks.md": PAGE,
+        "docs/reference/benchmarks.md": PAGE,
         "README.md": "a\n<!-- speed -->\nold\n<!-- /speed -->\nb\n",
         ".ci/pictures.py": "import sys, pathlib; pathlib.Path('drawn').write_text(sys.argv[1])",
     }
     with pytest.raises(BadSettings, match="in a checkout"):
         check_pages(tmp_path)
     for name, text in pages.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     check_pages(tmp_path)
     publish(report_stream(build_stream_results()), "gist-stream bench stream", "abc", tmp_path)
     assert (tmp_path / "README.md").read_text() == pages["README.md"]
     publish(report_engine(build_engine_results()), "gist-stream bench engine", "abc", tmp_path)
-    front, page = (tmp_path / "README.md").read_text(), (tmp_path / "docs/benchmarks.md").read_text()
+    front, page = (tmp_path / "README.md").read_text(), (tmp_path / "docs/reference/benchmarks.md").read_text()
     assert "| baseline: first fp32 | 10 | 1 |" in front
     assert "| **GIST Stream, auto (int16)** | **100** | **10** |" in front
     assert "(`gist-stream bench engine`, commit `abc`):" in front

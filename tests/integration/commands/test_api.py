@@ -1,4 +1,4 @@
-"""`gist-stream serve` answers stock clients and the examples of docs/api.md, without Kafka."""
+"""`gist-stream serve` answers stock clients and the examples of docs/use/api.md, without Kafka."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.timeout(300)]
 
-PAGE = Path(__file__).parents[3] / "docs" / "api.md"
+PAGE = Path(__file__).parents[3] / "docs" / "use" / "api.md"
 ADDRESS = "http://127.0.0.1:8090"
 
 

@@ -60,8 +60,10 @@ def test_texts_are_found_in_sql(kafka: str, monkeypatch: pytest.MonkeyPatch, cap
 
 
 def test_the_page_shows_the_configuration_of_the_demo() -> None:
-    """The configuration of the JDBC sink in docs/sinks.md is the tested one."""
-    found = re.search(r"<!-- example: jdbc -->\n```properties\n(.*?)```", (ROOT / "docs" / "sinks.md").read_text(), re.DOTALL)
+    """The configuration of the JDBC sink in docs/use/sinks.md is the tested one."""
+    found = re.search(
+        r"<!-- example: jdbc -->\n```properties\n(.*?)```", (ROOT / "docs" / "use" / "sinks.md").read_text(), re.DOTALL
+    )
     assert found is not None
     shown = dict(line.split("=", 1) for line in found[1].replace("\\\n", "").splitlines())
     expected = {"name": "gist-texts"} | build_jdbc_sink("texts.flat", port=5432)

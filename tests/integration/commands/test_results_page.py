@@ -1,4 +1,4 @@
-"""The examples of docs/results.md read the outputs of a worker, on a real Kafka."""
+"""The examples of docs/use/results.md read the outputs of a worker, on a real Kafka."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
-PAGE = Path(__file__).parents[3] / "docs" / "results.md"
+PAGE = Path(__file__).parents[3] / "docs" / "use" / "results.md"
 TEXTS = ["Ada Lovelace loved London.", "The soup was cold.", "x"]
 # Two dead letters and a record without labels and entities.
 OTHERS = [b"no JSON", b"[1]", b'{"id": "vector", "text": "A vector only.", "tasks": ["embed"]}']

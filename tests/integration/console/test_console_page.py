@@ -1,6 +1,6 @@
 """The console in a browser, on a real Kafka with a real worker.
 
-CONSOLE_PICTURES=docs writes the pictures of the pages, too; the test then takes two minutes more.
+CONSOLE_PICTURES=docs/pictures writes the pictures of the pages, too; the test then takes two minutes more.
 """
 
 from __future__ import annotations

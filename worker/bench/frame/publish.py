@@ -1,4 +1,4 @@
-"""Writes a report into the pages of a checkout: `docs/benchmarks.md`, and the table and the picture of README.md."""
+"""Writes a report into the pages of a checkout: `docs/reference/benchmarks.md`, and the table and the picture of README.md."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from worker.bench.frame.report import Report
 
-_PAGE, _FRONT, _PICTURES = "docs/benchmarks.md", "README.md", ".ci/pictures.py"
+_PAGE, _FRONT, _PICTURES = "docs/reference/benchmarks.md", "README.md", ".ci/pictures.py"
 #: The heading before which the section of a new class of processors is inserted.
 _LAST_HEADING = "## How the benchmarks work"
 

@@ -1,4 +1,4 @@
-"""The report of a benchmark: tables for a terminal, JSON for programs, Markdown for `docs/benchmarks.md`, and a plot."""
+"""The report of a benchmark: tables for a terminal, JSON for programs, Markdown for `docs/reference/benchmarks.md`, and a plot."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Report:
         return orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY)
 
     def to_markdown(self, command: str) -> str:
-        """Return a section for `docs/benchmarks.md`; its header names command, commit, date and processor class."""
+        """Return a section for `docs/reference/benchmarks.md`; its header names command, commit, date and processor class."""
         lines = [f"### {self.title}", "", self.describe_origin(command), "", f"{self.claim}."]
         for table in self.tables:
             titles = ["", *(column.title for column in table.columns)]

@@ -68,7 +68,9 @@ def build_topic_rights(operations: Sequence[Operation], topics: Iterable[str]) -
 def build_refusal(connection: Connection, *rights: Right) -> BrokerUnavailable:
     """Return the error that names the missing rights in one line."""
     missing = ", ".join(map(str, rights))
-    return BrokerUnavailable(f"{connection.bootstrap_servers} does not allow {missing}; docs/security.md lists the required rights")
+    return BrokerUnavailable(
+        f"{connection.bootstrap_servers} does not allow {missing}; docs/operate/security.md lists the required rights"
+    )
 
 
 async def check_access(connection: Connection, client: AIOKafkaClient, rights: Iterable[Right]) -> None:

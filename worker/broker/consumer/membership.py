@@ -74,7 +74,9 @@ class Membership:
                 f"another process has joined with GIST_GROUP_INSTANCE_ID={self.group_instance_id}: give each worker a unique id, "
                 "or stop the other process"
             ),
-            GroupAuthorizationFailedError: "the worker needs the right Read on the group; docs/security.md lists all rights",
+            GroupAuthorizationFailedError: (
+                "the worker needs the right Read on the group; docs/operate/security.md lists all rights"
+            ),
         }
         return f"the group {self.group_id} refuses this worker: {reasons.get(error, str(error()))}"
 

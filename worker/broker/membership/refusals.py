@@ -10,8 +10,8 @@ _USE_CLASSIC = "set GIST_GROUP_PROTOCOL=classic"
 _REASONS = {
     23: f"the group has members of another kind: set GIST_GROUP_ID to a group for this worker only, or {_USE_CLASSIC}",
     24: "the name is invalid: set GIST_GROUP_ID to another one",
-    29: "the worker needs the rights Read and Describe on its input topics; docs/security.md lists all rights",
-    30: "the worker needs the right Read on the group; docs/security.md lists all rights",
+    29: "the worker needs the rights Read and Describe on its input topics; docs/operate/security.md lists all rights",
+    30: "the worker needs the right Read on the group; docs/operate/security.md lists all rights",
     35: f"the consumer protocol is turned off or missing: enable it (Kafka 4.0 or newer, group.version 1), or {_USE_CLASSIC}",
     69: (
         "a group of another kind has this name, such as a share group: set GIST_GROUP_ID to a group for this worker only. If the "

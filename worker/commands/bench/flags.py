@@ -34,7 +34,7 @@ _OUTPUTS: dict[str, Any] = {
         bool,
         typer.Option(
             "--markdown",
-            help="Print a section for docs/benchmarks.md: command, commit, date, processor, tables.",
+            help="Print a section for docs/reference/benchmarks.md: command, commit, date, processor, tables.",
             show_default=False,
         ),
     ],
@@ -46,8 +46,8 @@ _OUTPUTS: dict[str, Any] = {
         bool,
         typer.Option(
             "--publish",
-            help="In a checkout, replace the section of this processor class in docs/benchmarks.md and, for the engine, the table "
-            "and the picture of README.md.",
+            help="In a checkout, replace the section of this processor class in docs/reference/benchmarks.md and, for the engine, "
+            "the table and the picture of README.md.",
             show_default=False,
         ),
     ],

@@ -45,7 +45,7 @@ _SILENCE_TIMEOUT_S = 120.0
 
 
 def build_jdbc_sink(topic: str, *, port: int, database: str = "postgres", table: str = "gist_texts") -> dict[str, str]:
-    """Return the configuration of Debezium's JDBC sink for the layout `flat`. docs/sinks.md explains each line."""
+    """Return the configuration of Debezium's JDBC sink for the layout `flat`. docs/use/sinks.md explains each line."""
     optional = {"type": "string", "optional": True}
     document = optional | {"name": "io.debezium.data.Json", "version": 1}
     vector = {"type": "array", "optional": True, "name": "io.debezium.data.DoubleVector", "version": 1}

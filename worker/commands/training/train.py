@@ -49,7 +49,7 @@ Strategy = Annotated[
     str | None,
     typer.Option(
         help="The training strategy, which decides whether heads only or also the encoder are trained: frozen, end-to-end, "
-        "then-freeze, transfer, trunk or separate. Unset: the TOML file, or frozen, the fastest. docs/training.md compares "
+        "then-freeze, transfer, trunk or separate. Unset: the TOML file, or frozen, the fastest. docs/models/training.md compares "
         "them. Example: end-to-end."
     ),
 ]
