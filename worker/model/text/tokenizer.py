@@ -14,6 +14,7 @@ import numpy as np
 
 from worker.errors import BadModel
 from worker.model.checkpoint.tokenizer_files import build_tokenizer
+from worker.model.text.plain_texts import build_plain_texts
 from worker.model.text.windows import plan_windows
 from worker.records import Tokens
 
@@ -52,6 +53,7 @@ class Tokenizer:
         backend.no_padding()
         backend.no_truncation()
         self._backend = backend
+        self._encode_batch = plain.encode_batch if (plain := build_plain_texts(backend)) else backend.encode_batch
         # The longest token that may hold several words, such as `[MASK]`, in characters.
         self._longest_added = max((len(token.content) for token in backend.get_added_tokens_decoder().values()), default=0)
         # The mark of a space that a tokenizer puts before a text: it has no place in the text.
@@ -107,8 +109,8 @@ class Tokenizer:
 
     def equals(self, other: Tokenizer) -> bool:
         """Return whether both make the same tokens of every text."""
-        own, others = {**vars(self), "_backend": ""}, {**vars(other), "_backend": ""}
-        return own == others and self._backend.to_str() == other._backend.to_str()
+        backends = {"_backend": "", "_encode_batch": ""}
+        return vars(self) | backends == vars(other) | backends and self._backend.to_str() == other._backend.to_str()
 
     def check_ids(self, directory: Path, vocab_size: int) -> None:
         """Raise `BadModel` where a token's id is beyond the encoder's vocabulary; `directory` is theirs."""
@@ -130,7 +132,7 @@ class Tokenizer:
         found: dict[int, Tokens] = {}
         places, num_chars = list(range(len(texts))), self._max_text_tokens * _CHARS_PER_TOKEN
         while places:
-            encodings = dict(zip(places, self._backend.encode_batch([texts[place][:num_chars] for place in places]), strict=True))
+            encodings = dict(zip(places, self._encode_batch([texts[place][:num_chars] for place in places]), strict=True))
             places = [
                 place for place in places if len(texts[place]) > num_chars and not self._is_enough(encodings[place], num_chars)
             ]
