@@ -114,6 +114,30 @@ async def test_a_long_prompt_is_tokenized_in_a_thread_and_short_texts_do_not_wai
     assert {name.partition("_")[0] for name in (threads[0], *threads[2:])} == {"tokenize"}
 
 
+async def test_short_texts_that_arrive_together_are_tokenized_in_one_call() -> None:
+    """A text that the tokenizer refuses fails alone, and a client that goes away delays no other client."""
+    world = World(max_query_texts=32)
+    calls: list[list[str]] = []
+
+    def on_tokenize(texts: Sequence[str]) -> None:
+        calls.append(list(texts))
+        if "refused" in texts:
+            raise ValueError(texts)
+
+    world.model.on_tokenize = on_tokenize
+    async with world.running():
+        queries = world.pipeline.queries
+        await asyncio.gather(*(compute(queries, text) for text in "abc"))
+        assert calls == [["a", "b", "c"]]
+        results = await asyncio.gather(*(compute(queries, text) for text in ("a", "refused")), return_exceptions=True)
+        assert [type(result) for result in results] == [list, ValueError]
+        gone, kept = (asyncio.create_task(compute(queries, text)) for text in "ab")
+        await asyncio.sleep(0)
+        gone.cancel()
+        assert len(await kept) == 1
+    assert queries.num_texts == 0
+
+
 async def test_requests_that_wait_for_the_tokenizer_are_unavailable_after_a_stop() -> None:
     world = World(max_query_texts=8)
     world.model.on_tokenize = (gate := Gate()).wait
