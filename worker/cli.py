@@ -17,8 +17,8 @@ from worker.errors import BadSettings, FatalError
 
 _SERVE, _LOOK, _REPAIR, _TRAIN, _MEASURE = "Serve", "Look", "Repair", "Train", "Measure"
 _BENCH, _TRAINING, _DLQ = "worker.commands.bench", "worker.commands.training", "worker.commands.repair.cli"
-_GROUP_SETTINGS, _DLQ_SETTINGS = (*CONNECTION, "group_id", *TOPICS), (*CONNECTION, *TOPICS)
-_INPUT = ("text_field", "text_template", "id_from", "id_field", "envelope")
+_FIELDS = ("text_field", "text_template", "id_from", "id_field")
+_GROUP_SETTINGS, _DLQ_SETTINGS = (*CONNECTION, "group_id", *TOPICS), (*CONNECTION, *TOPICS, *_FIELDS, "envelope")
 
 COMMANDS: dict[str, Command | CommandGroup] = {
     "run": Command(
@@ -85,14 +85,14 @@ COMMANDS: dict[str, Command | CommandGroup] = {
         path="worker.commands.tail:tail",
         summary="Follow the results.",
         panel=_LOOK,
-        settings=(*_DLQ_SETTINGS, "result_field", *TASKS),
+        settings=(*CONNECTION, *TOPICS, *_FIELDS, "result_field", *TASKS),
         example="gist-stream tail --input-topic tickets --from-beginning --count 10",
     ),
     "console": Command(
         path="worker.commands.console.console:console",
         summary="Show workers, results and dead letters in a browser.",
         panel=_LOOK,
-        settings=(*_GROUP_SETTINGS, *_INPUT, "result_field", *TASKS, *TRANSACTIONS),
+        settings=(*_GROUP_SETTINGS, *_FIELDS, "envelope", "result_field", *TASKS, *TRANSACTIONS),
         example="gist-stream console --input-topic tickets --worker http://127.0.0.1:8080",
     ),
     "lag": Command(

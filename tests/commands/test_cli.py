@@ -88,6 +88,15 @@ def test_a_command_offers_only_the_settings_that_it_reads(words: str) -> None:
     assert "No such option: --max-batch-tokens" in result.output
 
 
+@pytest.mark.parametrize(
+    "words", ["run", "try", "console", "tail", *(f"dlq {name}" for name in ("list", "show", "replay", "drop"))]
+)
+def test_commands_that_show_records_know_their_fields(words: str) -> None:
+    """Commands that show a record by its id or its text take the flags of both."""
+    flags = set(re.findall(r"--[a-z-]+", read_help(words)))
+    assert flags >= {"--bootstrap-servers", "--input-topic", "--text-field", "--text-template", "--id-from", "--id-field"}
+
+
 @pytest.mark.parametrize("words", ["lag", "offsets show", "topics", "check", "tail", "dlq list", "dlq show", "data"])
 def test_json_is_a_switch(words: str) -> None:
     """Commands that print results print them as JSON with `--json`, which takes no value."""

@@ -18,6 +18,8 @@ from worker.records import Classification, Output, Partition, PredictedEntity, P
 from worker.wire.decode import Limits
 from worker.wire.encode import EmbeddingEncoding, encode
 from worker.wire.layouts import build_layout
+from worker.wire.mapping import IdSource, InputMapping
+from worker.wire.paths import FieldPath, TextTemplate
 from worker.wire.registered.content import RegisteredForm
 from worker.wire.registered.frame import build_prefix
 from worker.wire.result_values import drop_vectors, read_json_value, read_results
@@ -51,6 +53,27 @@ def test_every_layout_has_the_same_results(output: Output | None) -> None:
     assert [entity["text"] for entity in found.entities or ()] == ["hell"]
     assert found.vector is not None
     assert found.vector.tolist() == pytest.approx([0.6, -0.8])
+
+
+_BODY, _NUMBER = FieldPath.parse("mail.body"), FieldPath.parse("nr")
+
+
+@pytest.mark.parametrize(
+    ("mapping", "text", "identity"),
+    [
+        (InputMapping(text=_BODY, id_path=_NUMBER), "hello", "7"),
+        (InputMapping(text=TextTemplate.parse("{text} {mail.body}"), id_source=IdSource.KEY), "other hello", None),
+        (InputMapping(text=TextTemplate.parse("{mail}")), "other", "b"),
+    ],
+)
+def test_text_and_id_are_in_the_fields_of_the_users_format(mapping: InputMapping, text: str, identity: str | None) -> None:
+    """A layout that repeats the record has text and id where the record has them; a text that cannot be read is that of `text`."""
+    record = {"nr": 7, "id": "b", "text": "other", "mail": {"body": "hello"}, "nlp": {"model": "m@1"}}
+    found = read_results({Output.ENRICHED: record}, "nlp", mapping)
+    assert (found.text, found.id) == (text, identity)
+    point = {"id": 1, "vector": [1.0], "payload": {**record, "id": "7"}}
+    found = read_results({Output.QDRANT: point}, "nlp", mapping)
+    assert (found.text, found.id) == (text, "7")
 
 
 @pytest.mark.parametrize("output", [Output.ENRICHED, Output.FLAT, Output.QDRANT])

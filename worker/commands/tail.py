@@ -22,10 +22,12 @@ from worker.commands import result_view as show
 from worker.commands.output_encoding import escape_controls
 from worker.commands.terminal import Terminal, client_warnings, json_line
 from worker.composition.broker import build_connection, find_served_tasks, list_used_topics, map_routes
+from worker.composition.input import build_mapping
 from worker.composition.registry import open_result_reader
 from worker.records import SPLIT_OUTPUTS, Output, Partition
 from worker.testbed.delivery_audit import read_source
 from worker.wire.headers import read_headers
+from worker.wire.mapping import InputMapping
 from worker.wire.result_values import drop_vectors, read_results
 
 if TYPE_CHECKING:
@@ -104,9 +106,10 @@ def tail(
     """Follow the results: labels, entities and vectors of each record, and dead letters.
 
     The outputs of a record are joined by the partition and the offset of the record in the input topic. Layouts other than `split`
-    contain the text, which is shown with its entities.
+    contain the text, which is shown with its entities. `--text-field` names the field of the text in `enriched` and `qdrant`.
     """
-    view = _View(settings.result_field, has_vectors=not no_vectors, is_json=is_json or not Terminal().is_terminal)
+    is_plain, mapping = is_json or not Terminal().is_terminal, build_mapping(settings)
+    view = _View(settings.result_field, has_vectors=not no_vectors, is_json=is_plain, mapping=mapping)
     asyncio.run(_tail(settings, view, from_beginning=from_beginning, until_end=until_end, count=count))
 
 
@@ -117,6 +120,8 @@ class _View:
     result_field: str
     has_vectors: bool
     is_json: bool
+    #: The places of text and id in the layouts that repeat the input record.
+    mapping: InputMapping = field(default_factory=InputMapping)
 
 
 async def _tail(settings: Settings, view: _View, *, from_beginning: bool, until_end: bool, count: int) -> None:
@@ -206,7 +211,7 @@ def _parts(values: dict[Output, dict[str, Any]], view: _View) -> list[Text]:
     """Return the parts of a line for people, in order."""
     if Output.DEAD_LETTERS in values:
         return [show.dead_letter(values[Output.DEAD_LETTERS])]
-    results = read_results(values, view.result_field)
+    results = read_results(values, view.result_field, view.mapping)
     parts: list[Text] = [] if results.id is None else [Text(escape_controls(results.id))]
     if results.labels is not None:
         parts.append(show.labelled(results.labels, results.values))

@@ -11,6 +11,7 @@ from worker.errors import InvalidRecord
 from worker.records import Output
 from worker.wire.content import dump_bytes
 from worker.wire.encode import decode_embedding
+from worker.wire.mapping import IdSource, InputMapping
 from worker.wire.registered.frame import read_schema_id
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
     from worker.wire.content import RecordForm
 
+# The form of the records of the wire contract.
+_CONTRACT = InputMapping()
 # The fields of a vector in the layouts.
 _VECTOR_FIELDS = frozenset({"embedding", "scale", "vector"})
 
@@ -40,11 +43,14 @@ class Results:
     num_chunks: int = 0
 
 
-def read_results(values: Mapping[Output, Mapping[str, Any]], result_field: str) -> Results:
-    """Return the results in the values of a record. Raises `LookupError`, `TypeError` or `ValueError` for other values."""
+def read_results(values: Mapping[Output, Mapping[str, Any]], result_field: str, mapping: InputMapping = _CONTRACT) -> Results:
+    """Return the results in the values of a record. Raises `LookupError`, `TypeError` or `ValueError` for other values.
+
+    `mapping` finds text and id in the layouts that repeat the input record.
+    """
     fields: dict[str, Any] = {}
     for output, value in values.items():
-        fields |= _flatten(output, value, result_field)
+        fields |= _flatten(output, value, result_field, mapping)
     identity, text = fields.get("id"), fields.get("text")
     return Results(
         id=None if identity is None else str(identity),
@@ -87,17 +93,36 @@ def drop_vectors(value: Mapping[str, Any], result_field: str) -> dict[str, Any]:
     return kept
 
 
-def _flatten(output: Output, value: Mapping[str, Any], result_field: str) -> dict[str, Any]:
+def _flatten(output: Output, value: Mapping[str, Any], result_field: str, mapping: InputMapping) -> dict[str, Any]:
     """Return id, text and results of a value as fields of one level."""
     if output is Output.ENRICHED:
-        return {**value, "values": None, **value[result_field]}
+        origin = {"id": _find_id(value, mapping), "text": _find_text(value, mapping)}
+        return {**value, "values": None, **origin, **value[result_field]}
     if output is not Output.EMBEDDINGS and "chunks" in value:
-        parts = [_flatten(output, chunk, result_field) for chunk in value["chunks"]]
+        parts = [_flatten(output, chunk, result_field, mapping) for chunk in value["chunks"]]
         entities = [entity for part in parts for entity in part.get("entities") or ()]
         return {**parts[0], **value, "text": None, "embedding": None, "entities": entities if "entities" in parts[0] else None}
     if output is Output.FLAT:
         return {**value, **{name: orjson.loads(value[name]) for name in ("labels", "values", "entities") if name in value}}
     if output is Output.QDRANT:
         vector = {"embedding": value["vector"], "dim": len(value["vector"]), "encoding": "float"}
-        return {**value["payload"], "values": None, **value["payload"][result_field], **vector}
+        payload = value["payload"]
+        # The results of a chunk contain its text.
+        return {**payload, "values": None, "text": _find_text(payload, mapping), **payload[result_field], **vector}
     return dict(value)
+
+
+def _find_text(fields: Mapping[str, Any], mapping: InputMapping) -> Any:
+    """Return the text in the fields of an input record. That of a record of plain text is in the field of the wire contract."""
+    try:
+        text = mapping.text.read_text(fields)
+    except InvalidRecord:
+        text = None
+    return fields.get("text") if text is None else text
+
+
+def _find_id(fields: Mapping[str, Any], mapping: InputMapping) -> Any:
+    if mapping.id_source is not IdSource.FIELD:
+        return None
+    identity = mapping.id_path.find(fields)
+    return fields.get("id") if identity is None else identity
