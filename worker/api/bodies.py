@@ -31,7 +31,10 @@ _MAX_FIELDS = 64
 
 async def read_body(request: web.Request, model: type[Body]) -> Body:
     """Return the body of a request. Raises `RequestFailed` with the place and the reason."""
-    content = await request.read()
+    body = request.content
+    # A body that has arrived whole needs no buffer.
+    is_whole = body.is_eof() and body.total_bytes <= request.client_max_size
+    content = body.read_nowait() if is_whole else await request.read()
     try:
         value = orjson.loads(content)
     except orjson.JSONDecodeError as error:

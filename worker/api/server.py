@@ -6,6 +6,7 @@ import asyncio
 import logging
 import ssl
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -44,6 +45,8 @@ _GONE = 499
 _RETRY_AFTER_S = 1
 # After an error the rest of the body is read for this time, so that the client sees the answer before the connection closes.
 _LINGERING_S = 1.0
+# The transport accepts this much without waiting for the client; half of the limit of asyncio.
+_MAX_UNREAD_BYTES = 32_768
 _PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, POST",
     "Access-Control-Allow-Headers": "authorization, content-type",
@@ -158,7 +161,7 @@ class ApiServer:
     async def _send(self, request: web.Request, response: web.StreamResponse) -> None:
         """Write an answer. A client that does not read it within the time limit loses its connection, and frees the memory."""
         try:
-            async with asyncio.timeout(self._options.timeout_s):
+            async with asyncio.timeout(self._options.timeout_s) if _may_wait(request, response) else nullcontext():
                 await response.prepare(request)
                 await response.write_eof()
         except (ConnectionError, TimeoutError):
@@ -230,6 +233,12 @@ class ApiServer:
             response.headers["Access-Control-Allow-Origin"] = origin
             response.headers["Access-Control-Expose-Headers"] = "gist-model, retry-after"
             response.headers["Vary"] = "Origin"
+
+
+def _may_wait(request: web.Request, response: web.StreamResponse) -> bool:
+    """Return whether the write of an answer may wait: not that of a small one to a client that has read all earlier ones."""
+    is_small = isinstance(response, web.Response) and isinstance(response.body, bytes) and len(response.body) <= _MAX_UNREAD_BYTES
+    return not is_small or request.transport is None or request.transport.get_write_buffer_size() > 0
 
 
 def read_certificate(cert_file: str, key_file: str) -> ssl.SSLContext:

@@ -30,6 +30,7 @@ class ApiMetrics:
             registry=registry,
             buckets=_SECONDS,
         )
+        self._known: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         # Near GIST_API_MAX_QUEUED_TEXTS: further requests get status 429.
         self._texts = Gauge("gist_api_texts_in_flight", "Texts of HTTP clients that are not answered.", registry=registry)
 
@@ -39,5 +40,9 @@ class ApiMetrics:
 
     def request(self, route: str, status: int, seconds: float) -> None:
         """Count an answered request; `route` is a known path or `other`."""
-        self._requests.labels(route, str(status)).inc()
-        self._seconds.labels(route).observe(seconds)
+        # The look-up of labels takes more time than the counting.
+        if (route, status) not in self._known:
+            self._known[route, status] = self._requests.labels(route, str(status)), self._seconds.labels(route)
+        requests, duration = self._known[route, status]
+        requests.inc()
+        duration.observe(seconds)
