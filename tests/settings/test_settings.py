@@ -127,12 +127,18 @@ CREDENTIALS = OAUTH | {"sasl_oauthbearer_client_id": "c", "sasl_oauthbearer_clie
         ({"unchanged_text": "skip", "envelope": "connect"}, "GIST_UNCHANGED_TEXT=skip compares the rows of Debezium"),
         ({"unchanged_text": "skip", "output_layout": "enriched"}, "GIST_UNCHANGED_TEXT=skip keeps other changed fields out"),
         ({"long_text": "chunks", "output_layout": "enriched"}, "GIST_LONG_TEXT=chunks needs GIST_OUTPUT_LAYOUT split, flat"),
-        ({"max_batch_tokens": "many"}, "GIST_MAX_BATCH_TOKENS: Input should be a valid integer"),
-        ({"max_batch_tokens": "-1"}, "GIST_MAX_BATCH_TOKENS"),
-        ({"max_batch_ms": "0"}, "GIST_MAX_BATCH_MS"),
-        ({"delivery": "twice"}, "GIST_DELIVERY"),
-        ({"tasks": "embed,translate"}, "GIST_TASKS"),
-        ({"input_topic": ""}, "GIST_INPUT_TOPIC"),
+        ({"max_batch_tokens": "many"}, "GIST_MAX_BATCH_TOKENS: 'many' is not allowed: set a whole number, 0 to 1,048,576"),
+        ({"max_batch_tokens": "-1"}, "GIST_MAX_BATCH_TOKENS: '-1' is not allowed: set a whole number, 0 to 1,048,576"),
+        ({"max_headers": "1e3"}, "GIST_MAX_HEADERS: '1e3' is not allowed: set a whole number, 0 or more"),
+        ({"max_batch_ms": "0"}, "GIST_MAX_BATCH_MS: '0' is not allowed: set a number, 1 to 10,000"),
+        ({"max_batch_ms": "nan"}, "GIST_MAX_BATCH_MS: 'nan' is not allowed: set a number"),
+        ({"max_windows": "9" * 5_000}, f"GIST_MAX_WINDOWS: '{'9' * 40}…' is not allowed"),
+        ({"delivery": "twice"}, "GIST_DELIVERY: 'twice' is not allowed: set 'at_least_once' or 'exactly_once'"),
+        ({"tasks": "embed,translate"}, "GIST_TASKS: 'translate' is not allowed: set 'embed', 'classify' or 'ner'"),
+        ({"create_topics": "may\nbe"}, "GIST_CREATE_TOPICS: 'may\\nbe' is not allowed: set 'true' or 'false'"),
+        ({"sasl_mechanism": "hush"}, "GIST_SASL_MECHANISM: the value is not allowed: set 'PLAIN', 'SCRAM-SHA-256', "),
+        ({"input_topic": ""}, "GIST_INPUT_TOPIC: the value is empty"),
+        ({"prompt": "x" * 5_000}, "GIST_PROMPT: the value has more than 4,096 characters"),
         ({"resume_in_flight_tokens": "70000"}, "GIST_RESUME_IN_FLIGHT_TOKENS is above"),
         (
             {"max_in_flight_tokens": "100", "resume_in_flight_tokens": "50", "max_batch_tokens": "200"},
@@ -189,7 +195,7 @@ def test_a_password_never_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "hush" not in repr(read(CREDENTIALS | {URL: "https://x", "ssl_key_password": "hush"}))
     monkeypatch.setenv("GIST_SASL_PASSWORD", "hush")
     with pytest.raises(BadSettings) as caught:
-        read({"security_protocol": "SASL_SSL", "max_batch_tokens": "hush"})
+        read({"security_protocol": "SASL_SSL", "sasl_mechanism": "hush", "max_batch_tokens": "many"})
     assert "hush" not in str(caught.value)
 
 

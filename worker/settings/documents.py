@@ -9,15 +9,14 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args, get_origin
+from typing import TYPE_CHECKING
 
 from worker.settings.connection import PREFIX
+from worker.settings.invalid_values import format_values
 from worker.settings.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from pydantic.fields import FieldInfo
 
 ROOT = Path(__file__).parents[2]
 #: The heading of each group by its first setting, in the order of declaration.
@@ -75,19 +74,6 @@ def format_default(name: str) -> str:
     if default is None or default == frozenset():
         return ""
     return str(default).lower() if isinstance(default, bool) else str(default)
-
-
-def format_values(field: FieldInfo) -> str:
-    """Return the allowed values of a setting in words; empty if its type has no bounds."""
-    if get_origin(field.annotation) is Literal:
-        return ", ".join(f"`{value}`" for value in get_args(field.annotation))
-    if field.annotation is bool:
-        return "`true`, `false`"
-    lowest = next((bound.ge for bound in field.metadata if hasattr(bound, "ge")), None)
-    highest = next((bound.le for bound in field.metadata if hasattr(bound, "le")), None)
-    if lowest is None:
-        return ""
-    return f"{lowest:,} or more" if highest is None else f"{lowest:,} to {highest:,}"
 
 
 def _build_first() -> str:

@@ -15,6 +15,7 @@ from worker.errors import BadSettings
 from worker.settings.api import ApiSettings
 from worker.settings.connection import CHANGE_ONE, PREFIX, raise_first
 from worker.settings.environment import ENV_FILE, ENV_FILE_ENCODING, check_file, describe_unreadable
+from worker.settings.invalid_values import describe_invalid
 
 
 class Settings(ApiSettings):
@@ -156,16 +157,16 @@ class Settings(ApiSettings):
 
 
 def read(flags: dict[str, Any] | None = None) -> Settings:
-    """Read the settings; raises `BadSettings` with one line, which never contains a value: a value could be a secret."""
+    """Read the settings; raises `BadSettings` with one line that names each invalid setting. No value of a secret is in it."""
     check_file(PREFIX)
     try:
         return Settings(**(flags or {}))
     except ValidationError as error:
         problems = []
-        for problem in error.errors(include_url=False, include_input=False):
-            location = problem["loc"]
-            name = PREFIX + str(location[0]).removeprefix(PREFIX.lower()).upper() + ": " if location else ""
-            problems.append(name + problem["msg"].removeprefix("Value error, "))
+        for problem in error.errors(include_url=False):
+            name = str(problem["loc"][0]).removeprefix(PREFIX.lower()) if problem["loc"] else ""
+            reason = describe_invalid(problem, name, Settings.model_fields)
+            problems.append(f"{PREFIX}{name.upper()}: {reason}" if name else reason)
         raise BadSettings("; ".join(problems)) from None
     except (OSError, UnicodeDecodeError) as error:
         raise BadSettings(describe_unreadable(error)) from None
