@@ -196,8 +196,9 @@ class ModelItem(_Answer):
     tasks: list[TaskName] = Field(description="The tasks that the endpoint serves.")
     max_tokens: int = Field(gt=0, description="The longest text of one forward pass, in tokens.")
     is_default: bool = Field(
-        description="Whether the model answers requests that name no model. It is the model of the newest records."
+        description="Whether the model answers requests that name no model. It is a model of the newest records."
     )
+    group: str = Field(description="The models that serve a text together, separated by commas. The id of any of them selects all.")
 
 
 class ModelsAnswer(_Answer):

@@ -75,4 +75,5 @@ async def test_bad_input_gets_one_line_in_openais_form(body: dict[str, object], 
 async def test_the_models_are_listed() -> None:
     async with Endpoint().running() as client:
         (model,) = (await (await client.get("/v1/models")).json())["data"]
-        assert (model["id"], model["tasks"], model["is_default"]) == ("fake@1", ["classify", "embed", "ner"], True)
+        assert (model["id"], model["group"], model["tasks"]) == ("fake@1", "fake@1", ["classify", "embed", "ner"])
+        assert model["is_default"] is True

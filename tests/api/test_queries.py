@@ -244,6 +244,11 @@ async def test_several_encoders_answer_for_their_tasks() -> None:
     async with Endpoint(models=SingleModel(joint)).running() as client:
         vectors = await client.post("/v1/embeddings", json={"input": ["abc", "d"], "model": "first"})
         assert (vectors.headers["gist-model"], first.passes, second.passes) == ("first@1", [2], [])
+        listed = (await (await client.get("/v1/models")).json())["data"]
+        assert [(model["id"], model["tasks"], model["is_default"], model["group"]) for model in listed] == [
+            ("first@1", ["embed"], True, "first@1,second@2"),
+            ("second@2", ["classify", "ner"], True, "first@1,second@2"),
+        ]
         answer = await (await client.post("/v1/infer", json={"texts": ["abc"]})).json()
         assert [sorted(result) for result in answer["results"]] == [["embeddings", "entities", "labels", "tokens", "truncated"]]
         vector = await (await client.post("/v1/infer", json={"texts": ["abc"], "tasks": ["embed"]})).json()

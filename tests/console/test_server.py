@@ -319,7 +319,7 @@ async def test_several_encoders_find_the_records_of_the_encoder_that_embeds() ->
         return web.json_response({"model": model, "results": [{"embeddings": embedding, "tokens": 2, "truncated": False}]})
 
     async def list_joint(_request: web.Request) -> web.Response:
-        return web.json_response({"data": [{"id": "m@1,n@1"}]})
+        return web.json_response({"data": [{"id": name, "group": "m@1,n@1"} for name in ("m@1", "n@1")]})
 
     application = web.Application()
     application.router.add_get("/v1/models", list_joint)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from schemas.api import EmbeddingsRequest
 from worker.api.bodies import MODEL_HEADER, TRACE, read_body, write_json
 from worker.api.service import cut_vector
 from worker.records import Task
+from worker.rollout.joint_model import list_encoder_tasks
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,20 +46,22 @@ class OpenAiRoutes:
         return write_json({"object": "list", "data": data, "model": name, "usage": usage}, headers={MODEL_HEADER: name})
 
     async def list_models(self, _request: web.Request) -> web.Response:
-        """Return the loaded models, that of the newest records first."""
-        data = [
-            {
-                "id": model.name,
-                "object": "model",
-                "created": self._created_s,
-                "owned_by": "gist-stream",
-                "tasks": sorted(self._service.tasks & model.tasks),
-                "max_tokens": model.max_tokens,
-                "is_default": index == 0,
-            }
-            for index, model in enumerate(self._service.queries.list_models())
-        ]
-        return write_json({"object": "list", "data": data})
+        """Return the loaded models, those of the newest records first. Two steps of a rollout may share a model."""
+        models = dict[str, dict[str, Any]]()
+        for index, served in enumerate(self._service.queries.list_models()):
+            for model, tasks in list_encoder_tasks(served):
+                entry = {
+                    "id": model.name,
+                    "object": "model",
+                    "created": self._created_s,
+                    "owned_by": "gist-stream",
+                    "tasks": sorted(self._service.tasks & tasks),
+                    "max_tokens": model.max_tokens,
+                    "is_default": index == 0,
+                    "group": served.name,
+                }
+                models.setdefault(model.name, entry)
+        return write_json({"object": "list", "data": list(models.values())})
 
 
 def _encode(vector: NDArray[np.float32]) -> str:

@@ -44,10 +44,10 @@ class InferenceEndpoint:
     result_field: str = "nlp"
 
     async def list_models(self) -> list[str]:
-        """Return the names of the loaded models, two during a rollout. Raises `EndpointFailed`."""
+        """Return the names of the loaded groups of models, two during a rollout. Raises `EndpointFailed`."""
         content, status = await self._request("GET", "/v1/models")
         try:
-            return [model["id"] for model in _read_answer(self.url, content, status)["data"]]
+            return list({model.get("group", model["id"]): None for model in _read_answer(self.url, content, status)["data"]})
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise EndpointFailed(f"{self.url} answered with status {status} and no models") from error
 

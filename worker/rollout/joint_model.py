@@ -38,6 +38,10 @@ class JointModel:
         self.max_tokens = max(encoder.max_tokens for encoder in self.encoders)
         self.max_passes = max_passes
 
+    def list_tasks(self) -> list[tuple[ServedModel, frozenset[Task]]]:
+        """Return each encoder with the tasks that it serves, in order."""
+        return list(zip(self.encoders, self._tasks, strict=True))
+
     def warm_up(self) -> None:
         """Warm each encoder up."""
         for encoder in self.encoders:
@@ -90,6 +94,11 @@ class JointModel:
 def list_encoders(model: ServedModel) -> Sequence[ServedModel]:
     """Return the encoders of a model, or the model itself."""
     return model.encoders if isinstance(model, JointModel) else (model,)
+
+
+def list_encoder_tasks(model: ServedModel) -> list[tuple[ServedModel, frozenset[Task]]]:
+    """Return the encoders of a model, or the model itself, each with the tasks that it serves."""
+    return model.list_tasks() if isinstance(model, JointModel) else [(model, model.tasks)]
 
 
 def tokenize_items(model: ServedModel, items: Sequence[Item], prompt: str | None = None) -> list[Tokens]:
