@@ -10,8 +10,11 @@ import pytest
 from tests.model.backends import native as ways
 from worker.errors import BadModel
 from worker.model.backends import measurement
+from worker.model.backends.arithmetics import BFLOAT16
+from worker.model.backends.compiled import compile_encoder
 from worker.model.backends.measurement import Measured, Trial, compare, measure_once, measure_speed
-from worker.model.backends.native.build import VARIANTS, BackendUnavailable, load, load_fastest
+from worker.model.backends.native import build
+from worker.model.backends.native.build import VARIANTS, BackendUnavailable, find_variant, load, load_fastest
 from worker.model.encoder.encoder import to_weights
 from worker.model.heads.readout import Readout
 from worker.model.text.packing import pack
@@ -64,6 +67,22 @@ def test_a_less_exact_arithmetic_must_be_much_faster(monkeypatch: pytest.MonkeyP
     assert measure({"float32": 100.0}, monkeypatch).chosen == "float32"
     close = measure({"float32": 100.0, "int16": 105.0}, monkeypatch, Trial("close@1", PACKED, READOUTS))
     assert (close.chosen, close.cosines) == ("float32", {})
+
+
+@pytest.mark.skipif(not find_variant("avx512_bf16").runs_here, reason="needs AVX-512 BF16")
+@pytest.mark.usefixtures("cache")
+def test_bfloat16_needs_no_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without AMX the same name stands for products in vector registers, measured or requested."""
+    variant = find_variant("avx512_bf16")
+    loaded = load(variant)
+    monkeypatch.setattr(build, "load_fastest", lambda: (variant, loaded))
+    monkeypatch.setattr(measurement, "measure_speed", lambda *_, **__: {"float32": 100.0, "int16": 105.0, "bfloat16": 150.0})
+    weights = to_weights(ways.build_small_encoder())
+    measured = compile_encoder(weights, "float32", trial=TRIAL, threads=2)
+    assert measured.measured is not None
+    assert measured.measured.cosines["bfloat16"] > 0.999
+    for found in (measured, compile_encoder(weights, "bfloat16")):
+        assert (found.description, found.arithmetic) == ("bfloat16 compiled (avx512_bf16)", BFLOAT16)
 
 
 @pytest.mark.skipif("int16" not in {arithmetic.name for _, arithmetic in ways.WAYS}, reason="needs AVX2")

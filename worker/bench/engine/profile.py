@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from worker.model.backends.arithmetics import BFLOAT16_TILES, FLOAT32, INT8, INT8_TILES, INT16
+from worker.model.backends.arithmetics import BFLOAT16, BFLOAT16_TILES, FLOAT32, INT8, INT8_TILES, INT16
 from worker.model.backends.compiled import Compiled
 from worker.model.backends.native.build import BackendUnavailable
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 STAGES = ("products", "attention", "norms", "heads", "rest", "outside")
 # The fastest of each name first.
-_ARITHMETICS = (FLOAT32, INT16, BFLOAT16_TILES, INT8_TILES, INT8)
+_ARITHMETICS = (FLOAT32, INT16, BFLOAT16_TILES, BFLOAT16, INT8_TILES, INT8)
 
 
 def load_profiled(loaded: Checkpoint, *, threads: int) -> dict[str, Compiled]:

@@ -3,7 +3,7 @@
 float32    exact, in vector registers
 int16      integers of 12 to 14 bits in vector registers: between float32 and bfloat16 in exactness, twice as fast as float32
 int8       bytes in vector registers, calibrated
-bfloat16   on tile registers (AMX)
+bfloat16   on tile registers (AMX), or in vector registers (AVX-512 BF16)
 int8 tiles bytes on tile registers (AMX), calibrated
 """
 
@@ -168,6 +168,10 @@ def lay_out_contraction(weight: Floats, arithmetic: Arithmetic, panel: int) -> P
     )
 
 
+def _in_bfloat16(weight: Floats, panel: int) -> Product:
+    return Product(lay_out_panels(to_bfloat16(weight), panel))
+
+
 def _in_bfloat16_tiles(weight: Floats, _panel: int) -> Product:
     return Product(lay_out_tiles(to_bfloat16(weight)))
 
@@ -182,4 +186,5 @@ INT16 = Arithmetic("int16", 1, _in_int16, 160)
 INT8 = Arithmetic("int8", 2, _in_bytes, 160, is_calibrated=True)
 BFLOAT16_TILES = Arithmetic("bfloat16", 3, _in_bfloat16_tiles, 384, _MIN_TILED_TOKENS, is_tiled=True)
 INT8_TILES = Arithmetic("int8", 4, _in_byte_tiles, 256, _MIN_TILED_TOKENS, is_tiled=True, is_calibrated=True)
-ARITHMETICS = (FLOAT32, INT16, INT8, BFLOAT16_TILES, INT8_TILES)
+BFLOAT16 = Arithmetic("bfloat16", 5, _in_bfloat16, 160)
+ARITHMETICS = (FLOAT32, INT16, INT8, BFLOAT16_TILES, INT8_TILES, BFLOAT16)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from worker.batches import LIVE_PASS, PassContext
 from worker.host import count_cores
-from worker.model.backends.arithmetics import BFLOAT16_TILES, FLOAT32, INT8, INT8_TILES, INT16, Arithmetic
-from worker.model.backends.measurement import find_arithmetic, measure_once
+from worker.model.backends.arithmetics import BFLOAT16, BFLOAT16_TILES, FLOAT32, INT8, INT8_TILES, INT16, Arithmetic
+from worker.model.backends.measurement import measure_once
 from worker.model.backends.native import build
 from worker.model.backends.native_encoder import NativeEncoder
 from worker.model.heads.readout import Readout
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _ARITHMETICS: Mapping[str, tuple[Arithmetic, ...]] = {
     "float32": (FLOAT32,),
     "int16": (INT16,),
-    "bfloat16": (BFLOAT16_TILES, INT16, FLOAT32),
+    "bfloat16": (BFLOAT16_TILES, BFLOAT16, INT16, FLOAT32),
     "int8": (INT8_TILES, INT8),
 }
 
@@ -129,6 +129,6 @@ def _compile_measured(weights: EncoderWeights, trial: Trial, threads: int) -> Co
     """Return the native engine in the fastest arithmetic that is exact enough on the trial."""
     variant, loaded = build.load_fastest()
     measured = measure_once(weights, loaded, trial, num_threads=threads or count_cores(), library=build.library_name(variant))
-    found = Compiled(weights, find_arithmetic(measured.chosen), variant=variant, threads=threads)
+    found = compile_encoder(weights, measured.chosen, threads=threads)
     found.measured = measured
     return found

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from worker.model.backends.arithmetics import BFLOAT16_TILES, FLOAT32, INT16, Arithmetic
+from worker.model.backends.arithmetics import BFLOAT16, BFLOAT16_TILES, FLOAT32, INT16, Arithmetic
 from worker.model.backends.native.build import BackendUnavailable, cache_directory
 from worker.model.backends.native_encoder import NativeEncoder, check_shape
 from worker.model.encoder.encoder_weights import EncoderWeights, find_shapes
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
-#: The arithmetics that may replace fp32, the most exact first.
-CANDIDATES = (FLOAT32, INT16, BFLOAT16_TILES)
+#: The arithmetics that may replace fp32, the most exact first; a library has at most one of each name.
+CANDIDATES = (FLOAT32, INT16, BFLOAT16_TILES, BFLOAT16)
 # The least speed-up for which a less exact arithmetic is chosen.
 _LEAST_GAIN = 1.1
 # The smallest cosine to fp32, and the smallest share of rows with the same label.
@@ -110,12 +110,11 @@ def measure_speed(config: EncoderConfig, loaded: ctypes.CDLL, *, num_threads: in
     small = replace(config, num_hidden_layers=min(_NUM_LAYERS, config.num_hidden_layers), vocab_size=_NUM_WORDS)
     packed = _random_texts(small)
     readout = [Readout(((small.num_hidden_layers, 1.0),), "mean")]
-    encoders = {}
-    for arithmetic in CANDIDATES:
-        try:
-            encoders[arithmetic.name] = NativeEncoder(_random_weights(small), arithmetic, loaded)
-        except BackendUnavailable:
-            continue
+    encoders = {
+        arithmetic.name: NativeEncoder(_random_weights(small), arithmetic, loaded)
+        for arithmetic in CANDIDATES
+        if _runs(small, arithmetic, loaded)
+    }
     times: dict[str, list[float]] = {name: [] for name in encoders}
     for encoder in encoders.values():
         encoder.set_threads(num_threads)
@@ -140,7 +139,8 @@ def _choose(
     exact: list[Floats] = []
     chosen = FLOAT32
     for arithmetic in CANDIDATES[1:]:
-        if rates.get(arithmetic.name, 0.0) < rates[chosen.name] * _LEAST_GAIN:
+        is_faster = rates.get(arithmetic.name, 0.0) >= rates[chosen.name] * _LEAST_GAIN
+        if not is_faster or not _runs(weights.config, arithmetic, loaded):
             continue
         exact = exact or NativeEncoder(weights, FLOAT32, loaded).read(trial.packed, trial.readouts)
         cosine, agreement = compare(
@@ -165,9 +165,13 @@ def compare(exact: Sequence[Floats], found: Sequence[Floats], readouts: Sequence
     return cosine, agreement
 
 
-def find_arithmetic(name: str) -> Arithmetic:
-    """Return the candidate of a name."""
-    return next(candidate for candidate in CANDIDATES if candidate.name == name)
+def _runs(config: EncoderConfig, arithmetic: Arithmetic, loaded: ctypes.CDLL) -> bool:
+    """Tell whether a library has an arithmetic, and its kernels fit an encoder."""
+    try:
+        check_shape(config, arithmetic, 2 * int(loaded.gist_lanes()))
+    except BackendUnavailable:
+        return False
+    return bool(loaded.gist_has(arithmetic.number))
 
 
 def _random_texts(config: EncoderConfig) -> Packed:
@@ -186,9 +190,10 @@ def _read(path: Path) -> Measured | None:
     """Return what was kept; None where nothing was, or the file is damaged."""
     try:
         kept: dict[str, Any] = json.loads(path.read_bytes())
-        return Measured(find_arithmetic(kept["chosen"]).name, kept["texts_per_s"], kept["cosines"])
-    except (OSError, ValueError, KeyError, TypeError, StopIteration):
+        found = Measured(kept["chosen"], kept["texts_per_s"], kept["cosines"])
+    except (OSError, ValueError, KeyError, TypeError):
         return None
+    return found if found.chosen in {candidate.name for candidate in CANDIDATES} else None
 
 
 def _write(path: Path, measured: Measured) -> None:

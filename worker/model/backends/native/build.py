@@ -75,6 +75,7 @@ _VNNI = _AVX512 | {"avx512_vnni"}
 #: The fastest first; the last runs everywhere.
 VARIANTS = (
     Variant("amx", ("-march=sapphirerapids",), _VNNI | {"avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8", "amx_tile"}),
+    Variant("avx512_bf16", ("-march=cooperlake",), _VNNI | {"avx512_bf16"}),
     Variant("avx512_vnni", ("-march=cascadelake",), _VNNI),
     Variant("avx512", ("-march=skylake-avx512",), _AVX512),
     Variant("avx_vnni", ("-march=haswell", "-mavxvnni"), _AVX2 | {"avx_vnni"}),

@@ -57,6 +57,20 @@ struct Int16 {
 };
 #endif
 
+// Processors with tiles multiply bf16 there.
+#if defined(__AVX512BF16__) && !defined(__AMX_TILE__)
+#define GIST_BF16 1
+// Pairs of numbers in bf16, added up in fp32.
+struct Bf16 {
+    using Number = uint16_t;
+    using Sums = Floats;
+    static constexpr int NUMBERS_OF_A_STEP = 2;
+    static Sums begin(const int32_t *) { return Sums{}; }
+    static Sums add(Sums sums, const char *x, Sums w) { return (Sums)_mm512_dpbf16_ps((__m512)sums, (__m512bh)spread(x), (__m512bh)w); }
+    static Floats finish(Sums sums) { return sums; }
+};
+#endif
+
 #if defined(__AVX512VNNI__) || defined(__AVXVNNI__)
 #define GIST_INT8 1
 // Quadruples of bytes, unsigned times signed; `start` takes off what a shift of the unsigned ones adds.

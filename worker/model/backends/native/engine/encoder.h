@@ -44,6 +44,8 @@ template <class A> struct Entering {
 // The rows of one group of texts on their way through the layers.
 template <class A> class Group {
     static constexpr bool IS_FP32 = std::is_same_v<A, Fp32>;
+    // Integers have a step for each row and a scale for each column; other numbers enter a product as they are.
+    static constexpr bool IS_INTEGER = std::is_same_v<typename A::Sums, Ints>;
     static constexpr bool IS_BYTES = sizeof(typename A::Number) == 1;
     // GELU is never below this.
     static constexpr float LEAST_ACTIVATION = -0.1703f;
@@ -152,8 +154,12 @@ template <class A> class Group {
                 num_outputs ? num_outputs : outputs, num_steps, starts ? starts + first_output : nullptr, size_t(outputs)};
     }
 
-    // Write a row of numbers as integers; its own step, which is returned, takes its largest to `limit`.
+    // Write a row of numbers; as integers, its own step, which is returned, takes its largest to `limit`.
     static float enter(const Entering<A> &to, int row, const float *numbers, int width, const float *in_scale, float limit) {
+        if constexpr (!IS_INTEGER) {
+            for (int c = 0; c < width; c += LANES) put(to.at(row, c), load(numbers + c));
+            return 1;
+        }
         const auto scaled = [&](int c) { return in_scale ? load(numbers + c) * load(in_scale + c) : load(numbers + c); };
         Floats most = fill(1e-20f);
         for (int c = 0; c < width; c += LANES) most = larger(absolute(scaled(c)), most);
@@ -171,6 +177,9 @@ template <class A> class Group {
     static void put(int16_t *to, Floats x) { write(to, __builtin_convertvector(round_to_ints(x), Shorts)); }
     static void put(uint8_t *to, Floats x) { write(to, __builtin_convertvector(round_to_ints(x), Bytes)); }
     static void put(float *to, Floats x) { store(to, x); }
+#ifdef GIST_BF16
+    static void put(uint16_t *to, Floats x) { write(to, (__m256i)_mm512_cvtneps_pbh((__m512)x)); }
+#endif
 
     // Some heads of all texts.
     void attend_part(const float *const *p, int first_head, const int *starts, int num_texts) {
@@ -203,7 +212,7 @@ template <class A> class Group {
         });
     }
     static Floats number(Floats sums, const float *scale, float step) {
-        if constexpr (IS_FP32) return sums;
+        if constexpr (!IS_INTEGER) return sums;
         return sums * (load(scale) * step);
     }
 
@@ -283,17 +292,14 @@ template <class A> class Group {
         if (!is_state) std::memcpy(state, numbers, size_t(shape.hidden) * 4);
         normalize(row, shape.hidden, shape.num_filling, gain, bias, [&](int c, Floats number) {
             store(out + c, number);
-            if constexpr (IS_FP32) put(x_in.at(row, c), number);
+            if constexpr (!IS_INTEGER) put(x_in.at(row, c), number);
         });
-        if constexpr (!IS_FP32) x_steps[row] = enter(x_in, row, out, shape.hidden, in_scale, limit);
+        if constexpr (IS_INTEGER) x_steps[row] = enter(x_in, row, out, shape.hidden, in_scale, limit);
     }
 
     // The products read a row of numbers.
     void enter_state(int row, const float *numbers, const float *in_scale, float limit) {
-        if constexpr (IS_FP32)
-            for (int c = 0; c < shape.hidden; c += LANES) put(x_in.at(row, c), load(numbers + c));
-        else
-            x_steps[row] = enter(x_in, row, numbers, shape.hidden, in_scale, limit);
+        x_steps[row] = enter(x_in, row, numbers, shape.hidden, in_scale, limit);
     }
 
     // To the state the sums and a shift are added, and it becomes the norm of that, where it `is_state`.

@@ -28,7 +28,7 @@ template <class G, class R> bool encode(const Call &call) {
 } // namespace
 
 extern "C" {
-enum Arithmetic { FP32, INT16, INT8, TILED_BF16, TILED_INT8 };
+enum Arithmetic { FP32, INT16, INT8, TILED_BF16, TILED_INT8, BF16 };
 
 int gist_lanes() { return LANES; }
 int gist_has(int arithmetic) {
@@ -39,6 +39,9 @@ int gist_has(int arithmetic) {
 #endif
 #ifdef GIST_INT8
     case INT8: return 1;
+#endif
+#ifdef GIST_BF16
+    case BF16: return 1;
 #endif
 #ifdef GIST_TILES
     case TILED_BF16:
@@ -72,6 +75,9 @@ int gist_encode(const int64_t *const *texts, int64_t num_groups, const void *con
 #endif
 #ifdef GIST_INT8
     case INT8: return encode<Group<Int8>, Gathering<Group<Int8>>>(call) ? 0 : 1;
+#endif
+#ifdef GIST_BF16
+    case BF16: return encode<Group<Bf16>, Gathering<Group<Bf16>>>(call) ? 0 : 1;
 #endif
 #ifdef GIST_TILES
     case TILED_BF16: return encode<tiles::Group<false>, tiles::Gathering<false>>(call) ? 0 : 1;
