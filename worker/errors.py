@@ -31,6 +31,13 @@ if TYPE_CHECKING:
 
     from worker.records import Output, Partition
 
+# The messages of pydantic, and ours.
+_REASONS = {
+    "Input should be": "the value must be",
+    "Extra inputs are not permitted": "there is no such key",
+    "Field required": "the key is missing",
+}
+
 
 class GistStreamError(Exception):
     """The base of the exceptions of the worker."""
@@ -140,6 +147,13 @@ class InvariantBroken(AssertionError):
 def describe_error(error: BaseException) -> str:
     """Return the message of an exception, or its class if the message is empty."""
     return str(error) or type(error).__name__
+
+
+def reword_validation(message: str) -> str:
+    """Return the reason of a failed validation of pydantic in the words of other errors."""
+    for theirs, ours in _REASONS.items():
+        message = message.replace(theirs, ours)
+    return message.removeprefix("Value error, ")
 
 
 def find_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -196,7 +196,7 @@ def test_the_version_is_the_packages(words: str) -> None:
         (["evaluate", "tests"], 2, "gist-stream: give texts to evaluate on: --labels FILE, --entities FILE, or both"),
         (["train", "/tmp/never", "--encoder", "./nowhere"], 5, "gist-stream: ./nowhere: no such directory"),  # noqa: S108
         (["train", "/nowhere.toml"], 2, "gist-stream: /nowhere.toml: cannot be read: No such file"),
-        (["train", "--strategy", "magic"], 2, "gist-stream: flags: training.strategy: Input should be 'frozen', "),
+        (["train", "--strategy", "magic"], 2, "gist-stream: flags: training.strategy: the value must be 'frozen', "),
         (["train", "--ner-test", "a.conll"], 2, "gist-stream: --ner-test needs --ner-train"),
         (["train", "compare", "/tmp/never", "--shares", "0"], 2, "gist-stream: --shares: '0' is not a comma-separated list"),  # noqa: S108
     ],

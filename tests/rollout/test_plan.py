@@ -86,7 +86,7 @@ def test_a_model_stays_loaded_while_a_later_record_needs_it(
         ('[[step]]\nmodel = "b"\n', r"step\.0\.from"),
         ('[[step]]\nmodel = ""\nfrom = {}\n', r"step\.0\.model"),
         ('[[step]]\nmodel = "b"\nfrom = { 0 = -1 }\n', r"step\.0\.from"),
-        ('[[steps]]\nmodel = "b"\nfrom = {}\n', "steps: Extra"),
+        ('[[steps]]\nmodel = "b"\nfrom = {}\n', "steps: there is no such key"),
     ],
 )
 def test_a_file_that_cannot_be_a_plan_is_refused_in_one_line(text: str, words: str) -> None:

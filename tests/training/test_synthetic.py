@@ -77,7 +77,7 @@ def test_the_shipped_templates_generate_valid_texts(seed: int) -> None:
         ("templates = [", "not TOML"),
         ("templates = []", "templates: Tuple should have at least 1 item"),
         ("x = 1", "x: there is no such key"),
-        ('templates = ["{PER}"]', "entities: Field required"),
+        ('templates = ["{PER}"]', "entities: the key is missing"),
         ('templates = ["{PER"]\n[entities]\nPER = ["a"]', "brace that is meant is doubled"),
         ('templates = ["{WHO}"]\n[entities]\nPER = ["a"]', "the slot 'WHO' is not defined"),
         ('templates = ["a"]\n[entities]\nPER = ["a"]', "no template has a slot"),

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from worker.errors import BadSettings
+from worker.errors import BadSettings, reword_validation
 from worker.records import Record
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class RolloutPlan:
             raise BadSettings(f"the file is not TOML: {error}") from error
         except ValidationError as error:
             where = ".".join(map(str, error.errors()[0]["loc"]))
-            raise BadSettings(f"{where}: {error.errors()[0]['msg']}") from error
+            raise BadSettings(f"{where}: {reword_validation(error.errors()[0]['msg'])}") from error
         return replace(self, steps=tuple(map(self._add_topic, steps)))
 
     def _add_topic(self, step: Step) -> Step:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from worker.errors import BadSettings
+from worker.errors import BadSettings, reword_validation
 from worker.training.data.labels import LabelMap
 from worker.training.data.layout import Layout
 
@@ -232,7 +232,7 @@ def _validate(model: type[ModelT], values: Mapping[str, Any], source: str) -> Mo
         first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
         key = ".".join(str(part + 1) if isinstance(part, int) else part for part in first["loc"])
         is_unknown, given = first["type"] == "extra_forbidden", first["input"]
-        reason = "there is no such key" if is_unknown else first["msg"].removeprefix("Value error, ")
+        reason = reword_validation(first["msg"])
         shown = f" (it is {given!r})" if isinstance(given, str | int | float) and not is_unknown else ""
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         raise BadSettings(f"{source}: {key + ': ' if key else ''}{reason}{shown}{more}") from error
