@@ -86,6 +86,19 @@ async def test_a_drain_answers_what_is_in_flight_and_refuses_the_rest() -> None:
         await drained
 
 
+async def test_a_client_may_wait_for_the_invitation_to_send_its_body() -> None:
+    """A refused request gets its error instead."""
+    async with Endpoint().running() as client:
+        assert (await client.post("/embed", json={"inputs": "a"}, expect100=True)).status == 200
+        assert (await client.post("/nowhere", json={"inputs": "a"}, expect100=True)).status == 404
+
+
+async def test_documents_have_heads() -> None:
+    async with Endpoint().running() as client:
+        head, refused = await client.head("/docs"), await client.head("/embed")
+        assert (head.status, await head.read(), refused.status) == (200, b"", 405)
+
+
 async def test_large_slow_and_half_open_requests_end() -> None:
     async with Endpoint(api_max_body_bytes=1024).running() as client:
         large = await client.post("/embed", data=b"x" * 2000)
@@ -223,5 +236,6 @@ async def test_a_client_that_does_not_read_its_answer_loses_its_connection() -> 
             silent.sendall(head % len(body) + body)
             await until(lambda: endpoint.count("/v1/embeddings", 200) == 1)
             runner = endpoint.server._runner
+            assert runner is not None
             await until(lambda: not (runner.server and runner.server.connections))
         assert (await client.get("/v1/models")).status == 200

@@ -29,7 +29,7 @@ _MAX_PLACE_CHARS = 80
 _MAX_FIELDS = 64
 
 
-async def read_body(request: web.Request, model: type[Body]) -> Body:
+async def read_body(request: web.BaseRequest, model: type[Body]) -> Body:
     """Return the body of a request. Raises `RequestFailed` with the place and the reason."""
     body = request.content
     # A body that has arrived whole needs no buffer.

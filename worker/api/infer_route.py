@@ -29,7 +29,7 @@ class InferRoute:
         """Compute with `service`."""
         self._service = service
 
-    async def infer(self, request: web.Request) -> web.Response:
+    async def infer(self, request: web.BaseRequest) -> web.Response:
         """Return the values of each text or record."""
         body = await read_body(request, InferRequest)
         model = self._service.find_model(body.model)

@@ -28,7 +28,7 @@ class OpenAiRoutes:
         self._service = service
         self._created_s = int(time.time())
 
-    async def embed(self, request: web.Request) -> web.Response:
+    async def embed(self, request: web.BaseRequest) -> web.Response:
         """Return the vectors of texts."""
         body = await read_body(request, EmbeddingsRequest)
         texts = [body.input] if isinstance(body.input, str) else body.input
@@ -45,7 +45,7 @@ class OpenAiRoutes:
         name = results[0][0].tokens.model
         return write_json({"object": "list", "data": data, "model": name, "usage": usage}, headers={MODEL_HEADER: name})
 
-    async def list_models(self, _request: web.Request) -> web.Response:
+    async def list_models(self, _request: web.BaseRequest) -> web.Response:
         """Return the loaded models, those of the newest records first. Two steps of a rollout may share a model."""
         models = dict[str, dict[str, Any]]()
         for index, served in enumerate(self._service.queries.list_models()):

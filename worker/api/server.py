@@ -8,7 +8,8 @@ import ssl
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
 
 from aiohttp import web
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     # Continues the trace of a request of a route by its headers, and returns the headers of the trace for records.
     Trace = Callable[[str, Mapping[str, str]], AbstractContextManager[Headers]]
-    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+    Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 # The pages that a browser opens without a token. They show no model and no text.
 _OPEN = frozenset({"/docs", "/docs.js", "/docs.css", "/openapi.json"})
@@ -89,36 +90,12 @@ class ApiServer:
         self._metrics = metrics
         self._trace = trace
         self._report_bug = report_bug
-        application = web.Application(middlewares=[self._answer], client_max_size=options.max_body_bytes)
-        self._add_routes(application.router, service)
-        self._routes = frozenset(resource.canonical for resource in application.router.resources())
-        # The messages of aiohttp have tracebacks and parts of requests.
-        silent = logging.getLogger("gist-stream.aiohttp")
-        silent.disabled = True
-        self._runner = web.AppRunner(
-            application,
-            access_log=None,
-            logger=silent,
-            handler_cancellation=True,
-            keepalive_timeout=options.keepalive_s,
-            lingering_time=min(_LINGERING_S, options.timeout_s),
-            shutdown_timeout=options.timeout_s,
-        )
+        # The handlers by path and method.
+        self._routes = _build_routes(service)
+        # Set by the start: the server belongs to the running event loop.
+        self._runner: web.ServerRunner | None = None
         # The port of the listening server; 0 before.
         self.port = 0
-
-    @staticmethod
-    def _add_routes(router: web.UrlDispatcher, service: Service) -> None:
-        openai, tei = OpenAiRoutes(service), TeiRoutes(service)
-        router.add_post("/v1/embeddings", openai.embed)
-        router.add_get("/v1/models", openai.list_models)
-        router.add_post("/", tei.embed if Task.EMBED in service.tasks else tei.predict)
-        router.add_post("/embed", tei.embed)
-        router.add_post("/predict", tei.predict)
-        router.add_post("/v1/infer", InferRoute(service).infer)
-        router.add_get("/openapi.json", _show_openapi)
-        for path in ("/docs", "/docs.js", "/docs.css"):
-            router.add_get(path, _show_page)
 
     @property
     def address(self) -> str:
@@ -128,29 +105,47 @@ class ApiServer:
     async def __aenter__(self) -> Self:
         """Listen; raises `BadSettings` if the address cannot be used."""
         options = self._options
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, options.host, options.port, ssl_context=options.tls, reuse_port=options.is_shared or None)
+        self._runner = runner = self._build_runner()
+        await runner.setup()
+        site = web.TCPSite(runner, options.host, options.port, ssl_context=options.tls, reuse_port=options.is_shared or None)
         try:
             await site.start()
         except OSError as error:
-            await self._runner.cleanup()
+            await runner.cleanup()
             reason = error.strerror or describe_error(error)
             raise BadSettings(
                 f"GIST_API_HOST, GIST_API_PORT: the worker cannot listen at {self.address}: {reason}; set port 0 for any free port"
             ) from error
-        self.port = self._runner.addresses[0][1]
+        self.port = runner.addresses[0][1]
         return self
+
+    def _build_runner(self) -> web.ServerRunner:
+        # The messages of aiohttp have tracebacks and parts of requests.
+        silent = logging.getLogger("gist-stream.aiohttp")
+        silent.disabled = True
+        options = self._options
+        # A web.Application would search its routes and call middlewares for each request, which takes more time.
+        server = web.Server(
+            self._answer,
+            request_factory=partial(_build_request, options.max_body_bytes),
+            handler_cancellation=True,
+            access_log=None,
+            logger=silent,
+            keepalive_timeout=options.keepalive_s,
+            lingering_time=min(_LINGERING_S, options.timeout_s),
+        )
+        return web.ServerRunner(server, shutdown_timeout=options.timeout_s)
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Stop listening after the answers of the requests in flight."""
-        await self._runner.cleanup()
+        if self._runner is not None:
+            await self._runner.cleanup()
 
-    @web.middleware
-    async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Return the answer of a route, or an error in the form of the route; count both."""
         began_s, status = time.monotonic(), _GONE
         try:
-            response = await self._answer_within_limits(request, handler)
+            response = await self._answer_within_limits(request)
             status = response.status
             self._add_cors(request, response)
             await self._send(request, response)
@@ -158,7 +153,7 @@ class ApiServer:
         finally:
             self._metrics.request(self._find_route(request), status, time.monotonic() - began_s)
 
-    async def _send(self, request: web.Request, response: web.StreamResponse) -> None:
+    async def _send(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
         """Write an answer. A client that does not read it within the time limit loses its connection, and frees the memory."""
         try:
             async with asyncio.timeout(self._options.timeout_s) if _may_wait(request, response) else nullcontext():
@@ -168,13 +163,14 @@ class ApiServer:
             if request.transport is not None:
                 request.transport.abort()
 
-    async def _answer_within_limits(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def _answer_within_limits(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
             if request.method == "OPTIONS" and self._find_origin(request):
                 return web.Response(status=204, headers=_PREFLIGHT)
             self._check_token(request)
             with self._trace(self._find_route(request), request.headers) as headers:
                 TRACE.set(headers)
+                handler = self._find_handler(request)
                 async with asyncio.timeout(self._options.timeout_s):
                     return await handler(request)
         except Exception as error:  # noqa: BLE001  every exception is an answer
@@ -189,12 +185,23 @@ class ApiServer:
             sent["Connection"] = "close"
         return write_json(body, status=kind.value.tei_status if is_tei else kind.value.status, headers=sent)
 
-    def _check_token(self, request: web.Request) -> None:
+    def _find_handler(self, request: web.BaseRequest) -> Handler:
+        methods = self._routes.get(request.path)
+        if methods is None:
+            served = ", ".join(sorted(self._routes))
+            raise RequestFailed(Kind.UNKNOWN_ROUTE, f"there is no such route; these are served: {served}")
+        if request.method not in methods:
+            raise RequestFailed(Kind.WRONG_METHOD, f"the route accepts {', '.join(sorted(methods))}")
+        if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
+            request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        return methods[request.method]
+
+    def _check_token(self, request: web.BaseRequest) -> None:
         tokens = self._options.tokens
         if tokens is not None and request.path not in _OPEN and not tokens.accepts(request.headers.get("Authorization", "")):
             raise RequestFailed(Kind.UNAUTHORIZED, "the header `Authorization: Bearer TOKEN` is missing or has no accepted token")
 
-    def _describe(self, request: web.Request, error: Exception) -> RequestFailed:
+    def _describe(self, request: web.BaseRequest, error: Exception) -> RequestFailed:
         """Return the failure that an exception means for the client."""
         kind, message = Kind.BUG, f"the worker failed: {type(error).__name__}"
         match error:
@@ -207,10 +214,6 @@ class ApiServer:
             case web.HTTPRequestEntityTooLarge():
                 limit = self._options.max_body_bytes
                 kind, message = Kind.TOO_LARGE, f"the body has more than {limit} bytes (GIST_API_MAX_BODY_BYTES)"
-            case web.HTTPNotFound():
-                kind, message = Kind.UNKNOWN_ROUTE, f"there is no such route; these are served: {', '.join(sorted(self._routes))}"
-            case web.HTTPMethodNotAllowed():
-                kind, message = Kind.WRONG_METHOD, f"the route accepts {', '.join(sorted(error.allowed_methods))}"
             case TimeoutError():
                 kind, what = (Kind.TIMEOUT, "no answer") if request.content.at_eof() else (Kind.SLOW_BODY, "no whole body")
                 message = f"{what} within {self._options.timeout_s:g} s (GIST_API_TIMEOUT_MS)"
@@ -220,25 +223,50 @@ class ApiServer:
                 self._report_bug(self._find_route(request), error)
         return RequestFailed(kind, message)
 
-    def _find_route(self, request: web.Request) -> str:
+    def _find_route(self, request: web.BaseRequest) -> str:
         return request.path if request.path in self._routes else "other"
 
-    def _find_origin(self, request: web.Request) -> str | None:
+    def _find_origin(self, request: web.BaseRequest) -> str | None:
         """Return the origin of a page that may read the answer."""
         origin, allowed = request.headers.get("Origin"), self._options.cors_origins
         return origin if origin is not None and ("*" in allowed or origin in allowed) else None
 
-    def _add_cors(self, request: web.Request, response: web.StreamResponse) -> None:
+    def _add_cors(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
         if (origin := self._find_origin(request)) is not None:
             response.headers["Access-Control-Allow-Origin"] = origin
             response.headers["Access-Control-Expose-Headers"] = "gist-model, retry-after"
             response.headers["Vary"] = "Origin"
 
 
-def _may_wait(request: web.Request, response: web.StreamResponse) -> bool:
+def _may_wait(request: web.BaseRequest, response: web.StreamResponse) -> bool:
     """Return whether the write of an answer may wait: not that of a small one to a client that has read all earlier ones."""
     is_small = isinstance(response, web.Response) and isinstance(response.body, bytes) and len(response.body) <= _MAX_UNREAD_BYTES
     return not is_small or request.transport is None or request.transport.get_write_buffer_size() > 0
+
+
+def _build_routes(service: Service) -> Mapping[str, Mapping[str, Handler]]:
+    """Return the handlers by path and method."""
+    openai, tei = OpenAiRoutes(service), TeiRoutes(service)
+    posted: dict[str, Handler] = {
+        "/v1/embeddings": openai.embed,
+        "/": tei.embed if Task.EMBED in service.tasks else tei.predict,
+        "/embed": tei.embed,
+        "/predict": tei.predict,
+        "/v1/infer": InferRoute(service).infer,
+    }
+    shown: dict[str, Handler] = {"/v1/models": openai.list_models, "/openapi.json": _show_openapi}
+    for path in ("/docs", "/docs.js", "/docs.css"):
+        shown[path] = _show_page
+    return {path: {"POST": handler} for path, handler in posted.items()} | {
+        path: {"GET": handler, "HEAD": handler} for path, handler in shown.items()
+    }
+
+
+def _build_request(max_body_bytes: int, *parts: Any) -> web.BaseRequest:
+    """Return a request with a bound of its body, from the parts that `web.Server` gives its factory."""
+    message, payload, protocol, writer, task = parts
+    loop = asyncio.get_running_loop()
+    return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=max_body_bytes)
 
 
 def read_certificate(cert_file: str, key_file: str) -> ssl.SSLContext:
@@ -253,11 +281,11 @@ def read_certificate(cert_file: str, key_file: str) -> ssl.SSLContext:
     return context
 
 
-async def _show_openapi(_request: web.Request) -> web.Response:
+async def _show_openapi(_request: web.BaseRequest) -> web.Response:
     return write_json(build_openapi())
 
 
-async def _show_page(request: web.Request) -> web.Response:
+async def _show_page(request: web.BaseRequest) -> web.Response:
     content, content_type = read_page(request.path)
     headers = {"Content-Security-Policy": _POLICY, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
     return web.Response(body=content, content_type=content_type, charset="utf-8", headers=headers)

@@ -29,7 +29,7 @@ class TeiRoutes:
         """Compute with `service`."""
         self._service = service
 
-    async def embed(self, request: web.Request) -> web.Response:
+    async def embed(self, request: web.BaseRequest) -> web.Response:
         """Return the vectors of texts, as a list of lists also for a single text."""
         body = await read_body(request, EmbedRequest)
         if not body.normalize:
@@ -43,7 +43,7 @@ class TeiRoutes:
         vectors = [cut_vector(result, body.dimensions) for result in results]
         return write_json(vectors, headers={MODEL_HEADER: results[0][0].tokens.model})
 
-    async def predict(self, request: web.Request) -> web.Response:
+    async def predict(self, request: web.BaseRequest) -> web.Response:
         """Return the labels of a text, or a list of labels for each text of a batch."""
         body = await read_body(request, PredictRequest)
         if body.raw_scores:
