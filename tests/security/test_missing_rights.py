@@ -14,6 +14,7 @@ from tests.security.acls import Acl, read_documented_acls
 from tests.security.flow import build_pipeline, create_topics
 from worker.broker.admin.group_settings import SESSION_TIMEOUT, find_longer_waits, set_group_settings
 from worker.broker.membership.group_probe import probe_group
+from worker.broker.membership.protocol_choice import ProtocolChoice
 from worker.composition.broker import build_connection
 from worker.errors import BrokerUnavailable
 from worker.settings import read
@@ -171,15 +172,19 @@ async def test_the_session_timeout_of_a_group_needs_rights_of_its_own(secured: S
     """Without them it stays, and is not compared. A member of the consumer protocol needs no more rights than a classic member."""
     topic = await create_topics(secured.administration)
     connection = build_connection(read(secured.settings("SASLTLS", sasl_mechanism="PLAIN")))
-    wanted_ms = {SESSION_TIMEOUT: 44_000}
+    wanted_ms = {SESSION_TIMEOUT: 5_500}
     assert "AlterConfigs on the group" in (await set_group_settings(connection, topic, wanted_ms))[SESSION_TIMEOUT]
     assert await find_longer_waits(connection, topic, wanted_ms) == {}
     with pytest.raises(BrokerUnavailable, match=f"Read on the group {topic}"):
         await probe_group(connection, topic, [topic], "consumer")
     await secured.allow([Acl("gist", READ, TOPIC, topic), Acl("gist", READ, GROUP, topic)])
-    assert await probe_group(connection, topic, [topic], "consumer") == "consumer"
+    assert await probe_group(connection, topic, [topic], "consumer") == ProtocolChoice("consumer")
+    hidden = await probe_group(connection, topic, [topic], "auto", session_timeout_ms=44_000)
+    assert hidden.protocol == "classic"
+    assert "DescribeConfigs on the group" in hidden.reason
+    assert await probe_group(connection, topic, [topic], "auto") == ProtocolChoice("consumer")
     await secured.allow([Acl("gist", DESCRIBE_CONFIGS, GROUP, topic), Acl("gist", ALTER_CONFIGS, GROUP, topic)])
-    assert await find_longer_waits(connection, topic, wanted_ms) == {SESSION_TIMEOUT: 45_000}
+    assert await find_longer_waits(connection, topic, wanted_ms) == {SESSION_TIMEOUT: 6_000}
     assert await set_group_settings(connection, topic, wanted_ms) == {}
 
 

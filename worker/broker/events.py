@@ -9,6 +9,8 @@ from typing import Protocol
 class BrokerEvent(StrEnum):
     """The names of the events."""
 
+    #: The brokers offer the consumer protocol, but its session timeout is too long for the worker.
+    CLASSIC_PROTOCOL_USED = "classic_protocol_used"
     #: The log no longer contains the committed offset of a partition.
     COMMITTED_OFFSET_OUT_OF_RANGE = "committed_offset_out_of_range"
     #: aiokafka raised an exception in place of records; the worker fetches them again.

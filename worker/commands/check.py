@@ -166,14 +166,18 @@ def _check_broker(settings: Settings, connection: Connection, used: Mapping[str,
 
 def _check_group(settings: Settings, warnings: list[str]) -> str:
     connection, topics = build_connection(settings), settings.input_topics
-    protocol = asyncio.run(probe_group(connection, settings.group_id, topics, settings.group_protocol))
-    if protocol == "classic":
+    probing = probe_group(
+        connection, settings.group_id, topics, settings.group_protocol, session_timeout_ms=settings.session_timeout_ms
+    )
+    choice = asyncio.run(probing)
+    if choice.protocol == "classic":
+        warnings.extend([choice.reason] * bool(choice.reason))
         group = _check_classic_group(settings, connection)
     else:
         warnings.extend(asyncio.run(describe_longer_waits(settings)))
         group = asyncio.run(describe_group(connection, settings.group_id))
     joined = "; not joined" if group.members else ""
-    return f"{settings.group_id} accepts this worker, which uses the {protocol} protocol: {group}{joined}"
+    return f"{settings.group_id} accepts this worker, which uses the {choice.protocol} protocol: {group}{joined}"
 
 
 def _check_classic_group(settings: Settings, connection: Connection) -> GroupDescription:

@@ -21,13 +21,15 @@ def map_group_settings(settings: Settings) -> dict[str, int]:
 
 
 async def apply_group_settings(settings: Settings) -> dict[str, str]:
-    """Apply the settings of the group; return the result of each, for people. Raises `BrokerUnavailable`."""
-    from worker.broker.admin.group_settings import set_group_settings  # noqa: PLC0415
+    """Apply the settings of the group that differ; return the result of each, for people. Raises `BrokerUnavailable`."""
+    from worker.broker.admin.group_settings import find_other_timeouts, set_group_settings  # noqa: PLC0415
 
-    wanted_ms = map_group_settings(settings)
+    connection, wanted_ms = build_connection(settings), map_group_settings(settings)
+    if wanted_ms:
+        wanted_ms = await find_other_timeouts(connection, settings.group_id, wanted_ms)
     if not wanted_ms:
         return {}
-    refusals = await set_group_settings(build_connection(settings), settings.group_id, wanted_ms)
+    refusals = await set_group_settings(connection, settings.group_id, wanted_ms)
     return {
         name: f"is not set to {value_ms}: {refusals[name]}" if name in refusals else f"is {value_ms}"
         for name, value_ms in wanted_ms.items()

@@ -24,6 +24,7 @@ RETRIES = ("PublishFailed", "ConsumerBroken", "OffsetOutOfRange")
 RETRIED_STEPS = ("consume", "commit")
 #: The events of the Kafka client.
 BROKER_EVENTS = (
+    "classic_protocol_used",
     "committed_offset_out_of_range",
     "fetch_failed",
     "fetch_stuck",

@@ -166,12 +166,15 @@ class ConnectionSettings(BaseSettings):
         ),
     )
     group_protocol: Literal["auto", "consumer", "classic"] = Field(
-        "classic",
+        "auto",
         description=(
-            "Protocol of the consumer group, by Kafka's names. `classic` works with every broker, and pauses all partitions when a "
-            "worker joins or leaves. `consumer` (KIP-848) needs Kafka 4.0 or newer, and pauses only the partitions that move. "
-            "`auto`: `consumer` if all brokers offer it and the cluster has it turned on, else `classic`. Choose `consumer` or "
-            "`auto` if the number of workers changes often; docs/operate/operations.md describes the move of a running group."
+            "Protocol of the consumer group, by Kafka's names. `consumer` (KIP-848) needs Kafka 4.0 or newer, and pauses only the "
+            "partitions that move when a worker joins or leaves. `classic` works with every broker, and pauses all partitions. "
+            "`auto`: `consumer` if all brokers offer it, the cluster has it turned on, and the session timeout of the group is at "
+            "most `GIST_SESSION_TIMEOUT_MS`; else `classic`. The timeouts are compared only if `GIST_SESSION_TIMEOUT_MS` is below "
+            "45000; this needs the right `DescribeConfigs` on the group. Choose `classic` to keep a running group as it is, or "
+            "for static members that are killed and restarted: docs/operate/scaling.md compares both. Choose `consumer` to "
+            "stop the start if the brokers do not offer it."
         ),
     )
 

@@ -87,8 +87,9 @@ class DeliverySettings(BatchSettings):
             "Time without a heartbeat after which the group gives the partitions of a worker to others, in "
             "milliseconds. Lower this for a faster takeover after a crash; raise this if busy machines lose their "
             "membership. With the `consumer` protocol the brokers' setting `consumer.session.timeout.ms` of the group "
-            "applies, which `gist-stream topics --create` sets to this value. A worker then uses this value only for the "
-            "time that a heartbeat waits for its answer: 40% of this value."
+            "applies, which `gist-stream topics --create` sets to this value. If the setting of the group is longer, "
+            "`GIST_GROUP_PROTOCOL=auto` selects `classic`, so this value applies. With `consumer` a worker uses this value only "
+            "for the time that a heartbeat waits for its answer: 40% of this value."
         ),
     )
     heartbeat_interval_ms: int = Field(

@@ -52,6 +52,7 @@ transaction.state.log.num.partitions=4
 group.initial.rebalance.delay.ms=0
 group.consumer.min.heartbeat.interval.ms=100
 group.consumer.min.session.timeout.ms=1000
+group.consumer.session.timeout.ms=6000
 auto.create.topics.enable=false
 """
 _JVM = ["-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]

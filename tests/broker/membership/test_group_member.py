@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -15,18 +16,21 @@ from aiokafka.protocol.transaction import TxnOffsetCommitRequest
 from aiokafka.structs import OffsetAndMetadata
 
 from tests.broker.membership.simulation import TOPIC, Coordinator
+from worker.broker.admin.group_settings import SESSION_TIMEOUT
 from worker.broker.membership import messages
 from worker.broker.membership.coordinator import CoordinatorLink
 from worker.broker.membership.group_member import ConsumerGroupMember
 from worker.broker.membership.member_offsets import MemberOffsets
 from worker.broker.membership.member_state import Heartbeat, Pace
-from worker.broker.membership.protocol_choice import choose_protocol
+from worker.broker.membership.protocol_choice import ProtocolChoice, choose_protocol
 from worker.broker.membership.requests import MemberIdentity, Subscription, build_metadata
 from worker.broker.membership.transactions import commit_as_member
 from worker.errors import BrokerUnavailable, ConsumerBroken
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Collection
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+
+    from worker.broker.admin.groups import GroupProtocol
 
 PACE = Pace(interval_s=0.01, settling_interval_s=0.01, first_pause_s=0.01, max_pause_s=0.02)
 ALL = {TopicPartition("texts", index) for index in range(8)}
@@ -415,28 +419,72 @@ async def test_without_a_member_the_request_of_aiokafka_is_sent() -> None:
     assert sent == [request]
 
 
+def build_protocol_client(send: Callable[[int, object], Awaitable[Any]]) -> Any:
+    """Return a client of one broker that answers with `send`."""
+
+    async def ready(_node_id: int) -> bool:
+        return True
+
+    brokers = [SimpleNamespace(nodeId=1, host="kafka", port=9092)]
+    return SimpleNamespace(cluster=SimpleNamespace(brokers=lambda: brokers), ready=ready, send=send)
+
+
 NEW, OLD = {68: 1, 8: 10, 9: 10, 28: 5}, {8: 9, 9: 9, 28: 4}
 
 
 @pytest.mark.parametrize(("newest", "code", "chosen"), [(NEW, 42, "consumer"), (NEW, 35, "classic"), (OLD, 0, "classic")])
 async def test_auto_takes_the_consumer_protocol_where_every_broker_offers_it(
-    newest: dict[int, int], code: int, chosen: str
+    newest: dict[int, int], code: int, chosen: GroupProtocol
 ) -> None:
     """Brokers answer with the code 35 as long as the protocol is turned off; `consumer` then lets the group refuse the worker."""
-
-    async def ready(_node_id: int) -> bool:
-        return True
 
     async def send(_node_id: int, _request: object) -> Any:
         return SimpleNamespace(api_versions=[(key, 0, version) for key, version in newest.items()], error_code=code)
 
-    brokers = [SimpleNamespace(nodeId=1, host="kafka", port=9092)]
-    client: Any = SimpleNamespace(cluster=SimpleNamespace(brokers=lambda: brokers), ready=ready, send=send)
-    assert await choose_protocol(client, "auto") == chosen
-    assert await choose_protocol(client, "classic") == "classic"
+    client = build_protocol_client(send)
+    assert await choose_protocol(client, "auto", group_id="readers") == ProtocolChoice(chosen)
+    assert await choose_protocol(client, "classic", group_id="readers") == ProtocolChoice("classic")
     if newest is OLD:
         with pytest.raises(BrokerUnavailable, match=r"needs Kafka 4\.0 or newer, which kafka:9092 is not") as caught:
-            await choose_protocol(client, "consumer")
+            await choose_protocol(client, "consumer", group_id="readers")
         assert caught.value.exit_code == 3
     else:
-        assert await choose_protocol(client, "consumer") == "consumer"
+        assert await choose_protocol(client, "consumer", group_id="readers") == ProtocolChoice("consumer")
+
+
+@pytest.mark.parametrize(
+    ("session_timeout_ms", "group_ms", "chosen", "advice"),
+    [
+        (45_000, None, "consumer", ""),
+        (44_999, 44_999, "consumer", ""),
+        (
+            6_000,
+            45_000,
+            "classic",
+            "is below .*=45000 of the group: `gist-stream topics --create` lowers that",
+        ),
+        (6_000, None, "classic", "cannot be compared .*: give the worker the right DescribeConfigs on the group"),
+    ],
+)
+async def test_auto_does_not_take_a_longer_session_timeout_than_the_setting(
+    session_timeout_ms: int, group_ms: int | None, chosen: str, advice: str
+) -> None:
+    """A timeout that the worker may not read could be longer. The group is asked only below the default of the brokers."""
+    asked = []
+
+    async def send(_node_id: int, request: object) -> Any:
+        asked.append(type(request).__name__)
+        entries = [(SESSION_TIMEOUT, str(group_ms))]
+        resource = (29, "denied", 32, "readers", []) if group_ms is None else (0, None, 32, "readers", entries)
+        versions = [(key, 0, version) for key, version in NEW.items()]
+        return SimpleNamespace(api_versions=versions, error_code=42, resources=[resource])
+
+    client = build_protocol_client(send)
+    choice = await choose_protocol(client, "auto", group_id="readers", session_timeout_ms=session_timeout_ms)
+    assert choice.protocol == chosen
+    assert re.search(advice, choice.reason)
+    assert bool(choice.reason) == (chosen == "classic")
+    assert ("DescribeConfigsRequest" in asked) == (session_timeout_ms < 45_000)
+    num_asked = len(asked)
+    assert await choose_protocol(client, "consumer", group_id="readers", session_timeout_ms=6_000) == ProtocolChoice("consumer")
+    assert len(asked) == num_asked + 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import sys
@@ -11,9 +12,11 @@ import pytest
 from rich.console import Console
 
 from tests.integration.support.workers import WorkerProcess
+from worker.broker.admin.group_settings import SESSION_TIMEOUT, set_group_settings
 from worker.commands import check, produce, tail
 from worker.commands import result_view as show
 from worker.commands.demo import demo
+from worker.composition.broker import build_connection
 from worker.errors import TopicsMissing
 from worker.records import Output, Partition, Record
 from worker.settings import DEFAULT_MODEL, Settings, read
@@ -35,17 +38,21 @@ def test_topics_are_listed_created_and_checked(settings: Settings, capsys: pytes
     """Missing topics are named, then created, and then every check succeeds."""
     with pytest.raises(TopicsMissing, match=r"missing: .*\.dlq"):
         check.topics(settings, create=False)
-    settings = settings.model_copy(update={"group_protocol": "consumer", "session_timeout_ms": 44_000})
+    # The session timeout of the group is 45 s, the default of the brokers, before `topics --create`.
+    assert not asyncio.run(set_group_settings(build_connection(settings), settings.group_id, {SESSION_TIMEOUT: 45_000}))
+    settings = settings.model_copy(update={"session_timeout_ms": 44_000})
     with pytest.raises(TopicsMissing):
         check.check(settings)
-    shown = capsys.readouterr().out
+    shown = " ".join(capsys.readouterr().out.split())
     assert "wrong topics" in shown
-    check.check(settings.model_copy(update={"create_topics": True}))
-    assert f"ok topics missing, created at the start: {settings.input_topic}," in " ".join(capsys.readouterr().out.split())
-    assert "ok    broker" in shown
-    assert "warn group consumer.session.timeout.ms of the group is 45000, the setting of the worker 44000" in " ".join(
-        shown.split()
-    )
+    assert "ok broker" in shown
+    assert "which uses the classic protocol: no such group yet" in shown
+    assert "GIST_SESSION_TIMEOUT_MS=44000 is below consumer.session.timeout.ms=45000 of the group" in shown
+    check.check(settings.model_copy(update={"create_topics": True, "group_protocol": "consumer"}))
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"ok topics missing, created at the start: {settings.input_topic}," in shown
+    assert "which uses the consumer protocol" in shown
+    assert "warn group consumer.session.timeout.ms of the group is 45000, the setting of the worker 44000" in shown
     check.topics(settings, create=True)
     shown = capsys.readouterr().out
     assert f"created {settings.input_topic}" in shown
@@ -74,7 +81,8 @@ def test_a_task_that_is_not_served_needs_no_topic(
     chosen = read(settings.model_dump(include={"bootstrap_servers", "input_topic", "group_id"}) | {"tasks": tasks, "model": model})
     check.topics(chosen, create=True)
     named = [chosen.input_topic, *(f"{chosen.input_topic}{ending}" for ending in used)]
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["created"] * len(named) + named
+    shown = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert [word for word in shown if word != "group"] == ["created"] * len(named) + named
     check.check(chosen)
     assert capsys.readouterr().out.count("ok ") == 6
 

@@ -44,8 +44,9 @@ async def test_what_comes_and_goes_is_a_mark_while_the_page_is_open(
         topic,
         program=("-m", "tests.integration.support.rolled_worker", "0"),
         model="a",
-        # With an id of its own the second worker does not wait for the session of the first.
+        # A static member of the classic protocol does not wait for the session of its predecessor.
         group_instance_id="here",
+        group_protocol="classic",
         rollout_file=plan,
         api=True,
         api_port=api,

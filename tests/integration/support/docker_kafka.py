@@ -42,6 +42,7 @@ class ApacheKafka(DockerContainer):  # type: ignore[misc]  # testcontainers ship
             KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS="0",
             KAFKA_GROUP_CONSUMER_MIN_HEARTBEAT_INTERVAL_MS="100",
             KAFKA_GROUP_CONSUMER_MIN_SESSION_TIMEOUT_MS="1000",
+            KAFKA_GROUP_CONSUMER_SESSION_TIMEOUT_MS="6000",
             KAFKA_AUTO_CREATE_TOPICS_ENABLE="false",
         )
         self.with_command(f'sh -c "while [ ! -f {_SCRIPT} ]; do sleep 0.05; done; exec sh {_SCRIPT}"')

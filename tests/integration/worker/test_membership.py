@@ -199,7 +199,8 @@ async def test_a_group_that_refuses_a_running_worker_is_asked_ever_less_often(
     monkeypatch.setattr(Restarts, "delay_s", noted)
     await create_topics(connection, topic)
     telemetry = Events()
-    async with serving(settings(connection, topic, heartbeat_interval_ms=2_000, retry_backoff_max_ms=5_000), telemetry):
+    slow = settings(connection, topic, group_protocol="classic", heartbeat_interval_ms=2_000, retry_backoff_max_ms=5_000)
+    async with serving(slow, telemetry):
         # Until its next heartbeat the worker does not know that it is no member any more.
         await remove_members(connection, f"group-{topic}")
         async with another_program(connection, topic) as other:

@@ -52,8 +52,8 @@ async def test_a_model_takes_over_at_its_offset_and_hands_back(connection: Conne
 
     def worker() -> WorkerProcess:
         program = ("-m", "tests.integration.support.rolled_worker", "0.02")
-        # With an id of its own the second worker does not wait for the session of the first.
-        settings = SLOW | {"model": "a", "rollout_file": file, "group_instance_id": "here"}
+        # A static member of the classic protocol does not wait for the session of its predecessor.
+        settings = SLOW | {"model": "a", "rollout_file": file, "group_instance_id": "here", "group_protocol": "classic"}
         return WorkerProcess(connection.bootstrap_servers, topic, program=program, **settings)
 
     async with Watcher(connection, topic, num_expected=count) as watcher:

@@ -89,8 +89,14 @@ async def test_a_killed_worker_with_several_encoders_loses_nothing(
     model = ",".join(str(models / name) for name in ("embedder", "names", "moods"))
 
     def worker() -> WorkerProcess:
-        # With an id of its own the second worker does not wait for the session of the first.
-        settings = {"model": model, "dtype": "float32", "delivery": delivery, "group_instance_id": "here"}
+        # A static member of the classic protocol does not wait for the session of its predecessor.
+        settings = {
+            "model": model,
+            "dtype": "float32",
+            "delivery": delivery,
+            "group_instance_id": "here",
+            "group_protocol": "classic",
+        }
         return WorkerProcess(connection.bootstrap_servers, topic, **settings)
 
     async with Watcher(connection, topic, num_expected=count) as watcher:

@@ -42,7 +42,7 @@ async def check_group(connection: Connection, membership: Membership) -> GroupDe
         await check_access(connection, client, [Right("Read", "group", membership.group_id)])
         group = await _describe_settled(admin, membership.group_id)
         code = await retry_while_loading(lambda: _ask(client, membership, joins=not group.members))
-    if _shares_otherwise(group):
+    if shares_otherwise(group):
         code = InconsistentGroupProtocolError.errno
     if refusal := membership.explain_refusal(code):
         raise BrokerUnavailable(refusal)
@@ -59,8 +59,8 @@ async def _describe_settled(admin: AIOKafkaAdminClient, group_id: str) -> GroupD
     return group
 
 
-def _shares_otherwise(group: GroupDescription) -> bool:
-    """Return whether the members of a classic group share the partitions in another way than workers do."""
+def shares_otherwise(group: GroupDescription) -> bool:
+    """Tell whether the members of a classic group share the partitions in another way than workers do."""
     if group.protocol != "classic" or not group.members:
         return False
     return group.protocol_type != ConsumerProtocol.PROTOCOL_TYPE or group.assignor not in {"", RoundRobinPartitionAssignor.name}

@@ -18,12 +18,18 @@ from worker.broker.client_internals import get_network_client
 from worker.broker.patches.admin_failover import send_to_any_broker
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
+
+    from aiokafka.client import AIOKafkaClient
 
     from worker.broker.connection.connection import Connection
 
 HEARTBEAT_INTERVAL = "consumer.heartbeat.interval.ms"
 SESSION_TIMEOUT = "consumer.session.timeout.ms"
+#: The session timeout of a group if neither the group nor the brokers have a setting.
+DEFAULT_SESSION_TIMEOUT_MS = 45_000
+# The time for the answer of one broker, in seconds.
+_ANSWER_TIMEOUT_S = 5.0
 
 
 async def set_group_settings(connection: Connection, group_id: str, wanted_ms: Mapping[str, int]) -> dict[str, str]:
@@ -39,7 +45,7 @@ async def set_group_settings(connection: Connection, group_id: str, wanted_ms: M
             try:
                 response = await send_to_any_broker(get_network_client(admin), request)
             except IncompatibleBrokerVersion:
-                refusals[name] = "the brokers have no settings of groups: Kafka 4.0 or newer is needed"
+                refusals[name] = "brokers before Kafka 4.0 have no settings of groups"
                 continue
             code, message, _kind, _name, _tags = response.responses[0]
             if code == GroupAuthorizationFailedError.errno:
@@ -55,9 +61,31 @@ async def find_longer_waits(connection: Connection, group_id: str, wanted_ms: Ma
     The result is empty without the right DescribeConfigs on the group, or if the brokers have no settings of groups. Raises
     `BrokerUnavailable`.
     """
-    request = DescribeConfigsRequest([(GROUP_RESOURCE, group_id, list(wanted_ms))])
-    async with admin_client(connection) as admin:
-        response = await send_to_any_broker(get_network_client(admin), request)
-    code, _message, _kind, _name, entries = response.resources[0]
-    values_ms = {} if code else {str(entry[0]): int(entry[1]) for entry in entries}
+    values_ms = await _read_as_admin(connection, group_id, wanted_ms)
     return {name: values_ms[name] for name, value_ms in wanted_ms.items() if values_ms.get(name, 0) > value_ms}
+
+
+async def find_other_timeouts(connection: Connection, group_id: str, wanted_ms: Mapping[str, int]) -> dict[str, int]:
+    """Return the wanted session timeout, in milliseconds, if the group has another one; else nothing.
+
+    A session timeout that cannot be read is taken for the default of the brokers. Raises `BrokerUnavailable`.
+    """
+    values_ms = await _read_as_admin(connection, group_id, wanted_ms)
+    return {name: value_ms for name, value_ms in wanted_ms.items() if values_ms.get(name, DEFAULT_SESSION_TIMEOUT_MS) != value_ms}
+
+
+async def _read_as_admin(connection: Connection, group_id: str, names: Collection[str]) -> dict[str, int]:
+    async with admin_client(connection) as admin:
+        return await read_group_settings(get_network_client(admin), group_id, names)
+
+
+async def read_group_settings(client: AIOKafkaClient, group_id: str, names: Collection[str]) -> dict[str, int]:
+    """Return settings of a group by name, in milliseconds. A group without a setting has that of the brokers.
+
+    The result is empty without the right DescribeConfigs on the group, or if the brokers have no settings of groups. Raises
+    `KafkaError`.
+    """
+    request = DescribeConfigsRequest([(GROUP_RESOURCE, group_id, list(names))])
+    response = await send_to_any_broker(client, request, timeout_s=_ANSWER_TIMEOUT_S)
+    code, _message, _kind, _name, entries = response.resources[0]
+    return {} if code else {str(entry[0]): int(entry[1]) for entry in entries}

@@ -115,10 +115,18 @@ class Consumer:
     async def _choose_protocol(self) -> GroupProtocol:
         if self._group_protocol == "classic":
             return "classic"
-        from worker.broker.membership.protocol_choice import choose_protocol  # noqa: PLC0415  the classic protocol is the default
+        from worker.broker.membership.protocol_choice import choose_group_protocol  # noqa: PLC0415  `classic` needs none of this
 
         async with admin_client(self._connection) as admin:
-            return await choose_protocol(get_network_client(admin), self._group_protocol)
+            chosen = await choose_group_protocol(
+                admin,
+                self._group_protocol,
+                group_id=self._membership.group_id,
+                session_timeout_ms=self._membership.session_timeout_ms,
+            )
+        if chosen.reason:
+            self.on_event(BrokerEvent.CLASSIC_PROTOCOL_USED, reason=chosen.reason)
+        return chosen.protocol
 
     def _build_client(self, group: Mapping[str, Any]) -> AIOKafkaConsumer:
         return AIOKafkaConsumer(

@@ -12,7 +12,9 @@ import random
 from typing import TYPE_CHECKING, Any
 
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaConnectionError, KafkaError, NodeNotReadyError
+from aiokafka.errors import KafkaConnectionError, KafkaError, NodeNotReadyError, RequestTimedOutError
+
+from worker.broker.timeouts import with_timeout
 
 if TYPE_CHECKING:
     from aiokafka.client import AIOKafkaClient
@@ -28,14 +30,20 @@ class FailoverAdminClient(AIOKafkaAdminClient):  # type: ignore[misc]  # aiokafk
         return await send_to_any_broker(self._client, request)
 
 
-async def send_to_any_broker(client: AIOKafkaClient, request: object) -> Any:
-    """Return the response of the first broker that answers. Raises the last `KafkaError` if none answers."""
+async def send_to_any_broker(client: AIOKafkaClient, request: object, *, timeout_s: float | None = None) -> Any:
+    """Return the response of the first broker that answers, each within `timeout_s` seconds.
+
+    Without `timeout_s` the request timeout of the client is the bound. Raises the last `KafkaError` if no broker answers.
+    """
     node_ids = [broker.nodeId for broker in client.cluster.brokers()]
     random.shuffle(node_ids)
     failure: KafkaError = NodeNotReadyError("no broker is known")
     for node_id in node_ids:
         try:
-            return await client.send(node_id, request)
+            asking = client.send(node_id, request)
+            return await (asking if timeout_s is None else with_timeout(timeout_s, asking))
+        except TimeoutError as error:
+            failure = RequestTimedOutError(str(error))
         except (NodeNotReadyError, KafkaConnectionError) as error:
             failure = error
     raise failure
