@@ -1,4 +1,4 @@
-"""The group of the consumer protocol, with a client that answers as scripted."""
+"""The groups of both protocols, with a client that answers as scripted."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaConnectionError, NodeNotReadyError
+from aiokafka.errors import KafkaConnectionError, NodeNotReadyError, RequestTimedOutError
+from aiokafka.protocol.commit import OffsetCommitRequest, OffsetFetchRequest
 
-from worker.broker.consumer.membership import Membership
+from worker.broker.consumer.group import ClassicGroup
+from worker.broker.consumer.membership import Membership, RefusalDetector
 from worker.broker.consumer.protocol_group import ConsumerProtocolGroup
 from worker.broker.membership import messages
 
@@ -50,6 +52,27 @@ def build_group(consumer: Any, **membership: Any) -> ConsumerProtocolGroup:
         on_event=lambda *_, **__: None,
         was_member=False,
     )
+
+
+async def test_a_classic_commit_without_an_answer_leaves_the_offsets_in_doubt() -> None:
+    """The client repeats the commit on a new connection, and the first request may arrive later, with an older offset."""
+
+    async def send(_node_id: int, _request: object, **_options: Any) -> Any:
+        raise RequestTimedOutError
+
+    client: Any = SimpleNamespace(send=send)
+    consumer: Any = SimpleNamespace(_client=client, subscribe=lambda *_, **__: None)
+    unused: Any = None
+    membership = Membership(topics=["texts"], group_id="readers")
+    group = ClassicGroup(consumer, unused, unused, membership=membership, refusals=RefusalDetector(membership))
+    await group.join()
+    for request, is_in_doubt in (
+        (OffsetFetchRequest("readers", []), False),
+        (OffsetCommitRequest("readers", 1, "member", OffsetCommitRequest.DEFAULT_RETENTION_TIME, []), True),
+    ):
+        with pytest.raises(RequestTimedOutError):
+            await client.send(1, request)
+        assert group.is_commit_in_doubt == is_in_doubt
 
 
 async def test_a_broker_that_is_away_does_not_refuse_the_start() -> None:

@@ -347,21 +347,25 @@ async def test_offsets_are_committed_with_the_new_epoch_after_a_change() -> None
 
 
 async def test_a_commit_without_an_answer_leaves_the_offsets_in_doubt() -> None:
-    """The request may arrive after its repetition, with an older offset."""
-    client, failures = Client(Coordinator()), [KafkaConnectionError()]
+    """The request may arrive after its repetition, with an older offset. A request to read offsets changes nothing."""
+    client, failures, failing = Client(Coordinator()), [KafkaConnectionError()], messages.OffsetFetch
 
     def fail_once(name: str) -> None:
-        if name == messages.OffsetCommit.__name__ and failures:
+        if name == failing.__name__ and failures:
             raise failures.pop()
 
     async with joining(client) as (member, one, _events):
         await until(lambda: one.owned == ALL)
         offsets = MemberOffsets(member, "readers")
         await offsets.commit({TopicPartition("texts", 0): OffsetAndMetadata(7, "")})
-        assert not offsets.is_in_doubt
         client.before = fail_once
+        await offsets.fetch([TopicPartition("texts", 0)])
+        assert not failures
+        assert not offsets.doubt.is_open
+        failing = messages.OffsetCommit
+        failures.append(KafkaConnectionError())
         await offsets.commit({TopicPartition("texts", 0): OffsetAndMetadata(8, "")})
-        assert offsets.is_in_doubt
+        assert offsets.doubt.is_open
 
 
 async def test_no_offset_is_committed_outside_of_the_group() -> None:

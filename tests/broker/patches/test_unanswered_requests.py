@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from aiokafka.errors import KafkaError, NodeNotReadyError, RequestTimedOutError
+from aiokafka.protocol.commit import OffsetCommitRequest
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.protocol.transaction import EndTxnRequest, EndTxnRequest_v0
 
@@ -39,3 +40,17 @@ async def test_only_a_request_of_a_transaction_that_was_sent_is_noted(
     with pytest.raises(type(error)):
         await client.send(0, request_)
     assert noted == [True] * is_noted
+
+
+async def test_the_kinds_of_requests_can_be_chosen() -> None:
+    async def fail(*_: Any, **__: Any) -> None:
+        raise RequestTimedOutError
+
+    client: Any = SimpleNamespace(send=fail)
+    noted: list[bool] = []
+    watch_unanswered_requests(client, lambda: noted.append(True), (OffsetCommitRequest,))
+    commit = OffsetCommitRequest("readers", 1, "member", OffsetCommitRequest.DEFAULT_RETENTION_TIME, [])
+    for request in (END, commit):
+        with pytest.raises(RequestTimedOutError):
+            await client.send(0, request)
+    assert noted == [True]

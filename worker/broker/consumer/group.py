@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import IllegalStateError
+from aiokafka.protocol.commit import OffsetCommitRequest
 
-from worker.broker.client_internals import fetch_committed_with_metadata, observe_responses
+from worker.broker.client_internals import fetch_committed_with_metadata, get_network_client, observe_responses
+from worker.broker.commit_doubt import CommitDoubt
+from worker.broker.patches.unanswered_requests import watch_unanswered_requests
 from worker.records import Partition
 
 if TYPE_CHECKING:
@@ -56,8 +59,6 @@ class ClassicGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
     """The group of aiokafka: each change of the members revokes all partitions of all members."""
 
     member = None
-    # A commit of aiokafka that fails is repeated by the next commit.
-    is_commit_in_doubt = False
 
     def __init__(
         self,
@@ -74,11 +75,18 @@ class ClassicGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         self._listener = listener
         self._membership = membership
         self._refusals = refusals
+        self._doubt = CommitDoubt()
+
+    @property
+    def is_commit_in_doubt(self) -> bool:
+        """Whether an earlier commit without an answer may still arrive. aiokafka repeats such a commit on a new connection."""
+        return self._doubt.is_open
 
     async def join(self) -> None:
         """Subscribe. aiokafka joins in the background."""
         self._refusals.refusal = None
         observe_responses(self._consumer, self._refusals.observe)
+        watch_unanswered_requests(get_network_client(self._consumer), self._doubt.note, (OffsetCommitRequest,))
         self._consumer.subscribe(self._membership.topics, listener=self)
 
     def check(self) -> None:

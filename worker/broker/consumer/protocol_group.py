@@ -99,7 +99,7 @@ class ConsumerProtocolGroup:
     @property
     def is_commit_in_doubt(self) -> bool:
         """Whether an earlier commit without an answer may still arrive."""
-        return self._offsets.is_in_doubt
+        return self._offsets.doubt.is_open
 
     async def commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
         """Commit with the present epoch of the member."""

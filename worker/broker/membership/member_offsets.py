@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING
 
 from aiokafka.errors import KafkaError, for_code
 
+from worker.broker.commit_doubt import CommitDoubt
 from worker.broker.membership import requests
 from worker.broker.membership.member_state import TRANSIENT_CODES
 
@@ -26,8 +26,6 @@ _OLD_EPOCH = frozenset({22, 113})
 # The coordinator does not know yet how a transaction with an offset ended.
 _UNSTABLE_OFFSET = 88
 _PAUSE_S, _REQUEST_TIMEOUT_S = 0.1, 10.0
-# A request without an answer may arrive until this time after its failure.
-_LATE_S = 30.0
 
 
 class NotAMember(KafkaError):  # type: ignore[misc]  # aiokafka has no types
@@ -41,13 +39,8 @@ class MemberOffsets:
         """Use the coordinator, the id and the epoch of `member`."""
         self._member = member
         self._group_id = group_id
-        # Until this time, in seconds of `time.monotonic`, an earlier commit may arrive and set offsets back.
-        self._in_doubt_until_s = -float("inf")
-
-    @property
-    def is_in_doubt(self) -> bool:
-        """Whether a commit without an answer may still arrive, after commits of later offsets."""
-        return time.monotonic() < self._in_doubt_until_s
+        #: Whether a commit without an answer may still arrive.
+        self.doubt = CommitDoubt()
 
     async def commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
         """Commit the offsets of partitions that the member owns, and ignore the others. Raises `KafkaError`.
@@ -59,7 +52,7 @@ class MemberOffsets:
             mine = {key: offset for key, offset in offsets.items() if self._member.owns(key)}
             return requests.build_commit(self._group_id, identity, mine) if mine else None
 
-        await self._repeat(build, requests.read_commit_codes)
+        await self._repeat(build, requests.read_commit_codes, on_unanswered=self.doubt.note)
 
     async def fetch(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, OffsetAndMetadata]:
         """Return the committed offsets of the partitions that have one, after the end of open transactions. Raises `KafkaError`."""
@@ -74,7 +67,11 @@ class MemberOffsets:
         return committed
 
     async def _repeat(
-        self, build: Callable[[MemberIdentity], FixedVersionRequest | None], read_codes: Callable[[object], set[int]]
+        self,
+        build: Callable[[MemberIdentity], FixedVersionRequest | None],
+        read_codes: Callable[[object], set[int]],
+        *,
+        on_unanswered: Callable[[], None] = lambda: None,
     ) -> None:
         """Send a request until it succeeds; `build` returns None if there is nothing to do."""
         while True:
@@ -87,7 +84,7 @@ class MemberOffsets:
             try:
                 codes = read_codes(await self._member.coordinator.send(request, _REQUEST_TIMEOUT_S))
             except BaseException as error:
-                self._in_doubt_until_s = time.monotonic() + _LATE_S
+                on_unanswered()
                 if not isinstance(error, KafkaError) or not error.retriable:
                     raise
                 await asyncio.sleep(_PAUSE_S)
