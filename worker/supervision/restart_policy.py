@@ -6,9 +6,17 @@ import signal
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from worker.errors import BadModel, BadSettings, DrainIncomplete, TooManyDeadLetters, TooManyFailures, TopicsMissing
+from worker.errors import (
+    BadModel,
+    BadSettings,
+    BrokerUnavailable,
+    DrainIncomplete,
+    TooManyDeadLetters,
+    TooManyFailures,
+    TopicsMissing,
+)
 
-#: Exit codes after which a restart would fail in the same way. An unreachable broker is not one of them, because it returns.
+#: Exit codes after which a restart would fail in the same way. The brokers are not among them: after a failure they return.
 FINAL_EXIT_CODES = frozenset(
     error.exit_code for error in (BadSettings, TopicsMissing, BadModel, TooManyFailures, TooManyDeadLetters)
 )
@@ -51,6 +59,8 @@ class Policy:
     is_stopping: bool = False
     #: The exit code of the supervisor after all replicas have ended.
     exit_code: int = 0
+    # The replicas that have ended.
+    _ended: set[int] = field(default_factory=set)
     # Consecutive failures, by replica.
     _num_failures: dict[int, int] = field(default_factory=dict)
 
@@ -61,6 +71,9 @@ class Policy:
     def ended(self, replica: int, code: int, *, lived_s: float) -> Decision:
         """Decide about a replica that ended with an exit code, or by the signal `-code`, `lived_s` seconds after its start.
 
+        If the first start of a replica fails at the brokers, for example without the rights of a worker, all replicas stop, as a
+        single worker does. A later start fails only until the brokers return, because they have accepted the settings.
+
         Exit code 0 is a failure, too, if the supervisor has not stopped the replica. A replica that dies while it drains leaves
         work to others; a replica that SIGTERM ends has not begun any.
         """
@@ -68,7 +81,9 @@ class Policy:
             if code not in {0, -signal.SIGTERM} and not self.exit_code:
                 self.exit_code = DrainIncomplete.exit_code
             return Leave()
-        if code in FINAL_EXIT_CODES:
+        is_start = replica not in self._ended and lived_s < self.healthy_after_s
+        self._ended.add(replica)
+        if code in FINAL_EXIT_CODES or (is_start and code == BrokerUnavailable.exit_code):
             self.is_stopping, self.exit_code = True, code
             return StopAll(code)
         num_failures = 1 if lived_s >= self.healthy_after_s else self._num_failures.get(replica, 0) + 1
