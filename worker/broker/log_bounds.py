@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,8 +33,12 @@ async def read_log_bounds(
     consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition], timeout_ms: int
 ) -> dict[TopicPartition, LogBounds]:
     """Return the bounds of partitions. Raises aiokafka's `KafkaError`."""
-    first, end = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
-    high_watermark = await fetch_high_watermarks(consumer, partitions, timeout_ms)
+    # A broker answers the requests of a connection in order, and may hold a fetch for its longest wait: one wait, not three.
+    first, end, high_watermark = await asyncio.gather(
+        consumer.beginning_offsets(partitions),
+        consumer.end_offsets(partitions),
+        fetch_high_watermarks(consumer, partitions, timeout_ms),
+    )
     return {
         partition: LogBounds(first[partition], end[partition], max(end[partition], high_watermark[partition]))
         for partition in partitions
