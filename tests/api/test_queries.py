@@ -135,6 +135,8 @@ async def test_short_texts_that_arrive_together_are_tokenized_in_one_call() -> N
         await asyncio.sleep(0)
         gone.cancel()
         assert len(await kept) == 1
+        await asyncio.gather(*(compute(queries, text) for text in "cd"))
+        assert calls[-1] == ["c", "d"]
     assert queries.num_texts == 0
 
 

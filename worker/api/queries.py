@@ -203,11 +203,14 @@ class Queries:
         arrived.items += group
         if len(arrived.items) >= _GROUP_TEXTS:
             del self._arrived[key]
-        # The requests that have arrived, too, add their texts.
-        await asyncio.sleep(0)
-        if not first:
-            if self._arrived.get(key) is arrived:
+        try:
+            # The requests that have arrived, too, add their texts.
+            await asyncio.sleep(0)
+        finally:
+            # Later requests must not add their texts to a call that is over, or is never made after a cancellation.
+            if not first and self._arrived.get(key) is arrived:
                 del self._arrived[key]
+        if not first:
             # A refused text fails alone, below.
             with contextlib.suppress(Exception):
                 arrived.tokens = tokenize_items(model, arrived.items, prompt)
