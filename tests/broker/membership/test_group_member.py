@@ -465,7 +465,7 @@ async def test_auto_takes_the_consumer_protocol_where_every_broker_offers_it(
             6_000,
             45_000,
             "classic",
-            "is below .*=45000 of the group: `gist-stream topics --create` lowers that",
+            "is below .*=45000 of the group: `gist-stream topics --create` lowers the timeout of the group",
         ),
         (6_000, None, "classic", "cannot be compared .*: give the worker the right DescribeConfigs on the group"),
     ],

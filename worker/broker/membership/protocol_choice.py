@@ -107,7 +107,7 @@ async def _explain_session_timeout(client: AIOKafkaClient, group_id: str, sessio
             "group, or set GIST_GROUP_PROTOCOL=classic"
         )
     return (
-        f"{kept} is below {SESSION_TIMEOUT}={values_ms[SESSION_TIMEOUT]} of the group: `gist-stream topics --create` lowers that, "
-        "with the right AlterConfigs on the group, if group.consumer.min.session.timeout.ms of the brokers allows it; or set "
-        "GIST_GROUP_PROTOCOL=classic"
+        f"{kept} is below {SESSION_TIMEOUT}={values_ms[SESSION_TIMEOUT]} of the group: `gist-stream topics --create` lowers "
+        "the timeout of the group, with the right AlterConfigs on the group, if group.consumer.min.session.timeout.ms of the "
+        "brokers allows it; or set GIST_GROUP_PROTOCOL=classic"
     )
