@@ -55,12 +55,19 @@ def test_encodings_are_those_of_the_tokenizer(texts: list[str]) -> None:
         assert describe(plain.encode_batch(texts)) == describe(backend.encode_batch(texts))
 
 
-@pytest.mark.parametrize("content", ["word", " ", "é"])
+@pytest.mark.parametrize("content", ["word", " ", "é", "\x7fword", "\x7f"])
 def test_an_added_token_that_begins_with_a_letter_leaves_the_tokenizer_as_it_is(content: str) -> None:
     """The check of a text for such tokens would cost more than it gains."""
     backend = build(lowercase=True)
     backend.add_tokens([content])
     assert build_plain_texts(backend) is None
+
+
+def test_an_added_token_without_its_control_characters_is_found() -> None:
+    """The tokenizer finds the normalised form of an added token, whose first character is another one."""
+    backend = build(lowercase=True)
+    backend.add_tokens([tokenizers.AddedToken("\x7f!!", normalized=True)])
+    assert describe(find_plain(backend).encode_batch(["so!!"])) == describe(backend.encode_batch(["so!!"]))
 
 
 def test_only_the_normaliser_and_the_words_of_bert_are_known() -> None:

@@ -48,7 +48,10 @@ class PlainTexts:
 def build_plain_texts(backend: tokenizers.Tokenizer) -> PlainTexts | None:
     """Return a faster way for plain texts; None if the tokenizer is not that of BERT, or a letter may begin an added token."""
     is_bert = isinstance(backend.normalizer, BertNormalizer) and isinstance(backend.pre_tokenizer, BertPreTokenizer)
-    added = backend.get_added_tokens_decoder().values()
-    firsts = frozenset(token.content[:1] for token in added)
-    is_marked = all(first.isascii() and not first.isalnum() and not first.isspace() for first in firsts)
-    return PlainTexts(backend, firsts) if is_bert and is_marked else None
+    if not is_bert:
+        return None
+    contents = [token.content for token in backend.get_added_tokens_decoder().values()]
+    # The tokenizer also looks for the normalised form, which lacks the control characters of the token.
+    firsts = frozenset(form[:1] for content in contents for form in (content, backend.normalizer.normalize_str(content)))
+    is_marked = all(first and first.isascii() and not first.isalnum() and not first.isspace() for first in firsts)
+    return PlainTexts(backend, firsts) if is_marked else None
