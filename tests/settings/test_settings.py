@@ -137,6 +137,7 @@ CREDENTIALS = OAUTH | {"sasl_oauthbearer_client_id": "c", "sasl_oauthbearer_clie
         ({"tasks": "embed,translate"}, "GIST_TASKS: 'translate' is not allowed: set 'embed', 'classify' or 'ner'"),
         ({"create_topics": "may\nbe"}, "GIST_CREATE_TOPICS: 'may\\nbe' is not allowed: set 'true' or 'false'"),
         ({"sasl_mechanism": "hush"}, "GIST_SASL_MECHANISM: the value is not allowed: set 'PLAIN', 'SCRAM-SHA-256', "),
+        ({"allow_plaintext_password": "hush"}, "GIST_ALLOW_PLAINTEXT_PASSWORD: the value is not allowed: set 'true' or 'false'"),
         ({"input_topic": ""}, "GIST_INPUT_TOPIC: the value is empty"),
         ({"prompt": "x" * 5_000}, "GIST_PROMPT: the value has more than 4,096 characters"),
         ({"resume_in_flight_tokens": "70000"}, "GIST_RESUME_IN_FLIGHT_TOKENS is above"),

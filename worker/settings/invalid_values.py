@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _NUMBERS = {int: "a whole number", float: "a number"}
 # The value of such a setting may be a password that was assigned to the wrong variable.
-_LOGIN = ("sasl_", "ssl_", "schema_registry_")
+_LOGIN = ("sasl_", "ssl_", "schema_registry_", "allow_plaintext_password")
 _MAX_CHARS = 40
 
 
