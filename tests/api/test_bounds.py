@@ -93,10 +93,30 @@ async def test_a_client_may_wait_for_the_invitation_to_send_its_body() -> None:
         assert (await client.post("/nowhere", json={"inputs": "a"}, expect100=True)).status == 404
 
 
+async def test_a_client_of_http_1_0_gets_its_answer_without_an_interim_answer() -> None:
+    """RFC 9110, section 10.1.1: a server ignores `Expect` in such a request."""
+    endpoint = Endpoint()
+    async with endpoint.running():
+        head = b"POST /embed HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 14\r\n\r\n"
+        reader, writer = await asyncio.open_connection("127.0.0.1", endpoint.server.port)
+        writer.write(head + b'{"inputs":"a"}')
+        assert (await reader.read()).startswith(b"HTTP/1.0 200")
+        writer.close()
+        await writer.wait_closed()
+
+
 async def test_documents_have_heads() -> None:
     async with Endpoint().running() as client:
         head, refused = await client.head("/docs"), await client.head("/embed")
         assert (head.status, await head.read(), refused.status) == (200, b"", 405)
+
+
+async def test_a_refused_method_names_the_accepted_methods() -> None:
+    """RFC 9110, section 15.5.6: an answer with status 405 has the header `Allow`."""
+    async with Endpoint().running() as client:
+        embed, models = await client.get("/embed"), await client.post("/v1/models")
+        assert (embed.status, embed.headers["Allow"]) == (405, "POST")
+        assert (models.status, models.headers["Allow"]) == (405, "GET, HEAD")
 
 
 async def test_large_slow_and_half_open_requests_end() -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from worker.api.bodies import TRACE, write_json
 from worker.api.documents import build_openapi, read_page
@@ -180,6 +180,8 @@ class ApiServer:
         sent = {"Retry-After": str(_RETRY_AFTER_S)} if kind in RETRIABLE else {}
         if kind is Kind.UNAUTHORIZED:
             sent["WWW-Authenticate"] = "Bearer"
+        if kind is Kind.WRONG_METHOD:
+            sent["Allow"] = ", ".join(sorted(self._routes[request.path]))
         if not request.content.at_eof():
             # The rest of the body is not read.
             sent["Connection"] = "close"
@@ -192,7 +194,9 @@ class ApiServer:
             raise RequestFailed(Kind.UNKNOWN_ROUTE, f"there is no such route; these are served: {served}")
         if request.method not in methods:
             raise RequestFailed(Kind.WRONG_METHOD, f"the route accepts {', '.join(sorted(methods))}")
-        if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
+        is_waiting = request.headers.get("Expect", "").lower() == "100-continue" and request.version >= HttpVersion11
+        # A client of HTTP/1.0 reads an interim answer as the answer.
+        if is_waiting and request.transport is not None:
             request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         return methods[request.method]
 
