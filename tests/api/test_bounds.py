@@ -138,6 +138,28 @@ async def test_large_slow_and_half_open_requests_end() -> None:
             await writer.wait_closed()
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"secret /embed HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /v1/models HTTP/1.1\r\nHost: x\r\nsecret: \x0b\r\n\r\n",
+        b"POST /embed HTTP/1.1\r\nHost: x\r\nContent-Encoding: deflate\r\nContent-Length: 6\r\n\r\nx\x9csecr",
+        b"POST /embed HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\nsecret",
+    ],
+)
+async def test_a_request_that_is_no_http_gets_one_line_of_json_without_its_content(content: bytes) -> None:
+    endpoint = Endpoint()
+    async with endpoint.running():
+        reader, writer = await asyncio.open_connection("127.0.0.1", endpoint.server.port)
+        writer.write(content)
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        writer.close()
+        await writer.wait_closed()
+    assert head.split(b" ", 2)[1] in {b"400", b"422"}
+    assert b"secr" not in body
+    assert "error" in orjson.loads(body)
+
+
 _HEADS = (
     b"",
     b"GET /v1/models HTTP/1.1\r\n",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from aiohttp import HttpVersion11, web
 
 from worker.api.bodies import TRACE, write_json
+from worker.api.connections import Connections
 from worker.api.documents import build_openapi, read_page
 from worker.api.failures import RETRIABLE, Kind, RequestFailed, build_openai_body, build_tei_body
 from worker.api.infer_route import InferRoute
@@ -125,7 +126,7 @@ class ApiServer:
         silent.disabled = True
         options = self._options
         # A web.Application would search its routes and call middlewares for each request, which takes more time.
-        server = web.Server(
+        server = Connections(
             self._answer,
             request_factory=partial(_build_request, options.max_body_bytes),
             handler_cancellation=True,
@@ -267,7 +268,7 @@ def _build_routes(service: Service) -> Mapping[str, Mapping[str, Handler]]:
 
 
 def _build_request(max_body_bytes: int, *parts: Any) -> web.BaseRequest:
-    """Return a request with a bound of its body, from the parts that `web.Server` gives its factory."""
+    """Return a request with a bound of its body, from the parts that `Connections` gives its factory."""
     message, payload, protocol, writer, task = parts
     loop = asyncio.get_running_loop()
     return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=max_body_bytes)
