@@ -22,8 +22,8 @@ from worker.records import Item, Partition, Record, Stage, Task, Tombstone
 from worker.wire.decode import Limits, decode
 from worker.wire.encode import compute_max_dead_letter_bytes, encode_dead_letter
 from worker.wire.envelopes import UNAVAILABLE, Envelope
+from worker.wire.fields.paths import FieldPath, TextTemplate
 from worker.wire.mapping import EmptyText, IdSource, InputMapping, build_decoder
-from worker.wire.paths import FieldPath, TextTemplate
 from worker.wire.registered.content import build_value_reader
 from worker.wire.registered.frame import RegisteredSchema, build_prefix
 

@@ -15,8 +15,8 @@ from worker.errors import InvalidRecord
 from worker.records import Item, Partition, Record, Task, Tombstone
 from worker.wire.decode import Limits, decode
 from worker.wire.envelopes import UNAVAILABLE, Envelope
+from worker.wire.fields.paths import FieldPath, TextTemplate
 from worker.wire.mapping import Decoded, EmptyText, IdSource, InputMapping, Skipped, build_decoder, build_id_reader
-from worker.wire.paths import FieldPath, TextTemplate
 
 ALL = frozenset(Task)
 LIMITS = Limits()

@@ -17,9 +17,9 @@ from worker.errors import InvalidRecord
 from worker.records import Classification, Output, Partition, PredictedEntity, Prediction, Record
 from worker.wire.decode import Limits
 from worker.wire.encode import EmbeddingEncoding, encode
+from worker.wire.fields.paths import FieldPath, TextTemplate
 from worker.wire.layouts import build_layout
 from worker.wire.mapping import IdSource, InputMapping
-from worker.wire.paths import FieldPath, TextTemplate
 from worker.wire.registered.content import RegisteredForm
 from worker.wire.registered.frame import build_prefix
 from worker.wire.result_values import drop_vectors, read_json_value, read_results

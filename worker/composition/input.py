@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from worker.wire.decode import Limits
 from worker.wire.envelopes import Envelope
+from worker.wire.fields.paths import FieldPath, TextTemplate
 from worker.wire.mapping import EmptyText, IdSource, InputMapping
-from worker.wire.paths import FieldPath, TextTemplate
 
 if TYPE_CHECKING:
     from worker.settings import Settings

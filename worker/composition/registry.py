@@ -14,6 +14,7 @@ from worker.errors import BadSettings, InvalidRecord, RegistryUnavailable
 from worker.flow.session import Backoff
 from worker.records import Output
 from worker.wire.content import WireForm
+from worker.wire.fields.paths import FieldPath
 from worker.wire.formats import (
     OutputFormat,
     build_connect_serializer,
@@ -22,7 +23,6 @@ from worker.wire.formats import (
     dump_json,
     name_subject,
 )
-from worker.wire.paths import FieldPath
 from worker.wire.registered.frame import InvalidSchema
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from worker.observability.dead_letter_tally import DeadLetterTally, reason_without_data
 from worker.observability.load_estimate import LoadEstimator
 from worker.records import Record
-from worker.wire.fields import describe_fields
+from worker.wire.fields.names import describe_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

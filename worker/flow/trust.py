@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 from worker.errors import TooManyDeadLetters
 from worker.records import Output
-from worker.wire.fields import describe_fields
+from worker.wire.fields.names import describe_fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

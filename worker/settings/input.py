@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from worker.settings.connection import CHANGE_ONE, SET_ONE, raise_first
 from worker.settings.topics import TopicSettings
-from worker.wire.paths import FieldPath, TextTemplate
+from worker.wire.fields.paths import FieldPath, TextTemplate
 
 
 class InputSettings(TopicSettings):

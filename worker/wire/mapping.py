@@ -23,9 +23,9 @@ from worker.wire.decode import (
     select_tasks,
 )
 from worker.wire.envelopes import UNAVAILABLE, Change, Envelope, unwrap
-from worker.wire.fields import describe_names
+from worker.wire.fields.names import describe_names
+from worker.wire.fields.paths import FieldPath, TextTemplate
 from worker.wire.headers import read_headers
-from worker.wire.paths import FieldPath, TextTemplate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -14,8 +14,8 @@ from worker.errors import InvalidRecord
 from worker.records import Item, Partition, Record, Task, Tombstone
 from worker.wire.content import dump_bytes
 from worker.wire.decode import Limits
+from worker.wire.fields.paths import FieldPath
 from worker.wire.mapping import EmptyText, IdSource, InputMapping, build_decoder, build_field_reader, build_id_reader
-from worker.wire.paths import FieldPath
 from worker.wire.registered.content import RegisteredForm, build_refusal, build_value_reader
 from worker.wire.registered.frame import RegisteredSchema, build_prefix
 from worker.wire.registered.inspection import find_fault

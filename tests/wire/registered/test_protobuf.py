@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from worker.errors import InvalidRecord
 from worker.records import Item, Partition, Record, Task
 from worker.wire.decode import Limits
+from worker.wire.fields.paths import FieldPath
 from worker.wire.mapping import IdSource, InputMapping, build_decoder
-from worker.wire.paths import FieldPath
 from worker.wire.registered.content import RegisteredForm, build_value_reader
 from worker.wire.registered.frame import InvalidSchema, RegisteredSchema, build_prefix
 from worker.wire.registered.inspection import find_fault

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.makers import PARTITION, record
 from worker.records import UnreadableRange
-from worker.wire.fields import describe_fields
+from worker.wire.fields.names import describe_fields
 
 
 def test_the_most_frequent_names_come_first_with_those_one_level_below() -> None:

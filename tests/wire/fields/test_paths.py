@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.errors import InvalidRecord
-from worker.wire.paths import FieldPath, TextTemplate
+from worker.wire.fields.paths import FieldPath, TextTemplate
 
 NAMES = st.lists(st.text(min_size=1, max_size=6), min_size=1, max_size=5)
 
