@@ -1,4 +1,4 @@
-"""The batcher: batches are within the budget, contain the oldest item, and starve no item."""
+"""The batcher: batches are within the budget, contain the oldest item, and starve no item and no partition."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ from hypothesis import strategies as st
 
 from tests.makers import tokenized
 from worker.flow.batching import Batcher
+from worker.records import Partition
 
 if TYPE_CHECKING:
     from worker.batches import Batch
+
+
+TAKEN_OVER = Partition("texts", 99)
 
 
 def batcher(*, max_tokens: int = 100, max_records: int = 8, max_batch_delay_s: float = 0.01) -> Batcher:
@@ -105,6 +109,64 @@ def test_stale_items_are_discarded() -> None:
     assert len(queue) == 2
     assert queue.num_tokens == 10
     assert offsets(queue.take(1.0, device_is_idle=True)) == [1, 3]
+
+
+def test_new_items_overtake_the_backlog_of_another_partition() -> None:
+    """They leave with the next batch, which still begins with the oldest item. The backlog stays together."""
+    queue = batcher(max_tokens=10, max_records=100)
+    queue.add([tokenized(n, 1, partition=TAKEN_OVER) for n in range(30)], 0.0)
+    assert offsets(queue.take(1.0, device_is_idle=False)) == list(range(10))
+    queue.add([tokenized(100, 1), tokenized(101, 1)], 1.0)
+    assert offsets(queue.take(2.0, device_is_idle=False)) == [10, 100, 101, *range(11, 18)]
+
+
+def test_items_that_overtake_fill_at_most_half_of_a_batch() -> None:
+    """Many partitions without a backlog do not stop a backlog. What the backlog leaves free is theirs."""
+    queue = batcher(max_tokens=10, max_records=100)
+    queue.add([tokenized(n, 1, partition=TAKEN_OVER) for n in range(20)], 0.0)
+    assert offsets(queue.take(1.0, device_is_idle=False)) == list(range(10))
+    queue.add([tokenized(100 + n, 1, partition=Partition("texts", n)) for n in range(12)], 1.0)
+    assert offsets(queue.take(2.0, device_is_idle=False)) == [10, *range(100, 105), *range(11, 15)]
+    assert offsets(queue.take(2.0, device_is_idle=False)) == [15, *range(105, 110), *range(16, 20)]
+    assert offsets(queue.take(2.0, device_is_idle=True)) == [110, 111]
+
+
+def test_a_partition_with_a_backlog_keeps_its_order() -> None:
+    """New items of the partition join its backlog until the partition has no more items in the queue. Then they overtake again."""
+    queue = batcher(max_tokens=20, max_records=100)
+    queue.add([tokenized(n, 1) for n in range(23)], 0.0)
+    assert offsets(queue.take(1.0, device_is_idle=False)) == list(range(20))
+    queue.add([tokenized(n, 1) for n in range(23, 45)], 1.0)
+    assert offsets(queue.take(2.0, device_is_idle=False)) == list(range(20, 40))
+    queue.discard(lambda _item: True)
+    queue.add([tokenized(100, 1, partition=TAKEN_OVER)] * 9, 3.0)
+    queue.add([tokenized(45, 1)], 3.0)
+    assert offsets(queue.take(4.0, device_is_idle=True)) == [100, 45, *[100] * 8]
+
+
+@given(
+    events=st.lists(st.integers(-1, 3), max_size=80),
+    max_tokens=st.integers(1, 30),
+    max_records=st.integers(1, 20),
+)
+def test_partitions_overtake_each_other_but_keep_their_order(events: list[int], max_tokens: int, max_records: int) -> None:
+    """Each event adds an item of a partition, or takes a batch (-1). Each batch contains the oldest item."""
+    queue = batcher(max_tokens=max_tokens, max_records=max_records)
+    waiting: list[int] = []
+    left: dict[int, list[int]] = {}
+    for number, index in enumerate([*events, *[-1] * len(events)]):
+        if index >= 0:
+            queue.add([tokenized(number, 1, partition=Partition("texts", index))], 0.0)
+            waiting.append(number)
+            continue
+        chosen = offsets(queue.take(1.0, device_is_idle=True))
+        assert set(waiting[:1]) <= set(chosen) <= set(waiting)
+        assert len(chosen) == min(max_tokens, max_records, len(waiting))
+        for item in chosen:
+            waiting.remove(item)
+            left.setdefault(events[item], []).append(item)
+    assert all(own == sorted(own) for own in left.values())
+    assert (waiting, len(queue), queue.num_tokens) == ([], 0, 0)
 
 
 @given(

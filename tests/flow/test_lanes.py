@@ -247,10 +247,13 @@ async def test_live_passes_set_the_budgets_of_both_lanes() -> None:
     """With a budget by duration, slow live passes make both lanes smaller. The pauses of a backfill pass teach no speed."""
     both = lanes_with(max_batch_tokens=0, max_backfill_batch_tokens=400, max_in_flight_tokens=65_536)
     live, backfill = both
+    assert (live.max_tokens, backfill.max_tokens) == (256, 256)
+    both.note_pass(Batch((tokenized(0, 1_000),)), 0.045)
     assert (live.max_tokens, backfill.max_tokens) == (1_024, 400)
     both.note_pass(Batch((tokenized(0, 1_000),), priority=Priority.BACKFILL), 60.0)
     assert live.max_tokens == 1_024
-    both.note_pass(Batch((tokenized(0, 1_000),)), 0.2)
-    assert (live.max_tokens, backfill.max_tokens) == (256, 256)
+    for _ in range(7):
+        both.note_pass(Batch((tokenized(0, 1_000),)), 0.2)
+    assert (live.max_tokens, backfill.max_tokens) == (384, 384)
     both.add([tokenized(number, 100) for number in range(4)], 0.0)
-    assert offsets(await live.next_batch()) == [0, 1]
+    assert offsets(await live.next_batch()) == [0, 1, 2]

@@ -10,8 +10,6 @@ from __future__ import annotations
 MIN_TOKENS = 256
 # A larger batch has no more throughput, on a GPU either.
 MAX_TOKENS = 16_384
-# The budget before the first full pass.
-_FIRST_TOKENS = 1_024
 # At most this fraction of the tokens in flight is in one batch. The next batches must be ready while a pass runs.
 _IN_FLIGHT_DIVISOR = 4
 # A clock may show no time at all for a pass.
@@ -25,18 +23,19 @@ class BatchBudget:
 
     With `fixed_tokens` the budget never changes. Else the budget is the number of tokens that one pass computes in `max_pass_s`, a
     power of two or half-way to the next power of two, which are the shapes that a GPU captures. The pass then has the processor for
-    itself: two passes at a time take up to twice as long.
+    itself: two passes at a time take up to twice as long. The budget starts at `MIN_TOKENS`, so that the first burst is no
+    long pass on a slow processor.
     """
 
     def __init__(self, *, fixed_tokens: int, max_pass_s: float, max_in_flight_tokens: int) -> None:
-        """Start with `fixed_tokens`; 0 for a budget by duration, which starts at 1,024 tokens."""
+        """Start with `fixed_tokens`; 0 for a budget by duration."""
         self._max_pass_s = max_pass_s
         self._is_fixed = fixed_tokens > 0
         self._ceiling = max(1, min(MAX_TOKENS, max_in_flight_tokens // _IN_FLIGHT_DIVISOR))
         # The mean speed of full passes; 0 before the first of them.
         self._tokens_per_s = 0.0
         #: The maximum number of tokens of the next batch.
-        self.max_tokens = fixed_tokens or min(_FIRST_TOKENS, self._ceiling)
+        self.max_tokens = fixed_tokens or min(MIN_TOKENS, self._ceiling)
 
     def note_pass(self, num_tokens: int, seconds: float) -> None:
         """Learn from a finished pass, which takes `seconds` alone.
