@@ -140,6 +140,24 @@ async def test_short_texts_that_arrive_together_are_tokenized_in_one_call() -> N
     assert queries.num_texts == 0
 
 
+async def test_without_a_stream_each_pass_gets_a_share_of_the_texts_in_flight() -> None:
+    model, gate, num_texts = FakeModel(max_passes=2), Gate(), list[int]()
+    endpoint = Endpoint(models=SingleModel(model))
+    async with endpoint.running():
+        await asyncio.gather(*(compute(endpoint.queries, f"{number}") for number in range(32)))
+
+        def on_infer(items: Sequence[TokenizedItem]) -> None:
+            num_texts.append(len(items))
+            gate.wait(items)
+
+        model.on_infer = on_infer
+        requests = [asyncio.create_task(compute(endpoint.queries, f"{number}")) for number in range(32)]
+        await until(lambda: len(num_texts) == model.max_passes)
+        gate.is_open.set()
+        await asyncio.gather(*requests)
+    assert num_texts == [16, 16]
+
+
 async def test_requests_that_wait_for_the_tokenizer_are_unavailable_after_a_stop() -> None:
     world = World(max_query_texts=8)
     world.model.on_tokenize = (gate := Gate()).wait

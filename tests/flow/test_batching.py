@@ -80,6 +80,16 @@ def test_a_full_batch_is_due_at_once() -> None:
     assert by_tokens.num_tokens == 10
 
 
+def test_a_limit_of_records_changes_the_next_batches() -> None:
+    queue = batcher(max_records=4)
+    queue.add([tokenized(number, 1) for number in range(8)], 0.0)
+    queue.limit_records(2)
+    assert offsets(queue.take(0.0, device_is_idle=False)) == [0, 1]
+    queue.limit_records(99)
+    assert offsets(queue.take(0.0, device_is_idle=False)) == [2, 3, 4, 5]
+    assert queue.take(0.0, device_is_idle=False) is None
+
+
 def test_an_item_above_the_budget_is_a_batch_of_its_own() -> None:
     """The item leaves as soon as the item is the oldest."""
     queue = batcher(max_tokens=10)

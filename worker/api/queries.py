@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import math
 import time
 from dataclasses import dataclass, field
 from functools import partial
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
 
 # The texts and the characters of one call of the tokenizer. Other requests and the stream have their turn between two calls.
 _GROUP_TEXTS, _GROUP_CHARS = 16, 16_384
+# Smaller batches take more processor time for each text.
+_MIN_BATCH_TEXTS = 8
+# Each request multiplies the highest number of texts in flight by this: half remains after 700 requests.
+_PEAK_DECAY = 0.999
 
 
 class Overloaded(GistStreamError):
@@ -89,6 +94,8 @@ class Queries:
         self._is_draining = self._is_stopped = False
         #: The texts of all requests in flight.
         self.num_texts = 0
+        # The highest number of texts in flight, which decays.
+        self._peak = 0.0
         # Set while there are none.
         self._is_idle = asyncio.Event()
         self._is_idle.set()
@@ -114,6 +121,7 @@ class Queries:
         if self.num_texts + len(items) > self._max_texts:
             raise Overloaded(f"{self.num_texts} texts are in flight, and at most {self._max_texts} are accepted")
         self.num_texts += len(items)
+        self._peak = max(self.num_texts, self._peak * _PEAK_DECAY)
         self._is_idle.clear()
         entered: list[_Entered] = []
         try:
@@ -175,7 +183,10 @@ class Queries:
 
     async def _run_batches(self, lane: Lane, tasks: asyncio.TaskGroup, monitor: Monitor) -> None:
         while True:
-            tasks.create_task(self._process(lane, await lane.next_batch(), monitor))
+            # A client that waits for its answer sends nothing. With the texts of all clients in one batch, the cores would be idle
+            # while the event loop reads the next requests. Each pass therefore gets a share of the texts in flight.
+            share = max(_MIN_BATCH_TEXTS, math.ceil(self._peak / self._models.max_passes))
+            tasks.create_task(self._process(lane, await lane.next_batch(share), monitor))
 
     async def _process(self, lane: Lane, batch: Batch, monitor: Monitor) -> None:
         began_s = time.monotonic()

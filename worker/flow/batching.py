@@ -70,7 +70,8 @@ class Batcher:
         """Build batches of `priority` within these bounds."""
         #: The token budget of the next batches. It may change at any time.
         self.max_tokens = max_tokens
-        self._max_records = max_records
+        # The maximum number of items of the next batches, and of all batches.
+        self._max_records = self._most_records = max_records
         self._max_batch_delay_s = max_batch_delay_s
         self._priority = priority
         # The items of partitions without and with a backlog, in order of arrival.
@@ -121,6 +122,10 @@ class Batcher:
         if not self:
             return None
         return 0.0 if self._is_full() else max(0.0, self._find_oldest().due_s - now_s)
+
+    def limit_records(self, max_records: int) -> None:
+        """Bound the items of the next batches by `max_records`, in addition to the bound of all batches."""
+        self._max_records = min(max_records, self._most_records)
 
     def discard(self, is_stale: Callable[[TokenizedItem], bool]) -> None:
         """Drop the items for which `is_stale` is true."""

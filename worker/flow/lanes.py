@@ -80,9 +80,11 @@ class Lane:
         self._batcher.add(items, now_s)
         self._note_change()
 
-    async def next_batch(self) -> Batch:
-        """Wait until a batch is due and a slot is free; return the batch, which holds the slot until `release_slot`."""
+    async def next_batch(self, max_records: int | None = None) -> Batch:
+        """Return the next due batch, which holds a slot until `release_slot`; `max_records` bounds this batch and later ones."""
         await self._slots.acquire()
+        if max_records is not None:
+            self._batcher.limit_records(max_records)
         while True:
             can_start = self._can_start
             self._may_be_due.clear()
