@@ -224,11 +224,6 @@ class WorkerTelemetry:
         self._rollout_failures.inc()
         self._log.error("rollout_failed", what=what, error=f"{type(error).__name__}: {error}")
 
-    def weights_changed(self, file: str) -> None:
-        """Log that a file of weights was written in place while the model uses the file."""
-        advice = "the results may be wrong: restart the worker. To replace a checkpoint, rename a new directory"
-        self._log.error("weights_changed", file=file, advice=advice)
-
     def rebalance(self, kind: str, partitions: list[str]) -> None:
         """Log partitions that were `assigned`, `revoked` or `lost`."""
         self._rebalances.labels(kind).inc()

@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 
 from worker.errors import BadModel
 from worker.model.backends.arithmetics import from_bfloat16, to_bfloat16
-from worker.model.checkpoint.mapped_tensors import map_tensors, take_overwritten
+from worker.model.checkpoint.mapped_tensors import map_tensors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,18 +50,3 @@ def test_integers_are_refused(tmp_path: Path) -> None:
     save_file({"numbers": np.ones(3, dtype=np.int8)}, tmp_path / "weights")
     with pytest.raises(BadModel, match="numbers holds I8, and weights of BF16, F16, F32, F64 are read"):
         map_tensors(tmp_path / "weights", ["numbers"])
-
-
-def test_a_file_that_is_written_in_place_is_found_once(tmp_path: Path) -> None:
-    """A file that is replaced or deleted is not found: its mapped content remains."""
-    paths = [tmp_path / name for name in ("overwritten", "replaced", "deleted", "same")]
-    for path in paths:
-        save_file({"numbers": np.ones(3, np.float32)}, path)
-        map_tensors(path, ["numbers"])
-    with paths[0].open("ab") as file:
-        file.write(b"more")
-    (tmp_path / "new").write_bytes(b"other")
-    (tmp_path / "new").replace(paths[1])
-    paths[2].unlink()
-    assert [path for path in take_overwritten() if path in paths] == paths[:1]
-    assert not {*paths} & {*take_overwritten()}

@@ -19,7 +19,6 @@ import worker
 from worker.commands.run.flow_imports import import_flow
 from worker.commands.run.signals import DRAINING, heard
 from worker.commands.run.topic_watch import watch_topics
-from worker.commands.run.weights_watch import watch_weights
 from worker.commands.variables import find_warnings
 from worker.composition import broker, registry
 from worker.composition import model as engines
@@ -123,7 +122,7 @@ async def _serve(
             return
         pipeline, consumer = build(served, tasks, schemas=health.schemas, serialize=serialize, new_topics=finder.new)
         health.use(pipeline)
-        watching = [_log_progress(pipeline, consumer, telemetry), watch_weights(telemetry)]
+        watching = [_log_progress(pipeline, consumer, telemetry)]
         if rollout is not None:
             watching.append(rollout.watch(partial(_list_partitions, consumer)))
         if served.input_topic_pattern:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import worker
 from worker.commands.run.process import prepare_process
 from worker.commands.run.run import Health, build_server, drain_on_signal, load_model, log_choice
-from worker.commands.run.weights_watch import watch_weights
 from worker.commands.variables import find_warnings
 from worker.composition import api as apis
 from worker.composition.model import ModelLoader, select_tasks
@@ -70,16 +69,15 @@ async def _serve(settings: Settings, tracing: Tracing | None) -> None:
 async def _serve_until_signal(queries: Queries, health: Health, telemetry: WorkerTelemetry) -> None:
     """Answer requests until a signal, then those in flight. Raises the error that ended the batches otherwise."""
     batches, stopping = asyncio.create_task(queries.serve(Monitor(telemetry))), asyncio.create_task(health.stopping.wait())
-    watching = asyncio.create_task(watch_weights(telemetry))
     try:
         await asyncio.wait({batches, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if batches.done():
             batches.result()
         await queries.drain()
     finally:
-        for task in (batches, stopping, watching):
+        for task in (batches, stopping):
             task.cancel()
-        await asyncio.wait({batches, stopping, watching})
+        await asyncio.wait({batches, stopping})
 
 
 @dataclass(slots=True)

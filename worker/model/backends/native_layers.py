@@ -147,26 +147,19 @@ class Memory:
     def place(self, arrays: Sequence[NDArray[Any] | None]) -> list[int | None]:
         """Copy arrays into a piece of their own and return their addresses; an array that comes more than once is copied once.
 
-        A large read-only array is a view of the checkpoint's file, such as a table of words in fp32. It is not copied, and only the
-        words that occur are in memory.
+        The kernels read nothing but these copies: a file of weights that is truncated later does not end the process.
         """
         new = {id(array): array for array in arrays if array is not None and id(array) not in self._placed}
-        copied = {key: array for key, array in new.items() if not _is_mapped(array)}
-        offsets = np.cumsum([0, *(-(-array.nbytes // _LINE) * _LINE for array in copied.values())]).tolist()
+        offsets = np.cumsum([0, *(-(-array.nbytes // _LINE) * _LINE for array in new.values())]).tolist()
         piece = np.empty(offsets[-1] + _LARGE_PAGE, dtype=np.uint8)
         first = -piece.ctypes.data % _LARGE_PAGE
         self._library.gist_prefer_large_pages(ctypes.c_void_p(piece.ctypes.data + first), ctypes.c_size_t(offsets[-1]))
-        for array, offset in zip(copied.values(), offsets, strict=False):
+        for array, offset in zip(new.values(), offsets, strict=False):
             piece[first + offset : first + offset + array.nbytes] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-        self._pieces += [piece, *(array for array in new.values() if _is_mapped(array))]
-        self._addresses |= {key: array.ctypes.data for key, array in new.items() if _is_mapped(array)}
-        self._addresses |= {key: piece.ctypes.data + first + offset for key, offset in zip(copied, offsets, strict=False)}
+        self._pieces.append(piece)
+        self._addresses |= {key: piece.ctypes.data + first + offset for key, offset in zip(new, offsets, strict=False)}
         self._placed.update(new)
         return [None if array is None else self._addresses[id(array)] for array in arrays]
-
-
-def _is_mapped(array: NDArray[Any]) -> bool:
-    return not array.flags.writeable and array.flags.c_contiguous and array.nbytes > _LARGE_PAGE
 
 
 def to_pointers(addresses: Sequence[int | None]) -> ctypes.Array[ctypes.c_void_p]:
