@@ -33,9 +33,21 @@ if TYPE_CHECKING:
 
 # The messages of pydantic, and ours.
 _REASONS = {
+    "Input should be a valid string, unable to parse raw data as a unicode string": "the value is not UTF-8",
+    "Input should be a valid string": "the value must be a string",
+    "Input should be a valid boolean": "the value must be true or false",
+    "Input should be a valid integer": "the value must be a whole number",
+    "Input should be a valid number": "the value must be a number",
+    "Input should be a valid list": "the value must be a list",
+    "Input should be a valid dictionary": "the value must be an object",
+    "Input should be an object": "the value must be an object",
     "Input should be": "the value must be",
-    "Extra inputs are not permitted": "there is no such key",
-    "Field required": "the key is missing",
+    "String should have": "the value must have",
+    "List should have": "the list must have",
+    " after validation, not ": ", and has ",
+    "Invalid JSON: ": "the value is not JSON: ",
+    "Extra inputs are not permitted": "there is no such {noun}",
+    "Field required": "the {noun} is missing",
 }
 
 
@@ -149,10 +161,10 @@ def describe_error(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-def reword_validation(message: str) -> str:
-    """Return the reason of a failed validation of pydantic in the words of other errors."""
+def reword_validation(message: str, *, noun: str = "key") -> str:
+    """Return the reason of a failed validation of pydantic in the words of other errors; `noun` is the word for a part."""
     for theirs, ours in _REASONS.items():
-        message = message.replace(theirs, ours)
+        message = message.replace(theirs, ours.format(noun=noun))
     return message.removeprefix("Value error, ")
 
 

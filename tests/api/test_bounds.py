@@ -155,9 +155,29 @@ async def test_a_request_that_is_no_http_gets_one_line_of_json_without_its_conte
         head, _, body = (await reader.read()).partition(b"\r\n\r\n")
         writer.close()
         await writer.wait_closed()
-    assert head.split(b" ", 2)[1] in {b"400", b"422"}
+    status = head.split(b" ", 2)[1].decode()
+    assert status in {"400", "422"}
     assert b"secr" not in body
     assert "error" in orjson.loads(body)
+    counted = {"route": "/embed" if status == "422" else "invalid", "status": status}
+    assert endpoint.telemetry.registry.get_sample_value("gist_api_requests_total", counted) == 1
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "reason"),
+    [
+        ({"Content-Encoding": "rot13"}, 415, "this Content-Encoding is not supported: send gzip, deflate or none"),
+        ({"Expect": "a miracle"}, 417, "the header Expect may only be 100-continue: leave the header out"),
+    ],
+)
+async def test_an_unknown_encoding_or_expectation_is_refused_by_its_own_status(
+    headers: dict[str, str], status: int, reason: str
+) -> None:
+    async with Endpoint().running() as client:
+        response = await client.post("/v1/embeddings", data=b'{"input":"a"}', headers=headers)
+        assert (response.status, (await response.json())["error"]["message"]) == (status, reason)
+        known = await client.post("/v1/embeddings", data=b'{"input":"a"}', headers={"Content-Encoding": "identity"})
+        assert known.status == 200
 
 
 _HEADS = (

@@ -58,11 +58,12 @@ async def test_a_layout_has_one_value() -> None:
     [
         ({}, "the body needs either `texts` or `records`"),
         ({"texts": ["a"], "records": []}, "the body needs either `texts` or `records`"),
-        ({"texts": ["a"], "task": ["ner"]}, "`task`: Extra inputs are not permitted"),
-        ({"texts": ["a"], "tasks": ["sing"]}, "`tasks.0`: Input should be 'embed', 'classify' or 'ner'"),
+        ({"texts": ["a"], "task": ["ner"]}, "`task`: there is no such field"),
+        ({"texts": ["a"], "tasks": ["sing"]}, "`tasks.0`: the value must be 'embed', 'classify' or 'ner'"),
+        ({"texts": ["a"], "tasks": 7}, "`tasks`: the value must be a list"),
         ([], "the body must be a JSON object"),
         ("x", "the body must be a JSON object"),
-        ({"records": ["a"]}, "`records.0`: Input should be a valid dictionary"),
+        ({"records": ["a"]}, "`records.0`: the value must be an object"),
     ],
 )
 async def test_a_bad_body_gets_one_line(body: object, message: str) -> None:

@@ -135,6 +135,7 @@ CREDENTIALS = OAUTH | {"sasl_oauthbearer_client_id": "c", "sasl_oauthbearer_clie
         ({"max_windows": "9" * 5_000}, f"GIST_MAX_WINDOWS: '{'9' * 40}…' is not allowed"),
         ({"delivery": "twice"}, "GIST_DELIVERY: 'twice' is not allowed: set 'at_least_once' or 'exactly_once'"),
         ({"tasks": "embed,translate"}, "GIST_TASKS: 'translate' is not allowed: set 'embed', 'classify' or 'ner'"),
+        ({"tasks": "embed,\udcff"}, "GIST_TASKS: the value has bytes that are not text in the encoding of this locale: use UTF-8"),
         ({"create_topics": "may\nbe"}, "GIST_CREATE_TOPICS: 'may\\nbe' is not allowed: set 'true' or 'false'"),
         ({"sasl_mechanism": "hush"}, "GIST_SASL_MECHANISM: the value is not allowed: set 'PLAIN', 'SCRAM-SHA-256', "),
         ({"allow_plaintext_password": "hush"}, "GIST_ALLOW_PLAINTEXT_PASSWORD: the value is not allowed: set 'true' or 'false'"),

@@ -158,8 +158,18 @@ def test_a_letter_is_chosen_where_all_that_is_said_holds() -> None:
     assert not any(found in letter_filter for letter_filter in fails)
 
 
-@pytest.mark.parametrize("value", [None, b"", b"{}", b"no letter"])
-def test_a_record_that_is_no_dead_letter_is_refused(value: bytes | None) -> None:
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (None, "the value is not JSON: EOF while parsing a value"),
+        (b"", "the value is not JSON: EOF while parsing a value"),
+        (b"{}", "`source`: the field is missing"),
+        (b"[]", "the value must be an object"),
+        (b"no letter", "the value is not JSON: expected ident"),
+        (b"\xff", "the value is not JSON: "),
+    ],
+)
+def test_a_record_that_is_no_dead_letter_is_refused(value: bytes | None, reason: str) -> None:
     """The error contains the position of the message."""
-    with pytest.raises(InvalidRecord, match=r"texts\.dlq-1@17 is no dead letter"):
+    with pytest.raises(InvalidRecord, match=rf"texts\.dlq-1@17 is no dead letter: {reason}"):
         DeadLetterRecord.read(Record(HOME, 17, b"k", value))

@@ -10,6 +10,7 @@ from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
 from worker.api.failures import Kind, RequestFailed
+from worker.errors import reword_validation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,8 +26,19 @@ TRACE: ContextVar[Headers] = ContextVar("trace", default=())
 _TEXTS = {"input", "inputs"}
 # The longest name of a field in a message; the client chooses the names of unknown fields.
 _MAX_PLACE_CHARS = 80
+# The encodings of bodies that aiohttp reads, or refuses itself where their package is missing.
+_ENCODINGS = {"identity", "gzip", "deflate", "br", "zstd"}
 # More fields than any route or client knows. Each unknown field costs an error of the validation.
 _MAX_FIELDS = 64
+
+
+def check_headers(request: web.BaseRequest) -> None:
+    """Raise `RequestFailed` for an encoding of the body or an expectation that the endpoint does not know."""
+    encoding, expectation = request.headers.get("Content-Encoding", ""), request.headers.get("Expect", "")
+    if encoding and encoding.lower() not in _ENCODINGS:
+        raise RequestFailed(Kind.UNKNOWN_ENCODING, "this Content-Encoding is not supported: send gzip, deflate or none")
+    if expectation and expectation.lower() != "100-continue":
+        raise RequestFailed(Kind.UNKNOWN_EXPECTATION, "the header Expect may only be 100-continue: leave the header out")
 
 
 async def read_body(request: web.BaseRequest, model: type[Body]) -> Body:
@@ -56,8 +68,9 @@ def _describe(error: ValidationError) -> RequestFailed:
     if field in _TEXTS:
         advice = "lists of token numbers are refused, because another tokenizer may have made them"
         return RequestFailed(Kind.INVALID, f"`{field}` must be a text or a list of texts; {advice}", field=field)
+    reason = reword_validation(problem["msg"], noun="field")
     place = ".".join(str(part) for part in problem["loc"] if not isinstance(part, str) or part.isidentifier())
-    return RequestFailed(Kind.INVALID, f"`{(place or field)[:_MAX_PLACE_CHARS]}`: {problem['msg']}", field=field[:_MAX_PLACE_CHARS])
+    return RequestFailed(Kind.INVALID, f"`{(place or field)[:_MAX_PLACE_CHARS]}`: {reason}", field=field[:_MAX_PLACE_CHARS])
 
 
 def write_json(value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:

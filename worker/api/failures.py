@@ -33,6 +33,8 @@ class Kind(Enum):
     UNKNOWN_MODEL = _Kind(404, "invalid_request_error", "model_not_found", 404, "Validation")
     UNKNOWN_ROUTE = _Kind(404, "invalid_request_error", "unknown_url", 404, "Validation")
     WRONG_METHOD = _Kind(405, "invalid_request_error", "method_not_allowed", 405, "Validation")
+    UNKNOWN_ENCODING = _Kind(415, "invalid_request_error", "unsupported_encoding", 415, "Validation")
+    UNKNOWN_EXPECTATION = _Kind(417, "invalid_request_error", "unsupported_expectation", 417, "Validation")
     OVERLOADED = _Kind(429, "rate_limit_error", "overloaded", 429, "Overloaded")
     MODEL_FAILED = _Kind(500, "server_error", "model_failed", 424, "Backend")
     BUG = _Kind(500, "server_error", "internal_error", 500, "Backend")

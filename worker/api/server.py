@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from aiohttp import HttpVersion11, web
 
-from worker.api.bodies import TRACE, write_json
+from worker.api.bodies import TRACE, check_headers, write_json
 from worker.api.connections import Connections
 from worker.api.documents import build_openapi, read_page
 from worker.api.failures import RETRIABLE, Kind, RequestFailed, build_openai_body, build_tei_body
@@ -128,6 +128,7 @@ class ApiServer:
         # A web.Application would search its routes and call middlewares for each request, which takes more time.
         server = Connections(
             self._answer,
+            self._metrics.invalid_request,
             request_factory=partial(_build_request, options.max_body_bytes),
             handler_cancellation=True,
             access_log=None,
@@ -195,7 +196,8 @@ class ApiServer:
             raise RequestFailed(Kind.UNKNOWN_ROUTE, f"there is no such route; these are served: {served}")
         if request.method not in methods:
             raise RequestFailed(Kind.WRONG_METHOD, f"the route accepts {', '.join(sorted(methods))}")
-        is_waiting = request.headers.get("Expect", "").lower() == "100-continue" and request.version >= HttpVersion11
+        check_headers(request)
+        is_waiting = "Expect" in request.headers and request.version >= HttpVersion11
         # A client of HTTP/1.0 reads an interim answer as the answer.
         if is_waiting and request.transport is not None:
             request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")

@@ -38,6 +38,10 @@ class ApiMetrics:
         """Read the number of texts in flight from `count`."""
         self._texts.set_function(count)
 
+    def invalid_request(self, status: int) -> None:
+        """Count a request that cannot be parsed, and therefore has no route and no duration."""
+        self._requests.labels("invalid", str(status)).inc()
+
     def request(self, route: str, status: int, seconds: float) -> None:
         """Count an answered request; `route` is a known path or `other`."""
         # The look-up of labels takes more time than the counting.

@@ -181,9 +181,11 @@ class ConnectionSettings(BaseSettings):
     @field_validator("*", mode="before")
     @classmethod
     def _check_characters(cls, value: object, info: ValidationInfo) -> object:
-        fault = describe_fault(value, is_secret=info.field_name in _SECRETS) if isinstance(value, str) else None
-        if fault is not None:
-            raise ValueError(fault)
+        # A list is a value that was separated at its commas.
+        for text in value if isinstance(value, list) else [value]:
+            fault = describe_fault(text, is_secret=info.field_name in _SECRETS) if isinstance(text, str) else None
+            if fault is not None:
+                raise ValueError(fault)
         return value
 
     @field_validator("bootstrap_servers")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 from pydantic import ValidationError
 
 from schemas.v1 import DeadLetter
-from worker.errors import InvalidRecord
+from worker.errors import InvalidRecord, reword_validation
 from worker.records import Message, Output, Partition, Record, Stage
 from worker.wire.decode import ATTEMPT_HEADER, REPLAY_TASK_HEADER, read_id
 
@@ -37,7 +37,10 @@ class DeadLetterRecord:
         try:
             content = DeadLetter.model_validate_json(record.value or b"")
         except ValidationError as error:
-            raise InvalidRecord(f"{record.partition}@{record.offset} is no dead letter: {error.errors()[0]['msg']}") from None
+            problem = error.errors()[0]
+            place = "".join(f"`{part}`: " for part in problem["loc"][-1:])
+            reason = reword_validation(problem["msg"], noun="field")
+            raise InvalidRecord(f"{record.partition}@{record.offset} is no dead letter: {place}{reason}") from None
         dead_letter = cls(record.partition, record.offset, record.timestamp_ms, content, find_id)
         try:
             dead_letter.record  # noqa: B018  raises for invalid base64
