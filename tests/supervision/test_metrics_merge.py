@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import structlog
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -42,6 +43,14 @@ def test_the_page_has_the_metrics_of_the_supervisor_too() -> None:
     assert 'gist_replica_up{replica="1"} 1.0' in text
     assert 'gist_replica_up{replica="0"} 0.0' in text
     assert 'gist_replica_restarts_total{how="SIGKILL",replica="0"} 1.0' in text
+
+
+def test_the_log_says_in_words_how_a_replica_ended() -> None:
+    with structlog.testing.capture_logs() as lines:
+        telemetry = SupervisorTelemetry()
+        telemetry.ended(0, 0, lived_s=3.0)
+        telemetry.restarting(1, -9, pause_s=1.0)
+    assert [line["how"] for line in lines] == ["exit status 0", "signal SIGKILL"]
 
 
 def test_a_page_that_is_no_exposition_is_refused() -> None:

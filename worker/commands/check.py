@@ -177,7 +177,8 @@ def _check_group(settings: Settings, warnings: list[str]) -> str:
         warnings.extend(asyncio.run(describe_longer_waits(settings)))
         group = asyncio.run(describe_group(connection, settings.group_id))
     joined = "; not joined" if group.members else ""
-    return f"{settings.group_id} accepts this worker, which uses the {choice.protocol} protocol: {group}{joined}"
+    members = group.describe_for(choice.protocol)
+    return f"{settings.group_id} accepts this worker with the {choice.protocol} protocol; the group: {members}{joined}"
 
 
 def _check_classic_group(settings: Settings, connection: Connection) -> GroupDescription:

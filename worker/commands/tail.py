@@ -45,6 +45,10 @@ if TYPE_CHECKING:
 
 # A record that did not ask for every task never has all outputs: after this time, the received outputs are shown.
 _JOIN_TIMEOUT_S = 1.0
+_NO_TEXT = (
+    "the outputs of GIST_OUTPUT_LAYOUT=split contain no text, so --text-field and --text-template have no effect here: "
+    "with GIST_OUTPUT_LAYOUT=enriched the worker publishes each record with its results"
+)
 
 
 @dataclass(slots=True)
@@ -108,6 +112,8 @@ def tail(
     The outputs of a record are joined by the partition and the offset of the record in the input topic. Layouts other than `split`
     contain the text, which is shown with its entities. `--text-field` names the field of the text in `enriched` and `qdrant`.
     """
+    if settings.output_layout == "split" and settings.model_fields_set & {"text_field", "text_template"}:
+        _say(_NO_TEXT)
     is_plain, mapping = is_json or not Terminal().is_terminal, build_mapping(settings)
     view = _View(settings.result_field, has_vectors=not no_vectors, is_json=is_plain, mapping=mapping)
     asyncio.run(_tail(settings, view, from_beginning=from_beginning, until_end=until_end, count=count))

@@ -10,10 +10,12 @@ from typing import Any
 _SECRET = re.compile(r"(?i)(password|passwd|secret|token|sasl_\w+|auth\w*)(['\"]?\s*[=:]\s*)('[^']*'|\"[^\"]*\"|b'[^']*'|\S+)")
 # Maximum lines of one logger per second: a client without a broker logs the same line a hundred times per second.
 _MAX_FOREIGN_LINES = 5
+# aiokafka warns of each heartbeat during a rebalance, also while a member joins as usual. The worker logs the partitions instead.
+_USUAL = re.compile("Heartbeat failed for group .* because it is rebalancing")
 
 
 class Redacting(logging.Filter):
-    """Drops lines below INFO, which contain payloads, and lines above a rate; removes secrets from the others."""
+    """Drops lines below INFO, which contain payloads, lines about usual rebalances, and lines above a rate; removes secrets."""
 
     def __init__(self) -> None:
         """Start with no line counted."""
@@ -23,7 +25,7 @@ class Redacting(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether a line is logged; its secrets are removed."""
-        if record.levelno < logging.INFO:
+        if record.levelno < logging.INFO or _USUAL.fullmatch(record.getMessage()):
             return False
         second = int(record.created)
         if any(key[1] != second for key in self._num_lines):

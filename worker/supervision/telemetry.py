@@ -43,12 +43,12 @@ class SupervisorTelemetry:
         """Log the end of a replica, with an exit code or by the signal `-code`; a signal is a warning."""
         self._up.labels(str(replica)).set(0)
         log = self._log.warning if code < 0 else self._log.info
-        log("replica_ended", replica=replica, how=_how(code), lived_s=round(lived_s, 3))
+        log("replica_ended", replica=replica, how=_describe_exit(code), lived_s=round(lived_s, 3))
 
     def restarting(self, replica: int, code: int, *, pause_s: float) -> None:
         """Log the restart of a replica."""
-        self._restarts.labels(str(replica), _how(code)).inc()
-        self._log.warning("replica_restarting", replica=replica, how=_how(code), pause_s=pause_s)
+        self._restarts.labels(str(replica), _name_exit(code)).inc()
+        self._log.warning("replica_restarting", replica=replica, how=_describe_exit(code), pause_s=pause_s)
 
     def stopping(self, why: str) -> None:
         """Log that all replicas drain."""
@@ -59,5 +59,10 @@ class SupervisorTelemetry:
         self._log.warning("killing_replicas", why=why)
 
 
-def _how(code: int) -> str:
+def _name_exit(code: int) -> str:
     return signal.Signals(-code).name if code < 0 else str(code)
+
+
+def _describe_exit(code: int) -> str:
+    """Return the end of a process in words: `exit status 0` or `signal SIGKILL`."""
+    return f"{'signal' if code < 0 else 'exit status'} {_name_exit(code)}"

@@ -50,6 +50,11 @@ def test_a_description_names_protocol_and_members_for_people() -> None:
         str(GroupDescription("Stable", (consumer, classic), "consumer"))
         == "stable, 2 members, 1 of them classic, consumer protocol"
     )
+    assert GroupDescription("Stable", (consumer,), "consumer").describe_for("consumer") == "stable, 1 member"
+    assert GroupDescription("Stable", (classic,)).describe_for("consumer") == "stable, 1 member, with the classic protocol"
+    mixed = GroupDescription("Stable", (consumer, classic), "consumer")
+    assert mixed.describe_for("consumer") == "stable, 2 members, 1 of them with the classic protocol"
+    assert mixed.describe_for("classic") == "stable, 2 members, 1 of them with the consumer protocol"
     assert str(GroupDescription("Dead", (), None)) == "no such group yet, because no worker has joined or committed"
 
 

@@ -46,12 +46,12 @@ def test_topics_are_listed_created_and_checked(settings: Settings, capsys: pytes
     shown = " ".join(capsys.readouterr().out.split())
     assert "wrong topics" in shown
     assert "ok broker" in shown
-    assert "which uses the classic protocol: no such group yet" in shown
+    assert "with the classic protocol; the group: no such group yet" in shown
     assert "GIST_SESSION_TIMEOUT_MS=44000 is below consumer.session.timeout.ms=45000 of the group" in shown
     check.check(settings.model_copy(update={"create_topics": True, "group_protocol": "consumer"}))
     shown = " ".join(capsys.readouterr().out.split())
     assert f"ok topics missing, created at the start: {settings.input_topic}," in shown
-    assert "which uses the consumer protocol" in shown
+    assert "with the consumer protocol; the group: " in shown
     assert "warn group consumer.session.timeout.ms of the group is 45000, the setting of the worker 44000" in shown
     check.topics(settings, create=True)
     shown = capsys.readouterr().out

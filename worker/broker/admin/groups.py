@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from aiokafka.coordinator.protocol import ConsumerProtocol
@@ -69,6 +69,14 @@ class GroupDescription:
     def num_classic(self) -> int:
         """The number of members that speak the classic protocol."""
         return sum(member.protocol == "classic" for member in self.members)
+
+    def describe_for(self, protocol: GroupProtocol) -> str:
+        """Return state and number of members for a worker with `protocol`, and how many members have the other protocol."""
+        described, num_others = str(replace(self, protocol=None)), sum(member.protocol != protocol for member in self.members)
+        if not num_others:
+            return described
+        number = "" if num_others == len(self.members) else f"{num_others} of them "
+        return f"{described}, {number}with the {'classic' if protocol == 'consumer' else 'consumer'} protocol"
 
     def __str__(self) -> str:
         """Return state, number of members and protocol, for people."""

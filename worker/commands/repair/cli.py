@@ -141,8 +141,11 @@ def drop_dead_letters(
     Without --execute the command only counts them. The topic keeps them until its retention deletes them; `dlq list --done` lists
     them.
     """
-    if (selection == DeadLetterFilter()) != includes_all:
-        raise BadSettings("select dead letters to drop, or give --all, but not both")
+    is_selected = selection != DeadLetterFilter()
+    if is_selected and includes_all:
+        raise BadSettings("--all and flags that select, such as --stage, are both given: leave out --all or these flags")
+    if not is_selected and not includes_all:
+        raise BadSettings("no dead letter is selected: give --all to drop all, or a flag that selects, such as --stage or --since")
     counts = asyncio.run(_handle_letters(settings, selection, topics=(), is_dry=not execute))
     did = "dropped" if execute else "would be dropped"
     Terminal(soft_wrap=True).print(f"{counts.num_done} {did}{counts}{'' if execute else _HINT}")
