@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.bench.stream.load_generator import due_times_s, summarize_latency
+from worker.bench.stream.load_generator import divide_by_window, due_times_s, summarize_latency
 
 RATES = st.floats(1, 2_000)
 SECONDS = st.floats(0.5, 20)
@@ -38,6 +38,17 @@ def test_arrivals_are_a_poisson_process(seed: int) -> None:
     """The standard deviation of the gaps is close to their mean."""
     gaps_s = np.diff(due_times_s(500, 10, seed=seed))
     assert 0.8 < gaps_s.std() / gaps_s.mean() < 1.2
+
+
+@given(RATES, SECONDS, SEEDS, st.floats(0.001, 0.1))
+def test_windows_divide_the_due_times(rate_per_s: float, seconds: float, seed: int, window_s: float) -> None:
+    """Each due time is in one window, in order, and the due times of a window are in the same interval."""
+    due_s = due_times_s(rate_per_s, seconds, seed=seed)
+    windows = divide_by_window(due_s, window_s)
+    assert np.array_equal(np.concatenate([*windows, np.empty(0)]), due_s)
+    numbers = [set(np.floor(window / window_s)) for window in windows]
+    assert all(len(own) == 1 for own in numbers)
+    assert len(set().union(*numbers)) == len(windows)
 
 
 def test_percentiles_of_latency() -> None:

@@ -26,6 +26,11 @@ def due_times_s(rate_per_s: float, seconds: float, *, seed: int) -> NDArray[np.f
     return np.sort(np.random.default_rng(seed).uniform(0.0, seconds, num_records))
 
 
+def divide_by_window(due_s: NDArray[np.float64], window_s: float) -> list[NDArray[np.float64]]:
+    """Return ascending due times by windows of `window_s` seconds; windows without a due time are left out."""
+    return np.split(due_s, np.flatnonzero(np.diff(np.floor(due_s / window_s))) + 1) if len(due_s) else []
+
+
 def summarize_latency(waits_ms: Sequence[float]) -> dict[str, float]:
     """Return `p50_ms`, `p95_ms` and `p99_ms` of times in milliseconds; NaN for an empty sequence."""
     percentiles = (50, 95, 99)

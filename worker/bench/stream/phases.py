@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import statistics
 import time
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import orjson
 
-from worker.bench.stream.load_generator import due_times_s, summarize_latency
+from worker.bench.stream.load_generator import divide_by_window, due_times_s, summarize_latency
 from worker.bench.stream.tally import StreamTally
 from worker.broker.admin import topics
 from worker.broker.tools import clients
@@ -34,8 +35,11 @@ if TYPE_CHECKING:
 _SILENCE_TIMEOUT_S = 60.0
 # The first second of a load is not measured, because the queues are still filling.
 SETTLING_S = 1.0
-# The sender wakes up at this interval, not for each record: its processor time is missing for the worker.
-_SENDER_TICK_S = 0.002
+# The records of a window are one batch for one partition: Kafka's producer batches records without keys so (`linger.ms` is 5).
+_WINDOW_S = 0.005
+# The batches of a load are built before its start, at most in this time per record: the sender shares the cores with the worker.
+_BUILDING_S_PER_RECORD = 0.0002
+_MAX_BATCH_BYTES = 900_000
 _STAGES = ("tokenize", "wait", "infer", "encode", "publish")
 _SINGLE_INTERVAL_S = 0.03
 # Outputs for each input record, unless it becomes a dead letter.
@@ -187,14 +191,20 @@ async def send_load(
     topic: Topics, values: Sequence[bytes], *, rate_per_s: float, phase_s: float, seed: int
 ) -> tuple[float, list[float]]:
     """Send a load for `phase_s` seconds; return its start, and the delay of the sender for each record in milliseconds."""
-    late_ms = []
-    async with clients.open_producer(topic.connection) as producer:
-        start_s = time.time() + 0.1
-        for number, due in enumerate(due_times_s(rate_per_s, phase_s, seed=seed)):
-            if (left_s := start_s + due - time.time()) > 0:
-                await asyncio.sleep(max(left_s, _SENDER_TICK_S))
-            late_ms.append((time.time() - start_s - due) * 1000)
-            await topic.send(producer, values[number % len(values)], due_ms=round((start_s + due) * 1000))
+    windows = divide_by_window(due_times_s(rate_per_s, phase_s, seed=seed), _WINDOW_S)
+    late_ms: list[float] = []
+    async with clients.open_producer(topic.connection, linger_ms=0, max_batch_size=_MAX_BATCH_BYTES) as producer:
+        start_s = time.time() + 0.1 + _BUILDING_S_PER_RECORD * rate_per_s * phase_s
+        repeated = itertools.cycle(values)
+        batches = [
+            producer.build_batch((next(repeated), round((start_s + due) * 1000)) for due in window.tolist()) for window in windows
+        ]
+        for number, (window, batch) in enumerate(zip(windows, batches, strict=True)):
+            due_s = start_s + (window[0] // _WINDOW_S + 1) * _WINDOW_S
+            await asyncio.sleep(max(0.0, due_s - time.time()))
+            late_ms += ((time.time() - start_s - window) * 1000).tolist()
+            topic.tally.audit.num_produced += len(window)
+            await producer.send_batch(topic.input, batch, partition=number % topic.num_partitions)
     return start_s, late_ms
 
 

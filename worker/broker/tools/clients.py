@@ -14,14 +14,16 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from worker.broker.admin.permissions import build_topic_rights
 from worker.broker.admin.topics import check_usable
 from worker.broker.connection.connection import open_consumer
+from worker.broker.patches.early_compression import compress_early
 from worker.broker.timeouts import with_timeout
 from worker.errors import BadSettings, BrokerUnavailable
 from worker.records import Partition, Record
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 
     from aiokafka import ConsumerRecord
+    from aiokafka.producer.message_accumulator import BatchBuilder
 
     from worker.broker.connection.connection import Connection
     from worker.records import Headers
@@ -57,12 +59,29 @@ class Producer:
         timestamp_ms: int | None = None,
     ) -> None:
         """Send a record. Returns when there is room for the next one, and raises the failure of an earlier send."""
-        sent = await self._client.send(topic, value, key=key, headers=list(headers), partition=partition, timestamp_ms=timestamp_ms)
-        self._pending.add(sent)
-        sent.add_done_callback(self._count)
+        self._await_later(
+            await self._client.send(topic, value, key=key, headers=list(headers), partition=partition, timestamp_ms=timestamp_ms)
+        )
         self.num_sent += 1
         if len(self._pending) >= _MAX_PENDING:
             await self.flush()
+        self._raise_failure()
+
+    def build_batch(self, records: Iterable[tuple[bytes, int]]) -> BatchBuilder:
+        """Return a compressed batch of values with their timestamps in milliseconds, without keys, for `send_batch`.
+
+        Raises `MessageSizeTooLargeError` if the records exceed the client's `max_batch_size`.
+        """
+        batch = self._client.create_batch()
+        for value, timestamp_ms in records:
+            if batch.append(timestamp=timestamp_ms, key=None, value=value) is None:
+                raise MessageSizeTooLargeError(f"a batch has no room for {len(value)} bytes more")
+        compress_early(batch)
+        return batch
+
+    async def send_batch(self, topic: str, batch: BatchBuilder, *, partition: int) -> None:
+        """Send a batch that was built in advance. Raises the failure of an earlier send. The batch counts as no sent record."""
+        self._await_later(await self._client.send_batch(batch, topic, partition=partition))
         self._raise_failure()
 
     async def flush(self) -> None:
@@ -70,6 +89,10 @@ class Producer:
         if self._pending:
             await asyncio.wait(set(self._pending))
         self._raise_failure()
+
+    def _await_later(self, sent: asyncio.Future[object]) -> None:
+        self._pending.add(sent)
+        sent.add_done_callback(self._count)
 
     def _count(self, sent: asyncio.Future[object]) -> None:
         self._pending.discard(sent)
