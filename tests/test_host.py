@@ -6,11 +6,12 @@ import os
 import platform
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 
-from worker.host import ThreadPlan, count_cores, list_cores
+from worker.host import ThreadPlan, count_cores, list_cores, raise_niceness
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -154,3 +155,12 @@ print(gone() is None)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "True\nTrue\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a niceness for each thread")
+def test_a_thread_is_nicer_than_the_process() -> None:
+    """A thread gives way to the others, whose priority does not change."""
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    with ThreadPoolExecutor(1, initializer=raise_niceness, initargs=(2,)) as executor:
+        inside = executor.submit(os.getpriority, os.PRIO_PROCESS, 0).result()
+    assert (inside, os.getpriority(os.PRIO_PROCESS, 0)) == (min(19, before + 2), before)

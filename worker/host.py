@@ -87,6 +87,13 @@ def keep_malloc_arenas() -> bool:
     return mallopt is not None and all(mallopt(option, value) == 1 for option, value in wanted.items())
 
 
+def raise_niceness(increment: int) -> None:
+    """Lower the priority of the calling thread below that of the other threads. Outside Linux this does nothing."""
+    # Only Linux has a niceness for each thread.
+    if increment and sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, 0) + increment)
+
+
 def trim_malloc() -> None:
     """Return freed memory to the kernel, after a model is loaded or unloaded."""
     if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from worker.errors import BadModel
 from worker.flow.options import Options
 from worker.flow.outcomes import OutcomeBuilder
 from worker.flow.session import Backoff
+from worker.model.processor.devices import find_device
 from worker.pipeline import Pipeline
 from worker.records import Output, Task
 from worker.rollout.plan import RolloutPlan
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
     from worker.wire.content import RecordForm
     from worker.wire.formats import Serialize
     from worker.wire.layouts import Layout
+
+# On busy cores the event loop, the tokenizer and the encoder go first: each works for a millisecond at a time, a pass for fifty.
+_PASS_NICENESS = 5
 
 
 def build_options(
@@ -162,6 +167,13 @@ def build_pipeline(
         delivery=tracing.delivery(delivery) if tracing else delivery,
         models=models,
         telemetry=telemetry,
-        options=build_options(settings, tasks, schemas=schemas, serialize=serialize),
+        options=replace(
+            build_options(settings, tasks, schemas=schemas, serialize=serialize), pass_niceness=_find_niceness(settings)
+        ),
     )
     return pipeline, consumer
+
+
+def _find_niceness(settings: Settings) -> int:
+    """Return the additional niceness of passes: none for a GPU, because the GPU waits for the thread that starts its passes."""
+    return 0 if find_device(settings.device) == "cuda" else _PASS_NICENESS

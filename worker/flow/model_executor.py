@@ -18,6 +18,7 @@ from worker.batches import LIVE_PASS, QUERIES, PassContext, Priority
 from worker.errors import RecordFailed, TooManyFailures
 from worker.flow.outcomes import build_failure
 from worker.flow.result_cache import ResultCache
+from worker.host import raise_niceness
 from worker.parts import join_items
 from worker.records import Failure, Prediction, Stage
 
@@ -53,11 +54,12 @@ class ModelExecutor:
         note_pass: Callable[[Batch, float], None],
         max_failures: int,
         cache: ResultCache | None = None,
+        niceness: int = 0,
     ) -> None:
         """Call `models` from threads. `yield_to_live` blocks a backfill pass while live batches need the model.
 
         `note_pass` gets each batch that succeeded, with the seconds that the pass would have taken alone. With a `cache` only new
-        texts are computed.
+        texts are computed. `niceness` is added to that of the threads of live passes.
         """
         self._models = models
         self._note_pass = note_pass
@@ -76,7 +78,9 @@ class ModelExecutor:
         self._encoder = ThreadPoolExecutor(1, thread_name_prefix="encode")
         # Live passes start in order of submission. Backfill has a thread of its own, so that a paused pass blocks no live pass.
         self._device = {
-            Priority.LIVE: ThreadPoolExecutor(models.max_passes, thread_name_prefix="infer"),
+            Priority.LIVE: ThreadPoolExecutor(
+                models.max_passes, thread_name_prefix="infer", initializer=raise_niceness, initargs=(niceness,)
+            ),
             Priority.BACKFILL: ThreadPoolExecutor(1, thread_name_prefix="background"),
         }
 
@@ -91,6 +95,7 @@ class ModelExecutor:
             note_pass=lanes.note_pass,
             max_failures=options.max_consecutive_failures,
             cache=ResultCache(options.result_cache_bytes, note_cached) if options.result_cache_bytes else None,
+            niceness=options.pass_niceness,
         )
 
     async def tokenize(self, items: Sequence[Item]) -> list[Tokens | Failure]:

@@ -55,6 +55,8 @@ class Options:
     is_chunked: bool = False
     #: The size of the cache of results; 0 for no cache.
     result_cache_bytes: int = 0
+    #: By how much the threads of the forward passes are nicer to other threads than the process is.
+    pass_niceness: int = 0
     #: The most texts of clients at a time; 0 for none.
     max_query_texts: int = 0
     #: The form of the input records. The default is the wire contract.
