@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.model.backends import native as ways
 from tests.model.backends.tensors import encode, read
 from worker.batches import PassContext, Priority
+from worker.host import count_cores
 from worker.model.backends.arithmetics import BFLOAT16_TILES, FLOAT32, INT8, Arithmetic
 from worker.model.backends.compiled import Compiled
 from worker.model.backends.eager import Eager
@@ -160,6 +161,36 @@ def test_passes_beside_each_other_give_what_each_gives_alone() -> None:
         for _ in range(5):
             for one, other in zip(callers.map(lambda packed: read(backend, packed, readout)[0], packs), alone, strict=True):
                 assert torch.equal(one, other)
+
+
+@every_way
+@pytest.mark.parametrize("num_heads", [4, 2])
+def test_threads_that_share_a_text_give_what_one_thread_gives(variant: Variant, arithmetic: Arithmetic, num_heads: int) -> None:
+    """To the last bit, for one token and for hundreds, for states and vectors, and with more threads than heads."""
+    backend = ways.compile_small(variant, arithmetic, num_heads)
+    packs = [build_texts(*lengths) for lengths in [(1,), (28,), (129,), (599,), (5, 9, 3)]]
+    readouts = [Readout(((0, 0.5), (2, 0.5)), None), Readout(((1, 0.5), (2, 0.5)), "mean")]
+    found = {}
+    try:
+        for num_threads in (1, 2, 4):
+            backend.native.set_threads(num_threads)
+            found[num_threads] = [result for packed in packs for result in read(backend, packed, readouts)]
+    finally:
+        backend.native.set_threads(count_cores())
+    for num_threads in (2, 4):
+        assert all(map(torch.equal, found[num_threads], found[1]))
+
+
+@pytest.mark.parametrize("lengths", [(28,), (1,), (300,)])
+def test_lone_texts_beside_each_other_give_what_each_gives_alone(lengths: tuple[int, ...]) -> None:
+    """Threads that help with a pass leave it when another pass begins."""
+    variant, _ = load_fastest()
+    backend = ways.compile_small(variant, FLOAT32)
+    packed, readout = build_texts(*lengths), [Readout(((2, 1.0),), "mean")]
+    alone = read(backend, packed, readout)[0]
+    with ThreadPoolExecutor(3) as callers:
+        for found in callers.map(lambda _: read(backend, packed, readout)[0], range(60)):
+            assert torch.equal(found, alone)
 
 
 @pytest.mark.parametrize(("sequence", "reason"), [([1, 50], "none of the 50"), ([-1], "none of the 50"), ([1] * 601, "600 places")])

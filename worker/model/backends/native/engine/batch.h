@@ -5,9 +5,10 @@
 #include <memory>
 #include <sys/mman.h>
 
+#include "entering.h"
 #include "pool.h"
 #include "profile.h"
-#include "shape.h"
+#include "team.h"
 
 namespace {
 
@@ -33,17 +34,47 @@ template <class G, class R> struct Work {
     const Texts &texts;
     const Reading *readings;
     int num_readings;
+    // The threads that compute the only group together; null where each thread has its own groups.
+    Team *team;
 
-    // Take one group through the layers; false where there is no memory.
-    bool operator()(int64_t group) const {
+    // Take one group through the layers, or help the thread that does so; false where there is no memory.
+    bool operator()(int64_t number) const {
         const typename G::Guard guard;
         begin_stages();
+        if (!team) return compute(number);
+        if (number) return help();
+        const bool is_done = compute(0);
+        team->close();
+        return is_done;
+    }
+
+  private:
+    // The sizes of a group.
+    struct Sizes {
+        int num_texts, num_tokens, longest;
+    };
+    Sizes sizes_of(int64_t group) const {
+        Sizes sizes{int(texts.bounds[group + 1] - texts.bounds[group]), 0, 0};
+        for (int i = 0; i < sizes.num_texts; i++) {
+            const int own = length(texts.order[texts.bounds[group] + i]);
+            sizes.num_tokens += own, sizes.longest = std::max(sizes.longest, own);
+        }
+        return sizes;
+    }
+
+    // A thread without memory leaves the work to the others.
+    bool help() const {
+        const Sizes sizes = sizes_of(0);
+        char *memory = kept_memory(G::own_bytes(shape, sizes.num_tokens, sizes.longest));
+        if (memory) team->help(G::take_own(shape, sizes.num_tokens, Carver(memory)), [] { return pool().is_within_limit(); });
+        return true;
+    }
+
+    bool compute(int64_t group) const {
         const int64_t *members = texts.order + texts.bounds[group];
-        const int num_texts = int(texts.bounds[group + 1] - texts.bounds[group]);
-        int num_tokens = 0, longest = 0;
-        for (int i = 0; i < num_texts; i++) num_tokens += length(members[i]), longest = std::max(longest, length(members[i]));
+        const auto [num_texts, num_tokens, longest] = sizes_of(group);
         const size_t for_places = round(num_tokens * sizeof(int64_t)), for_starts = round((num_texts + 1) * sizeof(int));
-        const size_t own = round(G::bytes(shape, num_tokens, longest)), gathered = R::bytes(shape, readings, num_readings, num_tokens);
+        const size_t own = round(G::bytes(shape, num_tokens, longest, team)), gathered = R::bytes(shape, readings, num_readings, num_tokens);
         char *memory = kept_memory(for_places + for_starts + own + gathered);
         if (!memory) return false;
         int64_t *places = reinterpret_cast<int64_t *>(memory);
@@ -53,13 +84,12 @@ template <class G, class R> struct Work {
             starts[i + 1] = starts[i] + length(members[i]);
             for (int row = starts[i]; row < starts[i + 1]; row++) places[row] = texts.starts[members[i]] + row - starts[i];
         }
-        G rows(shape, num_tokens, memory + for_places + for_starts);
+        G rows(shape, num_tokens, memory + for_places + for_starts, team);
         const GroupTexts own_texts{starts, members, places, num_texts};
         pass(rows, own_texts, R(shape, rows, own_texts, readings, num_readings, memory + for_places + for_starts + own));
         return true;
     }
 
-  private:
     static size_t round(size_t bytes) { return (bytes + 127) / 64 * 64; }
     int length(int64_t text) const { return int(texts.starts[text + 1] - texts.starts[text]); }
 

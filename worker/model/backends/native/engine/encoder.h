@@ -6,94 +6,75 @@
 #include <type_traits>
 
 #include "attention.h"
+#include "entering.h"
 #include "profile.h"
 #include "shape.h"
+#include "team.h"
 
 namespace {
-
-// Takes one buffer after the other from a piece of memory. Buffers lie apart by a little more than they are long, lest the same places
-// of all of them meet in the cache.
-class Carver {
-    char *at;
-
-  public:
-    explicit Carver(char *memory) : at(memory) {}
-    template <class T> T *take(size_t count) {
-        T *taken = reinterpret_cast<T *>(at);
-        at += (count * sizeof(T) + 63) / 64 * 64 + 320;
-        return taken;
-    }
-    size_t bytes() const { return size_t(at - static_cast<char *>(nullptr)); }
-};
-
-// Numbers that enter a product: rows in blocks, in the format of the arithmetic.
-template <class A> struct Entering {
-    using Number = typename A::Number;
-    static constexpr int BLOCK = BLOCK_STEPS * A::NUMBERS_OF_A_STEP;
-    Number *first;
-    size_t block_bytes;
-
-    static size_t count(int width, int num_rows) { return size_t(width + BLOCK - 1) / BLOCK * num_rows * (ROW_BYTES / sizeof(Number)); }
-    Number *at(int row, int column) const {
-        char *block = reinterpret_cast<char *>(first) + column / BLOCK * block_bytes;
-        return reinterpret_cast<Number *>(block + size_t(row) * ROW_BYTES) + column % BLOCK;
-    }
-    Rows rows() const { return {reinterpret_cast<const char *>(first), block_bytes}; }
-};
 
 // The rows of one group of texts on their way through the layers.
 template <class A> class Group {
     static constexpr bool IS_FP32 = std::is_same_v<A, Fp32>;
-    // Integers have a step for each row and a scale for each column; other numbers enter a product as they are.
-    static constexpr bool IS_INTEGER = std::is_same_v<typename A::Sums, Ints>;
-    static constexpr bool IS_BYTES = sizeof(typename A::Number) == 1;
-    // GELU is never below this.
-    static constexpr float LEAST_ACTIVATION = -0.1703f;
 
+    using Number = typename A::Number;
+
+  public:
+    // What each thread has of its own: queries, keys and values of some heads, or a piece of the feed-forward, which are never needed at
+    // once; sums of a panel; room for attention.
+    struct Own {
+        float *inner, *strip;
+        char *space;
+    };
+
+  private:
     const Shape &shape;
-    const int num_rows, num_heads;
+    const int num_rows;
     const size_t outer_row;
+    // The threads that compute the group; null for one.
+    Team *const team;
+    const Items items;
     // The state, and what attention gives; the sums of a product that is added to the state.
     float *x, *attended, *sums;
-    // Queries, keys and values of a part of the heads, or a piece of the feed-forward: the two are never needed at once.
-    float *inner;
-    Entering<A> x_in, piece_in;
-    // What the integers of a row are multiplied with.
-    float *x_steps, *piece_steps, *strip;
-    char *space;
+    Entering<A> x_in;
+    // Pieces of the feed-forward, and what the integers of a row are multiplied with.
+    Number *pieces;
+    float *x_steps, *piece_steps;
+    Own own;
 
-    void carve(Carver &memory) {
+    static constexpr size_t numbers_of_a_piece(int num_rows) { return IS_FP32 ? size_t(num_rows) * INNER_ROW : Entering<A>::count(INNER_NUMBERS, num_rows); }
+    Carver carve(Carver memory) {
         const int H = shape.hidden;
         x = memory.take<float>(num_rows * outer_row);
         sums = memory.take<float>(num_rows * outer_row);
-        x_in = {memory.take<typename A::Number>(Entering<A>::count(H, num_rows)), size_t(num_rows) * ROW_BYTES};
-        inner = memory.take<float>(size_t(num_rows) * INNER_ROW);
-        if constexpr (IS_FP32)
-            attended = memory.take<float>(Entering<A>::count(H, num_rows)), piece_in = {inner, BLOCK_BYTES};
-        else
-            // As integers it has entered the product before a sum is written.
-            attended = sums, piece_in = {memory.take<typename A::Number>(Entering<A>::count(INNER_NUMBERS, num_rows)), size_t(num_rows) * ROW_BYTES};
+        x_in = {memory.take<Number>(Entering<A>::count(H, num_rows)), size_t(num_rows) * ROW_BYTES};
+        // As other numbers, the results of attention have entered the product before a sum is written.
+        attended = IS_FP32 ? memory.take<float>(Entering<A>::count(H, num_rows)) : sums;
         x_steps = memory.take<float>(num_rows);
-        piece_steps = memory.take<float>(num_rows);
-        strip = memory.take<float>(size_t(num_rows) * PANEL);
-        space = memory.take<char>(0);
+        piece_steps = memory.take<float>(size_t(items.num_held) * num_rows);
+        if (!IS_FP32 || team) pieces = memory.take<Number>(items.num_held * numbers_of_a_piece(num_rows));
+        return memory;
     }
 
   public:
     // Held by a thread while it computes: nothing.
     struct Guard {};
 
-    static size_t bytes(const Shape &s, int num_tokens, int longest) {
-        Carver memory(nullptr);
-        const Group group(s, num_tokens, memory);
-        return memory.bytes() + AttentionSpace::bytes(longest, s.hidden / s.num_heads, s.num_distances);
+    static Own take_own(const Shape &, int num_tokens, Carver memory) {
+        return {memory.take<float>(size_t(num_tokens) * INNER_ROW), memory.take<float>(size_t(num_tokens) * PANEL), memory.take<char>(0)};
     }
-    Group(const Shape &shape, int num_tokens, Carver &&memory) : Group(shape, num_tokens, memory) {}
-    Group(const Shape &shape, int num_tokens, Carver &memory)
-        : shape(shape), num_rows(num_tokens), num_heads(heads_of_a_part(shape)), outer_row(shape.hidden + 16) {
-        carve(memory);
+    static size_t own_bytes(const Shape &s, int num_tokens, int longest) {
+        return size_t(take_own(s, num_tokens, Carver(nullptr)).space) + AttentionSpace::bytes(longest, s.hidden / s.num_heads, s.num_distances);
     }
-    Group(const Shape &shape, int num_tokens, char *memory) : Group(shape, num_tokens, Carver(memory)) {}
+    static size_t bytes(const Shape &s, int num_tokens, int longest, Team *team) {
+        return size_t(Group(s, num_tokens, nullptr, team).own.inner) + own_bytes(s, num_tokens, longest);
+    }
+    Group(const Shape &shape, int num_tokens, char *memory, Team *team)
+        : shape(shape), num_rows(num_tokens), outer_row(shape.hidden + 16), team(team), items(shape, num_tokens, team, INNER_NUMBERS),
+          own(take_own(shape, num_tokens, carve(Carver(memory)))) {
+        if constexpr (IS_FP32)
+            if (!team) pieces = own.inner;
+    }
 
     const float *row(int i) const { return x + i * outer_row; }
 
@@ -109,7 +90,7 @@ template <class A> class Group {
         if (!tables.gain)
             std::memcpy(x + row * outer_row, numbers, size_t(width) * 4);
         else if (shape.embedding)
-            normalize(row, width, 0, tables.gain, tables.bias, [&](int c, Floats number) { store(inner + size_t(row) * INNER_ROW + c, number); });
+            normalize(row, width, 0, tables.gain, tables.bias, [&](int c, Floats number) { store(own.inner + size_t(row) * INNER_ROW + c, number); });
         else
             become_norm(row, tables.gain, tables.bias, p[MIX_IN], limit(p, MIX), true);
     }
@@ -117,7 +98,7 @@ template <class A> class Group {
     // Narrow embeddings become states.
     void project(const EmbeddingTables &tables, const float *const *p) {
         const Weights w{reinterpret_cast<const char *>(tables.projection), size_t(shape.embedding) * PANEL_STEP_BYTES, shape.hidden, shape.embedding, nullptr, 0};
-        multiply<Fp32, INNER_BYTES>({reinterpret_cast<const char *>(inner), BLOCK_BYTES}, w, num_rows, strip, [&](int row, int end, int c, const float *s) {
+        multiply<Fp32, INNER_BYTES>({reinterpret_cast<const char *>(own.inner), BLOCK_BYTES}, w, num_rows, own.strip, [&](int row, int end, int c, const float *s) {
             for (; row < end; row++, s += PANEL)
                 for (int k = 0; k < PANEL; k += LANES) store(x + row * outer_row + c + k, load(s + k) + load(tables.projection_bias + c + k));
         });
@@ -127,19 +108,28 @@ template <class A> class Group {
     // `starts` are those of the texts in this group; `next` are the parameters of the next layer; `read(row)` reads a finished row.
     template <class Read> void pass(const float *const *p, const int *starts, int num_texts, const float *const *next, const Read &read) {
         const int H = shape.hidden;
-        for (int head = 0; head < shape.num_heads; head += num_heads) attend_part(p, head, starts, num_texts);
-        Rows rows{reinterpret_cast<const char *>(attended), size_t(num_rows) * ROW_BYTES};
+        divide(team, items.num_heads, [&](int item, const Own &own) { attend_heads(p, item, starts, num_texts, own); }, own);
         if constexpr (!IS_FP32) {
-            for (int row = 0; row < num_rows; row++) x_steps[row] = enter(x_in, row, attended + row * outer_row, H, p[OUTPUT_IN], limit(p, OUTPUT));
-            rows = x_in.rows();
+            divide_rows([&](int row) { x_steps[row] = enter(x_in, row, attended + row * outer_row, H, p[OUTPUT_IN], limit(p, OUTPUT)); });
             end_of(REST);
         }
-        add_product<ROW_BYTES>(rows, weights(p[OUTPUT_W], H, H, p[OUTPUT_START]), p[OUTPUT_OUT], x_steps, false);
+        const Rows rows = IS_FP32 ? Rows{reinterpret_cast<const char *>(attended), size_t(num_rows) * ROW_BYTES} : x_in.rows();
+        divide(team, items.num_columns, [&](int item, const Own &own) {
+            const int column = item * items.columns;
+            const Weights w = weights(p[OUTPUT_W], H, H, p[OUTPUT_START], column, items.columns_of(item));
+            add_product<ROW_BYTES>(rows, w, column, p[OUTPUT_OUT], x_steps, false, own);
+        }, own);
         end_of(PRODUCTS);
         add_and_normalize(p[OUTPUT_B], p[NORM_1_GAIN], p[NORM_1_BIAS], p[EXPAND_IN], limit(p, EXPAND), !shape.is_norm_first, [](int) {});
         end_of(NORMS);
-        for (int first = 0; first < shape.intermediate; first += INNER_NUMBERS)
-            feed_forward(p, first, std::min(INNER_NUMBERS, shape.intermediate - first));
+        for (int first = 0; first < items.num_pieces; first += items.num_held) {
+            const int num = std::min(items.num_held, items.num_pieces - first);
+            divide(team, num, [&](int held, const Own &own) { expand_piece(p, first + held, held, own); }, own);
+            divide(team, items.num_columns, [&](int item, const Own &own) {
+                for (int held = 0; held < num; held++) contract(p, first + held, held, item, own);
+            }, own);
+            end_of(PRODUCTS);
+        }
         add_and_normalize(p[CONTRACT_B], p[NORM_2_GAIN], p[NORM_2_BIAS], next[MIX_IN], limit(next, MIX), p[SETTINGS][IS_NORMALIZED], read);
         end_of(NORMS);
     }
@@ -154,45 +144,23 @@ template <class A> class Group {
                 num_outputs ? num_outputs : outputs, num_steps, starts ? starts + first_output : nullptr, size_t(outputs)};
     }
 
-    // Write a row of numbers; as integers, its own step, which is returned, takes its largest to `limit`.
-    static float enter(const Entering<A> &to, int row, const float *numbers, int width, const float *in_scale, float limit) {
-        if constexpr (!IS_INTEGER) {
-            for (int c = 0; c < width; c += LANES) put(to.at(row, c), load(numbers + c));
-            return 1;
-        }
-        const auto scaled = [&](int c) { return in_scale ? load(numbers + c) * load(in_scale + c) : load(numbers + c); };
-        Floats most = fill(1e-20f);
-        for (int c = 0; c < width; c += LANES) most = larger(absolute(scaled(c)), most);
-        const float step = largest(most) / limit;
-        const Floats factor = fill(1 / step);
-        for (int c = 0; c < width; c += LANES) {
-            const Floats whole = scaled(c) * factor;
-            if constexpr (IS_BYTES)
-                put(to.at(row, c), whole + 128.0f);
-            else
-                put(to.at(row, c), whole);
-        }
-        return step;
-    }
-    static void put(int16_t *to, Floats x) { write(to, __builtin_convertvector(round_to_ints(x), Shorts)); }
-    static void put(uint8_t *to, Floats x) { write(to, __builtin_convertvector(round_to_ints(x), Bytes)); }
-    static void put(float *to, Floats x) { store(to, x); }
-#ifdef GIST_BF16
-    static void put(uint16_t *to, Floats x) { write(to, (__m256i)_mm512_cvtneps_pbh((__m512)x)); }
-#endif
-
     // Some heads of all texts.
-    void attend_part(const float *const *p, int first_head, const int *starts, int num_texts) {
-        const int H = shape.hidden, width = H / shape.num_heads, own = num_heads * width, first = first_head * width;
-        multiply_state(weights(p[MIX_W], H, 3 * H, p[MIX_START], 3 * first, 3 * own), p[MIX_OUT] + 3 * first, p[MIX_B] + 3 * first, [](float *to, Floats x) { store(to, x); });
+    void attend_heads(const float *const *p, int item, const int *starts, int num_texts, const Own &own) {
+        const int H = shape.hidden, width = H / shape.num_heads, numbers = items.heads * width, first = item * numbers, whole = items.heads_of_a_part * width;
+        // Queries of all heads of a part come before its keys, and these before its values.
+        const int place = first / whole * 3 * whole + first % whole;
+        Weights w = weights(p[MIX_W], H, 3 * H, p[MIX_START], place, 3 * numbers);
+        w.run = numbers, w.run_apart = whole;
+        multiply_state(w, p[MIX_OUT] + place, p[MIX_B] + place, own.inner, own, [](float *to, Floats x) { store(to, x); });
         end_of(PRODUCTS);
         const Distances distances = distances_of_layer(shape, p);
         for (int i = 0; i < num_texts; i++)
-            for (int head = 0; head < num_heads; head++) {
-                float *q = inner + size_t(starts[i]) * INNER_ROW + head * width;
+            for (int head = 0; head < items.heads; head++) {
+                float *q = own.inner + size_t(starts[i]) * INNER_ROW + head * width;
                 const int length = starts[i + 1] - starts[i];
-                if (distances.rotary) rotate(q, own, width, length, distances.rotary);
-                attend(q, own, width, length, space, distances_of_head(distances, first_head + head, width), [&](int token, int c, Floats numbers) {
+                if (distances.rotary) rotate(q, numbers, width, length, distances.rotary);
+                const Distances own_distances = distances_of_head(distances, item * items.heads + head, width);
+                attend(q, numbers, width, length, own.space, own_distances, [&](int token, int c, Floats numbers) {
                     const int row = starts[i] + token, column = first + head * width + c;
                     if constexpr (IS_FP32)
                         store(Entering<A>{attended, size_t(num_rows) * ROW_BYTES}.at(row, column), numbers);
@@ -203,65 +171,66 @@ template <class A> class Group {
         end_of(ATTENTION);
     }
 
-    // Multiply the state; `take(to, numbers)` puts the numbers to the inner rows.
-    template <class Take> void multiply_state(const Weights &w, const float *scale, const float *bias, const Take &take) {
-        multiply<A, ROW_BYTES>(x_in.rows(), w, num_rows, strip, [&](int row, int end, int c, const float *s) {
+    // Multiply the state; `take(to, numbers)` puts the numbers to rows of `inner`.
+    template <class Take> void multiply_state(const Weights &w, const float *scale, const float *bias, float *inner, const Own &own, const Take &take) {
+        multiply<A, ROW_BYTES>(x_in.rows(), w, num_rows, own.strip, [&](int row, int end, int c, const float *s) {
+            const int place = w.place(c);
             for (; row < end; row++, s += PANEL)
                 for (int k = 0; k < PANEL; k += LANES)
-                    take(inner + size_t(row) * INNER_ROW + c + k, number(load(s + k), scale + c + k, x_steps[row]) + load(bias + c + k));
+                    take(inner + size_t(row) * INNER_ROW + c + k, number(load(s + k), scale + place + k, x_steps[row]) + load(bias + place + k));
         });
     }
     static Floats number(Floats sums, const float *scale, float step) {
-        if constexpr (!IS_INTEGER) return sums;
+        if constexpr (!IS_INTEGER<A>) return sums;
         return sums * (load(scale) * step);
     }
 
-    // Multiply the state with some outputs of the first product of the feed-forward.
-    template <class Take> void expand(const float *const *p, int first, int width, const Take &take) {
-        multiply_state(weights(p[EXPAND_W], shape.hidden, shape.expanded(), p[EXPAND_START], first, width), p[EXPAND_OUT] + first, p[EXPAND_B] + first, take);
+    Entering<A> piece_at(int held) const {
+        return {pieces + held * numbers_of_a_piece(num_rows), IS_FP32 ? size_t(BLOCK_BYTES) : size_t(num_rows) * ROW_BYTES};
     }
 
-    // Some numbers of the inner row, and what they add to the outer one.
-    void feed_forward(const float *const *p, int first, int width) {
-        const int H = shape.hidden, activated = first + (shape.gate == 2 ? shape.intermediate : 0);
+    // A piece of the feed-forward's inner row.
+    void expand_piece(const float *const *p, int piece, int held, const Own &own) {
+        const int first = piece * INNER_NUMBERS, width = items.numbers_of(piece), activated = first + (shape.gate == 2 ? shape.intermediate : 0);
+        float *inner = own.inner;
+        if constexpr (IS_FP32) inner = piece_at(held).first;
+        const auto expand = [&](int first, const auto &take) {
+            const Weights w = weights(p[EXPAND_W], shape.hidden, shape.expanded(), p[EXPAND_START], first, width);
+            multiply_state(w, p[EXPAND_OUT] + first, p[EXPAND_B] + first, inner, own, take);
+        };
         switch (shape.activation) {
-        case GELU: expand(p, activated, width, [](float *to, Floats x) { store(to, gelu(x)); }); break;
-        case GELU_TANH: expand(p, activated, width, [](float *to, Floats x) { store(to, gelu_tanh(x)); }); break;
-        case RELU: expand(p, activated, width, [](float *to, Floats x) { store(to, larger(Floats{}, x)); }); break;
-        case SILU: expand(p, activated, width, [](float *to, Floats x) { store(to, silu(x)); }); break;
+        case GELU: expand(activated, [](float *to, Floats x) { store(to, gelu(x)); }); break;
+        case GELU_TANH: expand(activated, [](float *to, Floats x) { store(to, gelu_tanh(x)); }); break;
+        case RELU: expand(activated, [](float *to, Floats x) { store(to, larger(Floats{}, x)); }); break;
+        case SILU: expand(activated, [](float *to, Floats x) { store(to, silu(x)); }); break;
         }
-        if (shape.gate) expand(p, first + (shape.gate == 1 ? shape.intermediate : 0), width, [](float *to, Floats x) { store(to, load(to) * x); });
+        if (shape.gate) expand(first + (shape.gate == 1 ? shape.intermediate : 0), [](float *to, Floats x) { store(to, load(to) * x); });
         end_of(PRODUCTS);
         if constexpr (!IS_FP32) {
-            for (int row = 0; row < num_rows; row++) piece_steps[row] = enter_piece(row, width, limit(p, CONTRACT));
+            for (int row = 0; row < num_rows; row++)
+                piece_steps[held * num_rows + row] = enter_activations(piece_at(held), row, inner + size_t(row) * INNER_ROW, width, limit(p, CONTRACT), shape.gate);
             end_of(REST);
         }
-        Weights w = weights(p[CONTRACT_W], shape.intermediate, H);
+    }
+
+    // What a piece adds to some columns of the outer row.
+    void contract(const float *const *p, int piece, int held, int item, const Own &own) {
+        const int H = shape.hidden, first = piece * INNER_NUMBERS, column = item * items.columns;
+        Weights w = weights(p[CONTRACT_W], shape.intermediate, H, nullptr, column, items.columns_of(item));
         w.first += size_t(first) / A::NUMBERS_OF_A_STEP * PANEL_STEP_BYTES;
-        w.num_steps = width / A::NUMBERS_OF_A_STEP;
+        w.num_steps = items.numbers_of(piece) / A::NUMBERS_OF_A_STEP;
         // A piece is one block.
-        if (p[CONTRACT_START]) w.start = reinterpret_cast<const int32_t *>(p[CONTRACT_START]) + size_t(first / INNER_NUMBERS) * H;
+        if (p[CONTRACT_START]) w.start = reinterpret_cast<const int32_t *>(p[CONTRACT_START]) + size_t(piece) * H + column;
         // Bytes of a piece have scales of their own.
-        const float *scale = p[CONTRACT_OUT] + (IS_BYTES ? size_t(first / INNER_NUMBERS) * H : 0);
-        add_product<IS_FP32 ? INNER_BYTES : ROW_BYTES>(piece_in.rows(), w, scale, piece_steps, first > 0);
-        end_of(PRODUCTS);
+        const float *scale = p[CONTRACT_OUT] + (IS_BYTES<A> ? size_t(piece) * H : 0);
+        add_product<IS_FP32 ? INNER_BYTES : ROW_BYTES>(piece_at(held).rows(), w, column, scale, piece_steps + held * num_rows, piece > 0, own);
     }
 
-    // Bytes of an activation count from its minimum, which uses all of them; those of a gated one are shifted like a state's.
-    float enter_piece(int row, int width, float limit) {
-        const float *numbers = inner + size_t(row) * INNER_ROW;
-        if (!IS_BYTES || shape.gate) return enter(piece_in, row, numbers, width, nullptr, limit);
-        Floats most = fill(0.0f);
-        for (int c = 0; c < width; c += LANES) most = larger(load(numbers + c), most);
-        const float step = (largest(most) - LEAST_ACTIVATION) / 255;
-        const Floats factor = fill(1 / step), offset = fill(-LEAST_ACTIVATION / step);
-        for (int c = 0; c < width; c += LANES) put(piece_in.at(row, c), load(numbers + c) * factor + offset);
-        return step;
-    }
-
-    // Put a product into `sums`, or add it to them.
-    template <int X_ROW> void add_product(const Rows &rows, const Weights &w, const float *scale, const float *steps, bool is_added) {
-        multiply<A, X_ROW>(rows, w, num_rows, strip, [&](int row, int end, int c, const float *s) {
+    // Put a product into `sums` from a column on, or add it to them.
+    template <int X_ROW>
+    void add_product(const Rows &rows, const Weights &w, int column, const float *scale, const float *steps, bool is_added, const Own &own) {
+        multiply<A, X_ROW>(rows, w, num_rows, own.strip, [&](int row, int end, int c, const float *s) {
+            c += column;
             for (; row < end; row++, s += PANEL)
                 for (int k = 0; k < PANEL; k += LANES) {
                     float *to = sums + row * outer_row + c + k;
@@ -292,9 +261,9 @@ template <class A> class Group {
         if (!is_state) std::memcpy(state, numbers, size_t(shape.hidden) * 4);
         normalize(row, shape.hidden, shape.num_filling, gain, bias, [&](int c, Floats number) {
             store(out + c, number);
-            if constexpr (!IS_INTEGER) put(x_in.at(row, c), number);
+            if constexpr (!IS_INTEGER<A>) put(x_in.at(row, c), number);
         });
-        if constexpr (IS_INTEGER) x_steps[row] = enter(x_in, row, out, shape.hidden, in_scale, limit);
+        if constexpr (IS_INTEGER<A>) x_steps[row] = enter(x_in, row, out, shape.hidden, in_scale, limit);
     }
 
     // The products read a row of numbers.
@@ -302,16 +271,21 @@ template <class A> class Group {
         x_steps[row] = enter(x_in, row, numbers, shape.hidden, in_scale, limit);
     }
 
+    template <class Each> void divide_rows(const Each &each) {
+        divide(team, items.num_rows, [&](int item, const Own &) {
+            for (int row = item * items.rows; row < std::min(num_rows, (item + 1) * items.rows); row++) each(row);
+        }, own);
+    }
+
     // To the state the sums and a shift are added, and it becomes the norm of that, where it `is_state`.
     template <class Read>
     void add_and_normalize(const float *shift, const float *gain, const float *bias, const float *in_scale, float limit, bool is_state, const Read &read) {
-        const int H = shape.hidden;
-        for (int row = 0; row < num_rows; row++) {
+        divide_rows([&](int row) {
             float *numbers = sums + row * outer_row;
-            for (int c = 0; c < H; c += LANES) store(numbers + c, load(numbers + c) + (load(x + row * outer_row + c) + load(shift + c)));
+            for (int c = 0; c < shape.hidden; c += LANES) store(numbers + c, load(numbers + c) + (load(x + row * outer_row + c) + load(shift + c)));
             become_norm(row, gain, bias, in_scale, limit, is_state);
             read(row);
-        }
+        });
     }
 };
 

@@ -21,8 +21,12 @@ template <class G, class R> bool encode(const Call &call) {
     const auto table = [&](int i) { return static_cast<const float *>(call.tables[i]); };
     const EmbeddingTables tables{call.tables[0], call.tables[1], table(2), table(3), table(4), table(5)};
     const Texts texts{call.texts[0], call.texts[1], call.texts[2], call.texts[3], call.num_groups};
-    const Work<G, R> work{call.shape, tables, call.parameters, texts, call.readings, call.num_readings};
-    return pool().run(call.num_groups, std::cref(work));
+    // Threads that would have nothing to do help with a single group.
+    Team team;
+    const int num_threads = call.num_groups > 1 ? 1 : std::min(pool().count_free(), MOST_IN_A_TEAM);
+    const bool is_shared = num_threads > 1;
+    const Work<G, R> work{call.shape, tables, call.parameters, texts, call.readings, call.num_readings, is_shared ? &team : nullptr};
+    return pool().run(is_shared ? num_threads : call.num_groups, std::cref(work));
 }
 
 } // namespace

@@ -1,5 +1,5 @@
-// The threads of the engine. A pass runs in its caller's thread; threads that are free take groups of the pass, too. No thread spins,
-// and no pass waits for another.
+// The threads of the engine. A pass runs in its caller's thread; threads that are free take groups of the pass, too. No thread spins
+// here, and no pass waits for another.
 #pragma once
 
 #include <algorithm>
@@ -53,7 +53,7 @@ class Pool {
             has_work.wait(lock, [&] { return num_active < limit && (pass = find_pass()); });
             pass->num_helpers++, num_active++;
             lock.unlock();
-            while (pass->take_group() && num_active <= limit) {}
+            while (pass->take_group() && is_within_limit()) {}
             lock.lock();
             num_active--;
             if (--pass->num_helpers == 0) has_left.notify_all();
@@ -68,6 +68,8 @@ class Pool {
         while (int(helpers.size()) < num_threads - 1) helpers.emplace_back([this] { help(); });
     }
     int count() const { return limit; }
+    // Whether a helper may go on.
+    bool is_within_limit() const { return num_active <= limit; }
     int count_free() const { return std::max(0, limit - num_active); }
 
     // Run `work` for every group; false where one failed.

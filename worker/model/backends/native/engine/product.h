@@ -79,8 +79,12 @@ struct Weights {
     // For each block and column what its sum begins with; null for 0. `start_row` is the distance between blocks.
     const int32_t *start;
     size_t start_row;
+    // Columns come in runs of `run`, whose first columns are `run_apart` columns of the weights from each other.
+    int run = num_columns, run_apart = 0;
 
-    const char *panel(int column) const { return first + size_t(column / PANEL) * panel_bytes; }
+    // The column of the weights.
+    int place(int column) const { return column / run * run_apart + column % run; }
+    const char *panel(int column) const { return first + size_t(place(column) / PANEL) * panel_bytes; }
 };
 
 // Brings the next panel into the second-level cache while one is multiplied.
@@ -105,7 +109,7 @@ template <class A, int X_ROW, class Finish> void multiply(const Rows &x, const W
         Prefetch prefetch(w, column, num_parts * num_blocks);
         for (int block = 0; block < num_blocks; block++) {
             const int first_step = block * BLOCK_STEPS, num_steps = std::min(BLOCK_STEPS, w.num_steps - first_step);
-            const int32_t *start = w.start ? w.start + block * w.start_row + column : nullptr;
+            const int32_t *start = w.start ? w.start + block * w.start_row + w.place(column) : nullptr;
             const char *panel = w.panel(column) + size_t(first_step) * PANEL_STEP_BYTES;
             for (int part = 0; part < num_parts; part++) {
                 const int row = num_rows * part / num_parts, end = num_rows * (part + 1) / num_parts;

@@ -4,8 +4,10 @@
 
 #include <type_traits>
 
+#include "../engine/entering.h"
 #include "../engine/profile.h"
 #include "../engine/shape.h"
+#include "../engine/team.h"
 #include "attention.h"
 #include "numbers.h"
 #ifdef GIST_TILES
@@ -18,58 +20,74 @@ template <bool IS_8_BIT> class Group {
     using Product = std::conditional_t<IS_8_BIT, Signed, Bf16>;
     using Contraction = std::conditional_t<IS_8_BIT, Unsigned, Bf16>;
     using Input = std::conditional_t<IS_8_BIT, int8_t, uint16_t>;
+    using Piece = std::conditional_t<IS_8_BIT, uint8_t, uint16_t>;
     using Sum = typename Product::Sum;
     // Numbers of the feed-forward's inner row that are computed together; bytes of a piece have scales of their own.
     static constexpr int PIECE = 384;
 
     const Shape &shape;
-    const int num_rows, num_heads;
+    const int num_rows;
     // From a row to the next, in numbers.
     const size_t outer_row, inner_row;
-    // The state; queries, keys and values of a part of the heads, or a piece of the feed-forward: the two are never needed at once.
-    uint16_t *x, *inner;
-    // What the products read: the state, what attention gives, the piece in bytes.
+    // The threads that compute this group; null for one.
+    Team *const team;
+    const Items items;
+    // The state.
+    uint16_t *x;
+    // What the products read: the state, what attention gives, some pieces of the feed-forward, which `num_held` are there at a time.
     Input *x_in, *attended;
-    uint8_t *piece_in;
-    float *x_steps, *steps, *sums;
-    char *space;
+    Piece *pieces;
+    float *x_steps, *piece_steps, *sums;
+
+  public:
+    // What each thread has of its own: queries, keys and values of a part of the heads, or a piece of the feed-forward: the two are
+    // never needed at once. And the room for attention.
+    struct Own {
+        uint16_t *inner;
+        char *space;
+    };
+
+  private:
+    Own own;
 
     // Tiles read past the end of a group by as much.
     static size_t rows_of(int num_tokens) { return size_t(num_tokens + 31) / 32 * 32 + 32; }
     // Rows lie a line further apart than they are long: at 768 bytes, the rows of a tile would crowd a part of the cache.
     static size_t apart(size_t width) { return width + 64 / sizeof(Input); }
     static size_t inner_width(const Shape &s) { return apart(std::max(3 * heads_of_a_part(s) * (s.hidden / s.num_heads), PIECE)); }
-    // Buffers lie apart by a little more than they are long, lest the same places of all of them meet in the cache.
-    static size_t round(size_t bytes) { return (bytes + 63) / 64 * 64 + 320; }
-    template <class T> static T *take(char *&memory, size_t count) {
-        T *taken = reinterpret_cast<T *>(memory);
-        memory += round(count * sizeof(T));
-        return taken;
+    Carver carve(Carver memory) {
+        const size_t rows = rows_of(num_rows);
+        x = memory.take<uint16_t>(rows * outer_row);
+        if constexpr (IS_8_BIT)
+            x_in = memory.take<int8_t>(rows * outer_row);
+        else
+            x_in = x;
+        attended = memory.take<Input>(rows * outer_row);
+        x_steps = memory.take<float>(rows);
+        piece_steps = memory.take<float>(items.num_held * rows);
+        sums = memory.take<float>(rows * outer_row);
+        if (IS_8_BIT || team) pieces = memory.take<Piece>(items.num_held * rows * inner_row);
+        return memory;
     }
 
   public:
     // Held by a thread while it computes.
     using Guard = TileShape;
 
-    static size_t bytes(const Shape &s, int num_tokens, int longest) {
-        const size_t rows = rows_of(num_tokens), outer = rows * apart(s.hidden), inner = rows * inner_width(s);
-        const size_t own = 3 * round(outer * 2) + 2 * round(inner * 2) + 2 * round(rows * 4) + round(outer * 4);
-        return own + round(std::max(AttentionSpace<32>::bytes(longest), AttentionSpace<64>::bytes(longest)));
+    static Own take_own(const Shape &s, int num_tokens, Carver memory) {
+        return {memory.take<uint16_t>(rows_of(num_tokens) * inner_width(s)), memory.take<char>(0)};
     }
-    Group(const Shape &shape, int num_tokens, char *memory) : shape(shape), num_rows(num_tokens), num_heads(heads_of_a_part(shape)), outer_row(apart(shape.hidden)), inner_row(inner_width(shape)) {
-        const size_t rows = rows_of(num_tokens);
-        x = take<uint16_t>(memory, rows * outer_row);
-        if constexpr (IS_8_BIT)
-            x_in = take<int8_t>(memory, rows * outer_row);
-        else
-            x_in = x;
-        attended = take<Input>(memory, rows * outer_row);
-        inner = take<uint16_t>(memory, rows * inner_row);
-        piece_in = IS_8_BIT ? take<uint8_t>(memory, rows * inner_row) : nullptr;
-        x_steps = take<float>(memory, rows);
-        steps = take<float>(memory, rows);
-        sums = take<float>(memory, rows * outer_row);
-        space = memory;
+    static size_t own_bytes(const Shape &s, int num_tokens, int longest) {
+        return size_t(take_own(s, num_tokens, Carver(nullptr)).space) + std::max(AttentionSpace<32>::bytes(longest), AttentionSpace<64>::bytes(longest));
+    }
+    static size_t bytes(const Shape &s, int num_tokens, int longest, Team *team) {
+        return size_t(Group(s, num_tokens, nullptr, team).own.inner) + own_bytes(s, num_tokens, longest);
+    }
+    Group(const Shape &shape, int num_tokens, char *memory, Team *team)
+        : shape(shape), num_rows(num_tokens), outer_row(apart(shape.hidden)), inner_row(inner_width(shape)), team(team), items(shape, num_tokens, team, PIECE),
+          own(take_own(shape, num_tokens, carve(Carver(memory)))) {
+        if constexpr (!IS_8_BIT)
+            if (!team) pieces = own.inner;
     }
 
     const uint16_t *row(int i) const { return x + i * outer_row; }
@@ -87,12 +105,22 @@ template <bool IS_8_BIT> class Group {
     // `starts` are those of the texts in this group; `next` are the parameters of the next layer; `read(row)` reads a finished row.
     template <class Read> void pass(const float *const *p, const int *starts, int num_texts, const float *const *next, const Read &read) {
         const int H = shape.hidden;
-        for (int head = 0; head < shape.num_heads; head += num_heads) attend(p, head, starts, num_texts);
-        add_product<Product>((const char *)attended, outer_row, weights(p[OUTPUT_W], H, H), p[OUTPUT_OUT], nullptr, false);
+        divide(team, items.num_heads, [&](int item, const Own &own) { attend(p, item, starts, num_texts, own); }, own);
+        divide(team, items.num_columns, [&](int item, const Own &) {
+            const int column = item * items.columns;
+            add_product<Product>((const char *)attended, outer_row, weights(p[OUTPUT_W], H, items.columns_of(item), column), column, p[OUTPUT_OUT], nullptr, false);
+        }, own);
         end_of(PRODUCTS);
         add_and_normalize(p[OUTPUT_B], p[NORM_1_GAIN], p[NORM_1_BIAS], p[EXPAND_IN], [](int) {});
         end_of(NORMS);
-        for (int first = 0; first < shape.intermediate; first += PIECE) feed_forward(p, first, std::min(PIECE, shape.intermediate - first));
+        for (int first = 0; first < items.num_pieces; first += items.num_held) {
+            const int num = std::min(items.num_held, items.num_pieces - first);
+            divide(team, num, [&](int held, const Own &own) { expand(p, first + held, held, own); }, own);
+            divide(team, items.num_columns, [&](int item, const Own &) {
+                for (int held = 0; held < num; held++) contract(p, first + held, held, item);
+            }, own);
+            end_of(PRODUCTS);
+        }
         add_and_normalize(p[CONTRACT_B], p[NORM_2_GAIN], p[NORM_2_BIAS], next[MIX_IN], read);
         end_of(NORMS);
     }
@@ -105,23 +133,27 @@ template <bool IS_8_BIT> class Group {
     }
 
     // Some heads of all texts.
-    void attend(const float *const *p, int first_head, const int *starts, int num_texts) {
-        const int H = shape.hidden, width = H / shape.num_heads, own = num_heads * width, first = first_head * width;
-        const float *scale = IS_8_BIT ? p[MIX_OUT] + 3 * first : nullptr, *bias = p[MIX_B] + 3 * first;
-        multiply_in(weights(p[MIX_W], H, 3 * own, 3 * first), scale, bias, [&](int row, int c, __m512 low, __m512 high) {
-            narrow_32(inner + row * inner_row + c, low, high);
+    void attend(const float *const *p, int item, const int *starts, int num_texts, const Own &own) {
+        const int H = shape.hidden, width = H / shape.num_heads, numbers = items.heads * width, first = item * numbers, whole = items.heads_of_a_part * width;
+        // Queries of all heads of a part come before its keys, and these before its values.
+        const int place = first / whole * 3 * whole + first % whole;
+        const float *scale = IS_8_BIT ? p[MIX_OUT] + place : nullptr, *bias = p[MIX_B] + place;
+        Weights w = weights(p[MIX_W], H, 3 * numbers, place);
+        w.run = numbers, w.run_apart = whole;
+        multiply_in(w, scale, bias, [&](int row, int c, __m512 low, __m512 high) {
+            narrow_32(own.inner + row * inner_row + c, low, high);
         });
         end_of(PRODUCTS);
         for (int i = 0; i < num_texts; i++)
-            for (int head = 0; head < num_heads; head++) {
+            for (int head = 0; head < items.heads; head++) {
                 const auto out = [&](int token, int c, __m512 low, __m512 high) {
                     give(starts[i] + token, first + head * width + c, low, high, p[OUTPUT_IN]);
                 };
-                const uint16_t *q = inner + starts[i] * inner_row + head * width;
+                const uint16_t *q = own.inner + starts[i] * inner_row + head * width;
                 if (width == 32)
-                    attend_tiled<32>(q, inner_row, own, starts[i + 1] - starts[i], space, out);
+                    attend_tiled<32>(q, inner_row, numbers, starts[i + 1] - starts[i], own.space, out);
                 else
-                    attend_tiled<64>(q, inner_row, own, starts[i + 1] - starts[i], space, out);
+                    attend_tiled<64>(q, inner_row, numbers, starts[i + 1] - starts[i], own.space, out);
             }
         settle();
         end_of(ATTENTION);
@@ -139,9 +171,10 @@ template <bool IS_8_BIT> class Group {
     // Multiply the state; `take(row, column, low, high)` takes 32 numbers.
     template <class Take> void multiply_in(const Weights &w, const float *scale, const float *bias, const Take &take) {
         multiply<Product>((const char *)x_in, outer_row * sizeof(Input), w, num_rows, [&](int first, int end, int c, const Sum *s) {
-            const __m512 bias_low = _mm512_loadu_ps(bias + c), bias_high = _mm512_loadu_ps(bias + c + 16);
+            const int place = w.place(c);
+            const __m512 bias_low = _mm512_loadu_ps(bias + place), bias_high = _mm512_loadu_ps(bias + place + 16);
             __m512 scale_low, scale_high;
-            if constexpr (IS_8_BIT) scale_low = _mm512_loadu_ps(scale + c), scale_high = _mm512_loadu_ps(scale + c + 16);
+            if constexpr (IS_8_BIT) scale_low = _mm512_loadu_ps(scale + place), scale_high = _mm512_loadu_ps(scale + place + 16);
             for (int row = first; row < end; row++, s += BLOCK) {
                 const float step = IS_8_BIT ? x_steps[row] : 1.0f;
                 take(row, c, number(s, scale_low, bias_low, step), number(s + 16, scale_high, bias_high, step));
@@ -149,40 +182,45 @@ template <bool IS_8_BIT> class Group {
         });
     }
 
-    // Some numbers of the inner row, and what they add to the outer one.
-    void feed_forward(const float *const *p, int first, int width) {
-        const int H = shape.hidden;
+    Piece *piece_at(int held) const { return pieces + held * rows_of(num_rows) * inner_row; }
+    float *steps_at(int held) const { return piece_steps + held * rows_of(num_rows); }
+
+    // A piece of the feed-forward's inner row.
+    void expand(const float *const *p, int piece, int held, const Own &own) {
+        const int first = piece * PIECE, width = items.numbers_of(piece);
         const float *scale = IS_8_BIT ? p[EXPAND_OUT] + first : nullptr, *bias = p[EXPAND_B] + first;
-        multiply_in(weights(p[EXPAND_W], H, width, first), scale, bias, [&](int row, int c, __m512 low, __m512 high) {
-            uint16_t *to = inner + row * inner_row + c;
+        multiply_in(weights(p[EXPAND_W], shape.hidden, width, first), scale, bias, [&](int row, int c, __m512 low, __m512 high) {
             if constexpr (IS_8_BIT) {
                 const __m512h numbers = coarse_gelu_32(halve_32(low, high));
-                _mm512_storeu_ph(to, numbers);
+                _mm512_storeu_ph(own.inner + row * inner_row + c, numbers);
             } else
-                narrow_32(to, gelu_16(low), gelu_16(high));
+                narrow_32(piece_at(held) + row * inner_row + c, gelu_16(low), gelu_16(high));
         });
-        const char *activated = (const char *)inner;
         end_of(PRODUCTS);
         if constexpr (IS_8_BIT) {
-            for (int row = 0; row < num_rows; row++) quantize_row(row, width);
+            for (int row = 0; row < num_rows; row++) quantize_row(own.inner + row * inner_row, piece_at(held) + row * inner_row, steps_at(held) + row, width);
             settle();
             end_of(REST);
-            activated = (const char *)piece_in;
         }
-        Weights w = weights(p[CONTRACT_W], shape.intermediate, H);
+    }
+
+    // What a piece adds to some columns of the outer row.
+    void contract(const float *const *p, int piece, int held, int item) {
+        const int H = shape.hidden, first = piece * PIECE, width = items.numbers_of(piece), column = item * items.columns;
+        Weights w = weights(p[CONTRACT_W], shape.intermediate, items.columns_of(item), column);
         w.first += size_t(first) * Product::BYTES / STEP_BYTES * PANEL_STEP_BYTES;
         w.num_steps = width * Product::BYTES / STEP_BYTES;
-        const float *contract_scale = IS_8_BIT ? p[CONTRACT_OUT] + size_t(first / PIECE) * H : nullptr;
-        add_product<Contraction>(activated, inner_row, w, contract_scale, steps, first > 0);
-        end_of(PRODUCTS);
+        const float *scale = IS_8_BIT ? p[CONTRACT_OUT] + size_t(piece) * H : nullptr;
+        add_product<Contraction>((const char *)piece_at(held), inner_row, w, column, scale, steps_at(held), piece > 0);
     }
 
     // Put a product into `sums`, or add it to them; sums of bytes count by column, and by row where rows have steps of their own.
-    template <class P> void add_product(const char *rows, size_t row, const Weights &w, const float *scale, const float *row_scale, bool is_added) {
+    template <class P> void add_product(const char *rows, size_t row, const Weights &w, int column, const float *scale, const float *row_scale, bool is_added) {
         if constexpr (!IS_8_BIT)
-            multiply_into<P>(sums, outer_row, is_added, rows, row * sizeof(Input), w, num_rows);
+            multiply_into<P>(sums + column, outer_row, is_added, rows, row * sizeof(Input), w, num_rows);
         else
             multiply<P>(rows, row, w, num_rows, [&](int first, int end, int c, const Sum *s) {
+                c += column;
                 const __m512 scales[] = {_mm512_loadu_ps(scale + c), _mm512_loadu_ps(scale + c + 16)};
                 for (int row = first; row < end; row++, s += BLOCK) {
                     const __m512 step = _mm512_set1_ps(row_scale ? row_scale[row] : 1.0f);
@@ -231,35 +269,19 @@ template <bool IS_8_BIT> class Group {
         }
     }
 
-    // Each row's own step takes its largest number to the last byte; the first byte is `LEAST_GELU`.
-    void quantize_row(int row, int width) {
-        const uint16_t *numbers = inner + row * inner_row;
-        uint8_t *bytes = piece_in + row * inner_row;
-        // In two chains: none waits for the one before.
-        __m512h largest[] = {_mm512_loadu_ph(numbers), _mm512_loadu_ph(numbers + 32)};
-        for (int c = 64; c < width; c += 64)
-            for (int chain = 0; chain < 2; chain++) largest[chain] = _mm512_max_ph(largest[chain], _mm512_loadu_ph(numbers + c + 32 * chain));
-        steps[row] = (float(_mm512_reduce_max_ph(_mm512_max_ph(largest[0], largest[1]))) - LEAST_GELU) / 255;
-        const __m512h factor = _mm512_set1_ph(1 / steps[row]), offset = _mm512_set1_ph(-LEAST_GELU / steps[row]);
-        const auto whole = [&](int c) { return _mm512_cvtph_epi16(_mm512_fmadd_ph(_mm512_loadu_ph(numbers + c), factor, offset)); };
-        // Packing works on quarters of a register.
-        const __m512i order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
-        for (int c = 0; c < width; c += 64)
-            _mm512_storeu_si512(bytes + c, _mm512_permutexvar_epi64(order, _mm512_packus_epi16(whole(c), whole(c + 32))));
-    }
-
     // The state becomes the norm of itself, the sums and a shift.
     template <class Read> void add_and_normalize(const float *shift, const float *gain, const float *bias, const float *in_scale, const Read &read) {
-        const int H = shape.hidden;
-        for (int row = 0; row < num_rows; row++) {
-            float *numbers = sums + row * outer_row;
-            const uint16_t *before = x + row * outer_row;
-            become_norm(row, numbers, gain, bias, in_scale, [&](int c) {
-                return _mm512_add_ps(_mm512_loadu_ps(numbers + c), _mm512_add_ps(widen_16(before + c), _mm512_loadu_ps(shift + c)));
-            });
-            read(row);
-        }
-        settle();
+        divide(team, items.num_rows, [&](int item, const Own &) {
+            for (int row = item * items.rows; row < std::min(num_rows, (item + 1) * items.rows); row++) {
+                float *numbers = sums + row * outer_row;
+                const uint16_t *before = x + row * outer_row;
+                become_norm(row, numbers, gain, bias, in_scale, [&](int c) {
+                    return _mm512_add_ps(_mm512_loadu_ps(numbers + c), _mm512_add_ps(widen_16(before + c), _mm512_loadu_ps(shift + c)));
+                });
+                read(row);
+            }
+            settle();
+        }, own);
     }
 };
 

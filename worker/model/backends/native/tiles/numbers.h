@@ -47,6 +47,21 @@ inline __m512h coarse_gelu_32(__m512h x) {
 // GELU is never below this, less what the fit is wrong by.
 constexpr float LEAST_GELU = -0.1703f;
 
+// Each row's own step takes its largest number to the last byte; the first byte is `LEAST_GELU`.
+inline void quantize_row(const uint16_t *numbers, uint8_t *bytes, float *step, int width) {
+    // In two chains: none waits for the one before.
+    __m512h largest[] = {_mm512_loadu_ph(numbers), _mm512_loadu_ph(numbers + 32)};
+    for (int c = 64; c < width; c += 64)
+        for (int chain = 0; chain < 2; chain++) largest[chain] = _mm512_max_ph(largest[chain], _mm512_loadu_ph(numbers + c + 32 * chain));
+    *step = (float(_mm512_reduce_max_ph(_mm512_max_ph(largest[0], largest[1]))) - LEAST_GELU) / 255;
+    const __m512h factor = _mm512_set1_ph(1 / *step), offset = _mm512_set1_ph(-LEAST_GELU / *step);
+    const auto whole = [&](int c) { return _mm512_cvtph_epi16(_mm512_fmadd_ph(_mm512_loadu_ph(numbers + c), factor, offset)); };
+    // Packing works on quarters of a register.
+    const __m512i order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
+    for (int c = 0; c < width; c += 64)
+        _mm512_storeu_si512(bytes + c, _mm512_permutexvar_epi64(order, _mm512_packus_epi16(whole(c), whole(c + 32))));
+}
+
 // The sums of a row's numbers and of their squares, in two chains: an addition takes as long as several that wait for nothing.
 class Moments {
     __m512 totals[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()}, squares[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};

@@ -120,8 +120,12 @@ struct Weights {
     // From a panel to the next.
     size_t panel_bytes;
     int num_columns, num_steps;
+    // Columns come in runs of `run`, whose first columns are `run_apart` columns of the weights from each other.
+    int run = num_columns, run_apart = 0;
 
-    const char *panel(int column) const { return first + size_t(column / BLOCK) * panel_bytes; }
+    // The column of the weights.
+    int place(int column) const { return column / run * run_apart + column % run; }
+    const char *panel(int column) const { return first + size_t(place(column) / BLOCK) * panel_bytes; }
 };
 
 // Brings the next panel closer while one is multiplied: weights come from far, once for each group of texts.
