@@ -2,7 +2,7 @@
 
 A batch is divided into groups of texts, each as large as the second-level cache of a core can hold on its way through the layers. A
 thread takes a group through the whole encoder: the thread reads the weights, and nothing else travels. Biases, activations, norms,
-attention, scales, pooling and heads are computed between the products. Free threads help with a batch of one group: see
+attention, scales, pooling and heads are computed between the products. Free threads help with a text that is alone: see
 `engine/team.h`.
 """
 

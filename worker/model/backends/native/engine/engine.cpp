@@ -21,9 +21,10 @@ template <class G, class R> bool encode(const Call &call) {
     const auto table = [&](int i) { return static_cast<const float *>(call.tables[i]); };
     const EmbeddingTables tables{call.tables[0], call.tables[1], table(2), table(3), table(4), table(5)};
     const Texts texts{call.texts[0], call.texts[1], call.texts[2], call.texts[3], call.num_groups};
-    // Threads that would have nothing to do help with a single group.
+    // Free threads help with a text that is alone. Several texts come at once where the cores are busy, and there a team would wait for
+    // a thread without a core.
     Team team;
-    const int num_threads = call.num_groups > 1 ? 1 : std::min(pool().count_free(), MOST_IN_A_TEAM);
+    const int num_threads = texts.bounds[texts.num_groups] - texts.bounds[0] > 1 ? 1 : std::min(pool().count_free(), MOST_IN_A_TEAM);
     const bool is_shared = num_threads > 1;
     const Work<G, R> work{call.shape, tables, call.parameters, texts, call.readings, call.num_readings, is_shared ? &team : nullptr};
     return pool().run(is_shared ? num_threads : call.num_groups, std::cref(work));
