@@ -138,7 +138,7 @@ def test_selected_dead_letters_are_replayed_or_dropped_and_others_stay(connectio
     assert f"1 replayed into {topic}" in shown
     assert "1 cannot be replayed: the offsets could not be read" in shown
     assert [json.loads(record.value)["id"] for record in replayed(connection, topic)[0]] == ["id-1", "id-3", "id-0"]
-    with pytest.raises(BadSettings, match="select dead letters to drop"):
+    with pytest.raises(BadSettings, match="no dead letter is selected"):
         invoke(connection, topic, "drop", "--execute")
     assert "2 dropped" in invoke(connection, topic, "drop", "--all", "--execute")
     assert listed(connection, topic) == []
