@@ -164,3 +164,14 @@ def test_a_thread_is_nicer_than_the_process() -> None:
     with ThreadPoolExecutor(1, initializer=raise_niceness, initargs=(2,)) as executor:
         inside = executor.submit(os.getpriority, os.PRIO_PROCESS, 0).result()
     assert (inside, os.getpriority(os.PRIO_PROCESS, 0)) == (min(19, before + 2), before)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a niceness for each thread")
+def test_a_denied_change_of_the_priority_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A filter of system calls may deny what needs no right; the thread works nevertheless."""
+
+    def deny(*_: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "setpriority", deny)
+    raise_niceness(2)

@@ -6,6 +6,7 @@ times faster than the model, so it needs few threads. Waiting threads must sleep
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import math
@@ -89,9 +90,10 @@ def keep_malloc_arenas() -> bool:
 
 def raise_niceness(increment: int) -> None:
     """Lower the priority of the calling thread below that of the other threads. Outside Linux this does nothing."""
-    # Only Linux has a niceness for each thread.
+    # Only Linux has a niceness for each thread. A filter of system calls may deny the change.
     if increment and sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, 0) + increment)
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, 0) + increment)
 
 
 def trim_malloc() -> None:

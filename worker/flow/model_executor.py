@@ -59,7 +59,7 @@ class ModelExecutor:
         """Call `models` from threads. `yield_to_live` blocks a backfill pass while live batches need the model.
 
         `note_pass` gets each batch that succeeded, with the seconds that the pass would have taken alone. With a `cache` only new
-        texts are computed. `niceness` is added to that of the threads of live passes.
+        texts are computed. `niceness` is added to that of the threads that start passes.
         """
         self._models = models
         self._note_pass = note_pass
@@ -81,7 +81,9 @@ class ModelExecutor:
             Priority.LIVE: ThreadPoolExecutor(
                 models.max_passes, thread_name_prefix="infer", initializer=raise_niceness, initargs=(niceness,)
             ),
-            Priority.BACKFILL: ThreadPoolExecutor(1, thread_name_prefix="background"),
+            Priority.BACKFILL: ThreadPoolExecutor(
+                1, thread_name_prefix="background", initializer=raise_niceness, initargs=(niceness,)
+            ),
         }
 
     @classmethod
