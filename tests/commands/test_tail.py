@@ -24,5 +24,5 @@ def test_a_field_of_the_text_has_no_effect_in_the_layout_without_a_text(
 
     monkeypatch.setattr(tail, "_tail", _end)
     tail.tail(read(given))
-    shown = "GIST_OUTPUT_LAYOUT=split contain no text, so --text-field" in capsys.readouterr().err
+    shown = "GIST_OUTPUT_LAYOUT=split contain no text, so GIST_TEXT_FIELD" in capsys.readouterr().err
     assert shown == is_shown

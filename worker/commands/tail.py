@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 # A record that did not ask for every task never has all outputs: after this time, the received outputs are shown.
 _JOIN_TIMEOUT_S = 1.0
 _NO_TEXT = (
-    "the outputs of GIST_OUTPUT_LAYOUT=split contain no text, so --text-field and --text-template have no effect here: "
+    "the outputs of GIST_OUTPUT_LAYOUT=split contain no text, so GIST_TEXT_FIELD and GIST_TEXT_TEMPLATE have no effect here: "
     "with GIST_OUTPUT_LAYOUT=enriched the worker publishes each record with its results"
 )
 

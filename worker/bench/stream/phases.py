@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _SILENCE_TIMEOUT_S = 60.0
 # The first second of a load is not measured, because the queues are still filling.
 SETTLING_S = 1.0
-# The records of a window are one batch for one partition: Kafka's producer batches records without keys so (`linger.ms` is 5).
+# The records of a window are one batch for one partition, as a producer sends records without keys that it collects for 5 ms.
 _WINDOW_S = 0.005
 # The batches of a load are built before its start, at most in this time per record: the sender shares the cores with the worker.
 _BUILDING_S_PER_RECORD = 0.0002

@@ -1,4 +1,4 @@
-// Threads that compute one group of texts together. A step of the pass is divided into items, and each thread of the team takes the
+// Threads that compute one text together. A step of the pass is divided into items, and each thread of the team takes the
 // next item as soon as it is free. So no thread waits for one that has not begun an item, and a thread may leave after any item. One
 // thread computes each number, by the same sums as if it were alone: the results are the same to the last bit.
 #pragma once
